@@ -1,0 +1,280 @@
+"""The choice of feasible flows: any action becomes flows that keep every limit of `physics.slacks`.
+
+Flows that are feasible and in normal form pass unchanged: ``project(decode(encode(f))) == f``.  Normal form: derived
+flows and `gpu_short` at their least values; never charge with discharge, import with export, or export with shed;
+shed only where import is at its limit and nothing is charged or served at that site.
+
+Rows come sorted by the order in which they are kept (see `state`), so one cumulative sum along W decides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gridai_env import physics
+from gridai_env.actions import Floats, Request, active_jobs, ratio
+from gridai_env.state import Exogenous, Flows, Params, State
+
+# Relative slack of yes/no decisions (a job fits, a generator runs), so that float32 actions do not flip them.
+DECISION_SLACK = 1e-6
+
+
+@dataclass
+class _Work:
+    """Where the work on hand goes; changed in place while the limits are applied."""
+
+    served_gpuh: Floats  # [B,C,W,K]
+    held_gpuh: Floats  # [B,C,W]
+    dropped_gpuh: Floats  # [B,C,W]
+
+    def send_back(self, gpuh: Floats, queue_limit_gpuh: Floats) -> None:
+        """Work that found no room waits if it may, else it is dropped."""
+        queued = np.minimum(gpuh, np.maximum(queue_limit_gpuh - self.held_gpuh, 0.0))
+        self.held_gpuh = self.held_gpuh + queued
+        self.dropped_gpuh = self.dropped_gpuh + (gpuh - queued)
+
+
+def project(p: Params, state: State, exo: Exogenous, request: Request) -> Flows:
+    """Turn a request into feasible flows, in the order of design: jobs, work, accelerators, power, derived."""
+    started = start_jobs(p, state, exo, request.job_score)
+    committed_now = _committed_now(p, state, started)
+    work = split_work(state, exo, request)
+    fit_gpus(p, exo, work, committed_now)
+    return fit_power(p, state, exo, request, work, started, committed_now)
+
+
+# 1 Jobs -------------------------------------------------------------------------------------------------------------
+
+
+def start_jobs(p: Params, state: State, exo: Exogenous, score: Floats) -> Floats:
+    """Start jobs slot by slot at the best entry that is open and where the job fits for its whole duration [B,J,K].
+
+    Room is counted against the nameplate, not against future availability: that would leak the future.
+    """
+    started = np.zeros(exo.job_open.shape)
+    if started.shape[-2] == 0:
+        return started
+    active, slot = active_jobs(state, exo)
+    if not active.any():
+        return started
+    profile = state.committed_gpus.copy()
+    limit = (p.utilisation_limit * p.gpus * (1.0 + DECISION_SLACK))[:, None]
+    rows = np.arange(len(profile))
+    for job in np.flatnonzero(active.any(0)):
+        need = (p.job_gpus[:, job, None] * p.job_profile[:, job])[:, None, :]
+        allowed = (exo.job_open[:, job] > 0.5) & (profile + need <= limit).all(-1)
+        wish = score[rows, np.minimum(slot[:, job], score.shape[1] - 1)]
+        site_wish = np.where(allowed, wish[:, :-1], -np.inf)
+        best = site_wish.argmax(-1)
+        go = active[:, job] & (site_wish[rows, best] > wish[:, -1])
+        started[rows, job, best] = go
+        profile[rows, best] += need[:, 0] * go[:, None]
+    return started
+
+
+def _committed_now(p: Params, state: State, started: Floats) -> Floats:
+    """Accelerators held by running jobs in this step, [B,K]."""
+    if started.shape[-2] == 0:
+        return state.committed_gpus[..., 0]
+    return state.committed_gpus[..., 0] + (started * (p.job_gpus * p.job_profile[..., 0])[..., None]).sum(-2)
+
+
+# 2 Work -------------------------------------------------------------------------------------------------------------
+
+
+def split_work(state: State, exo: Exogenous, request: Request) -> _Work:
+    """Hold, refuse and share the work on hand; what may not be held any longer is served."""
+    on_hand = physics.work_on_hand_gpuh(state, exo)
+    held = np.minimum(request.hold * on_hand, exo.queue_limit_gpuh)
+    dropped = request.refuse * on_hand
+    to_serve = np.maximum(on_hand - held - dropped, 0.0)
+    return _Work(request.share * to_serve[..., None], held, dropped)
+
+
+# 3 Accelerators -----------------------------------------------------------------------------------------------------
+
+
+def keep_by_order(demand: Floats, room: Floats) -> Floats:
+    """What fits of ``demand`` [B,W,K] into ``room`` [B,K] when earlier rows come first."""
+    total = np.cumsum(demand, axis=-2)
+    kept = np.minimum(demand, np.maximum(room[:, None, :] - (total - demand), 0.0))
+    return np.where(total[:, -1:, :] <= room[:, None, :], demand, kept)
+
+
+def kept_share(kept: Floats, demand: Floats) -> Floats:
+    """``kept / demand`` over an inserted region axis, 1 where there is no demand."""
+    none = demand == 0.0
+    return ((kept + none) / (demand + none))[:, None]
+
+
+def fit_gpus(p: Params, exo: Exogenous, work: _Work, committed_now: Floats) -> None:
+    """Fit the work into the accelerators; overflow goes pro rata to room at other open sites, in two passes."""
+    room = np.maximum(p.utilisation_limit * exo.available_gpus - committed_now, 0.0) * (p.speed * p.dt_h)
+    demand = work.served_gpuh.sum(-3)
+    if (demand.sum(-2) <= room).all():
+        return
+    kept = keep_by_order(demand, room)
+    served = work.served_gpuh * kept_share(kept, demand)
+    overflow = (work.served_gpuh - served).sum(-1)
+    for _ in range(2):
+        room = np.maximum(room - kept.sum(-2), 0.0)
+        if not (room.any() and overflow.any()):
+            break
+        weight = p.route_open * room[:, None, None, :]
+        wish = ratio(overflow, weight.sum(-1))[..., None] * weight
+        demand = wish.sum(-3)
+        kept = keep_by_order(demand, room)
+        placed = wish * kept_share(kept, demand)
+        served = served + placed
+        overflow = np.maximum(overflow - placed.sum(-1), 0.0)
+    work.served_gpuh = served
+    work.send_back(overflow, exo.queue_limit_gpuh)
+
+
+# 4 Power ------------------------------------------------------------------------------------------------------------
+
+
+def fit_power(
+    p: Params,
+    state: State,
+    exo: Exogenous,
+    request: Request,
+    work: _Work,
+    started: Floats,
+    committed_now: Floats,
+) -> Flows:
+    """Fit battery, generator, export and import; cut charging, then work from the last row on, then shed."""
+    charge, discharge = battery_within_energy(p, state, request)
+    generation = generator_within_rise(p, state, request.generation_mw)
+    renewable = request.renewable_share * exo.renewable_available_mw
+    gpu_short = np.maximum(committed_now - p.utilisation_limit * exo.available_gpus, 0.0)
+    inference = physics.inference_gpus(p, work.served_gpuh)
+    it_mw = physics.it_power_mw(p, exo, inference + committed_now - gpu_short)
+    facility = physics.facility_power_mw(p, exo, it_mw)
+    net = facility + charge - discharge - generation - renewable
+    surplus = -net - exo.export_limit_mw
+    if (surplus > 0.0).any():
+        renewable, generation, discharge = cut_supply(p, surplus, renewable, generation, discharge)
+        net = facility + charge - discharge - generation - renewable
+    deficit = np.maximum(net - exo.import_limit_mw, 0.0)
+    shed = np.zeros_like(net)
+    if deficit.any():
+        charge, deficit = charge - np.minimum(charge, deficit), np.maximum(deficit - charge, 0.0)
+        shed = cut_work(p, exo, work, deficit)
+    return close_books(
+        p, state, exo, work.served_gpuh, work.dropped_gpuh, started, charge, discharge, generation, renewable, shed
+    )
+
+
+def battery_within_energy(p: Params, state: State, request: Request) -> tuple[Floats, Floats]:
+    """Charge and discharge [B,K] that the energy in the battery allows."""
+    room_mw = np.maximum(p.battery_max_mwh - state.battery_mwh, 0.0) / (p.charge_efficiency * p.dt_h)
+    energy_mw = np.maximum(state.battery_mwh - p.battery_min_mwh, 0.0) * p.discharge_efficiency / p.dt_h
+    return np.minimum(request.charge_mw, room_mw), np.minimum(request.discharge_mw, energy_mw)
+
+
+def generator_within_rise(p: Params, state: State, wish_mw: Floats) -> Floats:
+    """Generation [B,K] within the rise limit; below the minimum load the generator is off."""
+    most = np.minimum(state.generation_mw + p.generator_ramp_mw_per_h * p.dt_h, p.generator_max_mw)
+    return minimum_load(p, np.minimum(wish_mw, most))
+
+
+def minimum_load(p: Params, generation_mw: Floats) -> Floats:
+    """Snap to the minimum load where it is met up to the decision slack, else switch off."""
+    runs = generation_mw >= p.generator_min_mw * (1.0 - DECISION_SLACK)
+    return np.where(runs, np.maximum(generation_mw, p.generator_min_mw), 0.0)
+
+
+def cut_supply(
+    p: Params, surplus: Floats, renewable: Floats, generation: Floats, discharge: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """Cut what export cannot take: renewables, then the generator (off below its minimum), then discharge."""
+    surplus = np.maximum(surplus, 0.0)
+    after_renewable = np.maximum(surplus - renewable, 0.0)
+    lowered = np.maximum(generation - after_renewable, 0.0)
+    generation_left = np.where(after_renewable > 0.0, minimum_load(p, lowered), generation)
+    # A generator that had to stop leaves room again: cut renewables only by what is still too much.
+    surplus = np.maximum(surplus - (generation - generation_left), 0.0)
+    renewable_cut = np.minimum(renewable, surplus)
+    return renewable - renewable_cut, generation_left, discharge - (surplus - renewable_cut)
+
+
+def cut_work(p: Params, exo: Exogenous, work: _Work, deficit_mw: Floats) -> Floats:
+    """Cut work that the import limit cannot feed, last rows first, and return the load to shed [B,K]."""
+    mw_per_gpuh = physics.work_power_mw_per_gpuh(p, exo)
+    power = work.served_gpuh.sum(-3) * mw_per_gpuh[:, None, :]
+    total = power.sum(-2)
+    # Where nothing is missing everything is kept; the comparison inside keeps it bit for bit.
+    kept = keep_by_order(power, np.where(deficit_mw > 0.0, np.maximum(total - deficit_mw, 0.0), np.inf))
+    served = work.served_gpuh * kept_share(kept, power)
+    cut = (work.served_gpuh - served).sum(-1)
+    work.served_gpuh = served
+    work.send_back(cut, exo.queue_limit_gpuh)
+    return np.maximum(deficit_mw - total, 0.0)
+
+
+# 5 Derived flows ----------------------------------------------------------------------------------------------------
+
+
+def close_books(
+    p: Params,
+    state: State,
+    exo: Exogenous,
+    served_gpuh: Floats,
+    dropped_gpuh: Floats,
+    started: Floats,
+    charge_mw: Floats,
+    discharge_mw: Floats,
+    generation_mw: Floats,
+    renewable_mw: Floats,
+    shed_mw: Floats,
+) -> Flows:
+    """Complete the chosen flows: import or export closes the balance, derived flows take their least values."""
+    zero_k = np.zeros_like(charge_mw)
+    committed_now = _committed_now(p, state, started)
+    flows = Flows(
+        served_gpuh=served_gpuh,
+        dropped_gpuh=dropped_gpuh,
+        started=started,
+        charge_mw=charge_mw,
+        discharge_mw=discharge_mw,
+        generation_mw=generation_mw,
+        renewable_mw=renewable_mw,
+        import_mw=zero_k,
+        export_mw=zero_k,
+        shed_mw=shed_mw,
+        gpu_short=np.maximum(committed_now - p.utilisation_limit * exo.available_gpus, 0.0),
+        relocated_gpuh=zero_k,
+        warmed_gpuh=zero_k,
+        peak_rise_mw=zero_k,
+        battery_short_mwh=zero_k,
+        carbon_excess_kg=zero_k,
+    )
+    it_mw = physics.it_power_mw(p, exo, physics.busy_gpus(p, flows, committed_now))
+    missing = -physics.balance_mw(flows, physics.facility_power_mw(p, exo, it_mw))
+    flows = flows.replace(import_mw=np.maximum(missing, 0.0), export_mw=np.maximum(-missing, 0.0))
+    return tighten(p, state, exo, flows)
+
+
+def tighten(p: Params, state: State, exo: Exogenous, flows: Flows) -> Flows:
+    """Set the derived flows to their least values."""
+    flows = flows.replace(
+        relocated_gpuh=np.maximum(physics.newly_placed_gpuh(p, state, flows, exo), 0.0),
+        warmed_gpuh=np.maximum(physics.newly_warm_gpuh(p, state, flows), 0.0),
+        peak_rise_mw=np.maximum(flows.import_mw - state.peak_import_mw, 0.0),
+        battery_short_mwh=np.maximum(exo.battery_target_mwh - physics.next_battery_mwh(p, state, flows), 0.0),
+    )
+    emitted = physics.emissions_kg(p, flows, physics.billed_carbon_kg_per_mwh(p, exo), physics.friction_mwh(p, flows))
+    return flows.replace(carbon_excess_kg=np.maximum(state.carbon_kg + emitted - p.carbon_budget_kg, 0.0))
+
+
+def violations(p: Params, state: State, exo: Exogenous, flows: Flows, after: State) -> dict[str, NDArray[np.float64]]:
+    """By how much flows break each limit (0: not at all), [B,...] in the limit's own unit; for checks and tests."""
+    broken = {name: np.maximum(-slack, 0.0) for name, slack in physics.slacks(p, state, flows, exo, after).items()}
+    broken |= {name: np.abs(gap) for name, gap in physics.equalities(p, state, flows, exo).items()}
+    broken |= {f"{name} >= 0": np.maximum(-getattr(flows, name), 0.0) for name in Flows.names()}
+    broken["closed route"] = flows.served_gpuh * (1.0 - p.route_open)
+    return broken
