@@ -1,0 +1,78 @@
+# Two commands do everything: `make demo` and `make test`. Both set up .venv on their first run.
+
+PYTHON ?= python3
+TEST_WORKERS ?= 2
+DEMO_SCENARIO ?= two_sites
+DEMO_SEEDS ?= 0 1 2
+DEMO_RUN := runs/demo
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
+PYTHON_VERSION = $(shell $(PYTHON) -c 'import platform; print(platform.python_version())' 2>/dev/null)
+
+# One OpenMP thread: small networks lose more to spinning threads than they gain.
+export OMP_NUM_THREADS ?= 1
+
+# Another interpreter than the one in .venv, named explicitly: start afresh instead of ignoring it.
+ifneq ($(origin PYTHON),file)
+ifneq ($(PYTHON_VERSION),$(shell cat $(STAMP) 2>/dev/null))
+FRESH := fresh
+endif
+endif
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help venv demo test lint slow mutants bench clean check-python fresh
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
+		printf '  make %-9s %s\n' "$$name" "$$text"; done
+	@echo "  Another interpreter: make PYTHON=python3.12 test"
+
+venv: $(STAMP)  ## create .venv with everything that demo and test need
+
+# The stamp is written last, so an interrupted installation leaves none, and the next run starts from an
+# empty .venv. Where the stamp was there and only the requirements changed, pip brings .venv up to date.
+$(STAMP): pyproject.toml constraints.txt $(FRESH) | check-python
+	@if [ ! -f $@ ] || [ -n "$(FRESH)" ]; then echo "$(PYTHON) -m venv --clear $(VENV)"; $(PYTHON) -m venv --clear $(VENV); fi
+	@rm -f $@
+	$(BIN)/python -m pip install $(TORCH)
+	$(BIN)/python -m pip install -c constraints.txt -e '.[all,dev]'
+	$(BIN)/python -m pip check
+	@$(BIN)/python -c 'import platform; print(platform.python_version())' > $@
+
+check-python:
+	@if [ -f $(STAMP) ] && [ -z "$(FRESH)" ]; then exit 0; fi; \
+	command -v $(PYTHON) >/dev/null || { echo "No '$(PYTHON)' here. Name a Python 3.11 or newer: make PYTHON=/path/to/python3.12 ..." >&2; exit 1; }; \
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "gridai-env needs Python 3.11 or newer, '$(PYTHON)' is $(PYTHON_VERSION). Name another: make PYTHON=python3.12 ..." >&2; exit 1; }; \
+	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "'$(PYTHON)' has no venv module (on Debian and Ubuntu: apt install python3-venv)." >&2; exit 1; }
+
+demo: $(STAMP)  ## train PPO, compare it with rules and the optimum on built-in data (minutes)
+	$(BIN)/python -m scripts.train --config configs/agents/ppo.yaml --scenario $(DEMO_SCENARIO) --run-dir $(DEMO_RUN)
+	$(BIN)/python -m scripts.compare --scenario $(DEMO_SCENARIO) \
+		--policies local_only greedy ppo:$(DEMO_RUN)/model.zip milp --seeds $(DEMO_SEEDS) --run-dir $(DEMO_RUN)/compare
+	@echo
+	@echo "See the schedules side by side:  $(BIN)/tensorboard --logdir $(DEMO_RUN)"
+
+test: lint  ## linters, types and all tests but the slow ones
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal --durations 10
+
+lint: $(STAMP)  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+slow: $(STAMP)  ## the slow tests
+	$(BIN)/python -m pytest -m slow
+
+mutants: $(STAMP)  ## break the code in every listed way; each must turn the tests red
+	$(BIN)/python -m pytest -m mutation
+
+bench: $(STAMP)  ## steps per second and solver times on this machine
+	$(BIN)/python -m scripts.benchmark
+
+clean:  ## remove .venv, caches and build results (runs/ stays)
+	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find agents baselines gridai_env scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,286 @@
+"""The perfect-foresight program of one instance, built by calling the simulator's own physics on Pyomo variables.
+
+No formula of the world stands here: states, limits and terms come from `gridai_env.physics` and `gridai_env.terms`.
+What is added is what an optimiser needs on top: fresh variables for each state (else expressions grow with T
+squared), yes/no variables, and the service floor of the objectives ``cost`` and ``carbon``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pyomo.environ as pyo
+from numpy.typing import NDArray
+
+from gridai_env import physics
+from gridai_env.instance import Instance
+from gridai_env.state import Exogenous, Flows, Params, State
+from gridai_env.terms import EARNINGS, settle
+
+Objects = NDArray[np.object_]
+Objective = Literal["benefit", "cost", "carbon"]
+OBJECTIVES: tuple[Objective, ...] = ("benefit", "cost", "carbon")
+
+
+@dataclass(frozen=True)
+class Floor:
+    """Service that `cost` and `carbon` must keep: taken from a benefit plan."""
+
+    started: NDArray[np.float64]  # [J] 1.0 where the job is started at all
+    served_gpuh: NDArray[np.float64]  # [W] summed over clients, sites and steps
+
+
+# Work below the floor that is not noticed, relative.
+FLOOR_SLACK = 1e-9
+
+
+@dataclass
+class Program:
+    """The Pyomo model and where each flow of each step stands in it."""
+
+    model: pyo.ConcreteModel
+    flows: list[Flows]  # [T] of object arrays: variables, or 0.0 where a flow cannot be
+
+
+def build(
+    instance: Instance, objective: Objective, floor: Floor | None, carbon_cap_kg: float | None = None
+) -> Program:
+    """Build the program.  The objective is minimised: minus benefit, cost, or kg.
+
+    ``carbon_cap_kg`` bounds the objective that ``carbon`` would have (ties of a least-carbon plan go to the least
+    cost).
+    """
+    return _Builder(instance, objective, floor, carbon_cap_kg).build()
+
+
+def last_resort_weight(instance: Instance, objective: Objective) -> float:
+    """What shed load (per MWh) costs on top in `cost` (USD) and `carbon` (kg), so that it stays the last resort.
+
+    Under a service floor the price that is part of the terms may be worth paying; ten times the most that a MWh at
+    one site can save elsewhere (dearest energy over leanest work) is not.
+    """
+    p, exo = instance.params, instance.exogenous
+    mwh = physics.work_power_mw_per_gpuh(p, exo) * p.dt_h
+    ratio = float(mwh.max() / mwh.min())
+    if objective == "carbon":
+        intensity = max(exo.carbon_marginal_kg_per_mwh.max(), exo.carbon_average_kg_per_mwh.max())
+        return 10.0 * ratio * float(max(intensity, p.generator_carbon_kg_per_mwh.max(), 1.0))
+    return 10.0 * ratio * float(np.max(p.shed_usd_per_mwh))
+
+
+def last_resort_total(p: Params, flows: Flows) -> Any:
+    """Shed and missing energy [MWh] and accelerator shortfall [as MWh at full power] that the weight falls on."""
+    shed_mwh = p.dt_h * flows.shed_mw.sum(-1)
+    short_mwh = p.dt_h * (flows.gpu_short * p.busy_kw_per_gpu / 1000.0).sum(-1)
+    return shed_mwh + short_mwh + flows.battery_short_mwh.sum(-1)
+
+
+class _Builder:
+    """Builds a program step by step; one instance of it per build."""
+
+    def __init__(
+        self, instance: Instance, objective: Objective, floor: Floor | None, carbon_cap_kg: float | None
+    ) -> None:
+        self.instance, self.objective, self.floor = instance, objective, floor
+        self.carbon_cap_kg = carbon_cap_kg
+        self.p: Params = instance.params
+        self.model = pyo.ConcreteModel()
+        self.model.flow = pyo.Var(pyo.Any, dense=False, domain=pyo.NonNegativeReals)
+        self.model.state = pyo.Var(pyo.Any, dense=False, domain=pyo.Reals)
+        self.model.choice = pyo.Var(pyo.Any, dense=False, domain=pyo.Binary)
+        self.model.limit = pyo.Constraint(pyo.Any)
+        self.model.update = pyo.Constraint(pyo.Any)
+        self.has_budget = bool(np.isfinite(self.p.carbon_budget_kg))
+
+    def build(self) -> Program:
+        flows_of_steps: list[Flows] = []
+        goals: list[Any] = []
+        carbon: list[Any] = []
+        weights = {name: last_resort_weight(self.instance, name) for name in OBJECTIVES}
+        state = self.instance.initial
+        for t in range(self.instance.steps):
+            exo = self.instance.exogenous.map(lambda a, t=t: a[t])
+            flows = self._flows(t, exo)
+            after = self._after(t, state, flows, exo)
+            self._limits(t, state, flows, exo, after)
+            goals.append(goal(self.p, state, flows, exo, self.objective, weights[self.objective]))
+            if self.carbon_cap_kg is not None:
+                carbon.append(goal(self.p, state, flows, exo, "carbon", weights["carbon"]))
+            flows_of_steps.append(flows)
+            state = after
+        if self.floor is not None:
+            self._service_floor(flows_of_steps)
+        if self.carbon_cap_kg is not None:
+            self.model.carbon_cap = pyo.Constraint(expr=pyo.quicksum(carbon) <= self.carbon_cap_kg)
+        self.model.goal = pyo.Objective(expr=pyo.quicksum(goals), sense=pyo.minimize)
+        return Program(self.model, flows_of_steps)
+
+    # Variables ------------------------------------------------------------------------------------------------------
+
+    def _variables(self, t: int, name: str, possible: NDArray[np.bool_]) -> Objects:
+        """A variable wherever the flow is possible, the number 0 elsewhere."""
+        out = np.zeros(possible.shape, dtype=object)
+        for place in np.ndindex(possible.shape):
+            if possible[place]:
+                out[place] = self.model.flow[(name, t, *place)]
+        return out
+
+    def _flows(self, t: int, exo: Exogenous) -> Flows:
+        """The flows of step ``t``; those that are 0 in every feasible step get no variable."""
+        p = self.p
+        sites = np.ones_like(exo.buy_usd_per_mwh, dtype=bool)
+        routes = p.route_open > 0.5
+        sessions = routes & (p.may_wait[:, None] < 0.5)
+        has_battery = p.battery_max_mwh > 0.0
+        has_jobs = exo.job_open.shape[0] > 0
+        possible = {
+            "served_gpuh": routes,
+            "dropped_gpuh": np.ones_like(exo.arrivals_gpuh, dtype=bool),
+            "charge_mw": has_battery,
+            "discharge_mw": has_battery,
+            "generation_mw": p.generator_max_mw > 0.0,
+            "renewable_mw": exo.renewable_available_mw > 0.0,
+            "import_mw": exo.import_limit_mw > 0.0,
+            "export_mw": exo.export_limit_mw > 0.0,
+            "shed_mw": sites,
+            "gpu_short": sites & has_jobs & (exo.available_gpus < p.gpus),
+            "relocated_gpuh": sessions,
+            "warmed_gpuh": sessions.any(0),
+            "peak_rise_mw": p.demand_charge_usd_per_mw > 0.0,
+            "battery_short_mwh": exo.battery_target_mwh > 0.0,
+            "carbon_excess_kg": np.array(self.has_budget),
+        }
+        arrays = {name: self._variables(t, name, mask) for name, mask in possible.items()}
+        arrays["started"] = self._started(t, exo)
+        arrays["carbon_excess_kg"] = arrays["carbon_excess_kg"][()]
+        return Flows(**arrays)
+
+    def _started(self, t: int, exo: Exogenous) -> Objects:
+        out = np.zeros(exo.job_open.shape, dtype=object)
+        for j, k in np.argwhere(exo.job_open > 0.5):
+            out[j, k] = self.model.choice["started", t, int(j), int(k)]
+        return out
+
+    # Rows -----------------------------------------------------------------------------------------------------------
+
+    def _after(self, t: int, state: State, flows: Flows, exo: Exogenous) -> State:
+        """State after the step, as fresh variables tied to the physics' expressions."""
+        after = physics.next_state(self.p, state, flows, exo)
+        if not self.has_budget:  # nothing reads it then: spare the optimiser a sum over all flows in every step
+            after = after.replace(carbon_kg=0.0)
+        if not (self.p.demand_charge_usd_per_mw > 0.0).any():
+            after = after.replace(peak_import_mw=np.zeros(len(self.p.gpus)))
+        linked = {name: self._fresh(t, name, getattr(after, name)) for name in State.names()}
+        return State(**linked)
+
+    def _fresh(self, t: int, name: str, value: Any) -> Any:
+        """Replace every expression by a variable that equals it; numbers and bare variables stay."""
+        array = np.asarray(value, dtype=object)
+        out = np.empty(array.shape, dtype=object)
+        for place in np.ndindex(array.shape):
+            expression = array[place]
+            if _is_plain(expression):
+                out[place] = expression
+                continue
+            key = (name, t, *place)
+            out[place] = self.model.state[key]
+            self.model.update[key] = out[place] == expression
+        return out if out.ndim else out[()]
+
+    def _limits(self, t: int, state: State, flows: Flows, exo: Exogenous, after: State) -> None:
+        slacks = physics.slacks(self.p, state, flows, exo, after)
+        if not self.has_budget:
+            slacks.pop("carbon budget")
+        no_charge = ~(self.p.demand_charge_usd_per_mw > 0.0)
+        slacks["peak"] = np.where(no_charge, 0.0, slacks["peak"])
+        slacks |= self._modes(t, flows, exo)
+        for place, name, slack in _entries(slacks):
+            self._row(("limit", name, t, *place), slack, equality=False)
+        for place, name, gap in _entries(physics.equalities(self.p, state, flows, exo)):
+            self._row(("limit", name, t, *place), gap, equality=True)
+
+    def _row(self, key: tuple[Any, ...], expression: Any, *, equality: bool) -> None:
+        """Demand ``expression >= 0`` (or ``== 0``); numbers are checked at once."""
+        if _is_number(expression):
+            if expression < -1e-6 or (equality and expression > 1e-6):
+                raise ValueError(f"instance contradicts itself: {key[1]} at step {key[2]}, index {key[3:]}: {expression}")
+            return
+        self.model.limit[key[1:]] = (expression == 0.0) if equality else (expression >= 0.0)
+
+    def _modes(self, t: int, flows: Flows, exo: Exogenous) -> dict[str, Objects]:
+        """Yes/no rows: charge or discharge where burning energy could pay, generators with a minimum load."""
+        p = self.p
+        minimum = p.generator_min_mw > 0.0
+        burn_pays = (exo.buy_usd_per_mwh + p.wear_usd_per_mwh <= 0.0) | minimum | (
+            self.objective == "carbon" or self.carbon_cap_kg is not None
+        )
+        two_way = (p.battery_max_mwh > 0.0) & burn_pays
+        rows: dict[str, Objects] = {}
+        if two_way.any():
+            charging = self._choices("charging", t, two_way)
+            rows |= {
+                name: np.where(two_way, slack, 0.0)
+                for name, slack in physics.charge_mode_slacks(p, flows, charging).items()
+            }
+        if minimum.any():
+            running = self._choices("running", t, minimum)
+            rows |= {
+                name: np.where(minimum, slack, 0.0)
+                for name, slack in physics.generator_mode_slacks(p, flows, running).items()
+            }
+        return rows
+
+    def _choices(self, name: str, t: int, where: NDArray[np.bool_]) -> Objects:
+        out = np.zeros(where.shape, dtype=object)
+        for k in np.flatnonzero(where):
+            out[k] = self.model.choice[name, t, int(k)]
+        return out
+
+    # Objective and floor --------------------------------------------------------------------------------------------
+
+    def _service_floor(self, flows: list[Flows]) -> None:
+        """The same jobs, start and site free; per row at least the work of the floor."""
+        assert self.floor is not None
+        self.model.floor = pyo.Constraint(pyo.Any)
+        for w, served in enumerate(self.floor.served_gpuh):
+            total = pyo.quicksum(v for f in flows for v in f.served_gpuh[:, w].ravel() if not _is_number(v))
+            self.model.floor["served", w] = total >= float(served) * (1.0 - FLOOR_SLACK)
+        for j, started in enumerate(self.floor.started):
+            entries = [v for f in flows for v in f.started[j].ravel() if not _is_number(v)]
+            if entries:
+                self.model.floor["started", j] = pyo.quicksum(entries) == round(float(started))
+            elif started > 0.5:
+                raise ValueError(f"floor wants job {j}, which this instance never lets start: floor of another instance?")
+
+
+def goal(p: Params, state: State, flows: Flows, exo: Exogenous, objective: Objective, resort_weight: float) -> Any:
+    """What one step adds to the minimised objective: minus benefit [USD], cost [USD] or billed emissions [kg].
+
+    `cost` and `carbon` carry the last-resort weight of `last_resort_weight`, which is part of what is reported.
+    """
+    outcome = settle(p, state, flows, exo)
+    if objective == "benefit":
+        return -outcome.benefit_usd
+    extra = resort_weight * last_resort_total(p, flows)
+    if objective == "cost":
+        return -sum(value for name, value in outcome.terms_usd.items() if name not in EARNINGS) + extra
+    return (outcome.emissions_marginal_kg if p.bill_marginal else outcome.emissions_average_kg) + extra
+
+
+def _is_number(expression: Any) -> bool:
+    return isinstance(expression, int | float | np.number)
+
+
+def _is_plain(expression: Any) -> bool:
+    return _is_number(expression) or expression.is_variable_type()
+
+
+def _entries(named: dict[str, Any]) -> Iterator[tuple[tuple[int, ...], str, Any]]:
+    """Every entry of every array: its place, the name, the expression."""
+    for name, value in named.items():
+        array = np.asarray(value, dtype=object)
+        for place in np.ndindex(array.shape):
+            yield place, name, array[place]

@@ -1,0 +1,175 @@
+"""How a batch of episodes is made: starts, traces, demand, jobs, events, guards, forecasts, in this order.
+
+Everything is elementwise over the batch, and each feature of each episode draws from a generator of its own, so that
+an episode does not depend on its neighbours.  Shapes as in `gridai_env.instance`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from gridai_env.compile import Compiled
+from gridai_env.demand import Demand, draw_demand, first_placement_gpuh
+from gridai_env.deviation import Deviation, synthetic_deviation, table_deviation
+from gridai_env.events import EventTable, draw_events
+from gridai_env.forecast import Background, ForecastSet, ahead, day_ahead, day_steps, lead_steps, persistence
+from gridai_env.guards import last_resort_prices
+from gridai_env.jobs import JobTable, draw_jobs
+from gridai_env.starts import checked_seeds, draw_starts, parse_start, streams, synthetic_starts, table_starts
+from gridai_env.state import Exogenous, Params, Record, State
+from gridai_env.traces import TraceTable, ZoneSeries, synthetic_series
+from gridai_env.world import (
+    billed_and_other,
+    exogenous_arrays,
+    forecast_background,
+    site_series,
+    zones_of,
+)
+
+
+@dataclass(frozen=True)
+class Knowledge(Record):
+    """What may be known beside the present and the forecasts, and what reports need."""
+
+    climatology: np.ndarray  # [T,S] float32, means for month and hour, in the order of the forecast series
+    history: np.ndarray  # [L,S] the day before the start
+    history_pue: np.ndarray  # [L,K]
+    history_other_carbon_kg_per_mwh: np.ndarray  # [L,K] the signal that is not billed
+    event_active: np.ndarray  # [T,E] bool; the future of events not announced is no knowledge
+    job_order: np.ndarray  # [J] index of each job in the scenario
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the series of a batch come from."""
+
+    series: ZoneSeries  # [B,L+T,Z]
+    deviation: Deviation
+    provenance: str
+
+
+def batch_parts(
+    compiled: Compiled,
+    seeds: Sequence[int],
+    traces: TraceTable | None,
+    start: str | datetime | np.datetime64 | None,
+) -> dict[str, Any]:
+    """Return the fields of the `InstanceBatch` of these seeds; ``traces`` None means synthetic."""
+    seeds = checked_seeds(seeds)
+    scenario = compiled.scenario
+    lead_in = day_steps(scenario.dt_h)
+    source = find_series(compiled, seeds, lead_in, traces, start)
+    start_utc = source.series.start_utc + np.timedelta64(round(lead_in * scenario.dt_h * 60), "m")
+    demand = draw_demand(compiled, start_utc, lead_in, streams(seeds, "demand"))
+    jobs = draw_jobs(compiled, streams(seeds, "jobs"))
+    events = draw_events(scenario, streams(seeds, "events"))
+
+    sites = site_series(compiled, source.series)
+    exogenous = exogenous_arrays(compiled, sites, demand, jobs, events)
+    background = forecast_background(compiled, sites, demand, source.series, source.deviation)
+    _, other_carbon = billed_and_other(compiled, sites.carbon_average_kg_per_mwh, sites.carbon_marginal_kg_per_mwh)
+    seen = background.truth.copy()
+    seen[:, lead_in:, : compiled.shape.sites] = exogenous.buy_usd_per_mwh
+    return {
+        "compiled": compiled,
+        "seeds": seeds,
+        "start_utc": start_utc,
+        "params": instance_params(compiled, jobs, exogenous),
+        "exogenous": exogenous,
+        "initial": initial_state(compiled, demand),
+        "forecast": make_forecast(compiled, seeds, background, seen, events),
+        "knowledge": Knowledge(
+            climatology=background.climatology[:, lead_in:].astype(np.float32),
+            history=background.truth[:, :lead_in].astype(np.float32),
+            history_pue=sites.pue[:, :lead_in],
+            history_other_carbon_kg_per_mwh=other_carbon[:, :lead_in],
+            event_active=events.active,
+            job_order=jobs.order,
+        ),
+        "provenance": tuple({"start": source.provenance, **source.series.provenance} for _ in seeds),
+    }
+
+
+def find_series(
+    compiled: Compiled,
+    seeds: Sequence[int],
+    lead_in: int,
+    table: TraceTable | None,
+    start: str | datetime | np.datetime64 | None,
+) -> Source:
+    """Return the series of the zones from ``lead_in`` steps before each start to the end."""
+    scenario, (zones, _) = compiled.scenario, zones_of(compiled)
+    steps = lead_in + compiled.shape.steps
+    if table is None:
+        choices, how = synthetic_starts(scenario), "drawn from the scenario's dates"
+        deviation = synthetic_deviation(zones)
+    else:
+        choices, how = table_starts(scenario, table, zones, lead_in)
+        before = np.timedelta64(round(lead_in * scenario.dt_h * 60), "m")
+        deviation = table_deviation(table, zones, choices - before, round(steps * scenario.dt_h))
+    if start is None:
+        start_utc = draw_starts(choices, seeds)
+    else:
+        start_utc, how = np.full(len(seeds), parse_start(start)), "fixed"
+    first = start_utc - np.timedelta64(round(lead_in * scenario.dt_h * 60), "m")
+    if table is None:
+        series = synthetic_series(zones, first, steps, scenario.dt_h, streams(seeds, "traces"))
+    else:
+        series = table.window(zones, first, steps, scenario.dt_h)
+    return Source(series, deviation, how)
+
+
+def make_forecast(
+    compiled: Compiled, seeds: Sequence[int], background: Background, seen: np.ndarray, events: EventTable
+) -> ForecastSet:
+    """Return the forecasts of all series.  ``seen`` [B,L+T,S] is the truth with price events."""
+    spec, shape = compiled.scenario.forecast, compiled.shape
+    leads = lead_steps(spec, shape.dt_h)
+    if spec.kind == "perfect":
+        values = ahead(seen[:, -shape.steps :], leads)
+    elif spec.kind == "persistence":
+        values = persistence(seen, shape.steps, leads, day_steps(shape.dt_h))
+    else:
+        values = day_ahead(spec, shape.dt_h, background, streams(seeds, "forecast"))
+        for i, lead in enumerate(leads if events.of_kind("price") else ()):
+            price = values[:, :, i, : shape.sites]
+            price[...] = events.shocked_usd_per_mwh(price, events.foreseen(lead))
+    return ForecastSet(values, shape.sites, leads)
+
+
+def instance_params(compiled: Compiled, jobs: JobTable, exogenous: Exogenous) -> Params:
+    """Return the constants with the jobs and the last-resort prices of each episode."""
+    params = compiled.params.replace(
+        job_gpus=jobs.gpus, job_profile=jobs.profile, job_value_usd=jobs.value_usd
+    )
+    shed, gpu_short = last_resort_prices(params, exogenous)
+    sites = np.ones(compiled.shape.sites)
+    return params.replace(
+        shed_usd_per_mwh=shed[:, None] * sites, gpu_short_usd_per_gpuh=gpu_short[:, None] * sites
+    )
+
+
+def initial_state(compiled: Compiled, demand: Demand) -> State:
+    """Return the state before the first step: no backlog, no running job, the first arrivals placed at home."""
+    shape, batch = compiled.shape, len(demand.arrivals_gpuh)
+    start = compiled.start_state
+
+    def each(values: np.ndarray) -> np.ndarray:
+        return np.repeat(values[None], batch, axis=0)
+
+    first_gpuh = demand.arrivals_gpuh[:, 0]
+    return State(
+        backlog_gpuh=np.zeros_like(first_gpuh),
+        battery_mwh=each(start.battery_mwh),
+        placed_gpuh=first_placement_gpuh(first_gpuh, compiled.params.home, compiled.row_wait_steps),
+        generation_mw=each(start.generation_mw),
+        committed_gpus=np.zeros((batch, shape.sites, shape.job_steps)),
+        waiting=np.ones((batch, shape.jobs)),
+        peak_import_mw=np.zeros((batch, shape.sites)),
+        carbon_kg=np.zeros(batch),
+    )

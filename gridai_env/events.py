@@ -1,0 +1,91 @@
+"""Events: reductions of accelerators and grid limits, and price shocks, at random times.
+
+An event strikes an episode at most once, with its probability, at a whole step drawn evenly from its range.
+*Announced* events are known from the first step on.  Of others nothing is known before they strike; once one has
+struck, its length (a constant of the scenario) is known too.  Shapes: B episodes, T steps, E events, K sites.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gridai_env.spec import Scenario
+
+LIMITS = ("available_gpus", "import_limit", "export_limit")
+
+
+@dataclass(frozen=True)
+class EventTable:
+    """The events of a batch of episodes and what they do."""
+
+    active: np.ndarray  # [B,T,E] bool
+    announced: np.ndarray  # [E] bool
+    kind: tuple[str, ...]  # [E]
+    at_site: np.ndarray  # [E,K] bool
+    factor: np.ndarray  # [E]
+    add_usd_per_mwh: np.ndarray  # [E]
+
+    def limit_factor(self, kind: str, active: np.ndarray | None = None) -> np.ndarray:
+        """Return the factor [B,T,K] on a limit: the product over all events of this kind that are active."""
+        active = self.active if active is None else active
+        factor = np.ones((*active.shape[:-1], self.at_site.shape[1]))
+        for e in self.of_kind(kind):
+            factor *= np.where(active[..., e, None] & self.at_site[e], self.factor[e], 1.0)
+        return factor
+
+    def shocked_usd_per_mwh(self, price: np.ndarray, active: np.ndarray | None = None) -> np.ndarray:
+        """Return the price [B,T,K] after the shocks, each ``price * factor + add`` in the scenario's order."""
+        active = self.active if active is None else active
+        for e in self.of_kind("price"):
+            shocked = price * self.factor[e] + self.add_usd_per_mwh[e]
+            price = np.where(active[..., e, None] & self.at_site[e], shocked, price)
+        return price
+
+    def of_kind(self, kind: str) -> list[int]:
+        """Return the indices of the events of a kind."""
+        return [e for e, name in enumerate(self.kind) if name == kind]
+
+    def foreseen(self, lead: int) -> np.ndarray:
+        """Return which events are known at t to be active at t + ``lead``, bool [B,T,E] over t.
+
+        Announced events are; another one only where it is active at t as well, since it strikes but once.
+        Targets beyond the end are False.
+        """
+        ahead = np.zeros_like(self.active)
+        if lead < self.active.shape[1]:
+            ahead[:, : self.active.shape[1] - lead] = self.active[:, lead:]
+        return ahead & (self.announced | self.active)
+
+
+def draw_events(scenario: Scenario, rngs: Sequence[np.random.Generator]) -> EventTable:
+    """Draw the events of a batch of episodes, one generator each."""
+    events, steps, dt_h = scenario.events, scenario.steps, scenario.dt_h
+    draws = np.empty((len(rngs), 2, len(events)))
+    for row, rng in zip(draws, rngs, strict=True):
+        rng.random(out=row)
+    first = np.array([round(e.earliest_h / dt_h) for e in events], dtype=np.int64)
+    latest_h = [scenario.horizon_h if e.latest_h is None else e.latest_h for e in events]
+    # A start at the very end would not be seen.
+    last = np.minimum(np.array([round(h / dt_h) for h in latest_h], dtype=np.int64), steps - 1)
+    length = np.array([max(1, round(e.duration_h / dt_h)) for e in events], dtype=np.int64)
+    start = first + np.floor(draws[:, 1] * (last - first + 1)).astype(np.int64)
+    strikes = draws[:, 0] < np.array([e.probability for e in events], dtype=float)
+    step = np.arange(steps)[:, None]
+    active = (step >= start[:, None]) & (step < (start + length)[:, None]) & strikes[:, None]
+    return EventTable(
+        active=active,
+        announced=np.array([e.announced for e in events], dtype=bool),
+        kind=tuple(e.kind for e in events),
+        at_site=_sites_hit(scenario),
+        factor=np.array([e.factor for e in events], dtype=float),
+        add_usd_per_mwh=np.array([e.add_usd_per_mwh for e in events], dtype=float),
+    )
+
+
+def _sites_hit(scenario: Scenario) -> np.ndarray:
+    """Return [E,K] bool: events that name no sites hit all of them."""
+    hit = [[e.sites is None or s.name in e.sites for s in scenario.sites] for e in scenario.events]
+    return np.array(hit, dtype=bool).reshape(len(scenario.events), len(scenario.sites))

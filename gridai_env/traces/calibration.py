@@ -1,0 +1,245 @@
+"""Calibration tables of the synthetic generator, and the marginal distributions that they describe.
+
+The tables lie in `calibration/` and are statistics of one year (2023) of 16 grid zones, made by
+`scripts/calibrate.py`; none of the hourly source data is kept. Sources of the year behind them: prices of the
+market operators, direct average carbon intensity of Electricity Maps (ODbL), weather of Open-Meteo / ERA5
+(CC BY 4.0), annual marginal factors of the Green Software Foundation's real-time-cloud.
+
+Model of one zone; m local month, h local hour, z standard normal with memory:
+
+    additive variable (body of the price, average carbon, wet bulb, wind):  Q[m](shift[m, h] + spread[m, h//3] * z)
+    PV:         min(highest[m], profile[m, h] * Q[m](z)),  zero wherever the profile is
+    spike:      where trigger > level[m, h], exceeded at the rate of spikes:  price = cap[m] + mean_excess[m] * E(size)
+    trigger:    SPIKE_FROM_PRICE * z of the price + the rest of its own, AR(1): prices are high before they spike
+    memory:     z = sqrt(w) * slow + sqrt(1 - w) * fast,  two AR(1) processes, slow with a time constant of 4 days
+
+Q[m] interpolates the quantiles of the month linearly over normal scores (KNOTS) and is flat beyond the ends, so
+that nothing leaves the range seen in the data. Zero and negative prices are part of Q. Weekdays are not modelled.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+
+from gridai_env.traces.series import TraceError
+
+TABLE_DIR = Path(__file__).parent / "calibration"
+VARIABLES = ("price", "carbon", "wetbulb", "pv", "wind")
+ADDITIVE = ("price", "carbon", "wetbulb", "wind")
+KNOTS = np.linspace(-3.2, 3.2, 17)
+EXCESS_KNOTS = np.linspace(-2.0, 2.0, 9)
+BLOCK_H = 3
+HUNDREDTH = 0.01  # shift, spread and correlation are stored in hundredths
+SLOW_PHI = 0.99
+SPIKE_FROM_PRICE = 0.7  # correlation of the spike trigger with the body of the price; own choice
+NEVER = 9.0  # a trigger level that a standard normal does not reach
+MARGINAL_AT_SURPLUS = 0.15
+"""Marginal carbon in hours with a price at or below zero, relative to other hours: curtailed wind, sun or water
+is then on the margin. Own choice; the other hours are raised so that the annual mean stays the published one."""
+
+
+@dataclass(frozen=True)
+class ZoneCalibration:
+    """Tables of one zone; arrays `[12, 24]` are by local month and hour.
+
+    `quantiles[v]` [12, K]; `shift[v]` [12, 24]; `spread[v]` [12, 24] (additive variables only); `slow_share`,
+    `fast_phi` by variable; `spike_level` is the trigger level, `*_climatology` means of the model.
+    """
+
+    zone: str
+    timezone: str
+    marginal_kg_per_mwh: float
+    marginal_source: str
+    note: str
+    quantiles: dict[str, np.ndarray]
+    shift: dict[str, np.ndarray]
+    spread: dict[str, np.ndarray]
+    pv_profile: np.ndarray
+    pv_highest: np.ndarray
+    slow_share: dict[str, float]
+    fast_phi: dict[str, float]
+    spike_phi: float
+    spike_size_phi: float
+    spike_level: np.ndarray
+    spike_cap_usd_per_mwh: np.ndarray
+    spike_mean_excess_usd_per_mwh: np.ndarray
+    spike_excess_shape: np.ndarray
+    climatology: dict[str, np.ndarray]
+    marginal_normal_kg_per_mwh: float
+
+
+def known_zones() -> tuple[str, ...]:
+    """Zones with calibration tables, in the order of the tables."""
+    return tuple(_metadata()["zones"])
+
+
+def calibration_year() -> int:
+    """Year of the data behind the tables."""
+    return int(_metadata()["year"])
+
+
+@lru_cache(maxsize=64)
+def zone_calibration(zone: str) -> ZoneCalibration:
+    """Tables of one zone; raises TraceError for a zone that has none."""
+    if zone not in known_zones():
+        raise TraceError(f"zone {zone!r}: not calibrated; known zones: {', '.join(known_zones())}")
+    entry = _metadata()["zones"][zone]
+    memory, spike = entry["slow_share_and_fast_phi"], entry["spike"]
+    quantiles = {name: _rows("quantiles", zone, name) for name in VARIABLES}
+    shift = {name: HUNDREDTH * _rows("shift", zone, name) for name in ADDITIVE}
+    spread = {name: np.repeat(HUNDREDTH * _rows("spread", zone, name), BLOCK_H, axis=1) for name in ADDITIVE}
+    rate, pv_profile = _rows("spike_rate", zone), _rows("pv_profile", zone)
+    cap, excess = np.array(spike["cap_usd_per_mwh"]), np.array(spike["mean_excess_usd_per_mwh"])
+    level = trigger_level(rate)
+    body = body_weights(level)
+    weights = {name: body if name == "price" else gauss_nodes()[1] for name in ADDITIVE}
+    mean = {name: _expected(quantiles[name], shift[name], spread[name], weights[name]) for name in ADDITIVE}
+    mean["pv"] = _expected_pv(quantiles["pv"], pv_profile, np.array(entry["pv_highest"]))
+    surplus = (1 - rate) * _share_at_or_below_zero(quantiles["price"], shift["price"], spread["price"], body)
+    mean["price"] = (1 - rate) * mean["price"] + rate * (cap + excess)[:, None]
+    normal = entry["marginal_kg_per_mwh"] / (1 - (1 - MARGINAL_AT_SURPLUS) * _annual_mean(surplus))
+    mean["marginal"] = normal * (1 - (1 - MARGINAL_AT_SURPLUS) * surplus)
+    return ZoneCalibration(
+        zone=zone,
+        timezone=entry["timezone"],
+        marginal_kg_per_mwh=entry["marginal_kg_per_mwh"],
+        marginal_source=entry["marginal_source"],
+        note=entry["note"],
+        quantiles=quantiles,
+        shift=shift,
+        spread=spread,
+        pv_profile=pv_profile,
+        pv_highest=np.array(entry["pv_highest"]),
+        slow_share={name: memory[name][0] for name in VARIABLES},
+        fast_phi={name: memory[name][1] for name in VARIABLES},
+        spike_phi=spike["phi"],
+        spike_size_phi=spike["size_phi"],
+        spike_level=level,
+        spike_cap_usd_per_mwh=cap,
+        spike_mean_excess_usd_per_mwh=excess,
+        spike_excess_shape=np.array(spike["excess_shape"]),
+        climatology=mean,
+        marginal_normal_kg_per_mwh=normal,
+    )
+
+
+def residual_correlation(zones: tuple[str, ...]) -> np.ndarray:
+    """Correlation of the residuals of the zones' VARIABLES, [Z*5, Z*5], variables of a zone side by side."""
+    labels, full = _correlation()
+    picked = [labels.index(f"{zone}:{name}") for zone in zones for name in VARIABLES]
+    return full[np.ix_(picked, picked)]
+
+
+def observed_statistics() -> dict[tuple[str, str], dict[str, float]]:
+    """(zone, variable) -> statistics of the calibration year, as in `statistics.csv`."""
+    with open(TABLE_DIR / "statistics.csv", newline="") as file:
+        return {
+            (row.pop("zone"), row.pop("variable")): {key: float(value) for key, value in row.items()}
+            for row in csv.DictReader(file)
+        }
+
+
+@lru_cache(maxsize=1)
+def gauss_nodes() -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights for the mean over a standard normal of a piecewise linear function."""
+    nodes = np.linspace(-4.0, 4.0, 161)
+    density = np.exp(-nodes * nodes / 2)
+    return nodes, density / density.sum()
+
+
+def interpolate_knots(table: np.ndarray, knots: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Row r of `table` [R, K] over equidistant `knots` [K], linearly, at `x` [R, N]; flat beyond the ends."""
+    count = len(knots)
+    place = np.clip((x - knots[0]) / (knots[1] - knots[0]), 0.0, count - 1.0)
+    left = np.minimum(place.astype(np.int64), count - 2)
+    low = np.take_along_axis(table, left, axis=1)
+    return low + (place - left) * (np.take_along_axis(table, left + 1, axis=1) - low)
+
+
+def body_weights(level: np.ndarray) -> np.ndarray:
+    """Weights [12, 24, N] of the nodes of `gauss_nodes` for the body of the price in hours without a spike.
+
+    The trigger leans on the body, so that hours in which the body is high are more often replaced by a spike.
+    """
+    nodes, weights = gauss_nodes()
+    grid = np.linspace(-10.0, 10.0, 4001)
+    cumulative = np.array([NormalDist().cdf(v) for v in grid])
+    own = np.sqrt(1 - SPIKE_FROM_PRICE**2)
+    stays = np.interp((level[:, :, None] - SPIKE_FROM_PRICE * nodes) / own, grid, cumulative)
+    kept = weights * stays
+    return kept / kept.sum(axis=-1, keepdims=True)
+
+
+def trigger_level(rate: np.ndarray) -> np.ndarray:
+    """Level that a standard normal exceeds with probability `rate`."""
+    return np.array([[NormalDist().inv_cdf(1 - p) if p > 0 else NEVER for p in row] for row in rate])
+
+
+def _expected(quantiles: np.ndarray, shift: np.ndarray, spread: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """E[Q[m](shift + spread * z)], [12, 24]; `weights` [N] or [12, 24, N] are those of the nodes of z."""
+    nodes, _ = gauss_nodes()
+    score = (shift[:, :, None] + spread[:, :, None] * nodes).reshape(12, -1)
+    return (interpolate_knots(quantiles, KNOTS, score).reshape(12, 24, -1) * weights).sum(-1)
+
+
+def _share_at_or_below_zero(
+    quantiles: np.ndarray, shift: np.ndarray, spread: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+    """P[Q[m](shift + spread * z) <= 0], [12, 24]."""
+    nodes, _ = gauss_nodes()
+    score = (shift[:, :, None] + spread[:, :, None] * nodes).reshape(12, -1)
+    below = interpolate_knots(quantiles, KNOTS, score) <= 0
+    return (below.reshape(12, 24, -1) * weights).sum(-1)
+
+
+def _expected_pv(ratio: np.ndarray, profile: np.ndarray, highest: np.ndarray) -> np.ndarray:
+    nodes, weights = gauss_nodes()
+    factor = interpolate_knots(ratio, KNOTS, np.repeat(nodes[None], 12, axis=0))
+    return np.minimum(highest[:, None, None], profile[:, :, None] * factor[:, None, :]) @ weights
+
+
+def _annual_mean(by_month_hour: np.ndarray) -> float:
+    days = np.array([31, 28.25, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
+    return float(days @ by_month_hour.mean(axis=1) / days.sum())
+
+
+@lru_cache(maxsize=1)
+def _metadata() -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((TABLE_DIR / "zones.json").read_text())
+    return loaded
+
+
+@lru_cache(maxsize=8)
+def _table(name: str) -> dict[tuple[str, ...], np.ndarray]:
+    """Twelve months stacked, by (zone,) or (zone, variable)."""
+    stacked: dict[tuple[str, ...], list[list[float]]] = {}
+    with open(TABLE_DIR / f"{name}.csv", newline="") as file:
+        reader = csv.reader(file)
+        keys = next(reader).index("month")
+        for row in reader:
+            stacked.setdefault(tuple(row[:keys]), []).append([float(v) for v in row[keys + 1 :]])
+    return {key: np.array(rows) for key, rows in stacked.items()}
+
+
+def _rows(name: str, *key: str) -> np.ndarray:
+    return _table(name)[key]
+
+
+@lru_cache(maxsize=1)
+def _correlation() -> tuple[list[str], np.ndarray]:
+    """Labels `zone:variable` and the full symmetric matrix from its stored lower half."""
+    with open(TABLE_DIR / "correlation.csv", newline="") as file:
+        rows = list(csv.reader(file))[1:]
+    full = np.eye(len(rows))
+    for i, row in enumerate(rows):
+        full[i, : i + 1] = [HUNDREDTH * float(v) for v in row[1:]]
+        full[: i + 1, i] = full[i, : i + 1]
+    return [row[0] for row in rows], full

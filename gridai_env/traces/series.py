@@ -1,0 +1,138 @@
+"""The exogenous series of grid zones over a batch of episodes, as one value.
+
+Shape letters: B episodes, L steps, Z zones. Step i covers `[start + i*dt, start + (i+1)*dt)` in UTC.
+1 kg/MWh = 1 g/kWh, so carbon figures published in g/kWh are used as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gridai_env.traces.clock import MINUTES_PER_HOUR, local_month_hour
+
+HELD = ("price_usd_per_mwh", "carbon_average_kg_per_mwh", "carbon_marginal_kg_per_mwh")
+INTERPOLATED = ("wetbulb_c", "pv_cf", "wind_cf")
+VALUES = HELD + INTERPOLATED
+CLIMATOLOGIES = (
+    "price_climatology_usd_per_mwh",
+    "carbon_average_climatology_kg_per_mwh",
+    "carbon_marginal_climatology_kg_per_mwh",
+    "pv_cf_climatology",
+    "wind_cf_climatology",
+)
+
+
+class TraceError(ValueError):
+    """A trace cannot be used as asked; the message names file or argument, zone, stamp, and what to do."""
+
+
+@dataclass(frozen=True)
+class ZoneSeries:
+    """What the grid and the weather do in each zone, and what month and local hour alone let one expect.
+
+    All arrays but `start_utc` are float64 [B, L, Z]. The average carbon intensity is the direct (operational)
+    one where the source has it, else the life-cycle one; `provenance` says which. The capacity factors are in
+    [0, 1]. `*_climatology` knows nothing of the episode: it is the mean for the month and local hour.
+    """
+
+    zones: tuple[str, ...]
+    start_utc: np.ndarray
+    dt_h: float
+    price_usd_per_mwh: np.ndarray
+    carbon_average_kg_per_mwh: np.ndarray
+    carbon_marginal_kg_per_mwh: np.ndarray
+    wetbulb_c: np.ndarray
+    pv_cf: np.ndarray
+    wind_cf: np.ndarray
+    price_climatology_usd_per_mwh: np.ndarray
+    carbon_average_climatology_kg_per_mwh: np.ndarray
+    carbon_marginal_climatology_kg_per_mwh: np.ndarray
+    pv_cf_climatology: np.ndarray
+    wind_cf_climatology: np.ndarray
+    provenance: dict[str, str]
+
+    @property
+    def steps(self) -> int:
+        """Number of steps L."""
+        return int(self.price_usd_per_mwh.shape[1])
+
+    def times_utc(self) -> np.ndarray:
+        """Start of every step, datetime64[m] [B, L]."""
+        step = np.timedelta64(round(self.dt_h * MINUTES_PER_HOUR), "m")
+        return self.start_utc[:, None] + np.arange(self.steps) * step
+
+    def local_hour(self, timezone: str) -> np.ndarray:
+        """Local hour of day 0..23 at the start of every step in an IANA time zone, int64 [B, L]."""
+        times = self.times_utc()
+        _, hour = local_month_hour(timezone, times.reshape(-1), 1)
+        return hour.reshape(times.shape)
+
+
+@dataclass(frozen=True)
+class StepGrid:
+    """How the steps of an episode lie on the hours that hold its data.
+
+    `first_hour` datetime64[m] [B]; `hours` is the number of hours covered; `held`, `left` are hour indices
+    [B, L] and `weight` [B, L] is the share of hour `left + 1` in a linear interpolation between hour centres.
+    Before the first and after the last hour centre the value is held.
+    """
+
+    first_hour: np.ndarray
+    hours: int
+    held: np.ndarray | None
+    left: np.ndarray | None
+    weight: np.ndarray | None
+
+    def hold(self, hourly: np.ndarray) -> np.ndarray:
+        """[B, hours, Z] -> [B, L, Z], constant inside the hour (prices, carbon)."""
+        return hourly if self.held is None else np.take_along_axis(hourly, self.held[:, :, None], axis=1)
+
+    def interpolate(self, hourly: np.ndarray) -> np.ndarray:
+        """[B, hours, Z] -> [B, L, Z], linear between the centres of the hours (weather)."""
+        if self.left is None or self.weight is None:
+            return hourly
+        right = np.minimum(self.left + 1, self.hours - 1)
+        low = np.take_along_axis(hourly, self.left[:, :, None], axis=1)
+        high = np.take_along_axis(hourly, right[:, :, None], axis=1)
+        return low + self.weight[:, :, None] * (high - low)
+
+
+def step_grid(start_utc: np.ndarray, steps: int, dt_h: float) -> StepGrid:
+    """Check the clock of a batch and lay its steps on hours.
+
+    Raises TraceError where `dt_h` is not 1/n h with whole minutes, `steps` < 1, or a start is no multiple of dt.
+    """
+    start = _checked_start(start_utc, steps, dt_h)
+    step_min = round(dt_h * MINUTES_PER_HOUR)
+    minutes = start.astype(np.int64)
+    into_hour = minutes % MINUTES_PER_HOUR
+    first_hour = start - into_hour.astype("timedelta64[m]")
+    if step_min == MINUTES_PER_HOUR:
+        return StepGrid(first_hour, steps, None, None, None)
+    # One hour more than the steps fill, whatever the start: the draws must not depend on the other episodes.
+    hours = -(-steps * step_min // MINUTES_PER_HOUR) + 1
+    begin = into_hour[:, None] + np.arange(steps, dtype=np.int64) * step_min
+    place = (begin + step_min / 2) / MINUTES_PER_HOUR - 0.5
+    place = np.clip(place, 0.0, hours - 1.0)
+    left = np.floor(place).astype(np.int64)
+    return StepGrid(first_hour, hours, begin // MINUTES_PER_HOUR, left, place - left)
+
+
+def _checked_start(start_utc: np.ndarray, steps: int, dt_h: float) -> np.ndarray:
+    step_min = dt_h * MINUTES_PER_HOUR
+    if not 0 < dt_h <= 1 or abs(step_min - round(step_min)) > 1e-9 or MINUTES_PER_HOUR % round(step_min):
+        raise TraceError(f"dt_h = {dt_h}: a step must be 1/n h in whole minutes (1, 0.5, 0.25, ...)")
+    if steps < 1:
+        raise TraceError(f"steps = {steps}: an episode needs at least 1 step")
+    start = np.asarray(start_utc)
+    if start.ndim != 1 or start.size == 0 or not np.issubdtype(start.dtype, np.datetime64):
+        raise TraceError(f"start_utc: need datetime64 of shape [B] with B >= 1, got {start.dtype} {start.shape}")
+    if np.isnat(start).any():
+        raise TraceError("start_utc: contains NaT")
+    start_min = start.astype("datetime64[m]")
+    off = (start != start_min) | (start_min.astype(np.int64) % round(step_min) != 0)
+    if off.any():
+        raise TraceError(f"start_utc = {start[off][0]}Z: a start must be a multiple of dt_h = {dt_h} h after midnight")
+    return start_min
