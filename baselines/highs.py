@@ -7,6 +7,7 @@ bound, basis and conflict analysis.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,10 @@ Floats = NDArray[np.float64]
 
 # Pure linear programs above this number of rows go to the interior point method, smaller ones to simplex.
 LARGE_ROWS = 20_000
+# Above this number of rows the interior point solution is used as it is (the bound is proven from its duals), and
+# yes/no decisions are rounded from it before branch and bound is tried.
+HUGE_ROWS = 60_000
+INTERIOR_TOLERANCE = 1e-6
 FEASIBILITY_TOLERANCE = 1e-9
 
 
@@ -55,7 +60,9 @@ class Matrix:
         lower = np.array([-infinity if v.lb is None else v.lb for v in form.columns])
         upper = np.array([infinity if v.ub is None else v.ub for v in form.columns])
         kind = np.array([kind for _, kind in form.rows])
+        self.matrix = form.A.tocsc()
         self.lp = _highs_lp(form, lower, upper, kind)
+        self.rounding: Callable[[Matrix, Floats], Floats] | None = None
         self.size = (len(form.rows), len(form.columns))
 
     def solve(
@@ -69,6 +76,8 @@ class Matrix:
         log: bool = False,
     ) -> Result:
         """Solve with the integrality that the model declares."""
+        if self.size[0] > HUGE_ROWS:
+            return self._solve_huge(mip_gap, time_limit_s, threads, seed)
         solver = self._solver(time_limit_s, threads, seed, log)
         if self.integer.any():
             _set(solver, "mip_rel_gap", float(mip_gap))
@@ -89,16 +98,68 @@ class Matrix:
         solver = self._solver(None, threads, seed, False)
         where = np.flatnonzero(self.integer).astype(np.int32)
         fixed = np.round(values[where])
-        solver.changeColsIntegrality(
-            len(where), where, np.full(len(where), highspy.HighsVarType.kContinuous.value, dtype=np.uint8)
-        )
+        _continuous(solver, where)
         solver.changeColsBounds(len(where), where, fixed, fixed)
-        if self.size[0] > LARGE_ROWS:
+        if self.size[0] > HUGE_ROWS:
+            _interior(solver)
+        elif self.size[0] > LARGE_ROWS:
             _set(solver, "solver", "ipm")
         try:
             return self._run(solver)
         except InfeasibleError:
             return None
+
+    def _solve_huge(self, mip_gap: float, time_limit_s: float | None, threads: int, seed: int) -> Result:
+        """Relax, prove a bound from the duals, round, fix, solve again; branch and bound only where that is not enough."""
+        begin = time.perf_counter()
+        solver = self._solver(time_limit_s, threads, seed, False)
+        where = np.flatnonzero(self.integer).astype(np.int32)
+        if len(where):
+            _continuous(solver, where)
+        _interior(solver)
+        relaxed = self._run(solver)
+        if relaxed.values is None:
+            return relaxed
+        bound = self.safe_bound(np.array(solver.getSolution().row_dual))
+        if not len(where):
+            return Result("optimal", relaxed.objective, bound, relaxed.values)
+        rounded = relaxed.values.copy()
+        rounded[where] = self.round_choices(relaxed.values)[where]
+        fixed = self.solve_fixed(rounded, threads=threads, seed=seed)
+        if fixed is not None and fixed.objective is not None:
+            if fixed.objective - bound <= mip_gap * abs(fixed.objective):
+                return Result("optimal", fixed.objective, bound, fixed.values)
+        left_s = None if time_limit_s is None else time_limit_s - (time.perf_counter() - begin)
+        start = None if fixed is None else fixed.values
+        if left_s is not None and left_s <= 0.0:
+            return Result("time_limit", None if fixed is None else fixed.objective, bound, start)
+        solver = self._solver(left_s, threads, seed, False)
+        _set(solver, "mip_rel_gap", float(mip_gap))
+        if start is not None:
+            solution = highspy.HighsSolution()
+            solution.col_value = list(start)
+            solver.setSolution(solution)
+        result = self._run(solver)
+        return Result(result.status, result.objective, max(bound, result.bound), result.values)
+
+    def safe_bound(self, row_dual: Floats) -> float:
+        """A bound that holds for any multipliers ``row_dual``, whatever the tolerances of the solver.
+
+        Lagrangian bound of Neumaier and Shcherbina (2004): each row and each column at the end of its interval that
+        is worst for the bound.  Needs finite bounds on columns, which the model states.
+        """
+        lower, upper = np.asarray(self.lp.row_lower_), np.asarray(self.lp.row_upper_)
+        y = np.where(row_dual > 0.0, np.where(np.isfinite(lower), row_dual, 0.0), row_dual)
+        y = np.where((y < 0.0) & ~np.isfinite(upper), 0.0, y)
+        rows = np.where(y > 0.0, y * np.where(y > 0.0, lower, 0.0), y * np.where(y < 0.0, upper, 0.0))
+        reduced = np.asarray(self.lp.col_cost_) - self.matrix.T @ y
+        ends = np.where(reduced > 0.0, np.asarray(self.lp.col_lower_), np.asarray(self.lp.col_upper_))
+        columns = np.where(reduced == 0.0, 0.0, reduced * np.where(reduced == 0.0, 0.0, ends))
+        return float(self.lp.offset_ + rows.sum() + columns.sum())
+
+    def round_choices(self, values: Floats) -> Floats:
+        """Yes/no columns rounded by `rounding`, a function of the model; by default to the nearest integer."""
+        return np.round(values) if self.rounding is None else self.rounding(self, values)
 
     def _solver(self, time_limit_s: float | None, threads: int, seed: int, log: bool) -> highspy.Highs:
         highspy.Highs.resetGlobalScheduler(True)  # the number of threads is process-wide otherwise
@@ -145,10 +206,30 @@ class Matrix:
         shown = ", ".join(names[:10])
         return shown + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
+    def is_integral(self, values: Floats) -> bool:
+        """Whether the integer columns hold whole numbers exactly, so that fixing them would change nothing."""
+        choices = values[self.integer]
+        return bool(np.array_equal(choices, np.round(choices)))
+
     def columns_of(self, variables: NDArray[np.object_]) -> NDArray[np.intp]:
         """Column of each entry of an object array, -1 where it is a number or not in the model."""
         flat = [self.index.get(id(v), -1) for v in variables.ravel()]
         return np.array(flat, dtype=np.intp).reshape(variables.shape)
+
+
+def _continuous(solver: highspy.Highs, where: NDArray[np.int32]) -> None:
+    """Drop the integrality of the columns ``where``."""
+    kinds = np.full(len(where), highspy.HighsVarType.kContinuous.value, dtype=np.uint8)
+    solver.changeColsIntegrality(len(where), where, kinds)
+
+
+def _interior(solver: highspy.Highs) -> None:
+    """Interior point without crossover, to a tolerance that the proven bound makes honest."""
+    _set(solver, "solver", "hipo")
+    _set(solver, "run_crossover", "off")
+    _set(solver, "ipm_optimality_tolerance", INTERIOR_TOLERANCE)
+    _set(solver, "primal_feasibility_tolerance", 1e-7)
+    _set(solver, "dual_feasibility_tolerance", 1e-7)
 
 
 def _set(solver: highspy.Highs, option: str, value: Any) -> None:

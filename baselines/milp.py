@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baselines.highs import InfeasibleError, Matrix, Result, SolverError
-from baselines.model import OBJECTIVES, Floor, Objective, Program, build, goal, last_resort_weight
+from baselines.model import OBJECTIVES, Floor, Objective, Program, build, goal, last_resort_weight, rounding
 from gridai_env.actions import Layout, encode
 from gridai_env.feasible import close_books, minimum_load
 from gridai_env.instance import Instance, stack
@@ -132,10 +132,11 @@ def _solve_program(
     begin = time.perf_counter()
     program = build(instance, objective, service, carbon_cap_kg)
     matrix = Matrix(program.model)
+    matrix.rounding = rounding(program, instance)
     built = time.perf_counter()
     result = matrix.solve(mip_gap=mip_gap, time_limit_s=time_limit_s, threads=threads, seed=seed)
     values = result.values
-    if values is not None and matrix.integer.any():
+    if values is not None and not matrix.is_integral(values):
         fixed = matrix.solve_fixed(values, threads=threads, seed=seed)
         if fixed is not None and fixed.values is not None:
             result = Result(result.status, fixed.objective, result.bound, fixed.values)

@@ -7,7 +7,7 @@ squared), yes/no variables, and the service floor of the objectives ``cost`` and
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,12 +15,14 @@ import numpy as np
 import pyomo.environ as pyo
 from numpy.typing import NDArray
 
+from baselines.highs import Matrix
 from gridai_env import physics
 from gridai_env.instance import Instance
 from gridai_env.state import Exogenous, Flows, Params, State
 from gridai_env.terms import EARNINGS, settle
 
 Objects = NDArray[np.object_]
+Floats = NDArray[np.float64]
 Objective = Literal["benefit", "cost", "carbon"]
 OBJECTIVES: tuple[Objective, ...] = ("benefit", "cost", "carbon")
 
@@ -43,6 +45,11 @@ class Program:
 
     model: pyo.ConcreteModel
     flows: list[Flows]  # [T] of object arrays: variables, or 0.0 where a flow cannot be
+
+    def choices(self, matrix: Matrix) -> list[tuple[tuple[Any, ...], int]]:
+        """Name and column of every yes/no variable: ("started", t, j, k), ("charging", t, k), ("running", t, k)."""
+        columns = ((name, matrix.index.get(id(variable))) for name, variable in self.model.choice.items())
+        return [(name, column) for name, column in columns if column is not None]
 
 
 def build(
@@ -89,10 +96,14 @@ class _Builder:
         self.p: Params = instance.params
         self.model = pyo.ConcreteModel()
         self.model.flow = pyo.Var(pyo.Any, dense=False, domain=pyo.NonNegativeReals)
-        self.model.state = pyo.Var(pyo.Any, dense=False, domain=pyo.Reals)
+        self.model.state = pyo.Var(pyo.Any, dense=False, domain=pyo.NonNegativeReals)
         self.model.choice = pyo.Var(pyo.Any, dense=False, domain=pyo.Binary)
         self.model.limit = pyo.Constraint(pyo.Any)
         self.model.update = pyo.Constraint(pyo.Any)
+        # Burning energy (charge with discharge) may pay in a step at whose price consuming pays, and in all steps
+        # before it: an emptied battery can be paid for being filled.
+        paid_to_consume = instance.exogenous.buy_usd_per_mwh + self.p.wear_usd_per_mwh <= 0.0
+        self.burn_pays = np.logical_or.accumulate(paid_to_consume[::-1])[::-1]
         self.has_budget = bool(np.isfinite(self.p.carbon_budget_kg))
 
     def build(self) -> Program:
@@ -120,43 +131,62 @@ class _Builder:
 
     # Variables ------------------------------------------------------------------------------------------------------
 
-    def _variables(self, t: int, name: str, possible: NDArray[np.bool_]) -> Objects:
-        """A variable wherever the flow is possible, the number 0 elsewhere."""
-        out = np.zeros(possible.shape, dtype=object)
-        for place in np.ndindex(possible.shape):
-            if possible[place]:
+    def _variables(self, t: int, name: str, ceiling: NDArray[np.float64]) -> Objects:
+        """A variable wherever the flow can be positive, the number 0 elsewhere."""
+        out = np.zeros(ceiling.shape, dtype=object)
+        for place in np.ndindex(ceiling.shape):
+            if ceiling[place] > 0.0:
                 out[place] = self.model.flow[(name, t, *place)]
+                out[place].setub(float(ceiling[place]))
         return out
 
     def _flows(self, t: int, exo: Exogenous) -> Flows:
         """The flows of step ``t``; those that are 0 in every feasible step get no variable."""
-        p = self.p
-        sites = np.ones_like(exo.buy_usd_per_mwh, dtype=bool)
-        routes = p.route_open > 0.5
-        sessions = routes & (p.may_wait[:, None] < 0.5)
-        has_battery = p.battery_max_mwh > 0.0
-        has_jobs = exo.job_open.shape[0] > 0
-        possible = {
-            "served_gpuh": routes,
-            "dropped_gpuh": np.ones_like(exo.arrivals_gpuh, dtype=bool),
-            "charge_mw": has_battery,
-            "discharge_mw": has_battery,
-            "generation_mw": p.generator_max_mw > 0.0,
-            "renewable_mw": exo.renewable_available_mw > 0.0,
-            "import_mw": exo.import_limit_mw > 0.0,
-            "export_mw": exo.export_limit_mw > 0.0,
-            "shed_mw": sites,
-            "gpu_short": sites & has_jobs & (exo.available_gpus < p.gpus),
-            "relocated_gpuh": sessions,
-            "warmed_gpuh": sessions.any(0),
-            "peak_rise_mw": p.demand_charge_usd_per_mw > 0.0,
-            "battery_short_mwh": exo.battery_target_mwh > 0.0,
-            "carbon_excess_kg": np.array(self.has_budget),
-        }
-        arrays = {name: self._variables(t, name, mask) for name, mask in possible.items()}
+        arrays = {name: self._variables(t, name, ceiling) for name, ceiling in self._ceilings(t, exo).items()}
         arrays["started"] = self._started(t, exo)
         arrays["carbon_excess_kg"] = arrays["carbon_excess_kg"][()]
         return Flows(**arrays)
+
+    def _ceilings(self, t: int, exo: Exogenous) -> dict[str, NDArray[np.float64]]:
+        """The most that each flow can be in step ``t``: implied by the limits, it helps the solver and its bound."""
+        p, jobs = self.p, exo.job_open.shape[0] > 0
+        carried = self.instance.exogenous.queue_limit_gpuh[t - 1] if t else self.instance.initial.backlog_gpuh
+        on_hand = exo.arrivals_gpuh + carried
+        served = p.route_open * on_hand[..., None]
+        placed = (1.0 - p.may_wait)[:, None] * served
+        return {
+            "served_gpuh": served,
+            "dropped_gpuh": on_hand,
+            "charge_mw": p.charge_limit_mw,
+            "discharge_mw": p.discharge_limit_mw,
+            "generation_mw": p.generator_max_mw,
+            "renewable_mw": exo.renewable_available_mw,
+            "import_mw": exo.import_limit_mw,
+            "export_mw": exo.export_limit_mw,
+            "shed_mw": self._most_shed_mw(exo),
+            "gpu_short": jobs * p.utilisation_limit * (p.gpus - exo.available_gpus),
+            "relocated_gpuh": placed,
+            "warmed_gpuh": placed.sum(0),
+            "peak_rise_mw": np.where(p.demand_charge_usd_per_mw > 0.0, exo.import_limit_mw, 0.0),
+            "battery_short_mwh": exo.battery_target_mwh,
+            "carbon_excess_kg": np.array(self._most_carbon_kg(exo, served) if self.has_budget else 0.0),
+        }
+
+    def _most_carbon_kg(self, exo: Exogenous, served: NDArray[np.float64]) -> float:
+        """Emissions of a step in which everything is at its highest."""
+        p = self.p
+        per_gpuh = p.network_mwh_per_gpuh + p.relocation_mwh_per_gpuh + p.warm_mwh_per_gpuh[:, None]
+        network_mwh = (per_gpuh * served).sum()
+        grid_mwh = p.dt_h * exo.import_limit_mw.sum() + network_mwh
+        fuel_kg = p.dt_h * (p.generator_max_mw * p.generator_carbon_kg_per_mwh).sum()
+        return float(grid_mwh * physics.billed_carbon_kg_per_mwh(p, exo).max() + fuel_kg)
+
+    def _most_shed_mw(self, exo: Exogenous) -> NDArray[np.float64]:
+        """Load of a site with all accelerators busy that may be; 0 where import can feed it: nothing is shed there."""
+        p = self.p
+        it_mw = physics.it_power_mw(p, exo, p.utilisation_limit * exo.available_gpus)
+        most_mw = physics.facility_power_mw(p, exo, it_mw) * (1.0 + 1e-6)
+        return np.where(most_mw > exo.import_limit_mw, most_mw, 0.0)
 
     def _started(self, t: int, exo: Exogenous) -> Objects:
         out = np.zeros(exo.job_open.shape, dtype=object)
@@ -173,12 +203,22 @@ class _Builder:
             after = after.replace(carbon_kg=0.0)
         if not (self.p.demand_charge_usd_per_mw > 0.0).any():
             after = after.replace(peak_import_mw=np.zeros(len(self.p.gpus)))
-        linked = {name: self._fresh(t, name, getattr(after, name)) for name in State.names()}
+        p = self.p
+        most = {
+            "backlog_gpuh": exo.queue_limit_gpuh,
+            "battery_mwh": p.battery_max_mwh,
+            "committed_gpus": (p.utilisation_limit * p.gpus)[:, None],
+            "waiting": 1.0,
+            "peak_import_mw": self.instance.exogenous.import_limit_mw.max(0),
+            "carbon_kg": p.carbon_budget_kg,
+        }
+        linked = {name: self._fresh(t, name, getattr(after, name), most.get(name, 0.0)) for name in State.names()}
         return State(**linked)
 
-    def _fresh(self, t: int, name: str, value: Any) -> Any:
+    def _fresh(self, t: int, name: str, value: Any, most: Any) -> Any:
         """Replace every expression by a variable that equals it; numbers and bare variables stay."""
         array = np.asarray(value, dtype=object)
+        ceiling = np.broadcast_to(np.asarray(most, dtype=float), array.shape)
         out = np.empty(array.shape, dtype=object)
         for place in np.ndindex(array.shape):
             expression = array[place]
@@ -187,16 +227,19 @@ class _Builder:
                 continue
             key = (name, t, *place)
             out[place] = self.model.state[key]
+            out[place].setub(float(ceiling[place]) * (1.0 + 1e-6))
             self.model.update[key] = out[place] == expression
         return out if out.ndim else out[()]
 
     def _limits(self, t: int, state: State, flows: Flows, exo: Exogenous, after: State) -> None:
         slacks = physics.slacks(self.p, state, flows, exo, after)
+        # Implied: relocation costs, so the optimum takes its least value, which never exceeds what is served.
+        slacks.pop("relocated within served")
         if not self.has_budget:
             slacks.pop("carbon budget")
         no_charge = ~(self.p.demand_charge_usd_per_mw > 0.0)
         slacks["peak"] = np.where(no_charge, 0.0, slacks["peak"])
-        slacks |= self._modes(t, flows, exo)
+        slacks |= self._modes(t, flows)
         for place, name, slack in _entries(slacks):
             self._row(("limit", name, t, *place), slack, equality=False)
         for place, name, gap in _entries(physics.equalities(self.p, state, flows, exo)):
@@ -210,14 +253,13 @@ class _Builder:
             return
         self.model.limit[key[1:]] = (expression == 0.0) if equality else (expression >= 0.0)
 
-    def _modes(self, t: int, flows: Flows, exo: Exogenous) -> dict[str, Objects]:
+    def _modes(self, t: int, flows: Flows) -> dict[str, Objects]:
         """Yes/no rows: charge or discharge where burning energy could pay, generators with a minimum load."""
         p = self.p
         minimum = p.generator_min_mw > 0.0
-        burn_pays = (exo.buy_usd_per_mwh + p.wear_usd_per_mwh <= 0.0) | minimum | (
-            self.objective == "carbon" or self.carbon_cap_kg is not None
-        )
-        two_way = (p.battery_max_mwh > 0.0) & burn_pays
+        # From this step on: a battery emptied now has room for energy that one is paid to take later.
+        everywhere = self.objective == "carbon" or self.carbon_cap_kg is not None
+        two_way = (p.battery_max_mwh > 0.0) & (self.burn_pays[t] | minimum | everywhere)
         rows: dict[str, Objects] = {}
         if two_way.any():
             charging = self._choices("charging", t, two_way)
@@ -284,3 +326,56 @@ def _entries(named: dict[str, Any]) -> Iterator[tuple[tuple[int, ...], str, Any]
         array = np.asarray(value, dtype=object)
         for place in np.ndindex(array.shape):
             yield place, name, array[place]
+
+
+def rounding(program: Program, instance: Instance) -> Callable[[Matrix, Floats], Floats]:
+    """How to round the yes/no columns of a relaxed solution so that they stay feasible.
+
+    Jobs, dearest first, take the start with the largest fraction at which they still fit; modes follow the flows.
+    """
+    p = instance.params
+
+    def apply(matrix: Matrix, values: Floats) -> Floats:
+        out = values.copy()
+        for name, column in program.choices(matrix):
+            if name[0] == "charging":
+                out[column] = float(_net_charge(program, matrix, values, *name[1:]) > 0.0)
+            elif name[0] == "running":
+                generation = _value(matrix, values, program.flows[name[1]].generation_mw[name[2]])
+                out[column] = float(generation >= 0.5 * p.generator_min_mw[name[2]])
+        _round_jobs(program, matrix, values, out, p)
+        return out
+
+    return apply
+
+
+def _value(matrix: Matrix, values: Floats, variable: Any) -> float:
+    column = matrix.index.get(id(variable), -1)
+    return float(values[column]) if column >= 0 else 0.0
+
+
+def _net_charge(program: Program, matrix: Matrix, values: Floats, t: int, k: int) -> float:
+    flows = program.flows[t]
+    return _value(matrix, values, flows.charge_mw[k]) - _value(matrix, values, flows.discharge_mw[k])
+
+
+def _round_jobs(program: Program, matrix: Matrix, values: Floats, out: Floats, p: Params) -> None:
+    """Give every job the start with the largest fraction at which it fits; jobs mostly left out stay out."""
+    starts: dict[int, list[tuple[float, int, int, int]]] = {}
+    for name, column in program.choices(matrix):
+        if name[0] == "started":
+            t, j, k = name[1:]
+            starts.setdefault(j, []).append((float(values[column]), t, k, column))
+    horizon = len(program.flows) + p.job_profile.shape[-1]
+    held = np.zeros((len(p.gpus), horizon))
+    for j in sorted(starts, key=lambda j: -p.job_value_usd[j]):
+        out[[column for *_, column in starts[j]]] = 0.0
+        if sum(fraction for fraction, *_ in starts[j]) < 0.5:
+            continue
+        for _, t, k, column in sorted(starts[j], reverse=True):
+            need = p.job_gpus[j] * p.job_profile[j]
+            after = held[k, t : t + len(need)] + need
+            if (after <= p.utilisation_limit[k] * p.gpus[k]).all():
+                held[k, t : t + len(need)] = after
+                out[column] = 1.0
+                break

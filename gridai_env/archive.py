@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +49,12 @@ def read_archive(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     Raises FileNotFoundError, and InstanceError for a file of another kind or with a wrong checksum.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (ValueError, EOFError, zipfile.BadZipFile, zipfile.error, KeyError) as error:
-        raise InstanceError(f"{path}: not a readable instance file ({error}); save the instance again") from error
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, NotImplementedError) as error:
+        raise InstanceError(
+            f"{path}: not a readable instance file ({error}); save the instance again"
+        ) from error
     missing = {HEADER, "sha256"} - arrays.keys()
     if missing:
         raise InstanceError(f"{path}: not an instance file (without {', '.join(sorted(missing))})")
@@ -59,7 +62,7 @@ def read_archive(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     found = digest(arrays)
     if stored != found:
         raise InstanceError(
-            f"{path}: checksum {found[:12]}... does not match the stored {stored[:12]}...: the file was changed or "
+            f"{path}: checksum {found[:12]} does not match the stored {stored[:12]}: the file was changed or "
             "damaged; save the instance again"
         )
     header: dict[str, Any] = json.loads(arrays.pop(HEADER).tobytes())

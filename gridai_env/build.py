@@ -1,14 +1,14 @@
 """How a batch of episodes is made: starts, traces, demand, jobs, events, guards, forecasts, in this order.
 
-Everything is elementwise over the batch, and each feature of each episode draws from a generator of its own, so that
-an episode does not depend on its neighbours.  Shapes as in `gridai_env.instance`.
+Everything is elementwise over the batch, and each feature of each episode draws from a generator of its own,
+so that an episode does not depend on its neighbours.  Shapes as in `gridai_env.instance`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -57,7 +57,7 @@ def batch_parts(
     compiled: Compiled,
     seeds: Sequence[int],
     traces: TraceTable | None,
-    start: str | datetime | np.datetime64 | None,
+    start: str | date | np.datetime64 | None,
 ) -> dict[str, Any]:
     """Return the fields of the `InstanceBatch` of these seeds; ``traces`` None means synthetic."""
     seeds = checked_seeds(seeds)
@@ -72,7 +72,9 @@ def batch_parts(
     sites = site_series(compiled, source.series)
     exogenous = exogenous_arrays(compiled, sites, demand, jobs, events)
     background = forecast_background(compiled, sites, demand, source.series, source.deviation)
-    _, other_carbon = billed_and_other(compiled, sites.carbon_average_kg_per_mwh, sites.carbon_marginal_kg_per_mwh)
+    _, other_carbon = billed_and_other(
+        compiled, sites.carbon_average_kg_per_mwh, sites.carbon_marginal_kg_per_mwh
+    )
     seen = background.truth.copy()
     seen[:, lead_in:, : compiled.shape.sites] = exogenous.buy_usd_per_mwh
     return {
@@ -100,7 +102,7 @@ def find_series(
     seeds: Sequence[int],
     lead_in: int,
     table: TraceTable | None,
-    start: str | datetime | np.datetime64 | None,
+    start: str | date | np.datetime64 | None,
 ) -> Source:
     """Return the series of the zones from ``lead_in`` steps before each start to the end."""
     scenario, (zones, _) = compiled.scenario, zones_of(compiled)
@@ -155,7 +157,8 @@ def instance_params(compiled: Compiled, jobs: JobTable, exogenous: Exogenous) ->
 
 
 def initial_state(compiled: Compiled, demand: Demand) -> State:
-    """Return the state before the first step: no backlog, no running job, the first arrivals placed at home."""
+    """Return the state before the first step: no backlog, no running job, the first arrivals placed at
+    home."""
     shape, batch = compiled.shape, len(demand.arrivals_gpuh)
     start = compiled.start_state
 

@@ -38,11 +38,10 @@ def steps(s: Scenario) -> Iterator[str]:
     durations += [(f"forecast.leads_h[{i}]", lead) for i, lead in enumerate(s.forecast.leads_h)]
     durations += [(f"classes[{i}].wait_h", c.wait_h) for i, c in enumerate(s.classes)]
     for i, job in enumerate(s.jobs):
-        keys = ("duration_h", "release_h", "deadline_h", "release_jitter_h")
-        durations += [(f"jobs[{i}].{key}", getattr(job, key)) for key in keys]
+        of_job = ("duration_h", "release_h", "deadline_h", "release_jitter_h")
+        durations += [(f"jobs[{i}].{key}", getattr(job, key)) for key in of_job]
     for i, event in enumerate(s.events):
-        keys = ("earliest_h", "latest_h", "duration_h")
-        given = [(key, getattr(event, key)) for key in keys]
+        given = [(key, getattr(event, key)) for key in ("earliest_h", "latest_h", "duration_h")]
         durations += [(f"events[{i}].{key}", value) for key, value in given if value is not None]
     for key, value in durations:
         if not whole(value, s.dt_h):

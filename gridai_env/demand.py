@@ -1,8 +1,9 @@
 """Arrivals of inference work: daily and weekly shape in local time, with autocorrelated noise per region.
 
-``arrivals = mean_gpus * dt * row share * daily profile * weekend factor * (1 + noise)``, never negative.  The noise is
-common to all rows of a region: an AR(1) process with the region's standard deviation.  From the arrivals follow
-the two exogenous quantities that keep the physics affine: the bound of the queue and the growth of sessions.
+``arrivals = mean_gpus * dt * row share * daily profile * weekend factor * (1 + noise)``, never negative.  The
+noise is common to all rows of a region: an AR(1) process with the region's standard deviation.  From the
+arrivals follow the two exogenous quantities that keep the physics affine: the bound of the queue and the
+growth of sessions.
 
 Shapes: B episodes, T steps, L steps of history before the start, C regions, W rows.
 """
@@ -84,9 +85,7 @@ def expected_rows_gpuh(compiled: Compiled, days: Calendar) -> np.ndarray:
     flatness = _row_flatness(compiled)
     levels, index = np.unique(flatness, return_inverse=True)
     shaped = [_shaped_gpuh(compiled.scenario, days, level) for level in levels]
-    return np.stack(
-        [shaped[i] * share for i, share in zip(index, compiled.row_share, strict=True)], axis=-1
-    )
+    return np.stack([shaped[i] * share for i, share in zip(index, compiled.row_share, strict=True)], axis=-1)
 
 
 def _row_flatness(compiled: Compiled) -> np.ndarray:
@@ -129,8 +128,8 @@ def autoregress(shocks: np.ndarray, kept: float) -> np.ndarray:
 def queue_limits_gpuh(arrivals_gpuh: np.ndarray, wait_steps: np.ndarray) -> np.ndarray:
     """Return the most work that may be left at the end of each step, shaped as ``arrivals_gpuh`` [...,T,C,W].
 
-    For a row that may wait D steps: the arrivals of the last D steps, this one included (the queue starts empty).
-    0 for rows that may not wait, and for all rows in the last step.
+    For a row that may wait D steps: the arrivals of the last D steps, this one included (the queue starts
+    empty). 0 for rows that may not wait, and for all rows in the last step.
     """
     limit = np.zeros_like(arrivals_gpuh)
     steps = arrivals_gpuh.shape[-3]
@@ -147,21 +146,23 @@ def session_growth(arrivals_gpuh: np.ndarray, wait_steps: np.ndarray) -> tuple[n
 
     Growth is the ratio of successive arrivals: what grows in place is no move.  Where the step before is no
     reference (below 1 % of this step's, 0 included) growth is 0 and the reference is all arrivals at home.
-    In the first step growth is 1, the placement before it being these arrivals at home.  Rows that may wait: 0.
+    In the first step growth is 1, the placement before it being these arrivals at home.  Rows that may wait
+    (they come last): 0.
     """
-    before, now = arrivals_gpuh[..., :-1, :, :], arrivals_gpuh[..., 1:, :, :]
+    sessions = slice(0, int(np.count_nonzero(wait_steps == 0)))
+    before, now = arrivals_gpuh[..., :-1, :, sessions], arrivals_gpuh[..., 1:, :, sessions]
     is_reference = (before > 0.0) & (before >= MIN_REFERENCE * now)
-    growth = np.ones_like(arrivals_gpuh)
-    rehomed = np.zeros_like(arrivals_gpuh)
-    growth[..., 1:, :, :] = np.where(is_reference, now / np.where(is_reference, before, 1.0), 0.0)
-    rehomed[..., 1:, :, :] = np.where(is_reference, 0.0, now)
-    waits = wait_steps > 0
-    growth[..., waits] = 0.0
-    rehomed[..., waits] = 0.0
+    growth, rehomed = np.zeros_like(arrivals_gpuh), np.zeros_like(arrivals_gpuh)
+    growth[..., 0, :, sessions] = 1.0
+    np.divide(now, before, out=growth[..., 1:, :, sessions], where=is_reference)
+    np.multiply(now, ~is_reference, out=rehomed[..., 1:, :, sessions])
     return growth, rehomed
 
 
-def first_placement_gpuh(first_arrivals_gpuh: np.ndarray, home: np.ndarray, wait_steps: np.ndarray) -> np.ndarray:
-    """Return the placement [...,C,W,K] before the first step: its arrivals [...,C,W] at home, sessions only."""
+def first_placement_gpuh(
+    first_arrivals_gpuh: np.ndarray, home: np.ndarray, wait_steps: np.ndarray
+) -> np.ndarray:
+    """Return the placement [...,C,W,K] before the first step: its arrivals [...,C,W] at home, sessions
+    only."""
     sessions = np.where(wait_steps > 0, 0.0, first_arrivals_gpuh)
     return sessions[..., None] * home[:, None, :]

@@ -1,8 +1,10 @@
 """Events: reductions of accelerators and grid limits, and price shocks, at random times.
 
 An event strikes an episode at most once, with its probability, at a whole step drawn evenly from its range.
-*Announced* events are known from the first step on.  Of others nothing is known before they strike; once one has
-struck, its length (a constant of the scenario) is known too.  Shapes: B episodes, T steps, E events, K sites.
+*Announced* events are known from the first step on.  Of others nothing is known before they strike; once one
+has struck, its length (a constant of the scenario) is known too.
+
+Shapes: B episodes, T steps, E events, K sites.
 """
 
 from __future__ import annotations
@@ -14,14 +16,12 @@ import numpy as np
 
 from gridai_env.spec import Scenario
 
-LIMITS = ("available_gpus", "import_limit", "export_limit")
-
 
 @dataclass(frozen=True)
 class EventTable:
     """The events of a batch of episodes and what they do."""
 
-    active: np.ndarray  # [B,T,E] bool
+    active: np.ndarray  # [...,E] bool, [B,T,E] for a batch
     announced: np.ndarray  # [E] bool
     kind: tuple[str, ...]  # [E]
     at_site: np.ndarray  # [E,K] bool
@@ -29,7 +29,7 @@ class EventTable:
     add_usd_per_mwh: np.ndarray  # [E]
 
     def limit_factor(self, kind: str, active: np.ndarray | None = None) -> np.ndarray:
-        """Return the factor [B,T,K] on a limit: the product over all events of this kind that are active."""
+        """Return the factor [...,K] on a limit: the product over all events of this kind that are active."""
         active = self.active if active is None else active
         factor = np.ones((*active.shape[:-1], self.at_site.shape[1]))
         for e in self.of_kind(kind):
@@ -37,7 +37,8 @@ class EventTable:
         return factor
 
     def shocked_usd_per_mwh(self, price: np.ndarray, active: np.ndarray | None = None) -> np.ndarray:
-        """Return the price [B,T,K] after the shocks, each ``price * factor + add`` in the scenario's order."""
+        """Return the price [...,K] after the shocks, each ``price * factor + add`` in the scenario's
+        order."""
         active = self.active if active is None else active
         for e in self.of_kind("price"):
             shocked = price * self.factor[e] + self.add_usd_per_mwh[e]
@@ -75,6 +76,12 @@ def draw_events(scenario: Scenario, rngs: Sequence[np.random.Generator]) -> Even
     strikes = draws[:, 0] < np.array([e.probability for e in events], dtype=float)
     step = np.arange(steps)[:, None]
     active = (step >= start[:, None]) & (step < (start + length)[:, None]) & strikes[:, None]
+    return event_table(scenario, active)
+
+
+def event_table(scenario: Scenario, active: np.ndarray) -> EventTable:
+    """Return the events of a scenario that are ``active`` [...,E]."""
+    events = scenario.events
     return EventTable(
         active=active,
         announced=np.array([e.announced for e in events], dtype=bool),

@@ -1,18 +1,19 @@
 """Forecasts of what is uncertain: prices, carbon intensity, renewables and arrivals, at a few leads.
 
 Three kinds.  *perfect*: the truth.  *persistence*: what was seen at the same hour of the last day known.
-*day_ahead*: calibrated noise.  With m the climatology (known in advance), a = truth - m and s the standard deviation
-of a, the forecast at a lead of skill r is
+*day_ahead*: calibrated noise.  With m the climatology (known in advance), a = truth - m and s the standard
+deviation of a, the forecast at a lead of skill r is
 
     m + S(r),   S(r) = r * a + s * bridge(r),
 
-where bridge is a Brownian bridge on [0, 1], drawn once per target and series.  S is then a Brownian motion on its way
-to a: the squared correlation with the truth is r, E[a | S(r)] = S(r) for normal a (no bias, no over-confidence), and
-S(r) of a short lead already contains all that a longer lead told, so that collecting the forecasts of one target does
-not average the noise away.  Errors of different targets (hours) are independent.
+where bridge is a Brownian bridge on [0, 1], drawn once per target and series.  S is then a Brownian motion on
+its way to a: the squared correlation with the truth is r, E[a | S(r)] = S(r) for normal a (no bias, no
+over-confidence), and S(r) of a short lead already contains all that a longer lead told, so that collecting
+the forecasts of one target does not average the noise away.  Errors of different targets (hours) are
+independent.
 
-Targets beyond the end of the episode are 0.  Shapes: B episodes, T steps, L steps of history, H leads, K sites,
-C regions, and S = 3K + C series: buy price, billed carbon, renewable power, arrivals.
+Targets beyond the end of the episode are 0.  Shapes: B episodes, T steps, L steps of history, H leads, K
+sites, C regions, and S = 3K + C series: buy price, billed carbon, renewable power, arrivals.
 """
 
 from __future__ import annotations
@@ -69,7 +70,9 @@ class Background:
 
     truth: np.ndarray  # [B,L+T,S] before price events
     climatology: np.ndarray  # [B,L+T,S]
-    deviation: np.ndarray  # [B,T,S] standard deviation of truth - climatology, a property of zone and hour; float32
+    deviation: (
+        np.ndarray
+    )  # [B,T,S] standard deviation of truth - climatology, a property of zone and hour; float32
     upper: np.ndarray  # [S] most that is possible, infinite where nothing is known
     sites: int
 
@@ -85,7 +88,8 @@ def day_steps(dt_h: float) -> int:
 
 
 def skills(spec: ForecastSpec) -> np.ndarray:
-    """Return the squared correlation of forecast and truth at each lead [H]: it falls linearly in log lead."""
+    """Return the squared correlation of forecast and truth at each lead [H]: it falls linearly in log
+    lead."""
     log_lead = np.log(np.array(spec.leads_h))
     span = max(float(log_lead[-1] - log_lead[0]), 1e-12)
     return spec.skill_first + (spec.skill_last - spec.skill_first) * (log_lead - log_lead[0]) / span
@@ -143,7 +147,8 @@ def day_ahead(
 
 
 def _most(background: Background, mean: np.ndarray) -> np.ndarray:
-    """Return the most that is possible [B,T,S]: what is installed; 0 where the climatology knows of nothing (night)."""
+    """Return the most that is possible [B,T,S]: what is installed; 0 where the climatology knows of nothing
+    (night)."""
     most = np.broadcast_to(background.upper.astype(np.float32), mean.shape).copy()
     positive = most[..., background.sites :]
     positive[mean[..., background.sites :] <= 0] = 0
@@ -172,7 +177,8 @@ def _vintages(
 
 
 def _bridge_step(before: float, now: float) -> tuple[float, float]:
-    """Return weight of the last bridge value and standard deviation of the new part, at skill before <= now."""
+    """Return weight of the last bridge value and standard deviation of the new part, at skill before <=
+    now."""
     if before >= 1.0:
         return 0.0, 0.0
     keep = (1.0 - now) / (1.0 - before)
@@ -182,7 +188,8 @@ def _bridge_step(before: float, now: float) -> tuple[float, float]:
 def _target_normals(
     steps: int, leads: int, series: int, dt_h: float, rngs: Sequence[np.random.Generator]
 ) -> np.ndarray:
-    """Return normals [B,H,T,S], the same for all steps of an hour: quarter-hours must not average the noise."""
+    """Return normals [B,H,T,S], the same for all steps of an hour: quarter-hours must not average the
+    noise."""
     per_hour = max(1, round(1.0 / dt_h))
     hours = -(-steps // per_hour)
     hourly = np.empty((len(rngs), leads, hours, series), dtype=np.float32)

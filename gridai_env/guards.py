@@ -1,26 +1,29 @@
 """Prices of the last resorts, derived for each instance: load shed and accelerators taken from running jobs.
 
-Both must cost more than anything that they could save, so that neither the optimum nor a policy ever gains by them.
+Both must cost more than anything that they could save, so that neither the optimum nor a policy ever gains by
+them.
 
 *Load shed* of 1 MWh at a site is 1 MWh of supply.  It can
 
-- replace supply at its highest price, at this site or (through the battery) at another time; the value is at most
-  ``A = demand charge / dt + buy + fuel + carbon + water + battery shortfall`` USD/MWh, each at its highest, where
-  the demand charge (USD/MW of peak) may be saved by 1/dt MW in one step, and carbon is the price, plus that of the
-  excess where there is a budget, times the highest intensity of grid or generator;
-- let 1/e more GPU-h be served here, ``e`` = least facility MWh per GPU-h = ``PUE * (busy - idle) kW / 1000 / speed``.
-  A GPU-h is worth ``M = revenue + drop penalty + egress + (1 + growth) * relocation + 2 * warm-up`` at most: served
-  rather than dropped, or here rather than elsewhere (egress, relocation, warm-up now), and in place for the next step
-  (growth(t+1) * relocation, warm-up then).  Egress, relocation and warm-up contain their energy at the highest price
-  and intensity.  Served here rather than at another site, it frees up to ``E`` = most facility MWh per GPU-h there.
+- replace supply at its highest price, at this site or (through the battery) at another time; the value is at
+  most ``A = demand charge / dt + buy + fuel + carbon + water + battery shortfall`` USD/MWh, each at its
+  highest, where the demand charge (USD/MW of peak) may be saved by 1/dt MW in one step, and carbon is the
+  price, plus that of the excess where there is a budget, times the highest intensity of grid or generator;
+- let 1/e more GPU-h be served here, ``e`` = least facility MWh per GPU-h = ``PUE * (busy - idle) kW / 1000 /
+  speed``. A GPU-h is worth ``M = revenue + drop penalty + egress + (1 + growth) * relocation + 2 * warm-up``
+  at most: served rather than dropped, or here rather than elsewhere (egress, relocation, warm-up now), and in
+  place for the next step (growth(t+1) * relocation, warm-up then).  Egress, relocation and warm-up contain
+  their energy at the highest price and intensity.  Served here rather than at another site, it frees up to
+  ``E`` = most facility MWh per GPU-h there.
 
 So ``shed >= A + (M + E * A) / e``.
 
-*An accelerator-hour* taken from a job gives ``speed`` GPU-h, each worth ``M + E * A``, or ``PUE * (busy - idle) / 1000``
-MWh, each worth the shed price.  So ``gpu_short >= speed * (M + E * A) + PUE * (busy - idle) / 1000 * shed``.
+*An accelerator-hour* taken from a job gives ``speed`` GPU-h, each worth ``M + E * A``, or ``PUE * (busy -
+idle) / 1000`` MWh, each worth the shed price.  So ``gpu_short >= speed * (M + E * A) + PUE * (busy - idle) /
+1000 * shed``.
 
-Both get a margin of a tenth.  Left out on purpose: the value of starting a job, since a job may hang on any small
-amount of power; its start is a decision of its own, and work is cut before power is shed in any case.
+Both get a margin of a tenth.  Left out on purpose: the value of starting a job, since a job may hang on any
+small amount of power; its start is a decision of its own, and work is cut before power is shed in any case.
 """
 
 from __future__ import annotations
@@ -74,7 +77,8 @@ def highest_buy_usd_per_mwh(exo: Exogenous) -> np.ndarray:
 
 
 def facility_mwh_per_gpuh(p: Params, exo: Exogenous) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return least and most facility MWh of a GPU-h of work, and most of a busy accelerator-hour, [B] each."""
+    """Return least and most facility MWh of a GPU-h of work, and most of a busy accelerator-hour, [B]
+    each."""
     extra_kw = p.busy_kw_per_gpu - p.idle_kw_per_gpu
     per_gpu_mwh = exo.pue * extra_kw / 1000.0
     per_gpuh_mwh = per_gpu_mwh / p.speed

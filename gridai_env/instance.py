@@ -1,14 +1,17 @@
-"""Instances: episodes made concrete, frozen, hashed, saved.  Environment, optimiser and metrics take the same one.
+"""Instances: episodes made concrete, frozen, hashed, saved.  Environment, optimiser and metrics share them.
 
-An instance is a pure function of (scenario, traces, seed, start): alone or in a batch of any size, bit for bit.
-Shapes: B episodes, T steps, L steps of history (one day), K sites, C regions, J jobs, E events, S = 3K + C series.
+An instance is a pure function of (scenario, traces, seed, start): alone or in a batch of any size, bit for
+bit.
+
+Shapes: B episodes, T steps, L steps of history (one day), K sites, C regions, J jobs, E events, S = 3K + C
+series.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -152,14 +155,14 @@ def make_instance(
     scenario: str | Path | Scenario,
     seed: int = 0,
     traces: str | Path | TraceTable | None = None,
-    start: str | datetime | np.datetime64 | None = None,
+    start: str | date | np.datetime64 | None = None,
     **overrides: Any,
 ) -> Instance:
     """Return one episode of a scenario (name, YAML file or Scenario).
 
-    ``traces``: "synthetic", a trace file or table; None: as the scenario says.  ``start`` (UTC) fixes the start,
-    else the seed draws it.  ``overrides`` are those of `load_scenario`.
-    Raises ScenarioError, TraceError or InstanceError, each saying what is wrong and what to do.
+    ``traces``: "synthetic", a trace file or table; None: as the scenario says.  ``start`` (UTC) fixes the
+    start, else the seed draws it.  ``overrides`` are those of `load_scenario`. Raises ScenarioError,
+    TraceError or InstanceError, each saying what is wrong and what to do.
     """
     if traces is not None and not isinstance(traces, TraceTable):
         overrides["traces"], traces = str(traces), None
@@ -171,11 +174,12 @@ def make_batch(
     compiled: Compiled,
     seeds: Sequence[int],
     traces: TraceTable | None = None,
-    start: str | datetime | np.datetime64 | None = None,
+    start: str | date | np.datetime64 | None = None,
 ) -> InstanceBatch:
     """Return one episode for each seed; a seed gives the same episode in every batch.
 
-    ``traces`` None: as the scenario says.  ``start`` (UTC) fixes the start of all, else each seed draws its own.
+    ``traces`` None: as the scenario says.  ``start`` (UTC) fixes the start of all, else each seed draws its
+    own.
     """
     if traces is None and compiled.scenario.traces != "synthetic":
         traces = read_table(compiled.scenario.traces)
@@ -219,16 +223,14 @@ def load_instance(path: str | Path) -> Instance:
     """
     path = Path(path)
     header, arrays = read_archive(path)
-    if header.get("format") != FORMAT or header.get("format_version") != FORMAT_VERSION:
+    kind, number = header.get("format"), header.get("format_version")
+    if (kind, number) != (FORMAT, FORMAT_VERSION):
         raise InstanceError(
-            f"{path}: format {header.get('format')!r} version {header.get('format_version')!r}, but this package reads "
-            f"{FORMAT!r} version {FORMAT_VERSION}; make the instance again from scenario and seed"
+            f"{path}: format {kind!r} version {number!r}, but this package reads {FORMAT!r} version "
+            f"{FORMAT_VERSION}; make the instance again from scenario and seed"
         )
     compiled = compile_scenario(parse_scenario(header["scenario"], str(path)))
-    groups: dict[str, dict[str, np.ndarray]] = {}
-    for name, array in arrays.items():
-        group, _, field = name.partition("/")
-        groups.setdefault(group, {})[field] = array
+    groups = _grouped(path, arrays)
     leads = lead_steps(compiled.scenario.forecast, compiled.scenario.dt_h)
     return Instance(
         compiled=compiled,
@@ -241,6 +243,21 @@ def load_instance(path: str | Path) -> Instance:
         knowledge=Knowledge(**groups["knowledge"]),
         provenance=header["provenance"],
     )
+
+
+def _grouped(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+    """Return the arrays by group and field; raises InstanceError where the fields are not those of the
+    format."""
+    wanted = {f"params/{name}" for name in INSTANCE_FIELDS} | {"forecast/values"}
+    for group, record in (("exogenous", Exogenous), ("initial", State), ("knowledge", Knowledge)):
+        wanted |= {f"{group}/{name}" for name in record.names()}
+    if odd := wanted ^ arrays.keys():
+        raise InstanceError(f"{path}: missing or unknown arrays: {', '.join(sorted(odd))}; save it again")
+    groups: dict[str, dict[str, np.ndarray]] = {}
+    for name, array in arrays.items():
+        group, _, field = name.partition("/")
+        groups.setdefault(group, {})[field] = array
+    return groups
 
 
 def _package_version() -> str:

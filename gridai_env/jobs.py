@@ -1,7 +1,10 @@
-"""Training jobs of a batch of episodes: jitter of window and size, order by urgency, when and where each may start.
+"""Training jobs of a batch of episodes: jitter of window and size, order by urgency, where and when they
+start.
 
 Jobs are renumbered in every episode by their latest start, so that a slot of the action means "the k-th most
-urgent".  ``order`` leads back to the jobs of the scenario.  Shapes: B episodes, T steps, J jobs, N steps, K sites.
+urgent".  ``order`` leads back to the jobs of the scenario.
+
+Shapes: B episodes, T steps, J jobs, N steps of the longest job, K sites.
 """
 
 from __future__ import annotations
@@ -30,8 +33,8 @@ class JobTable:
 def draw_jobs(compiled: Compiled, rngs: Sequence[np.random.Generator]) -> JobTable:
     """Draw the jobs of a batch, one generator per episode.
 
-    The window shifts as a whole by a whole number of steps, up to the job's jitter either way, and stays inside
-    the episode.  The value grows with the size.
+    The window shifts as a whole by a whole number of steps, up to the job's jitter either way, and stays
+    inside the episode.  The value grows with the size.
     """
     shape = compiled.shape
     draws = np.empty((len(rngs), 2, shape.jobs))

@@ -93,6 +93,8 @@ def _line(error: Any, model: type[BaseModel]) -> str:
     if kind == "extra_forbidden":
         known = list(_node(model, loc[:-1]).get("properties", {}))
         return f"{key} = {_short(value)}: unknown key ({closest(str(loc[-1]), known)})"
+    if kind == "invalid_key":
+        return f"key {loc[-1]!r} = {_short(value)}: unknown key (keys must be text)"
     schema = _node(model, loc)
     allowed = allowed_range(schema)
     if kind == "missing":

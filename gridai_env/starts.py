@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 
@@ -18,7 +18,9 @@ STREAMS = ("start", "traces", "demand", "jobs", "events", "forecast")
 def streams(seeds: Sequence[int], feature: str) -> list[np.random.Generator]:
     """Return the generator of one feature for each seed: child number i of the seed's SeedSequence."""
     key = (STREAMS.index(feature),)
-    return [np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=key))) for seed in seeds]
+    return [
+        np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=key))) for seed in seeds
+    ]
 
 
 def checked_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
@@ -31,16 +33,18 @@ def checked_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
     return tuple(int(seed) for seed in seeds)
 
 
-def parse_start(start: str | datetime | np.datetime64) -> np.datetime64:
+def parse_start(start: str | date | np.datetime64) -> np.datetime64:
     """Return a start as datetime64[m] in UTC.  Text is ISO 8601; a time without a zone is taken as UTC."""
     if isinstance(start, np.datetime64):
         return start.astype("datetime64[m]")
     try:
         moment = datetime.fromisoformat(start) if isinstance(start, str) else start
-        if moment.tzinfo is not None:
+        if isinstance(moment, datetime) and moment.tzinfo is not None:
             moment = moment.astimezone(UTC).replace(tzinfo=None)
-        return np.datetime64(moment, "m")
-    except (ValueError, TypeError, AttributeError) as error:
+        if not isinstance(moment, date):
+            raise TypeError(f"found {type(moment).__name__}")
+        return np.datetime64(moment).astype("datetime64[m]")
+    except (ValueError, TypeError) as error:
         raise InstanceError(f"start = {start!r}: must be a UTC time such as '2023-07-01T00:00'") from error
 
 
@@ -50,7 +54,8 @@ def draw_starts(choices: np.ndarray, seeds: Sequence[int]) -> np.ndarray:
 
 
 def synthetic_starts(scenario: Scenario) -> np.ndarray:
-    """Return the possible starts of a scenario without a trace file, datetime64[m]: each day at the hour given."""
+    """Return the possible starts of a scenario without a trace file, datetime64[m]: each day at the hour
+    given."""
     start = scenario.start
     after = start.last + timedelta(days=1)
     days = np.arange(np.datetime64(start.first, "D"), np.datetime64(after, "D"))
@@ -62,8 +67,9 @@ def table_starts(
 ) -> tuple[np.ndarray, str]:
     """Return the possible starts in a file, datetime64[m], and a sentence that says how they were chosen.
 
-    Each has ``lead_in`` steps of history.  Where no day of the scenario lies in the file, all days of the file
-    count; where no start has the scenario's hour, all hours.  Raises InstanceError where the file is too short.
+    Each has ``lead_in`` steps of history.  Where no day of the scenario lies in the file, all days of the
+    file count; where no start has the scenario's hour, all hours.  Raises InstanceError where the file is too
+    short.
     """
     steps = lead_in + scenario.steps
     before = np.timedelta64(round(lead_in * scenario.dt_h * 60), "m")
@@ -71,8 +77,8 @@ def table_starts(
     if not valid.size:
         hours = steps * scenario.dt_h
         raise InstanceError(
-            f"{table.source}: no {hours:g} h in a row without a gap in {', '.join(zones)} (horizon and one day of "
-            "history before it); use a longer file or a shorter horizon_h"
+            f"{table.source}: no {hours:g} h in a row without a gap in {', '.join(zones)} (horizon and a day "
+            "of history before it); use a longer file or a shorter horizon_h"
         )
     at_hour = valid.astype(np.int64) % 1440 == scenario.start.hour_utc * 60
     wanted = synthetic_starts(scenario)

@@ -1,7 +1,7 @@
 """Many episodes side by side: gap to the bound, gain captured, and means with bootstrap intervals.
 
-Sign: ``values`` and ``bounds`` are to be raised (benefit).  For something to be lowered (cost, carbon) hand in the
-negatives.
+Sign: ``values`` and ``bounds`` are to be raised (benefit).  For something to be lowered (cost, carbon) hand
+in the negatives.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 
-# Below this share of the reference, what perfect foresight could gain is rounding: no share of it is reported.
+# Below this share of the reference, what perfect foresight could gain is rounding: no share of it is
+# reported.
 LEAST_ROOM = 1e-9
 
 
@@ -52,14 +53,23 @@ def mean_interval(values: ArrayLike, level: float = 0.95, draws: int = 10_000, s
 
 
 def gain_interval(
-    values: ArrayLike, local: ArrayLike, bounds: ArrayLike, level: float = 0.95, draws: int = 2_000, seed: int = 0
+    values: ArrayLike,
+    local: ArrayLike,
+    bounds: ArrayLike,
+    level: float = 0.95,
+    draws: int = 2_000,
+    seed: int = 0,
 ) -> Interval:
     """Gain captured with its bootstrap interval; instances are drawn, all three figures of one together."""
     return bootstrap(gain_captured, values, local, bounds, level=level, draws=draws, seed=seed)
 
 
 def bootstrap(
-    statistic: Callable[..., float], *samples: ArrayLike, level: float = 0.95, draws: int = 2_000, seed: int = 0
+    statistic: Callable[..., float],
+    *samples: ArrayLike,
+    level: float = 0.95,
+    draws: int = 2_000,
+    seed: int = 0,
 ) -> Interval:
     """Percentile bootstrap of ``statistic(*samples)``; the samples [n] are paired.  Equal seed, equal interval.
 

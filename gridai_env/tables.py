@@ -1,7 +1,7 @@
 """One episode as a table: a row per step, a named column for everything that a schedule is judged by.
 
-Column names are ``quantity_unit`` for the whole system and ``quantity_unit/place`` for a site, a workload row or a
-route; the same names serve as tags in TensorBoard and as headers in CSV files.
+Column names are ``quantity_unit`` for the whole system and ``quantity_unit/place`` for a site, a workload row
+or a route; the same names serve as tags in TensorBoard and as headers in CSV files.
 """
 
 from __future__ import annotations
@@ -120,7 +120,9 @@ def route_columns(episode: Episode) -> dict[str, Array]:
 
 
 def _columns(by_place: dict[str, Array], places: tuple[str, ...]) -> dict[str, Array]:
-    return {f"{name}/{place}": value[:, i] for name, value in by_place.items() for i, place in enumerate(places)}
+    return {
+        f"{name}/{place}": value[:, i] for name, value in by_place.items() for i, place in enumerate(places)
+    }
 
 
 def write_table(table: Table, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""From zone series, demand, jobs and events to the exogenous arrays of a batch, and to what forecasts start from.
+"""From zone series, demand, jobs and events to the exogenous arrays of a batch, and to the base of forecasts.
 
 Shapes: B episodes, T steps, L steps of history before the start, K sites, C regions, Z zones; X = L + T.
 """
@@ -11,7 +11,7 @@ import numpy as np
 
 from gridai_env.compile import Compiled
 from gridai_env.demand import Demand, queue_limits_gpuh, session_growth
-from gridai_env.deviation import Deviation
+from gridai_env.deviation import Deviation, month_hours_utc
 from gridai_env.events import EventTable
 from gridai_env.forecast import Background
 from gridai_env.jobs import JobTable
@@ -51,16 +51,21 @@ def grid_array(compiled: Compiled, name: str) -> np.ndarray:
 
 
 def site_series(compiled: Compiled, series: ZoneSeries) -> SiteSeries:
-    """Lay the series of zones on sites: ``buy = scale * (m + spread * (price - m)) + adder``, m the climatology."""
+    """Lay the series of zones on sites: ``buy = scale * (m + spread * (price - m)) + adder``, m the
+    climatology."""
     _, at = zones_of(compiled)
     marginal = bool(compiled.params.bill_marginal)
     scale, adder = grid_array(compiled, "price_scale"), grid_array(compiled, "price_adder_usd_per_mwh")
     expected_usd = series.price_climatology_usd_per_mwh[..., at]
-    strays_usd = grid_array(compiled, "price_spread_scale") * (series.price_usd_per_mwh[..., at] - expected_usd)
+    strays_usd = grid_array(compiled, "price_spread_scale") * (
+        series.price_usd_per_mwh[..., at] - expected_usd
+    )
     pv_mw, wind_mw = site_array(compiled, "pv_mw"), site_array(compiled, "wind_mw")
     warm_c = np.maximum(series.wetbulb_c[..., at] - site_array(compiled, "pue_threshold_c"), 0.0)
     expected_carbon = (
-        series.carbon_marginal_climatology_kg_per_mwh if marginal else series.carbon_average_climatology_kg_per_mwh
+        series.carbon_marginal_climatology_kg_per_mwh
+        if marginal
+        else series.carbon_average_climatology_kg_per_mwh
     )
     return SiteSeries(
         buy_usd_per_mwh=scale * (expected_usd + strays_usd) + adder,
@@ -90,7 +95,9 @@ def battery_targets_mwh(compiled: Compiled, steps: int, last: bool) -> np.ndarra
     return target
 
 
-def grid_fields(compiled: Compiled, buy_usd_per_mwh: np.ndarray, export_factor: np.ndarray) -> dict[str, np.ndarray]:
+def grid_fields(
+    compiled: Compiled, buy_usd_per_mwh: np.ndarray, export_factor: np.ndarray
+) -> dict[str, np.ndarray]:
     """Return prices and the export limit that follow from the price of import, [...,K] each."""
     sell = sell_usd_per_mwh(compiled, buy_usd_per_mwh)
     return {
@@ -128,7 +135,9 @@ def exogenous_arrays(
     )
 
 
-def billed_and_other(compiled: Compiled, average: np.ndarray, marginal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def billed_and_other(
+    compiled: Compiled, average: np.ndarray, marginal: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the carbon signal that is billed, then the one that is only reported."""
     return (marginal, average) if compiled.params.bill_marginal else (average, marginal)
 
@@ -158,18 +167,23 @@ def forecast_background(
 
 
 def _deviations(compiled: Compiled, series: ZoneSeries, demand: Demand, deviation: Deviation) -> np.ndarray:
-    """Return the usual deviation of each series from its climatology, [B,T,3K+C]."""
+    """Return the usual deviation of each series from its climatology, float32 [B,T,3K+C]."""
     _, at = zones_of(compiled)
     steps, sites = compiled.shape.steps, compiled.shape.sites
     average, marginal = deviation.carbon_average_kg_per_mwh, deviation.carbon_marginal_kg_per_mwh
     carbon, _ = billed_and_other(compiled, average, marginal)
     price_scale = grid_array(compiled, "price_scale") * grid_array(compiled, "price_spread_scale")
     pv_mw = site_array(compiled, "pv_mw") * deviation.pv_relative[at]
-    wind_mw = site_array(compiled, "wind_mw") * deviation.wind_cf[at]
+    wind_mw = site_array(compiled, "wind_mw") * deviation.wind_cf[:, at]
     noise = np.array([region.noise for region in compiled.scenario.regions])
-    out = np.empty((len(series.start_utc), steps, 3 * sites + compiled.shape.regions), dtype=np.float32)
-    out[..., :sites] = price_scale * deviation.price_usd_per_mwh[at]
-    out[..., sites : 2 * sites] = carbon[at]
-    out[..., 2 * sites : 3 * sites] = np.hypot(pv_mw * series.pv_cf_climatology[:, -steps:, at], wind_mw)
+    cell = month_hours_utc(series.start_utc, series.steps - steps, steps, series.dt_h)
+    by_cell = np.concatenate(
+        [price_scale * deviation.price_usd_per_mwh[:, at], carbon[:, at], wind_mw], axis=-1
+    )
+    out = np.empty((len(cell), steps, 3 * sites + compiled.shape.regions), dtype=np.float32)
+    out[..., : 3 * sites] = by_cell.astype(np.float32)[cell]
+    sun_mw = (pv_mw * series.pv_cf_climatology[:, -steps:, at]).astype(np.float32)
+    renewable = out[..., 2 * sites : 3 * sites]
+    np.hypot(renewable, sun_mw, out=renewable)
     out[..., 3 * sites :] = noise * demand.expected_gpuh[:, -steps:]
     return out

@@ -18,12 +18,16 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from gridai_env.actions import Layout
+from gridai_env.archive import InstanceError
 from gridai_env.capacity import full_load_mw, peak_demand_gpus
 from gridai_env.compile import Compiled, compile_scenario
+from gridai_env.forecast import day_steps
 from gridai_env.geography import LAYERS
+from gridai_env.observation import ObservationLayout
 from gridai_env.problems import ScenarioError
 from gridai_env.scenarios import load_scenario, scenario_names
 from gridai_env.spec import Scenario
+from gridai_env.starts import table_starts
 from gridai_env.traces import TraceError, known_zones, read_table
 
 REASONS = ("latency", "law", "state", "support")
@@ -49,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         compiled = compile_scenario(load_scenario(options.scenario, traces=options.traces))
         for line in report(compiled):
             print(line)
-    except (ScenarioError, TraceError, OSError, ImportError) as error:
+    except (ScenarioError, TraceError, InstanceError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
@@ -74,6 +78,9 @@ def sizes(c: Compiled) -> Iterator[str]:
     yield "{} regions, {} rows, {} sites, {} jobs in {} slots".format(*counts)
     parts = ", ".join(f"{name} {size}" for name, size in Layout(shape).sizes.items())
     yield f"action: {Layout(shape).size} entries ({parts})"
+    layout = ObservationLayout(c)
+    groups = ", ".join(f"{name} {part.stop - part.start}" for name, part in layout.parts.items())
+    yield f"observation: {layout.size} entries ({groups})"
 
 
 def rows(c: Compiled) -> Iterator[str]:
@@ -145,11 +152,9 @@ def traces(c: Compiled) -> Iterator[str]:
         yield f"traces: synthetic, zones {', '.join(zones)}"
         return
     table = read_table(s.traces)
-    starts = table.valid_starts(zones, c.shape.steps, s.dt_h)
+    starts, how = table_starts(s, table, zones, day_steps(s.dt_h))
     yield f"traces: {s.traces}, {len(table.zones)} zones, {len(zones)} in use"
-    if not starts.size:
-        raise TraceError(f"{s.traces}: no {s.horizon_h:g} h without a gap in all of {', '.join(zones)}")
-    yield f"  {starts.size} possible starts from {starts[0]} to {starts[-1]} UTC, all zones without a gap"
+    yield f"  starts {how}: {starts.min()} to {starts.max()} UTC, a day of history before each"
 
 
 if __name__ == "__main__":

@@ -1,11 +1,15 @@
 """A slow second opinion on one step of the world, in plain Python floats and loops.
 
 Written from the equations in words, not from the package's code: it shares field names and units with
-:mod:`gridai_env.state` and nothing else, so that it can disagree.  Every array becomes a nested list, every sum a
-loop.  One environment at a time; no batch axis.
+:mod:`gridai_env.state` and nothing else, so that it can disagree.  Every array becomes a nested list,
+every sum a loop.  One environment at a time; no batch axis.
 
-The step is ``decode -> project -> flows -> advance -> terms``, as in the package, but each part is spelled out for
-one region, row, site or job at a time.
+The step is ``decode -> project -> flows -> advance -> terms``, as in the package, but each part is spelled
+out for one region, row, site or job at a time.
+
+Three choices that the equations leave open follow the package's documentation: a job takes its best entry
+among the sites that are open *and* where it fits, and waits on a tie; overflow looks for room only after all
+rows are placed as asked; a generator that must stop for the export limit gives renewables their room back.
 """
 
 from __future__ import annotations
@@ -17,6 +21,12 @@ from typing import Any
 import numpy as np
 
 SLACK = 1e-6  # relative slack of yes/no decisions (job fits, minimum load)
+
+TERM_NAMES = (
+    *("revenue", "job_value", "import", "export", "fuel", "battery_wear", "egress", "relocation", "warm_up"),
+    *("demand_charge", "carbon_price", "carbon_excess", "water", "drop_penalty", "gpu_shortfall"),
+    *("shed_penalty", "battery_shortfall"),
+)
 
 
 def plain(record: Any) -> SimpleNamespace:
@@ -96,17 +106,16 @@ class World:
             return hold, refuse, [weight / total for weight in weights]
         return hold, refuse, [float(self.p.home[c][k]) for k in self.K]
 
-    def _wanted_starts(self, x: SimpleNamespace, entries: list[list[float]]) -> list[tuple[int, int]]:
-        """(job, site) pairs that the action asks for, in slot order: waiting jobs open now, in job order."""
+    def _wanted_starts(
+        self, x: SimpleNamespace, entries: list[list[float]]
+    ) -> list[tuple[int, list[int]]]:
+        """(job, sites in falling order of preference) in slot order: waiting jobs open now, in job order."""
         slots = [j for j in self.J if self.state.waiting[j] and any(x.job_open[j])]
         wanted = []
         for v, j in zip(self.V, slots, strict=False):
-            best_site, best_value = -1, entries[v][len(self.K)]
-            for k in reversed(self.K):  # of equal entries the first wins, sites before "wait"
-                if x.job_open[j][k] and entries[v][k] >= best_value:
-                    best_site, best_value = k, entries[v][k]
-            if best_site >= 0:
-                wanted.append((j, best_site))
+            better = [k for k in self.K if x.job_open[j][k] and entries[v][k] > entries[v][len(self.K)]]
+            better.sort(key=lambda k, v=v: -entries[v][k])  # of equal entries the first wins
+            wanted.append((j, better))
         return wanted
 
     # ------------------------------------------------------------------------------------------ project
@@ -119,8 +128,7 @@ class World:
         f.gpu_short, room = self._room(x, committed_now)
         f.served_gpuh = [[[0.0 for _ in self.K] for _ in self.W] for _ in self.C]
         f.dropped_gpuh = [[0.0 for _ in self.W] for _ in self.C]
-        for w in self.W:
-            self._fit_row(w, routed, room, f.served_gpuh, left)
+        self._fit_work(routed, room, f.served_gpuh, left)
         self._fit_power(x, r, f, committed_now, left)
         for c in self.C:
             for w in self.W:
@@ -132,20 +140,19 @@ class World:
         self._derive(x, f)
         return f
 
-    def _start_jobs(self, wanted: list[tuple[int, int]]) -> tuple[list[list[float]], list[float]]:
-        """Start jobs in slot order where their whole profile fits under the nameplate limit."""
+    def _start_jobs(self, wanted: list[tuple[int, list[int]]]) -> tuple[list[list[float]], list[float]]:
+        """Start jobs in slot order at the best site where all of the profile fits the nameplate."""
         p = self.p
         committed = [list(row) for row in self.state.committed_gpus]
         started = [[0.0 for _ in self.K] for _ in self.J]
-        for j, k in wanted:
-            limit = p.utilisation_limit[k] * p.gpus[k]
-            needed = [committed[k][n] + p.job_gpus[j] * p.job_profile[j][n] for n in self.N]
-            if all(
-                need <= limit * (1.0 + SLACK) or p.job_profile[j][n] == 0.0
-                for n, need in zip(self.N, needed, strict=True)
-            ):
-                committed[k] = needed
-                started[j][k] = 1.0
+        for j, sites in wanted:
+            for k in sites:
+                limit = p.utilisation_limit[k] * p.gpus[k] * (1.0 + SLACK)
+                needed = [committed[k][n] + p.job_gpus[j] * p.job_profile[j][n] for n in self.N]
+                if all(need <= limit for need in needed):
+                    committed[k] = needed
+                    started[j][k] = 1.0
+                    break
         return started, [committed[k][0] for k in self.K]
 
     def _split_work(
@@ -172,37 +179,46 @@ class World:
             room.append(max(0.0, limit - committed_now[k] + short[k]) * self.p.speed[k] * self.dt)
         return short, room
 
-    def _fit_row(
+    def _fit_work(
         self,
-        w: int,
-        routed: list[list[list[float]]],
+        wish: list[list[list[float]]],
         room: list[float],
         served: list[list[list[float]]],
         left: list[list[float]],
     ) -> None:
-        """Serve one row: first as routed, then the overflow in two passes pro rata to room at open sites."""
-        wish = [[routed[c][w][k] for k in self.K] for c in self.C]
-        for attempt in range(3):
-            overflow = [0.0 for _ in self.C]
+        """Serve as routed, rows in order; then the overflow, in two passes pro rata to room at open sites."""
+        overflow = self._serve(wish, room, served)
+        for _ in range(2):
+            wish = [[[0.0 for _ in self.K] for _ in self.W] for _ in self.C]
+            for c in self.C:
+                for w in self.W:
+                    open_room = [room[k] * self.p.route_open[c][w][k] for k in self.K]
+                    total_room = sum(open_room)
+                    if total_room > 0.0:
+                        wish[c][w] = [overflow[c][w] * part / total_room for part in open_room]
+                        overflow[c][w] = 0.0
+            again = self._serve(wish, room, served)
+            for c in self.C:
+                for w in self.W:
+                    overflow[c][w] += again[c][w]
+        for c in self.C:
+            for w in self.W:
+                left[c][w] += overflow[c][w]
+
+    def _serve(
+        self, wish: list[list[list[float]]], room: list[float], served: list[list[list[float]]]
+    ) -> list[list[float]]:
+        """Serve what fits, rows in order, regions of one row alike; return the rest [C,W]."""
+        overflow = [[0.0 for _ in self.W] for _ in self.C]
+        for w in self.W:
             for k in self.K:
-                total = sum(wish[c][k] for c in self.C)
+                total = sum(wish[c][w][k] for c in self.C)
                 fraction = 1.0 if total <= room[k] else room[k] / total
                 for c in self.C:
-                    served[c][w][k] += fraction * wish[c][k]
-                    overflow[c] += (1.0 - fraction) * wish[c][k]
+                    served[c][w][k] += fraction * wish[c][w][k]
+                    overflow[c][w] += (1.0 - fraction) * wish[c][w][k]
                 room[k] = max(0.0, room[k] - fraction * total)
-            if attempt == 2:
-                break
-            for c in self.C:
-                open_room = [room[k] * self.p.route_open[c][w][k] for k in self.K]
-                total_room = sum(open_room)
-                for k in self.K:
-                    wish[c][k] = overflow[c] * open_room[k] / total_room if total_room > 0.0 else 0.0
-                if total_room > 0.0:
-                    overflow[c] = 0.0
-                left[c][w] += overflow[c]  # nowhere to go: it stays, within the queue limit
-        for c in self.C:
-            left[c][w] += overflow[c]
+        return overflow
 
     def _it_mw(self, x: SimpleNamespace, f: SimpleNamespace, committed_now: list[float], k: int) -> float:
         """IT power of one site: idle power of all in service, the step to busy power of those in use."""
@@ -238,13 +254,13 @@ class World:
             facility = x.pue[k] * self._it_mw(x, f, committed_now, k) + p.base_load_mw[k]
 
             surplus = generation + renewable + discharge - facility - charge - x.export_limit_mw[k]
+            if surplus > renewable:
+                before = generation
+                generation = self._snap_minimum(k, max(0.0, generation - (surplus - renewable)))
+                surplus -= before - generation
             if surplus > 0.0:
                 cut = min(surplus, renewable)
                 renewable, surplus = renewable - cut, surplus - cut
-            if surplus > 0.0 and generation > 0.0:
-                before = generation
-                generation = self._snap_minimum(k, max(0.0, generation - surplus))
-                surplus -= before - generation
             if surplus > 0.0:
                 discharge -= min(surplus, discharge)
 
@@ -394,12 +410,7 @@ class World:
             for j in self.J:
                 committed[k] += f.started[j][k] * p.job_gpus[j] * p.job_profile[j][0]
         it_mw = [self._it_mw(x, f, committed, k) for k in self.K]
-        terms = dict.fromkeys(
-            "revenue job_value import export fuel battery_wear egress relocation warm_up demand_charge "
-            "carbon_price carbon_excess water drop_penalty gpu_shortfall shed_penalty "
-            "battery_shortfall".split(),
-            0.0,
-        )
+        terms = dict.fromkeys(TERM_NAMES, 0.0)
         for c in self.C:
             for w in self.W:
                 terms["drop_penalty"] -= f.dropped_gpuh[c][w] * p.drop_usd_per_gpuh[w]

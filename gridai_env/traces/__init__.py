@@ -1,4 +1,6 @@
-"""Prices, carbon intensity and weather of grid zones: a calibrated synthetic generator and readers of files."""
+"""Prices, carbon intensity and weather of grid zones: a calibrated synthetic generator and readers of
+files.
+"""
 
 from gridai_env.traces.calibration import known_zones
 from gridai_env.traces.readers import TraceTable, read_table

@@ -7,14 +7,15 @@ market operators, direct average carbon intensity of Electricity Maps (ODbL), we
 
 Model of one zone; m local month, h local hour, z standard normal with memory:
 
-    additive variable (body of the price, average carbon, wet bulb, wind):  Q[m](shift[m, h] + spread[m, h//3] * z)
-    PV:         min(highest[m], profile[m, h] * Q[m](z)),  zero wherever the profile is
-    spike:      where trigger > level[m, h], exceeded at the rate of spikes:  price = cap[m] + mean_excess[m] * E(size)
-    trigger:    SPIKE_FROM_PRICE * z of the price + the rest of its own, AR(1): prices are high before they spike
-    memory:     z = sqrt(w) * slow + sqrt(1 - w) * fast,  two AR(1) processes, slow with a time constant of 4 days
+    additive    Q[m](shift[m, h] + spread[m, h // 3] * z): body of the price, average carbon, wet bulb, wind
+    PV          min(highest[m], profile[m, h] * Q[m](z)), zero wherever the profile is
+    spike       where trigger > level[m, h]: the price is cap[m] + mean_excess[m] * E(size)
+    trigger     SPIKE_FROM_PRICE * z of the price + a part of its own: prices are high before they spike
+    memory      z = sqrt(w) * slow + sqrt(1 - w) * fast, two AR(1); slow has a time constant of 4 days
 
-Q[m] interpolates the quantiles of the month linearly over normal scores (KNOTS) and is flat beyond the ends, so
-that nothing leaves the range seen in the data. Zero and negative prices are part of Q. Weekdays are not modelled.
+Q[m] interpolates the quantiles of the month linearly over normal scores (KNOTS) and is flat beyond the ends,
+so that nothing leaves the range seen in the data. Zero and negative prices are part of Q. Weekdays are not
+modelled.
 """
 
 from __future__ import annotations
@@ -42,8 +43,9 @@ SLOW_PHI = 0.99
 SPIKE_FROM_PRICE = 0.7  # correlation of the spike trigger with the body of the price; own choice
 NEVER = 9.0  # a trigger level that a standard normal does not reach
 MARGINAL_AT_SURPLUS = 0.15
-"""Marginal carbon in hours with a price at or below zero, relative to other hours: curtailed wind, sun or water
-is then on the margin. Own choice; the other hours are raised so that the annual mean stays the published one."""
+"""Marginal carbon in hours with a price at or below zero, relative to other hours: curtailed wind, sun or
+water is then on the margin. Own choice; the other hours are raised so that the annual mean stays the
+published one."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +185,9 @@ def trigger_level(rate: np.ndarray) -> np.ndarray:
     return np.array([[NormalDist().inv_cdf(1 - p) if p > 0 else NEVER for p in row] for row in rate])
 
 
-def _expected(quantiles: np.ndarray, shift: np.ndarray, spread: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _expected(
+    quantiles: np.ndarray, shift: np.ndarray, spread: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
     """E[Q[m](shift + spread * z)], [12, 24]; `weights` [N] or [12, 24, N] are those of the nodes of z."""
     nodes, _ = gauss_nodes()
     score = (shift[:, :, None] + spread[:, :, None] * nodes).reshape(12, -1)

@@ -20,16 +20,22 @@ from gridai_env.traces.series import TraceError
 REQUIRED = ("price_usd_per_mwh", "carbon_average_kg_per_mwh")
 OPTIONAL = ("carbon_marginal_kg_per_mwh", "wetbulb_c", "pv_cf", "wind_cf")
 STAMPS = ("hour_start", "hour_end")
-_PANEL = {"price_usd_per_mwh": "price_usd", "wetbulb_c": "wetbulb_c", "pv_cf": "pv_cf_proxy", "wind_cf": "wind_cf_proxy"}
+_PANEL = {
+    "price_usd_per_mwh": "price_usd",
+    "wetbulb_c": "wetbulb_c",
+    "pv_cf": "pv_cf_proxy",
+    "wind_cf": "wind_cf_proxy",
+}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
 class RawTable:
-    """Rows of a file in file order: `zone_index` [N] into `zones`, stamp as minutes since 1970 UTC [N], columns [N].
+    """Rows of a file in file order: `zone_index` [N] into `zones`, stamp as minutes since 1970 UTC [N],
+    columns [N].
 
-    `zone_index` is -1 and the stamp `NO_STAMP` where the cell cannot be read. `carbon_kind` says which average
-    carbon was taken.
+    `zone_index` is -1 and the stamp `NO_STAMP` where the cell cannot be read. `carbon_kind` says which
+    average carbon was taken.
     """
 
     zones: tuple[str, ...]
@@ -56,24 +62,32 @@ def _mapping(path: Path, header: list[str]) -> tuple[dict[str, str], str, str]:
     have = set(header)
     if {"zone", "utc", "price_usd"} <= have and have & {"ci_direct", "ci_lca"}:
         carbon = "ci_direct" if "ci_direct" in have else "ci_lca"
-        found = {"carbon_average_kg_per_mwh": carbon} | {own: name for own, name in _PANEL.items() if name in have}
+        found = {"carbon_average_kg_per_mwh": carbon} | {
+            own: name for own, name in _PANEL.items() if name in have
+        }
         return found, "panel", "direct" if carbon == "ci_direct" else "life-cycle (no direct column)"
     missing = [name for name in ("utc", "zone", *REQUIRED) if name not in have]
     if missing:
         raise TraceError(
-            f"{path}: columns {missing} are missing (found: {header}). Need the plain form utc, zone, {', '.join(REQUIRED)} "
-            "or the panel form utc, zone, price_usd, ci_direct or ci_lca"
+            f"{path}: columns {missing} are missing (found: {header}). Need the plain form utc, zone, "
+            f"{', '.join(REQUIRED)} or the panel form utc, zone, price_usd, ci_direct or ci_lca"
         )
     return {name: name for name in (*REQUIRED, *OPTIONAL) if name in have}, "plain", "as given in the file"
 
 
 def _shift_minutes(path: Path, wanted: str | None, in_file: set[Any]) -> int:
-    """Minutes to add so that stamps mark the start of the hour; the `stamp` column and the argument must agree."""
+    """Minutes to add so that stamps mark the start of the hour; the `stamp` column and the argument must
+    agree.
+    """
     named = sorted(str(value) for value in in_file)
     if len(named) > 1 or (named and named[0] not in STAMPS):
-        raise TraceError(f"{path}: column stamp holds {named[:5]}; use one of {', '.join(STAMPS)} in the whole file")
+        raise TraceError(
+            f"{path}: column stamp holds {named[:5]}; use one of {', '.join(STAMPS)} in the whole file"
+        )
     if named and wanted is not None and wanted != named[0]:
-        raise TraceError(f"{path}: stamp = {wanted!r} was asked for but the file's column stamp says {named[0]!r}")
+        raise TraceError(
+            f"{path}: stamp = {wanted!r} was asked for but the file's column stamp says {named[0]!r}"
+        )
     used = named[0] if named else wanted or "hour_start"
     return -60 if used == "hour_end" else 0
 
@@ -122,9 +136,11 @@ def _parse_stamp(path: Path, line: int, text: str) -> int:
     try:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
-        raise TraceError(f"{path}: line {line}, utc = {text!r} is no ISO 8601 stamp (2023-07-03T00:00Z)") from None
+        raise TraceError(
+            f"{path}: line {line}, utc = {text!r} is no ISO 8601 stamp (2023-07-03T00:00Z)"
+        ) from None
     if moment.tzinfo is None:
-        raise TraceError(f"{path}: line {line}, utc = {text!r} has no offset; write Z or +hh:mm so that its hour is certain")
+        raise TraceError(f"{path}: line {line}, utc = {text!r} has no offset; write Z or +hh:mm")
     seconds = (moment - _EPOCH).total_seconds()
     if seconds % 60:
         raise TraceError(f"{path}: line {line}, utc = {text!r} is not on a whole minute")
@@ -136,7 +152,9 @@ def _parse_numbers(path: Path, name: str, texts: tuple[str, ...]) -> np.ndarray:
     try:
         return np.array([float(text) if text.strip() else np.nan for text in texts])
     except ValueError as error:
-        raise TraceError(f"{path}: column {name}: {error}; write numbers with a decimal point, leave gaps empty") from None
+        raise TraceError(
+            f"{path}: column {name}: {error}; write numbers with a decimal point, leave gaps empty"
+        ) from None
 
 
 def _load_parquet(path: Path, stamp: str | None) -> RawTable:
@@ -152,7 +170,7 @@ def _load_parquet(path: Path, stamp: str | None) -> RawTable:
         raise TraceError(f"{path}: no rows")
     kind = table.schema.field("utc").type
     if not pa.types.is_timestamp(kind) or kind.tz is None:
-        raise TraceError(f"{path}: column utc is {kind}; need a timestamp with time zone (UTC), so that its hour is certain")
+        raise TraceError(f"{path}: column utc is {kind}; need a timestamp with time zone (UTC)")
     if table["utc"].null_count or table["zone"].null_count:
         raise TraceError(f"{path}: columns utc and zone must have no empty cells; remove those rows")
     shift = _shift_minutes(path, stamp, set(table["stamp"].unique().to_pylist()) if has_stamp else set())

@@ -1,22 +1,27 @@
-"""Readers of hourly price, carbon and weather files, chosen by suffix (.parquet, .csv, .csv.gz) and by columns.
+"""Readers of hourly price, carbon and weather files, chosen by suffix (.parquet, .csv, .csv.gz) and by
+columns.
 
-Both forms are long: one row per zone and hour, UTC inside, USD/MWh, kg/MWh (= g/kWh), deg C, capacity factors 0..1.
+Both forms are long: one row per zone and hour, UTC inside, USD/MWh, kg/MWh (= g/kWh), deg C, capacity
+factors 0..1.
 
 plain form
     `utc` (ISO 8601 with Z or an offset; in Parquet a timestamp with time zone), `zone`, `price_usd_per_mwh`,
-    `carbon_average_kg_per_mwh`; optional `carbon_marginal_kg_per_mwh`, `wetbulb_c`, `pv_cf`, `wind_cf`; optional
-    `stamp` = `hour_start` | `hour_end`, the same in all rows. Without that column the argument `stamp` decides.
+    `carbon_average_kg_per_mwh`; optional `carbon_marginal_kg_per_mwh`, `wetbulb_c`, `pv_cf`, `wind_cf`;
+    optional `stamp` = `hour_start` | `hour_end`, the same in all rows. Without that column the argument
+    `stamp` decides.
 panel form
-    `utc`, `zone`, `price_usd`, `ci_direct` (else `ci_lca`), optional `wetbulb_c`, `pv_cf_proxy`, `wind_cf_proxy`.
+    `utc`, `zone`, `price_usd`, `ci_direct` (else `ci_lca`), optional `wetbulb_c`, `pv_cf_proxy`,
+    `wind_cf_proxy`.
 
 What is missing: marginal carbon becomes the zone's annual marginal factor, wet bulb, PV and wind the zone's
-month-hour means of the calibration, for the zones of `known_zones()`; for any other zone the column must be there.
-Climatology: the calibrated month-hour means for a known zone; else the zone's mean by UTC hour of day over the
-file's good hours if these are at least 14 days, else their overall mean (both include the episode itself).
-For known zones a marginal column that is present is expected at its own mean by hour of day, as for other zones.
+month-hour means of the calibration, for the zones of `known_zones()`; for any other zone the column must be
+there. Climatology: the calibrated month-hour means for a known zone; else the zone's mean by UTC hour of day
+over the file's good hours if these are at least 14 days, else their overall mean (both include the episode
+itself). For known zones a marginal column that is present is expected at its own mean by hour of day, as for
+other zones.
 
-Faults (gap, repeated hour, unsorted stamps, empty or impossible value) are refused only for the zones and hours in
-use, so that a file with one broken zone still serves the others. Nothing is filled in silently.
+Faults (gap, repeated hour, unsorted stamps, empty or impossible value) are refused only for the zones and
+hours in use, so that a file with one broken zone still serves the others. Nothing is filled in silently.
 """
 
 from __future__ import annotations
@@ -59,8 +64,8 @@ _FAULTS = {
 def read_table(path: str | Path, stamp: str | None = None) -> TraceTable:
     """Read a trace file; the same unchanged file is read once per process.
 
-    `stamp`: `hour_start` (default) or `hour_end`, what the stamps mark. Raises TraceError for a file that cannot be
-    read as one of the forms, FileNotFoundError for one that is not there.
+    `stamp`: `hour_start` (default) or `hour_end`, what the stamps mark. Raises TraceError for a file that
+    cannot be read as one of the forms, FileNotFoundError for one that is not there.
     """
     resolved = Path(path).resolve()
     status = resolved.stat()
@@ -76,7 +81,8 @@ def _read(path: Path, mtime_ns: int, size: int, stamp: str | None) -> TraceTable
 
 @dataclass
 class _ZoneHours:
-    """One zone on a dense hourly axis: `first` is the hour since 1970, `fault` [n] a code (0 good), values [n].
+    """One zone on a dense hourly axis: `first` is the hour since 1970, `fault` [n] a code (0 good), values
+    [n].
 
     `by_hour_of_day` keeps the means of `_hour_of_day_mean` once they have been asked for.
     """
@@ -102,7 +108,9 @@ class TraceTable:
         return self.raw.zones
 
     def valid_starts(self, zones: Sequence[str], steps: int, dt_h: float) -> np.ndarray:
-        """All whole hours from which every zone has `steps` good steps, datetime64[m], ascending (may be empty)."""
+        """All whole hours from which every zone has `steps` good steps, datetime64[m], ascending (may be
+        empty).
+        """
         step_grid(np.array(["2000-01-01T00:00"], dtype="datetime64[m]"), steps, dt_h)  # checks steps and dt_h
         need = -(-steps * round(dt_h * MINUTES_PER_HOUR) // MINUTES_PER_HOUR)
         series = [self._zone(zone) for zone in zones]
@@ -120,8 +128,8 @@ class TraceTable:
     def window(self, zones: Sequence[str], start_utc: np.ndarray, steps: int, dt_h: float) -> ZoneSeries:
         """The series of B episodes, cut out of the file without any shift.
 
-        Price and carbon are constant inside the hour; with dt < 1 h weather is linear between the centres of the
-        hours of the window. Raises TraceError naming file, zone and first offending hour.
+        Price and carbon are constant inside the hour; with dt < 1 h weather is linear between the centres of
+        the hours of the window. Raises TraceError naming file, zone and first offending hour.
         """
         names = tuple(zones)
         if not names or len(set(names)) != len(names):
@@ -162,7 +170,9 @@ class TraceTable:
             if name in series.values and (own not in known or own == "marginal"):
                 cut[f"expected {name}"] = _hour_of_day_mean(series, name)[hour % 24]
             elif own == "marginal":
-                cut[name] = cut[f"expected {name}"] = np.full(hour.shape, zone_calibration(zone).marginal_kg_per_mwh)
+                cut[name] = cut[f"expected {name}"] = np.full(
+                    hour.shape, zone_calibration(zone).marginal_kg_per_mwh
+                )
             else:
                 cut[f"expected {name}"] = known[own][at_row, offset]
                 cut.setdefault(name, cut[f"expected {name}"])
@@ -175,19 +185,26 @@ class TraceTable:
 
     def _densify(self, zone: str) -> _ZoneHours:
         if zone not in self.raw.zones:
-            raise TraceError(f"{self.source}: zone {zone!r} is not in the file; it has {', '.join(self.raw.zones)}")
+            raise TraceError(
+                f"{self.source}: zone {zone!r} is not in the file; it has {', '.join(self.raw.zones)}"
+            )
         lacking = [name for name in OPTIONAL if name not in self.raw.columns]
         if lacking and zone not in known_zones():
             raise TraceError(
-                f"{self.source}: zone {zone!r} is not calibrated, so nothing can stand in for {lacking}; add these columns "
-                f"or use one of {', '.join(known_zones())}"
+                f"{self.source}: zone {zone!r} is not calibrated, so nothing can stand in for {lacking}; "
+                f"add these columns or use one of {', '.join(known_zones())}"
             )
         rows = np.flatnonzero(self.raw.zone_index == self.raw.zones.index(zone))
         if not rows.size:
-            raise TraceError(f"{self.source}: zone {zone!r} has no rows; add its hours or choose another zone")
+            raise TraceError(
+                f"{self.source}: zone {zone!r} has no rows; add its hours or choose another zone"
+            )
         minutes = self.raw.utc_minutes[rows]
         if (off := minutes % MINUTES_PER_HOUR != 0).any():
-            raise TraceError(f"{self.source}: zone {zone!r}, {_stamp(minutes[off][0])} is no whole hour; average to hours first")
+            raise TraceError(
+                f"{self.source}: zone {zone!r}, {_stamp(minutes[off][0])} is no whole hour; "
+                "average to hours first"
+            )
         hour = minutes // MINUTES_PER_HOUR
         first = int(hour.min())
         place = hour - first
@@ -222,7 +239,8 @@ class TraceTable:
                 value = values[wanted[at] - series.first]
                 raise TraceError(
                     f"{self.source}: zone {zone!r}, {_stamp(wanted[at] * 60)}: {name} = {value} (allowed: "
-                    f"{_LOWEST.get(name, '-inf')} to {_HIGHEST.get(name, 'inf')}, finite); correct it or choose another window"
+                    f"{_LOWEST.get(name, '-inf')} to {_HIGHEST.get(name, 'inf')}, finite); "
+                    "correct it or choose another window"
                 )
 
     def _provenance(self, zone: str) -> str:
@@ -234,9 +252,12 @@ class TraceTable:
             marginal = f"constant {table.marginal_kg_per_mwh:g} kg/MWh ({table.marginal_source})"
         stand_in = f"month-hour mean of the {calibration_year()} calibration"
         weather = [f"{name}: {'from the file' if name in raw.columns else stand_in}" for name in OPTIONAL[1:]]
-        expected = "calibrated month-hour mean" if zone in known_zones() else "mean by UTC hour of day of the file"
+        expected = (
+            "calibrated month-hour mean" if zone in known_zones() else "mean by UTC hour of day of the file"
+        )
         return (
-            f"{Path(self.source).name} (sha256 {self.sha256[:12]}, {raw.format_name} form); average carbon: {raw.carbon_kind}; "
+            f"{Path(self.source).name} (sha256 {self.sha256[:12]}, {raw.format_name} form); "
+            f"average carbon: {raw.carbon_kind}; "
             f"marginal carbon: {marginal}; {'; '.join(weather)}; climatology: {expected}"
         )
 
@@ -246,7 +267,9 @@ def _stamp(minutes: int) -> str:
 
 
 def _plausible(name: str, values: np.ndarray) -> np.ndarray:
-    return np.isfinite(values) & (values >= _LOWEST.get(name, -np.inf)) & (values <= _HIGHEST.get(name, np.inf))
+    return (
+        np.isfinite(values) & (values >= _LOWEST.get(name, -np.inf)) & (values <= _HIGHEST.get(name, np.inf))
+    )
 
 
 def _usable(series: _ZoneHours) -> np.ndarray:

@@ -102,7 +102,8 @@ class StepGrid:
 def step_grid(start_utc: np.ndarray, steps: int, dt_h: float) -> StepGrid:
     """Check the clock of a batch and lay its steps on hours.
 
-    Raises TraceError where `dt_h` is not 1/n h with whole minutes, `steps` < 1, or a start is no multiple of dt.
+    Raises TraceError where `dt_h` is not 1/n h with whole minutes, `steps` < 1, or a start is no multiple of
+    dt.
     """
     start = _checked_start(start_utc, steps, dt_h)
     step_min = round(dt_h * MINUTES_PER_HOUR)
@@ -128,11 +129,15 @@ def _checked_start(start_utc: np.ndarray, steps: int, dt_h: float) -> np.ndarray
         raise TraceError(f"steps = {steps}: an episode needs at least 1 step")
     start = np.asarray(start_utc)
     if start.ndim != 1 or start.size == 0 or not np.issubdtype(start.dtype, np.datetime64):
-        raise TraceError(f"start_utc: need datetime64 of shape [B] with B >= 1, got {start.dtype} {start.shape}")
+        raise TraceError(
+            f"start_utc: need datetime64 of shape [B] with B >= 1, got {start.dtype} {start.shape}"
+        )
     if np.isnat(start).any():
         raise TraceError("start_utc: contains NaT")
     start_min = start.astype("datetime64[m]")
     off = (start != start_min) | (start_min.astype(np.int64) % round(step_min) != 0)
     if off.any():
-        raise TraceError(f"start_utc = {start[off][0]}Z: a start must be a multiple of dt_h = {dt_h} h after midnight")
+        raise TraceError(
+            f"start_utc = {start[off][0]}Z: a start must be a multiple of dt_h = {dt_h} h after midnight"
+        )
     return start_min

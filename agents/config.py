@@ -1,0 +1,196 @@
+"""The settings of a training run: a YAML file whose keys are the fields below, with overrides from the command line.
+
+Every field is followed by a sentence that says what it does.  Unknown keys are refused with the closest known one;
+the resolved settings are saved next to every run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from gridai_env.problems import from_pydantic
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class ConfigError(ValueError):
+    """Settings that cannot be used; the message names file, key, value, allowed range and what to do."""
+
+
+class Section(BaseModel):
+    """Base: frozen, no unknown keys, numbers must be numbers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class EnvironmentConfig(Section):
+    """The world that the agent is trained in; null leaves a value as the scenario file has it."""
+
+    scenario: str = Field("two_sites", description="name of a shipped scenario or path of a scenario file")
+    traces: str | None = Field(None, description="'synthetic' or a trace file")
+    horizon_h: Positive | None = Field(None, description="length of an episode in hours")
+    forecast: Literal["perfect", "persistence", "day_ahead"] | None = Field(
+        None, description="kind of forecast"
+    )
+    latency_scale: Positive | None = Field(None, description="factor on all latency budgets")
+    carbon_price_usd_per_t: NonNegative | None = Field(None, description="price of emissions")
+
+    def overrides(self) -> dict[str, Any]:
+        """Return what `gridai_env.scenarios.load_scenario` takes besides the name."""
+        given = self.model_dump(exclude={"scenario"})
+        return {key: value for key, value in given.items() if value is not None}
+
+
+class EvaluationConfig(Section):
+    """How progress is measured: on the same held-out episodes each time, without exploration noise."""
+
+    every_steps: Count = Field(250_000, description="environment steps between two evaluations")
+    instances: Count = Field(24, description="number of held-out episodes")
+    bounds: bool = Field(True, description="solve each held-out episode once, so that gap and gain are known")
+    bound_mip_gap: Share = Field(1e-3, description="relative gap at which the solver may stop")
+    bound_time_limit_s: Positive = Field(
+        30.0, description="per episode; the bound holds also when it runs out"
+    )
+
+
+class PPOConfig(Section):
+    """All settings of a run of PPO."""
+
+    environment: EnvironmentConfig = EnvironmentConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="of weights, exploration and training episodes")
+    total_steps: Count = Field(1_500_000, description="environment steps of the whole run")
+    num_envs: Count = Field(128, description="episodes that run side by side")
+    rollout_steps: Count = Field(48, description="steps of each episode between two updates")
+    batch_size: Count = Field(1024, description="transitions in one gradient step")
+    epochs: Count = Field(5, description="passes over the transitions of one update")
+    learning_rate: Positive = Field(5e-4, description="of Adam at the start")
+    learning_rate_end: NonNegative = Field(5e-5, description="of Adam at the end, reached on a straight line")
+    gamma: Share = Field(1.0, description="discount per step; 1 suits episodes that end")
+    gae_lambda: Share = Field(0.95, description="weight of long returns against the value estimate")
+    clip_range: Positive = Field(0.2, description="largest change of a probability ratio that still pays")
+    entropy_coefficient: NonNegative = Field(0.0, description="bonus on exploration")
+    value_coefficient: NonNegative = Field(0.5, description="weight of the value loss")
+    max_grad_norm: Positive = Field(0.5, description="length at which gradients are cut")
+    target_kl: Positive | None = Field(
+        None, description="divergence at which an update stops early; null: never"
+    )
+    hidden: list[Count] = Field(
+        [256, 256], min_length=1, description="widths of the hidden layers, policy and value"
+    )
+    activation: Literal["tanh", "relu"] = Field("tanh", description="of the hidden layers")
+    initial_deviation: Positive = Field(0.3, description="standard deviation of the first actions")
+    reference_reward: bool = Field(
+        True, description="learn from the gain over serving at home, which leaves the optimum where it is"
+    )
+    reward_factor: Positive = Field(1.0, description="on the reward that is learned from")
+    checkpoint_every_steps: Count = Field(500_000, description="environment steps between two checkpoints")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where the network lives")
+    torch_threads: Count = Field(1, description="threads of one network operation on the CPU")
+
+    @model_validator(mode="after")
+    def _whole_batches(self) -> PPOConfig:
+        rollout = self.num_envs * self.rollout_steps
+        if self.batch_size > rollout:
+            raise ValueError(
+                f"batch_size = {self.batch_size}: must be at most num_envs * rollout_steps = {rollout} [no unit]"
+            )
+        if rollout % self.batch_size == 1:
+            raise ValueError(
+                f"batch_size = {self.batch_size}: leaves a batch of one out of {rollout}; choose another"
+            )
+        return self
+
+
+def load_config(path: str | Path | None, overrides: Mapping[str, Any] | None = None) -> PPOConfig:
+    """Return the settings of a YAML file (None: defaults) with ``overrides`` by dotted key put in their place.
+
+    Raises ConfigError with all faults in one message.
+    """
+    data = {} if path is None else _read(Path(path))
+    for key, value in (overrides or {}).items():
+        put(data, key, value)
+    return parse_config(data, "settings" if path is None else str(path))
+
+
+def parse_config(data: Mapping[str, Any], source: str) -> PPOConfig:
+    """Return checked settings; ``source`` names them in errors."""
+    try:
+        return PPOConfig.model_validate(data)
+    except ValidationError as error:
+        lines = []
+        for fault, line in zip(error.errors(include_url=False), from_pydantic(error, PPOConfig), strict=True):
+            lines.append(line if fault["loc"] else fault["msg"].removeprefix("Value error, "))
+        raise ConfigError("\n  ".join([f"{source}: {len(lines)} problem(s)", *lines])) from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: must be a table of keys, found {type(data).__name__}")
+    return data
+
+
+def put(data: dict[str, Any], dotted: str, value: Any) -> None:
+    """Set ``a.b`` in nested tables."""
+    *parents, last = dotted.split(".")
+    for part in parents:
+        inner = data.setdefault(part, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"{dotted}: {part!r} is a value, not a group of settings")
+        data = inner
+    data[last] = value
+
+
+def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
+    """Return ``{"hidden": [64, 64], "evaluation.instances": 8}`` for ``--hidden 64 64 --evaluation.instances 8``.
+
+    A single value may also be written ``--key=value``; a list has its values after each other.
+    """
+    found: dict[str, list[str]] = {}
+    key = ""
+    for word in words:
+        if word.startswith("--"):
+            name, equals, value = word[2:].partition("=")
+            key = name.replace("-", "_")
+            if key in found:
+                raise ConfigError(f"--{name}: given twice")
+            found[key] = [value] if equals else []
+        elif key:
+            found[key].append(word)
+        else:
+            raise ConfigError(f"{word!r}: expected --key value")
+    empty = [name for name, values in found.items() if not values]
+    if empty:
+        raise ConfigError(f"--{empty[0]}: needs a value")
+    return {name: _shape(name, [_scalar(v) for v in values]) for name, values in found.items()}
+
+
+def _shape(key: str, values: list[Any]) -> Any:
+    is_list = key == "hidden"
+    return values if is_list or len(values) > 1 else values[0]
+
+
+def _scalar(text: str) -> Any:
+    """Return what YAML reads, and floats such as 1e-4 that YAML takes for text; whole floats suit counts."""
+    value = yaml.safe_load(text) if text else text
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return value
+        return int(value) if value.is_integer() and "e" in text.lower() else value
+    return value

@@ -1,0 +1,89 @@
+"""How good a policy is on held-out episodes: in dollars, against serving at home, and against the bound.
+
+Rules and solvers live elsewhere; what they came to on the held-out episodes is handed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gridai_env.instance import Instance
+from gridai_env.rollout import Policy, Trajectory, run_many
+from gridai_env.summary import Interval, gain_captured, gap, mean_interval
+from gridai_env.terms import TERMS
+
+Floats = NDArray[np.float64]
+
+# Means over the held-out episodes, as `gridai_env.metrics` names them.
+MEANS = ("benefit_usd", "bill_usd", "emissions_kg", "served_share", "dropped_gpuh")
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Fixed episodes that are never trained on, with the figures to compare with, one per episode [n]."""
+
+    instances: Sequence[Instance]
+    local_benefit_usd: Floats  # of Local-Only
+    local_bill_usd: Floats
+    local_dropped_gpuh: Floats
+    bound_usd: Floats | None  # proven upper bound of the benefit; None where it was not asked for
+
+    @classmethod
+    def of(cls, local: Sequence[Trajectory], bound_usd: Sequence[float] | None = None) -> HeldOut:
+        """Return the episodes that Local-Only was played on, with its figures."""
+        return cls(
+            instances=[t.instance for t in local],
+            local_benefit_usd=np.array([t.benefit_usd for t in local]),
+            local_bill_usd=np.array([t.bill_usd for t in local]),
+            local_dropped_gpuh=np.array([t.metrics["dropped_gpuh"] for t in local]),
+            bound_usd=None if bound_usd is None else np.array(bound_usd, dtype=np.float64),
+        )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures of one policy over the held-out episodes."""
+
+    means: dict[str, float]  # see MEANS, and terms/<name>_usd
+    over_local_usd: Interval  # mean of benefit less that of Local-Only, 95 % bootstrap interval
+    dropped_over_local_gpuh: float  # mean of work dropped less that of Local-Only
+    gap: float | None  # (bound - benefit) / Local-Only bill, None without bounds
+    gain_captured: float | None  # 0 is Local-Only, 1 the bound, None without bounds
+
+    def tags(self) -> dict[str, float]:
+        """Return all figures by their TensorBoard names."""
+        figures = {f"eval/{name}": value for name, value in self.means.items()}
+        figures |= {
+            "eval/over_local_usd": self.over_local_usd.value,
+            "eval/over_local_low_usd": self.over_local_usd.low,
+            "eval/dropped_over_local_gpuh": self.dropped_over_local_gpuh,
+        }
+        known = {"eval/gap": self.gap, "eval/gain_captured": self.gain_captured}
+        return figures | {name: value for name, value in known.items() if value is not None}
+
+    def line(self) -> str:
+        """Return one line for people."""
+        text = f"{self.over_local_usd.value:+,.0f} USD over Local-Only"
+        if self.gain_captured is not None:
+            text += f", gain captured {self.gain_captured:.1%}"
+        return text + f", served {self.means['served_share']:.2%}"
+
+
+def evaluate(policy: Policy, held_out: HeldOut) -> Evaluation:
+    """Play a policy on the held-out episodes and compare."""
+    trajectories = run_many(policy, held_out.instances)
+    benefit = np.array([t.benefit_usd for t in trajectories])
+    means = {name: float(np.mean([t.metrics[name] for t in trajectories])) for name in MEANS}
+    means |= {f"terms/{name}_usd": float(np.mean([t.terms[name] for t in trajectories])) for name in TERMS}
+    bound = held_out.bound_usd
+    return Evaluation(
+        means=means,
+        over_local_usd=mean_interval(benefit - held_out.local_benefit_usd, draws=2_000),
+        dropped_over_local_gpuh=means["dropped_gpuh"] - float(held_out.local_dropped_gpuh.mean()),
+        gap=None if bound is None else gap(benefit, bound, held_out.local_bill_usd),
+        gain_captured=None if bound is None else gain_captured(benefit, held_out.local_benefit_usd, bound),
+    )

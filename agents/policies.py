@@ -1,0 +1,188 @@
+"""Trained networks as policies: they take the environment's Dict observation, single or batched.
+
+A checkpoint belongs to one scenario, one layout of observations and actions and one version of the environment; all
+of it stands in the ``run.json`` of its run, and a checkpoint is refused where it does not belong.
+Load only checkpoints that you trust: the file format of Stable-Baselines3 contains pickled objects.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import zipfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+from stable_baselines3 import PPO
+from stable_baselines3.common.policies import BasePolicy
+
+from gridai_env.actions import Layout
+from gridai_env.compile import Compiled
+from gridai_env.observe import ObservationLayout
+from gridai_env.spec import Scenario
+
+RUN_FILE = "run.json"
+
+
+def environment_version() -> int:
+    """Version of the environments, the number in ``gridai/Custom-v0``: it rises when behaviour changes."""
+    names = [name for name in gym.registry if name.startswith("gridai/Custom-v")]
+    return max(int(name.rsplit("-v", 1)[1]) for name in names)
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be read or does not belong here; the message says which and what to do."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a network was trained for."""
+
+    scenario: str
+    world: str  # hash of all that a scenario fixes, whatever the days and traces
+    environment_version: int
+    observation: dict[str, int]  # name of a part -> its length, in order
+    action_size: int
+
+    @classmethod
+    def of(cls, compiled: Compiled) -> Identity:
+        """Return the identity of a scenario as it is now."""
+        parts = ObservationLayout(compiled).parts
+        return cls(
+            scenario=compiled.scenario.name,
+            world=world_hash(compiled.scenario),
+            environment_version=environment_version(),
+            observation={name: part.stop - part.start for name, part in parts.items()},
+            action_size=Layout(compiled.shape).size,
+        )
+
+    @classmethod
+    def read(cls, run_file: Path) -> Identity:
+        """Return the identity in a ``run.json``; raises CheckpointError where there is none."""
+        try:
+            return cls(**json.loads(run_file.read_text(encoding="utf-8"))["agent"])
+        except FileNotFoundError as error:
+            raise CheckpointError(
+                f"{run_file}: missing; a checkpoint needs the run.json of its run beside it (or one folder up)"
+            ) from error
+        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+            raise CheckpointError(f"{run_file}: not the run.json of a training run ({error!r})") from error
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what `read` reads."""
+        return asdict(self)
+
+    def check(self, here: Identity, source: str) -> None:
+        """Raise CheckpointError where this identity (of ``source``) is not that of ``here``."""
+        self.check_version(source)
+        if self.scenario != here.scenario:
+            raise CheckpointError(
+                f"{source}: trained on scenario {self.scenario!r}, not on {here.scenario!r}"
+            )
+        if self.action_size != here.action_size or self.observation != here.observation:
+            raise CheckpointError(
+                f"{source}: has {sum(self.observation.values())} observations and {self.action_size} actions, "
+                f"scenario {here.scenario!r} has {sum(here.observation.values())} and {here.action_size} "
+                f"({_differences(self.observation, here.observation)}); train again"
+            )
+        if self.world != here.world:
+            raise CheckpointError(
+                f"{source}: trained on scenario {self.scenario!r} with other values than here; "
+                "give the same scenario file and overrides (only traces and the days may differ), or train again"
+            )
+
+    def check_version(self, source: str) -> None:
+        """Raise CheckpointError where the environment has another version now."""
+        if self.environment_version != environment_version():
+            raise CheckpointError(
+                f"{source}: trained in version {self.environment_version} of the environment, "
+                f"this is version {environment_version()}; train again, or install the version of its run.json"
+            )
+
+
+def _differences(there: dict[str, int], here: dict[str, int]) -> str:
+    names = [name for name in {**there, **here} if there.get(name) != here.get(name)]
+    found = ", ".join(f"{name}: {there.get(name, 0)} against {here.get(name, 0)}" for name in names)
+    return found or "the same parts in another order"
+
+
+def world_hash(scenario: Scenario) -> str:
+    """SHA-256 (hex) over a scenario without its text, its traces and its days: these may differ between uses."""
+    data = scenario.model_dump(mode="json", exclude={"description", "traces", "start"})
+    return hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+class NetworkPolicy:
+    """A network that acts on the environment's Dict observation."""
+
+    def __init__(
+        self, network: BasePolicy, identity: Identity, source: str = "network", name: str = "ppo"
+    ) -> None:
+        self.network, self.identity, self.source, self.name = network, identity, source, name
+
+    def prepare(self, compiled: Compiled) -> None:
+        """Raise CheckpointError where the network was not trained for this scenario."""
+        self.identity.check(Identity.of(compiled), self.source)
+
+    def predict(
+        self,
+        observation: dict[str, NDArray[np.float32]] | NDArray[np.float32],
+        state: Any = None,
+        episode_start: NDArray[np.bool_] | None = None,
+        deterministic: bool = True,
+    ) -> tuple[NDArray[np.float32], None]:
+        """Return actions in [-1, 1], [A] or [B,A], for Dict observations or flat ones ([N] or [B,N]).
+
+        ``state`` and ``episode_start`` are ignored: the network has no memory.
+        """
+        action, _ = self.network.predict(self._flat(observation), deterministic=deterministic)
+        return action, None
+
+    def _flat(self, observation: dict[str, NDArray[np.float32]] | NDArray[np.float32]) -> NDArray[np.float32]:
+        if isinstance(observation, np.ndarray):
+            return observation
+        return np.concatenate([observation[name] for name in self.identity.observation], axis=-1)
+
+
+def run_file_of(path: Path) -> Path:
+    """Return where the ``run.json`` of a checkpoint is: beside it, or one folder up for ``checkpoints/``."""
+    beside = path.parent / RUN_FILE
+    return beside if beside.is_file() or path.parent.name != "checkpoints" else path.parent.parent / RUN_FILE
+
+
+def load_model(path: Path, device: str = "auto", **changes: Any) -> PPO:
+    """Return the PPO of a file; raises CheckpointError where it is missing or damaged."""
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file; a trained agent is the model.zip of a run folder")
+    try:
+        return PPO.load(path, device=device, **changes)
+    except (zipfile.BadZipFile, ValueError, KeyError, EOFError, RuntimeError, AssertionError) as error:
+        raise CheckpointError(
+            f"{path}: not a readable checkpoint ({error}); train again or take another"
+        ) from error
+    except (pickle.UnpicklingError, AttributeError, ImportError) as error:
+        raise CheckpointError(f"{path}: saved by another version of its libraries ({error})") from error
+
+
+def load_policy(path: str | Path, device: str = "cpu") -> NetworkPolicy:
+    """Return the policy of a ``model.zip`` or checkpoint.
+
+    ``prepare(compiled)`` then refuses scenarios that it was not trained for.
+    Raises CheckpointError for a file that is missing, damaged or without its ``run.json``.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file; a trained agent is the model.zip of a run folder")
+    identity = Identity.read(run_file_of(path))
+    identity.check_version(str(path))
+    network = load_model(path, device).policy
+    sizes = (network.observation_space.shape, network.action_space.shape)
+    expected = ((sum(identity.observation.values()),), (identity.action_size,))
+    if sizes != expected:
+        raise CheckpointError(f"{path}: sizes {sizes} are not those of its run.json, {expected}")
+    return NetworkPolicy(network, identity, str(path))

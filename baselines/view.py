@@ -1,0 +1,94 @@
+"""What a rule sees: the observation in units, as the records that the physics speaks of.  Nothing else, no future."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gridai_env import physics
+from gridai_env.compile import Compiled
+from gridai_env.feasible import start_jobs
+from gridai_env.forecast import lead_steps
+from gridai_env.observation import ObservationLayout
+from gridai_env.state import Exogenous, Params, State
+
+Floats = NDArray[np.float64]
+
+# Room is planned this much (relative) short, so that float32 observations and actions do not overfill a site.
+ROUNDING = 1e-6
+
+
+@dataclass(frozen=True)
+class View:
+    """The present exactly (to float32) and the future as forecast.  Leading axis B; jobs are the slots, J = V.
+
+    A forecast is valid for the leads that lie within the episode: `valid` [B,H].
+    """
+
+    p: Params
+    state: State
+    exo: Exogenous
+    due_gpuh: Floats  # [B,C,W,D] work on hand that must leave the queue by the end of the step h ahead
+    carbon_left_kg: Floats  # [B] infinite without a budget
+    steps_left: Floats  # [B] the step to come included
+    leads: NDArray[np.intp]  # [H] steps
+    forecast_buy_usd_per_mwh: Floats  # [B,H,K]
+    forecast_carbon_kg_per_mwh: Floats  # [B,H,K] billed
+    forecast_arrivals_gpuh: Floats  # [B,H,C]
+
+    @property
+    def on_hand_gpuh(self) -> Floats:
+        """Work that waits or arrives, [B,C,W]."""
+        on_hand: Floats = physics.work_on_hand_gpuh(self.state, self.exo)
+        return on_hand
+
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """Leads that lie within the episode, [B,H]."""
+        return self.leads < self.steps_left[:, None]
+
+    def room_gpuh(self, started: Floats, extra_mw: Floats | float = 0.0) -> Floats:
+        """Work [B,K] that sites can do besides running jobs and those started now ([B,V,K]).
+
+        Bounded by accelerators, and by import, renewables and ``extra_mw`` of own supply.
+        """
+        p, exo = self.p, self.exo
+        committed = self.state.committed_gpus[..., 0]
+        if started.shape[-2]:
+            committed = committed + (started * p.job_gpus[..., None]).sum(-2)
+        by_gpus = (p.utilisation_limit * exo.available_gpus - committed) * p.speed * p.dt_h
+        base_mw = physics.facility_power_mw(p, exo, physics.it_power_mw(p, exo, committed))
+        spare_mw = exo.import_limit_mw + exo.renewable_available_mw + extra_mw - base_mw
+        by_power = spare_mw / physics.work_power_mw_per_gpuh(p, exo)
+        return np.maximum(np.minimum(by_gpus, by_power), 0.0) * (1.0 - ROUNDING)
+
+    def starts(self, job_score: Floats) -> Floats:
+        """Jobs [B,V,K] that the environment will start for these scores [B,V,K+1]."""
+        return start_jobs(self.p, self.state, self.exo, job_score)
+
+
+def read_view(layout: ObservationLayout, compiled: Compiled, observation: Mapping[str, Any]) -> View:
+    """The view in a batch of observations (arrays [B,n])."""
+    units = layout.physical(observation)
+    state, exo = layout.rebuild(observation)
+    shape = compiled.shape
+    running = np.arange(shape.job_steps) < units["job_duration_steps"][..., None] - 0.5
+    params = compiled.params.replace(
+        job_gpus=units["job_gpus"], job_profile=running.astype(float), job_value_usd=units["job_value_usd"]
+    )
+    return View(
+        p=params,
+        state=state,
+        exo=exo,
+        due_gpuh=units["due_gpuh"],
+        carbon_left_kg=units["carbon_left_kg"],
+        steps_left=np.round(units["steps_left"]),
+        leads=np.array(lead_steps(compiled.scenario.forecast, shape.dt_h), dtype=np.intp),
+        forecast_buy_usd_per_mwh=units["forecast_buy_usd_per_mwh"],
+        forecast_carbon_kg_per_mwh=units["forecast_carbon_kg_per_mwh"],
+        forecast_arrivals_gpuh=units["forecast_arrivals_gpuh"],
+    )

@@ -1,0 +1,104 @@
+"""gridai-env: where, when and how to serve AI work under electricity markets, as Gymnasium environments.
+
+Importing this package registers ``gridai/TwoSites-v0``, ``gridai/FourMarkets-v0``, ``gridai/MicrogridProsumer-v0``,
+``gridai/EnergyGeography-v0``, ``gridai/Global-v0`` and ``gridai/Custom-v0`` (which takes ``scenario="my.yaml"``).
+The names below are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as _gym
+
+if TYPE_CHECKING:
+    from gridai_env.env import GridAIEnv
+    from gridai_env.instance import (
+        Instance,
+        InstanceBatch,
+        InstanceError,
+        load_instance,
+        make_batch,
+        make_instance,
+        stack,
+    )
+    from gridai_env.problems import ScenarioError
+    from gridai_env.scenarios import load_scenario, scenario_names
+    from gridai_env.spec import Scenario
+    from gridai_env.vector_env import GridAIVectorEnv
+    from gridai_env.wrappers import DictAction
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DictAction",
+    "GridAIEnv",
+    "GridAIVectorEnv",
+    "Instance",
+    "InstanceBatch",
+    "InstanceError",
+    "Scenario",
+    "ScenarioError",
+    "__version__",
+    "load_instance",
+    "load_scenario",
+    "make_batch",
+    "make_instance",
+    "scenario_names",
+    "stack",
+]
+
+_MODULES = {
+    "DictAction": "wrappers",
+    "GridAIEnv": "env",
+    "GridAIVectorEnv": "vector_env",
+    "Instance": "instance",
+    "InstanceBatch": "instance",
+    "InstanceError": "instance",
+    "Scenario": "spec",
+    "ScenarioError": "problems",
+    "load_instance": "instance",
+    "load_scenario": "scenarios",
+    "make_batch": "instance",
+    "make_instance": "instance",
+    "scenario_names": "scenarios",
+    "stack": "instance",
+}
+
+_IDS: dict[str, str | None] = {
+    "gridai/TwoSites-v0": "two_sites",
+    "gridai/FourMarkets-v0": "four_markets",
+    "gridai/MicrogridProsumer-v0": "microgrid_prosumer",
+    "gridai/EnergyGeography-v0": "energy_geography",
+    "gridai/Global-v0": "global",
+    "gridai/Custom-v0": None,
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its module when it is first used."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _register() -> None:
+    """Register the environments, once per process."""
+    for id_, scenario in _IDS.items():
+        if id_ not in _gym.registry:
+            _gym.register(
+                id=id_,
+                entry_point="gridai_env.env:GridAIEnv",
+                vector_entry_point="gridai_env.vector_env:GridAIVectorEnv",
+                kwargs={"scenario": scenario},
+            )
+
+
+_register()

@@ -1,0 +1,115 @@
+"""Where environments get their episodes from: a scenario with overrides and traces, or one fixed instance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from gridai_env.compile import Compiled, compile_scenario
+from gridai_env.instance import Instance, InstanceBatch, load_instance, make_batch, stack
+from gridai_env.scenarios import load_scenario, parse_scenario
+from gridai_env.spec import Scenario
+from gridai_env.traces import TraceTable, read_table
+
+ScenarioSource = str | Path | Scenario | Mapping[str, Any]
+# Seeds that environments draw for their own episodes lie in [0, this).
+DRAWN_SEEDS = 2**31
+
+
+@dataclass(frozen=True)
+class EpisodeSource:
+    """Makes the instances of an environment's episodes."""
+
+    compiled: Compiled
+    fixed: Instance | None = None
+
+    @cached_property
+    def table(self) -> TraceTable | None:
+        """The trace file, read when the first episode needs it; None: synthetic."""
+        traces = self.compiled.scenario.traces
+        return None if traces == "synthetic" else read_table(traces)
+
+    def batch(self, seeds: Sequence[int]) -> InstanceBatch:
+        """Return one episode for each seed; a fixed instance is the same for all."""
+        if self.fixed is not None:
+            return stack([self.fixed] * len(seeds))
+        return make_batch(self.compiled, seeds, self.table)
+
+    def of_instances(self, instances: Sequence[Instance]) -> InstanceBatch:
+        """Return given instances as a batch; raises ValueError where they do not fit the spaces."""
+        for instance in instances:
+            check_fits(instance, self.compiled)
+        return stack(instances)
+
+
+def open_source(
+    scenario: ScenarioSource | None,
+    instance: str | Path | Instance | None = None,
+    **overrides: Any,
+) -> EpisodeSource:
+    """Return the source for the arguments of an environment; overrides that are None do not count.
+
+    Raises ValueError (ScenarioError, TraceError, InstanceError) that names what is wrong.
+    """
+    given = {key: value for key, value in overrides.items() if value is not None}
+    if "traces" in given:
+        given["traces"] = str(given["traces"])
+    if instance is not None:
+        return _fixed_source(scenario, instance, given)
+    if scenario is None:
+        raise ValueError(
+            "scenario: missing; give the path of a scenario file, e.g. scenario='my.yaml', or instance="
+        )
+    if isinstance(scenario, Mapping):
+        scenario = parse_scenario(dict(scenario), "scenario")
+    return EpisodeSource(compile_scenario(load_scenario(scenario, **given)))
+
+
+def _fixed_source(
+    scenario: ScenarioSource | None, instance: str | Path | Instance, given: dict[str, Any]
+) -> EpisodeSource:
+    """The source of an environment whose episodes are all ``instance``."""
+    if given:
+        raise ValueError(
+            f"{', '.join(given)}: cannot be changed together with instance=, which is one frozen episode; "
+            "leave it out, or make another instance"
+        )
+    fixed = instance if isinstance(instance, Instance) else load_instance(instance)
+    if scenario is not None:
+        wanted = open_source(scenario).compiled.scenario.name
+        if wanted != fixed.scenario_name:
+            raise ValueError(
+                f"instance: belongs to scenario {fixed.scenario_name!r}, but this environment is {wanted!r}; "
+                "use the id of its scenario, or gridai/Custom-v0"
+            )
+    return EpisodeSource(fixed.compiled, fixed)
+
+
+def check_fits(instance: Instance, compiled: Compiled) -> None:
+    """Raise ValueError where an instance does not have the spaces of a scenario."""
+    if not isinstance(instance, Instance):
+        raise ValueError(
+            f"instance = {instance!r}: must be an Instance (see make_instance and load_instance)"
+        )
+    if space_key(instance.compiled) != space_key(compiled):
+        raise ValueError(
+            f"instance: belongs to scenario {instance.scenario_name!r} {instance.compiled.shape}, which has other sites, "
+            f"regions, rows, jobs, steps or forecast leads than this environment's {compiled.scenario.name!r} "
+            f"{compiled.shape}; make the environment with instance=..."
+        )
+
+
+def space_key(compiled: Compiled) -> tuple[Any, ...]:
+    """What decides the spaces and the meaning of their indices."""
+    return (
+        compiled.shape,
+        compiled.site_names,
+        compiled.region_names,
+        compiled.row_names,
+        tuple(compiled.row_wait_steps.tolist()),
+        tuple(compiled.scenario.forecast.leads_h),
+        compiled.scenario.carbon_budget_kg is None,
+    )

@@ -1,0 +1,230 @@
+"""Writes the observation of a batch: what is known beforehand is scaled once per episode, the state at every step.
+
+This step's values are exact; the future is seen through the forecast alone.  Two things come from later steps
+without telling anything new: how long a waiting job may still be started (known at its release), and that the queue
+must be empty at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gridai_env.compile import Compiled
+from gridai_env.instance import InstanceBatch
+from gridai_env.observation import CLOCK, JOB_FEATURES, ObservationLayout, sessions
+from gridai_env.simulator import Simulator
+
+__all__ = ["ObservationLayout", "Observer"]
+
+Floats = NDArray[np.floating]
+MINUTES_PER_DAY = 1440
+THURSDAY = 3  # 1970-01-01, with Monday = 0
+DAYS_PER_YEAR = 365.25
+
+
+class Observer:
+    """Observations of the episodes of a batch.  After the last step the world's parts are 0."""
+
+    def __init__(self, batch: InstanceBatch, layout: ObservationLayout | None = None) -> None:
+        """Prepare the episodes of ``batch``; ``layout`` saves making it again."""
+        self.layout = layout or ObservationLayout(batch.compiled)
+        compiled = batch.compiled
+        self._first = sessions(compiled)
+        self._steps = compiled.shape.steps
+        self._slots = compiled.shape.slots
+        self._has_jobs = "jobs" in self.layout.parts
+        self._has_queue = "due" in self.layout.parts
+        self._inverse = {name: _inverse(self.layout, name) for name in self.layout.parts}
+        self._routes = compiled.params.route_open.ravel().astype(np.float32)
+        self._moves, self._width = self._segments()
+        self._block, self._young, self._jobs, self._window = self._prepared(batch)
+
+    # Once per episode ----------------------------------------------------------------------------
+
+    def _segments(self) -> tuple[list[tuple[slice, slice]], int]:
+        """Pairs (in the observation, in the block) of slices that hold prepared parts; neighbours are joined."""
+        moves: list[tuple[slice, slice]] = []
+        width = 0
+        for name, where in self.layout.parts.items():
+            if name not in _PREPARED:
+                continue
+            size = where.stop - where.start
+            if moves and moves[-1][0].stop == where.start:
+                start, source = moves[-1][0].start, moves[-1][1].start
+                moves[-1] = (slice(start, where.stop), slice(source, width + size))
+            else:
+                moves.append((where, slice(width, width + size)))
+            width += size
+        return moves, width
+
+    def _prepared(self, batch: InstanceBatch) -> tuple[NDArray[np.float32], Floats, Floats, NDArray[np.intp]]:
+        """Scaled world [T+1,B,M], young work [T,B,C,Q,D], job features [B,J,5+K], job windows [2,B,J]."""
+        block = np.zeros((self._steps + 1, len(batch), self._width), dtype=np.float32)
+        start = 0
+        for name in (n for n in self.layout.parts if n in _PREPARED):
+            part = self.layout.by_name[name]
+            values = _PREPARED[name](batch, self._first)
+            scaled = (values - part.offset) if part.offset else values
+            flat = scaled.reshape(*values.shape[:2], -1) * self._inverse[name]
+            block[: flat.shape[1], :, start : start + part.size] = flat.swapaxes(0, 1)
+            start += part.size
+        young = young_work_gpuh(batch, self._first) if self._has_queue else np.zeros((0, len(batch)))
+        jobs, window = self._job_tables(batch)
+        return block, young, jobs, window
+
+    def _job_tables(self, batch: InstanceBatch) -> tuple[Floats, NDArray[np.intp]]:
+        """Scaled features [B,J,5+K] of each job (slack: 0) and its first and last possible start [2,B,J]."""
+        opening = batch.exogenous.job_open
+        sites = opening.max(1)
+        p = batch.params
+        duration = p.job_profile.sum(-1)
+        columns = [np.ones_like(duration), p.job_gpus, duration, np.zeros_like(duration), p.job_value_usd]
+        table = np.concatenate([np.stack(columns, axis=-1), sites], axis=-1)
+        width = len(JOB_FEATURES) + batch.compiled.shape.sites
+        if self._has_jobs:
+            table *= self._inverse["jobs"][:width]
+        possible = opening.any(-1)
+        first = np.where(possible.any(1), possible.argmax(1), self._steps)
+        last = np.where(possible.any(1), self._steps - 1 - possible[:, ::-1].argmax(1), -1)
+        return table, np.stack([first, last])
+
+    def replace(self, rows: NDArray[np.intp], batch: InstanceBatch) -> None:
+        """Put new episodes at the places ``rows``."""
+        block, young, jobs, window = self._prepared(batch)
+        self._block[:, rows], self._young[:, rows] = block, young
+        self._jobs[rows], self._window[:, rows] = jobs, window
+
+    # At every step -------------------------------------------------------------------------------
+
+    def observe(self, simulator: Simulator) -> NDArray[np.float32]:
+        """Return the flat observation [B,N] of where the simulator stands, as a fresh array."""
+        t, state = simulator.t, simulator.state
+        batch, first = len(t), self._first
+        now = int(t[0])
+        block = self._block[now] if batch == 1 or (t == now).all() else self._block[t, np.arange(batch)]
+        out = np.empty((batch, self.layout.size), dtype=np.float32)
+        for target, source in self._moves:
+            out[:, target] = block[:, source]
+        parts = self.layout.parts
+        out[:, parts["open_routes"]] = self._routes
+        self._write(out, "battery", state.battery_mwh)
+        self._write(out, "generation", state.generation_mw)
+        self._write(out, "peak_import", state.peak_import_mw)
+        if first:
+            self._write(out, "placed", state.placed_gpuh[:, :, :first])
+        if self._has_queue:
+            backlog = state.backlog_gpuh[:, :, first:]
+            self._write(out, "backlog", backlog)
+            self._write(out, "due", self._due_gpuh(simulator, backlog))
+        if "carbon_budget_left" in parts:
+            left = simulator.params.carbon_budget_kg - state.carbon_kg
+            self._write(out, "carbon_budget_left", left)
+        if "committed_gpus" in parts:
+            self._write(out, "committed_gpus", state.committed_gpus)
+        if self._has_jobs:
+            out[:, parts["jobs"]] = self._job_slots(state.waiting, t)
+        return out
+
+    def _write(self, out: NDArray[np.float32], name: str, values: Floats) -> None:
+        """Scale ``values`` [B,...] into the part ``name``."""
+        flat = values.reshape(len(out), -1)
+        np.multiply(flat, self._inverse[name], out=out[:, self.layout.parts[name]], casting="same_kind")
+
+    def _due_gpuh(self, simulator: Simulator, backlog: Floats) -> Floats:
+        """Work that must leave the queue by the end of this and the next steps, [B,C,Q,D]; 0 after the end."""
+        t = simulator.t
+        going = (t < self._steps)[:, None, None]
+        on_hand = (backlog + simulator.exogenous.arrivals_gpuh[:, :, self._first :]) * going
+        step = np.minimum(t, self._steps - 1)
+        return np.maximum(on_hand[..., None] - self._young[step, np.arange(len(t))], 0.0)
+
+    def _job_slots(self, waiting: Floats, t: NDArray[np.intp]) -> Floats:
+        """Features [B,V*(5+K)] of the jobs that may be started now, most urgent first."""
+        now = t[:, None]
+        active = (waiting > 0.5) & (self._window[0] <= now) & (now <= self._window[1])
+        slots = np.zeros((len(t), self._slots, self._jobs.shape[-1]))
+        where, job = np.nonzero(active)
+        if len(where):
+            slot = (active.cumsum(-1) - 1)[where, job]
+            features = self._jobs[where, job]
+            features[:, JOB_FEATURES.index("slack")] = (self._window[1, where, job] - t[where]) / self._steps
+            slots[where, slot] = features
+        return slots.reshape(len(t), -1)
+
+
+def _inverse(layout: ObservationLayout, name: str) -> Floats:
+    """One over the scale of each entry of a part."""
+    part = layout.by_name[name]
+    return 1.0 / np.broadcast_to(part.scale, part.shape).ravel()
+
+
+def young_work_gpuh(batch: InstanceBatch, first: int) -> Floats:
+    """Work [T,B,C,Q,D] that may still be there at the end of the step ``h`` steps after each step.
+
+    Those are the arrivals so recent that their wait does not end by then; none at the end of the episode.
+    """
+    arrivals = np.moveaxis(batch.exogenous.arrivals_gpuh[..., first:], 1, 0)
+    wait = batch.compiled.row_wait_steps[first:]
+    steps, longest = len(arrivals), int(wait.max())
+    young = np.zeros((*arrivals.shape, longest))
+    for q, limit in enumerate(wait):
+        total = np.zeros(arrivals.shape[:-1])
+        for back in range(limit):
+            total[back:] += arrivals[: max(steps - back, 0), ..., q]
+            h = limit - 1 - back
+            young[: max(steps - 1 - h, 0), ..., q, h] = total[: max(steps - 1 - h, 0)]
+    return young
+
+
+def clock(batch: InstanceBatch, _: int = 0) -> Floats:
+    """Sine and cosine of hour of the day, day of the week and day of the year (UTC) at each step, [B,T+1,6]."""
+    shape: Compiled = batch.compiled
+    minutes = np.round(np.arange(shape.shape.steps + 1) * shape.shape.dt_h * 60.0).astype(np.int64)
+    stamp = batch.start_utc.astype("datetime64[m]")[:, None] + minutes
+    total = stamp.astype(np.int64)
+    of_year = (stamp - stamp.astype("datetime64[Y]")).astype(np.int64)
+    turns = (
+        total % MINUTES_PER_DAY / MINUTES_PER_DAY,
+        (total + THURSDAY * MINUTES_PER_DAY) % (7 * MINUTES_PER_DAY) / (7 * MINUTES_PER_DAY),
+        of_year / (MINUTES_PER_DAY * DAYS_PER_YEAR),
+    )
+    angles = 2.0 * np.pi * np.stack(turns, axis=-1)
+    return np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(*stamp.shape, len(CLOCK))
+
+
+def arrivals_before(batch: InstanceBatch, first: int) -> Floats:
+    """Arrivals of the step before [B,T,C,P] of the rows that may not wait; in the first step its own."""
+    arrivals = batch.exogenous.arrivals_gpuh[..., :first]
+    return np.concatenate([arrivals[:, :1], arrivals[:, :-1]], axis=1)
+
+
+def steps_left(batch: InstanceBatch, _: int) -> Floats:
+    """Steps still to come, [B,T+1,1]."""
+    steps = batch.compiled.shape.steps
+    return np.broadcast_to(np.arange(steps, -1.0, -1.0)[:, None], (len(batch), steps + 1, 1))
+
+
+# What of the observation does not depend on what the agent does: name -> values [B,T or T+1,...] in units.
+_PREPARED: dict[str, Callable[[InstanceBatch, int], Floats]] = {
+    "arrivals": lambda batch, _: batch.exogenous.arrivals_gpuh,
+    "arrivals_before": arrivals_before,
+    "available_gpus": lambda batch, _: batch.exogenous.available_gpus,
+    "battery_target": lambda batch, _: batch.exogenous.battery_target_mwh,
+    "buy_price": lambda batch, _: batch.exogenous.buy_usd_per_mwh,
+    "carbon_average": lambda batch, _: batch.exogenous.carbon_average_kg_per_mwh,
+    "carbon_marginal": lambda batch, _: batch.exogenous.carbon_marginal_kg_per_mwh,
+    "clock": clock,
+    "export_limit": lambda batch, _: batch.exogenous.export_limit_mw,
+    "forecast_arrivals": lambda batch, _: batch.forecast.arrivals_gpuh,
+    "forecast_buy_price": lambda batch, _: batch.forecast.buy_usd_per_mwh,
+    "forecast_carbon": lambda batch, _: batch.forecast.carbon_kg_per_mwh,
+    "forecast_renewable": lambda batch, _: batch.forecast.renewable_mw,
+    "import_limit": lambda batch, _: batch.exogenous.import_limit_mw,
+    "pue": lambda batch, _: batch.exogenous.pue,
+    "renewable": lambda batch, _: batch.exogenous.renewable_available_mw,
+    "sell_price": lambda batch, _: batch.exogenous.sell_usd_per_mwh,
+    "steps_left": steps_left,
+}

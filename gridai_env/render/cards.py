@@ -1,0 +1,101 @@
+"""Cards beside the sites: name, power, price, carbon and the battery."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gridai_env.compile import Compiled
+from gridai_env.render import style
+from gridai_env.render.placement import Box, place_labels
+from gridai_env.render.view import View
+
+TEXT_PX = 5.4  # width of a character
+HEIGHT = 31.0
+NAME_LENGTH = 22
+
+
+class Cards:
+    """The cards of all sites; their places never change, so nothing jumps between frames."""
+
+    def __init__(
+        self,
+        compiled: Compiled,
+        sites: np.ndarray,
+        taken: list[Box],
+        paths: np.ndarray,
+        width: float,
+        height: float,
+    ) -> None:
+        """Place a card near every site [K,2] (pixels) on a map of this size.
+
+        Cards keep off the boxes ``taken`` and, as far as they can, off the points ``paths`` [n,2].
+        """
+        self.names = [style.clipped(name, NAME_LENGTH) for name in compiled.site_names]
+        self.has_battery = np.asarray(compiled.params.battery_max_mwh > 0)
+        sizes = [(self._width(k), HEIGHT) for k in range(len(sites))]
+        self.boxes = place_labels(sites, sizes, taken, paths, width, height)
+        self.links = [_link(site, box) for site, box in zip(sites, self.boxes, strict=True)]
+
+    def _width(self, k: int) -> float:
+        """Width of a card that holds the longest text it can get."""
+        return TEXT_PX * max(len(self.names[k]) + 11, 24) + self._indent(k)
+
+    def _indent(self, k: int) -> float:
+        return 17.0 if self.has_battery[k] else 7.0
+
+    def draw(self, axes: Any, view: View) -> None:
+        """Draw all cards."""
+        from matplotlib.collections import LineCollection
+        from matplotlib.patches import FancyBboxPatch
+
+        colours = [style.site_colour(k) for k in range(len(self.boxes))]
+        axes.add_collection(LineCollection(self.links, colors=colours, linewidths=0.9, zorder=5.5))
+        for (x, y, right, top), colour in zip(self.boxes, colours, strict=True):
+            frame = FancyBboxPatch(
+                (x, y), right - x, top - y, boxstyle="round,pad=0,rounding_size=4", linewidth=0.9,
+                facecolor="white", edgecolor=colour, alpha=0.93, zorder=7,
+            )  # fmt: skip
+            axes.add_artist(frame)
+        for k in range(len(self.boxes)):
+            self._write(axes, view, k)
+        self._draw_batteries(axes, view)
+
+    def _write(self, axes: Any, view: View, k: int) -> None:
+        x, y, right, top = self.boxes[k]
+        sites, left = view.sites, x + self._indent(k)
+        price = f"{style.short(sites.buy_usd_per_mwh[k])} USD/MWh"
+        power = f"{style.short(sites.facility_mw[k])} MW"
+        carbon = f"{style.short(sites.carbon_kg_per_mwh[k])} kg/MWh"
+        text = {"va": "center_baseline", "zorder": 8, "color": style.INK}
+        axes.text(left, top - 9.5, self.names[k], fontsize=7.2, fontweight="bold", **text)
+        axes.text(right - 6, top - 9.5, power, fontsize=7, ha="right", **text)
+        axes.text(left, y + 9, f"{price}   {carbon}", fontsize=5.8, **(text | {"color": style.MUTED}))
+
+    def _draw_batteries(self, axes: Any, view: View) -> None:
+        """Bars filled to the state of charge, green while charging, red while discharging."""
+        from matplotlib.collections import PolyCollection
+
+        fills, colours, frames, poles = [], [], [], []
+        for k in np.flatnonzero(self.has_battery):
+            x, y = self.boxes[k][0] + 5.0, self.boxes[k][1] + 4.0
+            tall = HEIGHT - 9.0
+            power_mw = np.nan_to_num(view.sites.battery_mw[k])
+            colours.append(style.GOOD if power_mw > 1e-6 else style.BAD if power_mw < -1e-6 else style.MUTED)
+            fills.append(_corners(x, y, 7.0, tall * float(np.clip(view.sites.battery_share[k], 0.0, 1.0))))
+            frames.append(_corners(x, y, 7.0, tall))
+            poles.append(_corners(x + 2.0, y + tall, 3.0, 2.0))
+        ink = style.INK
+        axes.add_collection(PolyCollection(fills, facecolors=colours, edgecolors="none", zorder=8))
+        axes.add_collection(PolyCollection(frames, facecolors="none", edgecolors=ink, lw=0.8, zorder=8.1))
+        axes.add_collection(PolyCollection(poles, facecolors=ink, edgecolors="none", zorder=8.1))
+
+
+def _corners(x: float, y: float, width: float, height: float) -> list[tuple[float, float]]:
+    return [(x, y), (x + width, y), (x + width, y + height), (x, y + height)]
+
+
+def _link(site: np.ndarray, box: Box) -> np.ndarray:
+    """Return the shortest line from a site to its card, [2,2]."""
+    return np.array([site, [np.clip(site[0], box[0], box[2]), np.clip(site[1], box[1], box[3])]])

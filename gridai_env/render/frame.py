@@ -1,0 +1,142 @@
+"""One picture of one moment, drawn without a screen and without pyplot."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from gymnasium.error import DependencyNotInstalled
+from numpy.typing import NDArray
+
+from gridai_env.compile import Compiled
+from gridai_env.instance import Instance
+from gridai_env.render import style
+from gridai_env.render.chart import Chart
+from gridai_env.render.panel import Panel, draw_header
+from gridai_env.render.strips import draw_strip
+from gridai_env.render.view import View, look
+from gridai_env.state import Flows, Outcome, State
+
+
+class Renderer:
+    """Draws frames of episodes of one scenario on one figure, which it keeps and clears."""
+
+    def __init__(self, compiled: Compiled) -> None:
+        """Prepare the figure; raises DependencyNotInstalled where Matplotlib is missing."""
+        self.figure, self._canvas = _blank()
+        self._compiled = compiled
+        self._chart, self._panel = Chart(compiled), Panel(compiled)
+        with _settings():
+            self._draw_static()
+
+    def _draw_static(self) -> None:
+        """Draw what all frames share and keep it as pixels: most of the time goes into text."""
+        self.figure.set_facecolor(style.PAPER)
+        self._header = self._axes(style.HEADER_BOX, bare=True)
+        self._map, self._side = self._axes(style.MAP_BOX), self._axes(style.PANEL_BOX, bare=True)
+        self._chart.draw_static(self._map)
+        self._legend = self._axes(style.LEGEND_BOX, bare=True)
+        self._chart.draw_legend(self._legend)
+        self._panel.draw_static(self._side)
+        self._canvas.draw()
+        self._background = self._canvas.copy_from_bbox(self.figure.bbox)
+        self._kept = {axes: set(axes.get_children()) for axes in self.figure.axes}
+
+    def frame(
+        self,
+        instance: Instance,
+        t: int,
+        state: State,
+        flows: Flows | None,
+        outcome: Outcome | None,
+        totals: dict[str, float],
+    ) -> NDArray[np.uint8]:
+        """Return a new picture [720, 1280, 3] of the moment after ``t`` steps.
+
+        ``state`` is the one after step t-1; ``flows`` and ``outcome`` are those of step t-1, None at t = 0 and
+        where they are not known.  ``totals`` are the sums so far under the names of the environment's info
+        (``benefit_usd``, ``bill_usd``, ``emissions_kg``, ``arrived_gpuh``, ``served_gpuh``, ``dropped_gpuh``,
+        ``terms/<name>_usd``); at t = 0 they are not read.  No record has a batch axis.  Prices and carbon are
+        those of step t-1 (at t = 0: of the first step); later steps are not drawn.
+        Raises ValueError for an instance of another scenario or a ``t`` that does not go with the flows.
+        """
+        if instance.compiled.hash != self._compiled.hash:
+            raise ValueError(
+                f"instance of scenario {instance.scenario_name!r} ({instance.compiled.hash[:12]}): "
+                f"this renderer draws {self._compiled.scenario.name!r} ({self._compiled.hash[:12]})"
+            )
+        view = look(instance, t, state, flows, outcome, totals)
+        with _settings():
+            self._forget()
+            self._draw(view)
+            self._paint()
+        return np.asarray(self._canvas.buffer_rgba())[..., :3].copy()
+
+    def _forget(self) -> None:
+        """Remove what the frame before added."""
+        for axes in self.figure.axes:
+            if axes not in self._kept:
+                axes.remove()
+                continue
+            for artist in set(axes.get_children()) - self._kept[axes]:
+                artist.remove()
+
+    def _draw(self, view: View) -> None:
+        """Add the artists of one moment."""
+        draw_header(self._header, view)
+        self._chart.draw(self._map, self._legend, view)
+        self._panel.draw(self._side, view)
+        draw_strip(self._axes(style.PRICE_BOX), view, view.past_buy_usd_per_mwh, "price of import, USD/MWh")
+        title = f"{view.compiled.scenario.carbon_signal} carbon intensity of the grid, kg CO₂/MWh"
+        draw_strip(self._axes(style.CARBON_BOX), view, view.past_carbon_kg_per_mwh, title)
+
+    def _paint(self) -> None:
+        """Put the new artists on the kept pixels."""
+        self._canvas.restore_region(self._background)
+        for axes in self.figure.axes:
+            if axes not in self._kept:
+                axes.draw(self._canvas.get_renderer())
+                continue
+            new = [artist for artist in axes.get_children() if artist not in self._kept[axes]]
+            for artist in sorted(new, key=lambda a: a.get_zorder()):
+                axes.draw_artist(artist)
+
+    def _axes(self, box: tuple[float, ...], bare: bool = False) -> Any:
+        """Axes at a box in pixels; bare ones have no frame."""
+        left, bottom, width, height = box
+        wide, tall = style.WIDTH_PX, style.HEIGHT_PX
+        axes = self.figure.add_axes((left / wide, bottom / tall, width / wide, height / tall))
+        if bare:
+            axes.set_axis_off()
+        return axes
+
+
+# Whatever the user's own settings are, frames look the same.
+_SETTINGS: Any = {
+    "font.family": "DejaVu Sans",
+    "text.usetex": False,
+    "axes.facecolor": "white",
+    "axes.linewidth": 0.8,
+    "axes.unicode_minus": True,
+    "path.simplify": True,
+}
+
+
+def _settings() -> Any:
+    """Return a context in which Matplotlib has the settings of the frames."""
+    from matplotlib import rc_context
+
+    return rc_context(_SETTINGS)
+
+
+def _blank() -> tuple[Any, Any]:
+    """Return an empty figure and its canvas."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise DependencyNotInstalled(
+            "drawing frames needs Matplotlib: pip install 'gridai-env[render]'"
+        ) from error
+    figure = Figure(figsize=(style.WIDTH_PX / style.DPI, style.HEIGHT_PX / style.DPI), dpi=style.DPI)
+    return figure, FigureCanvasAgg(figure)

@@ -1,0 +1,194 @@
+"""Header, tiles with the totals and the table of sites."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from gridai_env.compile import Compiled
+from gridai_env.render import style
+from gridai_env.render.ledger import draw_ledger
+from gridai_env.render.view import View
+
+TILE_HEIGHT, TILE_GAP = 58.0, 7.0
+TILE = "#f3f5f7"
+NAME_WIDTH = 88.0
+TABLE_TOP = 142.0  # pixels below the top of the panel
+HEADING: dict[str, Any] = {"fontsize": 6, "va": "baseline"}
+LEAST_LEDGER = 76.0  # less room than this under the table: no ledger
+
+
+def draw_header(axes: Any, view: View) -> None:
+    """Draw scenario, time and progress."""
+    width, height = style.HEADER_BOX[2:]
+    shape = view.compiled.shape
+    axes.set(xlim=(0, width), ylim=(0, height))
+    axes.axhspan(0, height, color=style.DARK)
+    end = view.time_utc + timedelta(hours=shape.dt_h)
+    when = f"{view.time_utc:%a %Y-%m-%d  %H:%M} – {end:%H:%M} UTC"
+    where = f"step {view.t} / {shape.steps}   seed {view.instance.seed}"
+    text = {"color": "white", "va": "center_baseline"}
+    axes.text(16, 24, style.clipped(view.instance.scenario_name, 20), fontsize=14, fontweight="bold", **text)
+    axes.text(412, 24, when, fontsize=12, ha="center", **text)
+    axes.text(width - 222, 24, where, fontsize=10, ha="right", **text)
+    line = {"linewidth": 5, "solid_capstyle": "butt"}
+    done = width - 206 + 190.0 * view.t / shape.steps
+    axes.plot([width - 206, width - 16], [24, 24], color="#53677a", **line)
+    axes.plot([width - 206, done], [24, 24], color="#7fd1ae", **line)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One figure of the episode so far."""
+
+    title: str
+    unit: str
+    value: str
+    note: str
+    colour: str = style.INK
+
+
+def tiles(view: View) -> list[Tile]:
+    """Return what the tiles say."""
+    step = f"step {style.signed(sum(view.step_terms_usd.values()))}"
+    benefit, dropped = view.total("benefit_usd"), view.total("dropped_gpuh")
+    arrived = view.total("arrived_gpuh")
+    share = f"{100.0 * dropped / arrived:.2g} % of arrivals" if arrived > 0 else "of arrivals"
+    shape = view.compiled.shape
+    if shape.jobs:
+        last = Tile("jobs started", "", f"{view.jobs_started} / {shape.jobs}", "training jobs")
+    else:
+        last = Tile("served", "GPU-h", style.short(view.total("served_gpuh")), "inference so far")
+    emitted_t, step_t = view.total("emissions_kg") / 1e3, view.step_emissions_kg / 1e3
+    alarm = style.BAD if dropped > 0 else style.INK
+    return [
+        Tile("benefit so far", "USD", style.short(benefit, 4), step, _good(benefit)),
+        Tile("bill so far", "USD", style.short(view.total("bill_usd"), 4), "energy, moves, carbon"),
+        Tile("emissions so far", "t CO₂", style.short(emitted_t, 4), f"step {style.signed(step_t)}"),
+        Tile("dropped so far", "GPU-h", style.short(dropped), share, alarm),
+        Tile("backlog now", "GPU-h", style.short(view.backlog_gpuh), "work that waits"),
+        last,
+    ]
+
+
+def _good(usd: float) -> str:
+    return style.BAD if usd < 0 else style.GOOD if usd > 0 else style.INK
+
+
+class Panel:
+    """Draws tiles, table and, where there is room, the ledger."""
+
+    def __init__(self, compiled: Compiled) -> None:
+        """Find the columns and sizes of the table."""
+        self.compiled = compiled
+        self.width, self.height = style.PANEL_BOX[2:]
+        self.columns = columns(compiled)
+        self.row_height = min(19.0, (self.height - TABLE_TOP - 36.0) / (len(compiled.site_names) + 1))
+        self.first = self.height - TABLE_TOP - 26.0  # upper edge of the rows
+        self.last = self.first - self.row_height * len(compiled.site_names)
+        step = (self.width - NAME_WIDTH) / len(self.columns)
+        self.right = [NAME_WIDTH + (i + 1) * step - 3.0 for i in range(len(self.columns))]
+        self.text = {"va": "center_baseline", "fontsize": min(7.0, 0.4 * self.row_height)}
+
+    def draw_static(self, axes: Any) -> None:
+        """Draw the tiles' boxes and the table's headings, names and lines."""
+        axes.set(xlim=(0, self.width), ylim=(0, self.height))
+        for i in range(6):
+            _draw_tile_box(axes, *_tile_place(i, self.width, self.height))
+        for column, x in zip(self.columns, self.right, strict=True):
+            for line, word in enumerate(column.heading.split("\n")):
+                axes.text(x, self.first + 18 - 10 * line, word, color=style.MUTED, ha="right", **HEADING)
+        for y in (self.first, self.last):
+            axes.plot([0, self.width], [y, y], color=style.INK, linewidth=0.8)
+        for k, name in enumerate(self.compiled.site_names):
+            y = self._row(k)
+            if k % 2 == 1:
+                axes.axhspan(y - self.row_height / 2, y + self.row_height / 2, color="#f6f8f9", zorder=0)
+            axes.plot([5], [y], marker="o", markersize=5, color=style.site_colour(k))
+            axes.text(13, y, style.clipped(name, 12), color=style.INK, fontweight="bold", **self.text)
+        axes.text(13, self.last - self.row_height / 2, "sum", color=style.MUTED, **self.text)
+
+    def _row(self, k: int) -> float:
+        return self.first - (k + 0.5) * self.row_height
+
+    def draw(self, axes: Any, view: View) -> None:
+        """Draw the numbers of one moment."""
+        for i, tile in enumerate(tiles(view)):
+            _write_tile(axes, tile, *_tile_place(i, self.width, self.height))
+        for column, x in zip(self.columns, self.right, strict=True):
+            self._write_column(axes, column, getattr(view.sites, column.name), x)
+        bottom = self.last - self.row_height
+        if bottom >= LEAST_LEDGER:
+            draw_ledger(axes, view, bottom - 10.0, self.width)
+
+    def _write_column(self, axes: Any, column: Column, values: np.ndarray, x: float) -> None:
+        for k, value in enumerate(values):
+            colour = style.BAD if column.alarm and value > 1e-6 else style.INK
+            axes.text(x, self._row(k), column.text(float(value)), color=colour, ha="right", **self.text)
+        if column.summed:
+            known = values[~np.isnan(values)]
+            total = column.text(float(known.sum()) if len(known) else float("nan"))
+            axes.text(x, self.last - self.row_height / 2, total, color=style.MUTED, ha="right", **self.text)
+
+
+def _tile_place(i: int, width: float, height: float) -> tuple[float, float, float]:
+    """Return left, bottom and width of tile ``i``."""
+    tile_width = (width - 2 * TILE_GAP) / 3
+    bottom = height - 6 - TILE_HEIGHT - (i // 3) * (TILE_HEIGHT + TILE_GAP)
+    return (i % 3) * (tile_width + TILE_GAP), bottom, tile_width
+
+
+def _draw_tile_box(axes: Any, x: float, y: float, width: float) -> None:
+    from matplotlib.patches import FancyBboxPatch
+
+    look: dict[str, Any] = {
+        "boxstyle": "round,pad=0,rounding_size=5",
+        "facecolor": "#f3f5f7",
+        "edgecolor": "none",
+    }
+    axes.add_patch(FancyBboxPatch((x, y), width, TILE_HEIGHT, **look))
+
+
+def _write_tile(axes: Any, tile: Tile, x: float, y: float, width: float) -> None:
+    text = {"va": "center_baseline"}
+    axes.text(x + 9, y + 46, tile.title, fontsize=7, color=style.MUTED, **text)
+    axes.text(x + width - 8, y + 46, tile.unit, fontsize=6.5, color=style.MUTED, ha="right", **text)
+    axes.text(x + 9, y + 27, tile.value, fontsize=13, fontweight="bold", color=tile.colour, **text)
+    axes.text(x + 9, y + 9, tile.note, fontsize=6.3, color=style.MUTED, **text)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table: field of `SiteNumbers`, heading (the second line is the unit), format."""
+
+    name: str
+    heading: str
+    text: Callable[[float], str] = style.short
+    summed: bool = True
+    alarm: bool = False  # written in red where it is not 0
+
+
+def columns(compiled: Compiled) -> list[Column]:
+    """Return the columns that the scenario has equipment for."""
+    p = compiled.params
+    battery = bool(np.any(p.battery_max_mwh > 0))
+    renewable = any(site.pv_mw + site.wind_mw > 0 for site in compiled.scenario.sites)
+    every = (
+        (True, Column("facility_mw", "load\nMW")),
+        (True, Column("import_mw", "import\nMW")),
+        (bool(compiled.export_limit_mw.any()), Column("export_mw", "export\nMW")),
+        (bool(np.any(p.generator_max_mw > 0)), Column("generation_mw", "gener.\nMW")),
+        (renewable, Column("renewable_mw", "renew.\nMW")),
+        (battery, Column("battery_mw", "batt.\nMW", partial(style.signed, digits=2))),
+        (battery, Column("battery_share", "batt.\n% full", style.percent, summed=False)),
+        (True, Column("shed_mw", "shed\nMW", alarm=True)),
+        (True, Column("served_gpuh", "served\nGPU-h")),
+        (True, Column("away_share", "remote\n%", style.percent, summed=False)),
+        (True, Column("inference_share", "GPUs\n%", style.percent, summed=False)),
+    )
+    return [column for there, column in every if there]

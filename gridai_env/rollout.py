@@ -1,0 +1,315 @@
+"""The one judge: plays a policy or a plan on an instance and says what it came to.
+
+`run` goes through the public `step` of the environment, action by action, and keeps the books by the same
+ledger that pays the reward; whatever a policy or a solver claims of itself does not count.  `run_many` plays
+many instances at once in the batch simulator, with the same results.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gridai_env.actions import decode
+from gridai_env.env import GridAIEnv
+from gridai_env.feasible import project
+from gridai_env.instance import Instance, stack
+from gridai_env.metrics import Episode, episode_metrics
+from gridai_env.observe import Observer
+from gridai_env.simulator import Simulator
+from gridai_env.state import Flows, State
+from gridai_env.tables import Table, step_table
+
+Floats = NDArray[np.float64]
+
+# Rewards and ledger are sums of the same figures; more than rounding apart means that one of them is wrong.
+LEDGER_TOLERANCE = 1e-9
+# Instances played at the same time by `run_many`: bounds the memory.
+BATCH = 64
+
+
+class Policy(Protocol):
+    """What Stable-Baselines3 calls a policy.
+
+    Optional methods: ``prepare(compiled)`` gets the constants of the scenario before an episode,
+    ``reseed(seed)`` the seed of the run.  Optional attribute: ``name``.
+    """
+
+    def predict(
+        self,
+        observation: dict[str, NDArray[np.float32]],
+        state: Any = None,
+        episode_start: NDArray[np.bool_] | None = None,
+        deterministic: bool = True,
+    ) -> tuple[NDArray[np.float32], Any]:
+        """Action for an observation (or a batch of them), and the policy's own memory."""
+        ...
+
+
+class Schedule(Protocol):
+    """A plan for a whole episode, such as `baselines.milp.Plan`."""
+
+    @property
+    def instance(self) -> Instance: ...
+    @property
+    def actions(self) -> NDArray[np.float32] | None: ...
+    @property
+    def flows(self) -> Flows | None: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectory:
+    """What a policy did in an episode and what that came to."""
+
+    policy: str
+    episode: Episode
+    rewards: Floats  # [T]
+    actions: NDArray[np.float32] | None  # [T,A]; None where flows were replayed
+    seconds_per_decision: float  # wall time; NaN for a plan, which decided beforehand
+
+    @property
+    def instance(self) -> Instance:
+        """The episode that was played."""
+        return self.episode.instance
+
+    @property
+    def flows(self) -> Flows:
+        """What was done, each field [T,...]."""
+        return self.episode.flows
+
+    @cached_property
+    def metrics(self) -> dict[str, float]:
+        """All totals by name, see `gridai_env.metrics`."""
+        return episode_metrics(self.episode)
+
+    @cached_property
+    def table(self) -> Table:
+        """One row per step, see `gridai_env.tables`."""
+        return step_table(self.episode, self.rewards)
+
+    @cached_property
+    def terms(self) -> dict[str, float]:
+        """Each term of the ledger in USD, earnings positive; they sum to the benefit."""
+        return self.episode.terms_usd
+
+    @property
+    def benefit_usd(self) -> float:
+        """Sum of all terms: the undiscounted return times the scenario's reward scale."""
+        return self.metrics["benefit_usd"]
+
+    @property
+    def bill_usd(self) -> float:
+        """What energy, emissions and moving work cost (positive), without penalties and earnings."""
+        return self.metrics["bill_usd"]
+
+    @property
+    def emissions_kg(self) -> float:
+        """Emissions at the intensity that the scenario bills."""
+        return self.metrics["emissions_kg"]
+
+    @property
+    def emissions_average_kg(self) -> float:
+        """Emissions at average intensity."""
+        return self.metrics["emissions_average_kg"]
+
+    @property
+    def emissions_marginal_kg(self) -> float:
+        """Emissions at marginal intensity."""
+        return self.metrics["emissions_marginal_kg"]
+
+
+def run(
+    policy: Policy | Schedule,
+    instance: Instance,
+    seed: int = 0,
+    replay: Literal["actions", "flows"] = "actions",
+) -> Trajectory:
+    """Play one episode through the environment's public `step`.
+
+    ``policy`` decides from observations; a plan is replayed, by its actions or (``replay="flows"``) by its
+    flows in the simulator, without the rounding of actions to float32.  ``seed`` seeds the environment and
+    policies that draw. Raises ValueError for a plan of another instance or one without a schedule.
+    """
+    if replay not in ("actions", "flows"):
+        raise ValueError(f"replay = {replay!r}: must be 'actions' or 'flows'")
+    if not hasattr(policy, "predict"):
+        _check_plan(policy, instance)
+        return (
+            _replay_flows(policy, instance) if replay == "flows" else _replay_actions(policy, instance, seed)
+        )
+    if replay == "flows":
+        raise ValueError("replay = 'flows' is for plans; a policy acts through actions")
+    _prepare(policy, instance, seed)
+    return _play(policy, instance, seed)
+
+
+def policy_name(policy: Any) -> str:
+    """The policy's own name, else that of its class."""
+    return str(getattr(policy, "name", type(policy).__name__))
+
+
+def _prepare(policy: Any, instance: Instance, seed: int) -> None:
+    if hasattr(policy, "prepare"):
+        policy.prepare(instance.compiled)
+    if hasattr(policy, "reseed"):
+        policy.reseed(seed)
+
+
+def _check_plan(plan: Any, instance: Instance) -> None:
+    if plan.instance is not instance and plan.instance.hash != instance.hash:
+        raise ValueError(
+            f"the plan belongs to another instance of {plan.instance.scenario_name!r} (seed {plan.instance.seed}, "
+            f"hash {plan.instance.hash[:12]}), not to seed {instance.seed}, hash {instance.hash[:12]}"
+        )
+    if plan.actions is None or plan.flows is None:
+        raise ValueError("the plan holds no schedule (time limit without an incumbent): raise time_limit_s")
+
+
+# One episode ------------------------------------------------------------------------------------------------
+
+
+class _Scripted:
+    """A plan's actions as a policy that does not look."""
+
+    def __init__(self, actions: NDArray[np.float32], name: str) -> None:
+        self.actions, self.name = actions, name
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
+    ) -> tuple[NDArray[np.float32], int]:
+        t = state or 0
+        return self.actions[t], t + 1
+
+
+def _replay_actions(plan: Any, instance: Instance, seed: int) -> Trajectory:
+    played = _play(_Scripted(plan.actions, policy_name(plan)), instance, seed)
+    return Trajectory(played.policy, played.episode, played.rewards, played.actions, float("nan"))
+
+
+def _play(policy: Any, instance: Instance, seed: int) -> Trajectory:
+    env = GridAIEnv(instance.scenario)
+    observation, _ = env.reset(seed=seed, options={"instance": instance})
+    log = _Log()
+    memory: Any = None
+    start = np.ones(1, dtype=np.bool_)
+    terminated = False
+    while not terminated:
+        begin = time.perf_counter()
+        action, memory = policy.predict(observation, state=memory, episode_start=start, deterministic=True)
+        seconds = time.perf_counter() - begin
+        action = np.asarray(action, dtype=np.float32)
+        log.look(env.simulator, action[None], seconds)
+        observation, reward, terminated, _, _ = env.step(action)
+        log.rewards.append(np.array([reward]))
+        start = np.zeros(1, dtype=np.bool_)
+    env.close()
+    return log.trajectories(policy_name(policy), [instance])[0]
+
+
+def _replay_flows(plan: Any, instance: Instance) -> Trajectory:
+    simulator = Simulator(stack([instance]))
+    log = _Log()
+    for t in range(instance.steps):
+        flows = plan.flows.map(lambda x, t=t: x[t : t + 1])
+        log.before.append(simulator.state)
+        log.flows.append(flows)
+        _, outcome = simulator.step_flows(flows)
+        log.rewards.append(outcome.benefit_usd / instance.scenario.reward_scale_usd)
+        log.seconds.append(float("nan"))
+    return log.trajectories(policy_name(plan), [instance])[0]
+
+
+# Many episodes ----------------------------------------------------------------------------------------------
+
+
+def run_many(
+    policy: Policy, instances: Sequence[Instance], seed: int = 0, batch: int = BATCH
+) -> list[Trajectory]:
+    """Play a policy on many instances of one scenario, ``batch`` at a time; results as those of `run`.
+
+    ``seconds_per_decision`` is then the time of one prediction shared by the episodes of a batch.
+    """
+    if not hasattr(policy, "predict"):
+        raise ValueError("run_many plays policies; replay a plan with run(plan, instance)")
+    if batch < 1:
+        raise ValueError(f"batch = {batch}: must be at least 1")
+    out: list[Trajectory] = []
+    for first in range(0, len(instances), batch):
+        out += _run_batch(policy, instances[first : first + batch], seed)
+    return out
+
+
+def _run_batch(policy: Any, instances: Sequence[Instance], seed: int) -> list[Trajectory]:
+    _prepare(policy, instances[0], seed)
+    data = stack(instances)
+    simulator, observer = Simulator(data), Observer(data)
+    scale = data.compiled.scenario.reward_scale_usd
+    log = _Log()
+    memory: Any = None
+    start = np.ones(len(instances), dtype=np.bool_)
+    for _ in range(simulator.steps):
+        observation = observer.layout.as_dict(observer.observe(simulator))
+        begin = time.perf_counter()
+        action, memory = policy.predict(observation, state=memory, episode_start=start, deterministic=True)
+        seconds = (time.perf_counter() - begin) / len(instances)
+        action = np.asarray(action, dtype=np.float32)
+        log.look(simulator, action, seconds)
+        _, outcome = simulator.step_flows(log.flows[-1])
+        log.rewards.append(outcome.benefit_usd / scale)
+        start = np.zeros(len(instances), dtype=np.bool_)
+    return log.trajectories(policy_name(policy), instances)
+
+
+class _Log:
+    """What happens in a batch of episodes, step by step."""
+
+    def __init__(self) -> None:
+        self.before: list[State] = []
+        self.flows: list[Flows] = []
+        self.actions: list[NDArray[np.float32]] = []
+        self.rewards: list[Floats] = []
+        self.seconds: list[float] = []
+
+    def look(self, simulator: Simulator, action: NDArray[np.float32], seconds: float) -> None:
+        """Note where the episodes stand, and the flows that ``action`` [B,A] will become there."""
+        request = decode(simulator.params, simulator.layout, action)
+        self.before.append(simulator.state)
+        self.flows.append(project(simulator.params, simulator.state, simulator.exogenous, request))
+        self.actions.append(action)
+        self.seconds.append(seconds)
+
+    def trajectories(self, name: str, instances: Sequence[Instance]) -> list[Trajectory]:
+        """One trajectory per episode; raises RuntimeError where rewards and ledger differ."""
+        before, flows = _over_time(self.before, State), _over_time(self.flows, Flows)
+        actions = np.stack(self.actions) if self.actions else None
+        rewards = np.stack(self.rewards).astype(np.float64)
+        out = []
+        for b, instance in enumerate(instances):
+            episode = Episode(instance, before.map(lambda x, b=b: x[:, b]), flows.map(lambda x, b=b: x[:, b]))
+            _check_ledger(episode, rewards[:, b])
+            own = None if actions is None else actions[:, b]
+            out.append(Trajectory(name, episode, rewards[:, b], own, float(np.mean(self.seconds))))
+        return out
+
+
+def _over_time(records: list[Any], kind: Any) -> Any:
+    return kind(**{name: np.stack([getattr(record, name) for record in records]) for name in kind.names()})
+
+
+def _check_ledger(episode: Episode, rewards: Floats) -> None:
+    """Insist that what the environment paid is what the ledger says, step by step."""
+    paid = rewards * episode.instance.scenario.reward_scale_usd
+    booked = episode.outcome.benefit_usd
+    scale = sum(np.abs(term) for term in episode.outcome.terms_usd.values())
+    apart = np.abs(paid - booked) - LEDGER_TOLERANCE * np.maximum(scale, 1.0)
+    if (apart > 0.0).any():
+        t = int(apart.argmax())
+        raise RuntimeError(
+            f"step {t}: the environment paid {paid[t]!r} USD but the ledger says {booked[t]!r} USD"
+        )

@@ -1,0 +1,91 @@
+"""What a comparison shows in TensorBoard: one run per policy, the same tags in each, so that curves lie on each other.
+
+Tags are ``quantity/place/seed<n>``; the step is the step of the episode (its hour, for steps of an hour), and
+the axis "wall" is the hour's own date.  Figures of a whole episode have the tag ``episode/...`` and the seed
+as step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gridai_env.rollout import Trajectory
+from scripts._events import EventWriter
+
+# Columns of the step table that are shown hour by hour.
+CURVES = (
+    "benefit_usd",
+    "bill_usd",
+    "emissions_kg",
+    "import_mw",
+    "export_mw",
+    "charge_mw",
+    "discharge_mw",
+    "battery_mwh",
+    "generation_mw",
+    "renewable_mw",
+    "curtailed_mw",
+    "facility_mw",
+    "busy_gpus",
+    "buy_usd_per_mwh",
+    "carbon_kg_per_mwh",
+    "served_gpuh",
+    "dropped_gpuh",
+    "backlog_gpuh",
+    "route_share",
+)
+EPISODE = (
+    "benefit_usd",
+    "bound_usd",
+    "bill_usd",
+    "emissions_kg",
+    "dropped_gpuh",
+    "served_share",
+    "path_latency_mean_ms",
+    "path_latency_p95_ms",
+    "wait_mean_h",
+    "battery_cycles",
+    "curtailed_mwh",
+    "gap",
+    "gain_captured",
+)
+
+
+def curve_tags(trajectory: Trajectory) -> dict[str, str]:
+    """Tag of each column that is shown, by the column's name."""
+    names = trajectory.table.dtype.names or ()
+    shown = [name for name in names if name.split("/")[0] in CURVES]
+    return {name: f"{name.replace(' ', '_')}/seed{trajectory.instance.seed}" for name in shown}
+
+
+def write_curves(writer: EventWriter, trajectory: Trajectory) -> None:
+    """Write an episode hour by hour."""
+    table, tags = trajectory.table, curve_tags(trajectory)
+    seconds = table["time_utc"].astype("datetime64[s]").astype(np.int64)
+    for t, row in enumerate(table):
+        writer.scalars({tag: float(row[name]) for name, tag in tags.items()}, t, float(seconds[t]))
+
+
+def write_episode(writer: EventWriter, row: Mapping[str, Any], wall_time_s: float) -> None:
+    """Write the figures of an episode from a row of ``summary.csv``."""
+    values = {f"episode/{name}": float(row[name]) for name in EPISODE}
+    values |= {name: float(value) for name, value in row.items() if name.startswith("terms/")}
+    writer.scalars(values, int(row["seed"]), wall_time_s)
+
+
+def config_text(config: Mapping[str, Any]) -> str:
+    """Settings as a Markdown table."""
+    lines = ["| setting | value |", "|---|---|"]
+    return "\n".join(lines + [f"| {key} | {value} |" for key, value in config.items()])
+
+
+def clear_run(folder: Path) -> Path:
+    """Remove the event files of an earlier run in ``folder``, so that its curves do not mix with the new ones."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("events.out.tfevents.*"):
+        old.unlink()
+    return folder

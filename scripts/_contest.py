@@ -1,0 +1,126 @@
+"""One instance, many policies: who came to what, and how far that is from the proven optimum.
+
+``benefit`` [USD] is raised; ``cost`` [USD] and ``carbon`` [kg] are lowered under the service floor of the
+instance's own benefit plan, so that a policy that serves less may lie beyond the bound: `meets_floor` says
+so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from baselines.milp import Plan, service_of, solve
+from baselines.model import FLOOR_SLACK
+from baselines.rules import LocalOnly
+from gridai_env.instance import Instance
+from gridai_env.rollout import Trajectory, run
+from gridai_env.summary import gain_captured, gap
+from scripts._common import InputError
+from scripts._contenders import Contender
+
+# Actions are float32: work replayed from them differs by this share at most.
+REPLAY_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What policies on an instance are measured against."""
+
+    instance: Instance
+    benefit_plan: Plan
+    plan: Plan  # of the objective; the benefit plan itself for "benefit"
+    local: Trajectory
+    optimum: Trajectory | None  # the plan replayed through the environment; None where none was found in time
+
+    @property
+    def bound_score(self) -> float:
+        """The dual bound as something to be raised; NaN where none was proven in time."""
+        value = self.plan.bound if self.plan.objective == "benefit" else -self.plan.bound
+        return value if np.isfinite(value) else float("nan")
+
+    def score(self, trajectory: Trajectory) -> float:
+        """The objective as something to be raised."""
+        return {
+            "benefit": trajectory.benefit_usd,
+            "cost": -trajectory.metrics["cost_usd"],
+            "carbon": -trajectory.emissions_kg,
+        }[self.plan.objective]
+
+    @property
+    def scale(self) -> float:
+        """What a gap is relative to: the Local-Only bill in USD, for carbon its emissions in kg."""
+        return self.local.emissions_kg if self.plan.objective == "carbon" else self.local.bill_usd
+
+    def meets_floor(self, trajectory: Trajectory) -> bool:
+        """Whether a policy serves what the objective asks for: always, for benefit."""
+        if self.plan.objective == "benefit" or self.benefit_plan.flows is None:
+            return True
+        floor = service_of(self.benefit_plan)
+        served = trajectory.flows.served_gpuh.sum((0, 1, 3))
+        started = trajectory.flows.started.sum((0, 2))
+        share = 1.0 - max(FLOOR_SLACK, REPLAY_TOLERANCE)
+        return bool(
+            (served >= floor.served_gpuh * share).all()
+            and (np.round(started) == np.round(floor.started)).all()
+        )
+
+
+def refer(instance: Instance, objective: str, **options: Any) -> Reference:
+    """Solve an instance and play Local-Only on it; ``options`` are those of `baselines.milp.solve`."""
+    best = plan = solve(instance, "benefit", **options)
+    if objective != "benefit":
+        if best.flows is None:
+            raise InputError(
+                f"seed {instance.seed}: no benefit plan within the time limit, so {objective!r} has no service floor; "
+                "raise --time-limit-s"
+            )
+        plan = solve(instance, objective, floor=best, **options)  # type: ignore[arg-type]
+    optimum = None if plan.actions is None else run(plan, instance)
+    return Reference(instance, best, plan, run(LocalOnly(), instance), optimum)
+
+
+def play(contender: Contender, reference: Reference, seed: int) -> Trajectory | None:
+    """Judge a policy on the instance; None for an optimum that found no plan in time."""
+    return (
+        reference.optimum
+        if contender.policy is None
+        else run(contender.policy, reference.instance, seed=seed)
+    )
+
+
+def row_of(contender: Contender, reference: Reference, trajectory: Trajectory) -> dict[str, Any]:
+    """One row of ``summary.csv``."""
+    plan, local = reference.plan, reference.local
+    score, metrics = reference.score(trajectory), dict(trajectory.metrics)
+    first = {
+        "policy": contender.name,
+        "seed": reference.instance.seed,
+        "benefit_usd": metrics.pop("benefit_usd"),
+        "bound_usd": reference.benefit_plan.bound,
+        "bill_usd": metrics.pop("bill_usd"),
+        "emissions_kg": metrics.pop("emissions_kg"),
+        "dropped_gpuh": metrics.pop("dropped_gpuh"),
+        "path_latency_mean_ms": metrics.pop("path_latency_mean_ms"),
+        "path_latency_p95_ms": metrics.pop("path_latency_p95_ms"),
+        "gap": gap(score, reference.bound_score, reference.scale),
+        "gain_captured": gain_captured(score, reference.score(local), reference.bound_score),
+        "seconds_per_decision": trajectory.seconds_per_decision,
+        "local_benefit_usd": local.benefit_usd,
+        "local_bill_usd": local.bill_usd,
+        "objective": plan.objective,
+        "score": score,
+        "bound_score": reference.bound_score,
+        "local_score": reference.score(local),
+        "reference": reference.scale,
+        "meets_floor": int(reference.meets_floor(trajectory)),
+        "solver_status": plan.status,
+        "solver_gap": plan.gap,
+        "build_s": plan.build_s,
+        "solve_s": plan.solve_s,
+        "start_utc": f"{reference.instance.start_utc}Z",
+        "instance_hash": reference.instance.hash,
+    }
+    return first | metrics | {f"terms/{name}_usd": value for name, value in trajectory.terms.items()}

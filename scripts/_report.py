@@ -1,0 +1,104 @@
+"""The table that a comparison prints: one line per policy, means over seeds, with 95 % bootstrap intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gridai_env.summary import Interval, gain_captured, gain_interval, gap, mean_interval
+
+HEADERS = (
+    "policy",
+    "benefit USD",
+    "bill USD",
+    "emissions t",
+    "refused+dropped GPU-h",
+    "path ms mean",
+    "p95",
+    "gap",
+    "gain captured",
+    "s/decision",
+)
+
+
+def comparison_table(rows: Sequence[dict[str, Any]]) -> str:
+    """The table for rows of ``summary.csv``, in the order in which policies first appear."""
+    names = list(dict.fromkeys(row["policy"] for row in rows))
+    lines = [_line([row for row in rows if row["policy"] == name]) for name in names]
+    widths = [max(len(line[i]) for line in [HEADERS, *lines]) for i in range(len(HEADERS))]
+    ruler = "  ".join("-" * width for width in widths)
+    return "\n".join([_pad(HEADERS, widths), ruler, *(_pad(line, widths) for line in lines)])
+
+
+def _pad(cells: Sequence[str], widths: Sequence[int]) -> str:
+    first = cells[0].ljust(widths[0])
+    return "  ".join([first, *(cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True))])
+
+
+def _line(rows: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    def column(name: str) -> np.ndarray:
+        return np.array([row[name] for row in rows], dtype=np.float64)
+
+    def mean(name: str) -> float:
+        values = column(name)
+        return float(values.mean())
+
+    score, bound, local = column("score"), column("bound_score"), column("local_score")
+    captured = gain_captured(score, local, bound)
+    interval = (
+        gain_interval(score, local, bound)
+        if np.isfinite(captured)
+        else Interval(captured, captured, captured)
+    )
+    floor = "" if all(row["meets_floor"] for row in rows) else " (serves less than the floor)"
+    return (
+        rows[0]["policy"] + floor,
+        _interval(mean_interval(column("benefit_usd")), "{:,.0f}"),
+        f"{mean('bill_usd'):,.0f}",
+        f"{mean('emissions_kg') / 1000.0:,.1f}",
+        f"{mean('dropped_gpuh'):,.2f}",
+        f"{mean('path_latency_mean_ms'):.1f}",
+        f"{mean('path_latency_p95_ms'):.1f}",
+        _share(gap(score, bound, column("reference"))),
+        _interval(interval, "{:.1%}"),
+        _seconds(mean("seconds_per_decision")),
+    )
+
+
+def _interval(interval: Interval, form: str) -> str:
+    if np.isnan(interval.value):
+        return "-"
+    text = form.format(interval.value)
+    if np.isnan(interval.low) or np.isnan(interval.high):
+        return text
+    return f"{text} [{form.format(interval.low)}, {form.format(interval.high)}]"
+
+
+def _share(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:.2%}"
+
+
+def _seconds(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:.1e}"
+
+
+def footnotes(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """What a reader must know beside the table: sample, objective, scale of the gap, how well the bound is proven."""
+    by_seed = {row["seed"]: row for row in rows}
+    first, count = rows[0], len(by_seed)
+    scale = "emissions" if first["objective"] == "carbon" else "bill"
+    notes = [
+        f"means over {count} episode(s); [ ] is the 95 % bootstrap interval over episodes",
+        f"gap: distance to the perfect-foresight bound ({first['objective']}) over the Local-Only {scale}",
+        "gain captured: 0 % is Local-Only, 100 % is the bound; path latency is the network's share, without processing",
+    ]
+    solver_gap = max(row["solver_gap"] for row in by_seed.values())
+    solve_s = np.mean([row["build_s"] + row["solve_s"] for row in by_seed.values()])
+    late = sum(row["solver_status"] != "optimal" for row in by_seed.values())
+    limit = f"; {late} stopped at the time limit" if late else ""
+    return [
+        *notes,
+        f"optimum: {solve_s:.1f} s per episode, its plan within {solver_gap:.2%} of the bound{limit}",
+    ]

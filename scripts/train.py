@@ -1,0 +1,244 @@
+"""Train PPO on a scenario.
+
+    python -m scripts.train --config configs/agents/ppo.yaml --scenario two_sites --run-dir runs/demo
+    python -m scripts.train --config configs/agents/ppo.yaml --learning_rate 1e-4 --hidden 128 128 --evaluation.instances 8
+    python -m scripts.train --resume runs/demo --total_steps 3000000
+
+Every key of the configuration is an option, groups with a dot, lists space-separated; ``--keys`` lists them all.
+The run folder gets run.json, bounds.json (proven bounds of the held-out episodes), checkpoints/, model.zip and
+TensorBoard events (rollout/, train/ and eval/: benefit, bill, emissions, served share, gap, gain captured, terms).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from agents.config import ConfigError, PPOConfig, load_config, parse_config, parse_overrides
+from agents.policies import CheckpointError, Identity
+from gridai_env.compile import Compiled
+from gridai_env.instance import Instance
+from scripts._common import INTERRUPTED, InputError, default_folder, guarded, open_folder, read_run, write_run
+
+KIND = "train"
+BOUNDS = "bounds.json"
+EVENTS = "tensorboard"
+CHECKPOINTS = "checkpoints"
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    arguments, overrides = _parser().parse_known_args(words)
+    return guarded(lambda: _checked(arguments, overrides))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.train",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--config", help="YAML file of settings, e.g. configs/agents/ppo.yaml; default: built-in values"
+    )
+    parser.add_argument("--scenario", help="name or file; short for --environment.scenario")
+    parser.add_argument("--traces", help="trace file or 'synthetic'; short for --environment.traces")
+    parser.add_argument("--run-dir", help="run folder; default: runs/train-<scenario>-<time>")
+    parser.add_argument("--resume", metavar="RUN_DIR", help="go on with a run from its last checkpoint")
+    parser.add_argument("--overwrite", action="store_true", help="replace the run that is in --run-dir")
+    parser.add_argument("--no-bounds", action="store_true", help="do not solve the held-out episodes")
+    parser.add_argument("--no-evaluation", action="store_true", help="train only")
+    parser.add_argument("--keys", action="store_true", help="list all settings with their defaults, and stop")
+    return parser
+
+
+def _checked(arguments: argparse.Namespace, words: Sequence[str]) -> int:
+    if arguments.keys:
+        print(describe(PPOConfig()))
+        return 0
+    try:
+        overrides = _overrides(arguments, words)
+        if arguments.resume is not None:
+            return _resume(arguments, overrides)
+        return _start(arguments, load_config(arguments.config, overrides))
+    except (ConfigError, CheckpointError) as error:
+        raise InputError(str(error)) from error
+
+
+def _overrides(arguments: argparse.Namespace, words: Sequence[str]) -> dict[str, Any]:
+    """Settings given on the command line, by dotted key."""
+    overrides = parse_overrides(words)
+    if arguments.scenario is not None:
+        overrides["environment.scenario"] = arguments.scenario
+    if arguments.traces is not None:
+        overrides["environment.traces"] = arguments.traces
+    if arguments.no_bounds:
+        overrides["evaluation.bounds"] = False
+    return overrides
+
+
+def _start(arguments: argparse.Namespace, config: PPOConfig) -> int:
+    """Begin a run; everything that can be wrong is found before a file is written."""
+    from agents import ppo
+
+    compiled = ppo.compiled_of(config)
+    model = ppo.build(config, ppo.make_training_env(config, compiled))
+    folder = open_folder(arguments.run_dir or default_folder(KIND, config.environment.scenario), KIND)
+    _clear(folder, arguments.overwrite)
+    return _train(config, compiled, model, folder, not arguments.no_evaluation)
+
+
+def _clear(folder: Path, overwrite: bool) -> None:
+    """Remove an older run from a folder; bounds, which belong to the instances, stay."""
+    if not (folder / "run.json").exists():
+        return
+    if not overwrite:
+        raise InputError(
+            f"{folder} holds a training run: go on with it (--resume {folder}), replace it (--overwrite), "
+            "or give another --run-dir"
+        )
+    for name in ("run.json", "model.zip"):
+        (folder / name).unlink(missing_ok=True)
+    for name in (CHECKPOINTS, EVENTS):
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def _resume(arguments: argparse.Namespace, overrides: dict[str, Any]) -> int:
+    """Go on with a run: its own settings, but a new total, evaluation and so on where given."""
+    from agents import ppo
+    from agents.callbacks import latest_checkpoint
+
+    folder = Path(arguments.resume)
+    if arguments.config is not None or (arguments.run_dir is not None and Path(arguments.run_dir) != folder):
+        raise InputError(
+            "--resume goes on in the folder and with the settings of its run; leave out --config and --run-dir"
+        )
+    fixed = sorted(
+        key for key in overrides if key.startswith("environment") or key in ("hidden", "activation")
+    )
+    if fixed:
+        raise InputError(f"--resume: {', '.join(fixed)} cannot change within a run; start a new one")
+    record = read_run(folder, KIND)
+    config = load_config_of(record, overrides, str(folder / "run.json"))
+    compiled = ppo.compiled_of(config)
+    Identity.read(folder / "run.json").check(Identity.of(compiled), str(folder))
+    checkpoint = latest_checkpoint(folder)
+    if checkpoint is None:
+        raise InputError(f"{folder}: no checkpoint in {folder / CHECKPOINTS}; start the run anew")
+    open_folder(folder, KIND)
+    model = ppo.resume(config, ppo.make_training_env(config, compiled), checkpoint)
+    print(f"resuming {folder} after {model.num_timesteps:,} of {config.total_steps:,} steps")
+    return _train(config, compiled, model, folder, not arguments.no_evaluation)
+
+
+def load_config_of(record: dict[str, Any], overrides: dict[str, Any], source: str) -> PPOConfig:
+    """Return the settings in a run.json with overrides."""
+    from agents.config import put
+
+    data = json.loads(json.dumps(record["config"]))
+    for key, value in overrides.items():
+        put(data, key, value)
+    return parse_config(data, source)
+
+
+def _train(config: PPOConfig, compiled: Compiled, model: Any, folder: Path, evaluates: bool) -> int:
+    from stable_baselines3.common.logger import configure
+
+    from agents import ppo
+
+    instances = ppo.held_out_instances(compiled, config.evaluation.instances) if evaluates else []
+    write_run(
+        folder,
+        KIND,
+        config.model_dump(mode="json"),
+        seeds=[config.seed],
+        instances=instances,
+        device=str(model.device),
+        agent=Identity.of(compiled).as_dict(),
+    )
+    held_out = _held_out(config, instances, folder) if evaluates else None
+    model.set_logger(configure(str(folder / EVENTS), ["tensorboard"]))
+    _show_settings(model.logger, config)
+    try:
+        evaluations = ppo.train(model, config, folder, held_out)
+    except KeyboardInterrupt:
+        print(
+            f"\nstopped after {model.num_timesteps:,} steps; checkpoint saved. Go on with:", file=sys.stderr
+        )
+        print(f"  python -m scripts.train --resume {folder}", file=sys.stderr)
+        return INTERRUPTED
+    finally:
+        model.logger.close()
+    if evaluations is not None and evaluations.last is not None:
+        print(f"{model.num_timesteps:,} steps: {evaluations.last.line()}")
+    print(f"agent: {folder / 'model.zip'}\ncurves: tensorboard --logdir {folder}")
+    return 0
+
+
+def _held_out(config: PPOConfig, instances: list[Instance], folder: Path) -> Any:
+    """Play Local-Only on the held-out episodes and solve them, as far as wanted."""
+    from agents.evaluation import HeldOut
+    from baselines.rules import LocalOnly
+    from gridai_env.rollout import run_many
+
+    bounds = bounds_usd(config, instances, folder / BOUNDS) if config.evaluation.bounds else None
+    return HeldOut.of(run_many(LocalOnly(), instances), bounds)
+
+
+def bounds_usd(config: PPOConfig, instances: list[Instance], cache: Path) -> list[float]:
+    """Return the proven bound of each instance; those solved before are read from ``cache``."""
+    from tqdm import tqdm
+
+    from baselines.milp import solve
+
+    known = _cached(cache)
+    options = config.evaluation
+    for instance in tqdm(instances, desc="bounds of held-out episodes", disable=not sys.stderr.isatty()):
+        if instance.hash not in known:
+            plan = solve(instance, mip_gap=options.bound_mip_gap, time_limit_s=options.bound_time_limit_s)
+            known[instance.hash] = plan.bound
+            partial = cache.with_name(f".{cache.name}")
+            partial.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+            partial.replace(cache)
+    return [known[instance.hash] for instance in instances]
+
+
+def _cached(cache: Path) -> dict[str, float]:
+    if not cache.is_file():
+        return {}
+    try:
+        return dict(json.loads(cache.read_text(encoding="utf-8")))
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, ValueError) as error:
+        raise InputError(f"{cache}: damaged ({error}); delete it and the bounds are solved again") from error
+
+
+def _show_settings(logger: Any, config: PPOConfig) -> None:
+    """Put the resolved settings into TensorBoard as text."""
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    for output in logger.output_formats:
+        if hasattr(output, "writer"):
+            output.writer.add_text("settings", "    " + text.replace("\n", "\n    "))
+
+
+def describe(config: Any, prefix: str = "") -> str:
+    """Return one line for each setting: key, value and what it does."""
+    lines = []
+    for name, field in type(config).model_fields.items():
+        value = getattr(config, name)
+        if hasattr(value, "model_fields_set"):
+            lines.append(describe(value, f"{prefix}{name}."))
+        else:
+            lines.append(f"--{prefix}{name:<{max(34 - len(prefix), 1)}} {value!s:<14} {field.description}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,322 @@
+"""The observation: its order and names, its values in units, that it makes the episode Markov, and no leak."""
+
+import dataclasses
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium import spaces
+from gymnasium.wrappers import FlattenObservation
+
+import gridai_env
+from gridai_env.actions import Layout, decode
+from gridai_env.compile import compile_scenario
+from gridai_env.env import GridAIEnv
+from gridai_env.feasible import project
+from gridai_env.instance import Instance, make_batch, make_instance
+from gridai_env.observe import ObservationLayout, Observer, young_work_gpuh
+from gridai_env.physics import next_state
+from gridai_env.scenarios import load_scenario, scenario_names
+from gridai_env.simulator import Simulator
+from gridai_env.state import INSTANCE_FIELDS, Exogenous, Record, State
+from gridai_env.terms import settle
+
+NAMES = scenario_names()
+
+
+def _random_actions(env: GridAIEnv, steps: int, seed: int) -> np.ndarray:
+    """Actions that use all of the range, with extremes."""
+    rng = np.random.default_rng(seed)
+    actions = rng.uniform(-1.0, 1.0, (steps, env.action_space.shape[0]))
+    return np.where(rng.random(actions.shape) < 0.2, np.sign(actions), actions).astype(np.float32)
+
+
+@pytest.fixture(params=NAMES)
+def env(request: pytest.FixtureRequest) -> GridAIEnv:
+    return GridAIEnv(request.param)
+
+
+def test_order_is_that_of_gymnasium(env: GridAIEnv) -> None:
+    assert list(env.observation_space) == list(env.layout.parts) == sorted(env.layout.parts)
+    flat_env = FlattenObservation(env)
+    assert flat_env.observation_space == env.layout.flat_space()
+    observation, _ = env.reset(seed=1)
+    flat, _ = flat_env.reset(seed=1)
+    assert np.array_equal(flat, env.layout.flatten(observation))
+    assert np.array_equal(flat, spaces.flatten(env.observation_space, observation))
+    assert all(np.array_equal(a, observation[name]) for name, a in env.layout.as_dict(flat).items())
+
+
+def test_every_index_has_a_name_of_its_own(env: GridAIEnv) -> None:
+    names = env.layout.index_names()
+    assert len(set(names)) == len(names) == env.layout.size
+    for part, where in env.layout.parts.items():
+        assert env.layout.index_names(part) == names[where]
+        assert all(name.startswith(f"{part}/") for name in names[where])
+    assert len(set(env.action_names)) == env.action_space.shape[0]
+
+
+def test_values_stay_in_the_space_and_near_one(env: GridAIEnv) -> None:
+    observation, _ = env.reset(seed=2)
+    flat_space = env.layout.flat_space()
+    for action in _random_actions(env, env.compiled.shape.steps, 2):
+        assert observation in env.observation_space
+        flat = env.layout.flatten(observation)
+        assert flat.dtype == np.float32
+        assert flat in flat_space
+        assert np.abs(flat).max() < 100.0
+        observation, *_ = env.step(action)
+
+
+def test_values_in_units(env: GridAIEnv) -> None:
+    observation, _ = env.reset(seed=3)
+    for action in _random_actions(env, 10, 3):
+        units = env.layout.physical(observation)
+        exogenous, state = env.simulator.exogenous, env.simulator.state
+        for record in (exogenous, state):
+            for name in record.names():
+                if name in units and name not in ("job_open", "placed_gpuh", "committed_gpus"):
+                    np.testing.assert_allclose(units[name], getattr(record, name)[0], rtol=1e-6, atol=1e-6)
+        sessions = env.compiled.params.may_wait < 0.5
+        np.testing.assert_allclose(
+            units["placed_gpuh"][:, sessions], state.placed_gpuh[0][:, sessions], rtol=1e-6, atol=1e-6
+        )
+        assert units["steps_left"] == env.compiled.shape.steps - env.simulator.t[0]
+        assert np.array_equal(units["route_open"], env.compiled.params.route_open)
+        observation, *_ = env.step(action)
+
+
+def test_forecast_in_units() -> None:
+    env = GridAIEnv("two_sites")
+    observation, _ = env.reset(seed=3)
+    units, forecast = env.layout.physical(observation), env.instance.forecast
+    for name in ("arrivals_gpuh", "buy_usd_per_mwh", "carbon_kg_per_mwh", "renewable_mw"):
+        np.testing.assert_allclose(units[f"forecast_{name}"], getattr(forecast, name)[0], rtol=1e-6)
+
+
+def test_batches_have_units_too() -> None:
+    batch = make_batch(compile_scenario(load_scenario("global")), [0, 1, 2])
+    observer = Observer(batch)
+    flat = observer.observe(Simulator(batch))
+    together = observer.layout.physical(flat)
+    for b in range(3):
+        alone = observer.layout.physical(observer.layout.as_dict(flat[b]))
+        assert together.keys() == alone.keys()
+        assert all(np.array_equal(together[name][b], alone[name]) for name in alone)
+
+
+def _with_slots_as_jobs(env: GridAIEnv, units: dict[str, np.ndarray]) -> Record:
+    """Params of the episode (with B = 1) whose jobs are those of the observed slots."""
+    p = env.simulator.params
+    steps = env.compiled.shape.job_steps
+    profile = (np.arange(steps) < units["job_duration_steps"][:, None]).astype(float)
+    return p.replace(
+        job_gpus=units["job_gpus"][None],
+        job_profile=profile[None],
+        job_value_usd=units["job_value_usd"][None],
+    )
+
+
+def test_state_rebuilt_from_the_observation_gives_the_same_step(env: GridAIEnv) -> None:
+    observation, _ = env.reset(seed=4)
+    started = 0.0
+    for action in _random_actions(env, env.compiled.shape.steps, 4):
+        units = env.layout.physical(observation)
+        state, exogenous = (
+            record.map(lambda x: np.asarray(x)[None]) for record in env.layout.rebuild(observation)
+        )
+        p = _with_slots_as_jobs(env, units)
+        flows = project(p, state, exogenous, decode(p, Layout(env.compiled.shape), action[None]))
+        outcome = settle(p, state, flows, exogenous)
+        after = next_state(p, state, flows, exogenous)
+        observation, _, _, _, info = env.step(action)
+        scale = sum(abs(usd[0]) for usd in outcome.terms_usd.values()) + 1.0
+        for name, usd in outcome.terms_usd.items():
+            assert abs(usd[0] - info[f"terms/{name}_usd"]) <= 1e-5 * scale, name
+        true = env.simulator.state
+        for name in State.names():
+            if name == "waiting" or (name == "carbon_kg" and "carbon_budget_left" not in env.layout.parts):
+                continue
+            size = units["due_gpuh"].max() if name == "backlog_gpuh" else np.abs(getattr(true, name)).max()
+            near = 1e-5 * (1.0 + size)
+            np.testing.assert_allclose(
+                getattr(after, name), getattr(true, name), rtol=1e-5, atol=near, err_msg=name
+            )
+        started += flows.started.sum()
+    assert started == env.compiled.shape.jobs - env.simulator.state.waiting.sum()
+
+
+@pytest.mark.parametrize("name", ["two_sites", "four_markets", "global"])
+def test_work_due_follows_from_the_ages_of_the_queue(name: str) -> None:
+    """Serve nothing: the queue is then the arrivals of the last steps, oldest first."""
+    instance = make_instance(name, seed=5)
+    compiled, shape = instance.compiled, instance.compiled.shape
+    batch = make_batch(compiled, [5])
+    first = int((compiled.row_wait_steps == 0).sum())
+    young = young_work_gpuh(batch, first)[:, 0]
+    arrivals = instance.exogenous.arrivals_gpuh
+    for t in (0, 1, 5, shape.steps - 3, shape.steps - 1):
+        for q, wait in enumerate(compiled.row_wait_steps[first:]):
+            for h in range(young.shape[-1]):
+                # Work of step s leaves by the end of step s + wait, and all by the last step.
+                stays = [s for s in range(t + 1) if s + wait > t + h and t + h < shape.steps - 1]
+                expected = arrivals[stays, :, first + q].sum(0) if stays else np.zeros(shape.regions)
+                np.testing.assert_allclose(young[t, :, q, h], expected, rtol=1e-12)
+
+
+def test_what_is_due_now_cannot_stay() -> None:
+    env = GridAIEnv("two_sites")
+    observation, _ = env.reset(seed=6)
+    hold = np.zeros(env.action_space.shape, dtype=np.float32)
+    hold[[i for i, name in enumerate(env.action_names) if name.endswith("/hold")]] = 1.0
+    ended = False
+    while not ended:
+        units = env.layout.physical(observation)
+        on_hand = units["backlog_gpuh"] + units["arrivals_gpuh"]
+        observation, _, ended, _, _ = env.step(hold)
+        left = env.simulator.state.backlog_gpuh[0]
+        np.testing.assert_allclose(on_hand - units["due_gpuh"][..., 0], left, rtol=1e-5, atol=1e-2)
+    assert left.sum() == 0.0
+
+
+def test_job_slots_show_the_jobs_that_may_start() -> None:
+    env = GridAIEnv("microgrid_prosumer")
+    observation, _ = env.reset(seed=7)
+    wait = np.zeros(env.action_space.shape, dtype=np.float32)
+    wait[[i for i, name in enumerate(env.action_names) if name.startswith("jobs/")]] = -1.0
+    wait[
+        [i for i, name in enumerate(env.action_names) if name.startswith("jobs/") and name.endswith("/wait")]
+    ] = 1.0
+    params, opening = env.instance.params, env.instance.exogenous.job_open
+    for t in range(env.compiled.shape.steps):
+        units = env.layout.physical(observation)
+        active = np.flatnonzero(opening[t].any(-1))
+        count = len(active)
+        assert units["job_present"].tolist() == [1.0] * count + [0.0] * (env.compiled.shape.slots - count)
+        np.testing.assert_allclose(units["job_gpus"][:count], params.job_gpus[active], rtol=1e-6)
+        np.testing.assert_allclose(units["job_value_usd"][:count], params.job_value_usd[active], rtol=1e-6)
+        np.testing.assert_allclose(
+            units["job_duration_steps"][:count], params.job_profile[active].sum(-1), rtol=1e-6
+        )
+        assert np.array_equal(units["job_open"][:count], opening[t][active])
+        last = [np.flatnonzero(opening[:, j].any(-1))[-1] for j in active]
+        assert units["job_slack_steps"][:count].tolist() == [step - t for step in last]
+        observation, *_ = env.step(wait)
+
+
+def test_clock() -> None:
+    instance = make_instance("two_sites", seed=0, start="2024-02-29T06:00", horizon_h=24.0)
+    env = GridAIEnv(instance=instance, scenario=None)
+    observation, _ = env.reset()
+    days = (31 + 28 + 0.25) / 365.25
+    thursday = (3 + 0.25) / 7.0
+    for i, turn in enumerate((0.25, thursday, days)):
+        expected = [np.sin(2 * np.pi * turn), np.cos(2 * np.pi * turn)]
+        np.testing.assert_allclose(observation["clock"][2 * i : 2 * i + 2], expected, atol=1e-6)
+
+
+def test_after_the_end_the_world_is_empty(env: GridAIEnv) -> None:
+    env.reset(seed=8)
+    for action in _random_actions(env, env.compiled.shape.steps, 8):
+        observation, *_ = env.step(action)
+    for name in ("arrivals", "buy_price", "steps_left", "forecast_buy_price", "due", "jobs"):
+        assert not observation.get(name, np.zeros(1)).any(), name
+    assert observation.get("backlog", np.zeros(1)).max() < 1e-12
+
+
+def test_parts_that_a_scenario_lacks_are_left_out() -> None:
+    without = GridAIEnv("energy_geography").layout
+    assert not {"jobs", "backlog", "due", "committed_gpus", "carbon_budget_left"} & set(without.parts)
+    assert "carbon_budget_left" in GridAIEnv("microgrid_prosumer").layout.parts
+    assert {"jobs", "backlog", "due"} <= set(GridAIEnv("global").layout.parts)
+
+
+# No leak ----------------------------------------------------------------------------------------
+
+
+def _changed_after(instance: Instance, t: int) -> Instance:
+    """The same episode, but all that comes, and all forecasts made, after step t are others.
+
+    Jobs that are released by then keep their windows: a deadline is told at the release.
+    """
+    rng = np.random.default_rng(t)
+    fields = {}
+    for name in Exogenous.names():
+        array = np.array(getattr(instance.exogenous, name))
+        if name == "job_open":
+            unreleased = ~array[: t + 1].any((0, 2))
+            array[t + 1 :, unreleased] = 0.0
+        else:
+            array[t + 1 :] *= rng.uniform(0.2, 0.8, array[t + 1 :].shape)
+        fields[name] = array
+    values = np.array(instance.forecast.values)
+    values[t + 1 :] *= rng.uniform(0.2, 0.8, values[t + 1 :].shape).astype(np.float32)
+    forecast = dataclasses.replace(instance.forecast, values=values)
+    return dataclasses.replace(instance, exogenous=Exogenous(**fields), forecast=forecast)
+
+
+def _seen(instance: Instance, actions: np.ndarray) -> list[object]:
+    """All that an agent gets to see."""
+    env = GridAIEnv(scenario=None, instance=instance)
+    observation, _ = env.reset()
+    seen: list[object] = []
+    for action in actions:
+        before = env.layout.flatten(observation)
+        observation, reward, _, _, info = env.step(action)
+        seen.append(
+            (before.tobytes(), reward, {k: v for k, v in info.items() if not k.startswith("episode/")})
+        )
+    return seen
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_of_a_later_step_shows_but_in_forecasts(name: str) -> None:
+    instance = make_instance(name, seed=9, horizon_h=24.0, forecast="persistence")
+    actions = _random_actions(GridAIEnv(scenario=None, instance=instance), 24, 9)
+    true = _seen(instance, actions)
+    for t in (0, 7, 16):
+        other = _seen(_changed_after(instance, t), actions)
+        assert other[: t + 1] == true[: t + 1]
+        assert other[t + 1] != true[t + 1]
+
+
+def _write_traces(path: Path, factor_after: float, hour: int) -> None:
+    rows = ["utc,zone,price_usd_per_mwh,carbon_average_kg_per_mwh"]
+    start = np.datetime64("2023-03-01T00:00")
+    for zone, level in (("US-CAL-CISO", 40.0), ("US-TEX-ERCO", 25.0)):
+        for h in range(24 * 5):
+            price = (level + 10.0 * np.sin(h / 3.0)) * (factor_after if h > hour else 1.0)
+            carbon = (300.0 + 50.0 * np.cos(h / 4.0)) * (factor_after if h > hour else 1.0)
+            rows.append(f"{start + np.timedelta64(h, 'h')}Z,{zone},{price:.4f},{carbon:.4f}")
+    path.write_text("\n".join(rows) + "\n")
+
+
+def test_files_that_differ_later_look_the_same_until_then(tmp_path: Path) -> None:
+    """The whole way from the file: with persistence nothing later is used, not for scales, not for forecasts."""
+    hour = 24 + 10  # the episode starts a day into the file
+    for name, factor in (("a.csv", 1.0), ("b.csv", 1.7)):
+        _write_traces(tmp_path / name, factor, hour)
+    a, b = (
+        make_instance("two_sites", 3, tmp_path / name, "2023-03-02T00:00", forecast="persistence")
+        for name in ("a.csv", "b.csv")
+    )
+    actions = _random_actions(GridAIEnv(scenario=None, instance=a), 24, 3)
+    seen_a, seen_b = _seen(a, actions), _seen(b, actions)
+    assert seen_a[:11] == seen_b[:11]
+    assert all(x != y for x, y in zip(seen_a[11:], seen_b[11:], strict=True))
+
+
+def test_scales_are_constants_of_the_scenario() -> None:
+    """Observations of different seeds are scaled alike: units are got back by the layout of the scenario alone."""
+    compiled = compile_scenario(load_scenario("four_markets"))
+    layout = ObservationLayout(compiled)
+    env = gym.make("gridai/FourMarkets-v0")
+    for seed in (0, 1):
+        observation, _ = env.reset(seed=seed)
+        units = layout.physical(observation)
+        np.testing.assert_allclose(
+            units["buy_usd_per_mwh"], env.unwrapped.instance.exogenous.buy_usd_per_mwh[0], rtol=1e-6
+        )
+    assert gridai_env.__version__
+    assert set(INSTANCE_FIELDS) <= set(compiled.params.names())
