@@ -91,6 +91,7 @@ class PPOConfig(Section):
     reference_reward: bool = Field(
         True, description="learn from the gain over serving at home, which leaves the optimum where it is"
     )
+    may_refuse: bool = Field(False, description="whether the agent may turn work away of its own accord")
     reward_factor: Positive = Field(1.0, description="on the reward that is learned from")
     checkpoint_every_steps: Count = Field(500_000, description="environment steps between two checkpoints")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where the network lives")

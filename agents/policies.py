@@ -19,8 +19,8 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3 import PPO
-from stable_baselines3.common.policies import BasePolicy
 
+from agents.network import ActivePolicy
 from gridai_env.actions import Layout
 from gridai_env.compile import Compiled
 from gridai_env.observe import ObservationLayout
@@ -121,7 +121,7 @@ class NetworkPolicy:
     """A network that acts on the environment's Dict observation."""
 
     def __init__(
-        self, network: BasePolicy, identity: Identity, source: str = "network", name: str = "ppo"
+        self, network: ActivePolicy, identity: Identity, source: str = "network", name: str = "ppo"
     ) -> None:
         self.network, self.identity, self.source, self.name = network, identity, source, name
 
@@ -141,7 +141,7 @@ class NetworkPolicy:
         ``state`` and ``episode_start`` are ignored: the network has no memory.
         """
         action, _ = self.network.predict(self._flat(observation), deterministic=deterministic)
-        return action, None
+        return self.network.active.expand(action), None
 
     def _flat(self, observation: dict[str, NDArray[np.float32]] | NDArray[np.float32]) -> NDArray[np.float32]:
         if isinstance(observation, np.ndarray):
@@ -181,7 +181,9 @@ def load_policy(path: str | Path, device: str = "cpu") -> NetworkPolicy:
     identity = Identity.read(run_file_of(path))
     identity.check_version(str(path))
     network = load_model(path, device).policy
-    sizes = (network.observation_space.shape, network.action_space.shape)
+    if not isinstance(network, ActivePolicy):
+        raise CheckpointError(f"{path}: not an agent of scripts.train but a {type(network).__name__}")
+    sizes = (network.observation_space.shape, network.active.default.shape)
     expected = ((sum(identity.observation.values()),), (identity.action_size,))
     if sizes != expected:
         raise CheckpointError(f"{path}: sizes {sizes} are not those of its run.json, {expected}")

@@ -19,6 +19,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import LinearSchedule
 
+from agents.active import ActiveActions
 from agents.callbacks import (
     CheckpointCallback,
     EvaluationCallback,
@@ -29,17 +30,14 @@ from agents.callbacks import (
 )
 from agents.config import PPOConfig
 from agents.evaluation import HeldOut
-from agents.network import MlpPolicy, Standardise
+from agents.network import ActivePolicy, Standardise
 from agents.policies import Identity, NetworkPolicy, load_model
-from agents.reference import home_action
 from agents.vecenv import GridAIVecEnv
 from gridai_env.compile import Compiled, compile_scenario
 from gridai_env.instance import Instance, make_batch
 from gridai_env.scenarios import load_scenario
 from gridai_env.vector_env import GridAIVectorEnv
 
-# The refuse entry at the start: far enough below 0.5 that noise refuses nothing, near enough to be learned.
-INITIAL_REFUSE = -0.5
 # Held-out episodes have the seeds from here on; training episodes are drawn below (see `GridAIVecEnv.seed`).
 FIRST_HELD_OUT_SEED = 2**31
 
@@ -61,6 +59,7 @@ def make_training_env(config: PPOConfig, compiled: Compiled) -> GridAIVecEnv:
     """Return the training episodes of a run."""
     return GridAIVecEnv(
         GridAIVectorEnv(config.num_envs, scenario=compiled.scenario, flat_observations=True),
+        ActiveActions.of(compiled, config.may_refuse),
         reference_reward=config.reference_reward,
         reward_factor=config.reward_factor,
     )
@@ -70,7 +69,7 @@ def build(config: PPOConfig, env: GridAIVecEnv) -> PPO:
     """Return an untrained model whose mean action is near "everything at home"."""
     torch.set_num_threads(config.torch_threads)
     model = PPO(
-        MlpPolicy,
+        ActivePolicy,
         env,
         learning_rate=LinearSchedule(config.learning_rate, config.learning_rate_end, 1.0),
         n_steps=config.rollout_steps,
@@ -83,23 +82,23 @@ def build(config: PPOConfig, env: GridAIVecEnv) -> PPO:
         vf_coef=config.value_coefficient,
         max_grad_norm=config.max_grad_norm,
         target_kl=config.target_kl,
-        policy_kwargs=_network(config),
+        policy_kwargs=_network(config, env.actions),
         seed=config.seed,
         device=config.device,
     )
-    start = home_action(env.env.compiled, refuse=INITIAL_REFUSE)
     with torch.no_grad():
-        model.policy.action_net.bias.copy_(torch.as_tensor(start))  # type: ignore[operator, union-attr]
+        model.policy.action_net.bias.copy_(torch.as_tensor(env.actions.start))  # type: ignore[operator, union-attr]
     extractor = model.policy.features_extractor
     assert isinstance(extractor, Standardise)
-    extractor.fit(sample_observations(env, start, config.initial_deviation, config.seed))
+    extractor.fit(sample_observations(env, config.initial_deviation, config.seed))
     return model
 
 
 def sample_observations(
-    env: GridAIVecEnv, mean: NDArray[np.float32], deviation: float, seed: int
+    env: GridAIVecEnv, deviation: float, seed: int
 ) -> NDArray[np.float32]:
-    """Return the observations [n,N] of one episode of each environment under noisy actions around ``mean`` [A]."""
+    """Return the observations [n,N] of one episode of each environment under noisy first actions."""
+    mean = env.actions.start
     rng = np.random.default_rng(seed)
     seen = [env.reset()]
     for _ in range(env.env.compiled.shape.steps - 1):
@@ -109,8 +108,10 @@ def sample_observations(
     return np.concatenate(seen)
 
 
-def _network(config: PPOConfig) -> dict[str, Any]:
+def _network(config: PPOConfig, actions: ActiveActions) -> dict[str, Any]:
     return {
+        "index": actions.index.tolist(),
+        "default": actions.default.tolist(),
         "net_arch": {"pi": list(config.hidden), "vf": list(config.hidden)},
         "activation_fn": ACTIVATIONS[config.activation],
         "log_std_init": math.log(config.initial_deviation),

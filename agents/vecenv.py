@@ -13,9 +13,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
+from agents.active import ActiveActions
 from agents.reference import HomeReference
 from gridai_env.vector_env import GridAIVectorEnv
 
@@ -29,7 +31,7 @@ Indices = int | Iterable[int] | None
 
 
 class GridAIVecEnv(VecEnv):
-    """Adapter for training.
+    """Adapter for training.  The agent acts on the active entries alone (see `agents.active`).
 
     ``env`` must give flat observations.  ``reference_reward``: learn from the gain over serving at home (see
     `agents.reference`) instead of from the benefit; ``reward_factor`` multiplies either.
@@ -38,11 +40,14 @@ class GridAIVecEnv(VecEnv):
     def __init__(
         self,
         env: GridAIVectorEnv,
+        actions: ActiveActions,
         reference_reward: bool = False,
         reward_factor: float = 1.0,
     ) -> None:
         self.env = env
-        super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+        self.actions = actions
+        space = spaces.Box(-1.0, 1.0, (len(actions.index),), np.float32)
+        super().__init__(env.num_envs, env.single_observation_space, space)
         self._reference = HomeReference(env.compiled, env.num_envs) if reference_reward else None
         self._scale_usd, self._factor = env.compiled.scenario.reward_scale_usd, reward_factor
         self._actions: NDArray[np.float32] | None = None
@@ -75,7 +80,7 @@ class GridAIVecEnv(VecEnv):
         return observation
 
     def step_async(self, actions: NDArray[np.float32]) -> None:
-        """Keep the actions [B,A] for `step_wait`."""
+        """Keep the active actions [B,n] for `step_wait`."""
         self._actions = actions
 
     def step_wait(
@@ -84,7 +89,7 @@ class GridAIVecEnv(VecEnv):
         """Advance all episodes; ended ones come back with the first observation of their next episode."""
         assert self._actions is not None, "step_async comes first"
         at_home_usd = self._at_home_usd()
-        observation, rewards, terminated, truncated, infos = self.env.step(self._actions)
+        observation, rewards, terminated, truncated, infos = self.env.step(self.actions.expand(self._actions))
         rewards = self._factor * (rewards - at_home_usd / self._scale_usd)
         self._returns += rewards
         self._lengths += 1

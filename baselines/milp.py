@@ -20,7 +20,7 @@ from baselines.model import OBJECTIVES, Floor, Objective, Program, build, goal, 
 from gridai_env.actions import Layout, encode
 from gridai_env.feasible import close_books, minimum_load
 from gridai_env.instance import Instance, stack
-from gridai_env.physics import work_on_hand_gpuh
+from gridai_env.physics import billed_kg, work_on_hand_gpuh
 from gridai_env.simulator import Simulator
 from gridai_env.state import Exogenous, Flows, Params, State
 
@@ -224,12 +224,11 @@ def _replay(instance: Instance, raw: list[Flows], objective: Objective) -> _Repl
         p, state, exo = simulator.params, simulator.state, simulator.exogenous
         flows = clean(p, state, exo, flows)
         actions.append(encode(p, layout, state, exo, flows)[0])
-        value += float(goal(p, state, flows, exo, objective, weight)[0])
         _, outcome = simulator.step_flows(flows)
+        value += float(goal(p, flows, outcome, objective, weight)[0])
         scale += sum(abs(float(term[0])) for term in outcome.terms_usd.values())
         benefit_usd += float(outcome.benefit_usd[0])
-        billed = outcome.emissions_marginal_kg if p.bill_marginal else outcome.emissions_average_kg
-        emissions_kg += float(billed[0])
+        emissions_kg += float(billed_kg(p, outcome)[0])
         cleaned.append(flows)
     joined = Flows(**{n: np.concatenate([getattr(f, n) for f in cleaned]) for n in Flows.names()})
     return _Replay(joined, np.stack(actions), value, max(scale, emissions_kg, 1.0), benefit_usd, emissions_kg)

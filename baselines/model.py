@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from baselines.highs import Matrix
 from gridai_env import physics
 from gridai_env.instance import Instance
-from gridai_env.state import Exogenous, Flows, Params, State
+from gridai_env.state import Exogenous, Flows, Outcome, Params, State
 from gridai_env.terms import EARNINGS, settle
 
 Objects = NDArray[np.object_]
@@ -104,7 +104,6 @@ class _Builder:
         # before it: an emptied battery can be paid for being filled.
         paid_to_consume = instance.exogenous.buy_usd_per_mwh + self.p.wear_usd_per_mwh <= 0.0
         self.burn_pays = np.logical_or.accumulate(paid_to_consume[::-1])[::-1]
-        self.has_budget = bool(np.isfinite(self.p.carbon_budget_kg))
 
     def build(self) -> Program:
         flows_of_steps: list[Flows] = []
@@ -115,11 +114,13 @@ class _Builder:
         for t in range(self.instance.steps):
             exo = self.instance.exogenous.map(lambda a, t=t: a[t])
             flows = self._flows(t, exo)
-            after = self._after(t, state, flows, exo)
-            self._limits(t, state, flows, exo, after)
-            goals.append(goal(self.p, state, flows, exo, self.objective, weights[self.objective]))
+            sums = physics.totals(self.p, flows, exo, state)
+            after = self._after(t, state, flows, exo, sums)
+            self._limits(t, state, flows, exo, after, sums)
+            outcome = settle(self.p, state, flows, exo, sums)
+            goals.append(goal(self.p, flows, outcome, self.objective, weights[self.objective]))
             if self.carbon_cap_kg is not None:
-                carbon.append(goal(self.p, state, flows, exo, "carbon", weights["carbon"]))
+                carbon.append(goal(self.p, flows, outcome, "carbon", weights["carbon"]))
             flows_of_steps.append(flows)
             state = after
         if self.floor is not None:
@@ -169,7 +170,7 @@ class _Builder:
             "warmed_gpuh": placed.sum(0),
             "peak_rise_mw": np.where(p.demand_charge_usd_per_mw > 0.0, exo.import_limit_mw, 0.0),
             "battery_short_mwh": exo.battery_target_mwh,
-            "carbon_excess_kg": np.array(self._most_carbon_kg(exo, served) if self.has_budget else 0.0),
+            "carbon_excess_kg": np.array(self._most_carbon_kg(exo, served) if self.p.has_carbon_budget else 0.0),
         }
 
     def _most_carbon_kg(self, exo: Exogenous, served: NDArray[np.float64]) -> float:
@@ -196,12 +197,10 @@ class _Builder:
 
     # Rows -----------------------------------------------------------------------------------------------------------
 
-    def _after(self, t: int, state: State, flows: Flows, exo: Exogenous) -> State:
+    def _after(self, t: int, state: State, flows: Flows, exo: Exogenous, sums: physics.Totals) -> State:
         """State after the step, as fresh variables tied to the physics' expressions."""
-        after = physics.next_state(self.p, state, flows, exo)
-        if not self.has_budget:  # nothing reads it then: spare the optimiser a sum over all flows in every step
-            after = after.replace(carbon_kg=0.0)
-        if not (self.p.demand_charge_usd_per_mw > 0.0).any():
+        after = physics.next_state(self.p, state, flows, exo, sums)
+        if not self.p.has_demand_charge:
             after = after.replace(peak_import_mw=np.zeros(len(self.p.gpus)))
         p = self.p
         most = {
@@ -231,18 +230,18 @@ class _Builder:
             self.model.update[key] = out[place] == expression
         return out if out.ndim else out[()]
 
-    def _limits(self, t: int, state: State, flows: Flows, exo: Exogenous, after: State) -> None:
-        slacks = physics.slacks(self.p, state, flows, exo, after)
+    def _limits(self, t: int, state: State, flows: Flows, exo: Exogenous, after: State, sums: physics.Totals) -> None:
+        slacks = physics.slacks(self.p, state, flows, exo, after, sums)
         # Implied: relocation costs, so the optimum takes its least value, which never exceeds what is served.
         slacks.pop("relocated within served")
-        if not self.has_budget:
+        if not self.p.has_carbon_budget:
             slacks.pop("carbon budget")
         no_charge = ~(self.p.demand_charge_usd_per_mw > 0.0)
         slacks["peak"] = np.where(no_charge, 0.0, slacks["peak"])
         slacks |= self._modes(t, flows)
         for place, name, slack in _entries(slacks):
             self._row(("limit", name, t, *place), slack, equality=False)
-        for place, name, gap in _entries(physics.equalities(self.p, state, flows, exo)):
+        for place, name, gap in _entries(physics.equalities(flows, sums)):
             self._row(("limit", name, t, *place), gap, equality=True)
 
     def _row(self, key: tuple[Any, ...], expression: Any, *, equality: bool) -> None:
@@ -298,18 +297,17 @@ class _Builder:
                 raise ValueError(f"floor wants job {j}, which this instance never lets start: floor of another instance?")
 
 
-def goal(p: Params, state: State, flows: Flows, exo: Exogenous, objective: Objective, resort_weight: float) -> Any:
+def goal(p: Params, flows: Flows, outcome: Outcome, objective: Objective, resort_weight: float) -> Any:
     """What one step adds to the minimised objective: minus benefit [USD], cost [USD] or billed emissions [kg].
 
     `cost` and `carbon` carry the last-resort weight of `last_resort_weight`, which is part of what is reported.
     """
-    outcome = settle(p, state, flows, exo)
     if objective == "benefit":
         return -outcome.benefit_usd
     extra = resort_weight * last_resort_total(p, flows)
     if objective == "cost":
         return -sum(value for name, value in outcome.terms_usd.items() if name not in EARNINGS) + extra
-    return (outcome.emissions_marginal_kg if p.bill_marginal else outcome.emissions_average_kg) + extra
+    return physics.billed_kg(p, outcome) + extra
 
 
 def _is_number(expression: Any) -> bool:

@@ -80,7 +80,7 @@ def _fill(
 
 
 def insist(view: View, placed_gpuh: Floats, left_gpuh: Floats, cost: Floats) -> Floats:
-    """Add work that found no room but may not wait to its cheapest open site; the environment may find some yet."""
+    """Add work that found no room and may not wait to its cheapest open site: there may be some yet."""
     best = np.argmin(cost, axis=-1)[..., None] % placed_gpuh.shape[-1] == np.arange(placed_gpuh.shape[-1])
     urgent = left_gpuh * (1.0 - view.p.may_wait)
     return placed_gpuh + urgent[..., None] * best
@@ -96,9 +96,9 @@ def ask(
     generation_mw: Floats | None = None,
     job_score: Floats | None = None,
 ) -> NDArray[np.float32]:
-    """The action [B,A] that asks for this: work per site, held and refused work, battery (+ charges), generator.
+    """The action [B,A] that asks for this: work per site, held and refused work, battery, generator.
 
-    All renewables are used.  Jobs wait without ``job_score``.
+    ``battery_mw`` is positive for charging.  All renewables are used.  Jobs wait without ``job_score``.
     """
     p, shape, on_hand = view.p, layout.shape, view.on_hand_gpuh
     lead = on_hand.shape[:-2]

@@ -53,7 +53,7 @@ class Rule(ABC):
         episode_start: NDArray[np.bool_] | None = None,
         deterministic: bool = True,
     ) -> tuple[NDArray[np.float32], Any]:
-        """Action [A] for an observation (a Dict or flat), [B,A] for a batch of them; ``state`` passes through."""
+        """Action [A] for an observation (Dict or flat), [B,A] for a batch; ``state`` passes through."""
         compiled = self.compiled
         if not isinstance(observation, Mapping):
             observation = self._observation.as_dict(np.asarray(observation))

@@ -35,7 +35,7 @@ Floats = NDArray[np.float64]
 
 
 class RoutingRule(Rule):
-    """Sends all work at once to the open site that it prefers and that has room; nothing waits while there is room.
+    """Sends work to the open site that it prefers and that has room; nothing waits while there is room.
 
     Battery and generator stay idle, all renewables are used.  Jobs start as early as they fit, at the first
     allowed site in the order of the scenario.
@@ -121,7 +121,7 @@ class CarbonOnly(RoutingRule):
 
 
 class Random(Rule):
-    """Uniform actions.  The step of the episode and the seed alone decide, so that batches equal single runs."""
+    """Uniform actions.  Step and seed alone decide, so that batches equal single runs."""
 
     name = "random"
 

@@ -1,4 +1,4 @@
-"""What a rule sees: the observation in units, as the records that the physics speaks of.  Nothing else, no future."""
+"""What a rule sees: the observation in units, as the records that the physics speaks of; no future."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROUNDING = 1e-6
 
 @dataclass(frozen=True)
 class View:
-    """The present exactly (to float32) and the future as forecast.  Leading axis B; jobs are the slots, J = V.
+    """The present exactly (to float32), the future as forecast.  Leading axis B; jobs are the slots, J = V.
 
     A forecast is valid for the leads that lie within the episode: `valid` [B,H].
     """
@@ -73,22 +73,24 @@ class View:
 
 def read_view(layout: ObservationLayout, compiled: Compiled, observation: Mapping[str, Any]) -> View:
     """The view in a batch of observations (arrays [B,n])."""
-    units = layout.physical(observation)
+    exact = {
+        name: np.asarray(value, dtype=np.float64) for name, value in layout.physical(observation).items()
+    }
     state, exo = layout.rebuild(observation)
     shape = compiled.shape
-    running = np.arange(shape.job_steps) < units["job_duration_steps"][..., None] - 0.5
+    running = np.arange(shape.job_steps) < exact["job_duration_steps"][..., None] - 0.5
     params = compiled.params.replace(
-        job_gpus=units["job_gpus"], job_profile=running.astype(float), job_value_usd=units["job_value_usd"]
+        job_gpus=exact["job_gpus"], job_profile=running.astype(float), job_value_usd=exact["job_value_usd"]
     )
     return View(
         p=params,
         state=state,
         exo=exo,
-        due_gpuh=units["due_gpuh"],
-        carbon_left_kg=units["carbon_left_kg"],
-        steps_left=np.round(units["steps_left"]),
+        due_gpuh=exact["due_gpuh"],
+        carbon_left_kg=exact["carbon_left_kg"],
+        steps_left=np.round(exact["steps_left"]),
         leads=np.array(lead_steps(compiled.scenario.forecast, shape.dt_h), dtype=np.intp),
-        forecast_buy_usd_per_mwh=units["forecast_buy_usd_per_mwh"],
-        forecast_carbon_kg_per_mwh=units["forecast_carbon_kg_per_mwh"],
-        forecast_arrivals_gpuh=units["forecast_arrivals_gpuh"],
+        forecast_buy_usd_per_mwh=exact["forecast_buy_usd_per_mwh"],
+        forecast_carbon_kg_per_mwh=exact["forecast_carbon_kg_per_mwh"],
+        forecast_arrivals_gpuh=exact["forecast_arrivals_gpuh"],
     )

@@ -1,8 +1,9 @@
 """gridai-env: where, when and how to serve AI work under electricity markets, as Gymnasium environments.
 
-Importing this package registers ``gridai/TwoSites-v0``, ``gridai/FourMarkets-v0``, ``gridai/MicrogridProsumer-v0``,
-``gridai/EnergyGeography-v0``, ``gridai/Global-v0`` and ``gridai/Custom-v0`` (which takes ``scenario="my.yaml"``).
-The names below are loaded when they are first used.
+Importing this package registers ``gridai/TwoSites-v0``, ``gridai/FourMarkets-v0``,
+``gridai/MicrogridProsumer-v0``, ``gridai/EnergyGeography-v0``, ``gridai/Global-v0`` and
+``gridai/Custom-v0`` (which takes ``scenario="my.yaml"``). The names below are loaded when they are first
+used.
 """
 
 from __future__ import annotations

@@ -14,11 +14,15 @@ jobs       [V,K+1]   one slot per job that can be waiting, most urgent first; th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gridai_env import physics
+from gridai_env.arrays import batch_innermost, total
 from gridai_env.state import Exogenous, Flows, Params, Shape, State
 
 Floats = NDArray[np.float64]
@@ -30,38 +34,33 @@ class Layout:
 
     shape: Shape
 
-    @property
-    def sizes(self) -> dict[str, int]:
-        """Number of entries of each part, in order."""
+    @cached_property
+    def parts(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each part, in order."""
         s = self.shape
         return {
-            "routing": s.regions * s.rows * (s.sites + 2),
-            "battery": s.sites,
-            "generator": s.sites,
-            "renewable": s.sites,
-            "jobs": s.slots * (s.sites + 1),
-        }
-
-    @property
-    def size(self) -> int:
-        """Length of the action."""
-        return sum(self.sizes.values())
-
-    def split(self, action: Floats) -> dict[str, Floats]:
-        """Views of the parts of ``action`` [B,A], in their own shapes."""
-        s = self.shape
-        shapes = {
             "routing": (s.regions, s.rows, s.sites + 2),
             "battery": (s.sites,),
             "generator": (s.sites,),
             "renewable": (s.sites,),
             "jobs": (s.slots, s.sites + 1),
         }
-        parts, start = {}, 0
-        for name, size in self.sizes.items():
-            parts[name] = action[..., start : start + size].reshape(action.shape[:-1] + shapes[name])
-            start += size
-        return parts
+
+    @cached_property
+    def slices(self) -> dict[str, slice]:
+        """Place of each part in the flat action."""
+        ends = list(accumulate(prod(shape) for shape in self.parts.values()))
+        return {name: slice(a, b) for name, a, b in zip(self.parts, [0, *ends], ends, strict=False)}
+
+    @cached_property
+    def size(self) -> int:
+        """Length of the action."""
+        return sum(prod(shape) for shape in self.parts.values())
+
+    def split(self, action: Floats) -> dict[str, Floats]:
+        """Views of the parts of ``action`` [B,A], in their own shapes."""
+        lead = action.shape[:-1]
+        return {name: action[..., self.slices[name]].reshape(lead + shape) for name, shape in self.parts.items()}
 
 
 @dataclass(frozen=True)
@@ -80,12 +79,12 @@ class Request:
 
 def decode(p: Params, layout: Layout, action: NDArray[np.floating]) -> Request:
     """Read an action [B,A] as a request.  Masked routes get no share, whatever the action says."""
-    part = layout.split(np.asarray(action, dtype=np.float64))
+    part = layout.split(batch_innermost(np.asarray(action, dtype=np.float64)))
     routing, sites = part["routing"], layout.shape.sites
     share = (routing[..., :sites] + 1.0) * p.route_open
-    total = share.sum(-1, keepdims=True)
-    none = total == 0.0
-    share = (share + none * p.home[:, None, :]) / (total + none)
+    wished = total(share, -1)[..., None]
+    none = wished == 0.0
+    share = (share + none * p.home[:, None, :]) / (wished + none)
     hold = np.maximum(routing[..., sites], 0.0) * p.may_wait
     refuse = np.maximum(2.0 * routing[..., sites + 1] - 1.0, 0.0)
     scale = np.maximum(hold + refuse, 1.0)
@@ -120,7 +119,7 @@ def encode(p: Params, layout: Layout, state: State, exo: Exogenous, flows: Flows
     served = flows.served_gpuh
     routing = np.zeros(served.shape[:-1] + (layout.shape.sites + 2,))
     routing[..., :-2] = 2.0 * ratio(served, served.max(-1, keepdims=True)) - 1.0
-    hold = ratio(np.maximum(physics.next_backlog_gpuh(state, flows, exo), 0.0), on_hand)
+    hold = ratio(np.maximum(physics.next_backlog_gpuh(state, flows, exo, total(served, -1)), 0.0), on_hand)
     refuse = ratio(flows.dropped_gpuh, on_hand)
     routing[..., -2] = hold * p.may_wait
     routing[..., -1] = np.where(refuse > 0.0, 0.5 + 0.5 * refuse, 0.0)

@@ -36,10 +36,10 @@ class GridAIEnv(gym.Env[Observation, Any]):
     physics do not allow is projected onto what they do (`gridai_env.feasible`), so every action is allowed.
     The equations are in `gridai_env.physics`, the terms in `gridai_env.terms`, the figures in the scenario.
 
-    Letters: C client regions, W workload rows (a task class with one locality level: home, zone, anywhere; rows
-    that may not wait come first), P rows that may not wait, Q rows that may, K sites, V job slots, H leads of
-    the forecast, D steps of the longest wait, N steps of the longest job, T steps of ``dt_h`` hours.
-    Indices of each part count in C order: the last letter runs fastest.
+    Letters: C client regions, W workload rows (a task class with one locality level: home, zone,
+    anywhere; rows that may not wait come first), P rows that may not wait, Q rows that may, K sites, V
+    job slots, H leads of the forecast, D steps of the longest wait, N steps of the longest job, T steps
+    of ``dt_h`` hours. Indices of each part count in C order: the last letter runs fastest.
 
     ## Action Space
     ``Box(-1, 1, (A,), float32)``; the parts lie one after the other.  `action_names` lists every index.
@@ -52,19 +52,19 @@ class GridAIEnv(gym.Env[Observation, Any]):
     | renewable | [K]       | used share of what is available: ``clip(1 + a, 0, 1)``                    |
     | jobs      | [V,K+1]   | see below                                                                 |
 
-    Routing: the first K entries share the work on hand (backlog and arrivals) among the sites in proportion to
-    ``(a + 1) / 2``, closed routes left out; where all are 0 it goes home.  Entry K, hold: ``max(0, a)`` of the
-    work on hand waits (rows that may wait only).  Entry K+1, refuse: ``max(0, 2a - 1)`` of it is refused.  Hold
-    and refuse are scaled to at most 1 together.
-    Jobs: slot v is the v-th most urgent job that may start now.  The best of the sites that are open to it and
-    where it fits wins if it is above the last entry, "wait".
+    Routing: the first K entries share the work on hand (backlog and arrivals) among the sites in
+    proportion to ``(a + 1) / 2``, closed routes left out; where all are 0 it goes home.  Entry K, hold:
+    ``max(0, a)`` of the work on hand waits (rows that may wait only).  Entry K+1, refuse: ``max(0, 2a-1)`` of
+    it is refused.  Hold and refuse are scaled to at most 1 together.
+    Jobs: slot v is the v-th most urgent job that may start now.  The best of the sites that are open to it
+    and where it fits wins if it is above the last entry, "wait".
     Import or export closes the power balance of each site.
 
     ## Observation Space
-    ``Dict`` of 1-D float32 boxes in alphabetical order; `FlattenObservation` puts them side by side in this
-    order.  Entries are ``(value - offset) / scale`` with constants of the scenario; the offset is 0 but for PUE.
-    A part without entries (no jobs, no carbon budget, no rows that wait) is left out.  `layout.index_names()`
-    lists every index, `layout.physical(observation)` gives the values in units.
+    ``Dict`` of 1-D float32 boxes in alphabetical order; `FlattenObservation` puts them side by side in
+    this order.  Entries are ``(value - offset) / scale`` with constants of the scenario; the offset is 0
+    but for PUE. A part without entries (no jobs, no carbon budget, no rows that wait) is left out.
+    `layout.index_names()` lists every index, `layout.physical(observation)` gives the values in units.
 
     | key                | shape   | value                                              | scale             |
     |--------------------|---------|----------------------------------------------------|-------------------|
@@ -97,26 +97,30 @@ class GridAIEnv(gym.Env[Observation, Any]):
     | sell_price         | [K]     | price of export, USD/MWh                           | 100               |
     | steps_left         | [1]     | steps to come, this one included                   | T                 |
 
-    "work" is the mean of region and row: ``mean_gpus * dt_h *`` share of the row; "wait" the row's longest wait
-    in steps; "installed" PV and wind.  ``due``: work on hand that must leave the queue by the end of this step,
-    of the next, ... of the D-th.  ``jobs``, for each slot: present (1), accelerators (over the largest site),
-    steps of duration (over N), steps until the last possible start (over T), USD (over the most valuable job),
-    and for each site 1 where it may start; 0 in empty slots.
-    This step's values are exact; later ones show only in the forecast, at the scenario's ``forecast.leads_h``,
-    0 beyond the end.  After the last step all of the world but clock is 0.
+    "work" is the mean of region and row: ``mean_gpus * dt_h *`` share of the row; "wait" the row's
+    longest wait in steps; "installed" PV and wind.  ``due``: work on hand that must leave the queue by
+    the end of this step, of the next, ... of the D-th.  ``jobs``, for each slot: present (1),
+    accelerators (over the largest site), steps of duration (over N), steps until the last possible start
+    (over T), USD (over the most valuable job), and for each site 1 where it may start; 0 in empty slots.
+    This step's values are exact; later ones show only in the forecast, at the scenario's
+    ``forecast.leads_h``, 0 beyond the end.  After the last step all that the world brings is 0.
 
     ## Rewards
-    Benefit of the step in USD over the scenario's ``reward_scale_usd``.  Benefit is the sum of the signed terms
-    that ``info`` shows as ``terms/<name>_usd``: revenue, job_value, import, export, fuel, battery_wear, egress,
-    relocation, warm_up, demand_charge, carbon_price, carbon_excess, water, drop_penalty, gpu_shortfall,
-    shed_penalty, battery_shortfall.  ``info`` is flat and numeric: the figures of the step (0 at reset), after
-    the last step also their totals as ``episode/<key>``, at reset ``instance_seed``.
+    Benefit of the step in USD over the scenario's ``reward_scale_usd``.  Benefit is the sum of the signed
+    terms that ``info`` shows as ``terms/<name>_usd``: revenue, job_value, import, export, fuel,
+    battery_wear, egress, relocation, warm_up, demand_charge, carbon_price, carbon_excess, water,
+    drop_penalty, gpu_shortfall, shed_penalty, battery_shortfall.
+    ``info`` is flat and numeric: the figures of the step (0 at reset), named in `gridai_env.ledger.KEYS`:
+    the terms, benefit_usd, bill_usd, emissions_kg (billed intensity), emissions_average_kg,
+    emissions_marginal_kg, water_l, arrived_gpuh, served_gpuh, dropped_gpuh, backlog_gpuh, import_mwh,
+    export_mwh, curtailed_mwh, shed_mwh; after the last step also their totals as ``episode/<key>``; at reset
+    ``instance_seed``.
 
     ## Starting State
-    ``reset(seed=s)`` plays the instance of seed s (`make_instance`): its start, traces, demand, jobs, events.
-    ``reset()`` draws the next instance seed from the environment's generator.  ``reset(options={"instance": x})``
-    plays a given instance.  Batteries and generators stand as the scenario says, queues are empty, the first
-    arrivals count as placed at home, no job runs.
+    ``reset(seed=s)`` plays the instance of seed s (`make_instance`): its start, traces, demand, jobs,
+    events. ``reset()`` draws the next instance seed from the environment's generator.
+    ``reset(options={"instance": x})`` plays a given instance.  Batteries and generators stand as the
+    scenario says, queues are empty, the first arrivals count as placed at home, no job runs.
 
     ## Episode End
     The episode terminates after ``horizon_h / dt_h`` steps; there the objective ends too.  It is never
@@ -136,7 +140,7 @@ class GridAIEnv(gym.Env[Observation, Any]):
     - v0: first version.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 4}
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 4}  # noqa: RUF012  Gymnasium's type
 
     def __init__(
         self,
@@ -149,7 +153,7 @@ class GridAIEnv(gym.Env[Observation, Any]):
         instance: str | Path | Instance | None = None,
         render_mode: str | None = None,
     ) -> None:
-        """Open the scenario; raises ValueError (ScenarioError, TraceError, InstanceError) where that fails."""
+        """Open the scenario; raises ValueError (ScenarioError, InstanceError, ...) where that fails."""
         self.render_mode = checked_render_mode(render_mode)
         self._source = open_source(
             scenario,
@@ -240,7 +244,7 @@ class GridAIEnv(gym.Env[Observation, Any]):
             raise ResetNeeded("no episode yet: call reset() first")
         return self._simulator
 
-    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+    def render(self) -> NDArray[np.uint8] | None:
         """Return a picture of the step just made; None without a render mode."""
         simulator = self._running()
         if self.render_mode is None:
@@ -310,7 +314,8 @@ def _fault(action: NDArray[np.floating]) -> str:
     with np.errstate(invalid="ignore"):
         index = np.argwhere(~(np.abs(action) <= 1.0))[0]
     place = ", ".join(str(i) for i in index)
-    return f"action[{place}] = {action[tuple(index)]:.6g}: must be a number in [-1, 1]; clip the action, nothing was changed"
+    value = action[tuple(index)]
+    return f"action[{place}] = {value:.6g}: must be a number in [-1, 1]; clip the action, nothing was changed"
 
 
 def check_options(options: dict[str, Any] | None, known: tuple[str, ...]) -> None:

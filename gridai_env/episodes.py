@@ -96,9 +96,9 @@ def check_fits(instance: Instance, compiled: Compiled) -> None:
         )
     if space_key(instance.compiled) != space_key(compiled):
         raise ValueError(
-            f"instance: belongs to scenario {instance.scenario_name!r} {instance.compiled.shape}, which has other sites, "
-            f"regions, rows, jobs, steps or forecast leads than this environment's {compiled.scenario.name!r} "
-            f"{compiled.shape}; make the environment with instance=..."
+            f"instance: belongs to scenario {instance.scenario_name!r} {instance.compiled.shape}, which has "
+            f"other sites, regions, rows, jobs, steps or leads than this environment's "
+            f"{compiled.scenario.name!r} {compiled.shape}; make the environment with instance=..."
         )
 
 

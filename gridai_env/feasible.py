@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from gridai_env import physics
 from gridai_env.actions import Floats, Request, active_jobs, ratio
+from gridai_env.arrays import total
 from gridai_env.state import Exogenous, Flows, Params, State
 
 # Relative slack of yes/no decisions (a job fits, a generator runs), so that float32 actions do not flip them.
@@ -99,9 +100,9 @@ def split_work(state: State, exo: Exogenous, request: Request) -> _Work:
 
 def keep_by_order(demand: Floats, room: Floats) -> Floats:
     """What fits of ``demand`` [B,W,K] into ``room`` [B,K] when earlier rows come first."""
-    total = np.cumsum(demand, axis=-2)
-    kept = np.minimum(demand, np.maximum(room[:, None, :] - (total - demand), 0.0))
-    return np.where(total[:, -1:, :] <= room[:, None, :], demand, kept)
+    so_far = np.cumsum(demand, axis=-2)
+    kept = np.minimum(demand, np.maximum(room[:, None, :] - (so_far - demand), 0.0))
+    return np.where(so_far[:, -1:, :] <= room[:, None, :], demand, kept)
 
 
 def kept_share(kept: Floats, demand: Floats) -> Floats:
@@ -113,23 +114,23 @@ def kept_share(kept: Floats, demand: Floats) -> Floats:
 def fit_gpus(p: Params, exo: Exogenous, work: _Work, committed_now: Floats) -> None:
     """Fit the work into the accelerators; overflow goes pro rata to room at other open sites, in two passes."""
     room = np.maximum(p.utilisation_limit * exo.available_gpus - committed_now, 0.0) * (p.speed * p.dt_h)
-    demand = work.served_gpuh.sum(-3)
-    if (demand.sum(-2) <= room).all():
+    demand = total(work.served_gpuh, -3)
+    if (total(demand, -2) <= room).all():
         return
     kept = keep_by_order(demand, room)
     served = work.served_gpuh * kept_share(kept, demand)
-    overflow = (work.served_gpuh - served).sum(-1)
+    overflow = total(work.served_gpuh - served, -1)
     for _ in range(2):
-        room = np.maximum(room - kept.sum(-2), 0.0)
+        room = np.maximum(room - total(kept, -2), 0.0)
         if not (room.any() and overflow.any()):
             break
         weight = p.route_open * room[:, None, None, :]
-        wish = ratio(overflow, weight.sum(-1))[..., None] * weight
-        demand = wish.sum(-3)
+        wish = ratio(overflow, total(weight, -1))[..., None] * weight
+        demand = total(wish, -3)
         kept = keep_by_order(demand, room)
         placed = wish * kept_share(kept, demand)
         served = served + placed
-        overflow = np.maximum(overflow - placed.sum(-1), 0.0)
+        overflow = np.maximum(overflow - total(placed, -1), 0.0)
     work.served_gpuh = served
     work.send_back(overflow, exo.queue_limit_gpuh)
 
@@ -151,7 +152,7 @@ def fit_power(
     generation = generator_within_rise(p, state, request.generation_mw)
     renewable = request.renewable_share * exo.renewable_available_mw
     gpu_short = np.maximum(committed_now - p.utilisation_limit * exo.available_gpus, 0.0)
-    inference = physics.inference_gpus(p, work.served_gpuh)
+    inference = physics.inference_gpus(p, total(work.served_gpuh, -3))
     it_mw = physics.it_power_mw(p, exo, inference + committed_now - gpu_short)
     facility = physics.facility_power_mw(p, exo, it_mw)
     net = facility + charge - discharge - generation - renewable
@@ -205,15 +206,15 @@ def cut_supply(
 def cut_work(p: Params, exo: Exogenous, work: _Work, deficit_mw: Floats) -> Floats:
     """Cut work that the import limit cannot feed, last rows first, and return the load to shed [B,K]."""
     mw_per_gpuh = physics.work_power_mw_per_gpuh(p, exo)
-    power = work.served_gpuh.sum(-3) * mw_per_gpuh[:, None, :]
-    total = power.sum(-2)
+    power = total(work.served_gpuh, -3) * mw_per_gpuh[:, None, :]
+    power_mw = total(power, -2)
     # Where nothing is missing everything is kept; the comparison inside keeps it bit for bit.
-    kept = keep_by_order(power, np.where(deficit_mw > 0.0, np.maximum(total - deficit_mw, 0.0), np.inf))
+    kept = keep_by_order(power, np.where(deficit_mw > 0.0, np.maximum(power_mw - deficit_mw, 0.0), np.inf))
     served = work.served_gpuh * kept_share(kept, power)
-    cut = (work.served_gpuh - served).sum(-1)
+    cut = total(work.served_gpuh - served, -1)
     work.served_gpuh = served
     work.send_back(cut, exo.queue_limit_gpuh)
-    return np.maximum(deficit_mw - total, 0.0)
+    return np.maximum(deficit_mw - power_mw, 0.0)
 
 
 # 5 Derived flows ----------------------------------------------------------------------------------------------------
@@ -253,8 +254,9 @@ def close_books(
         battery_short_mwh=zero_k,
         carbon_excess_kg=zero_k,
     )
-    it_mw = physics.it_power_mw(p, exo, physics.busy_gpus(p, flows, committed_now))
-    missing = -physics.balance_mw(flows, physics.facility_power_mw(p, exo, it_mw))
+    busy = physics.inference_gpus(p, total(served_gpuh, -3)) + committed_now - flows.gpu_short
+    facility_mw = physics.facility_power_mw(p, exo, physics.it_power_mw(p, exo, busy))
+    missing = -physics.balance_mw(flows, facility_mw)
     flows = flows.replace(import_mw=np.maximum(missing, 0.0), export_mw=np.maximum(-missing, 0.0))
     return tighten(p, state, exo, flows)
 
@@ -267,14 +269,19 @@ def tighten(p: Params, state: State, exo: Exogenous, flows: Flows) -> Flows:
         peak_rise_mw=np.maximum(flows.import_mw - state.peak_import_mw, 0.0),
         battery_short_mwh=np.maximum(exo.battery_target_mwh - physics.next_battery_mwh(p, state, flows), 0.0),
     )
-    emitted = physics.emissions_kg(p, flows, physics.billed_carbon_kg_per_mwh(p, exo), physics.friction_mwh(p, flows))
-    return flows.replace(carbon_excess_kg=np.maximum(state.carbon_kg + emitted - p.carbon_budget_kg, 0.0))
+    if not p.has_carbon_budget:
+        return flows.replace(carbon_excess_kg=np.zeros_like(state.carbon_kg))
+    network_mwh = sum(physics.friction_mwh(p, flows))
+    emitted_kg = physics.emissions_kg(p, flows, physics.billed_carbon_kg_per_mwh(p, exo), network_mwh)
+    return flows.replace(carbon_excess_kg=np.maximum(state.carbon_kg + emitted_kg - p.carbon_budget_kg, 0.0))
 
 
 def violations(p: Params, state: State, exo: Exogenous, flows: Flows, after: State) -> dict[str, NDArray[np.float64]]:
     """By how much flows break each limit (0: not at all), [B,...] in the limit's own unit; for checks and tests."""
-    broken = {name: np.maximum(-slack, 0.0) for name, slack in physics.slacks(p, state, flows, exo, after).items()}
-    broken |= {name: np.abs(gap) for name, gap in physics.equalities(p, state, flows, exo).items()}
+    sums = physics.totals(p, flows, exo, state)
+    slacks = physics.slacks(p, state, flows, exo, after, sums)
+    broken = {name: np.maximum(-slack, 0.0) for name, slack in slacks.items()}
+    broken |= {name: np.abs(gap) for name, gap in physics.equalities(flows, sums).items()}
     broken |= {f"{name} >= 0": np.maximum(-getattr(flows, name), 0.0) for name in Flows.names()}
     broken["closed route"] = flows.served_gpuh * (1.0 - p.route_open)
     return broken

@@ -39,38 +39,36 @@ def step_figures(
 
     All are sums over the step, but the backlog, which is what waits at its end.
     """
-    batch = len(simulator.t)
-    dt_h = simulator.params.dt_h
     billed_kg = (
         outcome.emissions_marginal_kg if simulator.params.bill_marginal else outcome.emissions_average_kg
     )
-
-    def total(array: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.add.reduce(array.reshape(batch, -1), axis=1)
-
-    terms = [outcome.terms_usd[name] for name in TERMS]
+    work = _totals([flows.dropped_gpuh, before.arrivals_gpuh, simulator.state.backlog_gpuh])
+    curtailed_mw = before.renewable_available_mw - flows.renewable_mw
+    energy_mwh = simulator.params.dt_h * _totals([flows.import_mw, flows.export_mw, curtailed_mw, flows.shed_mw])
     figures = np.concatenate(
         [
             outcome.benefit_usd,
             outcome.emissions_average_kg,
             outcome.emissions_marginal_kg,
             outcome.water_l,
-            total(flows.served_gpuh),
-            total(flows.dropped_gpuh),
-            total(before.arrivals_gpuh),
-            total(simulator.state.backlog_gpuh),
-            dt_h * total(flows.import_mw),
-            dt_h * total(flows.export_mw),
-            dt_h * total(before.renewable_available_mw - flows.renewable_mw),
-            dt_h * total(flows.shed_mw),
+            np.add.reduce(flows.served_gpuh.reshape(len(curtailed_mw), -1), axis=1),
+            *work,
+            *energy_mwh,
             billed_kg,
-            np.zeros(batch),
-            *terms,
+            billed_kg,
+            *[outcome.terms_usd[name] for name in TERMS],
         ]
-    ).reshape(len(KEYS), batch)
+    ).reshape(len(KEYS), -1)
     # One row per environment, so that the order of summation does not depend on their number.
-    figures[_BILL] = -total(np.ascontiguousarray(figures[_BILL_ROWS].T))
+    figures[_BILL] = -np.add.reduce(np.ascontiguousarray(figures[_BILL_ROWS].T), axis=1)
     return figures
+
+
+def _totals(arrays: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Sums [n,B] of n arrays [B,...] of one shape over all but the first axis."""
+    batch = len(arrays[0])
+    side_by_side = np.concatenate([array.reshape(batch, 1, -1) for array in arrays], axis=1)
+    return np.add.reduce(side_by_side, axis=2).T
 
 
 def add_step(totals: NDArray[np.float64], figures: NDArray[np.float64]) -> NDArray[np.float64]:

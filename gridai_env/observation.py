@@ -1,12 +1,12 @@
-"""What the agent sees: the parts of the observation, their order, scales and names, and the way back to units.
+"""What the agent sees: the parts of the observation, their order, scales, names, and the way back to units.
 
-The flat observation [...,N] is the parts side by side in alphabetical order; that is the order in which Gymnasium
-flattens a Dict space.  Every entry is ``(value - offset) / scale`` in float32; offsets and scales are constants of
-the scenario (see `_parts`).  A part that a scenario does not have (jobs, a carbon budget, rows that may wait) is left
-out.
+The flat observation [...,N] is the parts side by side in alphabetical order; that is the order in which
+Gymnasium flattens a Dict space.  Every entry is ``(value - offset) / scale`` in float32; offsets and
+scales are constants of the scenario (see `_parts`).  A part that a scenario does not have (jobs, a carbon
+budget, rows that may wait) is left out.
 
-Shape letters as in `gridai_env.state`; besides, P: rows that may not wait (sessions), Q: rows that may wait, H: leads
-of the forecast, D: steps of the longest wait.
+Shape letters as in `gridai_env.state`; besides, P: rows that may not wait (sessions), Q: rows that may
+wait, H: leads of the forecast, D: steps of the longest wait.
 """
 
 from __future__ import annotations
@@ -183,10 +183,10 @@ class ObservationLayout:
 
         Keys are those of `Exogenous` and `State` where there is one, and ``arrivals_before_gpuh [C,W]``,
         ``carbon_left_kg []``, ``clock [6]``, ``due_gpuh [C,W,max(D,1)]``, ``steps_left []``,
-        ``forecast_{arrivals_gpuh [H,C], buy_usd_per_mwh, carbon_kg_per_mwh, renewable_mw [H,K]}`` and of the job
-        slots ``job_{present, gpus, duration_steps, slack_steps, value_usd [V], open [V,K]}``.
-        Rows have all W entries: sessions have no backlog and are due at once, rows that wait have no placement.
-        What the scenario does not have is 0 or, like the carbon left, infinite.
+        ``forecast_{arrivals_gpuh [H,C], buy_usd_per_mwh, carbon_kg_per_mwh, renewable_mw [H,K]}`` and of
+        the job slots ``job_{present, gpus, duration_steps, slack_steps, value_usd [V], open [V,K]}``.
+        Rows have all W entries: sessions have no backlog and are due at once, rows that wait have no
+        placement. What the scenario does not have is 0 or, like the carbon left, infinite.
         """
         given = observation if isinstance(observation, Mapping) else self.as_dict(observation)
         raw: dict[str, Floats] = {}
@@ -198,7 +198,8 @@ class ObservationLayout:
     def rebuild(self, observation: Mapping[str, Any] | NDArray[np.float32]) -> tuple[State, Exogenous]:
         """State and exogenous input of the step to come, as far as they matter, from the observation alone.
 
-        The jobs are those of the slots: J = V.  Work that is not bound to leave the queue counts as its limit.
+        The jobs are those of the slots: J = V.  Work that is not bound to leave the queue counts as its
+        limit.
         """
         return _rebuilt(self.compiled.params, self.physical(observation))
 

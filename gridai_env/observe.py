@@ -1,8 +1,8 @@
-"""Writes the observation of a batch: what is known beforehand is scaled once per episode, the state at every step.
+"""Writes the observation of a batch: the world is scaled once per episode, the state at every step.
 
-This step's values are exact; the future is seen through the forecast alone.  Two things come from later steps
-without telling anything new: how long a waiting job may still be started (known at its release), and that the queue
-must be empty at the end.
+This step's values are exact; the future is seen through the forecast alone.  Two things come from later
+steps without telling anything new: how long a waiting job may still be started (known at its release),
+and that the queue must be empty at the end.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ Floats = NDArray[np.floating]
 MINUTES_PER_DAY = 1440
 THURSDAY = 3  # 1970-01-01, with Monday = 0
 DAYS_PER_YEAR = 365.25
+_SLACK = JOB_FEATURES.index("slack")
 
 
 class Observer:
@@ -39,13 +40,14 @@ class Observer:
         self._has_queue = "due" in self.layout.parts
         self._inverse = {name: _inverse(self.layout, name) for name in self.layout.parts}
         self._routes = compiled.params.route_open.ravel().astype(np.float32)
+        self._numbers = np.arange(compiled.shape.jobs)
         self._moves, self._width = self._segments()
         self._block, self._young, self._jobs, self._window = self._prepared(batch)
 
     # Once per episode ----------------------------------------------------------------------------
 
     def _segments(self) -> tuple[list[tuple[slice, slice]], int]:
-        """Pairs (in the observation, in the block) of slices that hold prepared parts; neighbours are joined."""
+        """Slices (in the observation, in the block) that hold prepared parts; neighbours are joined."""
         moves: list[tuple[slice, slice]] = []
         width = 0
         for name, where in self.layout.parts.items():
@@ -61,7 +63,7 @@ class Observer:
         return moves, width
 
     def _prepared(self, batch: InstanceBatch) -> tuple[NDArray[np.float32], Floats, Floats, NDArray[np.intp]]:
-        """Scaled world [T+1,B,M], young work [T,B,C,Q,D], job features [B,J,5+K], job windows [2,B,J]."""
+        """Scaled world [T+1,B,M], young work [T,B,C,Q,D], jobs [B,J+1,5+K], their windows [2,B,J]."""
         block = np.zeros((self._steps + 1, len(batch), self._width), dtype=np.float32)
         start = 0
         for name in (n for n in self.layout.parts if n in _PREPARED):
@@ -76,20 +78,19 @@ class Observer:
         return block, young, jobs, window
 
     def _job_tables(self, batch: InstanceBatch) -> tuple[Floats, NDArray[np.intp]]:
-        """Scaled features [B,J,5+K] of each job (slack: 0) and its first and last possible start [2,B,J]."""
-        opening = batch.exogenous.job_open
-        sites = opening.max(1)
+        """Scaled features [B,J+1,5+K] of each job at step 0, a row of zeros, and windows of starts [2,B,J]."""
+        possible = batch.exogenous.job_open.any(-1)
+        some = possible.any(1)
+        first = np.where(some, possible.argmax(1), self._steps)
+        last = np.where(some, self._steps - 1 - possible[:, ::-1].argmax(1), -1)
+        if not self._has_jobs:
+            return np.zeros((len(batch), 1, 0)), np.stack([first, last])
         p = batch.params
         duration = p.job_profile.sum(-1)
-        columns = [np.ones_like(duration), p.job_gpus, duration, np.zeros_like(duration), p.job_value_usd]
-        table = np.concatenate([np.stack(columns, axis=-1), sites], axis=-1)
-        width = len(JOB_FEATURES) + batch.compiled.shape.sites
-        if self._has_jobs:
-            table *= self._inverse["jobs"][:width]
-        possible = opening.any(-1)
-        first = np.where(possible.any(1), possible.argmax(1), self._steps)
-        last = np.where(possible.any(1), self._steps - 1 - possible[:, ::-1].argmax(1), -1)
-        return table, np.stack([first, last])
+        columns = [np.ones_like(duration), p.job_gpus, duration, last, p.job_value_usd]
+        table = np.concatenate([np.stack(columns, axis=-1), batch.exogenous.job_open.max(1)], axis=-1)
+        table *= self._inverse["jobs"][: table.shape[-1]]
+        return np.concatenate([table, np.zeros_like(table[:, :1])], axis=1), np.stack([first, last])
 
     def replace(self, rows: NDArray[np.intp], batch: InstanceBatch) -> None:
         """Put new episodes at the places ``rows``."""
@@ -101,58 +102,65 @@ class Observer:
 
     def observe(self, simulator: Simulator) -> NDArray[np.float32]:
         """Return the flat observation [B,N] of where the simulator stands, as a fresh array."""
-        t, state = simulator.t, simulator.state
-        batch, first = len(t), self._first
-        now = int(t[0])
-        block = self._block[now] if batch == 1 or (t == now).all() else self._block[t, np.arange(batch)]
-        out = np.empty((batch, self.layout.size), dtype=np.float32)
+        t, state, parts = simulator.t, simulator.state, self.layout.parts
+        step = _common_step(t)
+        block = self._block[t, np.arange(len(t))] if step is None else self._block[step]
+        out = np.empty((len(t), self.layout.size), dtype=np.float32)
         for target, source in self._moves:
             out[:, target] = block[:, source]
-        parts = self.layout.parts
         out[:, parts["open_routes"]] = self._routes
         self._write(out, "battery", state.battery_mwh)
         self._write(out, "generation", state.generation_mw)
         self._write(out, "peak_import", state.peak_import_mw)
-        if first:
-            self._write(out, "placed", state.placed_gpuh[:, :, :first])
+        if self._first:
+            self._write(out, "placed", state.placed_gpuh[:, :, : self._first])
         if self._has_queue:
-            backlog = state.backlog_gpuh[:, :, first:]
+            backlog = state.backlog_gpuh[:, :, self._first :]
             self._write(out, "backlog", backlog)
-            self._write(out, "due", self._due_gpuh(simulator, backlog))
+            self._write(out, "due", self._due_gpuh(simulator, backlog, step))
         if "carbon_budget_left" in parts:
             left = simulator.params.carbon_budget_kg - state.carbon_kg
             self._write(out, "carbon_budget_left", left)
-        if "committed_gpus" in parts:
-            self._write(out, "committed_gpus", state.committed_gpus)
         if self._has_jobs:
+            self._write(out, "committed_gpus", state.committed_gpus)
             out[:, parts["jobs"]] = self._job_slots(state.waiting, t)
         return out
 
     def _write(self, out: NDArray[np.float32], name: str, values: Floats) -> None:
         """Scale ``values`` [B,...] into the part ``name``."""
         flat = values.reshape(len(out), -1)
-        np.multiply(flat, self._inverse[name], out=out[:, self.layout.parts[name]], casting="same_kind")
+        np.multiply(flat, self._inverse[name], out[:, self.layout.parts[name]], casting="same_kind")
 
-    def _due_gpuh(self, simulator: Simulator, backlog: Floats) -> Floats:
-        """Work that must leave the queue by the end of this and the next steps, [B,C,Q,D]; 0 after the end."""
-        t = simulator.t
-        going = (t < self._steps)[:, None, None]
-        on_hand = (backlog + simulator.exogenous.arrivals_gpuh[:, :, self._first :]) * going
-        step = np.minimum(t, self._steps - 1)
-        return np.maximum(on_hand[..., None] - self._young[step, np.arange(len(t))], 0.0)
+    def _due_gpuh(self, simulator: Simulator, backlog: Floats, step: int | None) -> Floats:
+        """Work that must leave the queue by the end of this and the next steps, [B,C,Q,D]; 0 at the end."""
+        t, last = simulator.t, self._steps - 1
+        on_hand = backlog + simulator.exogenous.arrivals_gpuh[:, :, self._first :]
+        if step is None:
+            young = self._young[np.minimum(t, last), np.arange(len(t))]
+            on_hand *= (t <= last)[:, None, None]
+        else:
+            young = self._young[min(step, last)]
+            on_hand *= step <= last
+        return np.maximum(on_hand[..., None] - young, 0.0)
 
     def _job_slots(self, waiting: Floats, t: NDArray[np.intp]) -> Floats:
         """Features [B,V*(5+K)] of the jobs that may be started now, most urgent first."""
         now = t[:, None]
-        active = (waiting > 0.5) & (self._window[0] <= now) & (now <= self._window[1])
-        slots = np.zeros((len(t), self._slots, self._jobs.shape[-1]))
-        where, job = np.nonzero(active)
-        if len(where):
-            slot = (active.cumsum(-1) - 1)[where, job]
-            features = self._jobs[where, job]
-            features[:, JOB_FEATURES.index("slack")] = (self._window[1, where, job] - t[where]) / self._steps
-            slots[where, slot] = features
+        jobs = waiting.shape[-1]
+        active = (self._window[0] <= now) & (self._window[1] >= now) & (waiting > 0.5)
+        # The numbers of the active jobs in order; empty slots get the row of zeros behind the jobs.
+        chosen = np.where(active, self._numbers, jobs)
+        chosen.sort(-1)
+        chosen = chosen[:, : self._slots]
+        slots = self._jobs[np.arange(len(t))[:, None], chosen]
+        slots[:, :, _SLACK] -= slots[:, :, 0] * (now / self._steps)
         return slots.reshape(len(t), -1)
+
+
+def _common_step(t: NDArray[np.intp]) -> int | None:
+    """The step of all episodes, or None where they stand at different ones."""
+    first = int(t[0])
+    return first if len(t) == 1 or (t == first).all() else None
 
 
 def _inverse(layout: ObservationLayout, name: str) -> Floats:
@@ -180,7 +188,7 @@ def young_work_gpuh(batch: InstanceBatch, first: int) -> Floats:
 
 
 def clock(batch: InstanceBatch, _: int = 0) -> Floats:
-    """Sine and cosine of hour of the day, day of the week and day of the year (UTC) at each step, [B,T+1,6]."""
+    """Sine and cosine of hour of day, day of week and day of year (UTC) at each step, [B,T+1,6]."""
     shape: Compiled = batch.compiled
     minutes = np.round(np.arange(shape.shape.steps + 1) * shape.shape.dt_h * 60.0).astype(np.int64)
     stamp = batch.start_utc.astype("datetime64[m]")[:, None] + minutes

@@ -9,19 +9,48 @@ Model: arXiv 2604.27855 (routing, masks, frictions) and 2605.03751 (jobs, coolin
 
 from __future__ import annotations
 
-import sys
+from dataclasses import dataclass
 
-import numpy as np
+from gridai_env.arrays import shift_left, total
+from gridai_env.state import Array, Exogenous, Flows, Outcome, Params, Record, State
 
-from gridai_env.state import Array, Exogenous, Flows, Params, State
+
+@dataclass(frozen=True)
+class Totals(Record):
+    """Sums and powers of one step that several equations need, each computed once (see `totals`)."""
+
+    served_cw_gpuh: Array  # [C,W] over sites
+    served_wk_gpuh: Array  # [W,K] over regions
+    committed_gpus: Array  # [K,N] held by running jobs, those started now included
+    it_mw: Array  # [K]
+    facility_mw: Array  # [K]
+    egress_mwh: Array  # [K] network energy of payloads, by receiving site
+    relocation_mwh: Array  # [K] network energy of moved sessions
+    warm_up_mwh: Array  # [K] energy of loading weights
+    emissions_average_kg: Array  # []
+    emissions_marginal_kg: Array  # []
 
 
-def concatenate_last(parts: list[Array]) -> Array:
-    """Concatenate along the last axis, in the library of the arrays that came in."""
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(parts[0], torch.Tensor):
-        return torch.cat(parts, -1)
-    return np.concatenate(parts, axis=-1)
+def totals(p: Params, flows: Flows, exo: Exogenous, state: State) -> Totals:
+    """The common sums of a step."""
+    served_wk = total(flows.served_gpuh, -3)
+    committed = committed_profile_gpus(p, state, flows)
+    busy = inference_gpus(p, served_wk) + committed[..., 0] - flows.gpu_short
+    it_mw = it_power_mw(p, exo, busy)
+    egress, relocation, warm_up = friction_mwh(p, flows)
+    network_mwh = egress + relocation + warm_up
+    return Totals(
+        served_cw_gpuh=total(flows.served_gpuh, -1),
+        served_wk_gpuh=served_wk,
+        committed_gpus=committed,
+        it_mw=it_mw,
+        facility_mw=facility_power_mw(p, exo, it_mw),
+        egress_mwh=egress,
+        relocation_mwh=relocation,
+        warm_up_mwh=warm_up,
+        emissions_average_kg=emissions_kg(p, flows, exo.carbon_average_kg_per_mwh, network_mwh),
+        emissions_marginal_kg=emissions_kg(p, flows, exo.carbon_marginal_kg_per_mwh, network_mwh),
+    )
 
 
 # Work ---------------------------------------------------------------------------------------------------------------
@@ -32,43 +61,38 @@ def work_on_hand_gpuh(state: State, exo: Exogenous) -> Array:
     return state.backlog_gpuh + exo.arrivals_gpuh
 
 
-def next_backlog_gpuh(state: State, flows: Flows, exo: Exogenous) -> Array:
+def next_backlog_gpuh(state: State, flows: Flows, exo: Exogenous, served_cw_gpuh: Array) -> Array:
     """Work left at the end of the step, [C,W].  Bounded by `queue_limit_gpuh`, this is first-in-first-out service
     with deadlines: the oldest work is always served or dropped first, so what is left is the youngest."""
-    return work_on_hand_gpuh(state, exo) - flows.served_gpuh.sum(-1) - flows.dropped_gpuh
+    return work_on_hand_gpuh(state, exo) - served_cw_gpuh - flows.dropped_gpuh
 
 
 def newly_placed_gpuh(p: Params, state: State, flows: Flows, exo: Exogenous) -> Array:
     """Sessions beyond those that grew in place, [C,W,K], negative where a site gave some up.  Rows that may wait
     have no sessions: 0.  Demand that grows where it is served is no move."""
     in_place = exo.growth[..., None] * state.placed_gpuh + exo.rehomed_gpuh[..., None] * p.home[..., None, :]
-    return (1.0 - p.may_wait)[..., None] * (flows.served_gpuh - in_place)
+    return p.is_session[..., None] * (flows.served_gpuh - in_place)
 
 
 def newly_warm_gpuh(p: Params, state: State, flows: Flows) -> Array:
     """Work of a row that a site did not have the step before, [W,K], negative where it lost some."""
-    return (1.0 - p.may_wait)[..., None] * (flows.served_gpuh.sum(-3) - state.placed_gpuh.sum(-3))
+    return p.is_session[..., None] * (total(flows.served_gpuh, -3) - total(state.placed_gpuh, -3))
 
 
 # Accelerators and jobs ----------------------------------------------------------------------------------------------
 
 
-def job_starts_gpus(p: Params, flows: Flows) -> Array:
-    """Accelerators of the jobs started now, in this and the next steps, [K,N]."""
-    profile_gpus = (p.job_gpus[..., None] * p.job_profile)[..., :, None, :]
-    return (flows.started[..., None] * profile_gpus).sum(-3)
-
-
 def committed_profile_gpus(p: Params, state: State, flows: Flows) -> Array:
     """Accelerators held by running jobs in this and the next steps, those started now included, [K,N]."""
-    if flows.started.shape[-2] == 0:
+    if not p.has_jobs:
         return state.committed_gpus
-    return state.committed_gpus + job_starts_gpus(p, flows)
+    profile_gpus = p.job_gpus[..., None] * p.job_profile
+    return state.committed_gpus + flows.started.swapaxes(-1, -2) @ profile_gpus
 
 
-def inference_gpus(p: Params, served_gpuh: Array) -> Array:
+def inference_gpus(p: Params, served_wk_gpuh: Array) -> Array:
     """Accelerators that inference keeps busy, [K]: reference GPU-h over what one accelerator does in a step."""
-    return served_gpuh.sum(-2).sum(-2) / (p.speed * p.dt_h)
+    return total(served_wk_gpuh, -2) / (p.speed * p.dt_h)
 
 
 # Power --------------------------------------------------------------------------------------------------------------
@@ -108,31 +132,28 @@ def next_battery_mwh(p: Params, state: State, flows: Flows) -> Array:
 # Emissions and water ------------------------------------------------------------------------------------------------
 
 
-def egress_mwh(p: Params, flows: Flows) -> Array:
-    """Network energy of payloads, by receiving site [K]."""
-    return (p.network_mwh_per_gpuh * flows.served_gpuh).sum(-2).sum(-2)
+def friction_mwh(p: Params, flows: Flows) -> tuple[Array, Array, Array]:
+    """Network energy of payloads and of moved sessions, energy of loading weights; by receiving site [K] each.
+
+    Billed, but outside the site's power balance: no circle between what fits and what it costs.
+    """
+    none = 0.0 * flows.import_mw
+    egress = _over_routes(p.network_mwh_per_gpuh * flows.served_gpuh) if p.has_network_energy else none
+    relocation = _over_routes(p.relocation_mwh_per_gpuh * flows.relocated_gpuh) if p.has_relocation_energy else none
+    warm_up = total(p.warm_mwh_per_gpuh[..., None] * flows.warmed_gpuh, -2) if p.has_warm_energy else none
+    return egress, relocation, warm_up
 
 
-def relocation_mwh(p: Params, flows: Flows) -> Array:
-    """Network energy of moved sessions, by receiving site [K]."""
-    return (p.relocation_mwh_per_gpuh * flows.relocated_gpuh).sum(-2).sum(-2)
-
-
-def warm_up_mwh(p: Params, flows: Flows) -> Array:
-    """Energy of loading weights, by receiving site [K]."""
-    return (p.warm_mwh_per_gpuh[..., None] * flows.warmed_gpuh).sum(-2)
-
-
-def friction_mwh(p: Params, flows: Flows) -> Array:
-    """Network and loading energy [K]: billed, but outside the site's power balance."""
-    return egress_mwh(p, flows) + relocation_mwh(p, flows) + warm_up_mwh(p, flows)
+def _over_routes(per_route: Array) -> Array:
+    """Sum over regions and rows, [K]."""
+    return total(total(per_route, -3), -2)
 
 
 def emissions_kg(p: Params, flows: Flows, carbon_kg_per_mwh: Array, network_mwh: Array) -> Array:
     """Emissions of import, fuel and network energy, summed over sites.  Exports earn no credit."""
     grid = (p.dt_h * flows.import_mw + network_mwh) * carbon_kg_per_mwh
     fuel = p.dt_h * flows.generation_mw * p.generator_carbon_kg_per_mwh
-    return (grid + fuel).sum(-1)
+    return total(grid + fuel, -1)
 
 
 def billed_carbon_kg_per_mwh(p: Params, exo: Exogenous) -> Array:
@@ -143,51 +164,51 @@ def billed_carbon_kg_per_mwh(p: Params, exo: Exogenous) -> Array:
 def water_l(p: Params, flows: Flows, it_mw: Array) -> Array:
     """Water of cooling and of power generation, summed over sites."""
     stations = flows.import_mw * p.grid_water_l_per_mwh + flows.generation_mw * p.generator_water_l_per_mwh
-    return (p.dt_h * (it_mw * p.site_water_l_per_mwh + stations)).sum(-1)
+    return total(p.dt_h * (it_mw * p.site_water_l_per_mwh + stations), -1)
 
 
 # The step -----------------------------------------------------------------------------------------------------------
 
 
-def busy_gpus(p: Params, flows: Flows, committed_now_gpus: Array) -> Array:
-    """Accelerators at work, [K]: inference and running jobs, less those a fault took."""
-    return inference_gpus(p, flows.served_gpuh) + committed_now_gpus - flows.gpu_short
+def billed_kg(p: Params, sums: Totals | Outcome) -> Array:
+    """Emissions that are billed: at marginal or at average intensity, as the scenario says."""
+    return sums.emissions_marginal_kg if p.bill_marginal else sums.emissions_average_kg
 
 
-def next_state(p: Params, state: State, flows: Flows, exo: Exogenous) -> State:
-    """State after the step."""
-    profile = committed_profile_gpus(p, state, flows)
-    emitted_kg = emissions_kg(p, flows, billed_carbon_kg_per_mwh(p, exo), friction_mwh(p, flows))
+def next_state(p: Params, state: State, flows: Flows, exo: Exogenous, sums: Totals | None = None) -> State:
+    """State after the step.  Emissions are counted against the budget only where there is one."""
+    sums = totals(p, flows, exo, state) if sums is None else sums
+    carbon_kg = state.carbon_kg
+    if p.has_carbon_budget:
+        carbon_kg = carbon_kg + billed_kg(p, sums) - flows.carbon_excess_kg
     return State(
-        backlog_gpuh=next_backlog_gpuh(state, flows, exo),
+        backlog_gpuh=next_backlog_gpuh(state, flows, exo, sums.served_cw_gpuh),
         battery_mwh=next_battery_mwh(p, state, flows),
         placed_gpuh=flows.served_gpuh,
         generation_mw=flows.generation_mw,
-        committed_gpus=concatenate_last([profile[..., 1:], profile[..., :1] * 0.0]),
+        committed_gpus=shift_left(sums.committed_gpus) if p.has_jobs else state.committed_gpus,
         waiting=state.waiting - flows.started.sum(-1),
         peak_import_mw=state.peak_import_mw + flows.peak_rise_mw,
-        carbon_kg=state.carbon_kg + emitted_kg - flows.carbon_excess_kg,
+        carbon_kg=carbon_kg,
     )
 
 
-def equalities(p: Params, state: State, flows: Flows, exo: Exogenous) -> dict[str, Array]:
+def equalities(flows: Flows, sums: Totals) -> dict[str, Array]:
     """Expressions that are zero in every feasible step (besides the state's own updates)."""
-    committed_now = committed_profile_gpus(p, state, flows)[..., 0]
-    it_mw = it_power_mw(p, exo, busy_gpus(p, flows, committed_now))
-    return {"power balance": balance_mw(flows, facility_power_mw(p, exo, it_mw))}
+    return {"power balance": balance_mw(flows, sums.facility_mw)}
 
 
-def slacks(p: Params, state: State, flows: Flows, exo: Exogenous, after: State) -> dict[str, Array]:
+def slacks(p: Params, state: State, flows: Flows, exo: Exogenous, after: State, sums: Totals) -> dict[str, Array]:
     """Expressions that are not negative in any feasible step, by the name of the limit.
 
     Together with `equalities`, with flows >= 0 and with closed routes at 0 they are the whole feasible set.
     """
-    committed_now = committed_profile_gpus(p, state, flows)[..., 0]
+    committed_now = sums.committed_gpus[..., 0]
     usable_gpus = p.utilisation_limit * exo.available_gpus
     return {
         "queue": exo.queue_limit_gpuh - after.backlog_gpuh,
         "backlog": after.backlog_gpuh,
-        "gpus": usable_gpus - inference_gpus(p, flows.served_gpuh) - committed_now + flows.gpu_short,
+        "gpus": usable_gpus - inference_gpus(p, sums.served_wk_gpuh) - committed_now + flows.gpu_short,
         "gpu shortfall within jobs": committed_now - flows.gpu_short,
         "gpu shortfall within fault": p.utilisation_limit * (p.gpus - exo.available_gpus) - flows.gpu_short,
         "jobs fit": p.utilisation_limit * p.gpus - committed_now,

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +18,13 @@ from gridai_env.actions import decode
 from gridai_env.env import GridAIEnv
 from gridai_env.feasible import project
 from gridai_env.instance import Instance, stack
-from gridai_env.metrics import Episode, episode_metrics
+from gridai_env.metrics import Episode
 from gridai_env.observe import Observer
 from gridai_env.simulator import Simulator
 from gridai_env.state import Flows, State
-from gridai_env.tables import Table, step_table
+from gridai_env.trajectory import Policy, Schedule, Trajectory
+
+__all__ = ["Policy", "Schedule", "Trajectory", "policy_name", "run", "run_many"]
 
 Floats = NDArray[np.float64]
 
@@ -32,96 +32,6 @@ Floats = NDArray[np.float64]
 LEDGER_TOLERANCE = 1e-9
 # Instances played at the same time by `run_many`: bounds the memory.
 BATCH = 64
-
-
-class Policy(Protocol):
-    """What Stable-Baselines3 calls a policy.
-
-    Optional methods: ``prepare(compiled)`` gets the constants of the scenario before an episode,
-    ``reseed(seed)`` the seed of the run.  Optional attribute: ``name``.
-    """
-
-    def predict(
-        self,
-        observation: dict[str, NDArray[np.float32]],
-        state: Any = None,
-        episode_start: NDArray[np.bool_] | None = None,
-        deterministic: bool = True,
-    ) -> tuple[NDArray[np.float32], Any]:
-        """Action for an observation (or a batch of them), and the policy's own memory."""
-        ...
-
-
-class Schedule(Protocol):
-    """A plan for a whole episode, such as `baselines.milp.Plan`."""
-
-    @property
-    def instance(self) -> Instance: ...
-    @property
-    def actions(self) -> NDArray[np.float32] | None: ...
-    @property
-    def flows(self) -> Flows | None: ...
-
-
-@dataclass(frozen=True, eq=False)
-class Trajectory:
-    """What a policy did in an episode and what that came to."""
-
-    policy: str
-    episode: Episode
-    rewards: Floats  # [T]
-    actions: NDArray[np.float32] | None  # [T,A]; None where flows were replayed
-    seconds_per_decision: float  # wall time; NaN for a plan, which decided beforehand
-
-    @property
-    def instance(self) -> Instance:
-        """The episode that was played."""
-        return self.episode.instance
-
-    @property
-    def flows(self) -> Flows:
-        """What was done, each field [T,...]."""
-        return self.episode.flows
-
-    @cached_property
-    def metrics(self) -> dict[str, float]:
-        """All totals by name, see `gridai_env.metrics`."""
-        return episode_metrics(self.episode)
-
-    @cached_property
-    def table(self) -> Table:
-        """One row per step, see `gridai_env.tables`."""
-        return step_table(self.episode, self.rewards)
-
-    @cached_property
-    def terms(self) -> dict[str, float]:
-        """Each term of the ledger in USD, earnings positive; they sum to the benefit."""
-        return self.episode.terms_usd
-
-    @property
-    def benefit_usd(self) -> float:
-        """Sum of all terms: the undiscounted return times the scenario's reward scale."""
-        return self.metrics["benefit_usd"]
-
-    @property
-    def bill_usd(self) -> float:
-        """What energy, emissions and moving work cost (positive), without penalties and earnings."""
-        return self.metrics["bill_usd"]
-
-    @property
-    def emissions_kg(self) -> float:
-        """Emissions at the intensity that the scenario bills."""
-        return self.metrics["emissions_kg"]
-
-    @property
-    def emissions_average_kg(self) -> float:
-        """Emissions at average intensity."""
-        return self.metrics["emissions_average_kg"]
-
-    @property
-    def emissions_marginal_kg(self) -> float:
-        """Emissions at marginal intensity."""
-        return self.metrics["emissions_marginal_kg"]
 
 
 def run(
@@ -164,8 +74,8 @@ def _prepare(policy: Any, instance: Instance, seed: int) -> None:
 def _check_plan(plan: Any, instance: Instance) -> None:
     if plan.instance is not instance and plan.instance.hash != instance.hash:
         raise ValueError(
-            f"the plan belongs to another instance of {plan.instance.scenario_name!r} (seed {plan.instance.seed}, "
-            f"hash {plan.instance.hash[:12]}), not to seed {instance.seed}, hash {instance.hash[:12]}"
+            f"the plan belongs to seed {plan.instance.seed} (hash {plan.instance.hash[:12]}), another instance "
+            f"than the one to play (seed {instance.seed}, hash {instance.hash[:12]})"
         )
     if plan.actions is None or plan.flows is None:
         raise ValueError("the plan holds no schedule (time limit without an incumbent): raise time_limit_s")

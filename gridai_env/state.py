@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any, TypeVar
 
 # NumPy array, torch tensor or object array of Pyomo expressions: the equations do not care.
@@ -106,6 +107,60 @@ class Params(Record):
     job_value_usd: Array  # [J] earned on start
     shed_usd_per_mwh: Array  # [K] price of load shed: above everything that it could save
     gpu_short_usd_per_gpuh: Array  # [K] per accelerator-hour taken from a running job
+
+
+    # What the scenario has at all, so that equations skip what is nowhere.  Derived, so never out of step.
+
+    @cached_property
+    def is_session(self) -> Array:
+        """1.0 for rows that may not wait, [W]."""
+        return 1.0 - self.may_wait
+
+    @cached_property
+    def has_jobs(self) -> bool:
+        """Whether the scenario has training jobs."""
+        return bool(self.job_profile.shape[-2] > 0)
+
+    @cached_property
+    def has_carbon_budget(self) -> bool:
+        """Whether emissions are limited."""
+        return bool(self.carbon_budget_kg < float("inf"))
+
+    @cached_property
+    def has_demand_charge(self) -> bool:
+        """Whether any site pays for its peak import."""
+        return bool((self.demand_charge_usd_per_mw > 0.0).any())
+
+    @cached_property
+    def has_battery(self) -> bool:
+        """Whether any site has a battery."""
+        return bool((self.battery_max_mwh > 0.0).any())
+
+    @cached_property
+    def has_generator(self) -> bool:
+        """Whether any site has a generator."""
+        return bool((self.generator_max_mw > 0.0).any())
+
+    @cached_property
+    def has_water(self) -> bool:
+        """Whether water is used anywhere."""
+        used = self.site_water_l_per_mwh + self.grid_water_l_per_mwh + self.generator_water_l_per_mwh
+        return bool((used > 0.0).any())
+
+    @cached_property
+    def has_network_energy(self) -> bool:
+        """Whether payloads cost network energy."""
+        return bool((self.network_mwh_per_gpuh > 0.0).any())
+
+    @cached_property
+    def has_relocation_energy(self) -> bool:
+        """Whether moving sessions costs network energy."""
+        return bool((self.relocation_mwh_per_gpuh > 0.0).any())
+
+    @cached_property
+    def has_warm_energy(self) -> bool:
+        """Whether loading weights costs energy."""
+        return bool((self.warm_mwh_per_gpuh > 0.0).any())
 
 
 # Fields of Params that differ between instances of one scenario; a batch stacks them on a leading axis.

@@ -29,8 +29,10 @@ class Interval:
 
 
 def gap(values: ArrayLike, bounds: ArrayLike, reference: ArrayLike) -> float:
-    """(sum of bounds - sum of values) / sum of reference (the Local-Only bill in USD, or its kg): >= 0 for every
-    policy that meets the bound's service; NaN where the reference is not positive."""
+    """Return (sum of bounds - sum of values) / sum of reference (the Local-Only bill in USD, or its kg).
+
+    At least 0 for every policy that meets the bound's service; NaN where the reference is not positive.
+    """
     whole = float(np.sum(reference))
     return (float(np.sum(bounds)) - float(np.sum(values))) / whole if whole > 0.0 else float("nan")
 
@@ -71,7 +73,7 @@ def bootstrap(
     draws: int = 2_000,
     seed: int = 0,
 ) -> Interval:
-    """Percentile bootstrap of ``statistic(*samples)``; the samples [n] are paired.  Equal seed, equal interval.
+    """Percentile bootstrap of ``statistic(*samples)``; the samples [n] are paired.  Equal seeds agree.
 
     With fewer than two instances there is no spread to see: low and high are NaN.
     """

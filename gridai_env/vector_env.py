@@ -42,16 +42,16 @@ Info = dict[str, Any]
 class GridAIVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
     """`GridAIEnv` B times; arguments, spaces, rewards and figures as there, all arrays with a leading B.
 
-    ``autoreset_mode``: ``AutoresetMode.SAME_STEP`` (default; a finished environment starts anew in the same step, its
-    last observation and figures are in ``infos["final_obs"]`` and ``infos["final_info"]``) or ``DISABLED`` (reset with
-    ``options={"reset_mask": mask}``).  ``flat_observations=True``: observations are one array [B,N] in place of the
-    Dict.  ``max_episode_steps``: truncate after so many steps.
-    ``reset(seed=s)`` seeds environment i with s + i; a list gives each its own seed (None: go on).
-    ``options={"instances": [...]}`` plays given instances, one for each environment that is reset.
-    Every call returns new arrays; the parts of a Dict observation are views of one new array.
+    ``autoreset_mode``: ``AutoresetMode.SAME_STEP`` (default; a finished environment starts anew in the
+    same step, its last observation and figures are in ``infos["final_obs"]`` and ``infos["final_info"]``)
+    or ``DISABLED`` (reset with ``options={"reset_mask": mask}``).  ``flat_observations=True``:
+    observations are one array [B,N] in place of the Dict.  ``max_episode_steps``: truncate after so many
+    steps. ``reset(seed=s)`` seeds environment i with s + i; a list gives each its own seed (None: go on).
+    ``options={"instances": [...]}`` plays given instances, one for each environment that is reset. Every
+    call returns new arrays; the parts of a Dict observation are views of one new array.
     """
 
-    metadata: dict[str, Any] = {
+    metadata: dict[str, Any] = {  # noqa: RUF012  Gymnasium's type
         "render_modes": ["rgb_array"],
         "render_fps": 4,
         "autoreset_mode": AutoresetMode.SAME_STEP,
@@ -72,7 +72,7 @@ class GridAIVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
         flat_observations: bool = False,
     ) -> None:
-        """Open the scenario; raises ValueError (ScenarioError, TraceError, InstanceError) where that fails."""
+        """Open the scenario; raises ValueError (ScenarioError, InstanceError, ...) where that fails."""
         self.num_envs = _whole("num_envs", num_envs)
         self.max_episode_steps = (
             None if max_episode_steps is None else _whole("max_episode_steps", max_episode_steps)
@@ -230,7 +230,7 @@ class GridAIVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
     # Step ----------------------------------------------------------------------------------------
 
     def step(self, actions: NDArray[np.float32]) -> tuple[Any, NDArray[np.float64], Bools, Bools, Info]:
-        """Advance all episodes; raises ValueError for an impossible action and ResetNeeded for one that is over."""
+        """Advance all episodes; raises ValueError for a wrong action, ResetNeeded where one is over."""
         simulator = self._running()
         if self._over.any():
             raise ResetNeeded(

@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 from gridai_env.actions import Layout
 from gridai_env.env import GridAIEnv, names_of_actions
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating]
 
 
 class DictAction(gym.ActionWrapper[Any, dict[str, Floats], Floats]):
     """Takes the action as a Dict of arrays in their own shapes.
 
-    Keys: ``battery [K]``, ``generator [K]``, ``jobs [V,K+1]``, ``renewable [K]``, ``routing [C,W,K+2]``; their meaning
-    is that of the flat action.  A part without entries is left out.  `axis_names` names the indices of each axis.
+    Keys: ``battery [K]``, ``generator [K]``, ``jobs [V,K+1]``, ``renewable [K]``, ``routing [C,W,K+2]``;
+    their meaning is that of the flat action.  A part without entries is left out.  `axis_names` names the
+    indices of each axis.
     """
 
     def __init__(self, env: gym.Env[Any, Floats]) -> None:
@@ -36,11 +37,13 @@ class DictAction(gym.ActionWrapper[Any, dict[str, Floats], Floats]):
         compiled = base.compiled
         self._layout = Layout(compiled.shape)
         self._names = names_of_actions(compiled)
-        empty = np.zeros(self._layout.size, dtype=np.float32)
+        empty = np.zeros(self._layout.size)
         shapes = {name: part.shape for name, part in self._layout.split(empty).items()}
         self._shapes = {name: shape for name, shape in shapes.items() if np.prod(shape)}
-        boxes = {name: spaces.Box(-1.0, 1.0, shape, np.float32) for name, shape in self._shapes.items()}
-        self.action_space = spaces.Dict(boxes)
+        boxes: dict[str, spaces.Space[Any]] = {
+            name: spaces.Box(-1.0, 1.0, shape, np.float32) for name, shape in self._shapes.items()
+        }
+        self.action_space: spaces.Dict = spaces.Dict(boxes)  # type: ignore[assignment]
         sites, rows = list(compiled.site_names), [name.replace("/", "-") for name in compiled.row_names]
         slots = [f"slot{v}" for v in range(compiled.shape.slots)]
         self.axis_names: dict[str, list[list[str]]] = {
@@ -52,7 +55,7 @@ class DictAction(gym.ActionWrapper[Any, dict[str, Floats], Floats]):
         }
 
     def action(self, action: Mapping[str, Any]) -> Floats:
-        """Return the flat action of a Dict; raises ValueError for unknown or missing keys and wrong shapes."""
+        """Return the flat action of a Dict; raises ValueError for wrong keys and shapes."""
         if set(action) != set(self._shapes):
             raise ValueError(f"action: keys {sorted(action)}, must be {sorted(self._shapes)}")
         parts = []
@@ -75,7 +78,7 @@ class DictAction(gym.ActionWrapper[Any, dict[str, Floats], Floats]):
         return dict(zip(self._names, self.action(action).tolist(), strict=True))
 
     def from_names(self, named: Mapping[str, float], default: float = 0.0) -> dict[str, Floats]:
-        """Return the Dict action of named indices, ``default`` elsewhere; raises ValueError for an unknown name."""
+        """Return the Dict action of named indices, ``default`` elsewhere; ValueError for unknown names."""
         unknown = sorted(set(named) - set(self._names))
         if unknown:
             raise ValueError(f"action: unknown index {unknown[0]!r}; see env.unwrapped.action_names")

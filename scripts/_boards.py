@@ -1,4 +1,4 @@
-"""What a comparison shows in TensorBoard: one run per policy, the same tags in each, so that curves lie on each other.
+"""A comparison in TensorBoard: one run per policy, the same tags in each, so that curves overlay.
 
 Tags are ``quantity/place/seed<n>``; the step is the step of the episode (its hour, for steps of an hour), and
 the axis "wall" is the hour's own date.  Figures of a whole episode have the tag ``episode/...`` and the seed
@@ -84,7 +84,7 @@ def config_text(config: Mapping[str, Any]) -> str:
 
 
 def clear_run(folder: Path) -> Path:
-    """Remove the event files of an earlier run in ``folder``, so that its curves do not mix with the new ones."""
+    """Make ``folder`` and remove the event files of an earlier run, whose curves would mix with the new."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("events.out.tfevents.*"):
         old.unlink()

@@ -84,7 +84,7 @@ def guarded(command: Callable[[], int]) -> int:
 
 
 def parse_seeds(words: Iterable[str]) -> list[int]:
-    """Return the seeds in ``0 1 2``, ``0-19`` or a mixture; raises InputError for anything else, and for doubles."""
+    """Return the seeds in ``0 1 2``, ``0-19`` or a mixture; raises InputError for others and for doubles."""
     seeds: list[int] = []
     for word in words:
         match = re.fullmatch(r"(\d+)(?:-(\d+))?", word)

@@ -71,7 +71,7 @@ def _load_network(path: str, compiled: Compiled) -> Any:
 
 
 def _folders(names: Sequence[str]) -> dict[str, str]:
-    """A folder name for each policy: ``ppo`` where there is one network, else ``ppo_1``, ``ppo_2`` in their order."""
+    """A folder for each policy: ``ppo`` where there is one network, else ``ppo_1``, ``ppo_2`` in order."""
     networks = [name for name in names if name.startswith(NETWORK)]
     folders = {name: name for name in names if name not in networks}
     for i, name in enumerate(networks):

@@ -74,7 +74,7 @@ def refer(instance: Instance, objective: str, **options: Any) -> Reference:
     if objective != "benefit":
         if best.flows is None:
             raise InputError(
-                f"seed {instance.seed}: no benefit plan within the time limit, so {objective!r} has no service floor; "
+                f"seed {instance.seed}: no benefit plan in time, so {objective!r} has no service floor; "
                 "raise --time-limit-s"
             )
         plan = solve(instance, objective, floor=best, **options)  # type: ignore[arg-type]

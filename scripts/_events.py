@@ -16,7 +16,7 @@ class EventWriter:
     """One TensorBoard run.  Use as a context: the file is complete when it closes."""
 
     def __init__(self, folder: Path) -> None:
-        """Open an event file in ``folder``; raises ImportError naming the extra where tensorboard is missing."""
+        """Open an event file in ``folder``; raises ImportError where tensorboard is missing."""
         try:
             from tensorboard.compat.proto import (
                 event_pb2,

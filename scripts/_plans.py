@@ -61,7 +61,7 @@ def save_plan(plan: Plan, path: Path) -> Path:
 
 
 def load_plan(path: str | Path) -> SavedPlan:
-    """Return the plan in a file; raises InputError for another kind of file or version, InstanceError if damaged."""
+    """Return the plan in a file; raises InputError for another kind or version, InstanceError if damaged."""
     header, arrays = read_archive(Path(path))
     wanted = {
         "format": FORMAT,

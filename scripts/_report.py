@@ -1,4 +1,4 @@
-"""The table that a comparison prints: one line per policy, means over seeds, with 95 % bootstrap intervals."""
+"""The table of a comparison: one line per policy, means over seeds, 95 % bootstrap intervals."""
 
 from __future__ import annotations
 
@@ -85,14 +85,14 @@ def _seconds(value: float) -> str:
 
 
 def footnotes(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """What a reader must know beside the table: sample, objective, scale of the gap, how well the bound is proven."""
+    """What a reader must know beside the table: sample, objective, scale of the gap, proof of the bound."""
     by_seed = {row["seed"]: row for row in rows}
     first, count = rows[0], len(by_seed)
     scale = "emissions" if first["objective"] == "carbon" else "bill"
     notes = [
         f"means over {count} episode(s); [ ] is the 95 % bootstrap interval over episodes",
         f"gap: distance to the perfect-foresight bound ({first['objective']}) over the Local-Only {scale}",
-        "gain captured: 0 % is Local-Only, 100 % is the bound; path latency is the network's share, without processing",
+        "gain captured: 0 % is Local-Only, 100 % is the bound; path latency: the network alone",
     ]
     solver_gap = max(row["solver_gap"] for row in by_seed.values())
     solve_s = np.mean([row["build_s"] + row["solve_s"] for row in by_seed.values()])

@@ -1,8 +1,7 @@
 """Compare policies with each other and with the proven optimum, on the same episodes.
 
-    python -m scripts.compare --scenario four_markets --policies local_only greedy ppo:runs/demo/model.zip
-    milp \\
-        --seeds 0 1 2
+    python -m scripts.compare --scenario four_markets --policies local_only greedy \\
+        ppo:runs/demo/model.zip milp --seeds 0 1 2
 
 Prints one table and writes, into the run folder: summary.csv (one row per policy and seed), tables/ (one row
 per step), figures/ (schedules beside the optimum), tensorboard/ (one run per policy, the same tags in each)
@@ -35,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         required=True,
         metavar="NAME",
-        help="rules (local_only nearest_region price_only carbon_only greedy random), ppo:PATH of a model.zip, milp",
+        help="local_only nearest_region price_only carbon_only greedy random milp, ppo:PATH of a model.zip",
     )
     out.add_argument(
         "--seeds", nargs="+", default=["0", "1", "2"], help="whole numbers or ranges such as 0-19"

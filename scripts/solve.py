@@ -1,8 +1,7 @@
 """Solve the perfect-foresight optimum of one episode and prove it by replay through the public step.
 
-    python -m scripts.solve --scenario two_sites --seed 0 --objective benefit --mip-gap 1e-4 --time-limit-s 60
-    \\
-        --out plan.npz
+    python -m scripts.solve --scenario two_sites --seed 0 --objective benefit \\
+        --mip-gap 1e-4 --time-limit-s 60 --out plan.npz
 
 Writes the plan (flows and actions) and, beside it, the instance (plan.instance.npz), both without pickled
 objects. Exit code 1: no plan was found within the time limit; the bound is printed all the same.
@@ -129,7 +128,7 @@ def _print_replay(plan: object) -> None:
     replay = run(plan, facts["instance"])  # type: ignore[arg-type]
     print("\nreplayed through the public step, action by action:")
     for name in TERMS:
-        if replay.terms[name]:
+        if abs(replay.terms[name]) >= 0.005:
             print(f"  {name:18s}{replay.terms[name]:16,.2f} USD")
     scale = sum(abs(value) for value in replay.terms.values())
     apart = replay.benefit_usd - facts["benefit_usd"]

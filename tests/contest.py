@@ -37,6 +37,7 @@ class Run:
     flows: Flows  # [T,P,...]
     states: State  # [T,P,...] before each step
     broken: dict[str, float]  # limit -> worst violation, relative to the size of the limit
+    dt_h: float
 
     @property
     def benefit_usd(self) -> Floats:
@@ -51,9 +52,18 @@ class Run:
     def objective(self, instance: Instance, name: str) -> Floats:
         """Value of the minimised objective "cost" [USD] or "carbon" [kg], last resorts weighted, [P]."""
         extra = last_resort_weight(instance, name) * self.last_resort.sum(0)  # type: ignore[arg-type]
+        return self.plain_objective(name) + extra
+
+    def plain_objective(self, name: str) -> Floats:
+        """The same without the weight on last resorts."""
         if name == "carbon":
-            return self.emissions_kg.sum(0) + extra
-        return -np.add.reduce([v.sum(0) for k, v in self.terms_usd.items() if k not in EARNINGS]) + extra
+            return self.emissions_kg.sum(0)
+        return -np.add.reduce([v.sum(0) for k, v in self.terms_usd.items() if k not in EARNINGS])
+
+    @property
+    def last_resort_mwh(self) -> Floats:
+        """Load shed and energy missing in batteries at the end [P]."""
+        return self.dt_h * self.flows.shed_mw.sum((0, 2)) + self.flows.battery_short_mwh.sum((0, 2))
 
     def keeps(self, floor: Floor) -> NDArray[np.bool_]:
         """Which policies keep a service floor [P]."""
@@ -97,6 +107,7 @@ def _run(instance: Instance, rows: int, step: Callable) -> Run:  # type: ignore[
         Flows(**{n: np.stack([getattr(f, n) for f in all_flows]) for n in Flows.names()}),
         State(**{n: np.stack([getattr(s, n) for s in states]) for n in State.names()}),
         broken,
+        instance.params.dt_h,
     )
 
 

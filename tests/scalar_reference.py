@@ -15,6 +15,7 @@ rows are placed as asked; a generator that must stop for the export limit gives 
 from __future__ import annotations
 
 from dataclasses import fields
+from math import isinf
 from types import SimpleNamespace
 from typing import Any
 
@@ -367,7 +368,8 @@ class World:
         nxt.waiting = [s.waiting[j] - sum(f.started[j]) for j in self.J]
         nxt.peak_import_mw = [max(s.peak_import_mw[k], f.import_mw[k]) for k in self.K]
         billed = self._emissions_kg(x, f, self._billed_intensity(x))
-        nxt.carbon_kg = s.carbon_kg + billed - f.carbon_excess_kg
+        # Only where there is a budget are emissions counted against it.
+        nxt.carbon_kg = s.carbon_kg if isinf(p.carbon_budget_kg) else s.carbon_kg + billed - f.carbon_excess_kg
         return nxt
 
     # ------------------------------------------------------------------------------------------ account

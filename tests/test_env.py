@@ -1,6 +1,7 @@
 """The single environment: what checkers ask, episodes, figures, arguments, states, bad input."""
 
 import copy
+import inspect
 import json
 import os
 import pickle
@@ -62,11 +63,24 @@ def test_checker_of_sb3(id_: str) -> None:
 def test_ids_are_registered_once_and_found_through_the_module() -> None:
     gridai_env._register()
     assert {f"gridai/{id_}-v0" for id_ in (*IDS, "Custom")} <= set(gym.registry)
-    code = "import gymnasium as gym; env = gym.make('gridai_env:gridai/TwoSites-v0'); env.reset(seed=1); print('made')"
+    code = "import gymnasium as gym; gym.make('gridai_env:gridai/TwoSites-v0').reset(seed=1); print('made')"
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], cwd=ROOT, capture_output=True, text=True
     )
     assert done.stdout.strip() == "made", done.stderr
+
+
+def test_the_docstring_lists_every_part_figure_and_argument() -> None:
+    text = GridAIEnv.__doc__ or ""
+    observations = text.split("## Observation Space")[1].split("## Rewards")[0]
+    listed = {
+        line.split("|")[1].strip() for line in observations.splitlines() if line.strip().startswith("| ")
+    }
+    parts = {name for id_ in IDS for name in _make(id_).observation_space}
+    assert listed - {"key"} == parts
+    assert all(key.removeprefix("terms/").removesuffix("_usd") in text for key in KEYS)
+    for name, parameter in inspect.signature(GridAIEnv).parameters.items():
+        assert f"``{name}={parameter.default!r}``".replace("'", '"') in text
 
 
 def test_import_is_light() -> None:
@@ -165,12 +179,13 @@ def test_episodes_are_those_of_make_instance() -> None:
 
 def test_overrides() -> None:
     env = gym.make("gridai/FourMarkets-v0", horizon_h=24.0, forecast="perfect", carbon_price_usd_per_t=120.0)
-    scenario = env.unwrapped.compiled.scenario  # type: ignore[attr-defined]
+    compiled = env.unwrapped.compiled  # type: ignore[attr-defined]
+    scenario = compiled.scenario
     assert scenario == load_scenario(
         "four_markets", horizon_h=24.0, forecast="perfect", carbon_price_usd_per_t=120.0
     )
-    tight = gym.make("gridai/FourMarkets-v0", latency_scale=0.05).unwrapped.compiled  # type: ignore[attr-defined]
-    assert tight.params.route_open.sum() < env.unwrapped.compiled.params.route_open.sum()  # type: ignore[attr-defined]
+    tight = GridAIEnv("four_markets", latency_scale=0.05).compiled
+    assert tight.params.route_open.sum() < compiled.params.route_open.sum()
 
 
 def test_a_scenario_may_be_a_path_a_dict_or_a_scenario() -> None:
@@ -362,7 +377,8 @@ def test_wrong_dict_actions() -> None:
 
 
 def test_render_without_matplotlib_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    for name in ["matplotlib", *(loaded for loaded in sys.modules if loaded.startswith("matplotlib."))]:
+        monkeypatch.setitem(sys.modules, name, None)
     env = GridAIEnv("two_sites", render_mode="rgb_array")
     env.reset(seed=0)
     with pytest.raises(gym.error.DependencyNotInstalled, match="render"):

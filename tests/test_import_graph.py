@@ -66,10 +66,23 @@ PARTS: dict[str, set[str]] = {
     "simulator": {"actions", "feasible", "instance", "physics", "state", "terms"},
     "observe": {"actions", "compile", "forecast", "instance", "state"},
     "metrics": {"compile", "geography", "instance", "physics", "state", "terms"},
+    "summary": set(),
+    "tables": {"metrics", "physics", "state", "terms"},
+    "trajectory": {"instance", "metrics", "state", "tables"},
     "render": {"compile", "instance", "physics", "state", "terms"},
     "env": {"actions", "compile", "instance", "observe", "render", "simulator", "spec", "state"},
     "vector_env": {"actions", "compile", "env", "instance", "observe", "simulator", "spec", "state"},
-    "rollout": {"actions", "env", "instance", "metrics", "observe", "simulator", "state", "vector_env"},
+    "rollout": {
+        "actions",
+        "env",
+        "feasible",
+        "instance",
+        "metrics",
+        "observe",
+        "simulator",
+        "state",
+        "trajectory",
+    },
 }
 
 # Which package may import which of the others.

@@ -1,4 +1,4 @@
-"""The observation: its order and names, its values in units, that it makes the episode Markov, and no leak."""
+"""The observation: order and names, values in units, that it makes the episode Markov, and no leak."""
 
 import dataclasses
 from pathlib import Path
@@ -293,7 +293,7 @@ def _write_traces(path: Path, factor_after: float, hour: int) -> None:
 
 
 def test_files_that_differ_later_look_the_same_until_then(tmp_path: Path) -> None:
-    """The whole way from the file: with persistence nothing later is used, not for scales, not for forecasts."""
+    """The whole way from the file: with persistence nothing later is used, for scales or forecasts."""
     hour = 24 + 10  # the episode starts a day into the file
     for name, factor in (("a.csv", 1.0), ("b.csv", 1.7)):
         _write_traces(tmp_path / name, factor, hour)
@@ -308,7 +308,7 @@ def test_files_that_differ_later_look_the_same_until_then(tmp_path: Path) -> Non
 
 
 def test_scales_are_constants_of_the_scenario() -> None:
-    """Observations of different seeds are scaled alike: units are got back by the layout of the scenario alone."""
+    """Observations of all seeds are scaled alike: the layout of the scenario alone gives units back."""
     compiled = compile_scenario(load_scenario("four_markets"))
     layout = ObservationLayout(compiled)
     env = gym.make("gridai/FourMarkets-v0")

@@ -145,7 +145,11 @@ def check_floored(seed: int, objective: str, tally: Tally) -> None:
     assert plan.bound <= plan.objective_value + TOLERANCE * scale, seed
     assert replayed.keeps(floor).all(), seed
     by_action = play(instance, plan.actions[:, None].astype(float))
-    assert abs(by_action.objective(instance, objective)[0] - value) <= TOLERANCE * scale, seed
+    # A float32 action may leave 1e-8 MW unserved: what is weighted is compared as energy, the rest as money or kg.
+    drift = by_action.plain_objective(objective)[0] - replayed.plain_objective(objective)[0]
+    assert abs(drift) <= TOLERANCE * scale, seed
+    resort = by_action.last_resort_mwh.sum() - replayed.last_resort_mwh.sum()
+    assert abs(resort) <= TOLERANCE * unit_size(instance, "import") * instance.steps, seed
     tries = [near_actions(rng, plan.actions.astype(float), 24), near_actions(rng, base.actions.astype(float), 24)]
     tries += [plan.actions[:, None], base.actions[:, None], blind_actions(rng, instance, plan.actions.shape[1])]
     run = play(instance, np.concatenate(tries, axis=1))
@@ -182,7 +186,7 @@ def test_relaxation_is_no_lower_than_the_optimum() -> None:
 
 def test_every_feature_occurred(request: pytest.FixtureRequest) -> None:
     """The blocks above saw each feature and each decision often enough to mean something."""
-    if BLOCKS * BLOCK > TALLY.worlds:
+    if TALLY.worlds < BLOCKS * BLOCK:
         pytest.skip("needs all blocks of test_benefit_plans_and_bounds in the same process")
     assert_coverage(TALLY)
     report = {who: float(f"{gap:.3g}") for who, gap in TALLY.nearest.items()}

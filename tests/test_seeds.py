@@ -1,4 +1,4 @@
-"""Equal seeds, equal episodes: across processes, orders, batches and copies; seed 0 is a seed like any other."""
+"""Equal seeds, equal episodes: across processes, orders, batches, copies; 0 is a seed like any other."""
 
 import hashlib
 import os

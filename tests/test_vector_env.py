@@ -1,4 +1,4 @@
-"""The batch: environment i is the single environment with that seed, over several episodes and in every mode."""
+"""The batch: environment i is the single environment with that seed, over several episodes, in every mode."""
 
 import copy
 import pickle
@@ -157,7 +157,8 @@ def test_spaces_and_conventions() -> None:
         assert isinstance(value, np.ndarray)
         assert value.shape == (4,)
         assert value.dtype == (np.bool_ if key.startswith("_") else np.float64)
-    assert gym.make_vec(envs.spec).unwrapped.layout.parts == base.layout.parts  # type: ignore[arg-type,attr-defined]
+    again = gym.make_vec(envs.spec).unwrapped  # type: ignore[arg-type]
+    assert again.layout.parts == base.layout.parts  # type: ignore[attr-defined]
     envs.close()
 
 

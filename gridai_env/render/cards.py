@@ -8,7 +8,8 @@ import numpy as np
 
 from gridai_env.compile import Compiled
 from gridai_env.render import style
-from gridai_env.render.placement import Box, place_labels
+from gridai_env.render.labels import place_labels
+from gridai_env.render.placement import Box
 from gridai_env.render.view import View
 
 TEXT_PX = 5.4  # width of a character

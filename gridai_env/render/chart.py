@@ -40,8 +40,19 @@ class Chart:
         self.full_gpuh = 0.5 * float((p.gpus * p.utilisation_limit * p.speed).max()) * p.dt_h
         markers = [box_at(x - 12.0, y - 12.0, 24.0, 24.0) for x, y in self.sites]
         paths = possible_paths(self.regions, self.sites, np.any(p.route_open, axis=1))
-        self.cards = Cards(compiled, self.sites, markers, paths, self.width, self.height)
-        self.fixed = [*markers, *self.cards.boxes]
+        # Regions away from any site get a mark and a name of their own.
+        self.apart = [c for c, at in enumerate(self.regions) if np.hypot(*(self.sites - at).T).min() >= 12.0]
+        names = [self._name_box(c) for c in self.apart]
+        self.cards = Cards(compiled, self.sites, [*markers, *names], paths, self.width, self.height)
+        self.fixed = [*markers, *names, *self.cards.boxes]
+
+    def _region(self, c: int) -> str:
+        return style.clipped(self.compiled.region_names[c], 22)
+
+    def _name_box(self, c: int) -> Box:
+        """Room that the mark and the name of a region take."""
+        x, y = self.regions[c] - 6.0
+        return box_at(x, y, 16.0 + 5.2 * len(self._region(c)), 12.0)
 
     def draw_static(self, axes: Any) -> None:
         """Draw land, water, graticule and the names of regions away from any site."""
@@ -54,10 +65,12 @@ class Chart:
             shapes = [self.crop.pixels(shape) for shape in polygons(table)]
             axes.add_collection(PolyCollection(shapes, facecolors=colour, edgecolors="none", zorder=1))
         self._draw_graticule(axes)
-        for name, place in zip(self.compiled.region_names, self.regions, strict=True):
-            if np.hypot(*(self.sites - place).T).min() >= 12.0:
-                axes.plot(*place, marker="D", markersize=4, color=style.INK, zorder=5)
-                axes.text(place[0] + 6, place[1], name, fontsize=6.5, color=style.INK, va="center", zorder=5)
+        for c in self.apart:
+            x, y = self.regions[c]
+            axes.plot(x, y, marker="D", markersize=4, color=style.INK, zorder=5)
+            axes.text(
+                x + 6, y, self._region(c), fontsize=6.5, color=style.INK, va="center_baseline", zorder=5
+            )
 
     def draw(self, axes: Any, legend: Any, view: View) -> None:
         """Draw one moment on the map, and the ends of the colour scale on the legend."""

@@ -53,11 +53,11 @@ class Renderer:
     ) -> NDArray[np.uint8]:
         """Return a new picture [720, 1280, 3] of the moment after ``t`` steps.
 
-        ``state`` is the one after step t-1; ``flows`` and ``outcome`` are those of step t-1, None at t = 0 and
-        where they are not known.  ``totals`` are the sums so far under the names of the environment's info
-        (``benefit_usd``, ``bill_usd``, ``emissions_kg``, ``arrived_gpuh``, ``served_gpuh``, ``dropped_gpuh``,
-        ``terms/<name>_usd``); at t = 0 they are not read.  No record has a batch axis.  Prices and carbon are
-        those of step t-1 (at t = 0: of the first step); later steps are not drawn.
+        ``state`` is the one after step t-1; ``flows`` and ``outcome`` are those of step t-1, None at t = 0
+        and where they are not known.  ``totals`` are the sums so far under the names of the info of the
+        environment (``benefit_usd``, ``bill_usd``, ``emissions_kg``, ``arrived_gpuh``, ``served_gpuh``,
+        ``dropped_gpuh``, ``terms/<name>_usd``); at t = 0 they are not read.  No record has a batch axis.
+        Prices and carbon are those of step t-1 (at t = 0: of the first step); later steps are not drawn.
         Raises ValueError for an instance of another scenario or a ``t`` that does not go with the flows.
         """
         if instance.compiled.hash != self._compiled.hash:

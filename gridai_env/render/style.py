@@ -71,5 +71,8 @@ def percent(share: float) -> str:
 
 
 def clipped(name: str, length: int) -> str:
-    """Return a name of at most ``length`` characters."""
-    return name if len(name) <= length else name[: length - 1] + "…"
+    """Return a name of at most ``length`` characters; long ones keep their start and their end."""
+    if len(name) <= length:
+        return name
+    tail = length // 3
+    return f"{name[: length - tail - 1]}…{name[-tail:]}"
