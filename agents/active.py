@@ -47,20 +47,16 @@ class ActiveActions:
 
 def active_mask(compiled: Compiled, may_refuse: bool) -> NDArray[np.bool_]:
     """Return which entries of the flat action [A] can change anything."""
-    layout, p, shape = Layout(compiled.shape), compiled.params, compiled.shape
-    installed_mw = np.array([site.pv_mw + site.wind_mw for site in compiled.scenario.sites])
+    layout, p, sites = Layout(compiled.shape), compiled.params, compiled.shape.sites
+    mask = np.zeros(layout.size)
+    part = layout.split(mask)  # views
     is_open = p.route_open > 0.0
-    routing = np.zeros((shape.regions, shape.rows, shape.sites + 2), dtype=np.bool_)
-    routing[..., : shape.sites] = is_open & (is_open.sum(-1, keepdims=True) > 1)
-    routing[..., shape.sites] = p.may_wait > 0.0
-    routing[..., shape.sites + 1] = may_refuse
-    jobs = np.ones((shape.slots, shape.sites + 1), dtype=np.bool_)
-    jobs[:, : shape.sites] = compiled.job_allowed.any(0) if shape.jobs else False
-    parts = {
-        "routing": routing,
-        "battery": (p.charge_limit_mw > 0.0) | (p.discharge_limit_mw > 0.0),
-        "generator": p.generator_max_mw > 0.0,
-        "renewable": installed_mw > 0.0,
-        "jobs": jobs,
-    }
-    return np.concatenate([parts[name].ravel() for name in layout.sizes])
+    part["routing"][..., :sites] = is_open & (is_open.sum(-1, keepdims=True) > 1)
+    part["routing"][..., sites] = p.may_wait > 0.0
+    part["routing"][..., sites + 1] = may_refuse
+    part["battery"][...] = (p.charge_limit_mw > 0.0) | (p.discharge_limit_mw > 0.0)
+    part["generator"][...] = p.generator_max_mw > 0.0
+    part["renewable"][...] = [site.pv_mw + site.wind_mw > 0.0 for site in compiled.scenario.sites]
+    part["jobs"][..., :sites] = compiled.job_allowed.any(0)
+    part["jobs"][..., sites] = 1.0
+    return mask > 0.0

@@ -187,7 +187,10 @@ def _shape(key: str, values: list[Any]) -> Any:
 
 def _scalar(text: str) -> Any:
     """Return what YAML reads, and floats such as 1e-4 that YAML takes for text; whole floats suit counts."""
-    value = yaml.safe_load(text) if text else text
+    try:
+        value = yaml.safe_load(text) if text else text
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{text!r}: not a value ({error.__class__.__name__})") from error
     if isinstance(value, str):
         try:
             value = float(value)

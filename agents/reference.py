@@ -22,13 +22,13 @@ Floats = NDArray[np.float64]
 def home_action(compiled: Compiled, refuse: float = -1.0) -> NDArray[np.float32]:
     """Return the action [A] of "everything at home": no battery, no generator, jobs at their first open site."""
     layout = Layout(compiled.shape)
-    action = np.zeros(layout.size, dtype=np.float32)
+    action = np.zeros(layout.size)
     part = layout.split(action)  # views
     sites = compiled.shape.sites
     part["routing"][..., :sites] = 2.0 * compiled.params.home[:, None, :] - 1.0
     part["routing"][..., sites + 1] = refuse
     part["jobs"][..., -1] = -1.0
-    return action
+    return action.astype(np.float32)
 
 
 class HomeReference:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from baselines.placing import Options, ask, insist, place
 from baselines.rule import Rule
-from baselines.view import View
+from baselines.view import ROUNDING, View
 from gridai_env import physics
 from gridai_env.compile import Compiled
 
@@ -62,7 +62,9 @@ class Greedy(Rule):
         worth = (p.revenue_usd_per_gpuh + p.drop_usd_per_gpuh)[:, None]
         paying = np.where(options.cost < worth, options.cost, np.inf)
         placed, left = place(view.on_hand_gpuh, Options(paying, options.limit_gpuh, until), room)
-        refused = np.where(np.isinf(paying).all(-1), left, 0.0) * (1.0 - p.may_wait)
+        # Where only sites are left that cost more than the work brings, it is refused.
+        losing = (np.isinf(paying) & np.isfinite(options.cost)).any(-1)
+        refused = np.where(losing, left, 0.0) * (1.0 - p.may_wait)
         placed = insist(view, placed, left - refused, np.where(np.isinf(options.cost), 1e12, options.cost))
 
         load_mw = self._load_mw(view, placed, started)
@@ -139,7 +141,7 @@ class Greedy(Rule):
     def _load_mw(view: View, placed: Floats, started: Floats) -> Floats:
         """Facility power [B,K] less renewables, for the work placed and the jobs running."""
         p, exo = view.p, view.exo
-        busy = view.state.committed_gpus[..., 0] + physics.inference_gpus(p, placed)
+        busy = view.state.committed_gpus[..., 0] + physics.inference_gpus(p, placed.sum(-3))
         if started.shape[-2]:
             busy = busy + (started * p.job_gpus[..., None]).sum(-2)
         busy = np.minimum(busy, p.utilisation_limit * exo.available_gpus)
@@ -186,7 +188,7 @@ class Greedy(Rule):
         refill_mwh = 0.8 * most_mwh * (view.steps_left - 1.0)[:, None]
         target = np.minimum(self._target_mwh, p.battery_max_mwh)
         floor = np.maximum(p.battery_min_mwh, target - refill_mwh)
-        must = np.maximum(floor - view.state.battery_mwh, 0.0) / (p.charge_efficiency * p.dt_h)
+        must = np.maximum(floor * (1.0 - ROUNDING) - view.state.battery_mwh, 0.0) / (p.charge_efficiency * p.dt_h)
         free = np.maximum(view.state.battery_mwh - floor, 0.0) * p.discharge_efficiency / p.dt_h
         # Energy above the target is worth nothing at the end.
         spill = (view.steps_left <= 1.0)[:, None] & (value_now > wear)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baselines.highs import InfeasibleError, Matrix, Result, SolverError
-from baselines.model import OBJECTIVES, Floor, Objective, Program, build, goal, last_resort_weight, rounding
+from baselines.model import OBJECTIVES, Floor, Objective, Program, build, goal, last_resorts, rounding
 from gridai_env.actions import Layout, encode
 from gridai_env.feasible import close_books, minimum_load
 from gridai_env.instance import Instance, stack
@@ -216,7 +216,7 @@ def _replay(instance: Instance, raw: list[Flows], objective: Objective) -> _Repl
     """Replay solver flows in the simulator: rounding is cleaned, derived flows are tight, the books close."""
     simulator = Simulator(stack([instance]))
     layout = Layout(instance.compiled.shape)
-    weight = last_resort_weight(instance, objective)
+    resorts = last_resorts(instance, objective)
     value = scale = benefit_usd = emissions_kg = 0.0
     cleaned: list[Flows] = []
     actions: list[NDArray[np.float32]] = []
@@ -225,7 +225,7 @@ def _replay(instance: Instance, raw: list[Flows], objective: Objective) -> _Repl
         flows = clean(p, state, exo, flows)
         actions.append(encode(p, layout, state, exo, flows)[0])
         _, outcome = simulator.step_flows(flows)
-        value += float(goal(p, flows, outcome, objective, weight)[0])
+        value += float(goal(p, flows, outcome, objective, resorts)[0])
         scale += sum(abs(float(term[0])) for term in outcome.terms_usd.values())
         benefit_usd += float(outcome.benefit_usd[0])
         emissions_kg += float(billed_kg(p, outcome)[0])

@@ -63,26 +63,50 @@ def build(
     return _Builder(instance, objective, floor, carbon_cap_kg).build()
 
 
-def last_resort_weight(instance: Instance, objective: Objective) -> float:
-    """What shed load (per MWh) costs on top in `cost` (USD) and `carbon` (kg), so that it stays the last resort.
+# What a unit of a last resort must cost over what it could save at most.
+RESORT_MARGIN = 10.0
 
-    Under a service floor the price that is part of the terms may be worth paying; ten times the most that a MWh at
-    one site can save elsewhere (dearest energy over leanest work) is not.
+
+@dataclass(frozen=True)
+class LastResorts:
+    """What last resorts cost on top in `cost` (USD) and `carbon` (kg), per MWh, so that they stay the last.
+
+    Under a service floor the prices that are part of the terms may be worth paying.  The weights form a hierarchy: a
+    MWh missing in the battery at the end costs more than any MWh can save; load shed costs more than all battery
+    energy that it could free, at whatever site; accelerators taken from a job cost more than the load so freed.
     """
+
+    battery_short: float
+    shed: float
+    gpu_short: float
+
+    def total(self, p: Params, flows: Flows) -> Any:
+        """The weight of a step's last resorts, in the unit of the objective."""
+        short_mwh = p.dt_h * flows.gpu_short * p.busy_kw_per_gpu / 1000.0
+        return (
+            self.battery_short * flows.battery_short_mwh
+            + self.shed * p.dt_h * flows.shed_mw
+            + self.gpu_short * short_mwh
+        ).sum(-1)
+
+
+def last_resorts(instance: Instance, objective: Objective) -> LastResorts:
+    """Weights of the last resorts in `cost` and `carbon`; see `LastResorts`."""
+    if objective == "benefit":
+        return LastResorts(0.0, 0.0, 0.0)
     p, exo = instance.params, instance.exogenous
-    mwh = physics.work_power_mw_per_gpuh(p, exo) * p.dt_h
-    ratio = float(mwh.max() / mwh.min())
-    if objective == "carbon":
-        intensity = max(exo.carbon_marginal_kg_per_mwh.max(), exo.carbon_average_kg_per_mwh.max())
-        return 10.0 * ratio * float(max(intensity, p.generator_carbon_kg_per_mwh.max(), 1.0))
-    return 10.0 * ratio * float(np.max(p.shed_usd_per_mwh))
-
-
-def last_resort_total(p: Params, flows: Flows) -> Any:
-    """Shed and missing energy [MWh] and accelerator shortfall [as MWh at full power] that the weight falls on."""
-    shed_mwh = p.dt_h * flows.shed_mw.sum(-1)
-    short_mwh = p.dt_h * (flows.gpu_short * p.busy_kw_per_gpu / 1000.0).sum(-1)
-    return shed_mwh + short_mwh + flows.battery_short_mwh.sum(-1)
+    work_mwh = physics.work_power_mw_per_gpuh(p, exo) * p.dt_h
+    spread = float(work_mwh.max() / work_mwh.min())  # a MWh here may replace that many at a less efficient site
+    kg = max(float(physics.billed_carbon_kg_per_mwh(p, exo).max()), float(p.generator_carbon_kg_per_mwh.max()), 1.0)
+    dearest = kg
+    if objective == "cost":
+        excess = float(p.carbon_excess_usd_per_kg) if p.has_carbon_budget else 0.0
+        energy = max(float(exo.buy_usd_per_mwh.max()), float(p.fuel_usd_per_mwh.max()), 1.0)
+        peak = float(p.demand_charge_usd_per_mw.max()) / p.dt_h
+        dearest = energy + kg * (p.carbon_price_usd_per_kg + excess) + peak
+    step = RESORT_MARGIN * spread
+    battery_short = 3.0 * spread * dearest
+    return LastResorts(battery_short, battery_short * step, 3.0 * battery_short * step * step)
 
 
 class _Builder:
@@ -109,7 +133,7 @@ class _Builder:
         flows_of_steps: list[Flows] = []
         goals: list[Any] = []
         carbon: list[Any] = []
-        weights = {name: last_resort_weight(self.instance, name) for name in OBJECTIVES}
+        resorts = {name: last_resorts(self.instance, name) for name in OBJECTIVES}
         state = self.instance.initial
         for t in range(self.instance.steps):
             exo = self.instance.exogenous.map(lambda a, t=t: a[t])
@@ -118,9 +142,9 @@ class _Builder:
             after = self._after(t, state, flows, exo, sums)
             self._limits(t, state, flows, exo, after, sums)
             outcome = settle(self.p, state, flows, exo, sums)
-            goals.append(goal(self.p, flows, outcome, self.objective, weights[self.objective]))
+            goals.append(goal(self.p, flows, outcome, self.objective, resorts[self.objective]))
             if self.carbon_cap_kg is not None:
-                carbon.append(goal(self.p, flows, outcome, "carbon", weights["carbon"]))
+                carbon.append(goal(self.p, flows, outcome, "carbon", resorts["carbon"]))
             flows_of_steps.append(flows)
             state = after
         if self.floor is not None:
@@ -297,14 +321,14 @@ class _Builder:
                 raise ValueError(f"floor wants job {j}, which this instance never lets start: floor of another instance?")
 
 
-def goal(p: Params, flows: Flows, outcome: Outcome, objective: Objective, resort_weight: float) -> Any:
+def goal(p: Params, flows: Flows, outcome: Outcome, objective: Objective, resorts: LastResorts) -> Any:
     """What one step adds to the minimised objective: minus benefit [USD], cost [USD] or billed emissions [kg].
 
-    `cost` and `carbon` carry the last-resort weight of `last_resort_weight`, which is part of what is reported.
+    `cost` and `carbon` carry the weights of `last_resorts`, which are part of what is reported.
     """
     if objective == "benefit":
         return -outcome.benefit_usd
-    extra = resort_weight * last_resort_total(p, flows)
+    extra = resorts.total(p, flows)
     if objective == "cost":
         return -sum(value for name, value in outcome.terms_usd.items() if name not in EARNINGS) + extra
     return physics.billed_kg(p, outcome) + extra

@@ -44,7 +44,9 @@ def step_figures(
     )
     work = _totals([flows.dropped_gpuh, before.arrivals_gpuh, simulator.state.backlog_gpuh])
     curtailed_mw = before.renewable_available_mw - flows.renewable_mw
-    energy_mwh = simulator.params.dt_h * _totals([flows.import_mw, flows.export_mw, curtailed_mw, flows.shed_mw])
+    energy_mwh = simulator.params.dt_h * _totals(
+        [flows.import_mw, flows.export_mw, curtailed_mw, flows.shed_mw]
+    )
     figures = np.concatenate(
         [
             outcome.benefit_usd,

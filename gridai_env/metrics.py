@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from gridai_env import physics
 from gridai_env.geography import LAYERS
 from gridai_env.instance import Instance
+from gridai_env.physics import Totals
 from gridai_env.state import Flows, Outcome, State
 from gridai_env.terms import BILL, EARNINGS, PENALTIES, settle
 
@@ -30,14 +31,21 @@ class Episode:
     flows: Flows
 
     @cached_property
+    def totals(self) -> Totals:
+        """Sums and powers of each step, [T,...]."""
+        return physics.totals(self.instance.params, self.flows, self.instance.exogenous, self.before)
+
+    @cached_property
     def outcome(self) -> Outcome:
         """Terms, loads, emissions and water of each step, [T,...]: the same ledger that pays the reward."""
-        return settle(self.instance.params, self.before, self.flows, self.instance.exogenous)
+        return settle(self.instance.params, self.before, self.flows, self.instance.exogenous, self.totals)
 
     @cached_property
     def after(self) -> State:
         """The state after each step, [T,...]."""
-        return physics.next_state(self.instance.params, self.before, self.flows, self.instance.exogenous)
+        return physics.next_state(
+            self.instance.params, self.before, self.flows, self.instance.exogenous, self.totals
+        )
 
     @property
     def terms_usd(self) -> dict[str, float]:
@@ -47,9 +55,8 @@ class Episode:
     @property
     def billed_kg(self) -> Floats:
         """Emissions at the intensity that the scenario bills, [T]."""
-        outcome = self.outcome
-        marginal = bool(self.instance.params.bill_marginal)
-        return outcome.emissions_marginal_kg if marginal else outcome.emissions_average_kg
+        billed: Floats = physics.billed_kg(self.instance.params, self.totals)
+        return billed
 
 
 def episode_metrics(episode: Episode) -> dict[str, float]:

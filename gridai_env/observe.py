@@ -23,6 +23,7 @@ Floats = NDArray[np.floating]
 MINUTES_PER_DAY = 1440
 THURSDAY = 3  # 1970-01-01, with Monday = 0
 DAYS_PER_YEAR = 365.25
+ROUNDING = 1e-12  # of sums of arrivals, relative
 _SLACK = JOB_FEATURES.index("slack")
 
 
@@ -42,7 +43,9 @@ class Observer:
         self._routes = compiled.params.route_open.ravel().astype(np.float32)
         self._numbers = np.arange(compiled.shape.jobs)
         self._moves, self._width = self._segments()
-        self._block, self._young, self._jobs, self._window = self._prepared(batch)
+        self._wait = compiled.row_wait_steps[self._first :]
+        self._ahead = np.arange(int(max(self._wait, default=0)))
+        self._block, self._arrived, self._jobs, self._window = self._prepared(batch)
 
     # Once per episode ----------------------------------------------------------------------------
 
@@ -63,19 +66,22 @@ class Observer:
         return moves, width
 
     def _prepared(self, batch: InstanceBatch) -> tuple[NDArray[np.float32], Floats, Floats, NDArray[np.intp]]:
-        """Scaled world [T+1,B,M], young work [T,B,C,Q,D], jobs [B,J+1,5+K], their windows [2,B,J]."""
+        """Scaled world [T+1,B,M], summed arrivals [D+T,B,C,Q], jobs [B,J+1,5+K], their windows [2,B,J]."""
         block = np.zeros((self._steps + 1, len(batch), self._width), dtype=np.float32)
         start = 0
         for name in (n for n in self.layout.parts if n in _PREPARED):
             part = self.layout.by_name[name]
             values = _PREPARED[name](batch, self._first)
-            scaled = (values - part.offset) if part.offset else values
-            flat = scaled.reshape(*values.shape[:2], -1) * self._inverse[name]
-            block[: flat.shape[1], :, start : start + part.size] = flat.swapaxes(0, 1)
+            steps = values.shape[1]
+            target = block[:steps, :, start : start + part.size].swapaxes(0, 1)
+            flat = values.reshape(len(batch), steps, -1)
+            if part.offset:
+                flat = flat - part.offset
+            np.multiply(flat, self._inverse[name], out=target, casting="same_kind")
             start += part.size
-        young = young_work_gpuh(batch, self._first) if self._has_queue else np.zeros((0, len(batch)))
+        arrived = summed_arrivals_gpuh(batch, self._first) if self._has_queue else np.zeros((0, len(batch)))
         jobs, window = self._job_tables(batch)
-        return block, young, jobs, window
+        return block, arrived, jobs, window
 
     def _job_tables(self, batch: InstanceBatch) -> tuple[Floats, NDArray[np.intp]]:
         """Scaled features [B,J+1,5+K] of each job at step 0, a row of zeros, and windows of starts [2,B,J]."""
@@ -94,8 +100,8 @@ class Observer:
 
     def replace(self, rows: NDArray[np.intp], batch: InstanceBatch) -> None:
         """Put new episodes at the places ``rows``."""
-        block, young, jobs, window = self._prepared(batch)
-        self._block[:, rows], self._young[:, rows] = block, young
+        block, arrived, jobs, window = self._prepared(batch)
+        self._block[:, rows], self._arrived[:, rows] = block, arrived
         self._jobs[rows], self._window[:, rows] = jobs, window
 
     # At every step -------------------------------------------------------------------------------
@@ -132,16 +138,39 @@ class Observer:
         np.multiply(flat, self._inverse[name], out[:, self.layout.parts[name]], casting="same_kind")
 
     def _due_gpuh(self, simulator: Simulator, backlog: Floats, step: int | None) -> Floats:
-        """Work that must leave the queue by the end of this and the next steps, [B,C,Q,D]; 0 at the end."""
-        t, last = simulator.t, self._steps - 1
-        on_hand = backlog + simulator.exogenous.arrivals_gpuh[:, :, self._first :]
-        if step is None:
-            young = self._young[np.minimum(t, last), np.arange(len(t))]
-            on_hand *= (t <= last)[:, None, None]
-        else:
-            young = self._young[min(step, last)]
-            on_hand *= step <= last
-        return np.maximum(on_hand[..., None] - young, 0.0)
+        """Work that must leave the queue by the end of this and the next steps, [B,C,Q,D]; 0 at the end.
+
+        That is all but the arrivals so recent that their wait does not end by then.
+        """
+        t, longest = simulator.t, int(self._wait.max())
+        arrivals = simulator.exogenous.arrivals_gpuh[:, :, self._first :]
+        going = (t < self._steps)[:, None, None] if step is None else step < self._steps
+        on_hand = (backlog + arrivals) * going
+        due = np.repeat(on_hand[..., None], longest, axis=-1)
+        # Sums of arrivals up to a step differ from each other by rounding; what is not due must not show as due.
+        least = on_hand * (1.0 - ROUNDING)
+        for q, wait in enumerate(self._wait.tolist()):
+            older, until_now = self._arrived_before(t, step, q, wait)
+            due[:, :, q, :wait] = older + (least[:, :, q] - until_now)[..., None]
+        ends = self._steps - 1 - t[:, None, None, None]
+        if step is None or step + longest >= self._steps:
+            due = np.where(self._ahead >= ends, on_hand[..., None], due)
+        return np.maximum(due, 0.0, out=due)
+
+    def _arrived_before(
+        self, t: NDArray[np.intp], step: int | None, q: int, wait: int
+    ) -> tuple[Floats, Floats]:
+        """Arrivals of a row that waits, summed up to when its work is due [B,C,wait], and up to now [B,C]."""
+        shift = len(self._arrived) - self._steps
+        if step is not None:
+            now = min(step, self._steps - 1) + shift
+            return self._arrived[now - wait : now, :, :, q].transpose(1, 2, 0), self._arrived[now, :, :, q]
+        now_each = np.minimum(t, self._steps - 1) + shift
+        each = np.arange(len(t))
+        steps = now_each[:, None] - np.arange(wait, 0, -1)
+        return self._arrived[steps, each[:, None], :, q].transpose(0, 2, 1), self._arrived[
+            now_each, each, :, q
+        ]
 
     def _job_slots(self, waiting: Floats, t: NDArray[np.intp]) -> Floats:
         """Features [B,V*(5+K)] of the jobs that may be started now, most urgent first."""
@@ -169,22 +198,13 @@ def _inverse(layout: ObservationLayout, name: str) -> Floats:
     return 1.0 / np.broadcast_to(part.scale, part.shape).ravel()
 
 
-def young_work_gpuh(batch: InstanceBatch, first: int) -> Floats:
-    """Work [T,B,C,Q,D] that may still be there at the end of the step ``h`` steps after each step.
-
-    Those are the arrivals so recent that their wait does not end by then; none at the end of the episode.
-    """
+def summed_arrivals_gpuh(batch: InstanceBatch, first: int) -> Floats:
+    """Arrivals of the rows that may wait, summed up to each step, [D+T,B,C,Q]; D rows of 0 come first."""
     arrivals = np.moveaxis(batch.exogenous.arrivals_gpuh[..., first:], 1, 0)
-    wait = batch.compiled.row_wait_steps[first:]
-    steps, longest = len(arrivals), int(wait.max())
-    young = np.zeros((*arrivals.shape, longest))
-    for q, limit in enumerate(wait):
-        total = np.zeros(arrivals.shape[:-1])
-        for back in range(limit):
-            total[back:] += arrivals[: max(steps - back, 0), ..., q]
-            h = limit - 1 - back
-            young[: max(steps - 1 - h, 0), ..., q, h] = total[: max(steps - 1 - h, 0)]
-    return young
+    longest = int(batch.compiled.row_wait_steps.max())
+    summed = np.zeros((longest + len(arrivals), *arrivals.shape[1:]))
+    np.cumsum(arrivals, axis=0, out=summed[longest:])
+    return summed
 
 
 def clock(batch: InstanceBatch, _: int = 0) -> Floats:

@@ -67,7 +67,7 @@ def system_columns(episode: Episode) -> dict[str, Array]:
 def site_columns(episode: Episode) -> dict[str, Array]:
     """Power, accelerators, prices and carbon of each site, [T] each."""
     p, exo, flows = episode.instance.params, episode.instance.exogenous, episode.flows
-    committed = physics.committed_profile_gpus(p, episode.before, flows)[..., 0]
+    held_gpus = episode.totals.committed_gpus[..., 0] - flows.gpu_short
     by_site: dict[str, Array] = {
         "import_mw": flows.import_mw,
         "export_mw": flows.export_mw,
@@ -81,8 +81,8 @@ def site_columns(episode: Episode) -> dict[str, Array]:
         "facility_mw": episode.outcome.facility_mw,
         "it_mw": episode.outcome.it_mw,
         "pue": exo.pue,
-        "busy_gpus": physics.busy_gpus(p, flows, committed),
-        "job_gpus": committed - flows.gpu_short,
+        "busy_gpus": physics.inference_gpus(p, episode.totals.served_wk_gpuh) + held_gpus,
+        "job_gpus": held_gpus,
         "gpu_short": flows.gpu_short,
         "available_gpus": exo.available_gpus,
         "buy_usd_per_mwh": exo.buy_usd_per_mwh,

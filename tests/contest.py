@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from strategies import random_actions
 
 from baselines.milp import Plan
-from baselines.model import Floor, last_resort_total, last_resort_weight
+from baselines.model import Floor, last_resorts
 from gridai_env.feasible import violations
 from gridai_env.instance import Instance, stack
 from gridai_env.physics import next_state
@@ -33,7 +33,6 @@ class Run:
 
     terms_usd: dict[str, Floats]  # name -> [T,P]
     emissions_kg: Floats  # [T,P] at the billed intensity
-    last_resort: Floats  # [T,P] what the last-resort weight falls on
     flows: Flows  # [T,P,...]
     states: State  # [T,P,...] before each step
     broken: dict[str, float]  # limit -> worst violation, relative to the size of the limit
@@ -51,7 +50,7 @@ class Run:
 
     def objective(self, instance: Instance, name: str) -> Floats:
         """Value of the minimised objective "cost" [USD] or "carbon" [kg], last resorts weighted, [P]."""
-        extra = last_resort_weight(instance, name) * self.last_resort.sum(0)  # type: ignore[arg-type]
+        extra = last_resorts(instance, name).total(instance.params, self.flows).sum(0)  # type: ignore[arg-type]
         return self.plain_objective(name) + extra
 
     def plain_objective(self, name: str) -> Floats:
@@ -86,7 +85,7 @@ def replay(instance: Instance, flows: Flows) -> Run:
 def _run(instance: Instance, rows: int, step: Callable) -> Run:  # type: ignore[type-arg]
     simulator = Simulator(stack([instance] * rows))
     terms: list[dict[str, Floats]] = []
-    kg, resort, all_flows, states = [], [], [], []
+    kg, all_flows, states = [], [], []
     broken: dict[str, float] = {}
     for t in range(instance.steps):
         p, state, exo = simulator.params, simulator.state, simulator.exogenous
@@ -97,13 +96,11 @@ def _run(instance: Instance, rows: int, step: Callable) -> Run:  # type: ignore[
                 broken[name] = max(broken.get(name, 0.0), float(np.max(amount)) / unit_size(instance, name))
         terms.append(outcome.terms_usd)
         kg.append(outcome.emissions_marginal_kg if p.bill_marginal else outcome.emissions_average_kg)
-        resort.append(last_resort_total(p, flows))
         all_flows.append(flows)
         states.append(state)
     return Run(
         {name: np.stack([step_terms[name] for step_terms in terms]) for name in terms[0]},
         np.stack(kg),
-        np.stack(resort),
         Flows(**{n: np.stack([getattr(f, n) for f in all_flows]) for n in Flows.names()}),
         State(**{n: np.stack([getattr(s, n) for s in states]) for n in State.names()}),
         broken,

@@ -117,7 +117,7 @@ def test_emissions_against_the_table(played: list[Trajectory]) -> None:
                 fuel = site.generator.carbon_kg_per_mwh if site.generator else 0.0
                 own += (t.table[f"import_mw/{units}"] * t.table[f"carbon_{signal}_kg_per_mwh/{units}"]).sum()
                 own += (t.table[f"generation_mw/{units}"] * fuel).sum()
-            assert own <= t.metrics[f"emissions_{signal}_kg"] <= 1.01 * own
+            assert own <= t.metrics[f"emissions_{signal}_kg"] <= 1.05 * own
         assert t.emissions_kg == t.emissions_marginal_kg != t.emissions_average_kg
 
 

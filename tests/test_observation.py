@@ -15,7 +15,7 @@ from gridai_env.compile import compile_scenario
 from gridai_env.env import GridAIEnv
 from gridai_env.feasible import project
 from gridai_env.instance import Instance, make_batch, make_instance
-from gridai_env.observe import ObservationLayout, Observer, young_work_gpuh
+from gridai_env.observe import ObservationLayout, Observer
 from gridai_env.physics import next_state
 from gridai_env.scenarios import load_scenario, scenario_names
 from gridai_env.simulator import Simulator
@@ -149,20 +149,40 @@ def test_state_rebuilt_from_the_observation_gives_the_same_step(env: GridAIEnv) 
 
 @pytest.mark.parametrize("name", ["two_sites", "four_markets", "global"])
 def test_work_due_follows_from_the_ages_of_the_queue(name: str) -> None:
-    """Serve nothing: the queue is then the arrivals of the last steps, oldest first."""
-    instance = make_instance(name, seed=5)
-    compiled, shape = instance.compiled, instance.compiled.shape
-    batch = make_batch(compiled, [5])
-    first = int((compiled.row_wait_steps == 0).sum())
-    young = young_work_gpuh(batch, first)[:, 0]
-    arrivals = instance.exogenous.arrivals_gpuh
-    for t in (0, 1, 5, shape.steps - 3, shape.steps - 1):
-        for q, wait in enumerate(compiled.row_wait_steps[first:]):
-            for h in range(young.shape[-1]):
-                # Work of step s leaves by the end of step s + wait, and all by the last step.
-                stays = [s for s in range(t + 1) if s + wait > t + h and t + h < shape.steps - 1]
-                expected = arrivals[stays, :, first + q].sum(0) if stays else np.zeros(shape.regions)
-                np.testing.assert_allclose(young[t, :, q, h], expected, rtol=1e-12)
+    """Hold all work: the queue is then that of an explicit list of (arrival step, amount), oldest first."""
+    env = GridAIEnv(name, horizon_h=24.0)
+    observation, _ = env.reset(seed=5)
+    hold = np.zeros(env.action_space.shape, dtype=np.float32)
+    hold[[i for i, label in enumerate(env.action_names) if label.endswith("/hold")]] = 0.8
+    shape, wait = env.compiled.shape, env.compiled.row_wait_steps
+    ages = {(c, w): [] for c in range(shape.regions) for w in np.flatnonzero(wait)}
+    for t in range(shape.steps):
+        units, arrivals = env.layout.physical(observation), env.simulator.exogenous.arrivals_gpuh[0]
+        for (c, w), queue in ages.items():
+            queue.append([t, arrivals[c, w]])
+            for h in range(units["due_gpuh"].shape[-1]):
+                # Work of step s leaves by the end of step s + wait, and all work by the last step.
+                due = sum(gpuh for s, gpuh in queue if s + wait[w] <= t + h or t + h >= shape.steps - 1)
+                np.testing.assert_allclose(units["due_gpuh"][c, w, h], due, rtol=1e-6, atol=1e-6)
+        observation, *_ = env.step(hold)
+        for (c, w), queue in ages.items():
+            gone = sum(gpuh for _, gpuh in queue) - env.simulator.state.backlog_gpuh[0, c, w]
+            for item in queue:
+                taken = min(item[1], gone)
+                item[1], gone = item[1] - taken, gone - taken
+
+
+def test_work_that_is_not_due_does_not_show() -> None:
+    env = GridAIEnv("two_sites")
+    observation, _ = env.reset(seed=5)
+    hold = np.zeros(env.action_space.shape, dtype=np.float32)
+    hold[[i for i, label in enumerate(env.action_names) if label.endswith("/hold")]] = 1.0
+    longest = int(env.compiled.row_wait_steps.max())
+    for t in range(longest):
+        due = observation["due"].reshape(2, 1, longest)
+        assert not due[..., : longest - t].any()
+        assert due[..., longest - t :].all()
+        observation, *_ = env.step(hold)
 
 
 def test_what_is_due_now_cannot_stay() -> None:

@@ -134,7 +134,7 @@ def _sites(
         home_gpuh = (by_region * p.home).sum(0)
         away = np.divide(served - home_gpuh, served, out=none.copy(), where=served > 0)
         usable = p.utilisation_limit * exo.available_gpus[shown]
-        inference = physics.inference_gpus(p, flows.served_gpuh)
+        inference = physics.inference_gpus(p, flows.served_gpuh.sum(0))
         busy = np.divide(inference, usable, out=none.copy(), where=usable > 0)
     return SiteNumbers(
         buy_usd_per_mwh=exo.buy_usd_per_mwh[shown],
