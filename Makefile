@@ -50,7 +50,7 @@ check-python:
 	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "'$(PYTHON)' has no venv module (on Debian and Ubuntu: apt install python3-venv)." >&2; exit 1; }
 
 demo: $(STAMP)  ## train PPO, compare it with rules and the optimum on built-in data (minutes)
-	$(BIN)/python -m scripts.train --config configs/agents/ppo.yaml --scenario $(DEMO_SCENARIO) --run-dir $(DEMO_RUN)
+	$(BIN)/python -m scripts.train --config configs/agents/ppo.yaml --scenario $(DEMO_SCENARIO) --run-dir $(DEMO_RUN) --overwrite
 	$(BIN)/python -m scripts.compare --scenario $(DEMO_SCENARIO) \
 		--policies local_only greedy ppo:$(DEMO_RUN)/model.zip milp --seeds $(DEMO_SEEDS) --run-dir $(DEMO_RUN)/compare
 	@echo

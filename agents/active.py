@@ -1,7 +1,8 @@
 """The entries of the action that do something, so that the agent learns on those alone.
 
-Many entries of the flat action are without effect: closed routes, routes of work that has only one, the hold of
-work that may not wait, batteries and generators where there are none.  Noise on them would only blur what is learned.
+Many entries of the flat action are without effect: closed routes, routes of work that has only one, the hold
+of work that may not wait, batteries and generators where there are none.  Noise on them would only blur what
+is learned.
 """
 
 from __future__ import annotations

@@ -56,7 +56,8 @@ class Every:
 
 
 class EvaluationCallback(BaseCallback):
-    """Evaluates on the held-out episodes before training, every ``every_steps`` steps, and at the end.
+    """Evaluates on the held-out episodes before training, every ``every_steps`` steps, and after the last
+    update.
 
     Figures go to the logger under ``eval/``; `last` holds the newest.
     """
@@ -67,7 +68,6 @@ class EvaluationCallback(BaseCallback):
         super().__init__()
         self._policy, self._held_out, self._every = policy, held_out, Every(every_steps)
         self.last: Evaluation | None = None
-        self._evaluated_at = -1
 
     def _on_training_start(self) -> None:
         self._every.last = self.num_timesteps
@@ -78,7 +78,8 @@ class EvaluationCallback(BaseCallback):
         return True
 
     def _on_rollout_end(self) -> None:
-        if self._every.due(self.num_timesteps):
+        is_last = self.num_timesteps >= self.model._total_timesteps
+        if self._every.due(self.num_timesteps) and not is_last:
             self._evaluate()  # the rollout's own dump writes it
 
     def _on_training_end(self) -> None:

@@ -1,7 +1,8 @@
-"""The settings of a training run: a YAML file whose keys are the fields below, with overrides from the command line.
+"""The settings of a training run: a YAML file whose keys are the fields below, with overrides from the
+command line.
 
-Every field is followed by a sentence that says what it does.  Unknown keys are refused with the closest known one;
-the resolved settings are saved next to every run.
+Every field is followed by a sentence that says what it does.  Unknown keys are refused with the closest known
+one; the resolved settings are saved next to every run.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class EnvironmentConfig(Section):
 class EvaluationConfig(Section):
     """How progress is measured: on the same held-out episodes each time, without exploration noise."""
 
-    every_steps: Count = Field(250_000, description="environment steps between two evaluations")
+    every_steps: Count = Field(100_000, description="environment steps between two evaluations")
     instances: Count = Field(24, description="number of held-out episodes")
     bounds: bool = Field(True, description="solve each held-out episode once, so that gap and gain are known")
     bound_mip_gap: Share = Field(1e-3, description="relative gap at which the solver may stop")
@@ -67,13 +68,13 @@ class PPOConfig(Section):
     environment: EnvironmentConfig = EnvironmentConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     seed: Annotated[int, Field(ge=0)] = Field(0, description="of weights, exploration and training episodes")
-    total_steps: Count = Field(1_500_000, description="environment steps of the whole run")
+    total_steps: Count = Field(1_000_000, description="environment steps of the whole run")
     num_envs: Count = Field(128, description="episodes that run side by side")
-    rollout_steps: Count = Field(48, description="steps of each episode between two updates")
+    rollout_steps: Count = Field(24, description="steps of each episode between two updates")
     batch_size: Count = Field(1024, description="transitions in one gradient step")
     epochs: Count = Field(5, description="passes over the transitions of one update")
-    learning_rate: Positive = Field(5e-4, description="of Adam at the start")
-    learning_rate_end: NonNegative = Field(5e-5, description="of Adam at the end, reached on a straight line")
+    learning_rate: Positive = Field(1e-3, description="of Adam at the start")
+    learning_rate_end: NonNegative = Field(1e-4, description="of Adam at the end, reached on a straight line")
     gamma: Share = Field(1.0, description="discount per step; 1 suits episodes that end")
     gae_lambda: Share = Field(0.95, description="weight of long returns against the value estimate")
     clip_range: Positive = Field(0.2, description="largest change of a probability ratio that still pays")
@@ -84,16 +85,16 @@ class PPOConfig(Section):
         None, description="divergence at which an update stops early; null: never"
     )
     hidden: list[Count] = Field(
-        [256, 256], min_length=1, description="widths of the hidden layers, policy and value"
+        [128, 128], min_length=1, description="widths of the hidden layers, policy and value"
     )
     activation: Literal["tanh", "relu"] = Field("tanh", description="of the hidden layers")
-    initial_deviation: Positive = Field(0.3, description="standard deviation of the first actions")
+    initial_deviation: Positive = Field(1.0, description="standard deviation of the first actions")
     reference_reward: bool = Field(
         True, description="learn from the gain over serving at home, which leaves the optimum where it is"
     )
     may_refuse: bool = Field(False, description="whether the agent may turn work away of its own accord")
     reward_factor: Positive = Field(1.0, description="on the reward that is learned from")
-    checkpoint_every_steps: Count = Field(500_000, description="environment steps between two checkpoints")
+    checkpoint_every_steps: Count = Field(250_000, description="environment steps between two checkpoints")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where the network lives")
     torch_threads: Count = Field(1, description="threads of one network operation on the CPU")
 
@@ -102,7 +103,8 @@ class PPOConfig(Section):
         rollout = self.num_envs * self.rollout_steps
         if self.batch_size > rollout:
             raise ValueError(
-                f"batch_size = {self.batch_size}: must be at most num_envs * rollout_steps = {rollout} [no unit]"
+                f"batch_size = {self.batch_size}: "
+                f"must be at most num_envs * rollout_steps = {rollout} [no unit]"
             )
         if rollout % self.batch_size == 1:
             raise ValueError(
@@ -112,7 +114,8 @@ class PPOConfig(Section):
 
 
 def load_config(path: str | Path | None, overrides: Mapping[str, Any] | None = None) -> PPOConfig:
-    """Return the settings of a YAML file (None: defaults) with ``overrides`` by dotted key put in their place.
+    """Return the settings of a YAML file (None: defaults) with ``overrides`` by dotted key put in their
+    place.
 
     Raises ConfigError with all faults in one message.
     """
@@ -157,7 +160,8 @@ def put(data: dict[str, Any], dotted: str, value: Any) -> None:
 
 
 def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
-    """Return ``{"hidden": [64, 64], "evaluation.instances": 8}`` for ``--hidden 64 64 --evaluation.instances 8``.
+    """Return ``{"hidden": [64, 64], "evaluation.instances": 8}`` for ``--hidden 64 64 --evaluation.instances
+    8``.
 
     A single value may also be written ``--key=value``; a list has its values after each other.
     """

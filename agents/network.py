@@ -25,8 +25,8 @@ LEAST_SPREAD = 0.02
 class Standardise(BaseFeaturesExtractor):
     """``asinh((x - centre) / spread)``; centre 0 and spread 1 until `fit` is called.
 
-    Prices have rare spikes a hundred times their usual spread: centre and spread are therefore quantiles, and the
-    inverse hyperbolic sine (linear near 0, logarithmic far out) keeps ordinary hours and spikes apart.
+    Prices have rare spikes a hundred times their usual spread: centre and spread are therefore quantiles, and
+    the inverse hyperbolic sine (linear near 0, logarithmic far out) keeps ordinary hours and spikes apart.
     """
 
     def __init__(self, observation_space: spaces.Box) -> None:
@@ -40,8 +40,8 @@ class Standardise(BaseFeaturesExtractor):
     def fit(self, observations: NDArray[np.float32]) -> None:
         """Take centre and spread from observations [n,N]; entries that never change become 0.
 
-        Spread is half the distance of the 16 % and 84 % quantiles (the standard deviation of a normal), or the
-        standard deviation of an entry that rarely changes.
+        Spread is half the distance of the 16 % and 84 % quantiles (the standard deviation of a normal), or
+        the standard deviation of an entry that rarely changes.
         """
         low, centre, high = np.quantile(observations, (0.16, 0.5, 0.84), axis=0)
         spread = np.where(high > low, (high - low) / 2.0, observations.std(0))
@@ -57,7 +57,8 @@ class Standardise(BaseFeaturesExtractor):
 class ActivePolicy(ActorCriticPolicy):
     """SB3's policy for flat observations; it knows which entries of the environment's action it sets.
 
-    ``index`` [n] and ``default`` [A] are those of `agents.active.ActiveActions`; they are saved with the weights.
+    ``index`` [n] and ``default`` [A] are those of `agents.active.ActiveActions`; they are saved with the
+    weights.
     """
 
     def __init__(self, *args: Any, index: list[int], default: list[float], **kwargs: Any) -> None:

@@ -1,8 +1,8 @@
 """Trained networks as policies: they take the environment's Dict observation, single or batched.
 
-A checkpoint belongs to one scenario, one layout of observations and actions and one version of the environment; all
-of it stands in the ``run.json`` of its run, and a checkpoint is refused where it does not belong.
-Load only checkpoints that you trust: the file format of Stable-Baselines3 contains pickled objects.
+A checkpoint belongs to one scenario, one layout of observations and actions and one version of the
+environment; all of it stands in the ``run.json`` of its run, and a checkpoint is refused where it does not
+belong. Load only checkpoints that you trust: the file format of Stable-Baselines3 contains pickled objects.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Identity:
             return cls(**json.loads(run_file.read_text(encoding="utf-8"))["agent"])
         except FileNotFoundError as error:
             raise CheckpointError(
-                f"{run_file}: missing; a checkpoint needs the run.json of its run beside it (or one folder up)"
+                f"{run_file}: missing; a checkpoint needs the run.json of its run beside it or one folder up"
             ) from error
         except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
             raise CheckpointError(f"{run_file}: not the run.json of a training run ({error!r})") from error
@@ -86,14 +86,15 @@ class Identity:
             )
         if self.action_size != here.action_size or self.observation != here.observation:
             raise CheckpointError(
-                f"{source}: has {sum(self.observation.values())} observations and {self.action_size} actions, "
+                f"{source}: has "
+                f"{sum(self.observation.values())} observations and {self.action_size} actions, "
                 f"scenario {here.scenario!r} has {sum(here.observation.values())} and {here.action_size} "
                 f"({_differences(self.observation, here.observation)}); train again"
             )
         if self.world != here.world:
             raise CheckpointError(
                 f"{source}: trained on scenario {self.scenario!r} with other values than here; "
-                "give the same scenario file and overrides (only traces and the days may differ), or train again"
+                "give the same file and overrides (only traces and days may differ), or train again"
             )
 
     def check_version(self, source: str) -> None:
@@ -101,7 +102,7 @@ class Identity:
         if self.environment_version != environment_version():
             raise CheckpointError(
                 f"{source}: trained in version {self.environment_version} of the environment, "
-                f"this is version {environment_version()}; train again, or install the version of its run.json"
+                f"this is version {environment_version()}; train again, or install the one in its run.json"
             )
 
 
@@ -112,7 +113,7 @@ def _differences(there: dict[str, int], here: dict[str, int]) -> str:
 
 
 def world_hash(scenario: Scenario) -> str:
-    """SHA-256 (hex) over a scenario without its text, its traces and its days: these may differ between uses."""
+    """SHA-256 (hex) over a scenario without its text, traces and days: these may differ between uses."""
     data = scenario.model_dump(mode="json", exclude={"description", "traces", "start"})
     return hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 

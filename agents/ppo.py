@@ -1,7 +1,8 @@
 """PPO of Stable-Baselines3 on the batched environment: build, train, resume.
 
-The network starts as a rule: its first mean action serves everything at home (see `agents.reference`), so learning
-begins with a sane schedule and not with noise.  On a CPU, equal settings and seeds give equal weights.
+The network starts as a rule: its first mean action serves everything at home (see `agents.reference`), so
+learning begins with a sane schedule and not with noise.  On a CPU, equal settings and seeds give equal
+weights.
 """
 
 from __future__ import annotations
@@ -87,20 +88,18 @@ def build(config: PPOConfig, env: GridAIVecEnv) -> PPO:
         device=config.device,
     )
     with torch.no_grad():
-        model.policy.action_net.bias.copy_(torch.as_tensor(env.actions.start))  # type: ignore[operator, union-attr]
+        model.policy.action_net.bias.copy_(torch.as_tensor(env.actions.start))  # type: ignore[operator]
     extractor = model.policy.features_extractor
     assert isinstance(extractor, Standardise)
     extractor.fit(sample_observations(env, config.initial_deviation, config.seed))
     return model
 
 
-def sample_observations(
-    env: GridAIVecEnv, deviation: float, seed: int
-) -> NDArray[np.float32]:
+def sample_observations(env: GridAIVecEnv, deviation: float, seed: int) -> NDArray[np.float32]:
     """Return the observations [n,N] of one episode of each environment under noisy first actions."""
     mean = env.actions.start
     rng = np.random.default_rng(seed)
-    seen = [env.reset()]
+    seen: list[Any] = [env.reset()]
     for _ in range(env.env.compiled.shape.steps - 1):
         noise = rng.normal(0.0, deviation, (env.num_envs, len(mean)))
         seen.append(env.step(np.clip(mean + noise, -1.0, 1.0).astype(np.float32))[0])
@@ -120,10 +119,11 @@ def _network(config: PPOConfig, actions: ActiveActions) -> dict[str, Any]:
 
 
 def resume(config: PPOConfig, env: GridAIVecEnv, checkpoint: Path) -> PPO:
-    """Return the model of a checkpoint, ready to go on: weights, optimiser, step count and schedules are restored.
+    """Return the model of a checkpoint, ready to go on: weights, optimiser, step count and schedules are
+    restored.
 
-    Episodes and exploration noise are drawn afresh, so a resumed run is not bit for bit the uninterrupted one.
-    Raises CheckpointError where the checkpoint is damaged.
+    Episodes and exploration noise are drawn afresh, so a resumed run is not bit for bit the uninterrupted
+    one. Raises CheckpointError where the checkpoint is damaged.
     """
     torch.set_num_threads(config.torch_threads)
     model = load_model(checkpoint, config.device, env=env)
@@ -143,7 +143,8 @@ def train(
 ) -> EvaluationCallback | None:
     """Train to ``config.total_steps``; write checkpoints and ``model.zip`` below ``run_dir``.
 
-    Returns the evaluations (None without held-out episodes).  On KeyboardInterrupt a checkpoint is saved first.
+    Returns the evaluations (None without held-out episodes).  On KeyboardInterrupt a checkpoint is saved
+    first.
     """
     callbacks: list[BaseCallback] = [
         TotalsCallback(),
@@ -171,6 +172,7 @@ def _as_policy(config: PPOConfig) -> Any:
     identity = Identity.of(compiled_of(config))
 
     def policy(model: BaseAlgorithm) -> NetworkPolicy:
+        assert isinstance(model.policy, ActivePolicy)
         return NetworkPolicy(model.policy, identity)
 
     return policy

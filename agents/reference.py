@@ -1,8 +1,9 @@
 """What serving at home earns in a step, and the action that asks for it.
 
-The earnings at home are the large, nearly constant part of every reward, and the noisy one: prices and demand move
-them far more than any decision does.  They depend on the exogenous input alone, never on what the agent did, so
-taking them off the reward leaves the optimum where it is and lets the agent learn from what its decisions changed.
+The earnings at home are the large, nearly constant part of every reward, and the noisy one: prices and demand
+move them far more than any decision does.  They depend on the exogenous input alone, never on what the agent
+did, so taking them off the reward leaves the optimum where it is and lets the agent learn from what its
+decisions changed.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ Floats = NDArray[np.float64]
 
 
 def home_action(compiled: Compiled, refuse: float = -1.0) -> NDArray[np.float32]:
-    """Return the action [A] of "everything at home": no battery, no generator, jobs at their first open site."""
+    """Return the action [A] of "everything at home": no battery or generator, jobs at the first open site."""
     layout = Layout(compiled.shape)
     action = np.zeros(layout.size)
     part = layout.split(action)  # views
@@ -34,8 +35,8 @@ def home_action(compiled: Compiled, refuse: float = -1.0) -> NDArray[np.float32]
 class HomeReference:
     """Benefit of serving everything at home in the step that a batch stands at, with idle batteries.
 
-    Work that finds no room at home overflows as `project` has it.  Left out: jobs, the peak of the demand charge and
-    the carbon budget, which depend on earlier decisions.
+    Work that finds no room at home overflows as `project` has it.  Left out: jobs, the peak of the demand
+    charge and the carbon budget, which depend on earlier decisions.
     """
 
     def __init__(self, compiled: Compiled, num_envs: int) -> None:
@@ -56,7 +57,7 @@ class HomeReference:
         return settle(params, state, flows, exogenous).benefit_usd
 
     def _state(self, params: Params, exogenous: Exogenous) -> State:
-        """Return the state of a world that has always served at home: nothing waits, sessions sit where they are."""
+        """Return the state of a world that has always served at home: nothing waits, no session moves."""
         shape, lead = self._compiled.shape, exogenous.available_gpus.shape[:-1]
         growth = exogenous.growth
         before = np.where(growth > 0.0, exogenous.arrivals_gpuh / np.where(growth > 0.0, growth, 1.0), 0.0)

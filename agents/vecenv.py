@@ -1,9 +1,9 @@
 """The batched environment as Stable-Baselines3 wants it: a `VecEnv` over `GridAIVectorEnv`.
 
-Observations are flat float32 arrays [B,N].  Episodes end by termination and restart in the same step; the infos of
-an ended episode hold ``terminal_observation``, ``episode`` (return and length as learned from) and the totals
-``benefit_usd``, ``emissions_kg``, ``dropped_gpuh`` in their own units.  Infos of running episodes are empty: at
-thousands of environments, building them costs more than the step.
+Observations are flat float32 arrays [B,N].  Episodes end by termination and restart in the same step; the
+infos of an ended episode hold ``terminal_observation``, ``episode`` (return and length as learned from) and
+the totals ``benefit_usd``, ``emissions_kg``, ``dropped_gpuh`` in their own units.  Infos of running episodes
+are empty: at thousands of environments, building them costs more than the step.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class GridAIVecEnv(VecEnv):
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
         """Choose the episodes from the next reset on; None leaves it to chance.
 
-        The seeds of the first episodes are drawn from `TRAINING_SEEDS` by ``seed``, not counted up from it: so a run
-        with seed 0 never trains on the episodes 0, 1, 2, ... that comparisons use.
+        The seeds of the first episodes are drawn from `TRAINING_SEEDS` by ``seed``, not counted up from it:
+        so a run with seed 0 never trains on the episodes 0, 1, 2, ... that comparisons use.
         """
         if seed is None:
             self._reset_seeds()
@@ -103,7 +103,7 @@ class GridAIVecEnv(VecEnv):
         return observation, rewards.astype(np.float32), dones, own
 
     def _at_home_usd(self) -> NDArray[np.float64] | float:
-        """What serving at home would earn in the step to come, [B]; 0 where the benefit itself is learned from."""
+        """What serving at home earns in the coming step [B]; 0 where the benefit itself is learned from."""
         if self._reference is None:
             return 0.0
         simulator = self.env.simulator

@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.placing import Options, ask, insist, place
+from baselines.placing import Options, ask, insist, place, start_at_once
 from baselines.rule import Rule
 from baselines.view import ROUNDING, View
 from gridai_env import physics
@@ -52,15 +52,14 @@ class Greedy(Rule):
         p, exo = view.p, view.exo
         value_now = exo.buy_usd_per_mwh + carbon_usd_per_kg(view)[:, None] * billed_kg(view)
         value_ahead = ahead_usd_per_mwh(view)
-        job_score = cheapest_site(view, value_now)
+        job_score = start_at_once(view, value_now * exo.pue)
         started = view.starts(job_score)
         spare_mw = self._generator_mw(view, value_now) + self._discharge_limit_mw(view)
         room = view.room_gpuh(started, spare_mw)
 
         options = self._options(view, value_now)
         until = self._patience_gpuh(view, value_now, value_ahead, room)
-        worth = (p.revenue_usd_per_gpuh + p.drop_usd_per_gpuh)[:, None]
-        paying = np.where(options.cost < worth, options.cost, np.inf)
+        paying = np.where(options.cost < self._worth(view), options.cost, np.inf)
         placed, left = place(view.on_hand_gpuh, Options(paying, options.limit_gpuh, until), room)
         # Where only sites are left that cost more than the work brings, it is refused.
         losing = (np.isinf(paying) & np.isfinite(options.cost)).any(-1)
@@ -101,6 +100,15 @@ class Greedy(Rule):
         closed = np.concatenate([p.route_open, p.route_open], axis=-1) < 0.5
         limit = np.concatenate([there, np.full_like(there, np.inf)], axis=-1)
         return Options(np.where(closed, np.inf, cost), limit)
+
+    @staticmethod
+    def _worth(view: View) -> Floats:
+        """What serving a GPU-h brings, [B,1,W,2K]: revenue, no penalty, and savings that are not paid yet."""
+        p = view.p
+        mwh = physics.work_power_mw_per_gpuh(p, view.exo) * p.dt_h
+        spared = mwh * spared_usd_per_kg(view)[:, None] * billed_kg(view)
+        worth = (p.revenue_usd_per_gpuh + p.drop_usd_per_gpuh)[:, None] + spared[:, None, None, :]
+        return np.concatenate([worth, worth], axis=-1)
 
     def _patience_gpuh(
         self, view: View, value_now: Floats, value_ahead: Floats, room: Floats
@@ -188,7 +196,9 @@ class Greedy(Rule):
         refill_mwh = 0.8 * most_mwh * (view.steps_left - 1.0)[:, None]
         target = np.minimum(self._target_mwh, p.battery_max_mwh)
         floor = np.maximum(p.battery_min_mwh, target - refill_mwh)
-        must = np.maximum(floor * (1.0 - ROUNDING) - view.state.battery_mwh, 0.0) / (p.charge_efficiency * p.dt_h)
+        must = np.maximum(floor * (1.0 - ROUNDING) - view.state.battery_mwh, 0.0) / (
+            p.charge_efficiency * p.dt_h
+        )
         free = np.maximum(view.state.battery_mwh - floor, 0.0) * p.discharge_efficiency / p.dt_h
         # Energy above the target is worth nothing at the end.
         spill = (view.steps_left <= 1.0)[:, None] & (value_now > wear)
@@ -207,11 +217,23 @@ class Greedy(Rule):
 
 
 def carbon_usd_per_kg(view: View) -> Floats:
-    """Price of a kg now, [B]: with the excess price where the budget is spent."""
+    """Price of a kg to act on, [B]: with the excess price while the budget is spent faster than evenly.
+
+    Waiting until it is spent would leave all savings to the last hours.
+    """
     p = view.p
-    return p.carbon_price_usd_per_kg + np.where(
-        view.carbon_left_kg <= 0.0, float(p.carbon_excess_usd_per_kg), 0.0
-    )
+    if not p.has_carbon_budget:
+        return np.full(view.steps_left.shape, p.carbon_price_usd_per_kg)
+    even_kg = p.carbon_budget_kg * view.steps_left / view.steps
+    ahead = view.carbon_left_kg < even_kg * (1.0 - ROUNDING)
+    return p.carbon_price_usd_per_kg + np.where(ahead, float(p.carbon_excess_usd_per_kg), 0.0)
+
+
+def spared_usd_per_kg(view: View) -> Floats:
+    """What acting on `carbon_usd_per_kg` counts beyond the price that is paid now, [B]."""
+    spent = view.carbon_left_kg <= 0.0
+    paid = view.p.carbon_price_usd_per_kg + np.where(spent, float(view.p.carbon_excess_usd_per_kg), 0.0)
+    return carbon_usd_per_kg(view) - paid
 
 
 def billed_kg(view: View) -> Floats:
@@ -249,12 +271,3 @@ def tranche_usd_per_gpuh(cost: Floats, room_gpuh: Floats, low_gpuh: Floats, high
     size = high_gpuh - low_gpuh
     mean: Floats = (part * cost).sum(-1) / np.where(size > 0.0, size, 1.0)
     return np.where(high_gpuh > filled[:, -1], np.inf, mean)
-
-
-def cheapest_site(view: View, energy_usd_per_mwh: Floats) -> Floats:
-    """Job scores [B,V,K+1]: start at once, where energy is cheapest now."""
-    sites = energy_usd_per_mwh.shape[-1]
-    rank = np.argsort(np.argsort(energy_usd_per_mwh * view.exo.pue, axis=-1, kind="stable"), axis=-1)
-    score = np.full((*view.exo.job_open.shape[:-1], sites + 1), -1.0)
-    score[..., :sites] = (1.0 - rank / sites)[:, None, :]
-    return score

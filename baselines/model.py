@@ -312,7 +312,10 @@ class _Builder:
         self.model.floor = pyo.Constraint(pyo.Any)
         for w, served in enumerate(self.floor.served_gpuh):
             total = pyo.quicksum(v for f in flows for v in f.served_gpuh[:, w].ravel() if not _is_number(v))
-            self.model.floor["served", w] = total >= float(served) * (1.0 - FLOOR_SLACK)
+            if not _is_number(total):
+                self.model.floor["served", w] = total >= float(served) * (1.0 - FLOOR_SLACK)
+            elif served > 1e-9:
+                raise ValueError(f"floor wants work of row {w}, which this instance never has: floor of another instance?")
         for j, started in enumerate(self.floor.started):
             entries = [v for f in flows for v in f.started[j].ravel() if not _is_number(v)]
             if entries:

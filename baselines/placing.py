@@ -119,5 +119,15 @@ def ask(
     return np.clip(flat, -1.0, 1.0).astype(np.float32)
 
 
+def start_at_once(view: View, cost: Floats) -> Floats:
+    """Job scores [B,V,K+1]: start now, at the site of least ``cost`` ([K] or [B,K]) where the job fits."""
+    sites = cost.shape[-1]
+    cost = np.broadcast_to(cost, view.exo.pue.shape)
+    rank = np.argsort(np.argsort(cost, axis=-1, kind="stable"), axis=-1)
+    score = np.full((*view.exo.job_open.shape[:-1], sites + 1), -1.0)
+    score[..., :sites] = (1.0 - rank / sites)[:, None, :]
+    return score
+
+
 def _share(part_mw: Floats, limit_mw: Floats) -> Floats:
     return ratio(part_mw, limit_mw + np.zeros_like(part_mw))

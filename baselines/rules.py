@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baselines.greedy import Greedy
-from baselines.placing import Options, ask, insist, place
+from baselines.placing import Options, ask, insist, place, start_at_once
 from baselines.rule import Rule
 from baselines.view import View
 from gridai_env import physics
@@ -57,16 +57,7 @@ class RoutingRule(Rule):
 
     def job_score(self, view: View) -> Floats:
         """Scores [B,V,K+1]: start at once, the first allowed site first."""
-        return earliest(view, np.arange(view.p.gpus.shape[-1], dtype=np.float64))
-
-
-def earliest(view: View, cost: Floats) -> Floats:
-    """Job scores [B,V,K+1]: start at once at the site of least ``cost`` ([K] or [B,K]) where the job fits."""
-    sites = cost.shape[-1]
-    rank = np.argsort(np.argsort(cost, axis=-1, kind="stable"), axis=-1)
-    score = np.full((*view.exo.job_open.shape[:-1], sites + 1), -1.0)
-    score[..., :sites] = (1.0 - rank / sites)[..., None, :] if cost.ndim > 1 else 1.0 - rank / sites
-    return score
+        return start_at_once(view, np.arange(view.p.gpus.shape[-1], dtype=np.float64))
 
 
 class LocalOnly(RoutingRule):
@@ -102,7 +93,7 @@ class PriceOnly(RoutingRule):
 
     def job_score(self, view: View) -> Floats:
         """Start at once where energy is cheapest."""
-        return earliest(view, self.preference(view)[:, 0, 0])
+        return start_at_once(view, self.preference(view)[:, 0, 0])
 
 
 class CarbonOnly(RoutingRule):
@@ -117,7 +108,7 @@ class CarbonOnly(RoutingRule):
 
     def job_score(self, view: View) -> Floats:
         """Start at once where energy is cleanest."""
-        return earliest(view, self.preference(view)[:, 0, 0])
+        return start_at_once(view, self.preference(view)[:, 0, 0])
 
 
 class Random(Rule):

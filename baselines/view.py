@@ -35,6 +35,7 @@ class View:
     due_gpuh: Floats  # [B,C,W,D] work on hand that must leave the queue by the end of the step h ahead
     carbon_left_kg: Floats  # [B] infinite without a budget
     steps_left: Floats  # [B] the step to come included
+    steps: int  # of the episode
     leads: NDArray[np.intp]  # [H] steps
     forecast_buy_usd_per_mwh: Floats  # [B,H,K]
     forecast_carbon_kg_per_mwh: Floats  # [B,H,K] billed
@@ -89,6 +90,7 @@ def read_view(layout: ObservationLayout, compiled: Compiled, observation: Mappin
         due_gpuh=exact["due_gpuh"],
         carbon_left_kg=exact["carbon_left_kg"],
         steps_left=np.round(exact["steps_left"]),
+        steps=shape.steps,
         leads=np.array(lead_steps(compiled.scenario.forecast, shape.dt_h), dtype=np.intp),
         forecast_buy_usd_per_mwh=exact["forecast_buy_usd_per_mwh"],
         forecast_carbon_kg_per_mwh=exact["forecast_carbon_kg_per_mwh"],

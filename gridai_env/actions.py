@@ -84,7 +84,9 @@ def decode(p: Params, layout: Layout, action: NDArray[np.floating]) -> Request:
     share = (routing[..., :sites] + 1.0) * p.route_open
     wished = total(share, -1)[..., None]
     none = wished == 0.0
-    share = (share + none * p.home[:, None, :]) / (wished + none)
+    if none.any():
+        share, wished = share + none * p.home[:, None, :], wished + none
+    share = share / wished
     hold = np.maximum(routing[..., sites], 0.0) * p.may_wait
     refuse = np.maximum(2.0 * routing[..., sites + 1] - 1.0, 0.0)
     scale = np.maximum(hold + refuse, 1.0)

@@ -269,6 +269,7 @@ class GridAIEnv(gym.Env[Observation, Any]):
             "instance": self._batch[0],
             "simulator": running.get_state(),
             "totals": self._totals.copy(),
+            "last": self._last,
             "np_random": copy.deepcopy(self.np_random.bit_generator.state),
             "np_random_seed": self._np_random_seed,
         }
@@ -277,7 +278,7 @@ class GridAIEnv(gym.Env[Observation, Any]):
         """Go back to where `get_state` was called, in this or another environment of the same scenario."""
         self._start(self._source.of_instances([state["instance"]]))
         self._running().set_state(state["simulator"])
-        self._totals = state["totals"].copy()
+        self._totals, self._last = state["totals"].copy(), state["last"]
         self.np_random.bit_generator.state = copy.deepcopy(state["np_random"])
         self._np_random_seed = state["np_random_seed"]
 

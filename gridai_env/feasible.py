@@ -9,7 +9,7 @@ Rows come sorted by the order in which they are kept (see `state`), so one cumul
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,15 @@ class _Work:
     served_gpuh: Floats  # [B,C,W,K]
     held_gpuh: Floats  # [B,C,W]
     dropped_gpuh: Floats  # [B,C,W]
+    served_wk_gpuh: Floats = field(init=False)  # [B,W,K]
+
+    def __post_init__(self) -> None:
+        self.served_wk_gpuh = total(self.served_gpuh, -3)
+
+    def serve(self, gpuh: Floats) -> None:
+        """Replace what is served."""
+        self.served_gpuh = gpuh
+        self.served_wk_gpuh = total(gpuh, -3)
 
     def send_back(self, gpuh: Floats, queue_limit_gpuh: Floats) -> None:
         """Work that found no room waits if it may, else it is dropped."""
@@ -39,12 +48,17 @@ class _Work:
 
 
 def project(p: Params, state: State, exo: Exogenous, request: Request) -> Flows:
-    """Turn a request into feasible flows, in the order of design: jobs, work, accelerators, power, derived."""
+    """Turn a request into feasible flows: jobs, work, accelerators, power, derived flows, in this order."""
+    return project_sums(p, state, exo, request)[0]
+
+
+def project_sums(p: Params, state: State, exo: Exogenous, request: Request) -> tuple[Flows, Floats]:
+    """`project`, and the work served by row and site [B,W,K], which whoever goes on needs again."""
     started = start_jobs(p, state, exo, request.job_score)
     committed_now = _committed_now(p, state, started)
     work = split_work(state, exo, request)
     fit_gpus(p, exo, work, committed_now)
-    return fit_power(p, state, exo, request, work, started, committed_now)
+    return fit_power(p, state, exo, request, work, started, committed_now), work.served_wk_gpuh
 
 
 # 1 Jobs -------------------------------------------------------------------------------------------------------------
@@ -114,7 +128,7 @@ def kept_share(kept: Floats, demand: Floats) -> Floats:
 def fit_gpus(p: Params, exo: Exogenous, work: _Work, committed_now: Floats) -> None:
     """Fit the work into the accelerators; overflow goes pro rata to room at other open sites, in two passes."""
     room = np.maximum(p.utilisation_limit * exo.available_gpus - committed_now, 0.0) * (p.speed * p.dt_h)
-    demand = total(work.served_gpuh, -3)
+    demand = work.served_wk_gpuh
     if (total(demand, -2) <= room).all():
         return
     kept = keep_by_order(demand, room)
@@ -131,7 +145,7 @@ def fit_gpus(p: Params, exo: Exogenous, work: _Work, committed_now: Floats) -> N
         placed = wish * kept_share(kept, demand)
         served = served + placed
         overflow = np.maximum(overflow - total(placed, -1), 0.0)
-    work.served_gpuh = served
+    work.serve(served)
     work.send_back(overflow, exo.queue_limit_gpuh)
 
 
@@ -152,7 +166,7 @@ def fit_power(
     generation = generator_within_rise(p, state, request.generation_mw)
     renewable = request.renewable_share * exo.renewable_available_mw
     gpu_short = np.maximum(committed_now - p.utilisation_limit * exo.available_gpus, 0.0)
-    inference = physics.inference_gpus(p, total(work.served_gpuh, -3))
+    inference = physics.inference_gpus(p, work.served_wk_gpuh)
     it_mw = physics.it_power_mw(p, exo, inference + committed_now - gpu_short)
     facility = physics.facility_power_mw(p, exo, it_mw)
     net = facility + charge - discharge - generation - renewable
@@ -166,7 +180,18 @@ def fit_power(
         charge, deficit = charge - np.minimum(charge, deficit), np.maximum(deficit - charge, 0.0)
         shed = cut_work(p, exo, work, deficit)
     return close_books(
-        p, state, exo, work.served_gpuh, work.dropped_gpuh, started, charge, discharge, generation, renewable, shed
+        p,
+        state,
+        exo,
+        served_gpuh=work.served_gpuh,
+        dropped_gpuh=work.dropped_gpuh,
+        started=started,
+        charge_mw=charge,
+        discharge_mw=discharge,
+        generation_mw=generation,
+        renewable_mw=renewable,
+        shed_mw=shed,
+        served_wk_gpuh=work.served_wk_gpuh,
     )
 
 
@@ -206,13 +231,13 @@ def cut_supply(
 def cut_work(p: Params, exo: Exogenous, work: _Work, deficit_mw: Floats) -> Floats:
     """Cut work that the import limit cannot feed, last rows first, and return the load to shed [B,K]."""
     mw_per_gpuh = physics.work_power_mw_per_gpuh(p, exo)
-    power = total(work.served_gpuh, -3) * mw_per_gpuh[:, None, :]
+    power = work.served_wk_gpuh * mw_per_gpuh[:, None, :]
     power_mw = total(power, -2)
     # Where nothing is missing everything is kept; the comparison inside keeps it bit for bit.
     kept = keep_by_order(power, np.where(deficit_mw > 0.0, np.maximum(power_mw - deficit_mw, 0.0), np.inf))
     served = work.served_gpuh * kept_share(kept, power)
     cut = total(work.served_gpuh - served, -1)
-    work.served_gpuh = served
+    work.serve(served)
     work.send_back(cut, exo.queue_limit_gpuh)
     return np.maximum(deficit_mw - power_mw, 0.0)
 
@@ -224,6 +249,7 @@ def close_books(
     p: Params,
     state: State,
     exo: Exogenous,
+    *,
     served_gpuh: Floats,
     dropped_gpuh: Floats,
     started: Floats,
@@ -232,8 +258,13 @@ def close_books(
     generation_mw: Floats,
     renewable_mw: Floats,
     shed_mw: Floats,
+    served_wk_gpuh: Floats | None = None,
 ) -> Flows:
-    """Complete the chosen flows: import or export closes the balance, derived flows take their least values."""
+    """Complete the chosen flows: import or export closes the balance, derived flows take their least values.
+
+    ``served_wk_gpuh`` [B,W,K] where it is known already.
+    """
+    served_wk = total(served_gpuh, -3) if served_wk_gpuh is None else served_wk_gpuh
     zero_k = np.zeros_like(charge_mw)
     committed_now = _committed_now(p, state, started)
     flows = Flows(
@@ -254,18 +285,18 @@ def close_books(
         battery_short_mwh=zero_k,
         carbon_excess_kg=zero_k,
     )
-    busy = physics.inference_gpus(p, total(served_gpuh, -3)) + committed_now - flows.gpu_short
+    busy = physics.inference_gpus(p, served_wk) + committed_now - flows.gpu_short
     facility_mw = physics.facility_power_mw(p, exo, physics.it_power_mw(p, exo, busy))
     missing = -physics.balance_mw(flows, facility_mw)
     flows = flows.replace(import_mw=np.maximum(missing, 0.0), export_mw=np.maximum(-missing, 0.0))
-    return tighten(p, state, exo, flows)
+    return tighten(p, state, exo, flows, served_wk)
 
 
-def tighten(p: Params, state: State, exo: Exogenous, flows: Flows) -> Flows:
+def tighten(p: Params, state: State, exo: Exogenous, flows: Flows, served_wk_gpuh: Floats) -> Flows:
     """Set the derived flows to their least values."""
     flows = flows.replace(
         relocated_gpuh=np.maximum(physics.newly_placed_gpuh(p, state, flows, exo), 0.0),
-        warmed_gpuh=np.maximum(physics.newly_warm_gpuh(p, state, flows), 0.0),
+        warmed_gpuh=np.maximum(physics.newly_warm_gpuh(p, state, served_wk_gpuh), 0.0),
         peak_rise_mw=np.maximum(flows.import_mw - state.peak_import_mw, 0.0),
         battery_short_mwh=np.maximum(exo.battery_target_mwh - physics.next_battery_mwh(p, state, flows), 0.0),
     )

@@ -42,35 +42,38 @@ def step_figures(
     billed_kg = (
         outcome.emissions_marginal_kg if simulator.params.bill_marginal else outcome.emissions_average_kg
     )
-    work = _totals([flows.dropped_gpuh, before.arrivals_gpuh, simulator.state.backlog_gpuh])
     curtailed_mw = before.renewable_available_mw - flows.renewable_mw
-    energy_mwh = simulator.params.dt_h * _totals(
-        [flows.import_mw, flows.export_mw, curtailed_mw, flows.shed_mw]
-    )
+    dt_h = simulator.params.dt_h
     figures = np.concatenate(
         [
             outcome.benefit_usd,
             outcome.emissions_average_kg,
             outcome.emissions_marginal_kg,
             outcome.water_l,
-            np.add.reduce(flows.served_gpuh.reshape(len(curtailed_mw), -1), axis=1),
-            *work,
-            *energy_mwh,
+            _sum(flows.served_gpuh),
+            _sum(flows.dropped_gpuh),
+            _sum(before.arrivals_gpuh),
+            _sum(simulator.state.backlog_gpuh),
+            dt_h * _sum(flows.import_mw),
+            dt_h * _sum(flows.export_mw),
+            dt_h * _sum(curtailed_mw),
+            dt_h * _sum(flows.shed_mw),
             billed_kg,
             billed_kg,
             *[outcome.terms_usd[name] for name in TERMS],
         ]
     ).reshape(len(KEYS), -1)
-    # One row per environment, so that the order of summation does not depend on their number.
-    figures[_BILL] = -np.add.reduce(np.ascontiguousarray(figures[_BILL_ROWS].T), axis=1)
+    figures[_BILL] = -_sum(figures[_BILL_ROWS].T)
     return figures
 
 
-def _totals(arrays: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Sums [n,B] of n arrays [B,...] of one shape over all but the first axis."""
-    batch = len(arrays[0])
-    side_by_side = np.concatenate([array.reshape(batch, 1, -1) for array in arrays], axis=1)
-    return np.add.reduce(side_by_side, axis=2).T
+def _sum(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sum [B] over all axes but the first, number by number: to the same bits in any batch."""
+    batch = len(x)
+    if batch == 1:
+        return np.add.accumulate(x.reshape(-1))[-1:]
+    # The batch is the innermost axis in memory, so each environment adds one number after the other.
+    return np.add.reduce(np.ascontiguousarray(np.moveaxis(x, 0, -1)).reshape(-1, batch), axis=0)
 
 
 def add_step(totals: NDArray[np.float64], figures: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -151,6 +152,11 @@ class ObservationLayout:
             self.parts[part.name] = slice(start, start + part.size)
             start += part.size
         self.size = start
+
+    @cached_property
+    def inverse_scales(self) -> dict[str, Floats]:
+        """One over the scale of each entry of each part."""
+        return {name: 1.0 / np.broadcast_to(p.scale, p.shape).ravel() for name, p in self.by_name.items()}
 
     def space(self) -> spaces.Dict:
         """The Dict of named boxes."""

@@ -39,12 +39,13 @@ class Observer:
         self._slots = compiled.shape.slots
         self._has_jobs = "jobs" in self.layout.parts
         self._has_queue = "due" in self.layout.parts
-        self._inverse = {name: _inverse(self.layout, name) for name in self.layout.parts}
+        self._inverse = self.layout.inverse_scales
         self._routes = compiled.params.route_open.ravel().astype(np.float32)
         self._numbers = np.arange(compiled.shape.jobs)
         self._moves, self._width = self._segments()
         self._wait = compiled.row_wait_steps[self._first :]
-        self._ahead = np.arange(int(max(self._wait, default=0)))
+        self._since = self._due_since()
+        self._everyone = _open_grid(len(batch), compiled.shape.regions, len(self._wait))
         self._block, self._arrived, self._jobs, self._window = self._prepared(batch)
 
     # Once per episode ----------------------------------------------------------------------------
@@ -65,6 +66,16 @@ class Observer:
             width += size
         return moves, width
 
+    def _due_since(self) -> NDArray[np.intp]:
+        """Where in the summed arrivals to look [T+1,Q,D+1]: up to when work is due; last entry: now."""
+        longest, last = int(max(self._wait, default=0)), self._steps - 1
+        now = np.minimum(np.arange(self._steps + 1), last)[:, None, None] + longest
+        ahead = np.arange(longest + 1)
+        since = np.minimum(now + ahead - self._wait[:, None], now)
+        # At the end of the episode all work is due; the last entry is the present.
+        all_due = (now - longest + ahead >= last) | (ahead == longest)
+        return np.where(all_due, now, since)
+
     def _prepared(self, batch: InstanceBatch) -> tuple[NDArray[np.float32], Floats, Floats, NDArray[np.intp]]:
         """Scaled world [T+1,B,M], summed arrivals [D+T,B,C,Q], jobs [B,J+1,5+K], their windows [2,B,J]."""
         block = np.zeros((self._steps + 1, len(batch), self._width), dtype=np.float32)
@@ -79,12 +90,14 @@ class Observer:
                 flat = flat - part.offset
             np.multiply(flat, self._inverse[name], out=target, casting="same_kind")
             start += part.size
-        arrived = summed_arrivals_gpuh(batch, self._first) if self._has_queue else np.zeros((0, len(batch)))
+        arrived: Floats = np.zeros((0, len(batch)))
+        if self._has_queue:
+            arrived = summed_arrivals_gpuh(batch, self._first)
         jobs, window = self._job_tables(batch)
         return block, arrived, jobs, window
 
     def _job_tables(self, batch: InstanceBatch) -> tuple[Floats, NDArray[np.intp]]:
-        """Scaled features [B,J+1,5+K] of each job at step 0, a row of zeros, and windows of starts [2,B,J]."""
+        """Scaled features [B,J+1,5+K] of jobs at step 0, the last row zero, and windows of starts [2,B,J]."""
         possible = batch.exogenous.job_open.any(-1)
         some = possible.any(1)
         first = np.where(some, possible.argmax(1), self._steps)
@@ -123,7 +136,7 @@ class Observer:
         if self._has_queue:
             backlog = state.backlog_gpuh[:, :, self._first :]
             self._write(out, "backlog", backlog)
-            self._write(out, "due", self._due_gpuh(simulator, backlog, step))
+            self._write(out, "due", self._due_gpuh(simulator, backlog))
         if "carbon_budget_left" in parts:
             left = simulator.params.carbon_budget_kg - state.carbon_kg
             self._write(out, "carbon_budget_left", left)
@@ -137,40 +150,18 @@ class Observer:
         flat = values.reshape(len(out), -1)
         np.multiply(flat, self._inverse[name], out[:, self.layout.parts[name]], casting="same_kind")
 
-    def _due_gpuh(self, simulator: Simulator, backlog: Floats, step: int | None) -> Floats:
+    def _due_gpuh(self, simulator: Simulator, backlog: Floats) -> Floats:
         """Work that must leave the queue by the end of this and the next steps, [B,C,Q,D]; 0 at the end.
 
         That is all but the arrivals so recent that their wait does not end by then.
         """
-        t, longest = simulator.t, int(self._wait.max())
+        t = simulator.t
         arrivals = simulator.exogenous.arrivals_gpuh[:, :, self._first :]
-        going = (t < self._steps)[:, None, None] if step is None else step < self._steps
-        on_hand = (backlog + arrivals) * going
-        due = np.repeat(on_hand[..., None], longest, axis=-1)
-        # Sums of arrivals up to a step differ from each other by rounding; what is not due must not show as due.
-        least = on_hand * (1.0 - ROUNDING)
-        for q, wait in enumerate(self._wait.tolist()):
-            older, until_now = self._arrived_before(t, step, q, wait)
-            due[:, :, q, :wait] = older + (least[:, :, q] - until_now)[..., None]
-        ends = self._steps - 1 - t[:, None, None, None]
-        if step is None or step + longest >= self._steps:
-            due = np.where(self._ahead >= ends, on_hand[..., None], due)
+        on_hand = (backlog + arrivals) * (t < self._steps)[:, None, None]
+        arrived = self._arrived[(self._since[t][:, None], *self._everyone)]
+        # Sums of arrivals differ by rounding; what is not due must not show as due.
+        due = (on_hand * (1.0 - ROUNDING))[..., None] + (arrived[..., :-1] - arrived[..., -1:])
         return np.maximum(due, 0.0, out=due)
-
-    def _arrived_before(
-        self, t: NDArray[np.intp], step: int | None, q: int, wait: int
-    ) -> tuple[Floats, Floats]:
-        """Arrivals of a row that waits, summed up to when its work is due [B,C,wait], and up to now [B,C]."""
-        shift = len(self._arrived) - self._steps
-        if step is not None:
-            now = min(step, self._steps - 1) + shift
-            return self._arrived[now - wait : now, :, :, q].transpose(1, 2, 0), self._arrived[now, :, :, q]
-        now_each = np.minimum(t, self._steps - 1) + shift
-        each = np.arange(len(t))
-        steps = now_each[:, None] - np.arange(wait, 0, -1)
-        return self._arrived[steps, each[:, None], :, q].transpose(0, 2, 1), self._arrived[
-            now_each, each, :, q
-        ]
 
     def _job_slots(self, waiting: Floats, t: NDArray[np.intp]) -> Floats:
         """Features [B,V*(5+K)] of the jobs that may be started now, most urgent first."""
@@ -192,10 +183,10 @@ def _common_step(t: NDArray[np.intp]) -> int | None:
     return first if len(t) == 1 or (t == first).all() else None
 
 
-def _inverse(layout: ObservationLayout, name: str) -> Floats:
-    """One over the scale of each entry of a part."""
-    part = layout.by_name[name]
-    return 1.0 / np.broadcast_to(part.scale, part.shape).ravel()
+def _open_grid(*sizes: int) -> tuple[NDArray[np.intp], ...]:
+    """Index arrays that together address all of some axes, with one axis more behind them."""
+    count = len(sizes)
+    return tuple(np.arange(n).reshape(-1, *[1] * (count - i)) for i, n in enumerate(sizes))
 
 
 def summed_arrivals_gpuh(batch: InstanceBatch, first: int) -> Floats:

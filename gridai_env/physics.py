@@ -31,9 +31,11 @@ class Totals(Record):
     emissions_marginal_kg: Array  # []
 
 
-def totals(p: Params, flows: Flows, exo: Exogenous, state: State) -> Totals:
-    """The common sums of a step."""
-    served_wk = total(flows.served_gpuh, -3)
+def totals(
+    p: Params, flows: Flows, exo: Exogenous, state: State, served_wk_gpuh: Array | None = None
+) -> Totals:
+    """The common sums of a step; ``served_wk_gpuh`` where it is known already."""
+    served_wk = total(flows.served_gpuh, -3) if served_wk_gpuh is None else served_wk_gpuh
     committed = committed_profile_gpus(p, state, flows)
     busy = inference_gpus(p, served_wk) + committed[..., 0] - flows.gpu_short
     it_mw = it_power_mw(p, exo, busy)
@@ -74,9 +76,9 @@ def newly_placed_gpuh(p: Params, state: State, flows: Flows, exo: Exogenous) -> 
     return p.is_session[..., None] * (flows.served_gpuh - in_place)
 
 
-def newly_warm_gpuh(p: Params, state: State, flows: Flows) -> Array:
+def newly_warm_gpuh(p: Params, state: State, served_wk_gpuh: Array) -> Array:
     """Work of a row that a site did not have the step before, [W,K], negative where it lost some."""
-    return p.is_session[..., None] * (total(flows.served_gpuh, -3) - total(state.placed_gpuh, -3))
+    return p.is_session[..., None] * (served_wk_gpuh - total(state.placed_gpuh, -3))
 
 
 # Accelerators and jobs ----------------------------------------------------------------------------------------------
@@ -225,7 +227,7 @@ def slacks(p: Params, state: State, flows: Flows, exo: Exogenous, after: State, 
         "export": exo.export_limit_mw - flows.export_mw,
         "relocated": flows.relocated_gpuh - newly_placed_gpuh(p, state, flows, exo),
         "relocated within served": flows.served_gpuh - flows.relocated_gpuh,
-        "warmed": flows.warmed_gpuh - newly_warm_gpuh(p, state, flows),
+        "warmed": flows.warmed_gpuh - newly_warm_gpuh(p, state, sums.served_wk_gpuh),
         "peak": after.peak_import_mw - flows.import_mw,
         "battery target": flows.battery_short_mwh - exo.battery_target_mwh + after.battery_mwh,
         "carbon budget": p.carbon_budget_kg - after.carbon_kg,

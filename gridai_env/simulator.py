@@ -6,16 +6,15 @@ bit.  Episodes may stand at different steps.
 
 from __future__ import annotations
 
-from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gridai_env import physics
-from gridai_env.actions import Layout, decode
+from gridai_env.actions import Floats, Layout, decode
 from gridai_env.arrays import batch_innermost
-from gridai_env.feasible import project
+from gridai_env.feasible import project_sums
 from gridai_env.instance import InstanceBatch
 from gridai_env.state import INSTANCE_FIELDS, Exogenous, Flows, Outcome, Params, State
 from gridai_env.terms import settle
@@ -30,8 +29,8 @@ class Simulator:
         """Put every episode of ``batch`` at its first step."""
         self.layout = Layout(batch.compiled.shape)
         self.steps = batch.compiled.shape.steps
-        self._fields = self._places(batch.exogenous)
-        self._data = self._pack(batch.exogenous)
+        self._shapes = {name: getattr(batch.exogenous, name).shape[2:] for name in Exogenous.names()}
+        self._series = self._flat(batch.exogenous)
         self.params: Params = batch.params.replace(
             **{name: batch_innermost(getattr(batch.params, name)) for name in INSTANCE_FIELDS}
         )
@@ -40,45 +39,42 @@ class Simulator:
         self.exogenous = self._exogenous_at(self.t)
 
     @staticmethod
-    def _places(exogenous: Exogenous) -> list[tuple[str, slice, tuple[int, ...], tuple[int, ...]]]:
-        """Name, place in the packed block, shape with the batch axis last, and the order that brings it first."""
-        places, start = [], 0
-        for name in Exogenous.names():
-            tail = getattr(exogenous, name).shape[2:]
-            size = prod(tail)
-            order = (len(tail), *range(len(tail)))
-            places.append((name, slice(start, start + size), (*tail, -1), order))
-            start += size
-        return places
+    def _flat(exogenous: Exogenous) -> dict[str, Floats]:
+        """Every exogenous field as [B,T,n]."""
+        return {
+            name: getattr(exogenous, name).reshape(*getattr(exogenous, name).shape[:2], -1)
+            for name in Exogenous.names()
+        }
 
-    @staticmethod
-    def _pack(exogenous: Exogenous) -> NDArray[np.float64]:
-        """All exogenous arrays as one [T,F,B] block: a step reads one slice, with the batch axis innermost."""
-        fields = [getattr(exogenous, name) for name in Exogenous.names()]
-        flat = [field.reshape(*field.shape[:2], -1) for field in fields]
-        return np.ascontiguousarray(np.concatenate(flat, axis=-1, dtype=np.float64).transpose(1, 2, 0))
-
-    def _exogenous_at(self, t: NDArray[np.intp]) -> Exogenous:
+    def _exogenous_at(self, t: Rows) -> Exogenous:
         """Exogenous input of step ``t`` [B]; past the end the last step stands (nothing is done with it)."""
-        first = min(int(t[0]), self.steps - 1)
-        if len(t) == 1 or (t == t[0]).all():
-            block = self._data[first]
-        else:
-            block = np.ascontiguousarray(self._data[np.minimum(t, self.steps - 1), :, np.arange(len(t))].T)
-        sizes = len(t)
+        rows = len(t)
+        step: Any = min(int(t[0]), self.steps - 1)
+        where: Any = slice(None)
+        if rows > 1 and (t != t[0]).any():
+            where, step = np.arange(rows), np.minimum(t, self.steps - 1)
+        # Copied with the batch axis innermost: all that is computed from these arrays lies so, too.
+        now = [np.ascontiguousarray(series[where, step].T) for series in self._series.values()]
         return Exogenous(
-            *[block[where].reshape(*shape[:-1], sizes).transpose(order) for _, where, shape, order in self._fields]
+            *[
+                flat.reshape(*shape, rows).transpose(len(shape), *range(len(shape)))
+                for flat, shape in zip(now, self._shapes.values(), strict=True)
+            ]
         )
 
     def step(self, action: NDArray[np.floating]) -> tuple[Flows, Outcome]:
         """Advance every episode by one action [B,A] in [-1, 1]."""
         request = decode(self.params, self.layout, action)
-        return self.step_flows(project(self.params, self.state, self.exogenous, request))
+        flows, served_wk_gpuh = project_sums(self.params, self.state, self.exogenous, request)
+        return self._advance(flows, served_wk_gpuh)
 
     def step_flows(self, flows: Flows) -> tuple[Flows, Outcome]:
         """Advance every episode by flows [B,...] that are feasible already."""
+        return self._advance(flows, None)
+
+    def _advance(self, flows: Flows, served_wk_gpuh: Floats | None) -> tuple[Flows, Outcome]:
         p, state, exo = self.params, self.state, self.exogenous
-        sums = physics.totals(p, flows, exo, state)
+        sums = physics.totals(p, flows, exo, state, served_wk_gpuh)
         outcome = settle(p, state, flows, exo, sums)
         after = physics.next_state(p, state, flows, exo, sums)
         # Rounding alone may leave a bound by 1e-16 of its size; the books stay closed to that.
@@ -99,7 +95,15 @@ class Simulator:
         """Put new episodes at the places ``rows``, each at its first step."""
         for name in INSTANCE_FIELDS:
             getattr(self.params, name)[rows] = getattr(batch.params, name)
-        self._data[:, :, rows] = self._pack(batch.exogenous)
+        new = self._flat(batch.exogenous)
+        if len(rows) == len(self.t):  # nothing of the old episodes stays
+            order = np.argsort(rows)
+            in_order = (order == np.arange(len(rows))).all()
+            self._series = {name: series if in_order else series[order] for name, series in new.items()}
+        else:
+            self._series = {name: series.copy() for name, series in self._series.items()}
+            for name, series in self._series.items():
+                series[rows] = new[name]
         state = self.state.map(batch_innermost)
         for name in State.names():
             getattr(state, name)[rows] = getattr(batch.initial, name)

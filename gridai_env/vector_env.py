@@ -201,12 +201,7 @@ class GridAIVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         """The episodes given in the options."""
         if len(instances) != count:
             raise ValueError(f"options['instances']: {len(instances)} given, {count} environments to reset")
-        batch = self._source.of_instances(instances)
-        if count < self.num_envs and batch.compiled.hash != self.layout.compiled.hash:
-            raise ValueError(
-                "options['instances']: of another scenario than the episodes that go on; reset all of them"
-            )
-        return batch
+        return self._source.of_instances(instances)
 
     def _begin(self, rows: NDArray[np.intp], batch: InstanceBatch) -> None:
         """Put the episodes of ``batch`` at the places ``rows``."""
@@ -221,6 +216,11 @@ class GridAIVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
             self._over = np.zeros(self.num_envs, dtype=np.bool_)
             self._last: tuple[Flows, Outcome] | None = None
             return
+        if batch.compiled.hash != self.layout.compiled.hash:
+            raise ValueError(
+                "options['instances']: were of another scenario than the environments' own, which would "
+                "begin now beside them; reset all environments at the end of such episodes"
+            )
         self._running().replace(rows, batch)
         self._observer.replace(rows, batch)
         for i, row in enumerate(rows.tolist()):
@@ -343,6 +343,7 @@ class GridAIVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
             "totals": self._totals.copy(),
             "elapsed": self._elapsed.copy(),
             "over": self._over.copy(),
+            "last": self._last,
             "generators": copy.deepcopy(self._generators),
             "np_random": copy.deepcopy(self.np_random),
             "np_random_seed": self._np_random_seed,
@@ -353,7 +354,7 @@ class GridAIVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         self._begin(np.arange(self.num_envs), self._given(state["instances"], self.num_envs))
         self._running().set_state(state["simulator"])
         self._totals, self._elapsed = state["totals"].copy(), state["elapsed"].copy()
-        self._over = state["over"].copy()
+        self._over, self._last = state["over"].copy(), state["last"]
         self._generators = copy.deepcopy(state["generators"])
         self._np_random, self._np_random_seed = copy.deepcopy(state["np_random"]), state["np_random_seed"]
 

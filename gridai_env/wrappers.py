@@ -37,9 +37,7 @@ class DictAction(gym.ActionWrapper[Any, dict[str, Floats], Floats]):
         compiled = base.compiled
         self._layout = Layout(compiled.shape)
         self._names = names_of_actions(compiled)
-        empty = np.zeros(self._layout.size)
-        shapes = {name: part.shape for name, part in self._layout.split(empty).items()}
-        self._shapes = {name: shape for name, shape in shapes.items() if np.prod(shape)}
+        self._shapes = {name: shape for name, shape in self._layout.parts.items() if np.prod(shape)}
         boxes: dict[str, spaces.Space[Any]] = {
             name: spaces.Box(-1.0, 1.0, shape, np.float32) for name, shape in self._shapes.items()
         }
@@ -59,7 +57,7 @@ class DictAction(gym.ActionWrapper[Any, dict[str, Floats], Floats]):
         if set(action) != set(self._shapes):
             raise ValueError(f"action: keys {sorted(action)}, must be {sorted(self._shapes)}")
         parts = []
-        for name in self._layout.sizes:
+        for name in self._layout.parts:
             if name not in self._shapes:
                 continue
             part = np.asarray(action[name])

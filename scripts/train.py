@@ -1,12 +1,13 @@
 """Train PPO on a scenario.
 
     python -m scripts.train --config configs/agents/ppo.yaml --scenario two_sites --run-dir runs/demo
-    python -m scripts.train --config configs/agents/ppo.yaml --learning_rate 1e-4 --hidden 128 128 --evaluation.instances 8
-    python -m scripts.train --resume runs/demo --total_steps 3000000
+    python -m scripts.train --config configs/agents/ppo.yaml --learning_rate 1e-4 --hidden 128 128
+    --evaluation.instances 8 python -m scripts.train --resume runs/demo --total_steps 3000000
 
-Every key of the configuration is an option, groups with a dot, lists space-separated; ``--keys`` lists them all.
-The run folder gets run.json, bounds.json (proven bounds of the held-out episodes), checkpoints/, model.zip and
-TensorBoard events (rollout/, train/ and eval/: benefit, bill, emissions, served share, gap, gain captured, terms).
+Every key of the configuration is an option, groups with a dot, lists space-separated; ``--keys`` lists them
+all. The run folder gets run.json, bounds.json (proven bounds of the held-out episodes), checkpoints/,
+model.zip and TensorBoard events (rollout/, train/ and eval/: benefit, bill, emissions, served share, gap,
+gain captured, terms).
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ def _resume(arguments: argparse.Namespace, overrides: dict[str, Any]) -> int:
     folder = Path(arguments.resume)
     if arguments.config is not None or (arguments.run_dir is not None and Path(arguments.run_dir) != folder):
         raise InputError(
-            "--resume goes on in the folder and with the settings of its run; leave out --config and --run-dir"
+            "--resume goes on in the folder and with the settings of its run; leave out --config, --run-dir"
         )
     fixed = sorted(
         key for key in overrides if key.startswith("environment") or key in ("hidden", "activation")

@@ -1,4 +1,4 @@
-"""Agents: the adapter is the environment, learning works and repeats, checkpoints are refused where they do not belong."""
+"""Agents: the adapter is the environment, learning works and repeats, foreign checkpoints are refused."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 pytest.importorskip("stable_baselines3", reason="needs the extra 'rl'")
 
@@ -40,12 +41,14 @@ def tiny(**changes: Any) -> PPOConfig:
     return load_config(ROOT / TINY, changes)
 
 
-def adapter(num_envs: int = 3, horizon_h: float = 6.0, may_refuse: bool = True, **options: Any) -> GridAIVecEnv:
+def adapter(
+    num_envs: int = 3, horizon_h: float = 6.0, may_refuse: bool = True, **options: Any
+) -> GridAIVecEnv:
     env = GridAIVectorEnv(num_envs, scenario="two_sites", horizon_h=horizon_h, flat_observations=True)
     return GridAIVecEnv(env, ActiveActions.of(env.compiled, may_refuse), **options)
 
 
-# Settings -----------------------------------------------------------------------------------------------------------
+# Settings ---------------------------------------------------------------------------------------------------
 
 
 def test_every_file_of_settings_loads() -> None:
@@ -103,14 +106,14 @@ def test_bad_settings_are_refused_by_name(words: str, told: str) -> None:
 def test_bad_files_are_refused_by_name(tmp_path: Path, text: str, told: str) -> None:
     file = tmp_path / "my.yaml"
     file.write_text(text)
-    with pytest.raises(ConfigError, match="my.yaml") as caught:
+    with pytest.raises(ConfigError, match=r"my\.yaml") as caught:
         load_config(file)
     assert told in str(caught.value)
     with pytest.raises(ConfigError, match="cannot be read"):
         load_config(tmp_path / "none.yaml")
 
 
-# Serving at home ----------------------------------------------------------------------------------------------------
+# Serving at home --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["two_sites", "four_markets", "energy_geography"])
@@ -171,7 +174,7 @@ def test_without_leave_to_refuse_nothing_is_refused() -> None:
         assert flows.dropped_gpuh.max() == 0.0
 
 
-# Adapter ------------------------------------------------------------------------------------------------------------
+# Adapter ----------------------------------------------------------------------------------------------------
 
 
 def test_adapter_plays_the_episodes_of_the_single_environment() -> None:
@@ -224,7 +227,9 @@ def test_returns_start_anew_with_every_episode() -> None:
     for _ in range(3):
         total = np.zeros(2)
         for _ in range(6):
-            _, rewards, dones, infos = venv.step(rng.uniform(-1, 1, (2, *venv.action_space.shape)).astype(np.float32))
+            _, rewards, dones, infos = venv.step(
+                rng.uniform(-1, 1, (2, *venv.action_space.shape)).astype(np.float32)
+            )
             total += rewards
         assert dones.all()
         np.testing.assert_allclose([info["episode"]["r"] for info in infos], total, rtol=1e-5)
@@ -255,7 +260,7 @@ def test_attributes_methods_and_wrappers() -> None:
     venv.close()
 
 
-# Network ------------------------------------------------------------------------------------------------------------
+# Network ----------------------------------------------------------------------------------------------------
 
 
 def test_first_actions_serve_everything_at_home() -> None:
@@ -282,6 +287,47 @@ def test_standardised_observations_are_of_one_size() -> None:
     assert (out[:, 2] == 0.0).all()
 
 
+def cheap_neighbour(folder: Path) -> Path:
+    """A scenario of one region whose other site has power at a fifth of the price: all work should go there."""
+    data = load_scenario("two_sites", horizon_h=6.0).model_dump(mode="json")
+    home, other = data["sites"]
+    for site in (home, other):
+        site |= {"zone": home["zone"], "battery": None, "gpus": 40_000.0}
+    other["grid"]["price_scale"] = 0.2
+    one_class = data["classes"][0] | {"share": 1.0, "state_bound_share": 0.0}
+    data |= {"name": "cheap_neighbour", "regions": data["regions"][:1], "classes": [one_class]}
+    file = folder / "cheap_neighbour.yaml"
+    file.write_text(yaml.safe_dump(data))
+    return file
+
+
+def test_learns_to_use_the_cheap_neighbour(tmp_path: Path) -> None:
+    solver = pytest.importorskip("baselines.milp", reason="needs the extra 'milp'")
+    config = tiny(
+        **{
+            "environment.scenario": str(cheap_neighbour(tmp_path)),
+            "initial_deviation": 1.0,
+            "learning_rate": 3e-3,
+            "total_steps": 8_000,
+            "num_envs": 32,
+            "batch_size": 192,
+            "epochs": 5,
+        }
+    )
+    compiled = ppo.compiled_of(config)
+    instances = ppo.held_out_instances(compiled, 4)
+    bounds = [solver.solve(instance).bound for instance in instances]
+    held_out = HeldOut.of(run_many(LocalOnly(), instances), bounds)
+    model = ppo.build(config, ppo.make_training_env(config, compiled))
+    before = evaluate(NetworkPolicy(model.policy, Identity.of(compiled)), held_out)
+    ppo.train(model, config, tmp_path)
+    after = evaluate(NetworkPolicy(model.policy, Identity.of(compiled)), held_out)
+    assert before.gain_captured is not None and after.gain_captured is not None
+    assert abs(before.gain_captured) < 0.1
+    assert after.gain_captured > 0.9
+    assert after.means["dropped_gpuh"] == 0.0
+
+
 def train_once(folder: Path, **changes: Any) -> PPO:
     config = tiny(**changes)
     compiled = ppo.compiled_of(config)
@@ -295,7 +341,9 @@ def weights(model: PPO) -> list[np.ndarray]:
 
 
 def test_equal_seeds_give_equal_weights(tmp_path: Path) -> None:
-    one, same, other = (train_once(tmp_path / name, seed=seed) for name, seed in (("a", 0), ("b", 0), ("c", 1)))
+    one, same, other = (
+        train_once(tmp_path / name, seed=seed) for name, seed in (("a", 0), ("b", 0), ("c", 1))
+    )
     assert all(np.array_equal(x, y) for x, y in zip(weights(one), weights(same), strict=True))
     assert not all(np.array_equal(x, y) for x, y in zip(weights(one), weights(other), strict=True))
 
@@ -337,10 +385,18 @@ def test_an_interrupted_run_leaves_a_checkpoint(tmp_path: Path) -> None:
 
 def test_intervals_fall_due_once() -> None:
     every = Every(100)
-    assert [every.due(now) for now in (30, 90, 120, 130, 350, 399, 400)] == [False, False, True, False, True, False, True]
+    assert [every.due(now) for now in (30, 90, 120, 130, 350, 399, 400)] == [
+        False,
+        False,
+        True,
+        False,
+        True,
+        False,
+        True,
+    ]
 
 
-# Checkpoints --------------------------------------------------------------------------------------------------------
+# Checkpoints ------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -365,7 +421,9 @@ def test_policy_acts_on_single_and_batched_observations(trained: Path) -> None:
     action, state = policy.predict(observation)
     assert state is None
     assert env.action_space.contains(action)
-    assert load_policy(trained / "checkpoints" / "steps_000000000384.zip").predict(observation)[0] == pytest.approx(action)
+    assert load_policy(trained / "checkpoints" / "steps_000000000384.zip").predict(observation)[
+        0
+    ] == pytest.approx(action)
 
 
 def test_days_and_traces_may_differ(trained: Path) -> None:
@@ -382,7 +440,9 @@ def test_days_and_traces_may_differ(trained: Path) -> None:
         ("two_sites", {"horizon_h": 6.0, "carbon_price_usd_per_t": 90.0}, "with other values"),
     ],
 )
-def test_checkpoint_of_another_scenario(trained: Path, scenario: str, changes: dict[str, Any], told: str) -> None:
+def test_checkpoint_of_another_scenario(
+    trained: Path, scenario: str, changes: dict[str, Any], told: str
+) -> None:
     policy = load_policy(trained / "model.zip")
     with pytest.raises(CheckpointError, match=told):
         policy.prepare(compile_scenario(load_scenario(scenario, **changes)))
@@ -390,7 +450,9 @@ def test_checkpoint_of_another_scenario(trained: Path, scenario: str, changes: d
 
 def test_checkpoint_of_other_sizes(trained: Path) -> None:
     scenario = load_scenario("two_sites", horizon_h=6.0)
-    longer = scenario.model_copy(update={"forecast": scenario.forecast.model_copy(update={"leads_h": [1.0, 2.0]})})
+    longer = scenario.model_copy(
+        update={"forecast": scenario.forecast.model_copy(update={"leads_h": [1.0, 2.0]})}
+    )
     with pytest.raises(CheckpointError, match="forecast_buy_price: 12 against 4"):
         load_policy(trained / "model.zip").prepare(compile_scenario(longer))
 
@@ -410,17 +472,17 @@ def test_checkpoint_of_another_version(trained: Path, tmp_path: Path) -> None:
 
 
 def test_checkpoint_that_is_not_that_of_its_run(trained: Path, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="not those of its run.json"):
+    with pytest.raises(CheckpointError, match=r"not those of its run\.json"):
         load_policy(copied(trained, tmp_path, action_size=5))
 
 
 def test_checkpoint_without_its_run(trained: Path, tmp_path: Path) -> None:
     model = copied(trained, tmp_path)
     (tmp_path / "run.json").write_text("{}")
-    with pytest.raises(CheckpointError, match="not the run.json of a training run"):
+    with pytest.raises(CheckpointError, match=r"not the run\.json of a training run"):
         load_policy(model)
     (tmp_path / "run.json").unlink()
-    with pytest.raises(CheckpointError, match="run.json: missing"):
+    with pytest.raises(CheckpointError, match=r"run\.json: missing"):
         load_policy(model)
 
 

@@ -316,6 +316,19 @@ def test_state_can_be_taken_and_put_back(name: str) -> None:
     assert go_on(env) == expected
 
 
+def test_a_state_keeps_its_picture() -> None:
+    pytest.importorskip("matplotlib", reason="needs the extra 'render'")
+    env = GridAIEnv("two_sites", render_mode="rgb_array")
+    env.reset(seed=8)
+    _play(env, 3)
+    picture, state = env.render(), env.get_state()
+    _play(env, 1)
+    env.set_state(state)
+    assert picture is not None
+    assert picture.dtype == np.uint8
+    assert np.array_equal(env.render(), picture)
+
+
 def test_a_state_is_not_touched_by_what_follows() -> None:
     env = GridAIEnv("two_sites")
     env.reset(seed=8)

@@ -30,7 +30,9 @@ def test_every_term_belongs_to_one_group() -> None:
 def test_money_adds_up(played: list[Trajectory]) -> None:
     for t in played:
         m = t.metrics
-        assert m["benefit_usd"] == pytest.approx(m["earnings_usd"] - m["bill_usd"] - m["penalties_usd"], rel=1e-12)
+        assert m["benefit_usd"] == pytest.approx(
+            m["earnings_usd"] - m["bill_usd"] - m["penalties_usd"], rel=1e-12
+        )
         assert m["cost_usd"] == pytest.approx(m["bill_usd"] + m["penalties_usd"], rel=1e-12)
         assert m["bill_usd"] == pytest.approx(-sum(t.terms[name] for name in BILL))
 
@@ -55,18 +57,15 @@ def test_latency_against_a_loop(played: list[Trajectory]) -> None:
             total += gpuh * compiled.geography.path_ms[c, w, k]
             sample.append((compiled.geography.path_ms[c, w, k], gpuh))
         assert t.metrics["path_latency_mean_ms"] == pytest.approx(total / weight)
-        below = 0.0
-        for ms, gpuh in sorted(sample):
-            below += gpuh
-            if below >= 0.95 * weight * (1 - 1e-9):
-                break
-        assert t.metrics["path_latency_p95_ms"] == pytest.approx(ms)
+        p95 = t.metrics["path_latency_p95_ms"]
+        assert sum(gpuh for ms, gpuh in sample if ms <= p95) >= 0.95 * weight * (1 - 1e-9)
+        assert sum(gpuh for ms, gpuh in sample if ms < p95) < 0.95 * weight
         shares = [t.metrics[f"layer_share/{name}"] for name in ("local", "regional", "energy-oriented")]
         assert sum(shares) == pytest.approx(1.0)
 
 
 def queue_by_ages(t: Trajectory) -> tuple[float, float]:
-    """Hours waited times work, and work not done in the step of its arrival, by explicit first-in-first-out queues."""
+    """Hours waited times work, and work left at the end of the step of its arrival, by explicit queues."""
     arrivals, flows = t.instance.exogenous.arrivals_gpuh, t.flows
     waited = deferred = 0.0
     for c, w in np.ndindex(arrivals.shape[1:]):
@@ -100,10 +99,14 @@ def test_energy_closes_and_cycles_count(played: list[Trajectory]) -> None:
     for t in played:
         m, battery = t.metrics, t.instance.scenario.sites[0].battery
         assert battery is not None
-        supply = m["import_mwh"] + m["generation_mwh"] + m["renewable_mwh"] + m["discharge_mwh"] + m["shed_mwh"]
+        supply = (
+            m["import_mwh"] + m["generation_mwh"] + m["renewable_mwh"] + m["discharge_mwh"] + m["shed_mwh"]
+        )
         assert supply == pytest.approx(m["facility_mwh"] + m["charge_mwh"] + m["export_mwh"], rel=1e-9)
         usable = (battery.max_share - battery.min_share) * battery.capacity_mwh
-        through = battery.charge_efficiency * m["charge_mwh"] + m["discharge_mwh"] / battery.discharge_efficiency
+        through = (
+            battery.charge_efficiency * m["charge_mwh"] + m["discharge_mwh"] / battery.discharge_efficiency
+        )
         assert m["battery_cycles"] == pytest.approx(through / (2 * usable))
     assert played[0].metrics["battery_cycles"] == 0.0
 
@@ -140,7 +143,9 @@ def test_an_episode_in_which_nothing_is_served_has_no_latency(played: list[Traje
         ([10.0, 20.0], [1.0, 0.0], 1.0, 10.0),
     ],
 )
-def test_weighted_quantile_by_hand(values: list[float], weights: list[float], share: float, expected: float) -> None:
+def test_weighted_quantile_by_hand(
+    values: list[float], weights: list[float], share: float, expected: float
+) -> None:
     assert weighted_quantile(np.array(values), np.array(weights), share) == expected
 
 

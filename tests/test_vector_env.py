@@ -213,6 +213,32 @@ def test_state_can_be_taken_and_put_back() -> None:
     assert all(_same(envs.step(a), b) for a, b in zip(actions[15:], ahead, strict=True))
 
 
+def test_pictures_are_those_of_the_single_environments() -> None:
+    pytest.importorskip("matplotlib", reason="needs the extra 'render'")
+    envs = _vector("TwoSites", 2, render_mode="rgb_array")
+    singles = [GridAIEnv("two_sites", horizon_h=HORIZON_H, render_mode="rgb_array") for _ in range(2)]
+    envs.reset(seed=0)
+    for i, env in enumerate(singles):
+        env.reset(seed=i)
+    for action in [None, *_actions(envs, 1)]:
+        if action is not None:
+            envs.step(action)
+            for i, env in enumerate(singles):
+                env.step(action[i])
+        frames = envs.render()
+        assert frames is not None
+        assert all(np.array_equal(env.render(), frame) for env, frame in zip(singles, frames, strict=True))
+
+
+def test_instances_of_another_scenario_cannot_stand_beside_the_own() -> None:
+    envs = _vector("TwoSites", 2, autoreset_mode="Disabled")
+    other = [make_instance("two_sites", 3, horizon_h=HORIZON_H, carbon_price_usd_per_t=9.0)]
+    envs.reset(seed=0, options={"instances": other * 2})
+    with pytest.raises(ValueError, match="another scenario"):
+        envs.reset(options={"reset_mask": np.array([True, False])})
+    envs.reset(seed=0)
+
+
 def test_faults_change_nothing() -> None:
     envs = _vector("TwoSites", autoreset_mode="Disabled")
     with pytest.raises(ResetNeeded, match="reset"):

@@ -1,0 +1,400 @@
+"""The commands `compare` and `solve`, end to end on a few hours, and what they say to bad input."""
+
+import csv
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from baselines.milp import Plan
+from gridai_env.instance import load_instance, make_instance
+from gridai_env.rollout import run
+from scripts import _comparison, compare, solve
+from scripts._common import InputError, environment_version, parse_seeds, read_run
+from scripts._plans import load_plan
+from scripts._report import comparison_table
+
+POLICIES = ["local_only", "greedy", "random", "milp"]
+BASE = ["--scenario", "two_sites", "--horizon-h", "6", "--threads", "1"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished comparison of four policies on two seeds."""
+    path = tmp_path_factory.mktemp("compare") / "run"
+    words = [*BASE, "--policies", *POLICIES, "--seeds", "3", "5", "--run-dir", str(path)]
+    assert compare.main(words) == 0
+    return path
+
+
+@pytest.fixture(scope="module")
+def rows(folder: Path) -> list[dict[str, str]]:
+    with open(folder / "summary.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_one_row_per_policy_and_seed(rows: list[dict[str, str]]) -> None:
+    assert [(row["seed"], row["policy"]) for row in rows] == [(s, p) for s in "35" for p in POLICIES]
+    first = ["policy", "seed", "benefit_usd", "bound_usd", "bill_usd", "emissions_kg", "dropped_gpuh"]
+    assert list(rows[0])[:7] == first
+
+
+def test_nobody_beats_the_bound(rows: list[dict[str, str]]) -> None:
+    for row in rows:
+        scale = sum(abs(float(value)) for key, value in row.items() if key.startswith("terms/"))
+        assert float(row["benefit_usd"]) <= float(row["bound_usd"]) + 1e-6 * scale
+        assert float(row["gap"]) >= -1e-6
+        captured = {"local_only": 0.0, "milp": 1.0}.get(row["policy"])
+        if captured is not None:
+            assert float(row["gain_captured"]) == pytest.approx(captured, abs=2e-3)
+
+
+def test_rows_are_the_judge_s_verdict(rows: list[dict[str, str]]) -> None:
+    from baselines.rules import Greedy
+
+    row = next(row for row in rows if (row["policy"], row["seed"]) == ("greedy", "5"))
+    t = run(Greedy(), make_instance("two_sites", seed=5, horizon_h=6.0))
+    assert float(row["benefit_usd"]) == t.benefit_usd
+    assert row["instance_hash"] == t.instance.hash
+    for name, value in t.terms.items():
+        assert float(row[f"terms/{name}_usd"]) == value
+    assert float(row["gap"]) == pytest.approx(
+        (float(row["bound_usd"]) - t.benefit_usd) / float(row["local_bill_usd"]), rel=1e-9
+    )
+
+
+def test_tables_and_figures(folder: Path) -> None:
+    for policy in POLICIES:
+        for seed in (3, 5):
+            with open(folder / "tables" / f"{policy}_seed{seed}.csv", newline="") as file:
+                table = list(csv.DictReader(file))
+            assert len(table) == 6
+            assert "import_mw/california" in table[0]
+            png = (folder / "figures" / f"{policy}_seed{seed}.png").read_bytes()
+            assert png.startswith(b"\x89PNG")
+
+
+def test_run_json_says_what_ran(folder: Path, rows: list[dict[str, str]]) -> None:
+    record = read_run(folder, "compare")
+    assert record["finished"] is True
+    assert record["seeds"] == [3, 5]
+    assert record["environment_version"] == environment_version()
+    assert {i["hash"] for i in record["instances"]} == {row["instance_hash"] for row in rows}
+    assert record["config"]["horizon_h"] == 6.0
+    assert record["config"]["scenario_resolved"]["horizon_h"] == 6.0
+    assert {"numpy", "gymnasium", "python"} <= set(record["versions"])
+    assert record["device"] == "cpu"
+
+
+def events(folder: Path, policy: str) -> EventAccumulator:
+    accumulator = EventAccumulator(str(folder / "tensorboard" / policy))
+    accumulator.Reload()
+    return accumulator
+
+
+def test_all_policies_write_the_same_tags(folder: Path) -> None:
+    found = {policy: set(events(folder, policy).Tags()["scalars"]) for policy in POLICIES}
+    assert found["greedy"] == found["local_only"] == found["milp"] == found["random"]
+    expected = {
+        "import_mw/california/seed3",
+        "battery_mwh/texas/seed5",
+        "busy_gpus/texas/seed3",
+        "served_gpuh/batch/anywhere/seed3",
+        "route_share/west_to_texas/seed3",
+        "buy_usd_per_mwh/texas/seed3",
+        "carbon_kg_per_mwh/california/seed3",
+        "episode/gap",
+        "terms/import_usd",
+    }
+    assert expected <= found["greedy"]
+
+
+def test_curves_are_the_tables(folder: Path) -> None:
+    board = events(folder, "greedy")
+    t = run(compare_rule(), make_instance("two_sites", seed=3, horizon_h=6.0))
+    for name, tag in (("import_mw/texas", "import_mw/texas/seed3"), ("benefit_usd", "benefit_usd/seed3")):
+        curve = board.Scalars(tag)
+        assert [event.step for event in curve] == list(range(6))
+        np.testing.assert_allclose([event.value for event in curve], t.table[name], rtol=1e-6)
+    hours = [event.wall_time for event in board.Scalars("benefit_usd/seed3")]
+    assert hours[0] == t.table["time_utc"][0].astype(np.int64)
+    assert board.Tags()["images"] == ["schedule/seed3", "schedule/seed5"]
+    assert "config/text_summary" in board.Tags()["tensors"]
+
+
+def compare_rule() -> Any:
+    from baselines.rules import Greedy
+
+    return Greedy()
+
+
+def test_the_same_folder_again(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A second run replaces the first: no doubled curves, no doubled rows; and the screen shows the table."""
+    folder = shutil.copytree(folder, tmp_path / "again")
+    words = [*BASE, "--policies", "local_only", "milp", "--seeds", "3", "--run-dir", str(folder)]
+    assert compare.main(words) == 0
+    with open(folder / "summary.csv", newline="") as file:
+        assert [row["policy"] for row in csv.DictReader(file)] == ["local_only", "milp"]
+    assert len(events(folder, "milp").Scalars("benefit_usd/seed3")) == 6
+    shown = capsys.readouterr().out
+    for text in (
+        "policy",
+        "benefit USD",
+        "gain captured",
+        "local_only",
+        "US-TEX-ERCO",
+        "tensorboard --logdir",
+    ):
+        assert text in shown
+
+
+@pytest.mark.parametrize("objective", ["cost", "carbon"])
+def test_other_objectives(objective: str, tmp_path: Path) -> None:
+    words = [*BASE, "--policies", "milp", "greedy", "random", "--seeds", "4", "--run-dir", str(tmp_path)]
+    assert compare.main([*words, "--objective", objective]) == 0
+    with open(tmp_path / "summary.csv", newline="") as file:
+        rows = {row["policy"]: row for row in csv.DictReader(file)}
+    key = {"cost": "cost_usd", "carbon": "emissions_kg"}[objective]
+    assert float(rows["milp"]["score"]) == -float(rows["milp"][key])
+    assert rows["milp"]["meets_floor"] == "1"
+    assert rows["random"]["meets_floor"] == "0"
+    assert float(rows["milp"]["gain_captured"]) == pytest.approx(1.0, abs=0.01)
+
+
+def test_ctrl_c_keeps_what_is_finished(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    honest, calls = _comparison.play, []
+
+    def interrupted(*arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return honest(*arguments)
+
+    monkeypatch.setattr(_comparison, "play", interrupted)
+    words = [*BASE, "--policies", "local_only", "greedy", "--seeds", "0-3", "--run-dir", str(tmp_path)]
+    assert compare.main(words) == 130
+    with open(tmp_path / "summary.csv", newline="") as file:
+        assert [row["policy"] for row in csv.DictReader(file)] == ["local_only"]
+    assert read_run(tmp_path)["finished"] is False
+    assert "local_only" in capsys.readouterr().out
+
+
+def test_no_plan_in_time_still_leaves_a_table(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    from scripts import _contest
+
+    honest = _contest.solve
+
+    def hasty(*arguments: Any, **options: Any) -> Plan:
+        plan = honest(*arguments, **options)
+        nothing = {"flows": None, "actions": None, "objective_value": None, "benefit_usd": None}
+        return Plan(**{**vars(plan), **nothing, "status": "time_limit", "gap": float("inf")})
+
+    monkeypatch.setattr(_contest, "solve", hasty)
+    words = [*BASE, "--policies", "local_only", "milp", "--seeds", "0", "--run-dir", str(tmp_path)]
+    assert compare.main(words) == 0
+    shown = capsys.readouterr()
+    assert "no plan within the time limit" in shown.out + shown.err
+    with open(tmp_path / "summary.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["policy"] for row in rows] == ["local_only"]
+    assert float(rows[0]["gap"]) > 0.0
+
+
+# Bad input
+
+
+def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """Run `compare`, insist on exit code 2 and one line; return it."""
+    assert compare.main(words) == 2
+    shown = capsys.readouterr()
+    assert shown.err.startswith("error: ")
+    assert "Traceback" not in shown.err
+    return shown.err
+
+
+@pytest.mark.parametrize(
+    ("change", "texts"),
+    [
+        (["--policies", "gredy"], ["'gredy'", "greedy", "local_only"]),
+        (["--policies", "greedy", "greedy"], ["twice", "greedy"]),
+        (["--policies", "ppo:"], ["'ppo:'", "ppo:PATH"]),
+        (["--policies", "ppo:nowhere/model.zip"], ["nowhere/model.zip", "no such file"]),
+        (["--seeds", "1", "x"], ["--seeds 'x'", "0-19"]),
+        (["--seeds", "3-1"], ["'3-1'", "1-3"]),
+        (["--seeds", "1", "0-2"], ["twice", "1"]),
+        (["--seeds", "-1"], ["--seeds '-1'", ">= 0"]),
+        (["--mip-gap", "1.5"], ["--mip-gap 1.5", "[0, 1)"]),
+        (["--time-limit-s", "0"], ["--time-limit-s 0", "[s]"]),
+        (["--scenario", "two_site"], ["two_site", "two_sites"]),
+        (["--traces", "nowhere.csv"], ["nowhere.csv"]),
+        (["--horizon-h", "-3"], ["horizon_h"]),
+        (["--start", "yesterday"], ["yesterday"]),
+    ],
+)
+def test_bad_input_is_one_line(
+    change: list[str], texts: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    options = {
+        "--scenario": ["two_sites"],
+        "--policies": ["local_only"],
+        "--seeds": ["0"],
+        "--run-dir": [str(out)],
+    }
+    options[change[0]] = change[1:]
+    words = [word for name, values in options.items() for word in (name, *values)]
+    message = refused(words, capsys)
+    for text in texts:
+        assert text in message
+    assert not out.exists()
+
+
+def test_an_output_folder_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    words = ["--scenario", "two_sites", "--policies", "local_only", "--run-dir"]
+    assert "cannot be written" in refused([*words, str(blocked / "run")], capsys)
+
+
+def test_a_folder_of_another_run_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "run.json").write_text(json.dumps({"kind": "train"}))
+    words = ["--scenario", "two_sites", "--policies", "local_only", "--run-dir", str(tmp_path)]
+    message = refused(words, capsys)
+    assert "'train'" in message
+    assert str(tmp_path / "compare") in message
+    assert json.loads((tmp_path / "run.json").read_text()) == {"kind": "train"}
+
+
+@pytest.mark.parametrize(("missing", "extra"), [("pyomo", "milp"), ("tqdm", "rl"), ("tensorboard", "rl")])
+def test_a_missing_package_names_its_extra(
+    missing: str, extra: str, tmp_path: Path, monkeypatch: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in list(sys.modules):
+        if name.split(".")[0] in (missing, "baselines") or name.startswith("scripts._co"):
+            monkeypatch.delitem(sys.modules, name)
+    for name in [
+        missing,
+        *(n for n in ("pyomo.environ", "tensorboard.compat.proto") if n.startswith(missing)),
+    ]:
+        monkeypatch.setitem(sys.modules, name, None)
+    words = [
+        "--scenario",
+        "two_sites",
+        "--policies",
+        "local_only",
+        "--seeds",
+        "0",
+        "--run-dir",
+        str(tmp_path),
+    ]
+    assert compare.main(words) == 2
+    assert f"gridai-env[{extra}]" in capsys.readouterr().err
+
+
+def test_readers_refuse_another_version(tmp_path: Path) -> None:
+    good = {"kind": "compare", "run_format": 1, "environment_version": environment_version()}
+    file = tmp_path / "run.json"
+    for change in ({"environment_version": 99}, {"run_format": 0}, {"kind": "train"}):
+        file.write_text(json.dumps(good | change))
+        with pytest.raises(InputError, match=next(iter(change))):
+            read_run(tmp_path, "compare")
+    file.write_text(json.dumps(good))
+    assert read_run(tmp_path, "compare") == good
+    file.write_text("{")
+    with pytest.raises(InputError, match=r"not a run\.json"):
+        read_run(tmp_path)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_run(tmp_path / "nothing")
+
+
+def test_seeds() -> None:
+    assert parse_seeds(["0-3", "7", "5"]) == [0, 1, 2, 3, 7, 5]
+
+
+# The table
+
+
+def test_the_table_by_hand() -> None:
+    base = {
+        "policy": "a",
+        "bill_usd": 100.0,
+        "emissions_kg": 2000.0,
+        "dropped_gpuh": 0.5,
+        "path_latency_mean_ms": 10.0,
+        "path_latency_p95_ms": 20.0,
+        "seconds_per_decision": float("nan"),
+        "bound_score": 60.0,
+        "local_score": 20.0,
+        "reference": 200.0,
+        "meets_floor": 1,
+    }
+    rows = [{**base, "seed": s, "benefit_usd": 30.0 + 20.0 * s, "score": 30.0 + 20.0 * s} for s in (0, 1)]
+    header, _, line = comparison_table(rows).splitlines()
+    assert header.split()[0] == "policy"
+    # Mean benefit 40; gap (120 - 80) / 400; gain (80 - 40) / (120 - 40).
+    for text in ("40 [30, 50]", "2.0", "10.00%", "50.0% [25.0%, 75.0%]", " -"):
+        assert text in line
+
+
+# solve
+
+
+def test_solve_writes_a_plan_that_replays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "deep" / "plan.npz"
+    assert solve.main([*BASE, "--seed", "2", "--out", str(out)]) == 0
+    shown = capsys.readouterr().out
+    for text in ("optimal", "bound", "build", "import", "difference to the solver"):
+        assert text in shown
+    plan, instance = load_plan(out), load_instance(tmp_path / "deep" / "plan.instance.npz")
+    assert plan.facts["instance_hash"] == instance.hash
+    replay = run(Replay(instance, plan.actions, plan.flows), instance)
+    assert replay.benefit_usd == pytest.approx(plan.facts["benefit_usd"], rel=1e-6)
+    again = ["--instance", str(tmp_path / "deep" / "plan.instance.npz"), "--objective", "carbon"]
+    assert solve.main(again) == 0
+    assert "kg" in capsys.readouterr().out
+
+
+class Replay:
+    """A saved plan with its instance."""
+
+    def __init__(self, instance: Any, actions: Any, flows: Any) -> None:
+        self.instance, self.actions, self.flows = instance, actions, flows
+
+
+@pytest.mark.parametrize(
+    ("words", "texts"),
+    [
+        ([], ["either --scenario", "--instance"]),
+        (["--scenario", "two_sites", "--seed", "-1"], ["--seed -1"]),
+        (["--scenario", "two_sites", "--out", "plan.txt"], [".npz"]),
+        (["--scenario", "two_sites", "--mip-gap", "2"], ["--mip-gap 2"]),
+        (["--instance", "nowhere.npz"], ["nowhere.npz"]),
+    ],
+)
+def test_solve_refuses_bad_input(
+    words: list[str], texts: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert solve.main(words) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: ")
+    for text in texts:
+        assert text in message
+
+
+def test_solve_refuses_a_place_that_cannot_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    assert solve.main([*BASE, "--out", str(tmp_path / "file" / "plan.npz")]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_another_file_is_no_plan(tmp_path: Path) -> None:
+    instance = make_instance("two_sites", seed=0, horizon_h=6.0)
+    with pytest.raises(InputError, match="format"):
+        load_plan(instance.save(tmp_path / "instance.npz"))
