@@ -282,7 +282,9 @@ class _Builder:
         minimum = p.generator_min_mw > 0.0
         # From this step on: a battery emptied now has room for energy that one is paid to take later.
         everywhere = self.objective == "carbon" or self.carbon_cap_kg is not None
-        two_way = (p.battery_max_mwh > 0.0) & (self.burn_pays[t] | minimum | everywhere)
+        # A generator that rises slowly may run for the sake of the next step, with no use for its power now.
+        slow = p.generator_ramp_mw_per_h * p.dt_h < p.generator_max_mw
+        two_way = (p.battery_max_mwh > 0.0) & (self.burn_pays[t] | minimum | slow | everywhere)
         rows: dict[str, Objects] = {}
         if two_way.any():
             charging = self._choices("charging", t, two_way)

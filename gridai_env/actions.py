@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gridai_env import physics
-from gridai_env.arrays import batch_innermost, total
+from gridai_env.arrays import total
 from gridai_env.state import Exogenous, Flows, Params, Shape, State
 
 Floats = NDArray[np.float64]
@@ -79,7 +79,7 @@ class Request:
 
 def decode(p: Params, layout: Layout, action: NDArray[np.floating]) -> Request:
     """Read an action [B,A] as a request.  Masked routes get no share, whatever the action says."""
-    part = layout.split(batch_innermost(np.asarray(action, dtype=np.float64)))
+    part = layout.split(np.array(action.T, dtype=np.float64, order="C").T)
     routing, sites = part["routing"], layout.shape.sites
     share = (routing[..., :sites] + 1.0) * p.route_open
     wished = total(share, -1)[..., None]

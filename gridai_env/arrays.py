@@ -17,9 +17,11 @@ def total(x: Any, axis: int) -> Any:
     A batch lies in memory with the batch axis innermost, a single episode cannot; summed in chunks shorter than
     NumPy's pairwise blocks, both add in the same order, so that row i of a batch is that episode alone.
     """
-    size = x.shape[axis]
-    if size < PAIRWISE_FROM or not isinstance(x, np.ndarray) or x.dtype == object:
+    if type(x) is not np.ndarray or x.dtype.kind == "O":
         return x.sum(axis)
+    size = x.shape[axis]
+    if size < PAIRWISE_FROM:
+        return np.add.reduce(x, axis)
     chunk = PAIRWISE_FROM - 1
     where: list[Any] = [slice(None)] * x.ndim
     out = None
@@ -35,7 +37,7 @@ def shift_left(x: Any) -> Any:
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(x, torch.Tensor):
         return torch.cat([x[..., 1:], torch.zeros_like(x[..., :1])], -1)
-    out = np.zeros(x.shape, dtype=x.dtype)
+    out = np.zeros_like(x)  # in the memory layout of x
     out[..., :-1] = x[..., 1:]
     return out
 

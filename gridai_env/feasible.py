@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from gridai_env import physics
 from gridai_env.actions import Floats, Request, active_jobs, ratio
 from gridai_env.arrays import total
-from gridai_env.state import Exogenous, Flows, Params, State
+from gridai_env.state import DERIVED, Exogenous, Flows, Params, State
 
 # Relative slack of yes/no decisions (a job fits, a generator runs), so that float32 actions do not flip them.
 DECISION_SLACK = 1e-6
@@ -69,7 +69,7 @@ def start_jobs(p: Params, state: State, exo: Exogenous, score: Floats) -> Floats
 
     Room is counted against the nameplate, not against future availability: that would leak the future.
     """
-    started = np.zeros(exo.job_open.shape)
+    started = np.zeros_like(exo.job_open)
     if started.shape[-2] == 0:
         return started
     active, slot = active_jobs(state, exo)
@@ -265,9 +265,12 @@ def close_books(
     ``served_wk_gpuh`` [B,W,K] where it is known already.
     """
     served_wk = total(served_gpuh, -3) if served_wk_gpuh is None else served_wk_gpuh
-    zero_k = np.zeros_like(charge_mw)
+    nothing = np.zeros_like(charge_mw)
     committed_now = _committed_now(p, state, started)
-    flows = Flows(
+    gpu_short = np.maximum(committed_now - p.utilisation_limit * exo.available_gpus, 0.0)
+    busy = physics.inference_gpus(p, served_wk) + committed_now - gpu_short
+    facility_mw = physics.facility_power_mw(p, exo, physics.it_power_mw(p, exo, busy))
+    flows = Flows.make(
         served_gpuh=served_gpuh,
         dropped_gpuh=dropped_gpuh,
         started=started,
@@ -275,18 +278,12 @@ def close_books(
         discharge_mw=discharge_mw,
         generation_mw=generation_mw,
         renewable_mw=renewable_mw,
-        import_mw=zero_k,
-        export_mw=zero_k,
+        import_mw=nothing,
+        export_mw=nothing,
         shed_mw=shed_mw,
-        gpu_short=np.maximum(committed_now - p.utilisation_limit * exo.available_gpus, 0.0),
-        relocated_gpuh=zero_k,
-        warmed_gpuh=zero_k,
-        peak_rise_mw=zero_k,
-        battery_short_mwh=zero_k,
-        carbon_excess_kg=zero_k,
+        gpu_short=gpu_short,
+        **dict.fromkeys(DERIVED, nothing),
     )
-    busy = physics.inference_gpus(p, served_wk) + committed_now - flows.gpu_short
-    facility_mw = physics.facility_power_mw(p, exo, physics.it_power_mw(p, exo, busy))
     missing = -physics.balance_mw(flows, facility_mw)
     flows = flows.replace(import_mw=np.maximum(missing, 0.0), export_mw=np.maximum(-missing, 0.0))
     return tighten(p, state, exo, flows, served_wk)
@@ -299,9 +296,10 @@ def tighten(p: Params, state: State, exo: Exogenous, flows: Flows, served_wk_gpu
         warmed_gpuh=np.maximum(physics.newly_warm_gpuh(p, state, served_wk_gpuh), 0.0),
         peak_rise_mw=np.maximum(flows.import_mw - state.peak_import_mw, 0.0),
         battery_short_mwh=np.maximum(exo.battery_target_mwh - physics.next_battery_mwh(p, state, flows), 0.0),
+        carbon_excess_kg=np.zeros_like(state.carbon_kg),
     )
     if not p.has_carbon_budget:
-        return flows.replace(carbon_excess_kg=np.zeros_like(state.carbon_kg))
+        return flows
     network_mwh = sum(physics.friction_mwh(p, flows))
     emitted_kg = physics.emissions_kg(p, flows, physics.billed_carbon_kg_per_mwh(p, exo), network_mwh)
     return flows.replace(carbon_excess_kg=np.maximum(state.carbon_kg + emitted_kg - p.carbon_budget_kg, 0.0))

@@ -32,16 +32,21 @@ class Totals(Record):
 
 
 def totals(
-    p: Params, flows: Flows, exo: Exogenous, state: State, served_wk_gpuh: Array | None = None
+    p: Params,
+    flows: Flows,
+    exo: Exogenous,
+    state: State,
+    served_wk_gpuh: Array | None = None,
+    committed_gpus: Array | None = None,
 ) -> Totals:
-    """The common sums of a step; ``served_wk_gpuh`` where it is known already."""
+    """The common sums of a step; ``served_wk_gpuh`` and ``committed_gpus`` where they are known already."""
     served_wk = total(flows.served_gpuh, -3) if served_wk_gpuh is None else served_wk_gpuh
-    committed = committed_profile_gpus(p, state, flows)
+    committed = committed_profile_gpus(p, state, flows) if committed_gpus is None else committed_gpus
     busy = inference_gpus(p, served_wk) + committed[..., 0] - flows.gpu_short
     it_mw = it_power_mw(p, exo, busy)
     egress, relocation, warm_up = friction_mwh(p, flows)
     network_mwh = egress + relocation + warm_up
-    return Totals(
+    return Totals.make(
         served_cw_gpuh=total(flows.served_gpuh, -1),
         served_wk_gpuh=served_wk,
         committed_gpus=committed,
@@ -183,7 +188,7 @@ def next_state(p: Params, state: State, flows: Flows, exo: Exogenous, sums: Tota
     carbon_kg = state.carbon_kg
     if p.has_carbon_budget:
         carbon_kg = carbon_kg + billed_kg(p, sums) - flows.carbon_excess_kg
-    return State(
+    return State.make(
         backlog_gpuh=next_backlog_gpuh(state, flows, exo, sums.served_cw_gpuh),
         battery_mwh=next_battery_mwh(p, state, flows),
         placed_gpuh=flows.served_gpuh,

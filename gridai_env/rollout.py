@@ -74,7 +74,8 @@ def _prepare(policy: Any, instance: Instance, seed: int) -> None:
 def _check_plan(plan: Any, instance: Instance) -> None:
     if plan.instance is not instance and plan.instance.hash != instance.hash:
         raise ValueError(
-            f"the plan belongs to another instance: seed {plan.instance.seed}, hash {plan.instance.hash[:12]}; "
+            "the plan belongs to another instance: "
+            f"it is of seed {plan.instance.seed}, hash {plan.instance.hash[:12]}; "
             f"the one to play is seed {instance.seed}, hash {instance.hash[:12]}"
         )
     if plan.actions is None or plan.flows is None:

@@ -55,11 +55,11 @@ class Simulator:
             where, step = np.arange(rows), np.minimum(t, self.steps - 1)
         # Copied with the batch axis innermost: all that is computed from these arrays lies so, too.
         now = [np.ascontiguousarray(series[where, step].T) for series in self._series.values()]
-        return Exogenous(
-            *[
-                flat.reshape(*shape, rows).transpose(len(shape), *range(len(shape)))
-                for flat, shape in zip(now, self._shapes.values(), strict=True)
-            ]
+        return Exogenous.make(
+            **{
+                name: flat.reshape(*shape, rows).transpose(len(shape), *range(len(shape)))
+                for flat, (name, shape) in zip(now, self._shapes.items(), strict=True)
+            }
         )
 
     def step(self, action: NDArray[np.floating]) -> tuple[Flows, Outcome]:
@@ -74,12 +74,15 @@ class Simulator:
 
     def _advance(self, flows: Flows, served_wk_gpuh: Floats | None) -> tuple[Flows, Outcome]:
         p, state, exo = self.params, self.state, self.exogenous
-        sums = physics.totals(p, flows, exo, state, served_wk_gpuh)
+        # Most steps start no job: then the profile of running jobs is what it was.
+        committed = None if flows.started.any() else state.committed_gpus
+        sums = physics.totals(p, flows, exo, state, served_wk_gpuh, committed)
         outcome = settle(p, state, flows, exo, sums)
         after = physics.next_state(p, state, flows, exo, sums)
         # Rounding alone may leave a bound by 1e-16 of its size; the books stay closed to that.
         self.state = after.replace(
             backlog_gpuh=np.maximum(after.backlog_gpuh, 0.0),
+            committed_gpus=after.committed_gpus if committed is not None else batch_innermost(after.committed_gpus),
             battery_mwh=np.minimum(np.maximum(after.battery_mwh, p.battery_min_mwh), p.battery_max_mwh),
         )
         self.t = self.t + 1

@@ -22,8 +22,8 @@ Import, consumption and charging are positive; the two directions of a flow are 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
-from functools import cached_property
+from dataclasses import dataclass, fields
+from functools import cache, cached_property
 from typing import Any, TypeVar
 
 # NumPy array, torch tensor or object array of Pyomo expressions: the equations do not care.
@@ -34,17 +34,32 @@ R = TypeVar("R", bound="Record")
 
 @dataclass(frozen=True)
 class Record:
-    """Base of the records: mapping over all array fields and replacing some."""
+    """Base of the records: mapping over all array fields and replacing some.
+
+    Records are made many times in a step; `make` spares the cost that a frozen dataclass puts on its constructor.
+    """
+
+    @classmethod
+    def make(cls: type[R], **values: Array) -> R:
+        """The record with these values; the caller gives every field."""
+        record = object.__new__(cls)
+        record.__dict__.update(values)
+        return record
 
     def map(self: R, function: Callable[[Array], Array]) -> R:
         """Apply ``function`` to every field and return a new record of the same kind."""
-        return type(self)(**{f.name: function(getattr(self, f.name)) for f in fields(self)})
+        mine = self.__dict__
+        return self.make(**{name: function(mine[name]) for name in self.names()})
 
     def replace(self: R, **changes: Array) -> R:
-        """Return a copy with some fields changed."""
-        return replace(self, **changes)
+        """Return a copy with some fields changed (what was derived from the old ones is not carried over)."""
+        mine, names = self.__dict__, self.names()
+        if not changes.keys() <= set(names):
+            raise TypeError(f"{type(self).__name__} has no field {sorted(changes.keys() - set(names))}")
+        return self.make(**({name: mine[name] for name in names} | changes))
 
     @classmethod
+    @cache
     def names(cls) -> tuple[str, ...]:
         """Names of the fields in their fixed order."""
         return tuple(f.name for f in fields(cls))

@@ -68,7 +68,7 @@ def settle(p: Params, state: State, flows: Flows, exo: Exogenous, sums: Totals |
         "water": -p.water_price_usd_per_l * water_used_l,
         **_penalty_terms(p, flows, nothing),
     }
-    return Outcome(
+    return Outcome.make(
         terms_usd={name: terms[name] for name in TERMS},
         benefit_usd=reduce(add, terms.values()),
         it_mw=sums.it_mw,

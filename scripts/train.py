@@ -17,13 +17,13 @@ import json
 import shutil
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from agents.config import ConfigError, PPOConfig, load_config, parse_config, parse_overrides
-from agents.policies import CheckpointError, Identity
 from gridai_env.compile import Compiled
 from gridai_env.instance import Instance
 from scripts._common import INTERRUPTED, InputError, default_folder, guarded, open_folder, read_run, write_run
@@ -31,6 +31,8 @@ from scripts._common import INTERRUPTED, InputError, default_folder, guarded, op
 KIND = "train"
 BOUNDS = "bounds.json"
 EVENTS = "tensorboard"
+# What may change when a run goes on; everything else is part of what the checkpoint holds.
+CHANGEABLE = ("total_steps", "evaluation.", "checkpoint_every_steps", "device", "torch_threads")
 CHECKPOINTS = "checkpoints"
 
 
@@ -65,6 +67,9 @@ def _checked(arguments: argparse.Namespace, words: Sequence[str]) -> int:
     if arguments.keys:
         print(describe(PPOConfig()))
         return 0
+    _require("stable_baselines3", "torch", "tensorboard", "tqdm", extra="rl")
+    from agents.policies import CheckpointError
+
     try:
         overrides = _overrides(arguments, words)
         if arguments.resume is not None:
@@ -72,6 +77,13 @@ def _checked(arguments: argparse.Namespace, words: Sequence[str]) -> int:
         return _start(arguments, load_config(arguments.config, overrides))
     except (ConfigError, CheckpointError) as error:
         raise InputError(str(error)) from error
+
+
+def _require(*modules: str, extra: str, advice: str = "") -> None:
+    """Raise InputError where a package is missing; ``extra`` brings it."""
+    missing = [name for name in modules if find_spec(name) is None]
+    if missing:
+        raise InputError(f"training needs {', '.join(missing)}: pip install 'gridai-env[{extra}]'{advice}")
 
 
 def _overrides(arguments: argparse.Namespace, words: Sequence[str]) -> dict[str, Any]:
@@ -90,6 +102,8 @@ def _start(arguments: argparse.Namespace, config: PPOConfig) -> int:
     """Begin a run; everything that can be wrong is found before a file is written."""
     from agents import ppo
 
+    if config.evaluation.bounds and not arguments.no_evaluation:
+        _require("pyomo", "highspy", extra="milp", advice=", or --no-bounds")
     compiled = ppo.compiled_of(config)
     model = ppo.build(config, ppo.make_training_env(config, compiled))
     folder = open_folder(arguments.run_dir or default_folder(KIND, config.environment.scenario), KIND)
@@ -109,22 +123,22 @@ def _clear(folder: Path, overwrite: bool) -> None:
     for name in ("run.json", "model.zip"):
         (folder / name).unlink(missing_ok=True)
     for name in (CHECKPOINTS, EVENTS):
-        shutil.rmtree(folder / name, ignore_errors=True)
+        if (folder / name).exists():
+            shutil.rmtree(folder / name)
 
 
 def _resume(arguments: argparse.Namespace, overrides: dict[str, Any]) -> int:
     """Go on with a run: its own settings, but a new total, evaluation and so on where given."""
     from agents import ppo
     from agents.callbacks import latest_checkpoint
+    from agents.policies import Identity
 
     folder = Path(arguments.resume)
     if arguments.config is not None or (arguments.run_dir is not None and Path(arguments.run_dir) != folder):
         raise InputError(
             "--resume goes on in the folder and with the settings of its run; leave out --config, --run-dir"
         )
-    fixed = sorted(
-        key for key in overrides if key.startswith("environment") or key in ("hidden", "activation")
-    )
+    fixed = sorted(key for key in overrides if not key.startswith(CHANGEABLE))
     if fixed:
         raise InputError(f"--resume: {', '.join(fixed)} cannot change within a run; start a new one")
     record = read_run(folder, KIND)
@@ -154,6 +168,7 @@ def _train(config: PPOConfig, compiled: Compiled, model: Any, folder: Path, eval
     from stable_baselines3.common.logger import configure
 
     from agents import ppo
+    from agents.policies import Identity
 
     instances = ppo.held_out_instances(compiled, config.evaluation.instances) if evaluates else []
     write_run(

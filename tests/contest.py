@@ -145,7 +145,12 @@ def near_actions(rng: np.random.Generator, best: Floats, count: int) -> Floats:
 
 
 def climb(
-    rng: np.random.Generator, instance: Instance, start: Floats, rounds: int, width: int, name: str = "benefit"
+    rng: np.random.Generator,
+    instance: Instance,
+    start: Floats,
+    rounds: int,
+    width: int,
+    name: str = "benefit",
 ) -> float:
     """Best benefit [USD] (or least cost or kg, negated) that hill climbing finds from actions [T,A]."""
     best, best_score = start, -np.inf

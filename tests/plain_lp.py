@@ -107,7 +107,9 @@ def _committed(instance: Instance, starts: Starts) -> np.ndarray | None:
     return held if (held <= p.utilisation_limit * p.gpus * (1 + 1e-9)).all() else None
 
 
-def _program(instance: Instance, starts: Starts, charging: dict[Any, bool], running: dict[Any, bool]) -> float:
+def _program(
+    instance: Instance, starts: Starts, charging: dict[Any, bool], running: dict[Any, bool]
+) -> float:
     held = _committed(instance, starts)
     if held is None:
         return -np.inf
@@ -195,9 +197,7 @@ def _site(
     water = p.water_price_usd_per_l
     limit = p.utilisation_limit[k] * x.available_gpus[t, k]
     short = max(0.0, held[t, k] - limit)  # the least: its price is above all it could free
-    served = [
-        (lp("served", t, c, w, k), 1.0) for c in range(shape.regions) for w in range(shape.rows)
-    ]
+    served = [(lp("served", t, c, w, k), 1.0) for c in range(shape.regions) for w in range(shape.rows)]
     speed_h = p.speed[k] * dt
     lp.row("le", [(c, 1 / speed_h) for c, _ in served], limit - held[t, k] + short)
     extra_mw = (p.busy_kw_per_gpu[k] - p.idle_kw_per_gpu[k]) / 1000.0

@@ -107,9 +107,7 @@ class World:
             return hold, refuse, [weight / total for weight in weights]
         return hold, refuse, [float(self.p.home[c][k]) for k in self.K]
 
-    def _wanted_starts(
-        self, x: SimpleNamespace, entries: list[list[float]]
-    ) -> list[tuple[int, list[int]]]:
+    def _wanted_starts(self, x: SimpleNamespace, entries: list[list[float]]) -> list[tuple[int, list[int]]]:
         """(job, sites in falling order of preference) in slot order: waiting jobs open now, in job order."""
         slots = [j for j in self.J if self.state.waiting[j] and any(x.job_open[j])]
         wanted = []
@@ -330,9 +328,7 @@ class World:
                     before += s.placed_gpuh[c][w][k]
                 f.warmed_gpuh[w][k] = max(0.0, now - before)
         f.peak_rise_mw = [max(0.0, f.import_mw[k] - s.peak_import_mw[k]) for k in self.K]
-        f.battery_short_mwh = [
-            max(0.0, x.battery_target_mwh[k] - self._battery_next(f, k)) for k in self.K
-        ]
+        f.battery_short_mwh = [max(0.0, x.battery_target_mwh[k] - self._battery_next(f, k)) for k in self.K]
         billed = self._emissions_kg(x, f, self._billed_intensity(x))
         f.carbon_excess_kg = max(0.0, s.carbon_kg + billed - p.carbon_budget_kg)
 
@@ -369,7 +365,9 @@ class World:
         nxt.peak_import_mw = [max(s.peak_import_mw[k], f.import_mw[k]) for k in self.K]
         billed = self._emissions_kg(x, f, self._billed_intensity(x))
         # Only where there is a budget are emissions counted against it.
-        nxt.carbon_kg = s.carbon_kg if isinf(p.carbon_budget_kg) else s.carbon_kg + billed - f.carbon_excess_kg
+        nxt.carbon_kg = (
+            s.carbon_kg if isinf(p.carbon_budget_kg) else s.carbon_kg + billed - f.carbon_excess_kg
+        )
         return nxt
 
     # ------------------------------------------------------------------------------------------ account

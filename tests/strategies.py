@@ -320,7 +320,7 @@ def _features(instance: Instance) -> dict[str, Any]:
         "battery": (p.battery_max_mwh > 0).any(),
         "generator": (p.generator_max_mw > 0).any(),
         "minimum load": (p.generator_min_mw > 0).any(),
-        "generator ramp": ((p.generator_ramp_mw_per_h * p.dt_h < p.generator_max_mw)).any(),
+        "generator ramp": (p.generator_ramp_mw_per_h * p.dt_h < p.generator_max_mw).any(),
         "fewer accelerators": (x.available_gpus < p.gpus).any(),
         "no import": (x.import_limit_mw == 0).any(),
         "idle load above import": (idle_mw > x.import_limit_mw).any(),
@@ -416,5 +416,3 @@ def pool(count: int, per_scenario: int = 1, first_seed: int = 0) -> tuple[tuple[
 def steps_of(record: Any, t: int) -> Any:
     """Step ``t`` of a record whose arrays have a leading T, with a batch axis of one."""
     return record.map(lambda a: a[t : t + 1])
-
-

@@ -288,7 +288,7 @@ def test_standardised_observations_are_of_one_size() -> None:
 
 
 def cheap_neighbour(folder: Path) -> Path:
-    """A scenario of one region whose other site has power at a fifth of the price: all work should go there."""
+    """A scenario of one region where the site that is not home pays a fifth of the price for power."""
     data = load_scenario("two_sites", horizon_h=6.0).model_dump(mode="json")
     home, other = data["sites"]
     for site in (home, other):

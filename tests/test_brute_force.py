@@ -10,7 +10,7 @@ import plain_lp
 import pytest
 from contest import play, replay
 from strategies import features, random_instance
-from tiny import BATTERY, action_of, tiny
+from tiny import BATTERY, GENERATOR, action_of, tiny
 
 from baselines.milp import solve
 from gridai_env.actions import Layout
@@ -47,7 +47,15 @@ def test_optimum_equals_the_best_of_all_choices() -> None:
         check(seed, instance)
         seen.update(features(instance))
         programs += plain_lp.count(instance)
-    for name in ("jobs", "battery", "minimum load", "carbon budget", "demand charge", "negative price", "sessions"):
+    for name in (
+        "jobs",
+        "battery",
+        "minimum load",
+        "carbon budget",
+        "demand charge",
+        "negative price",
+        "sessions",
+    ):
         assert seen[name] >= 3, f"{name} in {seen[name]} of {WORLDS} worlds"
     assert programs > 5 * WORLDS
 
@@ -69,15 +77,18 @@ def corner_sequences(instance: Instance, moves: list[np.ndarray]) -> np.ndarray:
 def test_corner_actions_reach_the_optimum_where_nothing_binds(price: tuple[float, float]) -> None:
     """Two sites with room for everything: the optimum is a sequence of corner actions, found by trying all."""
     room = {"grid": {"export_limit_mw": 90.0}, "gpus": 4000.0}
-    unit = BATTERY | {"capacity_mwh": 16.0, "initial_share": 0.5, "power_mw": 2.0, "discharge_efficiency": 0.8}
+    unit = BATTERY | {
+        "capacity_mwh": 16.0,
+        "initial_share": 0.5,
+        "power_mw": 2.0,
+        "discharge_efficiency": 0.8,
+    }
     buy = np.array([[price[0], 50.0], [price[1], 45.0]])
     world = tiny(
         steps=2,
         sites=(room | {"battery": unit}, room | {"latitude": 50.1}),
         classes=({"wait_h": 1.0, "revenue_usd_per_gpuh": 0.03, "drop_usd_per_gpuh": 0.03},),
-        jobs=(
-            {"gpus": 500.0, "duration_h": 1.0, "release_h": 0.0, "deadline_h": 2.0, "value_usd": 40.0},
-        ),
+        jobs=({"gpus": 500.0, "duration_h": 1.0, "release_h": 0.0, "deadline_h": 2.0, "value_usd": 40.0},),
         exogenous={"arrivals_gpuh": 300.0, "buy_usd_per_mwh": buy},
     )
     routes = ([1, -1, 0, -1], [-1, 1, 0, -1], [1, -1, 1, -1], [1, -1, -1, 1])
@@ -107,3 +118,27 @@ def test_burning_energy_ahead_of_a_paid_hour_is_not_open_to_the_plan() -> None:
     plan = solve(world, mip_gap=1e-9, threads=1)
     assert plan.objective_value == pytest.approx(0.0, abs=1e-9)
     assert np.minimum(plan.flows.charge_mw, plan.flows.discharge_mw).max() == 0.0
+
+
+def test_burning_energy_to_keep_a_slow_generator_up_is_not_open_to_the_plan() -> None:
+    """No import in the second step: the generator may run ahead only where its power goes somewhere."""
+    unit = BATTERY | {"initial_share": 1.0, "wear_usd_per_mwh": 0.1}
+    slow = GENERATOR | {"capacity_mw": 2.0, "ramp_mw_per_h": 0.5, "fuel_usd_per_mwh": 1.0}
+    world = tiny(
+        steps=2,
+        sites=(
+            {"battery": unit | {"power_mw": 0.2}, "generator": slow, "gpus": 2000.0, "idle_kw_per_gpu": 0.0},
+        ),
+        exogenous={
+            "arrivals_gpuh": np.array([0.0, 1500.0]).reshape(-1, 1, 1),
+            "buy_usd_per_mwh": 80.0,
+            "import_limit_mw": np.array([[9.0], [0.0]]),
+        },
+    )
+    plan = solve(world, mip_gap=1e-9, threads=1)
+    assert np.minimum(plan.flows.charge_mw, plan.flows.discharge_mw).max() == 0.0
+    scale = replay(world, plan.flows).scale_usd[0]
+    assert play(world, plan.actions[:, None].astype(float)).benefit_usd[0] == pytest.approx(
+        plan.objective_value, abs=1e-6 * scale
+    )
+    assert plain_lp.optimum(world) == pytest.approx(plan.objective_value, abs=1e-6 * scale)

@@ -56,7 +56,9 @@ def check_energy(instance: Instance, run: Run) -> None:
     made_mw = f.generation_mw + f.renewable_mw
     size = unit_size(instance, "import")
     small(f.import_mw - f.export_mw + made_mw - used_mw - into_battery_mw, size, "power")
-    loss_mw = f.charge_mw * (1.0 - p.charge_efficiency) + f.discharge_mw * (1.0 / p.discharge_efficiency - 1.0)
+    loss_mw = f.charge_mw * (1.0 - p.charge_efficiency) + f.discharge_mw * (
+        1.0 / p.discharge_efficiency - 1.0
+    )
     assert (loss_mw >= -TOLERANCE * size).all()
     stored_mwh = s.battery_mwh + p.dt_h * (into_battery_mw - loss_mw)
     small((stored_mwh[:-1] - after(s.battery_mwh, run)), size, "energy in batteries")
@@ -129,3 +131,32 @@ def test_large_shipped_scenarios_balance(name: str) -> None:
     run = random_run(instance, 5, policies=3)
     for check in CHECKS:
         check(instance, run)
+
+
+def check_exogenous(instance: Instance) -> None:
+    """What the promises take for granted of prices, limits and guards."""
+    p, x = instance.params, instance.exogenous
+    assert (x.sell_usd_per_mwh < x.buy_usd_per_mwh).all()
+    assert (x.export_limit_mw[x.sell_usd_per_mwh < 0.0] == 0.0).all()
+    assert (x.network_usd_per_mwh == np.maximum(x.buy_usd_per_mwh, 0.0)).all()
+    assert (x.available_gpus <= p.gpus * (1.0 + 1e-12)).all() and (x.available_gpus >= 0.0).all()
+    assert (x.queue_limit_gpuh[-1] == 0.0).all()
+    assert (x.queue_limit_gpuh[..., p.may_wait == 0.0] == 0.0).all()
+    assert (x.battery_target_mwh[:-1] == 0.0).all()
+    assert (x.carbon_average_kg_per_mwh >= 0.0).all() and (x.carbon_marginal_kg_per_mwh >= 0.0).all()
+    assert (x.pue >= 1.0).all()
+    assert (p.shed_usd_per_mwh > x.buy_usd_per_mwh.max()).all()
+    assert (p.busy_kw_per_gpu > p.idle_kw_per_gpu).all()
+
+
+@pytest.mark.parametrize(
+    "name", ["two_sites", "microgrid_prosumer", "energy_geography", "four_markets", "global"]
+)
+def test_shipped_scenarios_have_valid_prices_and_limits(name: str) -> None:
+    for seed in range(3):
+        check_exogenous(make_instance(name, seed=seed))
+
+
+def test_random_worlds_have_valid_prices_and_limits() -> None:
+    for seed in range(8500, 8600):
+        check_exogenous(random_instance(seed))

@@ -25,11 +25,12 @@ PARTS: dict[str, set[str]] = {
     "state": set(),
     "traces": set(),
     "rtt": set(),
+    "arrays": set(),
     # the world, written once; nothing of scenarios or episodes in it
-    "physics": {"state"},
-    "terms": {"physics", "state"},
-    "actions": {"physics", "state"},
-    "feasible": {"actions", "physics", "state"},
+    "physics": {"arrays", "state"},
+    "terms": {"arrays", "physics", "state"},
+    "actions": {"arrays", "physics", "state"},
+    "feasible": {"actions", "arrays", "physics", "state"},
     # from a scenario to one episode
     "geography": {"rtt", "spec"},
     "profiles": {"state"},
@@ -63,7 +64,7 @@ PARTS: dict[str, set[str]] = {
     "instance": {"archive", "build", "compile", "forecast", "scenarios", "spec", "state", "traces"},
     "outlook": {"demand", "events", "forecast", "instance", "state", "world"},
     # what runs it, and what looks at it
-    "simulator": {"actions", "feasible", "instance", "physics", "state", "terms"},
+    "simulator": {"actions", "arrays", "feasible", "instance", "physics", "state", "terms"},
     "observation": {"compile", "demand", "state"},
     "observe": {"compile", "instance", "observation", "simulator"},
     "ledger": {"simulator", "state", "terms"},

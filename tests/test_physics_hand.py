@@ -78,9 +78,7 @@ def test_capacity_limits_service_and_the_rest_of_a_session_is_dropped() -> None:
 
 def test_battery_loses_on_the_way_in_and_on_the_way_out() -> None:
     instance = tiny(sites=({"battery": BATTERY},), exogenous=HOUR)
-    charge, discharge = run(
-        instance, action_of(instance, battery=0.5), action_of(instance, battery=-0.1)
-    )
+    charge, discharge = run(instance, action_of(instance, battery=0.5), action_of(instance, battery=-0.1))
     close(charge.charge_mw, [2.0])
     close(charge.after.battery_mwh, [5.0 + 0.8 * 2.0])
     close(charge.import_mw, [IDLE_MW + 0.125 + 2.0])
@@ -313,7 +311,9 @@ def test_exports_earn_money_but_no_carbon_credit() -> None:
 def test_water_of_cooling_grid_and_generator() -> None:
     unit = GENERATOR | {"water_l_per_mwh": 300.0}
     site = {"site_water_l_per_mwh": 1000.0, "grid_water_l_per_mwh": 2000.0, "generator": unit}
-    world = tiny(sites=(site,), dt_h=0.5, water_price_usd_per_m3=4.0, exogenous=HOUR | {"arrivals_gpuh": 50.0})
+    world = tiny(
+        sites=(site,), dt_h=0.5, water_price_usd_per_m3=4.0, exogenous=HOUR | {"arrivals_gpuh": 50.0}
+    )
     (step,) = run(world, action_of(world, generator=0.05))
     litres = 0.5 * (0.3 * 1000.0 + (0.375 - 0.1) * 2000.0 + 0.1 * 300.0)
     close(step.water_l, litres)

@@ -145,7 +145,11 @@ def rtt_ms(scenario, a, b) -> float:  # type: ignore[no-untyped-def]
     km = 2 * 6371.0 * np.arcsin(np.sqrt(half))
     if km < 1.0:
         return scenario.latency.inside_ms
-    return 2 * scenario.latency.inflation * (km / scenario.latency.fibre_km_per_ms + scenario.latency.overhead_ms)
+    return (
+        2
+        * scenario.latency.inflation
+        * (km / scenario.latency.fibre_km_per_ms + scenario.latency.overhead_ms)
+    )
 
 
 def test_masks_are_those_of_brute_force() -> None:
@@ -154,7 +158,9 @@ def test_masks_are_those_of_brute_force() -> None:
         np.testing.assert_array_equal(instance.params.route_open, masks_by_hand(instance), err_msg=str(seed))
 
 
-def fit_by_hand(free: dict[int, list[float]], order: list[tuple[int, list[int]]], need: dict[int, float]) -> list:
+def fit_by_hand(
+    free: dict[int, list[float]], order: list[tuple[int, list[int]]], need: dict[int, float]
+) -> list:
     """First site in each preference list with room; a site has one number of free accelerators per step."""
     chosen = []
     for job, sites in order:

@@ -150,8 +150,15 @@ def check_floored(seed: int, objective: str, tally: Tally) -> None:
     assert abs(drift) <= TOLERANCE * scale, seed
     resort = by_action.last_resort_mwh.sum() - replayed.last_resort_mwh.sum()
     assert abs(resort) <= TOLERANCE * unit_size(instance, "import") * instance.steps, seed
-    tries = [near_actions(rng, plan.actions.astype(float), 24), near_actions(rng, base.actions.astype(float), 24)]
-    tries += [plan.actions[:, None], base.actions[:, None], blind_actions(rng, instance, plan.actions.shape[1])]
+    tries = [
+        near_actions(rng, plan.actions.astype(float), 24),
+        near_actions(rng, base.actions.astype(float), 24),
+    ]
+    tries += [
+        plan.actions[:, None],
+        base.actions[:, None],
+        blind_actions(rng, instance, plan.actions.shape[1]),
+    ]
     run = play(instance, np.concatenate(tries, axis=1))
     gap = margin(plan, run.objective(instance, objective), np.maximum(run.scale_usd, run.emissions_kg.sum(0)))
     gap = gap[run.keeps(floor)]
@@ -201,7 +208,9 @@ DONE_AT_LEAST = {"sheds": 0.05, "exceeds the carbon budget": 0.03, "takes accele
 
 def assert_coverage(tally: Tally) -> None:
     """Features in at least 15 %, decisions of optimal plans in at least 10 % of the worlds, rare ones less."""
-    rare = {name: tally.seen[name] for name in feature_names() if tally.seen[name] < SEEN_AT_LEAST * tally.worlds}
+    rare = {
+        name: tally.seen[name] for name in feature_names() if tally.seen[name] < SEEN_AT_LEAST * tally.worlds
+    }
     assert not rare, f"of {tally.worlds} worlds only: {rare}"
     for name in activity_names():
         least = DONE_AT_LEAST.get(name, 0.1) * tally.worlds

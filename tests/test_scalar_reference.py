@@ -28,7 +28,13 @@ def sizes(instance: Instance) -> dict[str, float]:
     p, x = instance.params, instance.exogenous
     work = float(x.arrivals_gpuh.sum(0).max())
     power = float(max(p.gpus.max() * p.busy_kw_per_gpu.max() / 1000.0 * 2.0, x.import_limit_mw.max(), 1.0))
-    return {"gpuh": work, "mw": power, "mwh": power * instance.steps, "gpus": float(p.gpus.max()), "kg": power * 1e3}
+    return {
+        "gpuh": work,
+        "mw": power,
+        "mwh": power * instance.steps,
+        "gpus": float(p.gpus.max()),
+        "kg": power * 1e3,
+    }
 
 
 def scale_of(name: str, size: dict[str, float]) -> float:

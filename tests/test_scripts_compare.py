@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from baselines.milp import Plan
 from gridai_env.instance import load_instance, make_instance
 from gridai_env.rollout import run
-from scripts import _comparison, compare, solve
+from scripts import _comparison, compare, solve, train
 from scripts._common import InputError, environment_version, parse_seeds, read_run
 from scripts._plans import load_plan
 from scripts._report import comparison_table
@@ -203,6 +203,33 @@ def test_no_plan_in_time_still_leaves_a_table(tmp_path: Path, monkeypatch: Any, 
         rows = list(csv.DictReader(file))
     assert [row["policy"] for row in rows] == ["local_only"]
     assert float(rows[0]["gap"]) > 0.0
+
+
+def test_a_trained_network_takes_part(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trained = tmp_path / "trained"
+    tiny = str(Path(__file__).parents[1] / "configs" / "agents" / "ppo_tiny.yaml")
+    words = ["--config", tiny, "--run-dir", str(trained), "--no-bounds", "--no-evaluation"]
+    assert train.main(words) == 0
+    network = f"ppo:{trained / 'model.zip'}"
+    out = trained / "compare"
+    assert compare.main([*BASE, "--policies", network, "milp", "--seeds", "1", "--run-dir", str(out)]) == 0
+    with open(out / "summary.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["policy"] for row in rows] == [network, "milp"]
+    assert float(rows[0]["seconds_per_decision"]) > 0.0
+    assert (out / "tables" / "ppo_seed1.csv").is_file()
+    assert set(events(out, "ppo").Tags()["scalars"]) == set(events(out, "milp").Tags()["scalars"])
+    capsys.readouterr()
+
+    other = tmp_path / "other"
+    words = ["--scenario", "four_markets", "--policies", network, "--seeds", "0", "--run-dir", str(other)]
+    message = refused(words, capsys)
+    assert "'two_sites'" in message
+    assert "'four_markets'" in message
+    (trained / "run.json").unlink()
+    words = [*BASE, "--policies", network, "--seeds", "0", "--run-dir", str(other)]
+    assert "run.json" in refused(words, capsys)
+    assert not other.exists()
 
 
 # Bad input

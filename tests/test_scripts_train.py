@@ -150,6 +150,7 @@ def test_what_cannot_go_on_is_refused(
         (["--resume", str(tmp_path / "none")], "cannot be read"),
         (["--resume", str(finished), "--scenario", "four_markets"], "cannot change within a run"),
         (["--resume", str(finished), "--hidden", "8", "8"], "cannot change within a run"),
+        (["--resume", str(finished), "--learning_rate", "1e-5"], "learning_rate cannot change within a run"),
         (["--resume", str(finished), "--config", "x.yaml"], "leave out --config"),
     ]
     for words, told in cases:
@@ -181,3 +182,15 @@ def test_keys_lists_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     assert "--evaluation.instances" in shown
     assert "--learning_rate " in shown
+
+
+def test_a_missing_package_is_named_with_its_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(train, "find_spec", lambda name: None if name == "highspy" else object())
+    assert start(tmp_path / "run") == 2
+    assert "needs highspy: pip install 'gridai-env[milp]', or --no-bounds" in capsys.readouterr().err
+    monkeypatch.setattr(train, "find_spec", lambda name: None)
+    assert start(tmp_path / "run") == 2
+    assert "gridai-env[rl]" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

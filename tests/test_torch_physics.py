@@ -85,8 +85,12 @@ def test_gradients_flow_through_the_ledger() -> None:
     flows, _ = simulator.step(np.zeros((1, simulator.layout.size)))
     f = to_torch(flows)
     imported = f.import_mw.clone().requires_grad_()
-    outcome = settle(to_torch(simulator.params), to_torch(before), f.replace(import_mw=imported), to_torch(exo))
+    outcome = settle(
+        to_torch(simulator.params), to_torch(before), f.replace(import_mw=imported), to_torch(exo)
+    )
     (slope,) = torch.autograd.grad(outcome.benefit_usd.sum(), imported)
     billed = physics.billed_carbon_kg_per_mwh(simulator.params, exo)
-    wanted = -(exo.buy_usd_per_mwh + simulator.params.carbon_price_usd_per_kg * billed) * simulator.params.dt_h
+    wanted = (
+        -(exo.buy_usd_per_mwh + simulator.params.carbon_price_usd_per_kg * billed) * simulator.params.dt_h
+    )
     np.testing.assert_allclose(slope.numpy(), wanted, rtol=1e-12)

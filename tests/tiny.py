@@ -82,7 +82,8 @@ def tiny(
         "latency": {"rtt": "formula"},
         "forecast": {"kind": "perfect", "leads_h": [dt_h]},
         "sites": [
-            {**SITE, "name": names[i], **s, "grid": {**GRID, **s.get("grid", {})}} for i, s in enumerate(sites)
+            {**SITE, "name": names[i], **s, "grid": {**GRID, **s.get("grid", {})}}
+            for i, s in enumerate(sites)
         ],
         "regions": [{**REGION, "name": f"r{i}", "home": names[i], **r} for i, r in enumerate(regions)],
         "classes": [{**CLASS, "name": f"class{i}", **c} for i, c in enumerate(classes)],
@@ -104,7 +105,11 @@ def set_exogenous(instance: Instance, values: dict[str, Any]) -> Instance:
     if "arrivals_gpuh" in wide:
         arrivals = wide["arrivals_gpuh"]
         growth, rehomed = session_growth(arrivals, wait)
-        wide |= {"growth": growth, "rehomed_gpuh": rehomed, "queue_limit_gpuh": queue_limits_gpuh(arrivals, wait)}
+        wide |= {
+            "growth": growth,
+            "rehomed_gpuh": rehomed,
+            "queue_limit_gpuh": queue_limits_gpuh(arrivals, wait),
+        }
         placed = first_placement_gpuh(arrivals[0], instance.params.home, wait)
         initial = initial.replace(placed_gpuh=placed)
     if "buy_usd_per_mwh" in wide:

@@ -1,0 +1,209 @@
+"""Steps per second, reset cost, solver times and memory, measured on this machine: ``python -m scripts.benchmark``.
+
+Every figure is the median of several repetitions and includes resets.  Actions are random.  A step that changes
+nothing would be fast and worthless: each timed environment must end with other books than it began with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+
+import gridai_env
+from scripts._common import commit, guarded
+
+# What the project set out to reach: (figure, comparison).
+TARGETS: dict[str, tuple[float, str]] = {
+    "FourMarkets, 1 environment": (4_000.0, ">="),
+    "Global, 1 environment": (2_500.0, ">="),
+    "FourMarkets, 256 environments": (80_000.0, ">="),
+    "Global, 256 environments": (40_000.0, ">="),
+    "FourMarkets reset": (20.0, "<="),
+    "Global reset": (20.0, "<="),
+    "import gridai_env": (0.5, "<="),
+    "Global environment, memory": (300.0, "<="),
+    "TwoSites optimum": (2.0, "<="),
+    "MicrogridProsumer optimum": (20.0, "<="),
+    "FourMarkets optimum": (20.0, "<="),
+    "Global optimum": (120.0, "<="),
+    "Global optimum, share of building": (20.0, "<="),
+}
+# Scenario -> relative gap that its optimum is asked for.
+GAPS = {"TwoSites": 1e-4, "MicrogridProsumer": 1e-2, "FourMarkets": 1e-2, "Global": 1e-3}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured figure."""
+
+    name: str
+    value: float
+    unit: str
+    note: str = ""
+
+    def line(self) -> str:
+        """One row of the printed table."""
+        target = TARGETS.get(self.name)
+        goal = "" if target is None else f"{target[1]} {target[0]:,g}"
+        verdict = "" if target is None else ("yes" if self._met(*target) else "no")
+        return f"| {self.name} | {self.value:,.4g} | {self.unit} | {goal} | {verdict} | {self.note} |"
+
+    def _met(self, goal: float, comparison: str) -> bool:
+        return self.value >= goal if comparison == ">=" else self.value <= goal
+
+
+def median_of(measure: Callable[[], float], repetitions: int) -> tuple[float, str]:
+    """Median of repeated measurements, and their range as a note."""
+    values = [measure() for _ in range(repetitions)]
+    return statistics.median(values), f"{min(values):,.4g} to {max(values):,.4g}"
+
+
+def single_speed(name: str, episodes: int) -> float:
+    """Steps per second of one environment through the public API, resets included."""
+    env = gym.make(f"gridai/{name}-v0")
+    rng = np.random.default_rng(0)
+    size = env.action_space.shape[0]  # type: ignore[index]
+    actions = rng.uniform(-1.0, 1.0, (64, size)).astype(np.float32)
+    env.reset(seed=0)
+    steps, total_usd, begin = 0, 0.0, time.perf_counter()
+    for _ in range(episodes):
+        env.reset()
+        done = False
+        while not done:
+            _, reward, done, _, _ = env.step(actions[steps % 64])
+            total_usd += float(reward)
+            steps += 1
+    elapsed_s = time.perf_counter() - begin
+    assert total_usd != 0.0, "the environment did nothing"
+    return steps / elapsed_s
+
+
+def batch_speed(name: str, num_envs: int, episodes: int) -> float:
+    """Environment-steps per second of one batch in one process, resets included."""
+    envs = gym.make_vec(f"gridai/{name}-v0", num_envs=num_envs, vectorization_mode="vector_entry_point")
+    rng = np.random.default_rng(0)
+    actions = rng.uniform(-1.0, 1.0, (8, *envs.action_space.shape)).astype(np.float32)  # type: ignore[misc]
+    envs.reset(seed=0)
+    steps = envs.unwrapped.simulator.steps * episodes  # type: ignore[attr-defined]
+    moved = np.zeros(num_envs)
+    begin = time.perf_counter()
+    for i in range(steps):
+        moved += envs.step(actions[i % 8])[1]
+    elapsed_s = time.perf_counter() - begin
+    assert (moved != 0.0).all() and len(set(moved)) == num_envs, "some environments did nothing"
+    return steps * num_envs / elapsed_s
+
+
+def reset_in_steps(name: str) -> float:
+    """Cost of a reset, in steps of the same environment."""
+    env = gym.make(f"gridai/{name}-v0")
+    action = np.zeros(env.action_space.shape, dtype=np.float32)
+    env.reset(seed=0)
+    begin = time.perf_counter()
+    for _ in range(10):
+        env.reset()
+    reset_s = (time.perf_counter() - begin) / 10
+    begin = time.perf_counter()
+    for _ in range(20):
+        env.step(action)
+    return reset_s / ((time.perf_counter() - begin) / 20)
+
+
+def in_fresh_process(code: str) -> float:
+    """The number that a snippet prints in a new interpreter."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return float(done.stdout.strip().splitlines()[-1])
+
+
+def import_seconds() -> float:
+    """Wall seconds of ``import gridai_env`` in a fresh interpreter."""
+    return in_fresh_process("import time; t=time.perf_counter(); import gridai_env; print(time.perf_counter()-t)")
+
+
+def memory_mb(name: str) -> float:
+    """Peak resident memory (Linux) of a process that makes, resets and steps one environment, in MB."""
+    return in_fresh_process(
+        "import gymnasium as gym, gridai_env\n"
+        f"env = gym.make('gridai/{name}-v0'); env.reset(seed=0)\n"
+        "for _ in range(50): env.step(env.action_space.sample())\n"
+        "line = next(l for l in open('/proc/self/status') if l.startswith('VmHWM'))\n"
+        "print(int(line.split()[1]) / 1024)"
+    )
+
+
+def optimum(name: str, seed: int, threads: int) -> list[Figure]:
+    """Time and gap of the perfect-foresight optimum of one instance."""
+    from baselines.milp import solve
+
+    instance = gym.make(f"gridai/{name}-v0").unwrapped
+    instance.reset(seed=seed)  # type: ignore[attr-defined]
+    plan = solve(instance.instance, mip_gap=GAPS[name], threads=threads)  # type: ignore[attr-defined]
+    total_s = plan.build_s + plan.solve_s
+    note = f"gap {100 * plan.gap:.4f} % (asked {100 * GAPS[name]:g} %), {plan.rows:,} rows, {plan.columns:,} columns"
+    figures = [Figure(f"{name} optimum", total_s, "s", f"seed {seed}; {note}")]
+    if name == "Global":
+        figures.append(Figure("Global optimum, share of building", 100 * plan.build_s / total_s, "%"))
+    return figures
+
+
+def measure(args: argparse.Namespace) -> list[Figure]:
+    """All figures, printed as they come."""
+    figures: list[Figure] = []
+
+    def add(name: str, unit: str, function: Callable[[], float]) -> None:
+        value, note = median_of(function, args.repetitions)
+        figures.append(Figure(name, value, unit, note))
+        print(figures[-1].line(), flush=True)
+
+    print("| figure | median | unit | target | met | range, details |\n|---|---|---|---|---|---|", flush=True)
+    for name in ("TwoSites", "FourMarkets", "Global"):
+        add(f"{name}, 1 environment", "steps/s", lambda n=name: single_speed(n, 4))  # type: ignore[misc]
+    for name in ("FourMarkets", "Global"):
+        add(f"{name}, 256 environments", "env-steps/s", lambda n=name: batch_speed(n, 256, 1))  # type: ignore[misc]
+        add(f"{name} reset", "steps", lambda n=name: reset_in_steps(n))  # type: ignore[misc]
+    add("import gridai_env", "s", import_seconds)
+    add("Global environment, memory", "MB", lambda: memory_mb("Global"))
+    for name in args.optimum:
+        for figure in optimum(name, args.seed, args.threads):
+            figures.append(figure)
+            print(figure.line(), flush=True)
+    return figures
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.benchmark", description=__doc__)
+    parser.add_argument("--repetitions", type=int, default=5, help="of each timing (default 5)")
+    parser.add_argument("--optimum", nargs="*", default=list(GAPS), choices=list(GAPS), help="scenarios to solve")
+    parser.add_argument("--seed", type=int, default=0, help="of the instances that are solved")
+    parser.add_argument("--threads", type=int, default=2, help="of the solver")
+    parser.add_argument("--out", type=Path, help="write the figures as JSON")
+    args = parser.parse_args(argv)
+    print(
+        f"gridai-env {gridai_env.__version__}, commit {commit()}, float64 NumPy {np.__version__}, "
+        f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores, "
+        f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'unset')}\n"
+    )
+    figures = measure(args)
+    if args.out:
+        args.out.write_text(json.dumps([asdict(figure) for figure in figures], indent=1) + "\n")
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"\npeak memory of this process: {peak_mb:,.0f} MB")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main))
