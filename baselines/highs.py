@@ -62,6 +62,7 @@ class Matrix:
         kind = np.array([kind for _, kind in form.rows])
         self.matrix = form.A.tocsc()
         self.lp = _highs_lp(form, lower, upper, kind)
+        # How the model rounds a relaxed solution's yes/no columns; None: to the nearest integer.
         self.rounding: Callable[[Matrix, Floats], Floats] | None = None
         self.size = (len(form.rows), len(form.columns))
 
@@ -110,7 +111,7 @@ class Matrix:
             return None
 
     def _solve_huge(self, mip_gap: float, time_limit_s: float | None, threads: int, seed: int) -> Result:
-        """Relax, prove a bound from the duals, round, fix, solve again; branch and bound only where that is not enough."""
+        """Relax, prove a bound from the duals, round, fix, solve again; branch only where that is not enough."""
         begin = time.perf_counter()
         solver = self._solver(time_limit_s, threads, seed, False)
         where = np.flatnonzero(self.integer).astype(np.int32)
@@ -124,11 +125,12 @@ class Matrix:
         if not len(where):
             return Result("optimal", relaxed.objective, bound, relaxed.values)
         rounded = relaxed.values.copy()
-        rounded[where] = self.round_choices(relaxed.values)[where]
+        rounded[where] = (
+            np.round(relaxed.values) if self.rounding is None else self.rounding(self, relaxed.values)
+        )[where]
         fixed = self.solve_fixed(rounded, threads=threads, seed=seed)
-        if fixed is not None and fixed.objective is not None:
-            if fixed.objective - bound <= mip_gap * abs(fixed.objective):
-                return Result("optimal", fixed.objective, bound, fixed.values)
+        if fixed is not None and fixed.objective is not None and _within(fixed.objective, bound, mip_gap):
+            return Result("optimal", fixed.objective, bound, fixed.values)
         left_s = None if time_limit_s is None else time_limit_s - (time.perf_counter() - begin)
         start = None if fixed is None else fixed.values
         if left_s is not None and left_s <= 0.0:
@@ -156,10 +158,6 @@ class Matrix:
         ends = np.where(reduced > 0.0, np.asarray(self.lp.col_lower_), np.asarray(self.lp.col_upper_))
         columns = np.where(reduced == 0.0, 0.0, reduced * np.where(reduced == 0.0, 0.0, ends))
         return float(self.lp.offset_ + rows.sum() + columns.sum())
-
-    def round_choices(self, values: Floats) -> Floats:
-        """Yes/no columns rounded by `rounding`, a function of the model; by default to the nearest integer."""
-        return np.round(values) if self.rounding is None else self.rounding(self, values)
 
     def _solver(self, time_limit_s: float | None, threads: int, seed: int, log: bool) -> highspy.Highs:
         highspy.Highs.resetGlobalScheduler(True)  # the number of threads is process-wide otherwise
@@ -217,6 +215,11 @@ class Matrix:
         return np.array(flat, dtype=np.intp).reshape(variables.shape)
 
 
+def _within(objective: float, bound: float, gap: float) -> bool:
+    """Whether the relative gap between an incumbent and a bound below it is small enough."""
+    return objective - bound <= gap * abs(objective)
+
+
 def _continuous(solver: highspy.Highs, where: NDArray[np.int32]) -> None:
     """Drop the integrality of the columns ``where``."""
     kinds = np.full(len(where), highspy.HighsVarType.kContinuous.value, dtype=np.uint8)
@@ -258,9 +261,3 @@ def _highs_lp(form: Any, lower: Floats, upper: Floats, kind: NDArray[np.int_]) -
         kinds = {True: highspy.HighsVarType.kInteger, False: highspy.HighsVarType.kContinuous}
         lp.integrality_ = [kinds[i] for i in integer]
     return lp
-
-
-def timed(function: Any, *args: Any, **kwargs: Any) -> tuple[Any, float]:
-    """Result of a call and its wall time in seconds."""
-    begin = time.perf_counter()
-    return function(*args, **kwargs), time.perf_counter() - begin

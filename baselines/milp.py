@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -236,7 +237,7 @@ def _replay(instance: Instance, raw: list[Flows], objective: Objective) -> _Repl
 
 def _objective(instance: Instance, flows: Flows, objective: Objective) -> float:
     """Value of the minimised objective of flows [T,...]."""
-    steps = [flows.map(lambda a, t=t: a[t : t + 1]) for t in range(instance.steps)]
+    steps = [flows.map(itemgetter(slice(t, t + 1))) for t in range(instance.steps)]
     return _replay(instance, steps, objective).value
 
 
@@ -255,7 +256,7 @@ def clean(p: Params, state: State, exo: Exogenous, flows: Flows) -> Flows:
         exo,
         served_gpuh=served,
         dropped_gpuh=dropped,
-        started=np.round(flows.started),
+        started=np.rint(flows.started),
         charge_mw=np.maximum(stored, 0.0) / p.charge_efficiency,
         discharge_mw=np.maximum(-stored, 0.0) * p.discharge_efficiency,
         generation_mw=minimum_load(p, np.clip(flows.generation_mw, 0.0, p.generator_max_mw)),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, Literal
 
 import numpy as np
@@ -96,8 +97,12 @@ def last_resorts(instance: Instance, objective: Objective) -> LastResorts:
         return LastResorts(0.0, 0.0, 0.0)
     p, exo = instance.params, instance.exogenous
     work_mwh = physics.work_power_mw_per_gpuh(p, exo) * p.dt_h
-    spread = float(work_mwh.max() / work_mwh.min())  # a MWh here may replace that many at a less efficient site
-    kg = max(float(physics.billed_carbon_kg_per_mwh(p, exo).max()), float(p.generator_carbon_kg_per_mwh.max()), 1.0)
+    spread = float(
+        work_mwh.max() / work_mwh.min()
+    )  # a MWh here may replace that many at a less efficient site
+    kg = max(
+        float(physics.billed_carbon_kg_per_mwh(p, exo).max()), float(p.generator_carbon_kg_per_mwh.max()), 1.0
+    )
     dearest = kg
     if objective == "cost":
         excess = float(p.carbon_excess_usd_per_kg) if p.has_carbon_budget else 0.0
@@ -136,7 +141,7 @@ class _Builder:
         resorts = {name: last_resorts(self.instance, name) for name in OBJECTIVES}
         state = self.instance.initial
         for t in range(self.instance.steps):
-            exo = self.instance.exogenous.map(lambda a, t=t: a[t])
+            exo = self.instance.exogenous.map(itemgetter(t))
             flows = self._flows(t, exo)
             sums = physics.totals(self.p, flows, exo, state)
             after = self._after(t, state, flows, exo, sums)
@@ -161,8 +166,9 @@ class _Builder:
         out = np.zeros(ceiling.shape, dtype=object)
         for place in np.ndindex(ceiling.shape):
             if ceiling[place] > 0.0:
-                out[place] = self.model.flow[(name, t, *place)]
-                out[place].setub(float(ceiling[place]))
+                variable = self.model.flow[(name, t, *place)]
+                variable.setub(float(ceiling[place]))
+                out[place] = variable
         return out
 
     def _flows(self, t: int, exo: Exogenous) -> Flows:
@@ -194,7 +200,9 @@ class _Builder:
             "warmed_gpuh": placed.sum(0),
             "peak_rise_mw": np.where(p.demand_charge_usd_per_mw > 0.0, exo.import_limit_mw, 0.0),
             "battery_short_mwh": exo.battery_target_mwh,
-            "carbon_excess_kg": np.array(self._most_carbon_kg(exo, served) if self.p.has_carbon_budget else 0.0),
+            "carbon_excess_kg": np.array(
+                self._most_carbon_kg(exo, served) if self.p.has_carbon_budget else 0.0
+            ),
         }
 
     def _most_carbon_kg(self, exo: Exogenous, served: NDArray[np.float64]) -> float:
@@ -235,7 +243,9 @@ class _Builder:
             "peak_import_mw": self.instance.exogenous.import_limit_mw.max(0),
             "carbon_kg": p.carbon_budget_kg,
         }
-        linked = {name: self._fresh(t, name, getattr(after, name), most.get(name, 0.0)) for name in State.names()}
+        linked = {
+            name: self._fresh(t, name, getattr(after, name), most.get(name, 0.0)) for name in State.names()
+        }
         return State(**linked)
 
     def _fresh(self, t: int, name: str, value: Any, most: Any) -> Any:
@@ -249,12 +259,15 @@ class _Builder:
                 out[place] = expression
                 continue
             key = (name, t, *place)
-            out[place] = self.model.state[key]
-            out[place].setub(float(ceiling[place]) * (1.0 + 1e-6))
-            self.model.update[key] = out[place] == expression
+            variable = self.model.state[key]
+            variable.setub(float(ceiling[place]) * (1.0 + 1e-6))
+            self.model.update[key] = variable == expression
+            out[place] = variable
         return out if out.ndim else out[()]
 
-    def _limits(self, t: int, state: State, flows: Flows, exo: Exogenous, after: State, sums: physics.Totals) -> None:
+    def _limits(
+        self, t: int, state: State, flows: Flows, exo: Exogenous, after: State, sums: physics.Totals
+    ) -> None:
         slacks = physics.slacks(self.p, state, flows, exo, after, sums)
         # Implied: relocation costs, so the optimum takes its least value, which never exceeds what is served.
         slacks.pop("relocated within served")
@@ -272,7 +285,9 @@ class _Builder:
         """Demand ``expression >= 0`` (or ``== 0``); numbers are checked at once."""
         if _is_number(expression):
             if expression < -1e-6 or (equality and expression > 1e-6):
-                raise ValueError(f"instance contradicts itself: {key[1]} at step {key[2]}, index {key[3:]}: {expression}")
+                raise ValueError(
+                    f"instance contradicts itself: {key[1]} at step {key[2]}, index {key[3:]}: {expression}"
+                )
             return
         self.model.limit[key[1:]] = (expression == 0.0) if equality else (expression >= 0.0)
 
@@ -317,13 +332,17 @@ class _Builder:
             if not _is_number(total):
                 self.model.floor["served", w] = total >= float(served) * (1.0 - FLOOR_SLACK)
             elif served > 1e-9:
-                raise ValueError(f"floor wants work of row {w}, which this instance never has: floor of another instance?")
+                raise ValueError(
+                    f"floor wants work of row {w}, which this instance never has: floor of another instance?"
+                )
         for j, started in enumerate(self.floor.started):
             entries = [v for f in flows for v in f.started[j].ravel() if not _is_number(v)]
             if entries:
                 self.model.floor["started", j] = pyo.quicksum(entries) == round(float(started))
             elif started > 0.5:
-                raise ValueError(f"floor wants job {j}, which this instance never lets start: floor of another instance?")
+                raise ValueError(
+                    f"floor wants job {j}, which this instance never lets start: floor of another instance?"
+                )
 
 
 def goal(p: Params, flows: Flows, outcome: Outcome, objective: Objective, resorts: LastResorts) -> Any:

@@ -60,7 +60,9 @@ class Layout:
     def split(self, action: Floats) -> dict[str, Floats]:
         """Views of the parts of ``action`` [B,A], in their own shapes."""
         lead = action.shape[:-1]
-        return {name: action[..., self.slices[name]].reshape(lead + shape) for name, shape in self.parts.items()}
+        return {
+            name: action[..., self.slices[name]].reshape(lead + shape) for name, shape in self.parts.items()
+        }
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def encode(p: Params, layout: Layout, state: State, exo: Exogenous, flows: Flows
     """The action [B,A] (float32) that asks for ``flows``: the inverse of `decode` for flows in normal form."""
     on_hand = physics.work_on_hand_gpuh(state, exo)
     served = flows.served_gpuh
-    routing = np.zeros(served.shape[:-1] + (layout.shape.sites + 2,))
+    routing = np.zeros((*served.shape[:-1], layout.shape.sites + 2))
     routing[..., :-2] = 2.0 * ratio(served, served.max(-1, keepdims=True)) - 1.0
     hold = ratio(np.maximum(physics.next_backlog_gpuh(state, flows, exo, total(served, -1)), 0.0), on_hand)
     refuse = ratio(flows.dropped_gpuh, on_hand)
@@ -136,7 +138,7 @@ def encode(p: Params, layout: Layout, state: State, exo: Exogenous, flows: Flows
         _encode_jobs(layout, state, exo, flows),
     ]
     lead = on_hand.shape[:-2]
-    flat = np.concatenate([np.reshape(part, lead + (-1,)) for part in parts], axis=-1)
+    flat = np.concatenate([np.reshape(part, (*lead, -1)) for part in parts], axis=-1)
     return np.clip(flat, -1.0, 1.0).astype(np.float32)
 
 
@@ -144,16 +146,16 @@ def _encode_jobs(layout: Layout, state: State, exo: Exogenous, flows: Flows) -> 
     """Job slots [B,V,K+1]: 1 at the chosen site (or at "wait"), -1 elsewhere."""
     shape = layout.shape
     lead = state.waiting.shape[:-1]
-    score = np.full(lead + (shape.slots, shape.sites + 1), -1.0)
+    score = np.full((*lead, shape.slots, shape.sites + 1), -1.0)
     score[..., -1] = 1.0
     if shape.jobs == 0:
         return score
     active, slot = active_jobs(state, exo)
     for index in np.argwhere(active & (flows.started.sum(-1) > 0.5)):
         row, job = tuple(index[:-1]), index[-1]
-        place = row + (slot[tuple(index)],)
+        place = (*row, slot[tuple(index)])
         score[place] = -1.0
-        score[place + (int(np.argmax(flows.started[row][job])),)] = 1.0
+        score[(*place, int(np.argmax(flows.started[row][job])))] = 1.0
     return score
 
 

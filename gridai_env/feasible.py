@@ -305,7 +305,9 @@ def tighten(p: Params, state: State, exo: Exogenous, flows: Flows, served_wk_gpu
     return flows.replace(carbon_excess_kg=np.maximum(state.carbon_kg + emitted_kg - p.carbon_budget_kg, 0.0))
 
 
-def violations(p: Params, state: State, exo: Exogenous, flows: Flows, after: State) -> dict[str, NDArray[np.float64]]:
+def violations(
+    p: Params, state: State, exo: Exogenous, flows: Flows, after: State
+) -> dict[str, NDArray[np.float64]]:
     """By how much flows break each limit (0: not at all), [B,...] in the limit's own unit; for checks and tests."""
     sums = physics.totals(p, flows, exo, state)
     slacks = physics.slacks(p, state, flows, exo, after, sums)

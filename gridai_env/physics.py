@@ -107,7 +107,9 @@ def inference_gpus(p: Params, served_wk_gpuh: Array) -> Array:
 
 def it_power_mw(p: Params, exo: Exogenous, busy_gpus: Array) -> Array:
     """IT power [K]: all accelerators in service idle, the busy ones draw the difference on top."""
-    return (exo.available_gpus * p.idle_kw_per_gpu + busy_gpus * (p.busy_kw_per_gpu - p.idle_kw_per_gpu)) / 1000.0
+    return (
+        exo.available_gpus * p.idle_kw_per_gpu + busy_gpus * (p.busy_kw_per_gpu - p.idle_kw_per_gpu)
+    ) / 1000.0
 
 
 def facility_power_mw(p: Params, exo: Exogenous, it_mw: Array) -> Array:
@@ -146,7 +148,9 @@ def friction_mwh(p: Params, flows: Flows) -> tuple[Array, Array, Array]:
     """
     none = 0.0 * flows.import_mw
     egress = _over_routes(p.network_mwh_per_gpuh * flows.served_gpuh) if p.has_network_energy else none
-    relocation = _over_routes(p.relocation_mwh_per_gpuh * flows.relocated_gpuh) if p.has_relocation_energy else none
+    relocation = (
+        _over_routes(p.relocation_mwh_per_gpuh * flows.relocated_gpuh) if p.has_relocation_energy else none
+    )
     warm_up = total(p.warm_mwh_per_gpuh[..., None] * flows.warmed_gpuh, -2) if p.has_warm_energy else none
     return egress, relocation, warm_up
 
@@ -205,7 +209,9 @@ def equalities(flows: Flows, sums: Totals) -> dict[str, Array]:
     return {"power balance": balance_mw(flows, sums.facility_mw)}
 
 
-def slacks(p: Params, state: State, flows: Flows, exo: Exogenous, after: State, sums: Totals) -> dict[str, Array]:
+def slacks(
+    p: Params, state: State, flows: Flows, exo: Exogenous, after: State, sums: Totals
+) -> dict[str, Array]:
     """Expressions that are not negative in any feasible step, by the name of the limit.
 
     Together with `equalities`, with flows >= 0 and with closed routes at 0 they are the whole feasible set.

@@ -82,7 +82,9 @@ class Simulator:
         # Rounding alone may leave a bound by 1e-16 of its size; the books stay closed to that.
         self.state = after.replace(
             backlog_gpuh=np.maximum(after.backlog_gpuh, 0.0),
-            committed_gpus=after.committed_gpus if committed is not None else batch_innermost(after.committed_gpus),
+            committed_gpus=after.committed_gpus
+            if committed is not None
+            else batch_innermost(after.committed_gpus),
             battery_mwh=np.minimum(np.maximum(after.battery_mwh, p.battery_min_mwh), p.battery_max_mwh),
         )
         self.t = self.t + 1

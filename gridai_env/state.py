@@ -123,7 +123,6 @@ class Params(Record):
     shed_usd_per_mwh: Array  # [K] price of load shed: above everything that it could save
     gpu_short_usd_per_gpuh: Array  # [K] per accelerator-hour taken from a running job
 
-
     # What the scenario has at all, so that equations skip what is nowhere.  Derived, so never out of step.
 
     @cached_property

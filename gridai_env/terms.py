@@ -64,7 +64,9 @@ def settle(p: Params, state: State, flows: Flows, exo: Exogenous, sums: Totals |
         **_energy_terms(p, flows, exo, nothing),
         **_friction_terms(p, flows, exo, sums),
         "carbon_price": -p.carbon_price_usd_per_kg * billed_kg(p, sums),
-        "carbon_excess": -p.carbon_excess_usd_per_kg * flows.carbon_excess_kg if p.has_carbon_budget else nothing,
+        "carbon_excess": -p.carbon_excess_usd_per_kg * flows.carbon_excess_kg
+        if p.has_carbon_budget
+        else nothing,
         "water": -p.water_price_usd_per_l * water_used_l,
         **_penalty_terms(p, flows, nothing),
     }
@@ -112,7 +114,9 @@ def _penalty_terms(p: Params, flows: Flows, nothing: Array) -> dict[str, Array]:
     short = p.battery_short_usd_per_mwh * flows.battery_short_mwh
     return {
         "drop_penalty": -total(total(p.drop_usd_per_gpuh * flows.dropped_gpuh, -1), -1),
-        "gpu_shortfall": total(-dt_h * p.gpu_short_usd_per_gpuh * flows.gpu_short, -1) if p.has_jobs else nothing,
+        "gpu_shortfall": total(-dt_h * p.gpu_short_usd_per_gpuh * flows.gpu_short, -1)
+        if p.has_jobs
+        else nothing,
         "shed_penalty": total(-dt_h * p.shed_usd_per_mwh * flows.shed_mw, -1),
         "battery_shortfall": -total(short, -1) if p.has_battery else nothing,
     }

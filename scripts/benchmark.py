@@ -110,7 +110,7 @@ def batch_speed(name: str, num_envs: int, episodes: int) -> float:
 def reset_in_steps(name: str) -> float:
     """Cost of a reset, in steps of the same environment."""
     env = gym.make(f"gridai/{name}-v0")
-    action = np.zeros(env.action_space.shape, dtype=np.float32)
+    action = np.zeros(env.action_space.shape, dtype=np.float32)  # type: ignore[type-var]
     env.reset(seed=0)
     begin = time.perf_counter()
     for _ in range(10):
@@ -130,7 +130,9 @@ def in_fresh_process(code: str) -> float:
 
 def import_seconds() -> float:
     """Wall seconds of ``import gridai_env`` in a fresh interpreter."""
-    return in_fresh_process("import time; t=time.perf_counter(); import gridai_env; print(time.perf_counter()-t)")
+    return in_fresh_process(
+        "import time; t=time.perf_counter(); import gridai_env; print(time.perf_counter()-t)"
+    )
 
 
 def memory_mb(name: str) -> float:
@@ -149,7 +151,7 @@ def optimum(name: str, seed: int, threads: int) -> list[Figure]:
     from baselines.milp import solve
 
     instance = gym.make(f"gridai/{name}-v0").unwrapped
-    instance.reset(seed=seed)  # type: ignore[attr-defined]
+    instance.reset(seed=seed)
     plan = solve(instance.instance, mip_gap=GAPS[name], threads=threads)  # type: ignore[attr-defined]
     total_s = plan.build_s + plan.solve_s
     note = f"gap {100 * plan.gap:.4f} % (asked {100 * GAPS[name]:g} %), {plan.rows:,} rows, {plan.columns:,} columns"
@@ -187,7 +189,9 @@ def main(argv: list[str] | None = None) -> int:
     """Entry point."""
     parser = argparse.ArgumentParser(prog="python -m scripts.benchmark", description=__doc__)
     parser.add_argument("--repetitions", type=int, default=5, help="of each timing (default 5)")
-    parser.add_argument("--optimum", nargs="*", default=list(GAPS), choices=list(GAPS), help="scenarios to solve")
+    parser.add_argument(
+        "--optimum", nargs="*", default=list(GAPS), choices=list(GAPS), help="scenarios to solve"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the instances that are solved")
     parser.add_argument("--threads", type=int, default=2, help="of the solver")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")

@@ -14,6 +14,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from math import prod
 
 import numpy as np
 
@@ -76,7 +77,7 @@ def sizes(c: Compiled) -> Iterator[str]:
     yield f"{shape.steps} steps of {shape.dt_h:g} h; starts {first} to {last}, {hour}:00 UTC"
     counts = (shape.regions, shape.rows, shape.sites, shape.jobs, shape.slots)
     yield "{} regions, {} rows, {} sites, {} jobs in {} slots".format(*counts)
-    parts = ", ".join(f"{name} {size}" for name, size in Layout(shape).sizes.items())
+    parts = ", ".join(f"{name} {prod(part)}" for name, part in Layout(shape).parts.items())
     yield f"action: {Layout(shape).size} entries ({parts})"
     layout = ObservationLayout(c)
     groups = ", ".join(f"{name} {part.stop - part.start}" for name, part in layout.parts.items())

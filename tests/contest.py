@@ -190,6 +190,6 @@ def exogenous_at(instance: Instance, t: int) -> Exogenous:
 
 
 def margin(plan: Plan, values: Floats, scale: Floats) -> Floats:
-    """How far scores stay from the bound, relative to the sum of absolute terms; negative: the bound is broken."""
+    """Distance of scores from the bound over the sum of absolute terms; negative: bound broken."""
     sign = 1.0 if plan.objective == "benefit" else -1.0
     return sign * (plan.bound - values) / np.maximum(scale, 1e-3)

@@ -366,14 +366,12 @@ def run_tests(folder: Path, tests: tuple[str, ...]) -> subprocess.CompletedProce
 
 
 def survives(mutant: Mutant, folder: Path) -> str:
-    """Empty where the tests notice the fault, else what they said.  Anything but failed tests is no verdict."""
+    """Empty where the tests notice the fault, else what they said.  Only failed tests are a verdict."""
     target = copy_of_the_code(folder) / mutant.file
     text = target.read_text(encoding="utf-8")
     target.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
     result = run_tests(folder, mutant.tests)
     failed = result.returncode == 1 and " failed" in result.stdout
-    return (
-        ""
-        if failed
-        else f"{mutant.name}: exit {result.returncode}\n{result.stdout[-2000:]}{result.stderr[-2000:]}"
-    )
+    if failed:
+        return ""
+    return f"{mutant.name}: exit {result.returncode}\n{result.stdout[-2000:]}{result.stderr[-2000:]}"

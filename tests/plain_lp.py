@@ -1,7 +1,7 @@
 """The optimum of a tiny world by brute force: every choice of yes/no decisions, a linear program for each.
 
-The program is written here from the equations in words, with one named column per quantity, and solved by SciPy;
-nothing of the package's equations is used.
+The program is written here from the equations in words, with one named column per quantity, and solved by
+SciPy; nothing of the package's equations is used.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The optimiser against brute force: all yes/no choices with a linear program each, and all corner actions."""
+"""The optimiser against brute force: all yes/no choices with a linear program each, all corner actions."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def corner_sequences(instance: Instance, moves: list[np.ndarray]) -> np.ndarray:
 
 @pytest.mark.parametrize("price", [(20.0, 90.0), (90.0, 20.0), (10.0, 200.0), (0.0, 120.0), (40.0, 40.0)])
 def test_corner_actions_reach_the_optimum_where_nothing_binds(price: tuple[float, float]) -> None:
-    """Two sites with room for everything: the optimum is a sequence of corner actions, found by trying all."""
+    """With room for everything the optimum is a sequence of corner actions, found by trying all."""
     room = {"grid": {"export_limit_mw": 90.0}, "gpus": 4000.0}
     unit = BATTERY | {
         "capacity_mwh": 16.0,
@@ -104,7 +104,7 @@ def test_corner_actions_reach_the_optimum_where_nothing_binds(price: tuple[float
 
 
 def test_burning_energy_ahead_of_a_paid_hour_is_not_open_to_the_plan() -> None:
-    """A full battery that nothing can use may not be emptied against itself to be paid for filling it later."""
+    """A full battery may not be emptied against itself to be paid for filling it later."""
     unit = BATTERY | {"initial_share": 1.0, "wear_usd_per_mwh": 0.5}
     world = tiny(
         steps=3,

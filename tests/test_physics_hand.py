@@ -1,6 +1,7 @@
 """Each equation against a case worked out by hand, with round numbers (see `tiny` for the defaults).
 
-Facility power of the tiny site: 1.25 * (1000 * 0.2 + busy * 1.0) / 1000 = 0.25 MW idle + 0.00125 MW per busy GPU.
+Facility power of the tiny site: 1.25 * (1000 * 0.2 + busy * 1.0) / 1000 MW, which is 0.25 MW idle and
+0.00125 MW per busy GPU.
 """
 
 from __future__ import annotations
@@ -229,7 +230,7 @@ def test_moving_sessions_costs_egress_relocation_and_loading() -> None:
 
 def test_demand_that_grows_in_place_is_no_move_but_needs_loading() -> None:
     world = two_sites(arrivals_gpuh=[100.0, 200.0, 50.0])
-    first, grown, shrunk = run(world, share(world, 1, 1), share(world, 1, 1), share(world, 1, 1))
+    _, grown, shrunk = run(world, share(world, 1, 1), share(world, 1, 1), share(world, 1, 1))
     close(grown.served_gpuh[0, 0], [100.0, 100.0])
     close(grown.relocated_gpuh[0, 0], [0.0, 0.0])
     close(grown.warmed_gpuh[0], [50.0, 50.0])

@@ -1,4 +1,4 @@
-"""`project`, `decode` and `encode` over any action: limits, normal form, idempotence, masks, batch against alone."""
+"""`project`, `decode`, `encode` over any action: limits, normal form, idempotence, masks, batch = alone."""
 
 from __future__ import annotations
 

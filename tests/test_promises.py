@@ -77,7 +77,7 @@ def check_world(seed: int, tally: Tally) -> None:
 
 
 def check_replay(seed: int, instance: Instance, plan: Plan) -> None:
-    """Promises 1 and 3: as flows and as an action the plan earns the objective, and passes `project` unchanged."""
+    """Promises 1 and 3: flows and actions earn the objective; the plan passes `project` unchanged."""
     by_flows = replay(instance, plan.flows)
     scale = max(float(by_flows.scale_usd[0]), 1.0)
     assert abs(by_flows.benefit_usd[0] - plan.objective_value) <= 1e-9 * scale, seed
@@ -94,7 +94,7 @@ def check_replay(seed: int, instance: Instance, plan: Plan) -> None:
 
 
 def check_ledger(seed: int, instance: Instance, plan: Plan) -> None:
-    """Promise 4: objective = sum of the terms = the books that the scalar reference keeps of the same flows."""
+    """Promise 4: objective = sum of the terms = the scalar reference's books of the same flows."""
     books = World(instance.params, instance.compiled.shape, instance.initial)
     total = scale = 0.0
     for t in range(instance.steps):
@@ -107,7 +107,7 @@ def check_ledger(seed: int, instance: Instance, plan: Plan) -> None:
 
 
 def check_bound(seed: int, instance: Instance, plan: Plan, tally: Tally, rng: np.random.Generator) -> None:
-    """Promise 2 for benefit: nobody is above the bound; whatever anybody does is feasible and in normal form."""
+    """Promise 2 for benefit: nobody is above the bound; all they do is feasible, in normal form."""
     actions = plan.actions.astype(float)
     groups = {
         "blind": blind_actions(rng, instance, actions.shape[1]),
@@ -133,7 +133,7 @@ def assert_feasible(seed: int, broken: dict[str, float]) -> None:
 
 
 def check_floored(seed: int, objective: str, tally: Tally) -> None:
-    """Promise 2 for cost and carbon: no policy that keeps the floor is below the bound; the plan earns its value."""
+    """Promise 2 for cost and carbon: nobody who keeps the floor is below the bound."""
     instance, base = solved(seed)
     plan = solve(instance, objective, mip_gap=GAP, threads=1, floor=base)  # type: ignore[arg-type]
     assert plan.flows is not None and plan.actions is not None
@@ -145,7 +145,7 @@ def check_floored(seed: int, objective: str, tally: Tally) -> None:
     assert plan.bound <= plan.objective_value + TOLERANCE * scale, seed
     assert replayed.keeps(floor).all(), seed
     by_action = play(instance, plan.actions[:, None].astype(float))
-    # A float32 action may leave 1e-8 MW unserved: what is weighted is compared as energy, the rest as money or kg.
+    # A float32 action may leave 1e-8 MW unserved: what is weighted is compared as energy, the rest as it is.
     drift = by_action.plain_objective(objective)[0] - replayed.plain_objective(objective)[0]
     assert abs(drift) <= TOLERANCE * scale, seed
     resort = by_action.last_resort_mwh.sum() - replayed.last_resort_mwh.sum()
@@ -207,7 +207,7 @@ DONE_AT_LEAST = {"sheds": 0.05, "exceeds the carbon budget": 0.03, "takes accele
 
 
 def assert_coverage(tally: Tally) -> None:
-    """Features in at least 15 %, decisions of optimal plans in at least 10 % of the worlds, rare ones less."""
+    """Features in 15 %, decisions of optimal plans in 10 % of the worlds at least, rare ones less."""
     rare = {
         name: tally.seen[name] for name in feature_names() if tally.seen[name] < SEEN_AT_LEAST * tally.worlds
     }

@@ -1,4 +1,4 @@
-"""One bound on the backlog is first-in-first-out service with deadlines: against an explicit queue with ages."""
+"""One bound on the backlog is first-in-first-out with deadlines: against an explicit queue with ages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The package against the slow second opinion of `scalar_reference`: whole episodes, every flow, state and term."""
+"""The package against the slow second opinion of `scalar_reference`: whole episodes, every figure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same equations on torch tensors (CPU, float64): physics, limits and ledger equal those on NumPy arrays."""
+"""The same equations on torch tensors (CPU, float64): physics, limits, ledger as on NumPy arrays."""
 
 from __future__ import annotations
 

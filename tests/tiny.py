@@ -1,7 +1,7 @@
 """Tiny worlds with round numbers, for cases that are worked out by hand.
 
-By default: one site of 1000 accelerators (idle 0.2 kW, busy 1.2 kW, PUE 1.25, all usable), one region, one class
-that may not wait, one hour per step.  Exogenous arrays are then set directly.
+By default: one site of 1000 accelerators (idle 0.2 kW, busy 1.2 kW, PUE 1.25, all usable), one region, one
+class that may not wait, one hour per step.  Exogenous arrays are then set directly.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def tiny(
 
 
 def set_exogenous(instance: Instance, values: dict[str, Any]) -> Instance:
-    """The instance with other exogenous values, and all that follows from arrivals and prices derived again."""
+    """The instance with other exogenous values; what follows from arrivals and prices is derived again."""
     exo, wait = instance.exogenous, instance.compiled.row_wait_steps
     wide = {
         name: np.broadcast_to(np.asarray(v, dtype=float), getattr(exo, name).shape).copy()
@@ -119,9 +119,9 @@ def set_exogenous(instance: Instance, values: dict[str, Any]) -> Instance:
 
 
 def action_of(instance: Instance, **parts: Any) -> np.ndarray:
-    """A flat action [A]: sites all alike, no hold, no refusal, battery and generator idle, renewables used, jobs wait.
+    """A flat action [A]: all work goes home, battery and generator idle, renewables used, jobs wait.
 
-    ``routing`` [C,W,K+2], ``battery``, ``generator``, ``renewable`` [K] and ``jobs`` [V,K+1] replace the defaults.
+    ``routing`` [C,W,K+2], ``battery``, ``generator``, ``renewable`` [K], ``jobs`` [V,K+1] may replace it.
     """
     s = instance.compiled.shape
     home = np.concatenate([2.0 * instance.params.home - 1.0, np.zeros((s.regions, 2))], axis=-1)
