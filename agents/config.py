@@ -101,14 +101,10 @@ class PPOConfig(Section):
     @model_validator(mode="after")
     def _whole_batches(self) -> PPOConfig:
         rollout = self.num_envs * self.rollout_steps
-        if self.batch_size > rollout:
+        if rollout % self.batch_size != 0 or self.batch_size < 2:
             raise ValueError(
                 f"batch_size = {self.batch_size}: "
-                f"must be at most num_envs * rollout_steps = {rollout} [no unit]"
-            )
-        if rollout % self.batch_size == 1:
-            raise ValueError(
-                f"batch_size = {self.batch_size}: leaves a batch of one out of {rollout}; choose another"
+                f"must divide num_envs * rollout_steps = {rollout} and be at least 2 [no unit]"
             )
         return self
 

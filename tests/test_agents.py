@@ -85,7 +85,7 @@ def test_overrides_are_typed_and_lists_are_space_separated() -> None:
         ("--seed -1", "must be a whole number in [0, inf)"),
         ("--epochs 2.5", "must be a whole number"),
         ("--activation gelu", "one of 'tanh', 'relu'"),
-        ("--batch_size 999999", "at most num_envs * rollout_steps"),
+        ("--batch_size 999999", "must divide num_envs * rollout_steps = 1536"),
         ("--gamma 0.9 --gamma 0.8", "given twice"),
         ("--gamma", "needs a value"),
         ("0.9 --gamma", "expected --key value"),
