@@ -29,7 +29,7 @@ from agents.callbacks import (
     checkpoint_path,
     save_model,
 )
-from agents.config import PPOConfig
+from agents.config import ConfigError, PPOConfig
 from agents.evaluation import HeldOut
 from agents.network import ActivePolicy, Standardise
 from agents.policies import Identity, NetworkPolicy, load_model
@@ -69,6 +69,7 @@ def make_training_env(config: PPOConfig, compiled: Compiled) -> GridAIVecEnv:
 def build(config: PPOConfig, env: GridAIVecEnv) -> PPO:
     """Return an untrained model whose mean action is near "everything at home"."""
     torch.set_num_threads(config.torch_threads)
+    check_device(config)
     model = PPO(
         ActivePolicy,
         env,
@@ -93,6 +94,12 @@ def build(config: PPOConfig, env: GridAIVecEnv) -> PPO:
     assert isinstance(extractor, Standardise)
     extractor.fit(sample_observations(env, config.initial_deviation, config.seed))
     return model
+
+
+def check_device(config: PPOConfig) -> None:
+    """Raise ConfigError where the wanted GPU is not there (the library would take the CPU without a word)."""
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device = 'cuda': torch finds no CUDA device here; use 'auto' or 'cpu'")
 
 
 def sample_observations(env: GridAIVecEnv, deviation: float, seed: int) -> NDArray[np.float32]:
@@ -126,6 +133,7 @@ def resume(config: PPOConfig, env: GridAIVecEnv, checkpoint: Path) -> PPO:
     one. Raises CheckpointError where the checkpoint is damaged.
     """
     torch.set_num_threads(config.torch_threads)
+    check_device(config)
     model = load_model(checkpoint, config.device, env=env)
     model.set_random_seed(
         int(np.random.SeedSequence([config.seed, model.num_timesteps]).generate_state(1)[0] >> 1)

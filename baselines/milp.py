@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from baselines.highs import InfeasibleError, Matrix, Result, SolverError
 from baselines.model import OBJECTIVES, Floor, Objective, Program, build, goal, last_resorts, rounding
 from gridai_env.actions import Layout, encode
-from gridai_env.feasible import close_books, minimum_load
+from gridai_env.feasible import complete, minimum_load
 from gridai_env.instance import Instance, stack
 from gridai_env.physics import billed_kg, work_on_hand_gpuh
 from gridai_env.simulator import Simulator
@@ -250,7 +250,7 @@ def clean(p: Params, state: State, exo: Exogenous, flows: Flows) -> Flows:
     left = on_hand - served.sum(-1)
     dropped = np.clip(flows.dropped_gpuh, np.maximum(left - exo.queue_limit_gpuh, 0.0), np.maximum(left, 0.0))
     stored = p.charge_efficiency * flows.charge_mw - flows.discharge_mw / p.discharge_efficiency
-    return close_books(
+    return complete(
         p,
         state,
         exo,

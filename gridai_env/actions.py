@@ -100,7 +100,7 @@ def decode(p: Params, layout: Layout, action: NDArray[np.floating]) -> Request:
         charge_mw=np.maximum(battery, 0.0) * p.charge_limit_mw,
         discharge_mw=np.maximum(-battery, 0.0) * p.discharge_limit_mw,
         generation_mw=np.maximum(part["generator"], 0.0) * p.generator_max_mw,
-        renewable_share=np.clip(1.0 + part["renewable"], 0.0, 1.0),
+        renewable_share=np.minimum(np.maximum(1.0 + part["renewable"], 0.0), 1.0),
         job_score=part["jobs"],
     )
 

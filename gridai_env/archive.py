@@ -31,6 +31,8 @@ def digest(arrays: dict[str, np.ndarray]) -> str:
 
 def write_archive(path: Path, header: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     """Write header and arrays to ``path``; the file appears whole or not at all."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: its folder does not exist; make it first")
     text = json.dumps(header, sort_keys=True)
     checked = {**arrays, HEADER: np.frombuffer(text.encode(), dtype=np.uint8)}
     checksum = np.frombuffer(digest(checked).encode(), dtype=np.uint8)
@@ -51,6 +53,8 @@ def read_archive(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     try:
         with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such instance file; make one with Instance.save") from None
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, NotImplementedError) as error:
         raise InstanceError(
             f"{path}: not a readable instance file ({error}); save the instance again"

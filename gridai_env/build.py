@@ -20,7 +20,7 @@ from gridai_env.events import EventTable, draw_events
 from gridai_env.forecast import Background, ForecastSet, ahead, day_ahead, day_steps, lead_steps, persistence
 from gridai_env.guards import last_resort_prices
 from gridai_env.jobs import JobTable, draw_jobs
-from gridai_env.starts import checked_seeds, draw_starts, parse_start, streams, synthetic_starts, table_starts
+from gridai_env.starts import checked_seeds, draw_starts, streams, synthetic_starts, table_starts, whole_start
 from gridai_env.state import Exogenous, Params, Record, State
 from gridai_env.traces import TraceTable, ZoneSeries, synthetic_series
 from gridai_env.world import (
@@ -117,7 +117,7 @@ def find_series(
     if start is None:
         start_utc = draw_starts(choices, seeds)
     else:
-        start_utc, how = np.full(len(seeds), parse_start(start)), "fixed"
+        start_utc, how = np.full(len(seeds), whole_start(start, scenario.dt_h)), "fixed"
     first = start_utc - np.timedelta64(round(lead_in * scenario.dt_h * 60), "m")
     if table is None:
         series = synthetic_series(zones, first, steps, scenario.dt_h, streams(seeds, "traces"))

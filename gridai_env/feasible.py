@@ -49,16 +49,16 @@ class _Work:
 
 def project(p: Params, state: State, exo: Exogenous, request: Request) -> Flows:
     """Turn a request into feasible flows: jobs, work, accelerators, power, derived flows, in this order."""
-    return project_sums(p, state, exo, request)[0]
+    return project_load(p, state, exo, request)[0]
 
 
-def project_sums(p: Params, state: State, exo: Exogenous, request: Request) -> tuple[Flows, Floats]:
-    """`project`, and the work served by row and site [B,W,K], which whoever goes on needs again."""
+def project_load(p: Params, state: State, exo: Exogenous, request: Request) -> tuple[Flows, physics.Load]:
+    """`project`, and the load of the sites, which whoever goes on needs again."""
     started = start_jobs(p, state, exo, request.job_score)
     committed_now = _committed_now(p, state, started)
     work = split_work(state, exo, request)
     fit_gpus(p, exo, work, committed_now)
-    return fit_power(p, state, exo, request, work, started, committed_now), work.served_wk_gpuh
+    return fit_power(p, state, exo, request, work, started, committed_now)
 
 
 # 1 Jobs -------------------------------------------------------------------------------------------------------------
@@ -160,15 +160,14 @@ def fit_power(
     work: _Work,
     started: Floats,
     committed_now: Floats,
-) -> Flows:
+) -> tuple[Flows, physics.Load]:
     """Fit battery, generator, export and import; cut charging, then work from the last row on, then shed."""
     charge, discharge = battery_within_energy(p, state, request)
     generation = generator_within_rise(p, state, request.generation_mw)
     renewable = request.renewable_share * exo.renewable_available_mw
-    gpu_short = np.maximum(committed_now - p.utilisation_limit * exo.available_gpus, 0.0)
-    inference = physics.inference_gpus(p, work.served_wk_gpuh)
-    it_mw = physics.it_power_mw(p, exo, inference + committed_now - gpu_short)
-    facility = physics.facility_power_mw(p, exo, it_mw)
+    gpu_short = least_gpu_short(p, exo, committed_now)
+    load = physics.load_of(p, exo, work.served_wk_gpuh, committed_now - gpu_short)
+    facility = load.facility_mw
     net = facility + charge - discharge - generation - renewable
     surplus = -net - exo.export_limit_mw
     if (surplus > 0.0).any():
@@ -179,10 +178,13 @@ def fit_power(
     if deficit.any():
         charge, deficit = charge - np.minimum(charge, deficit), np.maximum(deficit - charge, 0.0)
         shed = cut_work(p, exo, work, deficit)
-    return close_books(
+        load = physics.load_of(p, exo, work.served_wk_gpuh, committed_now - gpu_short)
+    flows = close_books(
         p,
         state,
         exo,
+        load,
+        gpu_short,
         served_gpuh=work.served_gpuh,
         dropped_gpuh=work.dropped_gpuh,
         started=started,
@@ -191,8 +193,13 @@ def fit_power(
         generation_mw=generation,
         renewable_mw=renewable,
         shed_mw=shed,
-        served_wk_gpuh=work.served_wk_gpuh,
     )
+    return flows, load
+
+
+def least_gpu_short(p: Params, exo: Exogenous, committed_now: Floats) -> Floats:
+    """Accelerators that a fault takes from running jobs [B,K]: no more than are missing."""
+    return np.maximum(committed_now - p.utilisation_limit * exo.available_gpus, 0.0)
 
 
 def battery_within_energy(p: Params, state: State, request: Request) -> tuple[Floats, Floats]:
@@ -245,10 +252,20 @@ def cut_work(p: Params, exo: Exogenous, work: _Work, deficit_mw: Floats) -> Floa
 # 5 Derived flows ----------------------------------------------------------------------------------------------------
 
 
+def complete(p: Params, state: State, exo: Exogenous, **chosen: Floats) -> Flows:
+    """Flows from those that are chosen freely (the keyword arguments of `close_books`)."""
+    committed_now = _committed_now(p, state, chosen["started"])
+    gpu_short = least_gpu_short(p, exo, committed_now)
+    load = physics.load_of(p, exo, total(chosen["served_gpuh"], -3), committed_now - gpu_short)
+    return close_books(p, state, exo, load, gpu_short, **chosen)
+
+
 def close_books(
     p: Params,
     state: State,
     exo: Exogenous,
+    load: physics.Load,
+    gpu_short: Floats,
     *,
     served_gpuh: Floats,
     dropped_gpuh: Floats,
@@ -258,18 +275,9 @@ def close_books(
     generation_mw: Floats,
     renewable_mw: Floats,
     shed_mw: Floats,
-    served_wk_gpuh: Floats | None = None,
 ) -> Flows:
-    """Complete the chosen flows: import or export closes the balance, derived flows take their least values.
-
-    ``served_wk_gpuh`` [B,W,K] where it is known already.
-    """
-    served_wk = total(served_gpuh, -3) if served_wk_gpuh is None else served_wk_gpuh
+    """Complete the chosen flows: import or export closes the balance, derived flows take their least values."""
     nothing = np.zeros_like(charge_mw)
-    committed_now = _committed_now(p, state, started)
-    gpu_short = np.maximum(committed_now - p.utilisation_limit * exo.available_gpus, 0.0)
-    busy = physics.inference_gpus(p, served_wk) + committed_now - gpu_short
-    facility_mw = physics.facility_power_mw(p, exo, physics.it_power_mw(p, exo, busy))
     flows = Flows.make(
         served_gpuh=served_gpuh,
         dropped_gpuh=dropped_gpuh,
@@ -284,9 +292,9 @@ def close_books(
         gpu_short=gpu_short,
         **dict.fromkeys(DERIVED, nothing),
     )
-    missing = -physics.balance_mw(flows, facility_mw)
+    missing = -physics.balance_mw(flows, load.facility_mw)
     flows = flows.replace(import_mw=np.maximum(missing, 0.0), export_mw=np.maximum(-missing, 0.0))
-    return tighten(p, state, exo, flows, served_wk)
+    return tighten(p, state, exo, flows, load.served_wk_gpuh)
 
 
 def tighten(p: Params, state: State, exo: Exogenous, flows: Flows, served_wk_gpuh: Floats) -> Flows:

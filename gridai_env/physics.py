@@ -31,27 +31,41 @@ class Totals(Record):
     emissions_marginal_kg: Array  # []
 
 
+@dataclass(frozen=True)
+class Load(Record):
+    """The work of a step and the power that it takes."""
+
+    served_wk_gpuh: Array  # [W,K] over regions
+    it_mw: Array  # [K]
+    facility_mw: Array  # [K]
+
+
+def load_of(p: Params, exo: Exogenous, served_wk_gpuh: Array, job_gpus: Array) -> Load:
+    """Power of inference and of ``job_gpus`` [K] accelerators that run jobs (those a fault took left out)."""
+    it_mw = it_power_mw(p, exo, inference_gpus(p, served_wk_gpuh) + job_gpus)
+    return Load.make(served_wk_gpuh=served_wk_gpuh, it_mw=it_mw, facility_mw=facility_power_mw(p, exo, it_mw))
+
+
 def totals(
     p: Params,
     flows: Flows,
     exo: Exogenous,
     state: State,
-    served_wk_gpuh: Array | None = None,
+    load: Load | None = None,
     committed_gpus: Array | None = None,
 ) -> Totals:
-    """The common sums of a step; ``served_wk_gpuh`` and ``committed_gpus`` where they are known already."""
-    served_wk = total(flows.served_gpuh, -3) if served_wk_gpuh is None else served_wk_gpuh
+    """The common sums of a step; ``load`` and ``committed_gpus`` where they are known already."""
     committed = committed_profile_gpus(p, state, flows) if committed_gpus is None else committed_gpus
-    busy = inference_gpus(p, served_wk) + committed[..., 0] - flows.gpu_short
-    it_mw = it_power_mw(p, exo, busy)
+    if load is None:
+        load = load_of(p, exo, total(flows.served_gpuh, -3), committed[..., 0] - flows.gpu_short)
     egress, relocation, warm_up = friction_mwh(p, flows)
     network_mwh = egress + relocation + warm_up
     return Totals.make(
         served_cw_gpuh=total(flows.served_gpuh, -1),
-        served_wk_gpuh=served_wk,
+        served_wk_gpuh=load.served_wk_gpuh,
         committed_gpus=committed,
-        it_mw=it_mw,
-        facility_mw=facility_power_mw(p, exo, it_mw),
+        it_mw=load.it_mw,
+        facility_mw=load.facility_mw,
         egress_mwh=egress,
         relocation_mwh=relocation,
         warm_up_mwh=warm_up,
@@ -162,9 +176,10 @@ def _over_routes(per_route: Array) -> Array:
 
 def emissions_kg(p: Params, flows: Flows, carbon_kg_per_mwh: Array, network_mwh: Array) -> Array:
     """Emissions of import, fuel and network energy, summed over sites.  Exports earn no credit."""
-    grid = (p.dt_h * flows.import_mw + network_mwh) * carbon_kg_per_mwh
-    fuel = p.dt_h * flows.generation_mw * p.generator_carbon_kg_per_mwh
-    return total(grid + fuel, -1)
+    emitted = (p.dt_h * flows.import_mw + network_mwh) * carbon_kg_per_mwh
+    if p.has_generator:
+        emitted = emitted + p.dt_h * flows.generation_mw * p.generator_carbon_kg_per_mwh
+    return total(emitted, -1)
 
 
 def billed_carbon_kg_per_mwh(p: Params, exo: Exogenous) -> Array:

@@ -46,6 +46,8 @@ def run(
     flows in the simulator, without the rounding of actions to float32.  ``seed`` seeds the environment and
     policies that draw. Raises ValueError for a plan of another instance or one without a schedule.
     """
+    if isinstance(policy, type):
+        raise ValueError(f"policy = {policy.__name__}: is a class; give an object, {policy.__name__}()")
     if replay not in ("actions", "flows"):
         raise ValueError(f"replay = {replay!r}: must be 'actions' or 'flows'")
     if not hasattr(policy, "predict"):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gridai_env import physics
 from gridai_env.actions import Floats, Layout, decode
 from gridai_env.arrays import batch_innermost
-from gridai_env.feasible import project_sums
+from gridai_env.feasible import project_load
 from gridai_env.instance import InstanceBatch
 from gridai_env.state import INSTANCE_FIELDS, Exogenous, Flows, Outcome, Params, State
 from gridai_env.terms import settle
@@ -53,6 +53,13 @@ class Simulator:
         where: Any = slice(None)
         if rows > 1 and (t != t[0]).any():
             where, step = np.arange(rows), np.minimum(t, self.steps - 1)
+        if rows == 1:
+            return Exogenous.make(
+                **{
+                    name: self._series[name][:, step].reshape(1, *shape)
+                    for name, shape in self._shapes.items()
+                }
+            )
         # Copied with the batch axis innermost: all that is computed from these arrays lies so, too.
         now = [np.ascontiguousarray(series[where, step].T) for series in self._series.values()]
         return Exogenous.make(
@@ -65,18 +72,17 @@ class Simulator:
     def step(self, action: NDArray[np.floating]) -> tuple[Flows, Outcome]:
         """Advance every episode by one action [B,A] in [-1, 1]."""
         request = decode(self.params, self.layout, action)
-        flows, served_wk_gpuh = project_sums(self.params, self.state, self.exogenous, request)
-        return self._advance(flows, served_wk_gpuh)
+        return self._advance(*project_load(self.params, self.state, self.exogenous, request))
 
     def step_flows(self, flows: Flows) -> tuple[Flows, Outcome]:
         """Advance every episode by flows [B,...] that are feasible already."""
         return self._advance(flows, None)
 
-    def _advance(self, flows: Flows, served_wk_gpuh: Floats | None) -> tuple[Flows, Outcome]:
+    def _advance(self, flows: Flows, load: physics.Load | None) -> tuple[Flows, Outcome]:
         p, state, exo = self.params, self.state, self.exogenous
         # Most steps start no job: then the profile of running jobs is what it was.
         committed = None if flows.started.any() else state.committed_gpus
-        sums = physics.totals(p, flows, exo, state, served_wk_gpuh, committed)
+        sums = physics.totals(p, flows, exo, state, load, committed)
         outcome = settle(p, state, flows, exo, sums)
         after = physics.next_state(p, state, flows, exo, sums)
         # Rounding alone may leave a bound by 1e-16 of its size; the books stay closed to that.

@@ -48,6 +48,14 @@ def parse_start(start: str | date | np.datetime64) -> np.datetime64:
         raise InstanceError(f"start = {start!r}: must be a UTC time such as '2023-07-01T00:00'") from error
 
 
+def whole_start(start: str | date | np.datetime64, dt_h: float) -> np.datetime64:
+    """Return a start that the user gave; raises InstanceError where it is no whole number of steps."""
+    moment = parse_start(start)
+    if moment.astype(np.int64) % round(dt_h * 60):
+        raise InstanceError(f"start = {start!r}: must be a multiple of dt_h = {dt_h:g} h after midnight UTC")
+    return moment
+
+
 def draw_starts(choices: np.ndarray, seeds: Sequence[int]) -> np.ndarray:
     """Return one of the possible starts for each seed, all equally likely, datetime64[m] [B]."""
     return choices[[int(rng.integers(len(choices))) for rng in streams(seeds, "start")]]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -50,10 +51,12 @@ def load(path: Path, stamp: str | None) -> RawTable:
     """Read a `.parquet`, `.csv` or `.csv.gz` file; raises TraceError naming the file and what to change."""
     if stamp is not None and stamp not in STAMPS:
         raise TraceError(f"{path}: stamp = {stamp!r}: choose one of {', '.join(STAMPS)}")
-    if path.name.endswith(".parquet"):
-        return _load_parquet(path, stamp)
-    if path.name.endswith((".csv", ".csv.gz")):
-        return _load_csv(path, stamp)
+    reader = _load_parquet if path.name.endswith(".parquet") else _load_csv
+    if path.name.endswith((".parquet", ".csv", ".csv.gz")):
+        try:
+            return reader(path, stamp)
+        except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
+            raise TraceError(f"{path}: cannot be read: {error}") from error
     raise TraceError(f"{path}: unknown suffix {path.suffix!r}; use .parquet, .csv or .csv.gz")
 
 
@@ -163,8 +166,12 @@ def _load_parquet(path: Path, stamp: str | None) -> RawTable:
         import pyarrow.parquet as pq
     except ImportError as error:
         raise ImportError(f"{path}: reading Parquet needs pyarrow: pip install 'gridai-env[data]'") from error
-    mapping, format_name, carbon_kind = _mapping(path, pq.read_schema(path).names)
-    has_stamp = "stamp" in pq.read_schema(path).names
+    try:
+        found = pq.read_schema(path).names
+    except pa.ArrowInvalid as error:
+        raise TraceError(f"{path}: not a Parquet file: {error}") from error
+    mapping, format_name, carbon_kind = _mapping(path, found)
+    has_stamp = "stamp" in found
     table = pq.read_table(path, columns=["utc", "zone", *mapping.values(), *(["stamp"] if has_stamp else [])])
     if not table.num_rows:
         raise TraceError(f"{path}: no rows")

@@ -68,7 +68,10 @@ def read_table(path: str | Path, stamp: str | None = None) -> TraceTable:
     cannot be read as one of the forms, FileNotFoundError for one that is not there.
     """
     resolved = Path(path).resolve()
-    status = resolved.stat()
+    try:
+        status = resolved.stat()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such trace file; give a .csv, .csv.gz or .parquet") from None
     return _read(resolved, status.st_mtime_ns, status.st_size, stamp)
 
 
