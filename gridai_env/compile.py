@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
+from typing import TypeVar
 
 import numpy as np
 
@@ -11,6 +14,8 @@ from gridai_env.checks import check_scenario
 from gridai_env.geography import Geography, Row, build_geography
 from gridai_env.spec import Scenario, scenario_hash
 from gridai_env.state import Params, Shape
+
+R = TypeVar("R")
 
 HOURS_PER_MONTH = 730.0
 LOCALITIES = ("home", "zone", "anywhere")
@@ -72,6 +77,21 @@ def compile_scenario(scenario: Scenario) -> Compiled:
             _CACHE.pop(next(iter(_CACHE)))
         _CACHE[key] = _compile(scenario, key)
     return _CACHE[key]
+
+
+def once_per_scenario(function: Callable[[Compiled], R]) -> Callable[[Compiled], R]:
+    """Keep what ``function`` returns for the scenarios used last; nobody may change it."""
+    kept: dict[str, R] = {}
+
+    @wraps(function)
+    def remembered(compiled: Compiled) -> R:
+        if compiled.hash not in kept:
+            if len(kept) >= _CACHE_SIZE:
+                kept.pop(next(iter(kept)))
+            kept[compiled.hash] = function(compiled)
+        return kept[compiled.hash]
+
+    return remembered
 
 
 def build_rows(scenario: Scenario) -> list[Row]:

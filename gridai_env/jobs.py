@@ -47,9 +47,6 @@ def draw_jobs(compiled: Compiled, rngs: Sequence[np.random.Generator]) -> JobTab
     order = np.argsort(latest, axis=-1, kind="stable")
     release, latest, size = (np.take_along_axis(x, order, axis=-1) for x in (release, latest, size))
     duration = compiled.job_duration_steps[order]
-    step = np.arange(shape.steps)[:, None]
-    in_window = (step >= release[:, None, :]) & (step <= latest[:, None, :])
-    allowed = compiled.job_allowed[order]
     return JobTable(
         order=order,
         gpus=compiled.job_gpus[order] * size,
@@ -57,8 +54,20 @@ def draw_jobs(compiled: Compiled, rngs: Sequence[np.random.Generator]) -> JobTab
         value_usd=compiled.job_value_usd[order] * size,
         release=release,
         latest_start=latest,
-        open=(in_window[..., None] & allowed[:, None]).astype(float),
+        open=_open(release, latest, compiled.job_allowed[order], shape.steps),
     )
+
+
+def _open(release: np.ndarray, latest: np.ndarray, allowed: np.ndarray, steps: int) -> np.ndarray:
+    """Return 1.0 in the windows [B,J] at the sites allowed [B,J,K], [B,T,J,K]."""
+    flat = (len(release), 1, -1)
+    step = np.arange(steps, dtype=np.int32)[:, None]
+    # Where a site is not allowed, the window never begins.
+    first = np.where(allowed, release[..., None], steps).astype(np.int32).reshape(flat)
+    last = np.broadcast_to(latest[..., None], allowed.shape).astype(np.int32).reshape(flat)
+    is_open = step >= first
+    is_open &= step <= last
+    return is_open.astype(float).reshape(len(release), steps, *allowed.shape[1:])
 
 
 def _windows(compiled: Compiled, draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -87,7 +87,7 @@ class Simulator:
         after = physics.next_state(p, state, flows, exo, sums)
         # Rounding alone may leave a bound by 1e-16 of its size; the books stay closed to that.
         self.state = after.replace(
-            backlog_gpuh=np.maximum(after.backlog_gpuh, 0.0),
+            backlog_gpuh=np.minimum(np.maximum(after.backlog_gpuh, 0.0), exo.queue_limit_gpuh),
             committed_gpus=after.committed_gpus
             if committed is not None
             else batch_innermost(after.committed_gpus),

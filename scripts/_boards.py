@@ -57,8 +57,14 @@ EPISODE = (
 
 def curve_tags(trajectory: Trajectory) -> dict[str, str]:
     """Tag of each column that is shown, by the column's name."""
+    compiled = trajectory.instance.compiled
+    never = {
+        f"backlog_gpuh/{row}"
+        for row, waits in zip(compiled.row_names, compiled.params.may_wait, strict=True)
+        if not waits
+    }
     names = trajectory.table.dtype.names or ()
-    shown = [name for name in names if name.split("/")[0] in CURVES]
+    shown = [name for name in names if name.split("/")[0] in CURVES and name not in never]
     return {name: f"{name.replace(' ', '_')}/seed{trajectory.instance.seed}" for name in shown}
 
 

@@ -49,7 +49,14 @@ def schedule_figure(columns: dict[str, Trajectory]) -> tuple[bytes, tuple[int, i
     for axes in grid[-1]:
         axes.set_xlabel("hours since the start")
     handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8, frameon=False)
+    figure.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=min(len(labels), 4 * grid.shape[1]),
+        fontsize=8,
+        frameon=False,
+    )
     return _png(figure)
 
 

@@ -114,7 +114,7 @@ MUTANTS = (
         "p.dt_h * flows.import_mw + network",
         "p.dt_h * (flows.import_mw - flows.export_mw) + network",
     ),
-    Mutant("hours forgotten in fuel carbon", P, "fuel = p.dt_h * flows", "fuel = flows"),
+    Mutant("hours forgotten in fuel carbon", P, "emitted + p.dt_h * flows.gen", "emitted + flows.gen"),
     Mutant(
         "loading emits nothing",
         P,
@@ -192,12 +192,7 @@ MUTANTS = (
         "np.maximum(room[:, None, :] - (so_far - demand), 0.0)",
         "np.maximum(room[:, None, :] - so_far, 0.0)",
     ),
-    Mutant(
-        "a job is fitted into its first step only",
-        F,
-        "(profile + need <= limit).all(-1)",
-        "(profile + need <= limit)[..., 0]",
-    ),
+    Mutant("a job is fitted as if nothing ran", F, "(profile + need <= limit)", "(need <= limit)"),
     Mutant(
         "minimum load ignored", F, "p.generator_min_mw * (1.0 - DECISION_SLACK)", "0.0 * p.generator_min_mw"
     ),

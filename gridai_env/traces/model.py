@@ -9,8 +9,10 @@ import numpy as np
 
 from gridai_env.traces.calibration import (
     ADDITIVE,
+    KNOTS,
     MARGINAL_AT_SURPLUS,
     SLOW_PHI,
+    SPIKE_FROM_PRICE,
     VARIABLES,
     ZoneCalibration,
     calibration_year,
@@ -24,17 +26,32 @@ _HIGHEST_CORRELATION = 0.97
 
 
 @dataclass(frozen=True)
+class Drive:
+    """The memory as the generator uses it, one entry for each block of columns correlated among themselves.
+
+    The output columns of a block are variable by variable (not zone by zone, as the draws are), so that each
+    variable lies in one piece, and carry the weights with which slow, fast and own parts enter the residual.
+    """
+
+    columns: tuple[slice, ...]
+    start: tuple[np.ndarray, ...]  # [n,n], first value = start @ draws
+    innovation: tuple[np.ndarray, ...]  # [n,n], innovations = draws @ innovation
+    phi: np.ndarray  # of all output columns
+
+
+@dataclass(frozen=True)
 class ZoneModel:
     """Tables of a tuple of zones, flattened so that one index array serves all of them.
 
     `[Z*288]` tables are read with the cells of `month_hour_cells`; quantile tables `[Z*12*K]` with cell //
-    24.
+    24. The tables `[V,...]` hold all VARIABLES; a residual z has its place among the knots, counted from the
+    first, at `place_shift + place_spread * z`.
     """
 
     zones: tuple[str, ...]
-    quantiles: dict[str, np.ndarray]
-    shift: dict[str, np.ndarray]
-    spread: dict[str, np.ndarray]
+    quantiles: np.ndarray
+    place_shift: np.ndarray
+    place_spread: np.ndarray
     pv_profile: np.ndarray
     pv_highest: np.ndarray
     climatology: dict[str, np.ndarray]
@@ -48,6 +65,7 @@ class ZoneModel:
     phi: np.ndarray
     start_factor: np.ndarray
     innovation_factor: np.ndarray
+    drive: Drive
     provenance: dict[str, str]
 
 
@@ -58,11 +76,14 @@ def zone_model(zones: tuple[str, ...]) -> ZoneModel:
     tables = [zone_calibration(zone) for zone in zones]
     slow = np.array([t.slow_share[name] for t in tables for name in VARIABLES])
     phi, start_factor, innovation_factor = _memory(zones, tables)
+    place_shift, place_spread = _places(tables)
     return ZoneModel(
         zones=zones,
-        quantiles={name: np.concatenate([t.quantiles[name].ravel() for t in tables]) for name in VARIABLES},
-        shift={name: np.concatenate([t.shift[name].ravel() for t in tables]) for name in ADDITIVE},
-        spread={name: np.concatenate([t.spread[name].ravel() for t in tables]) for name in ADDITIVE},
+        quantiles=np.array([[t.quantiles[name] for t in tables] for name in VARIABLES]).reshape(
+            len(VARIABLES), -1
+        ),
+        place_shift=place_shift,
+        place_spread=place_spread,
         pv_profile=np.concatenate([t.pv_profile.ravel() for t in tables]),
         pv_highest=np.concatenate([t.pv_highest for t in tables]),
         climatology={
@@ -78,8 +99,50 @@ def zone_model(zones: tuple[str, ...]) -> ZoneModel:
         phi=phi,
         start_factor=start_factor,
         innovation_factor=innovation_factor,
+        drive=_drive(slow, phi, start_factor, innovation_factor),
         provenance={t.zone: _provenance(t) for t in tables},
     )
+
+
+def _places(tables: list[ZoneCalibration]) -> tuple[np.ndarray, np.ndarray]:
+    """Shift and spread [V, Z*288] that lead from a residual to its place among the knots.
+
+    The residual of PV is the score itself.
+    """
+    cells = tables[0].shift[ADDITIVE[0]].size
+    shift = np.zeros((len(VARIABLES), len(tables), cells))
+    spread = np.ones_like(shift)
+    for v, name in enumerate(VARIABLES):
+        if name in ADDITIVE:
+            shift[v] = [t.shift[name].ravel() for t in tables]
+            spread[v] = [t.spread[name].ravel() for t in tables]
+    width = KNOTS[1] - KNOTS[0]
+    flat = (len(VARIABLES), -1)
+    return ((shift - KNOTS[0]) / width).reshape(flat), (spread / width).reshape(flat)
+
+
+def _drive(slow_share: np.ndarray, phi: np.ndarray, start: np.ndarray, innovation: np.ndarray) -> Drive:
+    """Sort and weigh the output of the memory, block by block: slow, fast, own part of the trigger, size."""
+    series = len(slow_share)
+    count = series // len(VARIABLES)
+    by_variable = np.arange(series).reshape(count, -1).T.ravel()
+    zones = np.arange(count)
+    own = np.full(count, np.sqrt(1 - SPIKE_FROM_PRICE**2))
+    parts = [
+        (by_variable, np.sqrt(slow_share)),
+        (by_variable, np.sqrt(1 - slow_share)),
+        (zones, own),
+        (zones, np.ones(count)),
+    ]
+    at, columns, starts, innovations, kept = 0, [], [], [], []
+    for order, weight in parts:
+        block = slice(at, at + len(order))
+        columns.append(block)
+        starts.append((start[block, block] * weight[:, None])[order])
+        innovations.append(np.ascontiguousarray((innovation[block, block] * weight[:, None])[order].T))
+        kept.append(phi[block][order])
+        at += len(order)
+    return Drive(tuple(columns), tuple(starts), tuple(innovations), np.concatenate(kept))
 
 
 def _provenance(table: ZoneCalibration) -> str:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from gridai_env.traces.calibration import (
-    ADDITIVE,
     EXCESS_KNOTS,
     KNOTS,
     MARGINAL_AT_SURPLUS,
@@ -23,6 +22,9 @@ from gridai_env.traces.calibration import (
 from gridai_env.traces.clock import local_month_hour
 from gridai_env.traces.model import ZoneModel, zone_model
 from gridai_env.traces.series import StepGrid, TraceError, ZoneSeries, step_grid
+
+EPISODES = 16  # at a time: what is worked on stays in the processor's cache
+EXPECTED = ("price", "carbon", "marginal", "pv", "wind")
 
 __all__ = ["climatology_hourly", "known_zones", "month_hour_cells", "synthetic_series"]
 
@@ -43,13 +45,15 @@ def synthetic_series(
             f"rngs: need one generator per episode, got {len(rngs)} for {len(grid.first_hour)} starts"
         )
     cells = month_hour_cells(model.zones, grid.first_hour, grid.hours)
-    latent = _latent(model, rngs, grid.hours)
-    hourly = {name: _additive(model, name, cells, latent[name]) for name in ADDITIVE}
-    hourly["pv"] = _pv(model, cells, latent["pv"])
-    hourly["price"] = _with_spikes(model, cells, hourly["price"], latent)
+    values = np.empty((len(VARIABLES), *cells.shape))
+    for first in range(0, len(rngs), EPISODES):
+        part = slice(first, first + EPISODES)
+        _draw(model, cells[part], rngs[part], values[:, part])
+    hourly = dict(zip(VARIABLES, values, strict=True))
     surplus = np.where(hourly["price"] <= 0.0, MARGINAL_AT_SURPLUS, 1.0)
-    hourly["marginal"] = model.marginal_normal_kg_per_mwh * surplus
-    expected = {name: model.climatology[name].take(cells) for name in model.climatology}
+    surplus *= model.marginal_normal_kg_per_mwh
+    hourly["marginal"] = surplus
+    expected = {name: model.climatology[name].take(cells) for name in EXPECTED}
     return _series(model, grid, start_utc, dt_h, hourly, expected)
 
 
@@ -72,63 +76,80 @@ def climatology_hourly(zone: str, first_hour: np.ndarray, hours: int) -> dict[st
     return {name: values.take(cells) for name, values in zone_calibration(zone).climatology.items()}
 
 
-def _latent(model: ZoneModel, rngs: Sequence[np.random.Generator], hours: int) -> dict[str, np.ndarray]:
-    """Standard normal residuals with memory, [B, hours, Z] each: the VARIABLES, `trigger` and `size`."""
-    columns, count = len(model.phi), len(model.zones)
-    z = np.empty((hours, len(rngs), columns))
-    for b, rng in enumerate(rngs):
-        draws = rng.standard_normal((hours, columns))
-        # One product per episode: its rounding must not depend on how many episodes there are.
-        z[:, b] = draws @ model.innovation_factor.T
-        z[0, b] = model.start_factor @ draws[0]
-    for t in range(1, hours):
-        z[t] += model.phi * z[t - 1]
-    series = count * len(VARIABLES)
-    residual = model.slow_weight * z[:, :, :series] + model.fast_weight * z[:, :, series : 2 * series]
-    latent = {name: residual[:, :, i :: len(VARIABLES)].swapaxes(0, 1) for i, name in enumerate(VARIABLES)}
-    own = z[:, :, 2 * series : 2 * series + count].swapaxes(0, 1)
-    latent["trigger"] = SPIKE_FROM_PRICE * latent["price"] + np.sqrt(1 - SPIKE_FROM_PRICE**2) * own
-    latent["size"] = z[:, :, 2 * series + count :].swapaxes(0, 1)
-    return latent
-
-
-def _additive(model: ZoneModel, name: str, cells: np.ndarray, z: np.ndarray) -> np.ndarray:
-    score = model.shift[name].take(cells) + model.spread[name].take(cells) * z
-    return _lookup(model.quantiles[name], KNOTS, cells // 24, score)
-
-
-def _pv(model: ZoneModel, cells: np.ndarray, z: np.ndarray) -> np.ndarray:
+def _draw(
+    model: ZoneModel, cells: np.ndarray, rngs: Sequence[np.random.Generator], out: np.ndarray
+) -> None:
+    """Write hourly values of the VARIABLES to ``out`` [V, B, hours, Z]."""
+    residual, trigger, size = _latent(model, rngs, cells.shape[1])
     month = cells // 24
-    factor = _lookup(model.quantiles["pv"], KNOTS, month, z)
-    return np.minimum(model.pv_highest.take(month), model.pv_profile.take(cells) * factor)
+    _values(model, cells, month, residual, out)
+    pv, price = out[VARIABLES.index("pv")], out[VARIABLES.index("price")]
+    pv *= model.pv_profile.take(cells)
+    np.minimum(model.pv_highest.take(month), pv, out=pv)
+    on = np.nonzero(trigger > model.spike_level.take(cells))
+    price[on] = _spikes_usd_per_mwh(model, month[on], size[on])
 
 
-def _with_spikes(
-    model: ZoneModel, cells: np.ndarray, body: np.ndarray, latent: dict[str, np.ndarray]
-) -> np.ndarray:
-    """Replace the body of the price by cap + excess where the trigger is above its level."""
-    on = np.flatnonzero(latent["trigger"] > model.spike_level.take(cells))
-    price = body.copy()
-    cell = cells.ravel()[on]
-    size = _lookup(model.spike_excess_shape, EXCESS_KNOTS, cell // 288, latent["size"].ravel()[on])
-    month = cell // 24
-    price.reshape(-1)[on] = (
-        model.spike_cap_usd_per_mwh[month] + model.spike_mean_excess_usd_per_mwh[month] * size
-    )
-    return price
+def _latent(
+    model: ZoneModel, rngs: Sequence[np.random.Generator], hours: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Standard normals with memory: residuals [V, B, hours, Z], trigger and size of spikes [B, hours, Z]."""
+    drive, count, series = model.drive, len(model.zones), len(model.slow_weight)
+    draws = np.empty((hours, len(drive.phi)))
+    z = np.empty((hours, len(rngs), len(drive.phi)))
+    for b, rng in enumerate(rngs):
+        rng.standard_normal(out=draws)
+        # One product per episode: its rounding must not depend on how many episodes there are.
+        for part, start, innovation in zip(drive.columns, drive.start, drive.innovation, strict=True):
+            np.matmul(draws[:, part], innovation, out=z[:, b, part])
+            np.matmul(start, draws[0, part], out=z[0, b, part])
+    kept = np.empty_like(z[0])
+    for before, now in zip(z[:-1], z[1:], strict=True):
+        np.multiply(before, drive.phi, out=kept)
+        now += kept
+    parts = z.reshape(hours, len(rngs), -1, count).transpose(2, 1, 0, 3)
+    variables = len(VARIABLES)
+    residual = np.empty((variables, len(rngs), hours, count))
+    np.add(parts[:variables], parts[variables : 2 * variables], out=residual)
+    own, size = parts[2 * variables :]
+    return residual, SPIKE_FROM_PRICE * residual[VARIABLES.index("price")] + own, size
 
 
-def _lookup(table: np.ndarray, knots: np.ndarray, row: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Linear interpolation over equidistant knots in row `row` of a flattened table; flat beyond the ends."""
-    count = len(knots)
-    place = (x - knots[0]) / (knots[1] - knots[0])
+def _values(
+    model: ZoneModel, cells: np.ndarray, month: np.ndarray, residual: np.ndarray, out: np.ndarray
+) -> None:
+    """Write the quantiles of the residuals [V, B, hours, Z] to ``out``; those of PV are relative."""
+    base = month * len(KNOTS)
+    for v, place in enumerate(residual):
+        place *= model.place_spread[v].take(cells)
+        place += model.place_shift[v].take(cells)
+        _interpolate(model.quantiles[v], len(KNOTS), base, place, out[v])
+
+
+def _spikes_usd_per_mwh(model: ZoneModel, month: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Prices [N] of spikes in months `zone * 12 + month` [N]: cap + excess."""
+    count = len(EXCESS_KNOTS)
+    place = (size - EXCESS_KNOTS[0]) / (EXCESS_KNOTS[1] - EXCESS_KNOTS[0])
+    excess = np.empty_like(place)
+    _interpolate(model.spike_excess_shape, count, month // 12 * count, place, excess)
+    return model.spike_cap_usd_per_mwh[month] + model.spike_mean_excess_usd_per_mwh[month] * excess
+
+
+def _interpolate(table: np.ndarray, count: int, base: np.ndarray, place: np.ndarray, out: np.ndarray) -> None:
+    """Write `table[base + place]` to ``out``, linear between the `count` knots, flat beyond the ends.
+
+    `place` counts knots; it is used up.
+    """
     np.clip(place, 0.0, count - 1.0, out=place)
-    left = np.minimum(place.astype(np.int64), count - 2)
+    left = place.astype(np.int64)
+    np.minimum(left, count - 2, out=left)
     place -= left
-    left += row * count
+    left += base
     low = table.take(left)
     left += 1
-    return low + place * (table.take(left) - low)
+    np.subtract(table.take(left), low, out=out)
+    out *= place
+    out += low
 
 
 def _series(
