@@ -166,8 +166,10 @@ def load_model(path: Path, device: str = "auto", **changes: Any) -> PPO:
         raise CheckpointError(
             f"{path}: not a readable checkpoint ({error}); train again or take another"
         ) from error
-    except (pickle.UnpicklingError, AttributeError, ImportError) as error:
-        raise CheckpointError(f"{path}: saved by another version of its libraries ({error})") from error
+    except (pickle.UnpicklingError, AttributeError, ImportError, TypeError) as error:
+        raise CheckpointError(
+            f"{path}: saved by another version of this package or its libraries ({error}); train again"
+        ) from error
 
 
 def load_policy(path: str | Path, device: str = "cpu") -> NetworkPolicy:

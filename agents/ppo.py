@@ -31,7 +31,7 @@ from agents.callbacks import (
 )
 from agents.config import ConfigError, PPOConfig
 from agents.evaluation import HeldOut
-from agents.network import ActivePolicy, Standardise
+from agents.network import ActivePolicy, CostFeatures, Standardise
 from agents.policies import Identity, NetworkPolicy, load_model
 from agents.vecenv import GridAIVecEnv
 from gridai_env.compile import Compiled, compile_scenario
@@ -60,9 +60,10 @@ def make_training_env(config: PPOConfig, compiled: Compiled) -> GridAIVecEnv:
     """Return the training episodes of a run."""
     return GridAIVecEnv(
         GridAIVectorEnv(config.num_envs, scenario=compiled.scenario, flat_observations=True),
-        ActiveActions.of(compiled, config.may_refuse),
+        ActiveActions.of(compiled, config.may_refuse, config.shared_routing),
         reference_reward=config.reference_reward,
         reward_factor=config.reward_factor,
+        drop_charge_usd_per_gpuh=config.drop_charge_usd_per_gpuh,
     )
 
 
@@ -70,6 +71,7 @@ def build(config: PPOConfig, env: GridAIVecEnv) -> PPO:
     """Return an untrained model whose mean action is near "everything at home"."""
     torch.set_num_threads(config.torch_threads)
     check_device(config)
+    seen = sample_observations(env, config.initial_deviation, config.seed)
     model = PPO(
         ActivePolicy,
         env,
@@ -84,7 +86,7 @@ def build(config: PPOConfig, env: GridAIVecEnv) -> PPO:
         vf_coef=config.value_coefficient,
         max_grad_norm=config.max_grad_norm,
         target_kl=config.target_kl,
-        policy_kwargs=_network(config, env.actions),
+        policy_kwargs=_network(config, env, seen),
         seed=config.seed,
         device=config.device,
     )
@@ -92,7 +94,7 @@ def build(config: PPOConfig, env: GridAIVecEnv) -> PPO:
         model.policy.action_net.bias.copy_(torch.as_tensor(env.actions.start))  # type: ignore[operator]
     extractor = model.policy.features_extractor
     assert isinstance(extractor, Standardise)
-    extractor.fit(sample_observations(env, config.initial_deviation, config.seed))
+    extractor.fit(seen)
     return model
 
 
@@ -106,6 +108,7 @@ def sample_observations(env: GridAIVecEnv, deviation: float, seed: int) -> NDArr
     """Return the observations [n,N] of one episode of each environment under noisy first actions."""
     mean = env.actions.start
     rng = np.random.default_rng(seed)
+    env.seed(seed)
     seen: list[Any] = [env.reset()]
     for _ in range(env.env.compiled.shape.steps - 1):
         noise = rng.normal(0.0, deviation, (env.num_envs, len(mean)))
@@ -114,14 +117,18 @@ def sample_observations(env: GridAIVecEnv, deviation: float, seed: int) -> NDArr
     return np.concatenate(seen)
 
 
-def _network(config: PPOConfig, actions: ActiveActions) -> dict[str, Any]:
+def _network(config: PPOConfig, env: GridAIVecEnv, seen: NDArray[np.float32]) -> dict[str, Any]:
+    """Arguments of `ActivePolicy`; entries that never change in the observations ``seen`` are left out."""
     return {
-        "index": actions.index.tolist(),
-        "default": actions.default.tolist(),
+        "active": env.actions.as_dict(),
         "net_arch": {"pi": list(config.hidden), "vf": list(config.hidden)},
         "activation_fn": ACTIVATIONS[config.activation],
         "log_std_init": math.log(config.initial_deviation),
         "features_extractor_class": Standardise,
+        "features_extractor_kwargs": {
+            "kept": np.flatnonzero(np.ptp(seen, axis=0) > 0.0).tolist(),
+            "costs": CostFeatures.places(env.env.compiled) if config.cost_features else None,
+        },
     }
 
 

@@ -35,6 +35,8 @@ class GridAIVecEnv(VecEnv):
 
     ``env`` must give flat observations.  ``reference_reward``: learn from the gain over serving at home (see
     `agents.reference`) instead of from the benefit; ``reward_factor`` multiplies either.
+    ``drop_charge_usd_per_gpuh`` is taken off either for work that is dropped, on top of what the scenario
+    bills: dropping a little now and then costs next to nothing, so it would hardly be unlearned.
     """
 
     def __init__(
@@ -43,13 +45,15 @@ class GridAIVecEnv(VecEnv):
         actions: ActiveActions,
         reference_reward: bool = False,
         reward_factor: float = 1.0,
+        drop_charge_usd_per_gpuh: float = 0.0,
     ) -> None:
         self.env = env
         self.actions = actions
-        space = spaces.Box(-1.0, 1.0, (len(actions.index),), np.float32)
+        space = spaces.Box(-1.0, 1.0, (actions.size,), np.float32)
         super().__init__(env.num_envs, env.single_observation_space, space)
         self._reference = HomeReference(env.compiled, env.num_envs) if reference_reward else None
         self._scale_usd, self._factor = env.compiled.scenario.reward_scale_usd, reward_factor
+        self._drop_charge_usd_per_gpuh = drop_charge_usd_per_gpuh
         self._actions: NDArray[np.float32] | None = None
         self._returns = np.zeros(self.num_envs)
         self._lengths = np.zeros(self.num_envs, dtype=np.int64)
@@ -90,7 +94,8 @@ class GridAIVecEnv(VecEnv):
         assert self._actions is not None, "step_async comes first"
         at_home_usd = self._at_home_usd()
         observation, rewards, terminated, truncated, infos = self.env.step(self.actions.expand(self._actions))
-        rewards = self._factor * (rewards - at_home_usd / self._scale_usd)
+        charge_usd = self._drop_charge_usd_per_gpuh * _dropped_gpuh(infos)
+        rewards = self._factor * (rewards - (at_home_usd + charge_usd) / self._scale_usd)
         self._returns += rewards
         self._lengths += 1
         dones = terminated | truncated
@@ -151,3 +156,9 @@ class GridAIVecEnv(VecEnv):
         """Return a picture of each episode (None where the environment was made without ``render_mode``)."""
         frames = self.env.render()
         return [None] * self.num_envs if frames is None else list(frames)
+
+
+def _dropped_gpuh(infos: dict[str, Any]) -> NDArray[np.float64]:
+    """Work dropped in the step [B]; that of episodes which end in it stands among their last figures."""
+    dropped: NDArray[np.float64] = infos["dropped_gpuh"]
+    return dropped + infos["final_info"]["dropped_gpuh"] if "final_info" in infos else dropped

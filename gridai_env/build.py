@@ -75,8 +75,6 @@ def batch_parts(
     _, other_carbon = billed_and_other(
         compiled, sites.carbon_average_kg_per_mwh, sites.carbon_marginal_kg_per_mwh
     )
-    seen = background.truth.copy()
-    seen[:, lead_in:, : compiled.shape.sites] = exogenous.buy_usd_per_mwh
     return {
         "compiled": compiled,
         "seeds": seeds,
@@ -84,10 +82,10 @@ def batch_parts(
         "params": instance_params(compiled, jobs, exogenous),
         "exogenous": exogenous,
         "initial": initial_state(compiled, demand),
-        "forecast": make_forecast(compiled, seeds, background, seen, events),
+        "forecast": make_forecast(compiled, seeds, background, exogenous.buy_usd_per_mwh, events),
         "knowledge": Knowledge(
-            climatology=background.climatology[:, lead_in:].astype(np.float32),
-            history=background.truth[:, :lead_in].astype(np.float32),
+            climatology=background.climatology[:, lead_in:],
+            history=background.truth[:, :lead_in],
             history_pue=sites.pue[:, :lead_in],
             history_other_carbon_kg_per_mwh=other_carbon[:, :lead_in],
             event_active=events.active,
@@ -127,20 +125,27 @@ def find_series(
 
 
 def make_forecast(
-    compiled: Compiled, seeds: Sequence[int], background: Background, seen: np.ndarray, events: EventTable
+    compiled: Compiled,
+    seeds: Sequence[int],
+    background: Background,
+    buy_usd_per_mwh: np.ndarray,
+    events: EventTable,
 ) -> ForecastSet:
-    """Return the forecasts of all series.  ``seen`` [B,L+T,S] is the truth with price events."""
+    """Return the forecasts of all series.  ``buy_usd_per_mwh`` [B,T,K] is the true price with its events."""
     spec, shape = compiled.scenario.forecast, compiled.shape
     leads = lead_steps(spec, shape.dt_h)
-    if spec.kind == "perfect":
-        values = ahead(seen[:, -shape.steps :], leads)
-    elif spec.kind == "persistence":
-        values = persistence(seen, shape.steps, leads, day_steps(shape.dt_h))
-    else:
+    if spec.kind == "day_ahead":
         values = day_ahead(spec, shape.dt_h, background, streams(seeds, "forecast"))
         for i, lead in enumerate(leads if events.of_kind("price") else ()):
             price = values[:, :, i, : shape.sites]
             price[...] = events.shocked_usd_per_mwh(price, events.foreseen(lead))
+        return ForecastSet(values, shape.sites, leads)
+    seen = background.truth.copy()
+    seen[:, -shape.steps :, : shape.sites] = buy_usd_per_mwh
+    if spec.kind == "perfect":
+        values = ahead(seen[:, -shape.steps :], leads)
+    else:
+        values = persistence(seen, shape.steps, leads, day_steps(shape.dt_h))
     return ForecastSet(values, shape.sites, leads)
 
 

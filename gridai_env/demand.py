@@ -180,7 +180,8 @@ def session_growth(arrivals_gpuh: np.ndarray, wait_steps: np.ndarray) -> tuple[n
     """
     waits = wait_steps > 0
     before, now = arrivals_gpuh[..., :-1, :, :], arrivals_gpuh[..., 1:, :, :]
-    is_reference = (before > 0.0) & (before >= MIN_REFERENCE * now)
+    is_reference = before >= MIN_REFERENCE * now
+    is_reference &= before > 0.0
     growth, rehomed = np.empty_like(arrivals_gpuh), np.empty_like(arrivals_gpuh)
     growth[..., 0, :, :], rehomed[..., 0, :, :] = 1.0, 0.0
     # All rows at once, where each lies in memory, is faster than the sessions alone.

@@ -70,11 +70,10 @@ class ForecastSet(SeriesBlock):
 class Background:
     """What a forecast is made from, all but the truth known in advance."""
 
+    # float32
     truth: np.ndarray  # [B,L+T,S] before price events
     climatology: np.ndarray  # [B,L+T,S]
-    deviation: (
-        np.ndarray
-    )  # [B,T,S] standard deviation of truth - climatology, a property of zone and hour; float32
+    deviation: np.ndarray  # [B,T,S] standard deviation of truth - climatology, a property of zone and hour
     upper: np.ndarray  # [S] most that is possible, infinite where nothing is known
     sites: int
 
@@ -132,14 +131,16 @@ def day_ahead(
     """Return calibrated forecasts before price events, float32 [B,T,H,S]; one generator per episode."""
     leads = lead_steps(spec, dt_h)
     steps, series = background.deviation.shape[1:]
-    out = np.zeros((len(rngs), steps, len(leads), series), dtype=np.float32)
+    # Written once, zeros beyond the end included: memory that comes as zeros is slower.
+    out = np.empty((len(rngs), steps, len(leads), series), dtype=np.float32)
+    for i, lead in enumerate(leads):
+        out[:, max(steps - lead, 0) :, i] = 0.0
     least = np.where(np.arange(series) < background.sites, -np.inf, 0.0).astype(np.float32)
     for first in range(0, len(rngs), CHUNK):  # a few episodes at a time stay in the processor's cache
         part = slice(first, first + CHUNK)
         normal = _target_normals(steps, len(leads), series, dt_h, rngs[part])
-        mean = background.climatology[part, -steps:].astype(np.float32)
-        anomaly = background.truth[part, -steps:].astype(np.float32)
-        anomaly -= mean
+        mean = background.climatology[part, -steps:]
+        anomaly = background.truth[part, -steps:] - mean
         most = _most(background, mean)
         for i, value in _vintages(skills(spec), mean, anomaly, background.deviation[part], normal):
             if leads[i] < steps:

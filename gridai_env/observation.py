@@ -11,6 +11,7 @@ wait, H: leads of the forecast, D: steps of the longest wait.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -46,15 +47,15 @@ class Part:
     low: float = 0.0
     high: float = BOUND
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, ...]:
         """Shape before flattening."""
         return tuple(len(axis) for axis in self.axes)
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Number of entries."""
-        return int(np.prod(self.shape, dtype=int))
+        return math.prod(self.shape)
 
     def index_names(self) -> list[str]:
         """A name for every index, e.g. ``placed/west/sessions-home/texas``."""

@@ -8,6 +8,7 @@ and that the queue must be empty at the end.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +21,13 @@ from gridai_env.simulator import Simulator
 __all__ = ["ObservationLayout", "Observer"]
 
 Floats = NDArray[np.floating]
+# Batch, number of session rows, which episodes -> values [b,T or T+1,...].
+Prepared = Callable[[InstanceBatch, int, slice], Floats]
 MINUTES_PER_DAY = 1440
+MINUTES_PER_WEEK = 7 * MINUTES_PER_DAY
 THURSDAY = 3  # 1970-01-01, with Monday = 0
 DAYS_PER_YEAR = 365.25
+EPISODES = 8  # prepared at a time: what is worked on stays in the processor's cache
 ROUNDING = 1e-12  # of sums of arrivals, relative
 _SLACK = JOB_FEATURES.index("slack")
 
@@ -43,6 +48,7 @@ class Observer:
         self._routes = compiled.params.route_open.ravel().astype(np.float32)
         self._numbers = np.arange(compiled.shape.jobs)
         self._moves, self._width = self._segments()
+        self._world_inverse = self._inverse_of_world()
         self._wait = compiled.row_wait_steps[self._first :]
         self._since = self._due_since()
         self._everyone = _open_grid(len(batch), compiled.shape.regions, len(self._wait))
@@ -66,6 +72,11 @@ class Observer:
             width += size
         return moves, width
 
+    def _inverse_of_world(self) -> NDArray[np.float32]:
+        """One over the scale of each column of the block, [M]."""
+        inverse = [values for name, values in self._inverse.items() if name in _PREPARED]
+        return np.concatenate(inverse).astype(np.float32)
+
     def _due_since(self) -> NDArray[np.intp]:
         """Where in the summed arrivals to look [T+1,Q,D+1]: up to when work is due; last entry: now."""
         longest, last = int(max(self._wait, default=0)), self._steps - 1
@@ -76,43 +87,63 @@ class Observer:
         all_due = (now - longest + ahead >= last) | (ahead == longest)
         return np.where(all_due, now, since)
 
-    def _prepared(self, batch: InstanceBatch) -> tuple[NDArray[np.float32], Floats, Floats, NDArray[np.intp]]:
-        """Scaled world [T+1,B,M], summed arrivals [D+T,B,C,Q], jobs [B,J+1,5+K], their windows [2,B,J]."""
-        block = np.zeros((self._steps + 1, len(batch), self._width), dtype=np.float32)
-        start = 0
-        for name in (n for n in self.layout.parts if n in _PREPARED):
-            part = self.layout.by_name[name]
-            values = _PREPARED[name](batch, self._first)
-            steps = values.shape[1]
-            target = block[:steps, :, start : start + part.size].swapaxes(0, 1)
-            flat = values.reshape(len(batch), steps, -1)
-            if part.offset:
-                flat = flat - part.offset
-            np.multiply(flat, self._inverse[name], out=target, casting="same_kind")
-            start += part.size
+    def _prepared(
+        self, batch: InstanceBatch, block: NDArray[np.float32] | None = None
+    ) -> tuple[NDArray[np.float32], Floats, Floats, NDArray[np.intp]]:
+        """Scaled world [T+1,B,M], summed arrivals [D+T,B,C,Q], jobs [B,J+1,5+K], their windows [2,B,J].
+
+        ``block``: where to write the world, which saves the time that new memory takes.
+        """
+        if block is None:
+            block = np.empty((self._steps + 1, len(batch), self._width), dtype=np.float32)
+        world = np.empty((min(EPISODES, len(batch)), *block[:, 0].shape), dtype=np.float32)
+        for first in range(0, len(batch), EPISODES):
+            part = slice(first, min(first + EPISODES, len(batch)))
+            few = world[: part.stop - first]
+            self._write_world(batch, part, few)
+            block[:, part] = few.swapaxes(0, 1)
         arrived: Floats = np.zeros((0, len(batch)))
         if self._has_queue:
             arrived = summed_arrivals_gpuh(batch, self._first)
         jobs, window = self._job_tables(batch)
         return block, arrived, jobs, window
 
+    def _write_world(self, batch: InstanceBatch, part: slice, world: NDArray[np.float32]) -> None:
+        """Write the scaled world of the episodes ``part`` to ``world`` [b,T+1,M]."""
+        world[:, -1] = 0.0
+        start = 0
+        for name in (n for n in self.layout.parts if n in _PREPARED):
+            values = _PREPARED[name](batch, self._first, part)
+            named, steps = self.layout.by_name[name], values.shape[1]
+            if named.offset:
+                values = values - named.offset
+            world[:, :steps, start : start + named.size].reshape(values.shape)[...] = values
+            start += named.size
+        world *= self._world_inverse
+
     def _job_tables(self, batch: InstanceBatch) -> tuple[Floats, NDArray[np.intp]]:
         """Scaled features [B,J+1,5+K] of jobs at step 0, the last row zero, and windows of starts [2,B,J]."""
-        possible = batch.exogenous.job_open.any(-1)
-        some = possible.any(1)
-        first = np.where(some, possible.argmax(1), self._steps)
-        last = np.where(some, self._steps - 1 - possible[:, ::-1].argmax(1), -1)
+        job_open = batch.exogenous.job_open
         if not self._has_jobs:
-            return np.zeros((len(batch), 1, 0)), np.stack([first, last])
+            return np.zeros((len(batch), 1, 0)), np.zeros((2, len(batch), 0), dtype=np.intp)
+        # A product with ones is a fast way to ask for any.
+        sites_open = job_open.reshape(-1, job_open.shape[-1]) @ np.ones(job_open.shape[-1])
+        possible = sites_open.reshape(job_open.shape[:-1]) > 0.0
+        step = np.arange(self._steps)[:, None]
+        first = np.where(possible, step, self._steps).min(1)
+        last = np.where(possible, step, -1).max(1)
         p = batch.params
         duration = p.job_profile.sum(-1)
         columns = [np.ones_like(duration), p.job_gpus, duration, last, p.job_value_usd]
-        table = np.concatenate([np.stack(columns, axis=-1), batch.exogenous.job_open.max(1)], axis=-1)
+        table = np.concatenate([np.stack(columns, axis=-1), job_open.max(1)], axis=-1)
         table *= self._inverse["jobs"][: table.shape[-1]]
         return np.concatenate([table, np.zeros_like(table[:, :1])], axis=1), np.stack([first, last])
 
     def replace(self, rows: NDArray[np.intp], batch: InstanceBatch) -> None:
         """Put new episodes at the places ``rows``."""
+        if np.array_equal(rows, np.arange(self._block.shape[1])):
+            self._block, self._arrived, self._jobs, self._window = self._prepared(batch, self._block)
+            return
         block, arrived, jobs, window = self._prepared(batch)
         self._block[:, rows], self._arrived[:, rows] = block, arrived
         self._jobs[rows], self._window[:, rows] = jobs, window
@@ -198,52 +229,69 @@ def summed_arrivals_gpuh(batch: InstanceBatch, first: int) -> Floats:
     return summed
 
 
-def clock(batch: InstanceBatch, _: int = 0) -> Floats:
+def clock(batch: InstanceBatch, _: int = 0, part: slice = slice(None)) -> Floats:
     """Sine and cosine of hour of day, day of week and day of year (UTC) at each step, [B,T+1,6]."""
     shape: Compiled = batch.compiled
     minutes = np.round(np.arange(shape.shape.steps + 1) * shape.shape.dt_h * 60.0).astype(np.int64)
-    stamp = batch.start_utc.astype("datetime64[m]")[:, None] + minutes
+    stamp = batch.start_utc[part].astype("datetime64[m]")[:, None] + minutes
     total = stamp.astype(np.int64)
     of_year = (stamp - stamp.astype("datetime64[Y]")).astype(np.int64)
-    turns = (
-        total % MINUTES_PER_DAY / MINUTES_PER_DAY,
-        (total + THURSDAY * MINUTES_PER_DAY) % (7 * MINUTES_PER_DAY) / (7 * MINUTES_PER_DAY),
-        of_year / (MINUTES_PER_DAY * DAYS_PER_YEAR),
-    )
-    angles = 2.0 * np.pi * np.stack(turns, axis=-1)
-    return np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(*stamp.shape, len(CLOCK))
+    out = np.empty((*stamp.shape, len(CLOCK)))
+    out[..., :2] = _hand(MINUTES_PER_DAY)[total % MINUTES_PER_DAY]
+    out[..., 2:4] = _hand(MINUTES_PER_WEEK)[(total + THURSDAY * MINUTES_PER_DAY) % MINUTES_PER_WEEK]
+    angle = of_year * (2.0 * np.pi / (MINUTES_PER_DAY * DAYS_PER_YEAR))
+    out[..., 4], out[..., 5] = np.sin(angle), np.cos(angle)
+    return out
 
 
-def arrivals_before(batch: InstanceBatch, first: int) -> Floats:
+@cache
+def _hand(period: int) -> Floats:
+    """Sine and cosine of every minute of a period, [period,2]."""
+    angle = 2.0 * np.pi * np.arange(period) / period
+    return np.stack([np.sin(angle), np.cos(angle)], axis=-1)
+
+
+def arrivals_before(batch: InstanceBatch, first: int, part: slice) -> Floats:
     """Arrivals of the step before [B,T,C,P] of the rows that may not wait; in the first step its own."""
-    arrivals = batch.exogenous.arrivals_gpuh[..., :first]
+    arrivals = batch.exogenous.arrivals_gpuh[part, ..., :first]
     return np.concatenate([arrivals[:, :1], arrivals[:, :-1]], axis=1)
 
 
-def steps_left(batch: InstanceBatch, _: int) -> Floats:
+def steps_left(batch: InstanceBatch, _: int, part: slice) -> Floats:
     """Steps still to come, [B,T+1,1]."""
     steps = batch.compiled.shape.steps
-    return np.broadcast_to(np.arange(steps, -1.0, -1.0)[:, None], (len(batch), steps + 1, 1))
+    count = len(range(len(batch))[part])
+    return np.broadcast_to(np.arange(steps, -1.0, -1.0)[:, None], (count, steps + 1, 1))
 
 
-# What of the observation does not depend on what the agent does: name -> values [B,T or T+1,...] in units.
-_PREPARED: dict[str, Callable[[InstanceBatch, int], Floats]] = {
-    "arrivals": lambda batch, _: batch.exogenous.arrivals_gpuh,
+def _now(field: str) -> Prepared:
+    """Exogenous input of each step."""
+    return lambda batch, _, part: getattr(batch.exogenous, field)[part]
+
+
+def _ahead(field: str) -> Prepared:
+    """Forecasts issued at each step."""
+    return lambda batch, _, part: getattr(batch.forecast, field)[part]
+
+
+# What of the observation does not depend on what the agent does: name -> values in units.
+_PREPARED: dict[str, Prepared] = {
+    "arrivals": _now("arrivals_gpuh"),
     "arrivals_before": arrivals_before,
-    "available_gpus": lambda batch, _: batch.exogenous.available_gpus,
-    "battery_target": lambda batch, _: batch.exogenous.battery_target_mwh,
-    "buy_price": lambda batch, _: batch.exogenous.buy_usd_per_mwh,
-    "carbon_average": lambda batch, _: batch.exogenous.carbon_average_kg_per_mwh,
-    "carbon_marginal": lambda batch, _: batch.exogenous.carbon_marginal_kg_per_mwh,
+    "available_gpus": _now("available_gpus"),
+    "battery_target": _now("battery_target_mwh"),
+    "buy_price": _now("buy_usd_per_mwh"),
+    "carbon_average": _now("carbon_average_kg_per_mwh"),
+    "carbon_marginal": _now("carbon_marginal_kg_per_mwh"),
     "clock": clock,
-    "export_limit": lambda batch, _: batch.exogenous.export_limit_mw,
-    "forecast_arrivals": lambda batch, _: batch.forecast.arrivals_gpuh,
-    "forecast_buy_price": lambda batch, _: batch.forecast.buy_usd_per_mwh,
-    "forecast_carbon": lambda batch, _: batch.forecast.carbon_kg_per_mwh,
-    "forecast_renewable": lambda batch, _: batch.forecast.renewable_mw,
-    "import_limit": lambda batch, _: batch.exogenous.import_limit_mw,
-    "pue": lambda batch, _: batch.exogenous.pue,
-    "renewable": lambda batch, _: batch.exogenous.renewable_available_mw,
-    "sell_price": lambda batch, _: batch.exogenous.sell_usd_per_mwh,
+    "export_limit": _now("export_limit_mw"),
+    "forecast_arrivals": _ahead("arrivals_gpuh"),
+    "forecast_buy_price": _ahead("buy_usd_per_mwh"),
+    "forecast_carbon": _ahead("carbon_kg_per_mwh"),
+    "forecast_renewable": _ahead("renewable_mw"),
+    "import_limit": _now("import_limit_mw"),
+    "pue": _now("pue"),
+    "renewable": _now("renewable_available_mw"),
+    "sell_price": _now("sell_usd_per_mwh"),
     "steps_left": steps_left,
 }

@@ -206,10 +206,14 @@ class GridAIVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
     def _begin(self, rows: NDArray[np.intp], batch: InstanceBatch) -> None:
         """Put the episodes of ``batch`` at the places ``rows``."""
         if len(rows) == self.num_envs:
-            if batch.compiled.hash != self.layout.compiled.hash:
+            same = batch.compiled.hash == self.layout.compiled.hash
+            if not same:
                 self.layout = ObservationLayout(batch.compiled)
+            if same and self._simulator is not None:
+                self._observer.replace(rows, batch)
+            else:
+                self._observer = Observer(batch, self.layout)
             self._simulator = Simulator(batch)
-            self._observer = Observer(batch, self.layout)
             self._played = [(batch, i) for i in range(self.num_envs)]
             self._totals = np.zeros((len(KEYS), self.num_envs))
             self._elapsed = np.zeros(self.num_envs, dtype=np.intp)

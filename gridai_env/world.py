@@ -158,8 +158,8 @@ def forecast_background(
     installed_mw = site_array(compiled, "pv_mw") + site_array(compiled, "wind_mw")
     unknown = np.full(shape.sites, np.inf)
     return Background(
-        truth=np.concatenate(truth, axis=-1),
-        climatology=np.concatenate(expected, axis=-1),
+        truth=np.concatenate(truth, axis=-1, dtype=np.float32, casting="same_kind"),
+        climatology=np.concatenate(expected, axis=-1, dtype=np.float32, casting="same_kind"),
         deviation=_deviations(compiled, series, demand, deviation),
         upper=np.concatenate([unknown, unknown, installed_mw, np.full(shape.regions, np.inf)]),
         sites=shape.sites,
@@ -181,9 +181,9 @@ def _deviations(compiled: Compiled, series: ZoneSeries, demand: Demand, deviatio
         [price_scale * deviation.price_usd_per_mwh[:, at], carbon[:, at], wind_mw], axis=-1
     )
     out = np.empty((len(cell), steps, 3 * sites + compiled.shape.regions), dtype=np.float32)
-    out[..., : 3 * sites] = by_cell.astype(np.float32)[cell]
-    sun_mw = (pv_mw * series.pv_cf_climatology[:, -steps:, at]).astype(np.float32)
+    out[..., : 3 * sites] = by_cell.astype(np.float32).take(cell, axis=0)
+    sun_mw = pv_mw.astype(np.float32) * series.pv_cf_climatology[:, -steps:, at].astype(np.float32)
     renewable = out[..., 2 * sites : 3 * sites]
-    np.hypot(renewable, sun_mw, out=renewable)
+    np.sqrt(renewable * renewable + sun_mw * sun_mw, out=renewable)
     out[..., 3 * sites :] = noise * demand.expected_gpuh[:, -steps:]
     return out

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,13 @@ def guarded(command: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+def need_packages(*modules: str) -> None:
+    """Raise InputError naming package and extra where one is not installed: before anything is computed."""
+    for name in modules:
+        if find_spec(name) is None:
+            raise InputError(f"this command needs {name}: pip install 'gridai-env[{EXTRAS[name]}]'")
 
 
 # Lists ------------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ import gymnasium as gym
 import numpy as np
 
 import gridai_env
-from scripts._common import commit, guarded
+from scripts._common import InputError, checked_number, commit, guarded, need_packages
 
 # What the project set out to reach: (figure, comparison).
 TARGETS: dict[str, tuple[float, str]] = {
@@ -185,6 +185,17 @@ def measure(args: argparse.Namespace) -> list[Figure]:
     return figures
 
 
+def check(args: argparse.Namespace) -> None:
+    """Raise InputError for what would fail only after minutes of measuring."""
+    checked_number("repetitions", args.repetitions, 1, float("inf"), "repetitions")
+    checked_number("threads", args.threads, 1, float("inf"), "threads")
+    checked_number("seed", args.seed, 0, float("inf"), "no unit")
+    if args.optimum:
+        need_packages("pyomo", "highspy", "scipy")
+    if args.out and not os.access(args.out.parent, os.W_OK):
+        raise InputError(f"--out {str(args.out)!r}: its folder is missing or cannot be written to")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Entry point."""
     parser = argparse.ArgumentParser(prog="python -m scripts.benchmark", description=__doc__)
@@ -196,6 +207,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=2, help="of the solver")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     args = parser.parse_args(argv)
+    check(args)
     print(
         f"gridai-env {gridai_env.__version__}, commit {commit()}, float64 NumPy {np.__version__}, "
         f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores, "

@@ -16,7 +16,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts._common import INTERRUPTED, checked_number, default_folder, guarded, open_folder, parse_seeds
+from scripts._common import (
+    INTERRUPTED,
+    checked_number,
+    default_folder,
+    guarded,
+    need_packages,
+    open_folder,
+    parse_seeds,
+)
 from scripts._scenarios import Episodes, add_scenario_arguments, sources
 
 if TYPE_CHECKING:
@@ -59,6 +67,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def compare(arguments: argparse.Namespace) -> int:
     """Check everything, then play; bad input raises before anything is computed or overwritten."""
+    need_packages("pyomo", "highspy", "scipy", "tensorboard", "tqdm", "matplotlib")
     from scripts._comparison import KIND, Comparison
     from scripts._contenders import find_contenders
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from gridai_env.instance import Instance, load_instance
 from gridai_env.terms import TERMS
-from scripts._common import InputError, checked_number, guarded
+from scripts._common import InputError, checked_number, guarded, need_packages
 from scripts._scenarios import Episodes, add_scenario_arguments, sources
 
 NO_PLAN = 1
@@ -48,6 +48,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def solve_one(arguments: argparse.Namespace) -> int:
     """Solve, print, replay, write."""
+    need_packages("pyomo", "highspy", "scipy")
     from baselines.milp import InfeasibleError, solve
 
     checked_number("mip-gap", arguments.mip_gap, 0.0, 1.0, "relative")

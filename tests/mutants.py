@@ -221,18 +221,21 @@ MUTANTS = (
     Mutant(
         "queue limit off by one",
         D,
-        "range(min(int(wait_steps[w]), steps))",
-        "range(min(int(wait_steps[w]) + 1, steps))",
+        "range(1, min(int(wait_steps[w]), steps))",
+        "range(1, min(int(wait_steps[w]) + 1, steps))",
     ),
-    Mutant("work may be left at the end", D, "limit[..., -1, :, :] = 0.0", "limit[..., -1, :, :] *= 1.0"),
+    Mutant("work may be left at the end", D, "total[..., -1, :] = 0.0", "total[..., -1, :] *= 1.0"),
     Mutant(
-        "growth is the arrivals", D, "np.divide(now, before, out=growth", "np.multiply(now, 1.0, out=growth"
+        "growth is the arrivals",
+        D,
+        "np.divide(now, np.where(is_reference, before, 1.0), out",
+        "np.divide(now, 1.0, out",
     ),
     Mutant(
         "deadline off by one",
         "gridai_env/jobs.py",
-        "step <= latest[:, None, :]",
-        "step <= latest[:, None, :] + 1",
+        "is_open &= step <= last",
+        "is_open &= step <= last + 1",
     ),
     Mutant(
         "profile one step short", "gridai_env/jobs.py", "< duration[..., None])", "< duration[..., None] - 1)"

@@ -15,7 +15,7 @@ import pytest
 import gridai_env
 from gridai_env import state
 from gridai_env.scenarios import load_scenario
-from gridai_env.traces import known_zones, read_table
+from gridai_env.traces import TraceError, known_zones, read_table
 from gridai_env.traces.formats import _PANEL, OPTIONAL, REQUIRED
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -120,6 +120,34 @@ def test_the_trace_columns_are_those_of_the_reader(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("prices.csv", None, "no such trace file"),
+        ("prices.xlsx", b"", "unknown suffix '.xlsx'"),
+        ("prices.csv", b"\xff\xfe\x00", "cannot be read"),
+        ("prices.csv.gz", b"utc,zone", "cannot be read"),
+        ("prices.parquet", b"utc,zone", "not a Parquet file"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused_by_name(
+    name: str, content: bytes | None, message: str, tmp_path: Path
+) -> None:
+    if name.endswith("parquet"):
+        pytest.importorskip("pyarrow")
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises((TraceError, FileNotFoundError), match=message) as caught:
+        read_table(path)
+    assert name in str(caught.value)
+
+
+def test_a_start_inside_a_step_is_named_as_it_was_given() -> None:
+    with pytest.raises(gridai_env.InstanceError, match="'2023-07-01T00:30': must be a multiple of dt_h"):
+        gridai_env.make_instance("two_sites", start="2023-07-01T00:30")
+
+
 # Nomenclature -----------------------------------------------------------------------------------------------
 
 
@@ -184,7 +212,7 @@ def test_tests_that_prove_a_promise_exist(name: str) -> None:
 
 def test_make_targets_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in named(r"(?:^|`|\.\.\. )make (\w+)(?=[ `])"):
+    for target in named(r"(?m)(?:^|`|\.\.\. )make (\w+)(?=[ `])"):
         assert re.search(rf"^{target}:", makefile, flags=re.M), target
 
 
