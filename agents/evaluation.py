@@ -67,10 +67,12 @@ class Evaluation:
 
     def line(self) -> str:
         """Return one line for people."""
-        text = f"{self.over_local_usd.value:+,.0f} USD over Local-Only"
+        gain = self.over_local_usd
+        text = f"{gain.value:+,.0f} USD over Local-Only (95 %: {gain.low:+,.0f} to {gain.high:+,.0f})"
         if self.gain_captured is not None:
             text += f", gain captured {self.gain_captured:.1%}"
-        return text + f", served {self.means['served_share']:.2%}"
+        text += f", served {self.means['served_share']:.2%}"
+        return text + f", dropped {self.dropped_over_local_gpuh:+,.0f} GPU-h against Local-Only"
 
 
 def evaluate(policy: Policy, held_out: HeldOut) -> Evaluation:

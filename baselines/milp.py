@@ -77,6 +77,10 @@ def solve(
         raise ValueError(f"objective {objective!r} is unknown; allowed: {', '.join(OBJECTIVES)}")
     if not 0 <= mip_gap < 1:
         raise ValueError(f"mip_gap {mip_gap} must lie in [0, 1)")
+    if threads < 1:
+        raise ValueError(f"threads {threads} must be at least 1")
+    if time_limit_s is not None and not time_limit_s > 0:
+        raise ValueError(f"time_limit_s {time_limit_s} must be above 0 seconds, or None for no limit")
     options = {"mip_gap": mip_gap, "time_limit_s": time_limit_s, "threads": threads, "seed": seed}
     service: Floor | None = None
     if objective != "benefit":

@@ -10,7 +10,7 @@ Shapes: B episodes, T steps, L steps of history before the start, C regions, W r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -158,16 +158,25 @@ def queue_limits_gpuh(arrivals_gpuh: np.ndarray, wait_steps: np.ndarray) -> np.n
     For a row that may wait D steps: the arrivals of the last D steps, this one included (the queue starts
     empty). 0 for rows that may not wait, and for all rows in the last step.
     """
-    limit = np.zeros_like(arrivals_gpuh)
+    limit = np.zeros(arrivals_gpuh.shape)
     steps = arrivals_gpuh.shape[-3]
-    for w in np.flatnonzero(wait_steps):
-        row = np.ascontiguousarray(arrivals_gpuh[..., w])
-        total = row.copy()
-        for back in range(1, min(int(wait_steps[w]), steps)):
-            total[..., back:, :] += row[..., : steps - back, :]
-        total[..., -1, :] = 0.0
-        limit[..., w] = total
+    for part, out in _few_at_a_time(arrivals_gpuh, limit):
+        for w in np.flatnonzero(wait_steps):
+            row = np.ascontiguousarray(part[..., w])
+            total = row.copy()
+            for back in range(1, min(int(wait_steps[w]), steps)):
+                total[:, back:] += row[:, : steps - back]
+            total[..., -1, :] = 0.0
+            out[..., w] = total
     return limit
+
+
+def _few_at_a_time(*arrays: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+    """Yield arrays [...,T,C,W] of one shape a few episodes [b,T,C,W] at a time, as views where they are
+    contiguous: what is worked on stays in the processor's cache."""
+    flat = [array.reshape(-1, *array.shape[-3:]) for array in arrays]
+    for first in range(0, len(flat[0]), CHUNK):
+        yield tuple(array[first : first + CHUNK] for array in flat)
 
 
 def session_growth(arrivals_gpuh: np.ndarray, wait_steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -178,17 +187,17 @@ def session_growth(arrivals_gpuh: np.ndarray, wait_steps: np.ndarray) -> tuple[n
     In the first step growth is 1, the placement before it being these arrivals at home.  Rows that may wait
     (they come last): 0.
     """
-    waits = wait_steps > 0
-    before, now = arrivals_gpuh[..., :-1, :, :], arrivals_gpuh[..., 1:, :, :]
-    is_reference = before >= MIN_REFERENCE * now
-    is_reference &= before > 0.0
-    growth, rehomed = np.empty_like(arrivals_gpuh), np.empty_like(arrivals_gpuh)
-    growth[..., 0, :, :], rehomed[..., 0, :, :] = 1.0, 0.0
-    # All rows at once, where each lies in memory, is faster than the sessions alone.
-    ratio = np.divide(now, np.where(is_reference, before, 1.0), out=growth[..., 1:, :, :])
-    ratio *= is_reference
-    np.multiply(now, ~is_reference, out=rehomed[..., 1:, :, :])
-    growth[..., waits] = rehomed[..., waits] = 0.0
+    growth, rehomed = np.empty(arrivals_gpuh.shape), np.empty(arrivals_gpuh.shape)
+    for arrivals, ratio, at_home in _few_at_a_time(arrivals_gpuh, growth, rehomed):
+        before, now = arrivals[:, :-1], arrivals[:, 1:]
+        is_reference = before >= MIN_REFERENCE * now
+        is_reference &= before > 0.0
+        ratio[:, 0], at_home[:, 0] = 1.0, 0.0
+        # All rows at once, as they lie in memory, is faster than the sessions alone.
+        np.divide(now, np.where(is_reference, before, 1.0), out=ratio[:, 1:])
+        ratio[:, 1:] *= is_reference
+        np.multiply(now, ~is_reference, out=at_home[:, 1:])
+        ratio[..., wait_steps > 0] = at_home[..., wait_steps > 0] = 0.0
     return growth, rehomed
 
 

@@ -93,6 +93,7 @@ class GridAIVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         self._set_spaces()
         self._generators: list[np.random.Generator] | None = None
         self._simulator: Simulator | None = None
+        self._observer: Observer
         self._renderer: Any = None
         self._renderer_hash = ""
 

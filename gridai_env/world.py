@@ -56,12 +56,12 @@ def site_series(compiled: Compiled, series: ZoneSeries) -> SiteSeries:
     _, at = zones_of(compiled)
     marginal = bool(compiled.params.bill_marginal)
     scale, adder = grid_array(compiled, "price_scale"), grid_array(compiled, "price_adder_usd_per_mwh")
-    expected_usd = series.price_climatology_usd_per_mwh[..., at]
+    expected_usd = series.price_climatology_usd_per_mwh.take(at, axis=-1)
     strays_usd = grid_array(compiled, "price_spread_scale") * (
-        series.price_usd_per_mwh[..., at] - expected_usd
+        series.price_usd_per_mwh.take(at, axis=-1) - expected_usd
     )
     pv_mw, wind_mw = site_array(compiled, "pv_mw"), site_array(compiled, "wind_mw")
-    warm_c = np.maximum(series.wetbulb_c[..., at] - site_array(compiled, "pue_threshold_c"), 0.0)
+    warm_c = np.maximum(series.wetbulb_c.take(at, axis=-1) - site_array(compiled, "pue_threshold_c"), 0.0)
     expected_carbon = (
         series.carbon_marginal_climatology_kg_per_mwh
         if marginal
@@ -70,12 +70,12 @@ def site_series(compiled: Compiled, series: ZoneSeries) -> SiteSeries:
     return SiteSeries(
         buy_usd_per_mwh=scale * (expected_usd + strays_usd) + adder,
         buy_climatology_usd_per_mwh=scale * expected_usd + adder,
-        carbon_average_kg_per_mwh=series.carbon_average_kg_per_mwh[..., at],
-        carbon_marginal_kg_per_mwh=series.carbon_marginal_kg_per_mwh[..., at],
-        carbon_climatology_kg_per_mwh=expected_carbon[..., at],
-        renewable_mw=pv_mw * series.pv_cf[..., at] + wind_mw * series.wind_cf[..., at],
-        renewable_climatology_mw=pv_mw * series.pv_cf_climatology[..., at]
-        + wind_mw * series.wind_cf_climatology[..., at],
+        carbon_average_kg_per_mwh=series.carbon_average_kg_per_mwh.take(at, axis=-1),
+        carbon_marginal_kg_per_mwh=series.carbon_marginal_kg_per_mwh.take(at, axis=-1),
+        carbon_climatology_kg_per_mwh=expected_carbon.take(at, axis=-1),
+        renewable_mw=pv_mw * series.pv_cf.take(at, axis=-1) + wind_mw * series.wind_cf.take(at, axis=-1),
+        renewable_climatology_mw=pv_mw * series.pv_cf_climatology.take(at, axis=-1)
+        + wind_mw * series.wind_cf_climatology.take(at, axis=-1),
         pue=site_array(compiled, "pue_base") + site_array(compiled, "pue_per_c") * warm_c,
     )
 

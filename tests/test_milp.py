@@ -99,6 +99,8 @@ def test_the_time_limit_leaves_a_bound(jobs_day: Instance) -> None:
     [
         ({"objective": "profit"}, "'profit' is unknown; allowed: benefit, cost, carbon"),
         ({"mip_gap": 1.5}, "mip_gap 1.5 must lie in"),
+        ({"threads": 0}, "threads 0 must be at least 1"),
+        ({"time_limit_s": -1.0}, "time_limit_s -1.0 must be above 0"),
         ({"floor": Floor(np.zeros(0), np.zeros(3))}, "belongs to the objectives cost and carbon"),
     ],
 )

@@ -7,6 +7,7 @@ An episode is a pure function of (zones, start, steps, dt) and the draws of its 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -76,9 +77,7 @@ def climatology_hourly(zone: str, first_hour: np.ndarray, hours: int) -> dict[st
     return {name: values.take(cells) for name, values in zone_calibration(zone).climatology.items()}
 
 
-def _draw(
-    model: ZoneModel, cells: np.ndarray, rngs: Sequence[np.random.Generator], out: np.ndarray
-) -> None:
+def _draw(model: ZoneModel, cells: np.ndarray, rngs: Sequence[np.random.Generator], out: np.ndarray) -> None:
     """Write hourly values of the VARIABLES to ``out`` [V, B, hours, Z]."""
     residual, trigger, size = _latent(model, rngs, cells.shape[1])
     month = cells // 24
@@ -94,7 +93,7 @@ def _latent(
     model: ZoneModel, rngs: Sequence[np.random.Generator], hours: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Standard normals with memory: residuals [V, B, hours, Z], trigger and size of spikes [B, hours, Z]."""
-    drive, count, series = model.drive, len(model.zones), len(model.slow_weight)
+    drive, count = model.drive, len(model.zones)
     draws = np.empty((hours, len(drive.phi)))
     z = np.empty((hours, len(rngs), len(drive.phi)))
     for b, rng in enumerate(rngs):
@@ -104,7 +103,7 @@ def _latent(
             np.matmul(draws[:, part], innovation, out=z[:, b, part])
             np.matmul(start, draws[0, part], out=z[0, b, part])
     kept = np.empty_like(z[0])
-    for before, now in zip(z[:-1], z[1:], strict=True):
+    for before, now in pairwise(z):
         np.multiply(before, drive.phi, out=kept)
         now += kept
     parts = z.reshape(hours, len(rngs), -1, count).transpose(2, 1, 0, 3)
