@@ -2,8 +2,9 @@
 
 PYTHON ?= python3
 TEST_WORKERS ?= 2
-DEMO_SCENARIO ?= two_sites
-DEMO_SEEDS ?= 0 1 2
+DEMO_SCENARIO ?= four_markets
+DEMO_SEEDS ?= 0-19
+DEMO_CONFIG ?= configs/agents/ppo_week.yaml
 DEMO_RUN := runs/demo
 
 VENV := .venv
@@ -50,7 +51,7 @@ check-python:
 	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "'$(PYTHON)' has no venv module (on Debian and Ubuntu: apt install python3-venv)." >&2; exit 1; }
 
 demo: $(STAMP)  ## train PPO, compare it with rules and the optimum on built-in data (minutes)
-	$(BIN)/python -m scripts.train --config configs/agents/ppo.yaml --scenario $(DEMO_SCENARIO) --run-dir $(DEMO_RUN) --overwrite
+	$(BIN)/python -m scripts.train --config $(DEMO_CONFIG) --scenario $(DEMO_SCENARIO) --run-dir $(DEMO_RUN) --overwrite
 	$(BIN)/python -m scripts.compare --scenario $(DEMO_SCENARIO) \
 		--policies local_only greedy ppo:$(DEMO_RUN)/model.zip milp --seeds $(DEMO_SEEDS) --run-dir $(DEMO_RUN)/compare
 	@echo

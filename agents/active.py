@@ -60,9 +60,13 @@ class ActiveActions:
     @classmethod
     def read(cls, saved: dict[str, Any]) -> ActiveActions:
         """Return what `as_dict` has written."""
-        whole = {name: np.array(saved[name], dtype=np.intp) for name in ("index", "source")}
-        real = {name: np.array(saved[name], dtype=np.float32) for name in ("default", "base", "factor")}
-        return cls(**whole, **real)
+        return cls(
+            index=np.array(saved["index"], dtype=np.intp),
+            default=np.array(saved["default"], dtype=np.float32),
+            source=np.array(saved["source"], dtype=np.intp),
+            base=np.array(saved["base"], dtype=np.float32),
+            factor=np.array(saved["factor"], dtype=np.float32),
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain lists, to be saved with the weights."""

@@ -93,7 +93,8 @@ class PPOConfig(Section):
         True, description="learn from the gain over serving at home, which leaves the optimum where it is"
     )
     cost_features: bool = Field(
-        True, description="show the network what energy and carbon cost at each site against other sites, hours"
+        True,
+        description="show the network what energy and carbon cost at each site against other sites, hours",
     )
     shared_routing: bool = Field(
         False, description="one routing for the work of all regions: fewer actions, learned sooner"
@@ -101,7 +102,8 @@ class PPOConfig(Section):
     may_refuse: bool = Field(False, description="whether the agent may turn work away of its own accord")
     reward_factor: Positive = Field(1.0, description="on the reward that is learned from")
     drop_charge_usd_per_gpuh: NonNegative = Field(
-        0.0, description="taken off the reward that is learned from, besides what the scenario bills for drops"
+        0.0,
+        description="taken off the reward that is learned from, besides what the scenario bills for drops",
     )
     checkpoint_every_steps: Count = Field(250_000, description="environment steps between two checkpoints")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where the network lives")

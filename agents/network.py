@@ -30,8 +30,8 @@ LEAST_SPREAD = 0.02
 class CostFeatures(torch.nn.Module):
     """Cost of a MWh of IT load, sites and hours compared, from parts of the flat observation [B,N].
 
-    ``cost[h,k] = PUE[k] * (price[h,k] + carbon price * billed intensity[h,k])`` in 100 USD/MWh, h = 0 now (exact)
-    and then the leads of the forecast (PUE as of now).  Returned, side by side, [B, 2*H*K + H]:
+    ``cost[h,k] = PUE[k] * (price[h,k] + carbon price * billed intensity[h,k])`` in 100 USD/MWh, h = 0 now
+    (exact) and then the leads of the forecast (PUE as of now).  Returned, side by side, [B, 2*H*K + H]:
     ``cost[h,k]`` less its mean over sites; ``cost[h,k]`` less its mean over h; ``min_k cost[h,k]`` less that
     of now.
     """
@@ -55,8 +55,8 @@ class CostFeatures(torch.nn.Module):
         where = {name: list(range(part.start, part.stop)) for name, part in parts.items()}
         usd_per_kg = scenario.carbon_price_usd_per_t / 1000.0
         return {
-            "price": where["buy_price"] + where["forecast_buy_price"],
-            "carbon": where[f"carbon_{scenario.carbon_signal}"] + where["forecast_carbon"],
+            "price": where["buy_price"] + where.get("forecast_buy_price", []),
+            "carbon": where[f"carbon_{scenario.carbon_signal}"] + where.get("forecast_carbon", []),
             "pue": where["pue"],
             "carbon_weight": usd_per_kg * CARBON_SCALE_KG_PER_MWH / PRICE_SCALE_USD_PER_MWH,
         }

@@ -12,7 +12,7 @@ PAIRWISE_FROM = 8
 
 
 def total(x: Any, axis: int) -> Any:
-    """Sum over one axis, to the same bits in any memory layout.
+    """Sum over one axis (counted from the end), to the same bits in any memory layout.
 
     A batch lies in memory with the batch axis innermost, a single episode cannot; summed in chunks shorter than
     NumPy's pairwise blocks, both add in the same order, so that row i of a batch is that episode alone.
@@ -20,8 +20,8 @@ def total(x: Any, axis: int) -> Any:
     if type(x) is not np.ndarray or x.dtype.kind == "O":
         return x.sum(axis)
     size = x.shape[axis]
-    if size < PAIRWISE_FROM:
-        return np.add.reduce(x, axis)
+    if size < PAIRWISE_FROM or (axis != -1 and x.shape[-1] > 1):
+        return np.add.reduce(x, axis)  # one number after the other already
     chunk = PAIRWISE_FROM - 1
     where: list[Any] = [slice(None)] * x.ndim
     out = None

@@ -211,6 +211,8 @@ def battery_within_energy(p: Params, state: State, request: Request) -> tuple[Fl
 
 def generator_within_rise(p: Params, state: State, wish_mw: Floats) -> Floats:
     """Generation [B,K] within the rise limit; below the minimum load the generator is off."""
+    if not p.has_generator:
+        return wish_mw
     most = np.minimum(state.generation_mw + p.generator_ramp_mw_per_h * p.dt_h, p.generator_max_mw)
     return minimum_load(p, np.minimum(wish_mw, most))
 

@@ -91,7 +91,9 @@ def next_backlog_gpuh(state: State, flows: Flows, exo: Exogenous, served_cw_gpuh
 def newly_placed_gpuh(p: Params, state: State, flows: Flows, exo: Exogenous) -> Array:
     """Sessions beyond those that grew in place, [C,W,K], negative where a site gave some up.  Rows that may wait
     have no sessions: 0.  Demand that grows where it is served is no move."""
-    in_place = exo.growth[..., None] * state.placed_gpuh + exo.rehomed_gpuh[..., None] * p.home[..., None, :]
+    in_place = exo.growth[..., None] * state.placed_gpuh
+    if exo.rehomed_gpuh.any():  # seldom
+        in_place = in_place + exo.rehomed_gpuh[..., None] * p.home[..., None, :]
     return p.is_session[..., None] * (flows.served_gpuh - in_place)
 
 

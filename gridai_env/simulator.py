@@ -30,7 +30,7 @@ class Simulator:
         self.layout = Layout(batch.compiled.shape)
         self.steps = batch.compiled.shape.steps
         self._shapes = {name: getattr(batch.exogenous, name).shape[2:] for name in Exogenous.names()}
-        self._series = self._flat(batch.exogenous)
+        self._hold(self._flat(batch.exogenous))
         self.params: Params = batch.params.replace(
             **{name: batch_innermost(getattr(batch.params, name)) for name in INSTANCE_FIELDS}
         )
@@ -46,6 +46,13 @@ class Simulator:
             for name in Exogenous.names()
         }
 
+    def _hold(self, series: dict[str, Floats]) -> None:
+        """Keep the exogenous input: as [B,T,n], and in its own shape [B,T,...] (the same memory)."""
+        self._series = series
+        self._fields = {
+            name: field.reshape(*field.shape[:2], *self._shapes[name]) for name, field in series.items()
+        }
+
     def _exogenous_at(self, t: Rows) -> Exogenous:
         """Exogenous input of step ``t`` [B]; past the end the last step stands (nothing is done with it)."""
         rows = len(t)
@@ -54,12 +61,7 @@ class Simulator:
         if rows > 1 and (t != t[0]).any():
             where, step = np.arange(rows), np.minimum(t, self.steps - 1)
         if rows == 1:
-            return Exogenous.make(
-                **{
-                    name: self._series[name][:, step].reshape(1, *shape)
-                    for name, shape in self._shapes.items()
-                }
-            )
+            return Exogenous.make(**{name: field[:, step] for name, field in self._fields.items()})
         # Copied with the batch axis innermost: all that is computed from these arrays lies so, too.
         now = [np.ascontiguousarray(series[where, step].T) for series in self._series.values()]
         return Exogenous.make(
@@ -110,9 +112,9 @@ class Simulator:
         if len(rows) == len(self.t):  # nothing of the old episodes stays
             order = np.argsort(rows)
             in_order = (order == np.arange(len(rows))).all()
-            self._series = {name: series if in_order else series[order] for name, series in new.items()}
+            self._hold({name: series if in_order else series[order] for name, series in new.items()})
         else:
-            self._series = {name: series.copy() for name, series in self._series.items()}
+            self._hold({name: series.copy() for name, series in self._series.items()})
             for name, series in self._series.items():
                 series[rows] = new[name]
         state = self.state.map(batch_innermost)

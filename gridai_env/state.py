@@ -52,11 +52,13 @@ class Record:
         return self.make(**{name: function(mine[name]) for name in self.names()})
 
     def replace(self: R, **changes: Array) -> R:
-        """Return a copy with some fields changed (what was derived from the old ones is not carried over)."""
-        mine, names = self.__dict__, self.names()
-        if not changes.keys() <= set(names):
-            raise TypeError(f"{type(self).__name__} has no field {sorted(changes.keys() - set(names))}")
-        return self.make(**({name: mine[name] for name in names} | changes))
+        """Return a copy with some fields changed."""
+        record = self.make(**self.__dict__ | changes)
+        if len(record.__dict__) != len(self.__dict__):
+            raise TypeError(
+                f"{type(self).__name__} has no field {sorted(changes.keys() - set(self.names()))}"
+            )
+        return record
 
     @classmethod
     @cache
@@ -122,6 +124,11 @@ class Params(Record):
     job_value_usd: Array  # [J] earned on start
     shed_usd_per_mwh: Array  # [K] price of load shed: above everything that it could save
     gpu_short_usd_per_gpuh: Array  # [K] per accelerator-hour taken from a running job
+
+    def replace(self, **changes: Array) -> Params:
+        """Return a copy with some fields changed; what was derived from the old ones is not carried over."""
+        fresh = self.map(lambda value: value)
+        return Record.replace(fresh, **changes)
 
     # What the scenario has at all, so that equations skip what is nowhere.  Derived, so never out of step.
 

@@ -102,10 +102,15 @@ def _friction_terms(p: Params, flows: Flows, exo: Exogenous, sums: Totals) -> di
     relocation = total(total(total(p.relocation_usd_per_gpuh * flows.relocated_gpuh, -3), -2), -1)
     warm_up = total(total(p.warm_usd_per_gpuh[..., None] * flows.warmed_gpuh, -2), -1)
     return {
-        "egress": -egress - total(price * sums.egress_mwh, -1),
-        "relocation": -relocation - total(price * sums.relocation_mwh, -1),
-        "warm_up": -warm_up - total(price * sums.warm_up_mwh, -1),
+        "egress": -egress - _energy_usd(p.has_network_energy, price, sums.egress_mwh),
+        "relocation": -relocation - _energy_usd(p.has_relocation_energy, price, sums.relocation_mwh),
+        "warm_up": -warm_up - _energy_usd(p.has_warm_energy, price, sums.warm_up_mwh),
     }
+
+
+def _energy_usd(any_energy: bool, usd_per_mwh: Array, mwh: Array) -> Array:
+    """What friction energy costs, summed over sites."""
+    return total(usd_per_mwh * mwh, -1) if any_energy else 0.0
 
 
 def _penalty_terms(p: Params, flows: Flows, nothing: Array) -> dict[str, Array]:
