@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import highspy
@@ -44,6 +45,22 @@ class Result:
     objective: float | None  # of the incumbent
     bound: float  # proven: no solution is below
     values: Floats | None  # of the columns
+
+
+class Deadline:
+    """What is left of a time limit that several solves share."""
+
+    def __init__(self, limit_s: float | None) -> None:
+        """Start the clock; None: no limit."""
+        self.limit_s, self.begin = limit_s, time.perf_counter()
+
+    def left_s(self) -> float | None:
+        """Seconds left, at least a tenth so that a solver can say what it has."""
+        return None if self.limit_s is None else max(self.limit_s - (time.perf_counter() - self.begin), 0.1)
+
+    def is_over(self) -> bool:
+        """Whether nothing is left."""
+        return self.limit_s is not None and time.perf_counter() - self.begin >= self.limit_s
 
 
 class Matrix:
@@ -91,12 +108,15 @@ class Matrix:
             _set(solver, "solver", "ipm")
         return self._run(solver)
 
-    def solve_fixed(self, values: Floats, *, threads: int = 1, seed: int = 0) -> Result | None:
+    def solve_fixed(
+        self, values: Floats, *, time_limit_s: float | None = None, threads: int = 1, seed: int = 0
+    ) -> Result | None:
         """Round the integer columns of ``values``, fix them and solve the linear program that is left.
 
-        Returns None where that program is infeasible (the incumbent met its rows only within tolerances).
+        Returns None where that program is infeasible (the incumbent met its rows only within tolerances) or takes
+        too long.
         """
-        solver = self._solver(None, threads, seed, False)
+        solver = self._solver(time_limit_s, threads, seed, False)
         where = np.flatnonzero(self.integer).astype(np.int32)
         fixed = np.round(values[where])
         _continuous(solver, where)
@@ -106,43 +126,51 @@ class Matrix:
         elif self.size[0] > LARGE_ROWS:
             _set(solver, "solver", "ipm")
         try:
-            return self._run(solver)
+            result = self._run(solver)
         except InfeasibleError:
             return None
+        return result if result.values is not None else None
 
     def _solve_huge(self, mip_gap: float, time_limit_s: float | None, threads: int, seed: int) -> Result:
         """Relax, prove a bound from the duals, round, fix, solve again; branch only where that is not enough."""
-        begin = time.perf_counter()
-        solver = self._solver(time_limit_s, threads, seed, False)
+        clock = Deadline(time_limit_s)
+        solver = self._solver(clock.left_s(), threads, seed, False)
         where = np.flatnonzero(self.integer).astype(np.int32)
         if len(where):
             _continuous(solver, where)
         _interior(solver)
         relaxed = self._run(solver)
-        if relaxed.values is None:
-            return relaxed
         bound = self.safe_bound(np.array(solver.getSolution().row_dual))
-        if not len(where):
-            return Result("optimal", relaxed.objective, bound, relaxed.values)
+        if relaxed.values is None or not len(where):
+            return Result(relaxed.status, relaxed.objective, bound, relaxed.values)
         rounded = relaxed.values.copy()
-        rounded[where] = (
-            np.round(relaxed.values) if self.rounding is None else self.rounding(self, relaxed.values)
-        )[where]
-        fixed = self.solve_fixed(rounded, threads=threads, seed=seed)
-        if fixed is not None and fixed.objective is not None and _within(fixed.objective, bound, mip_gap):
-            return Result("optimal", fixed.objective, bound, fixed.values)
-        left_s = None if time_limit_s is None else time_limit_s - (time.perf_counter() - begin)
-        start = None if fixed is None else fixed.values
-        if left_s is not None and left_s <= 0.0:
-            return Result("time_limit", None if fixed is None else fixed.objective, bound, start)
-        solver = self._solver(left_s, threads, seed, False)
+        choose = np.round if self.rounding is None else partial(self.rounding, self)
+        rounded[where] = choose(relaxed.values)[where]
+        fixed = self.solve_fixed(rounded, time_limit_s=clock.left_s(), threads=threads, seed=seed)
+        found = Result("time_limit", None, bound, None)
+        if fixed is not None and fixed.objective is not None:
+            found = Result("time_limit", fixed.objective, bound, fixed.values)
+            if _within(fixed.objective, bound, mip_gap):
+                return Result("optimal", fixed.objective, bound, fixed.values)
+        return found if clock.is_over() else self._branch(found, mip_gap, clock, threads, seed)
+
+    def _branch(self, found: Result, mip_gap: float, clock: Deadline, threads: int, seed: int) -> Result:
+        """Branch and bound from what relaxing and rounding found; never worse than that."""
+        solver = self._solver(clock.left_s(), threads, seed, False)
         _set(solver, "mip_rel_gap", float(mip_gap))
-        if start is not None:
+        if found.values is not None:
             solution = highspy.HighsSolution()
-            solution.col_value = list(start)
+            solution.col_value = list(found.values)
             solver.setSolution(solution)
         result = self._run(solver)
-        return Result(result.status, result.objective, max(bound, result.bound), result.values)
+        better = found if result.objective is None else result
+        if (
+            found.objective is not None
+            and result.objective is not None
+            and found.objective < result.objective
+        ):
+            better = found
+        return Result(result.status, better.objective, max(found.bound, result.bound), better.values)
 
     def safe_bound(self, row_dual: Floats) -> float:
         """A bound that holds for any multipliers ``row_dual``, whatever the tolerances of the solver.
@@ -151,6 +179,8 @@ class Matrix:
         is worst for the bound.  Needs finite bounds on columns, which the model states.
         """
         lower, upper = np.asarray(self.lp.row_lower_), np.asarray(self.lp.row_upper_)
+        if len(row_dual) != self.size[0]:  # the solver stopped before it had any
+            row_dual = np.zeros(self.size[0])
         y = np.where(row_dual > 0.0, np.where(np.isfinite(lower), row_dual, 0.0), row_dual)
         y = np.where((y < 0.0) & ~np.isfinite(upper), 0.0, y)
         rows = np.where(y > 0.0, y * np.where(y > 0.0, lower, 0.0), y * np.where(y < 0.0, upper, 0.0))
@@ -189,7 +219,7 @@ class Matrix:
             bound = float(info.mip_dual_bound) if is_mip else float(info.objective_function_value)
             return Result("optimal", objective, bound, values)
         if status in (highspy.HighsModelStatus.kTimeLimit, highspy.HighsModelStatus.kInterrupt):
-            bound = float(info.mip_dual_bound) if is_mip else -np.inf
+            bound = max(float(info.mip_dual_bound) if is_mip else -np.inf, self.safe_bound(np.zeros(0)))
             return Result("time_limit", objective if is_mip else None, bound, values if is_mip else None)
         raise SolverError(f"HiGHS stopped with status {solver.modelStatusToString(status)}")
 

@@ -10,13 +10,14 @@ It knows the whole episode beforehand: a bound for every policy, never a competi
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.highs import InfeasibleError, Matrix, Result, SolverError
+from baselines.highs import Deadline, InfeasibleError, Matrix, Result, SolverError
 from baselines.model import OBJECTIVES, Floor, Objective, Program, build, goal, last_resorts, rounding
 from gridai_env.actions import Layout, encode
 from gridai_env.feasible import complete, minimum_load
@@ -44,7 +45,7 @@ class Plan:
     objective_value: float | None  # of the plan as replayed; None where no plan was found in time
     solver_objective: float | None  # the same as the solver saw it
     bound: float  # no plan and no policy does better: above for benefit, below for cost and carbon
-    gap: float  # |objective_value - bound| / |objective_value|
+    gap: float  # |objective_value - bound| / |objective_value|, infinite without a plan
     benefit_usd: float | None
     emissions_kg: float | None  # at the billed intensity
     flows: Flows | None  # each [T,...]
@@ -67,7 +68,8 @@ def solve(
     """Solve the perfect-foresight program of ``instance``.
 
     Parameters: ``objective`` "benefit" (most USD, all terms), "cost" (least USD without revenue and job value) or
-    "carbon" (least billed kg, ties by cost); ``mip_gap`` relative; ``time_limit_s`` wall seconds of one solve;
+    "carbon" (least billed kg, ties by cost); ``mip_gap`` relative; ``time_limit_s`` wall seconds of all solves
+    together (None: no limit; building the model and reading the plan back come on top);
     ``floor`` the service that cost and carbon must keep, by default that of the instance's own benefit plan.
 
     At the time limit the plan carries the incumbent (if any) and the bound, with status "time_limit".
@@ -81,16 +83,24 @@ def solve(
         raise ValueError(f"threads {threads} must be at least 1")
     if time_limit_s is not None and not time_limit_s > 0:
         raise ValueError(f"time_limit_s {time_limit_s} must be above 0 seconds, or None for no limit")
-    options = {"mip_gap": mip_gap, "time_limit_s": time_limit_s, "threads": threads, "seed": seed}
+    clock = Deadline(time_limit_s)
+
+    def options() -> dict[str, Any]:
+        return {"mip_gap": mip_gap, "time_limit_s": clock.left_s(), "threads": threads, "seed": seed}
+
     service: Floor | None = None
-    if objective != "benefit":
-        base = solve(instance, "benefit", **options) if floor is None else floor  # type: ignore[arg-type]
+    base: Plan | Floor | None = floor
+    if objective == "benefit":
+        if floor is not None:
+            raise ValueError("a floor belongs to the objectives cost and carbon, not to benefit")
+    else:
+        base = solve(instance, "benefit", **options()) if floor is None else floor
         service = base if isinstance(base, Floor) else service_of(base)
-    elif floor is not None:
-        raise ValueError("a floor belongs to the objectives cost and carbon, not to benefit")
-    plan = _solve_program(instance, objective, service, None, **options)  # type: ignore[arg-type]
+    plan = _solve_program(instance, objective, service, None, **options())
     if objective == "carbon" and plan.objective_value is not None:
-        plan = _break_ties(plan, service, **options)  # type: ignore[arg-type]
+        plan = _break_ties(plan, service, **options())
+    if floor is None and isinstance(base, Plan):  # the floor was found on the way
+        plan = replace(plan, build_s=plan.build_s + base.build_s, solve_s=plan.solve_s + base.solve_s)
     return plan
 
 
@@ -101,26 +111,28 @@ def service_of(plan: Plan) -> Floor:
     return Floor(started=plan.flows.started.sum((0, 2)), served_gpuh=plan.flows.served_gpuh.sum((0, 1, 3)))
 
 
-def _break_ties(plan: Plan, service: Floor | None, **options: float) -> Plan:
+def _break_ties(plan: Plan, service: Floor | None, **options: Any) -> Plan:
     """Among plans that emit no more than ``plan``, the one of least cost; bound and status stay the first's."""
     assert plan.objective_value is not None
     cap = plan.objective_value * (1.0 + 1e-7) + 1e-6
-    cheaper = _solve_program(plan.instance, "cost", service, cap, **options)  # type: ignore[arg-type]
+    try:
+        cheaper = _solve_program(plan.instance, "cost", service, cap, **options)
+    except InfeasibleError:  # the cap is met by the plan at hand, but within tolerances only
+        return plan
     if cheaper.flows is None:
         return plan
     value = _objective(plan.instance, cheaper.flows, "carbon")
-    return Plan(
-        **{
-            **plan.__dict__,
-            "objective_value": value,
-            "gap": _gap(value, plan.bound),
-            "benefit_usd": cheaper.benefit_usd,
-            "emissions_kg": cheaper.emissions_kg,
-            "flows": cheaper.flows,
-            "actions": cheaper.actions,
-            "build_s": plan.build_s + cheaper.build_s,
-            "solve_s": plan.solve_s + cheaper.solve_s,
-        }
+    return replace(
+        cheaper,
+        objective="carbon",
+        unit="kg",
+        status=plan.status,
+        objective_value=value,
+        solver_objective=plan.solver_objective,
+        bound=plan.bound,
+        gap=_gap(value, plan.bound),
+        build_s=plan.build_s + cheaper.build_s,
+        solve_s=plan.solve_s + cheaper.solve_s,
     )
 
 
@@ -142,7 +154,8 @@ def _solve_program(
     result = matrix.solve(mip_gap=mip_gap, time_limit_s=time_limit_s, threads=threads, seed=seed)
     values = result.values
     if values is not None and not matrix.is_integral(values):
-        fixed = matrix.solve_fixed(values, threads=threads, seed=seed)
+        left_s = None if time_limit_s is None else max(time_limit_s, 5.0)
+        fixed = matrix.solve_fixed(values, time_limit_s=left_s, threads=threads, seed=seed)
         if fixed is not None and fixed.values is not None:
             result = Result(result.status, fixed.objective, result.bound, fixed.values)
     solved = time.perf_counter()
