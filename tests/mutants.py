@@ -170,7 +170,7 @@ MUTANTS = (
         "reduce(add, terms.values())",
         "reduce(add, list(terms.values())[:-1])",
     ),
-    Mutant("energy of egress is free", T, "-egress - total(price * sums.egress_mwh, -1)", "-egress"),
+    Mutant("energy of egress is free", T, "-egress - _energy_usd(p.has_network_energy, price, sums.egress_mwh)", "-egress"),
     Mutant("hours forgotten in shed", T, "-dt_h * p.shed_usd_per_mwh", "-p.shed_usd_per_mwh"),
     Mutant("excess is free", T, "-p.carbon_excess_usd_per_kg * flows", "-0.0 * flows"),
     # Choice of feasible flows
