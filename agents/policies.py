@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3 import PPO
@@ -25,14 +24,9 @@ from gridai_env.actions import Layout
 from gridai_env.compile import Compiled
 from gridai_env.observe import ObservationLayout
 from gridai_env.spec import Scenario
+from gridai_env.version import environment_version
 
 RUN_FILE = "run.json"
-
-
-def environment_version() -> int:
-    """Version of the environments, the number in ``gridai/Custom-v0``: it rises when behaviour changes."""
-    names = [name for name in gym.registry if name.startswith("gridai/Custom-v")]
-    return max(int(name.rsplit("-v", 1)[1]) for name in names)
 
 
 class CheckpointError(ValueError):

@@ -120,12 +120,12 @@ def ask(
 
 
 def start_at_once(view: View, cost: Floats) -> Floats:
-    """Job scores [B,V,K+1]: start now, at the site of least ``cost`` ([K] or [B,K]) where the job fits."""
+    """Job scores [B,V,K+1]: start now, at the site of least ``cost`` ([B,K] or [B,V,K]) where the job fits."""
     sites = cost.shape[-1]
-    cost = np.broadcast_to(cost, view.exo.pue.shape)
-    rank = np.argsort(np.argsort(cost, axis=-1, kind="stable"), axis=-1)
+    each = cost if cost.ndim == 3 else cost[:, None, :]
+    rank = np.argsort(np.argsort(each, axis=-1, kind="stable"), axis=-1)
     score = np.full((*view.exo.job_open.shape[:-1], sites + 1), -1.0)
-    score[..., :sites] = (1.0 - rank / sites)[:, None, :]
+    score[..., :sites] = 1.0 - rank / sites
     return score
 
 

@@ -38,7 +38,7 @@ class RoutingRule(Rule):
     """Sends work to the open site that it prefers and that has room; nothing waits while there is room.
 
     Battery and generator stay idle, all renewables are used.  Jobs start as early as they fit, at the first
-    allowed site in the order of the scenario.
+    site of the job's own list (without a list: in the order of the scenario) where they fit.
     """
 
     def decide(self, view: View) -> NDArray[np.float32]:
@@ -56,8 +56,8 @@ class RoutingRule(Rule):
         """What the rule minimises, broadcast to [B,C,W,K]."""
 
     def job_score(self, view: View) -> Floats:
-        """Scores [B,V,K+1]: start at once, the first allowed site first."""
-        return start_at_once(view, np.arange(view.p.gpus.shape[-1], dtype=np.float64))
+        """Scores [B,V,K+1]: start at once, in the order of the job's own list of sites."""
+        return start_at_once(view, view.job_site_rank.astype(np.float64))
 
 
 class LocalOnly(RoutingRule):

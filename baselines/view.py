@@ -40,6 +40,7 @@ class View:
     forecast_buy_usd_per_mwh: Floats  # [B,H,K]
     forecast_carbon_kg_per_mwh: Floats  # [B,H,K] billed
     forecast_arrivals_gpuh: Floats  # [B,H,C]
+    job_site_rank: NDArray[np.int64]  # [B,V,K] 0: the job's preferred site; see `site_ranks`
 
     @property
     def on_hand_gpuh(self) -> Floats:
@@ -95,4 +96,28 @@ def read_view(layout: ObservationLayout, compiled: Compiled, observation: Mappin
         forecast_buy_usd_per_mwh=exact["forecast_buy_usd_per_mwh"],
         forecast_carbon_kg_per_mwh=exact["forecast_carbon_kg_per_mwh"],
         forecast_arrivals_gpuh=exact["forecast_arrivals_gpuh"],
+        job_site_rank=site_ranks(compiled, exact),
     )
+
+
+def site_ranks(compiled: Compiled, units: Mapping[str, Floats]) -> NDArray[np.int64]:
+    """Each site's place in the own list of the job in a slot, [B,V,K]; ``units``: see `ObservationLayout.physical`.
+
+    A slot does not name its job.  It is the job of the scenario that shares most of: allowed sites, duration, value
+    per accelerator, and size and latest start within their jitter; of several, the first in the scenario.  A drawn
+    job shares all five with its own entry, so only jobs alike in all of them can be mistaken for each other.
+    """
+    if compiled.shape.jobs == 0:
+        return np.zeros(units["job_open"].shape, dtype=np.int64)
+    gpus = np.where(units["job_present"] > 0.5, units["job_gpus"], 1.0)
+    step = compiled.shape.steps - np.round(units["steps_left"])[..., None]
+    latest = compiled.job_deadline_steps - compiled.job_duration_steps
+    worth = compiled.job_value_usd / compiled.job_gpus
+    shared = [
+        ((units["job_open"] > 0.5)[..., None, :] == compiled.job_allowed).all(-1),
+        units["job_duration_steps"][..., None] == compiled.job_duration_steps,
+        np.isclose((units["job_value_usd"] / gpus)[..., None], worth, rtol=ROUNDING),
+        np.abs(gpus[..., None] / compiled.job_gpus - 1.0) <= compiled.job_size_jitter + ROUNDING,
+        np.abs((step + units["job_slack_steps"])[..., None] - latest) <= compiled.job_jitter_steps,
+    ]
+    return compiled.job_site_rank[np.sum(shared, axis=0).argmax(-1)]

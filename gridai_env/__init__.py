@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium as _gym
 
+from gridai_env.version import __version__, environment_version
+
 if TYPE_CHECKING:
     from gridai_env.env import GridAIEnv
     from gridai_env.instance import (
@@ -30,8 +32,6 @@ if TYPE_CHECKING:
     from gridai_env.vector_env import GridAIVectorEnv
     from gridai_env.wrappers import DictAction
 
-__version__ = "0.1.0"
-
 __all__ = [
     "DictAction",
     "GridAIEnv",
@@ -42,6 +42,7 @@ __all__ = [
     "Scenario",
     "ScenarioError",
     "__version__",
+    "environment_version",
     "load_instance",
     "load_scenario",
     "make_batch",

@@ -32,6 +32,13 @@ def total(x: Any, axis: int) -> Any:
     return out
 
 
+def total_each(arrays: list[Any]) -> list[Any]:
+    """`total` over the last axis of several arrays of one shape, in one go where that is faster."""
+    if any(type(x) is not np.ndarray or x.dtype.kind == "O" for x in arrays):
+        return [x.sum(-1) for x in arrays]
+    return list(total(np.array(arrays), -1))
+
+
 def shift_left(x: Any) -> Any:
     """Drop the first entry of the last axis and append a zero."""
     torch = sys.modules.get("torch")

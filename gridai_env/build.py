@@ -110,8 +110,7 @@ def find_series(
         deviation = synthetic_deviation(zones)
     else:
         choices, how = table_starts(scenario, table, zones, lead_in)
-        before = np.timedelta64(round(lead_in * scenario.dt_h * 60), "m")
-        deviation = table_deviation(table, zones, choices - before, round(steps * scenario.dt_h))
+        deviation = table_deviation(table, zones)
     if start is None:
         start_utc = draw_starts(choices, seeds)
     else:
@@ -137,8 +136,8 @@ def make_forecast(
     if spec.kind == "day_ahead":
         values = day_ahead(spec, shape.dt_h, background, streams(seeds, "forecast"))
         for i, lead in enumerate(leads if events.of_kind("price") else ()):
-            price = values[:, :, i, : shape.sites]
-            price[...] = events.shocked_usd_per_mwh(price, events.foreseen(lead))
+            price = values[:, :, i : i + 1, : shape.sites]
+            price[...] = events.at_leads([lead], spec.kind).shocked_usd_per_mwh(price)
         return ForecastSet(values, shape.sites, leads)
     seen = background.truth.copy()
     seen[:, -shape.steps :, : shape.sites] = buy_usd_per_mwh

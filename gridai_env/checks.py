@@ -10,6 +10,7 @@ from gridai_env.capacity import nameplate_gpus
 from gridai_env.problems import closest, problem, raise_all
 from gridai_env.rtt import rtt_keys
 from gridai_env.spec import Scenario
+from gridai_env.traces import known_zones
 
 TOLERANCE = 1e-9
 
@@ -99,6 +100,16 @@ def places(s: Scenario) -> Iterator[str]:
         if bound and zone is not None and zone not in legal:
             allowed = f"in a legal zone with a service node ({', '.join(sorted(legal))})"
             yield problem(f"regions[{i}].home", region.home, allowed, "law-bound work needs one")
+
+
+def zones(s: Scenario) -> Iterator[str]:
+    """Check that synthetic traces know the zone of each site; what a trace file holds is checked when it is read."""
+    if s.traces != "synthetic":
+        return
+    for i, site in enumerate(s.sites):
+        if site.zone not in known_zones():
+            allowed = "a zone of the synthetic traces, or name a trace file in traces"
+            yield problem(f"sites[{i}].zone", site.zone, allowed, closest(site.zone, known_zones()))
 
 
 def classes(s: Scenario) -> Iterator[str]:
@@ -202,7 +213,7 @@ def clocks(s: Scenario) -> Iterator[str]:
         yield problem("forecast.skill_last", s.forecast.skill_last, allowed)
 
 
-CHECKS: tuple[Check, ...] = (names, steps, places, classes, power, jobs, events, clocks)
+CHECKS: tuple[Check, ...] = (names, steps, places, zones, classes, power, jobs, events, clocks)
 
 
 def capacities(s: Scenario) -> Iterator[str]:

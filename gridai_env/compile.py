@@ -59,7 +59,7 @@ class Compiled:
     job_size_jitter: np.ndarray  # [J]
     job_value_usd: np.ndarray  # [J]
     job_allowed: np.ndarray  # [J,K] bool
-    job_first_site: np.ndarray  # [J] int, the first of the allowed sites in the order of the scenario's list
+    job_site_rank: np.ndarray  # [J,K] int: place of a site in the job's own list (0: preferred), unlisted ones last
 
 
 _CACHE: dict[str, Compiled] = {}
@@ -168,13 +168,14 @@ def _job_tables(scenario: Scenario, gpus: np.ndarray) -> dict[str, np.ndarray]:
     jobs = scenario.jobs
     room = np.array([s.utilisation_limit for s in scenario.sites]) * gpus
     allowed = np.zeros((len(jobs), len(scenario.sites)), dtype=bool)
-    first = np.zeros(len(jobs), dtype=np.int64)
+    rank = np.zeros((len(jobs), len(scenario.sites)), dtype=np.int64)
     for j, job in enumerate(jobs):
-        names = job.sites if job.sites is not None else [s.name for s in scenario.sites]
-        order = [scenario.index_of_site(name) for name in names]
+        every = [s.name for s in scenario.sites]
+        order = [scenario.index_of_site(name) for name in (every if job.sites is None else job.sites)]
         fits = [k for k in order if job.gpus * (1.0 + job.size_jitter) <= room[k]]
         allowed[j, fits] = True
-        first[j] = fits[0]
+        others = [k for k in range(len(every)) if k not in order]
+        rank[j, order + others] = np.arange(len(every))
 
     def steps(values: list[float]) -> np.ndarray:
         return np.array([to_steps(scenario, v) for v in values], dtype=np.int64)
@@ -188,7 +189,7 @@ def _job_tables(scenario: Scenario, gpus: np.ndarray) -> dict[str, np.ndarray]:
         "job_size_jitter": np.array([j.size_jitter for j in jobs], dtype=float),
         "job_value_usd": np.array([j.value_usd for j in jobs], dtype=float),
         "job_allowed": allowed,
-        "job_first_site": first,
+        "job_site_rank": rank,
     }
 
 

@@ -18,6 +18,9 @@ from gridai_env.traces.readers import TraceTable
 SAMPLE_EPISODES = 192
 SAMPLE_STEPS = 72
 SAMPLE_SEED = 20230101
+# Days cut from a file: any file that serves an episode has one day in a row (the history before the start).
+FILE_SAMPLES = 366
+FILE_STEPS = 24
 ORDINARY = 0.99
 
 
@@ -43,18 +46,24 @@ def synthetic_deviation(zones: tuple[str, ...]) -> Deviation:
     return series_deviation(synthetic_series(zones, starts, SAMPLE_STEPS, 1.0, rngs))
 
 
-_OF_TABLE: dict[tuple[str, tuple[str, ...]], Deviation] = {}
+_OF_TABLE: dict[tuple[str, int, tuple[str, ...]], Deviation] = {}
+_OF_TABLE_SIZE = 64
 
 
-def table_deviation(
-    table: TraceTable, zones: tuple[str, ...], starts_utc: np.ndarray, steps: int
-) -> Deviation:
-    """Return the deviation in a file, from ``steps`` hours after some of the starts, spread over all of
-    them."""
-    key = (table.sha256, zones)
+def table_deviation(table: TraceTable, zones: tuple[str, ...]) -> Deviation:
+    """Return the deviation in a file, from days spread over all of it.
+
+    Nothing of an episode enters, neither dates nor horizon: whatever was made before in the process, the
+    same file and zones give the same deviation.
+    """
+    # The last stamp tells apart two readings of one file whose stamps mark the start or the end of the hour.
+    key = (table.sha256, int(table.raw.utc_minutes.max()), zones)
     if key not in _OF_TABLE:
-        picked = np.unique(np.linspace(0, len(starts_utc) - 1, SAMPLE_EPISODES).astype(int))
-        _OF_TABLE[key] = series_deviation(table.window(zones, starts_utc[picked], steps, 1.0))
+        starts_utc = table.valid_starts(zones, FILE_STEPS, 1.0)
+        picked = np.unique(np.linspace(0, len(starts_utc) - 1, FILE_SAMPLES).astype(int))
+        if len(_OF_TABLE) >= _OF_TABLE_SIZE:
+            _OF_TABLE.pop(next(iter(_OF_TABLE)))
+        _OF_TABLE[key] = series_deviation(table.window(zones, starts_utc[picked], FILE_STEPS, 1.0))
     return _OF_TABLE[key]
 
 

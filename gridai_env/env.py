@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gridai_env.actions import Layout, action_names
 from gridai_env.compile import Compiled
-from gridai_env.episodes import DRAWN_SEEDS, ScenarioSource, open_source
+from gridai_env.episodes import DRAWN_SEEDS, ScenarioSource, open_source, plain_seed
 from gridai_env.instance import Instance, InstanceBatch
 from gridai_env.ledger import EPISODE_KEYS, KEYS, add_step, step_figures
 from gridai_env.observe import ObservationLayout, Observer
@@ -66,36 +66,39 @@ class GridAIEnv(gym.Env[Observation, Any]):
     but for PUE. A part without entries (no jobs, no carbon budget, no rows that wait) is left out.
     `layout.index_names()` lists every index, `layout.physical(observation)` gives the values in units.
 
-    | key                | shape   | value                                              | scale             |
-    |--------------------|---------|----------------------------------------------------|-------------------|
-    | arrivals           | [C,W]   | work that arrives in this step, GPU-h              | work              |
-    | arrivals_before    | [C,P]   | the same one step ago (first step: this step's)    | work              |
-    | available_gpus     | [K]     | accelerators in service                            | nameplate         |
-    | backlog            | [C,Q]   | work that waits, GPU-h                             | work x wait       |
-    | battery            | [K]     | energy in the battery, MWh                         | most it may hold  |
-    | battery_target     | [K]     | energy wanted after this step, MWh (0 until last)  | most it may hold  |
-    | buy_price          | [K]     | price of import, USD/MWh                           | 100               |
-    | carbon_average     | [K]     | average intensity of the grid, kg/MWh              | 500               |
-    | carbon_budget_left | [1]     | carbon budget not used yet, kg                     | budget            |
-    | carbon_marginal    | [K]     | marginal intensity of the grid, kg/MWh             | 500               |
-    | clock              | [6]     | sin, cos of UTC hour of day, day of week, of year  | 1                 |
-    | committed_gpus     | [K,N]   | held by running jobs in this and the next steps    | nameplate         |
-    | due                | [C,Q,D] | see below, GPU-h                                   | work x wait       |
-    | export_limit       | [K]     | most export, MW                                    | without events    |
-    | forecast_arrivals  | [H,C]   | arrivals over all rows, GPU-h                      | work of all rows  |
-    | forecast_buy_price | [H,K]   | price of import, USD/MWh                           | 100               |
-    | forecast_carbon    | [H,K]   | intensity that is billed, kg/MWh                   | 500               |
-    | forecast_renewable | [H,K]   | renewable power, MW                                | installed         |
-    | generation         | [K]     | generator output of the step before, MW            | capacity          |
-    | import_limit       | [K]     | most import, MW                                    | without events    |
-    | jobs               | [V,5+K] | see below                                          | see below         |
-    | open_routes        | [C,W,K] | 1 where the route is open                          | 1                 |
-    | peak_import        | [K]     | highest import so far, MW                          | import limit      |
-    | placed             | [C,P,K] | work served in the step before, GPU-h              | work              |
-    | pue                | [K]     | PUE - 1                                            | 1                 |
-    | renewable          | [K]     | renewable power available, MW                      | installed         |
-    | sell_price         | [K]     | price of export, USD/MWh                           | 100               |
-    | steps_left         | [1]     | steps to come, this one included                   | T                 |
+    | key                     | shape   | value                                          | scale             |
+    |-------------------------|---------|------------------------------------------------|-------------------|
+    | arrivals                | [C,W]   | work that arrives in this step, GPU-h          | work              |
+    | arrivals_before         | [C,P]   | the same a step ago (first step: this one's)   | work              |
+    | available_gpus          | [K]     | accelerators in service                        | nameplate         |
+    | backlog                 | [C,Q]   | work that waits, GPU-h                         | work x wait       |
+    | battery                 | [K]     | energy in the battery, MWh                     | most it may hold  |
+    | battery_target          | [K]     | energy wanted after this step, MWh (last only) | most it may hold  |
+    | buy_price               | [K]     | price of import, USD/MWh                       | 100               |
+    | carbon_average          | [K]     | average intensity of the grid, kg/MWh          | 500               |
+    | carbon_budget_left      | [1]     | carbon budget not used yet, kg                 | budget            |
+    | carbon_marginal         | [K]     | marginal intensity of the grid, kg/MWh         | 500               |
+    | clock                   | [6]     | sin, cos of UTC hour, day of week, day of year | 1                 |
+    | committed_gpus          | [K,N]   | held by running jobs now and in the next steps | nameplate         |
+    | due                     | [C,Q,D] | see below, GPU-h                               | work x wait       |
+    | export_limit            | [K]     | most export, MW                                | without events    |
+    | forecast_arrivals       | [H,C]   | arrivals over all rows, GPU-h                  | work of all rows  |
+    | forecast_available_gpus | [H,K]   | accelerators in service (*)                    | nameplate         |
+    | forecast_buy_price      | [H,K]   | price of import, USD/MWh                       | 100               |
+    | forecast_carbon         | [H,K]   | intensity that is billed, kg/MWh               | 500               |
+    | forecast_export_limit   | [H,K]   | most export, MW (*)                            | without events    |
+    | forecast_import_limit   | [H,K]   | most import, MW (*)                            | without events    |
+    | forecast_renewable      | [H,K]   | renewable power, MW                            | installed         |
+    | generation              | [K]     | generator output of the step before, MW        | capacity          |
+    | import_limit            | [K]     | most import, MW                                | without events    |
+    | jobs                    | [V,5+K] | see below                                      | see below         |
+    | open_routes             | [C,W,K] | 1 where the route is open                      | 1                 |
+    | peak_import             | [K]     | highest import so far, MW                      | import limit      |
+    | placed                  | [C,P,K] | work served in the step before, GPU-h          | work              |
+    | pue                     | [K]     | PUE - 1                                        | 1                 |
+    | renewable               | [K]     | renewable power available, MW                  | installed         |
+    | sell_price              | [K]     | price of export, USD/MWh                       | 100               |
+    | steps_left              | [1]     | steps to come, this one included               | T                 |
 
     "work" is the mean of region and row: ``mean_gpus * dt_h *`` share of the row; "wait" the row's
     longest wait in steps; "installed" PV and wind.  ``due``: work on hand that must leave the queue by
@@ -104,6 +107,8 @@ class GridAIEnv(gym.Env[Observation, Any]):
     (over T), USD (over the most valuable job), and for each site 1 where it may start; 0 in empty slots.
     This step's values are exact; later ones show only in the forecast, at the scenario's
     ``forecast.leads_h``, 0 beyond the end.  After the last step all that the world brings is 0.
+    (*): only in scenarios with events that reduce it.  "day_ahead": announced events and those that have
+    struck (until their end) show, others do not; "persistence": what events do now; "perfect": the truth.
 
     ## Rewards
     Benefit of the step in USD over the scenario's ``reward_scale_usd``.  Benefit is the sum of the signed
@@ -119,7 +124,8 @@ class GridAIEnv(gym.Env[Observation, Any]):
     ## Starting State
     ``reset(seed=s)`` plays the instance of seed s (`make_instance`): its start, traces, demand, jobs,
     events. ``reset()`` draws the next instance seed from the environment's generator.
-    ``reset(options={"instance": x})`` plays a given instance.  Batteries and generators stand as the
+    ``reset(options={"instance": x})`` plays a given instance (or its file) of this scenario or of one whose
+    observations have the same scales.  Batteries and generators stand as the
     scenario says, queues are empty, the first arrivals count as placed at home, no job runs.
 
     ## Episode End
@@ -195,12 +201,12 @@ class GridAIEnv(gym.Env[Observation, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Start an episode; ``options`` may hold "instance"."""
+        """Start an episode; ``options`` may hold "instance", an Instance or the path of its file."""
         check_options(options, ("instance",))
+        seed = plain_seed(seed)
         super().reset(seed=seed)
-        given = (options or {}).get("instance")
-        if given is not None:
-            batch = self._source.of_instances([given])
+        if options and "instance" in options:
+            batch = self._source.of_instances([options["instance"]])
         else:
             drawn = int(self.np_random.integers(DRAWN_SEEDS)) if seed is None else seed
             batch = self._source.batch([drawn])

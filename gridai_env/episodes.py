@@ -8,8 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from gridai_env.compile import Compiled, compile_scenario
 from gridai_env.instance import Instance, InstanceBatch, load_instance, make_batch, stack
+from gridai_env.observation import ObservationLayout
 from gridai_env.scenarios import load_scenario, parse_scenario
 from gridai_env.spec import Scenario
 from gridai_env.traces import TraceTable, read_table
@@ -38,11 +41,15 @@ class EpisodeSource:
             return stack([self.fixed] * len(seeds))
         return make_batch(self.compiled, seeds, self.table)
 
-    def of_instances(self, instances: Sequence[Instance]) -> InstanceBatch:
-        """Return given instances as a batch; raises ValueError where they do not fit the spaces."""
-        for instance in instances:
+    def of_instances(self, instances: Sequence[str | Path | Instance]) -> InstanceBatch:
+        """Return given instances (or their files) as a batch.
+
+        Raises ValueError where they do not fit the spaces, FileNotFoundError for a file that is not there.
+        """
+        opened = [open_instance(instance) for instance in instances]
+        for instance in opened:
             check_fits(instance, self.compiled)
-        return stack(instances)
+        return stack(opened)
 
 
 def open_source(
@@ -77,7 +84,7 @@ def _fixed_source(
             f"{', '.join(given)}: cannot be changed together with instance=, which is one frozen episode; "
             "leave it out, or make another instance"
         )
-    fixed = instance if isinstance(instance, Instance) else load_instance(instance)
+    fixed = open_instance(instance)
     if scenario is not None:
         wanted = open_source(scenario).compiled.scenario.name
         if wanted != fixed.scenario_name:
@@ -88,17 +95,48 @@ def _fixed_source(
     return EpisodeSource(fixed.compiled, fixed)
 
 
-def check_fits(instance: Instance, compiled: Compiled) -> None:
-    """Raise ValueError where an instance does not have the spaces of a scenario."""
+def open_instance(instance: Any) -> Instance:
+    """Return an instance that is given as such or as its file; raises ValueError for anything else."""
+    if isinstance(instance, str | Path):
+        return load_instance(instance)
     if not isinstance(instance, Instance):
         raise ValueError(
-            f"instance = {instance!r}: must be an Instance (see make_instance and load_instance)"
+            f"instance = {instance!r}: must be an Instance or the path of its file (see make_instance and "
+            "Instance.save); leave it out for an episode of the environment's own"
         )
+    return instance
+
+
+def plain_seed(seed: Any) -> int | None:
+    """Return a seed as a Python integer, None as it is; raises ValueError for all that is no integer >= 0."""
+    if seed is None:
+        return None
+    if isinstance(seed, bool | np.bool_) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise ValueError(f"seed = {seed!r}: must be an integer >= 0, or None")
+    return int(seed)
+
+
+def check_fits(instance: Instance, compiled: Compiled) -> None:
+    """Raise ValueError where an instance does not have the spaces of a scenario, or shows them on other
+    scales.
+
+    Another price or efficiency is allowed: what is seen means the same.  Another size is not: half a battery
+    would look like a full one to an agent that knows the environment.
+    """
+    if instance.compiled.hash == compiled.hash:
+        return
     if space_key(instance.compiled) != space_key(compiled):
         raise ValueError(
             f"instance: belongs to scenario {instance.scenario_name!r} {instance.compiled.shape}, which has "
             f"other sites, regions, rows, jobs, steps or leads than this environment's "
             f"{compiled.scenario.name!r} {compiled.shape}; make the environment with instance=..."
+        )
+    mine, theirs = scales(compiled), scales(instance.compiled)
+    if other := sorted(name for name in {**mine, **theirs} if mine.get(name) != theirs.get(name)):
+        raise ValueError(
+            f"instance: belongs to a scenario {instance.scenario_name!r} whose observations have other scales "
+            f"than those of this environment's {compiled.scenario.name!r} ({', '.join(other)}): the same "
+            "number would mean another quantity; make the environment with instance=..."
         )
 
 
@@ -113,3 +151,9 @@ def space_key(compiled: Compiled) -> tuple[Any, ...]:
         tuple(compiled.scenario.forecast.leads_h),
         compiled.scenario.carbon_budget_kg is None,
     )
+
+
+def scales(compiled: Compiled) -> dict[str, tuple[Any, ...]]:
+    """What turns each part of the observation into units: scale, offset and the names of the axes."""
+    parts = ObservationLayout(compiled).by_name
+    return {name: (part.scale.tobytes(), part.offset, part.axes) for name, part in parts.items()}

@@ -2,15 +2,16 @@
 
 An event strikes an episode at most once, with its probability, at a whole step drawn evenly from its range.
 *Announced* events are known from the first step on.  Of others nothing is known before they strike; once one
-has struck, its length (a constant of the scenario) is known too.
+has struck, its length (a constant of the scenario) is known too.  `EventTable.as_foreseen` is the one place
+where this is written.
 
-Shapes: B episodes, T steps, E events, K sites.
+Shapes: B episodes, T steps, H leads, E events, K sites.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,37 +29,50 @@ class EventTable:
     factor: np.ndarray  # [E]
     add_usd_per_mwh: np.ndarray  # [E]
 
-    def limit_factor(self, kind: str, active: np.ndarray | None = None) -> np.ndarray:
+    def limit_factor(self, kind: str) -> np.ndarray:
         """Return the factor [...,K] on a limit: the product over all events of this kind that are active."""
-        active = self.active if active is None else active
-        factor = np.ones((*active.shape[:-1], self.at_site.shape[1]))
+        factor = np.ones((*self.active.shape[:-1], self.at_site.shape[1]))
         for e in self.of_kind(kind):
-            factor *= np.where(active[..., e, None] & self.at_site[e], self.factor[e], 1.0)
+            factor[self.active[..., e]] *= np.where(self.at_site[e], self.factor[e], 1.0)
         return factor
 
-    def shocked_usd_per_mwh(self, price: np.ndarray, active: np.ndarray | None = None) -> np.ndarray:
+    def shocked_usd_per_mwh(self, price: np.ndarray) -> np.ndarray:
         """Return the price [...,K] after the shocks, each ``price * factor + add`` in the scenario's
         order."""
-        active = self.active if active is None else active
         for e in self.of_kind("price"):
             shocked = price * self.factor[e] + self.add_usd_per_mwh[e]
-            price = np.where(active[..., e, None] & self.at_site[e], shocked, price)
+            price = np.where(self.active[..., e, None] & self.at_site[e], shocked, price)
         return price
 
     def of_kind(self, kind: str) -> list[int]:
         """Return the indices of the events of a kind."""
         return [e for e, name in enumerate(self.kind) if name == kind]
 
-    def foreseen(self, lead: int) -> np.ndarray:
-        """Return which events are known at t to be active at t + ``lead``, bool [B,T,E] over t.
+    def as_foreseen(self, now: np.ndarray, forecast: str) -> EventTable:
+        """Return the events of these steps as foreseen from steps in which ``now`` [...,E] are active.
 
-        Announced events are; another one only where it is active at t as well, since it strikes but once.
-        Targets beyond the end are False.
+        ``forecast`` is the kind of the scenario's forecasts.  perfect: the truth.  persistence: what is
+        active now.  day_ahead: announced events; another one only where it is active now as well, since it
+        strikes but once.
         """
-        ahead = np.zeros_like(self.active)
-        if lead < self.active.shape[1]:
-            ahead[:, : self.active.shape[1] - lead] = self.active[:, lead:]
-        return ahead & (self.announced | self.active)
+        if forecast == "perfect":
+            return self
+        if forecast == "persistence":
+            return replace(self, active=np.broadcast_to(now, self.active.shape))
+        return replace(self, active=self.active & (self.announced | now))
+
+    def at_leads(self, leads: Sequence[int], forecast: str) -> EventTable:
+        """Return the events as foreseen at each step at each lead, ``active`` [B,T,H,E]; none beyond the
+        end."""
+        episodes, steps, events = self.active.shape
+        then = np.zeros((episodes, steps, len(leads), events), dtype=bool)
+        inside = np.zeros((steps, len(leads), 1), dtype=bool)
+        for i, lead in enumerate(leads):
+            left = max(steps - lead, 0)
+            then[:, :left, i] = self.active[:, steps - left :]
+            inside[:left, i] = True
+        seen = replace(self, active=then).as_foreseen(self.active[:, :, None], forecast)
+        return replace(seen, active=seen.active & inside)
 
 
 def draw_events(scenario: Scenario, rngs: Sequence[np.random.Generator]) -> EventTable:

@@ -311,7 +311,8 @@ def tighten(p: Params, state: State, exo: Exogenous, flows: Flows, served_wk_gpu
     if not p.has_carbon_budget:
         return flows
     network_mwh = sum(physics.friction_mwh(p, flows))
-    emitted_kg = physics.emissions_kg(p, flows, physics.billed_carbon_kg_per_mwh(p, exo), network_mwh)
+    billed = physics.billed_carbon_kg_per_mwh(p, exo)
+    emitted_kg = total(physics.site_emissions_kg(p, flows, billed, network_mwh), -1)
     return flows.replace(carbon_excess_kg=np.maximum(state.carbon_kg + emitted_kg - p.carbon_budget_kg, 0.0))
 
 

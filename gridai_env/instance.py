@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from gridai_env.scenarios import load_scenario, parse_scenario
 from gridai_env.spec import Scenario
 from gridai_env.state import INSTANCE_FIELDS, Exogenous, Params, Record, State
 from gridai_env.traces import TraceTable, read_table
+from gridai_env.version import __version__
 
 __all__ = [
     "Instance",
@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 FORMAT = "gridai-env instance"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +79,18 @@ class Instance:
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 (hex) over the arrays; equal episodes have equal hashes on every machine of one kind."""
-        return digest(self.arrays())
+        """SHA-256 (hex) over the arrays and the constants of the scenario that act on them.
+
+        Equal episodes have equal hashes on every machine of one kind; where a price, an efficiency or the
+        scale of the reward differs, the hash does.
+        """
+        return digest(self.arrays() | self.constants())
+
+    def constants(self) -> dict[str, np.ndarray]:
+        """Return all constants of the scenario that a step depends on, by name."""
+        named = {name: getattr(self.params, name) for name in Params.names() if name not in INSTANCE_FIELDS}
+        named["reward_scale_usd"] = self.scenario.reward_scale_usd
+        return {f"constants/{name}": np.asarray(value) for name, value in named.items()}
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return all arrays that belong to the episode, by name."""
@@ -99,11 +109,12 @@ class Instance:
         header = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
-            "package_version": _package_version(),
+            "package_version": __version__,
             "scenario": self.scenario.model_dump(mode="json"),
             "seed": self.seed,
             "start_utc": str(self.start_utc),
             "provenance": self.provenance,
+            "constants": digest(self.constants()),
             "hash": self.hash,
         }
         write_archive(path, header, self.arrays())
@@ -219,7 +230,8 @@ def _stacked(kind: Any, records: Sequence[Record]) -> Any:
 def load_instance(path: str | Path) -> Instance:
     """Return an instance from a file that `Instance.save` wrote.
 
-    Raises FileNotFoundError, and InstanceError for a damaged file or another format version.
+    Raises FileNotFoundError, and InstanceError for a damaged file, another format version, or one whose
+    scenario has come to mean other constants since.
     """
     path = Path(path)
     header, arrays = read_archive(path)
@@ -232,7 +244,7 @@ def load_instance(path: str | Path) -> Instance:
     compiled = compile_scenario(parse_scenario(header["scenario"], str(path)))
     groups = _grouped(path, arrays)
     leads = lead_steps(compiled.scenario.forecast, compiled.scenario.dt_h)
-    return Instance(
+    instance = Instance(
         compiled=compiled,
         seed=header["seed"],
         start_utc=np.datetime64(header["start_utc"], "m"),
@@ -243,6 +255,14 @@ def load_instance(path: str | Path) -> Instance:
         knowledge=Knowledge(**groups["knowledge"]),
         provenance=header["provenance"],
     )
+    if (found := digest(instance.constants())) != header["constants"]:
+        raise InstanceError(
+            f"{path}: made by gridai-env {header['package_version']} with constants "
+            f"{header['constants'][:12]}, but gridai-env {__version__} derives {found[:12]} from the same "
+            "scenario: the episode would be another; make it again from scenario and seed, or load it with "
+            "the version that made it"
+        )
+    return instance
 
 
 def _grouped(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
@@ -258,10 +278,3 @@ def _grouped(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, dict[str, n
         group, _, field = name.partition("/")
         groups.setdefault(group, {})[field] = array
     return groups
-
-
-def _package_version() -> str:
-    try:
-        return version("gridai-env")
-    except PackageNotFoundError:
-        return "not installed"

@@ -3,7 +3,7 @@
 The flat observation [...,N] is the parts side by side in alphabetical order; that is the order in which
 Gymnasium flattens a Dict space.  Every entry is ``(value - offset) / scale`` in float32; offsets and
 scales are constants of the scenario (see `_parts`).  A part that a scenario does not have (jobs, a carbon
-budget, rows that may wait) is left out.
+budget, rows that may wait, events that reduce a limit) is left out.
 
 Shape letters as in `gridai_env.state`; besides, P: rows that may not wait (sessions), Q: rows that may
 wait, H: leads of the forecast, D: steps of the longest wait.
@@ -82,12 +82,14 @@ def _parts(compiled: Compiled) -> list[Part]:
     queue = (work * wait)[:, sessions(compiled) :]
     battery, generator = no_zeros(p.battery_max_mwh), no_zeros(p.generator_max_mw)
     renewable = no_zeros(np.array([site.pv_mw + site.wind_mw for site in scenario.sites]))
+    export_mw, import_mw = no_zeros(compiled.export_limit_mw), no_zeros(compiled.import_limit_mw)
     price, carbon = np.array(PRICE_SCALE_USD_PER_MWH), np.array(CARBON_SCALE_KG_PER_MWH)
     region_work = work.sum(-1)
     has_budget = bool(np.isfinite(p.carbon_budget_kg))
     steps_ahead = tuple(f"+{h}" for h in range(int(max(compiled.row_wait_steps, default=0))))
     job_steps = tuple(f"+{n}" for n in range(shape.job_steps if shape.jobs else 0))
     slots = tuple(f"slot{v}" for v in range(shape.slots))
+    reduced = {event.kind: leads for event in scenario.events}
     return [
         Part("arrivals", "gpuh", (regions, rows), work),
         Part("arrivals_before", "gpuh", (regions, held), work[:, : len(held)]),
@@ -102,16 +104,19 @@ def _parts(compiled: Compiled) -> list[Part]:
         Part("clock", "", (CLOCK,), np.array(1.0), low=-1.0, high=1.0),
         Part("committed_gpus", "gpus", (sites, job_steps), p.gpus[:, None]),
         Part("due", "gpuh", (regions, waits, steps_ahead), queue[..., None]),
-        Part("export_limit", "mw", (sites,), no_zeros(compiled.export_limit_mw)),
+        Part("export_limit", "mw", (sites,), export_mw),
         Part("forecast_arrivals", "gpuh", (leads, regions), region_work),
+        Part("forecast_available_gpus", "gpus", (reduced.get("available_gpus", ()), sites), p.gpus),
         Part("forecast_buy_price", "usd_per_mwh", (leads, sites), price, low=-BOUND),
         Part("forecast_carbon", "kg_per_mwh", (leads, sites), carbon),
+        Part("forecast_export_limit", "mw", (reduced.get("export_limit", ()), sites), export_mw),
+        Part("forecast_import_limit", "mw", (reduced.get("import_limit", ()), sites), import_mw),
         Part("forecast_renewable", "mw", (leads, sites), renewable),
         Part("generation", "mw", (sites,), generator),
-        Part("import_limit", "mw", (sites,), no_zeros(compiled.import_limit_mw)),
+        Part("import_limit", "mw", (sites,), import_mw),
         Part("jobs", "", (slots, (*JOB_FEATURES, *sites)), job_scales(compiled)),
         Part("open_routes", "", (regions, rows, sites), np.array(1.0), high=1.0),
-        Part("peak_import", "mw", (sites,), no_zeros(compiled.import_limit_mw)),
+        Part("peak_import", "mw", (sites,), import_mw),
         Part("placed", "gpuh", (regions, held, sites), work[:, : len(held), None]),
         Part("pue", "", (sites,), np.array(1.0), offset=1.0),
         Part("renewable", "mw", (sites,), renewable),
@@ -191,7 +196,8 @@ class ObservationLayout:
         Keys are those of `Exogenous` and `State` where there is one, and ``arrivals_before_gpuh [C,W]``,
         ``carbon_left_kg []``, ``clock [6]``, ``due_gpuh [C,W,max(D,1)]``, ``steps_left []``,
         ``forecast_{arrivals_gpuh [H,C], buy_usd_per_mwh, carbon_kg_per_mwh, renewable_mw [H,K]}`` and of
-        the job slots ``job_{present, gpus, duration_steps, slack_steps, value_usd [V], open [V,K]}``.
+        the job slots ``job_{present, gpus, duration_steps, slack_steps, value_usd [V], open [V,K]}``, and
+        ``forecast_{available_gpus, export_limit_mw, import_limit_mw} [H,K]`` where events may reduce them.
         Rows have all W entries: sessions have no backlog and are due at once, rows that wait have no
         placement. What the scenario does not have is 0 or, like the carbon left, infinite.
         """
@@ -234,6 +240,12 @@ _FIELDS = {
     "renewable": "renewable_available_mw",
     "sell_price": "sell_usd_per_mwh",
 }
+# The same for parts that only scenarios with such events have.
+_LIMIT_FORECASTS = {
+    "forecast_available_gpus": "forecast_available_gpus",
+    "forecast_export_limit": "forecast_export_limit_mw",
+    "forecast_import_limit": "forecast_import_limit_mw",
+}
 
 
 def _in_units(compiled: Compiled, raw: dict[str, Floats]) -> dict[str, Floats]:
@@ -241,6 +253,7 @@ def _in_units(compiled: Compiled, raw: dict[str, Floats]) -> dict[str, Floats]:
     shape, first = compiled.shape, sessions(compiled)
     lead = raw["pue"].shape[:-1]
     full = {field: raw[name] for name, field in _FIELDS.items()}
+    full |= {field: raw[name] for name, field in _LIMIT_FORECASTS.items() if name in raw}
     arrivals = full["arrivals_gpuh"]
     steps_ahead = max(int(max(compiled.row_wait_steps, default=0)), 1)
     full["arrivals_before_gpuh"] = np.zeros_like(arrivals)

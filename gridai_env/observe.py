@@ -8,6 +8,7 @@ and that the queue must be empty at the end.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -17,6 +18,7 @@ from gridai_env.compile import Compiled
 from gridai_env.instance import InstanceBatch
 from gridai_env.observation import CLOCK, JOB_FEATURES, ObservationLayout, sessions
 from gridai_env.simulator import Simulator
+from gridai_env.world import limit_forecast
 
 __all__ = ["ObservationLayout", "Observer"]
 
@@ -274,6 +276,16 @@ def _ahead(field: str) -> Prepared:
     return lambda batch, _, part: getattr(batch.forecast, field)[part]
 
 
+def _limit_ahead(kind: str) -> Prepared:
+    """Forecasts of a limit that events may reduce, issued at each step."""
+
+    def prepared(batch: InstanceBatch, _: int, part: slice) -> Floats:
+        forecast = replace(batch.forecast, values=batch.forecast.values[part])
+        return limit_forecast(batch.compiled, kind, batch.knowledge.event_active[part], forecast)
+
+    return prepared
+
+
 # What of the observation does not depend on what the agent does: name -> values in units.
 _PREPARED: dict[str, Prepared] = {
     "arrivals": _now("arrivals_gpuh"),
@@ -286,8 +298,11 @@ _PREPARED: dict[str, Prepared] = {
     "clock": clock,
     "export_limit": _now("export_limit_mw"),
     "forecast_arrivals": _ahead("arrivals_gpuh"),
+    "forecast_available_gpus": _limit_ahead("available_gpus"),
     "forecast_buy_price": _ahead("buy_usd_per_mwh"),
     "forecast_carbon": _ahead("carbon_kg_per_mwh"),
+    "forecast_export_limit": _limit_ahead("export_limit"),
+    "forecast_import_limit": _limit_ahead("import_limit"),
     "forecast_renewable": _ahead("renewable_mw"),
     "import_limit": _now("import_limit_mw"),
     "pue": _now("pue"),

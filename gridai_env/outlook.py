@@ -1,12 +1,11 @@
 """The future as a planner may see it at one step: an `Exogenous` made from the forecasts of that step.
 
-Model predictive control plans on this; it holds what the observation of the same step holds, no more: the
-present exactly, the forecasts at their leads, the calendar, announced events, and what the scenario fixes.
+This is what rolling-horizon (model predictive) baselines read; the environment itself does not.  It holds
+what the observation of the same step holds, no more: the present exactly, the forecasts at their leads, the
+limits under the events that are foreseen, the calendar, and what the scenario fixes.
 """
 
 from __future__ import annotations
-
-from dataclasses import replace
 
 import numpy as np
 
@@ -28,7 +27,7 @@ def exogenous_forecast(instance: Instance, t: int, horizon_steps: int) -> Exogen
     The first is the truth.  perfect: all are.  persistence: the same hour of the last day known.  day_ahead:
     the forecast at its leads; between them the deviation from climatology (known in advance) is interpolated
     in lead, beyond them it fades.  PUE and the carbon signal that is not billed: the same hour of the last
-    day known.  Rows share the arrivals of a region as the calendar lets one expect. Raises IndexError where t
+    day known.  Limits: as `EventTable.as_foreseen` has the events, like those of the observation.  Rows share the arrivals of a region as the calendar lets one expect. Raises IndexError where t
     is no step of the episode, ValueError where ``horizon_steps`` < 1.
     """
     if not 0 <= t < instance.steps:
@@ -59,13 +58,11 @@ def _foreseen(instance: Instance, t: int, end: int) -> Exogenous:
         queue_limit_gpuh=_queue_limits(instance, arrivals, t, last),
         growth=growth,
         rehomed_gpuh=rehomed,
-        available_gpus=compiled.params.gpus * known.limit_factor("available_gpus"),
         pue=last_known_day(instance, instance.knowledge.history_pue, exo.pue, t, end),
         renewable_available_mw=renewable,
-        **grid_fields(compiled, buy, known.limit_factor("export_limit")),
+        **grid_fields(compiled, buy, known),
         carbon_average_kg_per_mwh=average,
         carbon_marginal_kg_per_mwh=marginal,
-        import_limit_mw=compiled.import_limit_mw * known.limit_factor("import_limit"),
         battery_target_mwh=battery_targets_mwh(compiled, end - t, last),
         job_open=exo.job_open[t:end].copy(),
     )
@@ -75,10 +72,9 @@ def _foreseen(instance: Instance, t: int, end: int) -> Exogenous:
 
 
 def _known_events(instance: Instance, t: int, at: np.ndarray) -> EventTable:
-    """Return the events at steps ``at`` [h] that are known at t: announced ones and those now active."""
+    """Return the events at steps ``at`` [h] as foreseen at t."""
     active = instance.knowledge.event_active
-    table = event_table(instance.scenario, active[at])
-    return replace(table, active=table.active & (table.announced | active[t]))
+    return event_table(instance.scenario, active[at]).as_foreseen(active[t], instance.scenario.forecast.kind)
 
 
 def forecast_series(instance: Instance, t: int, end: int, known: EventTable) -> np.ndarray:

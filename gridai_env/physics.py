@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gridai_env.arrays import shift_left, total
+from gridai_env.arrays import shift_left, total, total_each
 from gridai_env.state import Array, Exogenous, Flows, Outcome, Params, Record, State
 
 
@@ -60,6 +60,12 @@ def totals(
         load = load_of(p, exo, total(flows.served_gpuh, -3), committed[..., 0] - flows.gpu_short)
     egress, relocation, warm_up = friction_mwh(p, flows)
     network_mwh = egress + relocation + warm_up
+    average_kg, marginal_kg = total_each(
+        [
+            site_emissions_kg(p, flows, exo.carbon_average_kg_per_mwh, network_mwh),
+            site_emissions_kg(p, flows, exo.carbon_marginal_kg_per_mwh, network_mwh),
+        ]
+    )
     return Totals.make(
         served_cw_gpuh=total(flows.served_gpuh, -1),
         served_wk_gpuh=load.served_wk_gpuh,
@@ -69,8 +75,8 @@ def totals(
         egress_mwh=egress,
         relocation_mwh=relocation,
         warm_up_mwh=warm_up,
-        emissions_average_kg=emissions_kg(p, flows, exo.carbon_average_kg_per_mwh, network_mwh),
-        emissions_marginal_kg=emissions_kg(p, flows, exo.carbon_marginal_kg_per_mwh, network_mwh),
+        emissions_average_kg=average_kg,
+        emissions_marginal_kg=marginal_kg,
     )
 
 
@@ -176,12 +182,12 @@ def _over_routes(per_route: Array) -> Array:
     return total(total(per_route, -3), -2)
 
 
-def emissions_kg(p: Params, flows: Flows, carbon_kg_per_mwh: Array, network_mwh: Array) -> Array:
-    """Emissions of import, fuel and network energy, summed over sites.  Exports earn no credit."""
+def site_emissions_kg(p: Params, flows: Flows, carbon_kg_per_mwh: Array, network_mwh: Array) -> Array:
+    """Emissions of import, fuel and network energy, by site [K].  Exports earn no credit."""
     emitted = (p.dt_h * flows.import_mw + network_mwh) * carbon_kg_per_mwh
     if p.has_generator:
         emitted = emitted + p.dt_h * flows.generation_mw * p.generator_carbon_kg_per_mwh
-    return total(emitted, -1)
+    return emitted
 
 
 def billed_carbon_kg_per_mwh(p: Params, exo: Exogenous) -> Array:

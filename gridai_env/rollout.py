@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gridai_env.actions import decode
-from gridai_env.env import GridAIEnv
+from gridai_env.env import GridAIEnv, checked_action
 from gridai_env.feasible import project
 from gridai_env.instance import Instance, stack
+from gridai_env.limits import relative_violations
 from gridai_env.metrics import Episode
 from gridai_env.observe import Observer
 from gridai_env.simulator import Simulator
@@ -30,6 +31,8 @@ Floats = NDArray[np.float64]
 
 # Rewards and ledger are sums of the same figures; more than rounding apart means that one of them is wrong.
 LEDGER_TOLERANCE = 1e-9
+# By how much a plan's flows may miss a limit, over the limit's size: what solvers and rounding need.
+LIMIT_TOLERANCE = 1e-6
 # Instances played at the same time by `run_many`: bounds the memory.
 BATCH = 64
 
@@ -44,7 +47,8 @@ def run(
 
     ``policy`` decides from observations; a plan is replayed, by its actions or (``replay="flows"``) by its
     flows in the simulator, without the rounding of actions to float32.  ``seed`` seeds the environment and
-    policies that draw. Raises ValueError for a plan of another instance or one without a schedule.
+    policies that draw. Raises ValueError for a plan of another instance, one without a schedule, one whose flows
+    break a limit, and for actions outside of [-1, 1].
     """
     if isinstance(policy, type):
         raise ValueError(f"policy = {policy.__name__}: is a class; give an object, {policy.__name__}()")
@@ -82,6 +86,9 @@ def _check_plan(plan: Any, instance: Instance) -> None:
         )
     if plan.actions is None or plan.flows is None:
         raise ValueError("the plan holds no schedule (time limit without an incumbent): raise time_limit_s")
+    for what, steps in (("actions", len(plan.actions)), ("flows", len(plan.flows.served_gpuh))):
+        if steps != instance.steps:
+            raise ValueError(f"the plan's {what} are of {steps} steps, the instance has {instance.steps}")
 
 
 # One episode ------------------------------------------------------------------------------------------------
@@ -116,7 +123,7 @@ def _play(policy: Any, instance: Instance, seed: int) -> Trajectory:
         begin = time.perf_counter()
         action, memory = policy.predict(observation, state=memory, episode_start=start, deterministic=True)
         seconds = time.perf_counter() - begin
-        action = np.asarray(action, dtype=np.float32)
+        action = checked_action(action, env.action_space.shape).astype(np.float32)
         log.look(env.simulator, action[None], seconds)
         observation, reward, terminated, _, _ = env.step(action)
         log.rewards.append(np.array([reward]))
@@ -130,12 +137,26 @@ def _replay_flows(plan: Any, instance: Instance) -> Trajectory:
     log = _Log()
     for t in range(instance.steps):
         flows = plan.flows.map(lambda x, t=t: x[t : t + 1])
+        _check_limits(simulator, flows, t)
         log.before.append(simulator.state)
         log.flows.append(flows)
         _, outcome = simulator.step_flows(flows)
         log.rewards.append(outcome.benefit_usd / instance.scenario.reward_scale_usd)
         log.seconds.append(float("nan"))
     return log.trajectories(policy_name(plan), [instance])[0]
+
+
+def _check_limits(simulator: Simulator, flows: Flows, t: int) -> None:
+    """Raise ValueError where flows [B,...] break a limit of the step: nobody is paid for the impossible."""
+    broken = relative_violations(simulator.params, simulator.state, simulator.exogenous, flows)
+    # Written so that a value that is not a number counts as broken.
+    bad = {name: amount for name, amount in broken.items() if not amount <= LIMIT_TOLERANCE}
+    if bad:
+        listed = ", ".join(f"{name!r} by {amount:.3g}" for name, amount in sorted(bad.items()))
+        raise ValueError(
+            f"step {t}: the plan's flows break {listed} of the limit's size, allowed is {LIMIT_TOLERANCE:g}; "
+            "solve again, or replay its actions, which are projected onto the limits"
+        )
 
 
 # Many episodes ----------------------------------------------------------------------------------------------
@@ -171,7 +192,8 @@ def _run_batch(policy: Any, instances: Sequence[Instance], seed: int) -> list[Tr
         begin = time.perf_counter()
         action, memory = policy.predict(observation, state=memory, episode_start=start, deterministic=True)
         seconds = (time.perf_counter() - begin) / len(instances)
-        action = np.asarray(action, dtype=np.float32)
+        shape = (len(instances), simulator.layout.size)
+        action = checked_action(action, shape).astype(np.float32)
         log.look(simulator, action, seconds)
         _, outcome = simulator.step_flows(log.flows[-1])
         log.rewards.append(outcome.benefit_usd / scale)

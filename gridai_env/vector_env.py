@@ -28,7 +28,7 @@ from gridai_env.env import (
     make_renderer,
     names_of_actions,
 )
-from gridai_env.episodes import DRAWN_SEEDS, ScenarioSource, open_source
+from gridai_env.episodes import DRAWN_SEEDS, ScenarioSource, open_source, plain_seed
 from gridai_env.instance import Instance, InstanceBatch
 from gridai_env.ledger import EPISODE_KEYS, KEYS, add_step, step_figures
 from gridai_env.observe import ObservationLayout, Observer
@@ -47,8 +47,8 @@ class GridAIVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
     or ``DISABLED`` (reset with ``options={"reset_mask": mask}``).  ``flat_observations=True``:
     observations are one array [B,N] in place of the Dict.  ``max_episode_steps``: truncate after so many
     steps. ``reset(seed=s)`` seeds environment i with s + i; a list gives each its own seed (None: go on).
-    ``options={"instances": [...]}`` plays given instances, one for each environment that is reset. Every
-    call returns new arrays; the parts of a Dict observation are views of one new array.
+    ``options={"instances": [...]}`` plays given instances (or their files), one for each environment that
+    is reset. Every call returns new arrays; the parts of a Dict observation are views of one new array.
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012  Gymnasium's type
@@ -166,15 +166,14 @@ class GridAIVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         return np.flatnonzero(mask)
 
     def _seed_list(self, seed: int | Sequence[int | None] | None) -> list[int | None]:
-        if seed is None or isinstance(seed, int):
-            return [None if seed is None else seed + i for i in range(self.num_envs)]
-        if not isinstance(seed, Sequence) or isinstance(seed, str):
-            raise ValueError(f"seed = {seed!r}: must be an integer >= 0, a list of them, or None")
+        if not isinstance(seed, Sequence | np.ndarray) or isinstance(seed, str):
+            first = plain_seed(seed)
+            return [None if first is None else first + i for i in range(self.num_envs)]
         if len(seed) != self.num_envs:
             raise ValueError(
                 f"seed: a list of {len(seed)}, must have one entry for each of {self.num_envs} environments"
             )
-        return list(seed)
+        return [plain_seed(each) for each in seed]
 
     def _reseed(self, seeds: list[int | None], rows: NDArray[np.intp]) -> dict[int, int]:
         """Give the environments their generators; return the seeds of the rows that were seeded now."""
@@ -198,8 +197,13 @@ class GridAIVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         ]
         return self._source.batch(seeds)
 
-    def _given(self, instances: Sequence[Instance], count: int) -> InstanceBatch:
+    def _given(self, instances: Sequence[str | Path | Instance], count: int) -> InstanceBatch:
         """The episodes given in the options."""
+        if not isinstance(instances, Sequence) or isinstance(instances, str):
+            raise ValueError(
+                f"options['instances'] = {instances!r}: must be a list of instances (or of their files), one "
+                "for each environment to reset; leave it out for episodes of the environments' own"
+            )
         if len(instances) != count:
             raise ValueError(f"options['instances']: {len(instances)} given, {count} environments to reset")
         return self._source.of_instances(instances)

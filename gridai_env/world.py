@@ -12,11 +12,18 @@ import numpy as np
 from gridai_env.compile import Compiled
 from gridai_env.demand import Demand, queue_limits_gpuh, session_growth
 from gridai_env.deviation import Deviation, month_hours_utc
-from gridai_env.events import EventTable
-from gridai_env.forecast import Background
+from gridai_env.events import EventTable, event_table
+from gridai_env.forecast import Background, ForecastSet
 from gridai_env.jobs import JobTable
 from gridai_env.state import Exogenous
 from gridai_env.traces import ZoneSeries
+
+# Limits that events may reduce: kind of the event -> field of `Exogenous`.
+LIMITS = {
+    "available_gpus": "available_gpus",
+    "import_limit": "import_limit_mw",
+    "export_limit": "export_limit_mw",
+}
 
 
 @dataclass(frozen=True)
@@ -96,17 +103,45 @@ def battery_targets_mwh(compiled: Compiled, steps: int, last: bool) -> np.ndarra
 
 
 def grid_fields(
-    compiled: Compiled, buy_usd_per_mwh: np.ndarray, export_factor: np.ndarray
+    compiled: Compiled, buy_usd_per_mwh: np.ndarray, events: EventTable
 ) -> dict[str, np.ndarray]:
-    """Return prices and the export limit that follow from the price of import, [...,K] each."""
+    """Return prices and limits that follow from the price of import (shocks included) and events, [...,K]
+    each."""
     sell = sell_usd_per_mwh(compiled, buy_usd_per_mwh)
+    limits = {field: limit(compiled, kind, events, buy_usd_per_mwh) for kind, field in LIMITS.items()}
     return {
         "buy_usd_per_mwh": buy_usd_per_mwh,
         "sell_usd_per_mwh": sell,
         "network_usd_per_mwh": np.maximum(buy_usd_per_mwh, 0.0),
-        # Selling at a negative price would be a way to burn energy.
-        "export_limit_mw": np.where(sell < 0.0, 0.0, compiled.export_limit_mw * export_factor),
+        **limits,
     }
+
+
+def limit(compiled: Compiled, kind: str, events: EventTable, buy_usd_per_mwh: np.ndarray) -> np.ndarray:
+    """Return the limit of a kind [...,K] with the events; the price [...,K] decides on export alone."""
+    if kind == "available_gpus":
+        return compiled.params.gpus * events.limit_factor(kind)
+    if kind == "import_limit":
+        return compiled.import_limit_mw * events.limit_factor(kind)
+    most_mw = compiled.export_limit_mw * events.limit_factor(kind)
+    # Selling at a negative price would be a way to burn energy.
+    return np.where(sell_usd_per_mwh(compiled, buy_usd_per_mwh) < 0.0, 0.0, most_mw)
+
+
+def limit_forecast(
+    compiled: Compiled, kind: str, event_active: np.ndarray, forecast: ForecastSet
+) -> np.ndarray:
+    """Return the limit of a kind as foreseen at each step at each lead, [B,T,H,K], 0 beyond the end.
+
+    ``event_active`` [B,T,E] is the truth; of it, what the scenario's kind of forecast may know is used.  The
+    limit of export is 0 where the forecast of the price says so.
+    """
+    table = event_table(compiled.scenario, event_active)
+    seen = table.at_leads(forecast.leads, compiled.scenario.forecast.kind)
+    values = limit(compiled, kind, seen, forecast.buy_usd_per_mwh)
+    for i, lead in enumerate(forecast.leads):
+        values[:, max(compiled.shape.steps - lead, 0) :, i] = 0.0
+    return values
 
 
 def exogenous_arrays(
@@ -123,13 +158,11 @@ def exogenous_arrays(
         queue_limit_gpuh=queue_limits_gpuh(demand.arrivals_gpuh, wait),
         growth=growth,
         rehomed_gpuh=rehomed,
-        available_gpus=compiled.params.gpus * events.limit_factor("available_gpus"),
         pue=sites.pue[now],
         renewable_available_mw=sites.renewable_mw[now],
-        **grid_fields(compiled, buy, events.limit_factor("export_limit")),
+        **grid_fields(compiled, buy, events),
         carbon_average_kg_per_mwh=sites.carbon_average_kg_per_mwh[now],
         carbon_marginal_kg_per_mwh=sites.carbon_marginal_kg_per_mwh[now],
-        import_limit_mw=compiled.import_limit_mw * events.limit_factor("import_limit"),
         battery_target_mwh=np.broadcast_to(target, buy.shape).copy(),
         job_open=jobs.open,
     )

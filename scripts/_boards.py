@@ -8,7 +8,6 @@ as step.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -87,11 +86,3 @@ def config_text(config: Mapping[str, Any]) -> str:
     """Settings as a Markdown table."""
     lines = ["| setting | value |", "|---|---|"]
     return "\n".join(lines + [f"| {key} | {value} |" for key, value in config.items()])
-
-
-def clear_run(folder: Path) -> Path:
-    """Make ``folder`` and remove the event files of an earlier run, whose curves would mix with the new."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("events.out.tfevents.*"):
-        old.unlink()
-    return folder

@@ -16,12 +16,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
-
 import gridai_env
 from gridai_env.instance import Instance, InstanceError
 from gridai_env.problems import ScenarioError
 from gridai_env.traces import TraceError
+from gridai_env.version import environment_version
 
 RUN_FILE = "run.json"
 RUN_FORMAT = 1
@@ -218,12 +217,6 @@ def instance_record(instance: Instance) -> dict[str, Any]:
 
 
 # Facts ------------------------------------------------------------------------------------------------------
-
-
-def environment_version() -> int:
-    """Version of the environments: the number in ``gridai/Custom-v0``."""
-    names = [name for name in gym.registry if name.startswith("gridai/Custom-v")]
-    return max(int(name.rsplit("-v", 1)[1]) for name in names)
 
 
 def commit() -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -15,8 +16,8 @@ from tqdm import tqdm
 from gridai_env.instance import Instance
 from gridai_env.rollout import Trajectory
 from gridai_env.tables import write_table
-from scripts._boards import clear_run, config_text, write_curves, write_episode
-from scripts._common import open_folder, write_run
+from scripts._boards import config_text, write_curves, write_episode
+from scripts._common import RUN_FILE, InputError, open_folder, write_run
 from scripts._contenders import OPTIMUM, Contender
 from scripts._contest import Reference, play, refer, row_of
 from scripts._events import EventWriter
@@ -26,6 +27,28 @@ from scripts._scenarios import Episodes
 KIND = "compare"
 # Hourly curves and pictures of this many seeds; tables and summary hold all.
 SHOWN_SEEDS = 5
+SUMMARY, FOLDERS = "summary.csv", ("tables", "figures", "tensorboard")
+
+
+def make_room(folder: Path, overwrite: bool) -> None:
+    """Remove an older comparison from a folder, whose rows, files and curves would mix with the new ones.
+
+    Raises InputError where ``overwrite`` does not say so, and where the files belong to no comparison.
+    """
+    if not (folder / RUN_FILE).exists():
+        found = [name for name in (SUMMARY, *FOLDERS) if (folder / name).exists()]
+        if found:
+            raise InputError(
+                f"{folder} holds {', '.join(found)} but no {RUN_FILE}: not a comparison's; give another --run-dir"
+            )
+        return
+    if not overwrite:
+        raise InputError(f"{folder} holds a comparison: replace it (--overwrite) or give another --run-dir")
+    (folder / SUMMARY).unlink(missing_ok=True)
+    for name in FOLDERS:
+        if (folder / name).exists():
+            shutil.rmtree(folder / name)
+    (folder / RUN_FILE).unlink()
 
 
 @dataclass
@@ -43,12 +66,11 @@ class Comparison:
     instances: list[Instance] = field(default_factory=list)
 
     def run(self) -> None:
-        """Play all seeds; after ctrl-C everything finished is on disk."""
+        """Play all seeds into an empty folder; after ctrl-C everything finished is on disk."""
         open_folder(self.folder, KIND)
-        for name in ("tables", "figures"):
-            (self.folder / name).mkdir(exist_ok=True)
-        (self.folder / "summary.csv").unlink(missing_ok=True)
         self._record(finished=False)
+        for name in FOLDERS:
+            (self.folder / name).mkdir()
         with ExitStack() as stack:
             writers = {c.name: stack.enter_context(self._writer(c)) for c in self.contenders}
             bar = stack.enter_context(tqdm(total=len(self.seeds) * (len(self.contenders) + 1), unit="run"))
@@ -86,7 +108,7 @@ class Comparison:
 
     def _append(self, row: dict[str, Any]) -> None:
         """Add a row to ``summary.csv`` at once."""
-        path = self.folder / "summary.csv"
+        path = self.folder / SUMMARY
         with open(path, "a", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, fieldnames=list(row), lineterminator="\n")
             if not self.rows:
@@ -107,7 +129,7 @@ class Comparison:
         writer.picture(f"schedule/seed{seed}", png, size, 0, time.time())
 
     def _writer(self, contender: Contender) -> EventWriter:
-        writer = EventWriter(clear_run(self.folder / "tensorboard" / contender.folder))
+        writer = EventWriter(self.folder / "tensorboard" / contender.folder)
         writer.text("config", config_text(self.config | {"policy": contender.name}), time.time())
         return writer
 

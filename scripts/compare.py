@@ -49,6 +49,9 @@ def parser() -> argparse.ArgumentParser:
     )
     out.add_argument("--run-dir", help="output folder, by default runs/compare-<scenario>-<time>")
     out.add_argument(
+        "--overwrite", action="store_true", help="replace the comparison that is in --run-dir"
+    )
+    out.add_argument(
         "--objective", choices=("benefit", "cost", "carbon"), default="benefit", help="of the optimum"
     )
     out.add_argument("--mip-gap", type=float, default=1e-3, help="relative gap at which the solver may stop")
@@ -68,7 +71,7 @@ def main(words: Sequence[str] | None = None) -> int:
 def compare(arguments: argparse.Namespace) -> int:
     """Check everything, then play; bad input raises before anything is computed or overwritten."""
     need_packages("pyomo", "highspy", "scipy", "tensorboard", "tqdm", "matplotlib")
-    from scripts._comparison import KIND, Comparison
+    from scripts._comparison import KIND, Comparison, make_room
     from scripts._contenders import find_contenders
 
     checked_number("mip-gap", arguments.mip_gap, 0.0, 1.0, "relative")
@@ -79,6 +82,7 @@ def compare(arguments: argparse.Namespace) -> int:
     contenders = find_contenders(arguments.policies, episodes.compiled)
     first = episodes.make(seeds[0])
     folder = open_folder(arguments.run_dir or default_folder(KIND, arguments.scenario), KIND)
+    make_room(folder, arguments.overwrite)
     print(
         "\n".join([f"{episodes.compiled.scenario.name}: {len(seeds)} episode(s)", *sources(first)]),
         flush=True,

@@ -17,7 +17,7 @@ from pathlib import Path
 from gridai_env.instance import Instance, load_instance
 from gridai_env.terms import TERMS
 from scripts._common import InputError, checked_number, guarded, need_packages
-from scripts._scenarios import Episodes, add_scenario_arguments, sources
+from scripts._scenarios import OVERRIDES, Episodes, add_scenario_arguments, sources
 
 NO_PLAN = 1
 
@@ -30,8 +30,8 @@ def parser() -> argparse.ArgumentParser:
     for action in out._actions:
         if action.dest == "scenario":
             action.required = False
-    out.add_argument("--seed", type=int, default=0, help="of the episode")
-    out.add_argument("--instance", help="a saved instance in place of --scenario and --seed")
+    out.add_argument("--seed", type=int, help="of the episode; default: 0")
+    out.add_argument("--instance", help="a saved instance in place of --scenario, --seed and what changes them")
     out.add_argument("--objective", choices=("benefit", "cost", "carbon"), default="benefit")
     out.add_argument("--mip-gap", type=float, default=1e-4, help="relative gap at which the solver may stop")
     out.add_argument("--time-limit-s", type=float, help="of one solve; default: none")
@@ -89,10 +89,15 @@ def _instance(arguments: argparse.Namespace) -> Instance:
     if (arguments.scenario is None) == (arguments.instance is None):
         raise InputError("give either --scenario (with --seed) or --instance")
     if arguments.instance is not None:
+        given = [name for name in ("seed", "start", *OVERRIDES) if getattr(arguments, name) is not None]
+        if given:
+            words = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            raise InputError(f"{words}: cannot change a saved instance; leave out, or give --scenario")
         return load_instance(arguments.instance)
-    if arguments.seed < 0:
-        raise InputError(f"--seed {arguments.seed}: must be a whole number >= 0")
-    return Episodes(arguments).make(arguments.seed)
+    seed = 0 if arguments.seed is None else arguments.seed
+    if seed < 0:
+        raise InputError(f"--seed {seed}: must be a whole number >= 0")
+    return Episodes(arguments).make(seed)
 
 
 def _checked_out(name: str) -> Path:

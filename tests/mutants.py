@@ -159,10 +159,10 @@ MUTANTS = (
     Mutant(
         "wear on charge only",
         T,
-        "worked_mw = flows.charge_mw + flows.discharge_mw",
-        "worked_mw = flows.charge_mw",
+        "(flows.charge_mw + flows.discharge_mw)",
+        "flows.charge_mw",
     ),
-    Mutant("import pays", T, "total(-dt_h * exo.buy_usd", "total(dt_h * exo.buy_usd"),
+    Mutant("import pays", T, "-dt_h * exo.buy_usd_per_mwh", "dt_h * exo.buy_usd_per_mwh"),
     Mutant("export at the price of import", T, "dt_h * exo.sell_usd_per_mwh", "dt_h * exo.buy_usd_per_mwh"),
     Mutant(
         "a term missing from the benefit",
@@ -170,7 +170,7 @@ MUTANTS = (
         "reduce(add, terms.values())",
         "reduce(add, list(terms.values())[:-1])",
     ),
-    Mutant("energy of egress is free", T, "-egress - _energy_usd(p.has_network_energy, price, sums.egress_mwh)", "-egress"),
+    Mutant("energy of egress is free", T, "-price * sums.egress_mwh", "0.0 * sums.egress_mwh"),
     Mutant("hours forgotten in shed", T, "-dt_h * p.shed_usd_per_mwh", "-p.shed_usd_per_mwh"),
     Mutant("excess is free", T, "-p.carbon_excess_usd_per_kg * flows", "-0.0 * flows"),
     # Choice of feasible flows

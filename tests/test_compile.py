@@ -200,7 +200,7 @@ def test_jobs_keep_to_sites_that_are_large_enough():
     jobs = [JOB | {"gpus": 600.0}, JOB | {"name": "k", "gpus": 10.0, "sites": ["b", "a"]}]
     c = compile_scenario(build(jobs=jobs))
     assert c.job_allowed.tolist() == [[True, False], [True, True]]
-    assert c.job_first_site.tolist() == [0, 1]
+    assert c.job_site_rank.tolist() == [[0, 1], [1, 0]]
 
 
 def test_compiling_twice_gives_the_same_object():

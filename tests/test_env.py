@@ -22,7 +22,7 @@ import gridai_env
 from gridai_env.env import GridAIEnv
 from gridai_env.instance import make_instance
 from gridai_env.ledger import KEYS
-from gridai_env.scenarios import load_scenario, scenario_folder
+from gridai_env.scenarios import load_scenario, parse_scenario, scenario_folder
 from gridai_env.terms import BILL, TERMS
 from gridai_env.wrappers import DictAction
 
@@ -99,7 +99,19 @@ def test_public_names() -> None:
     assert set(gridai_env.__all__) <= set(dir(gridai_env))
     with pytest.raises(AttributeError, match="nothing"):
         _ = gridai_env.nothing
-    assert f'\n__version__ = "{gridai_env.__version__}"\n' in (ROOT / "gridai_env/__init__.py").read_text()
+    assert f'\n__version__ = "{gridai_env.__version__}"\n' in (ROOT / "gridai_env/version.py").read_text()
+
+
+def test_one_version_of_the_environments() -> None:
+    versions = {int(name.rsplit("-v", 1)[1]) for name in gym.registry if name.startswith("gridai/")}
+    assert versions == {gridai_env.environment_version()}
+    written = [
+        path.relative_to(ROOT).as_posix()
+        for folder in ("gridai_env", "agents", "baselines", "scripts")
+        for path in (ROOT / folder).rglob("*.py")
+        if "def environment_version" in path.read_text(encoding="utf-8")
+    ]
+    assert written == ["gridai_env/version.py"]
 
 
 @pytest.mark.parametrize("id_", IDS)
@@ -248,12 +260,52 @@ def test_instances_of_other_scenarios_are_refused() -> None:
     env = GridAIEnv("two_sites")
     env.reset(seed=3)
     before = env.instance.hash
-    for wrong, message in ((other, "other sites"), ("episode.npz", "must be an Instance")):
+    for wrong, message in (
+        (other, "other sites"),
+        (None, "instance = None: must be an Instance or the path"),
+        (5, "instance = 5: must be"),
+    ):
         with pytest.raises(ValueError, match=message):
             env.reset(options={"instance": wrong})
+    with pytest.raises(FileNotFoundError, match=r"episode\.npz: no such instance file"):
+        env.reset(options={"instance": "episode.npz"})
+    with pytest.raises(ValueError, match="instance = 5: must be"):
+        GridAIEnv("two_sites", instance=5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="unknown 'instnce'; allowed: 'instance'"):
         env.reset(options={"instnce": other})
     assert env.instance.hash == before
+
+
+def test_an_instance_of_the_options_may_be_a_file(tmp_path: Path) -> None:
+    env, instance = GridAIEnv("two_sites"), make_instance("two_sites", seed=5)
+    for path in (instance.save(tmp_path / "episode.npz"), str(tmp_path / "episode.npz")):
+        _, info = env.reset(seed=1, options={"instance": path})
+        assert info["instance_seed"] == 5
+        assert env.instance.hash == instance.hash
+
+
+def test_an_instance_must_be_shown_on_the_scales_of_the_environment() -> None:
+    """Equal sizes are not enough: with another nameplate the same number would mean other accelerators."""
+    data = yaml.safe_load(Path(CUSTOM).read_text())
+    data["sites"][0]["gpus"] *= 1.25
+    env = GridAIEnv("two_sites")
+    bigger = make_instance(parse_scenario(data, "bigger"), seed=0)
+    assert bigger.compiled.shape == env.compiled.shape
+    with pytest.raises(ValueError, match=r"other scales .*available_gpus.*make the environment with inst"):
+        env.reset(options={"instance": bigger})
+    dearer = make_instance("two_sites", seed=0, carbon_price_usd_per_t=1.0)
+    env.reset(options={"instance": dearer})
+    assert env.instance.hash == dearer.hash
+
+
+def test_seeds_may_be_of_numpy() -> None:
+    env = GridAIEnv("two_sites")
+    for seed in (3, np.int64(3), np.uint8(3)):
+        _, info = env.reset(seed=seed)  # type: ignore[arg-type]
+        assert info["instance_seed"] == 3
+    for wrong in (-1, 1.0, True, "3"):
+        with pytest.raises(ValueError, match="must be an integer >= 0"):
+            env.reset(seed=wrong)  # type: ignore[arg-type]
 
 
 def test_steps_need_a_reset() -> None:

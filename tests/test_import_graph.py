@@ -26,17 +26,19 @@ PARTS: dict[str, set[str]] = {
     "traces": set(),
     "rtt": set(),
     "arrays": set(),
+    "version": set(),
     # the world, written once; nothing of scenarios or episodes in it
     "physics": {"arrays", "state"},
     "terms": {"arrays", "physics", "state"},
     "actions": {"arrays", "physics", "state"},
     "feasible": {"actions", "arrays", "physics", "state"},
+    "limits": {"feasible", "physics", "state"},
     # from a scenario to one episode
     "geography": {"rtt", "spec"},
     "profiles": {"state"},
     "capacity": {"profiles", "spec"},
     "problems": {"spec"},
-    "checks": {"capacity", "problems", "rtt", "spec"},
+    "checks": {"capacity", "problems", "rtt", "spec", "traces"},
     "scenarios": {"checks", "problems", "spec"},
     "compile": {"capacity", "checks", "geography", "spec", "state"},
     "jobs": {"compile"},
@@ -61,14 +63,24 @@ PARTS: dict[str, set[str]] = {
         "traces",
         "world",
     },
-    "instance": {"archive", "build", "compile", "forecast", "scenarios", "spec", "state", "traces"},
+    "instance": {
+        "archive",
+        "build",
+        "compile",
+        "forecast",
+        "scenarios",
+        "spec",
+        "state",
+        "traces",
+        "version",
+    },
     "outlook": {"demand", "events", "forecast", "instance", "state", "world"},
     # what runs it, and what looks at it
     "simulator": {"actions", "arrays", "feasible", "instance", "physics", "state", "terms"},
     "observation": {"compile", "demand", "state"},
-    "observe": {"compile", "instance", "observation", "simulator"},
+    "observe": {"compile", "instance", "observation", "simulator", "world"},
     "ledger": {"simulator", "state", "terms"},
-    "episodes": {"compile", "instance", "scenarios", "spec", "traces"},
+    "episodes": {"compile", "instance", "observation", "scenarios", "spec", "traces"},
     "metrics": {"compile", "geography", "instance", "physics", "state", "terms"},
     "summary": set(),
     "tables": {"metrics", "physics", "state", "terms"},
@@ -92,6 +104,7 @@ PARTS: dict[str, set[str]] = {
         "env",
         "feasible",
         "instance",
+        "limits",
         "metrics",
         "observe",
         "simulator",
@@ -115,7 +128,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "baselines": CORE | {"highspy", "pyomo", "scipy"},
     "agents": CORE | {"matplotlib", "rich", "stable_baselines3", "tensorboard", "torch", "tqdm"},
     "scripts": CORE
-    | {"highspy", "jsonargparse", "matplotlib", "moocore", "plotly", "pyarrow", "pyomo", "rich", "scipy"}
+    | {"highspy", "matplotlib", "moocore", "plotly", "pyarrow", "pyomo", "rich", "scipy"}
     | {"stable_baselines3", "tensorboard", "torch", "tqdm"},
 }
 

@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+import gridai_env
 from gridai_env import physics
 from gridai_env.archive import HEADER, digest, read_archive, write_archive
+from gridai_env.deviation import _OF_TABLE, table_deviation
 from gridai_env.guards import last_resort_prices
 from gridai_env.instance import (
     Instance,
@@ -27,6 +29,7 @@ from gridai_env.instance import (
 from gridai_env.outlook import exogenous_forecast
 from gridai_env.starts import STREAMS, parse_start, streams
 from gridai_env.state import Exogenous, State
+from gridai_env.traces import read_table
 from tests.small_scenario import SMALL, small
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -394,6 +397,40 @@ def test_loaded_states_are_states(saved: tuple[Instance, Path]) -> None:
         assert np.shape(mine) == np.shape(theirs)
 
 
+def different(**changes: Any) -> Instance:
+    """The same episode with other figures of the first site, or another top-level key."""
+    site = {**SMALL["sites"][0], **changes.pop("site", {})}
+    return make_batch(small(sites=[site, SMALL["sites"][1]], **changes), [11])[0]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"site": {"battery": {"capacity_mwh": 2.0, "power_mw": 0.5, "charge_efficiency": 0.5}}},
+        {"site": {"battery": {"capacity_mwh": 2.0, "power_mw": 0.5, "wear_usd_per_mwh": 77.0}}},
+        {"reward_scale_usd": 7.0},
+        {"carbon_budget_kg": 39999.0},
+    ],
+)
+def test_the_hash_covers_the_constants(changes: dict[str, Any]) -> None:
+    """Else a plan of one scenario would pass as a plan of another, above its bound."""
+    plain, other = different(), different(**changes)
+    assert plain.hash == make_batch(small(), [11])[0].hash
+    assert equal(plain, other)
+    assert plain.hash != other.hash
+
+
+def test_a_file_of_other_constants_is_refused(saved: tuple[Instance, Path], tmp_path: Path) -> None:
+    """A later version may derive other constants from the same scenario; the episode would not be the same."""
+    instance, path = saved
+    worn = instance.params.replace(wear_usd_per_mwh=instance.params.wear_usd_per_mwh * 2.0)
+    other = replace(instance, params=worn)
+    assert other.hash != instance.hash
+    with pytest.raises(InstanceError, match=r"b\.npz: made by gridai-env .* with constants .* derives"):
+        load_instance(other.save(tmp_path / "b.npz"))
+    assert read_archive(path)[0]["package_version"] == gridai_env.__version__
+
+
 def test_a_changed_value_is_refused(saved: tuple[Instance, Path]) -> None:
     _, path = saved
     with np.load(path) as file:
@@ -504,6 +541,28 @@ def test_real_traces_are_read_and_starts_drawn_in_the_window(tmp_path: Path) -> 
     assert equal(
         make_instance(small().scenario, seed=3, traces=path), make_instance(small().scenario, 3, str(path))
     )
+
+
+def test_a_file_gives_the_same_episode_whatever_came_before(tmp_path: Path) -> None:
+    """The usual deviation, which forecast noise needs, is that of file and zones, not of the first episode."""
+    path = write_trace(tmp_path / "t.csv", "2023-05-01T00", 24 * 20)
+
+    def made(**changes: Any) -> str:
+        return make_batch(small(traces=str(path), forecast={"kind": "day_ahead"}, **changes), [3])[0].hash
+
+    short = {"horizon_h": 24.0, "jobs": [], "start": {"first": "2023-05-03", "last": "2023-05-03"}}
+    _OF_TABLE.clear()
+    fresh, fresh_short = made(), made(**short)
+    _OF_TABLE.clear()
+    assert made(**short) == fresh_short
+    assert made() == fresh
+
+
+def test_two_readings_of_a_file_deviate_each_in_its_own_way(tmp_path: Path) -> None:
+    path = write_trace(tmp_path / "t.csv", "2023-05-01T00", 24 * 20)
+    zones = ("DE-LU", "US-CAL-CISO")
+    start, end = (table_deviation(read_table(path, stamp), zones) for stamp in ("hour_start", "hour_end"))
+    assert (start.price_usd_per_mwh != end.price_usd_per_mwh).any()
 
 
 def test_a_file_of_another_year_serves_with_its_own_dates(tmp_path: Path) -> None:

@@ -7,13 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_scenario import small
+from small_scenario import SMALL, small
 
 from baselines.milp import Plan, solve
 from baselines.rules import REGISTRY, Greedy, LocalOnly, Random
+from gridai_env.actions import Layout
 from gridai_env.env import GridAIEnv
-from gridai_env.instance import Instance, make_batch
+from gridai_env.instance import Instance, make_batch, stack
+from gridai_env.limits import _UNITS, relative_violations
 from gridai_env.rollout import run, run_many
+from gridai_env.simulator import Simulator
 from gridai_env.tables import write_table
 from gridai_env.terms import TERMS
 
@@ -138,6 +141,109 @@ def test_a_plan_must_fit(plan: Plan, instances: list[Instance]) -> None:
         run_many(plan, instances)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="at least 1"):
         run_many(LocalOnly(), instances, batch=0)
+
+
+def test_a_plan_of_the_same_episode_under_other_constants_is_another_instance(
+    plan: Plan, instances: list[Instance]
+) -> None:
+    battery = {"capacity_mwh": 2.0, "power_mw": 0.5, "charge_efficiency": 0.5}
+    sites = [{**SMALL["sites"][0], "battery": battery}, SMALL["sites"][1]]
+    other = make_batch(small(sites=sites), [0])[0]
+    for replay in ("actions", "flows"):
+        with pytest.raises(ValueError, match="another instance"):
+            run(plan, other, replay=replay)  # type: ignore[arg-type]
+
+
+def test_a_plan_must_be_as_long_as_the_episode(plan: Plan, instances: list[Instance]) -> None:
+    assert plan.actions is not None
+    assert plan.flows is not None
+    for part in (
+        {"actions": plan.actions[:-1]},
+        {"flows": plan.flows.map(lambda x: np.concatenate([x, x[-1:]]))},
+    ):
+        parts = {"instance": instances[0], "actions": plan.actions, "flows": plan.flows} | part
+        with pytest.raises(ValueError, match=r"steps, the instance has 48"):
+            run(SimpleNamespace(**parts), instances[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "limit"),
+    [
+        ("served_gpuh", lambda x: x * 1.01, "power balance"),
+        ("import_mw", lambda x: x - 1e-4, "power balance"),
+        ("discharge_mw", lambda x: x + 5.0, "battery empty"),
+        ("started", lambda x: x + 1.0, "job once"),
+        ("started", lambda x: x * 0.5, "whole jobs"),
+        ("carbon_excess_kg", lambda x: x - 5.0, "carbon_excess_kg >= 0"),
+        ("generation_mw", lambda x: x * np.nan, "generation_mw >= 0"),
+        ("charge_mw", lambda x: x + 0.01, "charge or discharge"),
+    ],
+)
+def test_impossible_flows_are_not_paid(
+    name: str, change: Callable[[Any], Any], limit: str, plan: Plan, instances: list[Instance]
+) -> None:
+    """Without this a forged plan would be scored above every bound."""
+    assert plan.flows is not None
+    forged = plan.flows.replace(**{name: change(getattr(plan.flows, name))})
+    fake = SimpleNamespace(instance=instances[0], actions=plan.actions, flows=forged)
+    with pytest.raises(ValueError, match=rf"step \d+: the plan's flows break .*'{limit}'"):
+        run(fake, instances[0], replay="flows")
+
+
+@pytest.mark.parametrize("make", [LocalOnly, Greedy, Random])
+def test_flows_of_every_policy_keep_the_limits(make: Callable[[], Any], instances: list[Instance]) -> None:
+    t = run(make(), instances[1])
+    again = SimpleNamespace(instance=instances[1], actions=t.actions, flows=t.episode.flows)
+    np.testing.assert_allclose(run(again, instances[1], replay="flows").rewards, t.rewards, rtol=1e-9)
+
+
+def test_each_limit_has_a_size(instances: list[Instance]) -> None:
+    """A limit that is added must say what it is measured in, unless it is power at a site."""
+    simulator = Simulator(stack(instances))
+    action = np.zeros((len(instances), simulator.layout.size))
+    p, state, exo = simulator.params, simulator.state, simulator.exogenous
+    flows, _ = simulator.step(action)
+    broken = relative_violations(p, state, exo, flows)
+    assert max(broken.values()) <= 1e-12
+    power = ("power balance", "import", "export", "peak", "renewable", "charge", "discharge", "generator")
+    for name in broken.keys() - set(_UNITS):
+        assert name.startswith(power) or name.endswith("_mw >= 0"), name
+    assert set(_UNITS) <= set(broken)
+
+
+class Constant:
+    """Always the same value; of another shape where asked for."""
+
+    def __init__(self, value: Any, cut: int = 0) -> None:
+        self.value, self.cut = value, cut
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
+    ) -> tuple[Any, Any]:
+        lead = observation["pue"].shape[:-1]
+        return np.full((*lead, self.size - self.cut), self.value), None
+
+    def prepare(self, compiled: Any) -> None:
+        self.size = Layout(compiled.shape).size
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        (Constant(5.0), r"action\[.*\] = 5: must be a number in \[-1, 1\]"),
+        (Constant(float("nan")), r"action\[.*\] = nan"),
+        (Constant("0.5"), "action: type"),
+        (Constant(0.5, cut=1), r"action: shape \(.*\), must be \("),
+    ],
+    ids=["above", "nan", "text", "short"],
+)
+def test_wrong_actions_are_refused_alone_and_in_batches(
+    policy: Constant, message: str, instances: list[Instance]
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        run(policy, instances[0])
+    with pytest.raises(ValueError, match=message):
+        run_many(policy, instances)
 
 
 def test_memory_and_starts_are_handed_on(instances: list[Instance]) -> None:

@@ -20,7 +20,7 @@ from gridai_env.forecast import ForecastSet
 from gridai_env.instance import Instance, make_batch, make_instance
 from gridai_env.physics import inference_gpus, work_power_mw_per_gpuh
 from gridai_env.rollout import Trajectory, run, run_many
-from gridai_env.scenarios import parse_scenario
+from gridai_env.scenarios import load_scenario, parse_scenario
 from gridai_env.terms import BILL
 
 SITES = ("near", "middle", "far")
@@ -186,7 +186,7 @@ def test_jobs_start_at_the_first_allowed_site_or_where_energy_is_best() -> None:
         "deadline_h": 6.0,
         "value_usd": 100.0,
     }
-    for sites, first in ((None, 0), (["far", "middle"], 1)):
+    for sites, first in ((None, 0), (["far", "middle"], 2), (["middle", "far"], 1)):
         instance = episode(line(jobs=[{**job, "sites": sites}]))
         started = run(LocalOnly(), instance).flows.started
         assert started.sum() == 1.0
@@ -194,6 +194,39 @@ def test_jobs_start_at_the_first_allowed_site_or_where_energy_is_best() -> None:
     instance = with_series(episode(line(jobs=[job])), buy_usd_per_mwh=[40.0, 50.0, 20.0], pue=1.1)
     for rule in (PriceOnly, Greedy):
         assert run(rule(), instance).flows.started[1, 0, 2] == 1.0
+
+
+def test_each_job_starts_at_the_first_site_of_its_own_list() -> None:
+    """The observation does not name jobs: they are known by their features, whatever the jitter."""
+    compiled = compile_scenario(load_scenario("global"))
+    preferred = compiled.job_site_rank.argmin(-1)
+    worth = compiled.job_value_usd / compiled.job_gpus
+    assert len(set(preferred)) > 3 and len(set(np.round(worth, 9))) == len(worth)
+    for t in run_many(LocalOnly(), make_batch(compiled, range(4)).instances):
+        _, job, site = np.nonzero(t.flows.started)
+        p = t.instance.params
+        named = np.abs((p.job_value_usd / p.job_gpus)[job, None] - worth).argmin(-1)
+        assert len(named) == compiled.shape.jobs
+        np.testing.assert_array_equal(site, preferred[named])
+
+
+def test_jobs_alike_but_for_one_feature_are_told_apart() -> None:
+    """Size, duration, value, window or allowed sites: each alone is enough."""
+    job = {"gpus": 10.0, "duration_h": 2.0, "release_h": 0.0, "deadline_h": 4.0, "value_usd": 100.0}
+    change = [
+        {"gpus": 12.0, "value_usd": 120.0},
+        {"duration_h": 3.0, "deadline_h": 5.0},
+        {"value_usd": 110.0},
+        {"deadline_h": 5.0},
+        {"sites": ["middle", "near"]},
+    ]
+    for other in change:
+        jobs = [
+            {"name": "a", "sites": ["far", "middle"], **job},
+            {"name": "b", "sites": ["middle", "far"], **job, **other},
+        ]
+        started = run(LocalOnly(), episode(line(jobs=jobs))).flows.started
+        assert {tuple(where) for where in np.argwhere(started > 0.5)} == {(0, 0, 2), (0, 1, 1)}, other
 
 
 # Greedy

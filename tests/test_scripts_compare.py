@@ -134,13 +134,21 @@ def compare_rule() -> Any:
 
 
 def test_the_same_folder_again(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A second run replaces the first: no doubled curves, no doubled rows; and the screen shows the table."""
+    """A second run asks first, then replaces all of the first; and the screen shows the table."""
     folder = shutil.copytree(folder, tmp_path / "again")
     words = [*BASE, "--policies", "local_only", "milp", "--seeds", "3", "--run-dir", str(folder)]
-    assert compare.main(words) == 0
+    before = (folder / "summary.csv").read_bytes()
+    message = refused(words, capsys)
+    assert "--overwrite" in message and str(folder) in message
+    assert (folder / "summary.csv").read_bytes() == before
+    assert compare.main([*words, "--overwrite"]) == 0
     with open(folder / "summary.csv", newline="") as file:
         assert [row["policy"] for row in csv.DictReader(file)] == ["local_only", "milp"]
     assert len(events(folder, "milp").Scalars("benefit_usd/seed3")) == 6
+    for kind, end in (("tables", ".csv"), ("figures", ".png")):
+        left = {path.name for path in (folder / kind).iterdir()}
+        assert left == {f"{policy}_seed3{end}" for policy in ("local_only", "milp")}
+    assert {path.name for path in (folder / "tensorboard").iterdir()} == {"local_only", "milp"}
     shown = capsys.readouterr().out
     for text in (
         "policy",
@@ -288,6 +296,14 @@ def test_an_output_folder_that_cannot_be_written(tmp_path: Path, capsys: pytest.
     assert "cannot be written" in refused([*words, str(blocked / "run")], capsys)
 
 
+def test_files_of_no_comparison_are_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "mine.png").write_text("a picture")
+    words = ["--scenario", "two_sites", "--policies", "local_only", "--run-dir", str(tmp_path)]
+    assert "figures" in refused([*words, "--overwrite"], capsys)
+    assert (tmp_path / "figures" / "mine.png").exists()
+
+
 def test_a_folder_of_another_run_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "run.json").write_text(json.dumps({"kind": "train"}))
     words = ["--scenario", "two_sites", "--policies", "local_only", "--run-dir", str(tmp_path)]
@@ -401,6 +417,9 @@ class Replay:
         (["--scenario", "two_sites", "--out", "plan.txt"], [".npz"]),
         (["--scenario", "two_sites", "--mip-gap", "2"], ["--mip-gap 2"]),
         (["--instance", "nowhere.npz"], ["nowhere.npz"]),
+        (["--instance", "i.npz", "--horizon-h", "3"], ["--horizon-h", "saved instance"]),
+        (["--instance", "i.npz", "--seed", "0", "--start", "2023-07-01"], ["--seed, --start"]),
+        (["--instance", "i.npz", "--traces", "x.csv", "--forecast", "perfect"], ["--traces, --forecast"]),
     ],
 )
 def test_solve_refuses_bad_input(

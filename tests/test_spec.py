@@ -106,6 +106,7 @@ BAD = [
     ("sites.0.latitude", 95.0, "sites[0].latitude = 95.0", "[-90, 90]", "[degrees]"),
     ("sites.0.latitude", ..., "sites[0].latitude: missing", "[-90, 90]", "[degrees]"),
     ("sites.0.zone", ..., "sites[0].zone: missing", "text", "price and carbon zone"),
+    ("sites.0.zone", "DE-LUX", "sites[0].zone = 'DE-LUX'", "synthetic traces", "did you mean 'DE-LU'?"),
     ("sites.0.name", "a/b", "sites[0].name = 'a/b'", "a name of letters", "[no unit]"),
     ("sites.1.name", "a", "sites[1].name = 'a'", "unique in sites", "[no unit]"),
     ("sites.1.gpus", None, "sites[1].gpus = None", "a number in (0, inf)", "no region has its home here"),
@@ -206,6 +207,11 @@ def test_law_bound_work_needs_a_service_node_in_its_zone():
     with pytest.raises(ScenarioError, match="legal zone with a service node"):
         parse_scenario(data, "my.yaml")
     parse_scenario(put(data, "classes.0.law_bound_share", 0.0), "my.yaml")
+
+
+def test_zones_of_a_trace_file_may_have_any_name():
+    data = put(small(), "sites.0.zone", "ours") | {"traces": "ours.csv"}
+    assert parse_scenario(data, "my.yaml").sites[0].zone == "ours"
 
 
 def test_a_named_site_that_is_too_small_for_a_job_is_refused():

@@ -286,6 +286,14 @@ def test_unreadable_files_are_refused(
         read_table(write(rows, header))
 
 
+def test_repeated_columns_are_refused(write: Callable[..., Path]) -> None:
+    """The last one would win silently; columns without a name, as spreadsheets leave them, say nothing."""
+    rows = [[*row, "1.0", "2.0"] for row in plain_rows(("A",), 2)]
+    with pytest.raises(TraceError, match=r"\['price_usd_per_mwh'\] appear more than once"):
+        read_table(write(rows, (*HEADER, "price_usd_per_mwh", "x")))
+    assert read_table(write(rows, (*HEADER, "", ""), "blank.csv")).zones == ("A",)
+
+
 def test_wrong_suffix_stamp_and_contradiction_are_refused(write: Callable[..., Path]) -> None:
     with pytest.raises(TraceError, match=r"unknown suffix '\.txt'"):
         read_table(write(plain_rows(("A",), 2), name="own.txt"))

@@ -51,7 +51,9 @@ def test_bad_input_gives_code_2_and_the_key(tmp_path, capsys):
 
 def test_a_zone_without_synthetic_traces_is_named(tmp_path, capsys):
     assert main([write(tmp_path, put(small(), "sites.0.zone", "XX"))]) == 2
-    assert "no zone XX; known: " in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "sites[0].zone = 'XX'" in shown
+    assert "known: " in shown
 
 
 def test_a_missing_trace_file_is_named(capsys):

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -197,6 +198,20 @@ def test_given_instances_are_played() -> None:
     assert [instance.hash for instance in fixed.instances] == [instances[0].hash] * 2
 
 
+def test_given_instances_may_be_files(tmp_path: Path) -> None:
+    envs = _vector("TwoSites", 2)
+    one, two = (make_instance("two_sites", seed, horizon_h=HORIZON_H) for seed in (31, 5))
+    envs.reset(options={"instances": [one.save(tmp_path / "one.npz"), two]})
+    assert [instance.hash for instance in envs.instances] == [one.hash, two.hash]
+
+
+@pytest.mark.parametrize("seed", [np.int64(3), [np.int64(3), 4, np.uint8(5)], np.array([3, 4, 5])])
+def test_seeds_may_be_of_numpy(seed: Any) -> None:
+    envs = _vector("TwoSites")
+    _, infos = envs.reset(seed=seed)
+    assert infos["instance_seed"].tolist() == [3, 4, 5]
+
+
 def test_state_can_be_taken_and_put_back() -> None:
     envs = _vector("MicrogridProsumer")
     envs.reset(seed=3)
@@ -267,7 +282,13 @@ def test_faults_change_nothing() -> None:
         ({"options": {"reset_mask": [True, False, False]}}, "NumPy array of bool"),
         ({"options": {"reset_mask": np.zeros(3, dtype=bool)}}, "at least one"),
         ({"options": {"instances": []}}, "0 given, 3"),
+        ({"options": {"instances": None}}, "must be a list of instances"),
+        ({"options": {"instances": "abc"}}, "must be a list of instances"),
+        ({"options": {"instances": [None] * 3}}, "instance = None: must be an Instance"),
         ({"seed": [1, 2]}, "3 environments"),
+        ({"seed": 1.0}, "must be an integer >= 0"),
+        ({"seed": True}, "must be an integer >= 0"),
+        ({"seed": [0, "1", 2]}, "seed = '1': must be an integer >= 0"),
     ],
 )
 def test_wrong_resets(arguments: dict[str, Any], message: str) -> None:

@@ -63,6 +63,9 @@ def load(path: Path, stamp: str | None) -> RawTable:
 def _mapping(path: Path, header: list[str]) -> tuple[dict[str, str], str, str]:
     """Own name -> column of the file, format name and kind of average carbon."""
     have = set(header)
+    repeated = sorted(name for name in have if name and header.count(name) > 1)
+    if repeated:
+        raise TraceError(f"{path}: columns {repeated} appear more than once in the header; keep one of each")
     if {"zone", "utc", "price_usd"} <= have and have & {"ci_direct", "ci_lca"}:
         carbon = "ci_direct" if "ci_direct" in have else "ci_lca"
         found = {"carbon_average_kg_per_mwh": carbon} | {
