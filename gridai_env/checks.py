@@ -93,13 +93,13 @@ def places(s: Scenario) -> Iterator[str]:
     if s.service_nodes is not None and not s.service_nodes:
         yield problem("service_nodes", [], "null or a list with at least one entry", "null: one at each site")
     legal = {node.legal_zone for node in s.service_nodes or s.sites}
-    bound = any(c.law_bound_share > 0 for c in s.classes)
+    bound = any(c.law_bound_share > 0 or c.state_bound_share > 0 for c in s.classes)
     home_zones = {site.name: site.legal_zone for site in s.sites}
     for i, region in enumerate(s.regions):
         zone = home_zones.get(region.home)
         if bound and zone is not None and zone not in legal:
             allowed = f"in a legal zone with a service node ({', '.join(sorted(legal))})"
-            yield problem(f"regions[{i}].home", region.home, allowed, "law-bound work needs one")
+            yield problem(f"regions[{i}].home", region.home, allowed, "work bound by law or state needs one")
 
 
 def zones(s: Scenario) -> Iterator[str]:

@@ -59,7 +59,9 @@ class Compiled:
     job_size_jitter: np.ndarray  # [J]
     job_value_usd: np.ndarray  # [J]
     job_allowed: np.ndarray  # [J,K] bool
-    job_site_rank: np.ndarray  # [J,K] int: place of a site in the job's own list (0: preferred), unlisted ones last
+    job_site_rank: (
+        np.ndarray
+    )  # [J,K] int: place of a site in the job's own list (0: preferred), unlisted ones last
 
 
 _CACHE: dict[str, Compiled] = {}

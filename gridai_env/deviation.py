@@ -46,7 +46,7 @@ def synthetic_deviation(zones: tuple[str, ...]) -> Deviation:
     return series_deviation(synthetic_series(zones, starts, SAMPLE_STEPS, 1.0, rngs))
 
 
-_OF_TABLE: dict[tuple[str, int, tuple[str, ...]], Deviation] = {}
+_OF_TABLE: dict[tuple[str, tuple[str, ...]], Deviation] = {}
 _OF_TABLE_SIZE = 64
 
 
@@ -56,8 +56,7 @@ def table_deviation(table: TraceTable, zones: tuple[str, ...]) -> Deviation:
     Nothing of an episode enters, neither dates nor horizon: whatever was made before in the process, the
     same file and zones give the same deviation.
     """
-    # The last stamp tells apart two readings of one file whose stamps mark the start or the end of the hour.
-    key = (table.sha256, int(table.raw.utc_minutes.max()), zones)
+    key = (table.sha256, zones)
     if key not in _OF_TABLE:
         starts_utc = table.valid_starts(zones, FILE_STEPS, 1.0)
         picked = np.unique(np.linspace(0, len(starts_utc) - 1, FILE_SAMPLES).astype(int))

@@ -1,6 +1,10 @@
 """Which routes are open: path latency, law, state locality and support, each reason with its own mask.
 
-A path runs from the clients of region c through a service node s (gateway, sessions, retrieval) to site k.
+A path runs from the clients of region c through a service node s (gateway, sessions, retrieval) to site k: of
+the nodes that the row may use the one with the least total.  State-bound work ("home", whose sessions and
+retrieval data a node holds) and law-bound work ("zone") may use nodes of their home's legal zone alone; work
+that may run anywhere holds nothing and may use any.
+
 Shapes: C regions, S service nodes, W rows, K sites.
 """
 
@@ -46,7 +50,7 @@ class Geography:
 
     latency_ms: np.ndarray  # [C,W,K] path and processing
     path_ms: np.ndarray  # [C,W,K] path alone
-    service_node: np.ndarray  # [C,W,K] index of the node with the least total
+    service_node: np.ndarray  # [C,W,K] index of the legal node with the least total
     budget_ms: np.ndarray  # [W]
     by_latency: np.ndarray  # [C,W,K] bool
     by_law: np.ndarray
@@ -128,10 +132,10 @@ def build_geography(scenario: Scenario, rows: list[Row]) -> Geography:
 
 
 def _paths(client: np.ndarray, site: np.ndarray, legal_node: np.ndarray, rows: list[Row]) -> tuple:
-    """Return path latency and service node [C,W,K]; law-bound rows use nodes of their home's legal zone."""
+    """Return path latency and service node [C,W,K]; bound rows use nodes of their home's legal zone."""
     paths, chosen = [], []
     for row in rows:
-        allowed = legal_node if row.locality == "zone" else np.ones_like(legal_node)
+        allowed = np.ones_like(legal_node) if row.locality == "anywhere" else legal_node
         through = np.where(allowed[:, :, None], client[:, :, None] + site[None, :, :], np.inf)
         chosen.append(through.argmin(axis=1))
         paths.append(through.min(axis=1))

@@ -177,6 +177,8 @@ def make_instance(
     """
     if traces is not None and not isinstance(traces, TraceTable):
         overrides["traces"], traces = str(traces), None
+    elif traces is not None:
+        overrides["traces"] = str(traces.source)
     compiled = compile_scenario(load_scenario(scenario, **overrides))
     return make_batch(compiled, [seed], traces, start)[0]
 
@@ -208,19 +210,28 @@ def stack(instances: Sequence[Instance]) -> InstanceBatch:
                 f"instances of different scenarios cannot be stacked: {first.scenario_name!r} "
                 f"({first.compiled.hash[:12]}) and {other.scenario_name!r} ({other.compiled.hash[:12]})"
             )
+        if not _same_constants(first.params, other.params):
+            raise InstanceError("instances whose constants were changed differently cannot be stacked")
     fields = {name: np.stack([getattr(i.params, name) for i in instances]) for name in INSTANCE_FIELDS}
     values = np.stack([i.forecast.values for i in instances])
     return InstanceBatch(
         compiled=first.compiled,
         seeds=tuple(i.seed for i in instances),
         start_utc=np.array([i.start_utc for i in instances]),
-        params=first.compiled.params.replace(**fields),
+        params=first.params.replace(**fields),
         exogenous=_stacked(Exogenous, [i.exogenous for i in instances]),
         initial=_stacked(State, [i.initial for i in instances]),
         forecast=ForecastSet(values, first.forecast.sites, first.forecast.leads),
         knowledge=_stacked(Knowledge, [i.knowledge for i in instances]),
         provenance=tuple(i.provenance for i in instances),
     )
+
+
+def _same_constants(a: Params, b: Params) -> bool:
+    """Whether all constants that are not of the instance are equal."""
+    names = (name for name in Params.names() if name not in INSTANCE_FIELDS)
+    pairs = ((getattr(a, name), getattr(b, name)) for name in names)
+    return all(x is y or np.array_equal(x, y) for x, y in pairs)
 
 
 def _stacked(kind: Any, records: Sequence[Record]) -> Any:

@@ -27,8 +27,9 @@ def exogenous_forecast(instance: Instance, t: int, horizon_steps: int) -> Exogen
     The first is the truth.  perfect: all are.  persistence: the same hour of the last day known.  day_ahead:
     the forecast at its leads; between them the deviation from climatology (known in advance) is interpolated
     in lead, beyond them it fades.  PUE and the carbon signal that is not billed: the same hour of the last
-    day known.  Limits: as `EventTable.as_foreseen` has the events, like those of the observation.  Rows share the arrivals of a region as the calendar lets one expect. Raises IndexError where t
-    is no step of the episode, ValueError where ``horizon_steps`` < 1.
+    day known.  Limits: as `EventTable.as_foreseen` has the events, like those of the observation.  Rows share
+    the arrivals of a region as the calendar lets one expect. Raises IndexError where t is no step of the
+    episode, ValueError where ``horizon_steps`` < 1.
     """
     if not 0 <= t < instance.steps:
         raise IndexError(f"t = {t}: the episode has steps 0 to {instance.steps - 1}")

@@ -158,8 +158,12 @@ class TaskClass(Model):
     flatness: Share = Field(0.0, description="1: no daily swing")
     revenue_usd_per_gpuh: Positive
     drop_usd_per_gpuh: Positive
-    state_bound_share: Share = Field(0.0, description="of the work bound to its home by state")
-    law_bound_share: Share = Field(0.0, description="of the work bound to its legal zone")
+    state_bound_share: Share = Field(
+        0.0, description="of the work bound to its home by state, through a node of the home's legal zone"
+    )
+    law_bound_share: Share = Field(
+        0.0, description="of the work bound to sites and service nodes of its home's legal zone"
+    )
     payload_gb_per_gpuh: NonNegative = Field(
         0.05, description="moved over the network when served away from home"
     )
@@ -205,7 +209,9 @@ class Event(Model):
     duration_h: Positive = 3.0
     factor: NonNegative = Field(1.0, description="on the limit, the GPUs or the price; at most 1 for limits")
     add_usd_per_mwh: Real = Field(0.0, description="price shocks only")
-    announced: bool = Field(True, description="announced events show in forecasts, others do not")
+    announced: bool = Field(
+        True, description="day-ahead forecasts show announced events from the start, others once they struck"
+    )
 
 
 class Latency(Model):

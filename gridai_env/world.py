@@ -102,9 +102,7 @@ def battery_targets_mwh(compiled: Compiled, steps: int, last: bool) -> np.ndarra
     return target
 
 
-def grid_fields(
-    compiled: Compiled, buy_usd_per_mwh: np.ndarray, events: EventTable
-) -> dict[str, np.ndarray]:
+def grid_fields(compiled: Compiled, buy_usd_per_mwh: np.ndarray, events: EventTable) -> dict[str, np.ndarray]:
     """Return prices and limits that follow from the price of import (shocks included) and events, [...,K]
     each."""
     sell = sell_usd_per_mwh(compiled, buy_usd_per_mwh)

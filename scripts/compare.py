@@ -48,9 +48,7 @@ def parser() -> argparse.ArgumentParser:
         "--seeds", nargs="+", default=["0", "1", "2"], help="whole numbers or ranges such as 0-19"
     )
     out.add_argument("--run-dir", help="output folder, by default runs/compare-<scenario>-<time>")
-    out.add_argument(
-        "--overwrite", action="store_true", help="replace the comparison that is in --run-dir"
-    )
+    out.add_argument("--overwrite", action="store_true", help="replace the comparison that is in --run-dir")
     out.add_argument(
         "--objective", choices=("benefit", "cost", "carbon"), default="benefit", help="of the optimum"
     )

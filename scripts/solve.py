@@ -31,7 +31,9 @@ def parser() -> argparse.ArgumentParser:
         if action.dest == "scenario":
             action.required = False
     out.add_argument("--seed", type=int, help="of the episode; default: 0")
-    out.add_argument("--instance", help="a saved instance in place of --scenario, --seed and what changes them")
+    out.add_argument(
+        "--instance", help="a saved instance in place of --scenario, --seed and what changes them"
+    )
     out.add_argument("--objective", choices=("benefit", "cost", "carbon"), default="benefit")
     out.add_argument("--mip-gap", type=float, default=1e-4, help="relative gap at which the solver may stop")
     out.add_argument("--time-limit-s", type=float, help="of one solve; default: none")

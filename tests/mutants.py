@@ -249,8 +249,8 @@ MUTANTS = (
     Mutant(
         "export at negative prices",
         W,
-        "np.where(sell < 0.0, 0.0, compiled.export_limit_mw * export_factor)",
-        "compiled.export_limit_mw * export_factor",
+        "np.where(sell_usd_per_mwh(compiled, buy_usd_per_mwh) < 0.0, 0.0, most_mw)",
+        "most_mw",
     ),
     Mutant("friction is paid at negative prices", W, "np.maximum(buy_usd_per_mwh, 0.0)", "buy_usd_per_mwh"),
     Mutant(

@@ -22,7 +22,7 @@ from gridai_env.instance import Instance, make_batch
 from gridai_env.scenarios import parse_scenario
 from gridai_env.spec import Scenario
 from gridai_env.state import Flows
-from gridai_env.world import grid_fields
+from gridai_env.world import sell_usd_per_mwh
 
 Rng = np.random.Generator
 
@@ -260,6 +260,7 @@ def distort(instance: Instance, rng: Rng) -> Instance:
     buy[rng.random(buy.shape) < pick(rng, 0.0, 0.15)] = 900.0
     sites = (shape.steps, shape.sites)
     growth, rehomed = session_growth(arrivals, wait)
+    sell = sell_usd_per_mwh(compiled, buy)
     available = exo.available_gpus * _odd(rng, sites, {0.4: pick(rng, 0.0, 0.15), 0.0: pick(rng, 0.0, 0.05)})
     limits = {0.3: pick(rng, 0.0, 0.2), 0.0: pick(rng, 0.0, 0.1)}
     exo = exo.replace(
@@ -270,7 +271,12 @@ def distort(instance: Instance, rng: Rng) -> Instance:
         available_gpus=available,
         import_limit_mw=exo.import_limit_mw * _odd(rng, sites, limits),
         renewable_available_mw=exo.renewable_available_mw * _odd(rng, sites, {0.0: 0.2, 2.0: 0.2}),
-        **grid_fields(compiled, buy, _odd(rng, sites, {0.2: 0.2, 0.0: 0.2})),
+        buy_usd_per_mwh=buy,
+        sell_usd_per_mwh=sell,
+        network_usd_per_mwh=np.maximum(buy, 0.0),
+        export_limit_mw=np.where(
+            sell < 0.0, 0.0, compiled.export_limit_mw * _odd(rng, sites, {0.2: 0.2, 0.0: 0.2})
+        ),
     )
     initial = instance.initial.replace(
         placed_gpuh=first_placement_gpuh(arrivals[0], compiled.params.home, wait)

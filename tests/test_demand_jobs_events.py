@@ -222,13 +222,19 @@ def test_only_announced_or_running_events_are_foreseen() -> None:
     ]
     active = np.zeros((1, 6, 2), dtype=bool)
     active[0, 2:5] = True
-    ahead = event_table(small(events=events).scenario, active).foreseen(1)[0]
-    assert ahead[:, 0].tolist() == [False, True, True, True, False, False]
-    assert ahead[:, 1].tolist() == [False, False, True, True, False, False]
+    table = event_table(small(events=events).scenario, active)
+    ahead = table.at_leads([1, 9], "day_ahead").active[0]
+    assert ahead[:, 0, 0].tolist() == [False, True, True, True, False, False]
+    assert ahead[:, 0, 1].tolist() == [False, False, True, True, False, False]
+    assert not ahead[:, 1].any()
+    perfect = table.at_leads([1], "perfect").active[0, :, 0]
+    assert perfect[:, 0].tolist() == perfect[:, 1].tolist() == [False, True, True, True, False, False]
+    now = table.at_leads([1], "persistence").active[0, :, 0]
+    assert now[:, 0].tolist() == now[:, 1].tolist() == [False, False, True, True, True, False]
 
 
 def test_no_events() -> None:
     table = draw_events(small(events=[]).scenario, streams([0, 1], "events"))
     assert table.active.shape == (2, 48, 0)
     assert table.limit_factor("import_limit").shape == (2, 48, 2)
-    assert not table.foreseen(1).any()
+    assert table.at_leads([1, 2], "day_ahead").active.shape == (2, 48, 2, 0)

@@ -25,6 +25,7 @@ from gridai_env.ledger import KEYS
 from gridai_env.scenarios import load_scenario, parse_scenario, scenario_folder
 from gridai_env.terms import BILL, TERMS
 from gridai_env.wrappers import DictAction
+from tests.small_scenario import small
 
 ROOT = Path(__file__).resolve().parents[1]
 IDS = ("TwoSites", "FourMarkets", "MicrogridProsumer", "EnergyGeography", "Global")
@@ -77,6 +78,9 @@ def test_the_docstring_lists_every_part_figure_and_argument() -> None:
         line.split("|")[1].strip() for line in observations.splitlines() if line.strip().startswith("| ")
     }
     parts = {name for id_ in IDS for name in _make(id_).observation_space}
+    parts |= set(
+        GridAIEnv(small().scenario).observation_space
+    )  # limits of export fail in no shipped scenario
     assert listed - {"key"} == parts
     assert all(key.removeprefix("terms/").removesuffix("_usd") in text for key in KEYS)
     for name, parameter in inspect.signature(GridAIEnv).parameters.items():
@@ -285,13 +289,15 @@ def test_an_instance_of_the_options_may_be_a_file(tmp_path: Path) -> None:
 
 
 def test_an_instance_must_be_shown_on_the_scales_of_the_environment() -> None:
-    """Equal sizes are not enough: with another nameplate the same number would mean other accelerators."""
+    """Equal sizes are not enough: with a larger battery the same number would mean more energy."""
     data = yaml.safe_load(Path(CUSTOM).read_text())
-    data["sites"][0]["gpus"] *= 1.25
+    data["sites"][0]["battery"]["capacity_mwh"] *= 1.25
     env = GridAIEnv("two_sites")
     bigger = make_instance(parse_scenario(data, "bigger"), seed=0)
     assert bigger.compiled.shape == env.compiled.shape
-    with pytest.raises(ValueError, match=r"other scales .*available_gpus.*make the environment with inst"):
+    with pytest.raises(
+        ValueError, match=r"other scales .*\(battery, battery_target\).*make the environment with inst"
+    ):
         env.reset(options={"instance": bigger})
     dearer = make_instance("two_sites", seed=0, carbon_price_usd_per_t=1.0)
     env.reset(options={"instance": dearer})

@@ -285,11 +285,18 @@ def test_the_outlook_keeps_the_rules_of_the_exogenous_arrays() -> None:
     assert np.array_equal(middle.job_open, instance.exogenous.job_open[10:22])
 
 
-def test_the_outlook_knows_announced_limits_and_yesterday_s_pue() -> None:
+def test_the_outlook_knows_announced_limits_day_ahead_and_the_present_ones_with_persistence() -> None:
+    for b in range(4):
+        exo = batch_of("day_ahead")[b].exogenous
+        told, same_as_now = (exogenous_forecast(batch_of(k)[b], 3, 40) for k in ("day_ahead", "persistence"))
+        for name in ("available_gpus", "import_limit_mw"):
+            assert np.array_equal(getattr(told, name), getattr(exo, name)[3:43])
+            assert (getattr(same_as_now, name) == getattr(exo, name)[3]).all()
+
+
+def test_the_outlook_knows_yesterday_s_pue() -> None:
     instance = batch_of("persistence")[0]
     outlook = exogenous_forecast(instance, 3, 40)
-    assert np.array_equal(outlook.available_gpus, instance.exogenous.available_gpus[3:43])
-    assert np.array_equal(outlook.import_limit_mw, instance.exogenous.import_limit_mw[3:43])
     seen = np.concatenate([instance.knowledge.history_pue, instance.exogenous.pue])
     assert np.array_equal(outlook.pue[1:24], seen[4:27])
     assert np.array_equal(outlook.pue[24], instance.exogenous.pue[3])

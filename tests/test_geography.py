@@ -125,7 +125,7 @@ def brute_force(s: Scenario) -> dict[str, np.ndarray]:
             for k, site in enumerate(s.sites):
                 best = math.inf
                 for node in s.nodes():
-                    if row.locality == "zone" and node.legal_zone != home.legal_zone:
+                    if row.locality != "anywhere" and node.legal_zone != home.legal_zone:
                         continue
                     best = min(best, rtt_ms(s.latency, region, node) + rtt_ms(s.latency, node, site))
                 total = best + task.processing_ms
@@ -177,6 +177,21 @@ def test_a_shorter_way_through_another_service_node_is_found():
     ]
     geo = geography_of(parse_scenario(data, "my.yaml"))
     assert (geo.service_node == 1).all()
+
+
+def test_bound_work_passes_only_nodes_of_its_home_s_legal_zone():
+    """The near node is abroad: state-bound and law-bound work goes the long way, free work does not."""
+    data = small() | {"jobs": [], "events": []}
+    data["service_nodes"] = [
+        {"name": "abroad", "latitude": 50.1, "longitude": 8.7, "legal_zone": "US"},
+        {"name": "legal", "latitude": -40.0, "longitude": 8.0, "legal_zone": "EU"},
+    ]
+    data["classes"][0] |= {"state_bound_share": 0.3, "law_bound_share": 0.3}
+    scenario = parse_scenario(data, "my.yaml")
+    geo = geography_of(scenario)
+    for w, row in enumerate(build_rows(scenario)):
+        assert (geo.service_node[:, w] == (0 if row.locality == "anywhere" else 1)).all(), row
+    assert {row.locality for row in build_rows(scenario)} == {"home", "zone", "anywhere"}
 
 
 def test_egress_is_free_at_home_and_dearer_across_zones():

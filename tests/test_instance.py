@@ -16,7 +16,7 @@ import pytest
 import gridai_env
 from gridai_env import physics
 from gridai_env.archive import HEADER, digest, read_archive, write_archive
-from gridai_env.deviation import _OF_TABLE, table_deviation
+from gridai_env.deviation import _OF_TABLE
 from gridai_env.guards import last_resort_prices
 from gridai_env.instance import (
     Instance,
@@ -29,7 +29,6 @@ from gridai_env.instance import (
 from gridai_env.outlook import exogenous_forecast
 from gridai_env.starts import STREAMS, parse_start, streams
 from gridai_env.state import Exogenous, State
-from gridai_env.traces import read_table
 from tests.small_scenario import SMALL, small
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -510,16 +509,15 @@ def test_digest_tells_names_types_and_shapes() -> None:
 # Trace files ----------------------------------------------------------------------------------------------
 
 
-def write_trace(path: Path, first: str, hours: int) -> Path:
-    """A trace file with all columns for the two zones of the small scenario."""
+def write_trace(path: Path, first: str, hours: int, usd_per_day: int = 0) -> Path:
+    """A trace file with all columns for the two zones of the small scenario; prices may rise by the day."""
     carbon = "carbon_average_kg_per_mwh,carbon_marginal_kg_per_mwh"
     lines = [f"utc,zone,price_usd_per_mwh,{carbon},wetbulb_c,pv_cf,wind_cf"]
     for zone, base in (("DE-LU", 80.0), ("US-CAL-CISO", 50.0)):
         for h in range(hours):
             stamp = np.datetime64(first, "h") + h
-            lines.append(
-                f"{stamp}:00Z,{zone},{base + h % 24},300,{400 + h % 24},{10 + h % 24},0.{h % 10},0.5"
-            )
+            usd = base + h % 24 + usd_per_day * (h // 24)
+            lines.append(f"{stamp}:00Z,{zone},{usd},300,{400 + h % 24},{10 + h % 24},0.{h % 10},0.5")
     path.write_text("\n".join(lines))
     return path
 
@@ -545,7 +543,7 @@ def test_real_traces_are_read_and_starts_drawn_in_the_window(tmp_path: Path) -> 
 
 def test_a_file_gives_the_same_episode_whatever_came_before(tmp_path: Path) -> None:
     """The usual deviation, which forecast noise needs, is that of file and zones, not of the first episode."""
-    path = write_trace(tmp_path / "t.csv", "2023-05-01T00", 24 * 20)
+    path = write_trace(tmp_path / "t.csv", "2023-05-01T00", 24 * 20, usd_per_day=9)
 
     def made(**changes: Any) -> str:
         return make_batch(small(traces=str(path), forecast={"kind": "day_ahead"}, **changes), [3])[0].hash
@@ -556,13 +554,6 @@ def test_a_file_gives_the_same_episode_whatever_came_before(tmp_path: Path) -> N
     _OF_TABLE.clear()
     assert made(**short) == fresh_short
     assert made() == fresh
-
-
-def test_two_readings_of_a_file_deviate_each_in_its_own_way(tmp_path: Path) -> None:
-    path = write_trace(tmp_path / "t.csv", "2023-05-01T00", 24 * 20)
-    zones = ("DE-LU", "US-CAL-CISO")
-    start, end = (table_deviation(read_table(path, stamp), zones) for stamp in ("hour_start", "hour_end"))
-    assert (start.price_usd_per_mwh != end.price_usd_per_mwh).any()
 
 
 def test_a_file_of_another_year_serves_with_its_own_dates(tmp_path: Path) -> None:
@@ -576,3 +567,14 @@ def test_a_file_that_is_too_short_is_refused(tmp_path: Path) -> None:
     path = write_trace(tmp_path / "t.csv", "2023-05-01T00", 71)
     with pytest.raises(InstanceError, match="no 72 h in a row without a gap"):
         make_batch(small(traces=str(path)), [0])
+
+
+def test_a_stack_keeps_constants_that_were_changed_by_hand() -> None:
+    """A restricted instance (here: all work at home) stays restricted in the simulator's batch."""
+    free = make_instance("two_sites", seed=0)
+    p = free.params
+    home = np.array(np.broadcast_to(p.home[:, None, :], p.route_open.shape))
+    bound = replace(free, params=p.replace(route_open=home))
+    np.testing.assert_array_equal(stack([bound, bound]).params.route_open, home)
+    with pytest.raises(InstanceError, match="changed differently"):
+        stack([free, bound])

@@ -1,7 +1,10 @@
 """The observation: order and names, values in units, that it makes the episode Markov, and no leak."""
 
 import dataclasses
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -11,16 +14,18 @@ from gymnasium.wrappers import FlattenObservation
 
 import gridai_env
 from gridai_env.actions import Layout, decode
-from gridai_env.compile import compile_scenario
+from gridai_env.compile import Compiled, compile_scenario
 from gridai_env.env import GridAIEnv
 from gridai_env.feasible import project
-from gridai_env.instance import Instance, make_batch, make_instance
+from gridai_env.instance import Instance, InstanceBatch, make_batch, make_instance
 from gridai_env.observe import ObservationLayout, Observer
+from gridai_env.outlook import exogenous_forecast
 from gridai_env.physics import next_state
 from gridai_env.scenarios import load_scenario, scenario_names
 from gridai_env.simulator import Simulator
 from gridai_env.state import INSTANCE_FIELDS, Exogenous, Record, State
 from gridai_env.terms import settle
+from tests.small_scenario import small
 
 NAMES = scenario_names()
 
@@ -252,6 +257,107 @@ def test_parts_that_a_scenario_lacks_are_left_out() -> None:
     assert {"jobs", "backlog", "due"} <= set(GridAIEnv("global").layout.parts)
 
 
+# Limits under events ------------------------------------------------------------------------------
+
+LIMITS = {
+    "available_gpus": "available_gpus",
+    "import_limit": "import_limit_mw",
+    "export_limit": "export_limit_mw",
+}
+LEADS = [1.0, 2.0, 3.0, 6.0, 12.0, 24.0, 60.0]
+
+
+def _with_events(kind: str, **changes: Any) -> Compiled:
+    """The small scenario, in which every limit has an announced and an unannounced event."""
+    events = [
+        {
+            "name": f"{limit}-{announced}",
+            "kind": limit,
+            "announced": announced,
+            "duration_h": 5.0,
+            "factor": 0.5,
+        }
+        for limit in LIMITS
+        for announced in (True, False)
+    ]
+    return small(events=events, forecast={"kind": kind, "leads_h": LEADS}, **changes)
+
+
+def _observed(batch: InstanceBatch) -> Iterator[dict[str, np.ndarray]]:
+    """Observation in units before each step, [B,...]; every agent sees the same of the world."""
+    simulator, observer = Simulator(batch), Observer(batch)
+    for _ in range(simulator.steps):
+        yield observer.layout.physical(observer.observe(simulator))
+        simulator.step(np.zeros((len(batch), simulator.layout.size)))
+
+
+@pytest.mark.parametrize("kind", ["perfect", "persistence", "day_ahead"])
+@pytest.mark.parametrize("dt_h", [1.0, 0.5])
+def test_observation_and_outlook_foresee_the_same_limits(kind: str, dt_h: float) -> None:
+    batch = make_batch(_with_events(kind, dt_h=dt_h), range(3))
+    leads, steps = batch.forecast.leads, batch.compiled.shape.steps
+    for t, units in enumerate(_observed(batch)):
+        for b in range(3):
+            outlook = exogenous_forecast(batch.instances[b], t, steps)
+            for name in LIMITS.values():
+                seen = units[f"forecast_{name}"][b]
+                inside = [i for i, lead in enumerate(leads) if t + lead < steps]
+                expected = getattr(outlook, name)[[leads[i] for i in inside]]
+                np.testing.assert_allclose(seen[inside], expected, rtol=1e-6, err_msg=f"{name}, t = {t}")
+                assert not seen[len(inside) :].any()
+
+
+@pytest.mark.parametrize("kind", ["perfect", "persistence", "day_ahead"])
+def test_events_show_when_they_may_be_known(kind: str) -> None:
+    """Against the rule, event by event; a limit of export is 0 besides where selling would cost money."""
+    batch = make_batch(_with_events(kind), range(4))
+    active, compiled = batch.knowledge.event_active, batch.compiled
+    most = {"available_gpus": compiled.params.gpus, "import_limit_mw": compiled.import_limit_mw}
+    hidden = 0
+    for t, units in enumerate(_observed(batch)):
+        for (i, lead), b in itertools.product(enumerate(batch.forecast.leads), range(4)):
+            if t + lead >= 48:
+                continue
+            for e, name in ((0, "available_gpus"), (2, "import_limit_mw")):
+                told, sudden = active[b, t + lead, e], active[b, t + lead, e + 1]
+                known = {
+                    "perfect": (told, sudden),
+                    "persistence": (active[b, t, e], active[b, t, e + 1]),
+                    "day_ahead": (told, sudden and active[b, t, e + 1]),
+                }[kind]
+                hidden += bool(sudden and not known[1])
+                factor = 0.5 ** sum(map(int, known))
+                np.testing.assert_allclose(units[f"forecast_{name}"][b, i], most[name] * factor, rtol=1e-6)
+    assert (hidden == 0) == (kind == "perfect")
+
+
+def test_limit_forecasts_are_there_only_with_such_events() -> None:
+    names = {f"forecast_{name}" for name in LIMITS}
+    price = {"name": "p", "kind": "price", "factor": 2.0}
+    assert not names & set(ObservationLayout(small(events=[price])).parts)
+    assert not names & set(GridAIEnv("four_markets").layout.parts)
+    assert names & set(GridAIEnv("global").layout.parts) == names - {"forecast_export_limit"}
+    for name in LIMITS:
+        only = ObservationLayout(small(events=[{"name": "e", "kind": name, "factor": 0.5}]))
+        assert names & set(only.parts) == {f"forecast_{name}"}
+
+
+def test_limit_forecasts_are_the_same_alone_and_in_a_batch() -> None:
+    compiled = _with_events("day_ahead")
+    batch = make_batch(compiled, range(20))
+    together = Observer(batch).observe(Simulator(batch))
+    for b in (0, 7, 8, 19):
+        alone = make_batch(compiled, [b])
+        assert Observer(alone).observe(Simulator(alone)).tobytes() == together[b : b + 1].tobytes()
+
+
+def test_an_instance_with_other_events_does_not_fit() -> None:
+    env = GridAIEnv(small(events=[]).scenario)
+    other = make_batch(_with_events("day_ahead"), [0])[0]
+    with pytest.raises(ValueError, match="instance"):
+        env.reset(options={"instance": other})
+
+
 # No leak ----------------------------------------------------------------------------------------
 
 
@@ -270,10 +376,14 @@ def _changed_after(instance: Instance, t: int) -> Instance:
         else:
             array[t + 1 :] *= rng.uniform(0.2, 0.8, array[t + 1 :].shape)
         fields[name] = array
+    active = np.array(instance.knowledge.event_active)
+    active[t + 1 :] = ~active[t + 1 :]
     values = np.array(instance.forecast.values)
     values[t + 1 :] *= rng.uniform(0.2, 0.8, values[t + 1 :].shape).astype(np.float32)
     forecast = dataclasses.replace(instance.forecast, values=values)
-    return dataclasses.replace(instance, exogenous=Exogenous(**fields), forecast=forecast)
+    knowledge = instance.knowledge.replace(event_active=active)
+    changed = {"exogenous": Exogenous(**fields), "forecast": forecast, "knowledge": knowledge}
+    return dataclasses.replace(instance, **changed)
 
 
 def _seen(instance: Instance, actions: np.ndarray) -> list[object]:
@@ -288,6 +398,20 @@ def _seen(instance: Instance, actions: np.ndarray) -> list[object]:
             (before.tobytes(), reward, {k: v for k, v in info.items() if not k.startswith("episode/")})
         )
     return seen
+
+
+@pytest.mark.parametrize("t", [0, 7, 30])
+def test_unannounced_events_to_come_do_not_show(t: int) -> None:
+    """Another future of all events that are neither announced nor running changes nothing until then."""
+    batch = make_batch(_with_events("day_ahead"), range(6))
+    active = np.array(batch.knowledge.event_active)
+    told = np.array([event.announced for event in batch.compiled.scenario.events])
+    active[:, t + 1 :] ^= (~told & ~active[:, t])[:, None]
+    other = dataclasses.replace(batch, knowledge=batch.knowledge.replace(event_active=active))
+    names = [f"forecast_{name}" for name in LIMITS.values()]
+    pairs = itertools.islice(zip(_observed(batch), _observed(other), strict=True), t, t + 2)
+    same = [all(np.array_equal(a[name], b[name]) for name in names) for a, b in pairs]
+    assert same == [True, False]
 
 
 @pytest.mark.parametrize("name", NAMES)

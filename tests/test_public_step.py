@@ -60,6 +60,22 @@ def test_a_plan_earns_its_objective_in_every_shipped_environment(id_: str) -> No
     env.close()
 
 
+def test_the_path_of_huge_programs_earns_its_objective_with_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The largest environment long enough to keep jobs, solved the way its whole week is."""
+    monkeypatch.setattr("baselines.highs.HUGE_ROWS", 1000)
+    env = gym.make("gridai/Global-v0", horizon_h=40.0)
+    env.reset(seed=21)
+    instance = env.unwrapped.instance
+    assert instance.compiled.job_names == ("monday-a", "monday-b")
+    plan = solve(instance, mip_gap=1e-2, time_limit_s=300, threads=1)
+    assert plan.rows > 1000 and plan.flows.started.sum() >= 1.0
+    total, scale, terms = earned(env, instance, plan)
+    assert abs(total - plan.objective_value) <= TOLERANCE * scale
+    assert terms["terms/job_value_usd"] > 0.0
+    assert total <= plan.bound + TOLERANCE * scale
+    env.close()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("id_", IDS)
 def test_a_plan_earns_its_objective_over_the_whole_horizon(id_: str) -> None:

@@ -2,6 +2,7 @@
 
 import builtins
 import gc
+import re
 import warnings
 import weakref
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from gridai_env.instance import Instance, make_instance, stack
 from gridai_env.render import Renderer
 from gridai_env.render import style as look
 from gridai_env.render.arrows import build_arrows, outline
+from gridai_env.render.chart import MOST_ARROWS, NOTE_BOX
 from gridai_env.render.coastline import LAND, WATER, polygons
 from gridai_env.render.labels import place_labels
 from gridai_env.render.ledger import largest_terms
@@ -191,6 +193,33 @@ def test_the_arrows_carry_what_is_served_elsewhere() -> None:
     away = flows.served_gpuh.sum(1) * (1.0 - instance.params.home)
     assert sum(arrow.gpuh for arrow in arrows) == pytest.approx(away.sum(), rel=1e-3)
     assert all(np.isfinite(outline(arrow)).all() for arrow in arrows)
+
+
+def test_of_many_flows_the_largest_are_drawn_and_the_picture_says_so() -> None:
+    from matplotlib.collections import PolyCollection
+
+    def drawn(name: str) -> tuple[int, list[str], Renderer]:
+        instance = make_instance(name, seed=1)
+        renderer = Renderer(instance.compiled)
+        renderer.frame(instance, *moment(instance, 5))
+        flows = [a for a in renderer._map.findobj(PolyCollection) if a.get_zorder() == 3]
+        written = [text for text in texts(renderer) if "largest of" in text]
+        return sum(len(a.get_paths()) for a in flows), written, renderer
+
+    count, written, renderer = drawn("global")
+    assert count == MOST_ARROWS
+    assert len(written) == 1
+    total = re.fullmatch(rf"the {MOST_ARROWS} largest of (\d+) flows", written[0])
+    assert total is not None and int(total[1]) > MOST_ARROWS
+    note = next(text for text in renderer._map.texts if text.get_text() == written[0])
+    box = note.get_window_extent(renderer._canvas.get_renderer())
+    corner = np.array(look.MAP_BOX[:2] * 2) + NOTE_BOX
+    assert corner[0] <= box.x0 and box.x1 <= corner[2] and corner[1] <= box.y0 and box.y1 <= corner[3]
+    for card in renderer._chart.cards.boxes:
+        assert min(card[2], NOTE_BOX[2]) <= max(card[0], NOTE_BOX[0]) or card[1] >= NOTE_BOX[3]
+    count, written, _ = drawn("four_markets")
+    assert 0 < count <= MOST_ARROWS
+    assert not written
 
 
 def test_nothing_is_left_behind(two_sites: Instance) -> None:

@@ -201,12 +201,13 @@ def test_bound_shares_must_leave_room():
         parse_scenario(data, "my.yaml")
 
 
-def test_law_bound_work_needs_a_service_node_in_its_zone():
+@pytest.mark.parametrize("share", ["law_bound_share", "state_bound_share"])
+def test_bound_work_needs_a_service_node_in_its_zone(share):
     node = {"name": "n", "latitude": 0.0, "longitude": 0.0, "legal_zone": "US"}
-    data = put(put(small(), "service_nodes", [node]), "classes.0.law_bound_share", 0.5)
+    data = put(put(small(), "service_nodes", [node]), f"classes.0.{share}", 0.5)
     with pytest.raises(ScenarioError, match="legal zone with a service node"):
         parse_scenario(data, "my.yaml")
-    parse_scenario(put(data, "classes.0.law_bound_share", 0.0), "my.yaml")
+    parse_scenario(put(data, f"classes.0.{share}", 0.0), "my.yaml")
 
 
 def test_zones_of_a_trace_file_may_have_any_name():

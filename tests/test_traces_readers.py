@@ -82,16 +82,12 @@ def test_offsets_are_converted_to_utc(write: Callable[..., Path]) -> None:
 
 
 def test_hour_end_stamps_move_one_hour_back(write: Callable[..., Path]) -> None:
-    path = write(plain_rows(("A",), 48))
-    assert (
-        read_table(path, stamp="hour_end")
-        .window(("A",), stamps("2024-02-28T06:00"), 1, 1.0)
-        .price_usd_per_mwh[0, 0, 0]
-        == 7
-    )
-    rows = [[*row, "hour_end"] for row in plain_rows(("A",), 48)]
-    table = read_table(write(rows, (*HEADER, "stamp"), "ending.csv"))
-    assert table.valid_starts(("A",), 1, 1.0)[0] == stamps("2024-02-27T23:00")[0]
+    for stamp, first, price in (("hour_end", "2024-02-27T23:00", 7), ("hour_start", "2024-02-28T00:00", 6)):
+        rows = [[*row, stamp] for row in plain_rows(("A",), 48)]
+        table = read_table(write(rows, (*HEADER, "stamp"), f"{stamp}.csv"))
+        assert table.valid_starts(("A",), 1, 1.0)[0] == stamps(first)[0]
+        series = table.window(("A",), stamps("2024-02-28T06:00"), 1, 1.0)
+        assert series.price_usd_per_mwh[0, 0, 0] == price
 
 
 def test_parquet_holds_the_same_as_csv(write: Callable[..., Path], tmp_path: Path) -> None:
@@ -163,6 +159,9 @@ def test_climatology_of_an_unknown_zone(write: Callable[..., Path]) -> None:
     series = long.window(("A",), stamps("2024-03-01T05:00"), 2, 1.0)
     assert series.price_climatology_usd_per_mwh[0, :, 0].tolist() == [5 + 24 * 6.5, 6 + 24 * 6.5]
     assert series.carbon_average_climatology_kg_per_mwh[0, :, 0].tolist() == [305, 306]
+    own = "mean by UTC hour of day over the whole file, this episode included"
+    assert series.provenance["A"].endswith(f"climatology: {own}")
+    assert f"marginal carbon: from the file, expected at its {own};" in series.provenance["A"]
     short = read_table(write(plain_rows(("A",), 24 * 13), name="short.csv"))
     assert (
         short.window(("A",), stamps("2024-03-01T05:00"), 1, 1.0).carbon_average_climatology_kg_per_mwh[
@@ -170,6 +169,21 @@ def test_climatology_of_an_unknown_zone(write: Callable[..., Path]) -> None:
         ]
         == 311.5
     )
+    line = short.window(("A",), stamps("2024-03-01T05:00"), 1, 1.0).provenance["A"]
+    assert line.endswith("climatology: mean over the whole file, this episode included")
+
+
+def test_the_climatology_of_an_unknown_zone_knows_the_episode_and_that_of_a_known_one_does_not(
+    write: Callable[..., Path],
+) -> None:
+    for zone, moves in (("A", True), ("DE-LU", False)):
+        rows = plain_rows((zone,), 24 * 14)
+        before = read_table(write(rows)).window((zone,), stamps("2024-03-01T05:00"), 2, 1.0)
+        other = with_cell(rows, 53, "price_usd_per_mwh", "5000")
+        after = read_table(write(other, name="other.csv")).window((zone,), stamps("2024-03-01T05:00"), 2, 1.0)
+        expected = [series.price_climatology_usd_per_mwh[0, 0, 0] for series in (before, after)]
+        assert (expected[0] != expected[1]) == moves
+        assert after.provenance[zone].endswith("this episode included") == moves
 
 
 def test_a_file_is_read_once_until_it_changes(write: Callable[..., Path]) -> None:
@@ -294,14 +308,12 @@ def test_repeated_columns_are_refused(write: Callable[..., Path]) -> None:
     assert read_table(write(rows, (*HEADER, "", ""), "blank.csv")).zones == ("A",)
 
 
-def test_wrong_suffix_stamp_and_contradiction_are_refused(write: Callable[..., Path]) -> None:
+def test_wrong_suffix_and_stamp_are_refused(write: Callable[..., Path]) -> None:
     with pytest.raises(TraceError, match=r"unknown suffix '\.txt'"):
         read_table(write(plain_rows(("A",), 2), name="own.txt"))
-    with pytest.raises(TraceError, match="choose one of hour_start, hour_end"):
-        read_table(write(plain_rows(("A",), 2)), stamp="middle")
-    rows = [[*row, "hour_end"] for row in plain_rows(("A",), 2)]
-    with pytest.raises(TraceError, match="asked for but the file's column stamp says 'hour_end'"):
-        read_table(write(rows, (*HEADER, "stamp"), "both.csv"), stamp="hour_start")
+    rows = [[*row, "middle"] for row in plain_rows(("A",), 2)]
+    with pytest.raises(TraceError, match=r"column stamp holds \['middle'\]; use one of hour_start, hour_end"):
+        read_table(write(rows, (*HEADER, "stamp"), "middle.csv"))
     with pytest.raises(FileNotFoundError):
         read_table("nowhere.csv")
 

@@ -15,12 +15,14 @@ from gridai_env.render.placement import Box, box_at, crop_to, inside, overlap
 from gridai_env.render.sun import night
 from gridai_env.render.view import View
 
+MOST_ARROWS = 30  # more would hide each other
 ARROW_LABELS = 8  # most numbers on arrows
 LABEL_SHARE = 0.06  # of the full width: smaller flows get no number
 SCALE_PX = (704.0, 764.0)  # the colour scale on the legend, from left to right
 FLOW_COLOURS = (style.SESSIONS, style.WAITING)
 _PILL = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
 ARROW_TEXT: dict[str, Any] = {"fontsize": 6.5, "zorder": 4, "bbox": _PILL}
+NOTE_BOX = box_at(6.0, 4.0, 150.0, 14.0)  # where the map says that small flows are left out
 
 
 class Chart:
@@ -43,8 +45,11 @@ class Chart:
         # Regions away from any site get a mark and a name of their own.
         self.apart = [c for c, at in enumerate(self.regions) if np.hypot(*(self.sites - at).T).min() >= 12.0]
         names = [self._name_box(c) for c in self.apart]
-        self.cards = Cards(compiled, self.sites, [*markers, *names], paths, self.width, self.height)
-        self.fixed = [*markers, *names, *self.cards.boxes]
+        # Two kinds of rows may flow on each route; only with many is room needed to say what is left out.
+        many = 2 * int(np.any(p.route_open, axis=1).sum()) > MOST_ARROWS
+        kept = [*markers, *names, *([NOTE_BOX] if many else [])]
+        self.cards = Cards(compiled, self.sites, kept, paths, self.width, self.height)
+        self.fixed = [*kept, *self.cards.boxes]
 
     def _region(self, c: int) -> str:
         return style.clipped(self.compiled.region_names[c], 22)
@@ -79,7 +84,10 @@ class Chart:
         axes.imshow(dark, extent=extent, origin="lower", aspect="auto", interpolation="bilinear", zorder=1.5)
         radius = self._radius_px(view)
         arrows = build_arrows(view.sent_gpuh, self.regions, self.sites, radius, self.full_gpuh)
-        self._draw_arrows(axes, arrows)
+        self._draw_arrows(axes, arrows[-MOST_ARROWS:])
+        if len(arrows) > MOST_ARROWS:
+            note = f"the {MOST_ARROWS} largest of {len(arrows)} flows"
+            axes.text(NOTE_BOX[0], NOTE_BOX[1] + 3.0, note, color=style.INK, **ARROW_TEXT)
         # The scale of the colour, too, knows the past only.
         low, high = np.percentile(view.past_buy_usd_per_mwh, [2, 98])
         scale = (float(low), max(float(high), float(low) + 1.0))

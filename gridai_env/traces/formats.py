@@ -47,14 +47,12 @@ class RawTable:
     carbon_kind: str
 
 
-def load(path: Path, stamp: str | None) -> RawTable:
+def load(path: Path) -> RawTable:
     """Read a `.parquet`, `.csv` or `.csv.gz` file; raises TraceError naming the file and what to change."""
-    if stamp is not None and stamp not in STAMPS:
-        raise TraceError(f"{path}: stamp = {stamp!r}: choose one of {', '.join(STAMPS)}")
     reader = _load_parquet if path.name.endswith(".parquet") else _load_csv
     if path.name.endswith((".parquet", ".csv", ".csv.gz")):
         try:
-            return reader(path, stamp)
+            return reader(path)
         except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
             raise TraceError(f"{path}: cannot be read: {error}") from error
     raise TraceError(f"{path}: unknown suffix {path.suffix!r}; use .parquet, .csv or .csv.gz")
@@ -81,24 +79,17 @@ def _mapping(path: Path, header: list[str]) -> tuple[dict[str, str], str, str]:
     return {name: name for name in (*REQUIRED, *OPTIONAL) if name in have}, "plain", "as given in the file"
 
 
-def _shift_minutes(path: Path, wanted: str | None, in_file: set[Any]) -> int:
-    """Minutes to add so that stamps mark the start of the hour; the `stamp` column and the argument must
-    agree.
-    """
+def _shift_minutes(path: Path, in_file: set[Any]) -> int:
+    """Minutes to add so that stamps mark the start of the hour, which they do where there is no `stamp`."""
     named = sorted(str(value) for value in in_file)
     if len(named) > 1 or (named and named[0] not in STAMPS):
         raise TraceError(
             f"{path}: column stamp holds {named[:5]}; use one of {', '.join(STAMPS)} in the whole file"
         )
-    if named and wanted is not None and wanted != named[0]:
-        raise TraceError(
-            f"{path}: stamp = {wanted!r} was asked for but the file's column stamp says {named[0]!r}"
-        )
-    used = named[0] if named else wanted or "hour_start"
-    return -60 if used == "hour_end" else 0
+    return -60 if named == ["hour_end"] else 0
 
 
-def _load_csv(path: Path, stamp: str | None) -> RawTable:
+def _load_csv(path: Path) -> RawTable:
     opener: Callable[..., Any] = gzip.open if path.name.endswith(".gz") else open
     with opener(path, "rt", newline="", encoding="utf-8-sig") as file:
         rows = csv.reader(file)
@@ -108,7 +99,7 @@ def _load_csv(path: Path, stamp: str | None) -> RawTable:
     if not cells:
         raise TraceError(f"{path}: no rows below the header")
     column = dict(zip(header, cells, strict=True))
-    shift = _shift_minutes(path, stamp, set(column.get("stamp", ())))
+    shift = _shift_minutes(path, set(column.get("stamp", ())))
     minutes = {text: _parse_stamp(path, i, text) for i, text in _first_seen(column["utc"])}
     zones = tuple(dict.fromkeys(column["zone"]))
     index = {zone: i for i, zone in enumerate(zones)}
@@ -163,7 +154,7 @@ def _parse_numbers(path: Path, name: str, texts: tuple[str, ...]) -> np.ndarray:
         ) from None
 
 
-def _load_parquet(path: Path, stamp: str | None) -> RawTable:
+def _load_parquet(path: Path) -> RawTable:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -183,7 +174,7 @@ def _load_parquet(path: Path, stamp: str | None) -> RawTable:
         raise TraceError(f"{path}: column utc is {kind}; need a timestamp with time zone (UTC)")
     if table["utc"].null_count or table["zone"].null_count:
         raise TraceError(f"{path}: columns utc and zone must have no empty cells; remove those rows")
-    shift = _shift_minutes(path, stamp, set(table["stamp"].unique().to_pylist()) if has_stamp else set())
+    shift = _shift_minutes(path, set(table["stamp"].unique().to_pylist()) if has_stamp else set())
     names = table["zone"].combine_chunks()
     names = names if pa.types.is_dictionary(names.type) else names.dictionary_encode()
     return RawTable(

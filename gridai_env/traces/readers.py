@@ -7,8 +7,7 @@ factors 0..1.
 plain form
     `utc` (ISO 8601 with Z or an offset; in Parquet a timestamp with time zone), `zone`, `price_usd_per_mwh`,
     `carbon_average_kg_per_mwh`; optional `carbon_marginal_kg_per_mwh`, `wetbulb_c`, `pv_cf`, `wind_cf`;
-    optional `stamp` = `hour_start` | `hour_end`, the same in all rows. Without that column the argument
-    `stamp` decides.
+    optional `stamp` = `hour_start` (default) | `hour_end`, the same in all rows: what the stamps mark.
 panel form
     `utc`, `zone`, `price_usd`, `ci_direct` (else `ci_lca`), optional `wetbulb_c`, `pv_cf_proxy`,
     `wind_cf_proxy`.
@@ -16,9 +15,9 @@ panel form
 What is missing: marginal carbon becomes the zone's annual marginal factor, wet bulb, PV and wind the zone's
 month-hour means of the calibration, for the zones of `known_zones()`; for any other zone the column must be
 there. Climatology: the calibrated month-hour means for a known zone; else the zone's mean by UTC hour of day
-over the file's good hours if these are at least 14 days, else their overall mean (both include the episode
-itself). For known zones a marginal column that is present is expected at its own mean by hour of day, as for
-other zones.
+over the file's good hours if these are at least 14 days, else their overall mean: both are over the whole file,
+the episode included, and `provenance` says so. For known zones a marginal column that is present is expected
+at its own mean by hour of day, as for other zones.
 
 Faults (gap, repeated hour, unsorted stamps, empty or impossible value) are refused only for the zones and
 hours in use, so that a file with one broken zone still serves the others. Nothing is filled in silently.
@@ -29,7 +28,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -61,23 +60,23 @@ _FAULTS = {
 }
 
 
-def read_table(path: str | Path, stamp: str | None = None) -> TraceTable:
+def read_table(path: str | Path) -> TraceTable:
     """Read a trace file; the same unchanged file is read once per process.
 
-    `stamp`: `hour_start` (default) or `hour_end`, what the stamps mark. Raises TraceError for a file that
-    cannot be read as one of the forms, FileNotFoundError for one that is not there.
+    Raises TraceError for a file that cannot be read as one of the forms, FileNotFoundError for one that is not
+    there.
     """
     resolved = Path(path).resolve()
     try:
         status = resolved.stat()
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such trace file; give a .csv, .csv.gz or .parquet") from None
-    return _read(resolved, status.st_mtime_ns, status.st_size, stamp)
+    return _read(resolved, status.st_mtime_ns, status.st_size)
 
 
 @lru_cache(maxsize=16)
-def _read(path: Path, mtime_ns: int, size: int, stamp: str | None) -> TraceTable:
-    raw = load(path, stamp)
+def _read(path: Path, mtime_ns: int, size: int) -> TraceTable:
+    raw = load(path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return TraceTable(source=str(path), sha256=digest, raw=raw)
 
@@ -94,6 +93,13 @@ class _ZoneHours:
     fault: np.ndarray
     values: dict[str, np.ndarray]
     by_hour_of_day: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @cached_property
+    def has_profile(self) -> bool:
+        """Whether the good hours are enough for a mean by hour of day."""
+        good = _usable(self)
+        count = np.bincount(_hours_of_day(self, good), minlength=24)
+        return int(good.sum()) >= 24 * MIN_DAYS_FOR_PROFILE and bool(count.all())
 
 
 @dataclass
@@ -248,21 +254,25 @@ class TraceTable:
 
     def _provenance(self, zone: str) -> str:
         raw = self.raw
+        own = self._own_climatology(zone)
         if "carbon_marginal_kg_per_mwh" in raw.columns:
-            marginal = "from the file"
+            marginal = f"from the file, expected at its {own}"
         else:
             table = zone_calibration(zone)
             marginal = f"constant {table.marginal_kg_per_mwh:g} kg/MWh ({table.marginal_source})"
         stand_in = f"month-hour mean of the {calibration_year()} calibration"
         weather = [f"{name}: {'from the file' if name in raw.columns else stand_in}" for name in OPTIONAL[1:]]
-        expected = (
-            "calibrated month-hour mean" if zone in known_zones() else "mean by UTC hour of day of the file"
-        )
+        expected = "calibrated month-hour mean" if zone in known_zones() else own
         return (
             f"{Path(self.source).name} (sha256 {self.sha256[:12]}, {raw.format_name} form); "
             f"average carbon: {raw.carbon_kind}; "
             f"marginal carbon: {marginal}; {'; '.join(weather)}; climatology: {expected}"
         )
+
+    def _own_climatology(self, zone: str) -> str:
+        """Return what the climatology of a series is that has no calibration."""
+        by_hour = " by UTC hour of day" if self._zone(zone).has_profile else ""
+        return f"mean{by_hour} over the whole file, this episode included"
 
 
 def _stamp(minutes: int) -> str:
@@ -286,9 +296,16 @@ def _hour_of_day_mean(series: _ZoneHours, name: str) -> np.ndarray:
     """Mean of the zone's good hours by UTC hour of day, [24]; their overall mean where the file is short."""
     if name not in series.by_hour_of_day:
         good = _usable(series)
-        values, hour = series.values[name][good], (series.first + np.flatnonzero(good)) % 24
-        count = np.bincount(hour, minlength=24)
-        enough = len(values) >= 24 * MIN_DAYS_FOR_PROFILE and bool(count.all())
-        mean = np.bincount(hour, values, 24) / count if enough else np.full(24, values.mean())
+        values = series.values[name][good]
+        if series.has_profile:
+            hour = _hours_of_day(series, good)
+            mean = np.bincount(hour, values, 24) / np.bincount(hour, minlength=24)
+        else:
+            mean = np.full(24, values.mean())
         series.by_hour_of_day[name] = mean
     return series.by_hour_of_day[name]
+
+
+def _hours_of_day(series: _ZoneHours, good: np.ndarray) -> np.ndarray:
+    """UTC hour of day of the good hours."""
+    return (series.first + np.flatnonzero(good)) % 24

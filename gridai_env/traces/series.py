@@ -30,11 +30,13 @@ class TraceError(ValueError):
 
 @dataclass(frozen=True)
 class ZoneSeries:
-    """What the grid and the weather do in each zone, and what month and local hour alone let one expect.
+    """What the grid and the weather do in each zone, and what the calendar alone lets one expect.
 
     All arrays but `start_utc` are float64 [B, L, Z]. The average carbon intensity is the direct (operational)
     one where the source has it, else the life-cycle one; `provenance` says which. The capacity factors are in
-    [0, 1]. `*_climatology` knows nothing of the episode: it is the mean for the month and local hour.
+    [0, 1]. `*_climatology` is the calibrated mean for the month and local hour, which knows nothing of the
+    episode. Only where there is no calibration it is a mean over the whole file, *with the episode in it*: all
+    series of zones that are not calibrated, and a marginal carbon column. `provenance` says so.
     """
 
     zones: tuple[str, ...]
