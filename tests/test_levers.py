@@ -55,7 +55,9 @@ def check_levers(scenario: str, seeds: range, horizon_h: float | None) -> dict[s
     local = [run(rules.LocalOnly(), instance) for instance in instances]
     base = sum(t.benefit_usd for t in local)
     gain = sum(solve(instance, threads=1).benefit_usd or 0.0 for instance in instances) - base
-    assert gain >= 0.10 * sum(t.bill_usd for t in local), "perfect foresight must be worth a tenth of the bill"
+    assert gain >= 0.10 * sum(t.bill_usd for t in local), (
+        "perfect foresight must be worth a tenth of the bill"
+    )
     shares = {}
     for name, restrict in LEVERS.items():
         rest = sum(solve(restrict(instance), threads=1).benefit_usd or 0.0 for instance in instances) - base
