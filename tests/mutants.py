@@ -33,6 +33,8 @@ PROMISES = tuple(f"test_promises.py::test_benefit_plans_and_bounds[{i}]" for i i
 FLOORS = ("test_promises.py::test_cost_and_carbon_bounds",)
 STEP = ("test_public_step.py",)
 GOLDEN = ("test_golden.py",)
+# Random worlds bring their own prices and limits; those of episodes made from a scenario are checked here.
+PRICES = ("test_instance.py", "test_conservation.py::test_shipped_scenarios_have_valid_prices_and_limits")
 
 
 @dataclass(frozen=True)
@@ -251,8 +253,15 @@ MUTANTS = (
         W,
         "np.where(sell_usd_per_mwh(compiled, buy_usd_per_mwh) < 0.0, 0.0, most_mw)",
         "most_mw",
+        PRICES,
     ),
-    Mutant("friction is paid at negative prices", W, "np.maximum(buy_usd_per_mwh, 0.0)", "buy_usd_per_mwh"),
+    Mutant(
+        "friction is paid at negative prices",
+        W,
+        "np.maximum(buy_usd_per_mwh, 0.0)",
+        "buy_usd_per_mwh",
+        PRICES,
+    ),
     Mutant(
         "last resort too cheap",
         "gridai_env/guards.py",
