@@ -3,7 +3,7 @@
 PYTHON ?= python3
 TEST_WORKERS ?= 2
 DEMO_SCENARIO ?= four_markets
-DEMO_SEEDS ?= 0-19
+DEMO_SEEDS ?= 0-9
 DEMO_CONFIG ?= configs/agents/ppo_week.yaml
 DEMO_RUN := runs/demo
 
@@ -50,10 +50,19 @@ check-python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "gridai-env needs Python 3.11 or newer, '$(PYTHON)' is $(PYTHON_VERSION). Name another: make PYTHON=python3.12 ..." >&2; exit 1; }; \
 	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "'$(PYTHON)' has no venv module (on Debian and Ubuntu: apt install python3-venv)." >&2; exit 1; }
 
-demo: $(STAMP)  ## train PPO, compare it with rules and the optimum on built-in data (minutes)
+# Both steps are done again only where the code, the settings or the scenario changed since.
+DEMO_NEEDS := $(DEMO_CONFIG) configs/scenarios/$(DEMO_SCENARIO).yaml \
+	$(wildcard gridai_env/*.py gridai_env/traces/*.py agents/*.py baselines/*.py)
+
+$(DEMO_RUN)/model.zip: $(DEMO_NEEDS) | $(STAMP)
 	$(BIN)/python -m scripts.train --config $(DEMO_CONFIG) --scenario $(DEMO_SCENARIO) --run-dir $(DEMO_RUN) --overwrite
-	$(BIN)/python -m scripts.compare --scenario $(DEMO_SCENARIO) \
-		--policies local_only greedy ppo:$(DEMO_RUN)/model.zip milp --seeds $(DEMO_SEEDS) --run-dir $(DEMO_RUN)/compare
+
+$(DEMO_RUN)/comparison.txt: $(DEMO_RUN)/model.zip
+	$(BIN)/python -m scripts.compare --scenario $(DEMO_SCENARIO) --policies local_only greedy ppo:$< milp \
+		--seeds $(DEMO_SEEDS) --run-dir $(DEMO_RUN)/compare --overwrite > $@
+
+demo: $(DEMO_RUN)/comparison.txt  ## train PPO, compare it with rules and the optimum on built-in data (minutes)
+	@cat $<
 	@echo
 	@echo "See the schedules side by side:  $(BIN)/tensorboard --logdir $(DEMO_RUN)"
 
