@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from gridai_env.physics import billed_carbon_kg_per_mwh
 from gridai_env.state import Exogenous, Params
 
 MARGIN = 1.1
@@ -51,7 +52,7 @@ def last_resort_prices(p: Params, exo: Exogenous) -> tuple[np.ndarray, np.ndarra
 
 def carbon_usd_per_mwh(p: Params, exo: Exogenous) -> np.ndarray:
     """Return the most that the carbon of 1 MWh can cost, [B]: price and excess, grid or generator."""
-    billed = exo.carbon_marginal_kg_per_mwh if p.bill_marginal else exo.carbon_average_kg_per_mwh
+    billed = billed_carbon_kg_per_mwh(p, exo)
     highest_kg = np.maximum(billed.max((1, 2)), np.max(p.generator_carbon_kg_per_mwh))
     excess = float(p.carbon_excess_usd_per_kg) if np.isfinite(p.carbon_budget_kg) else 0.0
     return highest_kg * (p.carbon_price_usd_per_kg + excess)

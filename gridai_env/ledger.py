@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from gridai_env.physics import billed_kg
 from gridai_env.simulator import Simulator
 from gridai_env.state import Exogenous, Flows, Outcome
 from gridai_env.terms import BILL, TERMS
@@ -39,9 +40,7 @@ def step_figures(
 
     All are sums over the step, but the backlog, which is what waits at its end.
     """
-    billed_kg = (
-        outcome.emissions_marginal_kg if simulator.params.bill_marginal else outcome.emissions_average_kg
-    )
+    billed = billed_kg(simulator.params, outcome)
     curtailed_mw = before.renewable_available_mw - flows.renewable_mw
     dt_h = simulator.params.dt_h
     figures = np.concatenate(
@@ -58,8 +57,8 @@ def step_figures(
             dt_h * _sum(flows.export_mw),
             dt_h * _sum(curtailed_mw),
             dt_h * _sum(flows.shed_mw),
-            billed_kg,
-            billed_kg,
+            billed,
+            billed,  # in the place of the bill, which is filled in below
             *[outcome.terms_usd[name] for name in TERMS],
         ]
     ).reshape(len(KEYS), -1)

@@ -48,7 +48,7 @@ PARTS: dict[str, set[str]] = {
     "archive": set(),
     "starts": {"archive", "spec", "traces"},
     "deviation": {"traces"},
-    "guards": {"state"},
+    "guards": {"physics", "state"},
     "world": {"compile", "demand", "deviation", "events", "forecast", "jobs", "state", "traces"},
     "build": {
         "compile",
@@ -79,7 +79,7 @@ PARTS: dict[str, set[str]] = {
     "simulator": {"actions", "arrays", "feasible", "instance", "physics", "state", "terms"},
     "observation": {"compile", "demand", "state"},
     "observe": {"compile", "instance", "observation", "simulator", "world"},
-    "ledger": {"simulator", "state", "terms"},
+    "ledger": {"physics", "simulator", "state", "terms"},
     "episodes": {"compile", "instance", "observation", "scenarios", "spec", "traces"},
     "metrics": {"compile", "geography", "instance", "physics", "state", "terms"},
     "summary": set(),

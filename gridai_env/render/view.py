@@ -98,8 +98,7 @@ def look(
     carbon = physics.billed_carbon_kg_per_mwh(instance.params, exo)
     emitted_kg = 0.0
     if outcome is not None:
-        marginal = instance.params.bill_marginal
-        emitted_kg = float(outcome.emissions_marginal_kg if marginal else outcome.emissions_average_kg)
+        emitted_kg = float(physics.billed_kg(instance.params, outcome))
     return View(
         instance=instance,
         t=t,
