@@ -83,6 +83,12 @@ class Matrix:
         self.rounding: Callable[[Matrix, Floats], Floats] | None = None
         self.size = (len(form.rows), len(form.columns))
 
+    def set_upper(self, columns: NDArray[np.intp], upper: Floats) -> None:
+        """New upper bounds of some columns, for the solves that follow."""
+        bounds = np.array(self.lp.col_upper_)
+        bounds[columns] = upper
+        self.lp.col_upper_ = bounds
+
     def solve(
         self,
         *,
@@ -190,38 +196,16 @@ class Matrix:
         return float(self.lp.offset_ + rows.sum() + columns.sum())
 
     def _solver(self, time_limit_s: float | None, threads: int, seed: int, log: bool) -> highspy.Highs:
-        highspy.Highs.resetGlobalScheduler(True)  # the number of threads is process-wide otherwise
-        solver = highspy.Highs()
-        _set(solver, "output_flag", bool(log))
-        _set(solver, "threads", int(threads))
-        _set(solver, "random_seed", int(seed))
-        _set(solver, "primal_feasibility_tolerance", FEASIBILITY_TOLERANCE)
-        _set(solver, "dual_feasibility_tolerance", FEASIBILITY_TOLERANCE)
-        _set(solver, "mip_feasibility_tolerance", FEASIBILITY_TOLERANCE)
-        if time_limit_s is not None:
-            _set(solver, "time_limit", float(time_limit_s))
-        if solver.passModel(self.lp) == highspy.HighsStatus.kError:
-            raise SolverError("HiGHS did not accept the model; look for infinite or NaN coefficients")
-        return solver
+        return _loaded(self.lp, time_limit_s, threads, seed, log)
 
     def _run(self, solver: highspy.Highs) -> Result:
-        solver.run()
-        status, info = solver.getModelStatus(), solver.getInfo()
-        if status in (highspy.HighsModelStatus.kInfeasible, highspy.HighsModelStatus.kUnboundedOrInfeasible):
-            raise InfeasibleError(f"no feasible plan; rows that conflict: {self.conflict(solver)}")
-        is_mip = bool(solver.getLp().integrality_) and any(
-            t != highspy.HighsVarType.kContinuous for t in solver.getLp().integrality_
-        )
-        has_values = info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
-        values = np.array(solver.getSolution().col_value) if has_values else None
-        objective = float(info.objective_function_value) if has_values else None
-        if status == highspy.HighsModelStatus.kOptimal:
-            bound = float(info.mip_dual_bound) if is_mip else float(info.objective_function_value)
-            return Result("optimal", objective, bound, values)
-        if status in (highspy.HighsModelStatus.kTimeLimit, highspy.HighsModelStatus.kInterrupt):
-            bound = max(float(info.mip_dual_bound) if is_mip else -np.inf, self.safe_bound(np.zeros(0)))
-            return Result("time_limit", objective if is_mip else None, bound, values if is_mip else None)
-        raise SolverError(f"HiGHS stopped with status {solver.modelStatusToString(status)}")
+        try:
+            result = _outcome(solver)
+        except InfeasibleError as error:
+            raise InfeasibleError(f"no feasible plan; rows that conflict: {self.conflict(solver)}") from error
+        if result.status == "time_limit":
+            result.bound = max(result.bound, self.safe_bound(np.zeros(0)))
+        return result
 
     def conflict(self, solver: highspy.Highs) -> str:
         """Names of a small set of rows that cannot hold together (an irreducible infeasible subset)."""
@@ -243,6 +227,115 @@ class Matrix:
         """Column of each entry of an object array, -1 where it is a number or not in the model."""
         flat = [self.index.get(id(v), -1) for v in variables.ravel()]
         return np.array(flat, dtype=np.intp).reshape(variables.shape)
+
+
+class Live:
+    """A program that stays in HiGHS: bounds, costs and coefficients change between solves, the basis stays.
+
+    A solve that follows a small change starts where the one before ended (simplex), which is what makes sweeps and
+    rolling horizons cheap.  Rows and columns are numbered as in the program it was made from.
+    """
+
+    def __init__(self, lp: Matrix | highspy.HighsLp, *, threads: int = 1, seed: int = 0) -> None:
+        """Load the program."""
+        self.lp = lp.lp if isinstance(lp, Matrix) else lp
+        self.solver = _loaded(self.lp, None, threads, seed, False)
+        self.is_mip = any(kind != highspy.HighsVarType.kContinuous for kind in self.lp.integrality_)
+
+    def set_column_bounds(self, columns: Any, lower: Any, upper: Any) -> None:
+        """New bounds of some columns."""
+        where = np.asarray(columns, dtype=np.int32)
+        self.solver.changeColsBounds(len(where), where, *_vectors(len(where), lower, upper))
+
+    def set_row_bounds(self, rows: Any, lower: Any, upper: Any) -> None:
+        """New sides of some rows."""
+        where = np.asarray(rows, dtype=np.int32)
+        rows_changed: Any = self.solver  # the stubs of highspy leave this function out
+        rows_changed.changeRowsBounds(len(where), where, *_vectors(len(where), lower, upper))
+
+    def set_costs(self, columns: Any, costs: Any) -> None:
+        """New costs of some columns."""
+        where = np.asarray(columns, dtype=np.int32)
+        self.solver.changeColsCost(len(where), where, *_vectors(len(where), costs))
+
+    def set_coefficients(self, rows: Any, columns: Any, values: Any) -> None:
+        """New entries of the matrix, one for each pair of row and column."""
+        for row, column, value in zip(rows, columns, values, strict=True):
+            self.solver.changeCoeff(int(row), int(column), float(value))
+
+    def set_integer(self, columns: Any, integer: bool) -> None:
+        """Demand whole numbers of some columns, or no longer."""
+        where = np.asarray(columns, dtype=np.int32)
+        kind = highspy.HighsVarType.kInteger if integer else highspy.HighsVarType.kContinuous
+        self.solver.changeColsIntegrality(len(where), where, np.full(len(where), kind.value, dtype=np.uint8))
+        self.is_mip = any(
+            kind != highspy.HighsVarType.kContinuous for kind in self.solver.getLp().integrality_
+        )
+
+    def solve(self, *, time_limit_s: float | None = None, mip_gap: float = 1e-4) -> Result:
+        """Solve from where the last solve ended; raises InfeasibleError or SolverError as `Matrix.solve` does."""
+        highspy.Highs.resetGlobalScheduler(True)
+        limit_s = (
+            highspy.kHighsInf if time_limit_s is None else self.solver.getRunTime() + float(time_limit_s)
+        )
+        _set(self.solver, "time_limit", limit_s)
+        if self.is_mip:
+            _set(self.solver, "mip_rel_gap", float(mip_gap))
+            _set(self.solver, "mip_abs_gap", 0.0)
+        return _outcome(self.solver)
+
+    @property
+    def row_dual(self) -> Floats:
+        """Dual of each row after the last solve of a linear program."""
+        return np.array(self.solver.getSolution().row_dual)
+
+    @property
+    def column_dual(self) -> Floats:
+        """Reduced cost of each column after the last solve of a linear program."""
+        return np.array(self.solver.getSolution().col_dual)
+
+
+def _vectors(length: int, *values: Any) -> list[Floats]:
+    """Each value as a vector of ``length``."""
+    return [np.ascontiguousarray(np.broadcast_to(np.asarray(v, dtype=float), (length,))) for v in values]
+
+
+def _loaded(
+    lp: highspy.HighsLp, time_limit_s: float | None, threads: int, seed: int, log: bool
+) -> highspy.Highs:
+    """A solver with the project's tolerances that holds ``lp``."""
+    highspy.Highs.resetGlobalScheduler(True)  # the number of threads is process-wide otherwise
+    solver = highspy.Highs()
+    _set(solver, "output_flag", bool(log))
+    _set(solver, "threads", int(threads))
+    _set(solver, "random_seed", int(seed))
+    _set(solver, "primal_feasibility_tolerance", FEASIBILITY_TOLERANCE)
+    _set(solver, "dual_feasibility_tolerance", FEASIBILITY_TOLERANCE)
+    _set(solver, "mip_feasibility_tolerance", FEASIBILITY_TOLERANCE)
+    if time_limit_s is not None:
+        _set(solver, "time_limit", float(time_limit_s))
+    if solver.passModel(lp) == highspy.HighsStatus.kError:
+        raise SolverError("HiGHS did not accept the model; look for infinite or NaN coefficients")
+    return solver
+
+
+def _outcome(solver: highspy.Highs) -> Result:
+    """Run a solver and read what it came to; raises InfeasibleError or SolverError."""
+    solver.run()
+    status, info = solver.getModelStatus(), solver.getInfo()
+    if status in (highspy.HighsModelStatus.kInfeasible, highspy.HighsModelStatus.kUnboundedOrInfeasible):
+        raise InfeasibleError("no feasible plan")
+    is_mip = any(kind != highspy.HighsVarType.kContinuous for kind in solver.getLp().integrality_)
+    has_values = info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
+    values = np.array(solver.getSolution().col_value) if has_values else None
+    objective = float(info.objective_function_value) if has_values else None
+    if status == highspy.HighsModelStatus.kOptimal:
+        bound = float(info.mip_dual_bound) if is_mip else float(info.objective_function_value)
+        return Result("optimal", objective, bound, values)
+    if status in (highspy.HighsModelStatus.kTimeLimit, highspy.HighsModelStatus.kInterrupt):
+        bound = float(info.mip_dual_bound) if is_mip else -np.inf
+        return Result("time_limit", objective if is_mip else None, bound, values if is_mip else None)
+    raise SolverError(f"HiGHS stopped with status {solver.modelStatusToString(status)}")
 
 
 def _within(objective: float, bound: float, gap: float) -> bool:

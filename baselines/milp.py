@@ -151,18 +151,26 @@ def _solve_program(
     matrix = Matrix(program.model)
     matrix.rounding = rounding(program, instance)
     built = time.perf_counter()
+    result = solve_matrix(matrix, mip_gap=mip_gap, time_limit_s=time_limit_s, threads=threads, seed=seed)
+    solved = time.perf_counter()
+    return read_plan(instance, objective, program, matrix, result, built - begin, solved - built)
+
+
+def solve_matrix(
+    matrix: Matrix, *, mip_gap: float, time_limit_s: float | None, threads: int, seed: int
+) -> Result:
+    """Solve; where yes/no columns came out broken, round and fix them and solve the rest again."""
     result = matrix.solve(mip_gap=mip_gap, time_limit_s=time_limit_s, threads=threads, seed=seed)
     values = result.values
     if values is not None and not matrix.is_integral(values):
         left_s = None if time_limit_s is None else max(time_limit_s, 5.0)
         fixed = matrix.solve_fixed(values, time_limit_s=left_s, threads=threads, seed=seed)
         if fixed is not None and fixed.values is not None:
-            result = Result(result.status, fixed.objective, result.bound, fixed.values)
-    solved = time.perf_counter()
-    return _plan(instance, objective, program, matrix, result, built - begin, solved - built)
+            return Result(result.status, fixed.objective, result.bound, fixed.values)
+    return result
 
 
-def _plan(
+def read_plan(
     instance: Instance,
     objective: Objective,
     program: Program,
@@ -171,6 +179,7 @@ def _plan(
     build_s: float,
     solve_s: float,
 ) -> Plan:
+    """The plan in a solver's result, replayed in the simulator; raises SolverError where the two disagree."""
     sign = -1.0 if objective == "benefit" else 1.0
     unit = "kg" if objective == "carbon" else "USD"
     common = {"build_s": build_s, "solve_s": solve_s, "rows": matrix.size[0], "columns": matrix.size[1]}
@@ -181,7 +190,7 @@ def _plan(
             actions=None, **empty, **common,  # type: ignore[arg-type]
         )  # fmt: skip
     raw = [_flow_values(matrix, flows, result.values) for flows in program.flows]
-    replay = _replay(instance, raw, objective)
+    replay = replayed(instance, raw, objective)
     assert result.objective is not None
     if abs(replay.value - result.objective) > REPLAY_TOLERANCE * replay.scale:
         raise SolverError(
@@ -221,7 +230,7 @@ def _flow_values(matrix: Matrix, flows: Flows, values: Floats) -> Flows:
 
 
 @dataclass(frozen=True)
-class _Replay:
+class Replayed:
     flows: Flows
     actions: NDArray[np.float32]
     value: float  # of the minimised objective
@@ -230,7 +239,7 @@ class _Replay:
     emissions_kg: float
 
 
-def _replay(instance: Instance, raw: list[Flows], objective: Objective) -> _Replay:
+def replayed(instance: Instance, raw: list[Flows], objective: Objective) -> Replayed:
     """Replay solver flows in the simulator: rounding is cleaned, derived flows are tight, the books close."""
     simulator = Simulator(stack([instance]))
     layout = Layout(instance.compiled.shape)
@@ -249,13 +258,13 @@ def _replay(instance: Instance, raw: list[Flows], objective: Objective) -> _Repl
         emissions_kg += float(billed_kg(p, outcome)[0])
         cleaned.append(flows)
     joined = Flows(**{n: np.concatenate([getattr(f, n) for f in cleaned]) for n in Flows.names()})
-    return _Replay(joined, np.stack(actions), value, max(scale, emissions_kg, 1.0), benefit_usd, emissions_kg)
+    return Replayed(joined, np.stack(actions), value, max(scale, emissions_kg, 1.0), benefit_usd, emissions_kg)
 
 
 def _objective(instance: Instance, flows: Flows, objective: Objective) -> float:
     """Value of the minimised objective of flows [T,...]."""
     steps = [flows.map(itemgetter(slice(t, t + 1))) for t in range(instance.steps)]
-    return _replay(instance, steps, objective).value
+    return replayed(instance, steps, objective).value
 
 
 def clean(p: Params, state: State, exo: Exogenous, flows: Flows) -> Flows:
