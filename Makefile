@@ -5,6 +5,7 @@ TEST_WORKERS ?= 2
 DEMO_SCENARIO ?= four_markets
 DEMO_SEEDS ?= 0-9
 DEMO_CONFIG ?= configs/agents/ppo_week.yaml
+DEMO_FRONTIER ?= energy_geography
 DEMO_RUN := runs/demo
 
 VENV := .venv
@@ -25,7 +26,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test lint slow mutants bench clean check-python fresh
+.PHONY: help venv demo test lint slow ray mutants bench clean check-python fresh
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -50,7 +51,7 @@ check-python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "gridai-env needs Python 3.11 or newer, '$(PYTHON)' is $(PYTHON_VERSION). Name another: make PYTHON=python3.12 ..." >&2; exit 1; }; \
 	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "'$(PYTHON)' has no venv module (on Debian and Ubuntu: apt install python3-venv)." >&2; exit 1; }
 
-# Both steps are done again only where the code, the settings or the scenario changed since.
+# Each step is done again only where the code, the settings or the scenario changed since.
 DEMO_NEEDS := $(DEMO_CONFIG) configs/scenarios/$(DEMO_SCENARIO).yaml \
 	$(wildcard gridai_env/*.py gridai_env/traces/*.py agents/*.py baselines/*.py)
 
@@ -61,10 +62,19 @@ $(DEMO_RUN)/comparison.txt: $(DEMO_RUN)/model.zip
 	$(BIN)/python -m scripts.compare --scenario $(DEMO_SCENARIO) --policies local_only greedy ppo:$< milp \
 		--seeds $(DEMO_SEEDS) --run-dir $(DEMO_RUN)/compare --overwrite > $@
 
-demo: $(DEMO_RUN)/comparison.txt  ## train PPO, compare it with rules and the optimum on built-in data (minutes)
-	@cat $<
+$(DEMO_RUN)/frontier.txt: configs/scenarios/$(DEMO_FRONTIER).yaml $(DEMO_NEEDS) | $(STAMP)
+	@mkdir -p $(DEMO_RUN)
+	$(BIN)/python -m scripts.frontier --scenario $(DEMO_FRONTIER) --axes interactive --points 8 --seeds 0 1 \
+		--policies local_only price_only --run-dir $(DEMO_RUN)/frontier --overwrite > $@
+
+$(DEMO_RUN)/report.html: $(DEMO_RUN)/comparison.txt $(DEMO_RUN)/frontier.txt $(wildcard scripts/*.py)
+	$(BIN)/python -m scripts.report $(DEMO_RUN)
+
+demo: $(DEMO_RUN)/report.html  ## train PPO, compare it with rules and the optimum, sweep a frontier, report (minutes)
+	@cat $(DEMO_RUN)/comparison.txt $(DEMO_RUN)/frontier.txt
 	@echo
-	@echo "See the schedules side by side:  $(BIN)/tensorboard --logdir $(DEMO_RUN)"
+	@echo "Schedules side by side:  $(BIN)/tensorboard --logdir $(DEMO_RUN)"
+	@echo "Report, open it in a browser:  $(DEMO_RUN)/report.html"
 
 test: lint  ## linters, types and all tests but the slow ones
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal --durations 10
@@ -76,6 +86,9 @@ lint: $(STAMP)  ## ruff and mypy
 
 slow: $(STAMP)  ## the slow tests
 	$(BIN)/python -m pytest -m slow
+
+ray: $(STAMP)  ## the tests that start a Ray cluster on this machine (needs the extra ray)
+	$(BIN)/python -m pytest -m ray
 
 mutants: $(STAMP)  ## break the code in every listed way; each must turn the tests red
 	$(BIN)/python -m pytest -m mutation

@@ -57,7 +57,7 @@ def schedule_figure(columns: dict[str, Trajectory]) -> tuple[bytes, tuple[int, i
         fontsize=8,
         frameon=False,
     )
-    return _png(figure)
+    return png_of(figure)
 
 
 def _draw_site(axes: Axes, trajectory: Trajectory, site: str, price_label: bool) -> None:
@@ -89,7 +89,8 @@ def _stack(axes: Axes, edges: Any, series: dict[str, tuple[Any, str]]) -> None:
         base = base + values
 
 
-def _png(figure: Any) -> tuple[bytes, tuple[int, int]]:
+def png_of(figure: Any) -> tuple[bytes, tuple[int, int]]:
+    """A figure as PNG and its size (width, height)."""
     buffer = BytesIO()
     figure.savefig(buffer, format="png")
     width, height = figure.canvas.get_width_height()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -15,7 +16,8 @@ from scripts._common import InputError
 
 R = TypeVar("R")
 
-RAY_WAIT_S = 20  # for a cluster that does not answer
+RAY_WAIT_S = 5.0  # for a cluster that does not answer
+RAY_ROUNDS = 4
 
 
 def add_parallel_arguments(parser: argparse.ArgumentParser, jobs: int | None = None) -> None:
@@ -67,9 +69,14 @@ def spread(
         return
     from joblib import Parallel, delayed
 
+    calls = [delayed(_quietly)(function, *task) for task in work]
     with _backend(ray):
-        pool = Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch="n_jobs")
-        yield from pool(delayed(_quietly)(function, *task) for task in work)
+        if ray is None:
+            yield from Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch="n_jobs")(calls)
+            return
+        step = RAY_ROUNDS * jobs  # Ray's backend returns lists alone: some rounds at a time, to show progress
+        for first in range(0, len(calls), step):
+            yield from Parallel(n_jobs=jobs)(calls[first : first + step])
 
 
 def _quietly(function: Callable[..., R], *task: Any) -> R:
@@ -103,8 +110,9 @@ def _ray_cluster(address: str) -> Iterator[None]:
         if address == "local":
             ray.init(address="local", num_cpus=cores(), include_dashboard=False, log_to_driver=False)
         else:
+            _knock(address)
             ray.init(address=address, log_to_driver=False)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
             f"--ray {address!r}: no Ray cluster answers there ({reason}); start one with `ray start --head`, "
@@ -115,3 +123,14 @@ def _ray_cluster(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise OSError or ValueError where nothing listens: Ray itself waits for minutes."""
+    if address == "auto":
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        raise ValueError("an address is 'auto', 'local', HOST:PORT or ray://HOST:PORT")
+    with socket.create_connection((host, int(port)), timeout=RAY_WAIT_S):
+        pass

@@ -1,0 +1,172 @@
+"""A frontier: which points there are, computing those that are missing, and everything that is made from them."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gridai_env.benefits import break_even_rows
+from tqdm import tqdm
+
+from baselines.model import OBJECTIVES
+from gridai_env.frontier import Sweep
+from gridai_env.instance import Instance
+from scripts._common import RUN_FILE, InputError, read_run, write_run
+from scripts._frontier_tables import Row, check_frontier, return_rows, write_parquet, write_rows
+from scripts._parallel import spread
+from scripts._points import Settings, Task, compute, cut_tasks, missing, read_point
+
+KIND = "frontier"
+POINTS, FIGURES, BOARD = "points", "figures", "tensorboard"
+
+
+@dataclass(frozen=True)
+class Results:
+    """All tables of a sweep."""
+
+    instances: Sequence[Instance]
+    sweeps: Sequence[Sweep]
+    frontier: list[Row]
+    returns: list[Row]
+    rid: list[Row]
+    layers: list[Row]
+    closed: list[Row]
+    breakeven: list[Row]
+    policies: list[Row]
+    seconds: float  # wall time of what was computed now
+    computed: int  # points computed now
+
+
+@dataclass
+class Frontier:
+    """One run of `scripts.frontier`."""
+
+    folder: Path
+    instances: Sequence[Instance]
+    sweeps: Sequence[Sweep]
+    policies: Sequence[str]
+    mip_gap: float
+    time_limit_s: float | None
+    jobs: int
+    threads: int
+    ray: str | None
+    config: dict[str, Any]
+    seconds: float = 0.0
+    computed: int = 0
+
+    @property
+    def settings(self) -> Settings:
+        """What the workers need to know."""
+        folder = (self.folder / POINTS).resolve()
+        return Settings(folder, self.mip_gap, self.time_limit_s, self.threads)
+
+    def open(self, overwrite: bool) -> None:
+        """Make the folder ready; raises InputError for one that holds a sweep of another scenario or version."""
+        if (self.folder / RUN_FILE).exists() and not overwrite:
+            self._check_same()
+        elif (self.folder / POINTS).exists():
+            if not overwrite:
+                raise InputError(
+                    f"{self.folder} holds points but no {RUN_FILE}: not a frontier's; give another --run-dir"
+                )
+            shutil.rmtree(self.folder / POINTS)
+        (self.folder / POINTS).mkdir(exist_ok=True)
+        self._record(finished=False)
+
+    def _check_same(self) -> None:
+        found = read_run(self.folder, KIND)["config"].get("scenario_resolved")
+        ours = self.config["scenario_resolved"]
+        if found != ours:
+            keys = [k for k in ours if not isinstance(found, dict) or found.get(k) != ours[k]]
+            raise InputError(
+                f"{self.folder} holds the frontier of another scenario (they differ in {', '.join(keys[:5])}); "
+                "give another --run-dir, or --overwrite to compute it again"
+            )
+
+    def stages(self) -> list[list[Task]]:
+        """Tasks in the order of need: benefit sets the service floor of the other two."""
+        jobs = self.jobs
+
+        def curve(what: str) -> list[Task]:
+            return [task for sweep in self.sweeps for task in cut_tasks(self.instances, sweep, what, jobs)]
+
+        solved = [curve("benefit"), [*curve("cost"), *curve("carbon")]]
+        return [*solved, [task for policy in self.policies for task in curve(policy)]]
+
+    def planned(self) -> int:
+        """Number of points of all curves."""
+        return sum(len(task.points) for stage in self.stages() for task in stage)
+
+    def finished(self) -> int:
+        """Number of points that have their files."""
+        settings = self.settings
+        tasks = [task for stage in self.stages() for task in stage]
+        return sum(task.path(settings.folder, i).exists() for task in tasks for i in task.points)
+
+    def compute(self) -> None:
+        """Compute all points that have no file yet; raises InputError for files of something else."""
+        settings, begin = self.settings, time.perf_counter()
+        stages = [[m for task in stage if (m := missing(task, settings))] for stage in self.stages()]
+        left = sum(len(task.points) for stage in stages for task in stage)
+        done = self.planned() - left
+        with tqdm(total=done + left, initial=done, unit="point", disable=left == 0, mininterval=0.5) as bar:
+            for stage in stages:
+                for count in spread(compute, [(task, settings) for task in stage], self.jobs, self.ray):
+                    bar.update(count)
+        self.seconds, self.computed = time.perf_counter() - begin, left
+
+    def write(self) -> Results:
+        """Make tables, figures and TensorBoard files from the points; raises FrontierError on contradictions."""
+        from scripts._frontier_figures import write_board, write_figures
+
+        results = self._collect()
+        check_frontier(results.frontier, results.policies, self.sweeps)
+        names = ("frontier", "returns", "rid", "layers", "closed", "breakeven", "policies")
+        for name in names:
+            write_rows(self.folder / f"{name}.csv", getattr(results, name))
+        write_parquet(self.folder / "frontier.parquet", results.frontier)
+        for name in (FIGURES, BOARD):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+            (self.folder / name).mkdir()
+        write_figures(self.folder / FIGURES, results)
+        write_board(self.folder / BOARD, results, self.config)
+        self._record(finished=True)
+        return results
+
+    def _collect(self) -> Results:
+        settings = self.settings
+        solved: list[Row] = []
+        policies: list[Row] = []
+        parts: dict[str, list[Row]] = {"rid": [], "layers": [], "closed": []}
+        for task in (task for stage in self.stages() for task in stage):
+            for point in task.points:
+                record = read_point(task.path(settings.folder, point))
+                assert record is not None
+                (policies if task.is_policy else solved).append(record["row"])
+                place = {name: record["row"][name] for name in ("seed", "point", "axis")}
+                for name, rows in parts.items():
+                    rows += [place | row for row in record.get(name, [])]
+        solved.sort(key=lambda r: (r["axis"] != "scale", OBJECTIVES.index(r["objective"])))
+        return Results(
+            instances=self.instances,
+            sweeps=self.sweeps,
+            frontier=solved,
+            returns=return_rows(solved, self.sweeps),
+            breakeven=[{"seed": i.seed} | row for i in self.instances[:1] for row in break_even_rows(i)],
+            policies=policies,
+            seconds=self.seconds,
+            computed=self.computed,
+            **parts,
+        )
+
+    def _record(self, finished: bool) -> None:
+        seeds = [instance.seed for instance in self.instances]
+        grids = {sweep.axis: list(sweep.grid) for sweep in self.sweeps}
+        write_run(
+            self.folder, KIND, self.config, seeds, self.instances, finished=finished, grids=grids,
+            seconds=self.seconds, computed=self.computed, jobs=self.jobs, threads=self.threads,
+        )  # fmt: skip

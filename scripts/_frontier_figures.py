@@ -1,0 +1,176 @@
+"""A frontier as pictures and in TensorBoard: curves over the latency axis, returns, relocatable demand, layers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from baselines.model import OBJECTIVES
+from gridai_env.frontier import Sweep
+from gridai_env.geography import LAYERS
+from gridai_env.summary import mean_interval
+from scripts._boards import config_text
+from scripts._events import EventWriter
+from scripts._figures import png_of
+from scripts._frontier_tables import QUANTITIES, Floats, Row, curves, mean_rows
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from scripts._frontier import Results
+
+# Okabe and Ito: told apart also by people with colour blindness.
+COLOURS = {"benefit": "#009E73", "cost": "#0072B2", "carbon": "#D55E00"}
+LABELS = {
+    "benefit": "V = -most benefit",
+    "cost": "least cost",
+    "carbon": "least carbon",
+}
+RID = {
+    "rid_latency": ("latency alone", "#56B4E9"),
+    "rid_feasible": ("all masks", "#0072B2"),
+    "rid_net": ("with net benefit", "#009E73"),
+    "rid_real": ("really moved (optimum)", "#D55E00"),
+}
+LAYER_COLOURS = ("#999999", "#56B4E9", "#009E73")
+
+
+def write_figures(folder: Path, results: Results) -> None:
+    """Write one picture per kind into ``folder``; raises ImportError naming the extra without Matplotlib."""
+    pictures = {
+        "frontier": (_draw_curves, "change against the tightest budget, %"),
+        "returns": (_draw_returns, "return on latency, % of the tightest point"),
+        "relocatable": (_draw_rid, "share of the energy of arrived work"),
+        "layers": (_draw_layers, "share of the energy of served work"),
+    }
+    for name, (draw, label) in pictures.items():
+        (folder / f"{name}.png").write_bytes(_panels(results, draw, label))
+
+
+def _panels(results: Results, draw: Any, label: str) -> bytes:
+    """One panel per axis."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    count = len(results.sweeps)
+    wide = min(count, 3)
+    rows = -(-count // wide)
+    figure = Figure(figsize=(0.8 + 4.6 * wide, 0.5 + 3.4 * rows), layout="constrained", dpi=100)
+    FigureCanvasAgg(figure)
+    grid: Any = figure.subplots(rows, wide, squeeze=False)
+    for axes in grid.ravel()[count:]:
+        axes.set_visible(False)
+    for sweep, axes in zip(results.sweeps, grid.ravel(), strict=False):
+        draw(axes, results, sweep)
+        axes.set_title(sweep.class_name or "all budgets", fontsize=10)
+        axes.set_xlabel("latency budget, ms" if sweep.unit == "ms" else "scale of all latency budgets")
+        axes.grid(alpha=0.3)
+    for row in grid:
+        row[0].set_ylabel(label, fontsize=9)
+    handles, names = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=4, fontsize=9, frameon=False)
+    return png_of(figure)[0]
+
+
+def relative(values: Floats) -> tuple[Floats, Floats, Floats]:
+    """Change against the tightest point in per cent of its absolute value: mean and interval over seeds, [P]."""
+    base = np.abs(values[:, :1])
+    change = 100.0 * (values - values[:, :1]) / np.where(base > 0.0, base, np.nan)
+    ends = [mean_interval(column) for column in change.T]
+    return (
+        np.array([e.value for e in ends]),
+        np.array([e.low for e in ends]),
+        np.array([e.high for e in ends]),
+    )
+
+
+def _draw_curves(axes: Axes, results: Results, sweep: Sweep) -> None:
+    for objective in OBJECTIVES:
+        seeds, points, _, values = curves(results.frontier, sweep, objective)
+        if not seeds:
+            continue
+        mean, low, high = relative(values)
+        axes.plot(points, mean, color=COLOURS[objective], marker="o", markersize=3, label=LABELS[objective])
+        if len(seeds) > 1:
+            axes.fill_between(points, low, high, color=COLOURS[objective], alpha=0.15, linewidth=0.0)
+
+
+def _draw_returns(axes: Axes, results: Results, sweep: Sweep) -> None:
+    for objective in OBJECTIVES:
+        quantity = QUANTITIES[objective][0]
+        rows = [r for r in results.returns if r["axis"] == sweep.axis and r["quantity"] == quantity]
+        ends = "ms" if sweep.unit == "ms" else "scale"
+        edges = [rows[0][f"from_{ends}"], *(row[f"to_{ends}"] for row in rows)] if rows else [0.0, 1.0]
+        heights = [row["relative_percent"] for row in rows] or [0.0]
+        unit = "per 100 ms" if sweep.unit == "ms" else "per 1 % of scale"
+        axes.stairs(
+            heights, edges, color=COLOURS[objective], label=f"{LABELS[objective]} ({unit})", linewidth=1.5
+        )
+
+
+def _draw_rid(axes: Axes, results: Results, sweep: Sweep) -> None:
+    rows = _means(results.rid, sweep, tuple(RID))
+    x = _axis(sweep)
+    for name, (label, colour) in RID.items():
+        axes.plot(x, [row[name] for row in rows], color=colour, marker="o", markersize=3, label=label)
+    axes.set_ylim(0.0, 1.0)
+
+
+def _draw_layers(axes: Axes, results: Results, sweep: Sweep) -> None:
+    name = sweep.class_name or "all"
+    own = [r for r in results.layers if r["axis"] == sweep.axis and r["class"] == name]
+    shares = {(r["point"], r["layer"]): r["share"] for r in mean_rows(own, ("point", "layer"), ("share",))}
+    base = np.zeros(len(sweep))
+    for layer, colour in zip(LAYERS, LAYER_COLOURS, strict=True):
+        height = np.array([shares.get((i, layer), np.nan) for i in range(len(sweep))])
+        axes.fill_between(_axis(sweep), base, base + height, color=colour, label=layer, linewidth=0.0)
+        base = base + height
+    axes.set_ylim(0.0, 1.0)
+
+
+def _axis(sweep: Sweep) -> list[float]:
+    return list(sweep.grid)
+
+
+def _means(rows: Sequence[Row], sweep: Sweep, values: Sequence[str]) -> list[Row]:
+    """Means over seeds at each point of an axis, for the swept class or all."""
+    name = sweep.class_name or "all"
+    own = [r for r in rows if r["axis"] == sweep.axis and r["class"] == name]
+    return sorted(mean_rows(own, ("point",), values), key=lambda r: r["point"])
+
+
+# TensorBoard ------------------------------------------------------------------------------------------------
+
+
+def write_board(folder: Path, results: Results, config: dict[str, Any]) -> None:
+    """One TensorBoard run per axis: mean values over the points, whose step is the budget in ms or 1000 x scale."""
+    for sweep in results.sweeps:
+        with EventWriter(folder / (sweep.class_name or "scale")) as writer:
+            writer.text("config", config_text(config | {"axis": sweep.axis}), time.time())
+            for i, values in enumerate(_scalars(results, sweep)):
+                step = round(sweep.grid[i] * (1.0 if sweep.unit == "ms" else 1000.0))
+                writer.scalars(values, step, time.time())
+
+
+def _scalars(results: Results, sweep: Sweep) -> list[dict[str, float]]:
+    out: list[dict[str, float]] = [{} for _ in range(len(sweep))]
+    for objective in OBJECTIVES:
+        seeds, _, bounds, values = curves(results.frontier, sweep, objective)
+        quantity, unit = QUANTITIES[objective]
+        for i in range(len(sweep) if seeds else 0):
+            out[i][f"frontier/{quantity}_{unit.lower()}"] = float(values[:, i].mean())
+            out[i][f"bound/{quantity}_{unit.lower()}"] = float(bounds[:, i].mean())
+    for row in _means(results.rid, sweep, tuple(RID)):
+        out[row["point"]] |= {f"relocatable/{name}": row[name] for name in RID}
+    for row in results.returns:
+        if row["axis"] == sweep.axis:
+            out[row["from_point"]][f"returns/{row['quantity']}_percent"] = row["relative_percent"]
+    for row in mean_rows(results.policies, ("axis", "policy", "point"), ("benefit_usd", "emissions_kg")):
+        if row["axis"] == sweep.axis:
+            out[row["point"]][f"policy/{row['policy']}/benefit_usd"] = row["benefit_usd"]
+            out[row["point"]][f"policy/{row['policy']}/emissions_kg"] = row["emissions_kg"]
+    return out

@@ -1,0 +1,135 @@
+"""The tables of a frontier, made from its points: tidy CSV files and one Parquet file."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from baselines.model import OBJECTIVES
+from gridai_env.frontier import Sweep
+from gridai_env.returns import Returns, monotone, returns
+
+Row = dict[str, Any]
+Floats = NDArray[np.float64]
+
+# How the minimised quantity of each objective is called, and its unit.
+QUANTITIES = {"benefit": ("V", "USD"), "cost": ("cost", "USD"), "carbon": ("carbon", "kg")}
+# By how much a curve may rise, or a policy lie below it, relative to its size: what solvers and rounding need.
+TOLERANCE = 1e-6
+
+
+class FrontierError(RuntimeError):
+    """The results contradict themselves: a fault of the program, not of its input."""
+
+
+def curves(rows: Sequence[Row], sweep: Sweep, objective: str) -> tuple[list[int], Floats, Floats, Floats]:
+    """Seeds that are complete on an axis, and points, proven bounds and values of an objective, [S,P] each."""
+    found: dict[int, dict[int, Row]] = defaultdict(dict)
+    for row in rows:
+        if row["axis"] == sweep.axis and row["objective"] == objective:
+            found[row["seed"]][row["point"]] = row
+    seeds = [seed for seed, points in found.items() if len(points) == len(sweep)]
+
+    def column(name: str) -> Floats:
+        return np.array([[found[seed][i][name] for i in range(len(sweep))] for seed in seeds], dtype=float)
+
+    points = np.array(
+        [sweep.budget_ms(i) if sweep.unit == "ms" else sweep.scale(i) for i in range(len(sweep))]
+    )
+    return seeds, points, column("bound"), column("value")
+
+
+def curve_returns(rows: Sequence[Row], sweep: Sweep, objective: str) -> Returns | None:
+    """ERL or CRL along an axis, means over the seeds; None before a seed is complete."""
+    seeds, points, bounds, values = curves(rows, sweep, objective)
+    if not seeds:
+        return None
+    unit = QUANTITIES[objective][1]
+    highs = np.where(np.isfinite(values), values, bounds)
+    return returns(highs, bounds, highs, points, unit=unit, axis=sweep.axis)
+
+
+def return_rows(rows: Sequence[Row], sweeps: Sequence[Sweep]) -> list[Row]:
+    """Rows of ``returns.csv``."""
+    out: list[Row] = []
+    for sweep in sweeps:
+        for objective in OBJECTIVES:
+            found = curve_returns(rows, sweep, objective)
+            if found is not None:
+                quantity = QUANTITIES[objective][0]
+                out += [{"axis": sweep.axis} | row for row in found.rows(quantity, sweep.class_name or "all")]
+    return out
+
+
+def check_frontier(rows: Sequence[Row], policies: Sequence[Row], sweeps: Sequence[Sweep]) -> None:
+    """Raise FrontierError where a proven bound rises along an axis, or where a policy lies beyond it."""
+    for sweep in sweeps:
+        for objective in OBJECTIVES:
+            seeds, _, bounds, values = curves(rows, sweep, objective)
+            for seed, low, high in zip(seeds, bounds, values, strict=True):
+                rise = monotone(high, TOLERANCE, low)
+                if rise is not None:
+                    raise FrontierError(f"{sweep.axis}, seed {seed}, {objective}: {rise}")
+    bound = {(r["axis"], r["seed"], r["point"]): -r["bound"] for r in rows if r["objective"] == "benefit"}
+    for row in policies:
+        most = bound.get((row["axis"], row["seed"], row["point"]), np.inf)
+        if row["benefit_usd"] > most + TOLERANCE * max(abs(most), abs(row["cost_usd"]), 1.0):
+            raise FrontierError(
+                f"{row['axis']}, seed {row['seed']}, point {row['point']}: {row['policy']} earns "
+                f"{row['benefit_usd']:,.2f} USD, above the proven bound {most:,.2f} USD"
+            )
+
+
+def write_rows(path: Path, rows: Sequence[Row]) -> None:
+    """Write rows as CSV (NaN as an empty cell); the file appears whole or not at all, and not without rows."""
+    if not rows:
+        path.unlink(missing_ok=True)
+        return
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(partial, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+    partial.replace(path)
+
+
+def _cell(value: Any) -> Any:
+    return "" if value is None or (isinstance(value, float) and np.isnan(value)) else value
+
+
+def write_parquet(path: Path, rows: Sequence[Row]) -> None:
+    """Write rows as Parquet; raises ImportError naming the extra where pyarrow is missing."""
+    if not rows:
+        return
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise ImportError("Parquet needs pyarrow: pip install 'gridai-env[data]'") from error
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    pq.write_table(pa.Table.from_pylist(list(rows)), partial)
+    partial.replace(path)
+
+
+def mean_rows(rows: Iterable[Row], keys: Sequence[str], values: Sequence[str]) -> list[Row]:
+    """Means of columns over rows that share ``keys`` (NaN left out), in the order of their first appearance."""
+    groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[tuple(row[key] for key in keys)].append(row)
+    out = []
+    for group, members in groups.items():
+        means = {name: _mean([member[name] for member in members]) for name in values}
+        out.append(dict(zip(keys, group, strict=True)) | means)
+    return out
+
+
+def _mean(numbers: Sequence[float]) -> float:
+    finite = [float(x) for x in numbers if x is not None and np.isfinite(x)]
+    return float(np.mean(finite)) if finite else float("nan")
