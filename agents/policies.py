@@ -108,7 +108,7 @@ def _differences(there: dict[str, int], here: dict[str, int]) -> str:
 
 def world_hash(scenario: Scenario) -> str:
     """SHA-256 (hex) over a scenario without its text, traces and days: these may differ between uses."""
-    data = scenario.model_dump(mode="json", exclude={"description", "traces", "start"})
+    data = scenario.model_dump(mode="json", exclude={"description", "traces", "start", "demand", "jobs_from"})
     return hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 

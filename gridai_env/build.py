@@ -91,8 +91,19 @@ def batch_parts(
             event_active=events.active,
             job_order=jobs.order,
         ),
-        "provenance": tuple({"start": source.provenance, **source.series.provenance} for _ in seeds),
+        "provenance": _provenance(compiled, source, demand, len(seeds)),
     }
+
+
+def _provenance(compiled: Compiled, source: Source, demand: Demand, count: int) -> tuple[dict[str, str], ...]:
+    """Return for each episode where its start, zones and, where they are not synthetic, demand and jobs came
+    from."""
+    common = {"start": source.provenance, **source.series.provenance}
+    drawn = compiled.scenario.jobs_from
+    if drawn is not None and drawn.drawn is not None:
+        common["jobs"] = drawn.drawn
+    of_demand: tuple[dict[str, str], ...] = tuple({"demand": text} for text in demand.provenance)
+    return tuple({**common, **own} for own in of_demand or ({},) * count)
 
 
 def find_series(

@@ -72,15 +72,14 @@ def names(s: Scenario) -> Iterator[str]:
 def _site_lists(s: Scenario) -> list[tuple[str, list[str] | None]]:
     lists = [(f"classes[{i}].supported_at", c.supported_at) for i, c in enumerate(s.classes)]
     lists += [(f"jobs[{i}].sites", j.sites) for i, j in enumerate(s.jobs)]
+    lists += [("jobs_from.sites", s.jobs_from.sites)] if s.jobs_from is not None else []
     return lists + [(f"events[{i}].sites", e.sites) for i, e in enumerate(s.events)]
 
 
 def places(s: Scenario) -> Iterator[str]:
     """Check time zones, entries of the RTT table, and that each legal zone in use has a service node."""
     for i, region in enumerate(s.regions):
-        try:
-            ZoneInfo(region.timezone)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
+        if not _is_timezone(region.timezone):
             allowed = "an IANA time zone such as 'Europe/Berlin'"
             yield problem(f"regions[{i}].timezone", region.timezone, allowed)
     for kind in ("sites", "regions", "service_nodes"):
@@ -201,6 +200,27 @@ def events(s: Scenario) -> Iterator[str]:
             yield problem(f"{key}.add_usd_per_mwh", event.add_usd_per_mwh, f"0 for kind {event.kind!r}")
 
 
+def demand(s: Scenario) -> Iterator[str]:
+    """Check the classes and the time zone that demand from a file names; the file is checked when it is read."""
+    listed, known = s.demand.classes, [c.name for c in s.classes]
+    for name in listed or []:
+        if name not in known:
+            yield problem("demand.classes", name, "the name of a class", closest(name, known))
+    if listed is not None and (not listed or len(set(listed)) < len(listed)):
+        yield problem("demand.classes", listed, "a list of different classes, at least one", "null means all")
+    if not _is_timezone(s.demand.timezone):
+        allowed = "an IANA time zone such as 'Europe/Berlin'"
+        yield problem("demand.timezone", s.demand.timezone, allowed)
+
+
+def _is_timezone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return False
+    return True
+
+
 def clocks(s: Scenario) -> Iterator[str]:
     """Check the start days and the forecast."""
     if s.start.last < s.start.first:
@@ -213,7 +233,7 @@ def clocks(s: Scenario) -> Iterator[str]:
         yield problem("forecast.skill_last", s.forecast.skill_last, allowed)
 
 
-CHECKS: tuple[Check, ...] = (names, steps, places, zones, classes, power, jobs, events, clocks)
+CHECKS: tuple[Check, ...] = (names, steps, places, zones, classes, power, jobs, events, demand, clocks)
 
 
 def capacities(s: Scenario) -> Iterator[str]:

@@ -16,9 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from gridai_env.compile import Compiled, once_per_scenario
+from gridai_env.placement import place_shape
 from gridai_env.profiles import daily_profile, weekly_factor
 from gridai_env.spec import Scenario
 from gridai_env.traces.clock import MINUTES_PER_DAY, MINUTES_PER_HOUR, offset_minutes
+from gridai_env.workload import demand_shape
 
 NOISE_KEPT_PER_H = 0.9  # share of the noise that is still there after an hour: swings last about half a day
 MIN_REFERENCE = 0.01  # arrivals below this share of the next step's are no reference for placements
@@ -35,6 +37,8 @@ class Demand:
     arrivals_gpuh: np.ndarray  # [B,T,C,W]
     region_gpuh: np.ndarray  # [B,L+T,C] arrivals over all rows, history first
     expected_gpuh: np.ndarray  # [B,L+T,C] the same without noise: what calendar and clock tell in advance
+    deviation_gpuh: np.ndarray  # [B,T,C] usual (standard) deviation of region_gpuh from expected_gpuh
+    provenance: tuple[str, ...] = ()  # [B] where it came from; empty: synthetic
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,13 @@ class Calendar:
 def draw_demand(
     compiled: Compiled, start_utc: np.ndarray, lead_in: int, rngs: Sequence[np.random.Generator]
 ) -> Demand:
-    """Draw the arrivals of episodes that start at ``start_utc`` (datetime64 [B]), one generator each."""
+    """Draw the arrivals of episodes that start at ``start_utc`` (datetime64 [B]), one generator each.
+
+    They are synthetic or, as the scenario's ``demand`` says, follow a file, which raises TraceError where it does
+    not serve.
+    """
+    if compiled.scenario.demand.source != "synthetic":
+        return _demand_of_file(compiled, start_utc, lead_in, rngs)
     steps = compiled.shape.steps
     factor = noise_factor(compiled.scenario, lead_in + steps, rngs)
     rows_gpuh, region_gpuh = week_gpuh(compiled)
@@ -59,7 +69,60 @@ def draw_demand(
     arrivals = rows_gpuh.take(at[:, lead_in:], axis=0)
     arrivals *= factor[:, lead_in:, :, None]
     factor *= expected
-    return Demand(arrivals_gpuh=arrivals, region_gpuh=factor, expected_gpuh=expected)
+    deviation = np.array([region.noise for region in compiled.scenario.regions]) * expected[:, lead_in:]
+    return Demand(arrivals, region_gpuh=factor, expected_gpuh=expected, deviation_gpuh=deviation)
+
+
+def _demand_of_file(
+    compiled: Compiled, start_utc: np.ndarray, lead_in: int, rngs: Sequence[np.random.Generator]
+) -> Demand:
+    """Return demand whose rows follow the file of the scenario; those of other classes stay synthetic."""
+    scenario = compiled.scenario
+    shape = demand_shape(scenario.demand)
+    own = _synthetic_rows(compiled)
+    days = calendar(scenario, start_utc, -lead_in, lead_in + compiled.shape.steps)
+    rows = expected_rows_gpuh(compiled, days) * own  # [B,X,C,W]
+    expected = rows.sum(-1)
+    variance = (np.array([region.noise for region in scenario.regions]) * expected) ** 2
+    rows *= noise_factor(scenario, lead_in + compiled.shape.steps, rngs)[..., None]
+    placed = place_shape(shape, scenario, start_utc, lead_in, rngs)
+    mean_gpuh = np.array([region.mean_gpus for region in scenario.regions]) * scenario.dt_h
+    share = np.where(own, 0.0, compiled.row_share)
+    rows += (mean_gpuh * placed.shape)[..., None] * share
+    from_file = mean_gpuh * placed.expected * share.sum()
+    variance += (shape.relative_deviation(round(scenario.dt_h * MINUTES_PER_HOUR)) * from_file) ** 2
+    return Demand(
+        arrivals_gpuh=rows[:, lead_in:],
+        region_gpuh=rows.sum(-1),
+        expected_gpuh=expected + from_file,
+        deviation_gpuh=np.sqrt(variance[:, lead_in:]),
+        provenance=placed.provenance,
+    )
+
+
+def _synthetic_rows(compiled: Compiled) -> np.ndarray:
+    """Return which rows keep the synthetic shape, bool [W]: with a file, those of classes it does not name."""
+    spec = compiled.scenario.demand
+    if spec.source == "synthetic" or spec.classes is None:
+        return np.full(compiled.shape.rows, spec.source == "synthetic")
+    return np.array([compiled.class_names[c] not in spec.classes for c in compiled.row_class])
+
+
+def expected_row_shares(compiled: Compiled, days: Calendar, region_gpuh: np.ndarray) -> np.ndarray:
+    """Return how the arrivals of regions are expected to split over rows, [B,T,C,W], sums to 1 (0 without any).
+
+    ``region_gpuh`` [B,T,C] is the climatology of the arrivals: rows that follow a file share what the synthetic
+    rows leave of it.
+    """
+    own = _synthetic_rows(compiled)
+    expected = expected_rows_gpuh(compiled, days)
+    if not own.all():
+        expected = expected * own
+        rest = np.maximum(region_gpuh - expected.sum(-1), 0.0)
+        share = np.where(own, 0.0, compiled.row_share)
+        expected += rest[..., None] * share / share.sum()
+    total = expected.sum(-1, keepdims=True)
+    return np.asarray(expected / np.where(total > 0, total, 1.0))
 
 
 @once_per_scenario

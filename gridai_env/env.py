@@ -135,6 +135,8 @@ class GridAIEnv(gym.Env[Observation, Any]):
     ## Arguments
     - ``scenario="two_sites"``: name of a shipped scenario, path of a YAML file, dict, or Scenario.
     - ``traces=None``: "synthetic" or a trace file; None: as the scenario says.
+    - ``demand=None``: "synthetic" or a file of requests or rates with options, "FILE,model=m-large"; None: as
+      the scenario says.
     - ``horizon_h=None``: length of an episode.
     - ``forecast=None``: "perfect", "persistence" or "day_ahead".
     - ``latency_scale=None``: factor on all latency budgets.
@@ -158,6 +160,7 @@ class GridAIEnv(gym.Env[Observation, Any]):
         carbon_price_usd_per_t: float | None = None,
         instance: str | Path | Instance | None = None,
         render_mode: str | None = None,
+        demand: str | None = None,
     ) -> None:
         """Open the scenario; raises ValueError (ScenarioError, InstanceError, ...) where that fails."""
         self.render_mode = checked_render_mode(render_mode)
@@ -169,6 +172,7 @@ class GridAIEnv(gym.Env[Observation, Any]):
             forecast=forecast,
             latency_scale=latency_scale,
             carbon_price_usd_per_t=carbon_price_usd_per_t,
+            demand=demand,
         )
         self.layout = ObservationLayout(self.compiled)
         self.observation_space: gym.spaces.Dict = self.layout.space()  # type: ignore[assignment]

@@ -23,6 +23,8 @@ UNITS = (
     ("_mwh_per_gpuh", "MWh/GPU-h"),
     ("_gb_per_gpuh", "GB/GPU-h"),
     ("_kw_per_gpu", "kW per accelerator"),
+    ("_tokens_per_gpu_s", "tokens per GPU-s"),
+    ("_tokens", "tokens"),
     ("_kwh_per_gb", "kWh/GB"),
     ("_l_per_mwh", "L/MWh"),
     ("_mw_per_h", "MW/h"),
@@ -39,6 +41,7 @@ UNITS = (
     ("_h", "h"),
     ("_c", "degrees Celsius"),
     ("gpus", "accelerators"),
+    ("count", "jobs"),
     ("latitude", "degrees"),
     ("longitude", "degrees"),
 )

@@ -10,6 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from gridai_env.checks import check_scenario
+from gridai_env.jobs_from import with_drawn_jobs
 from gridai_env.problems import ScenarioError, closest, from_pydantic, raise_all
 from gridai_env.spec import Event, Scenario
 
@@ -47,23 +48,26 @@ def load_scenario(
     carbon_price_usd_per_t: float | None = None,
     forecast: str | None = None,
     traces: str | None = None,
+    demand: str | None = None,
 ) -> Scenario:
     """Return a checked scenario: the name of a shipped one, the path of a YAML file, or a Scenario.
 
     The overrides replace values of the file.  ``horizon_h`` leaves out jobs that would end after the new
     horizon and events that would start after it, clips later starts and longer events to it, and scales the
     carbon budget in proportion.  ``latency_scale`` multiplies ``latency.budget_scale``; ``forecast`` is a
-    kind; ``traces`` is "synthetic" or a path.
+    kind; ``traces`` is "synthetic" or a path, ``demand`` too, the latter with options ("FILE,model=m-large").
     Raises ScenarioError with all faults in one message.
     """
     scenario, where = (source, f"scenario {source.name!r}") if isinstance(source, Scenario) else _read(source)
     check_scenario(scenario, where)
+    scenario = with_drawn_jobs(scenario, where)
     given = {
         "horizon_h": horizon_h,
         "latency_scale": latency_scale,
         "carbon_price_usd_per_t": carbon_price_usd_per_t,
         "forecast": forecast,
         "traces": traces,
+        "demand": demand,
     }
     given = {key: value for key, value in given.items() if value is not None}
     return _override(scenario, where, given) if given else scenario
@@ -75,7 +79,10 @@ def parse_scenario(data: Any, source: str) -> Scenario:
         raise ScenarioError(f"{source}: must be a table of keys, found {type(data).__name__}")
     scenario = _validate(data, source)
     check_scenario(scenario, source)
-    return scenario
+    complete = with_drawn_jobs(scenario, source)
+    if complete is not scenario:
+        check_scenario(complete, source)
+    return complete
 
 
 def _validate(data: dict[str, Any], source: str) -> Scenario:

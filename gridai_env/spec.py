@@ -256,6 +256,69 @@ class ForecastSpec(Model):
     skill_last: Share = Field(0.6, description="the same at the last lead")
 
 
+class DemandSpec(Model):
+    """Where the shape of demand over time comes from; the level is always the regions' `mean_gpus`."""
+
+    source: str = Field("synthetic", min_length=1, description="'synthetic' or the path of a .csv or .csv.gz")
+    format: Literal["requests", "windows"] | None = Field(
+        None, description="single requests (Azure columns) or windowed rates (ServeGen); null: by the header"
+    )
+    model: str | None = Field(None, description="which one of a file with several models")
+    classes: list[Name] | None = Field(None, description="classes that follow the file; null: all")
+    timezone: str = Field("UTC", description="IANA name: where the clients of a file with UTC stamps live")
+    repeat: bool = Field(False, description="begin again at the end of the file")
+    fill_gap_h: NonNegative = Field(0.0, description="holes of the file up to this long are interpolated")
+    prefill_tokens_per_gpu_s: Positive = Field(
+        9000.0, description="prompt tokens read per reference accelerator; 5 times as fast as decode"
+    )
+    decode_tokens_per_gpu_s: Positive = Field(
+        1800.0, description="answer tokens written per reference accelerator: 70B in FP8 on one H100"
+    )
+    image_tokens: NonNegative | None = Field(
+        None, description="prompt tokens of an image; needed where the file counts images"
+    )
+
+
+class JobsFrom(Model):
+    """Training jobs drawn from a file of batch jobs; they are added to `jobs` when the scenario is read."""
+
+    source: str = Field(min_length=1, description="path of a .parquet, .csv or .csv.gz")
+    count: Annotated[int, Field(ge=1, le=1000)] = Field(description="number of jobs drawn")
+    seed: Annotated[int, Field(ge=0)] = 0
+    mean_gpus: Positive = Field(description="mean size of the jobs of the file; it gives the relative sizes")
+    max_gpus: Positive | None = Field(None, description="larger jobs are left out; null: what the sites hold")
+    min_duration_h: NonNegative = Field(1.0, description="shorter jobs are left out")
+    max_duration_h: Positive | None = Field(None, description="longer jobs are left out; null: what fits")
+    slack: NonNegative = Field(1.0, description="deadline = release + (1 + slack) x duration")
+    value_usd_per_gpuh: Positive = Field(0.15, description="130 USD per MWh of IT at 1.15 kW")
+    sites: list[Name] | None = Field(None, description="allowed sites, first is preferred; null: all")
+    drawn: str | None = Field(None, description="written by the program: where the jobs in `jobs` were drawn")
+
+
+def _demand(value: Any) -> Any:
+    """Turn "FILE,key=value,..." into a table; what is no such text is left to the checks of `DemandSpec`."""
+    if not isinstance(value, str):
+        return value
+    source, *options = value.split(",")
+    table: dict[str, Any] = {"source": source.strip()}
+    for option in options:
+        key, sign, text = option.partition("=")
+        if not sign:
+            raise ValueError(f"{option!r} is no key=value; write FILE,model=m-large,repeat=true")
+        table[key.strip()] = _option(key.strip(), text.strip())
+    return table
+
+
+def _option(key: str, text: str) -> Any:
+    """Return the value of an option in text: true, false, a number, for classes a list split at "+"."""
+    if key == "classes":
+        return text.split("+")
+    try:
+        return {"true": True, "false": False}[text] if text in ("true", "false") else float(text)
+    except ValueError:
+        return text
+
+
 class Scenario(Model):
     """A whole scenario file."""
 
@@ -264,6 +327,7 @@ class Scenario(Model):
     horizon_h: Positive = Field(description="length of an episode, a whole number of steps")
     dt_h: Positive = Field(1.0, description="length of a step: 1/n h in whole minutes")
     traces: str = Field("synthetic", description="'synthetic' or the path of a trace file")
+    demand: Annotated[DemandSpec, BeforeValidator(_demand)] = DemandSpec()
     start: Start = Start()
     carbon_signal: Literal["average", "marginal"] = "marginal"
     carbon_price_usd_per_t: NonNegative = 50.0
@@ -282,6 +346,7 @@ class Scenario(Model):
     service_nodes: list[ServiceNode] | None = None
     classes: list[TaskClass] = Field(min_length=1)
     jobs: list[Job] = []
+    jobs_from: JobsFrom | None = None
     events: list[Event] = []
 
     @property

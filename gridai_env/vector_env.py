@@ -71,6 +71,7 @@ class GridAIVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         max_episode_steps: int | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
         flat_observations: bool = False,
+        demand: str | None = None,
     ) -> None:
         """Open the scenario; raises ValueError (ScenarioError, InstanceError, ...) where that fails."""
         self.num_envs = _whole("num_envs", num_envs)
@@ -88,6 +89,7 @@ class GridAIVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
             forecast=forecast,
             latency_scale=latency_scale,
             carbon_price_usd_per_t=carbon_price_usd_per_t,
+            demand=demand,
         )
         self.flat_observations = flat_observations
         self._set_spaces()

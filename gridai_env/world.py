@@ -206,7 +206,6 @@ def _deviations(compiled: Compiled, series: ZoneSeries, demand: Demand, deviatio
     price_scale = grid_array(compiled, "price_scale") * grid_array(compiled, "price_spread_scale")
     pv_mw = site_array(compiled, "pv_mw") * deviation.pv_relative[at]
     wind_mw = site_array(compiled, "wind_mw") * deviation.wind_cf[:, at]
-    noise = np.array([region.noise for region in compiled.scenario.regions])
     cell = month_hours_utc(series.start_utc, series.steps - steps, steps, series.dt_h)
     by_cell = np.concatenate(
         [price_scale * deviation.price_usd_per_mwh[:, at], carbon[:, at], wind_mw], axis=-1
@@ -216,5 +215,5 @@ def _deviations(compiled: Compiled, series: ZoneSeries, demand: Demand, deviatio
     sun_mw = pv_mw.astype(np.float32) * series.pv_cf_climatology[:, -steps:, at].astype(np.float32)
     renewable = out[..., 2 * sites : 3 * sites]
     np.sqrt(renewable * renewable + sun_mw * sun_mw, out=renewable)
-    out[..., 3 * sites :] = noise * demand.expected_gpuh[:, -steps:]
+    out[..., 3 * sites :] = demand.deviation_gpuh
     return out

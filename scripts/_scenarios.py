@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from copy import copy
 from typing import Any
 
 from gridai_env.compile import Compiled, compile_scenario
@@ -11,7 +12,7 @@ from gridai_env.instance import Instance, InstanceBatch, make_batch
 from gridai_env.scenarios import load_scenario, scenario_names
 from gridai_env.traces import TraceTable, read_table
 
-OVERRIDES = ("traces", "horizon_h", "forecast", "latency_scale", "carbon_price_usd_per_t")
+OVERRIDES = ("traces", "demand", "horizon_h", "forecast", "latency_scale", "carbon_price_usd_per_t")
 
 
 def add_scenario_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,6 +21,12 @@ def add_scenario_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scenario", required=True, help=f"a YAML file or one of {names}")
     parser.add_argument(
         "--traces", help="a trace file (CSV or Parquet) or 'synthetic'; default: the scenario's own"
+    )
+    parser.add_argument(
+        "--demand",
+        metavar="FILE[,KEY=VALUE...]",
+        help="a file of requests or rates whose shape demand follows, with keys of the scenario's demand table "
+        "(model=m-large,repeat=true), or 'synthetic'; default: the scenario's own",
     )
     parser.add_argument(
         "--start", help="start of the episodes, UTC, e.g. 2023-07-01T00:00; default: the seed draws it"
@@ -44,6 +51,14 @@ class Episodes:
     def make(self, seed: int) -> Instance:
         """The instance of a seed."""
         return self.batch([seed])[0]
+
+    def with_carbon_budget(self, budget_kg: float | None) -> Episodes:
+        """The same episodes under another carbon budget (of the whole episode, kg); None: without one."""
+        out = copy(self)
+        out.compiled = compile_scenario(
+            self.compiled.scenario.model_copy(update={"carbon_budget_kg": budget_kg})
+        )
+        return out
 
     def batch(self, seeds: Sequence[int]) -> InstanceBatch:
         """The instances of some seeds."""

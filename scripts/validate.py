@@ -5,7 +5,7 @@
     python -m scripts.validate --schema > scenario.schema.json
 
 Prints sizes, rows, capacity against demand, closed routes by reason, homes that miss their latency budget,
-job slots, and what the traces cover.  Bad input: all faults on standard error, exit code 2.
+job slots, demand, and what the traces cover.  Bad input: all faults on standard error, exit code 2.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from gridai_env.capacity import full_load_mw, peak_demand_gpus
 from gridai_env.compile import Compiled, compile_scenario
 from gridai_env.forecast import day_steps
 from gridai_env.geography import LAYERS
+from gridai_env.instance import make_batch
 from gridai_env.observation import ObservationLayout
 from gridai_env.problems import ScenarioError
 from gridai_env.scenarios import load_scenario, scenario_names
@@ -43,6 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "traces", nargs="?", help="a trace file (CSV or Parquet), by default the scenario's own"
     )
+    parser.add_argument(
+        "--demand", metavar="FILE[,KEY=VALUE...]", help="a file of demand, by default the scenario's own"
+    )
     parser.add_argument("--schema", action="store_true", help="print the JSON schema of scenario files")
     options = parser.parse_args(arguments)
     if options.schema:
@@ -51,7 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.scenario is None:
         parser.error("a scenario is needed (or --schema)")
     try:
-        compiled = compile_scenario(load_scenario(options.scenario, traces=options.traces))
+        compiled = compile_scenario(
+            load_scenario(options.scenario, traces=options.traces, demand=options.demand)
+        )
         for line in report(compiled):
             print(line)
     except (ScenarioError, TraceError, InstanceError, OSError, ImportError) as error:
@@ -62,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def report(compiled: Compiled) -> Iterator[str]:
     """Yield the lines of the report; raises TraceError where the traces do not serve the scenario."""
-    for section in (sizes, rows, capacity, routes, jobs, traces):
+    for section in (sizes, rows, capacity, routes, jobs, demand, traces):
         yield from section(compiled)
         yield ""
     yield "valid"
@@ -138,6 +144,24 @@ def jobs(c: Compiled) -> Iterator[str]:
         window = f"{c.job_release_steps[j] * dt:g}-{c.job_deadline_steps[j] * dt:g}"
         sites = ", ".join(n for n, ok in zip(c.site_names, c.job_allowed[j], strict=True) if ok)
         yield f"{name:20s}{c.job_gpus[j]:9,.0f}{c.job_duration_steps[j] * dt:7g}{window:>14s}  {sites}"
+    if c.scenario.jobs_from is not None:
+        yield f"  drawn: {c.scenario.jobs_from.drawn}"
+
+
+def demand(c: Compiled) -> Iterator[str]:
+    """Yield where demand comes from; a file is read and an episode of seed 0 made of it, which raises TraceError."""
+    s = c.scenario
+    if s.demand.source == "synthetic":
+        yield "demand: synthetic"
+        return
+    batch = make_batch(c, [0])
+    hourly = batch.exogenous.arrivals_gpuh[0].sum(-1) / c.shape.dt_h
+    yield f"demand: {batch.provenance[0]['demand']}"
+    for region, gpus in zip(s.regions, hourly.T, strict=True):
+        yield f"  {region.name} on seed 0: mean {gpus.mean():,.0f}, peak {gpus.max():,.0f} GPUs"
+    usable = float((c.params.gpus * c.params.utilisation_limit * c.params.speed).sum())
+    if over := int((hourly.sum(1) > usable).sum()):
+        yield f"  note: in {over} of {len(hourly)} steps more than all {usable:,.0f} usable GPUs (capacity_slack)"
 
 
 def traces(c: Compiled) -> Iterator[str]:

@@ -368,7 +368,7 @@ def test_scenarios_built_in_python_are_checked_when_loaded():
 def test_every_number_of_the_schema_has_a_unit_or_is_a_ratio():
     ratios = ("share", "efficiency", "limit", "factor", "scale", "slack", "headroom", "noise", "swing")
     ratios += ("flatness", "jitter", "probability", "priority", "speed", "inflation", "pue_base")
-    ratios += ("skill_first", "skill_last")
+    ratios += ("skill_first", "skill_last", "seed")
     for name, model in Scenario.model_json_schema()["$defs"].items():
         for key, value in model["properties"].items():
             kinds = {value.get("type"), *(option.get("type") for option in value.get("anyOf", []))}
