@@ -69,6 +69,7 @@ def episode_metrics(episode: Episode) -> dict[str, float]:
         **emissions_and_water(episode),
         **work(episode),
         **latency(episode),
+        **layers(episode),
         **waiting(episode),
         **energy(episode),
         **jobs(episode),
@@ -110,7 +111,8 @@ def work(episode: Episode) -> dict[str, float]:
     """Work in reference GPU-h and in requests.  ``dropped_gpuh`` is all work refused or dropped.
 
     ``deferred_gpuh`` is work not finished in the step in which it arrived.  Service is first in, first out,
-    so what is left of a step's arrivals is the smaller of these arrivals and the backlog.
+    so what is left of a step's arrivals is the smaller of these arrivals and the backlog.  ``moved_share`` (of
+    all, and of each class) is the GPU-h served away from home over the GPU-h served.
     """
     exo, flows = episode.instance.exogenous, episode.flows
     arrived, served, dropped = (
@@ -120,7 +122,7 @@ def work(episode: Episode) -> dict[str, float]:
     )
     total = float(arrived.sum())
     per_request = gpuh_per_request(episode.instance)
-    away = flows.served_gpuh * (1.0 - episode.instance.params.home[:, None, :])
+    away = (flows.served_gpuh * (1.0 - episode.instance.params.home[:, None, :])).sum((0, 1, 3))
     backlog = np.maximum(episode.after.backlog_gpuh, 0.0)
     return {
         "arrived_gpuh": total,
@@ -132,7 +134,17 @@ def work(episode: Episode) -> dict[str, float]:
         "arrived_requests": float((arrived / per_request).sum()),
         "served_requests": float((served / per_request).sum()),
         "dropped_requests": float((dropped.sum((0, 1)) / per_request).sum()),
+        **{
+            f"moved_share/{name}": ratio(float(away[own].sum()), float(served[own].sum()))
+            for name, own in rows_of_classes(episode.instance)
+        },
     }
+
+
+def rows_of_classes(instance: Instance) -> list[tuple[str, NDArray[np.bool_]]]:
+    """Name of each class and which rows [W] are its own."""
+    compiled = instance.compiled
+    return [(name, compiled.row_class == index) for index, name in enumerate(compiled.class_names)]
 
 
 def gpuh_per_request(instance: Instance) -> Floats:
@@ -157,19 +169,28 @@ def jobs(episode: Episode) -> dict[str, float]:
 def latency(episode: Episode) -> dict[str, float]:
     """Path latency weighted by served work: mean and p95 over all routes and by class, without processing.
 
-    Also the share of each execution layer, and the work served on routes that miss the class's budget (only
-    home routes can).
+    Also the work served on routes that miss the class's budget (only home routes can).
     """
-    compiled = episode.instance.compiled
-    geography, served = compiled.geography, episode.flows.served_gpuh.sum(0)
+    geography, served = episode.instance.compiled.geography, episode.flows.served_gpuh.sum(0)
     late = geography.latency_ms > geography.budget_ms[None, :, None]
     out = _latency_pair("", geography.path_ms, served)
-    for index, name in enumerate(compiled.class_names):
-        rows = compiled.row_class == index
+    for name, rows in rows_of_classes(episode.instance):
         out |= _latency_pair(f"/{name}", geography.path_ms[:, rows], served[:, rows])
-    for index, name in enumerate(LAYERS):
-        out[f"layer_share/{name}"] = ratio(float(served[geography.layer == index].sum()), float(served.sum()))
     return out | {"over_budget_gpuh": float(served[late].sum())}
+
+
+def layers(episode: Episode) -> dict[str, float]:
+    """Share of each execution layer in the GPU-h served, of all and of each class; NaN where nothing is served."""
+    layer, served = episode.instance.compiled.geography.layer, episode.flows.served_gpuh.sum(0)
+    groups = [("", np.ones(served.shape[1], dtype=np.bool_))]
+    groups += [(f"{name}/", rows) for name, rows in rows_of_classes(episode.instance)]
+    return {
+        f"layer_share/{prefix}{name}": ratio(
+            float(served[:, rows][layer[:, rows] == index].sum()), float(served[:, rows].sum())
+        )
+        for prefix, rows in groups
+        for index, name in enumerate(LAYERS)
+    }
 
 
 def _latency_pair(suffix: str, path_ms: Floats, served_gpuh: Floats) -> dict[str, float]:
@@ -195,13 +216,13 @@ def waiting(episode: Episode) -> dict[str, float]:
     By Little's law: the backlog summed over time, over the work that left the queue (served, refused or
     dropped).
     """
-    instance, compiled = episode.instance, episode.instance.compiled
+    instance = episode.instance
     waited_gpuh_h = np.maximum(episode.after.backlog_gpuh, 0.0).sum((0, 1)) * instance.params.dt_h
     left_gpuh = episode.flows.served_gpuh.sum((0, 1, 3)) + episode.flows.dropped_gpuh.sum((0, 1))
     rows = instance.params.may_wait > 0.0
     out = {"wait_mean_h": ratio(float(waited_gpuh_h[rows].sum()), float(left_gpuh[rows].sum()))}
-    for index, name in enumerate(compiled.class_names):
-        own = rows & (compiled.row_class == index)
+    for name, of_class in rows_of_classes(instance):
+        own = rows & of_class
         if own.any():
             out[f"wait_mean_h/{name}"] = ratio(float(waited_gpuh_h[own].sum()), float(left_gpuh[own].sum()))
     return out

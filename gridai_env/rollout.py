@@ -75,6 +75,8 @@ def _prepare(policy: Any, instance: Instance, seed: int) -> None:
         policy.prepare(instance.compiled)
     if hasattr(policy, "reseed"):
         policy.reseed(seed)
+    if hasattr(policy, "begin"):
+        policy.begin(instance)
 
 
 def _check_plan(plan: Any, instance: Instance) -> None:
@@ -167,12 +169,15 @@ def run_many(
 ) -> list[Trajectory]:
     """Play a policy on many instances of one scenario, ``batch`` at a time; results as those of `run`.
 
-    ``seconds_per_decision`` is then the time of one prediction shared by the episodes of a batch.
+    ``seconds_per_decision`` is then the time of one prediction shared by the episodes of a batch.  Planners
+    (policies with ``begin``) remember one episode: they are played one after the other, by `run`.
     """
     if not hasattr(policy, "predict"):
         raise ValueError("run_many plays policies; replay a plan with run(plan, instance)")
     if batch < 1:
         raise ValueError(f"batch = {batch}: must be at least 1")
+    if hasattr(policy, "begin"):
+        return [run(policy, instance, seed) for instance in instances]
     out: list[Trajectory] = []
     for first in range(0, len(instances), batch):
         out += _run_batch(policy, instances[first : first + batch], seed)

@@ -20,8 +20,11 @@ Floats = NDArray[np.float64]
 class Policy(Protocol):
     """What Stable-Baselines3 calls a policy.
 
-    Optional methods: ``prepare(compiled)`` gets the constants of the scenario before an episode,
-    ``reseed(seed)`` the seed of the run.  Optional attribute: ``name``.
+    Optional methods, called by the judge in this order at the start of an episode: ``prepare(compiled)`` gets
+    the constants of the scenario, ``reseed(seed)`` the seed of the run, ``begin(instance)`` the episode itself.
+    Only planners have ``begin``: they read forecasts beyond the observation (`gridai_env.outlook`), or the
+    whole episode where they stand for perfect foresight.  Their ``predict`` gets one observation at a time,
+    the steps of that episode in order.  Optional attribute: ``name``.
     """
 
     def predict(

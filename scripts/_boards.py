@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from gridai_env.rollout import Trajectory
+from gridai_env.compile import Compiled
+from gridai_env.tables import Table
 from scripts._events import EventWriter
 
 # Columns of the step table that are shown hour by hour.
@@ -52,24 +53,24 @@ EPISODE = (
     "gap",
     "gain_captured",
 )
+LADDER = ("benefit_usd", "gain_captured", "regret", "foresight", "horizon", "forecast_error", "decisions")
 
 
-def curve_tags(trajectory: Trajectory) -> dict[str, str]:
+def curve_tags(table: Table, compiled: Compiled, seed: int) -> dict[str, str]:
     """Tag of each column that is shown, by the column's name."""
-    compiled = trajectory.instance.compiled
     never = {
         f"backlog_gpuh/{row}"
         for row, waits in zip(compiled.row_names, compiled.params.may_wait, strict=True)
         if not waits
     }
-    names = trajectory.table.dtype.names or ()
+    names = table.dtype.names or ()
     shown = [name for name in names if name.split("/")[0] in CURVES and name not in never]
-    return {name: f"{name.replace(' ', '_')}/seed{trajectory.instance.seed}" for name in shown}
+    return {name: f"{name.replace(' ', '_')}/seed{seed}" for name in shown}
 
 
-def write_curves(writer: EventWriter, trajectory: Trajectory) -> None:
-    """Write an episode hour by hour."""
-    table, tags = trajectory.table, curve_tags(trajectory)
+def write_curves(writer: EventWriter, table: Table, compiled: Compiled, seed: int) -> None:
+    """Write an episode (a row per step) hour by hour."""
+    tags = curve_tags(table, compiled, seed)
     seconds = table["time_utc"].astype("datetime64[s]").astype(np.int64)
     for t, row in enumerate(table):
         writer.scalars({tag: float(row[name]) for name, tag in tags.items()}, t, float(seconds[t]))
@@ -80,6 +81,11 @@ def write_episode(writer: EventWriter, row: Mapping[str, Any], wall_time_s: floa
     values = {f"episode/{name}": float(row[name]) for name in EPISODE}
     values |= {name: float(value) for name, value in row.items() if name.startswith("terms/")}
     writer.scalars(values, int(row["seed"]), wall_time_s)
+
+
+def write_rung(writer: EventWriter, record: Mapping[str, Any], episodes: int, wall_time_s: float) -> None:
+    """Write a row of ``ladder.csv``; the step is the number of episodes that it is a mean of."""
+    writer.scalars({f"ladder/{name}": float(record[name]) for name in LADDER}, episodes, wall_time_s)
 
 
 def config_text(config: Mapping[str, Any]) -> str:

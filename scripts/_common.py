@@ -48,6 +48,7 @@ EXTRAS = {
     "pyomo": "milp",
     "highspy": "milp",
     "scipy": "milp",
+    "joblib": "milp",
     "torch": "rl",
     "stable_baselines3": "rl",
     "tensorboard": "rl",
@@ -55,6 +56,8 @@ EXTRAS = {
     "rich": "rl",
     "matplotlib": "render",
     "pyarrow": "data",
+    "plotly": "report",
+    "moocore": "report",
 }
 
 # Errors whose message is all that a user needs.  Anything else is a fault of the program: its traceback
@@ -162,11 +165,14 @@ def write_run(
     kind: str,
     config: dict[str, Any],
     seeds: Sequence[int],
-    instances: Sequence[Instance] = (),
+    instances: Sequence[Instance | dict[str, Any]] = (),
     device: str = "cpu",
     **more: Any,
 ) -> Path:
-    """Write ``run.json``: what was run, with what, on what.  The file appears whole or not at all."""
+    """Write ``run.json``: what was run, with what, on what.  The file appears whole or not at all.
+
+    ``instances`` are instances or what `instance_record` says of them.
+    """
     record = {
         "kind": kind,
         "run_format": RUN_FORMAT,
@@ -179,7 +185,7 @@ def write_run(
         "seeds": list(seeds),
         "device": device,
         "machine": machine(),
-        "instances": [instance_record(instance) for instance in instances],
+        "instances": [i if isinstance(i, dict) else instance_record(i) for i in instances],
         **more,
     }
     path = folder / RUN_FILE

@@ -1,11 +1,9 @@
-"""A comparison: every policy on every seed, each result written as soon as it is known."""
+"""A comparison: every policy on every seed; a seed is written as soon as all have played it, whole."""
 
 from __future__ import annotations
 
-import csv
-import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,133 +11,149 @@ from typing import Any
 
 from tqdm import tqdm
 
-from gridai_env.instance import Instance
-from gridai_env.rollout import Trajectory
-from gridai_env.tables import write_table
-from scripts._boards import config_text, write_curves, write_episode
-from scripts._common import RUN_FILE, InputError, open_folder, write_run
-from scripts._contenders import OPTIMUM, Contender
-from scripts._contest import Reference, play, refer, row_of
+from gridai_env.tables import Table, write_table
+from scripts._boards import config_text, write_curves, write_episode, write_rung
+from scripts._common import open_folder, write_run
+from scripts._contenders import Contender
+from scripts._contest import check_bound
 from scripts._events import EventWriter
-from scripts._figures import schedule_figure
-from scripts._scenarios import Episodes
+from scripts._ladder import ladder_table, record_of, rungs_of
+from scripts._match import Match, Played, SeedResult, play_seed
+from scripts._parallel import spread
+from scripts._rows import write_rows
+from scripts._saved import FOLDERS, KIND, LADDER, PRICES, SUMMARY, Rows
 
-KIND = "compare"
-# Hourly curves and pictures of this many seeds; tables and summary hold all.
+# Hourly curves, pictures and shadow prices of this many seeds; tables and summary hold all.
 SHOWN_SEEDS = 5
-SUMMARY, FOLDERS = "summary.csv", ("tables", "figures", "tensorboard")
-
-
-def make_room(folder: Path, overwrite: bool) -> None:
-    """Remove an older comparison from a folder, whose rows, files and curves would mix with the new ones.
-
-    Raises InputError where ``overwrite`` does not say so, and where the files belong to no comparison.
-    """
-    if not (folder / RUN_FILE).exists():
-        found = [name for name in (SUMMARY, *FOLDERS) if (folder / name).exists()]
-        if found:
-            raise InputError(
-                f"{folder} holds {', '.join(found)} but no {RUN_FILE}: not a comparison's; give another --run-dir"
-            )
-        return
-    if not overwrite:
-        raise InputError(f"{folder} holds a comparison: replace it (--overwrite) or give another --run-dir")
-    (folder / SUMMARY).unlink(missing_ok=True)
-    for name in FOLDERS:
-        if (folder / name).exists():
-            shutil.rmtree(folder / name)
-    (folder / RUN_FILE).unlink()
 
 
 @dataclass
 class Comparison:
-    """Plays and writes; `rows` holds what is finished."""
+    """Plays and writes; whoever plays, only this process writes."""
 
     folder: Path
-    episodes: Episodes
+    match: Match
     contenders: Sequence[Contender]
     seeds: Sequence[int]
-    objective: str
-    solver: dict[str, Any]  # options of `baselines.milp.solve`
     config: dict[str, Any]
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    instances: list[Instance] = field(default_factory=list)
+    finished: Rows = field(default_factory=dict)  # of an earlier run in the folder, and what is added
+    earlier_commits: Sequence[str] = ()  # of the runs that this one goes on from
+    jobs: int = 1
+    ray: str | None = None  # address of a Ray cluster that plays
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """Rows of the finished seeds, in the order of the seeds."""
+        return [row for seed in self.seeds for row in self.finished.get(seed, [])]
 
     def run(self) -> None:
-        """Play all seeds into an empty folder; after ctrl-C everything finished is on disk."""
+        """Play all seeds that are not finished; after ctrl-C all finished ones are on disk.
+
+        Raises BoundError where a policy passes the proven bound.
+        """
         open_folder(self.folder, KIND)
-        self._record(finished=False)
+        self._record(done=False)
         for name in FOLDERS:
-            (self.folder / name).mkdir()
+            (self.folder / name).mkdir(exist_ok=True)
+        for row in self.rows:
+            check_bound(row)
         with ExitStack() as stack:
             writers = {c.name: stack.enter_context(self._writer(c)) for c in self.contenders}
-            bar = stack.enter_context(tqdm(total=len(self.seeds) * (len(self.contenders) + 1), unit="run"))
-            for position, seed in enumerate(self.seeds):
-                for contender, trajectory, row, reference in self._one_seed(seed, bar):
-                    write_episode(writers[contender.name], row, time.time())
-                    if position < SHOWN_SEEDS:
-                        write_curves(writers[contender.name], trajectory)
-                        self._picture(writers[contender.name], contender, trajectory, reference)
-                self._record(finished=False)
-        self._record(finished=True)
+            try:
+                self._play(writers)
+            except KeyboardInterrupt:
+                self._climb(writers)
+                raise
+            self._climb(writers)
+        self._record(done=True)
 
-    def _one_seed(
-        self, seed: int, bar: Any
-    ) -> Iterator[tuple[Contender, Trajectory, dict[str, Any], Reference]]:
-        """Play every policy on the instance of ``seed`` and write its row and table."""
-        bar.set_description(f"seed {seed}: optimum")
-        instance = self.episodes.make(seed)
-        reference = refer(instance, self.objective, **self.solver)
-        self.instances.append(instance)
-        bar.update()
-        for contender in self.contenders:
-            bar.set_description(f"seed {seed}: {contender.name}")
-            trajectory = play(contender, reference, seed)
-            bar.update()
-            if trajectory is None:
-                bar.write(
-                    f"seed {seed}: {OPTIMUM} found no plan within the time limit; its bound still holds"
-                )
-                continue
-            row = row_of(contender, reference, trajectory)
-            write_table(trajectory.table, self.folder / "tables" / f"{contender.folder}_seed{seed}.csv")
-            self._append(row)
-            yield contender, trajectory, row, reference
+    def _play(self, writers: dict[str, EventWriter]) -> None:
+        """Play what is missing, here or in other processes."""
+        alone = self.jobs == 1 and self.ray is None
+        shown = {seed: i < SHOWN_SEEDS for i, seed in enumerate(self.seeds) if seed not in self.finished}
+        works = {seed: self.match.works(shown[seed]) for seed in shown}
+        with tqdm(total=sum(works.values()), unit="run") as bar:
 
-    def _append(self, row: dict[str, Any]) -> None:
-        """Add a row to ``summary.csv`` at once."""
-        path = self.folder / SUMMARY
-        with open(path, "a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(row), lineterminator="\n")
-            if not self.rows:
-                writer.writeheader()
-            writer.writerow(row)
-        self.rows.append(row)
+            def tell(text: str) -> None:
+                bar.set_description(text)
+                bar.update()
 
-    def _picture(
-        self, writer: EventWriter, contender: Contender, trajectory: Trajectory, reference: Reference
-    ) -> None:
-        """Draw the schedule beside the optimum, as a file and in TensorBoard."""
-        columns = {contender.name: trajectory}
-        if contender.policy is not None and reference.optimum is not None:
-            columns[f"optimum ({self.objective})"] = reference.optimum
-        png, size = schedule_figure(columns)
-        seed = trajectory.instance.seed
-        (self.folder / "figures" / f"{contender.folder}_seed{seed}.png").write_bytes(png)
+            tasks = [(self.match, seed, shown[seed], tell if alone else None) for seed in shown]
+            for result in spread(play_seed, tasks, self.jobs, self.ray):
+                for note in result.notes:
+                    bar.write(note)
+                self._keep(result, writers)
+                bar.update(0 if alone else works[result.seed])
+
+    def _keep(self, result: SeedResult, writers: dict[str, EventWriter]) -> None:
+        """Write all of a seed, the summary last: a seed that stands there is complete."""
+        folders = {c.name: c.folder for c in self.contenders}
+        for played in result.played:
+            name = f"{folders[played.contender]}_seed{result.seed}"
+            _write_whole(played.table, self.folder / "tables" / f"{name}.csv")
+            self._show(played, result.seed, name, writers[played.contender])
+        if result.shadow_prices is not None:
+            _write_whole(result.shadow_prices, self.folder / f"{PRICES}{result.seed}.csv")
+        for writer in writers.values():
+            writer.flush()
+        self.finished[result.seed] = [played.row for played in result.played]
+        if self.rows:
+            write_rows(self.rows, self.folder / SUMMARY)
+        self._record(done=False)
+        for played in result.played:
+            check_bound(played.row)
+
+    def _show(self, played: Played, seed: int, name: str, writer: EventWriter) -> None:
+        """Figures of the episode; of a seed that is shown also its picture and its hourly curves."""
+        write_episode(writer, played.row, time.time())
+        if played.picture is None:
+            return
+        png, size = played.picture
+        (self.folder / "figures" / f"{name}.png").write_bytes(png)
+        write_curves(writer, played.table, self.match.episodes.compiled, seed)
         writer.picture(f"schedule/seed{seed}", png, size, 0, time.time())
+
+    def _climb(self, writers: dict[str, EventWriter]) -> None:
+        """Write the ladder of what is finished, as a file and in TensorBoard."""
+        if not self.rows:
+            return
+        rungs = rungs_of(self.rows, self.match.episodes.compiled.scenario.forecast.kind)
+        write_rows([record_of(i, rung) for i, rung in enumerate(rungs)], self.folder / LADDER)
+        text = f"```\n{ladder_table(rungs)}\n```"
+        for rung in rungs:
+            if rung.policy in writers:
+                write_rung(writers[rung.policy], record_of(0, rung), len(self.finished), time.time())
+                writers[rung.policy].text("ladder", text, time.time())
 
     def _writer(self, contender: Contender) -> EventWriter:
         writer = EventWriter(self.folder / "tensorboard" / contender.folder)
         writer.text("config", config_text(self.config | {"policy": contender.name}), time.time())
         return writer
 
-    def _record(self, finished: bool) -> None:
+    def _record(self, done: bool) -> None:
         write_run(
             self.folder,
             KIND,
             self.config,
             self.seeds,
-            self.instances,
-            finished=finished,
+            [_instance(self.finished[seed][0]) for seed in self.seeds if self.finished.get(seed)],
+            finished=done,
             policies={c.folder: c.name for c in self.contenders},
+            earlier_commits=list(self.earlier_commits),
         )
+
+
+def _instance(row: dict[str, Any]) -> dict[str, Any]:
+    """What identifies the instance of a row, as `instance_record` has it."""
+    return {
+        "seed": row["seed"],
+        "start_utc": row["start_utc"].removesuffix("Z"),
+        "hash": row["instance_hash"],
+    }
+
+
+def _write_whole(table: Table, path: Path) -> None:
+    """Write a table in such a way that the file appears whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    write_table(table, partial)
+    partial.replace(path)

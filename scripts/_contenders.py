@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from baselines.rules import REGISTRY
 from gridai_env.compile import Compiled
+from gridai_env.instance import Instance
 from gridai_env.problems import closest
+from gridai_env.rollout import Schedule
 from scripts._common import InputError
 
 OPTIMUM = "milp"
-NETWORK = "ppo:"
+NETWORK, PLANNER, VARIANT = "ppo:", "mpc:", "variant:"
+# The forecasts that a planner may read; one of them is the scenario's own.
+FORECASTS = ("perfect", "day_ahead", "persistence")
 
 
 @dataclass(frozen=True)
@@ -20,12 +27,16 @@ class Contender:
     """A policy that takes part in a comparison; the optimum has none."""
 
     name: str  # as on the command line
-    policy: Any | None
     folder: str  # name of its TensorBoard run and of its files
+    policy: Any | None = None
+    # The same for one that plans the whole episode beforehand; its actions are None where time did not suffice.
+    plan: Callable[[Instance], Schedule] | None = None
 
 
-def find_contenders(names: Sequence[str], compiled: Compiled) -> list[Contender]:
-    """Make the policies ready for a scenario.
+def find_contenders(
+    names: Sequence[str], compiled: Compiled, solver: dict[str, Any] | None = None
+) -> list[Contender]:
+    """Make the policies ready for a scenario; ``solver`` are the options of the variants' solves.
 
     Raises InputError for unknown names, doubles, and checkpoints that are missing, damaged or of another
     scenario or version; ImportError naming the extra where a package is missing.
@@ -36,23 +47,57 @@ def find_contenders(names: Sequence[str], compiled: Compiled) -> list[Contender]
     for name in names:
         _check_name(name)
     folders = _folders(names)
-    return [Contender(name, _make(name, compiled), folders[name]) for name in names]
+    return [_make(name, folders[name], compiled, solver or {}) for name in names]
+
+
+def checkpoints(names: Sequence[str]) -> dict[str, str]:
+    """SHA-256 of each network's file, by the name of the policy."""
+    files = {name: Path(name.removeprefix(NETWORK)) for name in names if name.startswith(NETWORK)}
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
 
 
 def _check_name(name: str) -> None:
-    if name in REGISTRY or name == OPTIMUM or (name.startswith(NETWORK) and len(name) > len(NETWORK)):
+    kind, colon, what = name.partition(":")
+    if kind + colon == NETWORK and what:
         return
-    known = [*REGISTRY, OPTIMUM, "ppo:PATH"]
-    advice = closest(name, known)
-    raise InputError(f"--policies {name!r}: unknown ({advice}); known: {', '.join(known)}")
+    known = known_names()
+    if name in known:
+        return
+    same_kind = [other.partition(":")[2] for other in known if colon and other.startswith(kind + colon)]
+    advice = closest(what, same_kind) if same_kind else closest(name, [*known, "ppo:PATH"])
+    raise InputError(f"--policies {name!r}: unknown ({advice}); known: {', '.join([*known, 'ppo:PATH'])}")
 
 
-def _make(name: str, compiled: Compiled) -> Any | None:
+def known_names() -> list[str]:
+    """All policies but networks, whose names end in a path."""
+    from baselines.variants import VARIANTS
+
+    planners = [PLANNER + kind for kind in FORECASTS]
+    return [*REGISTRY, *planners, *(VARIANT + name for name in VARIANTS), OPTIMUM]
+
+
+def _make(name: str, folder: str, compiled: Compiled, solver: dict[str, Any]) -> Contender:
+    kind, _, what = name.partition(":")
     if name == OPTIMUM:
-        return None
-    if name.startswith(NETWORK):
-        return _load_network(name.removeprefix(NETWORK), compiled)
-    return REGISTRY[name](compiled)
+        return Contender(name, folder)
+    if kind == "ppo":
+        return Contender(name, folder, _load_network(what, compiled))
+    if kind == "mpc":
+        from baselines.mpc import MPC
+
+        own = compiled.scenario.forecast.kind
+        if what == "day_ahead" and own != what:
+            raise InputError(
+                f"--policies {name}: episodes with {own!r} forecasts hold none of day ahead; add --forecast day_ahead"
+            )
+        return Contender(name, folder, MPC(what))  # type: ignore[arg-type]
+    if kind == "variant":
+        from baselines.variants import VariantPolicy, plan_variant
+
+        return Contender(
+            name, folder, VariantPolicy(what, **solver), partial(plan_variant, name=what, **solver)
+        )
+    return Contender(name, folder, REGISTRY[name](compiled))
 
 
 def _load_network(path: str, compiled: Compiled) -> Any:
@@ -73,7 +118,7 @@ def _load_network(path: str, compiled: Compiled) -> Any:
 def _folders(names: Sequence[str]) -> dict[str, str]:
     """A folder for each policy: ``ppo`` where there is one network, else ``ppo_1``, ``ppo_2`` in order."""
     networks = [name for name in names if name.startswith(NETWORK)]
-    folders = {name: name for name in names if name not in networks}
+    folders = {name: name.replace(":", "_") for name in names if name not in networks}
     for i, name in enumerate(networks):
         folders[name] = "ppo" if len(networks) == 1 else f"ppo_{i + 1}"
     return folders

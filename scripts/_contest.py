@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from baselines.milp import Plan, service_of, solve
-from baselines.model import FLOOR_SLACK
+from baselines.model import FLOOR_SLACK, last_resorts
 from baselines.rules import LocalOnly
 from gridai_env.instance import Instance
 from gridai_env.rollout import Trajectory, run
@@ -23,6 +23,12 @@ from scripts._contenders import Contender
 
 # Actions are float32: work replayed from them differs by this share at most.
 REPLAY_TOLERANCE = 1e-6
+# By how much a policy may pass the bound, over the sum of its absolute terms: rounding, no more.
+BOUND_TOLERANCE = 1e-6
+
+
+class BoundError(RuntimeError):
+    """A policy did better than the proven bound: solver and simulator disagree, and no figure can be trusted."""
 
 
 @dataclass(frozen=True)
@@ -54,18 +60,34 @@ class Reference:
         """What a gap is relative to: the Local-Only bill in USD, for carbon its emissions in kg."""
         return self.local.emissions_kg if self.plan.objective == "carbon" else self.local.bill_usd
 
-    def meets_floor(self, trajectory: Trajectory) -> bool:
+    def meets_floor(self, trajectory: Trajectory, slack: float = REPLAY_TOLERANCE) -> bool:
         """Whether a policy serves what the objective asks for: always, for benefit."""
         if self.plan.objective == "benefit" or self.benefit_plan.flows is None:
             return True
         floor = service_of(self.benefit_plan)
         served = trajectory.flows.served_gpuh.sum((0, 1, 3))
         started = trajectory.flows.started.sum((0, 2))
-        share = 1.0 - max(FLOOR_SLACK, REPLAY_TOLERANCE)
+        share = 1.0 - max(FLOOR_SLACK, slack)
         return bool(
             (served >= floor.served_gpuh * share).all()
             and (np.round(started) == np.round(floor.started)).all()
         )
+
+    def bound_margin(self, trajectory: Trajectory) -> float:
+        """Distance below the bound over the sum of absolute terms: a negative one beyond rounding is a defect.
+
+        NaN where nothing is proven of the policy: no bound in time, or less service than the floor.  Last
+        resorts weigh in ``cost`` and ``carbon`` as they do in the solver's objective.
+        """
+        if not self.meets_floor(trajectory, slack=0.0):
+            return float("nan")
+        resorts = last_resorts(self.instance, self.plan.objective)
+        weight = float(resorts.total(self.instance.params, trajectory.flows).sum())
+        terms = trajectory.episode.outcome.terms_usd.values()
+        scale = max(sum(float(np.abs(term).sum()) for term in terms), 1.0)
+        if self.plan.objective == "carbon":
+            scale = max(scale, trajectory.emissions_kg)
+        return (self.bound_score - self.score(trajectory) + weight) / scale
 
 
 def refer(instance: Instance, objective: str, **options: Any) -> Reference:
@@ -83,12 +105,13 @@ def refer(instance: Instance, objective: str, **options: Any) -> Reference:
 
 
 def play(contender: Contender, reference: Reference, seed: int) -> Trajectory | None:
-    """Judge a policy on the instance; None for an optimum that found no plan in time."""
-    return (
-        reference.optimum
-        if contender.policy is None
-        else run(contender.policy, reference.instance, seed=seed)
-    )
+    """Judge a policy on the instance; None for a plan that was not found in time."""
+    if contender.policy is None:
+        return reference.optimum
+    if contender.plan is None:
+        return run(contender.policy, reference.instance, seed=seed)
+    plan = contender.plan(reference.instance)
+    return None if plan.actions is None else run(plan, reference.instance)
 
 
 def row_of(contender: Contender, reference: Reference, trajectory: Trajectory) -> dict[str, Any]:
@@ -116,6 +139,7 @@ def row_of(contender: Contender, reference: Reference, trajectory: Trajectory) -
         "local_score": reference.score(local),
         "reference": reference.scale,
         "meets_floor": int(reference.meets_floor(trajectory)),
+        "bound_margin": reference.bound_margin(trajectory),
         "solver_status": plan.status,
         "solver_gap": plan.gap,
         "build_s": plan.build_s,
@@ -124,3 +148,17 @@ def row_of(contender: Contender, reference: Reference, trajectory: Trajectory) -
         "instance_hash": reference.instance.hash,
     }
     return first | metrics | {f"terms/{name}_usd": value for name, value in trajectory.terms.items()}
+
+
+def check_bound(row: dict[str, Any]) -> None:
+    """Raise BoundError where a row of ``summary.csv`` lies beyond the proven bound by more than rounding."""
+    if not row["bound_margin"] < -BOUND_TOLERANCE:
+        return
+    unit = "kg" if row["objective"] == "carbon" else "USD"
+    sign = 1.0 if row["objective"] == "benefit" else -1.0
+    raise BoundError(
+        f"seed {row['seed']}: {row['policy']} passes the proven bound: {row['objective']} "
+        f"{sign * row['score']:,.6f} {unit}, bound {sign * row['bound_score']:,.6f} {unit}, beyond it by "
+        f"{-row['bound_margin']:.2e} of its absolute terms (allowed {BOUND_TOLERANCE:g}); solver and simulator "
+        f"disagree, please report it with the instance {row['instance_hash'][:12]}"
+    )

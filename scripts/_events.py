@@ -64,6 +64,10 @@ class EventWriter:
     def _add(self, summary: Any, step: int, wall_time_s: float) -> None:
         self._writer.add_event(self._event(wall_time=wall_time_s, step=step, summary=summary))
 
+    def flush(self) -> None:
+        """See to it that all so far is on disk."""
+        self._writer.flush()
+
     def close(self) -> None:
         """Write out what is left."""
         self._writer.close()

@@ -9,16 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gridai_env.benefits import break_even_rows
 from tqdm import tqdm
 
 from baselines.model import OBJECTIVES
+from gridai_env.benefits import break_even_rows
 from gridai_env.frontier import Sweep
 from gridai_env.instance import Instance
 from scripts._common import RUN_FILE, InputError, read_run, write_run
-from scripts._frontier_tables import Row, check_frontier, return_rows, write_parquet, write_rows
+from scripts._frontier_tables import Row, check_frontier, return_rows, write_parquet
 from scripts._parallel import spread
 from scripts._points import Settings, Task, compute, cut_tasks, missing, read_point
+from scripts._rows import write_rows
 
 KIND = "frontier"
 POINTS, FIGURES, BOARD = "points", "figures", "tensorboard"
@@ -127,7 +128,9 @@ class Frontier:
         check_frontier(results.frontier, results.policies, self.sweeps)
         names = ("frontier", "returns", "rid", "layers", "closed", "breakeven", "policies")
         for name in names:
-            write_rows(self.folder / f"{name}.csv", getattr(results, name))
+            (self.folder / f"{name}.csv").unlink(missing_ok=True)
+            if rows := getattr(results, name):
+                write_rows(rows, self.folder / f"{name}.csv")
         write_parquet(self.folder / "frontier.parquet", results.frontier)
         for name in (FIGURES, BOARD):
             shutil.rmtree(self.folder / name, ignore_errors=True)

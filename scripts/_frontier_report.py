@@ -11,6 +11,7 @@ from baselines.model import OBJECTIVES
 from gridai_env.frontier import Sweep
 from gridai_env.geography import LAYERS
 from scripts._frontier_tables import Row, curve_returns, curves, mean_rows
+from scripts._text import aligned
 
 if TYPE_CHECKING:
     from scripts._frontier import Results
@@ -22,16 +23,16 @@ def show(results: Results) -> None:
     """Print frontier, returns, relocatable demand, layers, closed routes and break-evens."""
     for sweep in results.sweeps:
         print(f"\n{_title(sweep)}")
-        print(table(*_curve_lines(results, sweep)))
+        print(aligned(*_curve_lines(results, sweep)))
     print(f"\nrelocatable demand (share of the energy of arrived work) at {_as_is(results)[1]}")
-    print(table(*_rid_lines(results)))
+    print(aligned(*_rid_lines(results)))
     print("\nexecution layers of served energy in the benefit plan, same point")
-    print(table(*_layer_lines(results)))
+    print(aligned(*_layer_lines(results)))
     print("\nwhy routes are closed (share of the energy of arrived work, same point)")
-    print(table(*_closed_lines(results)))
+    print(aligned(*_closed_lines(results)))
     if results.policies:
         print("\npolicies, same point")
-        print(table(*_policy_lines(results)))
+        print(aligned(*_policy_lines(results)))
     print("\n" + "\n".join(notes(results)))
 
 
@@ -134,7 +135,15 @@ def _policy_lines(results: Results) -> tuple[list[str], list[list[str]]]:
     rows = mean_rows(_here(results, results.policies), ("policy",), values)
     proven = [-row["bound"] for row in _here(results, results.frontier) if row["objective"] == "benefit"]
     bound = float(np.mean(proven))
-    head = ["policy", "benefit USD", "below the bound USD", "cost USD", "emissions t", "dropped GPU-h", "moved"]
+    head = [
+        "policy",
+        "benefit USD",
+        "below the bound USD",
+        "cost USD",
+        "emissions t",
+        "dropped GPU-h",
+        "moved",
+    ]
     return head, [
         [
             row["policy"],
@@ -167,14 +176,3 @@ def notes(results: Results) -> list[str]:
     if results.computed:
         lines.append(f"{results.computed} points computed in {results.seconds:.0f} s")
     return lines
-
-
-def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Text columns, the first to the left."""
-    widths = [max(len(line[i]) for line in [head, *lines]) for i in range(len(head))]
-
-    def padded(cells: Sequence[str]) -> str:
-        rest = (c.rjust(w) for c, w in zip(cells[1:], widths[1:], strict=True))
-        return "  ".join([cells[0].ljust(widths[0]), *rest]).rstrip()
-
-    return "\n".join([padded(head), "  ".join("-" * w for w in widths), *(padded(line) for line in lines)])

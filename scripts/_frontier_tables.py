@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -85,23 +84,6 @@ def check_frontier(rows: Sequence[Row], policies: Sequence[Row], sweeps: Sequenc
                 f"{row['axis']}, seed {row['seed']}, point {row['point']}: {row['policy']} earns "
                 f"{row['benefit_usd']:,.2f} USD, above the proven bound {most:,.2f} USD"
             )
-
-
-def write_rows(path: Path, rows: Sequence[Row]) -> None:
-    """Write rows as CSV (NaN as an empty cell); the file appears whole or not at all, and not without rows."""
-    if not rows:
-        path.unlink(missing_ok=True)
-        return
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(partial, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
-    partial.replace(path)
-
-
-def _cell(value: Any) -> Any:
-    return "" if value is None or (isinstance(value, float) and np.isnan(value)) else value
 
 
 def write_parquet(path: Path, rows: Sequence[Row]) -> None:

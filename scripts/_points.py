@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gridai_env.relocation import closed_routes, layer_shares, relocatable
 
 from baselines.milp import Plan, service_of
 from baselines.model import Floor, Objective
 from baselines.sweep import Chain
 from gridai_env.frontier import Sweep, instance_at, widest
 from gridai_env.instance import Instance
+from gridai_env.relocation import closed_routes, layer_shares, relocatable
 from gridai_env.rollout import run
 from gridai_env.version import environment_version
 from scripts._common import InputError
@@ -227,8 +227,10 @@ def _plan_record(task: Task, point: int, plan: Plan) -> Record:
 def _play(task: Task, settings: Settings) -> None:
     for point in task.points:
         instance = task.at(point)
-        policy = find_contenders([task.what], instance.compiled)[0].policy
-        trajectory = run(policy, instance, seed=task.instance.seed)
+        contender = find_contenders([task.what], instance.compiled)[0]
+        player = contender.plan(instance) if contender.plan is not None else contender.policy
+        assert player is not None  # the optimum is no policy of a sweep
+        trajectory = run(player, instance, seed=task.instance.seed)
         rid = relocatable(instance, trajectory.flows).rows()
         row = _place(task, point) | {
             "policy": task.what,

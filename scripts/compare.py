@@ -1,11 +1,13 @@
 """Compare policies with each other and with the proven optimum, on the same episodes.
 
-    python -m scripts.compare --scenario four_markets --policies local_only greedy \\
-        ppo:runs/demo/model.zip milp --seeds 0 1 2
+    python -m scripts.compare --scenario four_markets --policies local_only greedy ppo:runs/demo/model.zip \\
+        mpc:persistence mpc:day_ahead mpc:perfect milp --seeds 0-19 --jobs 2
 
-Prints one table and writes, into the run folder: summary.csv (one row per policy and seed), tables/ (one row
-per step), figures/ (schedules beside the optimum), tensorboard/ (one run per policy, the same tags in each)
-and run.json. The optimum's bound and Local-Only are always computed: gap and gain captured need them.
+Prints a table and the ladder (bound, planners, learned, rules; regret split into foresight and decisions, see
+`scripts._ladder`) and writes, into the run folder: summary.csv (one row per policy and seed), ladder.csv,
+tables/ (one row per step), figures/ (schedules beside the optimum), shadow prices, tensorboard/ (one run per
+policy, the same tags in each) and run.json. The optimum's bound and Local-Only are always computed: gap and
+gain captured need them. A policy that passes the bound ends the command with exit code 1.
 """
 
 from __future__ import annotations
@@ -13,11 +15,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scripts._common import (
     INTERRUPTED,
+    InputError,
     checked_number,
     default_folder,
     guarded,
@@ -25,10 +27,13 @@ from scripts._common import (
     open_folder,
     parse_seeds,
 )
+from scripts._parallel import add_parallel_arguments, checked_jobs, solver_threads
 from scripts._scenarios import Episodes, add_scenario_arguments, sources
 
 if TYPE_CHECKING:
     from scripts._comparison import Comparison
+
+DEFECT = 1  # exit code where a policy passes the proven bound
 
 
 def parser() -> argparse.ArgumentParser:
@@ -42,7 +47,8 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         required=True,
         metavar="NAME",
-        help="local_only nearest_region price_only carbon_only greedy random milp, ppo:PATH of a model.zip",
+        help="local_only nearest_region price_only carbon_only greedy random milp, mpc:FORECAST (perfect, "
+        "day_ahead, persistence), variant:NAME (no_battery, no_routing, ...), ppo:PATH of a model.zip",
     )
     out.add_argument(
         "--seeds", nargs="+", default=["0", "1", "2"], help="whole numbers or ranges such as 0-19"
@@ -50,13 +56,19 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--run-dir", help="output folder, by default runs/compare-<scenario>-<time>")
     out.add_argument("--overwrite", action="store_true", help="replace the comparison that is in --run-dir")
     out.add_argument(
+        "--continue",
+        dest="go_on",
+        action="store_true",
+        help="keep the seeds that are finished in --run-dir and play the rest",
+    )
+    out.add_argument(
         "--objective", choices=("benefit", "cost", "carbon"), default="benefit", help="of the optimum"
     )
     out.add_argument("--mip-gap", type=float, default=1e-3, help="relative gap at which the solver may stop")
     out.add_argument(
         "--time-limit-s", type=float, default=120.0, help="of one solve; the bound holds also then"
     )
-    out.add_argument("--threads", type=int, default=2, help="of the solver")
+    add_parallel_arguments(out, jobs=1)
     return out
 
 
@@ -69,55 +81,78 @@ def main(words: Sequence[str] | None = None) -> int:
 def compare(arguments: argparse.Namespace) -> int:
     """Check everything, then play; bad input raises before anything is computed or overwritten."""
     need_packages("pyomo", "highspy", "scipy", "tensorboard", "tqdm", "matplotlib")
-    from scripts._comparison import KIND, Comparison, make_room
-    from scripts._contenders import find_contenders
+    from scripts._contest import BoundError
 
-    checked_number("mip-gap", arguments.mip_gap, 0.0, 1.0, "relative")
-    checked_number("time-limit-s", arguments.time_limit_s, 0.1, float("inf"), "s")
-    checked_number("threads", arguments.threads, 1, float("inf"), "threads")
-    seeds = parse_seeds(arguments.seeds)
-    episodes = Episodes(arguments)
-    contenders = find_contenders(arguments.policies, episodes.compiled)
-    first = episodes.make(seeds[0])
-    folder = open_folder(arguments.run_dir or default_folder(KIND, arguments.scenario), KIND)
-    make_room(folder, arguments.overwrite)
-    print(
-        "\n".join([f"{episodes.compiled.scenario.name}: {len(seeds)} episode(s)", *sources(first)]),
-        flush=True,
-    )
-    comparison = Comparison(
-        folder=folder,
-        episodes=episodes,
-        contenders=contenders,
-        seeds=seeds,
-        objective=arguments.objective,
-        solver={
-            "mip_gap": arguments.mip_gap,
-            "time_limit_s": arguments.time_limit_s,
-            "threads": arguments.threads,
-        },
-        config=vars(arguments) | {"scenario_resolved": episodes.compiled.scenario.model_dump(mode="json")},
-    )
+    comparison = prepared(arguments)
+    if not comparison.finished:
+        print("\n".join(sources(comparison.match.episodes.make(comparison.seeds[0]))), flush=True)
     try:
         comparison.run()
     except KeyboardInterrupt:
-        print("interrupted: what is finished is written", file=sys.stderr)
-        show(comparison, folder)
+        print("interrupted: finished seeds are written; --continue plays the rest", file=sys.stderr)
+        show(comparison)
         return INTERRUPTED
-    show(comparison, folder)
+    except BoundError as error:
+        print(f"defect: {error}", file=sys.stderr)
+        return DEFECT
+    show(comparison)
     return 0
 
 
-def show(comparison: Comparison, folder: Path) -> None:
-    """Print the table and where everything lies."""
+def prepared(arguments: argparse.Namespace) -> Comparison:
+    """The comparison that is asked for, its folder ready; raises InputError for what cannot be done."""
+    from scripts._comparison import Comparison
+    from scripts._contenders import checkpoints, find_contenders
+    from scripts._match import Match
+    from scripts._saved import KIND, earlier_commits, finished_seeds, make_room
+
+    checked_number("mip-gap", arguments.mip_gap, 0.0, 1.0, "relative")
+    checked_number("time-limit-s", arguments.time_limit_s, 0.1, float("inf"), "s")
+    if arguments.go_on and (arguments.overwrite or not arguments.run_dir):
+        raise InputError("--continue needs the --run-dir to go on with, and goes without --overwrite")
+    seeds = parse_seeds(arguments.seeds)
+    jobs = checked_jobs(arguments.jobs, len(seeds))
+    solver = {
+        "mip_gap": arguments.mip_gap,
+        "time_limit_s": arguments.time_limit_s,
+        "threads": solver_threads(jobs, arguments.threads),
+    }
+    episodes = Episodes(arguments)
+    scenario = episodes.compiled.scenario
+    contenders = find_contenders(arguments.policies, episodes.compiled, solver)
+    match = Match(
+        episodes, tuple(arguments.policies), arguments.objective, solver, checkpoints(arguments.policies)
+    )
+    config = vars(arguments) | {
+        "scenario_resolved": scenario.model_dump(mode="json"),
+        "checkpoints": match.checkpoints,
+        "threads": solver["threads"],
+    }
+    episodes.make(seeds[0])
+    folder = open_folder(arguments.run_dir or default_folder(KIND, arguments.scenario), KIND)
+    finished, earlier = {}, []
+    if arguments.go_on:
+        finished, earlier = finished_seeds(folder, config, seeds, episodes), earlier_commits(folder)
+    else:
+        make_room(folder, arguments.overwrite)
+    print(f"{scenario.name}: {len(seeds)} episode(s), {len(finished)} of them finished before", flush=True)
+    return Comparison(folder, match, contenders, seeds, config, finished, earlier, jobs, arguments.ray)
+
+
+def show(comparison: Comparison) -> None:
+    """Print the tables and where everything lies."""
+    from scripts._ladder import ladder_notes, ladder_table, rungs_of
     from scripts._report import comparison_table, footnotes
 
     if not comparison.rows:
         print("no policy has finished an episode")
         return
-    print(comparison_table(comparison.rows))
-    print("\n".join(footnotes(comparison.rows)))
-    print(f"\nsummary, tables, figures, run.json: {folder}")
+    forecast = comparison.match.episodes.compiled.scenario.forecast.kind
+    rungs = rungs_of(comparison.rows, forecast)
+    print(comparison_table(comparison.rows), *footnotes(comparison.rows), sep="\n")
+    print("", ladder_table(rungs), *ladder_notes(rungs, forecast), sep="\n")
+    folder = comparison.folder
+    print(f"\nsummary, ladder, tables, figures, run.json: {folder}")
     print(f"schedules side by side:  tensorboard --logdir {folder / 'tensorboard'}")
 
 

@@ -39,11 +39,14 @@ PARTS: dict[str, set[str]] = {
     "capacity": {"profiles", "spec"},
     "problems": {"spec"},
     "checks": {"capacity", "problems", "rtt", "spec", "traces"},
-    "scenarios": {"checks", "problems", "spec"},
+    "jobs_from": {"capacity", "problems", "spec", "traces"},
+    "scenarios": {"checks", "jobs_from", "problems", "spec"},
     "compile": {"capacity", "checks", "geography", "spec", "state"},
     "jobs": {"compile"},
     "events": {"compile", "spec"},
-    "demand": {"compile", "profiles", "spec", "traces"},
+    "workload": {"spec", "traces"},
+    "placement": {"spec", "traces", "workload"},
+    "demand": {"compile", "placement", "profiles", "spec", "traces", "workload"},
     "forecast": {"compile", "spec", "state", "traces"},
     "archive": set(),
     "starts": {"archive", "spec", "traces"},
@@ -83,6 +86,12 @@ PARTS: dict[str, set[str]] = {
     "episodes": {"compile", "instance", "observation", "scenarios", "spec", "traces"},
     "metrics": {"compile", "geography", "instance", "physics", "state", "terms"},
     "summary": set(),
+    "netbenefit": {"instance", "metrics", "physics", "state", "terms"},
+    "relocation": {"geography", "instance", "metrics", "netbenefit", "physics", "state"},
+    "returns": {"summary"},
+    "benefits": {"instance", "netbenefit"},
+    "sweep": {"compile", "problems", "spec"},
+    "frontier": {"compile", "guards", "instance", "scenarios", "spec", "state", "sweep"},
     "tables": {"metrics", "physics", "state", "terms"},
     "trajectory": {"instance", "metrics", "state", "tables"},
     "render": {"compile", "instance", "physics", "state", "terms"},
@@ -125,10 +134,10 @@ DIRECTIONS: dict[str, set[str]] = {
 CORE = {"numpy", "gymnasium", "pydantic", "yaml"}
 THIRD_PARTY: dict[str, set[str]] = {
     "gridai_env": CORE,
-    "baselines": CORE | {"highspy", "pyomo", "scipy"},
+    "baselines": CORE | {"highspy", "moocore", "pyomo", "scipy"},
     "agents": CORE | {"matplotlib", "rich", "stable_baselines3", "tensorboard", "torch", "tqdm"},
     "scripts": CORE
-    | {"highspy", "matplotlib", "moocore", "plotly", "pyarrow", "pyomo", "rich", "scipy"}
+    | {"highspy", "joblib", "matplotlib", "moocore", "plotly", "pyarrow", "pyomo", "ray", "rich", "scipy"}
     | {"stable_baselines3", "tensorboard", "torch", "tqdm"},
 }
 

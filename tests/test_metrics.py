@@ -64,6 +64,29 @@ def test_latency_against_a_loop(played: list[Trajectory]) -> None:
         assert sum(shares) == pytest.approx(1.0)
 
 
+def test_layers_and_moves_by_class_against_a_loop(played: list[Trajectory]) -> None:
+    layers = ("local", "regional", "energy-oriented")
+    moved = 0.0
+    for t in played:
+        compiled, served = t.instance.compiled, t.flows.served_gpuh.sum(0)
+        for index, name in enumerate(compiled.class_names):
+            by_layer, away, total = dict.fromkeys(layers, 0.0), 0.0, 0.0
+            for (c, w, k), gpuh in np.ndenumerate(served):
+                if compiled.row_class[w] != index:
+                    continue
+                by_layer[layers[compiled.geography.layer[c, w, k]]] += gpuh
+                away += gpuh * (compiled.site_names[k] != t.instance.scenario.regions[c].home)
+                total += gpuh
+            assert t.metrics[f"moved_share/{name}"] == pytest.approx(away / total)
+            for layer, gpuh in by_layer.items():
+                assert t.metrics[f"layer_share/{name}/{layer}"] == pytest.approx(gpuh / total)
+            moved += away
+        share = t.metrics["moved_share"]
+        assert share == pytest.approx(moved / t.metrics["served_gpuh"])
+        moved = 0.0
+    assert share > 0.1  # Random moves work, else nothing was compared
+
+
 def queue_by_ages(t: Trajectory) -> tuple[float, float]:
     """Hours waited times work, and work left at the end of the step of its arrival, by explicit queues."""
     arrivals, flows = t.instance.exogenous.arrivals_gpuh, t.flows

@@ -271,6 +271,44 @@ def test_memory_and_starts_are_handed_on(instances: list[Instance]) -> None:
     assert policy.memory == [None, *range(1, instances[0].steps)]
 
 
+class Planner(LocalOnly):
+    """A policy that is shown the episode; it notes what it is told, in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[Any] = []
+
+    def prepare(self, compiled: Any) -> None:
+        super().prepare(compiled)
+        self.told.append(compiled)
+
+    def reseed(self, seed: int) -> None:
+        self.told.append(seed)
+
+    def begin(self, instance: Instance) -> None:
+        self.told.append(instance)
+
+    def predict(self, observation: Any, *rest: Any, **more: Any) -> tuple[Any, Any]:
+        self.told.append("step")
+        assert observation["pue"].ndim == 1
+        return super().predict(observation, *rest, **more)
+
+
+def test_a_planner_is_shown_each_episode_before_its_first_step(instances: list[Instance]) -> None:
+    expected: list[Any] = []
+    for instance in instances:
+        expected += [instance.compiled, 9, instance, *["step"] * instance.steps]
+    planner = Planner()
+    together = run_many(planner, instances, seed=9)
+    assert len(planner.told) == len(expected)
+    assert all(told is wanted or told == wanted for told, wanted in zip(planner.told, expected, strict=True))
+    planner = Planner()
+    alone = run(planner, instances[0], seed=9)
+    assert planner.told == expected[: 3 + instances[0].steps]
+    for t, one in zip(together, [alone, *run_many(LocalOnly(), instances[1:])], strict=True):
+        np.testing.assert_array_equal(t.rewards, one.rewards)
+
+
 def test_a_reward_that_is_not_the_ledger_is_caught(instances: list[Instance], monkeypatch: Any) -> None:
     honest = GridAIEnv.step
 

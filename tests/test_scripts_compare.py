@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from baselines.duals import shadow_prices
 from baselines.milp import Plan
+from baselines.milp import solve as solve_plan
 from gridai_env.instance import load_instance, make_instance
 from gridai_env.rollout import run
-from scripts import _comparison, compare, solve, train
+from scripts import _match, compare, solve, train
 from scripts._common import InputError, environment_version, parse_seeds, read_run
 from scripts._plans import load_plan
 from scripts._report import comparison_table
@@ -77,6 +79,18 @@ def test_tables_and_figures(folder: Path) -> None:
             assert "import_mw/california" in table[0]
             png = (folder / "figures" / f"{policy}_seed{seed}.png").read_bytes()
             assert png.startswith(b"\x89PNG")
+
+
+def test_shadow_prices_beside_the_schedule(folder: Path) -> None:
+    """They are those of the optimum's limits: a price per step and site."""
+    for seed in (3, 5):
+        with open(folder / f"shadow_prices_seed{seed}.csv", newline="") as file:
+            table = list(csv.DictReader(file))
+        prices = shadow_prices(solve_plan(make_instance("two_sites", seed=seed, horizon_h=6.0), mip_gap=1e-3))
+        assert len(table) == 6
+        for k, site in enumerate(("california", "texas")):
+            found = [float(row[f"energy_usd_per_mwh/{site}"]) for row in table]
+            np.testing.assert_allclose(found, prices.energy_usd_per_mwh[:, k], rtol=1e-9)
 
 
 def test_run_json_says_what_ran(folder: Path, rows: list[dict[str, str]]) -> None:
@@ -175,21 +189,31 @@ def test_other_objectives(objective: str, tmp_path: Path) -> None:
 
 
 def test_ctrl_c_keeps_what_is_finished(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
-    honest, calls = _comparison.play, []
+    """Seeds that all have played stay; the one under way leaves nothing behind."""
+    honest, calls = _match.play, []
 
     def interrupted(*arguments: Any) -> Any:
         calls.append(1)
-        if len(calls) == 2:
+        if len(calls) == 4:
             raise KeyboardInterrupt
         return honest(*arguments)
 
-    monkeypatch.setattr(_comparison, "play", interrupted)
+    monkeypatch.setattr(_match, "play", interrupted)
     words = [*BASE, "--policies", "local_only", "greedy", "--seeds", "0-3", "--run-dir", str(tmp_path)]
     assert compare.main(words) == 130
     with open(tmp_path / "summary.csv", newline="") as file:
-        assert [row["policy"] for row in csv.DictReader(file)] == ["local_only"]
+        assert [(row["policy"], row["seed"]) for row in csv.DictReader(file)] == [
+            ("local_only", "0"),
+            ("greedy", "0"),
+        ]
+    assert {path.name for path in (tmp_path / "tables").iterdir()} == {
+        "local_only_seed0.csv",
+        "greedy_seed0.csv",
+    }
     assert read_run(tmp_path)["finished"] is False
-    assert "local_only" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert "local_only" in shown.out
+    assert "--continue" in shown.err
 
 
 def test_no_plan_in_time_still_leaves_a_table(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
@@ -258,6 +282,14 @@ def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["--policies", "gredy"], ["'gredy'", "greedy", "local_only"]),
         (["--policies", "greedy", "greedy"], ["twice", "greedy"]),
         (["--policies", "ppo:"], ["'ppo:'", "ppo:PATH"]),
+        (["--policies", "mpc:dayahead"], ["'mpc:dayahead'", "mean 'day_ahead'", "mpc:persistence"]),
+        (["--policies", "mcp:perfect"], ["'mcp:perfect'", "mean 'mpc:perfect'"]),
+        (
+            ["--policies", "variant:nobattery"],
+            ["'variant:nobattery'", "mean 'no_battery'", "variant:no_routing"],
+        ),
+        (["--jobs", "0"], ["--jobs 0", "at least 1"]),
+        (["--threads", "0"], ["--threads 0", "at least 1"]),
         (["--policies", "ppo:nowhere/model.zip"], ["nowhere/model.zip", "no such file"]),
         (["--seeds", "1", "x"], ["--seeds 'x'", "0-19"]),
         (["--seeds", "3-1"], ["'3-1'", "1-3"]),
