@@ -45,8 +45,13 @@ def step_table(episode: Episode, reward: Array) -> Table:
 def times_utc(episode: Episode) -> Array:
     """Start of each step, UTC, [T] datetime64[s]."""
     instance = episode.instance
-    step_s = np.timedelta64(round(instance.params.dt_h * 3600), "s")
-    return instance.start_utc.astype("datetime64[s]") + np.arange(instance.steps) * step_s
+    return step_times_utc(instance.start_utc, instance.steps, instance.params.dt_h)
+
+
+def step_times_utc(start_utc: np.datetime64, steps: int, dt_h: float) -> Array:
+    """Start of each of ``steps`` steps of ``dt_h`` hours, UTC, [T] datetime64[s]."""
+    step_s = np.timedelta64(round(dt_h * 3600), "s")
+    return start_utc.astype("datetime64[s]") + np.arange(steps) * step_s
 
 
 def system_columns(episode: Episode) -> dict[str, Array]:
@@ -107,13 +112,15 @@ def row_columns(episode: Episode) -> dict[str, Array]:
 
 
 def route_columns(episode: Episode) -> dict[str, Array]:
-    """Share of a region's served work that each site does, [T] each; 0 where nothing is served."""
+    """Work of a region that each site does, and its share of all the region's served work, [T] each; the share
+    is 0 where nothing is served."""
     compiled = episode.instance.compiled
     served = episode.flows.served_gpuh.sum(-2)
     total = served.sum(-1, keepdims=True)
     share = np.where(total > 0.0, served / np.where(total > 0.0, total, 1.0), 0.0)
     return {
-        f"route_share/{region} to {site}": share[:, c, k]
+        f"{name}/{region} to {site}": values[:, c, k]
+        for name, values in (("route_share", share), ("routed_gpuh", served))
         for c, region in enumerate(compiled.region_names)
         for k, site in enumerate(compiled.site_names)
     }

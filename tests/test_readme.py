@@ -20,7 +20,9 @@ from gridai_env.traces.formats import _PANEL, OPTIONAL, REQUIRED
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = ("train", "solve", "compare", "benchmark", "validate")
+COMMANDS = (
+    "train", "solve", "compare", "benchmark", "validate", "frontier", "front", "reproduce", "report", "convert",
+)  # fmt: skip
 
 
 def blocks(language: str) -> list[str]:
@@ -258,7 +260,7 @@ def test_commands_know_their_options(line: str, capsys: pytest.CaptureFixture[st
 
 
 def test_markers_for_measured_figures_stand_once() -> None:
-    for name in ("demo", "benchmark"):
+    for name in ("demo", "benchmark", "frontier", "reproduction"):
         assert re.search(rf"<!-- {name} -->\n.+?\n<!-- /{name} -->", TEXT, flags=re.S)
         assert TEXT.count(f"<!-- {name} -->") == TEXT.count(f"<!-- /{name} -->") == 1
 

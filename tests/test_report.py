@@ -1,0 +1,483 @@
+"""The report: what it says is what the runs hold, it needs no network, and every plot draws in a browser."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from html import unescape
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("plotly", reason="needs the extra report")
+
+from scripts import _common, compare, front, frontier, report
+from scripts._html_numbers import number, seed_text
+from scripts._html_page import panel_json
+from scripts._html_runs import read_table
+from scripts._plots_style import Panel, policy_label, tidy
+from tests.report_samples import HOSTILE, sample_reproduce
+
+SCENARIO = ["--scenario", "two_sites", "--horizon-h", "6", "--threads", "1"]
+POLICIES = ["local_only", "greedy", "milp"]
+NEED, BROWSER = "GRIDAI_NEED_BROWSER", "GRIDAI_BROWSER"
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run of every kind."""
+    root = tmp_path_factory.mktemp("report") / "runs"
+    words = [*SCENARIO, "--policies", *POLICIES, "--seeds", "3", "5", "--run-dir", str(root / "compare")]
+    assert compare.main(words) == 0
+    words = [
+        *SCENARIO,
+        "--axes",
+        "scale",
+        "--points",
+        "3",
+        "--seeds",
+        "3",
+        "--jobs",
+        "1",
+        "--policies",
+        "greedy",
+    ]
+    assert frontier.main([*words, "--run-dir", str(root / "frontier")]) == 0
+    words = [
+        *SCENARIO,
+        "--points",
+        "4",
+        "--prices",
+        "0",
+        "100",
+        "--policies",
+        "greedy",
+        "--seeds",
+        "3",
+        "--jobs",
+        "1",
+    ]
+    assert front.main([*words, "--run-dir", str(root / "front")]) == 0
+    sample_reproduce(root / "reproduce")
+    return root
+
+
+@pytest.fixture(scope="module")
+def html(runs: Path) -> str:
+    assert report.main([str(runs)]) == 0
+    return (runs / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def own(runs: Path, tmp_path: Path) -> Path:
+    """A copy of the runs that a test may damage."""
+    shutil.copytree(
+        runs, tmp_path / "runs", ignore=shutil.ignore_patterns("tensorboard", "figures", "*.html")
+    )
+    return tmp_path / "runs"
+
+
+def panels_of(html: str) -> dict[str, dict[str, Any]]:
+    """Plots and data of each panel, by its anchor."""
+    form = r'<section class="panel" id="([^"]+)">(?:(?!</section>).)*?<script type="application/json">(.*?)</script>'
+    return {name: json.loads(text) for name, text in re.findall(form, html, flags=re.DOTALL)}
+
+
+def first_state(html: str, panel: str) -> dict[str, str]:
+    """What the selectors of a panel show at first."""
+    block = html.split(f'<section class="panel" id="{panel}">')[1].split("</section>")[0]
+    found = {}
+    for name, options in re.findall(r'<select name="([^"]+)"[^>]*>(.*?)</select>', block, flags=re.DOTALL):
+        found[name] = unescape(re.findall(r'<option value="([^"]*)" selected>', options)[0])
+    return found
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+# What it says -----------------------------------------------------------------------------------------------
+
+
+def test_gain_is_that_of_the_summary(runs: Path, html: str) -> None:
+    bar = panels_of(html)["ladder-gain"]["plots"][0]["data"][0]
+    rows = rows_of(runs / "compare" / "summary.csv")
+    for policy, label in (("local_only", "Local-Only"), ("greedy", "Greedy"), ("milp", "Optimum")):
+        own = [row for row in rows if row["policy"] == policy]
+        gained = sum(float(row["score"]) - float(row["local_score"]) for row in own)
+        room = sum(float(row["bound_score"]) - float(row["local_score"]) for row in own)
+        assert bar["x"][bar["y"].index(label)] == pytest.approx(100.0 * gained / room, rel=1e-4, abs=1e-6)
+
+
+def test_terms_sum_to_the_benefit(runs: Path, html: str) -> None:
+    store = panels_of(html)["ladder-terms"]["store"]
+    rows = [row for row in rows_of(runs / "compare" / "summary.csv") if row["policy"] == "milp"]
+    mean = sum(float(row["benefit_usd"]) for row in rows) / len(rows)
+    last = sum(values[-1] for key, values in store.items() if key.startswith("all|") and key != "all|title")
+    assert last == pytest.approx(mean / 1000.0, abs=2e-3)  # terms below half a dollar are not drawn
+
+
+def test_flows_are_the_moved_work(runs: Path, html: str) -> None:
+    panel = panels_of(html)["places-map"]
+    moved = 0.0
+    for seed in (3, 5):
+        table = rows_of(runs / "compare" / "tables" / f"milp_seed{seed}.csv")
+        moved += sum(float(row["routed_gpuh/west to texas"]) for row in table) / len(table) * 24.0 / 2
+    texts = [
+        value for key, value in panel["store"].items() if key.startswith("milp|") and key.endswith("|text")
+    ]
+    assert any(f"west → texas</b><br>{number(moved)} GPU-h per day" in text for text in texts)
+
+
+def test_routed_work_is_the_served_work(runs: Path) -> None:
+    for row in rows_of(runs / "compare" / "tables" / "greedy_seed3.csv"):
+        routed = [float(value) for name, value in row.items() if name.startswith("routed_gpuh/")]
+        served = [float(value) for name, value in row.items() if name.startswith("served_gpuh/")]
+        assert sum(routed) == pytest.approx(sum(served), rel=1e-9)
+
+
+def test_schedule_is_the_step_table(runs: Path, html: str) -> None:
+    store = panels_of(html)["hours-schedule"]["store"]
+    table = rows_of(runs / "compare" / "tables" / "greedy_seed5.csv")
+    imported = [float(row["import_mw/texas"]) for row in table]
+    assert store["greedy|5|import_mw|texas"] == pytest.approx([*imported, imported[-1]], rel=1e-3, abs=1e-9)
+    prices = [float(row["buy_usd_per_mwh/california"]) for row in table]
+    assert store["5|buy_usd_per_mwh|california"][:-1] == pytest.approx(prices, rel=1e-3)
+
+
+def test_frontier_is_the_csv(runs: Path, html: str) -> None:
+    store = panels_of(html)["frontier-curves"]["store"]
+    rows = [row for row in rows_of(runs / "frontier" / "frontier.csv") if row["objective"] == "cost"]
+    costs = [float(row["value"]) / 1000.0 for row in rows]
+    assert store["scale|total|cost|mean"] == pytest.approx(costs, rel=1e-4)
+    assert store["scale|saved|cost|mean"] == pytest.approx([costs[0] - cost for cost in costs], abs=1e-4)
+    assert store["scale|x"] == pytest.approx([float(row["scale"]) for row in rows], rel=1e-4)
+
+
+def test_every_bound_path_finds_data(html: str) -> None:
+    """At first, every plot has at least one trace with data, and every title that follows a selector has text."""
+    for name, panel in panels_of(html).items():
+        state = first_state(html, name)
+        for plot in panel["plots"]:
+            keys = {path: key.format_map(state) for path, key in plot["binds"].items()}
+            for path, key in keys.items():
+                if path.endswith("title.text"):
+                    assert panel["store"][key], (name, path)
+            filled = [panel["store"].get(key) for path, key in keys.items() if path.split(".")[-1] in "xyz"]
+            assert any(filled) or not filled, name
+
+
+def test_text_is_escaped(html: str) -> None:
+    assert "<img" not in html.split("<script>")[0] + html.split("</header>")[1].split("<script>/*")[0]
+    assert HOSTILE not in html
+    assert "&lt;img src=x" in html
+
+
+def test_nothing_is_loaded_from_outside(runs: Path, html: str) -> None:
+    assert html.count("* plotly.js v") == 1
+    assert "content=\"default-src 'none'" in html
+    page = re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL)
+    assert not re.search(r"""(src|href|url)\s*[=(]\s*["']?(https?:)?//""", page)
+    assert (runs / "report.html").stat().st_size < 10e6
+
+
+def test_the_same_runs_give_the_same_file(runs: Path, html: str, tmp_path: Path) -> None:
+    assert report.main([str(runs), "--out", str(tmp_path / "again.html")]) == 0
+    assert (tmp_path / "again.html").read_text(encoding="utf-8") == html
+
+
+# What is there, and what is not -----------------------------------------------------------------------------
+
+
+def test_one_run_alone_names_what_is_missing(runs: Path, tmp_path: Path) -> None:
+    assert report.main([str(runs / "reproduce"), "--out", str(tmp_path / "r.html")]) == 0
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    for command in ("scripts.compare", "scripts.frontier", "scripts.front "):
+        assert f"python -m {command}" in text
+    assert "python -m scripts.reproduce" not in text
+    assert set(panels_of(text)) == {"reproduction-headlines", "reproduction-sensitivity"}
+
+
+def test_two_scenarios_one_after_the_other(own: Path) -> None:
+    shutil.copytree(own / "front", own / "other")
+    change(own / "other" / "run.json", lambda r: r["config"]["scenario_resolved"].update(name="elsewhere"))
+    assert report.main([str(own)]) == 0
+    names = set(panels_of((own / "report.html").read_text(encoding="utf-8")))
+    assert {"front-two_sites-pareto", "front-elsewhere-pareto"} <= names
+
+
+def test_other_settings_are_told(own: Path) -> None:
+    change(own / "front" / "run.json", lambda r: r["config"]["scenario_resolved"].update(horizon_h=48.0))
+    assert report.main([str(own)]) == 0
+    assert "different settings (" in (own / "report.html").read_text(encoding="utf-8")
+
+
+def change(path: Path, edit: Any) -> None:
+    record = json.loads(path.read_text(encoding="utf-8"))
+    edit(record)
+    path.write_text(json.dumps(record), encoding="utf-8")
+
+
+# Bad input --------------------------------------------------------------------------------------------------
+
+
+def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line on standard error."""
+    capsys.readouterr()
+    assert report.main(words) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_folders_without_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "no such folder" in refused([str(tmp_path / "none")], capsys)
+    assert "holds no run.json" in refused([str(tmp_path)], capsys)
+    (tmp_path / "run.json").write_text('{"kind"', encoding="utf-8")
+    assert "run.json: not a run.json" in refused([str(tmp_path)], capsys)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        ({"environment_version": 99}, "environment_version is 99"),
+        ({"run_format": 0}, "run_format is 0"),
+        ({"kind": "poetry"}, "kind 'poetry' is unknown"),
+    ],
+)
+def test_runs_that_are_none(
+    edit: dict[str, Any], message: str, own: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change(own / "front" / "run.json", lambda record: record.update(edit))
+    assert message in refused([str(own)], capsys)
+
+
+def test_only_runs_of_which_nothing_is_drawn(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    change(own / "front" / "run.json", lambda record: record.update(kind="train"))
+    assert "holds only runs of kind train" in refused([str(own / "front")], capsys)
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "compare/summary.csv",
+        "compare/tables/greedy_seed5.csv",
+        "frontier/frontier.csv",
+        "frontier/layers.csv",
+        "front/front.csv",
+        "reproduce/headlines.csv",
+    ],
+)
+def test_damaged_files_are_named(file: str, own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (own / file).read_text(encoding="utf-8")
+    (own / file).write_text(text[: len(text.rstrip().rsplit(",", 2)[0])], encoding="utf-8")
+    run = own / file.split("/")[0]
+    message = refused([str(run)], capsys)
+    assert str(own / file) in message and "half-written" in message
+    (own / file).write_text(text.splitlines()[0] + "\n", encoding="utf-8")
+    assert "has no rows" in refused([str(run)], capsys)
+    (own / file).unlink()
+    assert "missing" in refused([str(run)], capsys)
+    assert not (run / "report.html").exists()
+
+
+def test_cells_that_are_no_numbers(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = own / "front" / "front.csv"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    cost = rows_of(path)[4]["cost_usd"]
+    lines[5] = lines[5].replace(cost, "many", 1)
+    path.write_text("\n".join(lines), encoding="utf-8")
+    assert "front.csv, line 6: cost_usd is 'many', must be a number" in refused([str(own / "front")], capsys)
+
+
+def test_places_that_cannot_be_written(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "is a folder" in refused([str(runs), "--out", str(runs)], capsys)
+    assert "there is no folder" in refused([str(runs), "--out", str(runs / "no" / "r.html")], capsys)
+
+
+def test_an_old_report_survives_a_failure(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = own / "front"
+    (run / "report.html").write_text("old", encoding="utf-8")
+    (run / "front.csv").unlink()
+    refused([str(run)], capsys)
+    assert (run / "report.html").read_text(encoding="utf-8") == "old"
+    assert [path.name for path in run.iterdir() if path.name.startswith(".")] == []
+
+
+def test_missing_plotly_names_the_extra(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(_common, "find_spec", lambda name: None)
+    assert "plotly: pip install 'gridai-env[report]'" in refused([str(runs)], capsys)
+
+
+# Small things -----------------------------------------------------------------------------------------------
+
+
+def test_data_cannot_end_its_element() -> None:
+    text = panel_json(Panel("key", "title", "lead", store={"</script><b>": ["<!--", "\u2028"]}))
+    assert "<" not in text and "\u2028" not in text
+    assert json.loads(text)["store"] == {"</script><b>": ["<!--", "\u2028"]}
+
+
+def test_policies_are_told_apart() -> None:
+    names = [
+        "local_only",
+        "mpc:day_ahead",
+        "variant:no_battery",
+        "ppo:runs/a/model.zip",
+        "ppo:runs/b/model.zip",
+        "ppo",
+    ]
+    names += ["ppo:best.zip", "mine"]
+    labels = [policy_label(name) for name in names]
+    assert len(set(labels)) == len(names)
+    assert labels[3:7] == ["PPO, a", "PPO, b", "PPO, learned", "PPO, best"]
+
+
+def test_numbers_and_tables(tmp_path: Path) -> None:
+    cases = {
+        12345.6: "12,346",
+        0.0: "0",
+        -0.01234: "−0.0123",
+        99.96: "100",
+        1e-20: "0",
+        20.0: "20",
+        1.5: "1.5",
+    }
+    assert {value: number(value) for value in cases} == cases
+    assert number(float("nan")) == "–"
+    assert [tidy(x) for x in (float("inf"), 1.23456789, 3.0)] == [None, 1.2346, 3]
+    assert seed_text([0, 1, 2, 7, 9, 10]) == "0–2, 7, 9–10"
+    (tmp_path / "t.csv").write_text("a,b\n1,\n2,x\n", encoding="utf-8")
+    table = read_table(tmp_path / "t.csv")
+    assert table.where(a="2").text("b") == ["x"]
+    assert table.numbers("a").tolist() == [1.0, 2.0]
+
+
+# In a browser -----------------------------------------------------------------------------------------------
+
+
+def find_browser() -> str:
+    """Path of a browser; without one the test is skipped, or fails where the surroundings promise one."""
+    wanted = os.environ.get(BROWSER)
+    found = wanted or next((path for name in NAMES if (path := shutil.which(name))), None)
+    if found is None:
+        message = f"no browser found: {', '.join(NAMES)}, or name one by {BROWSER}"
+        if os.environ.get(NEED):
+            pytest.fail(message)
+        pytest.skip(message)
+    return found
+
+
+def browse(page: Path, query: str = "") -> tuple[str, list[str]]:
+    """The page after its scripts have run, and the lines on its console."""
+    with tempfile.TemporaryDirectory() as profile:
+        command = [
+            find_browser(),
+            *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+            *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+            *("--disable-dev-shm-usage", f"--user-data-dir={profile}", "--window-size=1280,2000"),
+            *("--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr", "--v=0"),
+            *("--virtual-time-budget=30000", "--dump-dom", f"{page.as_uri()}{query}"),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+class Plots(HTMLParser):
+    """What stands in each plot of a drawn page: marks (curves, bars, points, cells) and text."""
+
+    def __init__(self, dom: str) -> None:
+        super().__init__()
+        self.body: dict[str, str | None] = {}
+        self.marks: list[int] = []
+        self.text: list[str] = []
+        self.depth = 0
+        self.feed(dom)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        classes = (found.get("class") or "").split()
+        if tag == "body":
+            self.body = found
+        if tag == "div" and "js-plotly-plot" in classes:
+            self.marks.append(0)
+            self.text.append("")
+            self.depth = 1
+        elif self.depth and tag == "div":
+            self.depth += 1
+        marks = ("js-line", "js-fill", "point", "scatterpts")
+        if self.depth and (tag == "image" or (tag == "path" and (found.get("d") or found.get("transform")))):
+            self.marks[-1] += (
+                tag == "image" or any(mark in classes for mark in marks) or "vector-effect" in str(found)
+            )
+
+    def handle_endtag(self, tag: str) -> None:
+        if self.depth and tag == "div":
+            self.depth -= 1
+
+    def handle_data(self, data: str) -> None:
+        if self.depth:
+            self.text[-1] += data
+
+
+@pytest.fixture(scope="module")
+def drawn(runs: Path, html: str) -> Iterator[tuple[Plots, list[str]]]:
+    dom, console = browse(runs / "report.html")
+    yield Plots(dom), console
+
+
+def test_every_plot_draws(drawn: tuple[Plots, list[str]], html: str) -> None:
+    plots, _ = drawn
+    expected = sum(len(panel["plots"]) for panel in panels_of(html).values())
+    assert expected >= 15
+    assert plots.body["data-figures"] == plots.body["data-drawn"] == str(expected)
+    assert len(plots.marks) == expected
+    assert all(plots.marks), plots.marks
+
+
+def test_the_console_is_clean(drawn: tuple[Plots, list[str]]) -> None:
+    plots, console = drawn
+    assert console == []
+    assert plots.body["data-errors"] == "[]"
+
+
+def test_selectors_change_the_plots(drawn: tuple[Plots, list[str]], runs: Path, html: str) -> None:
+    panels, before = panels_of(html), drawn[0]
+    order = [name for name in panels for _ in panels[name]["plots"]]
+    assert first_state(html, "hours-schedule")["left"] == "greedy"
+    query = "?hours-schedule.left=local_only&frontier-curves.view=total&places-map.policy=local_only"
+    dom, console = browse(runs / "report.html", query)
+    after = Plots(dom)
+    assert console == [] and after.body["data-errors"] == "[]"
+    left = order.index("hours-schedule")
+    assert "Greedy" in before.text[left] and "Local-Only" in after.text[left]
+    assert before.text[left + 1] == after.text[left + 1]  # the other side stays
+    curves = order.index("frontier-curves")  # policies are drawn beside the values, not beside the gain
+    assert "Greedy" not in before.text[curves] and "Greedy" in after.text[curves]
+    places = order.index("places-map")
+    assert before.marks[places] > after.marks[places]  # Local-Only moves nothing
+    for name in ("ladder-gain", "routes-closed"):
+        assert before.text[order.index(name)] == after.text[order.index(name)]
+
+
+def test_broken_pages_are_noticed(runs: Path, html: str, tmp_path: Path) -> None:
+    """The test above would see an error, a missing plot and a request to the outside."""
+    broken = html.replace("Plotly.react(", "Plotly.reactt(", 1).replace(
+        "<footer>", '<img src="https://example.org/x.png" alt=""><footer>'
+    )
+    (tmp_path / "broken.html").write_text(broken, encoding="utf-8")
+    dom, console = browse(tmp_path / "broken.html")
+    plots = Plots(dom)
+    assert console != [] and plots.body["data-errors"] != "[]"
+    assert plots.body["data-drawn"] != plots.body["data-figures"]
