@@ -36,8 +36,8 @@ def main(words: Sequence[str] | None = None) -> int:
 def report(arguments: argparse.Namespace) -> int:
     """Read, draw, write; bad input raises before anything is written."""
     need_packages("plotly")
-    from scripts._html_report import report_html
-    from scripts._html_runs import find_runs
+    from scripts._page.report import report_html
+    from scripts._page.runs import find_runs
 
     root = Path(arguments.run_dir)
     runs = find_runs(root)

@@ -4,7 +4,8 @@
         --mip-gap 1e-4 --time-limit-s 60 --out plan.npz
 
 Writes the plan (flows and actions) and, beside it, the instance (plan.instance.npz), both without pickled
-objects. Exit code 1: no plan was found within the time limit; the bound is printed all the same.
+objects. ``--shadow-prices prices.csv`` writes what one more unit of each limit would earn, by hour and site (see
+baselines/duals.py). Exit code 1: no plan was found within the time limit; the bound is printed all the same.
 """
 
 from __future__ import annotations
@@ -13,11 +14,16 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gridai_env.instance import Instance, load_instance
+from gridai_env.tables import write_table
 from gridai_env.terms import TERMS
 from scripts._common import InputError, checked_number, guarded, need_packages
 from scripts._scenarios import OVERRIDES, Episodes, add_scenario_arguments, sources
+
+if TYPE_CHECKING:
+    from baselines.milp import Plan
 
 NO_PLAN = 1
 
@@ -38,7 +44,15 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--mip-gap", type=float, default=1e-4, help="relative gap at which the solver may stop")
     out.add_argument("--time-limit-s", type=float, help="of one solve; default: none")
     out.add_argument("--threads", type=int, default=2, help="of the solver")
+    out.add_argument(
+        "--carbon-budget-share",
+        type=float,
+        help="carbon budget as a share of what the benefit optimum emits without one, in place of the scenario's",
+    )
     out.add_argument("--out", help="file for the plan (.npz); default: nothing is written")
+    out.add_argument(
+        "--shadow-prices", help="file for the prices of all limits (.csv); objective benefit or cost"
+    )
     return out
 
 
@@ -53,10 +67,9 @@ def solve_one(arguments: argparse.Namespace) -> int:
     need_packages("pyomo", "highspy", "scipy")
     from baselines.milp import InfeasibleError, solve
 
-    checked_number("mip-gap", arguments.mip_gap, 0.0, 1.0, "relative")
-    checked_number("time-limit-s", arguments.time_limit_s, 0.1, float("inf"), "s")
-    checked_number("threads", arguments.threads, 1, float("inf"), "threads")
-    out = None if arguments.out is None else _checked_out(arguments.out)
+    _check_numbers(arguments)
+    out = None if arguments.out is None else _checked_out("--out", arguments.out, ".npz")
+    prices = _checked_prices(arguments)
     instance = _instance(arguments)
     print(
         "\n".join(
@@ -84,14 +97,24 @@ def solve_one(arguments: argparse.Namespace) -> int:
         from scripts._plans import save_plan
 
         print(f"plan: {save_plan(plan, out)}")
+    if prices is not None:
+        _write_prices(plan, prices, arguments)
     return 0
+
+
+def _check_numbers(arguments: argparse.Namespace) -> None:
+    checked_number("mip-gap", arguments.mip_gap, 0.0, 1.0, "relative")
+    checked_number("time-limit-s", arguments.time_limit_s, 0.1, float("inf"), "s")
+    checked_number("threads", arguments.threads, 1, float("inf"), "threads")
+    checked_number("carbon-budget-share", arguments.carbon_budget_share, 1e-6, float("inf"), "share")
 
 
 def _instance(arguments: argparse.Namespace) -> Instance:
     if (arguments.scenario is None) == (arguments.instance is None):
         raise InputError("give either --scenario (with --seed) or --instance")
     if arguments.instance is not None:
-        given = [name for name in ("seed", "start", *OVERRIDES) if getattr(arguments, name) is not None]
+        changes = ("seed", "start", "carbon_budget_share", *OVERRIDES)
+        given = [name for name in changes if getattr(arguments, name) is not None]
         if given:
             words = ", ".join(f"--{name.replace('_', '-')}" for name in given)
             raise InputError(f"{words}: cannot change a saved instance; leave out, or give --scenario")
@@ -99,22 +122,71 @@ def _instance(arguments: argparse.Namespace) -> Instance:
     seed = 0 if arguments.seed is None else arguments.seed
     if seed < 0:
         raise InputError(f"--seed {seed}: must be a whole number >= 0")
-    return Episodes(arguments).make(seed)
+    episodes = Episodes(arguments)
+    if arguments.carbon_budget_share is not None:
+        episodes = _budgeted(episodes, seed, arguments)
+    return episodes.make(seed)
 
 
-def _checked_out(name: str) -> Path:
+def _budgeted(episodes: Episodes, seed: int, arguments: argparse.Namespace) -> Episodes:
+    """The episodes under a budget that is a share of what the benefit optimum emits without one."""
+    from baselines.milp import solve
+
+    free = solve(
+        episodes.with_carbon_budget(None).make(seed),
+        mip_gap=arguments.mip_gap,
+        time_limit_s=arguments.time_limit_s,
+        threads=arguments.threads,
+    )
+    if free.emissions_kg is None:
+        raise InputError(
+            "--carbon-budget-share: no optimum without a budget was found in time; raise --time-limit-s"
+        )
+    budget_kg = arguments.carbon_budget_share * free.emissions_kg
+    print(
+        f"carbon budget: {budget_kg:,.0f} kg, {arguments.carbon_budget_share:g} of the {free.emissions_kg:,.0f} kg "
+        "that the benefit optimum emits without one"
+    )
+    return episodes.with_carbon_budget(budget_kg)
+
+
+def _checked_prices(arguments: argparse.Namespace) -> Path | None:
+    """The file for prices; raises InputError before the solver starts."""
+    if arguments.shadow_prices is None:
+        return None
+    if arguments.objective == "carbon":
+        raise InputError("--shadow-prices: prices are in USD; use --objective benefit or cost, not carbon")
+    return _checked_out("--shadow-prices", arguments.shadow_prices, ".csv")
+
+
+def _checked_out(option: str, name: str, suffix: str) -> Path:
     """The file to write; raises InputError where it cannot be written, before the solver starts."""
     path = Path(name)
-    if path.suffix != ".npz":
-        raise InputError(f"--out {name!r}: the name must end in .npz")
+    if path.suffix != suffix:
+        raise InputError(f"{option} {name!r}: the name must end in {suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         probe = path.with_name(f".{path.name}.probe")
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise InputError(f"--out {name!r}: cannot be written: {error.strerror or error}") from error
+        raise InputError(f"{option} {name!r}: cannot be written: {error.strerror or error}") from error
     return path
+
+
+def _write_prices(plan: Plan, path: Path, arguments: argparse.Namespace) -> None:
+    """Price the limits of a plan, write them and print where each kind binds most."""
+    from baselines.duals import shadow_prices
+
+    prices = shadow_prices(plan, threads=arguments.threads)
+    partial = path.with_name(f".{path.name}.partial")
+    table = prices.table()
+    write_table(table, partial)
+    partial.replace(path)
+    print("\nlimits that bind, and what one unit more would earn where that is most:")
+    for name, place, value, step in prices.highest():
+        print(f"  {name:30s}{place:34s}{value:14,.4f}  in step {step} ({table['time_utc'][step]}Z)")
+    print(f"shadow prices: {path}")
 
 
 def _print_plan(plan: object) -> None:

@@ -18,10 +18,10 @@ import pytest
 pytest.importorskip("plotly", reason="needs the extra report")
 
 from scripts import _common, compare, front, frontier, report
-from scripts._html_numbers import number, seed_text
-from scripts._html_page import panel_json
-from scripts._html_runs import read_table
-from scripts._plots_style import Panel, policy_label, tidy
+from scripts._page.numbers import number, seed_text
+from scripts._page.page import panel_json
+from scripts._page.runs import read_table
+from scripts._plots.style import Panel, policy_label, tidy
 from tests.report_samples import HOSTILE, sample_reproduce
 
 SCENARIO = ["--scenario", "two_sites", "--horizon-h", "6", "--threads", "1"]

@@ -11,9 +11,9 @@ from typing import Any
 
 from plotly.offline import get_plotlyjs
 
-from scripts._html_script import DRAW, WATCH
-from scripts._html_style import CSS
-from scripts._plots_style import Choice, Grid, Panel, Plot, Section
+from scripts._page.script import DRAW, WATCH
+from scripts._page.style import CSS
+from scripts._plots.style import Choice, Grid, Panel, Plot, Section
 
 # Nothing may be loaded from anywhere; what the page needs stands in it.
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"

@@ -7,10 +7,10 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from scripts._html_numbers import number, seed_text
-from scripts._html_page import table_html
-from scripts._html_runs import Run
-from scripts._plots_style import Grid
+from scripts._page.numbers import number, seed_text
+from scripts._page.page import table_html
+from scripts._page.runs import Run
+from scripts._plots.style import Grid
 
 
 def origin_html(root: Path, runs: Sequence[Run]) -> str:

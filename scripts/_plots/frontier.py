@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from scripts._html_numbers import plural, small_percent
-from scripts._html_runs import Floats, Run, Table
-from scripts._plots_axes import Axis, along, axes_of, axis_choice, class_choice, complete, intervals, means
-from scripts._plots_returns import returns_panel
-from scripts._plots_routes import closed_panel, layers_panel, worth_panel
-from scripts._plots_style import (
+from scripts._page.numbers import plural, small_percent
+from scripts._page.runs import Floats, Run, Table
+from scripts._plots.axes import Axis, along, axes_of, axis_choice, class_choice, complete, intervals, means
+from scripts._plots.returns import returns_panel
+from scripts._plots.routes import closed_panel, layers_panel, worth_panel
+from scripts._plots.style import (
     BLACK,
     BLUE,
     GREEN,

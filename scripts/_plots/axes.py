@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from gridai_env.summary import Interval, mean_interval
-from scripts._html_numbers import number
-from scripts._html_runs import Floats, Table
-from scripts._plots_style import Choice, plain
+from scripts._page.numbers import number
+from scripts._page.runs import Floats, Table
+from scripts._plots.style import Choice, plain
 
 SCALE = "scale"
 

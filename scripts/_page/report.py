@@ -7,15 +7,15 @@ from dataclasses import replace
 from html import escape
 from pathlib import Path
 
-from scripts._html_origin import origin_html
-from scripts._html_page import page, tiles_html
-from scripts._html_runs import Run
-from scripts._html_summary import facts_of, key_figures, missing_html, warnings_html
-from scripts._plots_compare import compare_sections
-from scripts._plots_front import front_sections
-from scripts._plots_frontier import frontier_sections
-from scripts._plots_reproduce import reproduce_sections
-from scripts._plots_style import Section
+from scripts._page.origin import origin_html
+from scripts._page.page import page, tiles_html
+from scripts._page.runs import Run
+from scripts._page.summary import facts_of, key_figures, missing_html, warnings_html
+from scripts._plots.compare import compare_sections
+from scripts._plots.front import front_sections
+from scripts._plots.frontier import frontier_sections
+from scripts._plots.reproduce import reproduce_sections
+from scripts._plots.style import Section
 
 SECTIONS: dict[str, Callable[[Run], list[Section]]] = {
     "compare": compare_sections,

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from scripts._html_numbers import number
-from scripts._html_runs import Table
-from scripts._plots_axes import Axis, axis_choice
-from scripts._plots_style import BLUE, GREEN, Grid, Panel, Plot, figure, rounded
+from scripts._page.numbers import number
+from scripts._page.runs import Table
+from scripts._plots.axes import Axis, axis_choice
+from scripts._plots.style import BLUE, GREEN, Grid, Panel, Plot, figure, rounded
 
 # Objective of the curve: quantity in the file, unit, name, colour.
 RETURNS = {

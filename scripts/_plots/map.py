@@ -9,11 +9,11 @@ import numpy as np
 import plotly.graph_objects as go
 
 from gridai_env.render.coastline import LAND, WATER, polygons
-from scripts._html_numbers import number, percent, plural
-from scripts._html_runs import Floats
-from scripts._plots_episodes import Episodes
-from scripts._plots_flows import capacity_gpus, flow_table, home_of, mean_flows, site_means
-from scripts._plots_style import (
+from scripts._page.numbers import number, percent, plural
+from scripts._page.runs import Floats
+from scripts._plots.episodes import Episodes
+from scripts._plots.flows import capacity_gpus, flow_table, home_of, mean_flows, site_means
+from scripts._plots.style import (
     BLUE,
     INK,
     MUTED,

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from plotly.subplots import make_subplots
 
-from scripts._html_numbers import number, seed_text
-from scripts._html_runs import Floats
-from scripts._plots_episodes import Episodes, held, seed_options
-from scripts._plots_style import (
+from scripts._page.numbers import number, seed_text
+from scripts._page.runs import Floats
+from scripts._plots.episodes import Episodes, held, seed_options
+from scripts._plots.style import (
     BLACK,
     BLUE,
     DATES,

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from scripts._html_numbers import number, percent, small_percent
-from scripts._html_runs import Floats, Run, Table
-from scripts._plots_style import (
+from scripts._page.numbers import number, percent, small_percent
+from scripts._page.runs import Floats, Run, Table
+from scripts._plots.style import (
     BLACK,
     BLUE,
     GREY,

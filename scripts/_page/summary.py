@@ -9,11 +9,11 @@ from html import escape
 import numpy as np
 
 from gridai_env.summary import gain_captured
-from scripts._html_numbers import number, percent, plural
-from scripts._html_page import Tile
-from scripts._html_runs import SHOWN_KINDS, Run
-from scripts._plots_ladder import NEEDED, SUMMARY
-from scripts._plots_style import knows_future, policy_label
+from scripts._page.numbers import number, percent, plural
+from scripts._page.page import Tile
+from scripts._page.runs import SHOWN_KINDS, Run
+from scripts._plots.ladder import NEEDED, SUMMARY
+from scripts._plots.style import knows_future, policy_label
 
 # What a kind of run would add, and the command that writes one.
 COMMANDS = {

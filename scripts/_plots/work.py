@@ -6,8 +6,8 @@ from typing import Any
 
 from plotly.subplots import make_subplots
 
-from scripts._plots_episodes import Episodes, held, seed_options
-from scripts._plots_style import (
+from scripts._plots.episodes import Episodes, held, seed_options
+from scripts._plots.style import (
     DATES,
     GREY,
     LOOK,

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from scripts._html_numbers import number, percent
-from scripts._html_runs import Run, Table
-from scripts._plots_axes import Axis, along, axis_choice, class_choice, means
-from scripts._plots_style import (
+from scripts._page.numbers import number, percent
+from scripts._page.runs import Run, Table
+from scripts._plots.axes import Axis, along, axis_choice, class_choice, means
+from scripts._plots.style import (
     GREY,
     LAYER_COLOURS,
     REASON_COLOURS,

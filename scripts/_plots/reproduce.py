@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from plotly.subplots import make_subplots
 
-from scripts._html_numbers import number
-from scripts._html_runs import Run, Table
-from scripts._plots_style import (
+from scripts._page.numbers import number
+from scripts._page.runs import Run, Table
+from scripts._plots.style import (
     BLUE,
     CYCLE,
     GREEN,

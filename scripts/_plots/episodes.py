@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from scripts._html_runs import Floats, Run, Table
-from scripts._plots_style import LEARNED, OPTIMUM, knows_future, policy_label, rounded
+from scripts._page.runs import Floats, Run, Table
+from scripts._plots.style import LEARNED, OPTIMUM, knows_future, policy_label, rounded
 
 # Hourly data of so many seeds stand in the page; the ladder is made of all of them.
 SHOWN_SEEDS = 5

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from scripts._html_numbers import number
-from scripts._html_runs import Run, Table
-from scripts._plots_episodes import SHOWN_SEEDS, seed_options
-from scripts._plots_style import Choice, Panel, Plot, figure, plain, rounded, safe
+from scripts._page.numbers import number
+from scripts._page.runs import Run, Table
+from scripts._plots.episodes import SHOWN_SEEDS, seed_options
+from scripts._plots.style import Choice, Panel, Plot, figure, plain, rounded, safe
 
 # Columns of the file are "price_unit/site"; the unit follows the last "_usd_per_".
 FILES = re.compile(r"shadow_prices_seed(\d+)\.csv")

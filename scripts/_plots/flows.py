@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from scripts._html_numbers import number, percent
-from scripts._html_runs import Floats
-from scripts._plots_episodes import Episodes
-from scripts._plots_style import Grid, policy_label
+from scripts._page.numbers import number, percent
+from scripts._page.runs import Floats
+from scripts._plots.episodes import Episodes
+from scripts._plots.style import Grid, policy_label
 
 
 def home_of(regions: list[dict[str, Any]], sites: list[dict[str, Any]]) -> np.ndarray:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from scripts._html_runs import Run
-from scripts._plots_duals import duals_panel
-from scripts._plots_episodes import load_episodes
-from scripts._plots_ladder import NEEDED, SUMMARY, ladder_section
-from scripts._plots_map import map_panel
-from scripts._plots_schedule import schedule_panel
-from scripts._plots_style import Section
-from scripts._plots_work import work_panel
+from scripts._page.runs import Run
+from scripts._plots.duals import duals_panel
+from scripts._plots.episodes import load_episodes
+from scripts._plots.ladder import NEEDED, SUMMARY, ladder_section
+from scripts._plots.map import map_panel
+from scripts._plots.schedule import schedule_panel
+from scripts._plots.style import Section
+from scripts._plots.work import work_panel
 
 
 def compare_sections(run: Run) -> list[Section]:

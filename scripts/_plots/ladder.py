@@ -8,11 +8,11 @@ import numpy as np
 
 from gridai_env.summary import Interval, gain_captured, gain_interval, gap, mean_interval
 from gridai_env.terms import BILL, EARNINGS, PENALTIES
-from scripts._html_numbers import number, percent, plural, small_percent, with_interval
-from scripts._html_runs import Run, Table
-from scripts._plots_regret import NEEDED as REGRET
-from scripts._plots_regret import regret_panel
-from scripts._plots_style import (
+from scripts._page.numbers import number, percent, plural, small_percent, with_interval
+from scripts._page.runs import Run, Table
+from scripts._plots.regret import NEEDED as REGRET
+from scripts._plots.regret import regret_panel
+from scripts._plots.style import (
     BLACK,
     BLUE,
     GREEN,

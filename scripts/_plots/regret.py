@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from scripts._html_numbers import number
-from scripts._html_runs import Table
-from scripts._plots_style import BLUE, ORANGE, SKY, Grid, Panel, Plot, figure, policy_label, rounded, safe
+from scripts._page.numbers import number
+from scripts._page.runs import Table
+from scripts._plots.style import BLUE, ORANGE, SKY, Grid, Panel, Plot, figure, policy_label, rounded, safe
 
 NEEDED = ("policy", "unit", "regret", "regret_low", "regret_high", "foresight", "decisions")
 # Column, name, colour; the two halves of foresight are known only where MPC with perfect forecasts played.

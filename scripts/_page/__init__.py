@@ -1,0 +1,1 @@
+"""The report as a page: reading run folders, text, style and script around the plots."""
