@@ -272,6 +272,14 @@ class Live:
             kind != highspy.HighsVarType.kContinuous for kind in self.solver.getLp().integrality_
         )
 
+    def use_interior_point(self) -> None:
+        """Interior point in the solves that follow, each from the start: for programs too large for simplex.
+
+        Crossover brings it to a corner, because presolve may spoil the duals of a solution that is none.
+        """
+        _interior(self.solver)
+        _set(self.solver, "run_crossover", "on")
+
     def solve(self, *, time_limit_s: float | None = None, mip_gap: float = 1e-4) -> Result:
         """Solve from where the last solve ended; raises InfeasibleError or SolverError as `Matrix.solve` does."""
         highspy.Highs.resetGlobalScheduler(True)
@@ -350,9 +358,9 @@ def _continuous(solver: highspy.Highs, where: NDArray[np.int32]) -> None:
 
 
 def _interior(solver: highspy.Highs) -> None:
-    """Interior point without crossover, to a tolerance that the proven bound makes honest."""
+    """Interior point, to a tolerance that the proven bound makes honest; crossover only where it ends imprecise."""
     _set(solver, "solver", "hipo")
-    _set(solver, "run_crossover", "off")
+    _set(solver, "run_crossover", "choose")
     _set(solver, "ipm_optimality_tolerance", INTERIOR_TOLERANCE)
     _set(solver, "primal_feasibility_tolerance", 1e-7)
     _set(solver, "dual_feasibility_tolerance", 1e-7)

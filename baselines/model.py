@@ -16,6 +16,7 @@ import numpy as np
 import pyomo.environ as pyo
 from numpy.typing import NDArray
 
+from baselines.ceilings import flow_ceilings, rounded_starts
 from baselines.highs import Matrix
 from gridai_env import physics
 from gridai_env.instance import Instance
@@ -53,15 +54,23 @@ class Program:
         return [(name, column) for name, column in columns if column is not None]
 
 
+# Limits that are zero somewhere have a price there too: their flows keep a variable in a program that is to be priced.
+PRICED_AT_ZERO = ("import_mw", "export_mw")
+
+
 def build(
-    instance: Instance, objective: Objective, floor: Floor | None, carbon_cap_kg: float | None = None
+    instance: Instance,
+    objective: Objective,
+    floor: Floor | None,
+    carbon_cap_kg: float | None = None,
+    priced: bool = False,
 ) -> Program:
     """Build the program.  The objective is minimised: minus benefit, cost, or kg.
 
     ``carbon_cap_kg`` bounds the objective that ``carbon`` would have (ties of a least-carbon plan go to the least
-    cost).
+    cost).  ``priced``: leave out the ceilings that follow from other limits, so that duals fall on the limits alone.
     """
-    return _Builder(instance, objective, floor, carbon_cap_kg).build()
+    return _Builder(instance, objective, floor, carbon_cap_kg, priced).build()
 
 
 # What a unit of a last resort must cost over what it could save at most.
@@ -118,10 +127,15 @@ class _Builder:
     """Builds a program step by step; one instance of it per build."""
 
     def __init__(
-        self, instance: Instance, objective: Objective, floor: Floor | None, carbon_cap_kg: float | None
+        self,
+        instance: Instance,
+        objective: Objective,
+        floor: Floor | None,
+        carbon_cap_kg: float | None,
+        priced: bool,
     ) -> None:
         self.instance, self.objective, self.floor = instance, objective, floor
-        self.carbon_cap_kg = carbon_cap_kg
+        self.carbon_cap_kg, self.priced = carbon_cap_kg, priced
         self.p: Params = instance.params
         self.model = pyo.ConcreteModel()
         self.model.flow = pyo.Var(pyo.Any, dense=False, domain=pyo.NonNegativeReals)
@@ -164,10 +178,12 @@ class _Builder:
     def _variables(self, t: int, name: str, ceiling: NDArray[np.float64]) -> Objects:
         """A variable wherever the flow can be positive, the number 0 elsewhere."""
         out = np.zeros(ceiling.shape, dtype=object)
+        everywhere = self.priced and name in PRICED_AT_ZERO
         for place in np.ndindex(ceiling.shape):
-            if ceiling[place] > 0.0:
+            if ceiling[place] > 0.0 or everywhere:
                 variable = self.model.flow[(name, t, *place)]
-                variable.setub(float(ceiling[place]))
+                if not self.priced:
+                    variable.setub(float(ceiling[place]))
                 out[place] = variable
         return out
 
@@ -179,47 +195,10 @@ class _Builder:
         return Flows(**arrays)
 
     def _ceilings(self, t: int, exo: Exogenous) -> dict[str, NDArray[np.float64]]:
-        """The most that each flow can be in step ``t``: implied by the limits, it helps the solver and its bound."""
-        p, jobs = self.p, exo.job_open.shape[0] > 0
-        carried = self.instance.exogenous.queue_limit_gpuh[t - 1] if t else self.instance.initial.backlog_gpuh
-        on_hand = exo.arrivals_gpuh + carried
-        served = p.route_open * on_hand[..., None]
-        placed = (1.0 - p.may_wait)[:, None] * served
-        return {
-            "served_gpuh": served,
-            "dropped_gpuh": on_hand,
-            "charge_mw": p.charge_limit_mw,
-            "discharge_mw": p.discharge_limit_mw,
-            "generation_mw": p.generator_max_mw,
-            "renewable_mw": exo.renewable_available_mw,
-            "import_mw": exo.import_limit_mw,
-            "export_mw": exo.export_limit_mw,
-            "shed_mw": self._most_shed_mw(exo),
-            "gpu_short": jobs * p.utilisation_limit * (p.gpus - exo.available_gpus),
-            "relocated_gpuh": placed,
-            "warmed_gpuh": placed.sum(0),
-            "peak_rise_mw": np.where(p.demand_charge_usd_per_mw > 0.0, exo.import_limit_mw, 0.0),
-            "battery_short_mwh": exo.battery_target_mwh,
-            "carbon_excess_kg": np.array(
-                self._most_carbon_kg(exo, served) if self.p.has_carbon_budget else 0.0
-            ),
-        }
-
-    def _most_carbon_kg(self, exo: Exogenous, served: NDArray[np.float64]) -> float:
-        """Emissions of a step in which everything is at its highest."""
-        p = self.p
-        per_gpuh = p.network_mwh_per_gpuh + p.relocation_mwh_per_gpuh + p.warm_mwh_per_gpuh[:, None]
-        network_mwh = (per_gpuh * served).sum()
-        grid_mwh = p.dt_h * exo.import_limit_mw.sum() + network_mwh
-        fuel_kg = p.dt_h * (p.generator_max_mw * p.generator_carbon_kg_per_mwh).sum()
-        return float(grid_mwh * physics.billed_carbon_kg_per_mwh(p, exo).max() + fuel_kg)
-
-    def _most_shed_mw(self, exo: Exogenous) -> NDArray[np.float64]:
-        """Load of a site with all accelerators busy that may be; 0 where import can feed it: nothing is shed there."""
-        p = self.p
-        it_mw = physics.it_power_mw(p, exo, p.utilisation_limit * exo.available_gpus)
-        most_mw = physics.facility_power_mw(p, exo, it_mw) * (1.0 + 1e-6)
-        return np.where(most_mw > exo.import_limit_mw, most_mw, 0.0)
+        """The most that each flow can be in step ``t``."""
+        before = self.instance.exogenous.queue_limit_gpuh[t - 1] if t else self.instance.initial.backlog_gpuh
+        # A longer queue would bring work to steps that have none.
+        return flow_ceilings(self.p, exo, before + 1.0 if self.priced else before)
 
     def _started(self, t: int, exo: Exogenous) -> Objects:
         out = np.zeros(exo.job_open.shape, dtype=object)
@@ -260,7 +239,8 @@ class _Builder:
                 continue
             key = (name, t, *place)
             variable = self.model.state[key]
-            variable.setub(float(ceiling[place]) * (1.0 + 1e-6))
+            if not self.priced:
+                variable.setub(float(ceiling[place]) * (1.0 + 1e-6))
             self.model.update[key] = variable == expression
             out[place] = variable
         return out if out.ndim else out[()]
@@ -406,22 +386,11 @@ def _net_charge(program: Program, matrix: Matrix, values: Floats, t: int, k: int
 
 
 def _round_jobs(program: Program, matrix: Matrix, values: Floats, out: Floats, p: Params) -> None:
-    """Give every job the start with the largest fraction at which it fits; jobs mostly left out stay out."""
-    starts: dict[int, list[tuple[float, int, int, int]]] = {}
-    for name, column in program.choices(matrix):
-        if name[0] == "started":
-            t, j, k = name[1:]
-            starts.setdefault(j, []).append((float(values[column]), t, k, column))
-    horizon = len(program.flows) + p.job_profile.shape[-1]
-    held = np.zeros((len(p.gpus), horizon))
-    for j in sorted(starts, key=lambda j: -p.job_value_usd[j]):
-        out[[column for *_, column in starts[j]]] = 0.0
-        if sum(fraction for fraction, *_ in starts[j]) < 0.5:
-            continue
-        for _, t, k, column in sorted(starts[j], reverse=True):
-            need = p.job_gpus[j] * p.job_profile[j]
-            after = held[k, t : t + len(need)] + need
-            if (after <= p.utilisation_limit[k] * p.gpus[k]).all():
-                held[k, t : t + len(need)] = after
-                out[column] = 1.0
-                break
+    """Give every job the start with the largest fraction at which it fits; see `rounded_starts`."""
+    starts = [(name[1:], column) for name, column in program.choices(matrix) if name[0] == "started"]
+    fractions = np.full((len(program.flows), len(p.job_gpus), len(p.gpus)), -1.0)  # -1: closed
+    for place, column in starts:
+        fractions[place] = values[column]
+    rounded = rounded_starts(p, fractions)
+    for place, column in starts:
+        out[column] = rounded[place]

@@ -1,50 +1,80 @@
 """The future as a planner may see it at one step: an `Exogenous` made from the forecasts of that step.
 
 This is what rolling-horizon (model predictive) baselines read; the environment itself does not.  It holds
-what the observation of the same step holds, no more: the present exactly, the forecasts at their leads, the
+what the observations up to this step hold, no more: the present exactly, the forecasts at their leads, the
 limits under the events that are foreseen, the calendar, and what the scenario fixes.
 """
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import numpy as np
 
-from gridai_env.demand import calendar, expected_rows_gpuh, queue_limits_gpuh, session_growth
+from gridai_env.demand import calendar, expected_row_shares, queue_limits_gpuh, session_growth
 from gridai_env.events import EventTable, event_table
 from gridai_env.forecast import day_steps, days_back
 from gridai_env.instance import Instance
 from gridai_env.state import Array, Exogenous
 from gridai_env.world import battery_targets_mwh, billed_and_other, grid_fields
 
+ForecastKind = Literal["perfect", "persistence", "day_ahead"]
+FORECAST_KINDS: tuple[ForecastKind, ...] = get_args(ForecastKind)
+
 # An anomaly at the last lead fades with this time constant beyond it.
 FADE_H = 12.0
 MOST_RELATIVE = 1.0  # a dawn four times as bright as usual says little about noon
 
 
-def exogenous_forecast(instance: Instance, t: int, horizon_steps: int) -> Exogenous:
+def exogenous_forecast(
+    instance: Instance, t: int, horizon_steps: int, kind: ForecastKind | None = None
+) -> Exogenous:
     """Return steps t to t + ``horizon_steps`` - 1, [h,...], as foreseen at step t; h ends with the episode.
 
-    The first is the truth.  perfect: all are.  persistence: the same hour of the last day known.  day_ahead:
-    the forecast at its leads; between them the deviation from climatology (known in advance) is interpolated
-    in lead, beyond them it fades.  PUE and the carbon signal that is not billed: the same hour of the last
-    day known.  Limits: as `EventTable.as_foreseen` has the events, like those of the observation.  Rows share
-    the arrivals of a region as the calendar lets one expect. Raises IndexError where t is no step of the
-    episode, ValueError where ``horizon_steps`` < 1.
+    ``kind`` of forecast: None as the scenario says, else one of "perfect", "day_ahead", "persistence".  The first
+    step is the truth.  perfect: all are.  persistence: the same hour of the last day known.  day_ahead: the
+    forecast at its leads; for a step between them the last one that was issued for it, where there was one, else
+    the deviation from climatology (known in advance) is interpolated in lead; beyond the leads it fades; only
+    instances of day_ahead scenarios hold such forecasts.  PUE and the carbon signal that is not billed: the same
+    hour of the last day known.  Limits: as `EventTable.as_foreseen` has the events, like those of the
+    observation.  Rows share the arrivals of a region as the calendar lets one expect.
+
+    Raises IndexError where t is no step of the episode, ValueError where ``horizon_steps`` < 1 or where the kind
+    is unknown or not at hand.
     """
     if not 0 <= t < instance.steps:
         raise IndexError(f"t = {t}: the episode has steps 0 to {instance.steps - 1}")
     if horizon_steps < 1:
         raise ValueError(f"horizon_steps = {horizon_steps}: must be at least 1")
     end = min(t + horizon_steps, instance.steps)
-    if instance.scenario.forecast.kind == "perfect":
+    kind = kind_at_hand(instance, kind)
+    if kind == "perfect":
         return instance.exogenous.map(lambda x: x[t:end].copy())
-    return _foreseen(instance, t, end)
+    return _foreseen(instance, t, end, kind)
 
 
-def _foreseen(instance: Instance, t: int, end: int) -> Exogenous:
+def kind_at_hand(instance: Instance, kind: str | None) -> ForecastKind:
+    """Return the kind of forecast, None being the scenario's; raises ValueError where the instance lacks it.
+
+    Truth and history are in every instance; day-ahead forecasts are drawn with it.
+    """
+    own = instance.scenario.forecast.kind
+    if kind is None:
+        return own
+    if kind not in FORECAST_KINDS:
+        raise ValueError(f"kind = {kind!r}: must be one of {', '.join(FORECAST_KINDS)}")
+    if kind == "day_ahead" and own != "day_ahead":
+        raise ValueError(
+            f"kind = 'day_ahead': the instance was made with {own!r} forecasts and holds none of day ahead; "
+            "make it from a scenario with forecast.kind: day_ahead"
+        )
+    return kind
+
+
+def _foreseen(instance: Instance, t: int, end: int, kind: ForecastKind) -> Exogenous:
     compiled, exo = instance.compiled, instance.exogenous
-    known = _known_events(instance, t, np.arange(t, end))
-    series = forecast_series(instance, t, end, known)
+    known = _known_events(instance, t, np.arange(t, end), kind)
+    series = forecast_series(instance, t, end, known, kind)
     sites = compiled.shape.sites
     buy, carbon, renewable = (series[:, i * sites : (i + 1) * sites] for i in range(3))
     arrivals = _split_rows(instance, t, end, series[:, 3 * sites :])
@@ -72,42 +102,51 @@ def _foreseen(instance: Instance, t: int, end: int) -> Exogenous:
     return future
 
 
-def _known_events(instance: Instance, t: int, at: np.ndarray) -> EventTable:
+def _known_events(instance: Instance, t: int, at: np.ndarray, kind: ForecastKind) -> EventTable:
     """Return the events at steps ``at`` [h] as foreseen at t."""
     active = instance.knowledge.event_active
-    return event_table(instance.scenario, active[at]).as_foreseen(active[t], instance.scenario.forecast.kind)
+    return event_table(instance.scenario, active[at]).as_foreseen(active[t], kind)
 
 
-def forecast_series(instance: Instance, t: int, end: int, known: EventTable) -> np.ndarray:
+def forecast_series(
+    instance: Instance, t: int, end: int, known: EventTable, kind: ForecastKind
+) -> np.ndarray:
     """Return all forecast series of steps t to end - 1 as known at t, [h,S], the first the truth."""
     truth = _true_series(instance)
-    if instance.scenario.forecast.kind == "persistence":
+    if kind == "persistence":
         return last_known_day(instance, instance.knowledge.history, truth, t, end)
-    known_at, points, strays = _forecasts_now(instance, truth[t], t)
+    known_at, strays = _strays_known(instance, truth[t], t)
     mean, scale = _expectation(instance, np.arange(t, end), known)
-    out = mean + scale * _interpolated(known_at, strays, end - t, instance.compiled.shape.dt_h)
-    inside = known_at < end - t
-    out[known_at[inside]] = points[inside]
-    sites = instance.compiled.shape.sites
+    shape, sites = instance.compiled.shape, instance.compiled.shape.sites
+    out = mean + scale * _interpolated(known_at, strays, end - t, shape.dt_h, sites)
     most_mw = [site.pv_mw + site.wind_mw for site in instance.scenario.sites]
     out[:, sites:] = np.maximum(out[:, sites:], 0.0)
     out[1:, 2 * sites : 3 * sites] = np.minimum(out[1:, 2 * sites : 3 * sites], most_mw)
     return out
 
 
-def _forecasts_now(
-    instance: Instance, present: np.ndarray, t: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return leads [n] with 0 for the present, forecasts at them and how these stray from expectation, [n,S]
-    each."""
-    leads = {lead: i for i, lead in enumerate(instance.forecast.leads) if t + lead < instance.steps}
-    points = np.stack([present, *(instance.forecast.values[t, i].astype(float) for i in leads.values())])
-    known_at = np.array([0, *leads])
-    mean, scale = _expectation(instance, t + known_at, _known_events(instance, t, t + known_at))
-    strays = np.where(scale > 0, (points - mean) / np.where(scale > 0, scale, 1.0), 0.0)
-    relative = strays[:, 2 * instance.compiled.shape.sites :]
-    np.clip(relative, -1.0, MOST_RELATIVE, out=relative)
-    return known_at, points, strays
+def _strays_known(instance: Instance, present: np.ndarray, t: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return leads [n], 0 for the present, and how the truth is foreseen to stray from expectation there, [n,S].
+
+    A step between two leads was foreseen, too, when it lay one of these leads ahead: the last forecast issued for
+    each step counts, as it strayed from what was expected when it was issued.
+    """
+    leads, issued, column = _last_issued(instance.forecast.leads, t, instance.steps)
+    points = np.concatenate([present[None], instance.forecast.values[issued, column].astype(float)])
+    known_at, issued = np.append(0, leads), np.append(t, issued)
+    active = instance.knowledge.event_active
+    events = event_table(instance.scenario, active[t + known_at]).as_foreseen(active[issued], "day_ahead")
+    mean, scale = _expectation(instance, t + known_at, events)
+    return known_at, np.where(scale > 0, (points - mean) / np.where(scale > 0, scale, 1.0), 0.0)
+
+
+def _last_issued(leads: tuple[int, ...], t: int, steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return leads [n] of steps after t for which there is a forecast, when the last was issued, and its number."""
+    ahead = np.arange(1, min(leads[-1], steps - 1 - t) + 1)
+    column = np.searchsorted(leads, ahead)
+    issued = t + ahead - np.array(leads)[column]
+    there = issued >= 0
+    return ahead[there], issued[there], column[there]
 
 
 def _expectation(instance: Instance, at: np.ndarray, known: EventTable) -> tuple[np.ndarray, np.ndarray]:
@@ -123,13 +162,18 @@ def _expectation(instance: Instance, at: np.ndarray, known: EventTable) -> tuple
     return mean, scale
 
 
-def _interpolated(known_at: np.ndarray, strays: np.ndarray, steps: int, dt_h: float) -> np.ndarray:
+def _interpolated(
+    known_at: np.ndarray, strays: np.ndarray, steps: int, dt_h: float, sites: int
+) -> np.ndarray:
     """Return deviations at 0..steps-1 from those at the leads ``known_at``: linear between them, fading
     after."""
     at = np.arange(steps)
     between = np.stack([np.interp(at, known_at, column) for column in strays.T], axis=-1)
     beyond_h = np.maximum(at - known_at[-1], 0) * dt_h
-    return between * np.exp(-beyond_h / FADE_H)[:, None]
+    between *= np.exp(-beyond_h / FADE_H)[:, None]
+    guessed, relative = ~np.isin(at, known_at), np.s_[2 * sites :]
+    between[guessed, relative] = np.clip(between[guessed, relative], -1.0, MOST_RELATIVE)
+    return between
 
 
 def _true_series(instance: Instance) -> np.ndarray:
@@ -160,9 +204,8 @@ def _split_rows(instance: Instance, t: int, end: int, region_gpuh: Array) -> np.
     """Return the arrivals of regions [h,C] split over rows as the calendar lets one expect, [h,C,W]."""
     compiled = instance.compiled
     days = calendar(compiled.scenario, np.array([instance.start_utc]), t, end - t)
-    expected = expected_rows_gpuh(compiled, days)[0]
-    total = expected.sum(-1, keepdims=True)
-    share = expected / np.where(total > 0, total, 1.0)
+    climatology = instance.knowledge.climatology[None, t:end, 3 * compiled.shape.sites :].astype(float)
+    share = expected_row_shares(compiled, days, climatology)[0]
     return np.concatenate([instance.exogenous.arrivals_gpuh[t : t + 1], (region_gpuh[..., None] * share)[1:]])
 
 

@@ -1,0 +1,265 @@
+"""A window of the program that stays loaded: numbers change from decision to decision, the model does not.
+
+    model = RollingModel(instance.params, instance.compiled.shape, horizon_steps=24)
+    decision = model.decide(instance.params, foreseen, state, last=False)
+
+Windows that the end of the episode cuts short use the same model: later steps are closed by their bounds.
+
+The relaxed program is solved first, from the basis of the window before, moved by one step.  Yes/no decisions (jobs,
+minimum loads, charging with discharging) are demanded only where the relaxed plan leaves them open, and the program
+is solved again until none is: what is left relaxed is whole already, so the plan is optimal to the gap.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import highspy
+import numpy as np
+from numpy.typing import NDArray
+
+from baselines.ceilings import flow_ceilings, rounded_starts
+from baselines.ending import Ending, ending_costs
+from baselines.highs import InfeasibleError, Live, Result, SolverError
+from baselines.structure import Sides, Structure, loaded_lp, structure_of
+from baselines.window import Columns, expressions, make_columns
+from gridai_env.state import Exogenous, Flows, Params, Shape, State
+
+Floats = NDArray[np.float64]
+Index = NDArray[np.intp]
+
+# A flow below this share of its limit is none: what a solver leaves behind.
+NOTHING = 1e-6
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a window is solved."""
+
+    mip_gap: float = 1e-3  # of windows with yes/no decisions that their relaxation leaves open
+    time_limit_s: float = 2.0  # for those decisions; then the incumbent, else the rounded relaxation, is used
+    ending: Ending = field(default_factory=Ending)
+    threads: int = 1
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a window came to."""
+
+    flows: Flows  # [n,...] of all its steps
+    objective_usd: float  # benefit of the window, end values included
+    status: str  # "optimal", "time_limit" (an incumbent) or "rounded" (no incumbent in time)
+    whole: bool  # whether all yes/no decisions of the relaxed plan were whole already
+
+    @property
+    def first(self) -> Flows:
+        """Flows of the first step."""
+        return self.flows.map(lambda x: x[0])
+
+
+class RollingModel:
+    """The program of a window of at most ``horizon_steps``, solved again and again."""
+
+    def __init__(self, p: Params, shape: Shape, horizon_steps: int, options: Options | None = None) -> None:
+        """Lay out the columns; the first decision loads the rest.  ``p``: the constants of the scenario."""
+        if horizon_steps < 1:
+            raise ValueError(f"horizon_steps = {horizon_steps}: must be at least 1")
+        self.steps, self.options = horizon_steps, options or Options()
+        self.columns: Columns = make_columns(p, shape, horizon_steps)
+        self._structure: Structure | None = None
+        self._live: Live | None = None
+        self._basis: highspy.HighsBasis | None = None
+        self._pushed: Floats = np.zeros(0)
+
+    @property
+    def structure(self) -> Structure:
+        """Which columns stand in which rows; raises RuntimeError before the first decision."""
+        if self._structure is None:
+            raise RuntimeError("nothing is loaded before the first decision")
+        return self._structure
+
+    # One decision ---------------------------------------------------------------------------------------------
+
+    def decide(
+        self, p: Params, exo: Exogenous, state: State, last: bool, later: NDArray[np.bool_] | None = None
+    ) -> Decision:
+        """The best plan of a window.
+
+        ``p`` the constants with the jobs and last-resort prices; ``exo`` [n,...] the window as foreseen, n at most
+        ``horizon_steps``; ``state`` before it; ``last``: whether it ends with the episode; ``later`` [J] jobs that
+        may still be started after it.  Raises InfeasibleError where no plan exists, SolverError where HiGHS fails.
+        """
+        n = len(exo.arrivals_gpuh)
+        if not 1 <= n <= self.steps:
+            raise ValueError(f"the window has {n} steps, the model 1 to {self.steps}")
+        sides = self._read(p, _padded(exo, self.steps))
+        bounds = self._bounds(p, _padded(exo, self.steps), state, sides, n)
+        costs = sides.costs.copy()
+        if not last:
+            costs += ending_costs(p, exo, self.columns, n, later, self.options.ending)
+        self._push(sides, bounds, costs, n)
+        result, status, whole = self._solve(p, bounds, state)
+        assert result.values is not None and result.objective is not None
+        values = np.append(result.values, 0.0)  # index -1: always 0
+        flows = self.columns.flows.map(lambda index: values[index[:n]])
+        return Decision(flows, -result.objective - float(sides.cost_constants[:n].sum()), status, whole)
+
+    def _read(self, p: Params, exo: Exogenous) -> Sides:
+        found = expressions(p, self.columns, exo)
+        if self._structure is None:
+            self._structure = structure_of(found, self.columns.count)
+            self._next_column, self._next_row = self.columns.next_step(), self._structure.next_step()
+        return self._structure.read(found)
+
+    # Bounds ---------------------------------------------------------------------------------------------------
+
+    def _bounds(self, p: Params, exo: Exogenous, state: State, sides: Sides, n: int) -> tuple[Floats, Floats]:
+        """Bounds of the columns: ceilings of flows, rows of a single column, the state at hand, closed steps."""
+        lower, upper = np.zeros(self.columns.count), np.full(self.columns.count, np.inf)
+        carried = np.concatenate([state.backlog_gpuh[None], exo.queue_limit_gpuh[:-1]])
+        ceilings = flow_ceilings(p, exo, carried) | {"started": exo.job_open}
+        for name, most in ceilings.items():
+            index = getattr(self.columns.flows, name)
+            upper[index[index >= 0]] = most[index >= 0]
+        for index in (self.columns.charging, self.columns.running):
+            upper[index[index >= 0]] = 1.0
+        self._single_rows(sides, lower, upper)
+        late = self.columns.step >= n
+        lower[late] = upper[late] = 0.0
+        for name in State.names():
+            index = getattr(self.columns.state, name)[0]
+            known = getattr(state, name)[index >= 0] if index.ndim else getattr(state, name)
+            lower[index[index >= 0]] = upper[index[index >= 0]] = known
+        return np.minimum(lower, upper), upper
+
+    def _single_rows(self, sides: Sides, lower: Floats, upper: Floats) -> None:
+        """Narrow bounds by the rows ``value * x + constant >= 0`` (or ``== 0``)."""
+        s = self.structure
+        value, row, column = sides.coefficients[s.single], s.row[s.single], s.column[s.single]
+        end = -sides.constants[row] / np.where(value == 0.0, 1.0, value)
+        equal = s.is_equality[row]
+        floor, ceiling = (value > 0.0) | (equal & (value != 0.0)), (value < 0.0) | (equal & (value != 0.0))
+        np.maximum.at(lower, column[floor], end[floor])
+        np.minimum.at(upper, column[ceiling], end[ceiling])
+
+    # HiGHS ----------------------------------------------------------------------------------------------------
+
+    def _push(self, sides: Sides, bounds: tuple[Floats, Floats], costs: Floats, n: int) -> None:
+        """Bring the numbers of this window into the loaded model."""
+        s = self.structure
+        closed = s.step[s.kept] >= n
+        right = -sides.constants[s.kept]
+        row_lower = np.where(closed, -highspy.kHighsInf, right)
+        row_upper = np.where(closed | ~s.is_equality[s.kept], highspy.kHighsInf, right)
+        coefficients = sides.coefficients[s.many]
+        if self._live is None:
+            lp = loaded_lp(s, coefficients, costs, bounds, (row_lower, row_upper))
+            self._live = Live(lp, threads=self.options.threads, seed=self.options.seed)
+            self._program_row = np.searchsorted(s.kept, s.row[s.many])
+        else:
+            changed = np.flatnonzero(coefficients != self._pushed)
+            where = s.many[changed]
+            self._live.set_coefficients(self._program_row[changed], s.column[where], coefficients[changed])
+            every = np.arange(self.columns.count)
+            self._live.set_column_bounds(every, *bounds)
+            self._live.set_costs(every, costs)
+            self._live.set_row_bounds(np.arange(len(s.kept)), row_lower, row_upper)
+        self._pushed = coefficients
+
+    def _solve(self, p: Params, bounds: tuple[Floats, Floats], state: State) -> tuple[Result, str, bool]:
+        """The relaxed window; where it leaves a yes/no decision open that matters, again with that one whole."""
+        assert self._live is not None
+        result = self._relaxed(self._live)
+        chosen = np.zeros(0, dtype=np.intp)
+        status, clock = "optimal", time.perf_counter()
+        while True:
+            assert result.values is not None
+            more = np.setdiff1d(self._undecided(p, result.values), chosen)
+            if not len(more):
+                break
+            chosen = np.union1d(chosen, more)
+            left_s = self.options.time_limit_s - (time.perf_counter() - clock)
+            self._live.set_integer(more, True)
+            found = None
+            if left_s > 0.0:
+                found = self._live.solve(time_limit_s=left_s, mip_gap=self.options.mip_gap)
+            if found is None or found.values is None:
+                result, status = self._rounded(p, result.values, bounds, state, chosen), "rounded"
+                return result, status, False
+            result, status = found, found.status
+        if len(chosen):
+            self._live.set_integer(chosen, False)
+        return result, status, not len(chosen)
+
+    def _relaxed(self, live: Live) -> Result:
+        """The window without yes/no decisions, from where the last one ended."""
+        if self._basis is not None:
+            live.solver.setBasis(self._later(self._basis))
+        try:
+            result = live.solve()
+        except (InfeasibleError, SolverError):
+            # A basis of other numbers can lead simplex astray: from scratch it has the last word.
+            live.solver.clearSolver()
+            result = live.solve()
+        self._basis = live.solver.getBasis()
+        return result
+
+    def _later(self, basis: highspy.HighsBasis) -> highspy.HighsBasis:
+        """The basis one step later: the plan of the window before, of which one step is done."""
+        out = highspy.HighsBasis()
+        out.valid = out.alien = True  # alien: HiGHS completes what the new last step lacks
+        column_status, row_status = list(basis.col_status), list(basis.row_status)
+        out.col_status = [column_status[i] for i in self._next_column]
+        out.row_status = [row_status[i] for i in self._next_row]
+        return out
+
+    def _undecided(self, p: Params, values: Floats) -> Index:
+        """Yes/no columns whose relaxed decision is none: charging with discharging, running below the minimum load,
+        jobs started in part."""
+        values = np.append(values, 0.0)
+        flows = self.columns.flows.map(lambda index: values[index])
+        burns = np.minimum(flows.charge_mw, flows.discharge_mw) > NOTHING * p.charge_limit_mw
+        slow = (flows.generation_mw > NOTHING * p.generator_min_mw) & (
+            flows.generation_mw < (1.0 - NOTHING) * p.generator_min_mw
+        )
+        parts = np.abs(flows.started - np.round(flows.started)) > NOTHING
+        split = np.broadcast_to(parts.any((0, 2))[:, None], parts.shape)
+        found = [self.columns.charging[burns], self.columns.running[slow], self.columns.flows.started[split]]
+        together = np.concatenate(found)
+        return together[together >= 0]
+
+    def _rounded(
+        self, p: Params, relaxed: Floats, bounds: tuple[Floats, Floats], state: State, chosen: Index
+    ) -> Result:
+        """The relaxed plan with its yes/no decisions rounded and fixed."""
+        assert self._live is not None
+        values = np.append(relaxed, 0.0)
+        flows = self.columns.flows.map(lambda index: values[index])
+        lower, upper = (np.append(b, 0.0) for b in bounds)
+        fixed = np.append(relaxed, 0.0)
+        fixed[self.columns.charging] = flows.charge_mw > flows.discharge_mw
+        fixed[self.columns.running] = flows.generation_mw >= 0.5 * p.generator_min_mw
+        if p.has_jobs:
+            open_ = upper[self.columns.flows.started] > 0.5
+            fractions = np.where(open_, flows.started, -1.0)
+            fixed[self.columns.flows.started] = rounded_starts(p, fractions, state.committed_gpus)
+        every = np.concatenate([x[x >= 0] for x in self._choices()])
+        self._live.set_integer(chosen, False)
+        self._live.set_column_bounds(every, fixed[every], fixed[every])
+        try:
+            return self._live.solve()
+        finally:
+            self._live.set_column_bounds(every, lower[every], upper[every])
+
+    def _choices(self) -> list[Index]:
+        return [self.columns.charging, self.columns.running, self.columns.flows.started]
+
+
+def _padded(exo: Exogenous, steps: int) -> Exogenous:
+    """A window of ``steps`` steps: the last one repeated."""
+    missing = steps - len(exo.arrivals_gpuh)
+    if not missing:
+        return exo
+    return exo.map(lambda x: np.concatenate([x, np.repeat(x[-1:], missing, axis=0)]))
