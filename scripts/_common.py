@@ -21,6 +21,7 @@ from gridai_env.instance import Instance, InstanceError
 from gridai_env.problems import ScenarioError
 from gridai_env.traces import TraceError
 from gridai_env.version import environment_version
+from scripts._files import whole
 
 RUN_FILE = "run.json"
 RUN_FORMAT = 1
@@ -189,9 +190,8 @@ def write_run(
         **more,
     }
     path = folder / RUN_FILE
-    partial = folder / f".{RUN_FILE}.{os.getpid()}"
-    partial.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
-    partial.replace(path)
+    with whole(path) as partial:
+        partial.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
     return path
 
 

@@ -17,6 +17,7 @@ from scripts._common import open_folder, write_run
 from scripts._contenders import Contender
 from scripts._contest import check_bound
 from scripts._events import EventWriter
+from scripts._files import whole
 from scripts._ladder import ladder_table, record_of, rungs_of
 from scripts._match import Match, Played, SeedResult, play_seed
 from scripts._parallel import spread
@@ -154,6 +155,5 @@ def _instance(row: dict[str, Any]) -> dict[str, Any]:
 
 def _write_whole(table: Table, path: Path) -> None:
     """Write a table in such a way that the file appears whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    write_table(table, partial)
-    partial.replace(path)
+    with whole(path) as partial:
+        write_table(table, partial)

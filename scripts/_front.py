@@ -8,8 +8,6 @@ between.
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,19 +20,17 @@ from baselines.milp import service_of, solve
 from baselines.model import Floor
 from gridai_env.instance import Instance
 from gridai_env.rollout import Trajectory, run
-from gridai_env.version import environment_version
 from scripts._common import InputError
 from scripts._contenders import OPTIMUM, find_contenders
+from scripts._records import Record, checkpoint_of, key_of, read_record, write_record
 
-FORMAT, FORMAT_VERSION = "gridai-env front point", 1
+KIND = "front point"
 LOCAL = "local_only"
 LEAST_COST, LEAST_CARBON = "least cost", "least carbon"
 # Points of a front that one task computes: few, so that progress shows and a killed run loses little.
 AT_ONCE = 4
 # By how much a policy may pass the front, over the sum of its absolute terms: rounding, no more.
 BOUND_TOLERANCE = 1e-6
-
-Record = dict[str, Any]
 
 
 class FrontError(RuntimeError):
@@ -75,14 +71,15 @@ class Task:
         """What the point's file must have been computed from."""
         kind = "policy" if self.kind == "policy" else (settings.mip_gap, settings.time_limit_s)
         grid = settings.points if name.startswith("cap ") else 0
-        facts = (self.instance.hash, kind, name, grid, _checkpoint(name))
-        return hashlib.sha256(repr(facts).encode()).hexdigest()
+        return key_of(self.instance.hash, kind, name, grid, checkpoint_of(name))
 
+    def read(self, name: str, settings: Settings) -> Record | None:
+        """The record of a point, None where it is not computed yet."""
+        return read_record(self.path(settings.folder, name), KIND, self.key(name, settings))
 
-def _checkpoint(name: str) -> str:
-    """The contents of a trained policy's file; empty for everything else."""
-    kind, _, path = name.partition(":")
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if kind == "ppo" else ""
+    def write(self, name: str, settings: Settings, record: Record) -> None:
+        """Write the record of a point."""
+        write_record(self.path(settings.folder, name), KIND, self.key(name, settings), record)
 
 
 def stages(instances: Sequence[Instance], policies: Sequence[str], settings: Settings) -> list[list[Task]]:
@@ -104,56 +101,9 @@ def _parts(names: list[str]) -> list[tuple[str, ...]]:
 # Files --------------------------------------------------------------------------------------------------------------
 
 
-def read_point(path: Path, key: str | None = None) -> Record | None:
-    """The record in a file, None where there is none yet.
-
-    Raises InputError for a file that is damaged, of another version, or computed from something else.
-    """
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(
-            f"{path}: not a whole point file ({error}); delete it and run again, the other points are kept"
-        ) from error
-    wanted = _head() | ({} if key is None else {"key": key})
-    for name, value in wanted.items():
-        found = record.get(name) if isinstance(record, dict) else None
-        if found != value:
-            raise InputError(
-                f"{path}: {name} is {str(found)[:12]!r}, this run has {str(value)[:12]!r}: the file belongs to "
-                "another scenario, version or setting; give another --run-dir or --overwrite"
-            )
-    return dict(record)
-
-
-def _head() -> Record:
-    return {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "environment_version": environment_version(),
-    }
-
-
-def _write(task: Task, settings: Settings, name: str, record: Record) -> None:
-    path = task.path(settings.folder, name)
-    whole = _head() | {"key": task.key(name, settings)} | record
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_text(json.dumps(whole, default=float) + "\n", encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def missing(task: Task, settings: Settings) -> Task | None:
     """The task without the points that have their files; None where nothing is left."""
-    names = [
-        name
-        for name in task.names
-        if read_point(task.path(settings.folder, name), task.key(name, settings)) is None
-    ]
+    names = [name for name in task.names if task.read(name, settings) is None]
     return Task(task.instance, task.kind, tuple(names)) if names else None
 
 
@@ -166,7 +116,7 @@ def compute(task: Task, settings: Settings) -> int:
         _optimum(task, settings)
     elif task.kind == "policy":
         for name in task.names:
-            _write(task, settings, name, {"row": _play(task.instance, name, settings)})
+            task.write(name, settings, {"row": _play(task.instance, name, settings)})
     else:
         _front(task, settings)
     return len(task.names)
@@ -193,12 +143,12 @@ def _optimum(task: Task, settings: Settings) -> None:
     row = _policy_row(OPTIMUM, run(plan, task.instance, replay="flows"), floor)
     row |= {"status": plan.status, "seconds": plan.build_s + plan.solve_s}
     kept = {"started": floor.started.tolist(), "served_gpuh": floor.served_gpuh.tolist()}
-    _write(task, settings, OPTIMUM, {"row": row, "floor": kept})
+    task.write(OPTIMUM, settings, {"row": row, "floor": kept})
 
 
 def read_floor(instance: Instance, settings: Settings) -> Floor:
     """The service of the episode's benefit plan, which all points keep."""
-    record = read_point(Task(instance, "optimum", (OPTIMUM,)).path(settings.folder, OPTIMUM))
+    record = Task(instance, "optimum", (OPTIMUM,)).read(OPTIMUM, settings)
     assert record is not None
     floor = record["floor"]
     return Floor(started=np.array(floor["started"]), served_gpuh=np.array(floor["served_gpuh"]))
@@ -214,12 +164,12 @@ def _front(task: Task, settings: Settings) -> None:
         elif name.startswith("cap "):
             cap_kg = _cap_kg(task, settings, int(name.removeprefix("cap ")))
             if cap_kg is None:
-                _write(task, settings, name, {"row": None})
+                task.write(name, settings, {"row": None})
                 continue
             point = program.at_cap(cap_kg, name)
         else:
             point = program.at_price(float(name.removesuffix(" USD/t")))
-        _write(task, settings, name, {"row": _point_row(task.instance.seed, point)})
+        task.write(name, settings, {"row": _point_row(task.instance.seed, point)})
 
 
 def _cap_kg(task: Task, settings: Settings, i: int) -> float | None:
@@ -227,7 +177,7 @@ def _cap_kg(task: Task, settings: Settings, i: int) -> float | None:
     ends = Task(task.instance, "front", (LEAST_COST, LEAST_CARBON))
     kg = []
     for name in ends.names:
-        record = read_point(ends.path(settings.folder, name))
+        record = ends.read(name, settings)
         assert record is not None
         kg.append(sum(record["row"][field] for field in ("emissions_kg", "last_resort_kg")))
     caps = caps_between(kg[0], kg[1], settings.points) if np.isfinite(kg).all() else []

@@ -18,7 +18,7 @@ from gridai_env.instance import Instance
 from scripts._common import RUN_FILE, InputError, read_run, write_run
 from scripts._frontier_tables import Row, check_frontier, return_rows, write_parquet
 from scripts._parallel import spread
-from scripts._points import Settings, Task, compute, cut_tasks, missing, read_point
+from scripts._points import Settings, Task, compute, cut_tasks, missing
 from scripts._rows import write_rows
 
 KIND = "frontier"
@@ -147,7 +147,7 @@ class Frontier:
         parts: dict[str, list[Row]] = {"rid": [], "layers": [], "closed": []}
         for task in (task for stage in self.stages() for task in stage):
             for point in task.points:
-                record = read_point(task.path(settings.folder, point))
+                record = task.read(point, settings)
                 assert record is not None
                 (policies if task.is_policy else solved).append(record["row"])
                 place = {name: record["row"][name] for name in ("seed", "point", "axis")}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from baselines.model import OBJECTIVES
 from gridai_env.frontier import Sweep
 from gridai_env.returns import Returns, monotone, returns
+from scripts._files import whole
 
 Row = dict[str, Any]
 Floats = NDArray[np.float64]
@@ -95,9 +95,8 @@ def write_parquet(path: Path, rows: Sequence[Row]) -> None:
         import pyarrow.parquet as pq
     except ImportError as error:
         raise ImportError("Parquet needs pyarrow: pip install 'gridai-env[data]'") from error
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    pq.write_table(pa.Table.from_pylist(list(rows)), partial)
-    partial.replace(path)
+    with whole(path) as partial:
+        pq.write_table(pa.Table.from_pylist(list(rows)), partial)
 
 
 def mean_rows(rows: Iterable[Row], keys: Sequence[str], values: Sequence[str]) -> list[Row]:

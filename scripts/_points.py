@@ -5,14 +5,10 @@ A file names what it was computed from; a killed sweep goes on where it stopped,
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,12 +19,11 @@ from gridai_env.frontier import Sweep, instance_at, widest
 from gridai_env.instance import Instance
 from gridai_env.relocation import closed_routes, layer_shares, relocatable
 from gridai_env.rollout import run
-from gridai_env.version import environment_version
 from scripts._common import InputError
-from scripts._contenders import NETWORK, find_contenders
+from scripts._contenders import find_contenders
+from scripts._records import Record, checkpoint_of, key_of, read_record, write_record
 
-FORMAT, FORMAT_VERSION = "gridai-env frontier point", 1
-Record = dict[str, Any]
+KIND = "frontier point"
 
 
 @dataclass(frozen=True)
@@ -61,13 +56,18 @@ class Task:
 
     def key(self, point: int, settings: Settings) -> str:
         """What the point's file must have been computed from."""
-        facts = [
-            self.at(point).hash,
-            "" if self.what == "benefit" or self.is_policy else self.at(0).hash,
-            _identity(self.what),
-            "" if self.is_policy else repr((settings.mip_gap, settings.time_limit_s)),
-        ]
-        return hashlib.sha256("|".join(facts).encode()).hexdigest()
+        here, tightest = self.at(point).hash, self.at(0).hash
+        if self.is_policy:
+            return key_of(here, self.what, checkpoint_of(self.what))
+        return key_of(here, tightest, self.what, settings.mip_gap, settings.time_limit_s)
+
+    def read(self, point: int, settings: Settings) -> Record | None:
+        """The record of a point, None where it is not computed yet."""
+        return read_record(self.path(settings.folder, point), KIND, self.key(point, settings))
+
+    def write(self, point: int, settings: Settings, record: Record) -> None:
+        """Write the record of a point."""
+        write_record(self.path(settings.folder, point), KIND, self.key(point, settings), record)
 
     @cached_property
     def _base(self) -> Instance:
@@ -78,66 +78,10 @@ class Task:
         return instance_at(self._base, self.sweep, point)
 
 
-def _identity(what: str) -> str:
-    """An objective or a policy; a trained one by the contents of its file."""
-    _, _, path = what.partition(NETWORK)
-    return what + hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else what
-
-
 def point_path(folder: Path, axis: str, seed: int, what: str, point: int) -> Path:
     """File of a point."""
     name = what.replace(":", "_").replace("/", "_")
     return folder / f"{axis.replace(':', '_')}_seed{seed}_{name}_point{point:02d}.json"
-
-
-# Files ------------------------------------------------------------------------------------------------------
-
-
-def read_point(path: Path, key: str | None = None) -> Record | None:
-    """The record in a file, None where there is none yet.
-
-    Raises InputError for a file that is damaged, of another version, or computed from something else.
-    """
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(
-            f"{path}: not a whole point file ({error}); delete it and run again, the other points are kept"
-        ) from error
-    wanted = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "environment_version": environment_version(),
-    }
-    if key is not None:
-        wanted["key"] = key
-    for name, value in wanted.items():
-        found = record.get(name) if isinstance(record, dict) else None
-        if found != value:
-            raise InputError(
-                f"{path}: {name} is {str(found)[:12]!r}, this sweep has {str(value)[:12]!r}: the file belongs to "
-                "another scenario, version or setting; give another --run-dir or --overwrite"
-            )
-    return dict(record)
-
-
-def _write_point(path: Path, key: str, record: Record) -> Record:
-    head = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "environment_version": environment_version(),
-        "key": key,
-    }
-    whole = head | record
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_text(json.dumps(whole, default=float) + "\n", encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return whole
 
 
 # Work -------------------------------------------------------------------------------------------------------
@@ -145,9 +89,7 @@ def _write_point(path: Path, key: str, record: Record) -> Record:
 
 def missing(task: Task, settings: Settings) -> Task | None:
     """The task without the points that have their files; None where nothing is left."""
-    left = tuple(
-        i for i in task.points if read_point(task.path(settings.folder, i), task.key(i, settings)) is None
-    )
+    left = tuple(i for i in task.points if task.read(i, settings) is None)
     return Task(task.instance, task.sweep, task.what, left) if left else None
 
 
@@ -166,15 +108,13 @@ def _solve(task: Task, settings: Settings) -> None:
     chain = Chain(task.at(len(task.sweep) - 1), objective, floor, threads=settings.threads)
     for point in task.points:
         plan = chain.solve(task.at(point), mip_gap=settings.mip_gap, time_limit_s=settings.time_limit_s)
-        _write_point(
-            task.path(settings.folder, point), task.key(point, settings), _plan_record(task, point, plan)
-        )
+        task.write(point, settings, _plan_record(task, point, plan))
 
 
 def read_floor(task: Task, settings: Settings) -> Floor:
     """The service of the tightest point's benefit plan, which cost and carbon must keep everywhere."""
     path = point_path(settings.folder, task.sweep.axis, task.instance.seed, "benefit", 0)
-    record = read_point(path)
+    record = read_record(path, KIND)
     if record is None or record["floor"] is None:
         raise InputError(
             f"{path}: no benefit plan at the tightest budget in time, so cost and carbon have no service floor; "
@@ -240,7 +180,7 @@ def _play(task: Task, settings: Settings) -> None:
             "dropped_gpuh": trajectory.metrics["dropped_gpuh"],
             "rid_real": next(entry["rid_real"] for entry in rid if entry["class"] == "all"),
         }
-        _write_point(task.path(settings.folder, point), task.key(point, settings), {"row": row})
+        task.write(point, settings, {"row": row})
 
 
 def is_linear(instance: Instance) -> bool:

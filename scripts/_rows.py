@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from scripts._common import InputError
+from scripts._files import whole
 
 
 def write_rows(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """Write records of equal keys; the file appears whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    with open(partial, "w", newline="", encoding="utf-8") as file:
+    with whole(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
-    partial.replace(path)
 
 
 def _cell(value: Any) -> Any:

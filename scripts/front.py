@@ -215,12 +215,10 @@ class Run:
 
     def _rows(self) -> list[dict[str, Any]]:
         """All points, by seed: the front from least cost to least carbon, prices, policies."""
-        from scripts._front import read_point
-
         found = []
         for task in (task for stage in self.stages for task in stage):
             for name in task.names:
-                record = read_point(task.path(self.settings.folder, name))
+                record = task.read(name, self.settings)
                 assert record is not None
                 if record["row"] is not None:
                     found.append(record["row"])

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scripts._common import InputError, guarded, need_packages
+from scripts._files import whole
 
 
 def parser() -> argparse.ArgumentParser:
@@ -64,12 +65,8 @@ def check_writable(out: Path) -> None:
 
 def write_whole(out: Path, text: str) -> int:
     """Write a file whole or not at all; return its size in bytes."""
-    partial = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
+    with whole(out) as partial:
         partial.write_text(text, encoding="utf-8")
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
     return out.stat().st_size
 
 

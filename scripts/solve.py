@@ -20,6 +20,7 @@ from gridai_env.instance import Instance, load_instance
 from gridai_env.tables import write_table
 from gridai_env.terms import TERMS
 from scripts._common import InputError, checked_number, guarded, need_packages
+from scripts._files import whole
 from scripts._scenarios import OVERRIDES, Episodes, add_scenario_arguments, sources
 
 if TYPE_CHECKING:
@@ -179,10 +180,9 @@ def _write_prices(plan: Plan, path: Path, arguments: argparse.Namespace) -> None
     from baselines.duals import shadow_prices
 
     prices = shadow_prices(plan, threads=arguments.threads)
-    partial = path.with_name(f".{path.name}.partial")
     table = prices.table()
-    write_table(table, partial)
-    partial.replace(path)
+    with whole(path) as partial:
+        write_table(table, partial)
     print("\nlimits that bind, and what one unit more would earn where that is most:")
     for name, place, value, step in prices.highest():
         print(f"  {name:30s}{place:34s}{value:14,.4f}  in step {step} ({table['time_utc'][step]}Z)")
