@@ -37,7 +37,9 @@ class EnvironmentConfig(Section):
 
     scenario: str = Field("two_sites", description="name of a shipped scenario or path of a scenario file")
     traces: str | None = Field(None, description="'synthetic' or a trace file")
-    demand: str | None = Field(None, description="'synthetic' or FILE[,KEY=VALUE...] whose shape demand follows")
+    demand: str | None = Field(
+        None, description="'synthetic' or FILE[,KEY=VALUE...] whose shape demand follows"
+    )
     horizon_h: Positive | None = Field(None, description="length of an episode in hours")
     forecast: Literal["perfect", "persistence", "day_ahead"] | None = Field(
         None, description="kind of forecast"

@@ -290,7 +290,11 @@ class Live:
         if self.is_mip:
             _set(self.solver, "mip_rel_gap", float(mip_gap))
             _set(self.solver, "mip_abs_gap", 0.0)
-        return _outcome(self.solver)
+        try:
+            return _outcome(self.solver)
+        except SolverError:  # a start from the basis before may end just outside of the tolerances
+            self.solver.clearSolver()
+            return _outcome(self.solver)
 
     @property
     def row_dual(self) -> Floats:
@@ -335,6 +339,11 @@ def _outcome(solver: highspy.Highs) -> Result:
         raise InfeasibleError("no feasible plan")
     is_mip = any(kind != highspy.HighsVarType.kContinuous for kind in solver.getLp().integrality_)
     has_values = info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
+    if status == highspy.HighsModelStatus.kOptimal and not has_values:
+        raise SolverError(
+            f"HiGHS found an optimum that misses its rows by {info.max_primal_infeasibility:.1e}, more than "
+            f"{FEASIBILITY_TOLERANCE:.0e}"
+        )
     values = np.array(solver.getSolution().col_value) if has_values else None
     objective = float(info.objective_function_value) if has_values else None
     if status == highspy.HighsModelStatus.kOptimal:

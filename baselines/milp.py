@@ -258,7 +258,9 @@ def replayed(instance: Instance, raw: list[Flows], objective: Objective) -> Repl
         emissions_kg += float(billed_kg(p, outcome)[0])
         cleaned.append(flows)
     joined = Flows(**{n: np.concatenate([getattr(f, n) for f in cleaned]) for n in Flows.names()})
-    return Replayed(joined, np.stack(actions), value, max(scale, emissions_kg, 1.0), benefit_usd, emissions_kg)
+    return Replayed(
+        joined, np.stack(actions), value, max(scale, emissions_kg, 1.0), benefit_usd, emissions_kg
+    )
 
 
 def _objective(instance: Instance, flows: Flows, objective: Objective) -> float:

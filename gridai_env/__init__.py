@@ -1,8 +1,8 @@
 """gridai-env: where, when and how to serve AI work under electricity markets, as Gymnasium environments.
 
-Importing this package registers ``gridai/TwoSites-v0``, ``gridai/FourMarkets-v0``,
-``gridai/MicrogridProsumer-v0``, ``gridai/EnergyGeography-v0``, ``gridai/Global-v0`` and
-``gridai/Custom-v0`` (which takes ``scenario="my.yaml"``). The names below are loaded when they are first
+Importing this package registers ``gridai/TwoSites-v1``, ``gridai/FourMarkets-v1``,
+``gridai/MicrogridProsumer-v1``, ``gridai/EnergyGeography-v1``, ``gridai/Global-v1`` and
+``gridai/Custom-v1`` (which takes ``scenario="my.yaml"``). The names below are loaded when they are first
 used.
 """
 
@@ -69,12 +69,12 @@ _MODULES = {
 }
 
 _IDS: dict[str, str | None] = {
-    "gridai/TwoSites-v0": "two_sites",
-    "gridai/FourMarkets-v0": "four_markets",
-    "gridai/MicrogridProsumer-v0": "microgrid_prosumer",
-    "gridai/EnergyGeography-v0": "energy_geography",
-    "gridai/Global-v0": "global",
-    "gridai/Custom-v0": None,
+    "gridai/TwoSites-v1": "two_sites",
+    "gridai/FourMarkets-v1": "four_markets",
+    "gridai/MicrogridProsumer-v1": "microgrid_prosumer",
+    "gridai/EnergyGeography-v1": "energy_geography",
+    "gridai/Global-v1": "global",
+    "gridai/Custom-v1": None,
 }
 
 

@@ -90,7 +90,7 @@ def _fixed_source(
         if wanted != fixed.scenario_name:
             raise ValueError(
                 f"instance: belongs to scenario {fixed.scenario_name!r}, but this environment is {wanted!r}; "
-                "use the id of its scenario, or gridai/Custom-v0"
+                "use the id of its scenario, or gridai/Custom-v1"
             )
     return EpisodeSource(fixed.compiled, fixed)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import gymnasium as gym
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def environment_version() -> int:
-    """Version of the environments, the number in ``gridai/Custom-v0``: it rises when behaviour changes."""
+    """Version of the environments, the number in ``gridai/Custom-v1``: it rises when behaviour changes."""
     names = [name for name in gym.registry if name.startswith("gridai/Custom-v")]
     return max(int(name.rsplit("-v", 1)[1]) for name in names)

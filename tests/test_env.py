@@ -33,7 +33,7 @@ CUSTOM = str(scenario_folder() / "two_sites.yaml")
 
 
 def _make(id_: str) -> gym.Env[Any, Any]:
-    return gym.make(f"gridai/{id_}-v0", **({"scenario": CUSTOM} if id_ == "Custom" else {}))
+    return gym.make(f"gridai/{id_}-v1", **({"scenario": CUSTOM} if id_ == "Custom" else {}))
 
 
 def _play(env: gym.Env[Any, Any], steps: int, seed: int = 0) -> list[Any]:
@@ -63,8 +63,8 @@ def test_checker_of_sb3(id_: str) -> None:
 
 def test_ids_are_registered_once_and_found_through_the_module() -> None:
     gridai_env._register()
-    assert {f"gridai/{id_}-v0" for id_ in (*IDS, "Custom")} <= set(gym.registry)
-    code = "import gymnasium as gym; gym.make('gridai_env:gridai/TwoSites-v0').reset(seed=1); print('made')"
+    assert {f"gridai/{id_}-v1" for id_ in (*IDS, "Custom")} <= set(gym.registry)
+    code = "import gymnasium as gym; gym.make('gridai_env:gridai/TwoSites-v1').reset(seed=1); print('made')"
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], cwd=ROOT, capture_output=True, text=True
     )
@@ -194,7 +194,7 @@ def test_episodes_are_those_of_make_instance() -> None:
 
 
 def test_overrides() -> None:
-    env = gym.make("gridai/FourMarkets-v0", horizon_h=24.0, forecast="perfect", carbon_price_usd_per_t=120.0)
+    env = gym.make("gridai/FourMarkets-v1", horizon_h=24.0, forecast="perfect", carbon_price_usd_per_t=120.0)
     compiled = env.unwrapped.compiled  # type: ignore[attr-defined]
     scenario = compiled.scenario
     assert scenario == load_scenario(
@@ -217,7 +217,7 @@ def test_a_scenario_may_be_a_path_a_dict_or_a_scenario() -> None:
 def test_a_fixed_instance(as_file: bool, tmp_path: Path) -> None:
     instance = make_instance("two_sites", seed=77)
     given: Any = str(instance.save(tmp_path / "episode.npz")) if as_file else instance
-    env = gym.make("gridai/TwoSites-v0", instance=given)
+    env = gym.make("gridai/TwoSites-v1", instance=given)
     for seed in (None, 0, 5):
         _, info = env.reset(seed=seed)
         assert info["instance_seed"] == 77
@@ -258,9 +258,9 @@ def test_wrong_arguments(arguments: dict[str, Any], message: str) -> None:
 def test_instances_of_other_scenarios_are_refused() -> None:
     other = make_instance("four_markets", seed=0)
     with pytest.raises(ValueError, match=r"'four_markets'.*'two_sites'"):
-        gym.make("gridai/TwoSites-v0", instance=other)
+        gym.make("gridai/TwoSites-v1", instance=other)
     with pytest.raises(ValueError, match="horizon_h: cannot be changed"):
-        gym.make("gridai/FourMarkets-v0", instance=other, horizon_h=24.0)
+        gym.make("gridai/FourMarkets-v1", instance=other, horizon_h=24.0)
     env = GridAIEnv("two_sites")
     env.reset(seed=3)
     before = env.instance.hash
@@ -469,7 +469,7 @@ def test_a_reset_is_cheap() -> None:
 
 
 def test_works_from_any_folder(tmp_path: Path) -> None:
-    code = "import gridai_env, gymnasium as gym; gym.make('gridai/Global-v0').reset(seed=0); print('done')"
+    code = "import gridai_env, gymnasium as gym; gym.make('gridai/Global-v1').reset(seed=0); print('done')"
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.stdout.strip() == "done", done.stderr

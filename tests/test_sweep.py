@@ -10,7 +10,7 @@ import pytest
 from contest import play
 from strategies import random_actions, random_instance
 
-from baselines import rules
+from baselines import highs, rules
 from baselines.highs import InfeasibleError
 from baselines.milp import service_of, solve
 from baselines.model import OBJECTIVES, Objective
@@ -93,7 +93,9 @@ def check_laws(points: tuple[Instance, ...], seed: int) -> None:
     for objective in OBJECTIVES:
         try:
             found = plans if objective == "benefit" else chain_plans(points, objective, floor)
-        except InfeasibleError:  # pragma: no cover - would be a fault: the plan of the first point keeps the floor
+        except (
+            InfeasibleError
+        ):  # pragma: no cover - would be a fault: the plan of the first point keeps the floor
             pytest.fail(f"seed {seed}: {objective} has no plan")
         sign = -1.0 if objective == "benefit" else 1.0
         values = np.array([sign * plan.objective_value for plan in found])
@@ -163,3 +165,20 @@ def test_a_time_limit_leaves_a_proven_bound() -> None:
     assert plan.status == "time_limit"
     assert plan.flows is None
     assert plan.bound >= best
+
+
+def test_a_start_that_misses_its_tolerances_begins_afresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = points_of("energy_geography", "scale")
+    expected = [plan.objective_value for plan in chain_plans(points, "benefit")]
+    real, calls = highs._outcome, []
+
+    def misses_at_first(solver: object) -> highs.Result:
+        calls.append(solver)
+        if len(calls) % 2:
+            raise highs.SolverError("misses its rows")
+        return real(solver)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(highs, "_outcome", misses_at_first)
+    found = [plan.objective_value for plan in chain_plans(points, "benefit")]
+    assert found == pytest.approx(expected, rel=1e-9)
+    assert len(calls) == 2 * len(points)
