@@ -88,7 +88,7 @@ class Identity:
         if self.world != here.world:
             raise CheckpointError(
                 f"{source}: trained on scenario {self.scenario!r} with other values than here; "
-                "give the same file and overrides (only traces and days may differ), or train again"
+                "give the same file and overrides (traces, days and latency budgets may differ), or train again"
             )
 
     def check_version(self, source: str) -> None:
@@ -107,8 +107,14 @@ def _differences(there: dict[str, int], here: dict[str, int]) -> str:
 
 
 def world_hash(scenario: Scenario) -> str:
-    """SHA-256 (hex) over a scenario without its text, traces and days: these may differ between uses."""
+    """SHA-256 (hex) over a scenario without what may differ between uses.
+
+    That is its text, traces and days, and the latency budgets: they act through the masks, which are observed.
+    """
     data = scenario.model_dump(mode="json", exclude={"description", "traces", "start", "demand", "jobs_from"})
+    data["latency"].pop("budget_scale")
+    for task in data["classes"]:
+        task.pop("latency_budget_ms")
     return hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 

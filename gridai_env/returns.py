@@ -40,12 +40,13 @@ class Returns:
     )
     arc_high: Floats
     marginal: Floats  # [P]
-    relative_percent: Floats  # [P-1] arc per 100 ms (per 1 % of scale) in % of |F| at the tightest point
+    relative_percent: Floats  # [P-1] arc per 100 ms (per 1 % of scale) in % of the base
+    base: float  # what figures are relative to: |F| at the tightest point, or what the caller gave
 
     def rows(self, quantity: str, class_name: str) -> list[dict[str, Any]]:
         """One row per arc: the columns of ``returns.csv``; cells that do not belong to the axis are NaN.
 
-        The marginal return of a row is that at the point from which the arc starts.
+        The marginal return of a row is that at the point from which the arc starts, ``marginal_to`` at its end.
         """
         return [self._row(i, quantity, class_name) for i in range(len(self.arc))]
 
@@ -66,8 +67,10 @@ class Returns:
             **{f"arc_per_ms{end}": float(x) if in_ms else nan for end, x in found.items()},
             "arc_per_100ms": 100.0 * float(self.arc[i]) if in_ms else nan,
             "marginal_per_ms": float(self.marginal[i]) if in_ms else nan,
+            "marginal_to_per_ms": float(self.marginal[i + 1]) if in_ms else nan,
             **{f"arc_per_percent{end}": nan if in_ms else float(x) for end, x in found.items()},
             "marginal_per_percent": nan if in_ms else float(self.marginal[i]),
+            "marginal_to_per_percent": nan if in_ms else float(self.marginal[i + 1]),
             "relative_percent": float(self.relative_percent[i]),
             "unit": f"{self.unit}/{self.per}",
         }
@@ -81,12 +84,14 @@ def returns(
     unit: str = "USD",
     axis: str = "scale",
     level: float = 0.95,
+    base: float | None = None,
 ) -> Returns:
     """Return on latency of F along a grid.
 
     ``values``, ``lows``, ``highs`` [S,P] (or [P] for one seed): F in the minimised sense (minus benefit, cost,
     kg), and the interval that certainly holds the optimum: proven bound below, value of the plan above.
-    ``points`` [P] rises; ``axis`` as in `gridai_env.frontier.Sweep`.
+    ``points`` [P] rises; ``axis`` as in `gridai_env.frontier.Sweep`.  ``base``: what relative figures are relative
+    to, by default |F| at the tightest point, which suits costs but not a profit that may be near 0.
 
     An arc's interval joins both doubts: its ends are the lower end of the bootstrap interval over seeds of the
     least arcs that the solver's intervals allow, and the upper end of that of the greatest.  With one seed it is
@@ -103,7 +108,8 @@ def returns(
         least, most = (low[:, :-1] - high[:, 1:]) / width, (high[:, :-1] - low[:, 1:]) / width
         mean = value.mean(0)
         arc = -np.diff(mean) / width
-    base = abs(mean[0]) * (1.0 if per == "%" else 0.01)
+    whole = abs(float(mean[0])) if base is None else base
+    per_unit = whole * (1.0 if per == "%" else 0.01)
     return Returns(
         points=at,
         unit=unit,
@@ -113,7 +119,8 @@ def returns(
         arc_low=np.minimum([_end(x, level, "low") for x in least.T], arc),
         arc_high=np.maximum([_end(x, level, "high") for x in most.T], arc),
         marginal=_marginal(arc, width),
-        relative_percent=100.0 * arc / base if base > 0.0 else np.full_like(arc, np.nan),
+        relative_percent=100.0 * arc / per_unit if per_unit > 0.0 else np.full_like(arc, np.nan),
+        base=whole,
     )
 
 

@@ -18,7 +18,7 @@ from gridai_env.instance import Instance
 from scripts._common import RUN_FILE, InputError, read_run, write_run
 from scripts._frontier_tables import Row, check_frontier, return_rows, write_parquet
 from scripts._parallel import spread
-from scripts._points import Settings, Task, compute, cut_tasks, missing
+from scripts._points import Settings, Task, cut_tasks, keep, missing, with_floor, work
 from scripts._rows import write_rows
 
 KIND = "frontier"
@@ -38,6 +38,7 @@ class Results:
     closed: list[Row]
     breakeven: list[Row]
     policies: list[Row]
+    checks: list[Row]  # what policies come to in the minimised sense, and whether they keep the floor
     seconds: float  # wall time of what was computed now
     computed: int  # points computed now
 
@@ -111,21 +112,26 @@ class Frontier:
     def compute(self) -> None:
         """Compute all points that have no file yet; raises InputError for files of something else."""
         settings, begin = self.settings, time.perf_counter()
-        stages = [[m for task in stage if (m := missing(task, settings))] for stage in self.stages()]
-        left = sum(len(task.points) for stage in stages for task in stage)
-        done = self.planned() - left
-        with tqdm(total=done + left, initial=done, unit="point", disable=left == 0, mininterval=0.5) as bar:
-            for stage in stages:
-                for count in spread(compute, [(task, settings) for task in stage], self.jobs, self.ray):
-                    bar.update(count)
-        self.seconds, self.computed = time.perf_counter() - begin, left
+        with tqdm(total=self.planned(), unit="point", mininterval=0.5) as bar:
+            for stage in self.stages():
+                tasks = [m for task in self._ready(stage) if (m := missing(task, settings))]
+                bar.update(sum(len(task.points) for task in stage) - sum(len(task.points) for task in tasks))
+                calls = [(number, task, settings) for number, task in enumerate(tasks)]
+                for number, done in spread(work, calls, self.jobs, self.ray):
+                    self.computed += keep(tasks[number], settings, done)
+                    bar.update(len(done))
+        self.seconds = time.perf_counter() - begin
+
+    def _ready(self, stage: Sequence[Task]) -> list[Task]:
+        """The tasks of a stage, with their service floor where they keep or are judged by one."""
+        return [task if task.what == "benefit" else with_floor(task, self.settings) for task in stage]
 
     def write(self) -> Results:
         """Make tables, figures and TensorBoard files from the points; raises FrontierError on contradictions."""
         from scripts._frontier_figures import write_board, write_figures
 
         results = self._collect()
-        check_frontier(results.frontier, results.policies, self.sweeps)
+        check_frontier(results.frontier, results.checks, self.sweeps)
         names = ("frontier", "returns", "rid", "layers", "closed", "breakeven", "policies")
         for name in names:
             (self.folder / f"{name}.csv").unlink(missing_ok=True)
@@ -144,12 +150,14 @@ class Frontier:
         settings = self.settings
         solved: list[Row] = []
         policies: list[Row] = []
+        checks: list[Row] = []
         parts: dict[str, list[Row]] = {"rid": [], "layers": [], "closed": []}
-        for task in (task for stage in self.stages() for task in stage):
+        for task in (task for stage in self.stages() for task in self._ready(stage)):
             for point in task.points:
                 record = task.read(point, settings)
                 assert record is not None
                 (policies if task.is_policy else solved).append(record["row"])
+                checks += [record["checks"]] if "checks" in record else []
                 place = {name: record["row"][name] for name in ("seed", "point", "axis")}
                 for name, rows in parts.items():
                     rows += [place | row for row in record.get(name, [])]
@@ -159,8 +167,9 @@ class Frontier:
             sweeps=self.sweeps,
             frontier=solved,
             returns=return_rows(solved, self.sweeps),
-            breakeven=[{"seed": i.seed} | row for i in self.instances[:1] for row in break_even_rows(i)],
+            breakeven=[{"seed": i.seed} | row for i in self.instances for row in break_even_rows(i)],
             policies=policies,
+            checks=checks,
             seconds=self.seconds,
             computed=self.computed,
             **parts,

@@ -14,9 +14,10 @@ from gridai_env.frontier import Sweep
 from gridai_env.geography import LAYERS
 from gridai_env.summary import mean_interval
 from scripts._boards import config_text
+from scripts._contenders import OPTIMUM
 from scripts._events import EventWriter
 from scripts._figures import png_of
-from scripts._frontier_tables import QUANTITIES, Floats, Row, curves, mean_rows
+from scripts._frontier_tables import Floats, Row, curve_returns, curves, mean_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 # Okabe and Ito: told apart also by people with colour blindness.
 COLOURS = {"benefit": "#009E73", "cost": "#0072B2", "carbon": "#D55E00"}
 LABELS = {
-    "benefit": "V = -most benefit",
+    "benefit": "V = -most benefit, of the least cost",
     "cost": "least cost",
     "carbon": "least carbon",
 }
@@ -42,8 +43,8 @@ LAYER_COLOURS = ("#999999", "#56B4E9", "#009E73")
 def write_figures(folder: Path, results: Results) -> None:
     """Write one picture per kind into ``folder``; raises ImportError naming the extra without Matplotlib."""
     pictures = {
-        "frontier": (_draw_curves, "change against the tightest budget, %"),
-        "returns": (_draw_returns, "return on latency, % of the tightest point"),
+        "frontier": (_draw_curves, "fall against the tightest budget, %"),
+        "returns": (_draw_returns, ""),
         "relocatable": (_draw_rid, "share of the energy of arrived work"),
         "layers": (_draw_layers, "share of the energy of served work"),
     }
@@ -55,6 +56,7 @@ def _panels(results: Results, draw: Any, label: str) -> bytes:
     """One panel per axis."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     count = len(results.sweeps)
     wide = min(count, 3)
@@ -69,18 +71,18 @@ def _panels(results: Results, draw: Any, label: str) -> bytes:
         axes.set_title(sweep.class_name or "all budgets", fontsize=10)
         axes.set_xlabel("latency budget, ms" if sweep.unit == "ms" else "scale of all latency budgets")
         axes.grid(alpha=0.3)
-    for row in grid:
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
+    for row in grid if label else ():
         row[0].set_ylabel(label, fontsize=9)
     handles, names = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=4, fontsize=9, frameon=False)
     return png_of(figure)[0]
 
 
-def relative(values: Floats) -> tuple[Floats, Floats, Floats]:
-    """Change against the tightest point in per cent of its absolute value: mean and interval over seeds, [P]."""
-    base = np.abs(values[:, :1])
-    change = 100.0 * (values - values[:, :1]) / np.where(base > 0.0, base, np.nan)
-    ends = [mean_interval(column) for column in change.T]
+def falls(values: Floats, base: float) -> tuple[Floats, Floats, Floats]:
+    """Fall against the tightest point in per cent of ``base``: mean over seeds and its interval, [P] each."""
+    fall = 100.0 * (values[:, :1] - values) / base
+    ends = [mean_interval(column) for column in fall.T]
     return (
         np.array([e.value for e in ends]),
         np.array([e.low for e in ends]),
@@ -91,9 +93,10 @@ def relative(values: Floats) -> tuple[Floats, Floats, Floats]:
 def _draw_curves(axes: Axes, results: Results, sweep: Sweep) -> None:
     for objective in OBJECTIVES:
         seeds, points, _, values = curves(results.frontier, sweep, objective)
-        if not seeds:
+        found = curve_returns(results.frontier, sweep, objective)
+        if found is None or not found.base > 0.0:
             continue
-        mean, low, high = relative(values)
+        mean, low, high = falls(values, found.base)
         axes.plot(points, mean, color=COLOURS[objective], marker="o", markersize=3, label=LABELS[objective])
         if len(seeds) > 1:
             axes.fill_between(points, low, high, color=COLOURS[objective], alpha=0.15, linewidth=0.0)
@@ -101,15 +104,13 @@ def _draw_curves(axes: Axes, results: Results, sweep: Sweep) -> None:
 
 def _draw_returns(axes: Axes, results: Results, sweep: Sweep) -> None:
     for objective in OBJECTIVES:
-        quantity = QUANTITIES[objective][0]
-        rows = [r for r in results.returns if r["axis"] == sweep.axis and r["quantity"] == quantity]
-        ends = "ms" if sweep.unit == "ms" else "scale"
-        edges = [rows[0][f"from_{ends}"], *(row[f"to_{ends}"] for row in rows)] if rows else [0.0, 1.0]
-        heights = [row["relative_percent"] for row in rows] or [0.0]
-        unit = "per 100 ms" if sweep.unit == "ms" else "per 1 % of scale"
-        axes.stairs(
-            heights, edges, color=COLOURS[objective], label=f"{LABELS[objective]} ({unit})", linewidth=1.5
-        )
+        found = curve_returns(results.frontier, sweep, objective)
+        if found is not None:
+            label = LABELS[objective]
+            axes.stairs(
+                found.relative_percent, found.points, color=COLOURS[objective], label=label, linewidth=1.5
+            )
+    axes.set_ylabel("% per 100 ms" if sweep.unit == "ms" else "% per 1 % of scale", fontsize=9)
 
 
 def _draw_rid(axes: Axes, results: Results, sweep: Sweep) -> None:
@@ -147,30 +148,52 @@ def _means(rows: Sequence[Row], sweep: Sweep, values: Sequence[str]) -> list[Row
 
 
 def write_board(folder: Path, results: Results, config: dict[str, Any]) -> None:
-    """One TensorBoard run per axis: mean values over the points, whose step is the budget in ms or 1000 x scale."""
+    """One TensorBoard run per axis and policy, the optimum among them, under the same tags: curves overlay.
+
+    The step is the budget in ms, on the scale axis 1000 x scale.  The optimum's cost and emissions are the least ones,
+    each of a program of its own.
+    """
     for sweep in results.sweeps:
-        with EventWriter(folder / (sweep.class_name or "scale")) as writer:
-            writer.text("config", config_text(config | {"axis": sweep.axis}), time.time())
-            for i, values in enumerate(_scalars(results, sweep)):
-                step = round(sweep.grid[i] * (1.0 if sweep.unit == "ms" else 1000.0))
-                writer.scalars(values, step, time.time())
+        axis = sweep.class_name or "scale_x1000"
+        for name in dict.fromkeys([OPTIMUM, *(row["policy"] for row in results.policies)]):
+            found = (
+                _optimum_scalars(results, sweep) if name == OPTIMUM else _policy_scalars(results, sweep, name)
+            )
+            with EventWriter(folder / axis / name.replace(":", "_").replace("/", "_")) as writer:
+                writer.text("config", config_text(config | {"axis": sweep.axis, "policy": name}), time.time())
+                for i, values in enumerate(found):
+                    step = round(sweep.grid[i] * (1.0 if sweep.unit == "ms" else 1000.0))
+                    writer.scalars(values, step, time.time())
 
 
-def _scalars(results: Results, sweep: Sweep) -> list[dict[str, float]]:
+def _policy_scalars(results: Results, sweep: Sweep, policy: str) -> list[dict[str, float]]:
     out: list[dict[str, float]] = [{} for _ in range(len(sweep))]
-    for objective in OBJECTIVES:
-        seeds, _, bounds, values = curves(results.frontier, sweep, objective)
-        quantity, unit = QUANTITIES[objective]
-        for i in range(len(sweep) if seeds else 0):
-            out[i][f"frontier/{quantity}_{unit.lower()}"] = float(values[:, i].mean())
-            out[i][f"bound/{quantity}_{unit.lower()}"] = float(bounds[:, i].mean())
+    figures = ("benefit_usd", "cost_usd", "emissions_kg")
+    rows = [r for r in results.policies if r["axis"] == sweep.axis and r["policy"] == policy]
+    for row in mean_rows(rows, ("point",), figures):
+        out[row["point"]] = {f"frontier/{name}": row[name] for name in figures}
+    return out
+
+
+TAGS = {
+    "benefit": ("benefit_usd", "V_usd"),
+    "cost": ("cost_usd", "ERL_usd"),
+    "carbon": ("emissions_kg", "CRL_kg"),
+}
+
+
+def _optimum_scalars(results: Results, sweep: Sweep) -> list[dict[str, float]]:
+    out: list[dict[str, float]] = [{} for _ in range(len(sweep))]
+    factor, per = (100.0, "per_100ms") if sweep.unit == "ms" else (1.0, "per_percent_of_scale")
+    for objective, (level, arc) in TAGS.items():
+        found = curve_returns(results.frontier, sweep, objective)
+        if found is None:
+            continue
+        sign = -1.0 if objective == "benefit" else 1.0
+        for i in range(len(sweep)):
+            out[i][f"frontier/{level}"] = sign * float(found.value[i])
+            if i:
+                out[i][f"returns/{arc}_{per}"] = factor * float(found.arc[i - 1])
     for row in _means(results.rid, sweep, tuple(RID)):
         out[row["point"]] |= {f"relocatable/{name}": row[name] for name in RID}
-    for row in results.returns:
-        if row["axis"] == sweep.axis:
-            out[row["from_point"]][f"returns/{row['quantity']}_percent"] = row["relative_percent"]
-    for row in mean_rows(results.policies, ("axis", "policy", "point"), ("benefit_usd", "emissions_kg")):
-        if row["axis"] == sweep.axis:
-            out[row["point"]][f"policy/{row['policy']}/benefit_usd"] = row["benefit_usd"]
-            out[row["point"]][f"policy/{row['policy']}/emissions_kg"] = row["emissions_kg"]
     return out

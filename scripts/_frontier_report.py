@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,10 @@ def show(results: Results) -> None:
     print(aligned(*_layer_lines(results)))
     print("\nwhy routes are closed (share of the energy of arrived work, same point)")
     print(aligned(*_closed_lines(results)))
+    print(
+        "\nwhat moving is worth, by class: the best route as the scenario stands, and where it would break even"
+    )
+    print(aligned(*_worth_lines(results)))
     if results.policies:
         print("\npolicies, same point")
         print(aligned(*_policy_lines(results)))
@@ -129,6 +134,29 @@ def _closed_lines(results: Results) -> tuple[list[str], list[list[str]]]:
     ]
 
 
+WORTH = {
+    "net_benefit_usd_per_gpuh": ("net benefit USD/GPU-h", "{:.4f}"),
+    "break_even_spread_usd_per_mwh": ("least price spread USD/MWh", "{:.2f}"),
+    "break_even_payload_gb_per_gpuh": ("most payload GB/GPU-h", "{:.2f}"),
+    "break_even_dwell_h": ("least dwell h", "{:.2f}"),
+}
+
+
+def _worth_lines(results: Results) -> tuple[list[str], list[list[str]]]:
+    """The best open route of each class, means over seeds; "-" where nothing pays."""
+    keys = ("class", "region", "site")
+    rows = [row for row in results.breakeven if row["open_share"] > 0.0]
+    means = mean_rows(rows, keys, tuple(WORTH))
+    lines = []
+    for name in dict.fromkeys(row["class"] for row in means):
+        best = max((r for r in means if r["class"] == name), key=lambda r: r["net_benefit_usd_per_gpuh"])
+        cells = [
+            form.format(best[key]) if np.isfinite(best[key]) else "-" for key, (_, form) in WORTH.items()
+        ]
+        lines.append([name, f"{best['region']} to {best['site']}", *cells])
+    return ["class", "best route", *(head for head, _ in WORTH.values())], lines
+
+
 def _policy_lines(results: Results) -> tuple[list[str], list[list[str]]]:
     """What policies come to beside the bound."""
     values = ("benefit_usd", "cost_usd", "emissions_kg", "dropped_gpuh", "rid_real")
@@ -167,11 +195,15 @@ def notes(results: Results) -> list[str]:
     gaps = [row["gap"] for row in results.frontier if np.isfinite(row["gap"])]
     late = sum(row["status"] != "optimal" for row in results.frontier)
     count = len({row["seed"] for row in results.frontier})
+    none = sum(np.isnan(row["value"]) for row in results.frontier)
+    if none:
+        gaps.append(math.inf)
     lines = [
         f"means over {count} episode(s); cost and carbon keep the service of the tightest point's benefit plan",
         "ERL, CRL, dV: fall of least cost, least carbon and V between the point before and this one; "
         "[ ]: 95 % over episodes and what the solver left open",
-        f"largest solver gap {max(gaps, default=0.0):.1e}" + (f"; {late} at the time limit" if late else ""),
+        f"largest solver gap {max(gaps, default=0.0):.1e}"
+        + (f"; {late} points at the time limit, {none} of them without a plan" if late else ""),
     ]
     if results.computed:
         lines.append(f"{results.computed} points computed in {results.seconds:.0f} s")

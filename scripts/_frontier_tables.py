@@ -46,13 +46,19 @@ def curves(rows: Sequence[Row], sweep: Sweep, objective: str) -> tuple[list[int]
 
 
 def curve_returns(rows: Sequence[Row], sweep: Sweep, objective: str) -> Returns | None:
-    """ERL or CRL along an axis, means over the seeds; None before a seed is complete."""
+    """ERL or CRL along an axis, means over the seeds; None before a seed is complete.
+
+    Figures of V are relative to the least cost at the tightest point: a profit may be near 0.
+    """
     seeds, points, bounds, values = curves(rows, sweep, objective)
     if not seeds:
         return None
+    highs = np.where(np.isfinite(values), values, np.inf)  # no plan in time: nothing is known from above
+    base = None
+    if objective == "benefit" and curves(rows, sweep, "cost")[0]:
+        base = abs(float(curves(rows, sweep, "cost")[3][:, 0].mean()))
     unit = QUANTITIES[objective][1]
-    highs = np.where(np.isfinite(values), values, bounds)
-    return returns(highs, bounds, highs, points, unit=unit, axis=sweep.axis)
+    return returns(values, bounds, highs, points, unit=unit, axis=sweep.axis, base=base)
 
 
 def return_rows(rows: Sequence[Row], sweeps: Sequence[Sweep]) -> list[Row]:
@@ -67,8 +73,12 @@ def return_rows(rows: Sequence[Row], sweeps: Sequence[Sweep]) -> list[Row]:
     return out
 
 
-def check_frontier(rows: Sequence[Row], policies: Sequence[Row], sweeps: Sequence[Sweep]) -> None:
-    """Raise FrontierError where a proven bound rises along an axis, or where a policy lies beyond it."""
+def check_frontier(rows: Sequence[Row], checks: Sequence[Row], sweeps: Sequence[Sweep]) -> None:
+    """Raise FrontierError where a proven bound rises along an axis, or where a policy lies below it.
+
+    ``checks``: what policies come to in the minimised sense, last resorts weighted; for cost and carbon only those
+    that keep the service floor count.
+    """
     for sweep in sweeps:
         for objective in OBJECTIVES:
             seeds, _, bounds, values = curves(rows, sweep, objective)
@@ -76,14 +86,17 @@ def check_frontier(rows: Sequence[Row], policies: Sequence[Row], sweeps: Sequenc
                 rise = monotone(high, TOLERANCE, low)
                 if rise is not None:
                     raise FrontierError(f"{sweep.axis}, seed {seed}, {objective}: {rise}")
-    bound = {(r["axis"], r["seed"], r["point"]): -r["bound"] for r in rows if r["objective"] == "benefit"}
-    for row in policies:
-        most = bound.get((row["axis"], row["seed"], row["point"]), np.inf)
-        if row["benefit_usd"] > most + TOLERANCE * max(abs(most), abs(row["cost_usd"]), 1.0):
-            raise FrontierError(
-                f"{row['axis']}, seed {row['seed']}, point {row['point']}: {row['policy']} earns "
-                f"{row['benefit_usd']:,.2f} USD, above the proven bound {most:,.2f} USD"
-            )
+    bound = {(r["axis"], r["seed"], r["point"], r["objective"]): r["bound"] for r in rows}
+    for check in checks:
+        for objective in OBJECTIVES:
+            least = bound.get((check["axis"], check["seed"], check["point"], objective), -np.inf)
+            counts = objective == "benefit" or check["keeps_floor"]
+            if counts and check[objective] < least - TOLERANCE * max(check["scale"], 1.0):
+                raise FrontierError(
+                    f"{check['axis']}, seed {check['seed']}, point {check['point']}: {check['policy']} has "
+                    f"{QUANTITIES[objective][0]} {check[objective]:,.2f}, below the proven {least:,.2f} "
+                    f"{QUANTITIES[objective][1]}"
+                )
 
 
 def write_parquet(path: Path, rows: Sequence[Row]) -> None:

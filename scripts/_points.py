@@ -5,20 +5,23 @@ A file names what it was computed from; a killed sweep goes on where it stopped,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from baselines.floor import meets_floor
 from baselines.milp import Plan, service_of
-from baselines.model import Floor, Objective
+from baselines.model import OBJECTIVES, Floor, Objective, last_resorts
 from baselines.sweep import Chain
 from gridai_env.frontier import Sweep, instance_at, widest
 from gridai_env.instance import Instance
 from gridai_env.relocation import closed_routes, layer_shares, relocatable
-from gridai_env.rollout import run
+from gridai_env.rollout import Trajectory, run
 from scripts._common import InputError
 from scripts._contenders import find_contenders
 from scripts._records import Record, checkpoint_of, key_of, read_record, write_record
@@ -35,6 +38,11 @@ class Settings:
     time_limit_s: float | None
     threads: int
 
+    @property
+    def solver(self) -> dict[str, Any]:
+        """Options of `baselines.milp.solve`."""
+        return {"mip_gap": self.mip_gap, "time_limit_s": self.time_limit_s, "threads": self.threads}
+
 
 @dataclass(frozen=True)
 class Task:
@@ -44,30 +52,38 @@ class Task:
     sweep: Sweep
     what: str  # an objective or the name of a policy
     points: tuple[int, ...]
+    floor: Record | None = (
+        None  # service of the tightest point's benefit plan; None for benefit, which sets it
+    )
 
     @property
     def is_policy(self) -> bool:
         """Whether a policy plays, rather than the solver."""
-        return self.what not in ("benefit", "cost", "carbon")
+        return self.what not in OBJECTIVES
 
     def path(self, folder: Path, point: int) -> Path:
         """File of one of its points."""
-        return point_path(folder, self.sweep.axis, self.instance.seed, self.what, point)
+        name = self.what.replace(":", "_").replace("/", "_")
+        axis = self.sweep.axis.replace(":", "_")
+        return folder / f"{axis}_seed{self.instance.seed}_{name}_point{point:02d}.json"
 
     def key(self, point: int, settings: Settings) -> str:
         """What the point's file must have been computed from."""
-        here, tightest = self.at(point).hash, self.at(0).hash
-        if self.is_policy:
-            return key_of(here, self.what, checkpoint_of(self.what))
-        return key_of(here, tightest, self.what, settings.mip_gap, settings.time_limit_s)
+        return key_of(self.at(point).hash, self.what, checkpoint_of(self.what), self.floor, settings.mip_gap)
 
     def read(self, point: int, settings: Settings) -> Record | None:
-        """The record of a point, None where it is not computed yet."""
-        return read_record(self.path(settings.folder, point), KIND, self.key(point, settings))
+        """The record of a point; None where there is none yet, or where more time than it had is allowed now."""
+        record = read_record(self.path(settings.folder, point), KIND, self.key(point, settings))
+        if record is None or record["row"].get("status") != "time_limit":
+            return record
+        now_s = math.inf if settings.time_limit_s is None else settings.time_limit_s
+        return record if now_s <= record["time_limit_s"] else None
 
     def write(self, point: int, settings: Settings, record: Record) -> None:
         """Write the record of a point."""
-        write_record(self.path(settings.folder, point), KIND, self.key(point, settings), record)
+        limit_s = math.inf if settings.time_limit_s is None else settings.time_limit_s
+        whole = record | {"time_limit_s": limit_s}
+        write_record(self.path(settings.folder, point), KIND, self.key(point, settings), whole)
 
     @cached_property
     def _base(self) -> Instance:
@@ -77,11 +93,10 @@ class Task:
         """The episode at the budgets of a point; last-resort prices are the same at all of them."""
         return instance_at(self._base, self.sweep, point)
 
-
-def point_path(folder: Path, axis: str, seed: int, what: str, point: int) -> Path:
-    """File of a point."""
-    name = what.replace(":", "_").replace("/", "_")
-    return folder / f"{axis.replace(':', '_')}_seed{seed}_{name}_point{point:02d}.json"
+    def service(self) -> Floor:
+        """The service floor that cost and carbon keep."""
+        assert self.floor is not None
+        return Floor(np.array(self.floor["started"]), np.array(self.floor["served_gpuh"]))
 
 
 # Work -------------------------------------------------------------------------------------------------------
@@ -90,38 +105,57 @@ def point_path(folder: Path, axis: str, seed: int, what: str, point: int) -> Pat
 def missing(task: Task, settings: Settings) -> Task | None:
     """The task without the points that have their files; None where nothing is left."""
     left = tuple(i for i in task.points if task.read(i, settings) is None)
-    return Task(task.instance, task.sweep, task.what, left) if left else None
+    return replace(task, points=left) if left else None
 
 
-def compute(task: Task, settings: Settings) -> int:
-    """Compute the points of a task and write their files; returns how many."""
-    if task.is_policy:
-        _play(task, settings)
-    else:
-        _solve(task, settings)
-    return len(task.points)
+def with_floor(task: Task, settings: Settings) -> Task:
+    """The task with the service floor that the tightest point's benefit plan sets.
+
+    Raises InputError where no such plan was found in time.
+    """
+    first = Task(task.instance, task.sweep, "benefit", (0,))
+    record = first.read(0, settings)
+    if record is None or record["floor"] is None:
+        raise InputError(
+            f"{first.path(settings.folder, 0)}: no benefit plan at the tightest budget in time, so cost and carbon "
+            "have no service floor; raise --time-limit-s"
+        )
+    return replace(task, floor=record["floor"])
 
 
-def _solve(task: Task, settings: Settings) -> None:
+def compute(task: Task, settings: Settings) -> list[tuple[int, Record]]:
+    """Compute the points of a task; each is written as soon as it is known, where the folder is at hand.
+
+    It is not on another machine of a cluster: the records are returned, for `keep` to write what is not there.
+    """
+    done = []
+    for point, record in _play(task, settings) if task.is_policy else _solve(task, settings):
+        if settings.folder.is_dir():
+            task.write(point, settings, record)
+        done.append((point, record))
+    return done
+
+
+def keep(task: Task, settings: Settings, done: Sequence[tuple[int, Record]]) -> int:
+    """Write what a worker elsewhere could not write; return how many points are done."""
+    for point, record in done:
+        if not task.path(settings.folder, point).exists():
+            task.write(point, settings, record)
+    return len(done)
+
+
+def work(number: int, task: Task, settings: Settings) -> tuple[int, list[tuple[int, Record]]]:
+    """`compute`, with the number of the task: results come in the order in which they finish."""
+    return number, compute(task, settings)
+
+
+def _solve(task: Task, settings: Settings) -> Iterator[tuple[int, Record]]:
     objective: Objective = task.what  # type: ignore[assignment]
-    floor = None if objective == "benefit" else read_floor(task, settings)
+    floor = None if objective == "benefit" else task.service()
     chain = Chain(task.at(len(task.sweep) - 1), objective, floor, threads=settings.threads)
     for point in task.points:
         plan = chain.solve(task.at(point), mip_gap=settings.mip_gap, time_limit_s=settings.time_limit_s)
-        task.write(point, settings, _plan_record(task, point, plan))
-
-
-def read_floor(task: Task, settings: Settings) -> Floor:
-    """The service of the tightest point's benefit plan, which cost and carbon must keep everywhere."""
-    path = point_path(settings.folder, task.sweep.axis, task.instance.seed, "benefit", 0)
-    record = read_record(path, KIND)
-    if record is None or record["floor"] is None:
-        raise InputError(
-            f"{path}: no benefit plan at the tightest budget in time, so cost and carbon have no service floor; "
-            "raise --time-limit-s"
-        )
-    floor = record["floor"]
-    return Floor(started=np.array(floor["started"]), served_gpuh=np.array(floor["served_gpuh"]))
+        yield point, _plan_record(task, point, plan)
 
 
 def _place(task: Task, point: int) -> Record:
@@ -164,23 +198,45 @@ def _plan_record(task: Task, point: int, plan: Plan) -> Record:
     return record
 
 
-def _play(task: Task, settings: Settings) -> None:
+def _play(task: Task, settings: Settings) -> Iterator[tuple[int, Record]]:
+    contender = find_contenders([task.what], task.instance.compiled, settings.solver)[0]
     for point in task.points:
         instance = task.at(point)
-        contender = find_contenders([task.what], instance.compiled)[0]
         player = contender.plan(instance) if contender.plan is not None else contender.policy
         assert player is not None  # the optimum is no policy of a sweep
-        trajectory = run(player, instance, seed=task.instance.seed)
-        rid = relocatable(instance, trajectory.flows).rows()
-        row = _place(task, point) | {
-            "policy": task.what,
-            "benefit_usd": trajectory.benefit_usd,
-            "cost_usd": trajectory.metrics["cost_usd"],
-            "emissions_kg": trajectory.emissions_kg,
-            "dropped_gpuh": trajectory.metrics["dropped_gpuh"],
-            "rid_real": next(entry["rid_real"] for entry in rid if entry["class"] == "all"),
-        }
-        task.write(point, settings, {"row": row})
+        row = _place(task, point) | {"policy": task.what}
+        if getattr(player, "actions", True) is None:  # a variant without a plan in time
+            yield point, {"row": row | dict.fromkeys(POLICY_FIGURES, math.nan) | {"status": "time_limit"}}
+            continue
+        yield point, _policy_record(task, row, run(player, instance, seed=task.instance.seed))
+
+
+POLICY_FIGURES = ("benefit_usd", "cost_usd", "emissions_kg", "dropped_gpuh", "rid_real")
+
+
+def _policy_record(task: Task, row: Record, played: Trajectory) -> Record:
+    """One row of ``policies.csv``, and what must not lie below the frontier."""
+    rid = relocatable(played.instance, played.flows).rows()
+    figures = {
+        "benefit_usd": played.benefit_usd,
+        "cost_usd": played.metrics["cost_usd"],
+        "emissions_kg": played.emissions_kg,
+        "dropped_gpuh": played.metrics["dropped_gpuh"],
+        "rid_real": next(entry["rid_real"] for entry in rid if entry["class"] == "all"),
+        "status": "played",
+    }
+    resorts = {
+        name: float(last_resorts(played.instance, name).total(played.instance.params, played.flows).sum())
+        for name in ("cost", "carbon")
+    }
+    checks = {
+        "keeps_floor": meets_floor(task.service(), played, slack=0.0),
+        "benefit": -played.benefit_usd,
+        "cost": figures["cost_usd"] + resorts["cost"],
+        "carbon": figures["emissions_kg"] + resorts["carbon"],
+        "scale": sum(abs(value) for value in played.terms.values()) + figures["emissions_kg"],
+    }
+    return {"row": row | figures, "checks": row | checks}
 
 
 def is_linear(instance: Instance) -> bool:
@@ -195,7 +251,7 @@ def cut_tasks(instances: Sequence[Instance], sweep: Sweep, what: str, jobs: int)
     Points of linear programs start from the point before, so they stay together as far as there are enough
     episodes; others stand alone.
     """
-    pieces = len(sweep) if what not in ("benefit", "cost", "carbon") or not is_linear(instances[0]) else 1
+    pieces = len(sweep) if what not in OBJECTIVES or not is_linear(instances[0]) else 1
     if pieces == 1 and what != "benefit":
         pieces = max(1, -(-jobs // (2 * len(instances))))
     parts = np.array_split(np.arange(len(sweep)), min(pieces, len(sweep)))

@@ -87,7 +87,7 @@ def frontier(arguments: argparse.Namespace) -> int:
     if OPTIMUM in arguments.policies:
         raise InputError(f"--policies {OPTIMUM}: the optimum is on the frontier anyway; leave it out")
     find_contenders(arguments.policies, episodes.compiled)
-    jobs = checked_jobs(arguments.jobs)
+    jobs = checked_jobs(arguments.jobs, ray=arguments.ray)
     threads = solver_threads(jobs, arguments.threads)
     instances = list(episodes.batch(seeds))
     folder = open_folder(arguments.run_dir or default_folder(KIND, arguments.scenario), KIND)

@@ -6,15 +6,17 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from baselines.milp import solve
 from gridai_env import make_instance
-from gridai_env.frontier import instance_at, make_sweep, widest
+from gridai_env.frontier import Sweep, instance_at, make_sweep, widest
 from scripts import _frontier, _points, frontier
 from scripts._common import BAD_INPUT, INTERRUPTED, read_run
+from scripts._frontier_tables import FrontierError, check_frontier, curve_returns
 
 SMALL = ["--scenario", "two_sites", "--horizon-h", "6", "--axes", "scale", "--points", "3", "--jobs", "1"]
 
@@ -46,7 +48,7 @@ def test_the_tables_hold_every_point(finished: Path) -> None:
     assert read_run(finished, "frontier")["finished"] is True
     for name in ("frontier", "returns", "relocatable", "layers"):
         assert (finished / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-    assert list((finished / "tensorboard" / "scale").glob("events.*"))
+    assert list((finished / "tensorboard" / "scale_x1000" / "local_only").glob("events.*"))
 
 
 def test_parquet_and_csv_agree(finished: Path) -> None:
@@ -99,11 +101,11 @@ def without_times(folder: Path) -> list[dict[str, str]]:
     return [{k: v for k, v in row.items() if k != "seconds"} for row in rows_of(folder / "frontier.csv")]
 
 
-def interrupted_after(count: int, original: Callable[..., int]) -> Callable[..., int]:
+def interrupted_after(count: int, original: Callable[..., Any]) -> Callable[..., Any]:
     """The work of a task, that ctrl-C ends after so many tasks."""
     done = 0
 
-    def compute(*task: object) -> int:
+    def compute(*task: object) -> Any:
         nonlocal done
         if done == count:
             raise KeyboardInterrupt
@@ -118,7 +120,7 @@ def test_a_killed_sweep_goes_on_where_it_stopped(
 ) -> None:
     folder = tmp_path / "killed"
     with monkeypatch.context() as patch:
-        patch.setattr(_frontier, "compute", interrupted_after(2, _points.compute))
+        patch.setattr(_frontier, "work", interrupted_after(2, _points.work))
         assert command(folder) == INTERRUPTED
     message = capsys.readouterr().err
     kept = {path: path.stat().st_mtime_ns for path in (folder / "points").iterdir()}
@@ -166,6 +168,89 @@ def test_points_of_something_else_are_refused(tmp_path: Path, capsys: pytest.Cap
     assert command(folder, "--seeds", "0", "--points", "2", "--carbon-price-usd-per-t", "99") == BAD_INPUT
     assert "another scenario" in capsys.readouterr().err
     assert command(folder, "--seeds", "0", "--points", "2", "--overwrite") == 0
+
+
+def test_points_of_another_service_floor_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "floor"
+    assert command(folder, "--points", "2") == 0
+    path = folder / "points" / "scale_seed0_benefit_point00.json"
+    record = json.loads(path.read_text())
+    record["floor"]["served_gpuh"] = [0.5 * x for x in record["floor"]["served_gpuh"]]
+    path.write_text(json.dumps(record))
+    assert command(folder, "--points", "2") == BAD_INPUT
+    assert "scale_seed0_cost_point00.json: key" in capsys.readouterr().err
+
+
+def test_points_at_the_time_limit_are_solved_again_with_more_time(tmp_path: Path) -> None:
+    folder = tmp_path / "late"
+    assert command(folder, "--points", "2", "--time-limit-s", "60") == 0
+    path = folder / "points" / "scale_seed0_cost_point01.json"
+    record = json.loads(path.read_text())
+    value = record["row"]["value"]
+    record["row"] |= {"status": "time_limit", "value": float("nan")}
+    path.write_text(json.dumps(record))
+    assert command(folder, "--points", "2", "--time-limit-s", "60") == 0
+    row = next(
+        r
+        for r in rows_of(folder / "frontier.csv")
+        if (r["seed"], r["objective"], r["point"]) == ("0", "cost", "1")
+    )
+    assert row["value"] == "", "no more time: the point stays as it was"
+    assert command(folder, "--points", "2", "--time-limit-s", "90") == 0
+    row = next(
+        r
+        for r in rows_of(folder / "frontier.csv")
+        if (r["seed"], r["objective"], r["point"]) == ("0", "cost", "1")
+    )
+    assert float(row["value"]) == pytest.approx(value, rel=1e-9)
+
+
+SWEEP = Sweep("scale", (0.5, 1.0))
+
+
+def solved(**values: tuple[float, float]) -> list[dict[str, Any]]:
+    """Rows of one seed at two points: value and bound alike."""
+    return [
+        {"axis": "scale", "seed": 0, "point": i, "objective": name, "value": value, "bound": value}
+        for name, pair in values.items()
+        for i, value in enumerate(pair)
+    ]
+
+
+def policy(**changes: Any) -> dict[str, Any]:
+    """What a policy comes to at the second point."""
+    check = {"axis": "scale", "seed": 0, "point": 1, "policy": "mine", "keeps_floor": True, "scale": 100.0}
+    return check | {"benefit": -5.0, "cost": 60.0, "carbon": 20.0} | changes
+
+
+FINE = {"benefit": (-10.0, -12.0), "cost": (55.0, 50.0), "carbon": (12.0, 10.0)}
+
+
+def test_a_frontier_that_falls_with_policies_above_it_is_fine() -> None:
+    check_frontier(solved(**FINE), [policy(), policy(keeps_floor=False, cost=1.0, carbon=0.0)], [SWEEP])
+
+
+@pytest.mark.parametrize("objective", ["benefit", "cost", "carbon"])
+def test_a_rising_frontier_and_a_policy_below_it_are_faults(objective: str) -> None:
+    rising = FINE | {objective: FINE[objective][::-1]}
+    with pytest.raises(FrontierError, match=objective):
+        check_frontier(solved(**rising), [], [SWEEP])
+    below = {"benefit": -13.0, "cost": 49.0, "carbon": 9.0}[objective]
+    with pytest.raises(FrontierError, match="mine"):
+        check_frontier(solved(**FINE), [policy(**{objective: below})], [SWEEP])
+
+
+def test_a_point_without_a_plan_leaves_its_returns_open() -> None:
+    rows = solved(**FINE)
+    for row in rows:
+        if row["objective"] == "cost" and row["point"] == 1:
+            row |= {"value": float("nan"), "bound": 20.0}
+    found = curve_returns(rows, SWEEP, "cost")
+    assert found is not None
+    assert np.isnan(found.arc[0])
+    assert not np.isfinite(found.arc_low[0])
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,9 @@ def frontier_sections(run: Run) -> list[Section]:
         closed_panel(run.table("closed.csv", ("point", "axis", "class", "reason", "routes", "share")), axes),
     ]
     if run.has("breakeven.csv"):
-        routes.append(worth_panel(run.table("breakeven.csv", ("class", "region", "site")), run))
+        worth = run.table("breakeven.csv", ("class", "region", "site"))
+        first = worth.where(seed=worth.unique("seed")[0]) if worth.has("seed") else worth
+        routes.append(worth_panel(first, run))
     return [
         Section(
             "frontier",
