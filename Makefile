@@ -59,15 +59,17 @@ $(DEMO_RUN)/model.zip: $(DEMO_NEEDS) | $(STAMP)
 	$(BIN)/python -m scripts.train --config $(DEMO_CONFIG) --scenario $(DEMO_SCENARIO) --run-dir $(DEMO_RUN) --overwrite
 
 $(DEMO_RUN)/comparison.txt: $(DEMO_RUN)/model.zip
-	$(BIN)/python -m scripts.compare --scenario $(DEMO_SCENARIO) --policies local_only greedy ppo:$< milp \
-		--seeds $(DEMO_SEEDS) --run-dir $(DEMO_RUN)/compare --overwrite > $@
+	$(BIN)/python -m scripts.compare --scenario $(DEMO_SCENARIO) --seeds $(DEMO_SEEDS) --jobs 2 \
+		--policies local_only greedy ppo:$< mpc:day_ahead mpc:perfect milp \
+		--run-dir $(DEMO_RUN)/compare --overwrite > $@
 
 $(DEMO_RUN)/frontier.txt: configs/scenarios/$(DEMO_FRONTIER).yaml $(DEMO_NEEDS) | $(STAMP)
 	@mkdir -p $(DEMO_RUN)
 	$(BIN)/python -m scripts.frontier --scenario $(DEMO_FRONTIER) --axes interactive --points 8 --seeds 0 1 \
 		--policies local_only price_only --run-dir $(DEMO_RUN)/frontier --overwrite > $@
 
-$(DEMO_RUN)/report.html: $(DEMO_RUN)/comparison.txt $(DEMO_RUN)/frontier.txt $(wildcard scripts/*.py)
+$(DEMO_RUN)/report.html: $(DEMO_RUN)/comparison.txt $(DEMO_RUN)/frontier.txt \
+		$(wildcard scripts/*.py scripts/_page/*.py scripts/_plots/*.py)
 	$(BIN)/python -m scripts.report $(DEMO_RUN)
 
 demo: $(DEMO_RUN)/report.html  ## train PPO, compare it with rules and the optimum, sweep a frontier, report (minutes)
