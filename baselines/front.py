@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from baselines.highs import HUGE_ROWS, Deadline, InfeasibleError, Live, Matrix, Result
 from baselines.milp import Plan, read_plan, solve_matrix
-from baselines.model import FLOOR_SLACK, Floor, build, last_resorts, rounding
+from baselines.model import Floor, build, last_resorts, rounding
 from gridai_env import physics
 from gridai_env.instance import Instance
 from gridai_env.rollout import Trajectory
@@ -38,8 +38,6 @@ Floats = NDArray[np.float64]
 
 # What carbon itself is charged: left out of the cost, else it would count in both coordinates.
 CARBON_CHARGES = ("carbon_price", "carbon_excess")
-# Actions are float32: work replayed from them differs by this share at most.
-REPLAY_TOLERANCE = 1e-6
 # The default reference point lies beyond the worst by this share of the range.
 REFERENCE_MARGIN = 0.05
 # By how much the cap of the least-carbon end exceeds the least emissions, relative and in kg.
@@ -99,12 +97,11 @@ def _resorts(free: Instance, flows: Any) -> tuple[float, float]:
     return usd, kg
 
 
-def meets_floor(floor: Floor, trajectory: Trajectory, slack: float = REPLAY_TOLERANCE) -> bool:
-    """Whether a policy gives at least the service that the front keeps, less ``slack`` (relative)."""
-    served = trajectory.flows.served_gpuh.sum((0, 1, 3))
-    started = np.round(trajectory.flows.started.sum((0, 2)))
-    share = 1.0 - max(FLOOR_SLACK, slack)
-    return bool((served >= floor.served_gpuh * share).all() and (started == np.round(floor.started)).all())
+@dataclass
+class Solved(Result):
+    """A result, and the dual of the cap in the linear program that its values are from (NaN: not known)."""
+
+    cap_dual: float = np.nan
 
 
 class FrontProgram:
@@ -140,7 +137,10 @@ class FrontProgram:
         self.usd_0 = float(self.matrix.lp.offset_)
         self.kg_0 = -float(np.array(self.matrix.lp.row_upper_)[self.cap_row])
         self.choices = np.flatnonzero(self.matrix.integer)
-        self._dual_of_cap = np.nan
+        bounds = (
+            np.array(side)[self.choices] for side in (self.matrix.lp.col_lower_, self.matrix.lp.col_upper_)
+        )
+        self._lowest, self._highest = bounds
         self._live = None if self.matrix.size[0] > HUGE_ROWS else self._loaded()
 
     def _row(self, i: int) -> Floats:
@@ -191,10 +191,10 @@ class FrontProgram:
         return replace(point, seconds=point.seconds + seconds, least_kg=lowest.bound + self.kg_0)
 
     def at_cap(self, cap_kg: float, label: str = "") -> FrontPoint:
-        """Least cost under a cap on emissions."""
+        """Least cost under a cap on emissions; raises InfeasibleError for a cap that nothing can keep."""
         begin = time.perf_counter()
         result = self._solve(self.usd, cap_kg)
-        slope = self._slope_usd_per_t() if np.isfinite(cap_kg) else 0.0
+        slope = _slope_usd_per_t(result) if np.isfinite(cap_kg) else 0.0
         point = self._point(
             "epsilon",
             label or f"cap {cap_kg:.0f} kg",
@@ -239,10 +239,9 @@ class FrontProgram:
 
     # Solving ----------------------------------------------------------------------------------------------------------
 
-    def _solve(self, costs: Floats, cap_kg: float) -> Result:
+    def _solve(self, costs: Floats, cap_kg: float) -> Solved:
         """Minimise ``costs`` under the cap; constants are left out of objective and bound."""
         upper, clock = cap_kg - self.kg_0, Deadline(self.time_limit_s)
-        self._dual_of_cap = np.nan
         if self._live is None:
             return self._solve_huge(costs, upper, clock)
         self._live.set_costs(np.arange(len(costs)), costs)
@@ -254,16 +253,18 @@ class FrontProgram:
         found = self._fix(self.matrix.rounding(self.matrix, relaxed.values), relaxed.bound, clock)
         return found if found.status == "optimal" else self._branch(found, clock)
 
-    def _run(self, clock: Deadline) -> Result:
+    def _run(self, clock: Deadline) -> Solved:
         """Solve the loaded linear program."""
         assert self._live is not None
         result = self._live.solve(time_limit_s=clock.left_s())
         if result.values is None or result.objective is None:
-            return Result("time_limit", None, -np.inf, None)
-        self._dual_of_cap = float(self._live.row_dual[self.cap_row])
-        return Result(result.status, result.objective - self.usd_0, result.bound - self.usd_0, result.values)
+            return Solved("time_limit", None, -np.inf, None)
+        objective, bound = result.objective - self.usd_0, result.bound - self.usd_0
+        return Solved(
+            result.status, objective, bound, result.values, float(self._live.row_dual[self.cap_row])
+        )
 
-    def _fix(self, values: Floats, bound: float, clock: Deadline) -> Result:
+    def _fix(self, values: Floats, bound: float, clock: Deadline) -> Solved:
         """Fix the yes/no decisions at ``values`` and solve the rest; "optimal" where that is near ``bound``."""
         assert self._live is not None
         chosen = np.round(values[self.choices])
@@ -271,41 +272,58 @@ class FrontProgram:
         try:
             fixed = self._run(clock)
         except InfeasibleError:  # rounding lost a job, or the cap
-            fixed = Result("time_limit", None, -np.inf, None)
-        self._live.set_column_bounds(self.choices, 0.0, 1.0)
+            fixed = Solved("time_limit", None, -np.inf, None)
+        finally:
+            self._live.set_column_bounds(self.choices, self._lowest, self._highest)
         if fixed.objective is None:
-            return Result("time_limit", None, bound, None)
+            return Solved("time_limit", None, bound, None)
         near = fixed.objective - bound <= self.mip_gap * max(abs(fixed.objective + self.usd_0), 1e-9)
-        return Result("optimal" if near else "time_limit", fixed.objective, bound, fixed.values)
+        return replace(fixed, status="optimal" if near else "time_limit", bound=bound)
 
-    def _branch(self, found: Result, clock: Deadline) -> Result:
-        """Branch and bound; never worse than what rounding found."""
-        assert self._live is not None
+    def _branch(self, found: Solved, clock: Deadline) -> Solved:
+        """Branch and bound; never worse than what rounding found.  Raises InfeasibleError where there is no plan."""
         if clock.is_over():
             return found
-        self._live.set_integer(self.choices, True)
-        result = self._live.solve(time_limit_s=clock.left_s(), mip_gap=self.mip_gap)
-        self._live.set_integer(self.choices, False)
+        try:
+            result = self._branched(clock)
+        except InfeasibleError:
+            if found.values is None:
+                raise
+            return (
+                found  # meets its rows only within tolerances: a plan, of which the relaxed bound is proven
+            )
         bound = max(found.bound, result.bound - self.usd_0)
-        if result.values is None:
+        if result.values is None or result.objective is None:
             return replace(found, bound=bound)
         best = self._fix(result.values, bound, clock)
-        if best.objective is None or (found.objective is not None and found.objective < best.objective):
+        if best.objective is None:  # its own plan meets its rows only within tolerances, or no time is left
+            best = Solved(result.status, result.objective - self.usd_0, bound, result.values)
+        if found.objective is not None and best.objective is not None and found.objective < best.objective:
             best = found
-        return Result(result.status, best.objective, bound, best.values)
+        return replace(best, status=result.status, bound=bound)
 
-    def _solve_huge(self, costs: Floats, upper: float, clock: Deadline) -> Result:
+    def _branched(self, clock: Deadline) -> Result:
+        """The loaded program with its yes/no decisions; they are relaxed again however it ends."""
+        assert self._live is not None
+        self._live.set_integer(self.choices, True)
+        try:
+            return self._live.solve(time_limit_s=clock.left_s(), mip_gap=self.mip_gap)
+        finally:
+            self._live.set_integer(self.choices, False)
+
+    def _solve_huge(self, costs: Floats, upper: float, clock: Deadline) -> Solved:
         """The same for programs that simplex is too slow for: interior point, every time from the start."""
         lp, sides = self.matrix.lp, np.array(self.matrix.lp.row_upper_)
         sides[self.cap_row] = upper
         lp.col_cost_, lp.row_upper_ = costs, sides
         result = solve_matrix(self.matrix, mip_gap=self.mip_gap, time_limit_s=clock.left_s(), **self.options)
         objective = None if result.objective is None else result.objective - self.usd_0
-        return Result(result.status, objective, result.bound - self.usd_0, result.values)
+        return Solved(result.status, objective, result.bound - self.usd_0, result.values)
 
-    def _slope_usd_per_t(self) -> float:
-        """What the last t under the cap costs: minus the dual of the cap."""
-        return max(0.0, -1000.0 * self._dual_of_cap) if np.isfinite(self._dual_of_cap) else np.nan
+
+def _slope_usd_per_t(solved: Solved) -> float:
+    """What the last t under the cap costs: minus the dual of the cap."""
+    return max(0.0, -1000.0 * solved.cap_dual) if np.isfinite(solved.cap_dual) else np.nan
 
 
 def caps_between(high_kg: float, low_kg: float, points: int) -> list[float]:

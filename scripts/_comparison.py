@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -15,7 +16,7 @@ from gridai_env.tables import Table, write_table
 from scripts._boards import config_text, write_curves, write_episode, write_rung
 from scripts._common import open_folder, write_run
 from scripts._contenders import Contender
-from scripts._contest import check_bound
+from scripts._contest import NOT_OPTIMAL, check_bound
 from scripts._events import EventWriter
 from scripts._files import whole
 from scripts._ladder import ladder_table, record_of, rungs_of
@@ -57,6 +58,7 @@ class Comparison:
         for name in FOLDERS:
             (self.folder / name).mkdir(exist_ok=True)
         for row in self.rows:
+            row.setdefault(NOT_OPTIMAL, math.nan)
             check_bound(row)
         with ExitStack() as stack:
             writers = {c.name: stack.enter_context(self._writer(c)) for c in self.contenders}
@@ -123,7 +125,7 @@ class Comparison:
         text = f"```\n{ladder_table(rungs)}\n```"
         for rung in rungs:
             if rung.policy in writers:
-                write_rung(writers[rung.policy], record_of(0, rung), len(self.finished), time.time())
+                write_rung(writers[rung.policy], record_of(0, rung), rung.episodes, time.time())
                 writers[rung.policy].text("ladder", text, time.time())
 
     def _writer(self, contender: Contender) -> EventWriter:

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from baselines.floor import REPLAY_TOLERANCE, meets_floor
 from baselines.milp import Plan, service_of, solve
-from baselines.model import FLOOR_SLACK, last_resorts
+from baselines.model import last_resorts
 from baselines.rules import LocalOnly
 from gridai_env.instance import Instance
 from gridai_env.rollout import Trajectory, run
@@ -21,10 +22,10 @@ from gridai_env.summary import gain_captured, gap
 from scripts._common import InputError
 from scripts._contenders import Contender
 
-# Actions are float32: work replayed from them differs by this share at most.
-REPLAY_TOLERANCE = 1e-6
 # By how much a policy may pass the bound, over the sum of its absolute terms: rounding, no more.
 BOUND_TOLERANCE = 1e-6
+# Column of ``summary.csv``: a number, NaN in rows from before it was counted.
+NOT_OPTIMAL = "decisions_not_optimal"
 
 
 class BoundError(RuntimeError):
@@ -64,14 +65,7 @@ class Reference:
         """Whether a policy serves what the objective asks for: always, for benefit."""
         if self.plan.objective == "benefit" or self.benefit_plan.flows is None:
             return True
-        floor = service_of(self.benefit_plan)
-        served = trajectory.flows.served_gpuh.sum((0, 1, 3))
-        started = trajectory.flows.started.sum((0, 2))
-        share = 1.0 - max(FLOOR_SLACK, slack)
-        return bool(
-            (served >= floor.served_gpuh * share).all()
-            and (np.round(started) == np.round(floor.started)).all()
-        )
+        return meets_floor(service_of(self.benefit_plan), trajectory, slack)
 
     def bound_margin(self, trajectory: Trajectory) -> float:
         """Distance below the bound over the sum of absolute terms: a negative one beyond rounding is a defect.
@@ -131,6 +125,7 @@ def row_of(contender: Contender, reference: Reference, trajectory: Trajectory) -
         "gap": gap(score, reference.bound_score, reference.scale),
         "gain_captured": gain_captured(score, reference.score(local), reference.bound_score),
         "seconds_per_decision": trajectory.seconds_per_decision,
+        NOT_OPTIMAL: float(decisions_not_optimal(contender)),
         "local_benefit_usd": local.benefit_usd,
         "local_bill_usd": local.bill_usd,
         "objective": plan.objective,
@@ -148,6 +143,12 @@ def row_of(contender: Contender, reference: Reference, trajectory: Trajectory) -
         "instance_hash": reference.instance.hash,
     }
     return first | metrics | {f"terms/{name}_usd": value for name, value in trajectory.terms.items()}
+
+
+def decisions_not_optimal(contender: Contender) -> int:
+    """How many decisions of the episode just played ended before they were proven optimal (planners only)."""
+    statuses: dict[str, int] = getattr(contender.policy, "statuses", {})
+    return sum(count for status, count in statuses.items() if status != "optimal")
 
 
 def check_bound(row: dict[str, Any]) -> None:

@@ -3,6 +3,10 @@
 A file names what it was computed from, so that a killed run goes on where it stopped.  Stages: the benefit optimum of
 each episode (it sets the service that all points keep), both ends of the front and the policies, then what lies
 between.
+
+What no longer fits is computed again: points under another floor than the optimum's at hand, caps between other ends,
+and what stopped at a shorter time limit than is allowed now.  So no front holds two floors, and finished points stay
+where --time-limit-s is raised.
 """
 
 from __future__ import annotations
@@ -15,13 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from baselines.front import FrontPoint, FrontProgram, Place, caps_between, margin_below, meets_floor, place_of
+from baselines.floor import meets_floor
+from baselines.front import FrontPoint, FrontProgram, Place, caps_between, margin_below, place_of
 from baselines.milp import service_of, solve
 from baselines.model import Floor
 from gridai_env.instance import Instance
 from gridai_env.rollout import Trajectory, run
 from scripts._common import InputError
-from scripts._contenders import OPTIMUM, find_contenders
+from scripts._contenders import OPTIMUM, VARIANT, find_contenders
 from scripts._records import Record, checkpoint_of, key_of, read_record, write_record
 
 KIND = "front point"
@@ -29,6 +34,8 @@ LOCAL = "local_only"
 LEAST_COST, LEAST_CARBON = "least cost", "least carbon"
 # Points of a front that one task computes: few, so that progress shows and a killed run loses little.
 AT_ONCE = 4
+# Floors that agree to this many decimals (of GPU-h, and of jobs) are the same: solving again repeats rounding.
+FLOOR_DECIMALS = 6
 # By how much a policy may pass the front, over the sum of its absolute terms: rounding, no more.
 BOUND_TOLERANCE = 1e-6
 
@@ -52,6 +59,11 @@ class Settings:
         """Options of every solve."""
         return {"mip_gap": self.mip_gap, "time_limit_s": self.time_limit_s, "threads": self.threads}
 
+    @property
+    def limit_s(self) -> float:
+        """The time limit of a solve as a number."""
+        return np.inf if self.time_limit_s is None else self.time_limit_s
+
 
 @dataclass(frozen=True)
 class Task:
@@ -68,18 +80,37 @@ class Task:
         return folder / f"seed{self.instance.seed}_{self.kind}_{word[-40:]}_{mark}.json"
 
     def key(self, name: str, settings: Settings) -> str:
-        """What the point's file must have been computed from."""
-        kind = "policy" if self.kind == "policy" else (settings.mip_gap, settings.time_limit_s)
+        """What the point's file must have been computed from; the time limit is no part, see `read`."""
+        solved = self.kind != "policy" or name.startswith(VARIANT)
         grid = settings.points if name.startswith("cap ") else 0
-        return key_of(self.instance.hash, kind, name, grid, checkpoint_of(name))
+        gap = settings.mip_gap if solved else None
+        return key_of(self.instance.hash, self.kind, name, gap, grid, checkpoint_of(name))
+
+    def under(self, name: str, settings: Settings) -> str | None:
+        """The results of earlier stages that the point rests on, as one word; None where they are not there (yet)."""
+        if self.kind == "optimum":
+            return ""
+        floor = _floor(self.instance, settings)
+        if floor is None:
+            return None
+        service = [(np.round(values, FLOOR_DECIMALS) + 0.0).tolist() for values in vars(floor).values()]
+        if not name.startswith("cap "):
+            return key_of(service)
+        ends_kg = _ends_kg(self.instance, settings)
+        return None if ends_kg is None else key_of(service, [f"{kg:.9g}" for kg in ends_kg])
 
     def read(self, name: str, settings: Settings) -> Record | None:
-        """The record of a point, None where it is not computed yet."""
-        return read_record(self.path(settings.folder, name), KIND, self.key(name, settings))
+        """The record of a point; None where there is none yet, or where it has to be computed again."""
+        record = read_record(self.path(settings.folder, name), KIND, self.key(name, settings))
+        if record is None or record["under"] != self.under(name, settings):
+            return None
+        stopped = record["row"] is not None and record["row"]["status"] == "time_limit"
+        return None if stopped and record["time_limit_s"] < settings.limit_s else record
 
     def write(self, name: str, settings: Settings, record: Record) -> None:
         """Write the record of a point."""
-        write_record(self.path(settings.folder, name), KIND, self.key(name, settings), record)
+        whole = record | {"under": self.under(name, settings), "time_limit_s": settings.limit_s}
+        write_record(self.path(settings.folder, name), KIND, self.key(name, settings), whole)
 
 
 def stages(instances: Sequence[Instance], policies: Sequence[str], settings: Settings) -> list[list[Task]]:
@@ -102,7 +133,10 @@ def _parts(names: list[str]) -> list[tuple[str, ...]]:
 
 
 def missing(task: Task, settings: Settings) -> Task | None:
-    """The task without the points that have their files; None where nothing is left."""
+    """The task without the points that have their files; None where nothing is left.
+
+    Points of later stages count as missing as long as what they rest on is: `compute` looks again.
+    """
     names = [name for name in task.names if task.read(name, settings) is None]
     return Task(task.instance, task.kind, tuple(names)) if names else None
 
@@ -111,14 +145,17 @@ def missing(task: Task, settings: Settings) -> Task | None:
 
 
 def compute(task: Task, settings: Settings) -> int:
-    """Compute the points of a task and write their files; returns how many."""
+    """Compute the points of a task that are still missing and write their files; returns how many it has."""
+    left = missing(task, settings)
+    if left is None:
+        return len(task.names)
     if task.kind == "optimum":
-        _optimum(task, settings)
+        _optimum(left, settings)
     elif task.kind == "policy":
-        for name in task.names:
+        for name in left.names:
             task.write(name, settings, {"row": _play(task.instance, name, settings)})
     else:
-        _front(task, settings)
+        _front(left, settings)
     return len(task.names)
 
 
@@ -129,7 +166,8 @@ def _play(instance: Instance, name: str, settings: Settings) -> Record:
     if getattr(what, "actions", True) is None:
         return _row(instance.seed, "policy", name, None) | {"status": "time_limit", "meets_floor": 0}
     trajectory = run(what, instance, seed=instance.seed)  # type: ignore[arg-type]
-    return _policy_row(name, trajectory, read_floor(instance, settings))
+    row = _policy_row(name, trajectory, read_floor(instance, settings))
+    return row | {"status": getattr(what, "status", row["status"])}
 
 
 def _optimum(task: Task, settings: Settings) -> None:
@@ -148,10 +186,16 @@ def _optimum(task: Task, settings: Settings) -> None:
 
 def read_floor(instance: Instance, settings: Settings) -> Floor:
     """The service of the episode's benefit plan, which all points keep."""
+    floor = _floor(instance, settings)
+    assert floor is not None
+    return floor
+
+
+def _floor(instance: Instance, settings: Settings) -> Floor | None:
     record = Task(instance, "optimum", (OPTIMUM,)).read(OPTIMUM, settings)
-    assert record is not None
-    floor = record["floor"]
-    return Floor(started=np.array(floor["started"]), served_gpuh=np.array(floor["served_gpuh"]))
+    if record is None:
+        return None
+    return Floor(**{name: np.array(values) for name, values in record["floor"].items()})
 
 
 def _front(task: Task, settings: Settings) -> None:
@@ -174,14 +218,21 @@ def _front(task: Task, settings: Settings) -> None:
 
 def _cap_kg(task: Task, settings: Settings, i: int) -> float | None:
     """The cap of point ``i``; None where the ends coincide (or one is not known) and nothing lies between."""
-    ends = Task(task.instance, "front", (LEAST_COST, LEAST_CARBON))
-    kg = []
-    for name in ends.names:
-        record = ends.read(name, settings)
-        assert record is not None
-        kg.append(sum(record["row"][field] for field in ("emissions_kg", "last_resort_kg")))
-    caps = caps_between(kg[0], kg[1], settings.points) if np.isfinite(kg).all() else []
+    ends_kg = _ends_kg(task.instance, settings)
+    assert ends_kg is not None
+    caps = caps_between(*ends_kg, settings.points) if np.isfinite(ends_kg).all() else []
     return caps[i - 1] if caps else None
+
+
+def _ends_kg(instance: Instance, settings: Settings) -> tuple[float, float] | None:
+    """Emissions at both ends, NaN without a plan in time; None where they are not computed (yet)."""
+    ends = Task(instance, "front", (LEAST_COST, LEAST_CARBON))
+    records = [ends.read(name, settings) for name in ends.names]
+    high, low = (
+        None if record is None else record["row"]["emissions_kg"] + record["row"]["last_resort_kg"]
+        for record in records
+    )
+    return None if high is None or low is None else (high, low)
 
 
 # Rows of front.csv --------------------------------------------------------------------------------------------------

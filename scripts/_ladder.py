@@ -14,12 +14,14 @@ can be on what they know (`baselines.mpc`), with b the bound, s(x) the score of 
 A planner is measured against itself: ``mpc:persistence`` lacks foresight only.  What plans the whole episode
 with perfect foresight (``milp``, ``variant:...``) lacks none: all its regret is decisions.  A forecast error
 below 0 says that the worse forecast planned better by luck: look at the interval.
+
+All rungs are means over the same episodes: those on which every policy has a result.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,7 @@ from numpy.typing import NDArray
 
 from gridai_env.summary import Interval, gain_captured, gain_interval, mean_interval
 from scripts._contenders import FORECASTS, NETWORK, OPTIMUM, PLANNER, VARIANT
+from scripts._report import in_common
 from scripts._text import aligned, spread_text
 
 BOUND = "bound"
@@ -51,7 +54,8 @@ class Rung:
     """One policy (or the bound): means over episodes with 95 % bootstrap intervals."""
 
     policy: str
-    episodes: int
+    episodes: int  # that figures are means over
+    played: int  # of the comparison: more than those where some policy has no result on some
     objective: str
     benefit_usd: Interval
     gain_captured: Interval
@@ -60,13 +64,19 @@ class Rung:
 
 
 def rungs_of(rows: Sequence[dict[str, Any]], forecast: str) -> list[Rung]:
-    """The ladder of rows of ``summary.csv``, from the top; ``forecast`` is the kind that the scenario gives."""
+    """The ladder of rows of ``summary.csv``, from the top; ``forecast`` is the kind that the scenario gives.
+
+    Only seeds count on which every policy has a result; where there are none, each rung has its own.
+    """
+    played = len({row["seed"] for row in rows})
+    rows = in_common(rows)
     by_policy: dict[str, dict[int, dict[str, Any]]] = {}
     for row in rows:
         by_policy.setdefault(row["policy"], {})[row["seed"]] = row
     scores = {name: np.mean([row["score"] for row in own.values()]) for name, own in by_policy.items()}
     names = sorted(by_policy, key=lambda name: (*_rank(name), -scores[name]))
-    return [_bound(rows), *(_rung(name, by_policy, forecast) for name in names)]
+    rungs = [_bound(rows), *(_rung(name, by_policy, forecast) for name in names)]
+    return [replace(rung, played=played) for rung in rungs]
 
 
 def _rank(policy: str) -> tuple[int, int]:
@@ -82,7 +92,8 @@ def _bound(rows: Sequence[dict[str, Any]]) -> Rung:
     benefit = rows[0]["objective"] == "benefit"
     score = [row["bound_score"] if benefit else np.nan for row in one]
     whole, nothing = Interval(1.0, np.nan, np.nan), Interval(0.0, np.nan, np.nan)
-    return Rung(BOUND, len(one), rows[0]["objective"], mean_interval(score, draws=DRAWS), whole, nothing, {})
+    mean = mean_interval(score, draws=DRAWS)
+    return Rung(BOUND, len(one), len(one), rows[0]["objective"], mean, whole, nothing, {})
 
 
 def _rung(policy: str, by_policy: dict[str, dict[int, dict[str, Any]]], forecast: str) -> Rung:
@@ -92,6 +103,7 @@ def _rung(policy: str, by_policy: dict[str, dict[int, dict[str, Any]]], forecast
     captured = gain_captured(score, local, bound)
     return Rung(
         policy,
+        len(own),
         len(own),
         objective,
         mean_interval(_column(own, "benefit_usd"), draws=DRAWS),
@@ -111,9 +123,9 @@ def planners(forecast: str) -> list[str]:
 def _split(
     policy: str, by_policy: dict[str, dict[int, dict[str, Any]]], forecast: str
 ) -> dict[str, Interval]:
-    """The parts of a policy's regret; none where a planner is missing."""
+    """The parts of a policy's regret; none where a planner is missing, altogether or on one of its episodes."""
     own = by_policy[policy]
-    if not set(planners(forecast)) <= set(by_policy):
+    if any(not set(own) <= set(by_policy.get(name, {})) for name in planners(forecast)):
         return {}
     score, bound = _column(own, "score"), _column(own, "bound_score")
     perfect = _column(by_policy[PLANNER + "perfect"], "score", own)
@@ -162,17 +174,22 @@ def record_of(place: int, rung: Rung) -> dict[str, Any]:
 
 
 def ladder_table(rungs: Sequence[Rung]) -> str:
-    """The ladder as text."""
-    return aligned(HEADERS, [_line(rung) for rung in rungs])
+    """The ladder as text; with the number of episodes of each rung where that is not the same for all."""
+    return aligned(HEADERS, [_line(rung, are_paired(rungs)) for rung in rungs])
 
 
-def _line(rung: Rung) -> tuple[str, ...]:
+def are_paired(rungs: Sequence[Rung]) -> bool:
+    """Whether all rungs are means over the same episodes (else the bound's are more than those of some)."""
+    return len({rung.episodes for rung in rungs}) == 1
+
+
+def _line(rung: Rung, paired: bool) -> tuple[str, ...]:
     parts = {name: spread_text(rung.parts.get(name), "{:,.0f}") for name in ("foresight", "decisions")}
     only = {
         name: spread_text(rung.parts.get(name), "{:,.0f}", False) for name in ("horizon", "forecast_error")
     }
     return (
-        rung.policy,
+        rung.policy + ("" if paired else f" (n = {rung.episodes})"),
         spread_text(rung.benefit_usd, "{:,.0f}"),
         spread_text(rung.gain_captured, "{:.1%}"),
         spread_text(rung.regret, "{:,.0f}"),
@@ -187,7 +204,10 @@ def ladder_notes(rungs: Sequence[Rung], forecast: str) -> list[str]:
     """What a reader of the ladder must know, and which policies to add where the split is not complete."""
     first = rungs[0]
     unit = "kg" if first.objective == "carbon" else "USD"
-    notes = [f"regret: how far a policy stays below the bound ({first.objective}), {unit} per episode"]
+    notes = [
+        *_sample_notes(rungs),
+        f"regret: how far a policy stays below the bound ({first.objective}), {unit} per episode",
+    ]
     if first.objective != "benefit":
         return [*notes, "regret is split for --objective benefit only: the planners plan for it"]
     here = {rung.policy for rung in rungs}
@@ -202,3 +222,16 @@ def ladder_notes(rungs: Sequence[Rung], forecast: str) -> list[str]:
         "decisions: the planner less the policy, on the same information; below 0 it beats the planner (a planner is "
         "measured against itself, milp and variants know the whole episode)",
     ]
+
+
+def _sample_notes(rungs: Sequence[Rung]) -> list[str]:
+    """Which episodes the ladder is a mean over, where not of all."""
+    first = rungs[0]
+    if not are_paired(rungs):
+        return [
+            "there is no episode on which every policy has a result: rungs are means over n episodes of their own, and "
+            "their order says nothing"
+        ]
+    if first.episodes < first.played:
+        return [f"the {first.episodes} of {first.played} episodes on which every policy has a result"]
+    return []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,18 +15,20 @@ from contest import near_actions, play
 from strategies import random_instance
 from tiny import tiny
 
+from baselines.floor import meets_floor
 from baselines.front import (
     FrontPoint,
     FrontProgram,
     Place,
+    Solved,
     hypervolume,
     margin_below,
-    meets_floor,
     nondominated,
     place_of,
     reference_of,
     uncharged,
 )
+from baselines.highs import Deadline, InfeasibleError
 from baselines.milp import Plan, service_of, solve
 from baselines.rules import REGISTRY
 from gridai_env import make_instance
@@ -189,6 +192,58 @@ def test_yes_no_decisions_reach_the_same_ends() -> None:
         again = FrontProgram(instance, service_of(plan), mip_gap=GAP).at_cap(after.cap_kg)
         assert coordinates(after)[0] == pytest.approx(coordinates(again)[0], abs=1e-6 * size), seed
     assert choices >= 5
+
+
+def mixed(seed: int) -> tuple[Instance, Plan, FrontProgram]:
+    """A random world with yes/no decisions, and its program."""
+    instance = random_instance(seed)
+    plan = solve(instance, mip_gap=GAP, threads=1)
+    program = FrontProgram(instance, service_of(plan), mip_gap=GAP)
+    assert len(program.choices)
+    return instance, plan, program
+
+
+@pytest.mark.parametrize("seed", [5, 9, 46])
+def test_a_cap_that_nothing_keeps_leaves_nothing_behind(seed: int) -> None:
+    """Below the least emissions, above those of the relaxed program; then another cap, as on a fresh program."""
+    instance, plan, program = mixed(seed)
+    live = program._live
+    assert live is not None
+    live.set_costs(np.arange(len(program.kg)), program.kg)
+    live.set_row_bounds([program.cap_row], -np.inf, np.inf)
+    loose_kg = float(program.kg @ live.solve().values) + program.kg_0
+    least_kg, most_kg = program.least_carbon().least_kg, coordinates(program.least_cost())[1]
+    assert loose_kg < least_kg * (1 - 1e-3)
+    with pytest.raises(InfeasibleError):
+        program.at_cap((loose_kg + least_kg) / 2)
+    after = program.at_cap((least_kg + most_kg) / 2)
+    fresh = FrontProgram(instance, service_of(plan), mip_gap=GAP).at_cap(after.cap_kg)
+    assert coordinates(after) == pytest.approx(coordinates(fresh), rel=1e-6)
+    assert after.slope_usd_per_t == pytest.approx(fresh.slope_usd_per_t, rel=1e-6, abs=1e-6)
+    assert not live.is_mip
+
+
+def test_branching_keeps_the_better_plan_with_its_own_dual() -> None:
+    """What rounding found stands, dual included, where branch and bound ends above it."""
+    _, _, program = mixed(9)
+    found = program._solve(program.usd, (coordinates(program.least_carbon())[1] + 6000.0) / 2)
+    assert found.objective is not None and np.isfinite(found.cap_dual)
+    better = Solved("time_limit", found.objective - 1.0, found.bound - 2.0, found.values, -123.0)
+    best = program._branch(better, Deadline(None))
+    assert (best.objective, best.cap_dual, best.status) == (better.objective, -123.0, "optimal")
+
+
+def test_a_plan_of_branch_and_bound_that_cannot_be_fixed_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It meets its rows within tolerances only, or no time is left: still a plan, of unknown dual."""
+    instance, plan, program = mixed(9)
+    wanted = program.least_cost()
+    nothing = Solved("time_limit", None, -np.inf, None)
+    monkeypatch.setattr(program, "_fix", lambda values, bound, clock: replace(nothing, bound=bound))
+    point = program.at_cap(wanted.place.emissions_kg * 0.9)  # type: ignore[union-attr]
+    monkeypatch.undo()
+    fresh = FrontProgram(instance, service_of(plan), mip_gap=GAP).at_cap(point.cap_kg)
+    assert point.status == "optimal" and np.isnan(point.slope_usd_per_t)
+    assert coordinates(point)[0] == pytest.approx(coordinates(fresh)[0], rel=1e-6)
 
 
 def test_no_policy_that_keeps_the_floor_lies_beyond_the_front() -> None:
@@ -381,6 +436,76 @@ def test_a_killed_run_goes_on_where_it_stopped(folder: Path, tmp_path: Path) -> 
     for a, b in zip(old, new, strict=True):
         assert float(a["cost_usd"]) == pytest.approx(float(b["cost_usd"]), rel=1e-7)
     assert not [path for path in (folder / "points").iterdir() if path.name.startswith(".")]
+
+
+def times(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in (folder / "points").iterdir()}
+
+
+def changed(before: dict[str, int], folder: Path) -> set[str]:
+    """Point files written since."""
+    return {name for name, time_ns in times(folder).items() if before.get(name) != time_ns}
+
+
+def test_no_front_holds_two_floors(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another benefit plan sets another service: all that rests on it is computed again; the same plan: nothing."""
+    there = shutil.copytree(folder, tmp_path / "there")
+    words = [*BASE, "--seeds", "3", "--policies", "greedy", "--run-dir"]
+    optimum = next(path for path in (there / "points").iterdir() if "_optimum_" in path.name)
+    before = times(there)
+    optimum.unlink()
+    assert command.main([*words, str(there)]) == 0
+    assert changed(before, there) == {optimum.name}
+
+    def less(plan: Plan) -> Any:
+        floor = service_of(plan)
+        return replace(floor, served_gpuh=floor.served_gpuh * 0.9)
+
+    monkeypatch.setattr("scripts._front.service_of", less)
+    before = times(there)
+    optimum.unlink()
+    assert command.main([*words, str(there)]) == 0
+    assert changed(before, there) == set(before)
+    assert command.main([*words, str(tmp_path / "once")]) == 0
+    for old, new in zip(rows_of(there / "front.csv"), rows_of(tmp_path / "once" / "front.csv"), strict=True):
+        assert float(old["cost_usd"]) == pytest.approx(float(new["cost_usd"]), rel=1e-7)
+    records = [json.loads(path.read_text()) for path in (there / "points").iterdir()]
+    floors = {r["under"] for r in records if r["row"]["label"].split()[0] not in ("milp", "cap")}
+    assert len(floors) == 1
+
+
+def test_more_time_is_for_points_that_ran_out_of_it(folder: Path, tmp_path: Path) -> None:
+    """Another time limit leaves finished points alone; what stopped is solved again where more is allowed."""
+    there = shutil.copytree(folder, tmp_path / "there")
+    words = [*BASE, "--seeds", "3", "--policies", "greedy", "--run-dir", str(there), "--time-limit-s"]
+    before = times(there)
+    assert command.main([*words, "400"]) == 0 and not changed(before, there)
+    path = next(path for path in (there / "points").iterdir() if "cap_1" in path.name)
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"row": record["row"] | {"status": "time_limit"}}))
+    before = times(there)
+    for limit_s, again in (("200", set()), ("300", set()), ("301", {path.name}), ("400", set())):
+        assert command.main([*words, limit_s]) == 0
+        assert changed(before, there) == again, limit_s
+        before = times(there)
+    assert json.loads(path.read_text())["row"]["status"] == "optimal"
+
+
+def test_caps_lie_between_the_ends_at_hand(folder: Path, tmp_path: Path) -> None:
+    """An end that had no plan in time leaves no caps; once it has one, they follow."""
+    there = shutil.copytree(folder, tmp_path / "there")
+    words = [*BASE, "--seeds", "3", "--policies", "greedy", "--run-dir", str(there)]
+    names = {word: next(n for n in times(there) if word in n) for word in ("least_carbon", "cap_1", "cap_2")}
+    path = there / "points" / names["least_carbon"]
+    record = json.loads(path.read_text())
+    lost = dict.fromkeys(("cost_usd", "emissions_kg", "last_resort_usd", "last_resort_kg"), float("nan"))
+    path.write_text(json.dumps(record | {"row": record["row"] | lost | {"status": "time_limit"}}))
+    before = times(there)
+    assert command.main(words) == 0
+    assert changed(before, there) == {names["cap_1"], names["cap_2"]}
+    assert "cap 1" not in {row["label"] for row in rows_of(there / "front.csv")}
+    assert command.main([*words, "--time-limit-s", "400"]) == 0
+    assert [row["label"] for row in rows_of(there / "front.csv")] == LABELS
 
 
 def test_a_half_written_point_is_one_clear_error(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

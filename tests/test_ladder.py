@@ -23,7 +23,9 @@ from gridai_env.actions import Layout
 from gridai_env.instance import make_instance
 from scripts import _comparison, _contest, _match, compare
 from scripts._common import InputError, read_run
+from scripts._contenders import Contender
 from scripts._ladder import PARTS, ladder_notes, ladder_table, record_of, rungs_of
+from scripts._report import footnotes
 from scripts._rows import read_rows, write_rows
 from scripts._saved import WHOLE, WORDS, differences
 
@@ -160,6 +162,44 @@ def test_an_episode_without_a_bound_has_no_regret() -> None:
     rungs = rungs_of(made_up(SCORES, [100.0, float("nan")]), "day_ahead")
     assert all(np.isnan(rung.regret.value) for rung in rungs[1:])
     assert " - " in ladder_table(rungs)
+
+
+# Policies without a plan on some episodes
+
+
+def without(rows: list[dict[str, Any]], *gone: tuple[str, int]) -> list[dict[str, Any]]:
+    return [row for row in rows if (row["policy"], row["seed"]) not in gone]
+
+
+def test_rungs_are_means_over_the_same_episodes() -> None:
+    """The bound is 100 and 700: where milp is missing on the first, its own mean would be above the bound's."""
+    scores = {"greedy": [60.0, 600.0], "milp": [99.0, 699.0], "local_only": [70.0, 500.0]}
+    rows = without(made_up(scores, [100.0, 700.0]), ("milp", 0))
+    rungs = rungs_of(rows, "day_ahead")
+    assert [rung.policy for rung in rungs] == ["bound", "milp", "greedy", "local_only"]
+    assert [rung.benefit_usd.value for rung in rungs] == [700.0, 699.0, 600.0, 500.0]
+    assert [rung.regret.value for rung in rungs[1:]] == [1.0, 100.0, 200.0]
+    assert {record_of(0, rung)["episodes"] for rung in rungs} == {1}
+    assert "1 of 2 episodes on which every policy has a result" in "\n".join(ladder_notes(rungs, "day_ahead"))
+    assert "(n = " not in ladder_table(rungs)
+    whole = rungs_of(made_up(scores, [100.0, 700.0]), "day_ahead")
+    assert not any("every policy has a result" in note for note in ladder_notes(whole, "day_ahead"))
+
+
+def test_rungs_without_an_episode_in_common_say_so() -> None:
+    scores = {"mpc:perfect": [60.0, 600.0], "mpc:day_ahead": [50.0, 500.0], "milp": [99.0, 699.0]}
+    rows = made_up(scores | {"variant:no_battery": [70.0, 690.0]}, [100.0, 700.0])
+    rungs = rungs_of(without(rows, ("milp", 0), ("variant:no_battery", 1)), "day_ahead")
+    table = ladder_table(rungs)
+    for text in ("bound (n = 2)", "milp (n = 1)", "variant:no_battery (n = 1)", "mpc:perfect (n = 2)"):
+        assert text in table
+    assert "means over n episodes of their own" in "\n".join(ladder_notes(rungs, "day_ahead"))
+    found = {rung.policy: rung for rung in rungs}
+    assert (found["milp"].regret.value, found["variant:no_battery"].regret.value) == (1.0, 30.0)
+    assert found["milp"].parts["decisions"].value == 1.0
+    # Nor is regret split by a planner that has not played the episode.
+    rungs = rungs_of(without(rows, ("mpc:perfect", 0), ("variant:no_battery", 1)), "day_ahead")
+    assert not next(rung for rung in rungs if rung.policy == "milp").parts
 
 
 # The real thing
@@ -513,6 +553,33 @@ def test_the_margin_is_measured_in_absolute_terms() -> None:
     expected = (reference.plan.bound - trajectory.benefit_usd) / scale
     assert expected > 1e-4
     assert reference.bound_margin(trajectory) == pytest.approx(expected, rel=1e-9)
+
+
+def test_decisions_that_ran_out_of_time_are_counted() -> None:
+    instance = make_instance("two_sites", seed=5, horizon_h=6.0)
+    reference, planner, rule = _contest.refer(instance, "benefit", threads=1), Greedy(), Greedy()
+    planner.statuses = {"optimal": 3, "time_limit": 2, "infeasible": 1}  # type: ignore[attr-defined]
+    trajectory = _contest.run(rule, instance)
+    rows = [
+        _contest.row_of(Contender(name, name, policy), reference, trajectory)
+        for name, policy in (("mpc:perfect", planner), ("greedy", rule), ("milp", None))
+    ]
+    assert [row["decisions_not_optimal"] for row in rows] == [3, 0, 0]
+    notes = [note for note in footnotes([*rows, rows[0]]) if "not proven optimal" in note]
+    assert len(notes) == 1 and notes[0].startswith("mpc:perfect: 6 decision(s)")
+    assert not any("not proven optimal" in note for note in footnotes(rows[1:]))
+
+
+def test_going_on_with_rows_of_fewer_columns(tmp_path: Path) -> None:
+    """A comparison that an earlier version of these scripts began: what it did not count is not known."""
+    words = [*BASE, "--policies", "local_only", "--threads", "1", "--run-dir", str(tmp_path)]
+    assert compare.main([*words, "--seeds", "0"]) == 0
+    rows = read_rows(tmp_path / "summary.csv", WORDS, WHOLE)
+    for row in rows:
+        del row["decisions_not_optimal"]
+    write_rows(rows, tmp_path / "summary.csv")
+    assert compare.main([*words, "--seeds", "0-1", "--continue"]) == 0
+    assert [row["decisions_not_optimal"] for row in rows_in(tmp_path)] == ["", "0.0"]
 
 
 class RefusesAll:

@@ -19,7 +19,7 @@ from gridai_env.rollout import run
 from scripts import _match, compare, solve, train
 from scripts._common import InputError, environment_version, parse_seeds, read_run
 from scripts._plans import load_plan
-from scripts._report import comparison_table
+from scripts._report import comparison_table, footnotes
 
 POLICIES = ["local_only", "greedy", "random", "milp"]
 BASE = ["--scenario", "two_sites", "--horizon-h", "6", "--threads", "1"]
@@ -414,6 +414,51 @@ def test_the_table_by_hand() -> None:
     # Mean benefit 40; gap (120 - 80) / 400; gain (80 - 40) / (120 - 40).
     for text in ("40 [30, 50]", "2.0", "10.00%", "50.0% [25.0%, 75.0%]", " -"):
         assert text in line
+
+
+def some_rows(**scores: list[float]) -> list[dict[str, Any]]:
+    """Rows of policies by their benefit on seeds 0, 1, ..., NaN where they have no result."""
+    base = dict.fromkeys(("bill_usd", "emissions_kg", "dropped_gpuh", "seconds_per_decision"), 1.0)
+    base |= dict.fromkeys(("path_latency_mean_ms", "path_latency_p95_ms", "reference", "meets_floor"), 1.0)
+    base |= {"local_score": 0.0, "bound_margin": 0.1, "build_s": 1.0, "solve_s": 1.0}
+    rows = []
+    for policy, values in scores.items():
+        for seed, value in enumerate(values):
+            facts = {
+                "objective": "benefit",
+                "policy": policy,
+                "seed": seed,
+                "bound_score": 10.0 ** (seed + 1),
+            }
+            late = np.isnan(scores["milp"][seed])
+            facts |= {"solver_status": "time_limit" if late else "optimal"}
+            rows.append({**base, **facts, "benefit_usd": value, "score": value})
+            rows[-1] |= {"solver_gap": np.inf if late else 0.001}
+    return [row for row in rows if not np.isnan(row["score"])]
+
+
+def test_lines_are_means_over_the_same_episodes() -> None:
+    """Without a plan on the first seed, milp's own mean would be that of the second alone."""
+    nan = float("nan")
+    rows = some_rows(greedy=[6.0, 60.0, 600.0], milp=[nan, 90.0, 900.0])
+    lines = comparison_table(rows).splitlines()[2:]
+    assert [line.split()[:2] for line in lines] == [["greedy", "330"], ["milp", "495"]]
+    notes = "\n".join(footnotes(rows))
+    assert "means over the 2 of 3 episodes on which every policy has a result (milp has none on 1)" in notes
+    assert "within 0.10% of the bound; 1 stopped at the time limit, 1 of them without a plan" in notes
+    assert "means over 3 episode(s);" in "\n".join(footnotes(some_rows(milp=[1.0, 2.0, 3.0])))
+
+
+def test_lines_without_an_episode_in_common_say_so() -> None:
+    nan = float("nan")
+    rows = some_rows(greedy=[6.0, nan, nan], milp=[nan, 90.0, 900.0])
+    table = comparison_table(rows)
+    assert "greedy (n = 1)" in table and "milp (n = 2)" in table
+    notes = "\n".join(footnotes(rows))
+    assert (
+        "there is no episode on which every policy has a result (greedy has none on 2, milp has none on 1)"
+        in notes
+    )
 
 
 # solve
