@@ -3,7 +3,8 @@
 Valued at the mean cost of energy that the window foresees, ``e`` [K] (price and billed carbon, USD/MWh):
 
 - a MWh in the battery: what its discharge saves, ``eta_d * (e - wear)``, not below 0;
-- work that waits: its revenue less the cost of serving it at home (the cheapest site need not have room);
+- work that waits: its revenue less the energy of serving it at home (the cheapest site need not have room, and at
+  home nothing is paid for the network);
 - a job that may still start later: its value less its energy at the cheapest site, not below 0;
 - accelerators that running jobs still hold: minus their energy.
 
@@ -66,16 +67,19 @@ def battery_usd_per_mwh(p: Params, energy_usd_per_mwh: Floats) -> Floats:
 
 def backlog_usd_per_gpuh(p: Params, exo: Exogenous) -> Floats:
     """Value of a GPU-h left waiting, [C,W]."""
-    energy = energy_usd_per_mwh(p, exo)
-    mwh = (physics.work_power_mw_per_gpuh(p, exo) * p.dt_h).mean(0)
-    per_route = mwh * energy + p.egress_usd_per_gpuh + p.network_mwh_per_gpuh * np.maximum(energy, 0.0)
-    return np.asarray(p.revenue_usd_per_gpuh - (per_route * p.home[:, None, :]).sum(-1))
+    at_site = work_mwh_per_gpuh(p, exo) * energy_usd_per_mwh(p, exo)
+    return np.asarray(p.revenue_usd_per_gpuh - (p.home * at_site).sum(-1)[:, None])
 
 
 def gpu_step_usd(p: Params, exo: Exogenous) -> Floats:
     """Energy cost of an accelerator that runs a job for one step, [K]."""
-    kw = exo.pue.mean(0) * (p.busy_kw_per_gpu - p.idle_kw_per_gpu)
-    return np.asarray(p.dt_h * kw / 1000.0 * energy_usd_per_mwh(p, exo))
+    gpuh_per_step = p.speed * p.dt_h
+    return np.asarray(gpuh_per_step * work_mwh_per_gpuh(p, exo) * energy_usd_per_mwh(p, exo))
+
+
+def work_mwh_per_gpuh(p: Params, exo: Exogenous) -> Floats:
+    """Mean energy of a GPU-h of work, [K]."""
+    return np.asarray((physics.work_power_mw_per_gpuh(p, exo) * p.dt_h).mean(0))
 
 
 def later_job_usd(p: Params, exo: Exogenous, per_gpu_step_usd: Floats) -> Floats:

@@ -41,7 +41,7 @@ class InfeasibleError(ValueError):
 class Result:
     """What a solve came to, in the model's own (minimising) sense."""
 
-    status: str  # "optimal" or "time_limit"
+    status: str  # "optimal", "time_limit" or "node_limit"
     objective: float | None  # of the incumbent
     bound: float  # proven: no solution is below
     values: Floats | None  # of the columns
@@ -280,8 +280,13 @@ class Live:
         _interior(self.solver)
         _set(self.solver, "run_crossover", "on")
 
-    def solve(self, *, time_limit_s: float | None = None, mip_gap: float = 1e-4) -> Result:
-        """Solve from where the last solve ended; raises InfeasibleError or SolverError as `Matrix.solve` does."""
+    def solve(
+        self, *, time_limit_s: float | None = None, mip_gap: float = 1e-4, node_limit: int | None = None
+    ) -> Result:
+        """Solve from where the last solve ended; raises InfeasibleError or SolverError as `Matrix.solve` does.
+
+        ``node_limit``: of branch and bound, at least 1 (the root); what it leaves does not depend on the machine.
+        """
         highspy.Highs.resetGlobalScheduler(True)
         limit_s = (
             highspy.kHighsInf if time_limit_s is None else self.solver.getRunTime() + float(time_limit_s)
@@ -290,6 +295,7 @@ class Live:
         if self.is_mip:
             _set(self.solver, "mip_rel_gap", float(mip_gap))
             _set(self.solver, "mip_abs_gap", 0.0)
+            _set(self.solver, "mip_max_nodes", highspy.kHighsIInf if node_limit is None else int(node_limit))
         try:
             return _outcome(self.solver)
         except SolverError:  # a start from the basis before may end just outside of the tolerances
@@ -349,6 +355,8 @@ def _outcome(solver: highspy.Highs) -> Result:
     if status == highspy.HighsModelStatus.kOptimal:
         bound = float(info.mip_dual_bound) if is_mip else float(info.objective_function_value)
         return Result("optimal", objective, bound, values)
+    if status == highspy.HighsModelStatus.kSolutionLimit:  # so HiGHS names its limit on nodes
+        return Result("node_limit", objective, float(info.mip_dual_bound), values)
     if status in (highspy.HighsModelStatus.kTimeLimit, highspy.HighsModelStatus.kInterrupt):
         bound = float(info.mip_dual_bound) if is_mip else -np.inf
         return Result("time_limit", objective if is_mip else None, bound, values if is_mip else None)

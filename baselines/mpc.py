@@ -5,7 +5,8 @@ with the same model as the perfect-foresight optimum.
 
     trajectory = run(MPC("day_ahead"), instance)       # gridai_env.rollout
 
-- State: from the observation (float32).  Which job a slot shows follows from size, length, value and slack.
+- State: from the observation (float32).  Which job a slot shows follows from all that the slot says: size, length,
+  value, slack and sites.
 - Future: `gridai_env.outlook.exogenous_forecast` of the step, never more.  With forecasts other than perfect a job
   is known from its release on, as in the observation, and last resorts are priced by what is foreseen.
 - What is left at the end of a window: see `baselines.ending`.
@@ -53,6 +54,9 @@ class MPC:
         self._compiled: Compiled | None = None
         self._instance: Instance | None = None
         self.last: Decision | None = None  # what the last window came to
+        # How often decisions of this episode had each `Decision.status`; counted anew from `begin` on.  Where there
+        # is a "time_limit", or the limit turned one to "rounded", the machine had a say in the result.
+        self.statuses: dict[str, int] = {}
 
     def prepare(self, compiled: Compiled) -> None:
         """Take the constants of the scenario that the next episodes belong to."""
@@ -66,7 +70,7 @@ class MPC:
         """Take the episode whose forecasts to read; raises ValueError where it has none of this kind."""
         kind_at_hand(instance, self.kind)
         self.prepare(instance.compiled)
-        self._instance = instance
+        self._instance, self.statuses = instance, {}
         shape = instance.compiled.shape
         steps = min(max(round(self.horizon_h / shape.dt_h), 1), shape.steps)
         # A model of its own, so that an episode does not depend on those that were played before it.
@@ -102,10 +106,13 @@ class MPC:
         t = instance.steps - int(units["steps_left"])
         foreseen = exogenous_forecast(instance, t, self._model.steps, self.kind)
         state = self._state(instance, t, observation, units)
+        # Of jobs that are not known to wait, nothing is known.
+        foreseen = foreseen.replace(job_open=foreseen.job_open * state.waiting[:, None])
         p = self._constants(instance, foreseen, state, t)
         end = t + len(foreseen.arrivals_gpuh)
         later = instance.exogenous.job_open[end:].any((0, 2)) & (state.waiting > 0.5)
         self.last = self._model.decide(p, foreseen, state, end == instance.steps, later)
+        self.statuses[self.last.status] = self.statuses.get(self.last.status, 0) + 1
         return self._action(instance.params, foreseen, state, self.last)
 
     def _state(
@@ -166,6 +173,7 @@ def waiting_jobs(instance: Instance, t: int, units: Mapping[str, Floats], forese
             and np.isclose(units["job_value_usd"][slot], p.job_value_usd[j], rtol=ROUNDING)
             and round(float(units["job_duration_steps"][slot])) == round(float(p.job_profile[j].sum()))
             and round(float(units["job_slack_steps"][slot])) == slack
+            and np.array_equal(units["job_open"][slot] > 0.5, job_open[:, j].max(0) > 0.5)
         ):
             waiting[j] = 1.0
             slot = next(slots, None)

@@ -12,7 +12,7 @@ is solved again until none is: what is left relaxed is whole already, so the pla
 
 from __future__ import annotations
 
-import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import highspy
@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from baselines.ceilings import flow_ceilings, rounded_starts
 from baselines.ending import Ending, ending_costs
-from baselines.highs import InfeasibleError, Live, Result, SolverError
-from baselines.structure import Sides, Structure, loaded_lp, structure_of
+from baselines.highs import Deadline, InfeasibleError, Live, Result, SolverError
+from baselines.structure import TOLERANCE, Sides, Structure, loaded_lp, structure_of
 from baselines.window import Columns, expressions, make_columns
 from gridai_env.state import Exogenous, Flows, Params, Shape, State
 
@@ -38,7 +38,10 @@ class Options:
     """How a window is solved."""
 
     mip_gap: float = 1e-3  # of windows with yes/no decisions that their relaxation leaves open
-    time_limit_s: float = 2.0  # for those decisions; then the incumbent, else the rounded relaxation, is used
+    # Limits for those decisions; then the incumbent, else the rounded relaxation, is used.  What the first one cuts
+    # off is the same on every machine; the second one is only there so that no decision takes for ever.
+    node_limit: int = 10  # of branch and bound; 0: rounds at once
+    time_limit_s: float = 60.0
     ending: Ending = field(default_factory=Ending)
     threads: int = 1
     seed: int = 0
@@ -50,7 +53,9 @@ class Decision:
 
     flows: Flows  # [n,...] of all its steps
     objective_usd: float  # benefit of the window, end values included
-    status: str  # "optimal", "time_limit" (an incumbent) or "rounded" (no incumbent in time)
+    # "optimal" (to the gap), "node_limit" (an incumbent) or "rounded" (no whole incumbent within the nodes), all of
+    # them the same on every machine; "time_limit" (either of the two, as the clock had it)
+    status: str
     whole: bool  # whether all yes/no decisions of the relaxed plan were whole already
 
     @property
@@ -132,7 +137,18 @@ class RollingModel:
             index = getattr(self.columns.state, name)[0]
             known = getattr(state, name)[index >= 0] if index.ndim else getattr(state, name)
             lower[index[index >= 0]] = upper[index[index >= 0]] = known
+        self._check_bounds(lower, upper)
         return np.minimum(lower, upper), upper
+
+    def _check_bounds(self, lower: Floats, upper: Floats) -> None:
+        """Raise InfeasibleError where bounds contradict each other by more than rounding."""
+        apart = lower - upper > TOLERANCE * np.maximum(1.0, np.abs(upper))
+        if apart.any():
+            column = int(apart.argmax())
+            rows = ", ".join(self.structure.single_rows_of(column)) or "the ceiling of a flow"
+            raise InfeasibleError(
+                f"the window contradicts itself: {rows}: at least {lower[column]:g} and at most {upper[column]:g}"
+            )
 
     def _single_rows(self, sides: Sides, lower: Floats, upper: Floats) -> None:
         """Narrow bounds by the rows ``value * x + constant >= 0`` (or ``== 0``)."""
@@ -171,27 +187,39 @@ class RollingModel:
     def _solve(self, p: Params, bounds: tuple[Floats, Floats], state: State) -> tuple[Result, str, bool]:
         """The relaxed window; where it leaves a yes/no decision open that matters, again with that one whole."""
         assert self._live is not None
-        result = self._relaxed(self._live)
-        chosen = np.zeros(0, dtype=np.intp)
-        status, clock = "optimal", time.perf_counter()
-        while True:
-            assert result.values is not None
-            more = np.setdiff1d(self._undecided(p, result.values), chosen)
-            if not len(more):
-                break
-            chosen = np.union1d(chosen, more)
-            left_s = self.options.time_limit_s - (time.perf_counter() - clock)
-            self._live.set_integer(more, True)
-            found = None
-            if left_s > 0.0:
-                found = self._live.solve(time_limit_s=left_s, mip_gap=self.options.mip_gap)
-            if found is None or found.values is None:
-                result, status = self._rounded(p, result.values, bounds, state, chosen), "rounded"
-                return result, status, False
-            result, status = found, found.status
-        if len(chosen):
-            self._live.set_integer(chosen, False)
-        return result, status, not len(chosen)
+        relaxed = self._relaxed(self._live)
+        result, status, is_open = self._branched(p, self._live, relaxed)
+        if not is_open:
+            return result, status, result is relaxed
+        assert result.values is not None
+        return self._rounded(p, self._live, result.values, bounds, state), status, False
+
+    def _branched(self, p: Params, live: Live, result: Result) -> tuple[Result, str, bool]:
+        """Demand whole numbers until no decision is open, within the limits: last plan, status, whether any is open.
+
+        Nodes and time are those of all rounds together.
+        """
+        chosen, status = np.zeros(0, dtype=np.intp), "optimal"
+        clock, nodes_left = Deadline(self.options.time_limit_s), self.options.node_limit
+        try:
+            while True:
+                assert result.values is not None
+                more = np.setdiff1d(self._undecided(p, result.values), chosen)
+                if not len(more):
+                    return result, status, False
+                if nodes_left < 1 or clock.is_over():
+                    return result, "rounded" if nodes_left < 1 else "time_limit", True
+                chosen = np.union1d(chosen, more)
+                live.set_integer(more, True)
+                found = live.solve(
+                    time_limit_s=clock.left_s(), mip_gap=self.options.mip_gap, node_limit=nodes_left
+                )
+                if found.values is None:
+                    return result, "rounded" if found.status == "node_limit" else found.status, True
+                nodes_left -= max(int(live.solver.getInfo().mip_node_count), 1)
+                result, status = found, found.status
+        finally:
+            live.set_integer(chosen, False)
 
     def _relaxed(self, live: Live) -> Result:
         """The window without yes/no decisions, from where the last one ended."""
@@ -231,27 +259,34 @@ class RollingModel:
         return together[together >= 0]
 
     def _rounded(
-        self, p: Params, relaxed: Floats, bounds: tuple[Floats, Floats], state: State, chosen: Index
+        self, p: Params, live: Live, relaxed: Floats, bounds: tuple[Floats, Floats], state: State
     ) -> Result:
-        """The relaxed plan with its yes/no decisions rounded and fixed."""
-        assert self._live is not None
-        values = np.append(relaxed, 0.0)
-        flows = self.columns.flows.map(lambda index: values[index])
+        """The relaxed plan with its yes/no decisions rounded and fixed.
+
+        A generator is run from half its minimum load on.  Where that is more than anybody can use, those below their
+        minimum load are off, then all (rounding may also take the load away that another one had): nobody has to
+        make power, so that is a plan.
+        """
+        flows = self.columns.flows.map(lambda index: np.append(relaxed, 0.0)[index])
         lower, upper = (np.append(b, 0.0) for b in bounds)
         fixed = np.append(relaxed, 0.0)
         fixed[self.columns.charging] = flows.charge_mw > flows.discharge_mw
-        fixed[self.columns.running] = flows.generation_mw >= 0.5 * p.generator_min_mw
         if p.has_jobs:
             open_ = upper[self.columns.flows.started] > 0.5
             fractions = np.where(open_, flows.started, -1.0)
             fixed[self.columns.flows.started] = rounded_starts(p, fractions, state.committed_gpus)
         every = np.concatenate([x[x >= 0] for x in self._choices()])
-        self._live.set_integer(chosen, False)
-        self._live.set_column_bounds(every, fixed[every], fixed[every])
         try:
-            return self._live.solve()
+            for share in (0.5, 1.0 - NOTHING):
+                fixed[self.columns.running] = flows.generation_mw >= share * p.generator_min_mw
+                live.set_column_bounds(every, fixed[every], fixed[every])
+                with suppress(InfeasibleError):  # what comes next asks for less
+                    return live.solve()
+            fixed[self.columns.running] = 0.0
+            live.set_column_bounds(every, fixed[every], fixed[every])
+            return live.solve()
         finally:
-            self._live.set_column_bounds(every, lower[every], upper[every])
+            live.set_column_bounds(every, lower[every], upper[every])
 
     def _choices(self) -> list[Index]:
         return [self.columns.charging, self.columns.running, self.columns.flows.started]

@@ -82,6 +82,10 @@ class Structure:
             row = int(bad.argmax())
             raise ValueError(f"the window contradicts itself: {self.name_of(row)}: {constants[row]}")
 
+    def single_rows_of(self, column: int) -> list[str]:
+        """Names of the rows that have no other column than this one."""
+        return [self.name_of(int(row)) for row in self.row[self.single][self.column[self.single] == column]]
+
     def name_of(self, row: int) -> str:
         """Name and step of a row."""
         block = max(i for i, (_, first) in enumerate(self.names) if first <= row)

@@ -89,7 +89,7 @@ def test_products_of_expressions_are_refused() -> None:
 def check_same_optimum(instance: Instance) -> None:
     """A window as long as the episode has the optimum of the perfect-foresight program."""
     model = RollingModel(
-        instance.params, instance.compiled.shape, instance.steps, Options(mip_gap=1e-9, time_limit_s=60.0)
+        instance.params, instance.compiled.shape, instance.steps, Options(mip_gap=1e-9, node_limit=10_000)
     )
     window = model.decide(instance.params, instance.exogenous, instance.initial, last=True)
     matrix = Matrix(build(instance, "benefit", None).model)
@@ -114,7 +114,7 @@ def test_a_short_window_in_a_long_model_is_a_model_of_its_own() -> None:
     for (instance,) in pool(12, first_seed=300):
         p, shape = instance.params, instance.compiled.shape
         objectives = [
-            RollingModel(p, shape, steps, Options(mip_gap=1e-9))
+            RollingModel(p, shape, steps, Options(mip_gap=1e-9, node_limit=10_000))
             .decide(p, instance.exogenous, instance.initial, last=True)
             .objective_usd
             for steps in (instance.steps, instance.steps + 3)

@@ -6,24 +6,26 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import highspy
 import numpy as np
 import pytest
 from strategies import pool
 
 import baselines.rolling
-from baselines.ending import battery_usd_per_mwh, later_job_usd
-from baselines.highs import Live
+from baselines.ending import backlog_usd_per_gpuh, battery_usd_per_mwh, gpu_step_usd, later_job_usd
+from baselines.highs import InfeasibleError, Live, SolverError
 from baselines.milp import solve
 from baselines.mpc import MPC
-from baselines.rolling import Options
+from baselines.rolling import Options, RollingModel
 from baselines.rules import LocalOnly
-from gridai_env import make_instance
+from gridai_env import make_instance, physics
 from gridai_env.env import GridAIEnv
 from gridai_env.instance import Instance, make_batch
 from gridai_env.outlook import exogenous_forecast
 from gridai_env.rollout import run
-from gridai_env.state import Flows
-from tests.small_scenario import small
+from gridai_env.state import Exogenous, Flows
+from gridai_env.terms import settle
+from tests.small_scenario import SITE, SMALL, small
 
 KINDS = ("perfect", "day_ahead", "persistence")
 
@@ -45,13 +47,11 @@ class Watched(MPC):
     def begin(self, instance: Instance) -> None:
         super().begin(instance)
         self.asked: list[Flows] = []
-        self.statuses: list[str] = []
 
     def predict(self, *arguments: Any, **named: Any) -> Any:
         out = super().predict(*arguments, **named)
         assert self.last is not None
         self.asked.append(self.last.first)
-        self.statuses.append(self.last.status)
         return out
 
 
@@ -70,7 +70,7 @@ def test_random_worlds_with_perfect_foresight_of_the_whole_episode() -> None:
     """Every decision is part of an optimal plan: what the environment makes of it earns the optimum."""
     for (instance,) in pool(25, first_seed=500):
         plan = solve(instance, mip_gap=1e-9, threads=1)
-        played = run(MPC("perfect", options=Options(mip_gap=1e-9, time_limit_s=30.0)), instance)
+        played = run(MPC("perfect", options=Options(mip_gap=1e-9, node_limit=10_000)), instance)
         scale = sum(abs(term) for term in played.terms.values()) + 1.0
         assert plan.bound - played.benefit_usd == pytest.approx(0.0, abs=2e-5 * scale), instance.scenario_name
 
@@ -106,7 +106,8 @@ def played_until(policy: MPC, instance: Instance, t: int) -> dict[str, np.ndarra
 
 
 def with_another_future(instance: Instance, t: int) -> Instance:
-    """All that comes after step ``t`` and is not foreseen, jobs not released yet included, is another."""
+    """All that comes after step ``t`` and is not foreseen is another: series, jobs not released yet, events that are
+    neither announced nor there, and the last-resort prices that follow from all of these."""
     rng = np.random.default_rng(5)
 
     def scaled(x: np.ndarray) -> np.ndarray:
@@ -118,24 +119,52 @@ def with_another_future(instance: Instance, t: int) -> Instance:
     unknown = ~exo.job_open[: t + 1].any((0, 2))
     job_open = exo.job_open.copy()
     job_open[t + 1 :, unknown] = np.roll(job_open[t + 1 :, unknown], 3, axis=0)
-    changed = exo.map(scaled).replace(job_open=job_open, battery_target_mwh=exo.battery_target_mwh)
+    changed = exo.map(scaled)
+    changed = changed.replace(
+        job_open=job_open,
+        battery_target_mwh=exo.battery_target_mwh,
+        available_gpus=np.minimum(changed.available_gpus, p.gpus),
+    )
     values = instance.forecast.values.copy()
     values[t + 1 :] *= 3
     bigger = np.where(unknown, 1.5, 1.0)
+    shorter = np.where(unknown[:, None], np.roll(p.job_profile, -1, axis=1), p.job_profile)
+    shorter[unknown, -1] = 0.0
+    knowledge = instance.knowledge
+    active = knowledge.event_active.copy()
+    announced = np.array([event.announced for event in instance.scenario.events], dtype=bool)
+    hidden = ~announced & ~active[t]
+    active[t + 1 :, hidden] = ~active[t + 1 :, hidden]
     return replace(
         instance,
         exogenous=changed,
         forecast=replace(instance.forecast, values=values),
-        params=p.replace(job_gpus=p.job_gpus * bigger, job_value_usd=p.job_value_usd * bigger),
+        knowledge=replace(knowledge, event_active=active),
+        params=p.replace(
+            job_gpus=p.job_gpus * bigger,
+            job_value_usd=p.job_value_usd * bigger,
+            job_profile=shorter,
+            shed_usd_per_mwh=p.shed_usd_per_mwh * 3.0,
+            gpu_short_usd_per_gpuh=p.gpu_short_usd_per_gpuh * 0.01,
+        ),
     )
 
 
 @pytest.mark.parametrize("kind", ["day_ahead", "persistence"])
 @pytest.mark.parametrize("t", [0, 7, 30])
-def test_a_future_that_is_not_foreseen_changes_nothing(kind: Any, t: int, with_everything: Instance) -> None:
-    """Neither the action nor the plan behind it."""
+def test_a_future_that_is_not_foreseen_changes_nothing(
+    kind: Any, t: int, with_everything: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the action, nor the plan behind it, nor any number that the planner is given."""
     observation = played_until(MPC(kind, horizon_h=10.0), with_everything, t)
-    actions, plans = [], []
+    actions, plans, given = [], [], []
+    as_it_is = RollingModel.decide
+
+    def noted(self: RollingModel, p: Any, exo: Any, state: Any, *others: Any) -> Any:
+        given.append((p, exo, state))
+        return as_it_is(self, p, exo, state, *others)
+
+    monkeypatch.setattr(RollingModel, "decide", noted)
     for instance in (with_everything, with_another_future(with_everything, t)):
         policy = MPC(kind, horizon_h=10.0)
         policy.begin(instance)
@@ -143,19 +172,41 @@ def test_a_future_that_is_not_foreseen_changes_nothing(kind: Any, t: int, with_e
         assert policy.last is not None
         plans.append(policy.last.flows)
     np.testing.assert_array_equal(*actions)
-    for name in Flows.names():
-        np.testing.assert_array_equal(*(getattr(plan, name) for plan in plans), err_msg=name)
+    for records in (plans, *zip(*given, strict=True)):
+        for name in records[0].names():
+            np.testing.assert_array_equal(*(getattr(each, name) for each in records), err_msg=name)
 
 
 def test_a_future_that_is_foreseen_changes_decisions(with_everything: Instance) -> None:
-    """The check of the check above."""
+    """The check of the check above, in which much is another."""
+    early, other = (with_another_future(with_everything, t) for t in (0, 7))
+    for name in ("job_profile", "shed_usd_per_mwh", "gpu_short_usd_per_gpuh"):
+        assert not np.array_equal(*(getattr(each.params, name) for each in (with_everything, early)))
+    assert (early.knowledge.event_active != with_everything.knowledge.event_active).any()
     observation = played_until(MPC("perfect", horizon_h=10.0), with_everything, 7)
     actions = []
-    for instance in (with_everything, with_another_future(with_everything, 7)):
+    for instance in (with_everything, other):
         policy = MPC("perfect", horizon_h=10.0)
         policy.begin(instance)
         actions.append(policy.predict(observation)[0])
     assert not np.array_equal(*actions)
+
+
+def twins(*sites: str) -> Instance:
+    """Jobs that differ in nothing but the one site where each may run, and whose cheap hours differ."""
+    job = {"gpus": 200.0, "duration_h": 4.0, "release_h": 2.0, "deadline_h": 40.0, "value_usd": 300.0}
+    jobs = [{**job, "name": f"at {site}", "sites": [site]} for site in sites]
+    return make_batch(small(jobs=jobs, carbon_budget_kg=None, events=[]), [1005])[0]
+
+
+@pytest.mark.parametrize("kind", ["perfect", "day_ahead"])
+@pytest.mark.parametrize("sites", [("north", "south"), ("south", "north")])
+def test_jobs_that_look_alike_but_for_their_sites_are_told_apart(kind: Any, sites: tuple[str, str]) -> None:
+    """Once one has started, the slot that is left is known as the other one's."""
+    played = run(MPC(kind, horizon_h=12.0), twins(*sites))
+    started = played.episode.flows.started  # [T,J,K]
+    assert started.sum((0, 2)).tolist() == [1.0, 1.0]
+    assert len(set(started.any(2).argmax(0))) == 2  # in different steps
 
 
 # The outlook's kinds ----------------------------------------------------------------------------------------
@@ -213,6 +264,48 @@ def test_end_values_by_hand(with_everything: Instance) -> None:
     np.testing.assert_allclose(later_job_usd(p, with_everything.exogenous, per_gpu), expected)
 
 
+def one_step(instance: Instance, t: int) -> Exogenous:
+    return instance.exogenous.map(lambda x: x[t : t + 1])
+
+
+def ledger_usd(instance: Instance, t: int, **changes: np.ndarray) -> float:
+    """What the books say of a step in which nothing is done but this, fed by import: revenue, energy and carbon."""
+    p, exo = instance.params, one_step(instance, t).map(lambda x: x[0])
+    state = instance.initial
+    # Without accelerators that idle, what is left is what is done.
+    p, exo = (
+        p.replace(base_load_mw=0.0 * p.base_load_mw),
+        exo.replace(available_gpus=0.0 * exo.available_gpus),
+    )
+    nothing = Flows(**{name: 0.0 * getattr(instance_flows(instance), name) for name in Flows.names()})
+    flows = nothing.replace(**changes)
+    fed = flows.replace(import_mw=physics.totals(p, flows, exo, state).facility_mw)
+    terms = settle(p, state, fed, exo).terms_usd
+    return float(sum(terms[name] for name in ("revenue", "import", "carbon_price", "egress")))
+
+
+def instance_flows(instance: Instance) -> Flows:
+    """Flows of the first step, for their shapes."""
+    window = RollingModel(instance.params, instance.compiled.shape, 1)
+    return window.decide(instance.params, one_step(instance, 0), instance.initial, last=False).first
+
+
+def test_end_values_are_those_of_the_books(with_everything: Instance) -> None:
+    """What a GPU-h of waiting work earns at home, and what a job's accelerator costs in a step."""
+    p, shape, t = with_everything.params, with_everything.compiled.shape, 20
+    exo = one_step(with_everything, t)
+    value, per_gpu = backlog_usd_per_gpuh(p, exo), gpu_step_usd(p, exo)
+    for c in range(shape.regions):
+        for w in range(shape.rows):
+            served = np.zeros((shape.regions, shape.rows, shape.sites))
+            served[c, w] = p.home[c]
+            assert value[c, w] == pytest.approx(ledger_usd(with_everything, t, served_gpuh=served))
+    for k in range(shape.sites):
+        # Less than no accelerator taken from jobs: one that runs one.
+        running = -np.eye(shape.sites)[k]
+        assert -per_gpu[k] == pytest.approx(ledger_usd(with_everything, t, gpu_short=running))
+
+
 def test_jobs_wait_for_cheap_hours_and_are_started_in_time() -> None:
     """Windows much shorter than the time in which jobs may start: waiting is no loss, and no job is forgotten."""
     late = 0
@@ -268,13 +361,139 @@ def test_one_model_for_all_decisions(with_everything: Instance, monkeypatch: pyt
     np.testing.assert_array_equal(after.actions, run(MPC("persistence", horizon_h=6.0), other).actions)
 
 
-def test_without_time_for_yes_or_no_the_relaxed_plan_is_rounded() -> None:
-    """Decisions stay feasible and worth having."""
+def test_without_branching_the_relaxed_plan_is_rounded() -> None:
+    """Decisions stay feasible and worth having; how each came about is counted, and which limit it was."""
     instance = make_instance("microgrid_prosumer", seed=1000)
-    policy = Watched("perfect", options=Options(time_limit_s=0.0))
+    earned = {}
+    for limit, options in (
+        ("rounded", Options(node_limit=0)),
+        ("time_limit", Options(time_limit_s=0.0)),
+    ):
+        policy = MPC("perfect", options=options)
+        assert policy.statuses == {}
+        earned[limit] = run(policy, instance).benefit_usd
+        assert policy.statuses.keys() == {"optimal", limit}
+        assert sum(policy.statuses.values()) == instance.steps
+        policy.begin(instance)
+        assert policy.statuses == {}
+    assert earned["rounded"] == earned["time_limit"] > run(LocalOnly(), instance).benefit_usd
+
+
+def knapsacks() -> Live:
+    """A program that takes thousands of nodes: five knapsacks share thirty things."""
+    rng = np.random.default_rng(3)
+    things, sacks = 30, 5
+    weight = rng.integers(30, 100, (things, sacks)).astype(float)
+    lp = highspy.HighsLp()
+    lp.num_row_, lp.num_col_ = sacks, things
+    lp.col_cost_ = -(weight.sum(1) + rng.integers(0, 20, things))
+    lp.col_lower_, lp.col_upper_ = np.zeros(things), np.ones(things)
+    lp.row_lower_, lp.row_upper_ = np.full(sacks, -highspy.kHighsInf), weight.sum(0) // 2
+    lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
+    lp.a_matrix_.start_ = np.arange(0, weight.size + 1, sacks)
+    lp.a_matrix_.index_ = np.tile(np.arange(sacks), things)
+    lp.a_matrix_.value_ = weight.ravel()
+    live = Live(lp)
+    live.set_integer(np.arange(things), True)
+    return live
+
+
+def test_a_limit_on_nodes_leaves_an_incumbent_and_a_bound() -> None:
+    """Always the same ones, and better ones with more nodes."""
+    cut, again, later = (knapsacks().solve(mip_gap=0.0, node_limit=n) for n in (1, 1, 500))
+    assert cut.status == later.status == "node_limit"
+    assert cut.objective is not None and later.objective is not None
+    assert (cut.objective, cut.bound) == (again.objective, again.bound)
+    assert cut.bound <= later.bound < later.objective < cut.objective
+
+
+def generator_alone() -> Instance:
+    """One site without battery or export, whose load is below the minimum load of its cheap generator."""
+    site = {
+        **SITE,
+        "name": "island",
+        "zone": "DE-LU",
+        "generator": {"capacity_mw": 2.0, "min_load_mw": 1.0, "ramp_mw_per_h": 2.0, "fuel_usd_per_mwh": 1.0},
+    }
+    region = {**SMALL["regions"][0], "home": "island"}
+    free = {"jobs": [], "events": [], "carbon_budget_kg": None}
+    return make_batch(small(sites=[site], regions=[region], horizon_h=12.0, **free), [1])[0]
+
+
+def test_a_generator_that_is_too_large_for_its_load_is_off() -> None:
+    """Rounded to its minimum load it would make power that nobody takes."""
+    instance = generator_alone()
+    policy = MPC("perfect", horizon_h=4.0, options=Options(node_limit=0))
     played = run(policy, instance)
-    assert "rounded" in policy.statuses
-    assert played.benefit_usd > run(LocalOnly(), instance).benefit_usd
+    assert policy.statuses.get("rounded", 0) > 0
+    load_mw = played.episode.flows.import_mw + played.episode.flows.generation_mw
+    assert ((load_mw > 0.5) & (load_mw < 1.0)).any()  # it would be rounded up
+    assert played.benefit_usd <= run(MPC("perfect", horizon_h=4.0), instance).benefit_usd
+
+
+def test_rounding_elsewhere_may_take_the_load_away_from_a_generator_that_runs() -> None:
+    """Here it runs at its minimum load in the relaxed plan already."""
+    instance = generator_alone()
+    p, steps = instance.params, instance.steps
+    model = RollingModel(p, instance.compiled.shape, steps)
+    window = model.decide(p, instance.exogenous, instance.initial, last=True)
+    assert model._live is not None
+    lp = model._live.solver.getLp()
+    bounds = np.array(lp.col_lower_), np.array(lp.col_upper_)
+    relaxed = np.array(model._live.solver.getSolution().col_value)
+    relaxed[model.columns.flows.generation_mw] = p.generator_min_mw
+    rounded = model._rounded(p, model._live, relaxed, bounds, instance.initial)
+    assert rounded.values is not None and not rounded.values[model.columns.flows.generation_mw].any()
+    assert window.status == "optimal"
+
+
+def test_a_branch_that_fails_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole numbers are demanded no longer, and bounds are those of the window, when a solve raises."""
+    instance = generator_alone()
+    arguments = (instance.params, instance.exogenous, instance.initial)
+
+    def model(nodes: int) -> RollingModel:
+        shape = instance.compiled.shape
+        return RollingModel(instance.params, shape, instance.steps, Options(node_limit=nodes))
+
+    as_it_is = Live.solve
+    for nodes in (20, 0):
+        found = model(nodes)
+        calls: list[bool] = []
+
+        def fails(self: Live, calls: list[bool] = calls, **named: Any) -> Any:
+            calls.append(self.is_mip)
+            if len(calls) > 1:
+                raise SolverError("no")
+            return as_it_is(self, **named)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Live, "solve", fails)
+            with pytest.raises(SolverError, match="no"):
+                found.decide(*arguments, last=True)
+        assert calls == [False, nodes > 0]
+        live = found._live
+        assert live is not None and not live.is_mip
+        upper = np.array(live.solver.getLp().col_upper_)[found.columns.running]
+        assert (upper == 1.0).all()
+
+
+def test_bounds_that_contradict_each_other_are_named() -> None:
+    """More than rounding is an error that says where."""
+    instance = generator_alone()
+    p, exo, shape = instance.params, instance.exogenous, instance.compiled.shape
+    for change, allowed in ((-1e-9, True), (-1e-3, False)):
+        limit = exo.renewable_available_mw.copy()
+        limit[3] = change
+        model = RollingModel(p, shape, instance.steps)
+        window = exo.replace(renewable_available_mw=limit)
+        if allowed:
+            model.decide(p, window, instance.initial, last=True)
+            continue
+        with pytest.raises(
+            InfeasibleError, match=r"contradicts itself: renewable at step 3 of the window: at least 0 "
+        ):
+            model.decide(p, window, instance.initial, last=True)
 
 
 def test_observations_of_any_form(day: Instance) -> None:
