@@ -22,6 +22,12 @@ Reference = tuple[float, float]
 
 EPSILON, PRICE, POLICY = "epsilon", "price", "policy"
 # Okabe and Ito: told apart also by people with colour blindness.
+# Where a label may stand, points right of and above its marker: nearest first.
+OFFSETS = [
+    (x * k, y * k)
+    for k in (1, 2, 3, 5)
+    for x, y in ((5, 6), (5, -11), (-38, 6), (-38, -11), (-16, 14), (-16, -20))
+]
 COLOURS = ("#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
 
 
@@ -124,6 +130,7 @@ def picture(rows: Sequence[Row], reference: Reference, title: str) -> tuple[byte
     axes.set_title(title, fontsize=10)
     axes.grid(color="#DDDDDD", linewidth=0.6)
     axes.legend(fontsize=8, frameon=False)
+    label_prices(figure, axes, [row for row in rows if row["method"] == PRICE])
     return png_of(figure)
 
 
@@ -133,28 +140,56 @@ def _xy(rows: Sequence[Row]) -> tuple[list[float], list[float]]:
 
 
 def _curve(axes: Any, rows: Sequence[Row]) -> None:
-    points = {method: [row for row in rows if row["method"] == method] for method in (EPSILON, PRICE)}
-    axes.plot(*_xy(points[EPSILON]), "-o", color="#0072B2", markersize=4, label="least cost under a cap")
-    if points[PRICE]:
-        axes.plot(
-            *_xy(points[PRICE]),
-            "D",
-            markerfacecolor="none",
-            markeredgecolor="black",
-            markersize=7,
-            label="carbon prices",
-        )
-        for row in points[PRICE]:
-            place = place_in(row)
-            if place is not None:
-                usd, kg = place.coordinates
-                axes.annotate(
-                    f"{row['carbon_price_usd_per_t']:g}",
-                    (kg / 1e3, usd / 1e3),
-                    xytext=(5, 5),
-                    textcoords="offset points",
-                    fontsize=7,
-                )
+    axes.plot(*_xy(front_rows(rows)), "-", color="#0072B2", label="front: chords between proven points")
+    caps, prices = ([row for row in rows if row["method"] == method] for method in (EPSILON, PRICE))
+    axes.plot(*_xy(caps), "o", color="#0072B2", markersize=4, label="least cost under a cap")
+    if prices:
+        look = {"markerfacecolor": "none", "markeredgecolor": "black", "markersize": 7}
+        axes.plot(*_xy(prices), "D", label="least cost at a carbon price", **look)
+
+
+def front_rows(rows: Sequence[Row]) -> list[Row]:
+    """The points of both sweeps that no other one of them beats in both coordinates."""
+    solved = [row for row in rows if row["method"] in (EPSILON, PRICE) and place_in(row) is not None]
+    kept = nondominated([place for row in solved if (place := place_in(row)) is not None])
+    return [row for row, is_best in zip(solved, kept, strict=True) if is_best]
+
+
+def label_prices(figure: Any, axes: Any, rows: Sequence[Row]) -> list[Any]:
+    """Write each price beside its point, where it covers no other label and not the legend; returns the labels.
+
+    A price for which there is no such spot has no label: ``front.csv`` names it.
+    """
+    from matplotlib.text import Text
+
+    figure.draw_without_rendering()
+    renderer = figure.canvas.get_renderer()
+    legend = axes.get_legend().get_window_extent()
+    axes.get_legend().set_loc(
+        tuple(axes.transAxes.inverted().transform(legend.p0))
+    )  # labels must not move it
+    taken, labels = [legend], []
+    for row in rows:
+        place = place_in(row)
+        if place is None:
+            continue
+        usd, kg = place.coordinates
+        text = f"{row['carbon_price_usd_per_t']:g} USD/t"
+        for offset in OFFSETS:
+            label = axes.annotate(
+                text, (kg / 1e3, usd / 1e3), xytext=offset, textcoords="offset points", fontsize=7,
+                arrowprops={"arrowstyle": "-", "color": "#999999", "linewidth": 0.5}, annotation_clip=False,
+            )  # fmt: skip
+            label.set_in_layout(False)  # else labels would move what they stand beside
+            label.update_positions(renderer)
+            box = Text.get_window_extent(label, renderer)  # without the line to the marker
+            inside = all(axes.bbox.contains(*corner) for corner in box.corners())
+            if inside and not any(box.overlaps(other) for other in taken):
+                taken.append(box)
+                labels.append(label)
+                break
+            label.remove()
+    return labels
 
 
 def _policies(axes: Any, rows: Sequence[Row]) -> None:

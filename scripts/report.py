@@ -5,7 +5,8 @@
 
 RUN_DIR is a run folder or holds some, at any depth: of scripts.compare, scripts.frontier, scripts.front and
 scripts.reproduce. What is there is shown, for what is not the command that makes it. Runs of several scenarios are
-shown one scenario after the other.
+shown one scenario after the other. A run among them that is unfinished, damaged or of another version of the
+environment is left out; the report and a line on standard error say so.
 """
 
 from __future__ import annotations
@@ -37,15 +38,21 @@ def main(words: Sequence[str] | None = None) -> int:
 def report(arguments: argparse.Namespace) -> int:
     """Read, draw, write; bad input raises before anything is written."""
     need_packages("plotly")
-    from scripts._page.report import report_html
+    from scripts._page.report import draw_runs, report_html
     from scripts._page.runs import find_runs
 
     root = Path(arguments.run_dir)
-    runs = find_runs(root)
+    runs, left_out = find_runs(root)
     out = Path(arguments.out) if arguments.out else root / "report.html"
     check_writable(out)
-    size = write_whole(out, report_html(root, runs))
-    shown = ", ".join(f"{run.kind} ({run.scenario_name})" if run.scenario else run.kind for run in runs)
+    drawn = draw_runs(root, runs, left_out)
+    size = write_whole(out, report_html(root, drawn, left_out))
+    for run in left_out:
+        print(f"warning: left out: {run.reason}", file=sys.stderr)
+    shown = ", ".join(
+        f"{run.kind} ({run.scenario_name})" if run.scenario else run.kind
+        for run in (one.run for one in drawn)
+    )
     print(f"read: {shown}")
     print(f"report: {out} ({size / 1e6:.1f} MB; opens in any browser, without a network)")
     return 0

@@ -1,6 +1,7 @@
 """The report: what it says is what the runs hold, it needs no network, and every plot draws in a browser."""
 
 import csv
+import importlib
 import json
 import os
 import re
@@ -13,16 +14,18 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("plotly", reason="needs the extra report")
 
-from scripts import _common, compare, front, frontier, report
+from scripts import _common, _front_output, compare, front, frontier, report
 from scripts._page.numbers import number, seed_text
 from scripts._page.page import panel_json
 from scripts._page.runs import read_table
+from scripts._plots.ladder import term_label
 from scripts._plots.style import Panel, policy_label, tidy
-from tests.report_samples import HOSTILE, sample_reproduce
+from tests.report_samples import HOSTILE, sample_reproduce, write_csv
 
 SCENARIO = ["--scenario", "two_sites", "--horizon-h", "6", "--threads", "1"]
 POLICIES = ["local_only", "greedy", "milp"]
@@ -162,6 +165,127 @@ def test_frontier_is_the_csv(runs: Path, html: str) -> None:
     assert store["scale|x"] == pytest.approx([float(row["scale"]) for row in rows], rel=1e-4)
 
 
+def test_no_point_of_the_front_lies_below_its_line(own: Path) -> None:
+    """Also where a price beats the chord between two caps: a corner of a bent front, and one that caps miss."""
+    header = "seed method label carbon_price_usd_per_t cost_usd emissions_kg slope_usd_per_t meets_floor"
+    caps = [(100.0, 5.0), (60.0, 30.0), (55.0, 62.0), (40.0, 100.0)]  # USD, kg; the third is beaten
+    prices = [(50.0, 35.0), (45.0, 60.0), (40.0, 110.0)]
+    rows: list[list[Any]] = [[3, "epsilon", f"cap {i}", "", *place, 7.25, 1] for i, place in enumerate(caps)]
+    rows += [[3, "price", f"{i} USD/t", i, *place, i, 1] for i, place in enumerate(prices)]
+    rows += [[3, "price", "9 USD/t", 9, "", "", 9, 1], [3, "policy", "greedy", "", 20.0, 20.0, "", 0]]
+    write_csv(own / "front" / "front.csv", header, rows)
+    assert report.main([str(own / "front")]) == 0
+    text = (own / "front" / "report.html").read_text(encoding="utf-8")
+    store = panels_of(text)["front-pareto"]["store"]
+    x, y = store["3|chords|x"], store["3|chords|y"]
+    best = [(100.0, 5.0), (60.0, 30.0), (50.0, 35.0), (45.0, 60.0), (40.0, 100.0)]
+    assert list(zip(y, x, strict=True)) == [pytest.approx((usd / 1e3, kg / 1e3)) for usd, kg in best]
+    for usd, kg in caps + prices:
+        assert usd / 1e3 >= np.interp(kg / 1e3, x, y) - 1e-12
+    assert "last tonne avoided costs 7.25 USD" in store["3|epsilon|text"][0]
+    assert "chords" in text and "price of the next tonne" not in text
+
+
+def test_the_picture_of_the_front_labels_prices_apart() -> None:
+    """Labels name their unit, and none covers another one or the legend, also where points nearly coincide."""
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("moocore")
+    figures = importlib.import_module("matplotlib.figure")
+    agg = importlib.import_module("matplotlib.backends.backend_agg")
+    figure = figures.Figure(figsize=(8.0, 5.5), layout="constrained", dpi=100)
+    agg.FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    blank = {"last_resort_usd": 0.0, "last_resort_kg": 0.0, "carbon_price_usd_per_t": float("nan")}
+    places = [(1e5, 5e3), (6e4, 3e4), (5e4, 3.5e4), (49_990.0, 35_010.0), (49_980.0, 35_020.0), (4e4, 1e5)]
+    rows = [
+        blank
+        | {"method": "price", "cost_usd": usd, "emissions_kg": kg, "carbon_price_usd_per_t": 100.0 - 20.0 * i}
+        for i, (usd, kg) in enumerate(places)
+    ]
+    rows += [blank | {"method": "epsilon", "cost_usd": 8e4, "emissions_kg": 5e4}]
+    _front_output._curve(axes, rows)
+    axes.legend()
+    labels = _front_output.label_prices(figure, axes, rows[:-1])
+    assert [label.get_text() for label in labels] == [f"{100 - 20 * i} USD/t" for i in range(len(places))]
+    figure.draw_without_rendering()
+    text = importlib.import_module("matplotlib.text").Text
+    boxes = [axes.get_legend().get_window_extent(), *(text.get_window_extent(label) for label in labels)]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    assert all(axes.bbox.contains(*corner) for box in boxes for corner in box.corners())
+    front_line = axes.lines[0]
+    assert sorted(front_line.get_xdata()) == pytest.approx(sorted(kg / 1e3 for _, kg in places))
+
+
+def test_sensitivities_stand_before_the_published_range(html: str) -> None:
+    panel = panels_of(html)["reproduction-sensitivity"]
+    store, (plot,) = panel["store"], panel["plots"]
+    assert plot["binds"]["data.1.y"] == "{pair}|band|y" and plot["data"][1]["fill"] == "toself"
+    assert sorted(set(store["0|band|y"])) == [-10.0, -8.0]
+    assert min(store["0|band|x"]) < min(store["0|x"]) and max(store["0|band|x"]) > max(store["0|x"])
+    assert "1|band|y" not in store  # no figure of it was published
+
+
+def test_refused_work_has_one_name(html: str) -> None:
+    store = panels_of(html)["reproduction-sensitivity"]["store"]
+    assert store["1|yt"] == "refused work share [%]"
+    assert (
+        '<th scope="col">refused work, GPU-h</th>' in html and '<th scope="col">refused work, %</th>' in html
+    )
+    assert term_label("drop_penalty") == "penalty for refused work"
+
+
+def test_curves_cope_with_points_without_a_plan(own: Path) -> None:
+    """An episode without a plan at one point is in no mean; the gap is told; error bars stay finite."""
+    path = own / "frontier" / "frontier.csv"
+    rows = rows_of(path)
+    second = [row | {"seed": "4"} for row in rows]
+    lost = next(row for row in second if row["objective"] == "cost" and row["point"] == "1")
+    lost |= {"value": "", "gap": "inf"}
+    save(path, rows + second)
+    played = rows_of(own / "frontier" / "policies.csv")
+    for row in played:
+        row["status"] = "played"
+    blank = {"cost_usd": "", "benefit_usd": "", "emissions_kg": "", "rid_real": "", "status": "time_limit"}
+    save(
+        own / "frontier" / "policies.csv",
+        played + [row | {"seed": "4"} | (blank if row["point"] == "2" else {}) for row in played],
+    )
+    returns = rows_of(own / "frontier" / "returns.csv")
+    for row in returns:
+        row.update({name: "inf" for name in row if name.endswith("_high")})
+    save(own / "frontier" / "returns.csv", returns)
+    assert report.main([str(own / "frontier")]) == 0
+    text = (own / "frontier" / "report.html").read_text(encoding="utf-8")
+    store = panels_of(text)["frontier-curves"]["store"]
+    costs = [float(row["value"]) / 1000.0 for row in rows if row["objective"] == "cost"]
+    assert store["scale|total|cost|mean"] == pytest.approx(costs, rel=1e-4)
+    assert "least cost at 1 of 6 points, Greedy at 1 of 6 points" in text
+    assert (
+        store["scale|total|benefit|greedy"][2] is None and store["scale|total|benefit|greedy"][1] is not None
+    )
+    bars = panels_of(text)["frontier-returns"]["store"]
+    assert all(abs(x) < 1e12 for key, values in bars.items() if key.endswith("|plus") for x in values)
+
+
+def test_a_frontier_without_any_complete_episode_has_gaps(own: Path) -> None:
+    path = own / "frontier" / "frontier.csv"
+    rows = rows_of(path)
+    for row in rows:
+        if row["objective"] == "carbon" and row["point"] == "1":
+            row["value"] = ""
+    save(path, rows)
+    assert report.main([str(own)]) == 0
+    store = panels_of((own / "report.html").read_text(encoding="utf-8"))["frontier-curves"]["store"]
+    for end in ("mean", "low", "high"):
+        for view in ("total", "saved"):
+            values = store[f"scale|{view}|carbon|{end}"]
+            assert [value is None for value in values] == [False, True, False]
+
+
+def save(path: Path, rows: list[dict[str, str]]) -> None:
+    write_csv(path, " ".join(rows[0]), [list(row.values()) for row in rows])
+
+
 def test_every_bound_path_finds_data(html: str) -> None:
     """At first, every plot has at least one trace with data, and every title that follows a selector has text."""
     for name, panel in panels_of(html).items():
@@ -214,6 +338,23 @@ def test_two_scenarios_one_after_the_other(own: Path) -> None:
     assert {"front-two_sites-pareto", "front-elsewhere-pareto"} <= names
 
 
+def test_tiles_name_their_case_where_there_are_several(own: Path) -> None:
+    assert report.main([str(own)]) == 0
+    assert "Case: " not in (own / "report.html").read_text(encoding="utf-8")
+    change(
+        own / "front" / "run.json",
+        lambda r: r["config"]["scenario_resolved"].update(name="else_where", horizon_h=48.0),
+    )
+    assert report.main([str(own)]) == 0
+    head = (own / "report.html").read_text(encoding="utf-8").split('<dl class="tiles">')[1].split("</dl>")[0]
+    tiles = head.split('<div class="tile">')[1:]
+    assert len(tiles) >= 4 and all("Case: " in tile for tile in tiles)
+    falls = next(tile for tile in tiles if "Emissions can fall by" in tile)
+    assert "Case: else where, 48 h" in falls
+    assert sum("Case: two sites, 6 h" in tile for tile in tiles) >= 2
+    assert "Case: both source models" in tiles[-1]
+
+
 def test_other_settings_are_told(own: Path) -> None:
     change(own / "front" / "run.json", lambda r: r["config"]["scenario_resolved"].update(horizon_h=48.0))
     assert report.main([str(own)]) == 0
@@ -257,7 +398,56 @@ def test_runs_that_are_none(
     edit: dict[str, Any], message: str, own: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     change(own / "front" / "run.json", lambda record: record.update(edit))
-    assert message in refused([str(own)], capsys)
+    assert message in refused([str(own / "front")], capsys)
+    assert message in left_out(own, capsys)
+
+
+def left_out(root: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """The one warning of a report that leaves a run out; the page must give the same reason."""
+    capsys.readouterr()
+    assert report.main([str(root)]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("warning: left out: ")
+    text = unescape((root / "report.html").read_text(encoding="utf-8"))
+    reason = lines[0].removeprefix("warning: left out: ").replace(f"{root}/", "")
+    assert f"is left out, because {reason}</p>" in text
+    return lines[0]
+
+
+@pytest.mark.parametrize("kind", ["compare", "frontier", "front", "reproduce"])
+def test_a_bad_run_among_others_is_left_out(kind: str, own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run that was killed before it wrote its tables, a lost file, and half a run.json."""
+    table = {"compare": "summary.csv", "reproduce": "headlines.csv"}.get(kind, f"{kind}.csv")
+    (own / kind / table).unlink()
+    assert f"{kind}/{table}: missing" in left_out(own, capsys)
+    (own / kind / "run.json").write_text('{"kind"', encoding="utf-8")
+    assert f"{kind}/run.json: not a run.json" in left_out(own, capsys)
+    text = (own / "report.html").read_text(encoding="utf-8")
+    prefix = {"compare": "ladder", "reproduce": "reproduction"}.get(kind, kind)
+    assert not any(name.startswith(f"{prefix}-") for name in panels_of(text))
+    assert f"python -m scripts.{kind} " in text  # it counts as missing
+
+
+def test_the_named_run_itself_must_be_good(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where good runs lie below it."""
+    shutil.move(own / "reproduce", own / "front" / "below")
+    (own / "front" / "front.csv").unlink()
+    assert "front.csv: missing" in refused([str(own / "front")], capsys)
+    change(own / "front" / "run.json", lambda record: record.update(environment_version=0))
+    assert "environment_version is 0" in refused([str(own / "front")], capsys)
+
+
+def test_only_bad_runs_are_an_error(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for kind in ("compare", "frontier", "front", "reproduce"):
+        change(own / kind / "run.json", lambda record: record.update(environment_version=0))
+    assert "no run can be shown" in (message := refused([str(own)], capsys))
+    assert "compare/run.json: environment_version is 0" in message and "(and 3 more)" in message
+    assert not (own / "report.html").exists()
+    for kind in ("compare", "frontier", "reproduce"):
+        shutil.rmtree(own / kind)
+    change(own / "front" / "run.json", lambda r: r.update(environment_version=_common.environment_version()))
+    (own / "front" / "front.csv").unlink()
+    assert "no run can be shown" in refused([str(own)], capsys)
 
 
 def test_only_runs_of_which_nothing_is_drawn(own: Path, capsys: pytest.CaptureFixture[str]) -> None:

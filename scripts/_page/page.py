@@ -53,6 +53,7 @@ class Tile:
     value: str
     unit: str
     note: str
+    case: str = ""  # scenario and length, where the report has several
 
 
 def page(
@@ -192,11 +193,14 @@ def table_html(table: Grid) -> str:
 def tiles_html(tiles: Sequence[Tile]) -> str:
     """The key figures in a row."""
 
+    def case(tile: Tile) -> str:
+        return f'<div class="note">Case: {escape(tile.case)}</div>' if tile.case else ""
+
     def box(tile: Tile) -> str:
         value = f"{escape(tile.value)} <small>{escape(tile.unit)}</small>"
         return (
             f'<div class="tile"><dt>{escape(tile.title)}</dt><dd><div class="value">{value}</div>'
-            f'<div class="note">{escape(tile.note)}</div></dd></div>'
+            f'<div class="note">{escape(tile.note)}</div>{case(tile)}</dd></div>'
         )
 
     boxes = "".join(box(tile) for tile in tiles)

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 
+from scripts._common import InputError
 from scripts._page.origin import origin_html
-from scripts._page.page import page, tiles_html
-from scripts._page.runs import Run
-from scripts._page.summary import facts_of, key_figures, missing_html, warnings_html
+from scripts._page.page import Tile, page, tiles_html
+from scripts._page.runs import SHOWN_KINDS, LeftOut, Run, leave_out, nothing_left
+from scripts._page.summary import (
+    facts_of,
+    key_figures,
+    left_out_html,
+    missing_html,
+    tiles_of,
+    warnings_html,
+)
 from scripts._plots.compare import compare_sections
 from scripts._plots.front import front_sections
 from scripts._plots.frontier import frontier_sections
@@ -25,14 +33,40 @@ SECTIONS: dict[str, Callable[[Run], list[Section]]] = {
 }
 
 
-def report_html(root: Path, runs: Sequence[Run]) -> str:
-    """The whole page for the runs below ``root``; raises InputError where a run is damaged."""
-    parts = all_parts(root, runs)
+@dataclass(frozen=True)
+class Drawn:
+    """A run with what the report shows of it."""
+
+    run: Run
+    sections: list[Section]
+    tiles: list[Tile]
+
+
+def draw_runs(root: Path, runs: Sequence[Run], left_out: list[LeftOut]) -> list[Drawn]:
+    """What the page shows of each run; runs whose files are missing or damaged go to ``left_out``.
+
+    Raises InputError where ``root`` itself is such a run, and where none is left.
+    """
+    drawn: list[Drawn] = []
+    for run in runs:
+        try:
+            drawn.append(Drawn(run, SECTIONS[run.kind](run) if run.kind in SECTIONS else [], tiles_of(run)))
+        except InputError as error:
+            leave_out(root, run.folder, error, left_out)
+    if not any(one.run.kind in SHOWN_KINDS for one in drawn):
+        raise nothing_left(root, left_out)
+    return drawn
+
+
+def report_html(root: Path, drawn: Sequence[Drawn], left_out: Sequence[LeftOut] = ()) -> str:
+    """The whole page for the drawn runs below ``root``, and which ones were left out."""
+    runs = [one.run for one in drawn]
+    parts = all_parts(root, drawn)
     names = list(dict.fromkeys(run.scenario_name for run in runs if run.scenario))
     what = ", ".join(name.replace("_", " ") for name in names) or "both source models reproduced"
     head = (
-        f'<section id="summary" aria-label="Summary">{tiles_html(key_figures(runs))}'
-        f"{warnings_html(runs)}</section>"
+        f'<section id="summary" aria-label="Summary">{tiles_html(key_figures([(one.run, one.tiles) for one in drawn]))}'
+        f"{warnings_html(runs)}{left_out_html(root, left_out)}</section>"
     )
     newest = max(str(run.record.get("time_utc", "")) for run in runs)
     return page(
@@ -55,18 +89,19 @@ def subtitle(runs: Sequence[Run]) -> str:
     return "Where, when and how to serve AI work under electricity markets: what flexibility is worth."
 
 
-def all_parts(root: Path, runs: Sequence[Run]) -> list[tuple[str, Section]]:
+def all_parts(root: Path, drawn: Sequence[Drawn]) -> list[tuple[str, Section]]:
     """Sections of all runs with their anchors, scenario by scenario."""
     parts: list[tuple[str, Section]] = []
-    several = len({run.scenario_name for run in runs if run.scenario}) > 1
-    for scenario in dict.fromkeys(run.scenario_name for run in runs):
-        for kind, sections in SECTIONS.items():
-            same = [run for run in runs if run.kind == kind and run.scenario_name == scenario]
-            for i, run in enumerate(same):
+    several = len({one.run.scenario_name for one in drawn if one.run.scenario}) > 1
+    for scenario in dict.fromkeys(one.run.scenario_name for one in drawn):
+        for kind in SECTIONS:
+            same = [one for one in drawn if one.run.kind == kind and one.run.scenario_name == scenario]
+            for i, one in enumerate(same):
+                run = one.run
                 named = several and bool(run.scenario)
                 extra = [scenario.replace("_", " ")] if named else []
                 extra += [str(run.folder.relative_to(root))] if len(same) > 1 else []
-                for section in sections(run):
+                for section in one.sections:
                     words = [section.key, *([scenario] if named else []), *([str(i + 1)] if i else [])]
                     parts.append((_anchor("-".join(words)), replace(section, of=", ".join(extra))))
     return parts

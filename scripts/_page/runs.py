@@ -118,7 +118,7 @@ class Run:
     @property
     def kind(self) -> str:
         """What wrote it."""
-        return str(self.record["kind"])
+        return str(self.record.get("kind"))
 
     @cached_property
     def scenario(self) -> dict[str, Any]:
@@ -146,10 +146,19 @@ class Run:
         return read_table(self.folder / name, needed)
 
 
-def find_runs(root: Path) -> list[Run]:
-    """All run folders at or below ``root``, in order of their paths.
+@dataclass(frozen=True)
+class LeftOut:
+    """A run folder that the report does not show, and why."""
 
-    Raises InputError where there is none, and where one is damaged, of another version or of an unknown kind.
+    folder: Path
+    reason: str
+
+
+def find_runs(root: Path) -> tuple[list[Run], list[LeftOut]]:
+    """All run folders at or below ``root`` in order of their paths, and those that cannot be read.
+
+    A run is left out where its run.json is damaged, of another version or of an unknown kind.  Raises InputError
+    where ``root`` itself is such a run, where it holds no run, and where none is left of which something is drawn.
     """
     if not root.is_dir():
         raise InputError(f"RUN_DIR {str(root)!r}: no such folder; give a run folder or one that holds some")
@@ -159,16 +168,39 @@ def find_runs(root: Path) -> list[Run]:
             f"RUN_DIR {str(root)!r}: holds no {RUN_FILE}; write a run first, e.g. "
             f"python -m scripts.compare --scenario two_sites --policies local_only greedy milp --run-dir {root}"
         )
-    runs = [Run(file.parent, read_run(file)) for file in files]
-    for run in runs:
-        if run.kind not in (*SHOWN_KINDS, *OTHER_KINDS):
-            raise InputError(
-                f"{run.folder / RUN_FILE}: kind {run.kind!r} is unknown; "
-                f"known: {', '.join((*SHOWN_KINDS, *OTHER_KINDS))}"
-            )
+    runs: list[Run] = []
+    left_out: list[LeftOut] = []
+    for file in files:
+        try:
+            runs.append(_read(file))
+        except InputError as error:
+            leave_out(root, file.parent, error, left_out)
     if not any(run.kind in SHOWN_KINDS for run in runs):
+        if left_out:
+            raise nothing_left(root, left_out)
         raise InputError(
             f"RUN_DIR {str(root)!r}: holds only runs of kind {', '.join(sorted({run.kind for run in runs}))}, of "
             f"which nothing is drawn; needed: one of {', '.join(SHOWN_KINDS)}"
         )
-    return runs
+    return runs, left_out
+
+
+def _read(file: Path) -> Run:
+    run = Run(file.parent, read_run(file))
+    known = (*SHOWN_KINDS, *OTHER_KINDS)
+    if run.kind not in known:
+        raise InputError(f"{file}: kind {run.kind!r} is unknown; known: {', '.join(known)}")
+    return run
+
+
+def leave_out(root: Path, folder: Path, error: InputError, left_out: list[LeftOut]) -> None:
+    """Note that a run is left out; raises the error itself where the run is all that was asked for."""
+    if folder == root:
+        raise error
+    left_out.append(LeftOut(folder, str(error)))
+
+
+def nothing_left(root: Path, left_out: Sequence[LeftOut]) -> InputError:
+    """The error where no run is left that could be shown."""
+    more = f" (and {len(left_out) - 1} more)" if len(left_out) > 1 else ""
+    return InputError(f"RUN_DIR {str(root)!r}: no run can be shown: {left_out[0].reason}{more}")

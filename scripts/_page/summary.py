@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from html import escape
+from pathlib import Path
 
 import numpy as np
 
 from gridai_env.summary import gain_captured
 from scripts._page.numbers import number, percent, plural
 from scripts._page.page import Tile
-from scripts._page.runs import SHOWN_KINDS, Run
+from scripts._page.runs import SHOWN_KINDS, LeftOut, Run
 from scripts._plots.ladder import NEEDED, SUMMARY
 from scripts._plots.style import knows_future, policy_label
 
@@ -59,19 +61,34 @@ def _short_commit(run: Run) -> str:
     return commit[:10] + (" with changes" if commit.endswith("+changes") else "")
 
 
-def key_figures(runs: Sequence[Run]) -> list[Tile]:
-    """A few numbers that say what came out, of the first run of each kind."""
+def tiles_of(run: Run) -> list[Tile]:
+    """A few numbers that say what came out of a run; raises InputError where its files are damaged."""
     makers: dict[str, Callable[[Run], list[Tile]]] = {
         "compare": _compare_tiles,
         "frontier": _frontier_tiles,
         "front": _front_tiles,
         "reproduce": _reproduce_tiles,
     }
+    return makers[run.kind](run) if run.kind in makers else []
+
+
+def key_figures(drawn: Sequence[tuple[Run, list[Tile]]]) -> list[Tile]:
+    """The tiles of the first run of each kind; each names its case where the report holds several."""
+    several = len({_case(run) for run, _ in drawn if run.kind in SHOWN_KINDS and run.scenario}) > 1
     tiles: list[Tile] = []
-    for kind, make in makers.items():
-        first = next((run for run in runs if run.kind == kind), None)
-        tiles += make(first) if first is not None else []
+    for kind in SHOWN_KINDS:
+        first = next(((run, own) for run, own in drawn if run.kind == kind), None)
+        if first is not None:
+            run, own = first
+            tiles += [replace(tile, case=_case(run)) for tile in own] if several else own
     return tiles
+
+
+def _case(run: Run) -> str:
+    """Scenario and length of the episodes."""
+    if not run.scenario:
+        return "both source models"
+    return f"{run.scenario_name.replace('_', ' ')}, {number(float(run.scenario['horizon_h']))} h"
 
 
 def _compare_tiles(run: Run) -> list[Tile]:
@@ -104,10 +121,13 @@ def _frontier_tiles(run: Run) -> list[Tile]:
     if not axes:
         return []
     own = rows.where(axis=axes[0], quantity="cost")
-    best = int(np.nanargmax(own.numbers("arc_per_100ms")))
+    arcs = own.numbers("arc_per_100ms")
+    if not np.isfinite(arcs).any():
+        return []
+    best = int(np.argmax(np.where(np.isfinite(arcs), arcs, -np.inf)))
     first, last = (number(float(own.numbers(name)[best])) for name in ("from_ms", "to_ms"))
     name = axes[0].removeprefix("class:").replace("_", " ")
-    value = number(float(own.numbers("arc_per_100ms")[best]))
+    value = number(float(arcs[best]))
     return [
         Tile("Best return on latency", value, "USD per 100 ms", f"budget of {name}, {first} to {last} ms")
     ]
@@ -148,6 +168,15 @@ def missing_html(runs: Sequence[Run]) -> str:
         '<section class="part missing" aria-labelledby="missing-h"><h2 id="missing-h">Not in this report yet</h2>'
         f"<p>Write these runs into the same folder, then the report again.</p><ul>{''.join(lines)}</ul></section>"
     )
+
+
+def left_out_html(root: Path, left_out: Sequence[LeftOut]) -> str:
+    """A line for each run that the report does not show, with the reason; paths are relative to ``root``."""
+    texts = [
+        f"Run {run.folder.relative_to(root)} is left out, because {run.reason.replace(f'{root}/', '')}"
+        for run in left_out
+    ]
+    return "".join(f'<p class="warning" role="note">{escape(text)}</p>' for text in texts)
 
 
 def warnings_html(runs: Sequence[Run]) -> str:

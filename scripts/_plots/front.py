@@ -28,10 +28,11 @@ from scripts._plots.style import (
 )
 
 NEEDED = ("seed", "method", "label", "cost_usd", "emissions_kg")
-LINES = {
+METHODS = {
     "epsilon": ("least cost under a cap on carbon", BLUE, "circle"),
     "price": ("least cost at a carbon price", ORANGE, "diamond"),
 }
+CHORDS = "front: chords between proven points"
 
 
 def front_sections(run: Run) -> list[Section]:
@@ -44,7 +45,7 @@ def front_sections(run: Run) -> list[Section]:
             "Cost and carbon: the front",
             [front_panel(front, volumes), volume_panel(volumes)],
             "Every point of the front is the least cost at which an episode can be served with no more than so much "
-            "carbon, at the service of the benefit optimum. Nothing that serves as much lies below it. "
+            "carbon, or at so high a carbon price, at the service of the benefit optimum: proven up to the solver gap. "
             "What carbon itself is charged is left out of the cost, else it would count twice.",
         )
     ]
@@ -56,8 +57,9 @@ def front_panel(front: Table, volumes: Table) -> Panel:
     names = front.where(method="policy").unique("label") if "policy" in front.unique("method") else []
     store: dict[str, Any] = {}
     for seed in seeds:
-        for method in LINES:
-            store |= _line(front.where(seed=seed, method=method), f"{seed}|{method}")
+        for method in METHODS:
+            store |= _points(front.where(seed=seed, method=method), f"{seed}|{method}")
+        store |= _chords(front.where(seed=seed), f"{seed}|chords")
         for name in names:
             store |= _points(front.where(seed=seed, method="policy", label=name), f"{seed}|policy|{name}")
         store |= _reference(volumes.where(seed=seed), seed)
@@ -67,12 +69,13 @@ def front_panel(front: Table, volumes: Table) -> Panel:
     def add(key: str, **look: Any) -> None:
         i = len(fig.data)
         binds.update({f"data.{i}.x": f"{key}|x", f"data.{i}.y": f"{key}|y", f"data.{i}.text": f"{key}|text"})
-        fig.add_scatter(x=[], y=[], text=[], hovertemplate="%{text}<extra></extra>", **look)
+        hover = {} if "hoverinfo" in look else {"hovertemplate": "%{text}<extra></extra>"}
+        fig.add_scatter(x=[], y=[], text=[], **hover, **look)
 
-    for method, (label, colour, symbol) in LINES.items():
-        mode = "lines+markers" if method == "epsilon" else "markers"
+    add("{seed}|chords", mode="lines", name=CHORDS, line={"color": BLUE, "width": 2}, hoverinfo="skip")
+    for method, (label, colour, symbol) in METHODS.items():
         marker = {"size": 8, "symbol": symbol, "color": colour}
-        add(f"{{seed}}|{method}", mode=mode, name=label, line={"color": colour, "width": 2}, marker=marker)
+        add(f"{{seed}}|{method}", mode="markers", name=label, marker=marker)
     for name in names:
         marker = {
             "size": 13,
@@ -91,19 +94,20 @@ def front_panel(front: Table, volumes: Table) -> Panel:
     )
     fig.update_xaxes(title_text="emissions of the episode [t]")
     fig.update_yaxes(title_text="cost without charges on carbon [kUSD]")
-    refused = front.has("meets_floor") and not all(value != 0 for value in front.numbers("meets_floor"))
+    less = front.has("meets_floor") and not all(value != 0 for value in front.numbers("meets_floor"))
     return Panel(
         "pareto",
         "What cleaner costs",
-        "Down is cheaper, left is cleaner. The slope of the line is the price of the next tonne that is saved. A "
-        "policy is as good as its distance to the line is small.",
+        "Down is cheaper, left is cleaner. The line joins the best points of both sweeps by straight chords: what lies "
+        "between two of them was not solved, and plans a little below a chord may exist. What the last tonne avoided "
+        "costs is in the hover text of the points where it is proven. A policy is as good as it is near to the line.",
         [Plot(fig, "Scatter of cost against emissions: front, carbon-price sweep and policies", binds)],
         [Choice("seed", "Episode (seed)", [(seed, seed) for seed in seeds])],
         store,
         notes=[
             _gap_note(front),
             "Policies marked in their hover text serve less than the floor of the front: they may lie below it."
-            if refused
+            if less
             else "",
         ],
     )
@@ -117,17 +121,44 @@ def _gap_note(front: Table) -> str:
     return f"Largest solver gap of a point: at most {small_percent(float(gaps.max()))}." if len(gaps) else ""
 
 
-def _line(rows: Table, key: str) -> dict[str, Any]:
-    order = np.argsort(rows.numbers("emissions_kg"), kind="stable")
-    return _points(rows.rows(order.tolist()), key)
+def coordinates(rows: Table) -> tuple[Floats, Floats]:
+    """Emissions [kg] and cost [USD], the weight of last resorts included, as the front compares them; NaN: no plan."""
+    kg, usd = rows.numbers("emissions_kg"), rows.numbers("cost_usd")
+    if rows.has("last_resort_kg") and rows.has("last_resort_usd"):
+        kg, usd = kg + rows.numbers("last_resort_kg"), usd + rows.numbers("last_resort_usd")
+    return kg, usd
+
+
+def corners(kg: Floats, usd: Floats) -> list[int]:
+    """Positions of the points that no other one beats in both, from the cleanest to the cheapest; NaN is left out."""
+    found: list[int] = []
+    for i in np.lexsort((usd, kg)).tolist():
+        if np.isfinite(kg[i] + usd[i]) and (not found or usd[i] < usd[found[-1]]):
+            found.append(i)
+    return found
+
+
+def _chords(rows: Table, key: str) -> dict[str, Any]:
+    """The front of one episode: through what is best of both sweeps."""
+    solved = rows.rows([i for i, method in enumerate(rows.text("method")) if method in METHODS])
+    kg, usd = coordinates(solved)
+    best = corners(kg, usd)
+    if not best:
+        return {}
+    return {
+        f"{key}|x": rounded(kg[best] / 1000.0),
+        f"{key}|y": rounded(usd[best] / 1000.0),
+        f"{key}|text": [],
+    }
 
 
 def _points(rows: Table, key: str) -> dict[str, Any]:
     if not len(rows):
         return {}
+    kg, usd = coordinates(rows)
     return {
-        f"{key}|x": rounded(rows.numbers("emissions_kg") / 1000.0),
-        f"{key}|y": rounded(rows.numbers("cost_usd") / 1000.0),
+        f"{key}|x": rounded(kg / 1000.0),
+        f"{key}|y": rounded(usd / 1000.0),
         f"{key}|text": [_hover(rows, i) for i in range(len(rows))],
     }
 
@@ -142,6 +173,8 @@ def _hover(rows: Table, i: int) -> str:
         lines.append(f"cap {number(value('cap_kg') / 1000.0, 5)} t")
     if np.isfinite(value("carbon_price_usd_per_t")):
         lines.append(f"carbon price {number(value('carbon_price_usd_per_t'))} USD/t")
+    if np.isfinite(value("slope_usd_per_t")) and rows.text("method")[i] == "epsilon":
+        lines.append(f"the last tonne avoided costs {number(value('slope_usd_per_t'))} USD")
     if np.isfinite(value("gap")):
         lines.append(f"solver gap {small_percent(value('gap'))}")
     if value("meets_floor") == 0:
@@ -171,14 +204,14 @@ def _spread(shares: Floats) -> str:
 
 
 def volume_panel(volumes: Table) -> Panel:
-    """Hypervolume of each set as a share of the front's."""
+    """Hypervolume of each set as a share of that of the sweep of caps."""
     names = volumes.unique("set")
     rows = []
     for name in names:
         own = volumes.where(set=name)
         shares, sizes = own.numbers("share_of_epsilon"), own.numbers("hypervolume")
         label = {
-            "epsilon": "front (cap on carbon)",
+            "epsilon": "caps on carbon",
             "price": "carbon prices",
             "policies": "all policies together",
         }
@@ -194,9 +227,9 @@ def volume_panel(volumes: Table) -> Panel:
         "hypervolume",
         "Hypervolume",
         "The area between a set of points and the reference point: the larger, the nearer to the front, in cost and "
-        "carbon at once. 100 % is the front as swept: "
-        "other points of the true front may reach a little more. A policy "
+        "carbon at once. 100 % is the sweep of caps: "
+        "carbon prices, and what lies between the caps, may reach a little more. A policy "
         "that serves less than the front has none.",
-        table=Grid(("set", "hypervolume, kUSD · t", "share of the front's, mean", "over episodes"), rows),
+        table=Grid(("set", "hypervolume, kUSD · t", "share of the caps', mean", "over episodes"), rows),
         open_table=True,
     )

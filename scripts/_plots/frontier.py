@@ -94,7 +94,7 @@ def curves_panel(frontier: Table, axes: Sequence[Axis], policies: Table | None) 
         store[f"saved|{objective}|y"] = f"gain in {title} [{unit}]"
         store[f"total|{objective}|y"] = f"{title} [{unit}]"
     gaps = frontier.numbers("gap") if frontier.has("gap") else np.array([np.nan])
-    worst = float(np.nanmax(gaps)) if np.isfinite(gaps).any() else float("nan")
+    worst = float(np.max(gaps[np.isfinite(gaps)], initial=0.0)) if np.isfinite(gaps).any() else float("nan")
     seeds = len(frontier.unique("seed"))
     return Panel(
         "curves",
@@ -111,7 +111,29 @@ def curves_panel(frontier: Table, axes: Sequence[Axis], policies: Table | None) 
         ],
         store,
         columns=3,
-        notes=[f"Means over {plural(seeds, 'episode')}; largest solver gap at most {small_percent(worst)}."],
+        notes=[
+            f"Means over {plural(seeds, 'episode')}; largest solver gap at most {small_percent(worst)}.",
+            planless_note(frontier, policies),
+        ],
+    )
+
+
+def planless_note(frontier: Table, policies: Table | None) -> str:
+    """Where no plan was found in time, and what the curves do there; "" where there is a plan everywhere."""
+    lost = []
+    for objective, (_, _, _, title, _) in QUANTITIES.items():
+        values = frontier.where(objective=objective).numbers("value")
+        lost.append((title, int((~np.isfinite(values)).sum()), len(values)))
+    if policies is not None and policies.has("status"):
+        for name in policies.unique("policy"):
+            status = policies.where(policy=name).text("status")
+            lost.append((policy_label(name), status.count("time_limit"), len(status)))
+    texts = [f"{name} at {count} of {plural(total, 'point')}" for name, count, total in lost if count]
+    if not texts:
+        return ""
+    return (
+        f"No plan in time: {', '.join(texts)}. An optimum's curve then keeps to the episodes that have a plan at every "
+        "point; where no episode has, and for policies, the curve is interrupted at points that lack a plan."
     )
 
 
@@ -121,8 +143,11 @@ def _curve_store(
     column, divisor, _, _, _ = QUANTITIES[objective]
     sign = -1.0 if objective == "benefit" else 1.0
     rows = frontier.where(axis=axis.name, objective=objective)
-    value, bound = along(rows, axis, "value") / divisor, along(rows, axis, "bound") / divisor
-    value = np.where(np.isfinite(value), value, bound)
+    found, bound = along(rows, axis, "value") / divisor, along(rows, axis, "bound") / divisor
+    whole = np.isfinite(found).all(axis=1)
+    kept = whole if whole.any() else np.ones_like(whole)  # means at all points are over the same episodes
+    value = _gaps(found[kept])
+    bound = np.where(np.isfinite(value), bound[kept], np.nan)
     store: dict[str, Any] = {f"{axis.name}|x": rounded(axis.grid)}
     bands = {
         "saved": (value[:, :1] - value, bound[:, :1] - value, value[:, :1] - bound),
@@ -137,8 +162,13 @@ def _curve_store(
     for name in names:
         assert policies is not None
         played = along(policies.where(axis=axis.name, policy=name), axis, column) / divisor
-        store[f"{axis.name}|total|{objective}|{name}"] = rounded(means(played))
+        store[f"{axis.name}|total|{objective}|{name}"] = rounded(means(_gaps(played[kept])))
     return store
+
+
+def _gaps(values: Floats) -> Floats:
+    """[S,P] with NaN at every point that lacks an episode."""
+    return np.where(np.isfinite(values).all(axis=0), values, np.nan)
 
 
 def _edge(side: float, value: float) -> float:

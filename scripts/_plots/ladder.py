@@ -59,6 +59,7 @@ TERM_COLOURS = {
     "shed_penalty": BLACK,
     "battery_shortfall": GREY,
 }
+TERM_LABELS = {"drop_penalty": "penalty for refused work"}  # the others: their name
 UNITS = {"benefit": "USD of benefit", "cost": "USD of cost", "carbon": "kg of CO₂"}
 
 
@@ -165,7 +166,7 @@ def ladder_table(summary: Table, names: list[str], gains: dict[str, Interval]) -
         "benefit, USD",
         "bill, USD",
         "emissions, t",
-        "refused, GPU-h",
+        "refused work, GPU-h",
         "path p95, ms",
         "gap to the bound",
         "gain captured",
@@ -213,6 +214,11 @@ def solver_note(summary: Table) -> str:
     return text
 
 
+def term_label(term: str) -> str:
+    """How a term of the ledger is called in a plot, escaped."""
+    return safe(TERM_LABELS.get(term, term.replace("_", " ")))
+
+
 def terms_panel(summary: Table) -> Panel:
     """What the benefit is made of, stacked, by policy."""
     names = order_of(summary)
@@ -233,11 +239,11 @@ def terms_panel(summary: Table) -> Panel:
             store[f"costs|{term}"] = rounded(-value for value in means)
         fig.add_bar(
             orientation="h",
-            name=safe(term.replace("_", " ")),
+            name=term_label(term),
             y=[safe(policy_label(name)) for name in names],
             x=[],
             marker={"color": TERM_COLOURS.get(term, INK), "line": {"width": 0}},
-            hovertemplate=safe(term.replace("_", " ")) + ": %{x:,.4g} kUSD<extra>%{y}</extra>",
+            hovertemplate=term_label(term) + ": %{x:,.4g} kUSD<extra>%{y}</extra>",
         )
         binds[f"data.{i}.x"] = f"{{view}}|{term}"
     fig.update_yaxes(showgrid=False)

@@ -8,7 +8,7 @@ import numpy as np
 from plotly.subplots import make_subplots
 
 from scripts._page.numbers import number
-from scripts._page.runs import Run, Table
+from scripts._page.runs import Floats, Run, Table
 from scripts._plots.style import (
     BLUE,
     CYCLE,
@@ -37,11 +37,8 @@ def reproduce_sections(run: Run) -> list[Section]:
     if run.has("policies.csv"):
         panels.append(policies_panel(run.table("policies.csv", ("model", "policy"))))
     if run.has("sensitivity.csv"):
-        panels.append(
-            sensitivity_panel(
-                run.table("sensitivity.csv", ("model", "parameter", "value", "quantity", "ours"))
-            )
-        )
+        table = run.table("sensitivity.csv", ("model", "parameter", "value", "quantity", "ours"))
+        panels.append(sensitivity_panel(table, headlines))
     return [
         Section(
             "reproduction",
@@ -173,8 +170,12 @@ def _heading(column: str) -> str:
         return f"{column.removeprefix('joint_').removesuffix('_over_it')}: Joint over it"
     for ending, unit in (("_usd", ", USD"), ("_kg", ", kg"), ("_change", " change, %"), ("_share", ", %")):
         if column.endswith(ending):
-            return column.removesuffix(ending).replace("_", " ") + unit
-    return column.replace("_", " ")
+            return _words(column.removesuffix(ending)) + unit
+    return _words(column)
+
+
+def _words(name: str) -> str:
+    return name.replace("dropped", "refused_work").replace("_", " ")
 
 
 def _cell(column: str, value: float) -> str:
@@ -189,7 +190,28 @@ def _is_number(table: Table, name: str) -> bool:
     return bool(values)
 
 
-def sensitivity_panel(table: Table) -> Panel:
+def published_band(headlines: Table, model: str, quantity: str, x: Floats, y: Floats) -> list[Floats] | None:
+    """Corners of the published range of a quantity, across all values of a parameter, as x and y; None without one.
+
+    A range that is open at one side ends where our figures do.
+    """
+    if not headlines.has("quantity"):
+        return None
+    own = headlines.where(model=model, quantity=quantity)
+    ends = [own.numbers(name) for name in ("published_low", "published_high")]
+    known = np.flatnonzero(np.isfinite(ends[0]) | np.isfinite(ends[1]))
+    if not len(known) or not np.isfinite(x).any():
+        return None
+    low, high = (float(end[known[0]]) for end in ends)
+    seen = [*y[np.isfinite(y)], *(end for end in (low, high) if np.isfinite(end))]
+    low, high = (low if np.isfinite(low) else min(seen)), (high if np.isfinite(high) else max(seen))
+    first, last = float(np.nanmin(x)), float(np.nanmax(x))
+    wider = 0.03 * (last - first) or 0.5
+    first, last = first - wider, last + wider
+    return [np.array([first, last, last, first]), np.array([low, low, high, high])]
+
+
+def sensitivity_panel(table: Table, headlines: Table) -> Panel:
     """One assumption at a time: our figure against the value of a parameter."""
     pairs = list(
         dict.fromkeys(zip(table.text("model"), table.text("parameter"), table.text("quantity"), strict=True))
@@ -208,20 +230,27 @@ def sensitivity_panel(table: Table) -> Panel:
             f"{i}|y": rounded(ours),
             f"{i}|plus": rounded(np.nan_to_num(np.maximum(high - ours, 0.0))),
             f"{i}|minus": rounded(np.nan_to_num(np.maximum(ours - low, 0.0))),
-            f"{i}|xt": safe(parameter.replace("_", " ")),
-            f"{i}|yt": safe(f"{quantity.replace('_', ' ')} [{unit}]"),
+            f"{i}|xt": safe(_words(parameter)),
+            f"{i}|yt": safe(f"{_words(quantity)} [{unit}]"),
             f"{i}|colour": CYCLE[list(MODELS).index(model) if model in MODELS else 0],
         }
-        options.append(
-            (str(i), f"{model}: {quantity.replace('_', ' ')} against {parameter.replace('_', ' ')}")
-        )
+        band = published_band(headlines, model, quantity, own.numbers("value"), ours)
+        if band is not None:
+            store |= {f"{i}|band|x": rounded(band[0]), f"{i}|band|y": rounded(band[1])}
+        options.append((str(i), f"{model}: {_words(quantity)} against {_words(parameter)}"))
     fig = figure(380, showlegend=False)
     fig.add_scatter(
         x=[], y=[], mode="lines+markers", marker={"size": 8}, line={"color": BLUE, "width": 2},
         error_y={"type": "data", "symmetric": False, "thickness": 1.4, "width": 4},
         hovertemplate="%{x}: %{y:.4g}<extra></extra>",
     )  # fmt: skip
+    fig.add_scatter(
+        x=[], y=[], mode="lines", fill="toself", fillcolor="#c9d1d8", opacity=0.6, line={"width": 0}, hoverinfo="skip",
+        zorder=-1,
+    )  # fmt: skip
     binds = {
+        "data.1.x": "{pair}|band|x",
+        "data.1.y": "{pair}|band|y",
         "data.0.x": "{pair}|x",
         "data.0.y": "{pair}|y",
         "data.0.error_y.array": "{pair}|plus",
@@ -234,7 +263,7 @@ def sensitivity_panel(table: Table) -> Panel:
         "sensitivity",
         "Sensitivities",
         "One assumption is changed at a time. A headline that a small change moves in or out of the published range "
-        "hangs on that assumption.",
+        "hangs on that assumption. Grey: the published range of the figure, where there is one.",
         [Plot(fig, "Our figure against the value of one parameter", binds)],
         [Choice("pair", "Show", options)],
         store,

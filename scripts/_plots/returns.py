@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from scripts._page.numbers import number
-from scripts._page.runs import Table
+from scripts._page.runs import Floats, Table
 from scripts._plots.axes import Axis, axis_choice
 from scripts._plots.style import BLUE, GREEN, Grid, Panel, Plot, figure, rounded
 
@@ -87,10 +87,15 @@ def _return_store(own: Table, axis: Axis, objective: str, unit: str) -> dict[str
     return {
         f"{axis.name}|steps": _steps(own, axis),
         f"{key}|y": rounded(arc),
-        f"{key}|plus": rounded(np.nan_to_num(np.maximum(high - arc, 0.0))),
-        f"{key}|minus": rounded(np.nan_to_num(np.maximum(arc - low, 0.0))),
+        f"{key}|plus": _whisker(high - arc),
+        f"{key}|minus": _whisker(arc - low),
         f"{key}|unit": f"{unit} {per}",
     }
+
+
+def _whisker(lengths: Floats) -> list[float | None]:
+    """Lengths of one side of an error bar: none where nothing is known at that side."""
+    return rounded(np.maximum(np.nan_to_num(lengths, nan=0.0, posinf=0.0, neginf=0.0), 0.0))
 
 
 def _return_rows(own: Table, axis: Axis, name: str, unit: str) -> list[tuple[str, ...]]:
