@@ -80,15 +80,15 @@ def _check_length(shape: DemandShape, scenario: Scenario, step_min: int) -> None
     length = len(shape.per_min)
     if shape.has_days:
         return
-    if not shape.repeat:
-        raise TraceError(
-            f"{shape.source}: holds {length / 60:.2f} h, less than a day, so it has no time of day and no day of "
-            "history for the forecasts; use a longer file, or repeat=true for an episode within its length"
-        )
     if length < LEAST_STEPS * step_min:
         raise TraceError(
             f"{shape.source}: holds {length} min, less than {LEAST_STEPS} steps of dt_h = {scenario.dt_h:g} h; use a "
             "longer file or a smaller dt_h"
+        )
+    if not shape.repeat:
+        raise TraceError(
+            f"{shape.source}: holds {length / 60:.2f} h, less than a day, so it has no time of day and no day of "
+            "history for the forecasts; use a longer file, or repeat=true for an episode within its length"
         )
     if scenario.horizon_h * MINUTES_PER_HOUR > length:
         raise TraceError(

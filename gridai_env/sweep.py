@@ -22,6 +22,7 @@ __all__ = ["Sweep", "check_class", "default_grid", "make_sweep"]
 
 SCALE = "scale"
 CLASS_PREFIX = "class:"
+MOST_POINTS = 200  # of a default grid; each is solved three times per episode
 
 Floats = NDArray[np.float64]
 
@@ -66,8 +67,8 @@ class Sweep:
         return self.grid[i] if self.axis == SCALE else math.nan
 
 
-def _check_grid(grid: Sequence[float], unit: str) -> None:
-    """Raise ValueError where a grid is empty, not of positive numbers, or does not rise from point to point."""
+def _check_grid(grid: Sequence[float], unit: str, least: int = 1) -> None:
+    """Raise ValueError where a grid is shorter than ``least``, not of positive numbers, or does not rise."""
     shown = "a factor" if unit == "1" else "ms"
     if not len(grid):
         raise ValueError("grid: is empty; give at least one budget, tightest first")
@@ -84,17 +85,23 @@ def _check_grid(grid: Sequence[float], unit: str) -> None:
             raise ValueError(
                 f"grid: {value!r} stands after {before!r}; sort the points, tightest first [{shown}]"
             )
+    if len(grid) < least:
+        raise ValueError(
+            f"grid: {grid[0]!r} alone; a sweep needs at least two points, tightest first [{shown}]"
+        )
 
 
 def make_sweep(scenario: Scenario, axis: str, grid: Sequence[float] | None = None, points: int = 12) -> Sweep:
     """Return the sweep of an axis of a scenario, by default with the grid of `default_grid`.
 
-    Raises ValueError for an unknown axis or class and for a bad grid.
+    Raises ValueError for an unknown axis or class, for a bad grid and for one of a single point: there is nothing
+    to compare it with.
     """
     if grid is None:
         grid = default_grid(scenario, axis, points)
     sweep = Sweep(axis, tuple(grid))
     check_class(scenario, sweep.class_name)
+    _check_grid(sweep.grid, sweep.unit, least=2)
     return Sweep(axis, tuple(float(value) for value in grid))
 
 
@@ -119,10 +126,14 @@ def default_grid(scenario: Scenario, axis: str, points: int = 12) -> tuple[float
     In between stand openings, evenly by rank (on the scale axis the last of each class first); where there are
     fewer than points, the widest gaps are halved.
     Openings are rounded up to three digits (of the path's latency, or of the factor).
-    Raises ValueError where more budget would open nothing, or ``points`` < 2.
+    Raises ValueError where more budget would open nothing, or ``points`` is below 2 or above `MOST_POINTS`.
     """
     if points < 2:
         raise ValueError(f"points = {points}: must be at least 2")
+    if points > MOST_POINTS:
+        raise ValueError(
+            f"points = {points}: must be at most {MOST_POINTS}; give a finer grid yourself (grid)"
+        )
     sweep = Sweep(axis, (1.0,))
     check_class(scenario, sweep.class_name)
     compiled = compile_scenario(scenario)

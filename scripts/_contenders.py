@@ -63,9 +63,15 @@ def _check_name(name: str) -> None:
     known = known_names()
     if name in known:
         return
-    same_kind = [other.partition(":")[2] for other in known if colon and other.startswith(kind + colon)]
-    advice = closest(what, same_kind) if same_kind else closest(name, [*known, "ppo:PATH"])
-    raise InputError(f"--policies {name!r}: unknown ({advice}); known: {', '.join([*known, 'ppo:PATH'])}")
+    same_kind = [other for other in known if other.startswith(f"{kind}:")]
+    names = same_kind or [*known, "ppo:PATH"]
+    advice = (
+        closest(what, [other.partition(":")[2] for other in names]) if same_kind else closest(name, names)
+    )
+    if same_kind:
+        advice = advice.replace("mean '", f"mean '{kind}:")
+    hint = f" ({advice})" if advice.startswith("did you mean") else ""
+    raise InputError(f"--policies {name!r}: unknown{hint}; known: {', '.join(names)}")
 
 
 def known_names() -> list[str]:

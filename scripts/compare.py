@@ -27,7 +27,7 @@ from scripts._common import (
     open_folder,
     parse_seeds,
 )
-from scripts._parallel import add_parallel_arguments, checked_jobs, solver_threads
+from scripts._parallel import add_parallel_arguments, check_ray, checked_jobs, solver_threads
 from scripts._scenarios import Episodes, add_scenario_arguments, sources
 
 if TYPE_CHECKING:
@@ -111,7 +111,8 @@ def prepared(arguments: argparse.Namespace) -> Comparison:
     if arguments.go_on and (arguments.overwrite or not arguments.run_dir):
         raise InputError("--continue needs the --run-dir to go on with, and goes without --overwrite")
     seeds = parse_seeds(arguments.seeds)
-    jobs = checked_jobs(arguments.jobs, len(seeds))
+    jobs = checked_jobs(arguments.jobs, len(seeds), arguments.ray)
+    check_ray(arguments.ray)
     solver = {
         "mip_gap": arguments.mip_gap,
         "time_limit_s": arguments.time_limit_s,

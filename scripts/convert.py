@@ -18,6 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from gridai_env.traces import known_zones
+from gridai_env.traces.export_carbon import portal_zone
 from gridai_env.traces.export_series import Export, stamp
 from gridai_env.traces.exports import EXPECTED, read_export
 from gridai_env.traces.formats import OPTIONAL
@@ -51,7 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--point", help="price area, settlement point, or 'LOCATION MARKET' of the price file"
     )
-    parser.add_argument("--carbon-zone", help="zone of the carbon file, where it holds several")
+    parser.add_argument(
+        "--carbon-zone", help="zone of the carbon file: where it holds several, or not that of --zone"
+    )
     parser.add_argument(
         "--carbon-kind", choices=("direct", "life_cycle"), default="direct", help="which intensity"
     )
@@ -82,6 +85,8 @@ def convert(options: argparse.Namespace) -> int:
             drop_estimated=options.drop_estimated,
         ),
     ]
+    if options.carbon_zone is None:
+        _check_carbon_zone(options.zone, exports[-1])
     if options.weather is not None:
         exports.append(read_export(options.weather, "openmeteo"))
     table = join_exports(options.zone, exports)
@@ -91,6 +96,16 @@ def convert(options: argparse.Namespace) -> int:
     for line in summary(options.out, table, exports):
         print(line)
     return 0
+
+
+def _check_carbon_zone(zone: str, carbon: Export) -> None:
+    """Raise InputError where a file's carbon is known to be of another zone and nothing says that this is meant."""
+    expected = portal_zone(zone)
+    if expected is not None and carbon.zone not in (None, expected, zone):
+        raise InputError(
+            f"--carbon {carbon.source}: holds zone {carbon.zone}, but --zone {zone} is {expected} at Electricity Maps; "
+            f"give the file of {expected}, or say with --carbon-zone {carbon.zone} that this is meant"
+        )
 
 
 def parse_rate(text: str | None) -> dict[str, float]:

@@ -34,7 +34,7 @@ from scripts._common import (
     read_run,
     write_run,
 )
-from scripts._parallel import add_parallel_arguments, checked_jobs, solver_threads, spread
+from scripts._parallel import add_parallel_arguments, check_ray, checked_jobs, solver_threads, spread
 from scripts._scenarios import Episodes, add_scenario_arguments, sources
 
 KIND = "front"
@@ -95,7 +95,8 @@ def front(arguments: argparse.Namespace) -> int:
     episodes = Episodes(arguments)
     policies = _policies(arguments.policies, LOCAL)
     find_contenders(policies, episodes.compiled)
-    jobs = checked_jobs(arguments.jobs)
+    jobs = checked_jobs(arguments.jobs, ray=arguments.ray)
+    check_ray(arguments.ray)
     threads = solver_threads(jobs, arguments.threads)
     instances = list(episodes.batch(seeds))
     folder = open_folder(arguments.run_dir or default_folder(KIND, arguments.scenario), KIND)
@@ -125,6 +126,11 @@ def _check(arguments: argparse.Namespace) -> None:
     checked_number("mip-gap", arguments.mip_gap, 0.0, 1.0, "relative")
     checked_number("time-limit-s", arguments.time_limit_s, 0.1, float("inf"), "s")
     checked_number("points", arguments.points, 2, float("inf"), "points")
+    reference = arguments.reference
+    if reference is not None and not all(map(math.isfinite, reference)):
+        raise InputError(
+            f"--reference {' '.join(f'{x:g}' for x in reference)}: must be two finite numbers, USD and kg"
+        )
     prices = arguments.prices
     if any(not 0.0 <= price < float("inf") for price in prices) or prices != sorted(set(prices)):
         raise InputError(

@@ -29,7 +29,7 @@ from scripts._common import (
     open_folder,
     parse_seeds,
 )
-from scripts._parallel import add_parallel_arguments, checked_jobs, solver_threads
+from scripts._parallel import add_parallel_arguments, check_ray, checked_jobs, solver_threads
 from scripts._scenarios import Episodes, add_scenario_arguments, sources
 
 KIND = "frontier"
@@ -87,6 +87,7 @@ def frontier(arguments: argparse.Namespace) -> int:
     if OPTIMUM in arguments.policies:
         raise InputError(f"--policies {OPTIMUM}: the optimum is on the frontier anyway; leave it out")
     find_contenders(arguments.policies, episodes.compiled)
+    check_ray(arguments.ray)
     jobs = checked_jobs(arguments.jobs, ray=arguments.ray)
     threads = solver_threads(jobs, arguments.threads)
     instances = list(episodes.batch(seeds))
@@ -121,6 +122,7 @@ def frontier(arguments: argparse.Namespace) -> int:
 def _sweeps(scenario: Any, arguments: argparse.Namespace) -> list[Any]:
     """The axes with their grids; raises InputError for unknown ones and for bad grids."""
     from gridai_env.frontier import make_sweep
+    from gridai_env.sweep import MOST_POINTS
 
     classes = [task.name for task in scenario.classes]
     names = arguments.axes or ["scale", *classes]
@@ -134,6 +136,10 @@ def _sweeps(scenario: Any, arguments: argparse.Namespace) -> list[Any]:
         grid = [_number(word) for word in arguments.grid]
     if arguments.points is not None and arguments.points < 2:
         raise InputError(f"--points {arguments.points}: must be at least 2")
+    if arguments.points is not None and arguments.points > MOST_POINTS:
+        raise InputError(
+            f"--points {arguments.points}: must be at most {MOST_POINTS}; --grid takes own points"
+        )
     points = POINTS if arguments.points is None else arguments.points
     sweeps = []
     for name in names:

@@ -31,7 +31,7 @@ from scripts._common import (
     read_run,
     write_run,
 )
-from scripts._parallel import add_parallel_arguments, checked_jobs, solver_threads, spread
+from scripts._parallel import add_parallel_arguments, check_ray, checked_jobs, solver_threads, spread
 from scripts._text import aligned
 
 KIND = "reproduce"
@@ -69,7 +69,8 @@ def reproduce(arguments: argparse.Namespace) -> int:
     from scripts._reproduction_tasks import compute, tasks_of
 
     experiments = _experiments(arguments)
-    jobs = checked_jobs(arguments.jobs)
+    jobs = checked_jobs(arguments.jobs, ray=arguments.ray)
+    check_ray(arguments.ray)
     folder = open_folder(arguments.run_dir or f"runs/{KIND}{'-quick' if arguments.quick else ''}", KIND)
     config = _config(arguments, experiments)
     _open(folder, config, arguments.overwrite)

@@ -35,7 +35,8 @@ from gridai_env import make_instance
 from gridai_env.instance import Instance
 from gridai_env.rollout import Trajectory, run
 from scripts import front as command
-from scripts._common import read_run
+from scripts._common import InputError, read_run
+from scripts._contenders import find_contenders
 
 GAP = 1e-9
 JOB = {"gpus": 10.0, "duration_h": 1.0, "release_h": 0.0, "deadline_h": 4.0, "value_usd": 50.0}
@@ -539,3 +540,34 @@ def test_bad_input(folder: Path, words: list[str], message: str, capsys: pytest.
     assert command.main(given) == 2
     err = capsys.readouterr().err
     assert message in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize("words", [["nan", "1e9"], ["1e9", "inf"]])
+def test_a_reference_point_is_finite(
+    tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main([*BASE, "--run-dir", str(tmp_path / "run"), "--reference", *words]) == 2
+    said = capsys.readouterr()
+    assert f"--reference {words[0]}" in said.err.replace("1e+09", "1e9")
+    assert "must be two finite numbers" in said.err and said.err.count("\n") == 1
+    assert not said.out and not list(tmp_path.iterdir())  # nothing was solved
+
+
+@pytest.mark.parametrize(
+    ("name", "hint", "known"),
+    [
+        ("mpc", "", "mpc:perfect, mpc:day_ahead, mpc:persistence"),
+        ("mpc:day_ahed", " (did you mean 'mpc:day_ahead'?)", "mpc:perfect, mpc:day_ahead, mpc:persistence"),
+        ("mpc:foo", "", "mpc:perfect, mpc:day_ahead, mpc:persistence"),
+        ("variant:foo", "", "variant:"),
+        ("greedi", " (did you mean 'greedy'?)", "local_only"),
+        ("xyzzy", "", "local_only"),
+    ],
+)
+def test_an_unknown_policy_names_those_of_its_kind_once(name: str, hint: str, known: str) -> None:
+    with pytest.raises(InputError) as error:
+        find_contenders([name], make_instance("two_sites", seed=0, horizon_h=6.0).compiled)
+    text = str(error.value)
+    assert (
+        text.startswith(f"--policies {name!r}: unknown{hint}; known: {known}") and text.count("known: ") == 1
+    )

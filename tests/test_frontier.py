@@ -115,6 +115,17 @@ def test_an_unknown_class_is_refused_and_the_close_one_named() -> None:
         default_grid(scenario, "scale", 1)
 
 
+def test_a_sweep_compares_at_least_two_points_and_a_default_grid_has_an_upper_limit() -> None:
+    scenario = load_scenario("two_sites")
+    for axis, shown in (("scale", "a factor"), ("class:sessions", "ms")):
+        with pytest.raises(ValueError, match=rf"grid: 1 alone; .*needs at least two points.*\[{shown}\]"):
+            make_sweep(scenario, axis, [1])
+        assert len(Sweep(axis, (1.0,))) == 1  # a point of `instance_at` needs no second one
+        with pytest.raises(ValueError, match="points = 100000: must be at most 200"):
+            make_sweep(scenario, axis, points=100_000)
+        assert len(default_grid(scenario, axis, 200)) == 200
+
+
 def test_a_grid_of_whole_numbers_serves() -> None:
     sweep = make_sweep(load_scenario("two_sites"), "class:sessions", [200, np.int64(300)])
     assert sweep.grid == (200.0, 300.0) and sweep.budget_ms(1) == 300.0 and np.isnan(sweep.scale(1))

@@ -282,11 +282,11 @@ def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["--policies", "gredy"], ["'gredy'", "greedy", "local_only"]),
         (["--policies", "greedy", "greedy"], ["twice", "greedy"]),
         (["--policies", "ppo:"], ["'ppo:'", "ppo:PATH"]),
-        (["--policies", "mpc:dayahead"], ["'mpc:dayahead'", "mean 'day_ahead'", "mpc:persistence"]),
+        (["--policies", "mpc:dayahead"], ["'mpc:dayahead'", "mean 'mpc:day_ahead'", "mpc:persistence"]),
         (["--policies", "mcp:perfect"], ["'mcp:perfect'", "mean 'mpc:perfect'"]),
         (
             ["--policies", "variant:nobattery"],
-            ["'variant:nobattery'", "mean 'no_battery'", "variant:no_routing"],
+            ["'variant:nobattery'", "mean 'variant:no_battery'", "variant:no_routing"],
         ),
         (["--jobs", "0"], ["--jobs 0", "at least 1"]),
         (["--threads", "0"], ["--threads 0", "at least 1"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from gridai_env.traces import TraceError, read_table
+from gridai_env.traces import TraceError, known_zones, read_table
+from gridai_env.traces.export_carbon import portal_zone
 from gridai_env.traces.export_series import Export
 from gridai_env.traces.exports import EXPECTED, export_format, read_export
 from gridai_env.traces.plain import join_exports, write_plain
@@ -357,6 +359,13 @@ def test_length_and_range_of_weather(write: Callable[..., Path]) -> None:
 def test_what_is_no_gzip_and_what_is_not_there(write: Callable[..., Path], tmp_path: Path) -> None:
     with pytest.raises(TraceError, match="cannot be read as text"):
         read_export(write(ERCOT, name="own.csv.gz"))
+    (tmp_path / "packed.csv").write_bytes(gzip.compress(ERCOT.encode()))
+    for read in (read_export, read_table):
+        with pytest.raises(TraceError, match=r"it looks like gzip; name it packed\.csv\.gz$"):
+            read(tmp_path / "packed.csv")
+    (tmp_path / "latin.csv").write_bytes("Preis in €".encode("cp1252"))
+    with pytest.raises(TraceError, match="can't decode"):
+        read_export(tmp_path / "latin.csv")
     for name in ("none.csv", "none.json"):
         with pytest.raises(FileNotFoundError, match=name):
             read_export(tmp_path / name)
@@ -449,7 +458,7 @@ def test_convert_joins_samples_into_a_file_that_traces_read(
 ) -> None:
     out = tmp_path / "traces.csv"
     carbon, weather = (str(samples / SAMPLES[name]) for name in ("electricitymaps", "openmeteo"))
-    common = ["--carbon", carbon, "--weather", weather, "--out", str(out)]
+    common = ["--carbon", carbon, "--carbon-zone", "DE", "--weather", weather, "--out", str(out)]
     texas = ["--zone", "US-TEX-ERCO", "--price", str(samples / SAMPLES["gridstatus"]), *common]
     assert main(texas) == 0
     assert "194 hours from 2023-01-01T06:00Z" in capsys.readouterr().out
@@ -482,3 +491,49 @@ def test_convert_says_in_one_line_what_is_wrong(
         out, err = capsys.readouterr()
         assert message in err and err.count("\n") == 1 and not out
     assert not list(tmp_path.iterdir())
+
+
+def priced(write: Callable[..., Path], zone: str) -> list[str]:
+    """Arguments for a price without places and carbon of a zone, three hours each."""
+    price = [f"2023-01-01 0{h}:00:00+00:00,{h}" for h in range(3)]
+    carbon = [f"2023-01-01 0{h}:00:00,X,X,{zone},{100 + h},1,,,s,false," for h in range(3)]
+    price_file = write("Datetime,Price (USD/MWh)", *price, name="p.csv")
+    return ["--price", str(price_file), "--carbon", str(write(EM_NEW, *carbon, name="c.csv"))]
+
+
+@pytest.mark.parametrize(
+    ("zone", "portal"), [("DE-LU", "DE"), ("BR-SP", "BR-CS"), ("US-TEX-ERCO", "US-TEX-ERCO"), ("MINE", "DE")]
+)
+def test_carbon_of_the_zone_itself_or_of_one_we_do_not_know_serves(
+    write: Callable[..., Path], tmp_path: Path, zone: str, portal: str
+) -> None:
+    assert main([*priced(write, portal), "--zone", zone, "--out", str(tmp_path / "t.csv")]) == 0
+
+
+def test_the_portals_names_are_those_of_the_panel(data_dir: Path) -> None:
+    with (data_dir / "panel/zones.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [portal_zone(row["zone"]) for row in rows] == [row["em_zone"] for row in rows]
+    assert {row["zone"] for row in rows} == set(known_zones())
+    assert portal_zone("DK-DK2") is None
+
+
+def test_carbon_of_another_zone_must_be_meant(
+    write: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*priced(write, "DE"), "--zone", "US-TEX-ERCO", "--out", str(tmp_path / "t.csv")]
+    assert main(words) == 2
+    err = capsys.readouterr().err
+    assert "holds zone DE, but --zone US-TEX-ERCO is US-TEX-ERCO at Electricity Maps" in err
+    assert "--carbon-zone DE" in err and err.count("\n") == 1 and not (tmp_path / "t.csv").exists()
+    assert main([*words, "--carbon-zone", "DE"]) == 0
+
+
+def test_a_price_file_without_places_takes_no_point(
+    write: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*priced(write, "DE"), "--zone", "DE-LU", "--out", str(tmp_path / "t.csv")]
+    assert main([*words, "--point", "HB_NORTH"]) == 2
+    err = capsys.readouterr().err
+    assert "this form names no location; leave point='HB_NORTH' (--point) out" in err
+    assert err.count("\n") == 1

@@ -389,6 +389,7 @@ def test_short_files_serve_short_episodes_only(write: Callable[..., Path]) -> No
     fine = {"dt_h": 1 / 12, "horizon_h": 0.75, "jobs": [], "events": [], "classes": classes}
     for options, changes, message in (
         ("", fine, "less than a day, so it has no time of day"),
+        ("", {**fine, "dt_h": 0.5, "horizon_h": 0.5}, "less than 2 steps"),  # repeating would not help
         (",repeat=true", {**fine, "dt_h": 0.5, "horizon_h": 0.5}, "less than 2 steps"),
         (",repeat=true", {**fine, "horizon_h": 1.0}, "the episode lasts 1 h"),
     ):

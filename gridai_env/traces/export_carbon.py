@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gridai_env.traces.calibration import known_zones
 from gridai_env.traces.export_series import Export, utc_minute
 from gridai_env.traces.rows import number, text_rows
 from gridai_env.traces.series import TraceError
@@ -19,6 +20,8 @@ NAME = "electricitymaps"
 EXPECTED = "Datetime (UTC),...,Zone id,Carbon intensity gCO2eq/kWh (direct),...,Data estimated,..."
 KINDS = {"direct": ("(direct)",), "life_cycle": ("(lca)", "(life cycle)")}
 MOST_KG_PER_MWH = 5000.0
+# The portal's names of calibrated zones where they are not the same.
+OTHER_NAMES = {"DE-LU": "DE", "BR-SP": "BR-CS", "CL-SIC": "CL-SEN"}
 
 
 def is_ours(header: list[str]) -> bool:
@@ -52,12 +55,16 @@ def read(path: Path, carbon: str, zone: str | None, drop_estimated: bool) -> Exp
         raise TraceError(
             f"{path}: holds the zones {', '.join(sorted(zones))}; choose one with point= (--point)"
         )
-    name = zone or "".join(zones) or "of no named zone"
-    text = (
-        f"Electricity Maps {name}, {carbon.replace('_', ' ')}, {estimated} of {len(values)} hours estimated"
-    )
+    name = zone or "".join(zones) or None
+    what = f"Electricity Maps {name or 'of no named zone'}"
+    text = f"{what}, {carbon.replace('_', ' ')}, {estimated} of {len(values)} hours estimated"
     columns = {"carbon_average_kg_per_mwh": np.array(values, dtype=float)}
-    return Export(str(path), NAME, text, np.array(minutes, dtype=np.int64), columns)
+    return Export(str(path), NAME, text, np.array(minutes, dtype=np.int64), columns, name)
+
+
+def portal_zone(zone: str) -> str | None:
+    """What the portal calls a zone; None where that is not known."""
+    return OTHER_NAMES.get(zone, zone) if zone in known_zones() else None
 
 
 def _index(header: list[str], name: str) -> int | None:

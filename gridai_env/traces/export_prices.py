@@ -178,6 +178,8 @@ def _one_place(
     if not by_place:
         raise TraceError(f"{path}: no rows below the header")
     name = next(iter(by_place)) if wanted is None and len(by_place) == 1 else wanted
+    if wanted is not None and list(by_place) == [""]:
+        raise TraceError(f"{path}: this form names no location; leave point={wanted!r} (--point) out")
     if name is None or name not in by_place:
         listed = ", ".join(sorted(by_place)[:12]) + (", ..." if len(by_place) > 12 else "")
         found = "" if wanted is None else f"{wanted!r} is not there: "

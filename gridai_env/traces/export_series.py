@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,6 +23,7 @@ class Export:
     text: str  # what was taken, for provenance
     utc_minutes: np.ndarray  # [N] int, start of the interval, minutes since 1970
     columns: dict[str, np.ndarray]  # our names, [N] each; NaN: the source has no value
+    zone: str | None = None  # as the source names it, where it does
 
 
 def utc_minute(moment: datetime) -> int:
@@ -68,7 +69,7 @@ def hourly(export: Export, average: bool) -> Export:
         utc, columns = _averaged(path, utc, columns, step_min, average)
     if (off := utc % MINUTES_PER_HOUR != 0).any():
         raise TraceError(f"{path}: {stamp(utc[off][0])} is no whole UTC hour; export the series in UTC")
-    return Export(export.source, export.format_name, export.text, utc, columns)
+    return replace(export, utc_minutes=utc, columns=columns)
 
 
 def _averaged(

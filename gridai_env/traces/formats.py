@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from gridai_env.traces.rows import gzip_advice
 from gridai_env.traces.series import TraceError
 
 REQUIRED = ("price_usd_per_mwh", "carbon_average_kg_per_mwh")
@@ -54,7 +55,8 @@ def load(path: Path) -> RawTable:
         try:
             return reader(path)
         except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
-            raise TraceError(f"{path}: cannot be read: {error}") from error
+            advice = gzip_advice(path) if isinstance(error, UnicodeDecodeError) else None
+            raise TraceError(f"{path}: cannot be read: {advice or error}") from error
     raise TraceError(f"{path}: unknown suffix {path.suffix!r}; use .parquet, .csv or .csv.gz")
 
 

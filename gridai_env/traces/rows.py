@@ -15,6 +15,7 @@ from gridai_env.traces.series import TraceError
 
 # A header or cell is shown in errors up to this length.
 SHOWN = 160
+GZIP = b"\x1f\x8b"  # how every gzip archive begins
 
 
 @contextmanager
@@ -37,7 +38,17 @@ def text_rows(
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
     except (EOFError, zlib.error, gzip.BadGzipFile, UnicodeDecodeError, csv.Error) as error:
-        raise TraceError(f"{path}: cannot be read as text: {error}") from error
+        raise TraceError(f"{path}: cannot be read as text: {gzip_advice(path) or error}") from error
+
+
+def gzip_advice(path: Path) -> str | None:
+    """What to do where a file is a gzip archive and its name does not say so; None where that is not the fault."""
+    if path.name.endswith(".gz"):
+        return None
+    with path.open("rb") as file:
+        if file.read(len(GZIP)) != GZIP:
+            return None
+    return f"it looks like gzip; name it {path.name}.gz"
 
 
 def _checked_width(path: Path, rows: Iterator[list[str]], width: int) -> Iterator[tuple[int, list[str]]]:
