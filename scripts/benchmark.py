@@ -14,6 +14,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -47,6 +48,10 @@ TARGETS: dict[str, tuple[float, str]] = {
     "FourMarkets optimum": (20.0, "<="),
     "Global optimum": (120.0, "<="),
     "Global optimum, share of building": (20.0, "<="),
+    "TwoSites, MPC decision": (0.1, "<="),
+    "FourMarkets, MPC decision": (0.3, "<="),
+    "EnergyGeography frontier, 2 workers": (600.0, "<="),
+    "EnergyGeography frontier, parallel efficiency": (0.8, ">="),
     "MicrogridProsumer optimum to 0.1 %": (60.0, "<="),
     "Global optimum, carbon budget 80 %": (300.0, "<="),
 }
@@ -179,6 +184,48 @@ def _solved(name: str, plan: Plan, asked: float) -> Figure:
     return Figure(name, plan.build_s + plan.solve_s, "s", f"seed {plan.instance.seed}; {note}")
 
 
+def mpc_decision(name: str, seed: int, decisions: int) -> Figure:
+    """Median wall time of a planner's decisions, 24 h ahead, the first one (which compiles) left out."""
+    from baselines.mpc import MPC
+
+    env = gym.make(f"gridai/{name}-v1")
+    observation, _ = env.reset(seed=seed)
+    instance = env.unwrapped.instance  # type: ignore[attr-defined]
+    planner = MPC("day_ahead")
+    planner.prepare(instance.compiled)
+    planner.begin(instance)
+    times_s: list[float] = []
+    done = False
+    while not done and len(times_s) <= decisions:
+        begin = time.perf_counter()
+        action, _ = planner.predict(observation)
+        times_s.append(time.perf_counter() - begin)
+        observation, _, done, _, _ = env.step(action)
+    rest = times_s[1:]
+    note = f"seed {seed}; {len(rest)} decisions, at most {max(rest):.3g} s, the first {times_s[0]:.3g} s"
+    return Figure(f"{name}, MPC decision", statistics.median(rest), "s", note)
+
+
+def frontier_times(seeds: int, points: int) -> Iterator[Figure]:
+    """A sweep of all latency budgets with one worker, then with two, one solver thread each."""
+    from gridai_env.frontier import make_sweep
+    from scripts._frontier import POINTS, Frontier
+
+    instances = [make_instance("energy_geography", seed) for seed in range(seeds)]
+    sweep = make_sweep(instances[0].scenario, "scale", points=points)
+    seconds: dict[int, float] = {}
+    for jobs in (1, 2):
+        with tempfile.TemporaryDirectory() as folder:
+            run = Frontier(Path(folder), instances, [sweep], [], 1e-4, None, jobs, 1, None, {})
+            (Path(folder) / POINTS).mkdir()
+            run.compute()
+            seconds[jobs] = run.seconds
+    note = f"{points} points x 3 objectives x {seeds} episodes; one worker {seconds[1]:.4g} s"
+    yield Figure("EnergyGeography frontier, 2 workers", seconds[2], "s", note)
+    efficiency = seconds[1] / (2.0 * seconds[2])
+    yield Figure("EnergyGeography frontier, parallel efficiency", efficiency, "1", f"{os.cpu_count()} cores")
+
+
 def long_optima(seed: int, threads: int) -> Iterator[Figure]:
     """Two optima that take minutes: MicrogridProsumer to 0.1 %, Global under a carbon budget."""
     from baselines.milp import solve
@@ -211,7 +258,10 @@ def measure(args: argparse.Namespace) -> list[Figure]:
     add("import gridai_env", "s", import_seconds)
     add("Global environment, memory", "MB", lambda: memory_mb("Global"))
     optima = (figure for name in args.optimum for figure in optimum(name, args.seed, args.threads))
-    for figure in chain(optima, long_optima(args.seed, args.threads) if args.long else ()):
+    planners = (mpc_decision(name, args.seed, 96) for name in args.mpc)
+    sweeps = frontier_times(seeds=4, points=12) if args.long else ()
+    optima_too = long_optima(args.seed, args.threads) if args.long else ()
+    for figure in chain(planners, optima, sweeps, optima_too):
         figures.append(figure)
         print(figure.line(), flush=True)
     return figures
@@ -222,7 +272,7 @@ def check(args: argparse.Namespace) -> None:
     checked_number("repetitions", args.repetitions, 1, float("inf"), "repetitions")
     checked_number("threads", args.threads, 1, float("inf"), "threads")
     checked_number("seed", args.seed, 0, float("inf"), "no unit")
-    if args.optimum or args.long:
+    if args.optimum or args.mpc or args.long:
         need_packages("pyomo", "highspy", "scipy")
     if args.out and not os.access(args.out.parent, os.W_OK):
         raise InputError(f"--out {str(args.out)!r}: its folder is missing or cannot be written to")
@@ -235,10 +285,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--optimum", nargs="*", default=list(GAPS), choices=list(GAPS), help="scenarios to solve"
     )
+    names = ("TwoSites", "FourMarkets")
+    parser.add_argument("--mpc", nargs="*", default=list(names), choices=names, help="planners to time")
     parser.add_argument(
         "--long",
         action="store_true",
-        help="also MicrogridProsumer to 0.1 %% and Global under a carbon budget of 80 %% of its free emissions",
+        help="also a frontier with one worker and with two, MicrogridProsumer to 0.1 %%, and Global under a carbon "
+        "budget of 80 %% of its free emissions",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the instances that are solved")
     parser.add_argument("--threads", type=int, default=2, help="of the solver")
