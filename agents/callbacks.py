@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from tqdm import tqdm
 
 from agents.evaluation import Evaluation, HeldOut, evaluate
 from agents.vecenv import TOTALS
+from gridai_env.files import whole
 from gridai_env.rollout import Policy
 
 CHECKPOINTS = "checkpoints"
@@ -22,12 +22,8 @@ CHECKPOINTS = "checkpoints"
 def save_model(model: BaseAlgorithm, path: Path) -> Path:
     """Write a model to ``path`` (.zip): whole or not at all, also when the program is stopped meanwhile."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
+    with whole(path) as partial:
         model.save(partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from gridai_env.files import whole
 
 HEADER = "header.json"
 
@@ -36,13 +37,8 @@ def write_archive(path: Path, header: dict[str, Any], arrays: dict[str, np.ndarr
     text = json.dumps(header, sort_keys=True)
     checked = {**arrays, HEADER: np.frombuffer(text.encode(), dtype=np.uint8)}
     checksum = np.frombuffer(digest(checked).encode(), dtype=np.uint8)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(partial, "wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **checked, sha256=checksum)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole(path) as partial, open(partial, "wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **checked, sha256=checksum)
 
 
 def read_archive(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

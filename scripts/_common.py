@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import gridai_env
+from gridai_env.files import whole
 from gridai_env.instance import Instance, InstanceError
 from gridai_env.problems import ScenarioError
 from gridai_env.traces import TraceError
 from gridai_env.version import environment_version
-from scripts._files import whole
 
 RUN_FILE = "run.json"
 RUN_FORMAT = 1

@@ -12,13 +12,13 @@ from typing import Any
 
 from tqdm import tqdm
 
+from gridai_env.files import whole
 from gridai_env.tables import Table, write_table
 from scripts._boards import config_text, write_curves, write_episode, write_rung
 from scripts._common import open_folder, write_run
 from scripts._contenders import Contender
 from scripts._contest import NOT_OPTIMAL, check_bound
 from scripts._events import EventWriter
-from scripts._files import whole
 from scripts._ladder import ladder_table, record_of, rungs_of
 from scripts._match import Match, Played, SeedResult, play_seed
 from scripts._parallel import spread

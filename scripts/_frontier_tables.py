@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baselines.model import OBJECTIVES
+from gridai_env.files import whole
 from gridai_env.frontier import Sweep
 from gridai_env.returns import Returns, monotone, returns
-from scripts._files import whole
 
 Row = dict[str, Any]
 Floats = NDArray[np.float64]

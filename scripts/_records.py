@@ -10,9 +10,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from gridai_env.files import whole
 from gridai_env.version import environment_version
 from scripts._common import InputError
-from scripts._files import whole
 
 Record = dict[str, Any]
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from gridai_env.files import whole
 from scripts._common import InputError
-from scripts._files import whole
 
 
 def write_rows(rows: Sequence[dict[str, Any]], path: Path) -> None:

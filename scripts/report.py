@@ -17,8 +17,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from gridai_env.files import whole
 from scripts._common import InputError, guarded, need_packages
-from scripts._files import whole
 
 
 def parser() -> argparse.ArgumentParser:

@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gridai_env.files import whole
 from gridai_env.instance import Instance, load_instance
 from gridai_env.tables import write_table
 from gridai_env.terms import TERMS
 from scripts._common import InputError, checked_number, guarded, need_packages
-from scripts._files import whole
 from scripts._scenarios import OVERRIDES, Episodes, add_scenario_arguments, sources
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ PARTS: dict[str, set[str]] = {
     # leaves: figures and records
     "spec": set(),
     "state": set(),
-    "traces": set(),
+    "traces": {"files"},
     "rtt": set(),
     "arrays": set(),
     "version": set(),
@@ -48,7 +48,8 @@ PARTS: dict[str, set[str]] = {
     "placement": {"spec", "traces", "workload"},
     "demand": {"compile", "placement", "profiles", "spec", "traces", "workload"},
     "forecast": {"compile", "spec", "state", "traces"},
-    "archive": set(),
+    "files": set(),
+    "archive": {"files"},
     "starts": {"archive", "spec", "traces"},
     "deviation": {"traces"},
     "guards": {"physics", "state"},

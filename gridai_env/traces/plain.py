@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from gridai_env.files import whole
 from gridai_env.traces.clock import MINUTES_PER_HOUR
 from gridai_env.traces.export_carbon import MOST_KG_PER_MWH
 from gridai_env.traces.export_series import Export, stamp
@@ -98,16 +98,11 @@ def write_plain(path: str | Path, table: ZoneTable, add: bool = False) -> None:
             )
         kept = _other_zones(path, header, table.zone)
     opener: Callable[..., Any] = gzip.open if path.name.endswith(".gz") else open
-    partial = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        with opener(partial, "wt", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(header)
-            writer.writerows(kept)
-            writer.writerows(_rows(table))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole(path) as partial, opener(partial, "wt", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(kept)
+        writer.writerows(_rows(table))
 
 
 def _other_zones(path: Path, header: list[str], zone: str) -> list[list[str]]:
