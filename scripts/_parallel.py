@@ -38,6 +38,12 @@ def add_parallel_arguments(parser: argparse.ArgumentParser, jobs: int | None = N
     )
 
 
+def add_resumable_arguments(parser: argparse.ArgumentParser, default: str) -> None:
+    """Add ``--run-dir`` and ``--overwrite`` of a job that goes on where it stopped; ``default``: its folder's name."""
+    parser.add_argument("--run-dir", help=f"output folder, also to go on with; default: runs/{default}")
+    parser.add_argument("--overwrite", action="store_true", help="compute everything again")
+
+
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -34,7 +34,14 @@ from scripts._common import (
     read_run,
     write_run,
 )
-from scripts._parallel import add_parallel_arguments, check_ray, checked_jobs, solver_threads, spread
+from scripts._parallel import (
+    add_parallel_arguments,
+    add_resumable_arguments,
+    check_ray,
+    checked_jobs,
+    solver_threads,
+    spread,
+)
 from scripts._scenarios import Episodes, add_scenario_arguments, sources
 
 KIND = "front"
@@ -66,10 +73,7 @@ def parser() -> argparse.ArgumentParser:
         metavar=("USD", "KG"),
         help="reference point of the hypervolume; default: the worst of Local-Only and the front and 5 %% of the range",
     )
-    out.add_argument(
-        "--run-dir", help="output folder, also to go on with; default: runs/front-<scenario>-<time>"
-    )
-    out.add_argument("--overwrite", action="store_true", help="compute everything again")
+    add_resumable_arguments(out, "front-<scenario>-<time>")
     out.add_argument("--mip-gap", type=float, default=1e-3, help="relative, where there are yes/no decisions")
     out.add_argument(
         "--time-limit-s", type=float, default=300.0, help="of one point; its bound holds also then"

@@ -29,7 +29,13 @@ from scripts._common import (
     open_folder,
     parse_seeds,
 )
-from scripts._parallel import add_parallel_arguments, check_ray, checked_jobs, solver_threads
+from scripts._parallel import (
+    add_parallel_arguments,
+    add_resumable_arguments,
+    check_ray,
+    checked_jobs,
+    solver_threads,
+)
 from scripts._scenarios import Episodes, add_scenario_arguments, sources
 
 KIND = "frontier"
@@ -54,10 +60,7 @@ def parser() -> argparse.ArgumentParser:
     )
     out.add_argument("--seeds", nargs="+", default=["0-3"], help="whole numbers or ranges such as 0-3")
     out.add_argument("--policies", nargs="+", default=[], metavar="NAME", help="played at the same points")
-    out.add_argument(
-        "--run-dir", help="output folder, also to go on with; default: runs/frontier-<scenario>-<time>"
-    )
-    out.add_argument("--overwrite", action="store_true", help="compute everything again")
+    add_resumable_arguments(out, "frontier-<scenario>-<time>")
     out.add_argument("--mip-gap", type=float, default=1e-4, help="relative, where there are yes/no decisions")
     out.add_argument(
         "--time-limit-s", type=float, default=300.0, help="of one solve; the bound holds also then"

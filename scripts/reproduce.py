@@ -31,7 +31,14 @@ from scripts._common import (
     read_run,
     write_run,
 )
-from scripts._parallel import add_parallel_arguments, check_ray, checked_jobs, solver_threads, spread
+from scripts._parallel import (
+    add_parallel_arguments,
+    add_resumable_arguments,
+    check_ray,
+    checked_jobs,
+    solver_threads,
+    spread,
+)
 from scripts._text import aligned
 
 KIND = "reproduce"
@@ -49,8 +56,7 @@ def parser() -> argparse.ArgumentParser:
     )
     out.add_argument("--seeds", nargs="+", help="of the main episodes; default: those of the experiment")
     out.add_argument("--quick", action="store_true", help="one seed, the ends of each grid, short episodes")
-    out.add_argument("--run-dir", help="output folder, also to go on with; default: runs/reproduce[-quick]")
-    out.add_argument("--overwrite", action="store_true", help="compute everything again")
+    add_resumable_arguments(out, "reproduce[-quick]")
     add_parallel_arguments(out)
     return out
 
