@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gridai_env import physics
-from gridai_env.arrays import total
+from gridai_env.arrays import as_real, namespace, nowhere, total
 from gridai_env.state import Exogenous, Flows, Params, Shape, State
 
 Floats = NDArray[np.float64]
@@ -81,26 +81,26 @@ class Request:
 
 def decode(p: Params, layout: Layout, action: NDArray[np.floating]) -> Request:
     """Read an action [B,A] as a request.  Masked routes get no share, whatever the action says."""
-    part = layout.split(np.array(action.T, dtype=np.float64, order="C").T)
+    xp, part = p.xp, layout.split(as_real(action, p.gpus))
     routing, sites = part["routing"], layout.shape.sites
     share = (routing[..., :sites] + 1.0) * p.route_open
     wished = total(share, -1)[..., None]
     none = wished == 0.0
-    if none.any():
+    if not nowhere(none):
         share, wished = share + none * p.home[:, None, :], wished + none
     share = share / wished
-    hold = np.maximum(routing[..., sites], 0.0) * p.may_wait
-    refuse = np.maximum(2.0 * routing[..., sites + 1] - 1.0, 0.0)
-    scale = np.maximum(hold + refuse, 1.0)
+    hold = xp.maximum(routing[..., sites], 0.0) * p.may_wait
+    refuse = xp.maximum(2.0 * routing[..., sites + 1] - 1.0, 0.0)
+    scale = xp.maximum(hold + refuse, 1.0)
     battery = part["battery"]
     return Request(
         share=share,
         hold=hold / scale,
         refuse=refuse / scale,
-        charge_mw=np.maximum(battery, 0.0) * p.charge_limit_mw,
-        discharge_mw=np.maximum(-battery, 0.0) * p.discharge_limit_mw,
-        generation_mw=np.maximum(part["generator"], 0.0) * p.generator_max_mw,
-        renewable_share=np.minimum(np.maximum(1.0 + part["renewable"], 0.0), 1.0),
+        charge_mw=xp.maximum(battery, 0.0) * p.charge_limit_mw,
+        discharge_mw=xp.maximum(-battery, 0.0) * p.discharge_limit_mw,
+        generation_mw=xp.maximum(part["generator"], 0.0) * p.generator_max_mw,
+        renewable_share=xp.minimum(xp.maximum(1.0 + part["renewable"], 0.0), 1.0),
         job_score=part["jobs"],
     )
 
@@ -108,13 +108,13 @@ def decode(p: Params, layout: Layout, action: NDArray[np.floating]) -> Request:
 def ratio(part: Floats, whole: Floats) -> Floats:
     """``part / whole``, and 0 where the whole is 0."""
     zero = whole == 0.0
-    return np.where(zero, 0.0, part / (whole + zero))
+    return namespace(whole).where(zero, 0.0, part / (whole + zero))
 
 
 def active_jobs(state: State, exo: Exogenous) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
     """Which jobs [B,J] may be started now somewhere, and the slot of each (most urgent first)."""
     active = (state.waiting > 0.5) & (exo.job_open > 0.5).any(-1)
-    return active, np.cumsum(active, axis=-1) - 1
+    return active, namespace(state.waiting).cumsum(active, axis=-1) - 1
 
 
 def encode(p: Params, layout: Layout, state: State, exo: Exogenous, flows: Flows) -> NDArray[np.float32]:

@@ -3,12 +3,42 @@
 from __future__ import annotations
 
 import sys
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 # NumPy sums eight or more neighbours pairwise, but only along the axis that lies innermost in memory.
 PAIRWISE_FROM = 8
+
+
+def namespace(x: Any) -> ModuleType:
+    """NumPy, or `gridai_env.tensors` (NumPy's names for torch) where ``x`` is a tensor."""
+    if isinstance(x, np.ndarray | float):
+        return np
+    from gridai_env import tensors
+
+    return tensors
+
+
+def nowhere(x: Any) -> bool:
+    """Whether ``x`` is zero or false everywhere, so that a step may leave out what it would not change.
+
+    Of a tensor nobody asks: the answer would have to come from the device, which costs more than the work.
+    """
+    return isinstance(x, np.ndarray) and not x.any()
+
+
+def positions(x: Any, axis: int) -> Any:
+    """0, 1, 2, ... along an axis of ``x``, where ``x`` lives."""
+    return np.arange(x.shape[axis]) if isinstance(x, np.ndarray) else namespace(x).positions(x, axis)
+
+
+def as_real(x: Any, like: Any) -> Any:
+    """Numbers [B,n] as real as ``like`` and where it lives, with the batch axis innermost in memory."""
+    if isinstance(like, np.ndarray):
+        return np.array(x.T, dtype=np.float64, order="C").T
+    return namespace(like).as_real(x, like)
 
 
 def total(x: Any, axis: int) -> Any:
@@ -53,6 +83,8 @@ def shift_left(x: Any) -> Any:
 
 def batch_innermost(x: Any) -> Any:
     """The same array [B,...] laid out in memory with the batch axis innermost, so that batches vectorise."""
+    if not isinstance(x, np.ndarray):
+        return namespace(x).batch_innermost(x)
     if x.ndim <= 1:
         return np.array(x)
     order = (*range(1, x.ndim), 0)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from gridai_env import physics
 from gridai_env.actions import Floats, Request, active_jobs, ratio
-from gridai_env.arrays import total
+from gridai_env.arrays import namespace, nowhere, positions, total
 from gridai_env.state import DERIVED, Exogenous, Flows, Params, State
 
 # Relative slack of yes/no decisions (a job fits, a generator runs), so that float32 actions do not flip them.
@@ -42,7 +42,8 @@ class _Work:
 
     def send_back(self, gpuh: Floats, queue_limit_gpuh: Floats) -> None:
         """Work that found no room waits if it may, else it is dropped."""
-        queued = np.minimum(gpuh, np.maximum(queue_limit_gpuh - self.held_gpuh, 0.0))
+        xp = namespace(gpuh)
+        queued = xp.minimum(gpuh, xp.maximum(queue_limit_gpuh - self.held_gpuh, 0.0))
         self.held_gpuh = self.held_gpuh + queued
         self.dropped_gpuh = self.dropped_gpuh + (gpuh - queued)
 
@@ -69,24 +70,28 @@ def start_jobs(p: Params, state: State, exo: Exogenous, score: Floats) -> Floats
 
     Room is counted against the nameplate, not against future availability: that would leak the future.
     """
-    started = np.zeros_like(exo.job_open)
+    xp = p.xp
+    started = xp.zeros_like(exo.job_open)
     if started.shape[-2] == 0:
         return started
     active, slot = active_jobs(state, exo)
-    if not active.any():
-        return started
-    profile = state.committed_gpus.copy()
+    profile = state.committed_gpus
     limit = (p.utilisation_limit * p.gpus * (1.0 + DECISION_SLACK))[:, None]
-    rows = np.arange(len(profile))
-    for job in np.flatnonzero(active.any(0)):
-        need = (p.job_gpus[:, job, None] * p.job_profile[:, job])[:, None, :]
-        allowed = (exo.job_open[:, job] > 0.5) & (profile + need <= limit).all(-1)
-        wish = score[rows, np.minimum(slot[:, job], score.shape[1] - 1)]
-        site_wish = np.where(allowed, wish[:, :-1], -np.inf)
-        best = site_wish.argmax(-1)
-        go = active[:, job] & (site_wish[rows, best] > wish[:, -1])
-        started[rows, job, best] = go
-        profile[rows, best] += need[:, 0] * go[:, None]
+    sites = positions(profile, -2)
+    for v in range(score.shape[-2]):
+        mine = active & (slot == v)  # one job of each episode at most
+        if nowhere(mine):
+            break
+        chosen = mine[..., None]
+        need = (chosen * (p.job_gpus[..., None] * p.job_profile)).sum(-2)[..., None, :]
+        fits = (profile + need <= limit).all(-1)
+        allowed = (chosen * exo.job_open).sum(-2) > 0.5
+        site_wish = xp.where(allowed & fits, score[..., v, :-1], -xp.inf)
+        best = site_wish.argmax(-1)[..., None]
+        go = xp.take_along_axis(site_wish, best, axis=-1) > score[..., v, -1:]
+        here = go & (sites == best)
+        started = started + chosen * here[..., None, :]
+        profile = profile + need * here[..., None]
     return started
 
 
@@ -103,9 +108,10 @@ def _committed_now(p: Params, state: State, started: Floats) -> Floats:
 def split_work(state: State, exo: Exogenous, request: Request) -> _Work:
     """Hold, refuse and share the work on hand; what may not be held any longer is served."""
     on_hand = physics.work_on_hand_gpuh(state, exo)
-    held = np.minimum(request.hold * on_hand, exo.queue_limit_gpuh)
+    xp = namespace(on_hand)
+    held = xp.minimum(request.hold * on_hand, exo.queue_limit_gpuh)
     dropped = request.refuse * on_hand
-    to_serve = np.maximum(on_hand - held - dropped, 0.0)
+    to_serve = xp.maximum(on_hand - held - dropped, 0.0)
     return _Work(request.share * to_serve[..., None], held, dropped)
 
 
@@ -114,9 +120,10 @@ def split_work(state: State, exo: Exogenous, request: Request) -> _Work:
 
 def keep_by_order(demand: Floats, room: Floats) -> Floats:
     """What fits of ``demand`` [B,W,K] into ``room`` [B,K] when earlier rows come first."""
-    so_far = np.cumsum(demand, axis=-2)
-    kept = np.minimum(demand, np.maximum(room[:, None, :] - (so_far - demand), 0.0))
-    return np.where(so_far[:, -1:, :] <= room[:, None, :], demand, kept)
+    xp = namespace(demand)
+    so_far = xp.cumsum(demand, axis=-2)
+    kept = xp.minimum(demand, xp.maximum(room[:, None, :] - (so_far - demand), 0.0))
+    return xp.where(so_far[:, -1:, :] <= room[:, None, :], demand, kept)
 
 
 def kept_share(kept: Floats, demand: Floats) -> Floats:
@@ -127,16 +134,17 @@ def kept_share(kept: Floats, demand: Floats) -> Floats:
 
 def fit_gpus(p: Params, exo: Exogenous, work: _Work, committed_now: Floats) -> None:
     """Fit the work into the accelerators; overflow goes pro rata to room at other open sites, in two passes."""
-    room = np.maximum(p.utilisation_limit * exo.available_gpus - committed_now, 0.0) * (p.speed * p.dt_h)
+    xp = p.xp
+    room = xp.maximum(p.utilisation_limit * exo.available_gpus - committed_now, 0.0) * (p.speed * p.dt_h)
     demand = work.served_wk_gpuh
-    if (total(demand, -2) <= room).all():
+    if nowhere(total(demand, -2) > room):
         return
     kept = keep_by_order(demand, room)
     served = work.served_gpuh * kept_share(kept, demand)
     overflow = total(work.served_gpuh - served, -1)
     for _ in range(2):
-        room = np.maximum(room - total(kept, -2), 0.0)
-        if not (room.any() and overflow.any()):
+        room = xp.maximum(room - total(kept, -2), 0.0)
+        if nowhere(room) or nowhere(overflow):
             break
         weight = p.route_open * room[:, None, None, :]
         wish = ratio(overflow, total(weight, -1))[..., None] * weight
@@ -144,7 +152,7 @@ def fit_gpus(p: Params, exo: Exogenous, work: _Work, committed_now: Floats) -> N
         kept = keep_by_order(demand, room)
         placed = wish * kept_share(kept, demand)
         served = served + placed
-        overflow = np.maximum(overflow - total(placed, -1), 0.0)
+        overflow = xp.maximum(overflow - total(placed, -1), 0.0)
     work.serve(served)
     work.send_back(overflow, exo.queue_limit_gpuh)
 
@@ -162,6 +170,7 @@ def fit_power(
     committed_now: Floats,
 ) -> tuple[Flows, physics.Load]:
     """Fit battery, generator, export and import; cut charging, then work from the last row on, then shed."""
+    xp = p.xp
     charge, discharge = battery_within_energy(p, state, request)
     generation = generator_within_rise(p, state, request.generation_mw)
     renewable = request.renewable_share * exo.renewable_available_mw
@@ -170,13 +179,13 @@ def fit_power(
     facility = load.facility_mw
     net = facility + charge - discharge - generation - renewable
     surplus = -net - exo.export_limit_mw
-    if (surplus > 0.0).any():
+    if not nowhere(surplus > 0.0):
         renewable, generation, discharge = cut_supply(p, surplus, renewable, generation, discharge)
         net = facility + charge - discharge - generation - renewable
-    deficit = np.maximum(net - exo.import_limit_mw, 0.0)
-    shed = np.zeros_like(net)
-    if deficit.any():
-        charge, deficit = charge - np.minimum(charge, deficit), np.maximum(deficit - charge, 0.0)
+    deficit = xp.maximum(net - exo.import_limit_mw, 0.0)
+    shed = xp.zeros_like(net)
+    if not nowhere(deficit):
+        charge, deficit = charge - xp.minimum(charge, deficit), xp.maximum(deficit - charge, 0.0)
         shed = cut_work(p, exo, work, deficit)
         load = physics.load_of(p, exo, work.served_wk_gpuh, committed_now - gpu_short)
     flows = close_books(
@@ -199,56 +208,58 @@ def fit_power(
 
 def least_gpu_short(p: Params, exo: Exogenous, committed_now: Floats) -> Floats:
     """Accelerators that a fault takes from running jobs [B,K]: no more than are missing."""
-    return np.maximum(committed_now - p.utilisation_limit * exo.available_gpus, 0.0)
+    return p.xp.maximum(committed_now - p.utilisation_limit * exo.available_gpus, 0.0)
 
 
 def battery_within_energy(p: Params, state: State, request: Request) -> tuple[Floats, Floats]:
     """Charge and discharge [B,K] that the energy in the battery allows."""
-    room_mw = np.maximum(p.battery_max_mwh - state.battery_mwh, 0.0) / (p.charge_efficiency * p.dt_h)
-    energy_mw = np.maximum(state.battery_mwh - p.battery_min_mwh, 0.0) * p.discharge_efficiency / p.dt_h
-    return np.minimum(request.charge_mw, room_mw), np.minimum(request.discharge_mw, energy_mw)
+    xp = p.xp
+    room_mw = xp.maximum(p.battery_max_mwh - state.battery_mwh, 0.0) / (p.charge_efficiency * p.dt_h)
+    energy_mw = xp.maximum(state.battery_mwh - p.battery_min_mwh, 0.0) * p.discharge_efficiency / p.dt_h
+    return xp.minimum(request.charge_mw, room_mw), xp.minimum(request.discharge_mw, energy_mw)
 
 
 def generator_within_rise(p: Params, state: State, wish_mw: Floats) -> Floats:
     """Generation [B,K] within the rise limit; below the minimum load the generator is off."""
     if not p.has_generator:
         return wish_mw
-    most = np.minimum(state.generation_mw + p.generator_ramp_mw_per_h * p.dt_h, p.generator_max_mw)
-    return minimum_load(p, np.minimum(wish_mw, most))
+    most = p.xp.minimum(state.generation_mw + p.generator_ramp_mw_per_h * p.dt_h, p.generator_max_mw)
+    return minimum_load(p, p.xp.minimum(wish_mw, most))
 
 
 def minimum_load(p: Params, generation_mw: Floats) -> Floats:
     """Snap to the minimum load where it is met up to the decision slack, else switch off."""
     runs = generation_mw >= p.generator_min_mw * (1.0 - DECISION_SLACK)
-    return np.where(runs, np.maximum(generation_mw, p.generator_min_mw), 0.0)
+    return p.xp.where(runs, p.xp.maximum(generation_mw, p.generator_min_mw), 0.0)
 
 
 def cut_supply(
     p: Params, surplus: Floats, renewable: Floats, generation: Floats, discharge: Floats
 ) -> tuple[Floats, Floats, Floats]:
     """Cut what export cannot take: renewables, then the generator (off below its minimum), then discharge."""
-    surplus = np.maximum(surplus, 0.0)
-    after_renewable = np.maximum(surplus - renewable, 0.0)
-    lowered = np.maximum(generation - after_renewable, 0.0)
-    generation_left = np.where(after_renewable > 0.0, minimum_load(p, lowered), generation)
+    xp = p.xp
+    surplus = xp.maximum(surplus, 0.0)
+    after_renewable = xp.maximum(surplus - renewable, 0.0)
+    lowered = xp.maximum(generation - after_renewable, 0.0)
+    generation_left = xp.where(after_renewable > 0.0, minimum_load(p, lowered), generation)
     # A generator that had to stop leaves room again: cut renewables only by what is still too much.
-    surplus = np.maximum(surplus - (generation - generation_left), 0.0)
-    renewable_cut = np.minimum(renewable, surplus)
+    surplus = xp.maximum(surplus - (generation - generation_left), 0.0)
+    renewable_cut = xp.minimum(renewable, surplus)
     return renewable - renewable_cut, generation_left, discharge - (surplus - renewable_cut)
 
 
 def cut_work(p: Params, exo: Exogenous, work: _Work, deficit_mw: Floats) -> Floats:
     """Cut work that the import limit cannot feed, last rows first, and return the load to shed [B,K]."""
-    mw_per_gpuh = physics.work_power_mw_per_gpuh(p, exo)
+    xp, mw_per_gpuh = p.xp, physics.work_power_mw_per_gpuh(p, exo)
     power = work.served_wk_gpuh * mw_per_gpuh[:, None, :]
     power_mw = total(power, -2)
     # Where nothing is missing everything is kept; the comparison inside keeps it bit for bit.
-    kept = keep_by_order(power, np.where(deficit_mw > 0.0, np.maximum(power_mw - deficit_mw, 0.0), np.inf))
+    kept = keep_by_order(power, xp.where(deficit_mw > 0.0, xp.maximum(power_mw - deficit_mw, 0.0), xp.inf))
     served = work.served_gpuh * kept_share(kept, power)
     cut = total(work.served_gpuh - served, -1)
     work.serve(served)
     work.send_back(cut, exo.queue_limit_gpuh)
-    return np.maximum(deficit_mw - power_mw, 0.0)
+    return xp.maximum(deficit_mw - power_mw, 0.0)
 
 
 # 5 Derived flows ----------------------------------------------------------------------------------------------------
@@ -279,7 +290,8 @@ def close_books(
     shed_mw: Floats,
 ) -> Flows:
     """Complete the chosen flows: import or export closes the balance, derived flows take their least values."""
-    nothing = np.zeros_like(charge_mw)
+    xp = p.xp
+    nothing = xp.zeros_like(charge_mw)
     flows = Flows.make(
         served_gpuh=served_gpuh,
         dropped_gpuh=dropped_gpuh,
@@ -295,25 +307,26 @@ def close_books(
         **dict.fromkeys(DERIVED, nothing),
     )
     missing = -physics.balance_mw(flows, load.facility_mw)
-    flows = flows.replace(import_mw=np.maximum(missing, 0.0), export_mw=np.maximum(-missing, 0.0))
+    flows = flows.replace(import_mw=xp.maximum(missing, 0.0), export_mw=xp.maximum(-missing, 0.0))
     return tighten(p, state, exo, flows, load.served_wk_gpuh)
 
 
 def tighten(p: Params, state: State, exo: Exogenous, flows: Flows, served_wk_gpuh: Floats) -> Flows:
     """Set the derived flows to their least values."""
+    xp = p.xp
     flows = flows.replace(
-        relocated_gpuh=np.maximum(physics.newly_placed_gpuh(p, state, flows, exo), 0.0),
-        warmed_gpuh=np.maximum(physics.newly_warm_gpuh(p, state, served_wk_gpuh), 0.0),
-        peak_rise_mw=np.maximum(flows.import_mw - state.peak_import_mw, 0.0),
-        battery_short_mwh=np.maximum(exo.battery_target_mwh - physics.next_battery_mwh(p, state, flows), 0.0),
-        carbon_excess_kg=np.zeros_like(state.carbon_kg),
+        relocated_gpuh=xp.maximum(physics.newly_placed_gpuh(p, state, flows, exo), 0.0),
+        warmed_gpuh=xp.maximum(physics.newly_warm_gpuh(p, state, served_wk_gpuh), 0.0),
+        peak_rise_mw=xp.maximum(flows.import_mw - state.peak_import_mw, 0.0),
+        battery_short_mwh=xp.maximum(exo.battery_target_mwh - physics.next_battery_mwh(p, state, flows), 0.0),
+        carbon_excess_kg=xp.zeros_like(state.carbon_kg),
     )
     if not p.has_carbon_budget:
         return flows
     network_mwh = sum(physics.friction_mwh(p, flows))
     billed = physics.billed_carbon_kg_per_mwh(p, exo)
     emitted_kg = total(physics.site_emissions_kg(p, flows, billed, network_mwh), -1)
-    return flows.replace(carbon_excess_kg=np.maximum(state.carbon_kg + emitted_kg - p.carbon_budget_kg, 0.0))
+    return flows.replace(carbon_excess_kg=xp.maximum(state.carbon_kg + emitted_kg - p.carbon_budget_kg, 0.0))
 
 
 def violations(
@@ -322,8 +335,9 @@ def violations(
     """By how much flows break each limit (0: not at all), [B,...] in the limit's own unit; for checks and tests."""
     sums = physics.totals(p, flows, exo, state)
     slacks = physics.slacks(p, state, flows, exo, after, sums)
-    broken = {name: np.maximum(-slack, 0.0) for name, slack in slacks.items()}
-    broken |= {name: np.abs(gap) for name, gap in physics.equalities(flows, sums).items()}
-    broken |= {f"{name} >= 0": np.maximum(-getattr(flows, name), 0.0) for name in Flows.names()}
+    xp = p.xp
+    broken = {name: xp.maximum(-slack, 0.0) for name, slack in slacks.items()}
+    broken |= {name: xp.abs(gap) for name, gap in physics.equalities(flows, sums).items()}
+    broken |= {f"{name} >= 0": xp.maximum(-getattr(flows, name), 0.0) for name in Flows.names()}
     broken["closed route"] = flows.served_gpuh * (1.0 - p.route_open)
     return broken

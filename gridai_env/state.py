@@ -24,7 +24,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cache, cached_property
+from types import ModuleType
 from typing import Any, TypeVar
+
+from gridai_env.arrays import namespace
 
 # NumPy array, torch tensor or object array of Pyomo expressions: the equations do not care.
 Array = Any
@@ -129,6 +132,11 @@ class Params(Record):
         """Return a copy with some fields changed; what was derived from the old ones is not carried over."""
         fresh = self.map(lambda value: value)
         return Record.replace(fresh, **changes)
+
+    @property
+    def xp(self) -> ModuleType:
+        """The functions for its arrays: NumPy, or the same names for torch."""
+        return namespace(self.gpus)
 
     # What the scenario has at all, so that equations skip what is nowhere.  Derived, so never out of step.
 

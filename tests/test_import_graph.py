@@ -22,10 +22,11 @@ PACKAGES = ("gridai_env", "baselines", "agents", "scripts")
 PARTS: dict[str, set[str]] = {
     # leaves: figures and records
     "spec": set(),
-    "state": set(),
+    "state": {"arrays"},
     "traces": {"files"},
     "rtt": set(),
-    "arrays": set(),
+    "arrays": {"tensors"},
+    "tensors": set(),
     "version": set(),
     # the world, written once; nothing of scenarios or episodes in it
     "physics": {"arrays", "state"},
@@ -144,6 +145,8 @@ THIRD_PARTY: dict[str, set[str]] = {
 
 # Inside a function, because they come with an extra: module -> parts of gridai_env that may.
 LAZY: dict[str, set[str]] = {"matplotlib": {"render"}, "pyarrow": {"traces"}}
+# Parts that are loaded only where a tensor or a device came in; they may import torch on loading.
+ON_TENSORS = {"tensors", "device"}
 
 # Never loaded by the environment, nor by the rules that every comparison starts from.
 HEAVY = ("highspy", "matplotlib", "pandas", "pyarrow", "pyomo", "scipy", "stable_baselines3", "torch")
@@ -238,6 +241,8 @@ def _third_party_fault(module: str, item: Import) -> str | None:
     if top in sys.stdlib_module_names or top in THIRD_PARTY[package]:
         return None
     if package == "gridai_env" and item.lazy and _part(module) in LAZY.get(top, set()):
+        return None
+    if top == "torch" and package == "gridai_env" and _part(module) in ON_TENSORS:
         return None
     return f"{package} may not import {top!r} {'at all' if item.lazy else 'on loading'}"
 
