@@ -11,10 +11,12 @@ for everybody, so a quarter of the numbers (with four regions) says nearly as mu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from agents.reference import home_action
@@ -28,6 +30,7 @@ INITIAL_REFUSE = -0.5
 SHARED_FACTOR = 2.0
 
 Floats32 = NDArray[np.float32]
+Numbers = TypeVar("Numbers", Floats32, torch.Tensor)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +73,7 @@ class ActiveActions:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain lists, to be saved with the weights."""
-        return {name: value.tolist() for name, value in vars(self).items()}
+        return {field.name: getattr(self, field.name).tolist() for field in fields(self)}
 
     @property
     def size(self) -> int:
@@ -84,12 +87,32 @@ class ActiveActions:
         start[self.source] = (self.default[self.index] - self.base) / self.factor
         return start
 
-    def expand(self, actions: Floats32) -> Floats32:
-        """Return the environment's actions [...,A] for the agent's [...,n]."""
+    def expand(self, actions: Numbers) -> Numbers:
+        """Return the environment's actions [...,A] for the agent's [...,n]: arrays for arrays, tensors for tensors.
+
+        Tensors stay on their device; gradients pass where nothing was cut.
+        """
+        if isinstance(actions, torch.Tensor):
+            return self._expand_tensor(actions)
         full = np.empty((*actions.shape[:-1], len(self.default)), dtype=np.float32)
         full[...] = self.default
         full[..., self.index] = np.clip(self.base + self.factor * actions[..., self.source], -1.0, 1.0)
         return full
+
+    def _expand_tensor(self, actions: torch.Tensor) -> torch.Tensor:
+        index, default, source, base, factor = self._tensors(actions.device)
+        moved = torch.clamp(base + factor * actions[..., source], -1.0, 1.0)
+        return default.expand(*actions.shape[:-1], -1).index_copy(-1, index, moved.to(default.dtype))
+
+    def _tensors(self, device: torch.device) -> list[torch.Tensor]:
+        """The fields on a device, copied there once."""
+        if device not in self._copies:
+            self._copies[device] = [torch.as_tensor(getattr(self, f.name), device=device) for f in fields(self)]
+        return self._copies[device]
+
+    @cached_property
+    def _copies(self) -> dict[torch.device, list[torch.Tensor]]:
+        return {}
 
 
 def active_mask(compiled: Compiled, may_refuse: bool) -> NDArray[np.bool_]:

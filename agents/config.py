@@ -8,11 +8,12 @@ one; the resolved settings are saved next to every run.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from gridai_env.problems import from_pydantic
 
@@ -20,6 +21,18 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+Month = Annotated[int, Field(ge=1, le=12)]
+
+
+def _day(value: Any) -> Any:
+    """A day as text, which is how run.json keeps it, besides the date that YAML reads."""
+    return date.fromisoformat(value) if isinstance(value, str) else value
+
+
+Day = Annotated[date, BeforeValidator(_day)]
+
+# Settings of the environment that choose its days.
+DAYS = ("first_day", "last_day", "months")
 
 
 class ConfigError(ValueError):
@@ -46,10 +59,20 @@ class EnvironmentConfig(Section):
     )
     latency_scale: Positive | None = Field(None, description="factor on all latency budgets")
     carbon_price_usd_per_t: NonNegative | None = Field(None, description="price of emissions")
+    first_day: Day | None = Field(None, description="first day on which training episodes may start")
+    last_day: Day | None = Field(None, description="last day on which training episodes may start")
+    months: list[Month] | None = Field(
+        None, min_length=1, description="months (1 to 12) in which training episodes may start"
+    )
 
     def overrides(self) -> dict[str, Any]:
         """Return what `gridai_env.scenarios.load_scenario` takes besides the name."""
-        given = self.model_dump(exclude={"scenario"})
+        given = self.model_dump(exclude={"scenario", *DAYS})
+        return {key: value for key, value in given.items() if value is not None}
+
+    def start(self) -> dict[str, Any]:
+        """Return the fields of the scenario's `start` that training changes."""
+        given = {"first": self.first_day, "last": self.last_day, "months": self.months}
         return {key: value for key, value in given.items() if value is not None}
 
 
@@ -65,11 +88,53 @@ class EvaluationConfig(Section):
     )
 
 
+class WarmStartConfig(Section):
+    """Imitation of plans before PPO begins; off without ``data``."""
+
+    data: str | None = Field(None, description="folder of demonstrations to imitate first; null: none")
+    epochs: Count = Field(10, description="passes over the demonstrations")
+    batch_size: Count = Field(512, description="demonstrated steps in one gradient step")
+    learning_rate: Positive = Field(1e-3, description="of Adam while imitating")
+    deviation: Positive | None = Field(
+        None, description="standard deviation of actions after imitation; null: as it is"
+    )
+
+
+class PathwiseConfig(Section):
+    """Gradients of the return through the physics before PPO begins; off with ``steps`` 0."""
+
+    steps: Annotated[int, Field(ge=0)] = Field(0, description="gradient steps; 0: none")
+    num_envs: Count = Field(64, description="episodes side by side in one gradient step")
+    horizon: Count = Field(24, description="steps of each episode that one gradient looks through")
+    learning_rate: Positive = Field(1e-3, description="of Adam in these steps")
+
+
+class DeviceConfig(Section):
+    """What only ``algorithm: device_ppo`` looks at."""
+
+    dtype: Literal["float32", "float64"] = Field("float32", description="numbers of the environment")
+    episodes: Literal["device", "host"] = Field(
+        "device", description="where episodes are drawn; 'host': the same ones as with algorithm 'ppo'"
+    )
+    stagger: bool = Field(
+        False, description="first episodes start mid-way, so that not all of them end in the same step"
+    )
+    compile: bool = Field(False, description="torch.compile the loss: minutes at the start, faster updates")
+
+
 class PPOConfig(Section):
     """All settings of a run of PPO."""
 
     environment: EnvironmentConfig = EnvironmentConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    warm_start: WarmStartConfig = WarmStartConfig()
+    pathwise: PathwiseConfig = PathwiseConfig()
+    device_ppo: DeviceConfig = DeviceConfig()
+    algorithm: Literal["ppo", "device_ppo"] = Field(
+        "ppo",
+        description="'ppo': Stable-Baselines3 on the NumPy environment; 'device_ppo': all on tensors on `device`",
+    )
+    policy: Literal["mlp", "structured"] = Field("mlp", description="kind of network")
     seed: Annotated[int, Field(ge=0)] = Field(0, description="of weights, exploration and training episodes")
     total_steps: Count = Field(1_000_000, description="environment steps of the whole run")
     num_envs: Count = Field(64, description="episodes that run side by side")
@@ -109,7 +174,9 @@ class PPOConfig(Section):
         description="taken off the reward that is learned from, besides what the scenario bills for drops",
     )
     checkpoint_every_steps: Count = Field(250_000, description="environment steps between two checkpoints")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where the network lives")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="where the network lives, and with 'device_ppo' the environment"
+    )
     torch_threads: Count = Field(1, description="threads of one network operation on the CPU")
 
     @model_validator(mode="after")

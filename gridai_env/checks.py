@@ -225,6 +225,14 @@ def clocks(s: Scenario) -> Iterator[str]:
     """Check the start days and the forecast."""
     if s.start.last < s.start.first:
         yield problem("start.last", s.start.last.isoformat(), f"no day before first = {s.start.first}")
+    before = None
+    for i, part in enumerate(s.start.periods or []):
+        if not (s.start.first <= part.first <= part.last <= s.start.last):
+            allowed = f"first to last inside [{s.start.first}, {s.start.last}]"
+            yield problem(f"start.periods[{i}]", f"{part.first} to {part.last}", allowed)
+        if before is not None and part.first <= before:
+            yield problem(f"start.periods[{i}].first", part.first.isoformat(), f"a day after {before}")
+        before = part.last
     leads = s.forecast.leads_h
     if any(b <= a for a, b in pairwise(leads)):
         yield problem("forecast.leads_h", leads, "a rising list")

@@ -13,13 +13,34 @@ from numpy.typing import NDArray
 
 from gridai_env import physics
 from gridai_env.actions import Floats, Layout, decode
-from gridai_env.arrays import batch_innermost
+from gridai_env.arrays import batch_innermost, nowhere
 from gridai_env.feasible import project_load
 from gridai_env.instance import InstanceBatch
 from gridai_env.state import INSTANCE_FIELDS, Exogenous, Flows, Outcome, Params, State
 from gridai_env.terms import settle
 
 Rows = NDArray[np.intp]
+
+
+def advance(
+    p: Params, state: State, exo: Exogenous, flows: Flows, load: physics.Load | None = None
+) -> tuple[State, Outcome]:
+    """The state after feasible flows and what the step came to; ``load`` where `project_load` gave it."""
+    xp = p.xp
+    # Most steps start no job: then the profile of running jobs is what it was.
+    committed = state.committed_gpus if nowhere(flows.started) else None
+    sums = physics.totals(p, flows, exo, state, load, committed)
+    outcome = settle(p, state, flows, exo, sums)
+    after = physics.next_state(p, state, flows, exo, sums)
+    # Rounding alone may leave a bound by 1e-16 of its size; the books stay closed to that.
+    after = after.replace(
+        backlog_gpuh=xp.minimum(xp.maximum(after.backlog_gpuh, 0.0), exo.queue_limit_gpuh),
+        committed_gpus=after.committed_gpus
+        if committed is not None
+        else batch_innermost(after.committed_gpus),
+        battery_mwh=xp.minimum(xp.maximum(after.battery_mwh, p.battery_min_mwh), p.battery_max_mwh),
+    )
+    return after, outcome
 
 
 class Simulator:
@@ -81,20 +102,7 @@ class Simulator:
         return self._advance(flows, None)
 
     def _advance(self, flows: Flows, load: physics.Load | None) -> tuple[Flows, Outcome]:
-        p, state, exo = self.params, self.state, self.exogenous
-        # Most steps start no job: then the profile of running jobs is what it was.
-        committed = None if flows.started.any() else state.committed_gpus
-        sums = physics.totals(p, flows, exo, state, load, committed)
-        outcome = settle(p, state, flows, exo, sums)
-        after = physics.next_state(p, state, flows, exo, sums)
-        # Rounding alone may leave a bound by 1e-16 of its size; the books stay closed to that.
-        self.state = after.replace(
-            backlog_gpuh=np.minimum(np.maximum(after.backlog_gpuh, 0.0), exo.queue_limit_gpuh),
-            committed_gpus=after.committed_gpus
-            if committed is not None
-            else batch_innermost(after.committed_gpus),
-            battery_mwh=np.minimum(np.maximum(after.battery_mwh, p.battery_min_mwh), p.battery_max_mwh),
-        )
+        self.state, outcome = advance(self.params, self.state, self.exogenous, flows, load)
         self.t = self.t + 1
         self.exogenous = self._exogenous_at(self.t)
         return flows, outcome

@@ -235,11 +235,21 @@ class Network(Model):
     energy_kwh_per_gb: NonNegative = 0.06
 
 
+class Period(Model):
+    """Days from first to last, both included."""
+
+    first: Day
+    last: Day
+
+
 class Start(Model):
-    """Episodes start at `hour_utc` of a day drawn evenly from [first, last]."""
+    """Episodes start at `hour_utc` of a day drawn evenly from [first, last], or from its periods alone."""
 
     first: Day = date(2023, 1, 1)
     last: Day = date(2023, 12, 24)
+    periods: list[Period] | None = Field(
+        None, min_length=1, description="parts of [first, last], in order and apart; null: all of it"
+    )
     hour_utc: Annotated[int, Field(ge=0, le=23)] = 0
 
 

@@ -62,12 +62,16 @@ def draw_starts(choices: np.ndarray, seeds: Sequence[int]) -> np.ndarray:
 
 
 def synthetic_starts(scenario: Scenario) -> np.ndarray:
-    """Return the possible starts of a scenario without a trace file, datetime64[m]: each day at the hour
-    given."""
+    """Return the possible starts of a scenario without a trace file, datetime64[m]: each day (of the periods,
+    where there are some) at the hour given."""
     start = scenario.start
-    after = start.last + timedelta(days=1)
-    days = np.arange(np.datetime64(start.first, "D"), np.datetime64(after, "D"))
+    days = np.concatenate([_days(part.first, part.last) for part in start.periods or [start]])
     return days.astype("datetime64[m]") + np.timedelta64(start.hour_utc, "h")
+
+
+def _days(first: date, last: date) -> np.ndarray:
+    """Return the days from first to last, both included, datetime64[D]."""
+    return np.arange(np.datetime64(first, "D"), np.datetime64(last + timedelta(days=1), "D"))
 
 
 def table_starts(
@@ -90,7 +94,7 @@ def table_starts(
         )
     at_hour = valid.astype(np.int64) % 1440 == scenario.start.hour_utc * 60
     wanted = synthetic_starts(scenario)
-    chosen = valid[at_hour & (valid >= wanted[0]) & (valid <= wanted[-1])]
+    chosen = valid[at_hour & np.isin(valid, wanted)]
     if chosen.size:
         return chosen, f"drawn from {chosen.size} valid starts in the scenario's dates"
     if at_hour.any():

@@ -38,7 +38,7 @@ def maximum(x: Tensor, y: Tensor | float) -> Tensor:
 
 def where(condition: Tensor, x: Tensor | float, y: Tensor | float) -> Tensor:
     """``x`` where the condition holds, else ``y``."""
-    return torch.where(condition, x, y)  # type: ignore[arg-type]
+    return torch.where(condition, x, y)
 
 
 def cumsum(x: Tensor, axis: int) -> Tensor:
