@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -45,6 +45,10 @@ class ActiveActions:
     source: NDArray[np.intp]  # [m] in 0..n-1
     base: Floats32  # [m]
     factor: Floats32  # [m]
+
+    # Bounds of every number.
+    low: ClassVar[float] = -1.0
+    high: ClassVar[float] = 1.0
 
     @classmethod
     def of(cls, compiled: Compiled, may_refuse: bool, shared_routing: bool = False) -> ActiveActions:
@@ -107,7 +111,9 @@ class ActiveActions:
     def _tensors(self, device: torch.device) -> list[torch.Tensor]:
         """The fields on a device, copied there once."""
         if device not in self._copies:
-            self._copies[device] = [torch.as_tensor(getattr(self, f.name), device=device) for f in fields(self)]
+            self._copies[device] = [
+                torch.as_tensor(getattr(self, f.name), device=device) for f in fields(self)
+            ]
         return self._copies[device]
 
     @cached_property

@@ -7,34 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from tqdm import tqdm
 
+from agents.batch_vecenv import TOTALS
+from agents.checkpoints import checkpoint_path, latest_checkpoint, save_checkpoint, save_model
 from agents.evaluation import Evaluation, HeldOut, evaluate
-from agents.vecenv import TOTALS
-from gridai_env.files import whole
+from agents.interrupts import StopRequest
 from gridai_env.rollout import Policy
 
-CHECKPOINTS = "checkpoints"
-
-
-def save_model(model: BaseAlgorithm, path: Path) -> Path:
-    """Write a model to ``path`` (.zip): whole or not at all, also when the program is stopped meanwhile."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole(path) as partial:
-        model.save(partial)
-    return path
-
-
-def checkpoint_path(run_dir: Path, steps: int) -> Path:
-    """Return where the checkpoint after ``steps`` environment steps lies."""
-    return run_dir / CHECKPOINTS / f"steps_{steps:012d}.zip"
-
-
-def latest_checkpoint(run_dir: Path) -> Path | None:
-    """Return the checkpoint with the most steps, None where there is none."""
-    return max((run_dir / CHECKPOINTS).glob("steps_*.zip"), default=None)
+__all__ = ["checkpoint_path", "latest_checkpoint", "save_model"]
 
 
 class Every:
@@ -89,11 +73,15 @@ class EvaluationCallback(BaseCallback):
 
 
 class CheckpointCallback(BaseCallback):
-    """Writes a checkpoint every ``every_steps`` environment steps, between two updates."""
+    """Writes a checkpoint at the start, every ``every_steps`` environment steps (between two updates), and at the end.
 
-    def __init__(self, run_dir: Path, every_steps: int) -> None:
+    The first, untrained one only serves runs that are stopped before the second, and goes when that is whole.
+    Where ``stop`` is wanted, a checkpoint is written and KeyboardInterrupt raised.
+    """
+
+    def __init__(self, run_dir: Path, every_steps: int, stop: StopRequest) -> None:
         super().__init__()
-        self._run_dir, self._every = run_dir, Every(every_steps)
+        self._run_dir, self._every, self._stop = run_dir, Every(every_steps), stop
 
     def _on_training_start(self) -> None:
         self._every.last = self.num_timesteps
@@ -102,8 +90,23 @@ class CheckpointCallback(BaseCallback):
         return True
 
     def _on_rollout_start(self) -> None:
-        if self._every.due(self.num_timesteps):
-            save_model(self.model, checkpoint_path(self._run_dir, self.num_timesteps))
+        is_first = latest_checkpoint(self._run_dir) is None
+        if self._every.due(self.num_timesteps) or is_first or self._stop.wanted:
+            self.save()
+        if self._stop.wanted:
+            raise KeyboardInterrupt
+
+    def _on_training_end(self) -> None:
+        self.save()
+
+    def save(self) -> None:
+        """Write a checkpoint of this moment, which must lie between two updates."""
+        path = checkpoint_path(self._run_dir, self.num_timesteps)
+        assert isinstance(self.model, PPO)
+        save_checkpoint(self.model, path)
+        untrained = checkpoint_path(self._run_dir, 0)
+        if path != untrained:
+            untrained.unlink(missing_ok=True)
 
 
 class TotalsCallback(BaseCallback):
@@ -118,12 +121,15 @@ class TotalsCallback(BaseCallback):
 
     def _on_step(self) -> bool:
         infos, dones = self.locals["infos"], self.locals["dones"]
-        self._ended += [[infos[i][name] for name in TOTALS] for i in np.flatnonzero(dones)]
+        if infos:  # training on the device hands its totals over once, at the end of the rollout
+            ended = [infos[i] for i in np.flatnonzero(dones)]
+            self._ended += [[info[name] for name in TOTALS] for info in ended if TOTALS[0] in info]
         return True
 
     def _on_rollout_end(self) -> None:
-        if self._ended:
-            for name, value in zip(TOTALS, np.mean(self._ended, axis=0), strict=True):
+        ended = [*self._ended, *self.locals.get("ended_totals", [])]
+        if ended:
+            for name, value in zip(TOTALS, np.mean(ended, axis=0), strict=True):
                 self.logger.record(f"rollout/{name}", float(value))
 
 

@@ -8,12 +8,11 @@ one; the resolved settings are saved next to every run.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gridai_env.problems import from_pydantic
 
@@ -21,18 +20,6 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
-Month = Annotated[int, Field(ge=1, le=12)]
-
-
-def _day(value: Any) -> Any:
-    """A day as text, which is how run.json keeps it, besides the date that YAML reads."""
-    return date.fromisoformat(value) if isinstance(value, str) else value
-
-
-Day = Annotated[date, BeforeValidator(_day)]
-
-# Settings of the environment that choose its days.
-DAYS = ("first_day", "last_day", "months")
 
 
 class ConfigError(ValueError):
@@ -59,20 +46,15 @@ class EnvironmentConfig(Section):
     )
     latency_scale: Positive | None = Field(None, description="factor on all latency budgets")
     carbon_price_usd_per_t: NonNegative | None = Field(None, description="price of emissions")
-    first_day: Day | None = Field(None, description="first day on which training episodes may start")
-    last_day: Day | None = Field(None, description="last day on which training episodes may start")
-    months: list[Month] | None = Field(
-        None, min_length=1, description="months (1 to 12) in which training episodes may start"
+    days: Literal["all", "train"] = Field(
+        "all",
+        description="'train': only the days that the scenario's benchmark trains on; progress is then measured on its "
+        "validation episodes, whose bounds are published",
     )
 
     def overrides(self) -> dict[str, Any]:
         """Return what `gridai_env.scenarios.load_scenario` takes besides the name."""
-        given = self.model_dump(exclude={"scenario", *DAYS})
-        return {key: value for key, value in given.items() if value is not None}
-
-    def start(self) -> dict[str, Any]:
-        """Return the fields of the scenario's `start` that training changes."""
-        given = {"first": self.first_day, "last": self.last_day, "months": self.months}
+        given = self.model_dump(exclude={"scenario", "days"})
         return {key: value for key, value in given.items() if value is not None}
 
 
@@ -109,12 +91,13 @@ class PathwiseConfig(Section):
     learning_rate: Positive = Field(1e-3, description="of Adam in these steps")
 
 
-class DeviceConfig(Section):
-    """What only ``algorithm: device_ppo`` looks at."""
+class OnDeviceConfig(Section):
+    """Details of ``algorithm: device_ppo``; nothing else looks at them."""
 
     dtype: Literal["float32", "float64"] = Field("float32", description="numbers of the environment")
-    episodes: Literal["device", "host"] = Field(
-        "device", description="where episodes are drawn; 'host': the same ones as with algorithm 'ppo'"
+    episodes: Literal["device", "host"] | None = Field(
+        None,
+        description="where episodes are drawn; 'host': the same ones as with 'ppo'; null: on the device if synthetic",
     )
     stagger: bool = Field(
         False, description="first episodes start mid-way, so that not all of them end in the same step"
@@ -127,9 +110,9 @@ class PPOConfig(Section):
 
     environment: EnvironmentConfig = EnvironmentConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
-    warm_start: WarmStartConfig = WarmStartConfig()
-    pathwise: PathwiseConfig = PathwiseConfig()
-    device_ppo: DeviceConfig = DeviceConfig()
+    warm_start: WarmStartConfig = Field(WarmStartConfig(), description="imitation before PPO")
+    pathwise: PathwiseConfig = Field(PathwiseConfig(), description="gradients through the physics before PPO")
+    on_device: OnDeviceConfig = Field(OnDeviceConfig(), description="what only 'device_ppo' looks at")
     algorithm: Literal["ppo", "device_ppo"] = Field(
         "ppo",
         description="'ppo': Stable-Baselines3 on the NumPy environment; 'device_ppo': all on tensors on `device`",

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.frozen import LOCAL, FrozenSet
 from gridai_env.instance import Instance
 from gridai_env.rollout import Policy, Trajectory, run_many
 from gridai_env.summary import Interval, gain_captured, gap, mean_interval
@@ -41,6 +42,20 @@ class HeldOut:
             local_bill_usd=np.array([t.bill_usd for t in local]),
             local_dropped_gpuh=np.array([t.metrics["dropped_gpuh"] for t in local]),
             bound_usd=None if bound_usd is None else np.array(bound_usd, dtype=np.float64),
+        )
+
+    @classmethod
+    def published(cls, frozen: FrozenSet) -> HeldOut:
+        """Return the episodes of a frozen set with its published figures: nothing is solved or played.
+
+        Raises BenchmarkError where the episodes made here are not those that were frozen.
+        """
+        return cls(
+            instances=frozen.instances(),
+            local_benefit_usd=frozen.column(LOCAL, "benefit_usd"),
+            local_bill_usd=frozen.column(LOCAL, "bill_usd"),
+            local_dropped_gpuh=frozen.column(LOCAL, "dropped_gpuh"),
+            bound_usd=frozen.bound_usd,
         )
 
 

@@ -132,5 +132,10 @@ class ActivePolicy(ActorCriticPolicy):
         super().__init__(*args, **kwargs)
         self.active = ActiveActions.read(active)
 
+    @property
+    def actions(self) -> ActiveActions:
+        """How its numbers become actions of the environment."""
+        return self.active
+
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return super()._get_constructor_parameters() | {"active": self.active.as_dict()}

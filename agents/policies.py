@@ -16,10 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from stable_baselines3 import PPO
+from stable_baselines3.common.policies import ActorCriticPolicy
 
-from agents.network import ActivePolicy
+from agents.design import ActingPolicy
+from agents.remembering import Remembering
 from gridai_env.actions import Layout
 from gridai_env.compile import Compiled
 from gridai_env.observe import ObservationLayout
@@ -122,13 +125,23 @@ class NetworkPolicy:
     """A network that acts on the environment's Dict observation."""
 
     def __init__(
-        self, network: ActivePolicy, identity: Identity, source: str = "network", name: str = "ppo"
+        self, network: ActorCriticPolicy, identity: Identity, source: str = "network", name: str = "ppo"
     ) -> None:
+        """Take a network that knows what its numbers mean; raises TypeError for another."""
+        if not isinstance(network, ActingPolicy):
+            raise TypeError(f"{source}: a {type(network).__name__} has no `actions` (see agents.design)")
         self.network, self.identity, self.source, self.name = network, identity, source, name
+        self._expand = network.actions.expand
 
     def prepare(self, compiled: Compiled) -> None:
-        """Raise CheckpointError where the network was not trained for this scenario."""
+        """Raise CheckpointError where the network was not trained for this scenario.
+
+        A network whose weights fit any routes is put on those that are open here.
+        """
         self.identity.check(Identity.of(compiled), self.source)
+        if hasattr(self.network, "for_scenario"):
+            self.network = self.network.for_scenario(compiled)
+            self._expand = self.network.actions.expand
 
     def predict(
         self,
@@ -136,18 +149,41 @@ class NetworkPolicy:
         state: Any = None,
         episode_start: NDArray[np.bool_] | None = None,
         deterministic: bool = True,
-    ) -> tuple[NDArray[np.float32], None]:
+    ) -> tuple[NDArray[np.float32], torch.Tensor | None]:
         """Return actions in [-1, 1], [A] or [B,A], for Dict observations or flat ones ([N] or [B,N]).
 
-        ``state`` and ``episode_start`` are ignored: the network has no memory.
+        ``state`` is what the call before returned, with ``episode_start`` [B] for episodes that begin now (None: all,
+        where there is no state); a network that remembers nothing ignores both.  Raises ValueError for
+        observations that are not finite: a network would route on them as on any other.
         """
-        action, _ = self.network.predict(self._flat(observation), deterministic=deterministic)
-        return self.network.active.expand(action), None
+        flat = self._flat(observation)
+        if not np.isfinite(flat).all():
+            raise ValueError(
+                f"observation: {self._corrupted(flat)}; repair what feeds the policy, it does not act"
+            )
+        remembering = Remembering(getattr(self.network, "memory", None))
+        remembering.state = state
+        fresh = None if episode_start is None or state is None else np.atleast_1d(episode_start)
+        seen = remembering.go_on(np.atleast_2d(flat), fresh)
+        numbers, _ = self.network.predict(seen, deterministic=deterministic)
+        action = self._expand(numbers)
+        return action.reshape(*flat.shape[:-1], -1), remembering.state
 
     def _flat(self, observation: dict[str, NDArray[np.float32]] | NDArray[np.float32]) -> NDArray[np.float32]:
         if isinstance(observation, np.ndarray):
             return observation
         return np.concatenate([observation[name] for name in self.identity.observation], axis=-1)
+
+    def _corrupted(self, flat: NDArray[np.float32]) -> str:
+        """Which parts of an observation are not finite, with the first such entry of each."""
+        found, begin = [], 0
+        for name, size in self.identity.observation.items():
+            part = flat[..., begin : begin + size]
+            begin += size
+            bad = ~np.isfinite(part)
+            if bad.any():
+                found.append(f"{name}[{np.argwhere(bad)[0][-1]}] is {part[bad][0]}")
+        return ", ".join(found)
 
 
 def run_file_of(path: Path) -> Path:
@@ -156,12 +192,12 @@ def run_file_of(path: Path) -> Path:
     return beside if beside.is_file() or path.parent.name != "checkpoints" else path.parent.parent / RUN_FILE
 
 
-def load_model(path: Path, device: str = "auto", **changes: Any) -> PPO:
+def load_model(path: Path, device: str = "auto", algorithm: type[PPO] = PPO, **changes: Any) -> PPO:
     """Return the PPO of a file; raises CheckpointError where it is missing or damaged."""
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; a trained agent is the model.zip of a run folder")
     try:
-        return PPO.load(path, device=device, **changes)
+        return algorithm.load(path, device=device, **changes)
     except (zipfile.BadZipFile, ValueError, KeyError, EOFError, RuntimeError, AssertionError) as error:
         raise CheckpointError(
             f"{path}: not a readable checkpoint ({error}); train again or take another"
@@ -184,10 +220,12 @@ def load_policy(path: str | Path, device: str = "cpu") -> NetworkPolicy:
     identity = Identity.read(run_file_of(path))
     identity.check_version(str(path))
     network = load_model(path, device).policy
-    if not isinstance(network, ActivePolicy):
+    if not isinstance(network, ActingPolicy):
         raise CheckpointError(f"{path}: not an agent of scripts.train but a {type(network).__name__}")
-    sizes = (network.observation_space.shape, network.active.default.shape)
-    expected = ((sum(identity.observation.values()),), (identity.action_size,))
+    assert isinstance(network, ActorCriticPolicy)
+    sizes = (network.observation_space.shape, network.actions.expand(network.actions.start).shape)
+    remembered = Remembering(getattr(network, "memory", None)).size
+    expected = ((sum(identity.observation.values()) + remembered,), (identity.action_size,))
     if sizes != expected:
         raise CheckpointError(f"{path}: sizes {sizes} are not those of its run.json, {expected}")
     return NetworkPolicy(network, identity, str(path))

@@ -8,16 +8,18 @@ decisions changed.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from gridai_env.actions import Layout, decode
+from gridai_env.arrays import namespace
 from gridai_env.compile import Compiled
 from gridai_env.feasible import project
 from gridai_env.state import Exogenous, Params, State
 from gridai_env.terms import settle
-
-Floats = NDArray[np.float64]
 
 
 def home_action(compiled: Compiled, refuse: float = -1.0) -> NDArray[np.float32]:
@@ -36,21 +38,31 @@ class HomeReference:
     """Benefit of serving everything at home in the step that a batch stands at, with idle batteries.
 
     Work that finds no room at home overflows as `project` has it.  Left out: jobs, the peak of the demand
-    charge and the carbon budget, which depend on earlier decisions.
+    charge and the carbon budget, which depend on earlier decisions.  ``like``: a tensor for a batch of tensors
+    of its type on its device; None: NumPy.
     """
 
-    def __init__(self, compiled: Compiled, num_envs: int) -> None:
+    def __init__(self, compiled: Compiled, num_envs: int, like: torch.Tensor | None = None) -> None:
         self._layout = Layout(compiled.shape)
-        self._action = np.broadcast_to(home_action(compiled), (num_envs, self._layout.size))
-        self._battery_mwh = np.broadcast_to(
-            compiled.start_state.battery_mwh, (num_envs, compiled.shape.sites)
-        )
-        self._home = compiled.params.home[:, None, :]  # [C,1,K]
-        self._compiled = compiled
+        self._compiled, self._num_envs, self._like = compiled, num_envs, like
+        self._action = self._everywhere(home_action(compiled))
+        self._battery_mwh = self._everywhere(compiled.start_state.battery_mwh)
+        self._home = self._there(compiled.params.home[:, None, :])  # [C,1,K]
+        self._no_budget_kg = self._there(np.array(np.inf))
 
-    def benefit_usd(self, params: Params, exogenous: Exogenous) -> Floats:
+    def _there(self, x: NDArray[Any]) -> Any:
+        like = self._like
+        return x if like is None else torch.as_tensor(x, dtype=like.dtype, device=like.device)
+
+    def _everywhere(self, x: NDArray[Any]) -> Any:
+        """``x`` [n] for every environment [B,n], the batch axis innermost in memory."""
+        return self._there(np.repeat(x[:, None], self._num_envs, 1)).T
+
+    def benefit_usd(self, params: Params, exogenous: Exogenous) -> Any:
         """Return the benefit [B] of one step; ``params`` and ``exogenous`` are the simulator's."""
-        params = params.replace(carbon_budget_kg=np.array(np.inf))
+        # What was derived from the parameters (on a device: known from the host) stays, but for the budget.
+        unlimited = {"carbon_budget_kg": self._no_budget_kg, "has_carbon_budget": False}
+        params = Params.make(**params.__dict__ | unlimited)
         state = self._state(params, exogenous)
         request = decode(params, self._layout, self._action)
         flows = project(params, state, exogenous, request)
@@ -58,17 +70,17 @@ class HomeReference:
 
     def _state(self, params: Params, exogenous: Exogenous) -> State:
         """Return the state of a world that has always served at home: nothing waits, no session moves."""
-        shape, lead = self._compiled.shape, exogenous.available_gpus.shape[:-1]
-        growth = exogenous.growth
-        before = np.where(growth > 0.0, exogenous.arrivals_gpuh / np.where(growth > 0.0, growth, 1.0), 0.0)
-        per_site = (*lead, shape.sites)
+        xp, shape = namespace(exogenous.growth), self._compiled.shape
+        growth, per_site = exogenous.growth, exogenous.available_gpus
+        before = xp.where(growth > 0.0, exogenous.arrivals_gpuh / xp.where(growth > 0.0, growth, 1.0), 0.0)
+        none = xp.zeros_like(per_site)
         return State(
-            backlog_gpuh=np.zeros_like(exogenous.arrivals_gpuh),
+            backlog_gpuh=xp.zeros_like(exogenous.arrivals_gpuh),
             battery_mwh=self._battery_mwh,
             placed_gpuh=(before * (1.0 - params.may_wait))[..., None] * self._home,
-            generation_mw=np.zeros(per_site),
-            committed_gpus=np.zeros((*per_site, shape.job_steps)),
-            waiting=np.zeros((*lead, shape.jobs)),
-            peak_import_mw=np.full(per_site, np.inf),
-            carbon_kg=np.zeros(lead),
+            generation_mw=none,
+            committed_gpus=xp.broadcast_to(none[..., None], (*none.shape, shape.job_steps)),
+            waiting=xp.broadcast_to(none[..., :1], (*none.shape[:-1], shape.jobs)),
+            peak_import_mw=xp.full_like(per_site, xp.inf),
+            carbon_kg=none[..., 0],
         )

@@ -98,7 +98,7 @@ def _register() -> None:
             _gym.register(
                 id=id_,
                 entry_point="gridai_env.env:GridAIEnv",
-                vector_entry_point="gridai_env.vector_env:GridAIVectorEnv",
+                vector_entry_point="gridai_env.entry:open_vector_env",
                 kwargs={"scenario": scenario},
             )
 

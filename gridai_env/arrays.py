@@ -41,6 +41,11 @@ def as_real(x: Any, like: Any) -> Any:
     return namespace(like).as_real(x, like)
 
 
+def constant(x: np.ndarray, like: Any) -> Any:
+    """An array where ``like`` lives; numbers (not indices) as real as ``like``."""
+    return x if isinstance(like, np.ndarray) else namespace(like).constant(x, like)
+
+
 def total(x: Any, axis: int) -> Any:
     """Sum over one axis (counted from the end), to the same bits in any memory layout.
 

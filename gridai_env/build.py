@@ -13,21 +13,27 @@ from typing import Any
 
 import numpy as np
 
+from gridai_env.arrays import constant, namespace
 from gridai_env.compile import Compiled
 from gridai_env.demand import Demand, draw_demand, first_placement_gpuh
-from gridai_env.deviation import Deviation, synthetic_deviation, table_deviation
+from gridai_env.deviation import Deviation, month_hours_utc, synthetic_deviation, table_deviation
+from gridai_env.draws import Draws, EpisodeDraws
 from gridai_env.events import EventTable, draw_events
 from gridai_env.forecast import Background, ForecastSet, ahead, day_ahead, day_steps, lead_steps, persistence
+from gridai_env.generic import double
 from gridai_env.guards import last_resort_prices
 from gridai_env.jobs import JobTable, draw_jobs
 from gridai_env.starts import checked_seeds, draw_starts, streams, synthetic_starts, table_starts, whole_start
-from gridai_env.state import Exogenous, Params, Record, State
+from gridai_env.state import INSTANCE_FIELDS, Array, Exogenous, Record, State
 from gridai_env.traces import TraceTable, ZoneSeries, synthetic_series
 from gridai_env.world import (
+    SiteSeries,
+    UsualDeviation,
     billed_and_other,
     exogenous_arrays,
     forecast_background,
     site_series,
+    usual_deviations,
     zones_of,
 )
 
@@ -53,6 +59,18 @@ class Source:
     provenance: str
 
 
+@dataclass(frozen=True)
+class World(Record):
+    """What a batch of episodes brings, as NumPy arrays or as tensors on one device."""
+
+    sites: SiteSeries
+    exogenous: Exogenous
+    background: Background
+    forecast: ForecastSet
+    params_of_instance: dict[str, Array]  # the INSTANCE_FIELDS, [B,...] each
+    initial: State
+
+
 def batch_parts(
     compiled: Compiled,
     seeds: Sequence[int],
@@ -68,31 +86,58 @@ def batch_parts(
     demand = draw_demand(compiled, start_utc, lead_in, streams(seeds, "demand"))
     jobs = draw_jobs(compiled, streams(seeds, "jobs"))
     events = draw_events(scenario, streams(seeds, "events"))
-
-    sites = site_series(compiled, source.series)
-    exogenous = exogenous_arrays(compiled, sites, demand, jobs, events)
-    background = forecast_background(compiled, sites, demand, source.series, source.deviation)
+    usual = usual_deviations(compiled, source.deviation)
+    month_hour = month_hours_utc(start_utc, 0, scenario.steps, scenario.dt_h)
+    draws = EpisodeDraws(streams(seeds, "forecast"))
+    world = make_world(compiled, source.series, demand, jobs, events, usual, month_hour, draws)
     _, other_carbon = billed_and_other(
-        compiled, sites.carbon_average_kg_per_mwh, sites.carbon_marginal_kg_per_mwh
+        compiled, world.sites.carbon_average_kg_per_mwh, world.sites.carbon_marginal_kg_per_mwh
     )
     return {
         "compiled": compiled,
         "seeds": seeds,
         "start_utc": start_utc,
-        "params": instance_params(compiled, jobs, exogenous),
-        "exogenous": exogenous,
-        "initial": initial_state(compiled, demand),
-        "forecast": make_forecast(compiled, seeds, background, exogenous.buy_usd_per_mwh, events),
+        "params": compiled.params.replace(**world.params_of_instance),
+        "exogenous": world.exogenous,
+        "initial": world.initial,
+        "forecast": world.forecast,
         "knowledge": Knowledge(
-            climatology=background.climatology[:, lead_in:],
-            history=background.truth[:, :lead_in],
-            history_pue=sites.pue[:, :lead_in],
+            climatology=world.background.climatology[:, lead_in:],
+            history=world.background.truth[:, :lead_in],
+            history_pue=world.sites.pue[:, :lead_in],
             history_other_carbon_kg_per_mwh=other_carbon[:, :lead_in],
             event_active=events.active,
             job_order=jobs.order,
         ),
         "provenance": _provenance(compiled, source, demand, len(seeds)),
     }
+
+
+def make_world(
+    compiled: Compiled,
+    series: ZoneSeries,
+    demand: Demand,
+    jobs: JobTable,
+    events: EventTable,
+    usual: UsualDeviation,
+    month_hour: Array,
+    draws: Draws,
+) -> World:
+    """Return what follows from the drawn series, demand, jobs and events; ``draws`` are those of the forecasts.
+
+    ``month_hour`` int [B,T] is month * 24 + hour of each step in UTC.
+    """
+    sites = site_series(compiled, series)
+    exogenous = exogenous_arrays(compiled, sites, demand, jobs, events)
+    background = forecast_background(compiled, sites, demand, series, usual, month_hour)
+    return World(
+        sites=sites,
+        exogenous=exogenous,
+        background=background,
+        forecast=make_forecast(compiled, background, exogenous.buy_usd_per_mwh, events, draws),
+        params_of_instance=instance_params(compiled, jobs, exogenous),
+        initial=initial_state(compiled, demand),
+    )
 
 
 def _provenance(compiled: Compiled, source: Source, demand: Demand, count: int) -> tuple[dict[str, str], ...]:
@@ -135,22 +180,18 @@ def find_series(
 
 
 def make_forecast(
-    compiled: Compiled,
-    seeds: Sequence[int],
-    background: Background,
-    buy_usd_per_mwh: np.ndarray,
-    events: EventTable,
+    compiled: Compiled, background: Background, buy_usd_per_mwh: Array, events: EventTable, draws: Draws
 ) -> ForecastSet:
     """Return the forecasts of all series.  ``buy_usd_per_mwh`` [B,T,K] is the true price with its events."""
     spec, shape = compiled.scenario.forecast, compiled.shape
     leads = lead_steps(spec, shape.dt_h)
     if spec.kind == "day_ahead":
-        values = day_ahead(spec, shape.dt_h, background, streams(seeds, "forecast"))
+        values = day_ahead(spec, shape.dt_h, background, draws)
         for i, lead in enumerate(leads if events.of_kind("price") else ()):
             price = values[:, :, i : i + 1, : shape.sites]
-            price[...] = events.at_leads([lead], spec.kind).shocked_usd_per_mwh(price)
+            price[...] = events.at_leads([lead], spec.kind).shocked_usd_per_mwh(double(price))
         return ForecastSet(values, shape.sites, leads)
-    seen = background.truth.copy()
+    seen = namespace(background.truth).copy(background.truth)
     seen[:, -shape.steps :, : shape.sites] = buy_usd_per_mwh
     if spec.kind == "perfect":
         values = ahead(seen[:, -shape.steps :], leads)
@@ -159,35 +200,32 @@ def make_forecast(
     return ForecastSet(values, shape.sites, leads)
 
 
-def instance_params(compiled: Compiled, jobs: JobTable, exogenous: Exogenous) -> Params:
-    """Return the constants with the jobs and the last-resort prices of each episode."""
-    params = compiled.params.replace(
-        job_gpus=jobs.gpus, job_profile=jobs.profile, job_value_usd=jobs.value_usd
-    )
-    shed, gpu_short = last_resort_prices(params, exogenous)
-    sites = np.ones(compiled.shape.sites)
-    return params.replace(
-        shed_usd_per_mwh=shed[:, None] * sites, gpu_short_usd_per_gpuh=gpu_short[:, None] * sites
-    )
+def instance_params(compiled: Compiled, jobs: JobTable, exogenous: Exogenous) -> dict[str, Array]:
+    """Return the jobs and the last-resort prices of each episode: the INSTANCE_FIELDS."""
+    shed, gpu_short = last_resort_prices(compiled.params, exogenous)
+    sites = constant(np.ones(compiled.shape.sites), shed)
+    values = (jobs.gpus, jobs.profile, jobs.value_usd, shed[:, None] * sites, gpu_short[:, None] * sites)
+    return dict(zip(INSTANCE_FIELDS, values, strict=True))
 
 
 def initial_state(compiled: Compiled, demand: Demand) -> State:
     """Return the state before the first step: no backlog, no running job, the first arrivals placed at
     home."""
-    shape, batch = compiled.shape, len(demand.arrivals_gpuh)
-    start = compiled.start_state
-
-    def each(values: np.ndarray) -> np.ndarray:
-        return np.repeat(values[None], batch, axis=0)
-
+    shape, start = compiled.shape, compiled.start_state
     first_gpuh = demand.arrivals_gpuh[:, 0]
+    xp, episodes = namespace(first_gpuh), first_gpuh.shape[0]
+
+    def each(values: np.ndarray) -> Array:
+        """Every episode with the same values, as memory of its own."""
+        return xp.copy(xp.broadcast_to(constant(values, first_gpuh), (episodes, *values.shape)))
+
     return State(
-        backlog_gpuh=np.zeros_like(first_gpuh),
+        backlog_gpuh=xp.zeros_like(first_gpuh),
         battery_mwh=each(start.battery_mwh),
         placed_gpuh=first_placement_gpuh(first_gpuh, compiled.params.home, compiled.row_wait_steps),
         generation_mw=each(start.generation_mw),
-        committed_gpus=np.zeros((batch, shape.sites, shape.job_steps)),
-        waiting=np.ones((batch, shape.jobs)),
-        peak_import_mw=np.zeros((batch, shape.sites)),
-        carbon_kg=np.zeros(batch),
+        committed_gpus=each(np.zeros((shape.sites, shape.job_steps))),
+        waiting=each(np.ones(shape.jobs)),
+        peak_import_mw=each(np.zeros(shape.sites)),
+        carbon_kg=each(np.zeros(())),
     )

@@ -15,10 +15,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gridai_env.arrays import constant, namespace
 from gridai_env.compile import Compiled, once_per_scenario
+from gridai_env.draws import Draws, as_draws, in_parts
+from gridai_env.generic import empty, pick, window_sum
 from gridai_env.placement import place_shape
 from gridai_env.profiles import daily_profile, weekly_factor
 from gridai_env.spec import Scenario
+from gridai_env.state import Array, Record
 from gridai_env.traces.clock import MINUTES_PER_DAY, MINUTES_PER_HOUR, offset_minutes
 from gridai_env.workload import demand_shape
 
@@ -34,11 +38,19 @@ CHUNK = 32
 class Demand:
     """The demand of a batch of episodes."""
 
-    arrivals_gpuh: np.ndarray  # [B,T,C,W]
-    region_gpuh: np.ndarray  # [B,L+T,C] arrivals over all rows, history first
-    expected_gpuh: np.ndarray  # [B,L+T,C] the same without noise: what calendar and clock tell in advance
-    deviation_gpuh: np.ndarray  # [B,T,C] usual (standard) deviation of region_gpuh from expected_gpuh
+    arrivals_gpuh: Array  # [B,T,C,W]
+    region_gpuh: Array  # [B,L+T,C] arrivals over all rows, history first
+    expected_gpuh: Array  # [B,L+T,C] the same without noise: what calendar and clock tell in advance
+    deviation_gpuh: Array  # [B,T,C] usual (standard) deviation of region_gpuh from expected_gpuh
     provenance: tuple[str, ...] = ()  # [B] where it came from; empty: synthetic
+
+
+@dataclass(frozen=True)
+class Week(Record):
+    """The noise-free arrivals by local minute of the week, from Monday 0:00 on, each for C regions."""
+
+    rows_gpuh: Array  # [10080*C,W]
+    region_gpuh: Array  # [10080*C] over all rows
 
 
 @dataclass(frozen=True)
@@ -59,18 +71,30 @@ def draw_demand(
     """
     if compiled.scenario.demand.source != "synthetic":
         return _demand_of_file(compiled, start_utc, lead_in, rngs)
+    places = week_places(compiled, start_utc, lead_in)
+    return synthetic_demand(compiled, week_gpuh(compiled), places, as_draws(rngs))
+
+
+def synthetic_demand(compiled: Compiled, week: Week, places: Array, draws: Draws) -> Demand:
+    """Draw synthetic arrivals; ``places`` [B,L+T,C] say where in ``week`` each step of each region lies."""
     steps = compiled.shape.steps
-    factor = noise_factor(compiled.scenario, lead_in + steps, rngs)
-    rows_gpuh, region_gpuh = week_gpuh(compiled)
-    at = week_minutes(compiled.scenario, start_utc, -lead_in, lead_in + steps)
-    at *= compiled.shape.regions
-    at += np.arange(compiled.shape.regions)
-    expected = region_gpuh.take(at)
-    arrivals = rows_gpuh.take(at[:, lead_in:], axis=0)
-    arrivals *= factor[:, lead_in:, :, None]
+    factor = noise_factor(compiled.scenario, places.shape[1], draws)
+    expected = pick(week.region_gpuh, places)
+    arrivals = pick(week.rows_gpuh, places[:, -steps:])
+    arrivals *= factor[:, -steps:, :, None]
     factor *= expected
-    deviation = np.array([region.noise for region in compiled.scenario.regions]) * expected[:, lead_in:]
+    strength = np.array([region.noise for region in compiled.scenario.regions])
+    deviation = constant(strength, expected) * expected[:, -steps:]
     return Demand(arrivals, region_gpuh=factor, expected_gpuh=expected, deviation_gpuh=deviation)
+
+
+def week_places(compiled: Compiled, start_utc: np.ndarray, lead_in: int) -> np.ndarray:
+    """Return where in `Week` the steps of episodes lie that start at ``start_utc``, int64 [B,L+T,C]."""
+    regions = compiled.shape.regions
+    at = week_minutes(compiled.scenario, start_utc, -lead_in, lead_in + compiled.shape.steps)
+    at *= regions
+    at += np.arange(regions)
+    return at
 
 
 def _demand_of_file(
@@ -84,7 +108,7 @@ def _demand_of_file(
     rows = expected_rows_gpuh(compiled, days) * own  # [B,X,C,W]
     expected = rows.sum(-1)
     variance = (np.array([region.noise for region in scenario.regions]) * expected) ** 2
-    rows *= noise_factor(scenario, lead_in + compiled.shape.steps, rngs)[..., None]
+    rows *= noise_factor(scenario, lead_in + compiled.shape.steps, as_draws(rngs))[..., None]
     placed = place_shape(shape, scenario, start_utc, lead_in, rngs)
     mean_gpuh = np.array([region.mean_gpus for region in scenario.regions]) * scenario.dt_h
     share = np.where(own, 0.0, compiled.row_share)
@@ -126,13 +150,12 @@ def expected_row_shares(compiled: Compiled, days: Calendar, region_gpuh: np.ndar
 
 
 @once_per_scenario
-def week_gpuh(compiled: Compiled) -> tuple[np.ndarray, np.ndarray]:
-    """Return the noise-free arrivals of each row [10080*C,W] and region [10080*C] by local minute of the
-    week, from Monday 0:00."""
+def week_gpuh(compiled: Compiled) -> Week:
+    """Return the noise-free arrivals of each row and region by local minute of the week."""
     minute = np.arange(WEEK_MIN)
     days = _calendar_of(np.repeat(minute[:, None], compiled.shape.regions, axis=1))
     rows = expected_rows_gpuh(compiled, days)
-    return rows.reshape(-1, rows.shape[-1]), expected_region_gpuh(compiled, days).ravel()
+    return Week(rows.reshape(-1, rows.shape[-1]), expected_region_gpuh(compiled, days).ravel())
 
 
 def calendar(scenario: Scenario, start_utc: np.ndarray, first_step: int, steps: int) -> Calendar:
@@ -187,62 +210,60 @@ def _shaped_gpuh(scenario: Scenario, days: Calendar, flatness: np.ndarray) -> np
     return mean_gpuh * week * daily_profile(days.local_hour, peak_hour, swing, flatness)
 
 
-def noise_factor(scenario: Scenario, steps: int, rngs: Sequence[np.random.Generator]) -> np.ndarray:
+def noise_factor(scenario: Scenario, steps: int, draws: Draws) -> Array:
     """Return ``max(0, 1 + noise)``, [B,steps,C]; the noise is stationary from the first step on."""
     kept = NOISE_KEPT_PER_H**scenario.dt_h
     strength = np.array([r.noise for r in scenario.regions])
-    factor = np.empty((len(rngs), steps, len(scenario.regions)))
-    for first in range(0, len(rngs), CHUNK):  # a few episodes at a time stay in the processor's cache
-        part = factor[first : first + CHUNK]
-        for row, rng in zip(part, rngs[first : first + CHUNK], strict=True):
-            rng.standard_normal(out=row)
-        part[:, 1:] *= np.sqrt(1.0 - kept * kept)
-        np.multiply(autoregress(part, kept), strength, out=part)
-        part += 1.0
-        np.maximum(part, 0.0, out=part)
-    return factor
+
+    def few(part: slice) -> tuple[Array]:
+        shocks = draws.normals(part, steps, len(strength))
+        shocks[:, 1:] *= float(np.sqrt(1.0 - kept * kept))
+        noise = autoregress(shocks, kept)
+        noise *= constant(strength, noise)
+        noise += 1.0
+        return (namespace(noise).maximum(noise, 0.0),)
+
+    return in_parts(draws, CHUNK, few)[0]
 
 
-def autoregress(shocks: np.ndarray, kept: float) -> np.ndarray:
+def autoregress(shocks: Array, kept: float) -> Array:
     """Return ``x(t) = kept * x(t-1) + shocks(t)`` along axis 1, x(-1) = 0.
 
     Doubling the span of a partial sum in each pass takes log2(T) array operations instead of T.
     """
-    x, span, weight = shocks.copy(), 1, kept
+    x, span, weight = namespace(shocks).copy(shocks), 1, kept
     while span < shocks.shape[1] and weight > 1e-18:
         x[:, span:] += weight * x[:, :-span]
         span, weight = 2 * span, weight * weight
     return x
 
 
-def queue_limits_gpuh(arrivals_gpuh: np.ndarray, wait_steps: np.ndarray) -> np.ndarray:
+def queue_limits_gpuh(arrivals_gpuh: Array, wait_steps: np.ndarray) -> Array:
     """Return the most work that may be left at the end of each step, shaped as ``arrivals_gpuh`` [...,T,C,W].
 
     For a row that may wait D steps: the arrivals of the last D steps, this one included (the queue starts
     empty). 0 for rows that may not wait, and for all rows in the last step.
     """
-    limit = np.zeros(arrivals_gpuh.shape)
-    steps = arrivals_gpuh.shape[-3]
+    limit = empty(arrivals_gpuh.shape, arrivals_gpuh)
+    limit[...] = 0.0
     for part, out in _few_at_a_time(arrivals_gpuh, limit):
-        for w in np.flatnonzero(wait_steps):
-            row = np.ascontiguousarray(part[..., w])
-            total = row.copy()
-            for back in range(1, min(int(wait_steps[w]), steps)):
-                total[:, back:] += row[:, : steps - back]
-            total[..., -1, :] = 0.0
+        for w in np.flatnonzero(wait_steps).tolist():
+            total = window_sum(part[..., w], int(wait_steps[w]))
+            total[:, -1] = 0.0
             out[..., w] = total
     return limit
 
 
-def _few_at_a_time(*arrays: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+def _few_at_a_time(*arrays: Array) -> Iterator[tuple[Array, ...]]:
     """Yield arrays [...,T,C,W] of one shape a few episodes [b,T,C,W] at a time, as views where they are
-    contiguous: what is worked on stays in the processor's cache."""
+    contiguous: what is worked on stays in the processor's cache.  Tensors all at once."""
     flat = [array.reshape(-1, *array.shape[-3:]) for array in arrays]
-    for first in range(0, len(flat[0]), CHUNK):
-        yield tuple(array[first : first + CHUNK] for array in flat)
+    size = CHUNK if isinstance(flat[0], np.ndarray) else len(flat[0])
+    for first in range(0, len(flat[0]), size):
+        yield tuple(array[first : first + size] for array in flat)
 
 
-def session_growth(arrivals_gpuh: np.ndarray, wait_steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def session_growth(arrivals_gpuh: Array, wait_steps: np.ndarray) -> tuple[Array, Array]:
     """Return growth and rehomed GPU-h of rows that hold sessions, shaped as ``arrivals_gpuh`` [...,T,C,W].
 
     Growth is the ratio of successive arrivals: what grows in place is no move.  Where the step before is no
@@ -250,24 +271,26 @@ def session_growth(arrivals_gpuh: np.ndarray, wait_steps: np.ndarray) -> tuple[n
     In the first step growth is 1, the placement before it being these arrivals at home.  Rows that may wait
     (they come last): 0.
     """
-    growth, rehomed = np.empty(arrivals_gpuh.shape), np.empty(arrivals_gpuh.shape)
+    xp = namespace(arrivals_gpuh)
+    growth, rehomed = (empty(arrivals_gpuh.shape, arrivals_gpuh) for _ in range(2))
+    waits = np.flatnonzero(wait_steps).tolist()
     for arrivals, ratio, at_home in _few_at_a_time(arrivals_gpuh, growth, rehomed):
         before, now = arrivals[:, :-1], arrivals[:, 1:]
         is_reference = before >= MIN_REFERENCE * now
         is_reference &= before > 0.0
         ratio[:, 0], at_home[:, 0] = 1.0, 0.0
         # All rows at once, as they lie in memory, is faster than the sessions alone.
-        np.divide(now, np.where(is_reference, before, 1.0), out=ratio[:, 1:])
+        ratio[:, 1:] = now / xp.where(is_reference, before, 1.0)
         ratio[:, 1:] *= is_reference
-        np.multiply(now, ~is_reference, out=at_home[:, 1:])
-        ratio[..., wait_steps > 0] = at_home[..., wait_steps > 0] = 0.0
+        at_home[:, 1:] = now * ~is_reference
+        for w in waits:
+            ratio[..., w] = at_home[..., w] = 0.0
     return growth, rehomed
 
 
-def first_placement_gpuh(
-    first_arrivals_gpuh: np.ndarray, home: np.ndarray, wait_steps: np.ndarray
-) -> np.ndarray:
+def first_placement_gpuh(first_arrivals_gpuh: Array, home: np.ndarray, wait_steps: np.ndarray) -> Array:
     """Return the placement [...,C,W,K] before the first step: its arrivals [...,C,W] at home, sessions
     only."""
-    sessions = np.where(wait_steps > 0, 0.0, first_arrivals_gpuh)
-    return sessions[..., None] * home[:, None, :]
+    xp = namespace(first_arrivals_gpuh)
+    sessions = xp.where(constant(wait_steps > 0, first_arrivals_gpuh), 0.0, first_arrivals_gpuh)
+    return sessions[..., None] * constant(home, first_arrivals_gpuh)[:, None, :]

@@ -15,40 +15,56 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from gridai_env.arrays import constant, namespace, nowhere
+from gridai_env.draws import Draws, as_draws, everyone
+from gridai_env.generic import whole
 from gridai_env.spec import Scenario
+from gridai_env.state import Array
 
 
 @dataclass(frozen=True)
 class EventTable:
     """The events of a batch of episodes and what they do."""
 
-    active: np.ndarray  # [...,E] bool, [B,T,E] for a batch
+    active: Array  # [...,E] bool, [B,T,E] for a batch
     announced: np.ndarray  # [E] bool
     kind: tuple[str, ...]  # [E]
     at_site: np.ndarray  # [E,K] bool
     factor: np.ndarray  # [E]
     add_usd_per_mwh: np.ndarray  # [E]
 
-    def limit_factor(self, kind: str) -> np.ndarray:
-        """Return the factor [...,K] on a limit: the product over all events of this kind that are active."""
-        factor = np.ones((*self.active.shape[:-1], self.at_site.shape[1]))
+    def limit_factor(self, kind: str, beside: Array = None) -> Array:
+        """Return the factor [...,K] on a limit: the product over all events of this kind that are active.
+
+        ``beside`` [...,K]: where the events are tensors, one of the type wanted.
+        """
+        shape = (*self.active.shape[:-1], self.at_site.shape[1])
+        factor = (
+            np.ones(shape) if isinstance(self.active, np.ndarray) else namespace(beside).ones_like(beside)
+        )
         for e in self.of_kind(kind):
-            factor[self.active[..., e]] *= np.where(self.at_site[e], self.factor[e], 1.0)
+            if not nowhere(self.active[..., e]):
+                factor = namespace(factor).where(self.hit(e), factor * self.factor[e], factor)
         return factor
 
-    def shocked_usd_per_mwh(self, price: np.ndarray) -> np.ndarray:
+    def shocked_usd_per_mwh(self, price: Array) -> Array:
         """Return the price [...,K] after the shocks, each ``price * factor + add`` in the scenario's
         order."""
         for e in self.of_kind("price"):
-            shocked = price * self.factor[e] + self.add_usd_per_mwh[e]
-            price = np.where(self.active[..., e, None] & self.at_site[e], shocked, price)
+            if not nowhere(self.active[..., e]):
+                shocked = price * self.factor[e] + self.add_usd_per_mwh[e]
+                price = namespace(price).where(self.hit(e), shocked, price)
         return price
+
+    def hit(self, e: int) -> Array:
+        """Return where and when event ``e`` is active, [...,K] bool."""
+        return self.active[..., e, None] & constant(self.at_site[e], self.active)
 
     def of_kind(self, kind: str) -> list[int]:
         """Return the indices of the events of a kind."""
         return [e for e, name in enumerate(self.kind) if name == kind]
 
-    def as_foreseen(self, now: np.ndarray, forecast: str) -> EventTable:
+    def as_foreseen(self, now: Array, forecast: str) -> EventTable:
         """Return the events of these steps as foreseen from steps in which ``now`` [...,E] are active.
 
         ``forecast`` is the kind of the scenario's forecasts.  perfect: the truth.  persistence: what is
@@ -58,42 +74,41 @@ class EventTable:
         if forecast == "perfect":
             return self
         if forecast == "persistence":
-            return replace(self, active=np.broadcast_to(now, self.active.shape))
-        return replace(self, active=self.active & (self.announced | now))
+            return replace(self, active=namespace(now).broadcast_to(now, self.active.shape))
+        return replace(self, active=self.active & (constant(self.announced, now) | now))
 
     def at_leads(self, leads: Sequence[int], forecast: str) -> EventTable:
         """Return the events as foreseen at each step at each lead, ``active`` [B,T,H,E]; none beyond the
         end."""
-        episodes, steps, events = self.active.shape
-        then = np.zeros((episodes, steps, len(leads), events), dtype=bool)
-        inside = np.zeros((steps, len(leads), 1), dtype=bool)
+        steps, xp = self.active.shape[1], namespace(self.active)
+        nothing, then, inside = xp.zeros_like(self.active), [], np.zeros((steps, len(leads), 1), dtype=bool)
         for i, lead in enumerate(leads):
             left = max(steps - lead, 0)
-            then[:, :left, i] = self.active[:, steps - left :]
+            then.append(xp.concatenate([self.active[:, steps - left :], nothing[:, left:]], axis=1))
             inside[:left, i] = True
-        seen = replace(self, active=then).as_foreseen(self.active[:, :, None], forecast)
-        return replace(seen, active=seen.active & inside)
+        seen = replace(self, active=xp.stack(then, axis=2)).as_foreseen(self.active[:, :, None], forecast)
+        return replace(seen, active=seen.active & constant(inside, self.active))
 
 
-def draw_events(scenario: Scenario, rngs: Sequence[np.random.Generator]) -> EventTable:
-    """Draw the events of a batch of episodes, one generator each."""
+def draw_events(scenario: Scenario, rngs: Sequence[np.random.Generator] | Draws) -> EventTable:
+    """Draw the events of a batch of episodes (one generator each, or draws)."""
     events, steps, dt_h = scenario.events, scenario.steps, scenario.dt_h
-    draws = np.empty((len(rngs), 2, len(events)))
-    for row, rng in zip(draws, rngs, strict=True):
-        rng.random(out=row)
+    draws = as_draws(rngs)
+    numbers = draws.uniforms(everyone(draws), 2, len(events))
     first = np.array([round(e.earliest_h / dt_h) for e in events], dtype=np.int64)
     latest_h = [scenario.horizon_h if e.latest_h is None else e.latest_h for e in events]
     # A start at the very end would not be seen.
     last = np.minimum(np.array([round(h / dt_h) for h in latest_h], dtype=np.int64), steps - 1)
     length = np.array([max(1, round(e.duration_h / dt_h)) for e in events], dtype=np.int64)
-    start = first + np.floor(draws[:, 1] * (last - first + 1)).astype(np.int64)
-    strikes = draws[:, 0] < np.array([e.probability for e in events], dtype=float)
-    step = np.arange(steps)[:, None]
-    active = (step >= start[:, None]) & (step < (start + length)[:, None]) & strikes[:, None]
+    later = namespace(numbers).floor(numbers[:, 1] * constant(last - first + 1, numbers))
+    start = constant(first, numbers) + whole(later)
+    strikes = numbers[:, 0] < constant(np.array([e.probability for e in events], dtype=float), numbers)
+    step, start = constant(np.arange(steps)[:, None], numbers), start[:, None]
+    active = (step >= start) & (step < start + constant(length, numbers)) & strikes[:, None]
     return event_table(scenario, active)
 
 
-def event_table(scenario: Scenario, active: np.ndarray) -> EventTable:
+def event_table(scenario: Scenario, active: Array) -> EventTable:
     """Return the events of a scenario that are ``active`` [...,E]."""
     events = scenario.events
     return EventTable(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from gridai_env import physics
 from gridai_env.actions import Floats, Request, active_jobs, ratio
-from gridai_env.arrays import namespace, nowhere, positions, total
+from gridai_env.arrays import batch_innermost, namespace, nowhere, positions, total
 from gridai_env.state import DERIVED, Exogenous, Flows, Params, State
 
 # Relative slack of yes/no decisions (a job fits, a generator runs), so that float32 actions do not flip them.
@@ -92,7 +92,7 @@ def start_jobs(p: Params, state: State, exo: Exogenous, score: Floats) -> Floats
         here = go & (sites == best)
         started = started + chosen * here[..., None, :]
         profile = profile + need * here[..., None]
-    return started
+    return batch_innermost(started)  # else all that follows would lie as it does
 
 
 def _committed_now(p: Params, state: State, started: Floats) -> Floats:

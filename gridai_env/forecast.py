@@ -18,14 +18,16 @@ sites, C regions, and S = 3K + C series: buy price, billed carbon, renewable pow
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from statistics import NormalDist
 
 import numpy as np
 
+from gridai_env.arrays import constant, namespace
+from gridai_env.draws import Draws, in_parts
+from gridai_env.generic import add_product, add_scaled, empty, single, within
 from gridai_env.spec import ForecastSpec
+from gridai_env.state import Array
 
 DAY_H = 24.0
 CHUNK = 16
@@ -35,26 +37,26 @@ CHUNK = 16
 class SeriesBlock:
     """The forecast series side by side, [...,S], S = 3K + C."""
 
-    values: np.ndarray
+    values: Array
     sites: int
 
     @property
-    def buy_usd_per_mwh(self) -> np.ndarray:
+    def buy_usd_per_mwh(self) -> Array:
         """Price of import, events included, [...,K]."""
         return self.values[..., : self.sites]
 
     @property
-    def carbon_kg_per_mwh(self) -> np.ndarray:
+    def carbon_kg_per_mwh(self) -> Array:
         """Carbon intensity that is billed, [...,K]."""
         return self.values[..., self.sites : 2 * self.sites]
 
     @property
-    def renewable_mw(self) -> np.ndarray:
+    def renewable_mw(self) -> Array:
         """Renewable power available, [...,K]."""
         return self.values[..., 2 * self.sites : 3 * self.sites]
 
     @property
-    def arrivals_gpuh(self) -> np.ndarray:
+    def arrivals_gpuh(self) -> Array:
         """Arrivals over all rows, [...,C]."""
         return self.values[..., 3 * self.sites :]
 
@@ -71,9 +73,9 @@ class Background:
     """What a forecast is made from, all but the truth known in advance."""
 
     # float32
-    truth: np.ndarray  # [B,L+T,S] before price events
-    climatology: np.ndarray  # [B,L+T,S]
-    deviation: np.ndarray  # [B,T,S] standard deviation of truth - climatology, a property of zone and hour
+    truth: Array  # [B,L+T,S] before price events
+    climatology: Array  # [B,L+T,S]
+    deviation: Array  # [B,T,S] standard deviation of truth - climatology, a property of zone and hour
     upper: np.ndarray  # [S] most that is possible, infinite where nothing is known
     sites: int
 
@@ -96,27 +98,31 @@ def skills(spec: ForecastSpec) -> np.ndarray:
     return spec.skill_first + (spec.skill_last - spec.skill_first) * (log_lead - log_lead[0]) / span
 
 
-def ahead(series: np.ndarray, leads: Sequence[int]) -> np.ndarray:
+def ahead(series: Array, leads: Sequence[int]) -> Array:
     """Return ``series`` [B,T,S] as seen from each step at each lead, float32 [B,T,H,S], 0 beyond the end."""
-    steps = series.shape[1]
-    out = np.zeros((series.shape[0], steps, len(leads), series.shape[2]), dtype=np.float32)
-    for i, lead in enumerate(leads):
-        if lead < steps:
-            out[:, : steps - lead, i] = series[:, lead:]
-    return out
+    series = single(series)
+    return _by_lead(series.shape[1], leads, lambda i, count: series[:, leads[i] : leads[i] + count])
 
 
-def persistence(seen: np.ndarray, steps: int, leads: Sequence[int], per_day: int) -> np.ndarray:
+def persistence(seen: Array, steps: int, leads: Sequence[int], per_day: int) -> Array:
     """Return the last known value of the same hour of the day, float32 [B,T,H,S].
 
     ``seen`` [B,L+T,S] starts with L >= one day of history; at step t nothing after t is used.
     """
-    history = seen.shape[1] - steps
-    out = np.zeros((seen.shape[0], steps, len(leads), seen.shape[2]), dtype=np.float32)
-    for i, lead in enumerate(leads):
-        count = max(steps - lead, 0)
-        first = history - days_back(lead, per_day)
-        out[:, :count, i] = seen[:, first : first + count]
+    seen, history = single(seen), seen.shape[1] - steps
+    first = [history - days_back(lead, per_day) for lead in leads]
+    return _by_lead(steps, leads, lambda i, count: seen[:, first[i] : first[i] + count])
+
+
+def _by_lead(steps: int, leads: Sequence[int], values: Callable[[int, int], Array]) -> Array:
+    """Return [B,T,H,S]: at each lead ``values(lead number, count)`` [B,count,S] in the first steps, then 0."""
+    counts = [max(steps - lead, 0) for lead in leads]
+    found = values(0, counts[0])
+    # Written once, zeros beyond the end included: memory that comes as zeros is slower.
+    out = empty((found.shape[0], steps, len(leads), found.shape[2]), found)
+    for i, count in enumerate(counts):
+        out[:, :count, i] = found if i == 0 else values(i, count)
+        out[:, count:, i] = 0.0
     return out
 
 
@@ -125,57 +131,53 @@ def days_back(lead: int, per_day: int) -> int:
     return -(-lead // per_day) * per_day - lead
 
 
-def day_ahead(
-    spec: ForecastSpec, dt_h: float, background: Background, rngs: Sequence[np.random.Generator]
-) -> np.ndarray:
-    """Return calibrated forecasts before price events, float32 [B,T,H,S]; one generator per episode."""
+def day_ahead(spec: ForecastSpec, dt_h: float, background: Background, draws: Draws) -> Array:
+    """Return calibrated forecasts before price events, float32 [B,T,H,S]."""
     leads = lead_steps(spec, dt_h)
     steps, series = background.deviation.shape[1:]
-    # Written once, zeros beyond the end included: memory that comes as zeros is slower.
-    out = np.empty((len(rngs), steps, len(leads), series), dtype=np.float32)
-    for i, lead in enumerate(leads):
-        out[:, max(steps - lead, 0) :, i] = 0.0
+    counts = [max(steps - lead, 0) for lead in leads]
     least = np.where(np.arange(series) < background.sites, -np.inf, 0.0).astype(np.float32)
-    for first in range(0, len(rngs), CHUNK):  # a few episodes at a time stay in the processor's cache
-        part = slice(first, first + CHUNK)
-        normal = _target_normals(steps, len(leads), series, dt_h, rngs[part])
+
+    def few(part: slice) -> tuple[Array]:
+        normal = _target_normals(steps, len(leads), series, dt_h, draws, part)
         mean = background.climatology[part, -steps:]
         anomaly = background.truth[part, -steps:] - mean
-        most = _most(background, mean)
-        for i, value in _vintages(skills(spec), mean, anomaly, background.deviation[part], normal):
-            if leads[i] < steps:
-                np.maximum(value, least, out=value)
-                ahead = np.s_[:, leads[i] :]
-                np.minimum(value[ahead], most[ahead], out=out[part, : steps - leads[i], i])
-    return out
+        deviation = background.deviation[part]
+        most, lowest = _most(background, mean), constant(least, mean)
+        out = empty((mean.shape[0], steps, len(leads), series), mean)
+        for i, value in _vintages(skills(spec).tolist(), mean, anomaly, deviation, normal):
+            ahead = np.s_[:, steps - counts[i] :]
+            out[:, : counts[i], i] = within(value[ahead], lowest, most[ahead])
+            out[:, counts[i] :, i] = 0.0
+        return (out,)
+
+    return in_parts(draws, CHUNK, few)[0]
 
 
-def _most(background: Background, mean: np.ndarray) -> np.ndarray:
+def _most(background: Background, mean: Array) -> Array:
     """Return the most that is possible [B,T,S]: what is installed; 0 where the climatology knows of nothing
     (night)."""
     priced = np.arange(mean.shape[-1]) < background.sites
-    return np.where((mean > 0) | priced, background.upper.astype(np.float32), np.float32(0))
+    highest = constant(background.upper.astype(np.float32), mean)
+    xp = namespace(mean)
+    return xp.where((mean > 0) | constant(priced, mean), highest, xp.zeros_like(highest))
 
 
 def _vintages(
-    skill: np.ndarray, mean: np.ndarray, anomaly: np.ndarray, deviation: np.ndarray, normal: np.ndarray
-) -> Iterator[tuple[int, np.ndarray]]:
+    skill: list[float], mean: Array, anomaly: Array, deviation: Array, normal: Array
+) -> Iterator[tuple[int, Array]]:
     """Yield lead number and forecast by target [B,T,S], from the longest lead (least skill) to the shortest.
 
-    Each point of the bridge follows from the one before.  ``normal`` is used up; the array that is yielded is
-    written anew for the next lead.
+    Each point of the bridge follows from the one before.  ``normal`` [B,H,T,S] is used up.
     """
-    bridge, before = np.zeros_like(anomaly), 0.0
-    value, noise = np.empty_like(anomaly), np.empty_like(anomaly)
+    bridge, before = namespace(anomaly).zeros_like(anomaly), 0.0
     for i in reversed(range(len(skill))):
-        now = float(skill[i])
+        now = skill[i]
         keep, fresh = _bridge_step(before, now)
-        bridge *= np.float32(keep)
-        normal[:, i] *= np.float32(fresh)
-        bridge += normal[:, i]
-        np.multiply(anomaly, np.float32(now), out=value)
-        np.multiply(deviation, bridge, out=noise)
-        value += noise
+        bridge *= keep
+        add_scaled(bridge, normal[:, i], fresh)
+        value = anomaly * now
+        add_product(value, deviation, bridge)
         value += mean
         before = now
         yield i, value
@@ -190,32 +192,12 @@ def _bridge_step(before: float, now: float) -> tuple[float, float]:
     return keep, float(np.sqrt(max((now - before) * keep, 0.0)))
 
 
-def _target_normals(
-    steps: int, leads: int, series: int, dt_h: float, rngs: Sequence[np.random.Generator]
-) -> np.ndarray:
+def _target_normals(steps: int, leads: int, series: int, dt_h: float, draws: Draws, part: slice) -> Array:
     """Return normals [B,H,T,S], the same for all steps of an hour: quarter-hours must not average the
     noise."""
     per_hour = max(1, round(1.0 / dt_h))
-    hours = -(-steps // per_hour)
-    hourly = np.empty((len(rngs), leads, hours, series), dtype=np.float32)
-    for row, rng in zip(hourly, rngs, strict=True):
-        coarse_normals(rng, row)
-    return hourly if per_hour == 1 else np.repeat(hourly, per_hour, axis=2)[:, :, :steps]
-
-
-def coarse_normals(rng: np.random.Generator, out: np.ndarray) -> None:
-    """Fill ``out`` (float32) with normals that take the values of `normal_quantiles`, each equally likely.
-
-    Several times faster than exact normals, which would be the dearest part of a reset.
-    """
-    words = rng.bit_generator.random_raw(-(-out.size // 4))
-    level = words.astype("<u8", copy=False).view("<u2")[: out.size]
-    normal_quantiles().take(level.reshape(out.shape), out=out, mode="clip")
-
-
-@lru_cache(maxsize=1)
-def normal_quantiles() -> np.ndarray:
-    """Return the normal quantiles of 65,536 equally likely levels, float32, mean 0 and variance 1."""
-    half = [NormalDist().inv_cdf((i + 0.5) / 2**16) for i in range(2**15)]
-    quantiles = np.concatenate([half, np.negative(half[::-1])])
-    return (quantiles / quantiles.std()).astype(np.float32)
+    hourly = draws.coarse_normals(part, leads, -(-steps // per_hour), series)
+    if per_hour == 1:
+        return hourly
+    hour = np.arange(steps) // per_hour
+    return namespace(hourly).take(hourly, constant(hour, hourly), axis=2)

@@ -30,35 +30,38 @@ from __future__ import annotations
 
 import numpy as np
 
+from gridai_env.arrays import constant, namespace
 from gridai_env.physics import billed_carbon_kg_per_mwh
-from gridai_env.state import Exogenous, Params
+from gridai_env.state import Array, Exogenous, Params
 
 MARGIN = 1.1
 
 
-def last_resort_prices(p: Params, exo: Exogenous) -> tuple[np.ndarray, np.ndarray]:
+def last_resort_prices(p: Params, exo: Exogenous) -> tuple[Array, Array]:
     """Return shed price (USD/MWh) and GPU shortfall price (USD per accelerator-hour), [B] each.
 
-    ``exo`` holds whole episodes, [B,T,...]; everything is taken at its highest over all sites and steps.
+    ``exo`` holds whole episodes, [B,T,...], as arrays or tensors; everything is taken at its highest over all
+    sites and steps.  ``p`` are the host's constants, as NumPy arrays.
     """
     carbon_usd = carbon_usd_per_mwh(p, exo)
     energy_usd = energy_value_usd_per_mwh(p, exo, carbon_usd)
     least_mwh, most_mwh, most_mwh_per_gpu = facility_mwh_per_gpuh(p, exo)
     work_usd = work_value_usd_per_gpuh(p, exo, carbon_usd) + most_mwh * energy_usd
     shed = MARGIN * (energy_usd + work_usd / least_mwh)
-    gpu_short = MARGIN * (np.max(p.speed) * work_usd + most_mwh_per_gpu * shed)
+    gpu_short = MARGIN * (float(np.max(p.speed)) * work_usd + most_mwh_per_gpu * shed)
     return shed, gpu_short
 
 
-def carbon_usd_per_mwh(p: Params, exo: Exogenous) -> np.ndarray:
+def carbon_usd_per_mwh(p: Params, exo: Exogenous) -> Array:
     """Return the most that the carbon of 1 MWh can cost, [B]: price and excess, grid or generator."""
     billed = billed_carbon_kg_per_mwh(p, exo)
-    highest_kg = np.maximum(billed.max((1, 2)), np.max(p.generator_carbon_kg_per_mwh))
+    xp = namespace(billed)
+    highest_kg = xp.maximum(xp.amax(billed, (1, 2)), float(np.max(p.generator_carbon_kg_per_mwh)))
     excess = float(p.carbon_excess_usd_per_kg) if np.isfinite(p.carbon_budget_kg) else 0.0
-    return highest_kg * (p.carbon_price_usd_per_kg + excess)
+    return highest_kg * (float(p.carbon_price_usd_per_kg) + excess)
 
 
-def energy_value_usd_per_mwh(p: Params, exo: Exogenous, carbon_usd: np.ndarray) -> np.ndarray:
+def energy_value_usd_per_mwh(p: Params, exo: Exogenous, carbon_usd: Array) -> Array:
     """Return the most that 1 MWh of supply can save without serving more work, [B]."""
     water_l = np.max(p.site_water_l_per_mwh)
     water_l = water_l + max(np.max(p.grid_water_l_per_mwh), np.max(p.generator_water_l_per_mwh))
@@ -69,30 +72,37 @@ def energy_value_usd_per_mwh(p: Params, exo: Exogenous, carbon_usd: np.ndarray) 
         + np.max(p.battery_short_usd_per_mwh * has_battery)
         + p.water_price_usd_per_l * water_l
     )
-    return highest_buy_usd_per_mwh(exo) + carbon_usd + constant
+    return highest_buy_usd_per_mwh(exo) + carbon_usd + float(constant)
 
 
-def highest_buy_usd_per_mwh(exo: Exogenous) -> np.ndarray:
+def highest_buy_usd_per_mwh(exo: Exogenous) -> Array:
     """Return the highest price of import, at least 0, [B]."""
-    return np.maximum(exo.buy_usd_per_mwh.max((1, 2)), 0.0)
+    xp = namespace(exo.buy_usd_per_mwh)
+    return xp.maximum(xp.amax(exo.buy_usd_per_mwh, (1, 2)), 0.0)
 
 
-def facility_mwh_per_gpuh(p: Params, exo: Exogenous) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def facility_mwh_per_gpuh(p: Params, exo: Exogenous) -> tuple[Array, Array, Array]:
     """Return least and most facility MWh of a GPU-h of work, and most of a busy accelerator-hour, [B]
     each."""
-    extra_kw = p.busy_kw_per_gpu - p.idle_kw_per_gpu
-    per_gpu_mwh = exo.pue * extra_kw / 1000.0
-    per_gpuh_mwh = per_gpu_mwh / p.speed
-    return per_gpuh_mwh.min((1, 2)), per_gpuh_mwh.max((1, 2)), per_gpu_mwh.max((1, 2))
+    xp, extra_kw = namespace(exo.pue), p.busy_kw_per_gpu - p.idle_kw_per_gpu
+    per_gpu_mwh = exo.pue * constant(extra_kw, exo.pue) / 1000.0
+    per_gpuh_mwh = per_gpu_mwh / constant(p.speed, exo.pue)
+    most_mwh = xp.amax(per_gpuh_mwh, (1, 2))
+    return xp.amin(per_gpuh_mwh, (1, 2)), most_mwh, xp.amax(per_gpu_mwh, (1, 2))
 
 
-def work_value_usd_per_gpuh(p: Params, exo: Exogenous, carbon_usd: np.ndarray) -> np.ndarray:
+def work_value_usd_per_gpuh(p: Params, exo: Exogenous, carbon_usd: Array) -> Array:
     """Return the most that serving a GPU-h, here and now, can earn or save apart from energy, [B]."""
-    energy_usd = (exo.network_usd_per_mwh.max((1, 2)) + carbon_usd)[:, None, None, None]
-    growth = exo.growth.max(1)[..., None]
-    egress = p.egress_usd_per_gpuh + p.network_mwh_per_gpuh * energy_usd
-    relocation = p.relocation_usd_per_gpuh + p.relocation_mwh_per_gpuh * energy_usd
-    warm_up = p.warm_usd_per_gpuh[:, None] + p.warm_mwh_per_gpuh[:, None] * energy_usd
-    value = (p.revenue_usd_per_gpuh + p.drop_usd_per_gpuh)[:, None] + egress
+    xp = namespace(exo.growth)
+
+    def of(values: np.ndarray) -> Array:
+        return constant(values, exo.growth)
+
+    energy_usd = (xp.amax(exo.network_usd_per_mwh, (1, 2)) + carbon_usd)[:, None, None, None]
+    growth = xp.amax(exo.growth, 1)[..., None]
+    egress = of(p.egress_usd_per_gpuh) + of(p.network_mwh_per_gpuh) * energy_usd
+    relocation = of(p.relocation_usd_per_gpuh) + of(p.relocation_mwh_per_gpuh) * energy_usd
+    warm_up = of(p.warm_usd_per_gpuh)[:, None] + of(p.warm_mwh_per_gpuh)[:, None] * energy_usd
+    value = of(p.revenue_usd_per_gpuh + p.drop_usd_per_gpuh)[:, None] + egress
     value = value + (1.0 + growth) * relocation + 2.0 * warm_up
-    return (value * p.route_open).max((1, 2, 3))
+    return xp.amax(value * of(p.route_open), (1, 2, 3))

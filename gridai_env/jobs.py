@@ -14,70 +14,75 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gridai_env.arrays import constant, namespace
 from gridai_env.compile import Compiled
+from gridai_env.draws import Draws, as_draws, everyone
+from gridai_env.generic import in_order, pick, real, short, whole
+from gridai_env.state import Array
 
 
 @dataclass(frozen=True)
 class JobTable:
     """The jobs of a batch, most urgent first."""
 
-    order: np.ndarray  # [B,J] int: index of the job in the scenario
-    gpus: np.ndarray  # [B,J] accelerators, after jitter
-    profile: np.ndarray  # [B,J,N] 1.0 in the steps after the start in which the job runs
-    value_usd: np.ndarray  # [B,J] value on start; per accelerator-hour it is the scenario's
-    release: np.ndarray  # [B,J] int: first step in which it may start
-    latest_start: np.ndarray  # [B,J] int: last step in which it may start
-    open: np.ndarray  # [B,T,J,K] 1.0 where it may be started
+    order: Array  # [B,J] int: index of the job in the scenario
+    gpus: Array  # [B,J] accelerators, after jitter
+    profile: Array  # [B,J,N] 1.0 in the steps after the start in which the job runs
+    value_usd: Array  # [B,J] value on start; per accelerator-hour it is the scenario's
+    release: Array  # [B,J] int: first step in which it may start
+    latest_start: Array  # [B,J] int: last step in which it may start
+    open: Array  # [B,T,J,K] 1.0 where it may be started
 
 
-def draw_jobs(compiled: Compiled, rngs: Sequence[np.random.Generator]) -> JobTable:
-    """Draw the jobs of a batch, one generator per episode.
+def draw_jobs(compiled: Compiled, rngs: Sequence[np.random.Generator] | Draws) -> JobTable:
+    """Draw the jobs of a batch (one generator per episode, or draws).
 
     The window shifts as a whole by a whole number of steps, up to the job's jitter either way, and stays
     inside the episode.  The value grows with the size.
     """
-    shape = compiled.shape
-    draws = np.empty((len(rngs), 2, shape.jobs))
-    for row, rng in zip(draws, rngs, strict=True):
-        rng.random(out=row)
-    release, latest = _windows(compiled, draws[:, 0])
-    size = 1.0 + compiled.job_size_jitter * (2.0 * draws[:, 1] - 1.0)
+    shape, draws = compiled.shape, as_draws(rngs)
+    numbers = draws.uniforms(everyone(draws), 2, shape.jobs)
+    xp = namespace(numbers)
+    release, latest = _windows(compiled, numbers[:, 0])
+    size = 1.0 + constant(compiled.job_size_jitter, numbers) * (2.0 * numbers[:, 1] - 1.0)
 
-    # Ties keep the order of the scenario (stable sort).
-    order = np.argsort(latest, axis=-1, kind="stable")
-    release, latest, size = (np.take_along_axis(x, order, axis=-1) for x in (release, latest, size))
-    duration = compiled.job_duration_steps[order]
+    order = in_order(latest)  # ties keep the order of the scenario
+    release, latest, size = (xp.take_along_axis(x, order, axis=-1) for x in (release, latest, size))
+    duration = pick(constant(compiled.job_duration_steps, numbers), order)
+    running = constant(np.arange(shape.job_steps), numbers) < duration[..., None]
+    allowed = pick(constant(compiled.job_allowed, numbers), order)
     return JobTable(
         order=order,
-        gpus=compiled.job_gpus[order] * size,
-        profile=(np.arange(shape.job_steps) < duration[..., None]).astype(float),
-        value_usd=compiled.job_value_usd[order] * size,
+        gpus=pick(constant(compiled.job_gpus, numbers), order) * size,
+        profile=real(running, numbers),
+        value_usd=pick(constant(compiled.job_value_usd, numbers), order) * size,
         release=release,
         latest_start=latest,
-        open=_open(release, latest, compiled.job_allowed[order], shape.steps),
+        open=real(_open(release, latest, allowed, shape.steps), numbers),
     )
 
 
-def _open(release: np.ndarray, latest: np.ndarray, allowed: np.ndarray, steps: int) -> np.ndarray:
-    """Return 1.0 in the windows [B,J] at the sites allowed [B,J,K], [B,T,J,K]."""
-    flat = (len(release), 1, -1)
-    step = np.arange(steps, dtype=np.int32)[:, None]
+def _open(release: Array, latest: Array, allowed: Array, steps: int) -> Array:
+    """Return yes in the windows [B,J] at the sites allowed [B,J,K], [B,T,J,K]."""
+    xp = namespace(allowed)
+    flat = (allowed.shape[0], 1, allowed.shape[1] * allowed.shape[2])
+    step = constant(np.arange(steps, dtype=np.int32)[:, None], allowed)
     # Where a site is not allowed, the window never begins.
-    first = np.where(allowed, release[..., None], steps).astype(np.int32).reshape(flat)
-    last = np.broadcast_to(latest[..., None], allowed.shape).astype(np.int32).reshape(flat)
+    first = short(xp.where(allowed, release[..., None], steps)).reshape(flat)
+    last = short(xp.broadcast_to(latest[..., None], allowed.shape)).reshape(flat)
     is_open = step >= first
     is_open &= step <= last
-    return is_open.astype(float).reshape(len(release), steps, *allowed.shape[1:])
+    return is_open.reshape(allowed.shape[0], steps, *allowed.shape[1:])
 
 
-def _windows(compiled: Compiled, draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _windows(compiled: Compiled, draws: Array) -> tuple[Array, Array]:
     """Return first and last start step [B,J]; every shift from -jitter to +jitter is equally likely."""
-    jitter = compiled.job_jitter_steps
-    shift = np.floor(draws * (2 * jitter + 1)).astype(np.int64) - jitter
+    xp, jitter = namespace(draws), compiled.job_jitter_steps
+    shift = whole(xp.floor(draws * constant(2 * jitter + 1, draws))) - constant(jitter, draws)
     room_before, room_after = compiled.job_release_steps, compiled.shape.steps - compiled.job_deadline_steps
-    shift = np.clip(shift, -room_before, room_after)
-    release = compiled.job_release_steps + shift
-    return release, release + _slack_steps(compiled)
+    shift = xp.clip(shift, constant(-room_before, draws), constant(room_after, draws))
+    release = constant(compiled.job_release_steps, draws) + shift
+    return release, release + constant(_slack_steps(compiled), draws)
 
 
 def _slack_steps(compiled: Compiled) -> np.ndarray:

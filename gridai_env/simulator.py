@@ -22,6 +22,15 @@ from gridai_env.terms import settle
 Rows = NDArray[np.intp]
 
 
+def play(
+    p: Params, layout: Layout, state: State, exo: Exogenous, action: Any
+) -> tuple[State, Flows, Outcome]:
+    """One step, for arrays and tensors: an action [B,A] in [-1, 1] becomes flows, these the next state."""
+    flows, load = project_load(p, state, exo, decode(p, layout, action))
+    after, outcome = advance(p, state, exo, flows, load)
+    return after, flows, outcome
+
+
 def advance(
     p: Params, state: State, exo: Exogenous, flows: Flows, load: physics.Load | None = None
 ) -> tuple[State, Outcome]:
@@ -94,18 +103,19 @@ class Simulator:
 
     def step(self, action: NDArray[np.floating]) -> tuple[Flows, Outcome]:
         """Advance every episode by one action [B,A] in [-1, 1]."""
-        request = decode(self.params, self.layout, action)
-        return self._advance(*project_load(self.params, self.state, self.exogenous, request))
+        self.state, flows, outcome = play(self.params, self.layout, self.state, self.exogenous, action)
+        self._go_on()
+        return flows, outcome
 
     def step_flows(self, flows: Flows) -> tuple[Flows, Outcome]:
         """Advance every episode by flows [B,...] that are feasible already."""
-        return self._advance(flows, None)
+        self.state, outcome = advance(self.params, self.state, self.exogenous, flows)
+        self._go_on()
+        return flows, outcome
 
-    def _advance(self, flows: Flows, load: physics.Load | None) -> tuple[Flows, Outcome]:
-        self.state, outcome = advance(self.params, self.state, self.exogenous, flows, load)
+    def _go_on(self) -> None:
         self.t = self.t + 1
         self.exogenous = self._exogenous_at(self.t)
-        return flows, outcome
 
     @property
     def done(self) -> NDArray[np.bool_]:

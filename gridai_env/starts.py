@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 
 from gridai_env.archive import InstanceError
+from gridai_env.draws import EpisodeDraws
 from gridai_env.spec import Scenario
 from gridai_env.traces import TraceTable
 
@@ -58,14 +59,15 @@ def whole_start(start: str | date | np.datetime64, dt_h: float) -> np.datetime64
 
 def draw_starts(choices: np.ndarray, seeds: Sequence[int]) -> np.ndarray:
     """Return one of the possible starts for each seed, all equally likely, datetime64[m] [B]."""
-    return choices[[int(rng.integers(len(choices))) for rng in streams(seeds, "start")]]
+    return choices[EpisodeDraws(streams(seeds, "start")).indices(len(choices))]
 
 
 def synthetic_starts(scenario: Scenario) -> np.ndarray:
     """Return the possible starts of a scenario without a trace file, datetime64[m]: each day (of the periods,
     where there are some) at the hour given."""
     start = scenario.start
-    days = np.concatenate([_days(part.first, part.last) for part in start.periods or [start]])
+    parts = [(part.first, part.last) for part in start.periods or []] or [(start.first, start.last)]
+    days = np.concatenate([_days(first, last) for first, last in parts])
     return days.astype("datetime64[m]") + np.timedelta64(start.hour_utc, "h")
 
 

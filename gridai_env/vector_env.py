@@ -74,12 +74,12 @@ class GridAIVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         demand: str | None = None,
     ) -> None:
         """Open the scenario; raises ValueError (ScenarioError, InstanceError, ...) where that fails."""
-        self.num_envs = _whole("num_envs", num_envs)
+        self.num_envs = whole("num_envs", num_envs)
         self.max_episode_steps = (
-            None if max_episode_steps is None else _whole("max_episode_steps", max_episode_steps)
+            None if max_episode_steps is None else whole("max_episode_steps", max_episode_steps)
         )
         self.render_mode = checked_render_mode(render_mode)
-        self.autoreset_mode = _checked_mode(autoreset_mode)
+        self.autoreset_mode = checked_mode(autoreset_mode)
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         self._source = open_source(
             scenario,
@@ -138,7 +138,7 @@ class GridAIVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         check_options(options, ("instances", "reset_mask"))
         options = options or {}
         rows = self._rows(options.get("reset_mask"))
-        seeds = self._seed_list(seed)
+        seeds = seed_list(seed, self.num_envs)
         super().reset(seed=None if seed is None else seeds[0])
         chosen = self._reseed(seeds, rows)
         if "instances" in options:
@@ -166,16 +166,6 @@ class GridAIVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         if self._simulator is None and not mask.all():
             raise ResetNeeded("no episodes yet: the first reset() must be of all environments")
         return np.flatnonzero(mask)
-
-    def _seed_list(self, seed: int | Sequence[int | None] | None) -> list[int | None]:
-        if not isinstance(seed, Sequence | np.ndarray) or isinstance(seed, str):
-            first = plain_seed(seed)
-            return [None if first is None else first + i for i in range(self.num_envs)]
-        if len(seed) != self.num_envs:
-            raise ValueError(
-                f"seed: a list of {len(seed)}, must have one entry for each of {self.num_envs} environments"
-            )
-        return [plain_seed(each) for each in seed]
 
     def _reseed(self, seeds: list[int | None], rows: NDArray[np.intp]) -> dict[int, int]:
         """Give the environments their generators; return the seeds of the rows that were seeded now."""
@@ -374,6 +364,18 @@ class GridAIVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         return self.__dict__ | {"_renderer": None}
 
 
+def seed_list(seed: int | Sequence[int | None] | None, num_envs: int) -> list[int | None]:
+    """A seed for each environment: seed + i, or those of the list; raises ValueError for a wrong one."""
+    if not isinstance(seed, Sequence | np.ndarray) or isinstance(seed, str):
+        first = plain_seed(seed)
+        return [None if first is None else first + i for i in range(num_envs)]
+    if len(seed) != num_envs:
+        raise ValueError(
+            f"seed: a list of {len(seed)}, must have one entry for each of {num_envs} environments"
+        )
+    return [plain_seed(each) for each in seed]
+
+
 def _add(infos: Info, keys: tuple[str, ...], values: NDArray[np.float64], rows: Bools) -> None:
     """Put values [len(keys),B] and masks into ``infos`` as new arrays."""
     masks = np.repeat(rows[None], len(keys), axis=0)
@@ -382,14 +384,14 @@ def _add(infos: Info, keys: tuple[str, ...], values: NDArray[np.float64], rows: 
         infos["_" + key] = mask
 
 
-def _whole(name: str, value: Any) -> int:
+def whole(name: str, value: Any) -> int:
     """Return a number that must be an integer >= 1."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise ValueError(f"{name} = {value!r}: must be an integer >= 1")
     return int(value)
 
 
-def _checked_mode(mode: AutoresetMode | str) -> AutoresetMode:
+def checked_mode(mode: AutoresetMode | str) -> AutoresetMode:
     """Return the autoreset mode; raises ValueError where it is not one of the two that are offered."""
     allowed = (AutoresetMode.SAME_STEP, AutoresetMode.DISABLED)
     for known in allowed:

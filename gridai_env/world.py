@@ -9,13 +9,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gridai_env.arrays import constant, namespace
 from gridai_env.compile import Compiled
 from gridai_env.demand import Demand, queue_limits_gpuh, session_growth
-from gridai_env.deviation import Deviation, month_hours_utc
+from gridai_env.deviation import Deviation
 from gridai_env.events import EventTable, event_table
 from gridai_env.forecast import Background, ForecastSet
+from gridai_env.generic import columns, empty, pick, single
 from gridai_env.jobs import JobTable
-from gridai_env.state import Exogenous
+from gridai_env.state import Array, Exogenous
 from gridai_env.traces import ZoneSeries
 
 # Limits that events may reduce: kind of the event -> field of `Exogenous`.
@@ -30,14 +32,22 @@ LIMITS = {
 class SiteSeries:
     """Prices, carbon and weather at the sites, [B,X,K] each, before events."""
 
-    buy_usd_per_mwh: np.ndarray
-    buy_climatology_usd_per_mwh: np.ndarray
-    carbon_average_kg_per_mwh: np.ndarray
-    carbon_marginal_kg_per_mwh: np.ndarray
-    carbon_climatology_kg_per_mwh: np.ndarray  # of the signal that is billed
-    renewable_mw: np.ndarray
-    renewable_climatology_mw: np.ndarray
-    pue: np.ndarray
+    buy_usd_per_mwh: Array
+    buy_climatology_usd_per_mwh: Array
+    carbon_average_kg_per_mwh: Array
+    carbon_marginal_kg_per_mwh: Array
+    carbon_climatology_kg_per_mwh: Array  # of the signal that is billed
+    renewable_mw: Array
+    renewable_climatology_mw: Array
+    pue: Array
+
+
+@dataclass(frozen=True)
+class UsualDeviation:
+    """How far prices, billed carbon, wind power and sun at the sites stray from their climatology."""
+
+    by_month_hour: Array  # float32 [288,3K] by month and hour in UTC: USD/MWh, kg/MWh, MW of wind
+    sun_mw: np.ndarray  # float32 [K] for each unit of the climatology of PV
 
 
 def zones_of(compiled: Compiled) -> tuple[tuple[str, ...], np.ndarray]:
@@ -60,15 +70,25 @@ def grid_array(compiled: Compiled, name: str) -> np.ndarray:
 def site_series(compiled: Compiled, series: ZoneSeries) -> SiteSeries:
     """Lay the series of zones on sites: ``buy = scale * (m + spread * (price - m)) + adder``, m the
     climatology."""
-    _, at = zones_of(compiled)
+    _, zone = zones_of(compiled)
     marginal = bool(compiled.params.bill_marginal)
-    scale, adder = grid_array(compiled, "price_scale"), grid_array(compiled, "price_adder_usd_per_mwh")
-    expected_usd = series.price_climatology_usd_per_mwh.take(at, axis=-1)
-    strays_usd = grid_array(compiled, "price_spread_scale") * (
-        series.price_usd_per_mwh.take(at, axis=-1) - expected_usd
+
+    def at(values: Array) -> Array:
+        return columns(values, zone)
+
+    def of(values: np.ndarray) -> Array:
+        return constant(values, series.price_usd_per_mwh)
+
+    scale, adder = (
+        of(grid_array(compiled, "price_scale")),
+        of(grid_array(compiled, "price_adder_usd_per_mwh")),
     )
-    pv_mw, wind_mw = site_array(compiled, "pv_mw"), site_array(compiled, "wind_mw")
-    warm_c = np.maximum(series.wetbulb_c.take(at, axis=-1) - site_array(compiled, "pue_threshold_c"), 0.0)
+    expected_usd = at(series.price_climatology_usd_per_mwh)
+    strays_usd = of(grid_array(compiled, "price_spread_scale")) * (
+        at(series.price_usd_per_mwh) - expected_usd
+    )
+    pv_mw, wind_mw = of(site_array(compiled, "pv_mw")), of(site_array(compiled, "wind_mw"))
+    warm_c = namespace(scale).maximum(at(series.wetbulb_c) - of(site_array(compiled, "pue_threshold_c")), 0.0)
     expected_carbon = (
         series.carbon_marginal_climatology_kg_per_mwh
         if marginal
@@ -77,20 +97,21 @@ def site_series(compiled: Compiled, series: ZoneSeries) -> SiteSeries:
     return SiteSeries(
         buy_usd_per_mwh=scale * (expected_usd + strays_usd) + adder,
         buy_climatology_usd_per_mwh=scale * expected_usd + adder,
-        carbon_average_kg_per_mwh=series.carbon_average_kg_per_mwh.take(at, axis=-1),
-        carbon_marginal_kg_per_mwh=series.carbon_marginal_kg_per_mwh.take(at, axis=-1),
-        carbon_climatology_kg_per_mwh=expected_carbon.take(at, axis=-1),
-        renewable_mw=pv_mw * series.pv_cf.take(at, axis=-1) + wind_mw * series.wind_cf.take(at, axis=-1),
-        renewable_climatology_mw=pv_mw * series.pv_cf_climatology.take(at, axis=-1)
-        + wind_mw * series.wind_cf_climatology.take(at, axis=-1),
-        pue=site_array(compiled, "pue_base") + site_array(compiled, "pue_per_c") * warm_c,
+        carbon_average_kg_per_mwh=at(series.carbon_average_kg_per_mwh),
+        carbon_marginal_kg_per_mwh=at(series.carbon_marginal_kg_per_mwh),
+        carbon_climatology_kg_per_mwh=at(expected_carbon),
+        renewable_mw=pv_mw * at(series.pv_cf) + wind_mw * at(series.wind_cf),
+        renewable_climatology_mw=pv_mw * at(series.pv_cf_climatology)
+        + wind_mw * at(series.wind_cf_climatology),
+        pue=of(site_array(compiled, "pue_base")) + of(site_array(compiled, "pue_per_c")) * warm_c,
     )
 
 
-def sell_usd_per_mwh(compiled: Compiled, buy_usd_per_mwh: np.ndarray) -> np.ndarray:
+def sell_usd_per_mwh(compiled: Compiled, buy_usd_per_mwh: Array) -> Array:
     """Return the price of export, always below that of import: ``min(share * buy, buy - spread)``."""
-    share, spread = grid_array(compiled, "sell_share"), grid_array(compiled, "sell_spread_usd_per_mwh")
-    return np.minimum(share * buy_usd_per_mwh, buy_usd_per_mwh - spread)
+    share = constant(grid_array(compiled, "sell_share"), buy_usd_per_mwh)
+    spread = constant(grid_array(compiled, "sell_spread_usd_per_mwh"), buy_usd_per_mwh)
+    return namespace(share).minimum(share * buy_usd_per_mwh, buy_usd_per_mwh - spread)
 
 
 def battery_targets_mwh(compiled: Compiled, steps: int, last: bool) -> np.ndarray:
@@ -102,7 +123,7 @@ def battery_targets_mwh(compiled: Compiled, steps: int, last: bool) -> np.ndarra
     return target
 
 
-def grid_fields(compiled: Compiled, buy_usd_per_mwh: np.ndarray, events: EventTable) -> dict[str, np.ndarray]:
+def grid_fields(compiled: Compiled, buy_usd_per_mwh: Array, events: EventTable) -> dict[str, Array]:
     """Return prices and limits that follow from the price of import (shocks included) and events, [...,K]
     each."""
     sell = sell_usd_per_mwh(compiled, buy_usd_per_mwh)
@@ -110,25 +131,27 @@ def grid_fields(compiled: Compiled, buy_usd_per_mwh: np.ndarray, events: EventTa
     return {
         "buy_usd_per_mwh": buy_usd_per_mwh,
         "sell_usd_per_mwh": sell,
-        "network_usd_per_mwh": np.maximum(buy_usd_per_mwh, 0.0),
+        "network_usd_per_mwh": namespace(buy_usd_per_mwh).maximum(buy_usd_per_mwh, 0.0),
         **limits,
     }
 
 
-def limit(compiled: Compiled, kind: str, events: EventTable, buy_usd_per_mwh: np.ndarray) -> np.ndarray:
+def limit(compiled: Compiled, kind: str, events: EventTable, buy_usd_per_mwh: Array) -> Array:
     """Return the limit of a kind [...,K] with the events; the price [...,K] decides on export alone."""
-    if kind == "available_gpus":
-        return compiled.params.gpus * events.limit_factor(kind)
-    if kind == "import_limit":
-        return compiled.import_limit_mw * events.limit_factor(kind)
-    most_mw = compiled.export_limit_mw * events.limit_factor(kind)
+    most = {
+        "available_gpus": compiled.params.gpus,
+        "import_limit": compiled.import_limit_mw,
+        "export_limit": compiled.export_limit_mw,
+    }[kind]
+    factor = events.limit_factor(kind, beside=buy_usd_per_mwh)
+    limited = constant(most, factor) * factor
+    if kind != "export_limit":
+        return limited
     # Selling at a negative price would be a way to burn energy.
-    return np.where(sell_usd_per_mwh(compiled, buy_usd_per_mwh) < 0.0, 0.0, most_mw)
+    return namespace(factor).where(sell_usd_per_mwh(compiled, buy_usd_per_mwh) < 0.0, 0.0, limited)
 
 
-def limit_forecast(
-    compiled: Compiled, kind: str, event_active: np.ndarray, forecast: ForecastSet
-) -> np.ndarray:
+def limit_forecast(compiled: Compiled, kind: str, event_active: Array, forecast: ForecastSet) -> Array:
     """Return the limit of a kind as foreseen at each step at each lead, [B,T,H,K], 0 beyond the end.
 
     ``event_active`` [B,T,E] is the truth; of it, what the scenario's kind of forecast may know is used.  The
@@ -150,7 +173,8 @@ def exogenous_arrays(
     now = np.s_[:, -shape.steps :]
     growth, rehomed = session_growth(demand.arrivals_gpuh, wait)
     buy = events.shocked_usd_per_mwh(sites.buy_usd_per_mwh[now])
-    target = battery_targets_mwh(compiled, shape.steps, last=True)
+    target = empty(buy.shape, buy)
+    target[...] = constant(battery_targets_mwh(compiled, shape.steps, last=True), buy)
     return Exogenous(
         arrivals_gpuh=demand.arrivals_gpuh,
         queue_limit_gpuh=queue_limits_gpuh(demand.arrivals_gpuh, wait),
@@ -161,22 +185,28 @@ def exogenous_arrays(
         **grid_fields(compiled, buy, events),
         carbon_average_kg_per_mwh=sites.carbon_average_kg_per_mwh[now],
         carbon_marginal_kg_per_mwh=sites.carbon_marginal_kg_per_mwh[now],
-        battery_target_mwh=np.broadcast_to(target, buy.shape).copy(),
+        battery_target_mwh=target,
         job_open=jobs.open,
     )
 
 
-def billed_and_other(
-    compiled: Compiled, average: np.ndarray, marginal: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def billed_and_other(compiled: Compiled, average: Array, marginal: Array) -> tuple[Array, Array]:
     """Return the carbon signal that is billed, then the one that is only reported."""
     return (marginal, average) if compiled.params.bill_marginal else (average, marginal)
 
 
 def forecast_background(
-    compiled: Compiled, sites: SiteSeries, demand: Demand, series: ZoneSeries, deviation: Deviation
+    compiled: Compiled,
+    sites: SiteSeries,
+    demand: Demand,
+    series: ZoneSeries,
+    usual: UsualDeviation,
+    month_hour: Array,
 ) -> Background:
-    """Return what forecasts are made from: truth before price events, climatology and usual deviation."""
+    """Return what forecasts are made from: truth before price events, climatology and usual deviation.
+
+    ``month_hour`` int [B,T] is month * 24 + hour of each step in UTC.
+    """
     carbon, _ = billed_and_other(compiled, sites.carbon_average_kg_per_mwh, sites.carbon_marginal_kg_per_mwh)
     truth = [sites.buy_usd_per_mwh, carbon, sites.renewable_mw, demand.region_gpuh]
     expected = [
@@ -185,35 +215,40 @@ def forecast_background(
         sites.renewable_climatology_mw,
         demand.expected_gpuh,
     ]
-    shape = compiled.shape
+    shape, xp = compiled.shape, namespace(carbon)
     installed_mw = site_array(compiled, "pv_mw") + site_array(compiled, "wind_mw")
     unknown = np.full(shape.sites, np.inf)
     return Background(
-        truth=np.concatenate(truth, axis=-1, dtype=np.float32, casting="same_kind"),
-        climatology=np.concatenate(expected, axis=-1, dtype=np.float32, casting="same_kind"),
-        deviation=_deviations(compiled, series, demand, deviation),
+        truth=xp.concatenate([single(values) for values in truth], axis=-1),
+        climatology=xp.concatenate([single(values) for values in expected], axis=-1),
+        deviation=xp.concatenate(_deviations(compiled, series, demand, usual, month_hour), axis=-1),
         upper=np.concatenate([unknown, unknown, installed_mw, np.full(shape.regions, np.inf)]),
         sites=shape.sites,
     )
 
 
-def _deviations(compiled: Compiled, series: ZoneSeries, demand: Demand, deviation: Deviation) -> np.ndarray:
-    """Return the usual deviation of each series from its climatology, float32 [B,T,3K+C]."""
+def usual_deviations(compiled: Compiled, deviation: Deviation) -> UsualDeviation:
+    """Return the deviation of zones at the sites."""
     _, at = zones_of(compiled)
-    steps, sites = compiled.shape.steps, compiled.shape.sites
-    average, marginal = deviation.carbon_average_kg_per_mwh, deviation.carbon_marginal_kg_per_mwh
-    carbon, _ = billed_and_other(compiled, average, marginal)
-    price_scale = grid_array(compiled, "price_scale") * grid_array(compiled, "price_spread_scale")
-    pv_mw = site_array(compiled, "pv_mw") * deviation.pv_relative[at]
-    wind_mw = site_array(compiled, "wind_mw") * deviation.wind_cf[:, at]
-    cell = month_hours_utc(series.start_utc, series.steps - steps, steps, series.dt_h)
-    by_cell = np.concatenate(
-        [price_scale * deviation.price_usd_per_mwh[:, at], carbon[:, at], wind_mw], axis=-1
+    carbon, _ = billed_and_other(
+        compiled, deviation.carbon_average_kg_per_mwh, deviation.carbon_marginal_kg_per_mwh
     )
-    out = np.empty((len(cell), steps, 3 * sites + compiled.shape.regions), dtype=np.float32)
-    out[..., : 3 * sites] = by_cell.astype(np.float32).take(cell, axis=0)
-    sun_mw = pv_mw.astype(np.float32) * series.pv_cf_climatology[:, -steps:, at].astype(np.float32)
-    renewable = out[..., 2 * sites : 3 * sites]
-    np.sqrt(renewable * renewable + sun_mw * sun_mw, out=renewable)
-    out[..., 3 * sites :] = demand.deviation_gpuh
-    return out
+    price_scale = grid_array(compiled, "price_scale") * grid_array(compiled, "price_spread_scale")
+    wind_mw = site_array(compiled, "wind_mw") * deviation.wind_cf[:, at]
+    usual = [price_scale * deviation.price_usd_per_mwh[:, at], carbon[:, at], wind_mw]
+    sun_mw = site_array(compiled, "pv_mw") * deviation.pv_relative[at]
+    return UsualDeviation(single(np.concatenate(usual, axis=-1)), single(sun_mw))
+
+
+def _deviations(
+    compiled: Compiled, series: ZoneSeries, demand: Demand, usual: UsualDeviation, month_hour: Array
+) -> list[Array]:
+    """Return the usual deviation of each series from its climatology, float32, together [B,T,3K+C]."""
+    _, at = zones_of(compiled)
+    now, sites = np.s_[:, -compiled.shape.steps :], compiled.shape.sites
+    grid = pick(usual.by_month_hour, month_hour)
+    wind_mw = grid[..., 2 * sites :]
+    sun_mw = single(columns(series.pv_cf_climatology[now], at))
+    sun_mw = constant(usual.sun_mw, sun_mw) * sun_mw
+    renewable_mw = namespace(sun_mw).sqrt(wind_mw * wind_mw + sun_mw * sun_mw)
+    return [grid[..., : 2 * sites], renewable_mw, single(demand.deviation_gpuh)]

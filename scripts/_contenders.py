@@ -18,6 +18,7 @@ from scripts._common import InputError
 
 OPTIMUM = "milp"
 NETWORK, PLANNER, VARIANT = "ppo:", "mpc:", "variant:"
+PRETRAINED = "pretrained"  # ppo:pretrained is the agent that is shipped for the scenario
 # The forecasts that a planner may read; one of them is the scenario's own.
 FORECASTS = ("perfect", "day_ahead", "persistence")
 
@@ -48,6 +49,30 @@ def find_contenders(
         _check_name(name)
     folders = _folders(names)
     return [_make(name, folders[name], compiled, solver or {}) for name in names]
+
+
+def pretrained_path(scenario: str) -> Path:
+    """Where the agent that is shipped for a scenario lies."""
+    root = Path(__file__).resolve().parents[1]
+    return root / "configs" / "agents" / PRETRAINED / scenario / "model.zip"
+
+
+def resolved(name: str, scenario: str) -> str:
+    """The name of a policy with ``ppo:pretrained`` spelled out as a path; others as they are.
+
+    Raises InputError where no agent is shipped for the scenario.
+    """
+    if name != NETWORK + PRETRAINED:
+        return name
+    path = pretrained_path(scenario)
+    if not path.is_file():
+        shipped = sorted(file.parent.name for file in path.parent.parent.glob("*/model.zip"))
+        raise InputError(
+            f"--policies {name}: no agent is shipped for {scenario!r} ({path}; there are: "
+            f"{', '.join(shipped) or 'none'}); train one: python -m scripts.train --scenario {scenario}, and give "
+            "ppo:PATH of its model.zip"
+        )
+    return NETWORK + str(path)
 
 
 def checkpoints(names: Sequence[str]) -> dict[str, str]:
@@ -87,7 +112,8 @@ def _make(name: str, folder: str, compiled: Compiled, solver: dict[str, Any]) ->
     if name == OPTIMUM:
         return Contender(name, folder)
     if kind == "ppo":
-        return Contender(name, folder, _load_network(what, compiled))
+        path = resolved(name, compiled.scenario.name).removeprefix(NETWORK)
+        return Contender(name, folder, _load_network(path, compiled))
     if kind == "mpc":
         from baselines.mpc import MPC
 

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,63 +28,16 @@ import numpy as np
 import gridai_env
 from gridai_env.instance import make_instance
 from gridai_env.scenarios import load_scenario
+from scripts._benchmark import Figure, median_of
 from scripts._common import InputError, checked_number, commit, guarded, need_packages
 
 if TYPE_CHECKING:
     from baselines.milp import Plan
 
-# What the project set out to reach: (figure, comparison).
-TARGETS: dict[str, tuple[float, str]] = {
-    "FourMarkets, 1 environment": (4_000.0, ">="),
-    "Global, 1 environment": (2_500.0, ">="),
-    "FourMarkets, 256 environments": (80_000.0, ">="),
-    "Global, 256 environments": (40_000.0, ">="),
-    "FourMarkets reset": (20.0, "<="),
-    "Global reset": (20.0, "<="),
-    "import gridai_env": (0.5, "<="),
-    "Global environment, memory": (300.0, "<="),
-    "TwoSites optimum": (2.0, "<="),
-    "MicrogridProsumer optimum": (20.0, "<="),
-    "FourMarkets optimum": (20.0, "<="),
-    "Global optimum": (120.0, "<="),
-    "Global optimum, share of building": (20.0, "<="),
-    "TwoSites, MPC decision": (0.1, "<="),
-    "FourMarkets, MPC decision": (0.3, "<="),
-    "EnergyGeography frontier, 2 workers": (600.0, "<="),
-    "EnergyGeography frontier, parallel efficiency": (0.8, ">="),
-    "MicrogridProsumer optimum to 0.1 %": (60.0, "<="),
-    "Global optimum, carbon budget 80 %": (300.0, "<="),
-}
 # Scenario -> relative gap that its optimum is asked for.
 GAPS = {"TwoSites": 1e-4, "MicrogridProsumer": 1e-2, "FourMarkets": 1e-2, "Global": 1e-3}
 # Carbon budget of `--long` as a share of what the optimum emits without one, and the gap asked for under it.
 BUDGET_SHARE, BUDGET_GAP = 0.8, 1e-2
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One measured figure."""
-
-    name: str
-    value: float
-    unit: str
-    note: str = ""
-
-    def line(self) -> str:
-        """One row of the printed table."""
-        target = TARGETS.get(self.name)
-        goal = "" if target is None else f"{target[1]} {target[0]:,g}"
-        verdict = "" if target is None else ("yes" if self._met(*target) else "no")
-        return f"| {self.name} | {self.value:,.4g} | {self.unit} | {goal} | {verdict} | {self.note} |"
-
-    def _met(self, goal: float, comparison: str) -> bool:
-        return self.value >= goal if comparison == ">=" else self.value <= goal
-
-
-def median_of(measure: Callable[[], float], repetitions: int) -> tuple[float, str]:
-    """Median of repeated measurements, and their range as a note."""
-    values = [measure() for _ in range(repetitions)]
-    return statistics.median(values), f"{min(values):,.4g} to {max(values):,.4g}"
 
 
 def single_speed(name: str, episodes: int) -> float:
@@ -261,10 +214,27 @@ def measure(args: argparse.Namespace) -> list[Figure]:
     planners = (mpc_decision(name, args.seed, 96) for name in args.mpc)
     sweeps = frontier_times(seeds=4, points=12) if args.long else ()
     optima_too = long_optima(args.seed, args.threads) if args.long else ()
-    for figure in chain(planners, optima, sweeps, optima_too):
+    for figure in chain(on_device(args), planners, optima, sweeps, optima_too):
         figures.append(figure)
         print(figure.line(), flush=True)
     return figures
+
+
+def on_device(args: argparse.Namespace) -> Iterator[Figure]:
+    """The figures of the batch on torch; none with ``--device none``."""
+    if args.device == "none":
+        return
+    import torch
+
+    from gridai_env.device.checks import checked_device, checked_dtype
+    from scripts._benchmark_device import BATCHES, Setting, device_figures
+
+    torch.set_num_threads(args.torch_threads)
+    device = checked_device(args.device)
+    checked_dtype(args.dtype)
+    batches = tuple(args.batches or BATCHES[device.type])
+    setting = Setting(device, args.dtype, batches, args.repetitions, not args.eager)
+    yield from device_figures(setting, learn=not args.no_learning)
 
 
 def check(args: argparse.Namespace) -> None:
@@ -272,6 +242,14 @@ def check(args: argparse.Namespace) -> None:
     checked_number("repetitions", args.repetitions, 1, float("inf"), "repetitions")
     checked_number("threads", args.threads, 1, float("inf"), "threads")
     checked_number("seed", args.seed, 0, float("inf"), "no unit")
+    for batch in args.batches or ():
+        checked_number("batches", batch, 2, float("inf"), "environments")
+    checked_number("torch-threads", args.torch_threads, 1, float("inf"), "threads")
+    if args.device != "none":
+        need_packages("torch", "stable_baselines3")
+        from gridai_env.device.checks import checked_device
+
+        checked_device(args.device)
     if args.optimum or args.mpc or args.long:
         need_packages("pyomo", "highspy", "scipy")
     if args.out and not os.access(args.out.parent, os.W_OK):
@@ -293,6 +271,14 @@ def main(argv: list[str] | None = None) -> int:
         help="also a frontier with one worker and with two, MicrogridProsumer to 0.1 %%, and Global under a carbon "
         "budget of 80 %% of its free emissions",
     )
+    parser.add_argument(
+        "--device", default="cpu", help="of the batch on torch: cpu, cuda, or none (leave it out)"
+    )
+    parser.add_argument("--dtype", default="float32", choices=("float32", "float64"), help="of that batch")
+    parser.add_argument("--batches", type=int, nargs="*", help="environments side by side on the device")
+    parser.add_argument("--eager", action="store_true", help="leave compiled steps out")
+    parser.add_argument("--no-learning", action="store_true", help="leave PPO and its decisions out")
+    parser.add_argument("--torch-threads", type=int, default=os.cpu_count() or 1, help="of torch on the CPU")
     parser.add_argument("--seed", type=int, default=0, help="of the instances that are solved")
     parser.add_argument("--threads", type=int, default=2, help="of the solver")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")

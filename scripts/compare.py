@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
         required=True,
         metavar="NAME",
         help="local_only nearest_region price_only carbon_only greedy random milp, mpc:FORECAST (perfect, "
-        "day_ahead, persistence), variant:NAME (no_battery, no_routing, ...), ppo:PATH of a model.zip",
+        "day_ahead, persistence), variant:NAME (no_battery, no_routing, ...), ppo:PATH of a model.zip, ppo:pretrained",
     )
     out.add_argument(
         "--seeds", nargs="+", default=["0", "1", "2"], help="whole numbers or ranges such as 0-19"
@@ -102,7 +102,7 @@ def compare(arguments: argparse.Namespace) -> int:
 def prepared(arguments: argparse.Namespace) -> Comparison:
     """The comparison that is asked for, its folder ready; raises InputError for what cannot be done."""
     from scripts._comparison import Comparison
-    from scripts._contenders import checkpoints, find_contenders
+    from scripts._contenders import checkpoints, find_contenders, resolved
     from scripts._match import Match
     from scripts._saved import KIND, earlier_commits, finished_seeds, make_room
 
@@ -120,6 +120,7 @@ def prepared(arguments: argparse.Namespace) -> Comparison:
     }
     episodes = Episodes(arguments)
     scenario = episodes.compiled.scenario
+    arguments.policies = [resolved(name, scenario.name) for name in arguments.policies]
     contenders = find_contenders(arguments.policies, episodes.compiled, solver)
     match = Match(
         episodes, tuple(arguments.policies), arguments.objective, solver, checkpoints(arguments.policies)

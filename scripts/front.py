@@ -91,13 +91,14 @@ def main(words: Sequence[str] | None = None) -> int:
 def front(arguments: argparse.Namespace) -> int:
     """Check everything, compute what is missing, write and print."""
     need_packages("pyomo", "highspy", "scipy", "joblib", "tqdm", "tensorboard", "matplotlib", "moocore")
-    from scripts._contenders import find_contenders
+    from scripts._contenders import find_contenders, resolved
     from scripts._front import LOCAL, Settings
 
     _check(arguments)
     seeds = parse_seeds(arguments.seeds)
     episodes = Episodes(arguments)
-    policies = _policies(arguments.policies, LOCAL)
+    scenario = episodes.compiled.scenario.name
+    policies = _policies([resolved(name, scenario) for name in arguments.policies], LOCAL)
     find_contenders(policies, episodes.compiled)
     jobs = checked_jobs(arguments.jobs, ray=arguments.ray)
     check_ray(arguments.ray)

@@ -78,7 +78,7 @@ def main(words: Sequence[str] | None = None) -> int:
 def frontier(arguments: argparse.Namespace) -> int:
     """Check everything, compute what is missing, write and print."""
     need_packages("pyomo", "highspy", "scipy", "joblib", "tqdm", "tensorboard", "matplotlib", "pyarrow")
-    from scripts._contenders import OPTIMUM, find_contenders
+    from scripts._contenders import OPTIMUM, find_contenders, resolved
     from scripts._frontier import Frontier
     from scripts._frontier_report import show
 
@@ -89,6 +89,7 @@ def frontier(arguments: argparse.Namespace) -> int:
     sweeps = _sweeps(episodes.compiled.scenario, arguments)
     if OPTIMUM in arguments.policies:
         raise InputError(f"--policies {OPTIMUM}: the optimum is on the frontier anyway; leave it out")
+    arguments.policies = [resolved(name, episodes.compiled.scenario.name) for name in arguments.policies]
     find_contenders(arguments.policies, episodes.compiled)
     check_ray(arguments.ray)
     jobs = checked_jobs(arguments.jobs, ray=arguments.ray)

@@ -16,7 +16,8 @@ import argparse
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,7 @@ def _checked(arguments: argparse.Namespace, words: Sequence[str]) -> int:
         print(describe(PPOConfig()))
         return 0
     _require("stable_baselines3", "torch", "tensorboard", "tqdm", extra="rl")
+    from agents.guards import TrainingError
     from agents.policies import CheckpointError
 
     try:
@@ -75,7 +77,7 @@ def _checked(arguments: argparse.Namespace, words: Sequence[str]) -> int:
         if arguments.resume is not None:
             return _resume(arguments, overrides)
         return _start(arguments, load_config(arguments.config, overrides))
-    except (ConfigError, CheckpointError) as error:
+    except (ConfigError, CheckpointError, TrainingError) as error:
         raise InputError(str(error)) from error
 
 
@@ -165,12 +167,15 @@ def load_config_of(record: dict[str, Any], overrides: dict[str, Any], source: st
 
 
 def _train(config: PPOConfig, compiled: Compiled, model: Any, folder: Path, evaluates: bool) -> int:
-    from stable_baselines3.common.logger import configure
-
     from agents import ppo
+    from agents.checkpoints import latest_checkpoint
     from agents.policies import Identity
 
-    instances = ppo.held_out_instances(compiled, config.evaluation.instances) if evaluates else []
+    frozen = _validation(config, compiled) if evaluates else None
+    instances: list[Instance] = []
+    if evaluates:
+        count = config.evaluation.instances
+        instances = ppo.held_out_instances(compiled, count) if frozen is None else frozen.instances
     write_run(
         folder,
         KIND,
@@ -180,23 +185,53 @@ def _train(config: PPOConfig, compiled: Compiled, model: Any, folder: Path, eval
         device=str(model.device),
         agent=Identity.of(compiled).as_dict(),
     )
-    held_out = _held_out(config, instances, folder) if evaluates else None
-    model.set_logger(configure(str(folder / EVENTS), ["tensorboard"]))
-    _show_settings(model.logger, config)
+    held_out = frozen
+    if evaluates and frozen is None:
+        held_out = _held_out(config, instances, folder)
     try:
-        evaluations = ppo.train(model, config, folder, held_out)
+        with _curves(model, config, folder / EVENTS):
+            evaluations = ppo.train(model, config, folder, held_out, watched=[folder / EVENTS])
     except KeyboardInterrupt:
-        print(
-            f"\nstopped after {model.num_timesteps:,} steps; checkpoint saved. Go on with:", file=sys.stderr
-        )
-        print(f"  python -m scripts.train --resume {folder}", file=sys.stderr)
+        last = latest_checkpoint(folder)
+        print(f"\nstopped after {model.num_timesteps:,} steps; last checkpoint: {last}", file=sys.stderr)
+        if last is not None:
+            print(f"go on with: python -m scripts.train --resume {folder}", file=sys.stderr)
         return INTERRUPTED
-    finally:
-        model.logger.close()
     if evaluations is not None and evaluations.last is not None:
         print(f"{model.num_timesteps:,} steps: {evaluations.last.line()}")
     print(f"agent: {folder / 'model.zip'}\ncurves: tensorboard --logdir {folder}")
     return 0
+
+
+@contextmanager
+def _curves(model: Any, config: PPOConfig, folder: Path) -> Iterator[None]:
+    """Let a model write its curves to a folder while the block runs."""
+    from stable_baselines3.common.logger import configure
+
+    model.set_logger(configure(str(folder), ["tensorboard"]))
+    _show_settings(model.logger, config)
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # what went wrong is being told already
+            model.logger.close()
+        raise
+    model.logger.close()
+
+
+def _validation(config: PPOConfig, compiled: Compiled) -> Any:
+    """The frozen validation episodes with their published bounds, where a run trains on the training days."""
+    from agents.benchmarks import BenchmarkError
+    from agents.evaluation import HeldOut
+    from agents.frozen import validation_of
+
+    if config.environment.days == "all":
+        return None
+    try:
+        frozen = validation_of(compiled.scenario, config.evaluation.instances)
+        return None if frozen is None else HeldOut.published(frozen)
+    except BenchmarkError as error:
+        raise InputError(str(error)) from error
 
 
 def _held_out(config: PPOConfig, instances: list[Instance], folder: Path) -> Any:

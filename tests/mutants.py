@@ -223,15 +223,15 @@ MUTANTS = (
     Mutant(
         "queue limit off by one",
         D,
-        "range(1, min(int(wait_steps[w]), steps))",
-        "range(1, min(int(wait_steps[w]) + 1, steps))",
+        "window_sum(part[..., w], int(wait_steps[w]))",
+        "window_sum(part[..., w], int(wait_steps[w]) + 1)",
     ),
-    Mutant("work may be left at the end", D, "total[..., -1, :] = 0.0", "total[..., -1, :] *= 1.0"),
+    Mutant("work may be left at the end", D, "total[:, -1] = 0.0", "total[:, -1] *= 1.0"),
     Mutant(
         "growth is the arrivals",
         D,
-        "np.divide(now, np.where(is_reference, before, 1.0), out",
-        "np.divide(now, 1.0, out",
+        "now / xp.where(is_reference, before, 1.0)",
+        "now / 1.0",
     ),
     Mutant(
         "deadline off by one",
@@ -240,7 +240,10 @@ MUTANTS = (
         "is_open &= step <= last + 1",
     ),
     Mutant(
-        "profile one step short", "gridai_env/jobs.py", "< duration[..., None])", "< duration[..., None] - 1)"
+        "profile one step short",
+        "gridai_env/jobs.py",
+        "numbers) < duration[..., None]",
+        "numbers) < duration[..., None] - 1",
     ),
     Mutant(
         "demand charge not prorated",
@@ -251,14 +254,14 @@ MUTANTS = (
     Mutant(
         "export at negative prices",
         W,
-        "np.where(sell_usd_per_mwh(compiled, buy_usd_per_mwh) < 0.0, 0.0, most_mw)",
-        "most_mw",
+        "where(sell_usd_per_mwh(compiled, buy_usd_per_mwh) < 0.0, 0.0, limited)",
+        "where(sell_usd_per_mwh(compiled, buy_usd_per_mwh) < 0.0, limited, limited)",
         PRICES,
     ),
     Mutant(
         "friction is paid at negative prices",
         W,
-        "np.maximum(buy_usd_per_mwh, 0.0)",
+        "namespace(buy_usd_per_mwh).maximum(buy_usd_per_mwh, 0.0)",
         "buy_usd_per_mwh",
         PRICES,
     ),

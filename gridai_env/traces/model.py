@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 
+from gridai_env.state import Array
 from gridai_env.traces.calibration import (
     ADDITIVE,
     KNOTS,
@@ -67,6 +69,32 @@ class ZoneModel:
     innovation_factor: np.ndarray
     drive: Drive
     provenance: dict[str, str]
+
+    def map(self, function: Callable[[Array], Array]) -> ZoneModel:
+        """Return the model with ``function`` applied to every array that is needed to draw."""
+        drive = replace(
+            self.drive,
+            start=tuple(map(function, self.drive.start)),
+            innovation=tuple(map(function, self.drive.innovation)),
+            phi=function(self.drive.phi),
+        )
+        arrays = {name: function(getattr(self, name)) for name in _TABLES}
+        climatology = {name: function(table) for name, table in self.climatology.items()}
+        return replace(self, drive=drive, climatology=climatology, **arrays)
+
+
+_TABLES = (
+    "quantiles",
+    "place_shift",
+    "place_spread",
+    "pv_profile",
+    "pv_highest",
+    "spike_level",
+    "spike_cap_usd_per_mwh",
+    "spike_mean_excess_usd_per_mwh",
+    "spike_excess_shape",
+    "marginal_normal_kg_per_mwh",
+)
 
 
 @lru_cache(maxsize=64)

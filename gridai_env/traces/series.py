@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gridai_env.arrays import namespace
+from gridai_env.state import Array
 from gridai_env.traces.clock import MINUTES_PER_HOUR, local_month_hour
 
 HELD = ("price_usd_per_mwh", "carbon_average_kg_per_mwh", "carbon_marginal_kg_per_mwh")
@@ -32,7 +34,8 @@ class TraceError(ValueError):
 class ZoneSeries:
     """What the grid and the weather do in each zone, and what the calendar alone lets one expect.
 
-    All arrays but `start_utc` are float64 [B, L, Z]. The average carbon intensity is the direct (operational)
+    All arrays but `start_utc` are float64 (on a device also float32) [B, L, Z]; on a device `start_utc` counts
+    minutes since 1970. The average carbon intensity is the direct (operational)
     one where the source has it, else the life-cycle one; `provenance` says which. The capacity factors are in
     [0, 1]. `*_climatology` is the calibrated mean for the month and local hour, which knows nothing of the
     episode. Only where there is no calibration it is a mean over the whole file, *with the episode in it*: all
@@ -40,19 +43,19 @@ class ZoneSeries:
     """
 
     zones: tuple[str, ...]
-    start_utc: np.ndarray
+    start_utc: Array
     dt_h: float
-    price_usd_per_mwh: np.ndarray
-    carbon_average_kg_per_mwh: np.ndarray
-    carbon_marginal_kg_per_mwh: np.ndarray
-    wetbulb_c: np.ndarray
-    pv_cf: np.ndarray
-    wind_cf: np.ndarray
-    price_climatology_usd_per_mwh: np.ndarray
-    carbon_average_climatology_kg_per_mwh: np.ndarray
-    carbon_marginal_climatology_kg_per_mwh: np.ndarray
-    pv_cf_climatology: np.ndarray
-    wind_cf_climatology: np.ndarray
+    price_usd_per_mwh: Array
+    carbon_average_kg_per_mwh: Array
+    carbon_marginal_kg_per_mwh: Array
+    wetbulb_c: Array
+    pv_cf: Array
+    wind_cf: Array
+    price_climatology_usd_per_mwh: Array
+    carbon_average_climatology_kg_per_mwh: Array
+    carbon_marginal_climatology_kg_per_mwh: Array
+    pv_cf_climatology: Array
+    wind_cf_climatology: Array
     provenance: dict[str, str]
 
     @property
@@ -76,28 +79,32 @@ class ZoneSeries:
 class StepGrid:
     """How the steps of an episode lie on the hours that hold its data.
 
-    `first_hour` datetime64[m] [B]; `hours` is the number of hours covered; `held`, `left` are hour indices
-    [B, L] and `weight` [B, L] is the share of hour `left + 1` in a linear interpolation between hour centres.
+    `first_hour` datetime64[m] [B] (on a device minutes since 1970); `hours` is the number of hours covered;
+    `held`, `left` are hour indices [B, L] and `weight` [B, L] is the share of hour `left + 1` in a linear
+    interpolation between hour centres.
     Before the first and after the last hour centre the value is held.
     """
 
-    first_hour: np.ndarray
+    first_hour: Array
     hours: int
-    held: np.ndarray | None
-    left: np.ndarray | None
-    weight: np.ndarray | None
+    held: Array | None
+    left: Array | None
+    weight: Array | None
 
-    def hold(self, hourly: np.ndarray) -> np.ndarray:
+    def hold(self, hourly: Array) -> Array:
         """[B, hours, Z] -> [B, L, Z], constant inside the hour (prices, carbon)."""
-        return hourly if self.held is None else np.take_along_axis(hourly, self.held[:, :, None], axis=1)
+        if self.held is None:
+            return hourly
+        return namespace(hourly).take_along_axis(hourly, self.held[:, :, None], axis=1)
 
-    def interpolate(self, hourly: np.ndarray) -> np.ndarray:
+    def interpolate(self, hourly: Array) -> Array:
         """[B, hours, Z] -> [B, L, Z], linear between the centres of the hours (weather)."""
         if self.left is None or self.weight is None:
             return hourly
-        right = np.minimum(self.left + 1, self.hours - 1)
-        low = np.take_along_axis(hourly, self.left[:, :, None], axis=1)
-        high = np.take_along_axis(hourly, right[:, :, None], axis=1)
+        xp = namespace(hourly)
+        right = xp.minimum(self.left + 1, self.hours - 1)
+        low = xp.take_along_axis(hourly, self.left[:, :, None], axis=1)
+        high = xp.take_along_axis(hourly, right[:, :, None], axis=1)
         return low + self.weight[:, :, None] * (high - low)
 
 

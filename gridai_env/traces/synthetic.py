@@ -1,16 +1,20 @@
 """Synthetic series of grid zones: the model of `calibration` driven by correlated random residuals.
 
-An episode is a pure function of (zones, start, steps, dt) and the draws of its own generator: one call of
-`standard_normal` per episode, and no operation that mixes episodes.
+An episode is a pure function of (zones, start, steps, dt) and its own draws: one call of `Draws.normals` per
+episode, and no operation that mixes episodes.  Times of day enter as indices (`month_hour_cells`) that the host
+computes, so that the rest runs on any device.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 
+from gridai_env.arrays import namespace
+from gridai_env.draws import Draws, as_draws, in_parts
+from gridai_env.generic import decay, empty, mix, mixed_row, pick, whole, write_where
+from gridai_env.state import Array
 from gridai_env.traces.calibration import (
     EXCESS_KNOTS,
     KNOTS,
@@ -24,14 +28,18 @@ from gridai_env.traces.clock import local_month_hour
 from gridai_env.traces.model import ZoneModel, zone_model
 from gridai_env.traces.series import StepGrid, TraceError, ZoneSeries, step_grid
 
-EPISODES = 16  # at a time: what is worked on stays in the processor's cache
 EXPECTED = ("price", "carbon", "marginal", "pv", "wind")
+EPISODES = 16  # at a time: what is worked on stays in the processor's cache
 
-__all__ = ["climatology_hourly", "known_zones", "month_hour_cells", "synthetic_series"]
+__all__ = ["climatology_hourly", "known_zones", "month_hour_cells", "series_of_model", "synthetic_series"]
 
 
 def synthetic_series(
-    zones: Sequence[str], start_utc: np.ndarray, steps: int, dt_h: float, rngs: Sequence[np.random.Generator]
+    zones: Sequence[str],
+    start_utc: np.ndarray,
+    steps: int,
+    dt_h: float,
+    rngs: Sequence[np.random.Generator] | Draws,
 ) -> ZoneSeries:
     """Random series for B episodes; episode b depends on `start_utc[b]` and `rngs[b]` alone, bit for bit.
 
@@ -40,22 +48,45 @@ def synthetic_series(
     repeated zone, a bad clock, or a number of generators other than B.
     """
     model = zone_model(tuple(zones))
-    grid = step_grid(np.asarray(start_utc), steps, dt_h)
-    if len(rngs) != len(grid.first_hour):
+    start = np.asarray(start_utc)
+    grid = step_grid(start, steps, dt_h)
+    draws = as_draws(rngs)
+    if len(draws) != len(grid.first_hour):
         raise TraceError(
-            f"rngs: need one generator per episode, got {len(rngs)} for {len(grid.first_hour)} starts"
+            f"rngs: need one generator per episode, got {len(draws)} for {len(grid.first_hour)} starts"
         )
     cells = month_hour_cells(model.zones, grid.first_hour, grid.hours)
-    values = np.empty((len(VARIABLES), *cells.shape))
-    for first in range(0, len(rngs), EPISODES):
-        part = slice(first, first + EPISODES)
-        _draw(model, cells[part], rngs[part], values[:, part])
+    return series_of_model(model, grid, cells, start.astype("datetime64[m]"), dt_h, draws)
+
+
+def series_of_model(
+    model: ZoneModel, grid: StepGrid, cells: Array, start_utc: Array, dt_h: float, draws: Draws
+) -> ZoneSeries:
+    """Draw the series of a model's zones; ``cells`` [B, hours, Z] as from `month_hour_cells`."""
+    values = in_parts(draws, EPISODES, lambda few: _draw(model, cells[few], draws, few))
     hourly = dict(zip(VARIABLES, values, strict=True))
-    surplus = np.where(hourly["price"] <= 0.0, MARGINAL_AT_SURPLUS, 1.0)
-    surplus *= model.marginal_normal_kg_per_mwh
-    hourly["marginal"] = surplus
-    expected = {name: model.climatology[name].take(cells) for name in EXPECTED}
-    return _series(model, grid, start_utc, dt_h, hourly, expected)
+    usual = model.marginal_normal_kg_per_mwh
+    surplus = hourly["price"] <= 0.0
+    expected = {name: pick(model.climatology[name], cells) for name in EXPECTED}
+    return ZoneSeries(
+        zones=model.zones,
+        start_utc=start_utc,
+        dt_h=dt_h,
+        price_usd_per_mwh=grid.hold(hourly["price"]),
+        carbon_average_kg_per_mwh=grid.hold(hourly["carbon"]),
+        carbon_marginal_kg_per_mwh=grid.hold(
+            namespace(surplus).where(surplus, MARGINAL_AT_SURPLUS * usual, usual)
+        ),
+        wetbulb_c=grid.interpolate(hourly["wetbulb"]),
+        pv_cf=grid.interpolate(hourly["pv"]),
+        wind_cf=grid.interpolate(hourly["wind"]),
+        price_climatology_usd_per_mwh=grid.hold(expected["price"]),
+        carbon_average_climatology_kg_per_mwh=grid.hold(expected["carbon"]),
+        carbon_marginal_climatology_kg_per_mwh=grid.hold(expected["marginal"]),
+        pv_cf_climatology=grid.interpolate(expected["pv"]),
+        wind_cf_climatology=grid.interpolate(expected["wind"]),
+        provenance=dict(model.provenance),
+    )
 
 
 def month_hour_cells(zones: tuple[str, ...], first_hour: np.ndarray, hours: int) -> np.ndarray:
@@ -77,102 +108,69 @@ def climatology_hourly(zone: str, first_hour: np.ndarray, hours: int) -> dict[st
     return {name: values.take(cells) for name, values in zone_calibration(zone).climatology.items()}
 
 
-def _draw(model: ZoneModel, cells: np.ndarray, rngs: Sequence[np.random.Generator], out: np.ndarray) -> None:
-    """Write hourly values of the VARIABLES to ``out`` [V, B, hours, Z]."""
-    residual, trigger, size = _latent(model, rngs, cells.shape[1])
+def _draw(model: ZoneModel, cells: Array, draws: Draws, few: slice) -> tuple[Array, ...]:
+    """Return hourly values of the VARIABLES, [b, hours, Z] each."""
+    residual, trigger, size = _latent(model, draws, few, cells.shape[1])
     month = cells // 24
-    _values(model, cells, month, residual, out)
-    pv, price = out[VARIABLES.index("pv")], out[VARIABLES.index("price")]
-    pv *= model.pv_profile.take(cells)
-    np.minimum(model.pv_highest.take(month), pv, out=pv)
-    on = np.nonzero(trigger > model.spike_level.take(cells))
-    price[on] = _spikes_usd_per_mwh(model, month[on], size[on])
+    values = dict(zip(VARIABLES, _values(model, cells, month, residual), strict=True))
+    pv = values["pv"] * pick(model.pv_profile, cells)
+    values["pv"] = namespace(pv).minimum(pick(model.pv_highest, month), pv)
+    spike = trigger > pick(model.spike_level, cells)
+    values["price"] = write_where(
+        spike, values["price"], lambda at, how: _spikes_usd_per_mwh(model, at, how), month, size
+    )
+    return tuple(values.values())
 
 
-def _latent(
-    model: ZoneModel, rngs: Sequence[np.random.Generator], hours: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Standard normals with memory: residuals [V, B, hours, Z], trigger and size of spikes [B, hours, Z]."""
-    drive, count = model.drive, len(model.zones)
-    draws = np.empty((hours, len(drive.phi)))
-    z = np.empty((hours, len(rngs), len(drive.phi)))
-    for b, rng in enumerate(rngs):
-        rng.standard_normal(out=draws)
-        # One product per episode: its rounding must not depend on how many episodes there are.
-        for part, start, innovation in zip(drive.columns, drive.start, drive.innovation, strict=True):
-            np.matmul(draws[:, part], innovation, out=z[:, b, part])
-            np.matmul(start, draws[0, part], out=z[0, b, part])
-    kept = np.empty_like(z[0])
-    for before, now in pairwise(z):
-        np.multiply(before, drive.phi, out=kept)
-        now += kept
-    parts = z.reshape(hours, len(rngs), -1, count).transpose(2, 1, 0, 3)
-    variables = len(VARIABLES)
-    residual = np.empty((variables, len(rngs), hours, count))
-    np.add(parts[:variables], parts[variables : 2 * variables], out=residual)
-    own, size = parts[2 * variables :]
+def _latent(model: ZoneModel, draws: Draws, few: slice, hours: int) -> tuple[list[Array], Array, Array]:
+    """Standard normals with memory, [b, hours, Z] each: residuals of the VARIABLES, trigger and size of
+    spikes."""
+    drive, count, variables = model.drive, len(model.zones), len(VARIABLES)
+    normals = draws.normals(few, hours, drive.phi.shape[0])
+    memory = empty(normals.shape, normals)
+    for block, start, innovation in zip(drive.columns, drive.start, drive.innovation, strict=True):
+        mix(normals[..., block], innovation, memory[..., block])
+        memory[:, 0, block] = mixed_row(normals[:, 0, block], start)
+    memory = decay(memory, drive.phi)
+    parts = [memory[..., at : at + count] for at in range(0, memory.shape[-1], count)]
+    residual = [slow + fast for slow, fast in zip(parts[:variables], parts[variables:-2], strict=True)]
+    own, size = parts[-2:]
     return residual, SPIKE_FROM_PRICE * residual[VARIABLES.index("price")] + own, size
 
 
-def _values(
-    model: ZoneModel, cells: np.ndarray, month: np.ndarray, residual: np.ndarray, out: np.ndarray
-) -> None:
-    """Write the quantiles of the residuals [V, B, hours, Z] to ``out``; those of PV are relative."""
-    base = month * len(KNOTS)
+def _values(model: ZoneModel, cells: Array, month: Array, residual: list[Array]) -> list[Array]:
+    """Return the quantiles of the residuals, [b, hours, Z] each; those of PV are relative."""
+    base, values = month * len(KNOTS), []
     for v, place in enumerate(residual):
-        place *= model.place_spread[v].take(cells)
-        place += model.place_shift[v].take(cells)
-        _interpolate(model.quantiles[v], len(KNOTS), base, place, out[v])
+        place *= pick(model.place_spread[v], cells)
+        place += pick(model.place_shift[v], cells)
+        values.append(_interpolate(model.quantiles[v], len(KNOTS), base, place))
+    return values
 
 
-def _spikes_usd_per_mwh(model: ZoneModel, month: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """Prices [N] of spikes in months `zone * 12 + month` [N]: cap + excess."""
+def _spikes_usd_per_mwh(model: ZoneModel, month: Array, size: Array) -> Array:
+    """Prices of spikes in months `zone * 12 + month`: cap + excess."""
     count = len(EXCESS_KNOTS)
-    place = (size - EXCESS_KNOTS[0]) / (EXCESS_KNOTS[1] - EXCESS_KNOTS[0])
-    excess = np.empty_like(place)
-    _interpolate(model.spike_excess_shape, count, month // 12 * count, place, excess)
-    return model.spike_cap_usd_per_mwh[month] + model.spike_mean_excess_usd_per_mwh[month] * excess
+    place = (size - float(EXCESS_KNOTS[0])) / float(EXCESS_KNOTS[1] - EXCESS_KNOTS[0])
+    excess = _interpolate(model.spike_excess_shape, count, month // 12 * count, place)
+    return (
+        pick(model.spike_cap_usd_per_mwh, month) + pick(model.spike_mean_excess_usd_per_mwh, month) * excess
+    )
 
 
-def _interpolate(table: np.ndarray, count: int, base: np.ndarray, place: np.ndarray, out: np.ndarray) -> None:
-    """Write `table[base + place]` to ``out``, linear between the `count` knots, flat beyond the ends.
+def _interpolate(table: Array, count: int, base: Array, place: Array) -> Array:
+    """Return `table[base + place]`, linear between the `count` knots, flat beyond the ends.
 
-    `place` counts knots; it is used up.
+    `place` counts knots.
     """
-    np.clip(place, 0.0, count - 1.0, out=place)
-    left = place.astype(np.int64)
-    np.minimum(left, count - 2, out=left)
+    place = namespace(place).clip(place, 0.0, count - 1.0)
+    left = namespace(place).minimum(whole(place), count - 2)
     place -= left
     left += base
-    low = table.take(left)
+    low = pick(table, left)
     left += 1
-    np.subtract(table.take(left), low, out=out)
-    out *= place
-    out += low
-
-
-def _series(
-    model: ZoneModel,
-    grid: StepGrid,
-    start_utc: np.ndarray,
-    dt_h: float,
-    hourly: dict[str, np.ndarray],
-    expected: dict[str, np.ndarray],
-) -> ZoneSeries:
-    return ZoneSeries(
-        zones=model.zones,
-        start_utc=np.asarray(start_utc).astype("datetime64[m]"),
-        dt_h=dt_h,
-        price_usd_per_mwh=grid.hold(hourly["price"]),
-        carbon_average_kg_per_mwh=grid.hold(hourly["carbon"]),
-        carbon_marginal_kg_per_mwh=grid.hold(hourly["marginal"]),
-        wetbulb_c=grid.interpolate(hourly["wetbulb"]),
-        pv_cf=grid.interpolate(hourly["pv"]),
-        wind_cf=grid.interpolate(hourly["wind"]),
-        price_climatology_usd_per_mwh=grid.hold(expected["price"]),
-        carbon_average_climatology_kg_per_mwh=grid.hold(expected["carbon"]),
-        carbon_marginal_climatology_kg_per_mwh=grid.hold(expected["marginal"]),
-        pv_cf_climatology=grid.interpolate(expected["pv"]),
-        wind_cf_climatology=grid.interpolate(expected["wind"]),
-        provenance=dict(model.provenance),
-    )
+    value = pick(table, left)
+    value -= low
+    value *= place
+    value += low
+    return value

@@ -1,0 +1,68 @@
+"""When and where training jobs start: at the site and in the step that are foreseen to be cheapest.
+
+A job may be delayed as long as its window lasts.  Running it costs the power of its accelerators at what the site pays
+for it, and the work that it crowds out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+Tensor = torch.Tensor
+
+SCORE_OF_ONE = 0.2  # score for a difference of one unit of price per MWh
+FAR = 50.0  # differences of price beyond this are all the same
+
+
+@dataclass(frozen=True)
+class Starts:
+    """What starting a job costs, in units of price per MWh of the job, over its whole duration."""
+
+    is_open: Tensor  # [B,V,K]
+    now: Tensor  # [B,V,K] at each site now
+    usual: Tensor  # [B,V,K] mean over all starts foreseen
+    best_later_here: Tensor  # [B,V,K] best later start at the site; `FAR` above now where there is none
+    best_later: Tensor  # [B,V] best later start anywhere
+    best_now: Tensor  # [B,V]
+
+    @classmethod
+    def of(cls, jobs: dict[str, Tensor], price: Tensor, within: Tensor) -> Starts:
+        """Compare the starts of jobs.
+
+        ``jobs``: features of the slots, "duration" and "slack" in steps; ``price`` [B,V,F,K] of their power;
+        ``within`` [B,F] steps of the episode.
+        """
+        mean = _running_means(price, within, jobs["duration"])
+        is_open = jobs["open"] > 0.5
+        now = mean[:, :, 0]
+        best_now = torch.where(is_open, now, torch.inf).amin(-1).clamp_max(1e3)
+        step = torch.arange(price.shape[2], device=price.device)
+        possible = ((step >= 1) & (step <= jobs["slack"].round()[..., None]))[..., None] & is_open[:, :, None]
+        far = best_now[..., None] + FAR
+        later = torch.where(possible, mean, torch.inf).amin(2)
+        later = torch.minimum(later, far)
+        return cls(is_open, now, mean.mean(2), later, later.amin(-1), best_now)
+
+    def rule(self, extra: Tensor, hesitation: Tensor) -> Tensor:
+        """Scores [B,V,K+1] of starting at each site and of waiting.
+
+        ``extra`` [B,V,K] corrections of starting now; ``hesitation``: by how much later must be cheaper.
+        """
+        now = torch.where(self.is_open, self.now + extra, self.best_now[..., None] + FAR)
+        best = now.amin(-1, keepdim=True)
+        wait = best[..., 0] - self.best_later - hesitation
+        return torch.tanh(SCORE_OF_ONE * torch.cat([best - now, wait[..., None]], -1))
+
+
+def _running_means(price: Tensor, within: Tensor, duration: Tensor) -> Tensor:
+    """Mean price over the job's steps for each start [B,V,F,K]; what is not foreseen counts as the rest."""
+    steps, sites = price.shape[2:]
+    total = torch.nn.functional.pad((price * within[:, None, :, None]).cumsum(2), (0, 0, 1, 0))
+    count = torch.nn.functional.pad(within.cumsum(1), (1, 0))
+    begin = torch.arange(steps, device=price.device)
+    end = (begin + duration.round()[..., None]).clamp(1, steps).long()  # [B,V,F]
+    upto = total.gather(2, end[..., None].expand(-1, -1, -1, sites))
+    number = count.gather(1, end.flatten(1)).unflatten(1, end.shape[1:])
+    return (upto - total[:, :, :steps]) / (number - count[:, None, :steps]).clamp_min(1.0)[..., None]

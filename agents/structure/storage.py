@@ -1,0 +1,127 @@
+"""What stored energy is worth: dynamic programming over the foreseen prices of each site.
+
+Prices and the load are taken as they are foreseen (certainty equivalence), the battery's power, losses, wear, limits
+and target as they are; `Supply` says what power costs a site that may also export or has to curtail.  The value of the
+energy left after this step is exact on a grid of charges; what the network adds is a correction of its slope.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from gridai_env.state import Params
+
+Tensor = torch.Tensor
+
+CHARGES = 17  # grid points between empty and full
+LEVELS = 21  # powers compared in this step, from full discharge to full charge
+FORBIDDEN = 1e6
+ROUNDING_MWH = 1e-3
+
+
+@dataclass(frozen=True)
+class Supply:
+    """What a site pays for power that it takes beyond its own generation, in the unit of the caller per MWh."""
+
+    buy: Tensor  # [...,K]
+    sell: Tensor  # [...,K]
+    export_limit_mw: Tensor  # [...,K]
+
+    def cost(self, net_mw: Tensor) -> Tensor:
+        """Cost per hour of a net load [...,K]: import is paid, export earns up to its limit, the rest is lost."""
+        exported = torch.minimum((-net_mw).clamp_min(0.0), self.export_limit_mw)
+        return self.buy * net_mw.clamp_min(0.0) - self.sell * exported
+
+    def at(self, step: int) -> Supply:
+        """One step of foreseen supply [B,F,K]."""
+        return Supply(self.buy[:, step], self.sell[:, step], self.export_limit_mw[:, step])
+
+    def more(self) -> Supply:
+        """The same with one more axis behind the sites."""
+        return Supply(self.buy[..., None], self.sell[..., None], self.export_limit_mw[..., None])
+
+
+class Storage(torch.nn.Module):
+    """Batteries of one scenario; prices in the unit of the caller, per MWh."""
+
+    def __init__(self, p: Params, unit_usd: float) -> None:
+        super().__init__()
+        self.dt_h = p.dt_h
+        step = ((p.battery_max_mwh - p.battery_min_mwh) / (CHARGES - 1)).clamp_min(1e-6)
+        rise = p.charge_limit_mw * p.charge_efficiency * p.dt_h
+        fall = p.discharge_limit_mw / p.discharge_efficiency * p.dt_h
+        # Whole grid steps that the power allows, one that is nearly reached included.
+        up, down = (rise / step + 0.3).floor(), (fall / step + 0.3).floor()
+        self.down, self.up = int(down.max()), int(up.max())
+        moves = torch.arange(-self.down, self.up + 1)
+        allowed = (moves <= up[:, None]) & (moves >= -down[:, None])
+        level = torch.linspace(-1.0, 1.0, LEVELS)
+        change = moves * step[:, None]
+        constants = {
+            "step_mwh": step,
+            "grid_mwh": p.battery_min_mwh[:, None] + step[:, None] * torch.arange(CHARGES),
+            "closed": FORBIDDEN * (~allowed).float(),
+            "moving": (moves != 0).float(),
+            # Power at the meter of a move [K,O] and of a level [K,L], charging positive.
+            "move_mw": (change.clamp_min(0.0) / p.charge_efficiency[:, None]) / p.dt_h
+            - (-change).clamp_min(0.0) * p.discharge_efficiency[:, None] / p.dt_h,
+            "level": level,
+            "level_change_mwh": level.clamp_min(0.0) * rise[:, None] + level.clamp_max(0.0) * fall[:, None],
+            "level_mw": level.clamp_min(0.0) * p.charge_limit_mw[:, None]
+            + level.clamp_max(0.0) * p.discharge_limit_mw[:, None],
+            "wear": p.wear_usd_per_mwh / unit_usd,
+            "short": p.battery_short_usd_per_mwh / unit_usd,
+            "least_mwh": p.battery_min_mwh,
+            "most_mwh": p.battery_max_mwh,
+        }
+        for name, value in constants.items():
+            self.register_buffer(name, value, persistent=False)
+
+    def value(
+        self, supply: Supply, net_mw: Tensor, within: Tensor, target_mwh: Tensor, kept: Tensor
+    ) -> Tensor:
+        """Value of each charge on the grid after this step, [B,K,G].
+
+        ``supply`` and ``net_mw`` [B,F,K] foreseen, the present first; ``within`` [B,F] steps of the episode;
+        ``target_mwh`` [K] at its end; ``kept`` []: what energy is worth beyond the horizon, as a share of the mean
+        price of import.
+        """
+        mean = (supply.buy * within[..., None]).sum(1) / within.sum(1, keepdim=True).clamp_min(1.0)
+        ends = (within[:, -1] < 0.5)[:, None, None]
+        at_end = -self.short[:, None] * (target_mwh[:, None] - self.grid_mwh).clamp_min(0.0)
+        value = torch.where(ends, at_end, (kept * mean)[..., None] * self.grid_mwh)
+        # Past the end of the episode nothing moves.
+        stopped = FORBIDDEN * (1.0 - within)[:, :, None, None] * self.moving
+        cost = self._paid(supply, net_mw, self.move_mw) + self.closed + stopped
+        for at in reversed(cost.unbind(1)[1:]):
+            around = torch.nn.functional.pad(value, (self.down, self.up), value=-FORBIDDEN)
+            value = (around.unfold(-1, self.down + self.up + 1, 1) - at[:, :, None]).amax(-1)
+        return value
+
+    def _paid(self, supply: Supply, net_mw: Tensor, power_mw: Tensor) -> Tensor:
+        """What the battery's power [K,O] adds to the cost of a step, wear included, [...,K,O]."""
+        more, net = supply.more(), net_mw[..., None]
+        return self.dt_h * (more.cost(net + power_mw) - more.cost(net) + self.wear[:, None] * power_mw.abs())
+
+    def worth(
+        self, value: Tensor, supply: Supply, net_mw: Tensor, battery_mwh: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Worth of each level of power in this step [B,K,L], and the slope of the value [B,K].
+
+        ``supply`` and ``net_mw`` [B,K] of this step.  Differentiable in the energy stored, so that gradients along an
+        episode know what it is worth.
+        """
+        after = battery_mwh[..., None] + self.level_change_mwh
+        place = ((after - self.least_mwh[:, None]) / self.step_mwh[:, None]).clamp(0.0, CHARGES - 1.001)
+        low = place.detach().floor().long()
+        left, right = value.gather(-1, low), value.gather(-1, low + 1)
+        kept = left + (right - left) * (place - low)
+        over = (after > self.most_mwh[:, None] + ROUNDING_MWH) | (
+            after < self.least_mwh[:, None] - ROUNDING_MWH
+        )
+        idle = LEVELS // 2
+        slope = (right - left)[..., idle] / self.step_mwh
+        paid = self._paid(supply, net_mw, self.level_mw)
+        return kept - paid - FORBIDDEN * over.to(kept.dtype), slope.detach()

@@ -1,0 +1,36 @@
+"""The vector entry point: NumPy, or torch where a device is asked for."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Any
+
+import gymnasium as gym
+from gymnasium.error import DependencyNotInstalled
+
+from gridai_env.vector_env import GridAIVectorEnv
+
+# What only the batch on torch understands.
+DEVICE_ONLY = ("compile", "copy", "dtype", "episodes", "graphs", "stagger")
+
+
+def open_vector_env(
+    num_envs: int = 1, device: Any = None, **arguments: Any
+) -> gym.vector.VectorEnv[Any, Any, Any]:
+    """Return ``num_envs`` environments: `GridAIVectorEnv`, or `GridAITorchVectorEnv` on a torch ``device``.
+
+    Raises ValueError for arguments that do not fit, DependencyNotInstalled where torch is missing.
+    """
+    if device is None:
+        if odd := [name for name in DEVICE_ONLY if name in arguments]:
+            raise ValueError(
+                f"{', '.join(odd)}: only with a device; add device='cpu' or device='cuda', or leave it out"
+            )
+        return GridAIVectorEnv(num_envs, **arguments)
+    if find_spec("torch") is None:
+        raise DependencyNotInstalled(
+            f"device = {device!r}: needs torch; run `pip install 'gridai-env[rl]'`, or leave device out (NumPy)"
+        )
+    from gridai_env.device.vector_env import GridAITorchVectorEnv
+
+    return GridAITorchVectorEnv(num_envs, device=device, **arguments)

@@ -1,0 +1,264 @@
+"""Speed and size of the batch on torch, on one device: simulator, environment, learning, decisions.
+
+Random actions.  A simulator that changes nothing would be fast and worthless: books must come out finite and not
+zero.  The bandwidth that shares are taken of is measured, by copying, on the same device.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+from gridai_env.compile import compile_scenario
+from gridai_env.device.deals import SHARE
+from gridai_env.device.generate import EpisodeSource
+from gridai_env.device.simulator import DeviceSimulator
+from gridai_env.scenarios import load_scenario
+from gridai_env.state import Exogenous
+from scripts._benchmark import Figure, median_of
+
+# Environments in a batch: on a processor as many as its cache holds, on a device to the best of several.
+BATCHES = {"cpu": (256,), "cuda": (8_192, 32_768, 65_536, 131_072)}
+COPIED_BYTES = {"cpu": 2**28, "cuda": 2**32}
+SCENARIO, LEARNED = "global", "four_markets"
+KINDS = ("cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where and how to measure."""
+
+    device: torch.device
+    dtype: str
+    batches: tuple[int, ...]
+    repetitions: int
+    compiled: bool  # also measure compiled steps, whose compiler needs half a minute for each batch
+
+    @property
+    def kind(self) -> str:
+        """``cpu`` or ``cuda``."""
+        return self.device.type
+
+    def note(self, batch: int, more: str = "") -> str:
+        """What a figure was measured with."""
+        where = (
+            torch.cuda.get_device_name(self.device)
+            if self.kind == "cuda"
+            else f"{torch.get_num_threads()} threads"
+        )
+        return f"{where}, batch {batch:,}, {self.dtype}" + (f", {more}" if more else "")
+
+
+def seconds(function: Callable[[], Any], device: torch.device) -> float:
+    """Wall time of a function, until the device is done with it."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    begin = time.perf_counter()
+    function()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - begin
+
+
+def bandwidth_gb_s(device: torch.device) -> float:
+    """Bytes read and written per second while a large tensor is copied, the best of five."""
+    source = torch.zeros(COPIED_BYTES[device.type] // 4, dtype=torch.float32, device=device)
+    target = torch.empty_like(source)
+    best_s = min(seconds(lambda: target.copy_(source), device) for _ in range(6))
+    return 2.0 * COPIED_BYTES[device.type] / best_s / 1e9
+
+
+def random_actions(setting: Setting, batch: int, size: int) -> list[torch.Tensor]:
+    """Four batches of actions [B,A]."""
+    generator = torch.Generator(device=setting.device).manual_seed(0)
+    shape = (batch, size)
+    return [torch.rand(shape, generator=generator, device=setting.device) * 2.0 - 1.0 for _ in range(4)]
+
+
+def bytes_of_step(simulator: DeviceSimulator, actions: torch.Tensor) -> float:
+    """Bytes per environment that a step cannot but read and write.
+
+    Read: state, the instance's constants, exogenous input, actions; written: the next state and the figures.
+    """
+    state, instance, now = simulator.inputs()
+    columns = simulator.ring.columns
+    wide = sum(columns[name].place.stop - columns[name].place.start for name in Exogenous.names())
+    figures, wrong = simulator.step_figures(actions)
+    tensors = [*state, *state, *instance, actions, figures, wrong]
+    counted = sum(x.numel() * x.element_size() for x in tensors)
+    return counted / simulator.num_envs + wide * now.element_size()
+
+
+def simulator_speed(setting: Setting, batch: int, compile: bool) -> tuple[float, str, float]:
+    """Environment-steps per second of the simulator, their range, and the bytes of a step."""
+    compiled = compile_scenario(load_scenario(SCENARIO))
+    dtype = getattr(torch, setting.dtype)
+    episodes = EpisodeSource(compiled, setting.device, dtype, seed=0).draw(batch)
+    simulator = DeviceSimulator.of(episodes, compile=compile)
+    actions, start = random_actions(setting, batch, simulator.layout.size), simulator.get_state()
+    counted = bytes_of_step(simulator, actions[0])
+    steps = simulator.steps if setting.kind == "cuda" or batch <= 1024 else 48
+
+    def play() -> None:
+        simulator.set_state(start)
+        usd = torch.zeros(batch, dtype=dtype, device=setting.device)
+        for t in range(steps):
+            usd = usd + simulator.step_figures(actions[t % 4])[0][0]
+        assert bool((torch.isfinite(usd) & (usd != 0.0)).all()), "some environments did nothing"
+
+    play()
+    value, spread = median_of(lambda: steps * batch / seconds(play, setting.device), setting.repetitions)
+    return value, spread, counted
+
+
+def simulator_figures(setting: Setting) -> Iterator[Figure]:
+    """Speed of the simulator at the best batch, eager and compiled, with its share of the memory bandwidth."""
+    for compile in (False, True) if setting.compiled else (False,):
+        found = [(*simulator_speed(setting, batch, compile), batch) for batch in setting.batches]
+        value, spread, counted, batch = max(found)
+        name = f"Global simulator, {setting.kind}" + ("" if compile else ", eager")
+        others = "; ".join(f"batch {b:,}: {v:,.4g}" for v, _, _, b in found if b != batch)
+        yield Figure(
+            name, value, "env-steps/s", setting.note(batch, f"{spread}" + (f"; {others}" if others else ""))
+        )
+    limit_gb_s = bandwidth_gb_s(setting.device)
+    moved_gb_s = value * counted / 1e9
+    note = f"{counted:,.0f} bytes a step, {moved_gb_s:,.3g} of {limit_gb_s:,.3g} GB/s measured by copying"
+    yield Figure(
+        f"Global simulator, {setting.kind}, share of bandwidth", 100.0 * moved_gb_s / limit_gb_s, "%", note
+    )
+
+
+def environment_figures(setting: Setting) -> Iterator[Figure]:
+    """Speed of the environment: observations, books, episodes that end and begin."""
+    batch = setting.batches[-1]
+    for name in ("FourMarkets", "Global"):
+        for compile in (False, True) if setting.compiled else (False,):
+            value, spread = _environment_speed(setting, name, batch, compile)
+            title = f"{name} environment, {setting.kind}" + ("" if compile else ", eager")
+            yield Figure(
+                title, value, "env-steps/s", setting.note(batch, f"observations and resets; {spread}")
+            )
+            gc.collect()
+
+
+def _environment_speed(setting: Setting, name: str, batch: int, compile: bool) -> tuple[float, str]:
+    options: dict[str, Any] = {
+        "device": setting.device,
+        "dtype": setting.dtype,
+        "compile": compile,
+        "copy": False,
+    }
+    envs: Any = gym.make_vec(
+        f"gridai/{name}-v1", batch, "vector_entry_point", flat_observations=True, **options
+    ).unwrapped
+    envs.reset(seed=0)
+    actions = random_actions(setting, batch, envs.simulator.layout.size)
+
+    def play() -> None:
+        for t in range(envs.simulator.steps):
+            envs.step(actions[t % 4])
+
+    play()
+    steps = envs.simulator.steps * batch
+    return median_of(lambda: steps / seconds(play, setting.device), setting.repetitions)
+
+
+def memory_figure(setting: Setting) -> Figure:
+    """Memory of 8,192 environments with their stock of episodes, from what a smaller batch holds."""
+    few = 128
+    compiled = compile_scenario(load_scenario(SCENARIO))
+    envs: Any = gym.make_vec(
+        "gridai/Global-v1", few, "vector_entry_point", device=setting.device, dtype=setting.dtype
+    ).unwrapped
+    envs.reset(seed=0)
+    actions = torch.zeros((few, envs.simulator.layout.size), device=setting.device)
+    observation, *_ = envs.step(actions)
+    held = [envs.simulator.ring.values, actions, *observation.values(), *envs.simulator.inputs()[0]]
+    counted = sum(x.numel() * x.element_size() for x in held) / few
+    total_gb = 8192 * (1.0 + SHARE) * counted / 1e9
+    note = f"{setting.dtype}; counted: {counted / 1e3:,.0f} kB each, {compiled.shape.steps} steps"
+    return Figure(f"Global, memory of 8,192 environments, {setting.kind}", total_gb, "GB", note)
+
+
+def learning_figures(setting: Setting) -> Iterator[Figure]:
+    """Environment-steps per second of PPO with its updates, on the device and as plain Stable-Baselines3."""
+    speeds = {}
+    for algorithm in ("device_ppo", "ppo"):
+        speeds[algorithm], note = _learning_speed(setting, algorithm)
+        title = "FourMarkets PPO" if algorithm == "device_ppo" else "FourMarkets plain SB3 PPO"
+        yield Figure(f"{title}, {setting.kind}", speeds[algorithm], "env-steps/s", note)
+    gain = speeds["device_ppo"] / speeds["ppo"]
+    yield Figure(f"FourMarkets PPO over plain SB3, {setting.kind}", gain, "1", "same environment and network")
+
+
+def _learning_speed(setting: Setting, algorithm: str) -> tuple[float, str]:
+    """Speed of two updates after one that is not counted."""
+    model, config = untrained(setting, algorithm)
+    rollout = config.num_envs * config.rollout_steps
+    model.learn(rollout)
+    spent_s = seconds(lambda: model.learn(2 * rollout, reset_num_timesteps=False), setting.device)
+    note = f"{config.epochs} passes in batches of {config.batch_size:,}"
+    return 2 * rollout / spent_s, setting.note(config.num_envs, note)
+
+
+def untrained(setting: Setting, algorithm: str) -> tuple[Any, Any]:
+    """A model with the settings of the shipped configuration of device training, and these settings."""
+    from agents.config import load_config
+    from agents.ppo import build
+    from agents.worlds import compiled_of, make_training_env
+
+    wanted: dict[str, Any] = {
+        "algorithm": algorithm,
+        "device": setting.kind,
+        "environment": {"scenario": LEARNED},
+        "torch_threads": torch.get_num_threads(),
+    }
+    if setting.kind == "cpu":
+        wanted |= {"num_envs": 256, "batch_size": 1024}  # the file's are for a GPU
+    config = load_config("configs/agents/ppo_device.yaml", wanted)
+    return build(config, make_training_env(config, compiled_of(config))), config
+
+
+def decision_figure(setting: Setting, decisions: int = 200) -> Figure:
+    """Median time from one observation to one action of the network, on the processor."""
+    processor = Setting(torch.device("cpu"), setting.dtype, (1,), setting.repetitions, False)
+    model, _ = untrained(processor, "ppo")
+    observation = np.zeros((1, *model.observation_space.shape), dtype=np.float32)
+    model.predict(observation, deterministic=True)
+
+    def decide() -> float:
+        return 1e3 * seconds(lambda: model.predict(observation, deterministic=True), processor.device)
+
+    value, spread = median_of(decide, decisions)
+    return Figure("decision, 1 environment", value, "ms", f"FourMarkets, cpu; {spread}")
+
+
+def elsewhere(kind: str) -> Iterator[Figure]:
+    """The figures of a device that is not measured."""
+    note = f"needs --device {kind}"
+    yield Figure(f"Global simulator, {kind}", None, "env-steps/s", note)
+    yield Figure(f"Global simulator, {kind}, share of bandwidth", None, "%", note)
+    yield Figure(f"Global environment, {kind}", None, "env-steps/s", note)
+    yield Figure(f"FourMarkets PPO, {kind}", None, "env-steps/s", note)
+    yield Figure(f"FourMarkets PPO over plain SB3, {kind}", None, "1", note)
+
+
+def device_figures(setting: Setting, learn: bool) -> Iterator[Figure]:
+    """All figures of one device, then the open cells of the other."""
+    yield from simulator_figures(setting)
+    yield from environment_figures(setting)
+    yield memory_figure(setting)
+    if learn:
+        yield from learning_figures(setting)
+        yield decision_figure(setting)
+    for kind in KINDS:
+        if kind != setting.kind:
+            yield from elsewhere(kind)
