@@ -64,6 +64,14 @@ class ActingPolicy(Protocol):
         """How its numbers become actions of the environment."""
 
 
+@runtime_checkable
+class FitsScenarios(Protocol):
+    """A policy whose weights fit other sites, regions, rows and routes."""
+
+    def for_scenario(self, compiled: Compiled) -> ActorCriticPolicy:
+        """Return the same weights for another scenario."""
+
+
 class Design(Protocol):
     """One kind of network."""
 

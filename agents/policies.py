@@ -21,8 +21,10 @@ from numpy.typing import NDArray
 from stable_baselines3 import PPO
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-from agents.design import ActingPolicy
+from agents.design import ActingPolicy, FitsScenarios
 from agents.remembering import Remembering
+from agents.structure.policy import StructuredPolicy
+from agents.structure.recorded import Recorded
 from gridai_env.actions import Layout
 from gridai_env.compile import Compiled
 from gridai_env.observe import ObservationLayout
@@ -132,6 +134,7 @@ class NetworkPolicy:
             raise TypeError(f"{source}: a {type(network).__name__} has no `actions` (see agents.design)")
         self.network, self.identity, self.source, self.name = network, identity, source, name
         self._expand = network.actions.expand
+        self._recorded = _recorded(network)
 
     def prepare(self, compiled: Compiled) -> None:
         """Raise CheckpointError where the network was not trained for this scenario.
@@ -139,9 +142,10 @@ class NetworkPolicy:
         A network whose weights fit any routes is put on those that are open here.
         """
         self.identity.check(Identity.of(compiled), self.source)
-        if hasattr(self.network, "for_scenario"):
-            self.network = self.network.for_scenario(compiled)
-            self._expand = self.network.actions.expand
+        if isinstance(self.network, FitsScenarios):
+            network = self.network.for_scenario(compiled)
+            assert isinstance(network, ActingPolicy)
+            self.network, self._expand = network, network.actions.expand
 
     def predict(
         self,
@@ -161,6 +165,16 @@ class NetworkPolicy:
             raise ValueError(
                 f"observation: {self._corrupted(flat)}; repair what feeds the policy, it does not act"
             )
+        begins = episode_start is not None and bool(np.any(episode_start))
+        if (
+            self._recorded
+            and deterministic
+            and state is not None
+            and not begins
+            and flat.size == flat.shape[-1]
+        ):
+            whole, after = self._recorded(torch.as_tensor(flat).reshape(1, -1), state)
+            return whole.numpy().reshape(*flat.shape[:-1], -1), after
         remembering = Remembering(getattr(self.network, "memory", None))
         remembering.state = state
         fresh = None if episode_start is None or state is None else np.atleast_1d(episode_start)
@@ -184,6 +198,12 @@ class NetworkPolicy:
             if bad.any():
                 found.append(f"{name}[{np.argwhere(bad)[0][-1]}] is {part[bad][0]}")
         return ", ".join(found)
+
+
+def _recorded(network: ActorCriticPolicy) -> Recorded | None:
+    """Fast decisions for single environments, where the network is of a kind that has them."""
+    on_host = isinstance(network, StructuredPolicy) and network.device.type == "cpu"
+    return Recorded(network) if on_host else None
 
 
 def run_file_of(path: Path) -> Path:

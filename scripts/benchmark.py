@@ -278,7 +278,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--batches", type=int, nargs="*", help="environments side by side on the device")
     parser.add_argument("--eager", action="store_true", help="leave compiled steps out")
     parser.add_argument("--no-learning", action="store_true", help="leave PPO and its decisions out")
-    parser.add_argument("--torch-threads", type=int, default=os.cpu_count() or 1, help="of torch on the CPU")
+    parser.add_argument("--torch-threads", type=int, default=1, help="of torch on the CPU (default 1)")
     parser.add_argument("--seed", type=int, default=0, help="of the instances that are solved")
     parser.add_argument("--threads", type=int, default=2, help="of the solver")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")

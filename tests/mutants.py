@@ -185,21 +185,21 @@ MUTANTS = (
     Mutant(
         "held beyond the deadline",
         F,
-        "np.minimum(request.hold * on_hand, exo.queue_limit_gpuh)",
+        "xp.minimum(request.hold * on_hand, exo.queue_limit_gpuh)",
         "request.hold * on_hand",
     ),
     Mutant(
         "rows cut too early",
         F,
-        "np.maximum(room[:, None, :] - (so_far - demand), 0.0)",
-        "np.maximum(room[:, None, :] - so_far, 0.0)",
+        "xp.maximum(room[:, None, :] - (so_far - demand), 0.0)",
+        "xp.maximum(room[:, None, :] - so_far, 0.0)",
     ),
     Mutant("a job is fitted as if nothing ran", F, "(profile + need <= limit)", "(need <= limit)"),
     Mutant(
         "minimum load ignored", F, "p.generator_min_mw * (1.0 - DECISION_SLACK)", "0.0 * p.generator_min_mw"
     ),
     Mutant("efficiency forgotten at empty", F, "p.discharge_efficiency / p.dt_h", "1.0 / p.dt_h"),
-    Mutant("shed before work", F, "np.maximum(deficit_mw - power_mw, 0.0)", "deficit_mw"),
+    Mutant("shed before work", F, "xp.maximum(deficit_mw - power_mw, 0.0)", "deficit_mw"),
     # Action
     Mutant(
         "mask ignored",
@@ -210,14 +210,14 @@ MUTANTS = (
     Mutant(
         "refusal from zero on",
         A,
-        "np.maximum(2.0 * routing[..., sites + 1] - 1.0, 0.0)",
-        "np.maximum(routing[..., sites + 1], 0.0)",
+        "xp.maximum(2.0 * routing[..., sites + 1] - 1.0, 0.0)",
+        "xp.maximum(routing[..., sites + 1], 0.0)",
     ),
     Mutant(
         "sessions may be held",
         A,
-        "np.maximum(routing[..., sites], 0.0) * p.may_wait",
-        "np.maximum(routing[..., sites], 0.0)",
+        "xp.maximum(routing[..., sites], 0.0) * p.may_wait",
+        "xp.maximum(routing[..., sites], 0.0)",
     ),
     # The episode
     Mutant(

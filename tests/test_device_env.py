@@ -521,6 +521,7 @@ def test_the_batch_axis_moved_last_changes_nothing(name: str, monkeypatch: pytes
 
 
 @pytest.mark.slow  # torch's compiler needs half a minute
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch in its own compiler
 @pytest.mark.parametrize("name", ["TwoSites", "Global"])
 def test_compiled_steps_are_the_same(name: str) -> None:
     options = {"dtype": "float32", "episodes": "device", "flat_observations": True}

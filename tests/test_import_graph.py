@@ -195,7 +195,8 @@ THIRD_PARTY: dict[str, set[str]] = {
     "agents": CORE | {"matplotlib", "rich", "stable_baselines3", "tensorboard", "torch", "tqdm"},
     "scripts": CORE
     | {"highspy", "joblib", "matplotlib", "moocore", "plotly", "pyarrow", "pyomo", "ray", "rich", "scipy"}
-    | {"stable_baselines3", "tensorboard", "torch", "tqdm"},
+    | {"stable_baselines3", "tensorboard", "torch", "tqdm"}
+    | {"pettingzoo", "skrl", "tensordict", "torchrl"},  # the examples
 }
 
 # Inside a function, because they come with an extra: module -> parts of gridai_env that may.

@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = (
     "train", "solve", "compare", "benchmark", "validate", "frontier", "front", "reproduce", "report", "convert",
+    "evaluate", "freeze", "demonstrate",
 )  # fmt: skip
 
 

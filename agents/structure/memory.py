@@ -48,13 +48,15 @@ class ForecastMemory:
         self.size = self.steps * self.width + 1
         self._scenario, self._signal = compiled.scenario, f"carbon_{compiled.scenario.carbon_signal}"
         self._usd_per_kg = compiled.scenario.carbon_price_usd_per_t / 1000.0
+        scales = [np.broadcast_to(part.scale, part.shape).ravel() for part in self.layout.by_name.values()]
+        self._scale = torch.as_tensor(np.concatenate(scales), dtype=torch.float32)
         self._usual = torch.as_tensor(usual_week(compiled), dtype=torch.float32)
         self._between = torch.as_tensor(_interpolation((0, *self.leads)), dtype=torch.float32)
         ahead = np.arange(1, self.steps + 1)
         missing = np.array([min(lead - h for lead in self.leads if lead >= h) for h in ahead])
         self._first_age = torch.as_tensor(missing, dtype=torch.float32)
         self._at = torch.tensor(self.leads) - 1
-        self._lead = torch.tensor(self.leads, dtype=torch.float32)
+        self._known = torch.tensor((0, *self.leads))
 
     def to(self, device: torch.device | str) -> ForecastMemory:
         """Move the constants to a device and return the memory itself."""
@@ -74,7 +76,9 @@ class ForecastMemory:
         ``memory`` is that after the observation before (None: there was none); ``fresh`` [B] bool: rows where an
         episode has just begun.
         """
-        issued, guess = self._issued(observation), self._guess(observation)
+        part = self._parts(observation)
+        issued = self._issued(part)
+        guess = self._guess(part, issued)
         if memory is None:
             known, age = guess, torch.zeros_like(observation[:, 0])
         else:
@@ -100,38 +104,37 @@ class ForecastMemory:
         whole = torch.stack(found, 1)
         return torch.cat([row[:length] for row, length in zip(whole, lengths, strict=True)])
 
-    def _part(self, observation: Tensor, name: str) -> Tensor:
-        part = self.layout.by_name[name]
-        scale = torch.as_tensor(part.scale, dtype=torch.float32, device=observation.device)
-        return observation[:, self.layout.parts[name]].unflatten(1, part.shape) * scale
+    def _parts(self, observation: Tensor) -> dict[str, Tensor]:
+        """The parts of an observation [B,N] that are remembered or tell the time, in units and in their shapes."""
+        named = (*FORECASTS, "buy_price", self._signal, "renewable", "arrivals", "clock", "steps_left")
+        flat = observation * self._scale
+        return {
+            name: flat[:, self.layout.parts[name]].unflatten(1, self.layout.by_name[name].shape)
+            for name in named
+        }
 
-    def _issued(self, observation: Tensor) -> Tensor:
-        """The forecasts in an observation, in units, [B,H,F]."""
-        price, carbon, renewable, arrivals = (self._part(observation, name) for name in FORECASTS)
+    def _issued(self, part: dict[str, Tensor]) -> Tensor:
+        """The forecasts in an observation, [B,H,F]."""
+        price, carbon, renewable, arrivals = (part[name] for name in FORECASTS)
         return torch.cat([price + self._usd_per_kg * carbon, renewable, arrivals], -1)
 
-    def _now(self, observation: Tensor) -> Tensor:
+    def _now(self, part: dict[str, Tensor]) -> Tensor:
         """The present of what is remembered, [B,F]."""
-        price = self._part(observation, "buy_price") + self._usd_per_kg * self._part(
-            observation, self._signal
-        )
-        arrivals = self._part(observation, "arrivals").sum(-1)
-        return torch.cat([price, self._part(observation, "renewable"), arrivals], -1)
+        price = part["buy_price"] + self._usd_per_kg * part[self._signal]
+        return torch.cat([price, part["renewable"], part["arrivals"].sum(-1)], -1)
 
-    def _guess(self, observation: Tensor) -> Tensor:
+    def _guess(self, part: dict[str, Tensor], issued: Tensor) -> Tensor:
         """What is usual, and what forecasts say of the difference, for each coming step [B,steps,F]."""
-        usual = self._usual_from(observation)
-        strays = torch.cat([self._now(observation)[:, None], self._issued(observation)], 1)
-        strays = strays - usual[:, [0, *self.leads]]
-        left = self._part(observation, "steps_left")
+        usual = self._usual_from(part["clock"])
+        strays = torch.cat([self._now(part)[:, None], issued], 1) - usual.index_select(1, self._known)
+        left = part["steps_left"]
         seen = [strays[:, 0]]
         for i, lead in enumerate(self.leads):
             seen.append(torch.where(left > lead, strays[:, i + 1], FADED * seen[-1]))
         return usual[:, 1:] + self._between @ torch.stack(seen, 1)
 
-    def _usual_from(self, observation: Tensor) -> Tensor:
+    def _usual_from(self, clock: Tensor) -> Tensor:
         """What is usual now and in the coming steps, [B,1+steps,F]."""
-        clock = self._part(observation, "clock")
         week = torch.remainder(torch.atan2(clock[:, 2], clock[:, 3]) / (2.0 * np.pi), 1.0)
         year = torch.remainder(torch.atan2(clock[:, 4], clock[:, 5]) / (2.0 * np.pi), 1.0)
         steps = self._usual.shape[1]

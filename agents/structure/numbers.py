@@ -6,6 +6,7 @@ neither noise nor entropy nor log-probability.
 ========== ===============================================================================================
 routes     logarithm of the share of a route, for work with at least two open routes; shares are their softmax
 hold       fraction of the work on hand that waits, for rows that may
+refuse     fraction of the work on hand that is refused; nothing up to 0, so that noise refuses nothing
 battery    charge (+) or discharge (-) over the power limit
 generator  output over the capacity
 jobs       score of each slot and site, and of waiting
@@ -31,7 +32,9 @@ Floats32 = NDArray[np.float32]
 
 # Least logarithm of a share that is told apart from none.
 LOWEST = -12.0
-KINDS = ("routes", "hold", "battery", "generator", "jobs")
+KINDS = ("routes", "hold", "refuse", "battery", "generator", "jobs")
+# Where the number of work that is served lies below 0.
+SHY = 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +53,7 @@ class OpenActions:
 
     @classmethod
     def of(cls, compiled: Compiled) -> OpenActions:
-        """Return the numbers of a scenario.  Work is never refused and renewables never curtailed by choice."""
+        """Return the numbers of a scenario.  Renewables are never curtailed by choice."""
         layout, sites = Layout(compiled.shape), compiled.shape.sites
         index = np.arange(layout.size, dtype=float)
         active = active_mask(compiled, may_refuse=False).astype(float)
@@ -59,6 +62,7 @@ class OpenActions:
         chosen = {
             "routes": at["routing"][..., :sites][on["routing"][..., :sites]],
             "hold": at["routing"][..., sites][on["routing"][..., sites]],
+            "refuse": at["routing"][..., sites + 1].ravel(),
             "battery": at["battery"][on["battery"]],
             "generator": at["generator"][on["generator"]],
             "jobs": at["jobs"][on["jobs"]],
@@ -90,12 +94,12 @@ class OpenActions:
     @cached_property
     def low(self) -> Floats32:
         """Least value of each number [n]."""
-        return np.array([LOWEST, 0.0, -1.0, 0.0, -1.0], dtype=np.float32)[self.kind]
+        return np.array([LOWEST, 0.0, -1.0, -1.0, 0.0, -1.0], dtype=np.float32)[self.kind]
 
     @cached_property
     def high(self) -> Floats32:
         """Greatest value of each number [n]."""
-        return np.array([-LOWEST, 1.0, 1.0, 1.0, 1.0], dtype=np.float32)[self.kind]
+        return np.array([-LOWEST, 1.0, 1.0, 1.0, 1.0, 1.0], dtype=np.float32)[self.kind]
 
     @cached_property
     def start(self) -> Floats32:
@@ -121,6 +125,7 @@ class OpenActions:
             "closed": torch.as_tensor((self.route < 0).reshape(groups, -1)),
             "low": torch.as_tensor(self.low),
             "high": torch.as_tensor(self.high),
+            "refuse": torch.as_tensor(self.kind == KINDS.index("refuse")),
         }
 
     def expand(self, numbers: Any) -> Any:
@@ -135,5 +140,8 @@ class OpenActions:
         logs = inside[..., at["route"]].unflatten(-1, at["closed"].shape)
         logs = logs.masked_fill(at["closed"], -torch.inf)
         share = torch.exp(logs - logs.amax(-1, keepdim=True))  # over the greatest: 1 there
-        every = torch.cat([inside, 2.0 * share.flatten(-2) - 1.0], -1)
+        # The environment refuses from an entry of 0.5 on.
+        refusal = 0.5 + torch.where(inside > 0.0, 0.5, 1.5) * inside
+        entries = torch.where(at["refuse"], refusal, inside)
+        every = torch.cat([entries, 2.0 * share.flatten(-2) - 1.0], -1)
         return torch.where(at["fixed"], at["default"], every[..., at["source"]])

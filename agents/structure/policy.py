@@ -15,9 +15,10 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
 from agents.remembering import extended
-from agents.structure.judgement import SUMMARY, Judgement
+from agents.structure.judgement import Judgement
 from agents.structure.memory import ForecastMemory
 from agents.structure.numbers import KINDS, OpenActions
+from agents.structure.summary import SUMMARY
 from gridai_env.compile import Compiled, compile_scenario
 from gridai_env.observation import ObservationLayout
 from gridai_env.scenarios import parse_scenario
@@ -31,6 +32,9 @@ class StructuredPolicy(ActorCriticPolicy):
     ``scenario``: the scenario as plain values, saved with the weights; the weights themselves fit any scenario.
     """
 
+    entry: Tensor  # [n] place of each number in the flat action
+    kind: Tensor  # [n] index in `KINDS`
+
     def __init__(
         self,
         observation_space: spaces.Box,
@@ -43,7 +47,7 @@ class StructuredPolicy(ActorCriticPolicy):
         deviation: float = 0.1,
         **kwargs: Any,
     ) -> None:
-        self._own = {
+        self._own: dict[str, Any] = {
             "scenario": scenario,
             "hidden": hidden,
             "value_hidden": value_hidden,
@@ -72,14 +76,20 @@ class StructuredPolicy(ActorCriticPolicy):
         self._actions = OpenActions.of(compiled)
         self.judgement = Judgement(compiled, self._own["hidden"])
         width = self._own["value_hidden"]
-        self.value_net = nn.Sequential(
-            nn.Linear(SUMMARY, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 1)
-        )
+        layers = [
+            nn.Linear(SUMMARY, width),
+            nn.Tanh(),
+            nn.Linear(width, width),
+            nn.Tanh(),
+            nn.Linear(width, 1),
+        ]
+        self.value_net = nn.Sequential(*layers)  # type: ignore[assignment]  # annotated as a single layer
         self.log_std = nn.Parameter(torch.full((len(KINDS),), math.log(self._own["deviation"])))
         self.action_dist = DiagGaussianDistribution(self._actions.size)
         for name, index in (("entry", self._actions.entry), ("kind", self._actions.kind)):
             self.register_buffer(name, torch.as_tensor(np.asarray(index)), persistent=False)
-        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
+        settings = {"lr": lr_schedule(1)} | self.optimizer_kwargs
+        self.optimizer = self.optimizer_class(self.parameters(), **settings)
 
     def for_scenario(self, compiled: Compiled) -> StructuredPolicy:
         """Return the same weights for another scenario: other sites, regions, rows or routes."""
@@ -87,11 +97,12 @@ class StructuredPolicy(ActorCriticPolicy):
             return self
         memory = ForecastMemory(compiled)
         actions = OpenActions.of(compiled)
+        own = self._own | {"scenario": compiled.scenario.model_dump(mode="json")}
         other = StructuredPolicy(
             extended(ObservationLayout(compiled).flat_space(), memory.size),
             spaces.Box(actions.low, actions.high, (actions.size,), np.float32),
             lambda _: 0.0,
-            **self._own | {"scenario": compiled.scenario.model_dump(mode="json")},
+            **own,
         )
         other.load_state_dict(self.state_dict())
         return other.to(self.device).train(self.training)

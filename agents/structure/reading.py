@@ -8,11 +8,17 @@ import numpy as np
 import torch
 
 from agents.structure.memory import ForecastMemory
+from agents.structure.routing import CLOSED
 from gridai_env.compile import Compiled
 from gridai_env.observation import JOB_FEATURES, ObservationLayout, sessions
 from gridai_env.state import INSTANCE_FIELDS, Params
+from gridai_env.world import battery_targets_mwh
 
 Tensor = torch.Tensor
+
+DAY_H = 24.0
+HOURS_SHOWN = (1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 24.0)  # of the foreseen prices, to the networks
+PERSISTENCE_H = 12.0  # how far ahead sessions look before they move
 
 
 @dataclass(frozen=True)
@@ -28,11 +34,23 @@ class Seen:
     on_hand_gpuh: Tensor  # [B,C,W]
     due_gpuh: Tensor  # [B,C,W] what may not wait any longer
     resident: Tensor  # [B,C,W,K] share of a region's sessions that was placed at a site in the step before
-    local_h: Tensor  # [B,K] solar time at the sites
+    hands: Tensor  # [B,K,2] sine and cosine of the solar hour at the sites
+    hand: Tensor  # [B,2] the same of its mean over the sites
 
 
 class Reader(torch.nn.Module):
-    """Reads flat observations [B,N+M] of one scenario: those of the environment and the memory of forecasts."""
+    """Reads flat observations [B,N+M] of one scenario: those of the environment and the memory of forecasts.
+
+    Besides the constants of the scenario it has what of them several parts of a decision need.
+    """
+
+    scale: Tensor  # [N]
+    offset: Tensor  # [N]
+    longitude: Tensor  # [K]
+    closed_cost: Tensor  # [C,W,K] `CLOSED` where a route is
+    single_route: Tensor  # [C,P] 1.0 for sessions that have one route
+    open_index: Tensor  # open routes among all, flat
+    battery_target_mwh: Tensor  # [K] at the end of the episode
 
     def __init__(self, compiled: Compiled) -> None:
         super().__init__()
@@ -44,14 +62,22 @@ class Reader(torch.nn.Module):
             [np.broadcast_to(part.scale, part.shape).ravel() for part in layout.by_name.values()]
         )
         offsets = np.concatenate([np.full(part.size, part.offset) for part in layout.by_name.values()])
-        self.scale: Tensor
-        self.offset: Tensor
-        self.longitude: Tensor
         self._keep("scale", scales)
         self._keep("offset", offsets)
         self._keep("longitude", np.array([site.longitude for site in compiled.scenario.sites]))
         self.params = constants_of(compiled)
         self.usd_per_kg = compiled.scenario.carbon_price_usd_per_t / 1000.0
+        self.carbon = f"carbon_{compiled.scenario.carbon_signal}"
+        dt_h, foreseen = compiled.shape.dt_h, self.memory.steps
+        self.shown = [min(max(round(h / dt_h), 1), foreseen) for h in HOURS_SHOWN]
+        self.horizon = min(round(PERSISTENCE_H / dt_h), foreseen)
+        self.longest = int(max(compiled.row_wait_steps, default=0))
+        self.has_renewables = any(site.pv_mw + site.wind_mw > 0.0 for site in compiled.scenario.sites)
+        is_open = compiled.params.route_open
+        self._keep("closed_cost", CLOSED * (1.0 - is_open))
+        self._keep("single_route", is_open[:, : self.first].sum(-1) < 1.5)
+        self._keep("battery_target_mwh", battery_targets_mwh(compiled, 1, last=True)[0])
+        self.register_buffer("open_index", torch.as_tensor(np.flatnonzero(is_open)), persistent=False)
 
     def _keep(self, name: str, values: np.ndarray) -> None:
         """A constant that moves with the module and is not saved with the weights."""
@@ -71,15 +97,14 @@ class Reader(torch.nn.Module):
         left = part["steps_left"][:, 0].round()
         curves = self.memory.curves(observation[:, self.size :])
         within = (torch.arange(curves.shape[1], device=left.device) < left[:, None]).to(flat.dtype)
-        carbon = part[f"carbon_{self.compiled.scenario.carbon_signal}"]
         sites = self.compiled.shape.sites
-        now = torch.cat(
-            [part["buy_price"] + self.usd_per_kg * carbon, part["renewable"], part["arrivals"].sum(-1)], -1
-        )
+        price = part["buy_price"] + self.usd_per_kg * part[self.carbon]
+        now = torch.cat([price, part["renewable"], part["arrivals"].sum(-1)], -1)
         # Beyond the end nothing is foreseen: the present stands there, and `within` leaves it out.
         ahead = torch.where(within[..., None] > 0.5, curves, now[:, None])
         ahead = torch.cat([now[:, None], ahead[:, 1:]], 1)
         on_hand, due = self._work(part)
+        hour = self._local_h(part["clock"])
         return Seen(
             part=part,
             usd_per_mwh=ahead[..., :sites],
@@ -90,7 +115,8 @@ class Reader(torch.nn.Module):
             on_hand_gpuh=on_hand,
             due_gpuh=due,
             resident=self._resident(part),
-            local_h=self._local_h(part["clock"]),
+            hands=_hands(hour),
+            hand=_hands(hour.mean(-1)),
         )
 
     def _work(self, part: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -120,6 +146,12 @@ class Reader(torch.nn.Module):
         jobs = part["jobs"]
         named = {name: jobs[..., i] for i, name in enumerate(JOB_FEATURES)}
         return named | {"open": jobs[..., len(JOB_FEATURES) :]}
+
+
+def _hands(hour: Tensor) -> Tensor:
+    """Sine and cosine [...,2] of an hour of the day."""
+    angle = hour * (2.0 * np.pi / DAY_H)
+    return torch.stack([angle.sin(), angle.cos()], -1)
 
 
 def constants_of(compiled: Compiled) -> Params:

@@ -46,6 +46,19 @@ class Supply:
 class Storage(torch.nn.Module):
     """Batteries of one scenario; prices in the unit of the caller, per MWh."""
 
+    step_mwh: Tensor  # [K] between grid points
+    grid_mwh: Tensor  # [K,G]
+    closed: Tensor  # [K,O] `FORBIDDEN` for moves beyond the power
+    moving: Tensor  # [O] 1.0 but for staying
+    move_mw: Tensor  # [K,O] power at the meter, charging positive
+    level: Tensor  # [L] power over its limit
+    level_change_mwh: Tensor  # [K,L] what it adds to the energy stored
+    level_mw: Tensor  # [K,L] the same at the meter
+    wear: Tensor  # [K] per MWh
+    short: Tensor  # [K] per MWh short of the target
+    least_mwh: Tensor  # [K]
+    most_mwh: Tensor  # [K]
+
     def __init__(self, p: Params, unit_usd: float) -> None:
         super().__init__()
         self.dt_h = p.dt_h
@@ -64,7 +77,6 @@ class Storage(torch.nn.Module):
             "grid_mwh": p.battery_min_mwh[:, None] + step[:, None] * torch.arange(CHARGES),
             "closed": FORBIDDEN * (~allowed).float(),
             "moving": (moves != 0).float(),
-            # Power at the meter of a move [K,O] and of a level [K,L], charging positive.
             "move_mw": (change.clamp_min(0.0) / p.charge_efficiency[:, None]) / p.dt_h
             - (-change).clamp_min(0.0) * p.discharge_efficiency[:, None] / p.dt_h,
             "level": level,
@@ -79,6 +91,7 @@ class Storage(torch.nn.Module):
         for name, value in constants.items():
             self.register_buffer(name, value, persistent=False)
 
+    @torch.no_grad()
     def value(
         self, supply: Supply, net_mw: Tensor, within: Tensor, target_mwh: Tensor, kept: Tensor
     ) -> Tensor:
@@ -95,9 +108,11 @@ class Storage(torch.nn.Module):
         # Past the end of the episode nothing moves.
         stopped = FORBIDDEN * (1.0 - within)[:, :, None, None] * self.moving
         cost = self._paid(supply, net_mw, self.move_mw) + self.closed + stopped
-        for at in reversed(cost.unbind(1)[1:]):
-            around = torch.nn.functional.pad(value, (self.down, self.up), value=-FORBIDDEN)
-            value = (around.unfold(-1, self.down + self.up + 1, 1) - at[:, :, None]).amax(-1)
+        around = torch.nn.functional.pad(value, (self.down, self.up), value=-FORBIDDEN)
+        reached = around.unfold(-1, self.down + self.up + 1, 1).transpose(2, 3)  # [B,K,O,G], a view of it
+        value = around[..., self.down : self.down + CHARGES]  # another
+        for at in reversed(cost[..., None].unbind(1)[1:]):
+            value.copy_((reached - at).amax(2))
         return value
 
     def _paid(self, supply: Supply, net_mw: Tensor, power_mw: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ def waiting_price(cost: Tensor, room: Tensor, within: Tensor, must: Tensor) -> T
     each step.  Differentiable in ``must``.
     """
     flat = cost.flatten(1)
-    levels = torch.linspace(0.0, 1.0, PRICES, device=cost.device)
+    levels = torch.linspace(0.0, 1.0, PRICES, device=cost.device, dtype=cost.dtype)
     price = torch.quantile(flat, levels, dim=1).T
     price = torch.cat([price[:, :1] - 0.5, price, price[:, -1:] + 0.5], 1)
     cheaper = torch.sigmoid((price[:, :, None, None] - cost[:, None]) / WIDTH)

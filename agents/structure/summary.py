@@ -1,0 +1,36 @@
+"""Figures of the whole system from which the value of a state is estimated."""
+
+from __future__ import annotations
+
+import torch
+
+from agents.structure.placing import Placed
+from agents.structure.situation import Situation
+from agents.structure.weights import symlog
+
+Tensor = torch.Tensor
+
+OF_SITES, SINGLE = 6, 5
+SUMMARY = 3 * OF_SITES + SINGLE
+
+
+@torch.no_grad()
+def summary_of(now: Situation, placed: Placed, slope: Tensor) -> Tensor:
+    """Return the figures [B,S]: mean, least and greatest over the sites, and those of the whole system.
+
+    ``slope`` [B,K] what a stored MWh is worth.
+    """
+    p, seen, price = now.p, now.seen, now.price
+    of_sites = [
+        price[:, 0],
+        price[:, now.reader.shown].mean(1),
+        seen.part["battery"] / p.battery_max_mwh.clamp_min(1e-6),
+        placed.scarcity,
+        slope,
+        now.rooms.gpuh / now.total_gpuh[:, None],
+    ]
+    figures = symlog(torch.stack(of_sites, 1))  # [B,6,K]
+    pooled = torch.stack([figures.mean(-1), figures.amin(-1), figures.amax(-1)], -1).flatten(1)
+    waiting = (seen.on_hand_gpuh * p.may_wait).sum((1, 2)) / seen.part["arrivals"].sum((1, 2))
+    single = [seen.steps_left * p.dt_h / 24.0, waiting / 10.0, placed.hold.mean((1, 2))]
+    return torch.cat([pooled, torch.stack(single, -1), seen.hand], -1)

@@ -1,0 +1,1 @@
+"""The environment in other reinforcement learning libraries, one short file each; the README lists them."""
