@@ -10,7 +10,7 @@ from agents.structure.weights import symlog
 
 Tensor = torch.Tensor
 
-OF_SITES, SINGLE = 6, 5
+OF_SITES, SINGLE = 6, 9
 SUMMARY = 3 * OF_SITES + SINGLE
 
 
@@ -33,4 +33,18 @@ def summary_of(now: Situation, placed: Placed, slope: Tensor) -> Tensor:
     pooled = torch.stack([figures.mean(-1), figures.amin(-1), figures.amax(-1)], -1).flatten(1)
     waiting = (seen.on_hand_gpuh * p.may_wait).sum((1, 2)) / seen.part["arrivals"].sum((1, 2))
     single = [seen.steps_left * p.dt_h / 24.0, waiting / 10.0, placed.hold.mean((1, 2))]
-    return torch.cat([pooled, torch.stack(single, -1), seen.hand], -1)
+    return torch.cat([pooled, torch.stack([*single, *_jobs(now)], -1), seen.hand], -1)
+
+
+def _jobs(now: Situation) -> list[Tensor]:
+    """What jobs may still bring and what they hold, [B] each: value in rewards, number, accelerators now and later.
+
+    Without the value of the jobs that wait, starting one would look like a gain rather than its due.
+    """
+    p, part, reader = now.p, now.seen.part, now.reader
+    if not reader.compiled.shape.slots:
+        return [torch.zeros_like(now.total_gpuh)] * 4
+    jobs = reader.job_features(part)
+    held = part["committed_gpus"] / p.gpus[:, None]
+    value = (jobs["present"] * jobs["value"]).sum(-1) / reader.compiled.scenario.reward_scale_usd
+    return [value, jobs["present"].sum(-1), held[..., 0].mean(-1), held.mean((1, 2))]
