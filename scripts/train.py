@@ -1,7 +1,7 @@
 """Train PPO on a scenario.
 
     python -m scripts.train --config configs/agents/ppo.yaml --scenario two_sites --run-dir runs/demo
-    python -m scripts.train --config configs/agents/ppo.yaml --learning_rate 1e-4 --hidden 128 128
+    python -m scripts.train --config configs/agents/ppo_mlp.yaml --learning_rate 1e-4 --hidden 128 128
     python -m scripts.train --resume runs/demo --total_steps 3000000
 
 Every key of the configuration is an option, groups with a dot, lists space-separated; ``--keys`` lists them
