@@ -38,8 +38,17 @@ class BatchVecEnv(VecEnv):
     earlier observations is appended to each.
     """
 
-    def __init__(self, env: Any, actions: AgentActions, memory: Memory | None = None) -> None:
+    def __init__(
+        self,
+        env: Any,
+        actions: AgentActions,
+        memory: Memory | None = None,
+        reward_factor: float = 1.0,
+        drop_charge_usd_per_gpuh: float = 0.0,
+    ) -> None:
         self.env = env
+        self._scale_usd, self._factor = env.compiled.scenario.reward_scale_usd, reward_factor
+        self._drop_charge_usd_per_gpuh = drop_charge_usd_per_gpuh
         self.actions = actions
         self.remembering = Remembering(memory)
         space = spaces.Box(actions.low, actions.high, (actions.size,), np.float32)
@@ -63,6 +72,14 @@ class BatchVecEnv(VecEnv):
     def step_async(self, actions: NDArray[np.float32]) -> None:
         """Keep the agent's numbers [B,n] for `step_wait`."""
         self._actions = actions
+
+    def learned_from(self, rewards: Any, at_home_usd: Any, infos: dict[str, Any]) -> Any:
+        """Return what is learned from in place of the environment's rewards [B], arrays or tensors.
+
+        What serving at home earns, and the charge on work that was dropped, are taken off.
+        """
+        charge_usd = self._drop_charge_usd_per_gpuh * _dropped_gpuh(infos)
+        return self._factor * (rewards - (at_home_usd + charge_usd) / self._scale_usd)
 
     def seconds(self) -> float:
         """Time since the adapter was made."""
@@ -112,3 +129,9 @@ class BatchVecEnv(VecEnv):
         """Return a picture of each episode (None where the environment was made without ``render_mode``)."""
         frames = self.env.render()
         return [None] * self.num_envs if frames is None else list(frames)
+
+
+def _dropped_gpuh(infos: dict[str, Any]) -> Any:
+    """Work dropped in the step [B]; that of episodes which end in it stands among their last figures."""
+    dropped = infos["dropped_gpuh"]
+    return dropped + infos["final_info"]["dropped_gpuh"] if "final_info" in infos else dropped

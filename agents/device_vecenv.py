@@ -54,10 +54,9 @@ class DeviceVecEnv(BatchVecEnv):
         drop_charge_usd_per_gpuh: float = 0.0,
         memory: Memory | None = None,
     ) -> None:
-        super().__init__(env, actions, None if memory is None else memory.to(env.device))
+        memory = None if memory is None else memory.to(env.device)
+        super().__init__(env, actions, memory, reward_factor, drop_charge_usd_per_gpuh)
         self._at_home = AtHome(env) if reference_reward else None
-        self._scale_usd, self._factor = env.compiled.scenario.reward_scale_usd, reward_factor
-        self._drop_charge_usd_per_gpuh = drop_charge_usd_per_gpuh
         self._returns = torch.zeros(self.num_envs, dtype=env.dtype, device=env.device)
         self._begun_at = np.zeros(self.num_envs, dtype=np.int64)
         self._lengths = np.zeros(self.num_envs, dtype=np.int64)
@@ -102,8 +101,7 @@ class DeviceVecEnv(BatchVecEnv):
         terminates = simulator.t_host + 1 >= simulator.steps
         at_home_usd = 0.0 if self._at_home is None else self._at_home.now_usd(simulator)
         observation, earned, _, _, infos = self.env.step(self.actions.expand(numbers))
-        charge_usd = self._drop_charge_usd_per_gpuh * _dropped_gpuh(infos)
-        rewards = self._factor * (earned - (at_home_usd + charge_usd) / self._scale_usd)
+        rewards = self.learned_from(earned, at_home_usd, infos)
         self._returns = self._returns + rewards
         self._lengths = self._lengths + 1
         dones = self.env.simulator.t_host == 0  # a step leads to 1 at least, but for what began anew
@@ -191,12 +189,6 @@ def read_ends(ends: Sequence[EpisodeEnds], seconds: float) -> tuple[list[dict[st
     whole = np.concatenate([ended.whole for ended in ends]).tolist()
     infos = [{"r": row[0], "l": length, "t": seconds} for row, length in zip(figures, lengths, strict=True)]
     return infos, [row[1:] for row, is_whole in zip(figures, whole, strict=True) if is_whole]
-
-
-def _dropped_gpuh(infos: dict[str, Any]) -> Tensor:
-    """Work dropped in the step [B]; that of episodes which end in it stands among their last figures."""
-    dropped: Tensor = infos["dropped_gpuh"]
-    return dropped + infos["final_info"]["dropped_gpuh"] if "final_info" in infos else dropped
 
 
 def _array(x: Tensor) -> NDArray[np.float32]:

@@ -37,10 +37,8 @@ class GridAIVecEnv(BatchVecEnv):
         drop_charge_usd_per_gpuh: float = 0.0,
         memory: Memory | None = None,
     ) -> None:
-        super().__init__(env, actions, memory)
+        super().__init__(env, actions, memory, reward_factor, drop_charge_usd_per_gpuh)
         self._reference = HomeReference(env.compiled, env.num_envs) if reference_reward else None
-        self._scale_usd, self._factor = env.compiled.scenario.reward_scale_usd, reward_factor
-        self._drop_charge_usd_per_gpuh = drop_charge_usd_per_gpuh
         self._returns = np.zeros(self.num_envs)
         self._lengths = np.zeros(self.num_envs, dtype=np.int64)
 
@@ -62,8 +60,7 @@ class GridAIVecEnv(BatchVecEnv):
         assert self._actions is not None, "step_async comes first"
         at_home_usd = self._at_home_usd()
         observation, rewards, terminated, truncated, infos = self.env.step(self.actions.expand(self._actions))
-        charge_usd = self._drop_charge_usd_per_gpuh * _dropped_gpuh(infos)
-        rewards = self._factor * (rewards - (at_home_usd + charge_usd) / self._scale_usd)
+        rewards = self.learned_from(rewards, at_home_usd, infos)
         self._returns += rewards
         self._lengths += 1
         dones = terminated | truncated
@@ -115,9 +112,3 @@ class GridAIVecEnv(BatchVecEnv):
 
     def _instances(self, seeds: list[int]) -> list[Instance]:
         return make_batch(self.env.compiled, seeds).instances
-
-
-def _dropped_gpuh(infos: dict[str, Any]) -> NDArray[np.float64]:
-    """Work dropped in the step [B]; that of episodes which end in it stands among their last figures."""
-    dropped: NDArray[np.float64] = infos["dropped_gpuh"]
-    return dropped + infos["final_info"]["dropped_gpuh"] if "final_info" in infos else dropped
