@@ -82,15 +82,6 @@ class WarmStartConfig(Section):
     )
 
 
-class PathwiseConfig(Section):
-    """Gradients of the return through the physics before PPO begins; off with ``steps`` 0."""
-
-    steps: Annotated[int, Field(ge=0)] = Field(0, description="gradient steps; 0: none")
-    num_envs: Count = Field(64, description="episodes side by side in one gradient step")
-    horizon: Count = Field(24, description="steps of each episode that one gradient looks through")
-    learning_rate: Positive = Field(1e-3, description="of Adam in these steps")
-
-
 class OnDeviceConfig(Section):
     """Details of ``algorithm: device_ppo``; nothing else looks at them."""
 
@@ -111,7 +102,6 @@ class PPOConfig(Section):
     environment: EnvironmentConfig = EnvironmentConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     warm_start: WarmStartConfig = Field(WarmStartConfig(), description="imitation before PPO")
-    pathwise: PathwiseConfig = Field(PathwiseConfig(), description="gradients through the physics before PPO")
     on_device: OnDeviceConfig = Field(OnDeviceConfig(), description="what only 'device_ppo' looks at")
     algorithm: Literal["ppo", "device_ppo"] = Field(
         "ppo",

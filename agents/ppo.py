@@ -28,7 +28,7 @@ from agents.evaluation import HeldOut
 from agents.guards import GuardCallback, bad_figures, not_numbers, not_written, writers_report_once
 from agents.interrupts import stop_request
 from agents.policies import Identity, NetworkPolicy, load_model
-from agents.stages import check_stages, stages
+from agents.stages import stages
 from agents.worlds import FIRST_HELD_OUT_SEED, compiled_of, device_of, held_out_instances, make_training_env
 
 __all__ = ["FIRST_HELD_OUT_SEED", "compiled_of", "held_out_instances", "make_training_env"]
@@ -37,7 +37,6 @@ __all__ = ["FIRST_HELD_OUT_SEED", "compiled_of", "held_out_instances", "make_tra
 def build(config: PPOConfig, env: BatchVecEnv) -> PPO:
     """Return an untrained model, which acts as its design says (see `agents.design`)."""
     torch.set_num_threads(config.torch_threads)
-    check_stages(config)
     device, design = device_of(config), design_of(config)
     seen = sample_observations(env, config.initial_deviation, config.seed)
     policy_class, arguments = design.policy(config, env.env.compiled, env.actions, seen)
