@@ -8,6 +8,8 @@ relabelling sites relabels the decision, and weights trained on ten sites act on
 `memory`    what forecasts issued earlier said of the coming hours
 `situation` prices, rooms and demand that all parts of a decision start from
 `power`     what power costs the sites, the work it lets them do, when own generation pays
+`stack`     power of all sites by cost, foreseen: the merit order, and what a load adds to it
+`planning`  where and when the jobs on offer would run
 `routes`    what it costs to serve work at a site
 `waiting`   the price below which waiting work is served now
 `routing`   work on sites by cost, within capacity: transport with entropy

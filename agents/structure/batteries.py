@@ -18,6 +18,7 @@ class Batteries:
     """What is decided at the sites."""
 
     power: Tensor  # [B,K] charge (+) or discharge (-) over the limit
+    taken_mw: Tensor  # [B,K] the same at the meter
     slope: Tensor  # [B,K] what a stored MWh is worth, in 10 USD
     fuel_bonus: Tensor  # [B,K] what speaks for fuel, in 10 USD per MWh
 
@@ -37,7 +38,8 @@ class Batteries:
         worth = worth + correction[..., :1] * storage.level_change_mwh
         weight = torch.softmax(worth / weights.log_battery_width.exp(), -1)
         power = (weight * storage.level).sum(-1) * (p.battery_max_mwh > 0.0)
-        return cls(power, slope, correction[..., 1])
+        up, down = power.clamp_min(0.0) * p.charge_limit_mw, power.clamp_max(0.0) * p.discharge_limit_mw
+        return cls(power, up + down, slope, correction[..., 1])
 
 
 def _features(now: Situation, net_mw: Tensor, scarcity: Tensor, slope: Tensor) -> Tensor:

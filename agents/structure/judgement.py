@@ -1,8 +1,9 @@
 """From what is seen to what is done: prices by rule, corrected by small networks that all sites and routes share.
 
-Before any learning the networks give 0, and the decision is that of the rule: routes by cost within capacity, waiting
-until the room foreseen gets tight, batteries by dynamic programming, generators where fuel is cheaper than import, jobs
-where and when they are cheapest.
+Before any learning the networks give 0, and the decision is that of the rule, in this order: jobs are planned on the
+merit order of all power foreseen; batteries follow by dynamic programming over the net load that this leaves; work goes
+where power (what batteries give or leave included) is cheapest, within capacity, and waits until the room foreseen gets
+tight; generators run where fuel is cheaper than import.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import torch
 
 from agents.structure.batteries import Batteries
 from agents.structure.jobs import job_scores
-from agents.structure.placing import Placed
+from agents.structure.placing import Placed, offers_now
+from agents.structure.planning import JobPlan
 from agents.structure.power import generator_share
-from agents.structure.reading import Reader
-from agents.structure.situation import UNIT_USD, Situation
+from agents.structure.reading import UNIT_USD, Reader
+from agents.structure.situation import Situation
+from agents.structure.stack import Stack, net_mw
 from agents.structure.storage import Storage
 from agents.structure.summary import summary_of
 from agents.structure.weights import Weights
@@ -35,12 +38,16 @@ class Judgement(Weights):
     def forward(self, observation: Tensor) -> tuple[Tensor, Tensor]:
         """Return wishes [B,A], in the layout of the action (routes as logarithms), and a summary [B,S]."""
         now = Situation.of(self.reader, self.reader(observation))
-        placed = Placed.of(now, self)
-        net_mw = now.net_mw(now.load_mw(placed.served_gpuh))
-        batteries = Batteries.of(now, self, self.storage, net_mw, placed.scarcity)
-        fuel = generator_share(self.reader, now.seen, net_mw[:, 0], batteries.fuel_bonus, UNIT_USD)
-        curtailed = torch.zeros_like(fuel)
-        wishes = [placed.wishes(), batteries.power, fuel, curtailed]
-        if self.slots:
-            wishes.append(job_scores(now, self, placed, net_mw))
+        stack, planned_gpus = Stack.of(now), torch.zeros_like(now.price)
+        plan = JobPlan.of(now, stack) if self.slots else None
+        if plan:
+            stack, planned_gpus = plan.stack, plan.gpus
+        net = net_mw(now, stack, planned_gpus)
+        batteries = Batteries.of(now, self, self.storage, net, stack.scarcity(now))
+        placed = Placed.of(now, self, offers_now(now, batteries.taken_mw))
+        needed_mw = now.load_mw(placed.served_gpuh) - now.seen.renewable_mw[:, 0] + batteries.taken_mw
+        fuel = generator_share(self.reader, now.seen, now.supply.at(0), needed_mw, batteries.fuel_bonus)
+        wishes = [placed.wishes(), batteries.power, fuel, torch.zeros_like(fuel)]  # nothing is curtailed
+        if plan:
+            wishes.append(job_scores(now, self, plan, placed.scarcity, net[:, 0]))
         return torch.cat([wish.flatten(1) for wish in wishes], -1), summary_of(now, placed, batteries.slope)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from agents.structure.numbers import LOWEST, SHY
+from agents.structure.power import Offers
 from agents.structure.routes import Routes, waiting_cost
 from agents.structure.routing import CLOSED, Work, place
 from agents.structure.situation import Situation
@@ -29,14 +30,15 @@ class Placed:
     scarcity: Tensor  # [B,K] what the room of a site adds to its cost
 
     @classmethod
-    def of(cls, now: Situation, weights: Weights) -> Placed:
-        """Decide on the work on hand."""
-        p, seen, rooms, first = now.p, now.seen, now.rooms, now.reader.first
+    def of(cls, now: Situation, weights: Weights, offers: Offers) -> Placed:
+        """Decide on the work on hand; ``offers``: the room for it."""
+        p, seen, first = now.p, now.seen, now.reader.first
         routes = Routes.of(now, weights)
-        kinds, (regions, rows) = rooms.kinds_gpuh.shape[-1], seen.due_gpuh.shape[1:]
+        kinds, (regions, rows) = offers.gpuh.shape[-1], seen.due_gpuh.shape[1:]
         # Each kind of power of a site is a place of its own.
-        empty = CLOSED * (rooms.kinds_gpuh < LEAST_ROOM_GPUH).to(rooms.gpuh.dtype)
-        dearer = (empty - rooms.spared * now.relative[..., None])[:, None, None]
+        empty = CLOSED * (offers.gpuh < LEAST_ROOM_GPUH).to(offers.gpuh.dtype)
+        spared = (now.price[:, 0, :, None] - offers.price) * now.relative[..., None]
+        dearer = (empty - spared)[:, None, None]
         costs = (routes.cost[..., None] + dearer).flatten(-2)  # [B,C,W,P]
         # Work that costs more than it brings is refused.
         refused = (routes.worth + weights.reluctance)[..., None].expand_as(costs[..., :1])
@@ -44,7 +46,7 @@ class Placed:
         must = Work(torch.cat([costs, refused], -1).flatten(1, 2), due, torch.ones_like(due[0]))
         if now.reader.longest:
             must = must.and_also(_waiting(now, weights, routes, costs))
-        places, scarcity = place(must, rooms.kinds_gpuh.flatten(1), weights.log_width.exp())
+        places, scarcity = place(must, offers.gpuh.flatten(1), weights.log_width.exp())
         each = places.unflatten(-1, (-1, kinds)).sum(-1)
         served = each[:, : regions * rows].unflatten(1, (regions, rows))
         on_hand = seen.on_hand_gpuh.clamp_min(1e-6)
@@ -64,6 +66,13 @@ class Placed:
         return torch.cat([log_share, self.hold[..., None], refuse[..., None]], -1)
 
 
+def offers_now(now: Situation, taken_mw: Tensor) -> Offers:
+    """Room for work in this step, where batteries take ``taken_mw`` [B,K]."""
+    surplus = (now.seen.renewable_mw - now.power_mw(now.running_gpus))[:, 0] - taken_mw
+    mw_per_gpuh = now.mwh_per_gpuh / now.p.dt_h
+    return Offers.of(now.reader, now.supply.at(0), now.room_gpuh, surplus, mw_per_gpuh)
+
+
 def _waiting(now: Situation, weights: Weights, routes: Routes, costs: Tensor) -> Work:
     """The work that may wait longer, with the cost of waiting as its last place."""
     seen, first = now.seen, now.reader.first
@@ -76,7 +85,7 @@ def _waiting(now: Situation, weights: Weights, routes: Routes, costs: Tensor) ->
 def _level(now: Situation, weights: Weights) -> Tensor:
     """The price [B] below which waiting work is served now."""
     seen, demand, work_price, first = now.seen, now.demand, now.work_price, now.reader.first
-    room = now.rooms.gpuh[:, None].expand_as(work_price)
+    room = now.room_gpuh[:, None].expand_as(work_price)
     left, at_cost = free_room(work_price, room, demand.bound_gpuh, demand.free_gpuh)
     future = torch.nn.functional.pad((demand.waiting_gpuh * seen.within)[:, 1:], (1, 0))
     waiting = seen.on_hand_gpuh[:, :, first:].sum((1, 2))
@@ -88,6 +97,6 @@ def _level(now: Situation, weights: Weights) -> Tensor:
         torch.tanh(work_price.mean(-1)[:, now.reader.shown] - level[:, None]),
         (torch.tanh(torch.log(waiting / arriving + 1e-3) / 2.0))[:, None],
         seen.hand,
-        (torch.log(now.rooms.gpuh.sum(-1) / arriving) / 3.0)[:, None],
+        (torch.log(now.room_gpuh.sum(-1) / arriving) / 3.0)[:, None],
     ]
     return level + weights.wait(torch.cat(features, -1))[:, 0] - weights.patience

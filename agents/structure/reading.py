@@ -17,6 +17,7 @@ from gridai_env.world import battery_targets_mwh
 Tensor = torch.Tensor
 
 DAY_H = 24.0
+UNIT_USD = 10.0  # prices inside are in 10 USD per MWh
 HOURS_SHOWN = (1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 24.0)  # of the foreseen prices, to the networks
 PERSISTENCE_H = 12.0  # how far ahead sessions look before they move
 
@@ -51,6 +52,7 @@ class Reader(torch.nn.Module):
     single_route: Tensor  # [C,P] 1.0 for sessions that have one route
     open_index: Tensor  # open routes among all, flat
     battery_target_mwh: Tensor  # [K] at the end of the episode
+    fuel_price: Tensor  # [K] of own generation with its carbon, in 10 USD per MWh
 
     def __init__(self, compiled: Compiled) -> None:
         super().__init__()
@@ -77,6 +79,10 @@ class Reader(torch.nn.Module):
         self._keep("closed_cost", CLOSED * (1.0 - is_open))
         self._keep("single_route", is_open[:, : self.first].sum(-1) < 1.5)
         self._keep("battery_target_mwh", battery_targets_mwh(compiled, 1, last=True)[0])
+        p = compiled.params
+        self._keep(
+            "fuel_price", (p.fuel_usd_per_mwh + self.usd_per_kg * p.generator_carbon_kg_per_mwh) / UNIT_USD
+        )
         self.register_buffer("open_index", torch.as_tensor(np.flatnonzero(is_open)), persistent=False)
 
     def _keep(self, name: str, values: np.ndarray) -> None:

@@ -101,7 +101,7 @@ def _position(now: Situation, egress: Tensor, move: Tensor) -> Tensor:
 def _marginal_price(now: Situation, steps: int) -> Tensor:
     """Cost of the dearest site that sessions need, were they free to choose, in the first steps foreseen, [B,steps]."""
     cost, order = now.work_price[:, :steps].sort(-1)
-    filled = now.rooms.gpuh[:, None].expand_as(cost).gather(-1, order).cumsum(-1)
+    filled = now.room_gpuh[:, None].expand_as(cost).gather(-1, order).cumsum(-1)
     needed = (filled < now.demand.sessions_gpuh[:, :steps, None]).sum(-1, keepdim=True)
     return cost.gather(-1, needed.clamp_max(cost.shape[-1] - 1))[..., 0]
 

@@ -6,15 +6,13 @@ from dataclasses import dataclass
 
 import torch
 
-from agents.structure.power import Rooms, supply_of
-from agents.structure.reading import Reader, Seen
+from agents.structure.power import supply_of
+from agents.structure.reading import UNIT_USD, Reader, Seen
 from agents.structure.storage import Supply
 from gridai_env import physics
 from gridai_env.state import Exogenous, Params
 
 Tensor = torch.Tensor
-
-UNIT_USD = 10.0  # prices inside are in 10 USD per MWh
 
 
 @dataclass(frozen=True)
@@ -54,8 +52,8 @@ class Situation:
     relative: Tensor  # [B,K] the same over its mean
     work_price: Tensor  # [B,F,K] of work, per MWh at a mean site
     supply: Supply  # [B,F,K]
-    running_gpus: Tensor | float  # [B,K] held by jobs now
-    rooms: Rooms
+    running_gpus: Tensor  # [B,F,K] held by jobs
+    room_gpuh: Tensor  # [B,K] work that the sites can do besides
     demand: Demand
     total_gpuh: Tensor  # [B] work on hand
     log_room: Tensor  # [B,K] logarithm of room over work on hand
@@ -68,9 +66,9 @@ class Situation:
         mwh = physics.work_power_mw_per_gpuh(p, exo) * p.dt_h
         relative = mwh / mwh.mean(-1, keepdim=True)
         price = seen.usd_per_mwh / UNIT_USD
-        supply = supply_of(reader, seen, UNIT_USD)
-        running = part["committed_gpus"][..., 0] if "committed_gpus" in part else 0.0
-        rooms = Rooms.of(reader, seen, exo, supply.at(0), running)
+        supply = supply_of(reader, seen)
+        running = _running_gpus(seen)
+        room = usable_gpus(p, part["available_gpus"], running[:, 0]) * (p.speed * p.dt_h)
         total = seen.on_hand_gpuh.sum((1, 2))
         return cls(
             reader=reader,
@@ -82,10 +80,10 @@ class Situation:
             work_price=price * relative[:, None],
             supply=supply,
             running_gpus=running,
-            rooms=rooms,
+            room_gpuh=room,
             demand=Demand.of(reader, seen),
             total_gpuh=total,
-            log_room=torch.log(rooms.gpuh / total[:, None] + 1e-3),
+            log_room=torch.log(room / total[:, None] + 1e-3),
         )
 
     @property
@@ -95,9 +93,26 @@ class Situation:
 
     def load_mw(self, served_gpuh: Tensor) -> Tensor:
         """Facility power [B,K] of work served [B,C,W,K] and of the jobs that run."""
-        load: Tensor = physics.load_of(self.p, self.exo, served_gpuh.sum(1), self.running_gpus).facility_mw
+        served, held = served_gpuh.sum(1), self.running_gpus[:, 0]
+        load: Tensor = physics.load_of(self.p, self.exo, served, held).facility_mw
         return load
 
-    def net_mw(self, load_mw: Tensor) -> Tensor:
-        """Load less renewables, now and foreseen, [B,F,K]: the present load, moving with all arrivals."""
-        return load_mw[:, None] * self.demand.rise[..., None] - self.seen.renewable_mw
+    def power_mw(self, busy_gpus: Tensor) -> Tensor:
+        """Facility power [B,F,K] of busy accelerators [B,F,K]; PUE and accelerators in service as now."""
+        exo = Exogenous.make(pue=self.exo.pue[:, None], available_gpus=self.exo.available_gpus[:, None])
+        power: Tensor = physics.facility_power_mw(self.p, exo, physics.it_power_mw(self.p, exo, busy_gpus))
+        return power
+
+
+def usable_gpus(p: Params, available_gpus: Tensor, held_gpus: Tensor) -> Tensor:
+    """Accelerators for work [...,K] besides those that jobs hold."""
+    return (p.utilisation_limit * available_gpus - held_gpus).clamp_min(0.0)
+
+
+def _running_gpus(seen: Seen) -> Tensor:
+    """Accelerators [B,F,K] that jobs hold which run already."""
+    steps = seen.usd_per_mwh.shape[1]
+    if "committed_gpus" not in seen.part:
+        return torch.zeros_like(seen.usd_per_mwh)
+    held = seen.part["committed_gpus"].transpose(1, 2)[:, :steps]
+    return torch.nn.functional.pad(held, (0, 0, 0, steps - held.shape[1]))

@@ -26,6 +26,7 @@ class Starts:
     best_later_here: Tensor  # [B,V,K] best later start at the site; `FAR` above now where there is none
     best_later: Tensor  # [B,V] best later start anywhere
     best_now: Tensor  # [B,V]
+    each: Tensor  # [B,V,F,K] of every start foreseen, the one now first
 
     @classmethod
     def of(cls, jobs: dict[str, Tensor], price: Tensor, within: Tensor) -> Starts:
@@ -39,11 +40,21 @@ class Starts:
         now = mean[:, :, 0]
         best_now = torch.where(is_open, now, torch.inf).amin(-1).clamp_max(1e3)
         step = torch.arange(price.shape[2], device=price.device)
-        possible = ((step >= 1) & (step <= jobs["slack"].round()[..., None]))[..., None] & is_open[:, :, None]
+        in_time = (step <= jobs["slack"].round()[..., None])[..., None] & is_open[:, :, None]
+        each = torch.where(in_time, mean, torch.inf)
         far = best_now[..., None] + FAR
-        later = torch.where(possible, mean, torch.inf).amin(2)
+        later = each[:, :, 1:].amin(2)
         later = torch.minimum(later, far)
-        return cls(is_open, now, mean.mean(2), later, later.amin(-1), best_now)
+        return cls(is_open, now, mean.mean(2), later, later.amin(-1), best_now, each)
+
+    def planned(self, job: dict[str, Tensor]) -> Tensor:
+        """Where and when a single job (V = 1) runs that starts where it is cheapest, [B,F,K]: 1.0, else 0.0."""
+        steps, sites = self.each.shape[2:]
+        cheapest = self.each.flatten(1).argmin(-1, keepdim=True)  # [B,1]
+        since = torch.arange(steps, device=cheapest.device) - cheapest // sites
+        runs = (since >= 0) & (since < job["duration"].round()) & (job["present"] > 0.5)  # [B,F]
+        here = torch.arange(sites, device=cheapest.device) == cheapest % sites  # [B,K]
+        return (runs[:, :, None] & here[:, None]).to(self.now.dtype)
 
     def rule(self, extra: Tensor, hesitation: Tensor) -> Tensor:
         """Scores [B,V,K+1] of starting at each site and of waiting.

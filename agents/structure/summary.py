@@ -27,7 +27,7 @@ def summary_of(now: Situation, placed: Placed, slope: Tensor) -> Tensor:
         seen.part["battery"] / p.battery_max_mwh.clamp_min(1e-6),
         placed.scarcity,
         slope,
-        now.rooms.gpuh / now.total_gpuh[:, None],
+        now.room_gpuh / now.total_gpuh[:, None],
     ]
     figures = symlog(torch.stack(of_sites, 1))  # [B,6,K]
     pooled = torch.stack([figures.mean(-1), figures.amin(-1), figures.amax(-1)], -1).flatten(1)

@@ -36,10 +36,8 @@ class Weights(nn.Module):
         self.reluctance = nn.Parameter(torch.tensor(10.0))
         # What energy stored is worth beyond what is foreseen, over the mean price.
         self.kept = nn.Parameter(torch.tensor(0.8))
-        # Jobs: cost of the work that one crowds out, the same where it fits nowhere, and of starting early.
-        self.crowding = nn.Parameter(torch.tensor(3.0))
-        self.overflow = nn.Parameter(torch.tensor(5.0))
-        self.hesitation = nn.Parameter(torch.tensor(6.0))
+        # Jobs: by how much a later start must be cheaper, jobs that are yet to come being unknown.
+        self.hesitation = nn.Parameter(torch.tensor(4.0))
 
 
 def small_network(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
