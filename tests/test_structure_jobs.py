@@ -1,4 +1,4 @@
-"""How the structured policy foresees power and plans training jobs: merit order against a linear program, jobs by hand."""
+"""How the structured policy foresees power and plans jobs: merit order against a linear program, jobs by hand."""
 
 from __future__ import annotations
 
