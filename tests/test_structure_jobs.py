@@ -29,14 +29,16 @@ def random_stack(rng: np.random.Generator, needed: float) -> tuple[Stack, np.nda
     cost = np.sort(rng.uniform(0.0, 10.0, SITES * KINDS))
     owner = rng.permutation(np.repeat(np.arange(SITES), KINDS))
     room = rng.uniform(0.0, 20.0, SITES * KINDS)
-    of_site = (owner == np.arange(SITES)[:, None]).astype(float)
-    given = [torch.as_tensor(x)[None, None] for x in (cost, room, of_site, np.asarray(needed))]
-    return Stack(*given, undone=torch.tensor(12.0, dtype=torch.float64)), owner
+    of_site = (owner[:, None] == np.arange(SITES)).astype(float)[..., None, None]
+    given = [torch.as_tensor(x) for x in (cost, room, of_site, np.asarray(needed))]
+    cost_, room_ = (x[:, None, None, None] for x in given[:2])
+    undone = torch.tensor(12.0, dtype=torch.float64)
+    return Stack(cost_, room_, given[2], given[3].view(1, 1), undone), owner
 
 
 def cheapest(stack: Stack, owner: np.ndarray, needed: float, job: float = 0.0, site: int = 0) -> float:
     """Least cost of the work and of a job at a site, by linear programming."""
-    cost, room = stack.cost[0, 0].numpy(), stack.room_gpuh[0, 0].numpy()
+    cost, room = stack.cost.flatten().numpy(), stack.room_gpuh.flatten().numpy()
     offers, undone = len(cost), float(stack.undone)
     mine = (owner == site).astype(float)
     # Work and job in each offer, work undone, job undone.
@@ -53,7 +55,8 @@ def test_what_a_load_adds_is_the_difference_of_two_linear_programs(seed: int) ->
     rng = np.random.default_rng(seed)
     needed, job = rng.uniform(0.0, 110.0), rng.uniform(1.0, 50.0)
     stack, owner = random_stack(rng, needed)
-    found = stack.added(torch.full((1, SITES), job, dtype=torch.float64))[0, 0].numpy()
+    load = torch.full((1, 1, SITES), job, dtype=torch.float64)
+    found = stack.added(load, stack.taken(load))[0, 0].numpy()
     before = cheapest(stack, owner, needed)
     expected = [cheapest(stack, owner, needed, job, site) - before for site in range(SITES)]
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
@@ -65,7 +68,7 @@ def test_the_merit_order_fills_the_cheapest_offers_and_has_their_price(seed: int
     needed = rng.uniform(0.0, 100.0)
     stack, owner = random_stack(rng, needed)
     filled, left = stack.filled_gpuh()[0, 0].numpy(), stack.left_gpuh()[0, 0].numpy()
-    room = stack.room_gpuh[0, 0].numpy()
+    room = stack.room_gpuh.flatten().numpy()
     np.testing.assert_allclose(filled + left, [room[owner == k].sum() for k in range(SITES)])
     assert filled.sum() == pytest.approx(min(needed, room.sum()))
     small = 1e-4

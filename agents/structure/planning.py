@@ -33,11 +33,12 @@ class JobPlan:
         prices, crowds = [], []
         for slot in range(jobs["gpus"].shape[1]):
             job = {name: value[:, slot : slot + 1] for name, value in jobs.items()}
-            gpuh = job["gpus"] * each_gpuh  # [B,K]
-            wanted = gpuh.clamp_min(1e-6)[:, None]
-            prices.append(stack.added(gpuh) / (wanted * mean_mwh))
-            crowds.append(((gpuh[:, None] - stack.left_gpuh()) / wanted).clamp(0.0, 1.0))
+            gpuh = (job["gpus"] * each_gpuh)[:, None]  # [B,1,K]
+            wanted = gpuh.clamp_min(1e-6)
+            taken = stack.taken(gpuh)
+            prices.append(stack.added(gpuh, taken) / (wanted * mean_mwh))
+            crowds.append(((gpuh - stack.left_gpuh()) / wanted).clamp(0.0, 1.0))
             runs = Starts.of(job, prices[-1][:, None], now.seen.within).planned(job)  # [B,F,K]
             held = held + runs * job["gpus"][..., None]
-            stack = stack.without((stack.taken(gpuh[:, None]) * runs[..., None]).sum(2))
+            stack = stack.without((taken * runs.movedim(-1, 0)).sum(1, keepdim=True))
         return cls(torch.stack(prices, 1), torch.stack(crowds, 1), held, stack)

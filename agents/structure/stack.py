@@ -4,7 +4,8 @@ In each step foreseen the sites offer room for work by the kind of power it woul
 the cheapest offers first (the merit order); masks are left out, but work with a single route is placed before.  What a
 training job adds is paid at the price at which work makes room for it.
 
-Shapes: F steps foreseen, the present first; P offers, those of all sites sorted by cost.
+Shapes: F steps foreseen, the present first; P offers, those of all sites sorted by cost.  Offers and sites lead and the
+batch follows: sums over offers are then sums of whole arrays.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ Tensor = torch.Tensor
 class Stack:
     """Offers of room for work, cheapest first; costs in 10 USD per GPU-h, work in GPU-h per step."""
 
-    cost: Tensor  # [B,F,P]
-    room_gpuh: Tensor  # [B,F,P]
-    owner: Tensor  # [B,F,K,P] 1.0 where an offer is the site's
+    cost: Tensor  # [P,1,B,F]
+    room_gpuh: Tensor  # [P,1,B,F]
+    owner: Tensor  # [P,K,B,F] 1.0 where an offer is the site's
     needed_gpuh: Tensor  # [B,F] work that may go anywhere
     undone: Tensor  # [] cost of leaving work undone
 
@@ -38,42 +39,43 @@ class Stack:
         room = usable_gpus(p, now.seen.part["available_gpus"][:, None], now.running_gpus) * (p.speed * p.dt_h)
         surplus = now.seen.renewable_mw - now.power_mw(now.running_gpus)
         offers = Offers.of(now.reader, now.supply, room, surplus, per_mwh / p.dt_h)
-        sites, kinds = offers.gpuh.shape[2:]
+        kinds = offers.gpuh.shape[-1]
         cost, order = (offers.price * per_mwh[..., None]).flatten(2).sort(-1)
-        owner = torch.eye(sites, device=cost.device).repeat_interleave(kinds, 1)
-        every = demand.sessions_gpuh + demand.waiting_gpuh
+        sites = torch.arange(room.shape[-1], device=cost.device)
+        owner = (order // kinds).movedim(-1, 0)[:, None] == sites[:, None, None]
         stack = cls(
-            cost=cost,
-            room_gpuh=offers.gpuh.flatten(2).gather(-1, order),
-            owner=owner[:, order].permute(1, 2, 0, 3),
-            needed_gpuh=every,
+            cost=_offers_first(cost),
+            room_gpuh=_offers_first(offers.gpuh.flatten(2).gather(-1, order)),
+            owner=owner.to(cost.dtype),
+            needed_gpuh=demand.sessions_gpuh + demand.waiting_gpuh,
             undone=(p.revenue_usd_per_gpuh + p.drop_usd_per_gpuh).mean() / UNIT_USD,
         )
-        bound = stack.taken(demand.bound_gpuh).sum(2)
-        return replace(stack.without(bound), needed_gpuh=(every - bound.sum(-1)).clamp_min(0.0))
+        bound = stack.taken(demand.bound_gpuh)
+        left = (stack.needed_gpuh - bound.sum((0, 1))).clamp_min(0.0)
+        return replace(stack.without(bound.sum(1, keepdim=True)), needed_gpuh=left)
 
     def without(self, taken_gpuh: Tensor) -> Stack:
-        """The same with less room; ``taken_gpuh`` [B,F,P]."""
+        """The same with less room; ``taken_gpuh`` [P,1,B,F]."""
         return replace(self, room_gpuh=(self.room_gpuh - taken_gpuh).clamp_min(0.0))
 
     def taken(self, gpuh: Tensor) -> Tensor:
-        """Room [B,F,K,P] that load [B,F|1,K] takes at its site, cheapest first."""
-        return _filled(self.room_gpuh[:, :, None] * self.owner, gpuh)
+        """Room [P,K,B,F] that load [B,F|1,K] takes at its site, cheapest first."""
+        return _filled(self.room_gpuh * self.owner, gpuh.movedim(-1, 0))
 
-    def added(self, gpuh: Tensor) -> Tensor:
-        """What load [B,K] at a site costs in each step, in 10 USD, [B,F,K]: work makes room for it."""
-        taken = self.taken(gpuh[:, None])
-        beyond = gpuh[:, None] - taken.sum(-1)
-        own = (taken * self.cost[:, :, None]).sum(-1) + beyond * self.undone
-        with_it = self._paid(
-            self.room_gpuh[:, :, None] - taken, self.cost[:, :, None], self.needed_gpuh[..., None]
-        )
-        return own + with_it - self._paid(self.room_gpuh, self.cost, self.needed_gpuh)[..., None]
+    def added(self, gpuh: Tensor, taken: Tensor) -> Tensor:
+        """What load [B,F|1,K] at a site costs in each step, in 10 USD, [B,F,K]: work makes room for it.
 
-    def _paid(self, room_gpuh: Tensor, cost: Tensor, needed_gpuh: Tensor) -> Tensor:
-        """Cost [...] of work [...] in offers [...,P]."""
-        filled = _filled(room_gpuh, needed_gpuh)
-        return (filled * cost).sum(-1) + (needed_gpuh - filled.sum(-1)) * self.undone
+        ``taken``: what it takes.
+        """
+        beyond = gpuh.movedim(-1, 0) - taken.sum(0)
+        own = (taken * self.cost).sum(0) + beyond * self.undone
+        added = own + self._paid(self.room_gpuh - taken) - self._paid(self.room_gpuh)
+        return added.movedim(0, -1)
+
+    def _paid(self, room_gpuh: Tensor) -> Tensor:
+        """Cost [K|1,B,F] of the work in offers [P,K|1,B,F]."""
+        filled = _filled(room_gpuh, self.needed_gpuh)
+        return (filled * self.cost).sum(0) + (self.needed_gpuh - filled.sum(0)) * self.undone
 
     def filled_gpuh(self) -> Tensor:
         """Work that may go anywhere, at the sites, [B,F,K]."""
@@ -81,26 +83,34 @@ class Stack:
 
     def left_gpuh(self) -> Tensor:
         """Room left at the sites [B,F,K]."""
-        return self._by_site(self.room_gpuh) - self.filled_gpuh()
+        return self._by_site(self.room_gpuh - _filled(self.room_gpuh, self.needed_gpuh))
 
     def price(self) -> Tensor:
         """Cost of work [B,F] in 10 USD per GPU-h: that of the dearest offer needed."""
-        dearest = (self.room_gpuh.cumsum(-1) < self.needed_gpuh[..., None]).sum(-1, keepdim=True)
-        cost = torch.nn.functional.pad(self.cost, (0, 1), value=float("inf"))
-        return torch.minimum(cost.gather(-1, dearest)[..., 0], self.undone)
+        upto = self.room_gpuh[:, 0].cumsum(0)
+        dearest = (upto < self.needed_gpuh).sum(0, keepdim=True)
+        cost = torch.nn.functional.pad(self.cost[:, 0].flatten(1), (0, 0, 0, 1), value=float("inf"))
+        return torch.minimum(cost.view(-1, *dearest.shape[1:]).gather(0, dearest)[0], self.undone)
 
     def scarcity(self, now: Situation) -> Tensor:
         """By how much work is dearer now than import at the sites, [B,K], in 10 USD per MWh."""
         return (self.price()[:, :1] / now.mwh_per_gpuh - now.supply.buy[:, 0]).clamp_min(0.0)
 
     def _by_site(self, gpuh: Tensor) -> Tensor:
-        return (gpuh[:, :, None] * self.owner).sum(-1)
+        return (gpuh * self.owner).sum(0).movedim(0, -1)
+
+
+def _offers_first(values: Tensor) -> Tensor:
+    """Values [B,F,P] as [P,1,B,F]."""
+    return values.movedim(-1, 0)[:, None].contiguous()
 
 
 def _filled(room: Tensor, needed: Tensor) -> Tensor:
-    """Work [...] filled into offers [...,P], the first ones first."""
-    before = room.cumsum(-1) - room
-    return torch.minimum((needed[..., None] - before).clamp_min(0.0), room)
+    """Work [...] filled into offers [P,...], the first ones first."""
+    count = room.shape[0]
+    earlier = torch.ones(count, count, dtype=room.dtype, device=room.device).tril(-1)
+    before = (earlier @ room.flatten(1)).view_as(room)
+    return torch.minimum((needed - before).clamp_min(0.0), room)
 
 
 @torch.no_grad()
