@@ -3,7 +3,7 @@
 Before any learning the networks give 0, and the decision is that of the rule, in this order: jobs are planned on the
 merit order of all power foreseen; batteries follow by dynamic programming over the net load that this leaves; work goes
 where power (what batteries give or leave included) is cheapest, within capacity, and waits until the room foreseen gets
-tight; generators run where fuel is cheaper than import.
+tight; generators run where fuel is cheaper than import, and renewables are left where import is paid for.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from agents.structure.batteries import Batteries
 from agents.structure.jobs import job_scores
 from agents.structure.placing import Placed, offers_now
 from agents.structure.planning import JobPlan
-from agents.structure.power import generator_share
+from agents.structure.power import generator_share, renewable_share
 from agents.structure.reading import UNIT_USD, Reader
 from agents.structure.situation import Situation
 from agents.structure.stack import Stack, net_mw
@@ -47,7 +47,8 @@ class Judgement(Weights):
         placed = Placed.of(now, self, offers_now(now, batteries.taken_mw))
         needed_mw = now.load_mw(placed.served_gpuh) - now.seen.renewable_mw[:, 0] + batteries.taken_mw
         fuel = generator_share(self.reader, now.seen, now.supply.at(0), needed_mw, batteries.fuel_bonus)
-        wishes = [placed.wishes(), batteries.power, fuel, torch.zeros_like(fuel)]  # nothing is curtailed
+        used = renewable_share(now.seen, needed_mw)
+        wishes = [placed.wishes(), batteries.power, fuel, used]
         if plan:
             wishes.append(job_scores(now, self, plan, placed.scarcity, net[:, 0]))
         return torch.cat([wish.flatten(1) for wish in wishes], -1), summary_of(now, placed, batteries.slope)

@@ -9,6 +9,7 @@ hold       fraction of the work on hand that waits, for rows that may
 refuse     fraction of the work on hand that is refused; nothing up to 0, so that noise refuses nothing
 battery    charge (+) or discharge (-) over the power limit
 generator  output over the capacity
+renewable  share left unused, as a number below 0; everything is used from 0 on, so that noise leaves nothing
 jobs       score of each slot and site, and of waiting
 ========== ===============================================================================================
 """
@@ -32,8 +33,8 @@ Floats32 = NDArray[np.float32]
 
 # Least logarithm of a share that is told apart from none.
 LOWEST = -12.0
-KINDS = ("routes", "hold", "refuse", "battery", "generator", "jobs")
-# Where the number of work that is served lies below 0.
+KINDS = ("routes", "hold", "refuse", "battery", "generator", "renewable", "jobs")
+# How far from 0 the numbers of work that is served (below) and of renewables that are used (above) lie.
 SHY = 0.3
 
 
@@ -53,7 +54,7 @@ class OpenActions:
 
     @classmethod
     def of(cls, compiled: Compiled) -> OpenActions:
-        """Return the numbers of a scenario.  Renewables are never curtailed by choice."""
+        """Return the numbers of a scenario."""
         layout, sites = Layout(compiled.shape), compiled.shape.sites
         index = np.arange(layout.size, dtype=float)
         active = active_mask(compiled, may_refuse=False).astype(float)
@@ -65,6 +66,7 @@ class OpenActions:
             "refuse": at["routing"][..., sites + 1].ravel(),
             "battery": at["battery"][on["battery"]],
             "generator": at["generator"][on["generator"]],
+            "renewable": at["renewable"][on["renewable"]],
             "jobs": at["jobs"][on["jobs"]],
         }
         kind = np.concatenate([np.full(len(chosen[name]), i) for i, name in enumerate(KINDS)])
@@ -94,12 +96,12 @@ class OpenActions:
     @cached_property
     def low(self) -> Floats32:
         """Least value of each number [n]."""
-        return np.array([LOWEST, 0.0, -1.0, -1.0, 0.0, -1.0], dtype=np.float32)[self.kind]
+        return np.array([LOWEST, 0.0, -1.0, -1.0, 0.0, -1.0, -1.0], dtype=np.float32)[self.kind]
 
     @cached_property
     def high(self) -> Floats32:
         """Greatest value of each number [n]."""
-        return np.array([-LOWEST, 1.0, 1.0, 1.0, 1.0, 1.0], dtype=np.float32)[self.kind]
+        return np.array([-LOWEST, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0], dtype=np.float32)[self.kind]
 
     @cached_property
     def start(self) -> Floats32:

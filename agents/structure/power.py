@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from agents.structure.numbers import SHY
 from agents.structure.reading import UNIT_USD, Reader, Seen
 from agents.structure.storage import Supply
 from gridai_env.world import sell_usd_per_mwh
@@ -77,3 +78,13 @@ def generator_share(reader: Reader, seen: Seen, now: Supply, net_mw: Tensor, bon
     exportable = (part["export_limit"] - (-net_mw).clamp_min(0.0)).clamp_min(0.0)
     wanted = net_mw.clamp_min(0.0) * pays + exportable * sells
     return (wanted / p.generator_max_mw.clamp_min(1e-6)).clamp(0.0, 1.0) * (p.generator_max_mw > 0.0)
+
+
+def renewable_share(seen: Seen, needed_mw: Tensor) -> Tensor:
+    """The wish for renewables [B,K]: all, or where import is paid for only what import cannot give.
+
+    ``needed_mw`` [B,K] load and battery less the renewables worth using.
+    """
+    missing = (needed_mw - seen.part["import_limit"]).clamp_min(0.0)
+    share = (missing / seen.part["renewable"].clamp_min(1e-6)).clamp_max(1.0)
+    return torch.where(seen.usd_per_mwh[:, 0] < 0.0, share - 1.0, SHY)

@@ -28,7 +28,7 @@ class Seen:
 
     part: dict[str, Tensor]  # of the observation, by name, in its own shape and unit
     usd_per_mwh: Tensor  # [B,F,K] price of import with its carbon, from now on
-    renewable_mw: Tensor  # [B,F,K]
+    renewable_mw: Tensor  # [B,F,K] worth using: none where import is paid for
     region_gpuh: Tensor  # [B,F,C] arrivals over all rows
     within: Tensor  # [B,F] 1.0 for steps of the episode, else 0.0
     steps_left: Tensor  # [B] the step to come included
@@ -114,7 +114,7 @@ class Reader(torch.nn.Module):
         return Seen(
             part=part,
             usd_per_mwh=ahead[..., :sites],
-            renewable_mw=ahead[..., sites : 2 * sites],
+            renewable_mw=ahead[..., sites : 2 * sites] * (ahead[..., :sites] >= 0.0),
             region_gpuh=ahead[..., 2 * sites :],
             within=within,
             steps_left=left,
