@@ -25,7 +25,7 @@ SITES, KINDS = 3, 3
 
 
 def random_stack(rng: np.random.Generator, needed: float) -> tuple[Stack, np.ndarray]:
-    """A stack of one environment and step, and the owner of each offer."""
+    """A stack of one environment and step, and the owner of each offer; the sites' reach binds at times."""
     cost = np.sort(rng.uniform(0.0, 10.0, SITES * KINDS))
     owner = rng.permutation(np.repeat(np.arange(SITES), KINDS))
     room = rng.uniform(0.0, 20.0, SITES * KINDS)
@@ -33,7 +33,8 @@ def random_stack(rng: np.random.Generator, needed: float) -> tuple[Stack, np.nda
     given = [torch.as_tensor(x) for x in (cost, room, of_site, np.asarray(needed))]
     cost_, room_ = (x[:, None, None, None] for x in given[:2])
     undone = torch.tensor(12.0, dtype=torch.float64)
-    return Stack(cost_, room_, given[2], given[3].view(1, 1), undone), owner
+    reach = torch.as_tensor(rng.uniform(10.0, 50.0, (SITES, 1, 1)))
+    return Stack(cost_, room_, given[2], given[3].view(1, 1), reach, undone), owner
 
 
 def cheapest(stack: Stack, owner: np.ndarray, needed: float, job: float = 0.0, site: int = 0) -> float:
@@ -44,9 +45,19 @@ def cheapest(stack: Stack, owner: np.ndarray, needed: float, job: float = 0.0, s
     # Work and job in each offer, work undone, job undone.
     objective = np.concatenate([cost, cost, [undone, undone]])
     within = np.hstack([np.eye(offers), np.eye(offers), np.zeros((offers, 2))])
+    sites = (owner == np.arange(SITES)[:, None]).astype(float)
+    reached = np.hstack([sites, np.zeros((SITES, offers + 2))])
     all_work = np.concatenate([np.ones(offers), np.zeros(offers), [1.0, 0.0]])
     all_job = np.concatenate([np.zeros(offers), mine, [0.0, 1.0]])
-    found = linprog(objective, within, room, np.stack([all_work, all_job]), [needed, job], method="highs")
+    limits = np.concatenate([room, stack.reach_gpuh.flatten().numpy()])
+    found = linprog(
+        objective,
+        np.vstack([within, reached]),
+        limits,
+        np.stack([all_work, all_job]),
+        [needed, job],
+        method="highs",
+    )
     return float(found.fun)
 
 
@@ -70,7 +81,8 @@ def test_the_merit_order_fills_the_cheapest_offers_and_has_their_price(seed: int
     filled, left = stack.filled_gpuh()[0, 0].numpy(), stack.left_gpuh()[0, 0].numpy()
     room = stack.room_gpuh.flatten().numpy()
     np.testing.assert_allclose(filled + left, [room[owner == k].sum() for k in range(SITES)])
-    assert filled.sum() == pytest.approx(min(needed, room.sum()))
+    reached = [min(room[owner == k].sum(), float(stack.reach_gpuh[k])) for k in range(SITES)]
+    assert filled.sum() == pytest.approx(min(needed, sum(reached)))
     small = 1e-4
     slope = (cheapest(stack, owner, needed + small) - cheapest(stack, owner, needed)) / small
     assert float(stack.price()[0, 0]) == pytest.approx(slope, rel=1e-6)

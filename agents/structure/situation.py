@@ -24,6 +24,7 @@ class Demand:
     bound_gpuh: Tensor  # [B,F,K] sessions that have a single route, by their site
     free_gpuh: Tensor  # [B,F] sessions that have a choice
     waiting_gpuh: Tensor  # [B,F] work that may wait
+    reach_gpuh: Tensor  # [B,F,K] work with a choice that may go to the site
 
     @classmethod
     def of(cls, reader: Reader, seen: Seen) -> Demand:
@@ -32,12 +33,16 @@ class Demand:
         every = seen.region_gpuh.sum(-1)
         rises = seen.region_gpuh / seen.region_gpuh[:, :1].clamp_min(1e-6)  # [B,F,C]
         head, tail = seen.part["arrivals"].tensor_split([first], -1)  # [B,C,P], [B,C,Q]
-        sessions, bound = head.sum(-1), (head * reader.single_route).sum(-1)
-        kinds = torch.stack([sessions, sessions - bound, tail.sum(-1)], -1)
-        found = rises @ torch.cat([bound[..., None] * p.home, kinds], -1)  # [B,F,K+3]
-        total, free, waiting = found[..., -3:].unbind(-1)
+        bound = head * reader.single_route
+        choosing = torch.cat([head - bound, tail], -1)[..., None]
+        kinds = torch.stack([head.sum(-1), (head - bound).sum(-1), tail.sum(-1)], -1)
+        at_home = bound.sum(-1, keepdim=True) * p.home
+        found = rises @ torch.cat([at_home, (choosing * p.route_open).sum(2), kinds], -1)  # [B,F,2K+3]
+        sites = p.home.shape[-1]
+        bound_gpuh, reach, rest = found.split([sites, sites, 3], -1)
+        total, free, waiting = rest.unbind(-1)
         rise = every / every[:, :1].clamp_min(1e-6)
-        return cls(rise, total, found[..., :-3], free, waiting)
+        return cls(rise, total, bound_gpuh, free, waiting, reach)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """Power of all sites by cost, foreseen: what load costs when work may go to where power is cheap.
 
 In each step foreseen the sites offer room for work by the kind of power it would take.  Work that may go anywhere fills
-the cheapest offers first (the merit order); masks are left out, but work with a single route is placed before.  What a
-training job adds is paid at the price at which work makes room for it.
+the cheapest offers first (the merit order).  Of the masks it keeps that a site serves no more than may reach it, and
+that work with a single route is placed before.  What a training job adds is paid at the price at which work makes room
+for it.
 
 Shapes: F steps foreseen, the present first; P offers, those of all sites sorted by cost.  Offers and sites lead and the
 batch follows: sums over offers are then sums of whole arrays.
@@ -28,7 +29,8 @@ class Stack:
     cost: Tensor  # [P,1,B,F]
     room_gpuh: Tensor  # [P,1,B,F]
     owner: Tensor  # [P,K,B,F] 1.0 where an offer is the site's
-    needed_gpuh: Tensor  # [B,F] work that may go anywhere
+    needed_gpuh: Tensor  # [B,F] work with a choice
+    reach_gpuh: Tensor  # [K,B,F] the most of it that may go to a site
     undone: Tensor  # [] cost of leaving work undone
 
     @classmethod
@@ -48,6 +50,7 @@ class Stack:
             room_gpuh=_offers_first(offers.gpuh.flatten(2).gather(-1, order)),
             owner=owner.to(cost.dtype),
             needed_gpuh=demand.sessions_gpuh + demand.waiting_gpuh,
+            reach_gpuh=demand.reach_gpuh.movedim(-1, 0),
             undone=(p.revenue_usd_per_gpuh + p.drop_usd_per_gpuh).mean() / UNIT_USD,
         )
         bound = stack.taken(demand.bound_gpuh)
@@ -69,7 +72,10 @@ class Stack:
         """
         beyond = gpuh.movedim(-1, 0) - taken.sum(0)
         own = (taken * self.cost).sum(0) + beyond * self.undone
-        added = own + self._paid(self.room_gpuh - taken) - self._paid(self.room_gpuh)
+        before = self._reached()
+        after = _filled(self.room_gpuh * self.owner - taken, self.reach_gpuh)
+        whole = before.sum(1, keepdim=True)
+        added = own + self._paid(whole - before + after) - self._paid(whole)
         return added.movedim(0, -1)
 
     def _paid(self, room_gpuh: Tensor) -> Tensor:
@@ -78,16 +84,16 @@ class Stack:
         return (filled * self.cost).sum(0) + (self.needed_gpuh - filled.sum(0)) * self.undone
 
     def filled_gpuh(self) -> Tensor:
-        """Work that may go anywhere, at the sites, [B,F,K]."""
-        return self._by_site(_filled(self.room_gpuh, self.needed_gpuh))
+        """Work with a choice, at the sites, [B,F,K]."""
+        return self._by_site(self._filled())
 
     def left_gpuh(self) -> Tensor:
         """Room left at the sites [B,F,K]."""
-        return self._by_site(self.room_gpuh - _filled(self.room_gpuh, self.needed_gpuh))
+        return self._by_site(self.room_gpuh - self._filled())
 
     def price(self) -> Tensor:
         """Cost of work [B,F] in 10 USD per GPU-h: that of the dearest offer needed."""
-        upto = self.room_gpuh[:, 0].cumsum(0)
+        upto = self._reached().sum(1).cumsum(0)
         dearest = (upto < self.needed_gpuh).sum(0, keepdim=True)
         cost = torch.nn.functional.pad(self.cost[:, 0].flatten(1), (0, 0, 0, 1), value=float("inf"))
         return torch.minimum(cost.view(-1, *dearest.shape[1:]).gather(0, dearest)[0], self.undone)
@@ -95,6 +101,14 @@ class Stack:
     def scarcity(self, now: Situation) -> Tensor:
         """By how much work is dearer now than import at the sites, [B,K], in 10 USD per MWh."""
         return (self.price()[:, :1] / now.mwh_per_gpuh - now.supply.buy[:, 0]).clamp_min(0.0)
+
+    def _reached(self) -> Tensor:
+        """Room [P,K,B,F] of the sites for as much work as may reach them."""
+        return _filled(self.room_gpuh * self.owner, self.reach_gpuh)
+
+    def _filled(self) -> Tensor:
+        """Work with a choice in the offers [P,1,B,F]."""
+        return _filled(self._reached().sum(1, keepdim=True), self.needed_gpuh)
 
     def _by_site(self, gpuh: Tensor) -> Tensor:
         return (gpuh * self.owner).sum(0).movedim(0, -1)
