@@ -156,7 +156,7 @@ class Matrix:
         found = Result("time_limit", None, bound, None)
         if fixed is not None and fixed.objective is not None:
             found = Result("time_limit", fixed.objective, bound, fixed.values)
-            if _within(fixed.objective, bound, mip_gap):
+            if is_within(fixed.objective, bound, mip_gap):
                 return Result("optimal", fixed.objective, bound, fixed.values)
         return found if clock.is_over() else self._branch(found, mip_gap, clock, threads, seed)
 
@@ -363,7 +363,7 @@ def _outcome(solver: highspy.Highs) -> Result:
     raise SolverError(f"HiGHS stopped with status {solver.modelStatusToString(status)}")
 
 
-def _within(objective: float, bound: float, gap: float) -> bool:
+def is_within(objective: float, bound: float, gap: float) -> bool:
     """Whether the relative gap between an incumbent and a bound below it is small enough."""
     return objective - bound <= gap * abs(objective)
 

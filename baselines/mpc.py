@@ -10,6 +10,10 @@ with the same model as the perfect-foresight optimum.
 - Future: `gridai_env.outlook.exogenous_forecast` of the step, never more.  With forecasts other than perfect a job
   is known from its release on, as in the observation, and last resorts are priced by what is foreseen.
 - What is left at the end of a window: see `baselines.ending`.
+- Decisions are optimal to `Options.mip_gap` unless `MPC.statuses` says otherwise.  Windows with more rows than
+  `Options.large_rows` (a day of ten sites; none of two to four) bill friction in their first 12 steps only and
+  round before they branch: see `baselines.rolling`.  In closed loop on ``global`` that earned as much as billing
+  all 24 steps, in a third of the time.
 """
 
 from __future__ import annotations

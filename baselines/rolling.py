@@ -8,6 +8,15 @@ Windows that the end of the episode cuts short use the same model: later steps a
 The relaxed program is solved first, from the basis of the window before, moved by one step.  Yes/no decisions (jobs,
 minimum loads, charging with discharging) are demanded only where the relaxed plan leaves them open, and the program
 is solved again until none is: what is left relaxed is whole already, so the plan is optimal to the gap.
+
+Large windows (`Options.large_rows`) go another way to a plan of the same gap, because there both steps are slow:
+
+- The relaxed program is solved from scratch.  Where most prices and arrivals have changed, the basis of the window
+  before spares few iterations, but it keeps HiGHS from presolving and from scaling the changed coefficients anew.
+- Open decisions are rounded and fixed first, a job that the relaxed plan starts in part now both ways: now, and
+  later.  The relaxed program bounds every plan, so the better one needs no branching where it is within the gap.
+- Moving sessions and warming up are billed in the first `Options.friction_steps` steps only.  These rows are most of
+  the program; the last ones say what the first step hardly depends on.
 """
 
 from __future__ import annotations
@@ -21,7 +30,7 @@ from numpy.typing import NDArray
 
 from baselines.ceilings import flow_ceilings, rounded_starts
 from baselines.ending import Ending, ending_costs
-from baselines.highs import Deadline, InfeasibleError, Live, Result, SolverError
+from baselines.highs import Deadline, InfeasibleError, Live, Result, SolverError, is_within
 from baselines.structure import TOLERANCE, Sides, Structure, loaded_lp, structure_of
 from baselines.window import Columns, expressions, make_columns
 from gridai_env.state import Exogenous, Flows, Params, Shape, State
@@ -31,6 +40,8 @@ Index = NDArray[np.intp]
 
 # A flow below this share of its limit is none: what a solver leaves behind.
 NOTHING = 1e-6
+# Blocks of rows that say what moving and warming up comes to.
+FRICTION = ("relocated", "warmed")
 
 
 @dataclass(frozen=True)
@@ -42,6 +53,10 @@ class Options:
     # off is the same on every machine; the second one is only there so that no decision takes for ever.
     node_limit: int = 10  # of branch and bound; 0: rounds at once
     time_limit_s: float = 60.0
+    # Windows with more rows than this are large (see above).  A day of ten sites has 7,000 to 16,000, one of three or
+    # four sites up to 3,000.
+    large_rows: int = 5_000
+    friction_steps: int = 12  # in which large windows bill friction; 3 to 4 times as fast as with all 24
     ending: Ending = field(default_factory=Ending)
     threads: int = 1
     seed: int = 0
@@ -52,7 +67,7 @@ class Decision:
     """What a window came to."""
 
     flows: Flows  # [n,...] of all its steps
-    objective_usd: float  # benefit of the window, end values included
+    objective_usd: float  # benefit of the window, end values included; of large ones less the friction billed
     # "optimal" (to the gap), "node_limit" (an incumbent) or "rounded" (no whole incumbent within the nodes), all of
     # them the same on every machine; "time_limit" (either of the two, as the clock had it)
     status: str
@@ -165,7 +180,7 @@ class RollingModel:
     def _push(self, sides: Sides, bounds: tuple[Floats, Floats], costs: Floats, n: int) -> None:
         """Bring the numbers of this window into the loaded model."""
         s = self.structure
-        closed = s.step[s.kept] >= n
+        closed = (s.step >= (np.where(s.of_block(*FRICTION), min(n, self._billed), n)))[s.kept]
         right = -sides.constants[s.kept]
         row_lower = np.where(closed, -highspy.kHighsInf, right)
         row_upper = np.where(closed | ~s.is_equality[s.kept], highspy.kHighsInf, right)
@@ -186,13 +201,48 @@ class RollingModel:
 
     def _solve(self, p: Params, bounds: tuple[Floats, Floats], state: State) -> tuple[Result, str, bool]:
         """The relaxed window; where it leaves a yes/no decision open that matters, again with that one whole."""
-        assert self._live is not None
-        relaxed = self._relaxed(self._live)
-        result, status, is_open = self._branched(p, self._live, relaxed)
-        if not is_open:
-            return result, status, result is relaxed
-        assert result.values is not None
-        return self._rounded(p, self._live, result.values, bounds, state), status, False
+        live = self._live
+        assert live is not None
+        relaxed = self._relaxed(live)
+        fixed = self._rounded_first(p, live, relaxed, bounds, state) if self.is_large else None
+        if fixed is not None and _meets(fixed, relaxed, self.options.mip_gap):
+            return fixed, "optimal", False
+        result, status, is_open = self._branched(p, live, relaxed)
+        if is_open:
+            assert result.values is not None
+            result = fixed or self._rounded(p, live, self._of(result), bounds, state)
+        elif fixed is not None and status != "optimal" and _meets(fixed, result, 0.0):
+            result = fixed
+        return result, status, result is relaxed
+
+    @property
+    def is_large(self) -> bool:
+        """Whether the window has more rows than `Options.large_rows`."""
+        return len(self.structure.kept) > self.options.large_rows
+
+    @property
+    def _billed(self) -> int:
+        """Steps of the window in which friction is billed."""
+        return self.options.friction_steps if self.is_large else self.steps
+
+    def _rounded_first(
+        self, p: Params, live: Live, relaxed: Result, bounds: tuple[Floats, Floats], state: State
+    ) -> Result | None:
+        """The best of the rounded plans; None where the relaxed one leaves nothing open."""
+        assert relaxed.values is not None
+        is_open = self._undecided(p, relaxed.values)
+        if not len(is_open):
+            return None
+        flows, best = self._of(relaxed), None
+        for started in now_and_later(flows.started):
+            guess = flows.replace(started=started)
+            found = self._rounded(p, live, guess, bounds, state, is_open)
+            assert found.values is not None and found.objective is not None
+            if len(self._undecided(p, found.values)):  # fixing these opened others
+                found = self._rounded(p, live, guess, bounds, state)
+            if best is None or _meets(found, best, 0.0):
+                best = found
+        return best
 
     def _branched(self, p: Params, live: Live, result: Result) -> tuple[Result, str, bool]:
         """Demand whole numbers until no decision is open, within the limits: last plan, status, whether any is open.
@@ -222,7 +272,10 @@ class RollingModel:
             live.set_integer(chosen, False)
 
     def _relaxed(self, live: Live) -> Result:
-        """The window without yes/no decisions, from where the last one ended."""
+        """The window without yes/no decisions, from where the last one ended, or from scratch where it is large."""
+        if self.is_large:
+            live.solver.clearSolver()
+            return live.solve()
         if self._basis is not None:
             live.solver.setBasis(self._later(self._basis))
         try:
@@ -246,8 +299,7 @@ class RollingModel:
     def _undecided(self, p: Params, values: Floats) -> Index:
         """Yes/no columns whose relaxed decision is none: charging with discharging, running below the minimum load,
         jobs started in part."""
-        values = np.append(values, 0.0)
-        flows = self.columns.flows.map(lambda index: values[index])
+        flows = self._flows(values)
         burns = np.minimum(flows.charge_mw, flows.discharge_mw) > NOTHING * p.charge_limit_mw
         slow = (flows.generation_mw > NOTHING * p.generator_min_mw) & (
             flows.generation_mw < (1.0 - NOTHING) * p.generator_min_mw
@@ -259,23 +311,28 @@ class RollingModel:
         return together[together >= 0]
 
     def _rounded(
-        self, p: Params, live: Live, relaxed: Floats, bounds: tuple[Floats, Floats], state: State
+        self,
+        p: Params,
+        live: Live,
+        flows: Flows,
+        bounds: tuple[Floats, Floats],
+        state: State,
+        only: Index | None = None,
     ) -> Result:
-        """The relaxed plan with its yes/no decisions rounded and fixed.
+        """The relaxed plan ``flows`` [h,...] with its yes/no decisions rounded and fixed: all, or ``only`` these.
 
         A generator is run from half its minimum load on.  Where that is more than anybody can use, those below their
         minimum load are off, then all (rounding may also take the load away that another one had): nobody has to
         make power, so that is a plan.
         """
-        flows = self.columns.flows.map(lambda index: np.append(relaxed, 0.0)[index])
         lower, upper = (np.append(b, 0.0) for b in bounds)
-        fixed = np.append(relaxed, 0.0)
+        fixed = np.zeros(self.columns.count + 1)
         fixed[self.columns.charging] = flows.charge_mw > flows.discharge_mw
         if p.has_jobs:
             open_ = upper[self.columns.flows.started] > 0.5
             fractions = np.where(open_, flows.started, -1.0)
             fixed[self.columns.flows.started] = rounded_starts(p, fractions, state.committed_gpus)
-        every = np.concatenate([x[x >= 0] for x in self._choices()])
+        every = np.concatenate([x[x >= 0] for x in self._choices()]) if only is None else only
         try:
             for share in (0.5, 1.0 - NOTHING):
                 fixed[self.columns.running] = flows.generation_mw >= share * p.generator_min_mw
@@ -288,8 +345,42 @@ class RollingModel:
         finally:
             live.set_column_bounds(every, lower[every], upper[every])
 
+    def _of(self, result: Result) -> Flows:
+        """The flows of all steps, [h,...]."""
+        assert result.values is not None
+        return self._flows(result.values)
+
+    def _flows(self, values: Floats) -> Flows:
+        values = np.append(values, 0.0)  # index -1: always 0
+        return self.columns.flows.map(lambda index: values[index])
+
     def _choices(self) -> list[Index]:
         return [self.columns.charging, self.columns.running, self.columns.flows.started]
+
+
+def _meets(found: Result, other: Result, gap: float) -> bool:
+    """Whether a plan is within the gap of the objective of another program, or better."""
+    assert found.objective is not None and other.objective is not None
+    return is_within(found.objective, other.objective, gap)
+
+
+def now_and_later(started: Floats) -> list[Floats]:
+    """Fractions of starts [h,J,K] to be rounded: as they are; where jobs start in part now, all those now, and later.
+
+    Only the first step of a plan is carried out: that is the decision that must not hang on which fraction happens to
+    be the largest.  "Later": in the proportions of the other steps; closed (-1) in the first one.
+    """
+    parts = (started[0] > NOTHING) & (started[0] < 1.0 - NOTHING)  # [J,K]
+    if not parts.any():
+        return [started]
+    now, later = started.copy(), started.copy()
+    now[0] += parts
+    jobs = parts.any(1)
+    rest = started[1:, jobs].sum((0, 2))
+    whole = started[:, jobs].sum((0, 2))
+    later[0, jobs] = -1.0
+    later[1:, jobs] *= (whole / np.where(rest > NOTHING, rest, whole))[:, None]
+    return [now, later]
 
 
 def _padded(exo: Exogenous, steps: int) -> Exogenous:

@@ -74,6 +74,15 @@ class Structure:
         found = place[later[self.kept]]
         return np.where(found >= 0, found, np.arange(len(self.kept)))
 
+    def of_block(self, *names: str) -> NDArray[np.bool_]:
+        """Whether each row is of one of the blocks ``names``, [rows]; raises KeyError where there is no such block."""
+        out = np.zeros(len(self.size), dtype=bool)
+        ends = [first for _, first in self.names[1:]] + [len(self.size)]
+        spans = {name: slice(first, end) for (name, first), end in zip(self.names, ends, strict=True)}
+        for name in names:
+            out[spans[name]] = True
+        return out
+
     def _check_empty(self, constants: Floats) -> None:
         """Raise ValueError where a row without columns does not hold."""
         empty = self.size == 0
