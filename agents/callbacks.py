@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -39,19 +40,27 @@ class EvaluationCallback(BaseCallback):
     """Evaluates on the held-out episodes before training, every ``every_steps`` steps, and after the last
     update.
 
-    Figures go to the logger under ``eval/``; `last` holds the newest.
+    Figures go to the logger under ``eval/``; `last` holds the newest.  With ``best`` the weights that earned most so
+    far lie in that file, and what they earned travels with the checkpoints as ``model.best_evaluation_usd``.
     """
 
     def __init__(
-        self, policy: Callable[[BaseAlgorithm], Policy], held_out: HeldOut, every_steps: int
+        self,
+        policy: Callable[[BaseAlgorithm], Policy],
+        held_out: HeldOut,
+        every_steps: int,
+        best: Path | None = None,
     ) -> None:
         super().__init__()
-        self._policy, self._held_out, self._every = policy, held_out, Every(every_steps)
+        self._policy, self._held_out, self._every, self._best = policy, held_out, Every(every_steps), best
         self.last: Evaluation | None = None
 
     def _on_training_start(self) -> None:
         self._every.last = self.num_timesteps
-        self._evaluate()
+        if self._best is not None and not self._best.exists():
+            self.model.best_evaluation_usd = -math.inf  # type: ignore[attr-defined]  # nothing is kept yet
+        # A run that goes on would compare weights here which one that was never stopped does not look at.
+        self._evaluate(compare=self.num_timesteps == 0)
         self.logger.dump(self.num_timesteps)
 
     def _on_step(self) -> bool:
@@ -66,10 +75,24 @@ class EvaluationCallback(BaseCallback):
         self._evaluate()
         self.logger.dump(self.num_timesteps)
 
-    def _evaluate(self) -> None:
+    def _evaluate(self, compare: bool = True) -> None:
         self.last = evaluate(self._policy(self.model), self._held_out)
         for name, value in self.last.tags().items():
             self.logger.record(name, value)
+        if self._best is not None and compare:
+            self._keep(self._best, self.last.over_local_usd.value)
+
+    def _keep(self, path: Path, earned_usd: float) -> None:
+        """Keep these weights where none earned more."""
+        if earned_usd > getattr(self.model, "best_evaluation_usd", -math.inf):
+            self.model.best_evaluation_usd = earned_usd  # type: ignore[attr-defined]  # saved with the model
+            save_model(self.model, path)
+
+    def take_best(self) -> None:
+        """Give the model the weights that earned most, and evaluate them."""
+        if self._best is not None:
+            self.model.set_parameters(str(self._best))
+            self._evaluate(compare=False)
 
 
 class CheckpointCallback(BaseCallback):

@@ -64,6 +64,11 @@ class EvaluationConfig(Section):
     every_steps: Count = Field(100_000, description="environment steps between two evaluations")
     instances: Count = Field(24, description="number of held-out episodes")
     bounds: bool = Field(True, description="solve each held-out episode once, so that gap and gain are known")
+    keep: Literal["last", "best"] = Field(
+        "last",
+        description="which weights model.zip holds: those after the last update, or those that earned most on the "
+        "held-out episodes in the evaluations on the way (the one before training included; without evaluation, the last)",
+    )
     bound_mip_gap: Share = Field(1e-3, description="relative gap at which the solver may stop")
     bound_time_limit_s: Positive = Field(
         30.0, description="per episode; the bound holds also when it runs out"

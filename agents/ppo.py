@@ -113,6 +113,8 @@ def train(
 ) -> EvaluationCallback | None:
     """Train to ``config.total_steps``; write checkpoints and ``model.zip`` below ``run_dir``.
 
+    With ``evaluation.keep: best`` the model ends with the weights that earned most on the way.
+
     Returns the evaluations (None without held-out episodes).  Ctrl-C and SIGTERM let the update that runs end,
     write a checkpoint and raise KeyboardInterrupt.  Raises TrainingError where losses or weights are no numbers,
     the disk is full, or one of the folders ``watched`` is gone; the last good checkpoint stays.
@@ -123,7 +125,8 @@ def train(
         stages(model, config, run_dir)
     evaluations = None
     if held_out is not None:
-        evaluations = EvaluationCallback(_as_policy(config), held_out, config.evaluation.every_steps)
+        best = run_dir / "best_model.zip" if config.evaluation.keep == "best" else None
+        evaluations = EvaluationCallback(_as_policy(config), held_out, config.evaluation.every_steps, best)
     progress = ProgressCallback(config.total_steps, evaluations, always_progress)
     guard = GuardCallback(run_dir, tuple(watched))
     with stop_request() as stop, writers_report_once():
@@ -137,6 +140,8 @@ def train(
         ]
         try:
             _learn(model, config, run_dir, callbacks, fresh)
+            if evaluations is not None:
+                evaluations.take_best()
             save_model(model, run_dir / "model.zip")
         except OSError as error:
             guard.check_folders()

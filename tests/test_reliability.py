@@ -7,11 +7,13 @@ import multiprocessing
 import os
 import pickle
 import resource
+import shutil
 import signal
 import sys
 import time
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -157,6 +159,42 @@ def test_resuming_from_the_untrained_checkpoint(tmp_path: Path) -> None:
     config, model = built(total_steps=64)
     ppo.train(model, config, tmp_path / "whole")
     assert same(weights(tmp_path / "whole" / "model.zip"), weights(tmp_path / "cut" / "model.zip"))
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_the_best_weights_are_kept_also_where_training_was_interrupted(
+    tmp_path: Path, algorithm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Evaluations come at 0, 64, 128, 192 and 256 steps; which earns most is decided here."""
+    earned = {0: 1.0, 64: 2.0, 128: 5.0, 192: 3.0, 256: 4.0}
+
+    def fake(policy: Any, held_out: Any) -> Any:
+        value = float(np.sum([weight.sum().item() for weight in model.policy.parameters()]))
+        seen.append((model.num_timesteps, value))
+        interval = SimpleNamespace(value=pending.pop() if pending else earned[model.num_timesteps])
+        return SimpleNamespace(over_local_usd=interval, tags=dict, line=str)
+
+    monkeypatch.setattr("agents.callbacks.evaluate", fake)
+    evaluation = {"every_steps": 64, "keep": "best"}
+    config, model = built(algorithm, evaluation=evaluation)
+    seen: list[tuple[int, float]] = []
+    pending: list[float] = []
+    ppo.train(model, config, tmp_path / "whole", held_out=object())  # type: ignore[arg-type]
+    sums = dict(seen[:-1])  # the last one is that of the weights taken
+    assert list(sums) == [0, 64, 128, 192, 256]
+    assert len(set(sums.values())) == 5
+    assert seen[-1][1] == sums[128]
+    best = weights(tmp_path / "whole" / "model.zip")
+    assert same(best, weights(tmp_path / "whole" / "best_model.zip"))
+    # From a checkpoint before the best and one after it.  What a run that goes on evaluates first does not count.
+    for steps in (64, 192):
+        again = tmp_path / str(steps)
+        shutil.copytree(tmp_path / "whole", again)
+        env = ppo.make_training_env(config, ppo.compiled_of(config))
+        model = ppo.resume(config, env, checkpoint_path(again, steps))
+        pending.append(9.0)
+        ppo.train(model, config, again, held_out=object())  # type: ignore[arg-type]
+        assert same(best, weights(again / "model.zip"))
 
 
 def test_what_a_killed_run_left_half_written_goes(tmp_path: Path) -> None:
