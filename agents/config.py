@@ -67,7 +67,8 @@ class EvaluationConfig(Section):
     keep: Literal["last", "best"] = Field(
         "last",
         description="which weights model.zip holds: those after the last update, or those that earned most on the "
-        "held-out episodes in the evaluations on the way (the one before training included; without evaluation, the last)",
+        "held-out episodes in the evaluations on the way (the one before training included; "
+        "without evaluation, the last)",
     )
     bound_mip_gap: Share = Field(1e-3, description="relative gap at which the solver may stop")
     bound_time_limit_s: Positive = Field(
