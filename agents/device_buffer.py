@@ -23,7 +23,8 @@ Tensor = torch.Tensor
 class DeviceRolloutBuffer(RolloutBuffer):
     """Transitions [T,B,...] as float32 tensors on ``device``; `add` takes tensors or arrays.
 
-    `values` and `returns` are shown as NumPy arrays, which is what the base class promises.
+    `values` and `returns` are shown as NumPy arrays, which is what the base class promises.  After `keep_features`,
+    what is called observations, given and returned, are features of them.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -35,6 +36,12 @@ class DeviceRolloutBuffer(RolloutBuffer):
         if not self._allocated:
             self._allocate()
         self.pos, self.full, self.generator_ready = 0, False, False
+
+    def keep_features(self, size: int) -> None:
+        """Keep features [T,B,size] in place of observations, in memory of that size; the buffer begins anew."""
+        self.obs_shape = (size,)
+        self._allocated = False
+        self.reset()
 
     def _allocate(self) -> None:
         if not isinstance(self.observation_space, spaces.Box) or not isinstance(

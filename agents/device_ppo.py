@@ -3,13 +3,16 @@
 `learn`, `save`, `load`, `predict`, callbacks and logger are inherited.  The host decides when to step and when
 episodes end (both known from the clock); it reads from the device once per rollout (totals of ended episodes) and
 once per update (losses).  Files load into plain ``stable_baselines3.PPO``.
+
+Where the first layer of a policy learns nothing (`FixedFeatures`), its output is worked out once, while acting, and
+kept in place of the observations: PPO would work it out again in every pass.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,6 +20,8 @@ from gymnasium import spaces
 from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.distributions import Distribution as ActionDistribution
+from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from stable_baselines3.common.vec_env import VecEnv
 from torch.distributions import Distribution
@@ -29,6 +34,19 @@ Tensor = torch.Tensor
 
 # What an update reports, in the order in which `_loss` returns it.
 FIGURES = ("policy_gradient_loss", "value_loss", "entropy_loss", "clip_fraction", "approx_kl", "loss")
+
+
+@runtime_checkable
+class FixedFeatures(Protocol):
+    """A policy whose `extract_features` has nothing to learn: ``judge(extract_features(obs))`` is its forward pass."""
+
+    features_dim: int
+
+    def extract_features(self, obs: Any) -> Tensor:
+        """Return the features [B,F] of observations [B,N]."""
+
+    def judge(self, features: Tensor) -> tuple[ActionDistribution, Tensor]:
+        """Return the distribution of the actions, and the values [B,1]."""
 
 
 class DevicePPO(PPO):
@@ -49,11 +67,17 @@ class DevicePPO(PPO):
         assert isinstance(self.action_space, spaces.Box)
         self._low = torch.as_tensor(self.action_space.low, device=self.device)
         self._high = torch.as_tensor(self.action_space.high, device=self.device)
+        self._fixed = fixed_features(self.policy)
+        if self._fixed is not None and isinstance(self.rollout_buffer, DeviceRolloutBuffer):
+            self.rollout_buffer.keep_features(self._fixed.features_dim)
+        if isinstance(self.policy.optimizer, torch.optim.Adam):
+            for group in self.policy.optimizer.param_groups:
+                group["fused"] = True  # one call for all weights
 
     def _excluded_save_params(self) -> list[str]:
         """Tensors of this device stay out of files, and so does the buffer's class: plain PPO takes its own."""
-        own = ["_low", "_high", "_last_obs", "_last_episode_starts", "_loss_function", "rollout_buffer_class"]
-        return [*super()._excluded_save_params(), *own]
+        own = ["_low", "_high", "_fixed", "_last_obs", "_last_episode_starts", "_loss_function"]
+        return [*super()._excluded_save_params(), *own, "rollout_buffer_class"]
 
     def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
         """Begin to learn; the last observations go to the device."""
@@ -102,15 +126,24 @@ class DevicePPO(PPO):
     ) -> tuple[Tensor, np.ndarray, EpisodeEnds | None]:
         """Act once everywhere and keep the transition; return rewards, dones on the host, and ended episodes."""
         observation, starts = self._last_obs, cast(Tensor, self._last_episode_starts)
-        actions, values, log_probs = self.policy(observation)
+        seen, (actions, values, log_probs) = self._act(cast(Tensor, observation))
         after, rewards, dones, ended = env.step_tensor(self._executed(actions))
         if ended is not None and ended.truncated.any():
             rewards = self._bootstrapped(rewards, ended)
-        buffer.add(observation, actions, rewards, starts, values, log_probs)
+        buffer.add(seen, actions, rewards, starts, values, log_probs)
         self._last_obs = after  # type: ignore[assignment]
         begun = torch.zeros_like(starts) if ended is None else torch.as_tensor(dones, device=self.device)
         self._last_episode_starts = begun  # type: ignore[assignment]
         return rewards, dones, ended
+
+    def _act(self, observation: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+        """What is kept of observations (them, or their features); sampled actions, values and log-probabilities."""
+        if self._fixed is None:
+            return observation, self.policy(observation)
+        features = self._fixed.extract_features(observation)
+        distribution, values = self._fixed.judge(features)
+        actions = distribution.get_actions()
+        return features, (actions, values, distribution.log_prob(actions))
 
     def _executed(self, actions: Tensor) -> Tensor:
         """What a sample [B,n] does: rescaled where the policy squashes, else cut to the bounds."""
@@ -169,7 +202,7 @@ class DevicePPO(PPO):
         self, batch: RolloutBufferSamples, clip_range: float, clip_values: float | None
     ) -> tuple[Tensor, Tensor]:
         """Return the loss of a batch (Schulman et al., 2017) and the figures of `FIGURES`."""
-        values, log_prob, entropy = self.policy.evaluate_actions(batch.observations, batch.actions)
+        values, log_prob, entropy = self._judged(batch.observations, batch.actions)
         values = values.flatten()
         advantages = batch.advantages
         if self.normalize_advantage and len(advantages) > 1:
@@ -188,6 +221,13 @@ class DevicePPO(PPO):
             approx_kl = torch.mean((ratio - 1) - log_ratio)
             reported = torch.stack([policy_loss, value_loss, entropy_loss, clip_fraction, approx_kl, loss])
         return loss, reported
+
+    def _judged(self, seen: Tensor, actions: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Values, log-probabilities and entropies of actions, from what `_act` kept."""
+        if self._fixed is None:
+            return self.policy.evaluate_actions(seen, actions)
+        distribution, values = self._fixed.judge(seen)
+        return values, distribution.log_prob(actions), distribution.entropy()
 
     def _report(self, figures: list[list[Tensor]], clip_range: float, clip_values: float | None) -> None:
         """Read the figures of the update from the device and log them under the names that PPO uses."""
@@ -212,6 +252,12 @@ class DevicePPO(PPO):
         self.logger.record("train/clip_range", clip_range)
         if clip_values is not None:
             self.logger.record("train/clip_range_vf", clip_values)
+
+
+def fixed_features(policy: ActorCriticPolicy) -> FixedFeatures | None:
+    """The policy, where it shows what its first layer gives and that layer has no weights."""
+    learns = not policy.share_features_extractor or any(True for _ in policy.features_extractor.parameters())
+    return policy if isinstance(policy, FixedFeatures) and not learns else None
 
 
 @contextmanager

@@ -192,7 +192,8 @@ def read_ends(ends: Sequence[EpisodeEnds], seconds: float) -> tuple[list[dict[st
 
 
 def _array(x: Tensor) -> NDArray[np.float32]:
-    return np.ascontiguousarray(x.detach().cpu().numpy())
+    """An array of its own: the tensor may be written over by the next steps."""
+    return np.array(x.detach().cpu().numpy(), order="C")
 
 
 def _moved(value: Any, device: torch.device) -> Any:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
+from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
@@ -136,6 +137,11 @@ class ActivePolicy(ActorCriticPolicy):
     def actions(self) -> ActiveActions:
         """How its numbers become actions of the environment."""
         return self.active
+
+    def judge(self, features: torch.Tensor) -> tuple[Distribution, torch.Tensor]:
+        """Return the distribution of the numbers, and the values [B,1], for what `extract_features` gave [B,F]."""
+        latent_pi, latent_vf = self.mlp_extractor(features)
+        return self._get_action_dist_from_latent(latent_pi), self.value_net(latent_vf)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return super()._get_constructor_parameters() | {"active": self.active.as_dict()}

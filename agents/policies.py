@@ -24,7 +24,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from agents.design import ActingPolicy, FitsScenarios
 from agents.remembering import Remembering
 from agents.structure.policy import StructuredPolicy
-from agents.structure.recorded import Recorded
+from agents.structure.recorded import Recorded, RecordingError, record
 from gridai_env.actions import Layout
 from gridai_env.compile import Compiled
 from gridai_env.observe import ObservationLayout
@@ -134,7 +134,7 @@ class NetworkPolicy:
             raise TypeError(f"{source}: a {type(network).__name__} has no `actions` (see agents.design)")
         self.network, self.identity, self.source, self.name = network, identity, source, name
         self._expand = network.actions.expand
-        self._recorded = _recorded(network)
+        self._recorded: Recorded | None = None
 
     def prepare(self, compiled: Compiled) -> None:
         """Raise CheckpointError where the network was not trained for this scenario.
@@ -143,9 +143,28 @@ class NetworkPolicy:
         """
         self.identity.check(Identity.of(compiled), self.source)
         if isinstance(self.network, FitsScenarios):
+            before: object = self.network
             network = self.network.for_scenario(compiled)
             assert isinstance(network, ActingPolicy)
+            if self._recorded and network is not before:
+                self._recorded = Recorded(network, self._recorded.path)
             self.network, self._expand = network, network.actions.expand
+
+    def compile(self, path: str | Path) -> None:
+        """Decide on single environments by machine code from now on: the same decisions, several times as fast.
+
+        After `prepare`.  ``path`` (``*.pt2``): compiled code that was kept there is opened; where there is none yet, it
+        is compiled, which takes a minute or two and a C++ compiler, and kept.  It follows the weights when they change.
+        Batches and decisions with noise are taken as before.  Raises RecordingError for a network other than a
+        structured one on the CPU, without a compiler, and for a file that was made for something else.
+        """
+        if not isinstance(self.network, StructuredPolicy) or self.network.device.type != "cpu":
+            raise RecordingError(
+                f"{self.source}: only decisions of a structured policy on the cpu are compiled, this is a "
+                f"{type(self.network).__name__} on {self.network.device}"
+            )
+        path = Path(path)
+        self._recorded = Recorded(self.network, path) if path.is_file() else record(self.network, path)
 
     def predict(
         self,
@@ -166,14 +185,8 @@ class NetworkPolicy:
                 f"observation: {self._corrupted(flat)}; repair what feeds the policy, it does not act"
             )
         begins = episode_start is not None and bool(np.any(episode_start))
-        if (
-            self._recorded
-            and deterministic
-            and state is not None
-            and not begins
-            and flat.size == flat.shape[-1]
-        ):
-            whole, after = self._recorded(torch.as_tensor(flat).reshape(1, -1), state)
+        if self._recorded and deterministic and flat.size == flat.shape[-1]:
+            whole, after = self._recorded(torch.as_tensor(flat).reshape(1, -1), None if begins else state)
             return whole.numpy().reshape(*flat.shape[:-1], -1), after
         remembering = Remembering(getattr(self.network, "memory", None))
         remembering.state = state
@@ -198,12 +211,6 @@ class NetworkPolicy:
             if bad.any():
                 found.append(f"{name}[{np.argwhere(bad)[0][-1]}] is {part[bad][0]}")
         return ", ".join(found)
-
-
-def _recorded(network: ActorCriticPolicy) -> Recorded | None:
-    """Fast decisions for single environments, where the network is of a kind that has them."""
-    on_host = isinstance(network, StructuredPolicy) and network.device.type == "cpu"
-    return Recorded(network) if on_host else None
 
 
 def run_file_of(path: Path) -> Path:

@@ -7,6 +7,7 @@ was killed and resumed.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from agents.design import design_of
 from agents.evaluation import HeldOut
 from agents.guards import GuardCallback, bad_figures, not_numbers, not_written, writers_report_once
 from agents.interrupts import stop_request
+from agents.milestones import Milestones
 from agents.policies import Identity, NetworkPolicy, load_model
 from agents.stages import stages
 from agents.worlds import FIRST_HELD_OUT_SEED, compiled_of, device_of, held_out_instances, make_training_env
@@ -113,7 +115,7 @@ def train(
 ) -> EvaluationCallback | None:
     """Train to ``config.total_steps``; write checkpoints and ``model.zip`` below ``run_dir``.
 
-    With ``evaluation.keep: best`` the model ends with the weights that earned most on the way.
+    What the stages were worth stands in ``stages.json``.  With ``evaluation.keep: best`` the model ends with the weights that earned most on the way.
 
     Returns the evaluations (None without held-out episodes).  Ctrl-C and SIGTERM let the update that runs end,
     write a checkpoint and raise KeyboardInterrupt.  Raises TrainingError where losses or weights are no numbers,
@@ -121,12 +123,14 @@ def train(
     """
     remove_leftovers(run_dir)
     fresh = model._last_obs is None
+    as_policy = _as_policy(config)
+    milestones = None if held_out is None else Milestones(run_dir, held_out)
     if fresh and model.num_timesteps == 0:
-        stages(model, config, run_dir)
+        _before_ppo(model, config, run_dir, milestones, as_policy)
     evaluations = None
     if held_out is not None:
         best = run_dir / "best_model.zip" if config.evaluation.keep == "best" else None
-        evaluations = EvaluationCallback(_as_policy(config), held_out, config.evaluation.every_steps, best)
+        evaluations = EvaluationCallback(as_policy, held_out, config.evaluation.every_steps, best)
     progress = ProgressCallback(config.total_steps, evaluations, always_progress)
     guard = GuardCallback(run_dir, tuple(watched))
     with stop_request() as stop, writers_report_once():
@@ -142,6 +146,8 @@ def train(
             _learn(model, config, run_dir, callbacks, fresh)
             if evaluations is not None:
                 evaluations.take_best()
+            if milestones is not None:
+                milestones.measure("ppo", as_policy(model), model.num_timesteps, config.epochs)
             save_model(model, run_dir / "model.zip")
         except OSError as error:
             guard.check_folders()
@@ -149,6 +155,20 @@ def train(
         finally:
             progress.close()
     return evaluations
+
+
+def _before_ppo(
+    model: PPO, config: PPOConfig, run_dir: Path, milestones: Milestones | None, as_policy: Any
+) -> None:
+    """Run the stages before PPO, and measure what the policy is worth before and after them."""
+    if milestones is not None:
+        milestones.begin()
+        milestones.measure("start", as_policy(model))
+    began = time.perf_counter()
+    stages(model, config, run_dir)
+    if milestones is not None and config.warm_start.data is not None:
+        wanted, seconds = config.warm_start, time.perf_counter() - began
+        milestones.measure("imitation", as_policy(model), epochs=wanted.epochs, seconds=seconds)
 
 
 def _learn(model: PPO, config: PPOConfig, run_dir: Path, callbacks: list[BaseCallback], fresh: bool) -> None:

@@ -82,6 +82,7 @@ def _on_device(
             episodes=options.episodes,
             stagger=options.stagger,
             compile=options.compile,
+            copy=False,  # what is learned from is copied to the rollout buffer
         )
     except ValueError as error:
         raise ConfigError(f"on_device: {error}") from error

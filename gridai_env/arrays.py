@@ -53,7 +53,9 @@ def total(x: Any, axis: int) -> Any:
     NumPy's pairwise blocks, both add in the same order, so that row i of a batch is that episode alone.
     """
     if type(x) is not np.ndarray or x.dtype.kind == "O":
-        return x.sum(axis)
+        torch = sys.modules.get("torch")
+        is_tensor = torch is not None and isinstance(x, torch.Tensor)
+        return namespace(x).total(x, axis) if is_tensor else x.sum(axis)
     size = x.shape[axis]
     if size < PAIRWISE_FROM or (axis != -1 and x.shape[-1] > 1):
         return np.add.reduce(x, axis)  # one number after the other already

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 import torch
 
 from gridai_env.compile import compile_scenario
@@ -23,9 +22,10 @@ from gridai_env.device.simulator import DeviceSimulator
 from gridai_env.scenarios import load_scenario
 from gridai_env.state import Exogenous
 from scripts._benchmark import Figure, median_of
+from scripts._benchmark_decision import decision_figures
 
 # Environments in a batch: on a processor as many as its cache holds, on a device to the best of several.
-BATCHES = {"cpu": (256,), "cuda": (8_192, 32_768, 65_536, 131_072)}
+BATCHES = {"cpu": (256, 512), "cuda": (8_192, 32_768, 65_536, 131_072)}
 COPIED_BYTES = {"cpu": 2**28, "cuda": 2**32}
 SCENARIO, LEARNED = "global", "four_markets"
 KINDS = ("cpu", "cuda")
@@ -188,32 +188,9 @@ def memory_figure(setting: Setting) -> Figure:
     return Figure(f"Global, memory of 8,192 environments, {setting.kind}", total_gb, "GB", note)
 
 
-def learning_figures(setting: Setting) -> Iterator[Figure]:
-    """Environment-steps per second of PPO with its updates, on the device and as plain Stable-Baselines3."""
-    speeds = {}
-    for algorithm in ("device_ppo", "ppo"):
-        speeds[algorithm], note = _learning_speed(setting, algorithm)
-        title = "FourMarkets PPO" if algorithm == "device_ppo" else "FourMarkets plain SB3 PPO"
-        yield Figure(f"{title}, {setting.kind}", speeds[algorithm], "env-steps/s", note)
-    gain = speeds["device_ppo"] / speeds["ppo"]
-    yield Figure(f"FourMarkets PPO over plain SB3, {setting.kind}", gain, "1", "same environment and network")
-
-
-def _learning_speed(setting: Setting, algorithm: str) -> tuple[float, str]:
-    """Speed of two updates after one that is not counted."""
-    model, config = untrained(setting, algorithm)
-    rollout = config.num_envs * config.rollout_steps
-    model.learn(rollout)
-    spent_s = seconds(lambda: model.learn(2 * rollout, reset_num_timesteps=False), setting.device)
-    note = f"{config.epochs} passes in batches of {config.batch_size:,}"
-    return 2 * rollout / spent_s, setting.note(config.num_envs, note)
-
-
-def untrained(setting: Setting, algorithm: str) -> tuple[Any, Any]:
-    """A model with the settings of the shipped configuration of device training, and these settings."""
+def settings_of(setting: Setting, algorithm: str, compile: bool = False) -> Any:
+    """The settings of the shipped configuration of device training, where and how ``setting`` says."""
     from agents.config import load_config
-    from agents.ppo import build
-    from agents.worlds import compiled_of, make_training_env
 
     wanted: dict[str, Any] = {
         "algorithm": algorithm,
@@ -223,22 +200,8 @@ def untrained(setting: Setting, algorithm: str) -> tuple[Any, Any]:
     }
     if setting.kind == "cpu":
         wanted |= {"num_envs": 256, "batch_size": 1024}  # the file's are for a GPU
-    config = load_config("configs/agents/ppo_device.yaml", wanted)
-    return build(config, make_training_env(config, compiled_of(config))), config
-
-
-def decision_figure(setting: Setting, decisions: int = 200) -> Figure:
-    """Median time from one observation to one action of the network, on the processor."""
-    processor = Setting(torch.device("cpu"), setting.dtype, (1,), setting.repetitions, False)
-    model, _ = untrained(processor, "ppo")
-    observation = np.zeros((1, *model.observation_space.shape), dtype=np.float32)
-    model.predict(observation, deterministic=True)
-
-    def decide() -> float:
-        return 1e3 * seconds(lambda: model.predict(observation, deterministic=True), processor.device)
-
-    value, spread = median_of(decide, decisions)
-    return Figure("decision, 1 environment", value, "ms", f"FourMarkets, cpu; {spread}")
+    wanted["on_device.compile"] = compile
+    return load_config("configs/agents/ppo_device.yaml", wanted)
 
 
 def elsewhere(kind: str) -> Iterator[Figure]:
@@ -257,8 +220,10 @@ def device_figures(setting: Setting, learn: bool) -> Iterator[Figure]:
     yield from environment_figures(setting)
     yield memory_figure(setting)
     if learn:
+        from scripts._benchmark_learning import learning_figures
+
         yield from learning_figures(setting)
-        yield decision_figure(setting)
+        yield from decision_figures(setting.compiled)
     for kind in KINDS:
         if kind != setting.kind:
             yield from elsewhere(kind)

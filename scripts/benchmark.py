@@ -229,12 +229,17 @@ def on_device(args: argparse.Namespace) -> Iterator[Figure]:
     from gridai_env.device.checks import checked_device, checked_dtype
     from scripts._benchmark_device import BATCHES, Setting, device_figures
 
-    torch.set_num_threads(args.torch_threads)
+    torch.set_num_threads(args.torch_threads or cores())
     device = checked_device(args.device)
     checked_dtype(args.dtype)
     batches = tuple(args.batches or BATCHES[device.type])
     setting = Setting(device, args.dtype, batches, args.repetitions, not args.eager)
     yield from device_figures(setting, learn=not args.no_learning)
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check(args: argparse.Namespace) -> None:
@@ -244,7 +249,8 @@ def check(args: argparse.Namespace) -> None:
     checked_number("seed", args.seed, 0, float("inf"), "no unit")
     for batch in args.batches or ():
         checked_number("batches", batch, 2, float("inf"), "environments")
-    checked_number("torch-threads", args.torch_threads, 1, float("inf"), "threads")
+    if args.torch_threads is not None:
+        checked_number("torch-threads", args.torch_threads, 1, float("inf"), "threads")
     if args.device != "none":
         need_packages("torch", "stable_baselines3")
         from gridai_env.device.checks import checked_device
@@ -278,7 +284,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--batches", type=int, nargs="*", help="environments side by side on the device")
     parser.add_argument("--eager", action="store_true", help="leave compiled steps out")
     parser.add_argument("--no-learning", action="store_true", help="leave PPO and its decisions out")
-    parser.add_argument("--torch-threads", type=int, default=1, help="of torch on the CPU (default 1)")
+    parser.add_argument("--torch-threads", type=int, help="of torch on the CPU (default: one for each core)")
     parser.add_argument("--seed", type=int, default=0, help="of the instances that are solved")
     parser.add_argument("--threads", type=int, default=2, help="of the solver")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")

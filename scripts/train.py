@@ -169,6 +169,7 @@ def load_config_of(record: dict[str, Any], overrides: dict[str, Any], source: st
 def _train(config: PPOConfig, compiled: Compiled, model: Any, folder: Path, evaluates: bool) -> int:
     from agents import ppo
     from agents.checkpoints import latest_checkpoint
+    from agents.milestones import Milestones
     from agents.policies import Identity
 
     frozen = _validation(config, compiled) if evaluates else None
@@ -197,8 +198,9 @@ def _train(config: PPOConfig, compiled: Compiled, model: Any, folder: Path, eval
         if last is not None:
             print(f"go on with: python -m scripts.train --resume {folder}", file=sys.stderr)
         return INTERRUPTED
-    if evaluations is not None and evaluations.last is not None:
+    if held_out is not None and evaluations is not None and evaluations.last is not None:
         print(f"{model.num_timesteps:,} steps: {evaluations.last.line()}")
+        print(f"over Local-Only by stage: {Milestones(folder, held_out).line()}")
     print(f"agent: {folder / 'model.zip'}\ncurves: tensorboard --logdir {folder}")
     return 0
 

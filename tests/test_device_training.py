@@ -19,12 +19,14 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.logger import Logger
 from torch.distributions import Distribution
 
-from agents import ppo
+from agents import device_reference, ppo
 from agents.active import ActiveActions
 from agents.config import ConfigError, PPOConfig, load_config
 from agents.device_buffer import DeviceRolloutBuffer
 from agents.device_ppo import DevicePPO, unchecked_distributions
+from agents.device_reference import AtHome
 from agents.device_vecenv import DeviceVecEnv, read_ends
+from agents.network import Standardise
 from agents.policies import Identity, load_model, load_policy
 from agents.vecenv import GridAIVecEnv
 from gridai_env.device.vector_env import GridAITorchVectorEnv
@@ -160,6 +162,33 @@ def test_runs_on_equal_episodes_are_equal(
     np.testing.assert_allclose(infos[0], infos[1], rtol=1e-5)
 
 
+def test_what_the_first_layer_gives_is_kept_in_place_of_observations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is worked out while acting, not again in every pass, and the same is learned."""
+    calls: list[int] = []
+    forward = Standardise.forward
+
+    def counted(self: Standardise, observations: torch.Tensor) -> torch.Tensor:
+        calls[-1] += 1
+        return forward(self, observations)
+
+    monkeypatch.setattr(Standardise, "forward", counted)
+    learned = []
+    for keeps in (True, False):
+        model = built(tiny(rollout_steps=9, batch_size=24, gamma=0.9))
+        assert isinstance(model, DevicePPO) and isinstance(model.rollout_buffer, DeviceRolloutBuffer)
+        size = model.policy.features_dim
+        assert model.rollout_buffer.observations.shape == (9, 8, size)
+        if not keeps:
+            model._fixed = None
+            model.rollout_buffer.keep_features(model.observation_space.shape[0])  # type: ignore[index]
+        model.set_logger(Recorded())
+        calls.append(0)
+        learned.append(weights(model.learn(3 * 72)))
+    assert calls == [3 * (9 + 1), 3 * (9 + 1 + model.n_epochs * 3)]
+    for name, value in learned[0].items():
+        np.testing.assert_allclose(learned[1][name], value, rtol=1e-4, atol=1e-6, err_msg=name)
+
+
 def test_episodes_that_are_cut_short_are_valued_alike(shuffled_alike: None) -> None:
     config = tiny(rollout_steps=9, batch_size=24, gamma=0.9)
     compiled = ppo.compiled_of(config)
@@ -224,6 +253,33 @@ def test_the_adapter_on_tensors_is_the_one_on_arrays(scenario: str) -> None:
                 assert other["episode"]["l"] == one["episode"]["l"]
                 for name in ("benefit_usd", "emissions_kg", "dropped_gpuh"):
                     assert other[name] == pytest.approx(one[name], rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize("scenario", ["two_sites", "microgrid_prosumer"])
+def test_what_home_earns_is_the_same_in_any_portions(scenario: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All at once, in the portions of compiled steps (filled up to one size), some episodes, one after the other."""
+    env = GridAITorchVectorEnv(11, scenario, horizon_h=6.0, flat_observations=True, stagger=True)
+    env.reset(seed=3)
+    whole = AtHome(env)
+    whole.begin(env.simulator, np.arange(11))
+    assert whole.usd[:-1].any(0).all()
+    sizes: list[int] = []
+
+    def untraced(function: Any, at: tuple[int, ...]) -> Any:
+        def run(own: list[torch.Tensor], world: list[torch.Tensor]) -> Any:
+            sizes.extend(len(x) for x in (*own, *world))
+            return function(own, world)
+
+        return run
+
+    monkeypatch.setattr(device_reference, "Traced", untraced)
+    monkeypatch.setattr(device_reference, "COMPILED_AT_A_TIME", {"cpu": 5, "cuda": 5})
+    monkeypatch.setattr(env, "compiles", True)
+    filled = AtHome(env)
+    for rows in ([9, 10], [0], list(range(1, 9))):
+        filled.begin(env.simulator, np.array(rows))
+    np.testing.assert_allclose(filled.usd, whole.usd, rtol=1e-6)
+    assert set(sizes) == {5}
 
 
 def test_staggered_episodes_end_at_different_times_and_their_rest_has_no_totals() -> None:

@@ -175,6 +175,10 @@ def test_the_best_weights_are_kept_also_where_training_was_interrupted(
         return SimpleNamespace(over_local_usd=interval, tags=dict, line=str)
 
     monkeypatch.setattr("agents.callbacks.evaluate", fake)
+    nothing = SimpleNamespace(
+        over_local_usd=SimpleNamespace(value=0.0), gain_captured=None, dropped_over_local_gpuh=0.0
+    )
+    monkeypatch.setattr("agents.milestones.evaluate", lambda *_: nothing)
     evaluation = {"every_steps": 64, "keep": "best"}
     config, model = built(algorithm, evaluation=evaluation)
     seen: list[tuple[int, float]] = []

@@ -33,7 +33,6 @@ from agents.remembering import Remembering
 from agents.structure.memory import ForecastMemory, usual_week
 from agents.structure.numbers import KINDS, LOWEST, OpenActions
 from agents.structure.policy import StructuredPolicy
-from agents.structure.recorded import WORTH_IT
 from agents.structure.routing import CLOSED, Work, place
 from agents.structure.situation import Situation
 from agents.structure.storage import CHARGES, Storage, Supply
@@ -132,6 +131,7 @@ def test_closed_routes_are_no_numbers(name: str) -> None:
     count += compiled.shape.regions * compiled.shape.rows  # any work may be refused
     count += sum(site.battery is not None for site in scenario.sites)
     count += sum(site.generator is not None for site in scenario.sites)
+    count += sum(site.pv_mw + site.wind_mw > 0.0 for site in scenario.sites)
     count += compiled.shape.slots * (int(compiled.job_allowed.any(0).sum()) + 1)
     policy = policy_of(compiled)
     assert policy.actions.size == count
@@ -250,16 +250,14 @@ def test_batteries_charge_when_power_is_cheap_and_discharge_when_it_is_dear() ->
     assert (shares(scene.prices(200.0, 10.0))["battery"] < -0.9).all()
 
 
-def test_the_load_foreseen_moves_with_the_arrivals() -> None:
+def test_the_work_foreseen_moves_with_the_arrivals() -> None:
     policy = policy_of(world("four_markets"))
     scene, reader = Scene(policy), policy.judgement.reader
     arrivals = scene.layout.by_name["arrivals"]
     part = scene.flat[0, scene.layout.parts["arrivals"]].reshape(arrivals.shape).numpy() * arrivals.scale
     scene.ahead[:, 2 * scene.sites :] = torch.as_tensor(1.5 * part.sum(-1), dtype=torch.float32)
     now = Situation.of(reader, reader(scene.observation()))
-    net = now.net_mw(torch.full((1, 4), 20.0))[0]  # no renewables here
-    np.testing.assert_allclose(net[0], 20.0, rtol=1e-5)
-    np.testing.assert_allclose(net[1:], 30.0, rtol=1e-4)
+    np.testing.assert_allclose(now.demand.rise[0, 1:], 1.5, rtol=1e-4)
     waiting = policy._compiled.params.may_wait > 0.0
     np.testing.assert_allclose(now.demand.waiting_gpuh[0, 1:], 1.5 * part[:, waiting].sum(), rtol=1e-4)
     np.testing.assert_allclose(now.demand.sessions_gpuh[0, 0], part[:, ~waiting].sum(), rtol=1e-4)
@@ -542,25 +540,19 @@ def test_plain_ppo_saves_and_loads_it(tmp_path: Path) -> None:
     assert again.policy.log_std.shape == (len(KINDS),)
 
 
-def test_recorded_decisions_are_the_same_and_follow_the_weights() -> None:
+def test_single_decisions_follow_the_weights() -> None:
     compiled = world("small")
     policy, seen = policy_of(compiled, seed=7), observations("small")
     size = policy.memory.layout.size
     single = NetworkPolicy(policy, Identity.of(compiled))
-    assert single._recorded is not None
     flat, memory = seen[4, :size].numpy(), seen[1:2, size:]
-    eager = single.predict(flat, memory)
-    single._recorded._asked = WORTH_IT
-    recorded = single.predict(flat, memory)
-    assert single._recorded._graph is not None
-    np.testing.assert_allclose(recorded[0], eager[0], atol=1e-6)
-    assert torch.equal(recorded[1], eager[1])
+    decided = single.predict(flat, memory)
     by_hand = Remembering(policy.memory)
     by_hand.state = memory
     numbers = numbers_of(policy, torch.as_tensor(by_hand.go_on(flat[None], None)))
-    np.testing.assert_allclose(recorded[0], policy.actions.expand(numbers)[0], atol=1e-6)
+    np.testing.assert_allclose(decided[0], policy.actions.expand(numbers)[0], atol=1e-6)
     speak(policy, 8)
-    assert not np.allclose(single.predict(flat, memory)[0], recorded[0], atol=1e-2)
+    assert not np.allclose(single.predict(flat, memory)[0], decided[0], atol=1e-2)
 
 
 @pytest.mark.parametrize("state", [None, "remembered"])

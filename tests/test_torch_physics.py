@@ -10,6 +10,7 @@ import pytest
 from strategies import random_actions, random_instances
 
 from gridai_env import physics
+from gridai_env.arrays import PAIRWISE_FROM, batch_innermost, total
 from gridai_env.instance import make_instance, stack
 from gridai_env.simulator import Simulator
 from gridai_env.state import Flows, Params, State
@@ -94,3 +95,20 @@ def test_gradients_flow_through_the_ledger() -> None:
         -(exo.buy_usd_per_mwh + simulator.params.carbon_price_usd_per_kg * billed) * simulator.params.dt_h
     )
     np.testing.assert_allclose(slope.numpy(), wanted, rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(2000, 6, 4), (3, 6, 4), (1600, 20), (1600, 10), (1600, 1)])
+@pytest.mark.parametrize("innermost", [True, False])
+def test_sums_over_few_entries_are_those_of_numpy(shape: tuple[int, ...], innermost: bool) -> None:
+    """Added up one after the other where there are many, to the same bits as NumPy where it does so."""
+    x = np.random.default_rng(0).lognormal(sigma=3.0, size=shape)
+    ours = torch.from_numpy(x)
+    ours = batch_innermost(ours) if innermost else ours
+    for axis in range(-len(shape) + 1, 0):
+        wanted = total(batch_innermost(x) if innermost else x, axis)
+        np.testing.assert_allclose(total(ours, axis), wanted, rtol=1e-14)
+        if shape[axis] < PAIRWISE_FROM and shape[0] > 1000:
+            np.testing.assert_array_equal(total(ours, axis), wanted)
+    truth = ours > 1.0
+    assert torch.equal(total(truth, -1), truth.sum(-1))
+    assert total(ours.clone().requires_grad_(), -1).sum().requires_grad

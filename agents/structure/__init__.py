@@ -23,7 +23,7 @@ relabelling sites relabels the decision, and weights trained on ten sites act on
 `judgement` all of this together: from an observation to a decision
 `numbers`   what the network decides, and what that means for the environment
 `policy`    the policy of Stable-Baselines3 made of these
-`recorded`  decisions for one environment without the cost of calling every operation from Python
+`recorded`  decisions for one environment as machine code
 =========== =========================================================================================
 
 Prices inside are in *10 USD per MWh of IT load at a mean site*, so that differences are of order 1.

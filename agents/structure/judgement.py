@@ -42,9 +42,12 @@ class Judgement(Weights):
         plan = JobPlan.of(now, stack) if self.slots else None
         if plan:
             stack, planned_gpus = plan.stack, plan.gpus
-        net = net_mw(now, stack, planned_gpus)
+        placed = Placed.of(now, self, offers_now(now, torch.zeros_like(now.room_gpuh)))
+        present = (now.load_mw(placed.served_gpuh) - now.seen.renewable_mw[:, 0])[:, None]
+        net = torch.cat([present, net_mw(now, stack, planned_gpus)[:, 1:]], 1)
         batteries = Batteries.of(now, self, self.storage, net, stack.scarcity(now))
-        placed = Placed.of(now, self, offers_now(now, batteries.taken_mw))
+        if self.reader.has_renewables:  # what batteries give or leave changes which work is cheap where
+            placed = Placed.of(now, self, offers_now(now, batteries.taken_mw))
         needed_mw = now.load_mw(placed.served_gpuh) - now.seen.renewable_mw[:, 0] + batteries.taken_mw
         fuel = generator_share(self.reader, now.seen, now.supply.at(0), needed_mw, batteries.fuel_bonus)
         used = renewable_share(now.seen, needed_mw)

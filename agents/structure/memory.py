@@ -65,6 +65,12 @@ class ForecastMemory:
                 setattr(self, name, value.to(device))
         return self
 
+    def blank(self, count: int) -> Tensor:
+        """A memory [count,M] before the first observation: `update` makes of it what it makes of None."""
+        memory = torch.zeros(count, self.size, device=self._scale.device)
+        memory[:, -1] = -1.0
+        return memory
+
     def curves(self, remembered: Tensor) -> Tensor:
         """The memory [B,M] as foreseen steps [B,1+steps,F]; the first, the present, is 0."""
         ahead = remembered[:, :-1].unflatten(1, (self.steps, self.width))

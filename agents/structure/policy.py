@@ -70,6 +70,11 @@ class StructuredPolicy(ActorCriticPolicy):
         """What must be appended to the environment's observation."""
         return self.judgement.reader.memory
 
+    @property
+    def scenario_hash(self) -> str:
+        """Of the scenario that it decides on."""
+        return self._compiled.hash
+
     def _build(self, lr_schedule: Schedule) -> None:
         compiled = compile_scenario(parse_scenario(self._own["scenario"], "checkpoint"))
         self._compiled = compiled

@@ -1,25 +1,40 @@
-"""Decisions for one environment, recorded: the same operations, without what it costs to call them from Python.
+"""Decisions for one environment as machine code: the same operations, fused and not called from Python.
 
-A single decision is more than a thousand small operations, and calling one takes longer than doing it.  Once enough
-decisions were asked for, they are recorded as a graph (TorchScript), with the weights as they are then; when the
-weights change, they are recorded again.
+A single decision is more than a thousand small operations, and calling one takes longer than doing it.  PyTorch
+records them as a graph and compiles it to a library.  That takes a C++ compiler and a minute or two, so it is
+done where it is asked for (`record`), and kept in a file that later processes open at once (`Recorded`).
+
+The file belongs to a scenario, this version of the code and a kind of processor.  The weights in use are always those
+of the network that it was opened for, as they are at each decision.  A file contains machine code: open only those
+that you trust.
 """
 
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
+import logging
+import os
 import warnings
-from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-Tensor = torch.Tensor
-Decision = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+from gridai_env.version import environment_version
 
-WORTH_IT = 100  # decisions: recording takes as long as about so many
-WARM_UP = 3
+Tensor = torch.Tensor
+
+SUFFIX = ".pt2"
+NAME = "gridai_decision"  # of what the file says about itself
+# One thread: no operation of a single decision is worth a second one.
+OPTIONS = {"cpp.threads": 1}
+
+
+class RecordingError(ValueError):
+    """A decision that cannot be compiled here, or a file that does not belong here; the message says what to do."""
 
 
 class Whole(nn.Module):
@@ -36,42 +51,143 @@ class Whole(nn.Module):
         return self.network.actions.expand(numbers), after
 
 
-class Recorded:
-    """Decisions of a network (a `StructuredPolicy` on the CPU) for one environment."""
+class _Given(nn.Module):
+    """`Whole` with the weights as further inputs: as constants they would be written into the machine code."""
 
     def __init__(self, network: nn.Module) -> None:
-        self._network = network
-        self._asked = 0
-        self._versions: list[int] = []
-        self._graph: Decision | None = None
+        super().__init__()
+        self._whole = [Whole(network)]  # in a list, out of sight: its weights are inputs
+        self._names = [f"network.{name}" for name, _ in network.named_parameters()]
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Everything but the graph, which is recorded again where it is needed."""
-        return self.__dict__ | {"_graph": None, "_asked": 0}
+    def forward(self, observation: Tensor, memory: Tensor, weights: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Decide with these weights."""
+        given = dict(zip(self._names, weights, strict=True))
+        found: tuple[Tensor, Tensor] = torch.func.functional_call(
+            self._whole[0], given, (observation, memory)
+        )
+        return found
 
-    def __call__(self, observation: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the action [1,A] and the memory [1,M] after an observation [1,N]."""
-        versions = [parameter._version for parameter in self._network.parameters()]
-        if versions != self._versions:
-            self._versions, self._graph, self._asked = versions, None, 0
-        self._asked += 1
-        if self._graph is None and self._asked > WORTH_IT:
-            self._graph = self._record(observation, memory)
-        with torch.inference_mode():
-            return (self._graph or Whole(self._network))(observation, memory)
 
-    def _record(self, observation: Tensor, memory: Tensor) -> Decision:
-        """Record a copy of the network.
+class Recorded:
+    """Decisions of a network (a `StructuredPolicy` on the CPU) for one environment, from a file of `record`."""
 
-        What it decides on in Python (which parts a scenario has) does not depend on the observation; PyTorch warns that
-        it might, and that it would rather compile, which takes minutes and a compiler.
+    def __init__(self, network: Any, path: Path) -> None:
+        """Open a file; raises RecordingError where it is missing, damaged or made for something else."""
+        self.path, self._network = path, network
+        self._shapes = ((1, network.memory.layout.size), (1, network.memory.size))
+        self._blank = network.memory.blank(1)
+        self._weights = list(network.parameters())
+        self._library = _opened(network, path)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A library is not copied: copies open the file again."""
+        return Recorded, (self._network, self.path)
+
+    def __call__(self, observation: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the action [1,A] and the memory [1,M] after an observation [1,N], as `Whole` does.
+
+        ``memory``: that after the observation before; None where an episode begins.  Raises ValueError for inputs of
+        other shapes or types: the library itself does not look.
         """
-        network = copy.deepcopy(self._network).requires_grad_(False).eval()
+        seen = [observation, self._blank if memory is None else memory]
+        for name, x, shape in zip(("observation", "memory"), seen, self._shapes, strict=True):
+            if x.shape != shape or x.dtype != torch.float32 or not x.is_cpu:
+                found = f"{list(x.shape)} of {x.dtype} on {x.device}"
+                raise ValueError(f"{name}: must be {list(shape)} of torch.float32 on cpu, is {found}")
+        if not self._weights[0].is_cpu:
+            raise ValueError(
+                "network: was compiled for the cpu and must stay there; load it anew with device='cpu'"
+            )
+        with torch.no_grad():
+            action, after = self._library.loader.run([*(x.contiguous() for x in seen), *self._weights])
+        return action, after
+
+
+def record(network: Any, path: Path) -> Recorded:
+    """Compile the decisions of a network (a `StructuredPolicy` on the CPU), write them to ``path`` and open it.
+
+    Takes a minute or two.  Raises RecordingError without a C++ compiler and for another suffix than ``.pt2``.
+    """
+    # Here, for importing torch's compiler takes longer than all decisions of an episode.
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    if path.suffix != SUFFIX:
+        raise RecordingError(f"{path}: must end in {SUFFIX}")
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler as error:
+        raise RecordingError(
+            "compiling decisions needs a C++ compiler, and none was found; install g++ (Debian: apt install g++) or "
+            "name one in CXX, or decide without compiling: the same, but slower"
+        ) from error
+    partial = path.with_name(f".{path.stem}.{os.getpid()}{SUFFIX}")
+    try:
+        _compile(network, partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return Recorded(network, path)
+
+
+def _compile(network: Any, path: Path) -> None:
+    """Write the library of a copy of the network.
+
+    What is decided in Python (which parts a scenario has) does not depend on the observation.
+    """
+    from torch._inductor import aoti_compile_and_package
+
+    own = copy.deepcopy(network).requires_grad_(False).eval()
+    example = (torch.zeros(1, network.memory.layout.size), network.memory.blank(1), list(own.parameters()))
+    options: dict[str, Any] = OPTIONS | {"aot_inductor.metadata": {NAME: json.dumps(_belongs_to(network))}}
+    # Its notes on operations that are called rather than fused help nobody here.
+    logger = logging.getLogger("torch._inductor.ir")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
         with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")
-            traced = torch.jit.trace(Whole(network).eval(), (observation, memory), check_trace=False)
-            graph: Decision = torch.jit.freeze(traced)
-        with torch.inference_mode():
-            for _ in range(WARM_UP):
-                graph(observation, memory)
-        return graph
+            for category in (DeprecationWarning, FutureWarning):
+                warnings.simplefilter("ignore", category)  # of torch in its own compiler
+            given = _Given(own)
+            given(*example)  # decides, on plain tensors, what parts there are
+            exported = torch.export.export(given, example, strict=False)
+            aoti_compile_and_package(exported, package_path=str(path), inductor_configs=options)
+    finally:
+        logger.setLevel(level)
+
+
+def _opened(network: Any, path: Path) -> Any:
+    """The library in a file, if it belongs to the network."""
+    from torch._inductor import aoti_load_package
+
+    if not path.is_file():
+        raise RecordingError(f"{path}: no such file; compile the decisions first")
+    try:
+        library = aoti_load_package(str(path))
+        found = json.loads(library.get_metadata().get(NAME, "{}"))
+    except RuntimeError as error:
+        raise RecordingError(
+            f"{path}: not a readable file of compiled decisions ({error}); delete it"
+        ) from error
+    wanted = _belongs_to(network)
+    other = [name for name in wanted if found.get(name) != wanted[name]]
+    if other:
+        raise RecordingError(
+            f"{path}: compiled for another {' and '.join(other)} than here; delete it or give another file"
+        )
+    return library
+
+
+def _belongs_to(network: Any) -> dict[str, str]:
+    """What a library was made for, in words of a message."""
+    sizes = [list(weight.shape) for weight in network.parameters()]
+    source = hashlib.sha256(
+        b"".join(file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py")))
+    )
+    return {
+        "scenario": network.scenario_hash,
+        "size of the network": json.dumps(sizes),
+        "version of gridai-env": f"{environment_version()} {source.hexdigest()}",
+        "version of torch": torch.__version__,
+        "kind of processor": torch.backends.cpu.get_cpu_capability(),
+    }

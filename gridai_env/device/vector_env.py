@@ -56,7 +56,9 @@ class GridAITorchVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
     spread evenly, so that they do not all end together; later ones are whole.  Totals of such a part of an
     episode are not shown (their mask is False).
 
-    ``copy=False``: observations are one of two tensors in turn, valid until the next call but one.
+    ``copy=True``: every call returns new tensors, which stay as they are.  ``copy=False``: observations are one
+    of two tensors in turn, valid until the next call but one, and ``infos["final_obs"]`` is always the same one,
+    valid until the next episode ends; rewards, flags and figures are new ones in either case.
     ``compile=True`` fuses a step with torch's compiler, ``graphs=True`` replays it as a CUDA graph besides
     (no gradients then).  Without them rewards carry gradients where the actions do.
 
@@ -121,6 +123,7 @@ class GridAITorchVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         self.layout = ObservationLayout(self.compiled)
         self._host = HostDealer(self._source, self.num_envs, self.device, self.dtype)
         self._dealer = self._open_dealer(episodes)
+        self.compiles = compile
         self._options = {"compile": compile, "graphs": graphs}
         self._copy = copy
         self._made: tuple[DeviceSimulator, DeviceObserver] | None = None
