@@ -115,7 +115,8 @@ def train(
 ) -> EvaluationCallback | None:
     """Train to ``config.total_steps``; write checkpoints and ``model.zip`` below ``run_dir``.
 
-    What the stages were worth stands in ``stages.json``.  With ``evaluation.keep: best`` the model ends with the weights that earned most on the way.
+    What the stages were worth stands in ``stages.json``.  With ``evaluation.keep: best`` the model ends with the
+    weights that earned most on the way.
 
     Returns the evaluations (None without held-out episodes).  Ctrl-C and SIGTERM let the update that runs end,
     write a checkpoint and raise KeyboardInterrupt.  Raises TrainingError where losses or weights are no numbers,
