@@ -4,7 +4,7 @@ PYTHON ?= python3
 TEST_WORKERS ?= 2
 DEMO_SCENARIO ?= four_markets
 DEMO_SEEDS ?= 0-9
-DEMO_CONFIG ?= configs/agents/ppo_week.yaml
+DEMO_CONFIG ?= configs/agents/ppo.yaml
 DEMO_FRONTIER ?= energy_geography
 DEMO_RUN := runs/demo
 
@@ -53,7 +53,7 @@ check-python:
 
 # Each step is done again only where the code, the settings or the scenario changed since.
 DEMO_NEEDS := $(DEMO_CONFIG) configs/scenarios/$(DEMO_SCENARIO).yaml \
-	$(wildcard gridai_env/*.py gridai_env/traces/*.py agents/*.py baselines/*.py)
+	$(wildcard gridai_env/*.py gridai_env/*/*.py agents/*.py agents/*/*.py baselines/*.py)
 
 $(DEMO_RUN)/model.zip: $(DEMO_NEEDS) | $(STAMP)
 	$(BIN)/python -m scripts.train --config $(DEMO_CONFIG) --scenario $(DEMO_SCENARIO) --run-dir $(DEMO_RUN) --overwrite
