@@ -76,6 +76,15 @@ class EvaluationConfig(Section):
     )
 
 
+class CalibrationConfig(Section):
+    """A search for the numbers of the rule that a structured policy begins as; off with 0 rounds."""
+
+    rounds: Annotated[int, Field(ge=0)] = Field(
+        0, description="passes over the numbers; steps halve between them"
+    )
+    steps: Count = Field(3072, description="environment steps of the training episodes that each try plays")
+
+
 class WarmStartConfig(Section):
     """Imitation of plans before PPO begins; off without ``data``."""
 
@@ -107,6 +116,9 @@ class PPOConfig(Section):
 
     environment: EnvironmentConfig = EnvironmentConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    calibration: CalibrationConfig = Field(
+        CalibrationConfig(), description="fit the numbers of the rule before PPO ('structured' only)"
+    )
     warm_start: WarmStartConfig = Field(WarmStartConfig(), description="imitation before PPO")
     on_device: OnDeviceConfig = Field(OnDeviceConfig(), description="what only 'device_ppo' looks at")
     algorithm: Literal["ppo", "device_ppo"] = Field(

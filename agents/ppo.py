@@ -165,11 +165,11 @@ def _before_ppo(
     if milestones is not None:
         milestones.begin()
         milestones.measure("start", as_policy(model))
-    began = time.perf_counter()
-    stages(model, config, run_dir)
-    if milestones is not None and config.warm_start.data is not None:
-        wanted, seconds = config.warm_start, time.perf_counter() - began
-        milestones.measure("imitation", as_policy(model), epochs=wanted.epochs, seconds=seconds)
+    for name, stage, epochs in stages(config):
+        began = time.perf_counter()
+        stage(model, config, run_dir)
+        if milestones is not None:
+            milestones.measure(name, as_policy(model), epochs=epochs, seconds=time.perf_counter() - began)
 
 
 def _learn(model: PPO, config: PPOConfig, run_dir: Path, callbacks: list[BaseCallback], fresh: bool) -> None:

@@ -1,20 +1,26 @@
-"""What may come before PPO: imitation of plans.
+"""What may come before PPO: the numbers of a rule fitted to the scenario, imitation of plans.
 
-Each stage is a function ``(model, config, run_dir) -> None`` that changes the weights of the untrained model.  A
-run that is resumed has them behind it: they run before its first checkpoint is written.
+Each stage changes the weights of the untrained model.  A run that is resumed has them behind it: they run before its
+first checkpoint is written.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from stable_baselines3 import PPO
 
+from agents.calibration import calibrate
 from agents.config import PPOConfig
 from agents.imitation import warm_start
 
+Stage = Callable[[PPO, PPOConfig, Path], object]
 
-def stages(model: PPO, config: PPOConfig, run_dir: Path) -> None:
-    """Run the stages that the settings ask for on an untrained model."""
+
+def stages(config: PPOConfig) -> Iterator[tuple[str, Stage, int]]:
+    """Return name, function and epochs of the stages that the settings ask for, in their order."""
+    if config.calibration.rounds:
+        yield "calibration", calibrate, config.calibration.rounds
     if config.warm_start.data is not None:
-        warm_start(model, config, run_dir)
+        yield "imitation", warm_start, config.warm_start.epochs

@@ -19,6 +19,7 @@ from agents.structure.judgement import Judgement
 from agents.structure.memory import ForecastMemory
 from agents.structure.numbers import KINDS, OpenActions
 from agents.structure.summary import SUMMARY
+from agents.structure.weights import RULE_STEPS
 from gridai_env.compile import Compiled, compile_scenario
 from gridai_env.observation import ObservationLayout
 from gridai_env.scenarios import parse_scenario
@@ -95,6 +96,10 @@ class StructuredPolicy(ActorCriticPolicy):
             self.register_buffer(name, torch.as_tensor(np.asarray(index)), persistent=False)
         settings = {"lr": lr_schedule(1)} | self.optimizer_kwargs
         self.optimizer = self.optimizer_class(self.parameters(), **settings)
+
+    def rule_numbers(self) -> dict[str, tuple[nn.Parameter, float]]:
+        """Return the numbers of the rule, each with the step of a first try (see `agents.calibration`)."""
+        return {name: (getattr(self.judgement, name), step) for name, step in RULE_STEPS.items()}
 
     def for_scenario(self, compiled: Compiled) -> StructuredPolicy:
         """Return the same weights for another scenario: other sites, regions, rows or routes."""

@@ -12,6 +12,17 @@ from torch import nn
 
 Tensor = torch.Tensor
 
+# Numbers of the rule, with the step by which a search moves them first.
+RULE_STEPS = {
+    "log_width": 0.6,
+    "patience": 0.25,
+    "foresight": 0.25,
+    "stickiness": 0.3,
+    "log_battery_width": 0.6,
+    "kept": 0.1,
+    "hesitation": 2.0,
+    "reluctance": 5.0,
+}
 ROUTE_FEATURES, SITE_FEATURES, WAIT_FEATURES, JOB_FEATURES = 9, 18, 12, 12
 
 
@@ -35,7 +46,7 @@ class Weights(nn.Module):
         # By how much work must cost more than it brings to be refused: other sites may find room yet.
         self.reluctance = nn.Parameter(torch.tensor(10.0))
         # What energy stored is worth beyond what is foreseen, over the mean price.
-        self.kept = nn.Parameter(torch.tensor(0.8))
+        self.kept = nn.Parameter(torch.tensor(1.0))
         # Jobs: by how much a later start must be cheaper, jobs that are yet to come being unknown.
         self.hesitation = nn.Parameter(torch.tensor(4.0))
 
