@@ -27,7 +27,7 @@ from gridai_env.rollout import run_many
 
 CALIBRATION_FILE = "calibration.json"
 FIRST_SEED = 2**30  # of the episodes; below those that are held out, beside those that PPO trains on
-EPISODES_OF_A_RUN = 2**16
+RUNS, EPISODES_OF_A_RUN = 2**14, 2**16
 HALVED = 0.5
 
 Score = Callable[[], float]
@@ -95,7 +95,7 @@ def calibrate(model: PPO, config: PPOConfig, run_dir: Path) -> Found:
         raise ConfigError(f"calibration: a {type(policy).__name__} has no numbers of a rule; set rounds to 0")
     compiled, wanted = compiled_of(config), config.calibration
     count = max(wanted.steps // compiled.shape.steps, 1)
-    first = FIRST_SEED + config.seed * EPISODES_OF_A_RUN
+    first = FIRST_SEED + config.seed % RUNS * EPISODES_OF_A_RUN
     instances = make_batch(compiled, range(first, first + count)).instances
     actor = NetworkPolicy(policy, Identity.of(compiled))
 
