@@ -18,7 +18,7 @@ from scripts._common import InputError
 
 OPTIMUM = "milp"
 NETWORK, PLANNER, VARIANT = "ppo:", "mpc:", "variant:"
-PRETRAINED = "pretrained"  # ppo:pretrained is the agent that is shipped for the scenario
+PRETRAINED = "pretrained"  # ppo:pretrained are the agents that are shipped for the scenario
 # The forecasts that a planner may read; one of them is the scenario's own.
 FORECASTS = ("perfect", "day_ahead", "persistence")
 
@@ -51,28 +51,34 @@ def find_contenders(
     return [_make(name, folders[name], compiled, solver or {}) for name in names]
 
 
-def pretrained_path(scenario: str) -> Path:
-    """Where the agent that is shipped for a scenario lies."""
-    root = Path(__file__).resolve().parents[1]
-    return root / "configs" / "agents" / PRETRAINED / scenario / "model.zip"
+def pretrained_root() -> Path:
+    """Where the agents lie that are shipped: a folder per scenario, in it one per training seed."""
+    return Path(__file__).resolve().parents[1] / "configs" / "agents" / PRETRAINED
 
 
-def resolved(name: str, scenario: str) -> str:
-    """The name of a policy with ``ppo:pretrained`` spelled out as a path; others as they are.
+def pretrained(name: str, scenario: str) -> list[Path]:
+    """The checkpoints that are shipped for a scenario, one per training seed.
 
-    Raises InputError where no agent is shipped for the scenario.
+    Raises InputError where there is none; ``name``: the policy as on the command line.
     """
-    if name != NETWORK + PRETRAINED:
-        return name
-    path = pretrained_path(scenario)
-    if not path.is_file():
-        shipped = sorted(file.parent.name for file in path.parent.parent.glob("*/model.zip"))
+    root = pretrained_root()
+    found = sorted((root / scenario).glob("seed*/model.zip"))
+    if not found:
+        shipped = sorted({file.parents[1].name for file in root.glob("*/seed*/model.zip")})
         raise InputError(
-            f"--policies {name}: no agent is shipped for {scenario!r} ({path}; there are: "
+            f"--policies {name}: no agent is shipped for {scenario!r} ({root / scenario}; there are: "
             f"{', '.join(shipped) or 'none'}); train one: python -m scripts.train --scenario {scenario}, and give "
             "ppo:PATH of its model.zip"
         )
-    return NETWORK + str(path)
+    return found
+
+
+def resolved(name: str, scenario: str) -> str:
+    """The name of a policy with ``ppo:pretrained`` spelled out as the path of its first training seed; others as is.
+
+    Raises InputError where no agent is shipped for the scenario.
+    """
+    return NETWORK + str(pretrained(name, scenario)[0]) if name == NETWORK + PRETRAINED else name
 
 
 def checkpoints(names: Sequence[str]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from gridai_env.compile import Compiled
 from scripts._common import InputError
-from scripts._contenders import NETWORK, PRETRAINED, find_contenders, resolved
+from scripts._contenders import NETWORK, PRETRAINED, find_contenders, pretrained
 
 MODEL = "model.zip"
 ENOUGH_SEEDS = 5  # below it a note says so
@@ -45,7 +45,7 @@ def _runs(name: str, scenario: str) -> list[str]:
     if not name.startswith(NETWORK) or name == NETWORK:
         return [name]
     if name == NETWORK + PRETRAINED:
-        return [resolved(name, scenario)]
+        return [NETWORK + str(path) for path in pretrained(name, scenario)]
     return [NETWORK + str(path) for path in checkpoint_files(name.removeprefix(NETWORK))]
 
 
