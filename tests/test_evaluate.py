@@ -721,3 +721,118 @@ def test_the_agents_that_are_shipped_load_and_are_small() -> None:
             assert f'"scenario": "{scenario}"' in record
             assert '"/' not in record  # no path of the machine that trained it
         load_policy(found[0]).prepare(compile_scenario(load_scenario(scenario)))
+
+
+def test_training_seeds_behind_a_name(tmp_path: Path) -> None:
+    for seed in (0, 2, 10):
+        (tmp_path / f"seed{seed}").mkdir()
+        (tmp_path / f"seed{seed}" / "model.zip").touch()
+    wanted = [tmp_path / f"seed{seed}" / "model.zip" for seed in (0, 2, 10)]
+    assert checkpoint_files(str(tmp_path)) == wanted
+    assert checkpoint_files(str(tmp_path / "seed*" / "model.zip")) == wanted
+    assert checkpoint_files(str(tmp_path / "seed*")) == wanted
+    assert checkpoint_files(str(wanted[1])) == checkpoint_files(str(wanted[1].parent)) == [wanted[1]]
+
+
+def test_networks_know_nothing_of_a_shift(tiny: Path) -> None:
+    """A lost site adds parts to the observation; a network reads the parts that it was trained with."""
+    frozen = read_set("two_sites", "shifted", tiny)
+    instance = frozen.instances()[0]
+    plain = compile_scenario(load_scenario("two_sites"))
+    known = {name: part.stop - part.start for name, part in ObservationLayout(plain).parts.items()}
+    assert set(ObservationLayout(instance.compiled).parts) > set(known)
+    seen: list[list[str]] = []
+
+    def predict(observation: Any, *_: Any) -> Any:
+        seen.append(list(observation))
+        lead = next(iter(observation.values())).shape[:-1]
+        return np.zeros((*lead, Layout(plain.shape).size), dtype=np.float32), None
+
+    network = SimpleNamespace(identity=SimpleNamespace(observation=known), name="ppo", predict=predict)
+    trajectories = _evaluation.played(network, frozen, frozen.instances())
+    assert len(trajectories) == 2 and all(names == list(known) for names in seen)
+    network.identity.observation = known | {"moon": 1}
+    with pytest.raises(InputError, match="show 0 entries of 'moon', the network reads 1"):
+        _evaluation.player_for(network, instance, "lost")
+
+
+# Levers -----------------------------------------------------------------------------------------------------
+
+
+def test_shapley_values_are_means_over_orders() -> None:
+    rng = np.random.default_rng(0)
+    levers = ("a", "b", "c")
+    values = {some: rng.normal(size=2) for some in coalitions(levers)}
+    slow = {lever: np.zeros(2) for lever in levers}
+    orders = list(itertools.permutations(levers))
+    for order in orders:
+        for i, lever in enumerate(order):
+            gain = values[frozenset(order[: i + 1])] - values[frozenset(order[:i])]
+            slow[lever] += gain / len(orders)
+    for lever, value in shapley(values, levers).items():
+        assert value == pytest.approx(slow[lever])
+
+
+def test_levers_sum_to_the_loss() -> None:
+    instances = [make_instance("two_sites", seed=seed, horizon_h=12.0) for seed in (1, 2)]
+    policy = Greedy(instances[0].compiled)
+    plans = [solve(instance, threads=1) for instance in instances]
+    losses = lever_losses(policy, instances, [plan.actions for plan in plans])  # type: ignore[misc]
+    assert [loss.lever for loss in losses] == ["routing", "deferral", "battery"]
+    wanted = [
+        run(plan, i).benefit_usd - run(policy, i).benefit_usd
+        for plan, i in zip(plans, instances, strict=True)
+    ]
+    assert np.sum([loss.shapley_usd for loss in losses], axis=0) == pytest.approx(np.array(wanted))
+    battery = next(loss for loss in losses if loss.lever == "battery")
+    assert battery.alone_usd[0] == pytest.approx(
+        _with_battery_of(plans[0], policy) - run(policy, instances[0]).benefit_usd
+    )
+
+
+def _with_battery_of(plan: Any, policy: Any) -> float:
+    """Benefit of a policy whose batteries follow a plan, through the public step."""
+    env, layout = GridAIEnv(plan.instance.scenario), Layout(plan.instance.compiled.shape)
+    observation, _ = env.reset(options={"instance": plan.instance})
+    total = 0.0
+    for t in range(plan.instance.steps):
+        action, _ = policy.predict(observation)
+        action = np.array(action)
+        layout.split(action)["battery"][...] = layout.split(plan.actions[t])["battery"]
+        observation, reward, *_ = env.step(action)
+        total += float(reward) * plan.instance.scenario.reward_scale_usd
+    return total
+
+
+def test_levers_of_scenarios() -> None:
+    own = {name: list(lever_masks(compile_scenario(load_scenario(name)))) for name in benchmark_names()}
+    assert own["four_markets"] == ["routing", "deferral", "battery"]
+    assert own["microgrid_prosumer"] == ["routing", "deferral", "battery", "generation", "jobs"]
+    masks = lever_masks(compile_scenario(load_scenario("global")))
+    assert (np.sum([mask.astype(int) for mask in masks.values()], axis=0) == 1).all()
+
+
+def test_planners_follow_no_mixture() -> None:
+    instance = make_instance("two_sites", horizon_h=3.0)
+    with pytest.raises(ValueError, match="a planner plays one episode at a time"):
+        lever_losses(MPC("day_ahead"), [instance], [np.zeros((3, 1), dtype=np.float32)])
+    mixture = Mixture(LocalOnly(), np.zeros((1, 3, 4), dtype=np.float32), np.ones(4, dtype=np.bool_))
+    assert mixture.name == "mixture"
+
+
+def test_where_prints_levers_and_terms(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--policy", "price_only", "--where", "mpc:day_ahead", "--where-episodes", "1")
+    assert _evaluated(tiny, tmp_path, *words) == 0
+    text = capsys.readouterr().out
+    assert (
+        "short of mpc:day_ahead, by lever, on 1 episodes" in text and "deferral" in text and "import" in text
+    )
+    assert (tmp_path / "out" / "where_levers.csv").is_file()
+
+
+def test_first_episodes_of_a_set(tiny: Path) -> None:
+    frozen: FrozenSet = read_set("two_sites", "test", tiny)
+    assert [entry.key.seed for entry in frozen.first(1).entries] == [frozen.entries[1].key.seed]
+    assert frozen.first(3).entries == frozen.entries
