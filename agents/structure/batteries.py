@@ -46,7 +46,7 @@ def _features(now: Situation, net_mw: Tensor, scarcity: Tensor, slope: Tensor) -
     """What the network of sites sees, [B,K,18]: prices to come, the hour, the battery, room and load."""
     p, seen, price, buy = now.p, now.seen, now.price, now.price[:, 0]
     within = seen.within[..., None]
-    mean = (price * within).sum(1) / within.sum(1)
+    mean = (price * within).sum(1) / within.sum(1).clamp_min(1.0)
     shape = symlog(price[:, now.reader.shown] - price[:, :1]).transpose(1, 2)
     size = p.battery_max_mwh.clamp_min(1e-6)
     state = torch.broadcast_tensors(

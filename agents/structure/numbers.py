@@ -113,7 +113,6 @@ class OpenActions:
     @cached_property
     def _tensors(self) -> dict[str, torch.Tensor]:
         """Constants of `expand`: for each entry of the action the number or share that sets it, or neither."""
-        groups = self.route.shape[0]
         source = np.full(len(self.default), -1)
         own = self.kind > 0
         source[self.entry[own]] = np.flatnonzero(own)
@@ -124,7 +123,7 @@ class OpenActions:
             "fixed": torch.as_tensor(fixed),
             "default": torch.as_tensor(self.default),
             "route": torch.as_tensor(np.maximum(self.route, 0).ravel()),
-            "closed": torch.as_tensor((self.route < 0).reshape(groups, -1)),
+            "closed": torch.as_tensor(self.route < 0),
             "low": torch.as_tensor(self.low),
             "high": torch.as_tensor(self.high),
             "refuse": torch.as_tensor(self.kind == KINDS.index("refuse")),

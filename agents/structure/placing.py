@@ -97,6 +97,6 @@ def _level(now: Situation, weights: Weights) -> Tensor:
         torch.tanh(work_price.mean(-1)[:, now.reader.shown] - level[:, None]),
         (torch.tanh(torch.log(waiting / arriving + 1e-3) / 2.0))[:, None],
         seen.hand,
-        (torch.log(now.room_gpuh.sum(-1) / arriving) / 3.0)[:, None],
+        (torch.log(now.room_gpuh.sum(-1) / arriving + 1e-3) / 3.0)[:, None],
     ]
     return level + weights.wait(torch.cat(features, -1))[:, 0] - weights.patience

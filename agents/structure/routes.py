@@ -50,7 +50,7 @@ def _corrections(
     is_open = p.route_open
     mean = (cost * is_open).sum(-1, keepdim=True) / is_open.sum(-1, keepdim=True)
     within = seen.within[..., None]
-    ahead = (now.work_price * within).sum(1) / within.sum(1) - now.work_price[:, 0]
+    ahead = (now.work_price * within).sum(1) / within.sum(1).clamp_min(1.0) - now.work_price[:, 0]
     on_hand = seen.on_hand_gpuh
     features = torch.broadcast_tensors(
         torch.tanh((cost - mean) / 2.0),

@@ -20,7 +20,7 @@ Tensor = torch.Tensor
 
 CLOSED = 1e4
 # Newton's method begins with wide choices, which are nearly linear, and narrows them.
-FIRST_WIDTH, NARROWING, ITERATIONS = 0.8, 0.7, 8
+FIRST_WIDTH, NARROWING, ITERATIONS = 0.8, 0.7, 16
 WIDTHS = FIRST_WIDTH * NARROWING ** np.arange(ITERATIONS)
 LONGEST_STEP = 2.0  # in widths
 DAMPING = 0.02
@@ -80,7 +80,8 @@ class _Problem:
     def first_guess(self) -> Tensor:
         """Scarcities [B,P] where places fill up from the cheapest on as if all work could go anywhere.
 
-        A place that is cheaper than the last one needed is scarce by the difference.
+        A place that is cheaper than the last one needed is scarce by the difference, but not by more than where work
+        would rather take the place without limit: the steps that follow are too short to come back from there.
         """
         cost = self.cost[:, :-1]
         is_open = (cost < CLOSED / 2.0).to(cost.dtype)
@@ -91,7 +92,10 @@ class _Problem:
         filled = self.room[:, :-1].gather(-1, order).cumsum(-1)
         needed = (self.gpuh * self.must).sum(-1)
         last = (filled < needed).sum(-1, keepdim=True).clamp_max(cost.shape[1] - 1)
-        return torch.where(used, (ordered.gather(-1, last) - mean).clamp(0.0, FARTHEST), 0.0)
+        leaving = (self.cost[:, -1] * (self.gpuh[:, 0] * self.must + 1e-6)).sum(-1, keepdim=True)
+        leaving = leaving / (self.gpuh[:, 0] * self.must + 1e-6).sum(-1, keepdim=True)
+        dearest = torch.minimum(ordered.gather(-1, last), leaving)
+        return torch.where(used, (dearest - mean).clamp(0.0, FARTHEST), 0.0)
 
     def served(self, scarcity: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
         """Share of the places [B,P+1,R] in each piece of work, and the work served there (or waiting)."""

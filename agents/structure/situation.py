@@ -14,6 +14,8 @@ from gridai_env.state import Exogenous, Params
 
 Tensor = torch.Tensor
 
+LEAST_GPUH = 1e-3  # of work that figures are divided by: a step may have no arrivals
+
 
 @dataclass(frozen=True)
 class Demand:
@@ -88,7 +90,7 @@ class Situation:
             room_gpuh=room,
             demand=Demand.of(reader, seen),
             total_gpuh=total,
-            log_room=torch.log(room / total[:, None] + 1e-3),
+            log_room=torch.log(room / total[:, None].clamp_min(LEAST_GPUH) + 1e-3),
         )
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from agents.structure.placing import Placed
-from agents.structure.situation import Situation
+from agents.structure.situation import LEAST_GPUH, Situation
 from agents.structure.weights import symlog
 
 Tensor = torch.Tensor
@@ -27,11 +27,11 @@ def summary_of(now: Situation, placed: Placed, slope: Tensor) -> Tensor:
         seen.part["battery"] / p.battery_max_mwh.clamp_min(1e-6),
         placed.scarcity,
         slope,
-        now.room_gpuh / now.total_gpuh[:, None],
+        now.room_gpuh / now.total_gpuh[:, None].clamp_min(LEAST_GPUH),
     ]
     figures = symlog(torch.stack(of_sites, 1))  # [B,6,K]
     pooled = torch.stack([figures.mean(-1), figures.amin(-1), figures.amax(-1)], -1).flatten(1)
-    waiting = (seen.on_hand_gpuh * p.may_wait).sum((1, 2)) / seen.part["arrivals"].sum((1, 2))
+    waiting = (seen.on_hand_gpuh * p.may_wait).sum((1, 2)) / seen.part["arrivals"].sum((1, 2)).clamp_min(LEAST_GPUH)
     single = [seen.steps_left * p.dt_h / 24.0, waiting / 10.0, placed.hold.mean((1, 2))]
     return torch.cat([pooled, torch.stack([*single, *_jobs(now)], -1), seen.hand], -1)
 
