@@ -53,6 +53,7 @@ check-python:
 
 # Each step is done again only where the code, the settings or the scenario changed since.
 DEMO_NEEDS := $(DEMO_CONFIG) configs/scenarios/$(DEMO_SCENARIO).yaml \
+	$(wildcard configs/benchmarks/$(DEMO_SCENARIO).yaml configs/benchmarks/$(DEMO_SCENARIO)/validation.json) \
 	$(wildcard gridai_env/*.py gridai_env/*/*.py agents/*.py agents/*/*.py baselines/*.py)
 
 $(DEMO_RUN)/model.zip: $(DEMO_NEEDS) | $(STAMP)

@@ -50,6 +50,7 @@ class Found:
     after_usd: float
     tries: int
     episodes: int
+    steps: int  # environment steps of all tries
 
 
 def search(
@@ -113,7 +114,14 @@ def calibrate(model: PPO, config: PPOConfig, run_dir: Path) -> Found:
             bar.update()
 
         before, after, tries = search(numbers, score, wanted.rounds, tell)
-    found = Found({name: n.item() for name, (n, _) in numbers.items()}, before, after, tries, count)
+    found = Found(
+        {name: n.item() for name, (n, _) in numbers.items()},
+        before,
+        after,
+        tries,
+        episodes=count,
+        steps=tries * count * compiled.shape.steps,
+    )
     with whole(run_dir / CALIBRATION_FILE) as partial:
         partial.write_text(json.dumps(asdict(found), indent=2) + "\n", encoding="utf-8")
     return found

@@ -120,6 +120,7 @@ class _Cloning:
         self.observations = data.arrays["observations"]
         memory = getattr(policy, "memory", None)
         if memory is not None:  # the network sees what it would remember
+            memory = copy.copy(memory).to(self.observations.device)  # its own stays where it is
             self.observations = torch.cat(
                 [self.observations, memory.along(self.observations, data.lengths)], 1
             )
@@ -223,7 +224,7 @@ class _Cloning:
         return found if value is None else found | {"value_error": math.sqrt(value) * self.spread}
 
 
-def warm_start(model: PPO, config: PPOConfig, run_dir: Path) -> None:
+def warm_start(model: PPO, config: PPOConfig, run_dir: Path) -> CloneReport:
     """Clone the demonstrations that the settings name, before PPO begins (a stage of `agents.stages`).
 
     Writes ``warm_start.json``.  Raises ConfigError for demonstrations that are missing or of another scenario.
@@ -256,6 +257,7 @@ def warm_start(model: PPO, config: PPOConfig, run_dir: Path) -> None:
         run_dir / WARM_START_FILE,
         asdict(report) | {"planners": sorted({e.facts["planner"] for e in data.episodes})},
     )
+    return report
 
 
 def _set_deviation(policy: ActorCriticPolicy, deviation: float) -> None:

@@ -20,7 +20,7 @@ class Milestone:
     name: str  # "start", "imitation", "ppo", ...
     steps: int  # environment steps or demonstrated steps learned from, in this stage
     epochs: int
-    seconds: float  # of the stage, without this evaluation
+    seconds: float  # of the stage, without this evaluation; of PPO since the run was last resumed
     gain_captured: float | None  # None without bounds
     over_local_usd: float
     dropped_over_local_gpuh: float

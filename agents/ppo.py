@@ -134,12 +134,15 @@ def train(
         evaluations = EvaluationCallback(as_policy, held_out, config.evaluation.every_steps, best)
     progress = ProgressCallback(config.total_steps, evaluations, always_progress)
     guard = GuardCallback(run_dir, tuple(watched))
+    began = time.perf_counter()
     with stop_request() as stop, writers_report_once():
         callbacks: list[BaseCallback] = [
             guard,
+            *(
+                [] if evaluations is None else [evaluations]
+            ),  # what it keeps stands in the checkpoint that follows
             CheckpointCallback(run_dir, config.checkpoint_every_steps, stop),
             TotalsCallback(),
-            *([] if evaluations is None else [evaluations]),
             progress,
             *extra,
         ]
@@ -148,7 +151,8 @@ def train(
             if evaluations is not None:
                 evaluations.take_best()
             if milestones is not None:
-                milestones.measure("ppo", as_policy(model), model.num_timesteps, config.epochs)
+                seconds = time.perf_counter() - began
+                milestones.measure("ppo", as_policy(model), model.num_timesteps, config.epochs, seconds)
             save_model(model, run_dir / "model.zip")
         except OSError as error:
             guard.check_folders()
@@ -167,9 +171,9 @@ def _before_ppo(
         milestones.measure("start", as_policy(model))
     for name, stage, epochs in stages(config):
         began = time.perf_counter()
-        stage(model, config, run_dir)
+        steps = stage(model, config, run_dir).steps
         if milestones is not None:
-            milestones.measure(name, as_policy(model), epochs=epochs, seconds=time.perf_counter() - began)
+            milestones.measure(name, as_policy(model), steps, epochs, time.perf_counter() - began)
 
 
 def _learn(model: PPO, config: PPOConfig, run_dir: Path, callbacks: list[BaseCallback], fresh: bool) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 from stable_baselines3 import PPO
 
@@ -15,7 +16,16 @@ from agents.calibration import calibrate
 from agents.config import PPOConfig
 from agents.imitation import warm_start
 
-Stage = Callable[[PPO, PPOConfig, Path], object]
+
+class Learned(Protocol):
+    """What a stage reports."""
+
+    @property
+    def steps(self) -> int:
+        """Steps learned from."""
+
+
+Stage = Callable[[PPO, PPOConfig, Path], Learned]
 
 
 def stages(config: PPOConfig) -> Iterator[tuple[str, Stage, int]]:

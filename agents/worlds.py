@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from agents.batch_vecenv import BatchVecEnv
-from agents.benchmarks import BenchmarkError, restricted
+from agents.benchmarks import BenchmarkError, Part, restricted
 from agents.config import ConfigError, PPOConfig
 from agents.design import AgentActions, design_of
 from agents.vecenv import GridAIVecEnv
@@ -20,13 +20,16 @@ from gridai_env.vector_env import GridAIVectorEnv
 FIRST_HELD_OUT_SEED = 2**31
 
 
-def compiled_of(config: PPOConfig) -> Compiled:
-    """Return the scenario of a run, compiled; raises ConfigError where it has no days to train on."""
+def compiled_of(config: PPOConfig, part: Part = "train") -> Compiled:
+    """Return the scenario of a run, compiled; with ``environment.days: train`` on the days of a part of its benchmark.
+
+    Raises ConfigError where it has no such days.
+    """
     world = config.environment
     scenario = load_scenario(world.scenario, **world.overrides())
     if world.days == "train":
         try:
-            scenario = restricted(scenario, "train")
+            scenario = restricted(scenario, part)
         except BenchmarkError as error:
             raise ConfigError(f"environment.days = 'train': {error}") from error
     return compile_scenario(scenario)

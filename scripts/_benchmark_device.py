@@ -210,6 +210,7 @@ def elsewhere(kind: str) -> Iterator[Figure]:
     yield Figure(f"Global simulator, {kind}", None, "env-steps/s", note)
     yield Figure(f"Global simulator, {kind}, share of bandwidth", None, "%", note)
     yield Figure(f"Global environment, {kind}", None, "env-steps/s", note)
+    yield Figure(f"Global, memory of 8,192 environments, {kind}", None, "GB", note)
     yield Figure(f"FourMarkets PPO, {kind}", None, "env-steps/s", note)
     yield Figure(f"FourMarkets PPO over plain SB3, {kind}", None, "1", note)
 

@@ -254,10 +254,18 @@ def check(args: argparse.Namespace) -> None:
     if args.device != "none":
         need_packages("torch", "stable_baselines3")
         from gridai_env.device.checks import checked_device
+        from scripts._benchmark_device import KINDS
 
-        checked_device(args.device)
+        try:
+            device = checked_device(args.device)
+        except ValueError as error:
+            raise InputError(f"--device: {error}") from error
+        if device.type not in KINDS or device.index:
+            raise InputError(f"--device {args.device}: must be none, {' or '.join(KINDS)} (the first GPU)")
     if args.optimum or args.mpc or args.long:
         need_packages("pyomo", "highspy", "scipy")
+    if args.out and args.out.is_dir():
+        raise InputError(f"--out {str(args.out)!r}: is a folder; give the name of a file")
     if args.out and not os.access(args.out.parent, os.W_OK):
         raise InputError(f"--out {str(args.out)!r}: its folder is missing or cannot be written to")
 

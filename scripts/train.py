@@ -113,6 +113,10 @@ def _start(arguments: argparse.Namespace, config: PPOConfig) -> int:
     return _train(config, compiled, model, folder, not arguments.no_evaluation)
 
 
+# What a run writes besides checkpoints and curves.
+FILES = ("run.json", "model.zip", "best_model.zip", "stages.json", "calibration.json", "warm_start.json")
+
+
 def _clear(folder: Path, overwrite: bool) -> None:
     """Remove an older run from a folder; bounds, which belong to the instances, stay."""
     if not (folder / "run.json").exists():
@@ -122,7 +126,7 @@ def _clear(folder: Path, overwrite: bool) -> None:
             f"{folder} holds a training run: go on with it (--resume {folder}), replace it (--overwrite), "
             "or give another --run-dir"
         )
-    for name in ("run.json", "model.zip"):
+    for name in FILES:
         (folder / name).unlink(missing_ok=True)
     for name in (CHECKPOINTS, EVENTS):
         if (folder / name).exists():
@@ -175,8 +179,12 @@ def _train(config: PPOConfig, compiled: Compiled, model: Any, folder: Path, eval
     frozen = _validation(config, compiled) if evaluates else None
     instances: list[Instance] = []
     if evaluates:
-        count = config.evaluation.instances
-        instances = ppo.held_out_instances(compiled, count) if frozen is None else frozen.instances
+        days = ppo.compiled_of(
+            config, "validation"
+        )  # also where changed settings leave no published episodes
+        instances = (
+            ppo.held_out_instances(days, config.evaluation.instances) if frozen is None else frozen.instances
+        )
     write_run(
         folder,
         KIND,

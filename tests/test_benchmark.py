@@ -16,6 +16,7 @@ from scripts import benchmark
 from scripts._benchmark import TARGETS, Figure
 from scripts._benchmark_device import Setting, settings_of
 from scripts._benchmark_learning import COMPILED, EAGER, NUMPY, OURS, PLAIN, Way
+from scripts._common import InputError
 
 CPU = Setting(torch.device("cpu"), "float32", (8,), 3, True)
 
@@ -91,3 +92,16 @@ def test_rows_say_whether_a_target_is_met() -> None:
     assert "| >= 1 | no |" in Figure("FourMarkets PPO over plain SB3, cpu", 0.99, "1").line()
     assert "| >= 1 | yes |" in Figure("FourMarkets PPO over plain SB3, cpu", 1.05, "1").line()
     assert "not measured" in Figure("FourMarkets PPO, cuda", None, "env-steps/s").line()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--device", "nonsense"], "--device: "),
+        (["--device", "meta"], "--device meta: must be none, cpu or cuda"),
+        (["--out", "."], "is a folder"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_before_measuring(words: list[str], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        benchmark.main(words)

@@ -545,3 +545,13 @@ def test_names_of_the_figures() -> None:
     assert total.shape == (2,)
     assert bool(infos["final_info"]["_episode/benefit_usd"].all())
     assert State.names() == tuple(envs.simulator.state.names())
+
+
+def test_batches_that_cannot_be_told_from_the_sites_are_not_compiled() -> None:
+    for count, refused in ((4, True), (5, False)):
+        options: dict[str, Any] = {"scenario": "four_markets", "device": "cpu", "compile": True}
+        if refused:
+            with pytest.raises(ValueError, match=r"num_envs = 4: .* number of sites \(4\)"):
+                GridAITorchVectorEnv(count, **options)
+        else:
+            GridAITorchVectorEnv(count, **options).close()

@@ -14,11 +14,14 @@ from structure_worlds import Scene, numbers_of, policy_of, world
 from agents.structure.planning import JobPlan
 from agents.structure.policy import StructuredPolicy
 from agents.structure.power import Offers
+from agents.structure.routing import Work, place
 from agents.structure.situation import Situation
 from agents.structure.stack import Stack, net_mw
 from agents.structure.storage import Supply
 from gridai_env.actions import Layout
+from gridai_env.compile import compile_scenario
 from gridai_env.observation import JOB_FEATURES
+from gridai_env.scenarios import load_scenario
 
 Tensor = torch.Tensor
 SITES, KINDS = 3, 3
@@ -175,3 +178,46 @@ def test_the_load_foreseen_is_that_of_all_work() -> None:
     busy = net_mw(now, stack, nothing) - now.power_mw(nothing)
     gpus = busy / (now.mwh_per_gpuh * p.speed)[:, None]
     np.testing.assert_allclose(gpus.sum(-1)[0], work_gpuh / p.dt_h, rtol=1e-3)
+
+
+# What happens at the edges -------------------------------------------------------------------------------------------
+
+
+def test_a_price_spike_at_one_site_does_not_refuse_work_that_others_have_room_for() -> None:
+    """Three sites with room for all work at a cost of 3 to 5, one at 118; being refused costs 60 to 100."""
+    rng = np.random.default_rng(3)
+    pieces, places = 40, 4
+    cost = np.concatenate(
+        [np.tile([3.0, 4.0, 5.0, 118.0], (pieces, 1)), rng.uniform(60.0, 100.0, (pieces, 1))], 1
+    )
+    gpuh = rng.uniform(1.0, 3.0, pieces)
+    for share in (0.8, 0.99):
+        room = np.full(places, gpuh.sum() / 3.0 / share)
+        given = [torch.as_tensor(x[None], dtype=torch.float32) for x in (cost, gpuh, room)]
+        served, scarcity = place(Work(given[0], given[1], torch.ones(pieces)), given[2], torch.tensor(0.1))
+        assert float(served.sum()) > 0.999 * gpuh.sum()
+        assert float(served[0, :, 3].sum()) < 1e-3 * gpuh.sum()
+        assert (served[0].sum(0) <= 1.01 * given[2][0]).all()
+        assert torch.isfinite(scarcity).all()
+
+
+@pytest.mark.parametrize("name", ["two_sites", "microgrid_prosumer"])
+def test_no_arrivals_no_accelerators_and_no_steps_left_give_numbers(name: str) -> None:
+    for part in ("arrivals", "available_gpus", "steps_left"):
+        policy = policy_of(world(name), seed=2)
+        scene = Scene(policy).put(part, 0.0)
+        seen = scene.observation()
+        values, log_prob, _ = policy.evaluate_actions(seen, numbers_of(policy, seen))
+        (values.sum() + log_prob.sum()).backward()
+        assert torch.isfinite(values).all() and torch.isfinite(numbers_of(policy, seen)).all()
+        for weight, found in policy.named_parameters():
+            assert found.grad is None or torch.isfinite(found.grad).all(), (part, weight)
+
+
+def test_a_world_where_no_work_has_a_choice() -> None:
+    compiled = world("two_sites")
+    alone = compile_scenario(load_scenario("two_sites", horizon_h=6.0, latency_scale=0.001))
+    assert alone.params.route_open.sum() < compiled.params.route_open.sum()
+    policy = policy_of(alone)
+    action = policy.actions.expand(numbers_of(policy, Scene(policy).observation()))
+    assert torch.isfinite(action).all()

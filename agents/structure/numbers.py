@@ -135,8 +135,18 @@ class OpenActions:
             return self._expand(torch.as_tensor(np.asarray(numbers, dtype=np.float32))).numpy()
         return self._expand(numbers)
 
+    def _there(self, device: torch.device) -> dict[str, torch.Tensor]:
+        """The constants on a device: copied there once."""
+        if device not in self._copies:
+            self._copies[device] = {name: value.to(device) for name, value in self._tensors.items()}
+        return self._copies[device]
+
+    @cached_property
+    def _copies(self) -> dict[torch.device, dict[str, torch.Tensor]]:
+        return {}
+
     def _expand(self, numbers: torch.Tensor) -> torch.Tensor:
-        at = {name: value.to(numbers.device) for name, value in self._tensors.items()}
+        at = self._there(numbers.device)
         inside = torch.minimum(torch.maximum(numbers, at["low"]), at["high"])
         logs = inside[..., at["route"]].unflatten(-1, at["closed"].shape)
         logs = logs.masked_fill(at["closed"], -torch.inf)

@@ -31,7 +31,9 @@ def summary_of(now: Situation, placed: Placed, slope: Tensor) -> Tensor:
     ]
     figures = symlog(torch.stack(of_sites, 1))  # [B,6,K]
     pooled = torch.stack([figures.mean(-1), figures.amin(-1), figures.amax(-1)], -1).flatten(1)
-    waiting = (seen.on_hand_gpuh * p.may_wait).sum((1, 2)) / seen.part["arrivals"].sum((1, 2)).clamp_min(LEAST_GPUH)
+    waiting = (seen.on_hand_gpuh * p.may_wait).sum((1, 2)) / seen.part["arrivals"].sum((1, 2)).clamp_min(
+        LEAST_GPUH
+    )
     single = [seen.steps_left * p.dt_h / 24.0, waiting / 10.0, placed.hold.mean((1, 2))]
     return torch.cat([pooled, torch.stack([*single, *_jobs(now)], -1), seen.hand], -1)
 

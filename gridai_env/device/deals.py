@@ -26,7 +26,7 @@ from gridai_env.instance import Instance
 
 # Episodes made at a time: at most so many, and where a few are wanted, at least so many and this share of all
 # (those that are left over are kept for the next that are wanted).
-MOST, LEAST, SHARE = 2048, 64, 1 / 8
+MOST, LEAST, SHARE = 1024, 64, 1 / 8
 
 
 @dataclass(frozen=True)

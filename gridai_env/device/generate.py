@@ -34,7 +34,7 @@ from gridai_env.world import UsualDeviation, usual_deviations, zones_of
 
 # Episodes made at a time: few enough for the processor's cache, or for the memory of a device.
 AT_ONCE = {"cpu": 64}
-AT_ONCE_ON_DEVICE = 2048
+AT_ONCE_ON_DEVICE = 256
 
 
 @dataclass(frozen=True)

@@ -120,6 +120,8 @@ class GridAITorchVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
             carbon_price_usd_per_t=carbon_price_usd_per_t,
             demand=demand,
         )
+        if compile:
+            _check_compilable(self.num_envs, self.compiled)
         self.layout = ObservationLayout(self.compiled)
         self._host = HostDealer(self._source, self.num_envs, self.device, self.dtype)
         self._dealer = self._open_dealer(episodes)
@@ -499,3 +501,13 @@ def _add(infos: Info, keys: tuple[str, ...], values: Tensor, rows: Tensor) -> No
     for key, value in zip(keys, values.unbind(0), strict=True):
         infos[key] = value
         infos["_" + key] = rows
+
+
+def _check_compilable(num_envs: int, compiled: Compiled) -> None:
+    """Raise ValueError for a batch that the compiler's view cannot tell from the sites or regions."""
+    shape = compiled.shape
+    if num_envs > 1 and num_envs in (shape.sites, shape.regions):
+        raise ValueError(
+            f"num_envs = {num_envs}: with compile=True it must be neither the number of sites ({shape.sites}) nor of "
+            f"regions ({shape.regions}); take another, or compile=False"
+        )
