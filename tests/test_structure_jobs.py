@@ -191,13 +191,13 @@ def test_a_price_spike_at_one_site_does_not_refuse_work_that_others_have_room_fo
         [np.tile([3.0, 4.0, 5.0, 118.0], (pieces, 1)), rng.uniform(60.0, 100.0, (pieces, 1))], 1
     )
     gpuh = rng.uniform(1.0, 3.0, pieces)
-    for share in (0.8, 0.99):
+    for share in (0.8, 0.99, 1.02):  # of the room of the three; above 1 some work must be refused
         room = np.full(places, gpuh.sum() / 3.0 / share)
         given = [torch.as_tensor(x[None], dtype=torch.float32) for x in (cost, gpuh, room)]
         served, scarcity = place(Work(given[0], given[1], torch.ones(pieces)), given[2], torch.tensor(0.1))
-        assert float(served.sum()) > 0.999 * gpuh.sum()
+        assert float(served.sum()) > 0.99 * gpuh.sum() * min(1.0, 1.0 / share)
         assert float(served[0, :, 3].sum()) < 1e-3 * gpuh.sum()
-        assert (served[0].sum(0) <= 1.01 * given[2][0]).all()
+        assert (served[0].sum(0) <= 1.03 * given[2][0]).all()
         assert torch.isfinite(scarcity).all()
 
 
