@@ -20,7 +20,7 @@ Tensor = torch.Tensor
 
 CLOSED = 1e4
 # Newton's method begins with wide choices, which are nearly linear, and narrows them.
-FIRST_WIDTH, NARROWING, ITERATIONS = 0.8, 0.7, 16
+FIRST_WIDTH, NARROWING, ITERATIONS = 4.0, 0.7, 18
 WIDTHS = FIRST_WIDTH * NARROWING ** np.arange(ITERATIONS)
 LONGEST_STEP = 2.0  # in widths
 DAMPING = 0.02
