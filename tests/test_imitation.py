@@ -441,6 +441,8 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path: Path) -> None:
         [sys.executable, "-m", "scripts.demonstrate", *words],
         cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"}, start_new_session=True,
+        # Where the tests run in the background of a shell, ctrl-C is ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     end = time.monotonic() + 60.0
     while time.monotonic() < end and len(list((folder / "episodes").glob("[0-9a-f]*.npz"))) < 2:
