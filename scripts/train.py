@@ -153,7 +153,10 @@ def _resume(arguments: argparse.Namespace, overrides: dict[str, Any]) -> int:
     Identity.read(folder / "run.json").check(Identity.of(compiled), str(folder))
     checkpoint = latest_checkpoint(folder)
     if checkpoint is None:
-        raise InputError(f"{folder}: no checkpoint in {folder / CHECKPOINTS}; start the run anew")
+        raise InputError(
+            f"{folder}: no checkpoint in {folder / CHECKPOINTS}: it ended before the first one (calibration and "
+            "imitation come before); start the run anew with its own command and --overwrite"
+        )
     open_folder(folder, KIND)
     model = ppo.resume(config, ppo.make_training_env(config, compiled), checkpoint)
     print(f"resuming {folder} after {model.num_timesteps:,} of {config.total_steps:,} steps")
