@@ -261,7 +261,7 @@ def test_commands_know_their_options(line: str, capsys: pytest.CaptureFixture[st
 
 
 def test_markers_for_measured_figures_stand_once() -> None:
-    for name in ("demo", "benchmark", "frontier", "ladder", "reproduction"):
+    for name in ("demo", "benchmark", "frontier", "ladder", "learned", "reproduction"):
         assert re.search(rf"<!-- {name} -->\n.+?\n<!-- /{name} -->", TEXT, flags=re.S)
         assert TEXT.count(f"<!-- {name} -->") == TEXT.count(f"<!-- /{name} -->") == 1
 
