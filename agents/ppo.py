@@ -138,9 +138,8 @@ def train(
     with stop_request() as stop, writers_report_once():
         callbacks: list[BaseCallback] = [
             guard,
-            *(
-                [] if evaluations is None else [evaluations]
-            ),  # what it keeps stands in the checkpoint that follows
+            # Before checkpoints, which say what it keeps.
+            *([] if evaluations is None else [evaluations]),
             CheckpointCallback(run_dir, config.checkpoint_every_steps, stop),
             TotalsCallback(),
             progress,

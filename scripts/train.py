@@ -182,12 +182,7 @@ def _train(config: PPOConfig, compiled: Compiled, model: Any, folder: Path, eval
     frozen = _validation(config, compiled) if evaluates else None
     instances: list[Instance] = []
     if evaluates:
-        days = ppo.compiled_of(
-            config, "validation"
-        )  # also where changed settings leave no published episodes
-        instances = (
-            ppo.held_out_instances(days, config.evaluation.instances) if frozen is None else frozen.instances
-        )
+        instances = _unpublished(config) if frozen is None else frozen.instances
     write_run(
         folder,
         KIND,
@@ -245,6 +240,13 @@ def _validation(config: PPOConfig, compiled: Compiled) -> Any:
         return None if frozen is None else HeldOut.published(frozen)
     except BenchmarkError as error:
         raise InputError(str(error)) from error
+
+
+def _unpublished(config: PPOConfig) -> list[Instance]:
+    """Held-out episodes where changed settings leave no published ones; on validation days where training has days."""
+    from agents import ppo
+
+    return ppo.held_out_instances(ppo.compiled_of(config, "validation"), config.evaluation.instances)
 
 
 def _held_out(config: PPOConfig, instances: list[Instance], folder: Path) -> Any:

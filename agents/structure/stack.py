@@ -12,6 +12,7 @@ batch follows: sums over offers are then sums of whole arrays.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 
@@ -63,7 +64,7 @@ class Stack:
 
     def taken(self, gpuh: Tensor) -> Tensor:
         """Room [P,K,B,F] that load [B,F|1,K] takes at its site, cheapest first."""
-        return _filled(self.room_gpuh * self.owner, gpuh.movedim(-1, 0))
+        return _filled(self._own, gpuh.movedim(-1, 0))
 
     def added(self, gpuh: Tensor, taken: Tensor) -> Tensor:
         """What load [B,F|1,K] at a site costs in each step, in 10 USD, [B,F,K]: work makes room for it.
@@ -72,8 +73,8 @@ class Stack:
         """
         beyond = gpuh.movedim(-1, 0) - taken.sum(0)
         own = (taken * self.cost).sum(0) + beyond * self.undone
-        before = self._reached()
-        after = _filled(self.room_gpuh * self.owner - taken, self.reach_gpuh)
+        before = self._reached
+        after = _filled(self._own - taken, self.reach_gpuh)
         whole = before.sum(1, keepdim=True)
         added = own + self._paid(whole - before + after) - self._paid(whole)
         return added.movedim(0, -1)
@@ -93,7 +94,7 @@ class Stack:
 
     def price(self) -> Tensor:
         """Cost of work [B,F] in 10 USD per GPU-h: that of the dearest offer needed."""
-        upto = self._reached().sum(1).cumsum(0)
+        upto = self._reached.sum(1).cumsum(0)
         dearest = (upto < self.needed_gpuh).sum(0, keepdim=True)
         cost = torch.nn.functional.pad(self.cost[:, 0].flatten(1), (0, 0, 0, 1), value=float("inf"))
         return torch.minimum(cost.view(-1, *dearest.shape[1:]).gather(0, dearest)[0], self.undone)
@@ -102,13 +103,19 @@ class Stack:
         """By how much work is dearer now than import at the sites, [B,K], in 10 USD per MWh."""
         return (self.price()[:, :1] / now.mwh_per_gpuh - now.supply.buy[:, 0]).clamp_min(0.0)
 
+    @cached_property
     def _reached(self) -> Tensor:
         """Room [P,K,B,F] of the sites for as much work as may reach them."""
-        return _filled(self.room_gpuh * self.owner, self.reach_gpuh)
+        return _filled(self._own, self.reach_gpuh)
+
+    @cached_property
+    def _own(self) -> Tensor:
+        """Room [P,K,B,F] of each site in its own offers."""
+        return self.room_gpuh * self.owner
 
     def _filled(self) -> Tensor:
         """Work with a choice in the offers [P,1,B,F]."""
-        return _filled(self._reached().sum(1, keepdim=True), self.needed_gpuh)
+        return _filled(self._reached.sum(1, keepdim=True), self.needed_gpuh)
 
     def _by_site(self, gpuh: Tensor) -> Tensor:
         return (gpuh * self.owner).sum(0).movedim(0, -1)
