@@ -54,7 +54,7 @@ check-python:
 # Each step is done again only where the code, the settings or the scenario changed since.
 DEMO_NEEDS := $(DEMO_CONFIG) configs/scenarios/$(DEMO_SCENARIO).yaml \
 	$(wildcard configs/benchmarks/$(DEMO_SCENARIO).yaml configs/benchmarks/$(DEMO_SCENARIO)/validation.json) \
-	$(wildcard gridai_env/*.py gridai_env/*/*.py agents/*.py agents/*/*.py baselines/*.py)
+	$(wildcard $(addsuffix /*.py,gridai_env gridai_env/* gridai_env/*/* agents agents/* baselines baselines/*))
 
 $(DEMO_RUN)/model.zip: $(DEMO_NEEDS) | $(STAMP)
 	$(BIN)/python -m scripts.train --config $(DEMO_CONFIG) --scenario $(DEMO_SCENARIO) --run-dir $(DEMO_RUN) --overwrite
@@ -70,7 +70,7 @@ $(DEMO_RUN)/frontier.txt: configs/scenarios/$(DEMO_FRONTIER).yaml $(DEMO_NEEDS) 
 		--policies local_only price_only --run-dir $(DEMO_RUN)/frontier --overwrite > $@
 
 $(DEMO_RUN)/report.html: $(DEMO_RUN)/comparison.txt $(DEMO_RUN)/frontier.txt \
-		$(wildcard scripts/*.py scripts/_page/*.py scripts/_plots/*.py)
+		$(wildcard scripts/report/*.py scripts/report/*/*.py)
 	$(BIN)/python -m scripts.report $(DEMO_RUN)
 
 demo: $(DEMO_RUN)/report.html  ## train PPO, compare it with rules and the optimum, sweep a frontier, report (minutes)
@@ -82,9 +82,10 @@ demo: $(DEMO_RUN)/report.html  ## train PPO, compare it with rules and the optim
 test: lint  ## linters, types and all tests but the slow ones
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal --durations 10
 
-lint: $(STAMP)  ## ruff and mypy
+lint: $(STAMP)  ## ruff, directions of imports, mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/mypy
 
 slow: $(STAMP)  ## the slow tests

@@ -1,1 +1,3 @@
 """Learning agents on gridai_env: they see observations, never the future and never the optimiser."""
+
+from __future__ import annotations

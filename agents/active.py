@@ -1,148 +1,16 @@
-"""The entries of the action that do something, so that the agent learns on those alone.
-
-Many entries of the flat action are without effect: closed routes, routes of work that has only one, the hold
-of work that may not wait, batteries and generators where there are none.  Noise on them would only blur what
-is learned.
-
-With shared routing, one number for each row and site moves the routes of all regions away from "everything at
-home", and one number for each row holds or refuses the work of all regions.  A site that is cheap is cheap
-for everybody, so a quarter of the numbers (with four regions) says nearly as much and is learned much sooner.
-"""
+"""Former address of `agents.vec_env.actions`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from functools import cached_property
-from typing import Any, ClassVar, TypeVar
+import warnings
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
+from agents.vec_env.actions import ActiveActions
+from gridai_env.envs.action_space import active_mask
 
-from agents.reference import home_action
-from gridai_env.actions import Layout
-from gridai_env.compile import Compiled
+__all__ = ["ActiveActions", "active_mask"]
 
-# The refuse entry at the start: far enough below 0.5 that noise refuses nothing, near enough to be learned.
-INITIAL_REFUSE = -0.5
-
-# A shared number in [-1, 1] moves a route over the whole range, from -1 to 1 or back.
-SHARED_FACTOR = 2.0
-
-Floats32 = NDArray[np.float32]
-Numbers = TypeVar("Numbers", Floats32, torch.Tensor)
-
-
-@dataclass(frozen=True, eq=False)
-class ActiveActions:
-    """Which entries of the action [A] the agent's numbers [n] set, and what the others are.
-
-    Entry ``index[i]`` becomes ``base[i] + factor[i] * number[source[i]]``, cut to [-1, 1].
-    """
-
-    index: NDArray[np.intp]  # [m] m = n where no number is shared
-    default: Floats32  # [A] the action of "everything at home"
-    source: NDArray[np.intp]  # [m] in 0..n-1
-    base: Floats32  # [m]
-    factor: Floats32  # [m]
-
-    # Bounds of every number.
-    low: ClassVar[float] = -1.0
-    high: ClassVar[float] = 1.0
-
-    @classmethod
-    def of(cls, compiled: Compiled, may_refuse: bool, shared_routing: bool = False) -> ActiveActions:
-        """Return the active entries of a scenario; ``may_refuse``: whether the agent may turn work away."""
-        default = home_action(compiled, refuse=INITIAL_REFUSE if may_refuse else -1.0)
-        index = np.flatnonzero(active_mask(compiled, may_refuse))
-        if not shared_routing:
-            one = np.ones(len(index), dtype=np.float32)
-            return cls(index, default, np.arange(len(index)), 0.0 * one, one)
-        owner, is_route = _shared(compiled)
-        _, source = np.unique(owner[index], return_inverse=True)
-        moved = is_route[index]
-        base = np.where(moved, default[index], 0.0).astype(np.float32)
-        return cls(index, default, source, base, np.where(moved, SHARED_FACTOR, 1.0).astype(np.float32))
-
-    @classmethod
-    def read(cls, saved: dict[str, Any]) -> ActiveActions:
-        """Return what `as_dict` has written."""
-        return cls(
-            index=np.array(saved["index"], dtype=np.intp),
-            default=np.array(saved["default"], dtype=np.float32),
-            source=np.array(saved["source"], dtype=np.intp),
-            base=np.array(saved["base"], dtype=np.float32),
-            factor=np.array(saved["factor"], dtype=np.float32),
-        )
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain lists, to be saved with the weights."""
-        return {field.name: getattr(self, field.name).tolist() for field in fields(self)}
-
-    @property
-    def size(self) -> int:
-        """How many numbers the agent chooses, n."""
-        return int(self.source.max(initial=-1)) + 1
-
-    @property
-    def start(self) -> Floats32:
-        """The first mean action of the agent [n]: everything at home."""
-        start = np.zeros(self.size, dtype=np.float32)
-        start[self.source] = (self.default[self.index] - self.base) / self.factor
-        return start
-
-    def expand(self, actions: Numbers) -> Numbers:
-        """Return the environment's actions [...,A] for the agent's [...,n]: arrays for arrays, tensors for tensors.
-
-        Tensors stay on their device; gradients pass where nothing was cut.
-        """
-        if isinstance(actions, torch.Tensor):
-            return self._expand_tensor(actions)
-        full = np.empty((*actions.shape[:-1], len(self.default)), dtype=np.float32)
-        full[...] = self.default
-        full[..., self.index] = np.clip(self.base + self.factor * actions[..., self.source], -1.0, 1.0)
-        return full
-
-    def _expand_tensor(self, actions: torch.Tensor) -> torch.Tensor:
-        index, default, source, base, factor = self._tensors(actions.device)
-        moved = torch.clamp(base + factor * actions[..., source], -1.0, 1.0)
-        return default.expand(*actions.shape[:-1], -1).index_copy(-1, index, moved.to(default.dtype))
-
-    def _tensors(self, device: torch.device) -> list[torch.Tensor]:
-        """The fields on a device, copied there once."""
-        if device not in self._copies:
-            self._copies[device] = [
-                torch.as_tensor(getattr(self, f.name), device=device) for f in fields(self)
-            ]
-        return self._copies[device]
-
-    @cached_property
-    def _copies(self) -> dict[torch.device, list[torch.Tensor]]:
-        return {}
-
-
-def active_mask(compiled: Compiled, may_refuse: bool) -> NDArray[np.bool_]:
-    """Return which entries of the flat action [A] can change anything."""
-    layout, p, sites = Layout(compiled.shape), compiled.params, compiled.shape.sites
-    mask = np.zeros(layout.size)
-    part = layout.split(mask)  # views
-    is_open = p.route_open > 0.0
-    part["routing"][..., :sites] = is_open & (is_open.sum(-1, keepdims=True) > 1)
-    part["routing"][..., sites] = p.may_wait > 0.0
-    part["routing"][..., sites + 1] = may_refuse
-    part["battery"][...] = (p.charge_limit_mw > 0.0) | (p.discharge_limit_mw > 0.0)
-    part["generator"][...] = p.generator_max_mw > 0.0
-    part["renewable"][...] = [site.pv_mw + site.wind_mw > 0.0 for site in compiled.scenario.sites]
-    part["jobs"][..., :sites] = compiled.job_allowed.any(0)
-    part["jobs"][..., sites] = 1.0
-    return mask > 0.0
-
-
-def _shared(compiled: Compiled) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """For each entry [A]: the entry whose number it shares (that of the first region), and if it is a route."""
-    layout = Layout(compiled.shape)
-    owner, is_route = np.arange(layout.size, dtype=float), np.zeros(layout.size)
-    routing = layout.split(owner)["routing"]  # view
-    routing[...] = routing[0]
-    layout.split(is_route)["routing"][..., : compiled.shape.sites] = 1.0
-    return owner, is_route > 0.0
+warnings.warn(
+    "agents.active is agents.vec_env.actions now; this address goes in the next release",
+    DeprecationWarning,
+    stacklevel=2,
+)

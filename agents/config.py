@@ -11,10 +11,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import torch
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from gridai_env.problems import from_pydantic
+from gridai_env.benchmarks.sets import BenchmarkError, Part, restricted
+from gridai_env.scenario.compile import Compiled, compile_scenario
+from gridai_env.scenario.errors import from_pydantic
+from gridai_env.scenario.load import load_scenario
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -53,7 +57,7 @@ class EnvironmentConfig(Section):
     )
 
     def overrides(self) -> dict[str, Any]:
-        """Return what `gridai_env.scenarios.load_scenario` takes besides the name."""
+        """Return what `gridai_env.scenario.load.load_scenario` takes besides the name."""
         given = self.model_dump(exclude={"scenario", "days"})
         return {key: value for key, value in given.items() if value is not None}
 
@@ -270,3 +274,29 @@ def _scalar(text: str) -> Any:
             return value
         return int(value) if value.is_integer() and "e" in text.lower() else value
     return value
+
+
+def compiled_of(config: PPOConfig, part: Part = "train") -> Compiled:
+    """Return the scenario of a run, compiled; with ``environment.days: train`` on the days of a part of its benchmark.
+
+    Raises ConfigError where it has no such days.
+    """
+    world = config.environment
+    scenario = load_scenario(world.scenario, **world.overrides())
+    if world.days == "train":
+        try:
+            scenario = restricted(scenario, part)
+        except BenchmarkError as error:
+            raise ConfigError(f"environment.days = 'train': {error}") from error
+    return compile_scenario(scenario)
+
+
+def device_of(config: PPOConfig) -> torch.device:
+    """Return where a run computes.
+
+    Raises ConfigError where the wanted GPU is not there (the library would take the CPU without a word).
+    """
+    there = torch.cuda.is_available()
+    if config.device == "cuda" and not there:
+        raise ConfigError("device = 'cuda': torch finds no CUDA device here; use 'auto' or 'cpu'")
+    return torch.device("cuda" if there and config.device != "cpu" else "cpu")

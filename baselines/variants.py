@@ -1,38 +1,24 @@
-"""The optimum with one ability taken away, or with one price unseen: what each ability is worth.
-
-A *restriction* is the same episode with limits closed, so that every plan of it is a plan of the original with
-the same ledger, and its optimum can be no better:
-
-- ``compute_only`` (arXiv 2605.03751): grid purchase only (no own generation, battery or export); routing, queueing
-  and job scheduling stay free;
-- ``energy_only`` (the same paper): jobs as `LocalOnly` starts them, inference at home and at once, energy free.  What
-  its home has no room for is refused, as all variants may refuse work and jobs; nothing overflows to other sites;
-- ``no_battery``: batteries keep what is in them; a shortfall against the target is priced as it is;
-- ``no_routing``: inference stays at home (the site of a job stays free);
-- ``no_deferral``: no work waits for the next step (the start of a job stays free).
-
-``no_carbon`` is a *relaxation*: the plan sees neither carbon price nor budget, and is replayed under the true ledger.
-
-    plan = plan_variant(instance, "no_battery")     # of the original instance
-    run(VariantPolicy("no_battery"), instance)      # the same, as a policy
-"""
+"""Former address of `baselines.optimum.variants`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from operator import itemgetter
-from typing import Any
+import warnings
 
-import numpy as np
-from numpy.typing import NDArray
-
-from baselines.milp import Plan, replayed, solve
-from baselines.rules import LocalOnly
-from gridai_env.instance import Instance
-from gridai_env.problems import closest
-from gridai_env.rollout import run
-from gridai_env.state import Array, Record
+from baselines.optimum.variants import (
+    RELAXATIONS,
+    RESTRICTIONS,
+    VARIANTS,
+    VariantPlan,
+    VariantPolicy,
+    compute_only,
+    energy_only,
+    no_battery,
+    no_carbon,
+    no_deferral,
+    no_routing,
+    plan_variant,
+    variant,
+)
 
 __all__ = [
     "RELAXATIONS",
@@ -40,152 +26,18 @@ __all__ = [
     "VARIANTS",
     "VariantPlan",
     "VariantPolicy",
+    "compute_only",
+    "energy_only",
+    "no_battery",
+    "no_carbon",
+    "no_deferral",
+    "no_routing",
     "plan_variant",
     "variant",
 ]
 
-
-# The same episode with other limits ---------------------------------------------------------------------------------
-
-
-def _changed(instance: Instance, params: dict[str, Array], exogenous: dict[str, Array]) -> Instance:
-    """The instance with some constants and some exogenous arrays replaced; all prices stay as they were derived."""
-    return replace(
-        instance,
-        params=instance.params.replace(**params),
-        exogenous=instance.exogenous.replace(**exogenous),
-    )
-
-
-def _nothing(record: Record, *names: str) -> dict[str, Array]:
-    """Zeros in place of the named fields."""
-    return {name: np.zeros_like(getattr(record, name)) for name in names}
-
-
-def no_battery(instance: Instance) -> Instance:
-    """Batteries are neither charged nor discharged."""
-    return _changed(instance, _nothing(instance.params, "charge_limit_mw", "discharge_limit_mw"), {})
-
-
-def no_routing(instance: Instance) -> Instance:
-    """Of all routes only those to the home site are open."""
-    p = instance.params
-    home = np.broadcast_to(p.home[:, None, :], p.route_open.shape)
-    return _changed(instance, {"route_open": home * p.route_open}, {})
-
-
-def no_deferral(instance: Instance) -> Instance:
-    """Nothing may be left in a queue at the end of a step."""
-    return _changed(instance, {}, _nothing(instance.exogenous, "queue_limit_gpuh"))
-
-
-def compute_only(instance: Instance) -> Instance:
-    """All power is bought from the grid and none is sold."""
-    own = ("charge_limit_mw", "discharge_limit_mw", "generator_max_mw", "generator_min_mw")
-    sold = ("renewable_available_mw", "export_limit_mw")
-    return _changed(instance, _nothing(instance.params, *own), _nothing(instance.exogenous, *sold))
-
-
-def energy_only(instance: Instance) -> Instance:
-    """Work and jobs stay where and when Local-Only would have them."""
-    started = run(LocalOnly(), instance).flows.started
-    placed = no_deferral(no_routing(instance))
-    return _changed(placed, {}, {"job_open": placed.exogenous.job_open * started})
-
-
-def no_carbon(instance: Instance) -> Instance:
-    """Emissions cost nothing and are not limited: to plan with, not to live in."""
-    budget = np.full_like(instance.params.carbon_budget_kg, np.inf, dtype=float)
-    return _changed(instance, {"carbon_price_usd_per_kg": 0.0, "carbon_budget_kg": budget}, {})
-
-
-VARIANTS: dict[str, Callable[[Instance], Instance]] = {
-    change.__name__: change
-    for change in (compute_only, energy_only, no_battery, no_routing, no_deferral, no_carbon)
-}
-RELAXATIONS = ("no_carbon",)
-RESTRICTIONS = tuple(name for name in VARIANTS if name not in RELAXATIONS)
-
-
-def variant(name: str) -> Callable[[Instance], Instance]:
-    """The variant called ``name``; raises ValueError, naming the closest, where there is none."""
-    if name not in VARIANTS:
-        raise ValueError(f"variant {name!r} is unknown: {closest(name, VARIANTS)}")
-    return VARIANTS[name]
-
-
-# Plans --------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class VariantPlan(Plan):
-    """A plan of the original instance, worth what the true ledger says.
-
-    ``bound`` is infinite: nothing is proven of the original.  What is proven of the variant is `variant_bound`.
-    """
-
-    variant: str
-    within: Plan  # the solver's plan of the changed instance, objective and bound by the changed ledger
-
-    @property
-    def variant_bound(self) -> float:
-        """USD that no plan of the variant exceeds, by the ledger that the variant sees."""
-        return self.within.bound
-
-
-def plan_variant(instance: Instance, name: str, **options: Any) -> VariantPlan:
-    """Most benefit of ``instance`` as the variant ``name`` sees it, replayed under the true ledger.
-
-    ``options`` are those of `baselines.milp.solve` (``mip_gap``, ``time_limit_s``, ``threads``, ``seed``).  Where the
-    time limit leaves no plan, flows and actions are None.  Raises ValueError for an unknown name.
-    """
-    within = solve(variant(name)(instance), "benefit", **options)
-    facts = dict(vars(within)) | {"instance": instance, "bound": np.inf, "gap": np.inf}
-    if within.flows is None:
-        return VariantPlan(**facts, variant=name, within=within)
-    steps = [within.flows.map(itemgetter(slice(t, t + 1))) for t in range(instance.steps)]
-    true = replayed(instance, steps, "benefit")
-    facts |= {
-        "objective_value": true.benefit_usd,
-        "benefit_usd": true.benefit_usd,
-        "emissions_kg": true.emissions_kg,
-        "flows": true.flows,
-        "actions": true.actions,
-    }
-    return VariantPlan(**facts, variant=name, within=within)
-
-
-class VariantPolicy:
-    """A variant as a policy: solves when an episode begins (with perfect foresight) and plays that plan.
-
-    It plays one episode at a time; its memory is the number of the next step.
-    """
-
-    def __init__(self, variant_name: str, **options: Any) -> None:
-        """Take the variant and the options of `plan_variant`; raises ValueError for an unknown name."""
-        variant(variant_name)
-        self.name = f"variant:{variant_name}"
-        self.plan: VariantPlan | None = None
-        self._variant, self._options = variant_name, options
-
-    def begin(self, instance: Instance) -> None:
-        """Solve ``instance``; raises ValueError where the time limit leaves no plan."""
-        plan = plan_variant(instance, self._variant, **self._options)
-        if plan.actions is None:
-            raise ValueError(f"{self.name}: no plan was found within the time limit: raise time_limit_s")
-        self.plan = plan
-
-    def predict(
-        self,
-        observation: Any,
-        state: int | None = None,
-        episode_start: NDArray[np.bool_] | None = None,
-        deterministic: bool = True,
-    ) -> tuple[NDArray[np.float32], int]:
-        """The next action of the plan; raises RuntimeError before `begin` and after the last step."""
-        if self.plan is None or self.plan.actions is None:
-            raise RuntimeError(f"{self.name} knows no episode yet: call begin(instance) first")
-        step = 0 if state is None or (episode_start is not None and bool(np.any(episode_start))) else state
-        if step >= len(self.plan.actions):
-            raise RuntimeError(f"{self.name}: the plan has {len(self.plan.actions)} steps and all are played")
-        return self.plan.actions[step], step + 1
+warnings.warn(
+    "baselines.variants is baselines.optimum.variants now; this address goes in the next release",
+    DeprecationWarning,
+    stacklevel=2,
+)

@@ -15,23 +15,6 @@ import gymnasium as _gym
 
 from gridai_env.version import __version__, environment_version
 
-if TYPE_CHECKING:
-    from gridai_env.env import GridAIEnv
-    from gridai_env.instance import (
-        Instance,
-        InstanceBatch,
-        InstanceError,
-        load_instance,
-        make_batch,
-        make_instance,
-        stack,
-    )
-    from gridai_env.problems import ScenarioError
-    from gridai_env.scenarios import load_scenario, scenario_names
-    from gridai_env.spec import Scenario
-    from gridai_env.vector_env import GridAIVectorEnv
-    from gridai_env.wrappers import DictAction
-
 __all__ = [
     "DictAction",
     "GridAIEnv",
@@ -51,21 +34,38 @@ __all__ = [
     "stack",
 ]
 
+if TYPE_CHECKING:
+    from gridai_env.envs.env import GridAIEnv
+    from gridai_env.envs.vector_env import GridAIVectorEnv
+    from gridai_env.envs.wrappers import DictAction
+    from gridai_env.episodes.instance import (
+        Instance,
+        InstanceBatch,
+        load_instance,
+        make_batch,
+        make_instance,
+        stack,
+    )
+    from gridai_env.files import InstanceError
+    from gridai_env.scenario.errors import ScenarioError
+    from gridai_env.scenario.load import load_scenario, scenario_names
+    from gridai_env.scenario.spec import Scenario
+
 _MODULES = {
-    "DictAction": "wrappers",
-    "GridAIEnv": "env",
-    "GridAIVectorEnv": "vector_env",
-    "Instance": "instance",
-    "InstanceBatch": "instance",
-    "InstanceError": "instance",
-    "Scenario": "spec",
-    "ScenarioError": "problems",
-    "load_instance": "instance",
-    "load_scenario": "scenarios",
-    "make_batch": "instance",
-    "make_instance": "instance",
-    "scenario_names": "scenarios",
-    "stack": "instance",
+    "DictAction": "envs.wrappers",
+    "GridAIEnv": "envs.env",
+    "GridAIVectorEnv": "envs.vector_env",
+    "Instance": "episodes.instance",
+    "InstanceBatch": "episodes.instance",
+    "InstanceError": "files",
+    "Scenario": "scenario.spec",
+    "ScenarioError": "scenario.errors",
+    "load_instance": "episodes.instance",
+    "load_scenario": "scenario.load",
+    "make_batch": "episodes.instance",
+    "make_instance": "episodes.instance",
+    "scenario_names": "scenario.load",
+    "stack": "episodes.instance",
 }
 
 _IDS: dict[str, str | None] = {
@@ -97,7 +97,7 @@ def _register() -> None:
         if id_ not in _gym.registry:
             _gym.register(
                 id=id_,
-                entry_point="gridai_env.env:GridAIEnv",
+                entry_point="gridai_env.envs.env:GridAIEnv",
                 vector_entry_point="gridai_env.entry:open_vector_env",
                 kwargs={"scenario": scenario},
             )

@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.error import DependencyNotInstalled
 
-from gridai_env.vector_env import GridAIVectorEnv
+from gridai_env.envs.vector_env import GridAIVectorEnv
 
 # What only the batch on torch understands.
 DEVICE_ONLY = ("compile", "copy", "dtype", "episodes", "graphs", "stagger")
@@ -31,6 +31,6 @@ def open_vector_env(
         raise DependencyNotInstalled(
             f"device = {device!r}: needs torch; run `pip install 'gridai-env[rl]'`, or leave device out (NumPy)"
         )
-    from gridai_env.device.vector_env import GridAITorchVectorEnv
+    from gridai_env.envs.torch.vector_env import GridAITorchVectorEnv
 
     return GridAITorchVectorEnv(num_envs, device=device, **arguments)

@@ -4,10 +4,11 @@
         mpc:persistence mpc:day_ahead mpc:perfect milp --seeds 0-19 --jobs 2
 
 Prints a table and the ladder (bound, planners, learned, rules; regret split into foresight and decisions, see
-`scripts._ladder`) and writes, into the run folder: summary.csv (one row per policy and seed), ladder.csv,
-tables/ (one row per step), figures/ (schedules beside the optimum), shadow prices, tensorboard/ (one run per
-policy, the same tags in each) and run.json. The optimum's bound and Local-Only are always computed: gap and
-gain captured need them. A policy that passes the bound ends the command with exit code 1.
+`scripts.studies.comparison.ladder`) and writes, into the run folder: summary.csv (one row per policy and
+seed), ladder.csv, tables/ (one row per step), figures/ (schedules beside the optimum), shadow prices,
+tensorboard/ (one run per policy, the same tags in each) and run.json. The optimum's bound and Local-Only are
+always computed: gap and gain captured need them. A policy that passes the bound ends the command with exit
+code 1.
 """
 
 from __future__ import annotations
@@ -17,21 +18,13 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from scripts._common import (
-    INTERRUPTED,
-    InputError,
-    checked_number,
-    default_folder,
-    guarded,
-    need_packages,
-    open_folder,
-    parse_seeds,
-)
-from scripts._parallel import add_parallel_arguments, check_ray, checked_jobs, solver_threads
-from scripts._scenarios import Episodes, add_scenario_arguments, sources
+from scripts.runs.arguments import Episodes, add_scenario_arguments, sources
+from scripts.runs.command import INTERRUPTED, InputError, checked_number, guarded, need_packages, parse_seeds
+from scripts.runs.folder import default_folder, open_folder
+from scripts.runs.parallel import add_parallel_arguments, check_ray, checked_jobs, solver_threads
 
 if TYPE_CHECKING:
-    from scripts._comparison import Comparison
+    from scripts.studies.comparison.run import Comparison
 
 DEFECT = 1  # exit code where a policy passes the proven bound
 
@@ -81,7 +74,7 @@ def main(words: Sequence[str] | None = None) -> int:
 def compare(arguments: argparse.Namespace) -> int:
     """Check everything, then play; bad input raises before anything is computed or overwritten."""
     need_packages("pyomo", "highspy", "scipy", "tensorboard", "tqdm", "matplotlib")
-    from scripts._contest import BoundError
+    from scripts.studies.contest import BoundError
 
     comparison = prepared(arguments)
     if not comparison.finished:
@@ -101,10 +94,10 @@ def compare(arguments: argparse.Namespace) -> int:
 
 def prepared(arguments: argparse.Namespace) -> Comparison:
     """The comparison that is asked for, its folder ready; raises InputError for what cannot be done."""
-    from scripts._comparison import Comparison
-    from scripts._contenders import checkpoints, find_contenders, resolved
-    from scripts._match import Match
-    from scripts._saved import KIND, earlier_commits, finished_seeds, make_room
+    from scripts.studies.comparison.match import Match
+    from scripts.studies.comparison.resume import KIND, earlier_commits, finished_seeds, make_room
+    from scripts.studies.comparison.run import Comparison
+    from scripts.studies.policies import checkpoints, find_contenders, resolved
 
     checked_number("mip-gap", arguments.mip_gap, 0.0, 1.0, "relative")
     checked_number("time-limit-s", arguments.time_limit_s, 0.1, float("inf"), "s")
@@ -143,8 +136,8 @@ def prepared(arguments: argparse.Namespace) -> Comparison:
 
 def show(comparison: Comparison) -> None:
     """Print the tables and where everything lies."""
-    from scripts._ladder import ladder_notes, ladder_table, rungs_of
-    from scripts._report import comparison_table, footnotes
+    from scripts.studies.comparison.ladder import ladder_notes, ladder_table, rungs_of
+    from scripts.studies.comparison.table import comparison_table, footnotes
 
     if not comparison.rows:
         print("no policy has finished an episode")

@@ -18,12 +18,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from gridai_env.traces import known_zones
-from gridai_env.traces.export_carbon import portal_zone
-from gridai_env.traces.export_series import Export, stamp
-from gridai_env.traces.exports import EXPECTED, read_export
-from gridai_env.traces.formats import OPTIONAL
-from gridai_env.traces.plain import ZoneTable, join_exports, with_marginal, write_plain
-from scripts._common import InputError, guarded
+from gridai_env.traces.exports.carbon import portal_zone
+from gridai_env.traces.exports.plain import ZoneTable, join_exports, with_marginal, write_plain
+from gridai_env.traces.exports.read import EXPECTED, read_export
+from gridai_env.traces.exports.series import Export, stamp
+from gridai_env.traces.files.formats import OPTIONAL
+from scripts.runs.command import InputError, guarded
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -4,9 +4,10 @@
         --run-dir runs/demonstrations
 
 Plays each plan through the environment's public step and writes episodes/<hash of the episode>.npz (see
-`agents.demonstrations`), demonstrations.csv (one row per episode) and run.json. Only training seeds are taken, and
-where the scenario has a benchmark only its training days, so nothing that is learned here is judged on later. A
-stopped run goes on where it stopped, with the same --run-dir; more episodes may be asked for then.
+`agents.imitation.demonstrations`), demonstrations.csv (one row per episode) and run.json. Only training seeds
+are taken, and where the scenario has a benchmark only its training days, so nothing that is learned here is
+judged on later. A stopped run goes on where it stopped, with the same --run-dir; more episodes may be asked
+for then.
 """
 
 from __future__ import annotations
@@ -16,27 +17,19 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from scripts._common import (
-    INTERRUPTED,
-    InputError,
-    checked_number,
-    default_folder,
-    guarded,
-    need_packages,
-    open_folder,
-    parse_seeds,
-)
-from scripts._parallel import (
+from scripts.runs.arguments import Episodes, add_scenario_arguments, sources
+from scripts.runs.command import INTERRUPTED, InputError, checked_number, guarded, need_packages, parse_seeds
+from scripts.runs.folder import default_folder, open_folder
+from scripts.runs.parallel import (
     add_parallel_arguments,
     add_resumable_arguments,
     check_ray,
     checked_jobs,
     solver_threads,
 )
-from scripts._scenarios import Episodes, add_scenario_arguments, sources
 
 if TYPE_CHECKING:
-    from scripts._demonstrations import Run
+    from scripts.studies.demonstrations import Run
 
 KIND = "demonstrate"
 EPISODES = 20
@@ -101,7 +94,7 @@ def demonstrate(arguments: argparse.Namespace) -> int:
 
 def prepared(arguments: argparse.Namespace) -> Run:
     """The run that is asked for, its folder ready; raises InputError for what cannot be done."""
-    from scripts._demonstrations import Run, Work, check_planner, on_days, training_instances
+    from scripts.studies.demonstrations import Run, Work, check_planner, on_days, training_instances
 
     checked_number("mip-gap", arguments.mip_gap, 0.0, 1.0, "relative")
     checked_number("time-limit-s", arguments.time_limit_s, 0.1, float("inf"), "s")
@@ -125,7 +118,7 @@ def prepared(arguments: argparse.Namespace) -> Run:
 
 def _wanted_seeds(arguments: argparse.Namespace) -> Sequence[int]:
     """The seeds given, or the first training seeds."""
-    from agents.vecenv import TRAINING_SEEDS
+    from agents.vec_env.base import TRAINING_SEEDS
 
     if arguments.seeds is not None:
         if arguments.episodes is not None:

@@ -19,24 +19,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts._common import (
-    INTERRUPTED,
-    InputError,
-    checked_number,
-    default_folder,
-    guarded,
-    need_packages,
-    open_folder,
-    parse_seeds,
-)
-from scripts._parallel import (
+from scripts.runs.arguments import Episodes, add_scenario_arguments, sources
+from scripts.runs.command import INTERRUPTED, InputError, checked_number, guarded, need_packages, parse_seeds
+from scripts.runs.folder import default_folder, open_folder
+from scripts.runs.parallel import (
     add_parallel_arguments,
     add_resumable_arguments,
     check_ray,
     checked_jobs,
     solver_threads,
 )
-from scripts._scenarios import Episodes, add_scenario_arguments, sources
 
 KIND = "frontier"
 POINTS = 12
@@ -78,9 +70,10 @@ def main(words: Sequence[str] | None = None) -> int:
 def frontier(arguments: argparse.Namespace) -> int:
     """Check everything, compute what is missing, write and print."""
     need_packages("pyomo", "highspy", "scipy", "joblib", "tqdm", "tensorboard", "matplotlib", "pyarrow")
-    from scripts._contenders import OPTIMUM, find_contenders, resolved
-    from scripts._frontier import Frontier
-    from scripts._frontier_report import show
+    from scripts.studies.latency.run import Frontier
+    from scripts.studies.latency.text import show
+    from scripts.studies.names import OPTIMUM
+    from scripts.studies.policies import find_contenders, resolved
 
     checked_number("mip-gap", arguments.mip_gap, 0.0, 1.0, "relative")
     checked_number("time-limit-s", arguments.time_limit_s, 0.1, float("inf"), "s")
@@ -125,8 +118,7 @@ def frontier(arguments: argparse.Namespace) -> int:
 
 def _sweeps(scenario: Any, arguments: argparse.Namespace) -> list[Any]:
     """The axes with their grids; raises InputError for unknown ones and for bad grids."""
-    from gridai_env.frontier import make_sweep
-    from gridai_env.sweep import MOST_POINTS
+    from gridai_env.analysis.latency_budgets import MOST_POINTS, make_sweep
 
     classes = [task.name for task in scenario.classes]
     names = arguments.axes or ["scale", *classes]

@@ -13,20 +13,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gridai_env.files import whole
-from gridai_env.instance import Instance, load_instance
-from gridai_env.tables import write_table
-from gridai_env.terms import TERMS
-from scripts._common import InputError, checked_number, guarded, need_packages
-from scripts._scenarios import OVERRIDES, Episodes, add_scenario_arguments, sources
+from scripts.runs.arguments import add_scenario_arguments
+from scripts.runs.command import guarded
+from scripts.studies.optimum import solve_one
 
 if TYPE_CHECKING:
-    from baselines.milp import Plan
-
-NO_PLAN = 1
+    pass
 
 
 def parser() -> argparse.ArgumentParser:
@@ -61,160 +55,6 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     arguments = parser().parse_args(words)
     return guarded(lambda: solve_one(arguments))
-
-
-def solve_one(arguments: argparse.Namespace) -> int:
-    """Solve, print, replay, write."""
-    need_packages("pyomo", "highspy", "scipy")
-    from baselines.milp import InfeasibleError, solve
-
-    _check_numbers(arguments)
-    out = None if arguments.out is None else _checked_out("--out", arguments.out, ".npz")
-    prices = _checked_prices(arguments)
-    instance = _instance(arguments)
-    print(
-        "\n".join(
-            [f"{instance.scenario_name}, seed {instance.seed}, {instance.start_utc}Z", *sources(instance)]
-        )
-    )
-    try:
-        plan = solve(
-            instance,
-            arguments.objective,
-            mip_gap=arguments.mip_gap,
-            time_limit_s=arguments.time_limit_s,
-            threads=arguments.threads,
-        )
-    except InfeasibleError as error:
-        raise InputError(str(error)) from error
-    _print_plan(plan)
-    if out is not None:
-        beside = instance.save(out.with_suffix(".instance.npz"))
-        print(f"instance: {beside}")
-    if plan.actions is None:
-        return NO_PLAN
-    _print_replay(plan)
-    if out is not None:
-        from scripts._plans import save_plan
-
-        print(f"plan: {save_plan(plan, out)}")
-    if prices is not None:
-        _write_prices(plan, prices, arguments)
-    return 0
-
-
-def _check_numbers(arguments: argparse.Namespace) -> None:
-    checked_number("mip-gap", arguments.mip_gap, 0.0, 1.0, "relative")
-    checked_number("time-limit-s", arguments.time_limit_s, 0.1, float("inf"), "s")
-    checked_number("threads", arguments.threads, 1, float("inf"), "threads")
-    checked_number("carbon-budget-share", arguments.carbon_budget_share, 1e-6, float("inf"), "share")
-
-
-def _instance(arguments: argparse.Namespace) -> Instance:
-    if (arguments.scenario is None) == (arguments.instance is None):
-        raise InputError("give either --scenario (with --seed) or --instance")
-    if arguments.instance is not None:
-        changes = ("seed", "start", "carbon_budget_share", *OVERRIDES)
-        given = [name for name in changes if getattr(arguments, name) is not None]
-        if given:
-            words = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-            raise InputError(f"{words}: cannot change a saved instance; leave out, or give --scenario")
-        return load_instance(arguments.instance)
-    seed = 0 if arguments.seed is None else arguments.seed
-    if seed < 0:
-        raise InputError(f"--seed {seed}: must be a whole number >= 0")
-    episodes = Episodes(arguments)
-    if arguments.carbon_budget_share is not None:
-        episodes = _budgeted(episodes, seed, arguments)
-    return episodes.make(seed)
-
-
-def _budgeted(episodes: Episodes, seed: int, arguments: argparse.Namespace) -> Episodes:
-    """The episodes under a budget that is a share of what the benefit optimum emits without one."""
-    from baselines.milp import solve
-
-    free = solve(
-        episodes.with_carbon_budget(None).make(seed),
-        mip_gap=arguments.mip_gap,
-        time_limit_s=arguments.time_limit_s,
-        threads=arguments.threads,
-    )
-    if free.emissions_kg is None:
-        raise InputError(
-            "--carbon-budget-share: no optimum without a budget was found in time; raise --time-limit-s"
-        )
-    budget_kg = arguments.carbon_budget_share * free.emissions_kg
-    print(
-        f"carbon budget: {budget_kg:,.0f} kg, {arguments.carbon_budget_share:g} of the {free.emissions_kg:,.0f} kg "
-        "that the benefit optimum emits without one"
-    )
-    return episodes.with_carbon_budget(budget_kg)
-
-
-def _checked_prices(arguments: argparse.Namespace) -> Path | None:
-    """The file for prices; raises InputError before the solver starts."""
-    if arguments.shadow_prices is None:
-        return None
-    if arguments.objective == "carbon":
-        raise InputError("--shadow-prices: prices are in USD; use --objective benefit or cost, not carbon")
-    return _checked_out("--shadow-prices", arguments.shadow_prices, ".csv")
-
-
-def _checked_out(option: str, name: str, suffix: str) -> Path:
-    """The file to write; raises InputError where it cannot be written, before the solver starts."""
-    path = Path(name)
-    if path.suffix != suffix:
-        raise InputError(f"{option} {name!r}: the name must end in {suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        probe = path.with_name(f".{path.name}.probe")
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise InputError(f"{option} {name!r}: cannot be written: {error.strerror or error}") from error
-    return path
-
-
-def _write_prices(plan: Plan, path: Path, arguments: argparse.Namespace) -> None:
-    """Price the limits of a plan, write them and print where each kind binds most."""
-    from baselines.duals import shadow_prices
-
-    prices = shadow_prices(plan, threads=arguments.threads)
-    table = prices.table()
-    with whole(path) as partial:
-        write_table(table, partial)
-    print("\nlimits that bind, and what one unit more would earn where that is most:")
-    for name, place, value, step in prices.highest():
-        print(f"  {name:30s}{place:34s}{value:14,.4f}  in step {step} ({table['time_utc'][step]}Z)")
-    print(f"shadow prices: {path}")
-
-
-def _print_plan(plan: object) -> None:
-    """Print status, objective, bound, gap and times."""
-    facts = vars(plan)
-    value = "none found in time" if facts["objective_value"] is None else f"{facts['objective_value']:,.2f}"
-    print(f"\nobjective {facts['objective']}: {facts['status']}")
-    print(f"  plan        {value} {facts['unit']}")
-    print(f"  bound       {facts['bound']:,.2f} {facts['unit']}  (gap {facts['gap']:.2e})")
-    print(f"  model       {facts['rows']:,} rows, {facts['columns']:,} columns")
-    print(f"  time        build {facts['build_s']:.2f} s, solve {facts['solve_s']:.2f} s")
-
-
-def _print_replay(plan: object) -> None:
-    """Replay the actions through the environment and print the ledger and the difference."""
-    from gridai_env.rollout import run
-
-    facts = vars(plan)
-    replay = run(plan, facts["instance"])  # type: ignore[arg-type]
-    print("\nreplayed through the public step, action by action:")
-    for name in TERMS:
-        if abs(replay.terms[name]) >= 0.005:
-            print(f"  {name:18s}{replay.terms[name]:16,.2f} USD")
-    scale = sum(abs(value) for value in replay.terms.values())
-    apart = replay.benefit_usd - facts["benefit_usd"]
-    print(f"  {'benefit':18s}{replay.benefit_usd:16,.2f} USD")
-    print(f"  {'emissions':18s}{replay.emissions_kg:16,.0f} kg (billed intensity)")
-    print(f"  difference to the solver: {apart:+.2e} USD ({abs(apart) / max(scale, 1.0):.1e} of all terms)")
 
 
 if __name__ == "__main__":

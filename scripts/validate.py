@@ -18,19 +18,19 @@ from math import prod
 
 import numpy as np
 
-from gridai_env.actions import Layout
-from gridai_env.archive import InstanceError
-from gridai_env.capacity import full_load_mw, peak_demand_gpus
-from gridai_env.compile import Compiled, compile_scenario
-from gridai_env.forecast import day_steps
-from gridai_env.geography import LAYERS
-from gridai_env.instance import make_batch
-from gridai_env.observation import ObservationLayout
-from gridai_env.problems import ScenarioError
-from gridai_env.scenarios import load_scenario, scenario_names
-from gridai_env.spec import Scenario
-from gridai_env.starts import table_starts
+from gridai_env.episodes.forecast import day_steps
+from gridai_env.episodes.instance import make_batch
+from gridai_env.episodes.starts import table_starts
+from gridai_env.files import InstanceError
+from gridai_env.observation.layout import ObservationLayout
+from gridai_env.scenario.capacity import full_load_mw, peak_demand_gpus
+from gridai_env.scenario.compile import Compiled, compile_scenario
+from gridai_env.scenario.errors import ScenarioError
+from gridai_env.scenario.geography import LAYERS
+from gridai_env.scenario.load import load_scenario, scenario_names
+from gridai_env.scenario.spec import Scenario
 from gridai_env.traces import TraceError, read_table
+from gridai_env.world.actions import Layout
 
 REASONS = ("latency", "law", "state", "support")
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from gridai_env.compile import Compiled
 from gridai_env.render import style
 from gridai_env.render.labels import place_labels
-from gridai_env.render.placement import Box
-from gridai_env.render.view import View
+from gridai_env.render.map_crop import Box
+from gridai_env.render.moment import View
+from gridai_env.scenario.compile import Compiled
 
 TEXT_PX = 5.4  # width of a character
 HEIGHT = 31.0

@@ -8,14 +8,14 @@ import numpy as np
 from gymnasium.error import DependencyNotInstalled
 from numpy.typing import NDArray
 
-from gridai_env.compile import Compiled
-from gridai_env.instance import Instance
+from gridai_env.episodes.instance import Instance
 from gridai_env.render import style
-from gridai_env.render.chart import Chart
+from gridai_env.render.map import Chart
+from gridai_env.render.moment import View, look
 from gridai_env.render.panel import Panel, draw_header
 from gridai_env.render.strips import draw_strip
-from gridai_env.render.view import View, look
-from gridai_env.state import Flows, Outcome, State
+from gridai_env.scenario.compile import Compiled
+from gridai_env.world.state import Flows, Outcome, State
 
 
 class Renderer:

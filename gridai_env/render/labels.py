@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gridai_env.render.placement import Box, box_at, inside
+from gridai_env.render.map_crop import Box, box_at, inside
 
 GAPS_PX = (14.0, 26.0, 42.0, 64.0, 92.0, 130.0, 180.0, 240.0)  # from anchor to label
 DIRECTIONS = 16

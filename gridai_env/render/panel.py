@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from gridai_env.compile import Compiled
 from gridai_env.render import style
-from gridai_env.render.ledger import draw_ledger
-from gridai_env.render.view import View
+from gridai_env.render.ledger_bars import draw_ledger
+from gridai_env.render.moment import View
+from gridai_env.scenario.compile import Compiled
 
 TILE_HEIGHT, TILE_GAP = 58.0, 7.0
 TILE = "#f3f5f7"

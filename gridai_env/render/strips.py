@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from gridai_env.render import style
-from gridai_env.render.view import View
+from gridai_env.render.moment import View
 
 
 def draw_strip(axes: Any, view: View, past: np.ndarray, title: str) -> None:

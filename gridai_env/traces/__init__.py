@@ -2,9 +2,12 @@
 files.
 """
 
+from __future__ import annotations
+
 from gridai_env.traces.calibration import known_zones
-from gridai_env.traces.readers import TraceTable, read_table
-from gridai_env.traces.series import TraceError, ZoneSeries
+from gridai_env.traces.errors import TraceError
+from gridai_env.traces.files.zones import TraceTable, read_table
+from gridai_env.traces.series import ZoneSeries
 from gridai_env.traces.synthetic import synthetic_series
 
 __all__ = ["TraceError", "TraceTable", "ZoneSeries", "known_zones", "read_table", "synthetic_series"]

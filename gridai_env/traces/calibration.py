@@ -1,9 +1,9 @@
 """Calibration tables of the synthetic generator, and the marginal distributions that they describe.
 
 The tables lie in `calibration/` and are statistics of one year (2023) of 16 grid zones, made by
-`scripts/calibrate.py`; none of the hourly source data is kept. Sources of the year behind them: prices of the
-market operators, direct average carbon intensity of Electricity Maps (ODbL), weather of Open-Meteo / ERA5
-(CC BY 4.0), annual marginal factors of the Green Software Foundation's real-time-cloud.
+`scripts/maintenance/calibrate.py`; none of the hourly source data is kept. Sources of the year behind them:
+prices of the market operators, direct average carbon intensity of Electricity Maps (ODbL), weather of
+Open-Meteo / ERA5 (CC BY 4.0), annual marginal factors of the Green Software Foundation's real-time-cloud.
 
 Model of one zone; m local month, h local hour, z standard normal with memory:
 
@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from gridai_env.traces.series import TraceError
+from gridai_env.traces.errors import TraceError
 
 TABLE_DIR = Path(__file__).parent / "calibration"
 VARIABLES = ("price", "carbon", "wetbulb", "pv", "wind")

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gridai_env.arrays import namespace
-from gridai_env.state import Array
-from gridai_env.traces.clock import MINUTES_PER_HOUR, local_month_hour
+from gridai_env.arrays.ops import namespace
+from gridai_env.arrays.record import Array
+from gridai_env.traces.errors import TraceError
+from gridai_env.traces.local_time import MINUTES_PER_HOUR, local_month_hour
 
 HELD = ("price_usd_per_mwh", "carbon_average_kg_per_mwh", "carbon_marginal_kg_per_mwh")
 INTERPOLATED = ("wetbulb_c", "pv_cf", "wind_cf")
@@ -24,10 +25,6 @@ CLIMATOLOGIES = (
     "pv_cf_climatology",
     "wind_cf_climatology",
 )
-
-
-class TraceError(ValueError):
-    """A trace cannot be used as asked; the message names file or argument, zone, stamp, and what to do."""
 
 
 @dataclass(frozen=True)

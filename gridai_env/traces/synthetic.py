@@ -11,27 +11,24 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gridai_env.arrays import namespace
-from gridai_env.draws import Draws, as_draws, in_parts
-from gridai_env.generic import decay, empty, mix, mixed_row, pick, whole, write_where
-from gridai_env.state import Array
+from gridai_env.arrays.draws import Draws, as_draws, in_parts
+from gridai_env.arrays.ops import decay, empty, mix, mixed_row, namespace, pick, whole, write_where
+from gridai_env.arrays.record import Array
 from gridai_env.traces.calibration import (
     EXCESS_KNOTS,
     KNOTS,
     MARGINAL_AT_SURPLUS,
     SPIKE_FROM_PRICE,
     VARIABLES,
-    known_zones,
     zone_calibration,
 )
-from gridai_env.traces.clock import local_month_hour
-from gridai_env.traces.model import ZoneModel, zone_model
-from gridai_env.traces.series import StepGrid, TraceError, ZoneSeries, step_grid
+from gridai_env.traces.errors import TraceError
+from gridai_env.traces.local_time import local_month_hour
+from gridai_env.traces.series import StepGrid, ZoneSeries, step_grid
+from gridai_env.traces.zone_tables import ZoneModel, zone_model
 
 EXPECTED = ("price", "carbon", "marginal", "pv", "wind")
 EPISODES = 16  # at a time: what is worked on stays in the processor's cache
-
-__all__ = ["climatology_hourly", "known_zones", "month_hour_cells", "series_of_model", "synthetic_series"]
 
 
 def synthetic_series(

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from scripts._common import BAD_INPUT, InputError
+from scripts.runs.command import BAD_INPUT, InputError
 
 PIP = "pip install -c constraints.txt -e '.[examples]'"
 

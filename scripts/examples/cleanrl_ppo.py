@@ -21,8 +21,8 @@ from dataclasses import dataclass
 import gymnasium as gym
 
 import gridai_env  # noqa: F401  registers the environments
-from scripts._common import guarded
 from scripts.examples._command import asked_for, iterations, needed, parser
+from scripts.runs.command import guarded
 
 with needed():
     import torch

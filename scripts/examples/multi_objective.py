@@ -27,10 +27,10 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.rules import REGISTRY
-from gridai_env.env import GridAIEnv, Observation
-from scripts._common import guarded
+from baselines.rules.single_signal import REGISTRY
+from gridai_env.envs.env import GridAIEnv, Observation
 from scripts.examples._command import iterations, parser
+from scripts.runs.command import guarded
 
 Floats = NDArray[np.float64]
 

@@ -26,11 +26,11 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from gridai_env.actions import Layout
-from gridai_env.env import GridAIEnv
-from gridai_env.observation import JOB_FEATURES, Part
-from scripts._common import guarded
+from gridai_env.envs.env import GridAIEnv
+from gridai_env.observation.layout import JOB_FEATURES, Part
+from gridai_env.world.actions import Layout
 from scripts.examples._command import iterations, needed, parser
+from scripts.runs.command import guarded
 
 with needed():
     from pettingzoo import ParallelEnv

@@ -20,8 +20,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from scripts._common import guarded
 from scripts.examples._command import iterations, needed, parser
+from scripts.runs.command import guarded
 
 with needed("pip install -r scripts/examples/requirements-rllib.txt, in a virtual environment of its own"):
     import ray
@@ -69,7 +69,7 @@ def main(words: Sequence[str] | None = None) -> int:
     arguments = line.parse_args(words)
 
     def run() -> int:
-        from gridai_env.env import GridAIEnv
+        from gridai_env.envs.env import GridAIEnv
 
         compiled = GridAIEnv(arguments.scenario).compiled  # says at once where the scenario is wrong
         updates = iterations(arguments.steps, EPISODES_PER_UPDATE * compiled.shape.steps)

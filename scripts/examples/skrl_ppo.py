@@ -22,8 +22,8 @@ from typing import Any
 import gymnasium as gym
 
 import gridai_env  # noqa: F401  registers the environments
-from scripts._common import guarded
 from scripts.examples._command import asked_for, iterations, needed, parser
+from scripts.runs.command import guarded
 
 with needed():
     import torch

@@ -1,0 +1,1 @@
+"""Learning from planners: demonstrations, cloning, and how far two actions are apart."""

@@ -1,0 +1,305 @@
+"""Learning from demonstrations: behaviour cloning before PPO, and on states that the network itself reaches.
+
+Cloning brings the environment action that the network's mean numbers expand to near the demonstrated one (see
+`agents.imitation.action_distance`).  A cloned network has seen only the planner's states; `dagger` plays the
+network, lets the planner label what it meets, and clones again.  What imitation was worth: see
+`agents.training.validation`.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.policies import ActorCriticPolicy
+
+from agents.config import ConfigError, PPOConfig, compiled_of
+from agents.imitation.action_distance import Batch, Distance
+from agents.imitation.demonstrations import Demonstration, DemonstrationError, Demonstrations, demonstrate
+from agents.networks.kinds import ActingPolicy
+from gridai_env.episodes.instance import Instance
+from gridai_env.files import whole
+from gridai_env.rollout.trajectory import Policy
+
+WARM_START_FILE = "warm_start.json"
+# The learning rate falls to this share of its first value, on a straight line.
+LAST_RATE = 0.05
+
+
+class Numbers(Protocol):
+    """How an agent's numbers become environment actions, e.g. `agents.vec_env.actions.ActiveActions`."""
+
+    def expand(self, actions: Any) -> Any:
+        """Environment actions [...,A] of the agent's [...,n]; differentiable for tensors."""
+        ...
+
+
+class ImitationError(RuntimeError):
+    """Cloning cannot go on; the message says why."""
+
+
+@dataclass(frozen=True)
+class ValueGoal:
+    """What the value head is regressed on: the return to go, in the reward that PPO will learn from."""
+
+    gamma: float = 1.0
+    reward_factor: float = 1.0
+    drop_charge_usd_per_gpuh: float = 0.0
+    weight: float = 0.5
+
+
+@dataclass(frozen=True)
+class CloneReport:
+    """What cloning came to."""
+
+    epochs: int  # passes made
+    best_epoch: int  # whose weights were kept
+    steps: int  # demonstrated steps learned from
+    seconds: float
+    loss: float  # what was minimised, on the episodes left out (where none was: on all), as all that follows
+    distance_mwh: float  # per step
+    parts_mwh: dict[str, float] = field(default_factory=dict)  # the same by part of the action
+    value_error: float | None = None  # root mean square, in units of reward
+
+
+Callback = Callable[[int, dict[str, float]], None]  # epoch, figures
+
+
+def clone(
+    policy: ActorCriticPolicy,
+    actions: Numbers,
+    data: Demonstrations,
+    epochs: int = 60,
+    batch_size: int = 256,
+    learning_rate: float = 1e-3,
+    seed: int = 0,
+    callback: Callback | None = None,
+    value: ValueGoal | None = None,
+    left_out: float = 0.1,
+) -> CloneReport:
+    """Draw the network to the demonstrations; it ends with the weights of its best epoch.
+
+    The best epoch is the one nearest to the episodes ``left_out`` (a share of them).  ``value``: also regress the value
+    head; None leaves it alone, as far as it shares no weights.  The policy's own optimiser is not used.  Raises
+    ImitationError where the distance is not a number; the weights are then those of the best epoch so far.
+    """
+    if epochs < 1 or batch_size < 1 or not learning_rate > 0.0 or not 0.0 <= left_out < 1.0:
+        raise ValueError(
+            f"epochs = {epochs}, batch_size = {batch_size} must be at least 1, learning_rate = {learning_rate} "
+            f"above 0, left_out = {left_out} in [0, 1)"
+        )
+    return _Cloning(policy, actions, data, value, left_out, seed).run(
+        epochs, batch_size, learning_rate, callback
+    )
+
+
+class _Cloning:
+    """One run of `clone`."""
+
+    def __init__(
+        self,
+        policy: ActorCriticPolicy,
+        actions: Numbers,
+        data: Demonstrations,
+        value: ValueGoal | None,
+        left_out: float,
+        seed: int,
+    ) -> None:
+        self.policy, self.actions, self.data, self.value = policy, actions, data, value
+        self.distance = Distance(data.compiled, data.device)
+        self.train, self.test = data.split(left_out, seed)
+        self.generator = torch.Generator().manual_seed(seed)
+        self.observations = data.arrays["observations"]
+        memory = getattr(policy, "memory", None)
+        if memory is not None:  # the network sees what it would remember
+            memory = copy.copy(memory).to(self.observations.device)  # its own stays where it is
+            self.observations = torch.cat(
+                [self.observations, memory.along(self.observations, data.lengths)], 1
+            )
+        self.returns = None
+        if value is not None:
+            self.returns = data.returns(value.gamma, value.reward_factor, value.drop_charge_usd_per_gpuh)
+        # Scales, so that rates mean the same in every scenario: MWh on hand, spread of the returns.
+        self.mwh = max(
+            float(data.arrays["on_hand_gpuh"].flatten(1).sum(1).mean()) * self.distance.mwh_per_gpuh, 1e-9
+        )
+        self.spread = 1.0 if self.returns is None else max(float(self.returns.std()), 1e-6)
+
+    def run(
+        self, epochs: int, batch_size: int, learning_rate: float, callback: Callback | None
+    ) -> CloneReport:
+        begin = time.perf_counter()
+        optimiser = torch.optim.Adam(self.policy.parameters(), lr=learning_rate)
+        steps = epochs * math.ceil(len(self.train) / batch_size)
+        schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, LAST_RATE, total_iters=steps)
+        best, best_epoch = math.inf, 0
+        kept = copy.deepcopy(self.policy.state_dict())
+        try:
+            for epoch in range(1, epochs + 1):
+                self._pass(optimiser, schedule, batch_size, epoch)
+                figures = self.judge()
+                if figures["loss"] < best:
+                    best, best_epoch = figures["loss"], epoch
+                    kept = copy.deepcopy(self.policy.state_dict())
+                if callback is not None:
+                    callback(epoch, figures)
+        finally:
+            self.policy.load_state_dict(kept)
+        figures = self.judge()
+        return CloneReport(
+            epochs=epochs,
+            best_epoch=best_epoch,
+            steps=len(self.train),
+            seconds=time.perf_counter() - begin,
+            loss=figures.pop("loss"),
+            distance_mwh=figures.pop("distance_mwh"),
+            value_error=figures.pop("value_error", None),
+            parts_mwh=figures,
+        )
+
+    def _pass(self, optimiser: torch.optim.Optimizer, schedule: Any, batch_size: int, epoch: int) -> None:
+        """Go once through the demonstrations; raises ImitationError where the loss is no number."""
+        self.policy.set_training_mode(True)
+        order = self.train[torch.randperm(len(self.train), generator=self.generator).to(self.train.device)]
+        for rows in order.split(batch_size):
+            batch = self._batch(rows)
+            loss = self.distance.loss(self._acts(batch), batch) / self.mwh
+            if self.value is not None:
+                loss = loss + self.value.weight * self._value_loss(batch, rows)
+            if not math.isfinite(loss.item()):
+                raise ImitationError(
+                    f"epoch {epoch}: the loss is {loss.item()}; lower the learning rate "
+                    f"({optimiser.defaults['lr']:g}), or look for numbers that are none in the demonstrations"
+                )
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+        self.policy.set_training_mode(False)
+
+    def _batch(self, rows: torch.Tensor) -> Batch:
+        batch = {name: array[rows] for name, array in self.data.arrays.items()}
+        return batch | {"observations": self.observations[rows]}
+
+    def _acts(self, batch: Batch) -> torch.Tensor:
+        """The environment actions of the network's mean numbers.
+
+        Numbers beyond the box are cut as they are when the network is played, but the gradient passes: an entry that
+        has run out of the box can be called back.
+        """
+        numbers = self.policy.get_distribution(batch["observations"]).mode()
+        space: Any = self.policy.action_space
+        low, high = (torch.as_tensor(x, device=numbers.device) for x in (space.low, space.high))
+        cut = torch.minimum(torch.maximum(numbers, low), high)
+        return torch.as_tensor(self.actions.expand(numbers + (cut - numbers).detach()))
+
+    def _value_loss(self, batch: Batch, rows: torch.Tensor) -> torch.Tensor:
+        assert self.returns is not None
+        guess = self.policy.predict_values(batch["observations"])[:, 0]
+        return ((guess - self.returns[rows]) / self.spread).square().mean()
+
+    @torch.no_grad()
+    def judge(self, chunk: int = 4096) -> dict[str, float]:
+        """Distance and its parts on the steps left out (else on all), and the error of the value head."""
+        rows = self.test if len(self.test) else self.train
+        sums: dict[str, float] = {}
+        for part in rows.split(chunk):
+            batch = self._batch(part)
+            acts = self._acts(batch)
+            figures = self.distance.parts(acts, batch) | {"loss": self.distance.loss(acts, batch) / self.mwh}
+            if self.value is not None:
+                figures["value"] = self._value_loss(batch, part)
+            for name, figure in figures.items():
+                sums[name] = sums.get(name, 0.0) + float(figure) * len(part) / len(rows)
+        loss, value = sums.pop("loss"), sums.pop("value", None)
+        found = {"loss": loss, "distance_mwh": sum(sums.values()), **sums}
+        return found if value is None else found | {"value_error": math.sqrt(value) * self.spread}
+
+
+def warm_start(model: PPO, config: PPOConfig, run_dir: Path) -> CloneReport:
+    """Clone the demonstrations that the settings name, before PPO begins (a stage of `agents.training.stages`).
+
+    Writes ``warm_start.json``.  Raises ConfigError for demonstrations that are missing or of another scenario.
+    """
+    wanted = config.warm_start
+    assert wanted.data is not None
+    if not isinstance(model.policy, ActingPolicy):
+        raise ConfigError(f"warm_start: a {type(model.policy).__name__} does not say what its numbers mean")
+    try:
+        data = Demonstrations.load(wanted.data, compiled_of(config), str(model.device))
+    except DemonstrationError as error:
+        raise ConfigError(f"warm_start.data = {wanted.data!r}: {error}") from error
+    goal = ValueGoal(config.gamma, config.reward_factor, config.drop_charge_usd_per_gpuh)
+    try:
+        report = clone(
+            model.policy,
+            model.policy.actions,
+            data,
+            epochs=wanted.epochs,
+            batch_size=wanted.batch_size,
+            learning_rate=wanted.learning_rate,
+            seed=config.seed,
+            value=goal if config.reference_reward else None,
+        )
+    except ImitationError as error:
+        raise ConfigError(f"warm_start: {error}") from error
+    if wanted.deviation is not None:
+        _set_deviation(model.policy, wanted.deviation)
+    _write(
+        run_dir / WARM_START_FILE,
+        asdict(report) | {"planners": sorted({e.facts["planner"] for e in data.episodes})},
+    )
+    return report
+
+
+def _set_deviation(policy: ActorCriticPolicy, deviation: float) -> None:
+    """Set the standard deviation of the actions; raises ConfigError where the policy has none of its own."""
+    if not isinstance(getattr(policy, "log_std", None), torch.nn.Parameter):
+        raise ConfigError(
+            f"warm_start.deviation: a {type(policy).__name__} has no deviation to set; leave it out"
+        )
+    with torch.no_grad():
+        policy.log_std.fill_(math.log(deviation))
+
+
+def _write(path: Path, record: dict[str, Any]) -> None:
+    with whole(path) as partial:
+        partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+# Labels where the network goes --------------------------------------------------------------------------------------
+
+
+def dagger(
+    learner: Policy,
+    teacher: Policy,
+    data: Demonstrations,
+    instances: Sequence[Instance],
+    train: Callable[[Demonstrations], CloneReport],
+    rounds: int = 1,
+    teacher_share: float = 0.0,
+) -> tuple[Demonstrations, list[CloneReport]]:
+    """Play the learner, let the teacher label the states it reaches, add them and clone again, ``rounds`` times.
+
+    ``learner`` wraps the network that ``train`` changes; each round plays the next ``len(instances) // rounds``
+    episodes.  ``teacher`` decides from the learner's observations, e.g. `baselines.mpc.policy.MPC`.
+    """
+    if rounds < 1 or len(instances) < rounds:
+        raise ValueError(f"rounds = {rounds}: must be at least 1, and {len(instances)} instances no fewer")
+    each, reports = len(instances) // rounds, []
+    for number in range(rounds):
+        new: list[Demonstration] = [
+            demonstrate(learner, instance, teacher, teacher_share, seed=instance.seed % 2**31)
+            for instance in instances[number * each : (number + 1) * each]
+        ]
+        data = data.with_more(new)
+        reports.append(train(data))
+    return data, reports

@@ -1,0 +1,1 @@
+"""Networks, what their numbers mean, and checkpoints as policies."""

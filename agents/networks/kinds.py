@@ -1,0 +1,140 @@
+"""Kinds of networks: what each decides, how it is built, and how it begins.
+
+A kind is chosen by the setting ``policy``.  Training, evaluation and imitation know a network only by its
+`AgentActions` (numbers of the network -> action of the environment) and by this table.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.policies import ActorCriticPolicy
+
+from agents.config import ConfigError, PPOConfig
+from agents.networks.mlp import ActivePolicy, CostFeatures, Standardise
+from agents.structured.action_numbers import OpenActions
+from agents.structured.forecast_memory import ForecastMemory
+from agents.structured.policy import StructuredPolicy
+from agents.vec_env.actions import ActiveActions, AgentActions
+from agents.vec_env.memory import Memory
+from gridai_env.scenario.compile import Compiled
+
+Floats32 = NDArray[np.float32]
+
+ACTIVATIONS: dict[str, type[torch.nn.Module]] = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU}
+
+
+@runtime_checkable
+class ActingPolicy(Protocol):
+    """A policy of Stable-Baselines3 that knows what its numbers mean."""
+
+    @property
+    def actions(self) -> AgentActions:
+        """How its numbers become actions of the environment."""
+
+
+@runtime_checkable
+class FitsScenarios(Protocol):
+    """A policy whose weights fit other sites, regions, rows and routes."""
+
+    def for_scenario(self, compiled: Compiled) -> ActorCriticPolicy:
+        """Return the same weights for another scenario."""
+
+
+class Design(Protocol):
+    """One kind of network."""
+
+    def actions(self, config: PPOConfig, compiled: Compiled) -> AgentActions:
+        """Return what the network decides in a scenario."""
+
+    def memory(self, compiled: Compiled) -> Memory | None:
+        """Return what is appended to the observations of a scenario; None: nothing."""
+
+    def policy(
+        self, config: PPOConfig, compiled: Compiled, actions: AgentActions, seen: Floats32
+    ) -> tuple[type[ActorCriticPolicy], dict[str, Any]]:
+        """Return the policy class and its arguments; ``seen`` [n,N]: observations of some episodes."""
+
+    def begin(self, model: OnPolicyAlgorithm, actions: AgentActions, seen: Floats32) -> None:
+        """Set the weights that learning starts from."""
+
+
+class Mlp:
+    """An MLP on standardised observations; its first mean action serves everything at home."""
+
+    def actions(self, config: PPOConfig, compiled: Compiled) -> ActiveActions:
+        """Return the entries of the action that do something."""
+        return ActiveActions.of(compiled, config.may_refuse, config.shared_routing)
+
+    def memory(self, compiled: Compiled) -> None:
+        """Remember nothing."""
+
+    def policy(
+        self, config: PPOConfig, compiled: Compiled, actions: AgentActions, seen: Floats32
+    ) -> tuple[type[ActorCriticPolicy], dict[str, Any]]:
+        """Return `ActivePolicy`; entries that never change in the observations ``seen`` are left out."""
+        return ActivePolicy, {
+            "active": actions.as_dict(),
+            "net_arch": {"pi": list(config.hidden), "vf": list(config.hidden)},
+            "activation_fn": ACTIVATIONS[config.activation],
+            "log_std_init": math.log(config.initial_deviation),
+            "features_extractor_class": Standardise,
+            "features_extractor_kwargs": {
+                "kept": np.flatnonzero(np.ptp(seen, axis=0) > 0.0).tolist(),
+                "costs": CostFeatures.places(compiled) if config.cost_features else None,
+            },
+        }
+
+    def begin(self, model: OnPolicyAlgorithm, actions: AgentActions, seen: Floats32) -> None:
+        """Put the first mean action where ``actions`` starts, and fit the scales of the observations."""
+        with torch.no_grad():
+            model.policy.action_net.bias.copy_(torch.as_tensor(actions.start))  # type: ignore[operator]
+        extractor = model.policy.features_extractor
+        assert isinstance(extractor, Standardise)
+        extractor.fit(seen)
+
+
+class Structured:
+    """A policy that knows the structure (see `agents.structured`); it begins as a rule."""
+
+    def actions(self, config: PPOConfig, compiled: Compiled) -> OpenActions:
+        """Return the open entries; raises ConfigError for settings that this kind does not have."""
+        if config.may_refuse or config.shared_routing:
+            raise ConfigError(
+                "policy = 'structured': has no may_refuse and no shared_routing; leave them out"
+            )
+        return OpenActions.of(compiled)
+
+    def memory(self, compiled: Compiled) -> ForecastMemory:
+        """Remember what forecasts said."""
+        return ForecastMemory(compiled)
+
+    def policy(
+        self, config: PPOConfig, compiled: Compiled, actions: AgentActions, seen: Floats32
+    ) -> tuple[type[ActorCriticPolicy], dict[str, Any]]:
+        """Return `StructuredPolicy`; the first of the widths ``hidden`` is its networks', the last its value's."""
+        return StructuredPolicy, {
+            "scenario": compiled.scenario.model_dump(mode="json"),
+            "hidden": config.hidden[0],
+            "value_hidden": config.hidden[-1],
+            "deviation": config.initial_deviation,
+        }
+
+    def begin(self, model: OnPolicyAlgorithm, actions: AgentActions, seen: Floats32) -> None:
+        """Nothing: it is a rule already."""
+
+
+# Kinds by the setting `policy`.
+DESIGNS: dict[str, Design] = {"mlp": Mlp(), "structured": Structured()}
+
+
+def design_of(config: PPOConfig) -> Design:
+    """Return the kind of network that the settings ask for; raises ConfigError where there is none."""
+    if config.policy not in DESIGNS:
+        raise ConfigError(f"policy = {config.policy!r}: must be one of {', '.join(map(repr, DESIGNS))}")
+    return DESIGNS[config.policy]

@@ -1,0 +1,157 @@
+"""What the network decides, and what its numbers mean for the environment.
+
+Only what is open is a number: closed routes, batteries that are not there and work that has a single route add
+neither noise nor entropy nor log-probability.
+
+========== ===============================================================================================
+routes     logarithm of the share of a route, for work with at least two open routes; shares are their softmax
+hold       fraction of the work on hand that waits, for rows that may
+refuse     fraction of the work on hand that is refused; nothing up to 0, so that noise refuses nothing
+battery    charge (+) or discharge (-) over the power limit
+generator  output over the capacity
+renewable  share left unused, as a number below 0; everything is used from 0 on, so that noise leaves nothing
+jobs       score of each slot and site, and of waiting
+========== ===============================================================================================
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gridai_env.envs.action_space import active_mask, home_action
+from gridai_env.scenario.compile import Compiled
+from gridai_env.world.actions import Layout
+
+Floats32 = NDArray[np.float32]
+
+# Least logarithm of a share that is told apart from none.
+LOWEST = -12.0
+KINDS = ("routes", "hold", "refuse", "battery", "generator", "renewable", "jobs")
+# How far from 0 the numbers of work that is served (below) and of renewables that are used (above) lie.
+SHY = 0.3
+
+
+@dataclass(frozen=True, eq=False)
+class OpenActions:
+    """The numbers [n] of a scenario, sorted by `KINDS`.
+
+    Routes keep their groups: one row of ``route`` for each region and workload row that has a choice, with the
+    number of each site's route, -1 where it is closed.
+    """
+
+    default: Floats32  # [A] the action of "everything at home"
+    kind: NDArray[np.intp]  # [n] index in KINDS
+    entry: NDArray[np.intp]  # [n] place in the flat action
+    route: NDArray[np.intp]  # [G,K]
+    places: NDArray[np.intp]  # [G,K] places of these routes in the flat action
+
+    @classmethod
+    def of(cls, compiled: Compiled) -> OpenActions:
+        """Return the numbers of a scenario."""
+        layout, sites = Layout(compiled.shape), compiled.shape.sites
+        index = np.arange(layout.size, dtype=float)
+        active = active_mask(compiled, may_refuse=False).astype(float)
+        at = {name: part.astype(np.intp) for name, part in layout.split(index).items()}
+        on = {name: part > 0.5 for name, part in layout.split(active).items()}
+        chosen = {
+            "routes": at["routing"][..., :sites][on["routing"][..., :sites]],
+            "hold": at["routing"][..., sites][on["routing"][..., sites]],
+            "refuse": at["routing"][..., sites + 1].ravel(),
+            "battery": at["battery"][on["battery"]],
+            "generator": at["generator"][on["generator"]],
+            "renewable": at["renewable"][on["renewable"]],
+            "jobs": at["jobs"][on["jobs"]],
+        }
+        kind = np.concatenate([np.full(len(chosen[name]), i) for i, name in enumerate(KINDS)])
+        entry = np.concatenate([chosen[name] for name in KINDS]).astype(np.intp)
+        number = np.full(layout.size, -1)
+        number[entry] = np.arange(len(entry))
+        routes = at["routing"][..., :sites].reshape(-1, sites)
+        groups = routes[(number[routes] >= 0).any(-1)].reshape(-1, sites)
+        return cls(home_action(compiled), kind, entry, number[groups], groups)
+
+    @classmethod
+    def read(cls, saved: dict[str, Any]) -> OpenActions:
+        """Return what `as_dict` has written."""
+        whole = {name: np.array(saved[name], dtype=np.intp) for name in ("kind", "entry", "route", "places")}
+        return cls(np.array(saved["default"], dtype=np.float32), **whole)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain lists, to be saved with the weights."""
+        names = ("default", "kind", "entry", "route", "places")
+        return {name: getattr(self, name).tolist() for name in names}
+
+    @property
+    def size(self) -> int:
+        """How many numbers there are, n."""
+        return len(self.entry)
+
+    @cached_property
+    def low(self) -> Floats32:
+        """Least value of each number [n]."""
+        return np.array([LOWEST, 0.0, -1.0, -1.0, 0.0, -1.0, -1.0], dtype=np.float32)[self.kind]
+
+    @cached_property
+    def high(self) -> Floats32:
+        """Greatest value of each number [n]."""
+        return np.array([-LOWEST, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0], dtype=np.float32)[self.kind]
+
+    @cached_property
+    def start(self) -> Floats32:
+        """Numbers that mean "everything at home" [n]."""
+        is_route = self.kind == 0
+        at_entry = self.default[self.entry]
+        return np.where(is_route, np.where(at_entry > 0.0, 0.0, LOWEST), at_entry).astype(np.float32)
+
+    @cached_property
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        """Constants of `expand`: for each entry of the action the number or share that sets it, or neither."""
+        source = np.full(len(self.default), -1)
+        own = self.kind > 0
+        source[self.entry[own]] = np.flatnonzero(own)
+        source[self.places.ravel()] = self.size + np.arange(self.places.size)
+        fixed = source < 0
+        return {
+            "source": torch.as_tensor(np.where(fixed, 0, source)),
+            "fixed": torch.as_tensor(fixed),
+            "default": torch.as_tensor(self.default),
+            "route": torch.as_tensor(np.maximum(self.route, 0).ravel()),
+            "closed": torch.as_tensor(self.route < 0),
+            "low": torch.as_tensor(self.low),
+            "high": torch.as_tensor(self.high),
+            "refuse": torch.as_tensor(self.kind == KINDS.index("refuse")),
+        }
+
+    def expand(self, numbers: Any) -> Any:
+        """Return the environment's actions [...,A] for the numbers [...,n]; a tensor for a tensor."""
+        if isinstance(numbers, np.ndarray):
+            return self._expand(torch.as_tensor(np.asarray(numbers, dtype=np.float32))).numpy()
+        return self._expand(numbers)
+
+    def _there(self, device: torch.device) -> dict[str, torch.Tensor]:
+        """The constants on a device: copied there once."""
+        if device not in self._copies:
+            self._copies[device] = {name: value.to(device) for name, value in self._tensors.items()}
+        return self._copies[device]
+
+    @cached_property
+    def _copies(self) -> dict[torch.device, dict[str, torch.Tensor]]:
+        return {}
+
+    def _expand(self, numbers: torch.Tensor) -> torch.Tensor:
+        at = self._there(numbers.device)
+        inside = torch.minimum(torch.maximum(numbers, at["low"]), at["high"])
+        logs = inside[..., at["route"]].unflatten(-1, at["closed"].shape)
+        logs = logs.masked_fill(at["closed"], -torch.inf)
+        share = torch.exp(logs - logs.amax(-1, keepdim=True))  # over the greatest: 1 there
+        # The environment refuses from an entry of 0.5 on.
+        refusal = 0.5 + torch.where(inside > 0.0, 0.5, 1.5) * inside
+        entries = torch.where(at["refuse"], refusal, inside)
+        every = torch.cat([entries, 2.0 * share.flatten(-2) - 1.0], -1)
+        return torch.where(at["fixed"], at["default"], every[..., at["source"]])

@@ -1,0 +1,52 @@
+"""Figures of the whole system from which the value of a state is estimated."""
+
+from __future__ import annotations
+
+import torch
+
+from agents.structured.placing import Placed
+from agents.structured.situation import LEAST_GPUH, Situation
+from agents.structured.weights import symlog
+
+Tensor = torch.Tensor
+
+OF_SITES, SINGLE = 6, 9
+SUMMARY = 3 * OF_SITES + SINGLE
+
+
+@torch.no_grad()
+def summary_of(now: Situation, placed: Placed, slope: Tensor) -> Tensor:
+    """Return the figures [B,S]: mean, least and greatest over the sites, and those of the whole system.
+
+    ``slope`` [B,K] what a stored MWh is worth.
+    """
+    p, seen, price = now.p, now.seen, now.price
+    of_sites = [
+        price[:, 0],
+        price[:, now.reader.shown].mean(1),
+        seen.part["battery"] / p.battery_max_mwh.clamp_min(1e-6),
+        placed.scarcity,
+        slope,
+        now.room_gpuh / now.total_gpuh[:, None].clamp_min(LEAST_GPUH),
+    ]
+    figures = symlog(torch.stack(of_sites, 1))  # [B,6,K]
+    pooled = torch.stack([figures.mean(-1), figures.amin(-1), figures.amax(-1)], -1).flatten(1)
+    waiting = (seen.on_hand_gpuh * p.may_wait).sum((1, 2)) / seen.part["arrivals"].sum((1, 2)).clamp_min(
+        LEAST_GPUH
+    )
+    single = [seen.steps_left * p.dt_h / 24.0, waiting / 10.0, placed.hold.mean((1, 2))]
+    return torch.cat([pooled, torch.stack([*single, *_jobs(now)], -1), seen.hand], -1)
+
+
+def _jobs(now: Situation) -> list[Tensor]:
+    """What jobs may still bring and what they hold, [B] each: value in rewards, number, accelerators now and later.
+
+    Without the value of the jobs that wait, starting one would look like a gain rather than its due.
+    """
+    p, part, reader = now.p, now.seen.part, now.reader
+    if not reader.compiled.shape.slots:
+        return [torch.zeros_like(now.total_gpuh)] * 4
+    jobs = reader.job_features(part)
+    held = part["committed_gpus"] / p.gpus[:, None]
+    value = (jobs["present"] * jobs["value"]).sum(-1) / reader.compiled.scenario.reward_scale_usd
+    return [value, jobs["present"].sum(-1), held[..., 0].mean(-1), held.mean((1, 2))]

@@ -1,0 +1,174 @@
+"""The flat observation as tensors in units: the present exactly, the future as foreseen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from agents.structured.forecast_memory import ForecastMemory
+from agents.structured.transport import CLOSED
+from gridai_env.episodes.exogenous import battery_targets_mwh
+from gridai_env.observation.layout import JOB_FEATURES, ObservationLayout, sessions
+from gridai_env.scenario.compile import Compiled
+from gridai_env.world.state import INSTANCE_FIELDS, Params
+
+Tensor = torch.Tensor
+
+DAY_H = 24.0
+UNIT_USD = 10.0  # prices inside are in 10 USD per MWh
+HOURS_SHOWN = (1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 24.0)  # of the foreseen prices, to the networks
+PERSISTENCE_H = 12.0  # how far ahead sessions look before they move
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the policy sees, [B,...]; parts that the scenario does not have are None."""
+
+    part: dict[str, Tensor]  # of the observation, by name, in its own shape and unit
+    usd_per_mwh: Tensor  # [B,F,K] price of import with its carbon, from now on
+    renewable_mw: Tensor  # [B,F,K] worth using: none where import is paid for
+    region_gpuh: Tensor  # [B,F,C] arrivals over all rows
+    within: Tensor  # [B,F] 1.0 for steps of the episode, else 0.0
+    steps_left: Tensor  # [B] the step to come included
+    on_hand_gpuh: Tensor  # [B,C,W]
+    due_gpuh: Tensor  # [B,C,W] what may not wait any longer
+    resident: Tensor  # [B,C,W,K] share of a region's sessions that was placed at a site in the step before
+    hands: Tensor  # [B,K,2] sine and cosine of the solar hour at the sites
+    hand: Tensor  # [B,2] the same of its mean over the sites
+
+
+class Reader(torch.nn.Module):
+    """Reads flat observations [B,N+M] of one scenario: those of the environment and the memory of forecasts.
+
+    Besides the constants of the scenario it has what of them several parts of a decision need.
+    """
+
+    scale: Tensor  # [N]
+    offset: Tensor  # [N]
+    longitude: Tensor  # [K]
+    closed_cost: Tensor  # [C,W,K] `CLOSED` where a route is
+    single_route: Tensor  # [C,P] 1.0 for sessions that have one route
+    open_index: Tensor  # open routes among all, flat
+    battery_target_mwh: Tensor  # [K] at the end of the episode
+    fuel_price: Tensor  # [K] of own generation with its carbon, in 10 USD per MWh
+
+    def __init__(self, compiled: Compiled) -> None:
+        super().__init__()
+        layout = ObservationLayout(compiled)
+        self.compiled, self.layout, self.memory = compiled, layout, ForecastMemory(compiled)
+        self.first = sessions(compiled)
+        self.size = layout.size
+        scales = np.concatenate(
+            [np.broadcast_to(part.scale, part.shape).ravel() for part in layout.by_name.values()]
+        )
+        offsets = np.concatenate([np.full(part.size, part.offset) for part in layout.by_name.values()])
+        self._keep("scale", scales)
+        self._keep("offset", offsets)
+        self._keep("longitude", np.array([site.longitude for site in compiled.scenario.sites]))
+        self.params = constants_of(compiled)
+        self.usd_per_kg = compiled.scenario.carbon_price_usd_per_t / 1000.0
+        self.carbon = f"carbon_{compiled.scenario.carbon_signal}"
+        dt_h, foreseen = compiled.shape.dt_h, self.memory.steps
+        self.shown = [min(max(round(h / dt_h), 1), foreseen) for h in HOURS_SHOWN]
+        self.horizon = min(round(PERSISTENCE_H / dt_h), foreseen)
+        self.longest = int(max(compiled.row_wait_steps, default=0))
+        self.has_renewables = any(site.pv_mw + site.wind_mw > 0.0 for site in compiled.scenario.sites)
+        is_open = compiled.params.route_open
+        self._keep("closed_cost", CLOSED * (1.0 - is_open))
+        self._keep("single_route", is_open[:, : self.first].sum(-1) < 1.5)
+        self._keep("battery_target_mwh", battery_targets_mwh(compiled, 1, last=True)[0])
+        p = compiled.params
+        self._keep(
+            "fuel_price", (p.fuel_usd_per_mwh + self.usd_per_kg * p.generator_carbon_kg_per_mwh) / UNIT_USD
+        )
+        self.register_buffer("open_index", torch.as_tensor(np.flatnonzero(is_open)), persistent=False)
+
+    def _keep(self, name: str, values: np.ndarray) -> None:
+        """A constant that moves with the module and is not saved with the weights."""
+        self.register_buffer(name, torch.as_tensor(values, dtype=torch.float32), persistent=False)
+
+    def _apply(self, fn, recurse: bool = True):  # type: ignore[no-untyped-def]
+        self.params = self.params.map(lambda x: fn(x) if isinstance(x, Tensor) else x)
+        return super()._apply(fn, recurse)
+
+    def forward(self, observation: Tensor) -> Seen:
+        """Return what an observation [B,N+M] says."""
+        flat = observation[:, : self.size] * self.scale + self.offset
+        part = {
+            name: flat[:, where].unflatten(1, self.layout.by_name[name].shape)
+            for name, where in self.layout.parts.items()
+        }
+        left = part["steps_left"][:, 0].round()
+        curves = self.memory.curves(observation[:, self.size :])
+        within = (torch.arange(curves.shape[1], device=left.device) < left[:, None]).to(flat.dtype)
+        sites = self.compiled.shape.sites
+        price = part["buy_price"] + self.usd_per_kg * part[self.carbon]
+        now = torch.cat([price, part["renewable"], part["arrivals"].sum(-1)], -1)
+        # Beyond the end nothing is foreseen: the present stands there, and `within` leaves it out.
+        ahead = torch.where(within[..., None] > 0.5, curves, now[:, None])
+        ahead = torch.cat([now[:, None], ahead[:, 1:]], 1)
+        on_hand, due = self._work(part)
+        hour = self._local_h(part["clock"])
+        return Seen(
+            part=part,
+            usd_per_mwh=ahead[..., :sites],
+            renewable_mw=ahead[..., sites : 2 * sites] * (ahead[..., :sites] >= 0.0),
+            region_gpuh=ahead[..., 2 * sites :],
+            within=within,
+            steps_left=left,
+            on_hand_gpuh=on_hand,
+            due_gpuh=due,
+            resident=self._resident(part),
+            hands=_hands(hour),
+            hand=_hands(hour.mean(-1)),
+        )
+
+    def _work(self, part: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Work on hand and work due now, [B,C,W] each: sessions are due at once."""
+        arrivals, first = part["arrivals"], self.first
+        if first == arrivals.shape[-1]:
+            return arrivals, arrivals
+        waiting = part["backlog"] + arrivals[..., first:]
+        head = arrivals[..., :first]
+        return torch.cat([head, waiting], -1), torch.cat([head, part["due"][..., 0]], -1)
+
+    def _resident(self, part: dict[str, Tensor]) -> Tensor:
+        arrivals, sites = part["arrivals"], self.compiled.shape.sites
+        none = arrivals.new_zeros((*arrivals.shape, sites))
+        if self.first == 0:
+            return none
+        share = part["placed"] / part["arrivals_before"].clamp_min(1e-9)[..., None]
+        return torch.cat([share.clamp(0.0, 2.0), none[:, :, self.first :]], 2)
+
+    def _local_h(self, clock: Tensor) -> Tensor:
+        """Solar hour at the sites [B,K]: hour UTC from its hand on the clock, plus longitude."""
+        hour = torch.atan2(clock[:, 0], clock[:, 1]) * (12.0 / np.pi)
+        return hour[:, None] + self.longitude / 15.0
+
+    def job_features(self, part: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Features of the job slots: present, gpus, duration, slack, value [B,V], open [B,V,K]."""
+        jobs = part["jobs"]
+        named = {name: jobs[..., i] for i, name in enumerate(JOB_FEATURES)}
+        return named | {"open": jobs[..., len(JOB_FEATURES) :]}
+
+
+def _hands(hour: Tensor) -> Tensor:
+    """Sine and cosine [...,2] of an hour of the day."""
+    angle = hour * (2.0 * np.pi / DAY_H)
+    return torch.stack([angle.sin(), angle.cos()], -1)
+
+
+def constants_of(compiled: Compiled) -> Params:
+    """The constants of a scenario as float32 tensors; without the fields of single instances."""
+    fixed = {
+        name: value
+        for name in Params.names()
+        if name not in INSTANCE_FIELDS and (value := getattr(compiled.params, name)) is not None
+    }
+    tensors = {
+        name: torch.as_tensor(value, dtype=torch.float32) if isinstance(value, np.ndarray) else value
+        for name, value in fixed.items()
+    }
+    return Params.make(**tensors, **dict.fromkeys(INSTANCE_FIELDS))

@@ -1,0 +1,158 @@
+"""The policy of Stable-Baselines3 made of a judgement: a masked normal distribution over its open numbers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.distributions import DiagGaussianDistribution, Distribution
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.torch_layers import FlattenExtractor
+from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
+from torch import nn
+
+from agents.structured.action_numbers import KINDS, OpenActions
+from agents.structured.critic_features import SUMMARY
+from agents.structured.decision import Judgement
+from agents.structured.forecast_memory import ForecastMemory
+from agents.structured.weights import RULE_STEPS
+from agents.vec_env.memory import extended
+from gridai_env.observation.layout import ObservationLayout
+from gridai_env.scenario.compile import Compiled, compile_scenario
+from gridai_env.scenario.load import parse_scenario
+
+Tensor = torch.Tensor
+
+
+class StructuredPolicy(ActorCriticPolicy):
+    """Acts by `Judgement`; explores its open numbers, each kind with a deviation of its own.
+
+    ``scenario``: the scenario as plain values, saved with the weights; the weights themselves fit any scenario.
+    """
+
+    entry: Tensor  # [n] place of each number in the flat action
+    kind: Tensor  # [n] index in `KINDS`
+
+    def __init__(
+        self,
+        observation_space: spaces.Box,
+        action_space: spaces.Box,
+        lr_schedule: Schedule,
+        *args: Any,
+        scenario: dict[str, Any],
+        hidden: int = 32,
+        value_hidden: int = 64,
+        deviation: float = 0.1,
+        **kwargs: Any,
+    ) -> None:
+        self._own: dict[str, Any] = {
+            "scenario": scenario,
+            "hidden": hidden,
+            "value_hidden": value_hidden,
+            "deviation": deviation,
+        }
+        kwargs["features_extractor_class"] = FlattenExtractor
+        kwargs["net_arch"] = []
+        super().__init__(observation_space, action_space, lr_schedule, *args, **kwargs)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return super()._get_constructor_parameters() | self._own
+
+    @property
+    def actions(self) -> OpenActions:
+        """How its numbers become actions of the environment."""
+        return self._actions
+
+    @property
+    def memory(self) -> ForecastMemory:
+        """What must be appended to the environment's observation."""
+        return self.judgement.reader.memory
+
+    @property
+    def scenario_hash(self) -> str:
+        """Of the scenario that it decides on."""
+        return self._compiled.hash
+
+    def _build(self, lr_schedule: Schedule) -> None:
+        compiled = compile_scenario(parse_scenario(self._own["scenario"], "checkpoint"))
+        self._compiled = compiled
+        self._actions = OpenActions.of(compiled)
+        self.judgement = Judgement(compiled, self._own["hidden"])
+        width = self._own["value_hidden"]
+        layers = [
+            nn.Linear(SUMMARY, width),
+            nn.Tanh(),
+            nn.Linear(width, width),
+            nn.Tanh(),
+            nn.Linear(width, 1),
+        ]
+        self.value_net = nn.Sequential(*layers)  # type: ignore[assignment]  # annotated as a single layer
+        self.log_std = nn.Parameter(torch.full((len(KINDS),), math.log(self._own["deviation"])))
+        self.action_dist = DiagGaussianDistribution(self._actions.size)
+        for name, index in (("entry", self._actions.entry), ("kind", self._actions.kind)):
+            self.register_buffer(name, torch.as_tensor(np.asarray(index)), persistent=False)
+        settings = {"lr": lr_schedule(1)} | self.optimizer_kwargs
+        self.optimizer = self.optimizer_class(self.parameters(), **settings)
+
+    def rule_numbers(self) -> dict[str, tuple[nn.Parameter, float]]:
+        """Return the numbers of the rule, each with the step of a first try (see `agents.training.rule_tuning`)."""
+        return {name: (getattr(self.judgement, name), step) for name, step in RULE_STEPS.items()}
+
+    def for_scenario(self, compiled: Compiled) -> StructuredPolicy:
+        """Return the same weights for another scenario: other sites, regions, rows or routes."""
+        if compiled.hash == self._compiled.hash:
+            return self
+        memory = ForecastMemory(compiled)
+        actions = OpenActions.of(compiled)
+        own = self._own | {"scenario": compiled.scenario.model_dump(mode="json")}
+        other = StructuredPolicy(
+            extended(ObservationLayout(compiled).flat_space(), memory.size),
+            spaces.Box(actions.low, actions.high, (actions.size,), np.float32),
+            lambda _: 0.0,
+            **own,
+        )
+        other.load_state_dict(self.state_dict())
+        return other.to(self.device).train(self.training)
+
+    def mean_numbers(self, observation: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mean numbers [B,n], and the summary [B,S] from which the value is estimated."""
+        wishes, summary = self.judgement(observation.float())
+        return wishes[:, self.entry], summary
+
+    def _distribution(self, mean: Tensor) -> DiagGaussianDistribution:
+        dist = self.action_dist
+        assert isinstance(dist, DiagGaussianDistribution)
+        return dist.proba_distribution(mean, self.log_std[self.kind])
+
+    def forward(self, obs: Tensor, deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+        """Return numbers [B,n], values [B,1] and log-probabilities [B]."""
+        mean, summary = self.mean_numbers(obs)
+        distribution = self._distribution(mean)
+        numbers = distribution.get_actions(deterministic=deterministic)
+        return numbers, self.value_net(summary), distribution.log_prob(numbers)
+
+    def evaluate_actions(self, obs: PyTorchObs, actions: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return values [B,1], log-probabilities [B] and entropies [B] of numbers [B,n]."""
+        assert isinstance(obs, Tensor)
+        mean, summary = self.mean_numbers(obs)
+        distribution = self._distribution(mean)
+        return self.value_net(summary), distribution.log_prob(actions), distribution.entropy()
+
+    def get_distribution(self, obs: PyTorchObs) -> Distribution:
+        """Return the distribution of the numbers."""
+        assert isinstance(obs, Tensor)
+        return self._distribution(self.mean_numbers(obs)[0])
+
+    def predict_values(self, obs: PyTorchObs) -> Tensor:
+        """Return the values [B,1]."""
+        assert isinstance(obs, Tensor)
+        values: Tensor = self.value_net(self.mean_numbers(obs)[1])
+        return values
+
+    def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
+        assert isinstance(observation, Tensor)
+        mean, _ = self.mean_numbers(observation)
+        return mean if deterministic else self._distribution(mean).get_actions()

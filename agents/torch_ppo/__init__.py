@@ -1,0 +1,1 @@
+"""PPO on tensors that never leave the device."""

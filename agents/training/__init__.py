@@ -1,0 +1,1 @@
+"""Training from first step to last: stages, callbacks, checkpoints, validation, failures."""

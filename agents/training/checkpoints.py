@@ -1,0 +1,114 @@
+"""Checkpoints: all that a run needs to go on as if it had never stopped.
+
+A checkpoint is the zip file of Stable-Baselines3 (weights, optimiser, counters, schedules) with one more member:
+where the training episodes stand and the states of all generators of random numbers.  It is taken between two
+updates, so that on a CPU a run which was killed and resumed ends with the weights of one that was not.
+"""
+
+from __future__ import annotations
+
+import pickle
+import random
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from agents.networks.checkpoint import CheckpointError
+from agents.vec_env.base import BatchVecEnv
+from gridai_env.files import whole
+
+CHECKPOINTS = "checkpoints"
+STATE_MEMBER = "training_state.pkl"
+
+
+def save_model(model: BaseAlgorithm, path: Path) -> Path:
+    """Write a model to ``path`` (.zip): whole or not at all, also when the program is stopped meanwhile."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole(path) as partial, partial.open("wb") as file:
+        model.save(file)
+    return path
+
+
+def save_checkpoint(model: PPO, path: Path) -> Path:
+    """Write a model with the state of its training to ``path``: whole or not at all."""
+    state = pickle.dumps(training_state(model), protocol=5)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole(path) as partial:
+        with partial.open("wb") as file:
+            model.save(file)
+        with zipfile.ZipFile(partial, "a", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            archive.writestr(STATE_MEMBER, state)
+    return path
+
+
+def checkpoint_path(run_dir: Path, steps: int) -> Path:
+    """Return where the checkpoint after ``steps`` environment steps lies."""
+    return run_dir / CHECKPOINTS / f"steps_{steps:012d}.zip"
+
+
+def latest_checkpoint(run_dir: Path) -> Path | None:
+    """Return the checkpoint with the most steps, None where there is none."""
+    return max((run_dir / CHECKPOINTS).glob("steps_*.zip"), default=None)
+
+
+def remove_leftovers(run_dir: Path) -> None:
+    """Delete what a killed run had not finished writing."""
+    for folder in (run_dir, run_dir / CHECKPOINTS):
+        for partial in folder.glob(".*.zip"):
+            partial.unlink(missing_ok=True)
+
+
+def training_state(model: PPO) -> dict[str, Any]:
+    """Return what `set_training_state` puts back: episodes, last observations, generators; on the host."""
+    assert isinstance(model.env, BatchVecEnv)
+    device = model.device
+    return {
+        "env": model.env.get_state(),
+        "last_obs": _on_host(model._last_obs),
+        "last_episode_starts": _on_host(model._last_episode_starts),
+        "python": random.getstate(),
+        "numpy": np.random.get_state(),  # noqa: NPY002  what Stable-Baselines3 shuffles with
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+    }
+
+
+def set_training_state(model: PPO, state: dict[str, Any]) -> None:
+    """Put back what `training_state` gave; the model then goes on with `learn(reset_num_timesteps=False)`."""
+    assert isinstance(model.env, BatchVecEnv)
+    model.env.set_state(state["env"])
+    model._last_obs = state["last_obs"]
+    model._last_episode_starts = state["last_episode_starts"]
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])  # noqa: NPY002
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] is not None and model.device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"], model.device)
+
+
+def read_training_state(path: Path) -> dict[str, Any]:
+    """Return the state in a checkpoint; raises CheckpointError where there is none, or it is damaged."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            state = pickle.loads(archive.read(STATE_MEMBER))
+    except KeyError as error:
+        raise CheckpointError(
+            f"{path}: holds weights but no state of training, so a run cannot go on from it; "
+            "take one of checkpoints/, or start a new run"
+        ) from error
+    except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a readable checkpoint ({error}); take the one before") from error
+    except (pickle.UnpicklingError, AttributeError, ImportError, TypeError) as error:
+        raise CheckpointError(
+            f"{path}: saved by another version of this package or its libraries ({error}); train again"
+        ) from error
+    return dict(state)
+
+
+def _on_host(value: Any) -> Any:
+    return value.cpu().numpy() if isinstance(value, torch.Tensor) else value

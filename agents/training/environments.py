@@ -1,0 +1,63 @@
+"""The worlds of a run: the scenario that it trains on, its training episodes, and the held-out ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agents.config import ConfigError, PPOConfig, device_of
+from agents.networks.kinds import design_of
+from agents.vec_env.actions import AgentActions
+from agents.vec_env.base import BatchVecEnv
+from agents.vec_env.numpy import GridAIVecEnv
+from gridai_env.envs.vector_env import GridAIVectorEnv
+from gridai_env.episodes.instance import Instance, make_batch
+from gridai_env.scenario.compile import Compiled
+
+# Held-out episodes have the seeds from here on; training episodes are drawn below (see `BatchVecEnv.seed`).
+FIRST_HELD_OUT_SEED = 2**31
+
+
+def held_out_instances(compiled: Compiled, count: int) -> list[Instance]:
+    """Return the first ``count`` held-out episodes of a scenario: the same for every run."""
+    return make_batch(compiled, range(FIRST_HELD_OUT_SEED, FIRST_HELD_OUT_SEED + count)).instances
+
+
+def make_training_env(config: PPOConfig, compiled: Compiled) -> BatchVecEnv:
+    """Return the training episodes of a run."""
+    design = design_of(config)
+    actions = design.actions(config, compiled)
+    rewards: dict[str, Any] = {
+        "reference_reward": config.reference_reward,
+        "reward_factor": config.reward_factor,
+        "drop_charge_usd_per_gpuh": config.drop_charge_usd_per_gpuh,
+        "memory": design.memory(compiled),
+    }
+    if config.algorithm == "ppo":
+        env = GridAIVectorEnv(config.num_envs, scenario=compiled.scenario, flat_observations=True)
+        return GridAIVecEnv(env, actions, **rewards)
+    return _on_device(config, compiled, actions, rewards)
+
+
+def _on_device(
+    config: PPOConfig, compiled: Compiled, actions: AgentActions, rewards: dict[str, Any]
+) -> BatchVecEnv:
+    """The training episodes on the device of the run; raises ConfigError where they cannot be drawn there."""
+    from agents.vec_env.torch import DeviceVecEnv
+    from gridai_env.envs.torch.vector_env import GridAITorchVectorEnv
+
+    options = config.on_device
+    try:
+        env = GridAITorchVectorEnv(
+            config.num_envs,
+            scenario=compiled.scenario,
+            flat_observations=True,
+            device=device_of(config),
+            dtype=options.dtype,
+            episodes=options.episodes,
+            stagger=options.stagger,
+            compile=options.compile,
+            copy=False,  # what is learned from is copied to the rollout buffer
+        )
+    except ValueError as error:
+        raise ConfigError(f"on_device: {error}") from error
+    return DeviceVecEnv(env, actions, **rewards)

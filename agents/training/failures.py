@@ -1,0 +1,152 @@
+"""What stops a run that cannot go well: numbers that are no numbers, a full disk, a folder that is gone."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+
+from agents.training.checkpoints import latest_checkpoint
+
+# Figures of an update that must be numbers.
+LOSSES = ("train/loss", "train/value_loss", "train/policy_gradient_loss", "train/approx_kl")
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message says what, where, and what to do.  The last checkpoint is whole."""
+
+
+class GuardCallback(BaseCallback):
+    """Looks after every update whether losses and weights are numbers, and the folders ``watched`` still there.
+
+    Raises TrainingError; it must come before the callback that writes checkpoints, so that none holds a NaN.
+    """
+
+    def __init__(self, run_dir: Path, watched: tuple[Path, ...] = ()) -> None:
+        super().__init__()
+        self._run_dir, self._watched = run_dir, watched
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_start(self) -> None:
+        self.check()
+
+    def _on_training_end(self) -> None:
+        self.check()
+
+    def check(self) -> None:
+        """Raise TrainingError where something is wrong."""
+        bad = bad_figures(self.model)
+        if bad:
+            raise not_numbers(self.model, self._run_dir, ", ".join(bad))
+        self.check_folders()
+
+    def check_folders(self) -> None:
+        """Raise TrainingError where a folder is gone."""
+        for folder in self._watched:
+            if not folder.is_dir():
+                raise TrainingError(
+                    f"{folder}: gone while training wrote its curves there (step {self.num_timesteps:,}); "
+                    f"keep run folders until a run has ended. {go_on(self._run_dir)}"
+                )
+
+
+def bad_figures(model: BaseAlgorithm) -> list[str]:
+    """Return the losses of the last update and the weights that are not finite, in words."""
+    recorded = model.logger.name_to_value
+    bad = [f"{name} = {recorded[name]}" for name in LOSSES if not math.isfinite(recorded.get(name, 0.0))]
+    weights = list(model.policy.named_parameters())
+    if not bool(torch.stack([value.detach().isfinite().all() for _, value in weights]).all()):
+        names = [name for name, value in weights if not bool(value.isfinite().all())]
+        bad.append(f"{len(names)} of {len(weights)} weight arrays (first: {names[0]})")
+    return bad
+
+
+def not_numbers(model: BaseAlgorithm, run_dir: Path, what: str) -> TrainingError:
+    """Return the error for losses or weights that are no numbers."""
+    return TrainingError(
+        f"training left the numbers in the update at step {model.num_timesteps:,}: {what} not finite; "
+        "start a new run with a smaller learning_rate, max_grad_norm or reward_factor. "
+        f"{kept(run_dir)}"
+    )
+
+
+def not_written(model: BaseAlgorithm, run_dir: Path, error: OSError) -> TrainingError:
+    """Return the error for a file that could not be written or read."""
+    where = run_dir if error.filename is None else os.fsdecode(error.filename)
+    return TrainingError(
+        f"{where}: {error.strerror or error} at step {model.num_timesteps:,}; "
+        f"see to the disk (space, rights). {go_on(run_dir)}"
+    )
+
+
+def kept(run_dir: Path) -> str:
+    """Return which checkpoint is the last good one, in words."""
+    last = latest_checkpoint(run_dir)
+    return "No checkpoint had been written" if last is None else f"The last good checkpoint is {last}"
+
+
+def go_on(run_dir: Path) -> str:
+    """Return how to go on, in words."""
+    if latest_checkpoint(run_dir) is None:
+        return kept(run_dir)
+    return f"{kept(run_dir)}; go on with --resume {run_dir}"
+
+
+@contextmanager
+def writers_report_once() -> Iterator[None]:
+    """No tracebacks of threads that could not write: the next write in the main thread raises the same error."""
+    before = threading.excepthook
+
+    def hook(told: threading.ExceptHookArgs) -> None:
+        if not isinstance(told.exc_value, OSError):
+            before(told)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopRequest:
+    """Whether somebody asked to stop."""
+
+    def __init__(self) -> None:
+        self.wanted = False
+
+    def receive(self, number: int, frame: FrameType | None) -> None:
+        """Note the first signal; raise KeyboardInterrupt at the second."""
+        if self.wanted:
+            raise KeyboardInterrupt
+        self.wanted = True
+        sys.stderr.write("\nstopping after this update (again: at once)\n")
+
+
+@contextmanager
+def stop_request() -> Iterator[StopRequest]:
+    """Note signals while the block runs; outside the main thread, where none arrive, none are noted."""
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+    before = {number: signal.signal(number, request.receive) for number in SIGNALS}
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

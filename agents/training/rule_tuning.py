@@ -1,0 +1,126 @@
+"""The numbers of a rule, fitted to the scenario: a stage before PPO.
+
+A policy that begins as a rule has a few numbers of its own (how wide choices are, how long work waits).  What noise on
+single decisions earns says little of them, so PPO moves them slowly.  Here they are searched for one after the other
+(Hooke and Jeeves, 1961) on training episodes that are the same for all tries: differences are those of the numbers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from stable_baselines3 import PPO
+from tqdm import tqdm
+
+from agents.config import ConfigError, PPOConfig, compiled_of
+from agents.networks.checkpoint import Identity, NetworkPolicy
+from gridai_env.episodes.instance import make_batch
+from gridai_env.files import whole
+from gridai_env.rollout.run import run_many
+
+CALIBRATION_FILE = "calibration.json"
+FIRST_SEED = 2**30  # of the episodes; below those that are held out, beside those that PPO trains on
+RUNS, EPISODES_OF_A_RUN = 2**14, 2**16
+HALVED = 0.5
+
+Score = Callable[[], float]
+
+
+@runtime_checkable
+class Rule(Protocol):
+    """A network with numbers of a rule."""
+
+    def rule_numbers(self) -> Mapping[str, tuple[torch.nn.Parameter, float]]:
+        """Return the numbers, each with the step of a first try."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search came to."""
+
+    numbers: dict[str, float]
+    before_usd: float  # earned per episode, drops charged as in training
+    after_usd: float
+    tries: int
+    episodes: int
+    steps: int  # environment steps of all tries
+
+
+def search(
+    numbers: Mapping[str, tuple[torch.nn.Parameter, float]],
+    score: Score,
+    rounds: int,
+    tell: Callable[[str], None] = lambda _: None,
+) -> tuple[float, float, int]:
+    """Raise ``score`` by moving one number after the other; return it before and after, and the number of tries.
+
+    Each is tried a step up, else a step down, and stays where that scored more; steps halve from round to round.
+    """
+    best = before = score()
+    tries = 1
+    for at in range(rounds):
+        for name, (number, step) in numbers.items():
+            start = number.item()
+            for move in (step, -step):
+                _set(number, start + move * HALVED**at)
+                value, tries = score(), tries + 1
+                tell(f"{name} {number.item():.3g}")
+                if value > best:
+                    best = value
+                    break
+                _set(number, start)
+                if value == best:
+                    break  # it does not matter here
+    return before, best, tries
+
+
+def _set(number: torch.nn.Parameter, value: float) -> None:
+    with torch.no_grad():
+        number.fill_(value)
+
+
+def calibrate(model: PPO, config: PPOConfig, run_dir: Path) -> Found:
+    """Fit the numbers of the model's rule on training episodes; writes ``calibration.json``.
+
+    Raises ConfigError for a network that has none.
+    """
+    policy = model.policy
+    if not isinstance(policy, Rule):
+        raise ConfigError(f"calibration: a {type(policy).__name__} has no numbers of a rule; set rounds to 0")
+    compiled, wanted = compiled_of(config), config.calibration
+    count = max(wanted.steps // compiled.shape.steps, 1)
+    first = FIRST_SEED + config.seed % RUNS * EPISODES_OF_A_RUN
+    instances = make_batch(compiled, range(first, first + count)).instances
+    actor = NetworkPolicy(policy, Identity.of(compiled))
+
+    def score() -> float:
+        played = run_many(actor, instances)
+        dropped = np.mean([t.metrics["dropped_gpuh"] for t in played])
+        return float(np.mean([t.benefit_usd for t in played]) - config.drop_charge_usd_per_gpuh * dropped)
+
+    numbers = policy.rule_numbers()
+    most = 1 + 2 * wanted.rounds * len(numbers)
+    with tqdm(total=most, desc="calibration", unit="try", dynamic_ncols=True, disable=None) as bar:
+
+        def tell(what: str) -> None:
+            bar.set_postfix_str(what, refresh=False)
+            bar.update()
+
+        before, after, tries = search(numbers, score, wanted.rounds, tell)
+    found = Found(
+        {name: n.item() for name, (n, _) in numbers.items()},
+        before,
+        after,
+        tries,
+        episodes=count,
+        steps=tries * count * compiled.shape.steps,
+    )
+    with whole(run_dir / CALIBRATION_FILE) as partial:
+        partial.write_text(json.dumps(asdict(found), indent=2) + "\n", encoding="utf-8")
+    return found

@@ -1,0 +1,36 @@
+"""What may come before PPO: the numbers of a rule fitted to the scenario, imitation of plans.
+
+Each stage changes the weights of the untrained model.  A run that is resumed has them behind it: they run before its
+first checkpoint is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+from stable_baselines3 import PPO
+
+from agents.config import PPOConfig
+from agents.imitation.cloning import warm_start
+from agents.training.rule_tuning import calibrate
+
+
+class Learned(Protocol):
+    """What a stage reports."""
+
+    @property
+    def steps(self) -> int:
+        """Steps learned from."""
+
+
+Stage = Callable[[PPO, PPOConfig, Path], Learned]
+
+
+def stages(config: PPOConfig) -> Iterator[tuple[str, Stage, int]]:
+    """Return name, function and epochs of the stages that the settings ask for, in their order."""
+    if config.calibration.rounds:
+        yield "calibration", calibrate, config.calibration.rounds
+    if config.warm_start.data is not None:
+        yield "imitation", warm_start, config.warm_start.epochs

@@ -1,0 +1,170 @@
+"""How good a policy is on held-out episodes: in dollars, against serving at home, and against the bound.
+
+Rules and solvers live elsewhere; what they came to on the held-out episodes is handed in.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gridai_env.analysis.statistics import Interval, gain_captured, gap, mean_interval
+from gridai_env.benchmarks.published import LOCAL, FrozenSet
+from gridai_env.episodes.instance import Instance
+from gridai_env.files import whole
+from gridai_env.rollout.run import run_many
+from gridai_env.rollout.trajectory import Policy, Trajectory
+from gridai_env.world.terms import TERMS
+
+Floats = NDArray[np.float64]
+
+# Means over the held-out episodes, as `gridai_env.rollout.metrics` names them.
+MEANS = ("benefit_usd", "bill_usd", "emissions_kg", "served_share", "dropped_gpuh")
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Fixed episodes that are never trained on, with the figures to compare with, one per episode [n]."""
+
+    instances: Sequence[Instance]
+    local_benefit_usd: Floats  # of Local-Only
+    local_bill_usd: Floats
+    local_dropped_gpuh: Floats
+    bound_usd: Floats | None  # proven upper bound of the benefit; None where it was not asked for
+
+    @classmethod
+    def of(cls, local: Sequence[Trajectory], bound_usd: Sequence[float] | None = None) -> HeldOut:
+        """Return the episodes that Local-Only was played on, with its figures."""
+        return cls(
+            instances=[t.instance for t in local],
+            local_benefit_usd=np.array([t.benefit_usd for t in local]),
+            local_bill_usd=np.array([t.bill_usd for t in local]),
+            local_dropped_gpuh=np.array([t.metrics["dropped_gpuh"] for t in local]),
+            bound_usd=None if bound_usd is None else np.array(bound_usd, dtype=np.float64),
+        )
+
+    @classmethod
+    def published(cls, frozen: FrozenSet) -> HeldOut:
+        """Return the episodes of a frozen set with its published figures: nothing is solved or played.
+
+        Raises BenchmarkError where the episodes made here are not those that were frozen.
+        """
+        return cls(
+            instances=frozen.instances(),
+            local_benefit_usd=frozen.column(LOCAL, "benefit_usd"),
+            local_bill_usd=frozen.column(LOCAL, "bill_usd"),
+            local_dropped_gpuh=frozen.column(LOCAL, "dropped_gpuh"),
+            bound_usd=frozen.bound_usd,
+        )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures of one policy over the held-out episodes."""
+
+    means: dict[str, float]  # see MEANS, and terms/<name>_usd
+    over_local_usd: Interval  # mean of benefit less that of Local-Only, 95 % bootstrap interval
+    dropped_over_local_gpuh: float  # mean of work dropped less that of Local-Only
+    gap: float | None  # (bound - benefit) / Local-Only bill, None without bounds
+    gain_captured: float | None  # 0 is Local-Only, 1 the bound, None without bounds
+
+    def tags(self) -> dict[str, float]:
+        """Return all figures by their TensorBoard names."""
+        figures = {f"eval/{name}": value for name, value in self.means.items()}
+        figures |= {
+            "eval/over_local_usd": self.over_local_usd.value,
+            "eval/over_local_low_usd": self.over_local_usd.low,
+            "eval/dropped_over_local_gpuh": self.dropped_over_local_gpuh,
+        }
+        known = {"eval/gap": self.gap, "eval/gain_captured": self.gain_captured}
+        return figures | {name: value for name, value in known.items() if value is not None}
+
+    def line(self) -> str:
+        """Return one line for people."""
+        gain = self.over_local_usd
+        text = f"{gain.value:+,.0f} USD over Local-Only (95 %: {gain.low:+,.0f} to {gain.high:+,.0f})"
+        if self.gain_captured is not None:
+            text += f", gain captured {self.gain_captured:.1%}"
+        text += f", served {self.means['served_share']:.2%}"
+        return text + f", dropped {self.dropped_over_local_gpuh:+,.0f} GPU-h against Local-Only"
+
+
+def evaluate(policy: Policy, held_out: HeldOut) -> Evaluation:
+    """Play a policy on the held-out episodes and compare."""
+    trajectories = run_many(policy, held_out.instances)
+    benefit = np.array([t.benefit_usd for t in trajectories])
+    means = {name: float(np.mean([t.metrics[name] for t in trajectories])) for name in MEANS}
+    means |= {f"terms/{name}_usd": float(np.mean([t.terms[name] for t in trajectories])) for name in TERMS}
+    bound = held_out.bound_usd
+    return Evaluation(
+        means=means,
+        over_local_usd=mean_interval(benefit - held_out.local_benefit_usd, draws=2_000),
+        dropped_over_local_gpuh=means["dropped_gpuh"] - float(held_out.local_dropped_gpuh.mean()),
+        gap=None if bound is None else gap(benefit, bound, held_out.local_bill_usd),
+        gain_captured=None if bound is None else gain_captured(benefit, held_out.local_benefit_usd, bound),
+    )
+
+
+STAGES_FILE = "stages.json"
+
+
+@dataclass(frozen=True)
+class Milestone:
+    """A policy after one stage of training, on the validation episodes."""
+
+    name: str  # "start", "imitation", "ppo", ...
+    steps: int  # environment steps or demonstrated steps learned from, in this stage
+    epochs: int
+    seconds: float  # of the stage, without this evaluation; of PPO since the run was last resumed
+    gain_captured: float | None  # None without bounds
+    over_local_usd: float
+    dropped_over_local_gpuh: float
+
+
+class Milestones:
+    """Evaluates after each stage and keeps ``stages.json`` in the run folder; a run that goes on keeps its stages."""
+
+    def __init__(self, folder: Path, held_out: HeldOut) -> None:
+        self.folder, self.held_out = folder, held_out
+        self.stages: list[Milestone] = []
+        if (folder / STAGES_FILE).exists():
+            record = json.loads((folder / STAGES_FILE).read_text(encoding="utf-8"))
+            self.stages = [Milestone(**stage) for stage in record["stages"]]
+
+    def begin(self) -> None:
+        """Forget the stages of an earlier run in this folder."""
+        self.stages = []
+
+    def measure(
+        self, name: str, policy: Policy, steps: int = 0, epochs: int = 0, seconds: float = 0.0
+    ) -> Milestone:
+        """Evaluate the policy, write the file anew (whole or not at all) and return the stage."""
+        found = evaluate(policy, self.held_out)
+        stage = Milestone(
+            name=name,
+            steps=steps,
+            epochs=epochs,
+            seconds=seconds,
+            gain_captured=found.gain_captured,
+            over_local_usd=found.over_local_usd.value,
+            dropped_over_local_gpuh=found.dropped_over_local_gpuh,
+        )
+        self.stages = [s for s in self.stages if s.name != name] + [stage]
+        record = {"stages": [asdict(s) for s in self.stages]}
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with whole(self.folder / STAGES_FILE) as partial:
+            partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        return stage
+
+    def line(self) -> str:
+        """Return what the stages were worth, one line for people."""
+        return ", ".join(
+            f"{stage.name} {stage.over_local_usd:+,.0f} USD"
+            + ("" if stage.gain_captured is None else f" ({stage.gain_captured:.1%})")
+            for stage in self.stages
+        )

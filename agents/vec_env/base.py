@@ -1,0 +1,137 @@
+"""What the two adapters to Stable-Baselines3 share: one batched environment behind the face of a `VecEnv`.
+
+Observations are flat float32 arrays [B,N].  Episodes end by termination and restart in the same step; the
+infos of an ended episode hold ``terminal_observation``, ``episode`` (return and length as learned from) and
+the totals ``benefit_usd``, ``emissions_kg``, ``dropped_gpuh`` in their own units (not where the episode was cut
+short, or began midway).  Infos of running episodes
+are empty: at thousands of environments, building them costs more than the step.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.vec_env import VecEnv
+
+from agents.vec_env.actions import AgentActions
+from agents.vec_env.memory import Memory, Remembering, extended
+
+# Totals of an ended episode that are handed on.
+TOTALS = ("benefit_usd", "emissions_kg", "dropped_gpuh")
+
+# Seeds of training episodes.  Below are those that people type, above those of held-out episodes.
+TRAINING_SEEDS = range(1_000_000, 2**31)
+
+Indices = int | Iterable[int] | None
+
+
+class BatchVecEnv(VecEnv):
+    """Adapter for training over a batched environment ``env`` with flat observations.
+
+    The agent chooses the numbers of ``actions``; the environment gets what they mean.  What a ``memory`` keeps of
+    earlier observations is appended to each.
+    """
+
+    def __init__(
+        self,
+        env: Any,
+        actions: AgentActions,
+        memory: Memory | None = None,
+        reward_factor: float = 1.0,
+        drop_charge_usd_per_gpuh: float = 0.0,
+    ) -> None:
+        self.env = env
+        self._scale_usd, self._factor = env.compiled.scenario.reward_scale_usd, reward_factor
+        self._drop_charge_usd_per_gpuh = drop_charge_usd_per_gpuh
+        self.actions = actions
+        self.remembering = Remembering(memory)
+        space = spaces.Box(actions.low, actions.high, (actions.size,), np.float32)
+        super().__init__(env.num_envs, extended(env.single_observation_space, self.remembering.size), space)
+        self._actions: NDArray[np.float32] | None = None
+        self._begin = time.monotonic()
+
+    def seed(self, seed: int | None = None) -> Sequence[int | None]:
+        """Choose the episodes from the next reset on; None leaves it to chance.
+
+        The seeds of the first episodes are drawn from `TRAINING_SEEDS` by ``seed``, not counted up from it:
+        so a run with seed 0 never trains on the episodes 0, 1, 2, ... that comparisons use.
+        """
+        if seed is None:
+            self._reset_seeds()
+        else:
+            rng = np.random.default_rng(seed)
+            self._seeds = rng.integers(TRAINING_SEEDS.start, TRAINING_SEEDS.stop, self.num_envs).tolist()
+        return self._seeds
+
+    def step_async(self, actions: NDArray[np.float32]) -> None:
+        """Keep the agent's numbers [B,n] for `step_wait`."""
+        self._actions = actions
+
+    def learned_from(self, rewards: Any, at_home_usd: Any, infos: dict[str, Any]) -> Any:
+        """Return what is learned from in place of the environment's rewards [B], arrays or tensors.
+
+        What serving at home earns, and the charge on work that was dropped, are taken off.
+        """
+        charge_usd = self._drop_charge_usd_per_gpuh * _dropped_gpuh(infos)
+        return self._factor * (rewards - (at_home_usd + charge_usd) / self._scale_usd)
+
+    def seconds(self) -> float:
+        """Time since the adapter was made."""
+        return round(time.monotonic() - self._begin, 6)
+
+    def close(self) -> None:
+        """Close the environment."""
+        self.env.close()
+
+    # State ---------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def get_state(self) -> dict[str, Any]:
+        """Everything that `set_state` needs to go on from here bit for bit; can be pickled."""
+
+    @abstractmethod
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go back to where `get_state` was called, in this adapter or another of the same scenario and size."""
+
+    # Attributes ----------------------------------------------------------------------------------
+
+    def get_attr(self, attr_name: str, indices: Indices = None) -> list[Any]:
+        """Return an attribute of the batched environment, once for each index."""
+        value = getattr(self.env, attr_name)
+        return [value for _ in self._get_indices(indices)]
+
+    def set_attr(self, attr_name: str, value: Any, indices: Indices = None) -> None:
+        """Set an attribute of the batched environment; all episodes share it, so ``indices`` must be None."""
+        if indices is not None:
+            raise ValueError(
+                f"attribute {attr_name!r}: the episodes share one environment; leave indices out"
+            )
+        setattr(self.env, attr_name, value)
+
+    def env_method(
+        self, method_name: str, *method_args: Any, indices: Indices = None, **method_kwargs: Any
+    ) -> list[Any]:
+        """Call a method of the batched environment once and return its result for each index."""
+        value = getattr(self.env, method_name)(*method_args, **method_kwargs)
+        return [value for _ in self._get_indices(indices)]
+
+    def env_is_wrapped(self, wrapper_class: type, indices: Indices = None) -> list[bool]:
+        """Return False for each index: single episodes cannot be wrapped."""
+        return [False for _ in self._get_indices(indices)]
+
+    def get_images(self) -> Sequence[NDArray[np.uint8] | None]:
+        """Return a picture of each episode (None where the environment was made without ``render_mode``)."""
+        frames = self.env.render()
+        return [None] * self.num_envs if frames is None else list(frames)
+
+
+def _dropped_gpuh(infos: dict[str, Any]) -> Any:
+    """Work dropped in the step [B]; that of episodes which end in it stands among their last figures."""
+    dropped = infos["dropped_gpuh"]
+    return dropped + infos["final_info"]["dropped_gpuh"] if "final_info" in infos else dropped

@@ -1,0 +1,148 @@
+"""Expressions of a window as rows, bounds and costs of a program: which columns stand where, and the numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import highspy
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from baselines.mpc.window import Expressions
+
+Floats = NDArray[np.float64]
+Index = NDArray[np.intp]
+
+# What rounding may leave in a row without columns.
+TOLERANCE = 1e-6
+
+
+@dataclass
+class Sides:
+    """Numbers of one window: coefficients in the order of `Structure`, constants of all rows."""
+
+    coefficients: Floats
+    constants: Floats
+    costs: Floats
+    cost_constants: Floats  # [h]
+
+
+@dataclass
+class Structure:
+    """Which columns stand in which rows.  Rows of a single column become bounds; rows of none are only checked."""
+
+    pairs: Index  # place of each term of the expressions among the distinct (row, column) pairs
+    row: Index  # [pairs] of the expressions
+    column: Index  # [pairs]
+    size: Index  # [rows] columns in each
+    step: Index  # [rows]
+    is_equality: NDArray[np.bool_]  # [rows]
+    names: list[tuple[str, int]]  # of blocks of rows, with their first row
+    count: int  # of columns
+    kept: Index = field(init=False)  # rows of more than one column: those of the program
+    single: Index = field(init=False)  # pairs that are alone in their row
+    many: Index = field(init=False)  # the other pairs
+
+    def __post_init__(self) -> None:
+        self.kept = np.flatnonzero(self.size > 1)
+        self.single = np.flatnonzero(self.size[self.row] == 1)
+        self.many = np.flatnonzero(self.size[self.row] > 1)
+
+    def read(self, found: Expressions) -> Sides:
+        """The numbers of a window whose expressions have this structure."""
+        value = np.concatenate([e.value for _, e, _ in found.rows])
+        constants = np.concatenate([e.constant.ravel() for _, e, _ in found.rows])
+        self._check_empty(constants)
+        return Sides(
+            coefficients=_summed(self.pairs, value, len(self.row)),
+            constants=constants,
+            costs=_summed(found.cost.column, found.cost.value, self.count),
+            cost_constants=found.cost.constant,
+        )
+
+    def next_step(self) -> Index:
+        """For each row of the program the same one a step later; itself in the last step, [kept]."""
+        blocks = [first for _, first in self.names] + [len(self.size)]
+        later = np.arange(len(self.size))
+        for start, end in pairwise(blocks):
+            per_step = int((self.step[start:end] == 0).sum())
+            later[start : end - per_step] += per_step
+        place = np.full(len(self.size), -1)
+        place[self.kept] = np.arange(len(self.kept))
+        found = place[later[self.kept]]
+        return np.where(found >= 0, found, np.arange(len(self.kept)))
+
+    def of_block(self, *names: str) -> NDArray[np.bool_]:
+        """Whether each row is of one of the blocks ``names``, [rows]; raises KeyError where there is no such block."""
+        out = np.zeros(len(self.size), dtype=bool)
+        ends = [first for _, first in self.names[1:]] + [len(self.size)]
+        spans = {name: slice(first, end) for (name, first), end in zip(self.names, ends, strict=True)}
+        for name in names:
+            out[spans[name]] = True
+        return out
+
+    def _check_empty(self, constants: Floats) -> None:
+        """Raise ValueError where a row without columns does not hold."""
+        empty = self.size == 0
+        bad = empty & ((constants < -TOLERANCE) | (self.is_equality & (constants > TOLERANCE)))
+        if bad.any():
+            row = int(bad.argmax())
+            raise ValueError(f"the window contradicts itself: {self.name_of(row)}: {constants[row]}")
+
+    def single_rows_of(self, column: int) -> list[str]:
+        """Names of the rows that have no other column than this one."""
+        return [self.name_of(int(row)) for row in self.row[self.single][self.column[self.single] == column]]
+
+    def name_of(self, row: int) -> str:
+        """Name and step of a row."""
+        block = max(i for i, (_, first) in enumerate(self.names) if first <= row)
+        return f"{self.names[block][0]} at step {self.step[row]} of the window"
+
+
+def _summed(place: Index, value: Floats, size: int) -> Floats:
+    """Sum of the values at each place, [size]."""
+    return np.bincount(place, value, size).astype(np.float64, copy=False)
+
+
+def structure_of(found: Expressions, count: int) -> Structure:
+    """The structure of a window's expressions; ``count`` columns."""
+    sizes = [e.constant.size for _, e, _ in found.rows]
+    first = np.concatenate([[0], np.cumsum(sizes)])
+    row = np.concatenate([e.row + start for (_, e, _), start in zip(found.rows, first, strict=False)])
+    column = np.concatenate([e.column for _, e, _ in found.rows])
+    distinct, pairs = np.unique(row * count + column, return_inverse=True)
+    step = [
+        np.repeat(np.arange(len(e.constant)), e.constant.size // len(e.constant)) for _, e, _ in found.rows
+    ]
+    return Structure(
+        pairs=pairs,
+        row=distinct // count,
+        column=distinct % count,
+        size=np.bincount(distinct // count, minlength=int(first[-1])),
+        step=np.concatenate(step),
+        is_equality=np.repeat([equality for _, _, equality in found.rows], sizes),
+        names=[(name, int(start)) for (name, _, _), start in zip(found.rows, first, strict=False)],
+        count=count,
+    )
+
+
+def loaded_lp(
+    s: Structure,
+    coefficients: Floats,
+    costs: Floats,
+    columns: tuple[Floats, Floats],
+    rows: tuple[Floats, Floats],
+) -> highspy.HighsLp:
+    """The program as HiGHS wants it."""
+    place = np.searchsorted(s.kept, s.row[s.many]), s.column[s.many]
+    matrix = sparse.csc_matrix((coefficients, place), shape=(len(s.kept), s.count))
+    lp = highspy.HighsLp()
+    lp.num_row_, lp.num_col_ = matrix.shape
+    lp.col_cost_ = costs
+    lp.col_lower_, lp.col_upper_ = columns
+    lp.row_lower_, lp.row_upper_ = rows
+    lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
+    lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = matrix.indptr, matrix.indices, matrix.data
+    return lp

@@ -1,0 +1,177 @@
+"""The program of a window of steps as sparse matrices, made by the simulator's own physics on affine arrays.
+
+Columns, rows and sparsity follow from the constants of a scenario alone; what a forecast brings are bounds, right
+sides, costs and coefficients.  The state before the window is a set of columns too, fixed by their bounds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from baselines.mpc.affine import Affine
+from gridai_env.world import physics
+from gridai_env.world.state import Exogenous, Flows, Params, Shape, State
+from gridai_env.world.terms import settle
+
+Floats = NDArray[np.float64]
+Index = NDArray[np.intp]
+
+# State that is a flow of the step before: no columns of its own but in the first step.
+CARRIED = {"placed_gpuh": "served_gpuh", "generation_mw": "generation_mw"}
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where each flow of a window of h steps, and each state before and after a step, stands; -1: always 0."""
+
+    flows: Flows  # of indices [h,...]
+    state: State  # of indices [h+1,...]
+    charging: Index  # [h,K] yes/no
+    running: Index  # [h,K] yes/no
+    count: int
+    step: Index  # [count] of a flow, or of the flows that lead to a state; 0 for the state before the window
+
+    def next_step(self) -> Index:
+        """For each column the same one a step later; itself in the last step, [count]."""
+        out = np.arange(self.count)
+        flows = [getattr(self.flows, name) for name in Flows.names()]
+        # Of what is carried over, only the first step has columns of its own.
+        states = [getattr(self.state, name)[: 2 if name in CARRIED else None] for name in State.names()]
+        for index in [*flows, *states, self.charging, self.running]:
+            now, then = index[:-1], index[1:]
+            both = (now >= 0) & (then >= 0)
+            out[now[both]] = then[both]
+        return out
+
+    @property
+    def before(self) -> State:
+        """Columns of the states before the steps, [h,...]."""
+        return self.state.map(lambda x: x[:-1])
+
+    @property
+    def after(self) -> State:
+        """Columns of the states after the steps, [h,...]."""
+        return self.state.map(lambda x: x[1:])
+
+
+def make_columns(p: Params, shape: Shape, steps: int) -> Columns:
+    """A column wherever the constants allow a flow at all."""
+    used: list[Index] = []
+
+    def columns(mask: NDArray[np.bool_], leading: int, first_step: int = 0) -> Index:
+        where = np.broadcast_to(mask, (leading, *mask.shape))
+        start = sum(map(len, used))
+        out = np.where(where, start - 1 + np.cumsum(where).reshape(where.shape), -1)
+        step = np.maximum(np.arange(leading) + first_step, 0)
+        used.append(np.broadcast_to(step.reshape(-1, *[1] * mask.ndim), where.shape)[where])
+        return out
+
+    flow_masks, state_masks = _flow_masks(p, shape), _state_masks(p, shape)
+    flows = Flows(**{name: columns(flow_masks[name], steps) for name in Flows.names()})
+    states = {
+        name: columns(mask, 1) if name in CARRIED else columns(mask, steps + 1, -1)
+        for name, mask in state_masks.items()
+    }
+    for name, flow in CARRIED.items():
+        is_kept = state_masks[name]
+        states[name] = np.concatenate([states[name], np.where(is_kept, getattr(flows, flow), -1)])
+    charging = columns((p.charge_limit_mw > 0.0) & (p.discharge_limit_mw > 0.0), steps)
+    running = columns(p.generator_min_mw > 0.0, steps)
+    step = np.concatenate(used)
+    return Columns(flows, State(**states), charging, running, len(step), step)
+
+
+def _flow_masks(p: Params, shape: Shape) -> dict[str, NDArray[np.bool_]]:
+    """Which flows the constants allow."""
+    route = p.route_open > 0.5
+    session = (p.is_session > 0.5)[:, None] & route
+    site = np.ones(shape.sites, dtype=bool)
+    return {
+        "served_gpuh": route,
+        "dropped_gpuh": np.ones((shape.regions, shape.rows), dtype=bool),
+        "started": np.full((shape.jobs, shape.sites), p.has_jobs),
+        "charge_mw": p.charge_limit_mw > 0.0,
+        "discharge_mw": p.discharge_limit_mw > 0.0,
+        "generation_mw": p.generator_max_mw > 0.0,
+        "renewable_mw": site,
+        "import_mw": site,
+        "export_mw": site,
+        "shed_mw": site,
+        "gpu_short": site & p.has_jobs,
+        "relocated_gpuh": session,
+        "warmed_gpuh": session.any(0),
+        "peak_rise_mw": p.demand_charge_usd_per_mw > 0.0,
+        "battery_short_mwh": p.battery_max_mwh > 0.0,
+        "carbon_excess_kg": np.array(p.has_carbon_budget),
+    }
+
+
+def _state_masks(p: Params, shape: Shape) -> dict[str, NDArray[np.bool_]]:
+    """Which states can be other than 0."""
+    waits = np.broadcast_to(p.may_wait > 0.5, (shape.regions, shape.rows))
+    return {
+        "backlog_gpuh": waits,
+        "battery_mwh": p.battery_max_mwh > 0.0,
+        "placed_gpuh": (p.is_session > 0.5)[:, None] & (p.route_open > 0.5),
+        "generation_mw": p.generator_max_mw > 0.0,
+        "committed_gpus": np.full((shape.sites, shape.job_steps), p.has_jobs),
+        "waiting": np.full(shape.jobs, p.has_jobs),
+        "peak_import_mw": p.demand_charge_usd_per_mw > 0.0,
+        "carbon_kg": np.array(p.has_carbon_budget),
+    }
+
+
+@dataclass
+class Expressions:
+    """All rows of a window, each ``expression >= 0`` or ``== 0``, and what it costs (minus the benefit) [h]."""
+
+    rows: list[tuple[str, Affine, bool]]  # name, expressions [h,...], whether it is an equality
+    cost: Affine
+
+
+def expressions(p: Params, columns: Columns, exo: Exogenous) -> Expressions:
+    """Run the physics on the columns; ``exo`` [h,...]."""
+    flows, state = columns.flows.map(Affine.of_columns), columns.before.map(Affine.of_columns)
+    after = columns.after.map(Affine.of_columns)
+    sums = physics.totals(p, flows, exo, state)
+    reached = physics.next_state(p, state, flows, exo, sums)
+    rows = [
+        (f"next {name}", getattr(reached, name) - getattr(after, name), True)
+        for name in State.names()
+        if name not in CARRIED and not _is_idle(p, name)
+    ]
+    rows += [(name, gap, True) for name, gap in physics.equalities(flows, sums).items()]
+    slacks = physics.slacks(p, state, flows, exo, after, sums)
+    # Implied: relocation costs, so the optimum takes its least value, which never exceeds what is served.
+    slacks.pop("relocated within served")
+    if not p.has_carbon_budget:
+        slacks.pop("carbon budget")
+    slacks["peak"] = slacks["peak"][:, np.flatnonzero(p.demand_charge_usd_per_mw > 0.0)]
+    # Rows that may wait have no sessions: nothing to warm.
+    slacks["warmed"] = slacks["warmed"][:, np.flatnonzero(p.is_session > 0.5)]
+    slacks |= _modes(p, columns, flows)
+    rows += [(name, slack, False) for name, slack in slacks.items()]
+    return Expressions(rows, -settle(p, state, flows, exo, sums).benefit_usd)
+
+
+def _is_idle(p: Params, name: str) -> bool:
+    """Whether a field of the state never changes in this scenario."""
+    without_jobs = name in ("committed_gpus", "waiting") and not p.has_jobs
+    without_charge = name == "peak_import_mw" and not p.has_demand_charge
+    return without_jobs or without_charge or (name == "carbon_kg" and not p.has_carbon_budget)
+
+
+def _modes(p: Params, columns: Columns, flows: Flows) -> dict[str, Affine]:
+    """Charge or discharge, and off or at least the minimum load, at the sites where it matters."""
+    two_way, least = (np.flatnonzero(x[0] >= 0) for x in (columns.charging, columns.running))
+    rows: dict[str, Affine] = {}
+    if len(two_way):
+        charge = physics.charge_mode_slacks(p, flows, Affine.of_columns(columns.charging))
+        rows |= {name: slack[:, two_way] for name, slack in charge.items()}
+    if len(least):
+        load = physics.generator_mode_slacks(p, flows, Affine.of_columns(columns.running))
+        rows |= {name: slack[:, least] for name, slack in load.items()}
+    return rows

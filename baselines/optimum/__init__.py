@@ -1,0 +1,1 @@
+"""The optimum under perfect foresight: a proven bound for every policy, never a competitor."""

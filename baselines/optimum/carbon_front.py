@@ -1,0 +1,385 @@
+"""The cost-carbon front of one episode: least cost for each amount of carbon, and for each carbon price.
+
+    base = solve(instance)                                  # sets the service that all points keep
+    front = FrontProgram(instance, service_of(base))
+    points = front.sweep(points=9, prices_usd_per_t=(0.0, 50.0, 200.0))
+
+Both coordinates count carbon once.  The cost is everything but earnings and but what carbon itself is charged (price
+and excess over a budget); emissions are the billed kg.  A scenario's own carbon budget is no limit here: the caps of
+the front take its place.
+
+- Epsilon constraint: least cost under a cap on emissions, caps spread evenly from the least emissions possible to
+  those of the least-cost plan.  Reaches every point of the front, also where it is not convex.
+- Price sweep: least cost + price * emissions.  Reaches the corners of the lower left convex hull.
+
+Last resorts (load shed, accelerators taken from jobs, batteries left short) weigh in both coordinates as in the
+objectives ``cost`` and ``carbon``; without them the coordinates are plain USD and kg.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from baselines.optimum.highs import HUGE_ROWS, Deadline, InfeasibleError, Live, Matrix, Result
+from baselines.optimum.milp import Plan, read_plan, solve_matrix
+from baselines.optimum.objectives import last_resorts
+from baselines.optimum.program import build
+from baselines.optimum.rounding import rounding
+from baselines.optimum.service_floor import Floor
+from gridai_env.episodes.instance import Instance
+from gridai_env.rollout.trajectory import Trajectory
+from gridai_env.world import physics
+from gridai_env.world.terms import EARNINGS
+
+Floats = NDArray[np.float64]
+
+# What carbon itself is charged: left out of the cost, else it would count in both coordinates.
+CARBON_CHARGES = ("carbon_price", "carbon_excess")
+# The default reference point lies beyond the worst by this share of the range.
+REFERENCE_MARGIN = 0.05
+# By how much the cap of the least-carbon end exceeds the least emissions, relative and in kg.
+TIE_SHARE, TIE_KG = 1e-7, 1e-6
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a plan or a policy stands."""
+
+    cost_usd: float  # all but earnings and charges on carbon
+    emissions_kg: float  # billed
+    last_resort_usd: float  # weight of last resorts on top, as cost; 0 unless one was used
+    last_resort_kg: float  # the same as carbon
+
+    @property
+    def coordinates(self) -> tuple[float, float]:
+        """Cost and emissions with the weight of last resorts: what is compared."""
+        return self.cost_usd + self.last_resort_usd, self.emissions_kg + self.last_resort_kg
+
+
+@dataclass(frozen=True)
+class FrontPoint:
+    """One optimum."""
+
+    method: str  # "epsilon" or "price"
+    label: str
+    cap_kg: float  # infinite: none
+    price_usd_per_t: float  # that was asked for; NaN for epsilon
+    slope_usd_per_t: float  # what the last t avoided costs: price of the cap; NaN where it is not known
+    place: Place | None  # None where no plan was found in time
+    bound: float  # USD, of cost (epsilon) or of cost + price * emissions (price): nothing is below
+    gap: float  # relative distance to the bound, infinite without a plan
+    status: str  # "optimal" or "time_limit"
+    seconds: float
+    plan: Plan | None
+    least_kg: float = np.nan  # proven least emissions; only at the least-carbon end
+
+
+def uncharged(instance: Instance) -> Instance:
+    """The episode without a charge on carbon and without a budget of it."""
+    free = instance.params.replace(carbon_price_usd_per_kg=0.0, carbon_budget_kg=np.array(np.inf))
+    return replace(instance, params=free)
+
+
+def place_of(trajectory: Trajectory) -> Place:
+    """Where a policy stands that was played on its instance."""
+    free = uncharged(trajectory.instance)
+    charged = (*EARNINGS, *CARBON_CHARGES)
+    cost_usd = -sum(value for name, value in trajectory.terms.items() if name not in charged)
+    return Place(cost_usd, trajectory.emissions_kg, *_resorts(free, trajectory.flows))
+
+
+def _resorts(free: Instance, flows: Any) -> tuple[float, float]:
+    """Weight of last resorts of an uncharged instance, as cost [USD] and as carbon [kg]."""
+    usd, kg = (float(last_resorts(free, name).total(free.params, flows).sum()) for name in ("cost", "carbon"))
+    return usd, kg
+
+
+@dataclass
+class Solved(Result):
+    """A result, and the dual of the cap in the linear program that its values are from (NaN: not known)."""
+
+    cap_dual: float = np.nan
+
+
+class FrontProgram:
+    """One compiled program: least cost under a cap, whose cap and costs change between solves.
+
+    Where there are yes/no decisions, a point is the relaxed program, rounded, fixed and solved again; branch and bound
+    follows only where that leaves more than ``mip_gap``.
+    """
+
+    def __init__(
+        self,
+        instance: Instance,
+        floor: Floor,
+        *,
+        mip_gap: float = 1e-4,
+        time_limit_s: float | None = None,
+        threads: int = 1,
+        seed: int = 0,
+    ) -> None:
+        """Build and compile; raises ValueError where nothing can emit.  ``time_limit_s`` is for each point."""
+        self.instance = uncharged(instance)
+        p, exo = self.instance.params, self.instance.exogenous
+        if not (physics.billed_carbon_kg_per_mwh(p, exo).any() or p.generator_carbon_kg_per_mwh.any()):
+            raise ValueError(f"seed {instance.seed}: nothing emits carbon here, so cost has no rival")
+        self.mip_gap, self.time_limit_s = mip_gap, time_limit_s
+        self.options: dict[str, Any] = {"threads": threads, "seed": seed}
+        self.program = build(self.instance, "cost", floor, carbon_cap_kg=0.0)
+        self.matrix = Matrix(self.program.model)
+        self.matrix.rounding = rounding(self.program, self.instance)
+        rows = self.matrix.rows
+        self.cap_row = next(i for i, (row, _) in enumerate(rows) if row.local_name == "carbon_cap")
+        self.usd, self.kg = np.array(self.matrix.lp.col_cost_), self._row(self.cap_row)
+        self.usd_0 = float(self.matrix.lp.offset_)
+        self.kg_0 = -float(np.array(self.matrix.lp.row_upper_)[self.cap_row])
+        self.choices = np.flatnonzero(self.matrix.integer)
+        bounds = (
+            np.array(side)[self.choices] for side in (self.matrix.lp.col_lower_, self.matrix.lp.col_upper_)
+        )
+        self._lowest, self._highest = bounds
+        self._live = None if self.matrix.size[0] > HUGE_ROWS else self._loaded()
+
+    def _row(self, i: int) -> Floats:
+        """Coefficients of a row."""
+        return np.asarray(self.matrix.matrix.tocsr()[[i]].todense(), dtype=float).ravel()
+
+    def _loaded(self) -> Live:
+        live = Live(self.matrix, **self.options)
+        if len(self.choices):
+            live.set_integer(self.choices, False)
+        return live
+
+    # Points -----------------------------------------------------------------------------------------------------------
+
+    def sweep(self, points: int = 9, prices_usd_per_t: Sequence[float] = ()) -> list[FrontPoint]:
+        """Both ends, ``points`` caps (the ends included) and the prices, in that order of methods."""
+        return [*self.epsilon(points), *(self.at_price(price) for price in prices_usd_per_t)]
+
+    def epsilon(self, points: int) -> Iterator[FrontPoint]:
+        """The least-cost end, the least-carbon end, and caps spread evenly between them."""
+        if points < 2:
+            raise ValueError(f"points = {points}: must be at least 2, the two ends")
+        cheapest, cleanest = self.least_cost(), self.least_carbon()
+        yield cheapest
+        if cheapest.place is not None and cleanest.place is not None:
+            ends = cheapest.place.coordinates[1], cleanest.place.coordinates[1]
+            for i, cap_kg in enumerate(caps_between(*ends, points), 1):
+                yield self.at_cap(cap_kg, f"cap {i}")
+        yield cleanest
+
+    def least_cost(self) -> FrontPoint:
+        """The end of the front without a cap."""
+        return self.at_cap(np.inf, "least cost")
+
+    def least_carbon(self) -> FrontPoint:
+        """The other end: least emissions, ties by cost."""
+        begin = time.perf_counter()
+        lowest = self._solve(self.kg, np.inf)
+        seconds = time.perf_counter() - begin
+        if lowest.values is None:
+            return self._point("epsilon", "least carbon", np.nan, np.nan, lowest, np.nan, begin)
+        least_kg = float(self.kg @ lowest.values) + self.kg_0
+        cap_kg = least_kg + TIE_SHARE * abs(least_kg) + TIE_KG
+        try:
+            point = self.at_cap(cap_kg, "least carbon")
+        except InfeasibleError:  # the cap is met by the plan at hand, but within tolerances only
+            point = self._point("epsilon", "least carbon", cap_kg, np.nan, lowest, -np.inf, begin)
+        return replace(point, seconds=point.seconds + seconds, least_kg=lowest.bound + self.kg_0)
+
+    def at_cap(self, cap_kg: float, label: str = "") -> FrontPoint:
+        """Least cost under a cap on emissions; raises InfeasibleError for a cap that nothing can keep."""
+        begin = time.perf_counter()
+        result = self._solve(self.usd, cap_kg)
+        slope = _slope_usd_per_t(result) if np.isfinite(cap_kg) else 0.0
+        point = self._point(
+            "epsilon",
+            label or f"cap {cap_kg:.0f} kg",
+            cap_kg,
+            np.nan,
+            result,
+            result.bound + self.usd_0,
+            begin,
+        )
+        return replace(point, slope_usd_per_t=slope)
+
+    def at_price(self, usd_per_t: float) -> FrontPoint:
+        """Least cost + price * emissions."""
+        begin, price = time.perf_counter(), usd_per_t / 1000.0
+        result = self._solve(self.usd + price * self.kg, np.inf)
+        bound = result.bound + self.usd_0 + price * self.kg_0
+        point = self._point("price", f"{usd_per_t:g} USD/t", np.inf, usd_per_t, result, bound, begin)
+        return replace(point, slope_usd_per_t=usd_per_t)
+
+    def _point(
+        self, method: str, label: str, cap_kg: float, price: float, result: Result, bound: float, begin: float
+    ) -> FrontPoint:
+        seconds = time.perf_counter() - begin
+        if result.values is None:
+            return FrontPoint(
+                method, label, cap_kg, price, np.nan, None, bound, np.inf, result.status, seconds, None
+            )
+        usd = float(self.usd @ result.values) + self.usd_0
+        read = Result(result.status, usd, usd, result.values)
+        plan = read_plan(self.instance, "cost", self.program, self.matrix, read, 0.0, seconds)
+        assert plan.objective_value is not None and plan.emissions_kg is not None
+        resorts = _resorts(self.instance, plan.flows)
+        place = Place(plan.objective_value - resorts[0], plan.emissions_kg, *resorts)
+        cost_usd, kg = place.coordinates
+        value = cost_usd + (0.0 if np.isnan(price) else price / 1000.0 * kg)
+        bound = min(bound, value)
+        gap = (value - bound) / max(abs(value), 1e-9)
+        plan = replace(plan, bound=bound if method == "epsilon" else np.nan, gap=gap)
+        return FrontPoint(
+            method, label, cap_kg, price, np.nan, place, bound, gap, result.status, seconds, plan
+        )
+
+    # Solving ----------------------------------------------------------------------------------------------------------
+
+    def _solve(self, costs: Floats, cap_kg: float) -> Solved:
+        """Minimise ``costs`` under the cap; constants are left out of objective and bound."""
+        upper, clock = cap_kg - self.kg_0, Deadline(self.time_limit_s)
+        if self._live is None:
+            return self._solve_huge(costs, upper, clock)
+        self._live.set_costs(np.arange(len(costs)), costs)
+        self._live.set_row_bounds([self.cap_row], -np.inf, upper)
+        relaxed = self._run(clock)
+        if relaxed.values is None or not len(self.choices):
+            return relaxed
+        assert self.matrix.rounding is not None
+        found = self._fix(self.matrix.rounding(self.matrix, relaxed.values), relaxed.bound, clock)
+        return found if found.status == "optimal" else self._branch(found, clock)
+
+    def _run(self, clock: Deadline) -> Solved:
+        """Solve the loaded linear program."""
+        assert self._live is not None
+        result = self._live.solve(time_limit_s=clock.left_s())
+        if result.values is None or result.objective is None:
+            return Solved("time_limit", None, -np.inf, None)
+        objective, bound = result.objective - self.usd_0, result.bound - self.usd_0
+        return Solved(
+            result.status, objective, bound, result.values, float(self._live.row_dual[self.cap_row])
+        )
+
+    def _fix(self, values: Floats, bound: float, clock: Deadline) -> Solved:
+        """Fix the yes/no decisions at ``values`` and solve the rest; "optimal" where that is near ``bound``."""
+        assert self._live is not None
+        chosen = np.round(values[self.choices])
+        self._live.set_column_bounds(self.choices, chosen, chosen)
+        try:
+            fixed = self._run(clock)
+        except InfeasibleError:  # rounding lost a job, or the cap
+            fixed = Solved("time_limit", None, -np.inf, None)
+        finally:
+            self._live.set_column_bounds(self.choices, self._lowest, self._highest)
+        if fixed.objective is None:
+            return Solved("time_limit", None, bound, None)
+        near = fixed.objective - bound <= self.mip_gap * max(abs(fixed.objective + self.usd_0), 1e-9)
+        return replace(fixed, status="optimal" if near else "time_limit", bound=bound)
+
+    def _branch(self, found: Solved, clock: Deadline) -> Solved:
+        """Branch and bound; never worse than what rounding found.  Raises InfeasibleError where there is no plan."""
+        if clock.is_over():
+            return found
+        try:
+            result = self._branched(clock)
+        except InfeasibleError:
+            if found.values is None:
+                raise
+            return (
+                found  # meets its rows only within tolerances: a plan, of which the relaxed bound is proven
+            )
+        bound = max(found.bound, result.bound - self.usd_0)
+        if result.values is None or result.objective is None:
+            return replace(found, bound=bound)
+        best = self._fix(result.values, bound, clock)
+        if best.objective is None:  # its own plan meets its rows only within tolerances, or no time is left
+            best = Solved(result.status, result.objective - self.usd_0, bound, result.values)
+        if found.objective is not None and best.objective is not None and found.objective < best.objective:
+            best = found
+        return replace(best, status=result.status, bound=bound)
+
+    def _branched(self, clock: Deadline) -> Result:
+        """The loaded program with its yes/no decisions; they are relaxed again however it ends."""
+        assert self._live is not None
+        self._live.set_integer(self.choices, True)
+        try:
+            return self._live.solve(time_limit_s=clock.left_s(), mip_gap=self.mip_gap)
+        finally:
+            self._live.set_integer(self.choices, False)
+
+    def _solve_huge(self, costs: Floats, upper: float, clock: Deadline) -> Solved:
+        """The same for programs that simplex is too slow for: interior point, every time from the start."""
+        lp, sides = self.matrix.lp, np.array(self.matrix.lp.row_upper_)
+        sides[self.cap_row] = upper
+        lp.col_cost_, lp.row_upper_ = costs, sides
+        result = solve_matrix(self.matrix, mip_gap=self.mip_gap, time_limit_s=clock.left_s(), **self.options)
+        objective = None if result.objective is None else result.objective - self.usd_0
+        return Solved(result.status, objective, result.bound - self.usd_0, result.values)
+
+
+def _slope_usd_per_t(solved: Solved) -> float:
+    """What the last t under the cap costs: minus the dual of the cap."""
+    return max(0.0, -1000.0 * solved.cap_dual) if np.isfinite(solved.cap_dual) else np.nan
+
+
+def caps_between(high_kg: float, low_kg: float, points: int) -> list[float]:
+    """Caps strictly between the emissions of the two ends, evenly spread, from the loosest to the tightest."""
+    return [] if high_kg <= low_kg else [float(kg) for kg in np.linspace(high_kg, low_kg, points)[1:-1]]
+
+
+# Sets of points -------------------------------------------------------------------------------------------------------
+
+
+def margin_below(points: Sequence[FrontPoint], place: Place, scale_usd: float) -> float:
+    """How far a place that keeps the floor lies above what is proven, relative; below 0: beyond the front.
+
+    Proven: the bound under every cap that the place keeps, the bound at every price, and the least emissions.
+    ``scale_usd`` is the sum of absolute terms of the place, which rounding is relative to.
+    """
+    cost_usd, kg = place.coordinates
+    margins = [(kg - point.least_kg) / max(kg, 1.0) for point in points if np.isfinite(point.least_kg)]
+    for point in (point for point in points if np.isfinite(point.bound)):
+        if point.method == "price":
+            charge_usd = point.price_usd_per_t / 1000.0 * kg
+            margins.append((cost_usd + charge_usd - point.bound) / max(scale_usd + charge_usd, 1.0))
+        elif kg <= point.cap_kg:
+            margins.append((cost_usd - point.bound) / max(scale_usd, 1.0))
+    return min(margins, default=np.inf)
+
+
+def reference_of(places_of_front: Sequence[Place], local: Place) -> tuple[float, float]:
+    """The default reference point (USD, kg): the worst of Local-Only and the front, and 5 % of the range on top.
+
+    It depends on the episode alone, not on the policies compared.
+    """
+    places = [local.coordinates, *(place.coordinates for place in places_of_front)]
+    worst, best = np.max(places, axis=0), np.min(places, axis=0)
+    beyond = worst + REFERENCE_MARGIN * np.maximum(worst - best, 1e-9)
+    return float(beyond[0]), float(beyond[1])
+
+
+def hypervolume(places: Sequence[Place], reference: tuple[float, float]) -> float:
+    """Area [USD kg] between the reference point and the places, as moocore computes it; 0 where none is better."""
+    import moocore
+
+    if not places:
+        return 0.0
+    coordinates = np.array([place.coordinates for place in places], dtype=float)
+    return float(moocore.hypervolume(coordinates, ref=np.array(reference)))
+
+
+def nondominated(places: Sequence[Place]) -> list[bool]:
+    """Which places no other one beats in both coordinates (of equal ones the first stays)."""
+    import moocore
+
+    if not places:
+        return []
+    coordinates = np.array([place.coordinates for place in places], dtype=float)
+    return [bool(kept) for kept in moocore.is_nondominated(coordinates)]

@@ -1,0 +1,113 @@
+"""The optimum of one episode at many latency budgets: one compiled program whose routes open and close.
+
+A budget only opens or closes routes, so the program of the widest budget serves all others: closed routes get
+the upper bound 0.  Linear programs stay in the solver and start from the basis of the point before.
+
+    chain = Chain(widest, "benefit")
+    plans = [chain.solve(instance) for instance in points]      # one episode, budgets from tight to wide
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from baselines.optimum.highs import HUGE_ROWS, Live, Matrix, Result
+from baselines.optimum.milp import Plan, read_plan, solve_matrix
+from baselines.optimum.objectives import OBJECTIVES, Objective
+from baselines.optimum.program import Program, build
+from baselines.optimum.rounding import rounding
+from baselines.optimum.service_floor import Floor
+from gridai_env.episodes.instance import Instance
+from gridai_env.world.state import Params
+
+
+class Chain:
+    """The program of one objective on one episode, solved again and again for other latency budgets.
+
+    ``widest`` is the episode at the budgets that open most routes; ``floor`` the service that the objectives
+    ``cost`` and ``carbon`` must keep at every point, that of the tightest one's benefit plan.  Unlike
+    `baselines.optimum.milp.solve`, ``carbon`` does not look for the least cost among plans of equal emissions: the
+    frontier asks for the least kg alone.
+    """
+
+    def __init__(
+        self,
+        widest: Instance,
+        objective: Objective,
+        floor: Floor | None = None,
+        *,
+        threads: int = 1,
+        seed: int = 0,
+    ) -> None:
+        """Build and compile; raises ValueError where objective and floor do not go together."""
+        if objective not in OBJECTIVES:
+            raise ValueError(f"objective {objective!r} is unknown; allowed: {', '.join(OBJECTIVES)}")
+        if (objective == "benefit") != (floor is None):
+            raise ValueError(
+                "a floor belongs to the objectives cost and carbon, which need one; benefit has none"
+            )
+        begin = time.perf_counter()
+        self.widest, self.objective = widest, objective
+        self.options: dict[str, Any] = {"threads": threads, "seed": seed}
+        self.program = build(widest, objective, floor)
+        self.matrix = Matrix(self.program.model)
+        self.matrix.rounding = rounding(self.program, widest)
+        self._columns, self._places = _route_columns(self.program, self.matrix)
+        self._upper = np.asarray(self.matrix.lp.col_upper_)[self._columns]
+        stays_loaded = not self.matrix.integer.any() and self.matrix.size[0] <= HUGE_ROWS
+        self._live = Live(self.matrix, **self.options) if stays_loaded else None
+        self._build_s = time.perf_counter() - begin  # counted to the first plan
+
+    def solve(self, instance: Instance, *, mip_gap: float = 1e-4, time_limit_s: float | None = None) -> Plan:
+        """The optimum of ``instance``: the widest one's episode with fewer routes open.
+
+        Raises ValueError for another episode or one with routes that the widest has not; InfeasibleError where
+        the floor cannot be kept.
+        """
+        self._check(instance)
+        begin = time.perf_counter()
+        open_routes = instance.params.route_open[tuple(self._places.T)]
+        upper = np.where(open_routes > 0.0, self._upper, 0.0)
+        self.matrix.set_upper(self._columns, upper)
+        if self._live is None:
+            result = solve_matrix(self.matrix, mip_gap=mip_gap, time_limit_s=time_limit_s, **self.options)
+        else:
+            self._live.set_column_bounds(self._columns, 0.0, upper)
+            result = self._live.solve(time_limit_s=time_limit_s)
+            if result.status == "time_limit":
+                bound = self.matrix.safe_bound(np.zeros(0))
+                result = Result(result.status, None, bound, None)
+        solve_s, build_s = time.perf_counter() - begin, self._build_s
+        self._build_s = 0.0
+        return read_plan(instance, self.objective, self.program, self.matrix, result, build_s, solve_s)
+
+    def _check(self, instance: Instance) -> None:
+        """Refuse what the compiled program does not describe."""
+        ours, theirs = self.widest.params, instance.params
+        if (theirs.route_open > ours.route_open).any():
+            raise ValueError(
+                f"seed {instance.seed}: opens routes that are closed at the widest budget; build the chain there"
+            )
+        names = [name for name in Params.names() if name != "route_open"]
+        changed = [name for name in names if not np.array_equal(getattr(ours, name), getattr(theirs, name))]
+        arrays, others = self.widest.exogenous, instance.exogenous
+        changed += [n for n in arrays.names() if not np.array_equal(getattr(arrays, n), getattr(others, n))]
+        if changed:
+            raise ValueError(
+                f"seed {instance.seed}: not the episode of the chain; {', '.join(changed)} differ"
+            )
+
+
+def _route_columns(program: Program, matrix: Matrix) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Columns of all flows on routes and the route of each: [N] and [N,3] as (region, row, site)."""
+    columns, places = [], []
+    for flows in program.flows:
+        for field in (flows.served_gpuh, flows.relocated_gpuh):
+            found = matrix.columns_of(field)
+            columns.append(found[found >= 0])
+            places.append(np.argwhere(found >= 0))
+    return np.concatenate(columns), np.concatenate(places)

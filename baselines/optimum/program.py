@@ -1,0 +1,280 @@
+"""The perfect-foresight program of one instance, built by calling the simulator's own physics on Pyomo variables.
+
+No formula of the world stands here: states, limits and terms come from `gridai_env.world.physics` and
+`gridai_env.world.terms`. What is added is what an optimiser needs on top: fresh variables for each state
+(else expressions grow with T squared), yes/no variables, and the service floor of the objectives ``cost`` and
+``carbon``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+import pyomo.environ as pyo
+from numpy.typing import NDArray
+
+from baselines.optimum.flow_bounds import flow_ceilings
+from baselines.optimum.highs import Matrix
+from baselines.optimum.objectives import OBJECTIVES, Objective, goal, last_resorts
+from baselines.optimum.service_floor import FLOOR_SLACK, Floor
+from gridai_env.episodes.instance import Instance
+from gridai_env.world import physics
+from gridai_env.world.state import Exogenous, Flows, Params, State
+from gridai_env.world.terms import settle
+
+Objects = NDArray[np.object_]
+Floats = NDArray[np.float64]
+
+
+@dataclass
+class Program:
+    """The Pyomo model and where each flow of each step stands in it."""
+
+    model: pyo.ConcreteModel
+    flows: list[Flows]  # [T] of object arrays: variables, or 0.0 where a flow cannot be
+
+    def choices(self, matrix: Matrix) -> list[tuple[tuple[Any, ...], int]]:
+        """Name and column of every yes/no variable: ("started", t, j, k), ("charging", t, k), ("running", t, k)."""
+        columns = ((name, matrix.index.get(id(variable))) for name, variable in self.model.choice.items())
+        return [(name, column) for name, column in columns if column is not None]
+
+
+# Limits that are zero somewhere have a price there too: their flows keep a variable in a program that is to be priced.
+PRICED_AT_ZERO = ("import_mw", "export_mw")
+
+
+def build(
+    instance: Instance,
+    objective: Objective,
+    floor: Floor | None,
+    carbon_cap_kg: float | None = None,
+    priced: bool = False,
+) -> Program:
+    """Build the program.  The objective is minimised: minus benefit, cost, or kg.
+
+    ``carbon_cap_kg`` bounds the objective that ``carbon`` would have (ties of a least-carbon plan go to the least
+    cost).  ``priced``: leave out the ceilings that follow from other limits, so that duals fall on the limits alone.
+    """
+    return _Builder(instance, objective, floor, carbon_cap_kg, priced).build()
+
+
+class _Builder:
+    """Builds a program step by step; one instance of it per build."""
+
+    def __init__(
+        self,
+        instance: Instance,
+        objective: Objective,
+        floor: Floor | None,
+        carbon_cap_kg: float | None,
+        priced: bool,
+    ) -> None:
+        self.instance, self.objective, self.floor = instance, objective, floor
+        self.carbon_cap_kg, self.priced = carbon_cap_kg, priced
+        self.p: Params = instance.params
+        self.model = pyo.ConcreteModel()
+        self.model.flow = pyo.Var(pyo.Any, dense=False, domain=pyo.NonNegativeReals)
+        self.model.state = pyo.Var(pyo.Any, dense=False, domain=pyo.NonNegativeReals)
+        self.model.choice = pyo.Var(pyo.Any, dense=False, domain=pyo.Binary)
+        self.model.limit = pyo.Constraint(pyo.Any)
+        self.model.update = pyo.Constraint(pyo.Any)
+        # Burning energy (charge with discharge) may pay in a step at whose price consuming pays, and in all steps
+        # before it: an emptied battery can be paid for being filled.
+        paid_to_consume = instance.exogenous.buy_usd_per_mwh + self.p.wear_usd_per_mwh <= 0.0
+        self.burn_pays = np.logical_or.accumulate(paid_to_consume[::-1])[::-1]
+
+    def build(self) -> Program:
+        flows_of_steps: list[Flows] = []
+        goals: list[Any] = []
+        carbon: list[Any] = []
+        resorts = {name: last_resorts(self.instance, name) for name in OBJECTIVES}
+        state = self.instance.initial
+        for t in range(self.instance.steps):
+            exo = self.instance.exogenous.map(itemgetter(t))
+            flows = self._flows(t, exo)
+            sums = physics.totals(self.p, flows, exo, state)
+            after = self._after(t, state, flows, exo, sums)
+            self._limits(t, state, flows, exo, after, sums)
+            outcome = settle(self.p, state, flows, exo, sums)
+            goals.append(goal(self.p, flows, outcome, self.objective, resorts[self.objective]))
+            if self.carbon_cap_kg is not None:
+                carbon.append(goal(self.p, flows, outcome, "carbon", resorts["carbon"]))
+            flows_of_steps.append(flows)
+            state = after
+        if self.floor is not None:
+            self._service_floor(flows_of_steps)
+        if self.carbon_cap_kg is not None:
+            self.model.carbon_cap = pyo.Constraint(expr=pyo.quicksum(carbon) <= self.carbon_cap_kg)
+        self.model.goal = pyo.Objective(expr=pyo.quicksum(goals), sense=pyo.minimize)
+        return Program(self.model, flows_of_steps)
+
+    # Variables ------------------------------------------------------------------------------------------------------
+
+    def _variables(self, t: int, name: str, ceiling: NDArray[np.float64]) -> Objects:
+        """A variable wherever the flow can be positive, the number 0 elsewhere."""
+        out = np.zeros(ceiling.shape, dtype=object)
+        everywhere = self.priced and name in PRICED_AT_ZERO
+        for place in np.ndindex(ceiling.shape):
+            if ceiling[place] > 0.0 or everywhere:
+                variable = self.model.flow[(name, t, *place)]
+                if not self.priced:
+                    variable.setub(float(ceiling[place]))
+                out[place] = variable
+        return out
+
+    def _flows(self, t: int, exo: Exogenous) -> Flows:
+        """The flows of step ``t``; those that are 0 in every feasible step get no variable."""
+        arrays = {name: self._variables(t, name, ceiling) for name, ceiling in self._ceilings(t, exo).items()}
+        arrays["started"] = self._started(t, exo)
+        arrays["carbon_excess_kg"] = arrays["carbon_excess_kg"][()]
+        return Flows(**arrays)
+
+    def _ceilings(self, t: int, exo: Exogenous) -> dict[str, NDArray[np.float64]]:
+        """The most that each flow can be in step ``t``."""
+        before = self.instance.exogenous.queue_limit_gpuh[t - 1] if t else self.instance.initial.backlog_gpuh
+        # A longer queue would bring work to steps that have none.
+        return flow_ceilings(self.p, exo, before + 1.0 if self.priced else before)
+
+    def _started(self, t: int, exo: Exogenous) -> Objects:
+        out = np.zeros(exo.job_open.shape, dtype=object)
+        for j, k in np.argwhere(exo.job_open > 0.5):
+            out[j, k] = self.model.choice["started", t, int(j), int(k)]
+        return out
+
+    # Rows -----------------------------------------------------------------------------------------------------------
+
+    def _after(self, t: int, state: State, flows: Flows, exo: Exogenous, sums: physics.Totals) -> State:
+        """State after the step, as fresh variables tied to the physics' expressions."""
+        after = physics.next_state(self.p, state, flows, exo, sums)
+        if not self.p.has_demand_charge:
+            after = after.replace(peak_import_mw=np.zeros(len(self.p.gpus)))
+        p = self.p
+        most = {
+            "backlog_gpuh": exo.queue_limit_gpuh,
+            "battery_mwh": p.battery_max_mwh,
+            "committed_gpus": (p.utilisation_limit * p.gpus)[:, None],
+            "waiting": 1.0,
+            "peak_import_mw": self.instance.exogenous.import_limit_mw.max(0),
+            "carbon_kg": p.carbon_budget_kg,
+        }
+        linked = {
+            name: self._fresh(t, name, getattr(after, name), most.get(name, 0.0)) for name in State.names()
+        }
+        return State(**linked)
+
+    def _fresh(self, t: int, name: str, value: Any, most: Any) -> Any:
+        """Replace every expression by a variable that equals it; numbers and bare variables stay."""
+        array = np.asarray(value, dtype=object)
+        ceiling = np.broadcast_to(np.asarray(most, dtype=float), array.shape)
+        out = np.empty(array.shape, dtype=object)
+        for place in np.ndindex(array.shape):
+            expression = array[place]
+            if _is_plain(expression):
+                out[place] = expression
+                continue
+            key = (name, t, *place)
+            variable = self.model.state[key]
+            if not self.priced:
+                variable.setub(float(ceiling[place]) * (1.0 + 1e-6))
+            self.model.update[key] = variable == expression
+            out[place] = variable
+        return out if out.ndim else out[()]
+
+    def _limits(
+        self, t: int, state: State, flows: Flows, exo: Exogenous, after: State, sums: physics.Totals
+    ) -> None:
+        slacks = physics.slacks(self.p, state, flows, exo, after, sums)
+        # Implied: relocation costs, so the optimum takes its least value, which never exceeds what is served.
+        slacks.pop("relocated within served")
+        if not self.p.has_carbon_budget:
+            slacks.pop("carbon budget")
+        no_charge = ~(self.p.demand_charge_usd_per_mw > 0.0)
+        slacks["peak"] = np.where(no_charge, 0.0, slacks["peak"])
+        slacks |= self._modes(t, flows)
+        for place, name, slack in _entries(slacks):
+            self._row(("limit", name, t, *place), slack, equality=False)
+        for place, name, gap in _entries(physics.equalities(flows, sums)):
+            self._row(("limit", name, t, *place), gap, equality=True)
+
+    def _row(self, key: tuple[Any, ...], expression: Any, *, equality: bool) -> None:
+        """Demand ``expression >= 0`` (or ``== 0``); numbers are checked at once."""
+        if _is_number(expression):
+            if expression < -1e-6 or (equality and expression > 1e-6):
+                raise ValueError(
+                    f"instance contradicts itself: {key[1]} at step {key[2]}, index {key[3:]}: {expression}"
+                )
+            return
+        self.model.limit[key[1:]] = (expression == 0.0) if equality else (expression >= 0.0)
+
+    def _modes(self, t: int, flows: Flows) -> dict[str, Objects]:
+        """Yes/no rows: charge or discharge where burning energy could pay, generators with a minimum load."""
+        p = self.p
+        minimum = p.generator_min_mw > 0.0
+        # From this step on: a battery emptied now has room for energy that one is paid to take later.
+        everywhere = self.objective == "carbon" or self.carbon_cap_kg is not None
+        # A generator that rises slowly may run for the sake of the next step, with no use for its power now.
+        slow = p.generator_ramp_mw_per_h * p.dt_h < p.generator_max_mw
+        two_way = (p.battery_max_mwh > 0.0) & (self.burn_pays[t] | minimum | slow | everywhere)
+        rows: dict[str, Objects] = {}
+        if two_way.any():
+            charging = self._choices("charging", t, two_way)
+            rows |= {
+                name: np.where(two_way, slack, 0.0)
+                for name, slack in physics.charge_mode_slacks(p, flows, charging).items()
+            }
+        if minimum.any():
+            running = self._choices("running", t, minimum)
+            rows |= {
+                name: np.where(minimum, slack, 0.0)
+                for name, slack in physics.generator_mode_slacks(p, flows, running).items()
+            }
+        return rows
+
+    def _choices(self, name: str, t: int, where: NDArray[np.bool_]) -> Objects:
+        out = np.zeros(where.shape, dtype=object)
+        for k in np.flatnonzero(where):
+            out[k] = self.model.choice[name, t, int(k)]
+        return out
+
+    # Objective and floor --------------------------------------------------------------------------------------------
+
+    def _service_floor(self, flows: list[Flows]) -> None:
+        """The same jobs, start and site free; per row at least the work of the floor."""
+        assert self.floor is not None
+        self.model.floor = pyo.Constraint(pyo.Any)
+        for w, served in enumerate(self.floor.served_gpuh):
+            total = pyo.quicksum(v for f in flows for v in f.served_gpuh[:, w].ravel() if not _is_number(v))
+            if not _is_number(total):
+                self.model.floor["served", w] = total >= float(served) * (1.0 - FLOOR_SLACK)
+            elif served > 1e-9:
+                raise ValueError(
+                    f"floor wants work of row {w}, which this instance never has: floor of another instance?"
+                )
+        for j, started in enumerate(self.floor.started):
+            entries = [v for f in flows for v in f.started[j].ravel() if not _is_number(v)]
+            if entries:
+                self.model.floor["started", j] = pyo.quicksum(entries) == round(float(started))
+            elif started > 0.5:
+                raise ValueError(
+                    f"floor wants job {j}, which this instance never lets start: floor of another instance?"
+                )
+
+
+def _is_number(expression: Any) -> bool:
+    return isinstance(expression, int | float | np.number)
+
+
+def _is_plain(expression: Any) -> bool:
+    return _is_number(expression) or expression.is_variable_type()
+
+
+def _entries(named: dict[str, Any]) -> Iterator[tuple[tuple[int, ...], str, Any]]:
+    """Every entry of every array: its place, the name, the expression."""
+    for name, value in named.items():
+        array = np.asarray(value, dtype=object)
+        for place in np.ndindex(array.shape):
+            yield place, name, array[place]

@@ -1,0 +1,27 @@
+"""Rules: simple policies that every result is measured against; they see what an agent sees."""
+
+from __future__ import annotations
+
+from baselines.rules.greedy import Greedy
+from baselines.rules.rule import Rule
+from baselines.rules.single_signal import (
+    REGISTRY,
+    CarbonOnly,
+    LocalOnly,
+    NearestRegion,
+    PriceOnly,
+    Random,
+    RoutingRule,
+)
+
+__all__ = [
+    "REGISTRY",
+    "CarbonOnly",
+    "Greedy",
+    "LocalOnly",
+    "NearestRegion",
+    "PriceOnly",
+    "Random",
+    "RoutingRule",
+    "Rule",
+]

@@ -1,0 +1,123 @@
+"""What a rule sees: the observation in units, as the records that the physics speaks of; no future."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gridai_env.episodes.forecast import lead_steps
+from gridai_env.observation.layout import ObservationLayout
+from gridai_env.scenario.compile import Compiled
+from gridai_env.world import physics
+from gridai_env.world.feasible import start_jobs
+from gridai_env.world.state import Exogenous, Params, State
+
+Floats = NDArray[np.float64]
+
+# Room is planned this much (relative) short, so that float32 observations and actions do not overfill a site.
+ROUNDING = 1e-6
+
+
+@dataclass(frozen=True)
+class View:
+    """The present exactly (to float32), the future as forecast.  Leading axis B; jobs are the slots, J = V.
+
+    A forecast is valid for the leads that lie within the episode: `valid` [B,H].
+    """
+
+    p: Params
+    state: State
+    exo: Exogenous
+    due_gpuh: Floats  # [B,C,W,D] work on hand that must leave the queue by the end of the step h ahead
+    carbon_left_kg: Floats  # [B] infinite without a budget
+    steps_left: Floats  # [B] the step to come included
+    steps: int  # of the episode
+    leads: NDArray[np.intp]  # [H] steps
+    forecast_buy_usd_per_mwh: Floats  # [B,H,K]
+    forecast_carbon_kg_per_mwh: Floats  # [B,H,K] billed
+    forecast_arrivals_gpuh: Floats  # [B,H,C]
+    job_site_rank: NDArray[np.int64]  # [B,V,K] 0: the job's preferred site; see `site_ranks`
+
+    @property
+    def on_hand_gpuh(self) -> Floats:
+        """Work that waits or arrives, [B,C,W]."""
+        on_hand: Floats = physics.work_on_hand_gpuh(self.state, self.exo)
+        return on_hand
+
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """Leads that lie within the episode, [B,H]."""
+        return self.leads < self.steps_left[:, None]
+
+    def room_gpuh(self, started: Floats, extra_mw: Floats | float = 0.0) -> Floats:
+        """Work [B,K] that sites can do besides running jobs and those started now ([B,V,K]).
+
+        Bounded by accelerators, and by import, renewables and ``extra_mw`` of own supply.
+        """
+        p, exo = self.p, self.exo
+        committed = self.state.committed_gpus[..., 0]
+        if started.shape[-2]:
+            committed = committed + (started * p.job_gpus[..., None]).sum(-2)
+        by_gpus = (p.utilisation_limit * exo.available_gpus - committed) * p.speed * p.dt_h
+        base_mw = physics.facility_power_mw(p, exo, physics.it_power_mw(p, exo, committed))
+        spare_mw = exo.import_limit_mw + exo.renewable_available_mw + extra_mw - base_mw
+        by_power = spare_mw / physics.work_power_mw_per_gpuh(p, exo)
+        return np.maximum(np.minimum(by_gpus, by_power), 0.0) * (1.0 - ROUNDING)
+
+    def starts(self, job_score: Floats) -> Floats:
+        """Jobs [B,V,K] that the environment will start for these scores [B,V,K+1]."""
+        return start_jobs(self.p, self.state, self.exo, job_score)
+
+
+def read_view(layout: ObservationLayout, compiled: Compiled, observation: Mapping[str, Any]) -> View:
+    """The view in a batch of observations (arrays [B,n])."""
+    exact = {
+        name: np.asarray(value, dtype=np.float64) for name, value in layout.physical(observation).items()
+    }
+    state, exo = layout.rebuild(observation)
+    shape = compiled.shape
+    running = np.arange(shape.job_steps) < exact["job_duration_steps"][..., None] - 0.5
+    params = compiled.params.replace(
+        job_gpus=exact["job_gpus"], job_profile=running.astype(float), job_value_usd=exact["job_value_usd"]
+    )
+    return View(
+        p=params,
+        state=state,
+        exo=exo,
+        due_gpuh=exact["due_gpuh"],
+        carbon_left_kg=exact["carbon_left_kg"],
+        steps_left=np.round(exact["steps_left"]),
+        steps=shape.steps,
+        leads=np.array(lead_steps(compiled.scenario.forecast, shape.dt_h), dtype=np.intp),
+        forecast_buy_usd_per_mwh=exact["forecast_buy_usd_per_mwh"],
+        forecast_carbon_kg_per_mwh=exact["forecast_carbon_kg_per_mwh"],
+        forecast_arrivals_gpuh=exact["forecast_arrivals_gpuh"],
+        job_site_rank=site_ranks(compiled, exact),
+    )
+
+
+def site_ranks(compiled: Compiled, units: Mapping[str, Floats]) -> NDArray[np.int64]:
+    """Each site's place in the own list of the job in a slot, [B,V,K]; ``units``: see `ObservationLayout.physical`.
+
+    A slot does not name its job.  It is the job of the scenario that shares most of: allowed sites, duration, value
+    per accelerator, and size and latest start within their jitter; of several, the first in the scenario.  A drawn
+    job shares all five with its own entry, so only jobs alike in all of them can be mistaken for each other.
+    """
+    if compiled.shape.jobs == 0:
+        return np.zeros(units["job_open"].shape, dtype=np.int64)
+    gpus = np.where(units["job_present"] > 0.5, units["job_gpus"], 1.0)
+    step = compiled.shape.steps - np.round(units["steps_left"])[..., None]
+    latest = compiled.job_deadline_steps - compiled.job_duration_steps
+    worth = compiled.job_value_usd / compiled.job_gpus
+    shared = [
+        ((units["job_open"] > 0.5)[..., None, :] == compiled.job_allowed).all(-1),
+        units["job_duration_steps"][..., None] == compiled.job_duration_steps,
+        np.isclose((units["job_value_usd"] / gpus)[..., None], worth, rtol=ROUNDING),
+        np.abs(gpus[..., None] / compiled.job_gpus - 1.0) <= compiled.job_size_jitter + ROUNDING,
+        np.abs((step + units["job_slack_steps"])[..., None] - latest) <= compiled.job_jitter_steps,
+    ]
+    return compiled.job_site_rank[np.sum(shared, axis=0).argmax(-1)]

@@ -1,0 +1,1 @@
+"""Read results, never step an environment: gains, returns on latency, relocation, losses by lever."""

@@ -1,0 +1,287 @@
+"""Net benefit of moving one GPU-h of work from its home to another site, its parts, and where it breaks even.
+
+    NB = energy saved + carbon saved + water saved - egress - transfer energy - friction / dwell - latency value
+
+in USD per GPU-h, for each step, region, row and site (arXiv 2604.27855, relocation net benefit ``NB_{k,i}``; per
+request there, per GPU-h here).  *Saved* is the ledger's own figure (`terms.settle`) for one GPU-h at home less
+that at the site, its power taken from the grid: import price, billed carbon, water.  Where the next MWh is not
+imported (spare renewables, a battery, export), or where a demand charge, a carbon budget or a limit binds, the
+true marginal value differs: that is what the shadow prices of an optimal plan say.
+
+*Friction* is what newly placing a GPU-h costs once (moving sessions, loading weights, with their energy),
+spread over the work done there until it moves again: ``dt / dwell`` of it falls on each GPU-h.  It is counted
+one way, as in the paper; rows that may wait have no sessions and pay none.
+
+Shapes: T steps, C regions, W rows, K sites.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gridai_env.arrays.record import Array, Record
+from gridai_env.episodes.instance import Instance
+from gridai_env.rollout.metrics import gpuh_per_request
+from gridai_env.world import physics
+from gridai_env.world.physics import Load
+from gridai_env.world.state import Flows, Outcome
+from gridai_env.world.terms import settle
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Assumptions:
+    """What the scenario does not say.  Raises ValueError for values out of range."""
+
+    dwell_h: float = 8.0  # own choice: how long work stays where it was moved, about one block of cheap hours
+    latency_usd_per_gpuh_ms: float = (
+        0.0  # worth of 1 ms of path latency per GPU-h; the budget rules, not a price
+    )
+
+    def __post_init__(self) -> None:
+        if not self.dwell_h > 0.0:
+            raise ValueError(f"dwell_h = {self.dwell_h!r}: must be above 0 [h]")
+        if not 0.0 <= self.latency_usd_per_gpuh_ms < float("inf"):
+            raise ValueError(
+                f"latency_usd_per_gpuh_ms = {self.latency_usd_per_gpuh_ms!r}: must be at least 0 [USD per GPU-h and ms]"
+            )
+
+
+@dataclass(frozen=True)
+class NetBenefit(Record):
+    """Parts of the net benefit of a move from home, [T,C,W,K] or means of it [...,C,K]; 0 at home itself."""
+
+    energy_saved_usd_per_gpuh: Array
+    carbon_saved_usd_per_gpuh: Array
+    water_saved_usd_per_gpuh: Array
+    egress_usd_per_gpuh: Array
+    transfer_usd_per_gpuh: Array  # network energy of the payload, with its carbon
+    friction_usd_per_gpuh: Array  # spread over the dwell time
+    latency_usd_per_gpuh: (
+        Array  # value of the extra path latency; negative where the site is nearer than home
+    )
+    # What break-evens and returns need besides
+    carbon_saved_kg_per_gpuh: Array
+    extra_path_ms: Array  # path latency beyond that of home
+    placing_usd_per_gpu: Array  # friction of moving the work of one accelerator, once
+    home_mwh_per_gpuh: Array  # facility energy of the work at home
+    home_usd_per_mwh: Array
+    site_usd_per_mwh: Array
+    payload_usd_per_gb: Array  # egress, network energy and its carbon
+    gpuh_per_request: Array
+
+    @property
+    def saved_usd_per_gpuh(self) -> Array:
+        """What running at the site saves: energy, carbon, water."""
+        return self.energy_saved_usd_per_gpuh + self.carbon_saved_usd_per_gpuh + self.water_saved_usd_per_gpuh
+
+    @property
+    def running_usd_per_gpuh(self) -> Array:
+        """What each GPU-h there costs more: payload and latency."""
+        return self.egress_usd_per_gpuh + self.transfer_usd_per_gpuh + self.latency_usd_per_gpuh
+
+    @property
+    def total_usd_per_gpuh(self) -> Array:
+        """The net benefit: positive where a move pays."""
+        return self.saved_usd_per_gpuh - self.running_usd_per_gpuh - self.friction_usd_per_gpuh
+
+
+def net_benefit(instance: Instance, assumptions: Assumptions | None = None) -> NetBenefit:
+    """Return the net benefit of every route at every step, open or not."""
+    given = Assumptions() if assumptions is None else assumptions
+    p, exo, compiled = instance.params, instance.exogenous, instance.compiled
+    site, home = unit_work(instance), compiled.home_site
+    shape = (instance.steps, *p.route_open.shape)
+    away = 1.0 - p.home[:, None, :]
+    network_usd_per_mwh = (
+        exo.network_usd_per_mwh + p.carbon_price_usd_per_kg * physics.billed_carbon_kg_per_mwh(p, exo)
+    )
+    per_mwh = network_usd_per_mwh[:, None, None, :]
+    placing = away * _placing_usd_per_gpuh(instance, per_mwh)
+    geo = compiled.geography
+    extra_ms = geo.path_ms - np.take_along_axis(geo.path_ms, home[:, None, None], axis=-1)
+    price_mwh_per_gb = compiled.scenario.network.energy_kwh_per_gb / 1000.0
+
+    def saved(cost: Floats) -> Floats:
+        """At home less at the site, [T,C,1,K], of a figure per GPU-h at each site [T,K]."""
+        difference: Floats = cost[:, home][:, :, None, None] - cost[:, None, None, :]
+        return difference
+
+    parts = {
+        "energy_saved_usd_per_gpuh": saved(-site.terms_usd["import"]),
+        "carbon_saved_usd_per_gpuh": saved(-site.terms_usd["carbon_price"]),
+        "water_saved_usd_per_gpuh": saved(-site.terms_usd["water"]),
+        "egress_usd_per_gpuh": p.egress_usd_per_gpuh,
+        "transfer_usd_per_gpuh": p.network_mwh_per_gpuh * per_mwh,
+        "friction_usd_per_gpuh": placing * p.dt_h / max(given.dwell_h, p.dt_h),
+        "latency_usd_per_gpuh": given.latency_usd_per_gpuh_ms * extra_ms,
+        "carbon_saved_kg_per_gpuh": saved(physics.billed_kg(p, site)),
+        "extra_path_ms": extra_ms,
+        "placing_usd_per_gpu": placing * p.dt_h,
+        "home_mwh_per_gpuh": work_mwh_per_gpuh(instance)[:, home][:, :, None, None],
+        "home_usd_per_mwh": exo.buy_usd_per_mwh[:, home][:, :, None, None],
+        "site_usd_per_mwh": exo.buy_usd_per_mwh[:, None, None, :],
+        "payload_usd_per_gb": geo.usd_per_gb[:, None, :] + away * price_mwh_per_gb * per_mwh,
+        "gpuh_per_request": gpuh_per_request(instance)[:, None],
+    }
+    return NetBenefit(**{name: np.broadcast_to(value, shape) for name, value in parts.items()})
+
+
+def work_mwh_per_gpuh(instance: Instance) -> Floats:
+    """Facility energy of one GPU-h of work at each site and step, [T,K]."""
+    power: Floats = physics.work_power_mw_per_gpuh(instance.params, instance.exogenous)
+    return power * instance.params.dt_h
+
+
+def unit_work(instance: Instance) -> Outcome:
+    """Return what the ledger says of one GPU-h of imported power's work at each site, and of nothing else, [T,K].
+
+    Only energy, carbon and water are meant: the flows carry no payload, no session and no weights.
+    """
+    p, steps, shape = instance.params, instance.steps, instance.compiled.shape
+    sites = np.eye(shape.sites)
+    power_mw = physics.work_power_mw_per_gpuh(p, instance.exogenous)[:, None, :] * sites
+    exo = instance.exogenous.map(lambda x: x[:, None])
+    lead = (steps, shape.sites)
+    flows = _no_flows(instance, lead).replace(import_mw=power_mw)
+    load = Load(np.zeros((*lead, shape.rows, shape.sites)), power_mw / exo.pue, power_mw)
+    sums = physics.totals(p, flows, exo, instance.initial, load, instance.initial.committed_gpus)
+    return settle(p, instance.initial, flows, exo, sums)
+
+
+def _no_flows(instance: Instance, lead: tuple[int, ...]) -> Flows:
+    """Flows that are 0 everywhere, with leading axes ``lead``."""
+    s = instance.compiled.shape
+    routes, by_site = (s.regions, s.rows, s.sites), (s.sites,)
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(Flows.names(), by_site) | {
+        "served_gpuh": routes,
+        "relocated_gpuh": routes,
+        "dropped_gpuh": (s.regions, s.rows),
+        "started": (s.jobs, s.sites),
+        "warmed_gpuh": (s.rows, s.sites),
+        "carbon_excess_kg": (),
+    }
+    return Flows(**{name: np.zeros((*lead, *own)) for name, own in shapes.items()})
+
+
+def _placing_usd_per_gpuh(instance: Instance, usd_per_mwh: Floats) -> Floats:
+    """What newly placing a GPU-h at a site costs once, [T,C,W,K]: sessions and weights, with their energy."""
+    p = instance.params
+    relocation = p.relocation_usd_per_gpuh + p.relocation_mwh_per_gpuh * usd_per_mwh
+    warm_up = p.warm_usd_per_gpuh[:, None] + p.warm_mwh_per_gpuh[:, None] * usd_per_mwh
+    placing: Floats = p.is_session[:, None] * (relocation + warm_up)
+    return placing
+
+
+@dataclass(frozen=True, eq=False)
+class BreakEvens:
+    """Where the net benefit is 0, each with all else as it is; shapes of the `NetBenefit`.
+
+    ``volume_gpuh``, ``volume_requests``, ``dwell_h``: work that must run at the site, and hours for which it must
+    stay, before the friction of moving *one accelerator's* work is paid; infinite where running there saves
+    nothing, so that no volume pays; 0 where there is no friction.
+    ``spread_usd_per_mwh``: by how much the price of electricity at home must lie above that at the site (present
+    price of the site); negative where a move would pay even against the price.
+    ``payload_gb_per_gpuh``, ``payload_gb_per_request``: the largest payload with which a move pays; infinite where
+    data cost nothing, NaN where it pays with none.
+    """
+
+    volume_gpuh: Floats
+    volume_requests: Floats
+    spread_usd_per_mwh: Floats
+    payload_gb_per_gpuh: Floats
+    payload_gb_per_request: Floats
+    dwell_h: Floats
+
+
+def break_evens(benefit: NetBenefit) -> BreakEvens:
+    """Return volume, price spread, payload and dwell time at which a move breaks even."""
+    margin = benefit.saved_usd_per_gpuh - benefit.running_usd_per_gpuh
+    pays = margin > 0.0
+    never = np.where(np.isnan(margin), np.nan, np.inf)
+    volume = np.where(pays, benefit.placing_usd_per_gpu / np.where(pays, margin, 1.0), never)
+    needed = benefit.total_usd_per_gpuh / benefit.home_mwh_per_gpuh
+    spread = benefit.home_usd_per_mwh - benefit.site_usd_per_mwh - needed
+    without = benefit.total_usd_per_gpuh + benefit.egress_usd_per_gpuh + benefit.transfer_usd_per_gpuh
+    costs = benefit.payload_usd_per_gb > 0.0
+    payload = np.where(costs, without / np.where(costs, benefit.payload_usd_per_gb, 1.0), np.inf)
+    payload = np.where(without >= 0.0, payload, np.nan)
+    return BreakEvens(
+        volume_gpuh=volume,
+        volume_requests=volume / benefit.gpuh_per_request,
+        spread_usd_per_mwh=spread,
+        payload_gb_per_gpuh=payload,
+        payload_gb_per_request=payload * benefit.gpuh_per_request,
+        dwell_h=volume.copy(),  # one accelerator does one GPU-h in an hour
+    )
+
+
+def route_returns(benefit: NetBenefit) -> tuple[Floats, Floats]:
+    """Return ERL (USD per GPU-h and ms) and CRL (kg per GPU-h and ms) of each route, in the shape of ``benefit``.
+
+    Energy (carbon) saved over the extra path latency (arXiv 2604.27855, per-task returns); NaN where the site is
+    not farther than home.
+    """
+    farther = benefit.extra_path_ms > 0.0
+    extra_ms = np.where(farther, benefit.extra_path_ms, np.nan)
+    return benefit.energy_saved_usd_per_gpuh / extra_ms, benefit.carbon_saved_kg_per_gpuh / extra_ms
+
+
+# By class -------------------------------------------------------------------------------------------------------
+
+
+def class_means(instance: Instance, values: Floats) -> Floats:
+    """Mean [n,C,K] of ``values`` [T,C,W,K] over steps and rows of each class, weighted by arrived work.
+
+    NaN where nothing of a class arrived in a region.
+    """
+    compiled, arrived = instance.compiled, instance.exogenous.arrivals_gpuh
+    of_class = (compiled.row_class == np.arange(len(compiled.class_names))[:, None]).astype(float)
+    weight = np.einsum("nw,tcw->nc", of_class, arrived)
+    total = np.einsum("nw,tcw,tcwk->nck", of_class, arrived, values, optimize=True)
+    return (
+        np.where(weight > 0.0, 1.0, np.nan)[..., None]
+        * total
+        / np.where(weight > 0.0, weight, 1.0)[..., None]
+    )
+
+
+def break_even_rows(instance: Instance, assumptions: Assumptions | None = None) -> list[dict[str, Any]]:
+    """Return the rows of ``breakeven.csv``: a class, a region and a site other than its home in each.
+
+    Parts are means over the arrived work; break-evens are those of the mean.  ``open_share`` is the share of the
+    work for which the route is open, ``positive_share`` that in whose step the net benefit is positive, open or
+    not.
+    """
+    compiled = instance.compiled
+    full = net_benefit(instance, assumptions)
+    mean = full.map(lambda x: class_means(instance, x))
+    even = break_evens(mean)
+    erl, crl = route_returns(mean)
+    shape = full.energy_saved_usd_per_gpuh.shape
+    open_share = class_means(instance, np.broadcast_to(instance.params.route_open, shape))
+    positive = class_means(instance, (full.total_usd_per_gpuh > 0.0).astype(float))
+    columns = {
+        "net_benefit_usd_per_gpuh": mean.total_usd_per_gpuh,
+        **{name: getattr(mean, name) for name in NetBenefit.names()[:9]},
+        "open_share": open_share,
+        "positive_share": positive,
+        "erl_usd_per_gpuh_ms": erl,
+        "crl_kg_per_gpuh_ms": crl,
+        **{f"break_even_{name}": value for name, value in vars(even).items()},
+    }
+    away = np.argwhere(np.broadcast_to(instance.params.home == 0.0, open_share.shape))
+    return [
+        {
+            "class": compiled.class_names[n],
+            "region": compiled.region_names[c],
+            "site": compiled.site_names[k],
+            **{name: float(value[n, c, k]) for name, value in columns.items()},
+        }
+        for n, c, k in away
+    ]

@@ -1,0 +1,229 @@
+"""What making episodes needs of NumPy and torch beyond `gridai_env.arrays.ops.namespace`: look-up, types, sums.
+
+Each function does the same on both, to the same bits on NumPy as before; on tensors nothing waits for the device.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from itertools import pairwise
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from gridai_env.arrays.record import Array
+
+
+def pick(table: Array, at: Array) -> Array:
+    """Entries of a table [N], or rows of one [N,n], at the integers ``at``: [*at.shape] or [*at.shape,n]."""
+    return table.take(at, axis=0) if isinstance(table, np.ndarray) else namespace(table).pick(table, at)
+
+
+def columns(x: Array, at: np.ndarray) -> Array:
+    """``x`` [...,N] with the columns ``at`` (integers, the host's) in their order; ``x`` itself where that is all."""
+    if len(at) == x.shape[-1] and (at == np.arange(len(at))).all():
+        return x
+    return x.take(at, axis=-1) if isinstance(x, np.ndarray) else namespace(x).columns(x, at)
+
+
+def empty(shape: tuple[int, ...], beside: Array) -> Array:
+    """An array of this shape, still to be written, of the real type of another (a batch innermost on a device)."""
+    if isinstance(beside, np.ndarray):
+        return np.empty(shape, dtype=np.result_type(beside.dtype, np.float32))
+    return namespace(beside).empty(shape, beside)
+
+
+def single(x: Array) -> Array:
+    """``x`` as float32."""
+    return x.astype(np.float32, copy=False) if isinstance(x, np.ndarray) else x.float()
+
+
+def double(x: Array) -> Array:
+    """``x`` as float64."""
+    return x.astype(np.float64, copy=False) if isinstance(x, np.ndarray) else x.double()
+
+
+def real(x: Array, as_in: Array) -> Array:
+    """Yes and no, or integers, as 1.0, 0.0 or numbers of the type of another array."""
+    return x.astype(as_in.dtype) if isinstance(x, np.ndarray) else x.to(as_in.dtype)
+
+
+def whole(x: Array) -> Array:
+    """Numbers without what follows the point, int64."""
+    return x.astype(np.int64) if isinstance(x, np.ndarray) else x.long()
+
+
+def short(x: Array) -> Array:
+    """Integers as int32."""
+    return x.astype(np.int32) if isinstance(x, np.ndarray) else x.int()
+
+
+def mix(x: Array, weights: Array, out: Array) -> None:
+    """Write products of matrices [b,L,n] and one [n,m] to ``out`` [b,L,m]: rounded alike however many there are."""
+    if isinstance(x, np.ndarray):
+        np.matmul(x, weights, out=out)
+    else:
+        namespace(x).mix(x, weights, out)
+
+
+def mixed_row(x: Array, weights: Array) -> Array:
+    """``weights`` [m,n] times each vector of ``x`` [b,n], [b,m]: rounded alike however many there are."""
+    return np.matmul(weights, x[..., None])[..., 0] if isinstance(x, np.ndarray) else x @ weights.T
+
+
+def add_scaled(x: Array, y: Array, scale: float) -> None:
+    """``x += scale * y``; ``y`` is used up."""
+    if isinstance(x, np.ndarray):
+        y *= scale
+        x += y
+    else:
+        x.add_(y, alpha=scale)
+
+
+def add_product(x: Array, y: Array, z: Array) -> None:
+    """``x += y * z``."""
+    if isinstance(x, np.ndarray):
+        x += y * z
+    else:
+        x.addcmul_(y, z)
+
+
+def within(x: Array, least: Array, most: Array) -> Array:
+    """``x``, at least and at most these."""
+    if isinstance(x, np.ndarray):
+        return np.minimum(np.maximum(x, least), most)
+    return namespace(x).clip(x, least, most)
+
+
+def decay(x: Array, kept: Array) -> Array:
+    """``x(t) += kept * x(t-1)`` along axis 1 of [b,T,n], ``kept`` [n]: what is written stays in ``x``, returned."""
+    if not isinstance(x, np.ndarray):
+        return namespace(x).decay(x, kept)
+    before = np.empty_like(x[:, 0])
+    for last, now in pairwise(x.swapaxes(0, 1)):
+        np.multiply(last, kept, out=before)
+        now += before
+    return x
+
+
+def write_where(mask: Array, x: Array, make: Callable[..., Array], *inputs: Array) -> Array:
+    """``x`` with ``make(*inputs)``, computed element by element, where the mask holds; ``x`` is used up.
+
+    Rare elements cost little on NumPy.
+    """
+    if not isinstance(x, np.ndarray):
+        return namespace(x).where(mask, make(*inputs), x)
+    on = np.nonzero(mask)
+    x[on] = make(*(values[on] for values in inputs))
+    return x
+
+
+def window_sum(x: Array, width: int) -> Array:
+    """Sum over the last ``width`` entries along axis 1, this one included; nothing comes before the first."""
+    if not isinstance(x, np.ndarray):
+        return namespace(x).window_sum(x, width)
+    x = np.ascontiguousarray(x)
+    out = x.copy()
+    for back in range(1, min(width, x.shape[1])):
+        out[:, back:] += x[:, :-back]
+    return out
+
+
+def in_order(x: Array) -> Array:
+    """The order that sorts the last axis, int64; equals stay as they stand."""
+    if isinstance(x, np.ndarray):
+        return np.argsort(x, axis=-1, kind="stable")
+    return namespace(x).in_order(x)
+
+
+# NumPy sums eight or more neighbours pairwise, but only along the axis that lies innermost in memory.
+PAIRWISE_FROM = 8
+
+
+def namespace(x: Any) -> ModuleType:
+    """NumPy, or `gridai_env.arrays.torch_ops` (NumPy's names for torch) where ``x`` is a tensor."""
+    if isinstance(x, np.ndarray | float):
+        return np
+    from gridai_env.arrays import torch_ops as tensors
+
+    return tensors
+
+
+def nowhere(x: Any) -> bool:
+    """Whether ``x`` is zero or false everywhere, so that a step may leave out what it would not change.
+
+    Of a tensor nobody asks: the answer would have to come from the device, which costs more than the work.
+    """
+    return isinstance(x, np.ndarray) and not x.any()
+
+
+def positions(x: Any, axis: int) -> Any:
+    """0, 1, 2, ... along an axis of ``x``, where ``x`` lives."""
+    return np.arange(x.shape[axis]) if isinstance(x, np.ndarray) else namespace(x).positions(x, axis)
+
+
+def as_real(x: Any, like: Any) -> Any:
+    """Numbers [B,n] as real as ``like`` and where it lives, with the batch axis innermost in memory."""
+    if isinstance(like, np.ndarray):
+        return np.array(x.T, dtype=np.float64, order="C").T
+    return namespace(like).as_real(x, like)
+
+
+def constant(x: np.ndarray, like: Any) -> Any:
+    """An array where ``like`` lives; numbers (not indices) as real as ``like``."""
+    return x if isinstance(like, np.ndarray) else namespace(like).constant(x, like)
+
+
+def total(x: Any, axis: int) -> Any:
+    """Sum over one axis (counted from the end), to the same bits in any memory layout.
+
+    A batch lies in memory with the batch axis innermost, a single episode cannot; summed in chunks shorter than
+    NumPy's pairwise blocks, both add in the same order, so that row i of a batch is that episode alone.
+    """
+    if type(x) is not np.ndarray or x.dtype.kind == "O":
+        torch = sys.modules.get("torch")
+        is_tensor = torch is not None and isinstance(x, torch.Tensor)
+        return namespace(x).total(x, axis) if is_tensor else x.sum(axis)
+    size = x.shape[axis]
+    if size < PAIRWISE_FROM or (axis != -1 and x.shape[-1] > 1):
+        return np.add.reduce(x, axis)  # one number after the other already
+    chunk = PAIRWISE_FROM - 1
+    where: list[Any] = [slice(None)] * x.ndim
+    out = None
+    for start in range(0, size, chunk):
+        where[axis] = slice(start, start + chunk)
+        part = np.add.reduce(x[tuple(where)], axis)
+        out = part if out is None else out + part
+    return out
+
+
+def total_each(arrays: list[Any]) -> list[Any]:
+    """`total` over the last axis of several arrays of one shape, in one go where that is faster."""
+    if any(type(x) is not np.ndarray or x.dtype.kind == "O" for x in arrays):
+        return [x.sum(-1) for x in arrays]
+    return list(total(np.array(arrays), -1))
+
+
+def shift_left(x: Any) -> Any:
+    """Drop the first entry of the last axis and append a zero."""
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(x, torch.Tensor):
+        return torch.cat([x[..., 1:], torch.zeros_like(x[..., :1])], -1)
+    if not isinstance(x, np.ndarray):
+        return x.shift_left()  # arrays of another kind bring their own
+    out = np.zeros_like(x)  # in the memory layout of x
+    out[..., :-1] = x[..., 1:]
+    return out
+
+
+def batch_innermost(x: Any) -> Any:
+    """The same array [B,...] laid out in memory with the batch axis innermost, so that batches vectorise."""
+    if not isinstance(x, np.ndarray):
+        return namespace(x).batch_innermost(x)
+    if x.ndim <= 1:
+        return np.array(x)
+    order = (*range(1, x.ndim), 0)
+    back = (x.ndim - 1, *range(x.ndim - 1))
+    return np.array(x.transpose(order), order="C").transpose(back)

@@ -1,0 +1,48 @@
+"""Record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import Any, TypeVar
+
+# NumPy array, torch tensor or object array of Pyomo expressions: the equations do not care.
+Array = Any
+
+R = TypeVar("R", bound="Record")
+
+
+@dataclass(frozen=True)
+class Record:
+    """Base of the records: mapping over all array fields and replacing some.
+
+    Records are made many times in a step; `make` spares the cost that a frozen dataclass puts on its constructor.
+    """
+
+    @classmethod
+    def make(cls: type[R], **values: Array) -> R:
+        """The record with these values; the caller gives every field."""
+        record = object.__new__(cls)
+        record.__dict__.update(values)
+        return record
+
+    def map(self: R, function: Callable[[Array], Array]) -> R:
+        """Apply ``function`` to every field and return a new record of the same kind."""
+        mine = self.__dict__
+        return self.make(**{name: function(mine[name]) for name in self.names()})
+
+    def replace(self: R, **changes: Array) -> R:
+        """Return a copy with some fields changed."""
+        record = self.make(**self.__dict__ | changes)
+        if len(record.__dict__) != len(self.__dict__):
+            raise TypeError(
+                f"{type(self).__name__} has no field {sorted(changes.keys() - set(self.names()))}"
+            )
+        return record
+
+    @classmethod
+    @cache
+    def names(cls) -> tuple[str, ...]:
+        """Names of the fields in their fixed order."""
+        return tuple(f.name for f in fields(cls))

@@ -1,0 +1,1 @@
+"""Frozen sets of episodes with proven bounds and published results."""

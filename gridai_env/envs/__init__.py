@@ -1,0 +1,1 @@
+"""Gymnasium environments over the simulator: one episode, a batch, wrappers."""

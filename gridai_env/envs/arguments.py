@@ -1,0 +1,87 @@
+"""Arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+
+RENDER_MODES = ["rgb_array"]
+
+
+def checked_action(action: Any, shape: tuple[int, ...]) -> NDArray[np.floating]:
+    """Return the action as an array; raises ValueError where shape, type or values are impossible."""
+    array = np.asarray(action)
+    if array.shape != shape:
+        raise ValueError(f"action: shape {array.shape}, must be {shape} with values in [-1, 1]")
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"action: type {array.dtype}, must be numbers in [-1, 1]")
+    if not np.abs(array).max(initial=0.0) <= 1.0:
+        raise ValueError(_fault(array))
+    return array
+
+
+def _fault(action: NDArray[np.floating]) -> str:
+    """Say which entry of an action is not in [-1, 1]."""
+    with np.errstate(invalid="ignore"):
+        index = np.argwhere(~(np.abs(action) <= 1.0))[0]
+    place = ", ".join(str(i) for i in index)
+    value = action[tuple(index)]
+    return f"action[{place}] = {value:.6g}: must be a number in [-1, 1]; clip the action, nothing was changed"
+
+
+def check_options(options: dict[str, Any] | None, known: tuple[str, ...]) -> None:
+    """Raise ValueError for options that nobody knows."""
+    unknown = sorted(set(options or {}) - set(known))
+    if unknown:
+        raise ValueError(
+            f"options: unknown {', '.join(map(repr, unknown))}; allowed: {', '.join(map(repr, known))}"
+        )
+
+
+def checked_render_mode(mode: str | None) -> str | None:
+    """Return the render mode; raises ValueError for an unknown one."""
+    allowed = RENDER_MODES
+    if mode is not None and mode not in allowed:
+        raise ValueError(f"render_mode = {mode!r}: must be None or one of {allowed}")
+    return mode
+
+
+def plain_seed(seed: Any) -> int | None:
+    """Return a seed as a Python integer, None as it is; raises ValueError for all that is no integer >= 0."""
+    if seed is None:
+        return None
+    if isinstance(seed, bool | np.bool_) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise ValueError(f"seed = {seed!r}: must be an integer >= 0, or None")
+    return int(seed)
+
+
+def seed_list(seed: int | Sequence[int | None] | None, num_envs: int) -> list[int | None]:
+    """A seed for each environment: seed + i, or those of the list; raises ValueError for a wrong one."""
+    if not isinstance(seed, Sequence | np.ndarray) or isinstance(seed, str):
+        first = plain_seed(seed)
+        return [None if first is None else first + i for i in range(num_envs)]
+    if len(seed) != num_envs:
+        raise ValueError(
+            f"seed: a list of {len(seed)}, must have one entry for each of {num_envs} environments"
+        )
+    return [plain_seed(each) for each in seed]
+
+
+def whole(name: str, value: Any) -> int:
+    """Return a number that must be an integer >= 1."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"{name} = {value!r}: must be an integer >= 1")
+    return int(value)
+
+
+def checked_mode(mode: AutoresetMode | str) -> AutoresetMode:
+    """Return the autoreset mode; raises ValueError where it is not one of the two that are offered."""
+    allowed = (AutoresetMode.SAME_STEP, AutoresetMode.DISABLED)
+    for known in allowed:
+        if mode in (known, known.value, known.name):
+            return known
+    raise ValueError(f"autoreset_mode = {mode!r}: must be one of {[known.value for known in allowed]}")

@@ -1,0 +1,328 @@
+"""The Gymnasium environment: one episode at a time.  An adapter; the world is in `simulator`."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.error import ResetNeeded
+from numpy.typing import NDArray
+
+from gridai_env.envs.action_space import action_box, names_of_actions
+from gridai_env.envs.arguments import check_options, checked_action, checked_render_mode, plain_seed
+from gridai_env.envs.episode_source import DRAWN_SEEDS, ScenarioSource, open_source
+from gridai_env.envs.observer import Observer
+from gridai_env.envs.simulator import Simulator
+from gridai_env.envs.step_figures import EPISODE_KEYS, KEYS, add_step, step_figures
+from gridai_env.episodes.instance import Instance, InstanceBatch
+from gridai_env.observation.layout import ObservationLayout
+from gridai_env.scenario.compile import Compiled
+from gridai_env.world.state import Flows, Outcome
+
+if TYPE_CHECKING:
+    from gridai_env.render import Renderer
+
+Observation = dict[str, NDArray[np.float32]]
+
+
+class GridAIEnv(gym.Env[Observation, Any]):
+    """Serve AI work where and when electricity is cheap and clean.
+
+    ## Description
+    Regions of the world send inference work to data centre sites.  In every step (an hour, by default) the
+    agent decides where each region's work is served, how much of it waits or is refused, how batteries and
+    generators run, and which training jobs start.  Latency, law and state close some routes.  What limits and
+    physics do not allow is projected onto what they do (`gridai_env.world.feasible`), so every action is allowed.
+    The equations are in `gridai_env.world.physics`, the terms in `gridai_env.world.terms`, the figures in the scenario.
+
+    Letters: C client regions, W workload rows (a task class with one locality level: home, zone,
+    anywhere; rows that may not wait come first), P rows that may not wait, Q rows that may, K sites, V
+    job slots, H leads of the forecast, D steps of the longest wait, N steps of the longest job, T steps
+    of ``dt_h`` hours. Indices of each part count in C order: the last letter runs fastest.
+
+    ## Action Space
+    ``Box(-1, 1, (A,), float32)``; the parts lie one after the other.  `action_names` lists every index.
+
+    | part      | shape     | meaning of ``a``                                                          |
+    |-----------|-----------|---------------------------------------------------------------------------|
+    | routing   | [C,W,K+2] | see below                                                                 |
+    | battery   | [K]       | charge (+) or discharge (-), as a fraction of the power limit             |
+    | generator | [K]       | ``max(0, a)`` of the capacity                                             |
+    | renewable | [K]       | used share of what is available: ``clip(1 + a, 0, 1)``                    |
+    | jobs      | [V,K+1]   | see below                                                                 |
+
+    Routing: the first K entries share the work on hand (backlog and arrivals) among the sites in
+    proportion to ``(a + 1) / 2``, closed routes left out; where all are 0 it goes home.  Entry K, hold:
+    ``max(0, a)`` of the work on hand waits (rows that may wait only).  Entry K+1, refuse: ``max(0, 2a-1)`` of
+    it is refused.  Hold and refuse are scaled to at most 1 together.
+    Jobs: slot v is the v-th most urgent job that may start now.  The best of the sites that are open to it
+    and where it fits wins if it is above the last entry, "wait".
+    Import or export closes the power balance of each site.
+
+    ## Observation Space
+    ``Dict`` of 1-D float32 boxes in alphabetical order; `FlattenObservation` puts them side by side in
+    this order.  Entries are ``(value - offset) / scale`` with constants of the scenario; the offset is 0
+    but for PUE. A part without entries (no jobs, no carbon budget, no rows that wait) is left out.
+    `layout.index_names()` lists every index, `layout.physical(observation)` gives the values in units.
+
+    | key                     | shape   | value                                          | scale             |
+    |-------------------------|---------|------------------------------------------------|-------------------|
+    | arrivals                | [C,W]   | work that arrives in this step, GPU-h          | work              |
+    | arrivals_before         | [C,P]   | the same a step ago (first step: this one's)   | work              |
+    | available_gpus          | [K]     | accelerators in service                        | nameplate         |
+    | backlog                 | [C,Q]   | work that waits, GPU-h                         | work x wait       |
+    | battery                 | [K]     | energy in the battery, MWh                     | most it may hold  |
+    | battery_target          | [K]     | energy wanted after this step, MWh (last only) | most it may hold  |
+    | buy_price               | [K]     | price of import, USD/MWh                       | 100               |
+    | carbon_average          | [K]     | average intensity of the grid, kg/MWh          | 500               |
+    | carbon_budget_left      | [1]     | carbon budget not used yet, kg                 | budget            |
+    | carbon_marginal         | [K]     | marginal intensity of the grid, kg/MWh         | 500               |
+    | clock                   | [6]     | sin, cos of UTC hour, day of week, day of year | 1                 |
+    | committed_gpus          | [K,N]   | held by running jobs now and in the next steps | nameplate         |
+    | due                     | [C,Q,D] | see below, GPU-h                               | work x wait       |
+    | export_limit            | [K]     | most export, MW                                | without events    |
+    | forecast_arrivals       | [H,C]   | arrivals over all rows, GPU-h                  | work of all rows  |
+    | forecast_available_gpus | [H,K]   | accelerators in service (*)                    | nameplate         |
+    | forecast_buy_price      | [H,K]   | price of import, USD/MWh                       | 100               |
+    | forecast_carbon         | [H,K]   | intensity that is billed, kg/MWh               | 500               |
+    | forecast_export_limit   | [H,K]   | most export, MW (*)                            | without events    |
+    | forecast_import_limit   | [H,K]   | most import, MW (*)                            | without events    |
+    | forecast_renewable      | [H,K]   | renewable power, MW                            | installed         |
+    | generation              | [K]     | generator output of the step before, MW        | capacity          |
+    | import_limit            | [K]     | most import, MW                                | without events    |
+    | jobs                    | [V,5+K] | see below                                      | see below         |
+    | open_routes             | [C,W,K] | 1 where the route is open                      | 1                 |
+    | peak_import             | [K]     | highest import so far, MW                      | import limit      |
+    | placed                  | [C,P,K] | work served in the step before, GPU-h          | work              |
+    | pue                     | [K]     | PUE - 1                                        | 1                 |
+    | renewable               | [K]     | renewable power available, MW                  | installed         |
+    | sell_price              | [K]     | price of export, USD/MWh                       | 100               |
+    | steps_left              | [1]     | steps to come, this one included               | T                 |
+
+    "work" is the mean of region and row: ``mean_gpus * dt_h *`` share of the row; "wait" the row's
+    longest wait in steps; "installed" PV and wind.  ``due``: work on hand that must leave the queue by
+    the end of this step, of the next, ... of the D-th.  ``jobs``, for each slot: present (1),
+    accelerators (over the largest site), steps of duration (over N), steps until the last possible start
+    (over T), USD (over the most valuable job), and for each site 1 where it may start; 0 in empty slots.
+    This step's values are exact; later ones show only in the forecast, at the scenario's
+    ``forecast.leads_h``, 0 beyond the end.  After the last step all that the world brings is 0.
+    (*): only in scenarios with events that reduce it.  "day_ahead": announced events and those that have
+    struck (until their end) show, others do not; "persistence": what events do now; "perfect": the truth.
+
+    ## Rewards
+    Benefit of the step in USD over the scenario's ``reward_scale_usd``.  Benefit is the sum of the signed
+    terms that ``info`` shows as ``terms/<name>_usd``: revenue, job_value, import, export, fuel,
+    battery_wear, egress, relocation, warm_up, demand_charge, carbon_price, carbon_excess, water,
+    drop_penalty, gpu_shortfall, shed_penalty, battery_shortfall.
+    ``info`` is flat and numeric: the figures of the step (0 at reset), named in `gridai_env.envs.step_figures.KEYS`:
+    the terms, benefit_usd, bill_usd, emissions_kg (billed intensity), emissions_average_kg,
+    emissions_marginal_kg, water_l, arrived_gpuh, served_gpuh, dropped_gpuh, backlog_gpuh, import_mwh,
+    export_mwh, curtailed_mwh, shed_mwh; after the last step also their totals as ``episode/<key>``; at reset
+    ``instance_seed``.
+
+    ## Starting State
+    ``reset(seed=s)`` plays the instance of seed s (`make_instance`): its start, traces, demand, jobs,
+    events. ``reset()`` draws the next instance seed from the environment's generator.
+    ``reset(options={"instance": x})`` plays a given instance (or its file) of this scenario or of one whose
+    observations have the same scales.  Batteries and generators stand as the
+    scenario says, queues are empty, the first arrivals count as placed at home, no job runs.
+
+    ## Episode End
+    The episode terminates after ``horizon_h / dt_h`` steps; there the objective ends too.  It is never
+    truncated.
+
+    ## Arguments
+    - ``scenario="two_sites"``: name of a shipped scenario, path of a YAML file, dict, or Scenario.
+    - ``traces=None``: "synthetic" or a trace file; None: as the scenario says.
+    - ``demand=None``: "synthetic" or a file of requests or rates with options, "FILE,model=m-large"; None: as
+      the scenario says.
+    - ``horizon_h=None``: length of an episode.
+    - ``forecast=None``: "perfect", "persistence" or "day_ahead".
+    - ``latency_scale=None``: factor on all latency budgets.
+    - ``carbon_price_usd_per_t=None``: price of carbon.
+    - ``instance=None``: file or Instance that every episode plays.
+    - ``render_mode=None``: "rgb_array" (needs the extra ``render``).
+
+    ## Version History
+    - v0: first version.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 4}  # noqa: RUF012  Gymnasium's type
+
+    def __init__(
+        self,
+        scenario: ScenarioSource | None = "two_sites",
+        traces: str | Path | None = None,
+        horizon_h: float | None = None,
+        forecast: str | None = None,
+        latency_scale: float | None = None,
+        carbon_price_usd_per_t: float | None = None,
+        instance: str | Path | Instance | None = None,
+        render_mode: str | None = None,
+        demand: str | None = None,
+    ) -> None:
+        """Open the scenario; raises ValueError (ScenarioError, InstanceError, ...) where that fails."""
+        self.render_mode = checked_render_mode(render_mode)
+        self._source = open_source(
+            scenario,
+            instance,
+            traces=traces,
+            horizon_h=horizon_h,
+            forecast=forecast,
+            latency_scale=latency_scale,
+            carbon_price_usd_per_t=carbon_price_usd_per_t,
+            demand=demand,
+        )
+        self.layout = ObservationLayout(self.compiled)
+        self.observation_space: gym.spaces.Dict = self.layout.space()  # type: ignore[assignment]
+        self.action_space: gym.spaces.Box = action_box(self.compiled)
+        self._simulator: Simulator | None = None
+        self._renderer: Renderer | None = None
+        self._renderer_hash = ""
+
+    @property
+    def compiled(self) -> Compiled:
+        """The scenario of the environment as arrays."""
+        return self._source.compiled
+
+    @property
+    def instance(self) -> Instance:
+        """The episode that is played; raises ResetNeeded before the first reset."""
+        self._running()
+        return self._batch[0]
+
+    @property
+    def simulator(self) -> Simulator:
+        """Where the episode stands; raises ResetNeeded before the first reset."""
+        return self._running()
+
+    @property
+    def action_names(self) -> list[str]:
+        """A name for every index of the action."""
+        return names_of_actions(self.compiled)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Start an episode; ``options`` may hold "instance", an Instance or the path of its file."""
+        check_options(options, ("instance",))
+        seed = plain_seed(seed)
+        super().reset(seed=seed)
+        if options and "instance" in options:
+            batch = self._source.of_instances([options["instance"]])
+        else:
+            drawn = int(self.np_random.integers(DRAWN_SEEDS)) if seed is None else seed
+            batch = self._source.batch([drawn])
+        self._start(batch)
+        info = dict.fromkeys(KEYS, 0.0) | {"instance_seed": batch.seeds[0]}
+        return self._observe(), info
+
+    def _start(self, batch: InstanceBatch) -> None:
+        """Put the only episode of ``batch`` at its first step."""
+        self._batch = batch
+        self._simulator = Simulator(batch)
+        if batch.compiled.hash != self.layout.compiled.hash:
+            self.layout = ObservationLayout(batch.compiled)
+        self._observer = Observer(batch, self.layout)
+        self._reward_scale_usd = batch.compiled.scenario.reward_scale_usd
+        self._totals = np.zeros((len(KEYS), 1))
+        self._last: tuple[Flows, Outcome] | None = None
+
+    def step(self, action: NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Advance one step; raises ValueError for an impossible action and ResetNeeded after the end."""
+        simulator = self._running()
+        if simulator.t[0] >= simulator.steps:
+            raise ResetNeeded("the episode is over: call reset() before step()")
+        checked = checked_action(action, self.action_space.shape)
+        before = simulator.exogenous
+        self._last = simulator.step(checked[None])
+        figures = step_figures(simulator, before, *self._last)
+        self._totals = add_step(self._totals, figures)
+        row = figures[:, 0].tolist()
+        info = dict(zip(KEYS, row, strict=True))
+        terminated = bool(simulator.t[0] >= simulator.steps)
+        if terminated:
+            info |= zip(EPISODE_KEYS, self._totals[:, 0].tolist(), strict=True)
+        return self._observe(), row[0] / self._reward_scale_usd, terminated, False, info
+
+    def _observe(self) -> Observation:
+        return self.layout.as_dict(self._observer.observe(self._running())[0])
+
+    def _running(self) -> Simulator:
+        if self._simulator is None:
+            raise ResetNeeded("no episode yet: call reset() first")
+        return self._simulator
+
+    def render(self) -> NDArray[np.uint8] | None:
+        """Return a picture of the step just made; None without a render mode."""
+        simulator = self._running()
+        if self.render_mode is None:
+            gym.logger.warn(
+                "render() without a render mode: make the environment with render_mode='rgb_array'"
+            )
+            return None
+        if self._renderer is None or self._renderer_hash != self._batch.compiled.hash:
+            self._renderer = make_renderer(self._batch.compiled)
+            self._renderer_hash = self._batch.compiled.hash
+        totals = dict(zip(KEYS, self._totals[:, 0].tolist(), strict=True))
+        return frame_of(self._renderer, self._batch[0], simulator, self._last, totals, 0)
+
+    def close(self) -> None:
+        """Let the picture go; the environment can still be used."""
+        self._renderer = None
+
+    def get_state(self) -> dict[str, Any]:
+        """Everything that `set_state` needs to go on from here bit for bit; can be pickled."""
+        running = self._running()
+        return {
+            "instance": self._batch[0],
+            "simulator": running.get_state(),
+            "totals": self._totals.copy(),
+            "last": self._last,
+            "np_random": copy.deepcopy(self.np_random.bit_generator.state),
+            "np_random_seed": self._np_random_seed,
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go back to where `get_state` was called, in this or another environment of the same scenario."""
+        self._start(self._source.of_instances([state["instance"]]))
+        self._running().set_state(state["simulator"])
+        self._totals, self._last = state["totals"].copy(), state["last"]
+        self.np_random.bit_generator.state = copy.deepcopy(state["np_random"])
+        self._np_random_seed = state["np_random_seed"]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pictures are not copied."""
+        return self.__dict__ | {"_renderer": None}
+
+
+def make_renderer(compiled: Compiled) -> Renderer:
+    """Load the renderer; raises DependencyNotInstalled naming the extra where Matplotlib is missing."""
+    from gridai_env.render import Renderer
+
+    return Renderer(compiled)
+
+
+def frame_of(
+    renderer: Renderer,
+    instance: Instance,
+    simulator: Simulator,
+    last: tuple[Flows, Outcome] | None,
+    totals: dict[str, float],
+    b: int,
+) -> NDArray[np.uint8]:
+    """Return the picture of episode ``b`` of a simulator; before its first step there are no flows."""
+    t = int(simulator.t[b])
+    flows, outcome = (
+        (None, None) if t == 0 or last is None else (last[0].map(lambda x: x[b]), outcome_of(last[1], b))
+    )
+    return renderer.frame(instance, t, simulator.state.map(lambda x: x[b]), flows, outcome, totals)
+
+
+def outcome_of(outcome: Outcome, b: int) -> Outcome:
+    """Return the outcome of episode ``b``."""
+    arrays = {name: getattr(outcome, name)[b] for name in Outcome.names() if name != "terms_usd"}
+    return Outcome(terms_usd={name: usd[b] for name, usd in outcome.terms_usd.items()}, **arrays)

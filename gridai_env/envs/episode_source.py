@@ -1,0 +1,148 @@
+"""Where environments get their episodes from: a scenario with overrides and traces, or one fixed instance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from gridai_env.episodes.instance import Instance, InstanceBatch, load_instance, make_batch, stack
+from gridai_env.observation.layout import ObservationLayout
+from gridai_env.scenario.compile import Compiled, compile_scenario
+from gridai_env.scenario.load import load_scenario, parse_scenario
+from gridai_env.scenario.spec import Scenario
+from gridai_env.traces import TraceTable, read_table
+
+ScenarioSource = str | Path | Scenario | Mapping[str, Any]
+# Seeds that environments draw for their own episodes lie in [0, this).
+DRAWN_SEEDS = 2**31
+
+
+@dataclass(frozen=True)
+class EpisodeSource:
+    """Makes the instances of an environment's episodes."""
+
+    compiled: Compiled
+    fixed: Instance | None = None
+
+    @cached_property
+    def table(self) -> TraceTable | None:
+        """The trace file, read when the first episode needs it; None: synthetic."""
+        traces = self.compiled.scenario.traces
+        return None if traces == "synthetic" else read_table(traces)
+
+    def batch(self, seeds: Sequence[int]) -> InstanceBatch:
+        """Return one episode for each seed; a fixed instance is the same for all."""
+        if self.fixed is not None:
+            return stack([self.fixed] * len(seeds))
+        return make_batch(self.compiled, seeds, self.table)
+
+    def of_instances(self, instances: Sequence[str | Path | Instance]) -> InstanceBatch:
+        """Return given instances (or their files) as a batch.
+
+        Raises ValueError where they do not fit the spaces, FileNotFoundError for a file that is not there.
+        """
+        opened = [open_instance(instance) for instance in instances]
+        for instance in opened:
+            check_fits(instance, self.compiled)
+        return stack(opened)
+
+
+def open_source(
+    scenario: ScenarioSource | None,
+    instance: str | Path | Instance | None = None,
+    **overrides: Any,
+) -> EpisodeSource:
+    """Return the source for the arguments of an environment; overrides that are None do not count.
+
+    Raises ValueError (ScenarioError, TraceError, InstanceError) that names what is wrong.
+    """
+    given = {key: value for key, value in overrides.items() if value is not None}
+    if "traces" in given:
+        given["traces"] = str(given["traces"])
+    if instance is not None:
+        return _fixed_source(scenario, instance, given)
+    if scenario is None:
+        raise ValueError(
+            "scenario: missing; give the path of a scenario file, e.g. scenario='my.yaml', or instance="
+        )
+    if isinstance(scenario, Mapping):
+        scenario = parse_scenario(dict(scenario), "scenario")
+    return EpisodeSource(compile_scenario(load_scenario(scenario, **given)))
+
+
+def _fixed_source(
+    scenario: ScenarioSource | None, instance: str | Path | Instance, given: dict[str, Any]
+) -> EpisodeSource:
+    """The source of an environment whose episodes are all ``instance``."""
+    if given:
+        raise ValueError(
+            f"{', '.join(given)}: cannot be changed together with instance=, which is one frozen episode; "
+            "leave it out, or make another instance"
+        )
+    fixed = open_instance(instance)
+    if scenario is not None:
+        wanted = open_source(scenario).compiled.scenario.name
+        if wanted != fixed.scenario_name:
+            raise ValueError(
+                f"instance: belongs to scenario {fixed.scenario_name!r}, but this environment is {wanted!r}; "
+                "use the id of its scenario, or gridai/Custom-v1"
+            )
+    return EpisodeSource(fixed.compiled, fixed)
+
+
+def open_instance(instance: Any) -> Instance:
+    """Return an instance that is given as such or as its file; raises ValueError for anything else."""
+    if isinstance(instance, str | Path):
+        return load_instance(instance)
+    if not isinstance(instance, Instance):
+        raise ValueError(
+            f"instance = {instance!r}: must be an Instance or the path of its file (see make_instance and "
+            "Instance.save); leave it out for an episode of the environment's own"
+        )
+    return instance
+
+
+def check_fits(instance: Instance, compiled: Compiled) -> None:
+    """Raise ValueError where an instance does not have the spaces of a scenario, or shows them on other
+    scales.
+
+    Another price or efficiency is allowed: what is seen means the same.  Another size is not: half a battery
+    would look like a full one to an agent that knows the environment.
+    """
+    if instance.compiled.hash == compiled.hash:
+        return
+    if space_key(instance.compiled) != space_key(compiled):
+        raise ValueError(
+            f"instance: belongs to scenario {instance.scenario_name!r} {instance.compiled.shape}, which has "
+            f"other sites, regions, rows, jobs, steps or leads than this environment's "
+            f"{compiled.scenario.name!r} {compiled.shape}; make the environment with instance=..."
+        )
+    mine, theirs = scales(compiled), scales(instance.compiled)
+    if other := sorted(name for name in {**mine, **theirs} if mine.get(name) != theirs.get(name)):
+        raise ValueError(
+            f"instance: belongs to a scenario {instance.scenario_name!r} whose observations have other scales "
+            f"than those of this environment's {compiled.scenario.name!r} ({', '.join(other)}): the same "
+            "number would mean another quantity; make the environment with instance=..."
+        )
+
+
+def space_key(compiled: Compiled) -> tuple[Any, ...]:
+    """What decides the spaces and the meaning of their indices."""
+    return (
+        compiled.shape,
+        compiled.site_names,
+        compiled.region_names,
+        compiled.row_names,
+        tuple(compiled.row_wait_steps.tolist()),
+        tuple(compiled.scenario.forecast.leads_h),
+        compiled.scenario.carbon_budget_kg is None,
+    )
+
+
+def scales(compiled: Compiled) -> dict[str, tuple[Any, ...]]:
+    """What turns each part of the observation into units: scale, offset and the names of the axes."""
+    parts = ObservationLayout(compiled).by_name
+    return {name: (part.scale.tobytes(), part.offset, part.axes) for name, part in parts.items()}

@@ -1,0 +1,89 @@
+"""The figures of a step in the order of `KEYS`, one row each: what ``info`` shows and what totals add up."""
+
+from __future__ import annotations
+
+from functools import reduce
+from operator import add
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gridai_env.arrays.record import Array
+from gridai_env.envs.simulator import Simulator
+from gridai_env.world.physics import billed_kg
+from gridai_env.world.state import Exogenous, Flows, Outcome, Params, State
+from gridai_env.world.terms import BILL, TERMS
+
+PHYSICAL = (
+    "benefit_usd",
+    "emissions_average_kg",
+    "emissions_marginal_kg",
+    "water_l",
+    "served_gpuh",
+    "dropped_gpuh",
+    "arrived_gpuh",
+    "backlog_gpuh",
+    "import_mwh",
+    "export_mwh",
+    "curtailed_mwh",
+    "shed_mwh",
+)
+TERM_KEYS = tuple(f"terms/{name}_usd" for name in TERMS)
+# `emissions_kg` is at the intensity that is billed; `bill_usd` is what energy and its emissions cost.
+KEYS = (*PHYSICAL, "emissions_kg", "bill_usd", *TERM_KEYS)
+EPISODE_KEYS = tuple(f"episode/{key}" for key in KEYS)
+_BACKLOG = KEYS.index("backlog_gpuh")
+
+
+def step_figures(
+    simulator: Simulator, before: Exogenous, flows: Flows, outcome: Outcome
+) -> NDArray[np.float64]:
+    """Return the figures of the step just made, [len(KEYS),B]; ``before`` is the input of that step."""
+    figures: NDArray[np.float64] = figures_of(simulator.params, simulator.state, before, flows, outcome)
+    return figures
+
+
+def figures_of(p: Params, after: State, exo: Exogenous, flows: Flows, outcome: Outcome) -> Array:
+    """Return the figures of a step with input ``exo`` that ended in the state ``after``, [len(KEYS),B].
+
+    All are sums over the step, but the backlog, which is what waits at its end.
+    """
+    billed = billed_kg(p, outcome)
+    curtailed_mw = exo.renewable_available_mw - flows.renewable_mw
+    rows = [
+        outcome.benefit_usd,
+        outcome.emissions_average_kg,
+        outcome.emissions_marginal_kg,
+        outcome.water_l,
+        _sum(flows.served_gpuh),
+        _sum(flows.dropped_gpuh),
+        _sum(exo.arrivals_gpuh),
+        _sum(after.backlog_gpuh),
+        p.dt_h * _sum(flows.import_mw),
+        p.dt_h * _sum(flows.export_mw),
+        p.dt_h * _sum(curtailed_mw),
+        p.dt_h * _sum(flows.shed_mw),
+        billed,
+        -reduce(add, [outcome.terms_usd[name] for name in BILL]),
+        *[outcome.terms_usd[name] for name in TERMS],
+    ]
+    return p.xp.concatenate([row[None] for row in rows])
+
+
+def _sum(x: Array) -> Array:
+    """Sum [B] over all axes but the first, number by number: to the same bits in any batch of arrays."""
+    if not isinstance(x, np.ndarray):
+        return x.sum(tuple(range(1, x.ndim)))
+    batch = len(x)
+    if batch == 1:
+        return np.add.accumulate(x.reshape(-1))[-1:]
+    # The batch is the innermost axis in memory, so each environment adds one number after the other.
+    return np.add.reduce(np.ascontiguousarray(np.moveaxis(x, 0, -1)).reshape(-1, batch), axis=0)
+
+
+def add_step(totals: Array, figures: Array) -> Any:
+    """Return the totals [len(KEYS),B] with one more step; the backlog is that of the last step."""
+    after = totals + figures
+    after[_BACKLOG] = figures[_BACKLOG]
+    return after

@@ -1,0 +1,73 @@
+"""What users hand to environments on a device: checked where it comes in, with advice where it does not fit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gridai_env.envs.arguments import checked_action
+from gridai_env.envs.torch.episode_tensors import Tensor
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+def checked_device(device: torch.device | str) -> torch.device:
+    """The device; raises ValueError where torch does not know it or cannot reach it."""
+    try:
+        found = torch.device(device)
+        torch.empty(1, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as fault:
+        reason = str(fault).strip().splitlines()[0]
+        raise ValueError(
+            f"device = {str(device)!r}: torch {torch.__version__} cannot use it here ({reason}); use 'cpu', 'cuda' "
+            "on a machine with a CUDA device and a torch built for it, or leave device out (NumPy)"
+        ) from None
+    if found.type == "cuda" and found.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return found
+
+
+def checked_dtype(dtype: torch.dtype | str) -> torch.dtype:
+    """The type of the numbers; raises ValueError for one that the physics is not made for."""
+    found = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
+    if found not in DTYPES.values():
+        raise ValueError(f"dtype = {dtype!r}: must be one of {list(DTYPES)}")
+    assert isinstance(found, torch.dtype)
+    return found
+
+
+def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> str:
+    """The value; raises ValueError where it is not allowed."""
+    if value not in allowed:
+        raise ValueError(f"{name} = {value!r}: must be one of {list(allowed)}")
+    return str(value)
+
+
+def checked_mask(mask: Any, num_envs: int) -> NDArray[np.bool_]:
+    """A reset mask on the host; raises ValueError where it is of another kind or empty."""
+    found = mask.cpu().numpy() if isinstance(mask, Tensor) else mask
+    if not isinstance(found, np.ndarray) or found.dtype != np.bool_ or found.shape != (num_envs,):
+        raise ValueError(
+            f"options['reset_mask']: must be a NumPy array or a tensor of bool with shape ({num_envs},)"
+        )
+    if not found.any():
+        raise ValueError("options['reset_mask']: must be True for at least one environment")
+    return found
+
+
+def checked_actions(actions: Any, shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Actions as a tensor on the device.  Only those of NumPy are looked into: the host has them already."""
+    if not isinstance(actions, Tensor):
+        return torch.as_tensor(checked_action(actions, shape)).to(device, dtype)
+    if tuple(actions.shape) != shape:
+        raise ValueError(f"action: shape {tuple(actions.shape)}, must be {shape} with values in [-1, 1]")
+    if actions.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"action: type {actions.dtype}, must be float32 or float64 with values in [-1, 1]")
+    if actions.device != device:
+        raise ValueError(
+            f"action: on device {str(actions.device)!r}, must be on {str(device)!r}; use actions.to({str(device)!r})"
+        )
+    return actions

@@ -1,0 +1,90 @@
+"""Steps as compiled functions: traced once to a graph of tensor operations, then fused by torch's compiler.
+
+The trace runs the very same functions; what Python decides (which parts a scenario has) is decided while tracing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from gridai_env.envs.torch.batch_last import Laid, run_last
+
+Tensor = torch.Tensor
+# Tensors, or lists of them, in; tensors out.
+Function = Callable[..., list[Tensor]]
+
+
+@dataclass(frozen=True)
+class _Compiled:
+    """A compiled function, and where the batch axis of each of its results belongs (None: there is none)."""
+
+    run: Callable[[list[Tensor]], list[Tensor]]
+    at: list[int | None]
+
+
+class Traced:
+    """A function of tensors, compiled on its first call and again for inputs of another kind.
+
+    Inside, the batch axis is the last one (see `batch_last`); ``at`` says for each argument where it is outside.
+    ``graphs``: let torch capture the kernels as one CUDA graph (replayed with one launch).  What a captured graph
+    returns would be written over by the next call, therefore it is copied.
+    """
+
+    def __init__(self, function: Function, at: tuple[int, ...], graphs: bool = False) -> None:
+        """Nothing is compiled yet."""
+        self._function, self._at, self._graphs = function, at, graphs
+        self._compiled: dict[tuple[Any, ...], _Compiled] = {}
+
+    def __call__(self, *arguments: Tensor | list[Tensor]) -> list[Tensor]:
+        """Return what the function returns, without gradients."""
+        pairs = zip(arguments, self._at, strict=True)
+        flat = [(x, at) for each, at in pairs for x in (each if isinstance(each, list) else [each])]
+        # Turned round before rather than inside, where it would be read across several times; mostly it lies so.
+        given = [x.movedim(at, -1).contiguous() for x, at in flat if x.numel()]
+        with torch.no_grad():
+            key = tuple((x.shape, x.dtype, x.device) for x in given)
+            if key not in self._compiled:
+                self._compiled[key] = self._compile(arguments, flat)
+            compiled = self._compiled[key]
+            results = compiled.run(given)
+            if self._graphs:
+                results = [x.clone() for x in results]
+            return [
+                x if at is None else x.movedim(-1, at) for x, at in zip(results, compiled.at, strict=True)
+            ]
+
+    def _compile(
+        self, arguments: tuple[Tensor | list[Tensor], ...], flat: list[tuple[Tensor, int]]
+    ) -> _Compiled:
+        def function(inputs: list[Tensor]) -> list[Tensor]:
+            left = iter(inputs)
+            whole = iter([next(left) if x.numel() else x for x, _ in flat])
+            return self._function(
+                *(
+                    [next(whole) for _ in each] if isinstance(each, list) else next(whole)
+                    for each in arguments
+                )
+            )
+
+        inputs = [x for x, _ in flat if x.numel()]
+        places = [at % x.ndim for x, at in flat if x.numel()]
+        first = make_fx(function)(inputs)
+        found: list[int | None] = []
+
+        def last(inputs: list[Tensor]) -> list[Tensor]:
+            results = run_last(first, inputs, places)
+            found[:] = [x.at if isinstance(x, Laid) else None for x in results]
+            return [x.values if isinstance(x, Laid) else x for x in results]
+
+        graph = make_fx(last)([x.movedim(at, -1).contiguous() for x, at in zip(inputs, places, strict=True)])
+        options: dict[str, Any] = {"mode": "reduce-overhead"} if self._graphs else {}
+        return _Compiled(torch.compile(graph, dynamic=False, fullgraph=True, **options), list(found))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Machine code is not copied: a copy compiles anew."""
+        return self.__dict__ | {"_compiled": {}}

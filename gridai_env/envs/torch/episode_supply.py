@@ -1,0 +1,196 @@
+"""Where the episodes of a device's environments come from, in a form that can be dealt again.
+
+A *deal* is a few episodes and the places that they go to.  Its recipe is small: seeds, instances, or the state that
+the device's generator had.  A snapshot keeps recipes, not episodes.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from gymnasium.utils import seeding
+from numpy.typing import NDArray
+
+from gridai_env.envs.episode_source import DRAWN_SEEDS, EpisodeSource
+from gridai_env.envs.torch.episode_tensors import EpisodeTensors
+from gridai_env.envs.torch.generate import EpisodeSource as DeviceSource
+from gridai_env.envs.torch.prepared import Prepare, Prepared
+from gridai_env.envs.torch.ring import Rows
+from gridai_env.episodes.instance import Instance
+
+# Episodes made at a time: at most so many, and where a few are wanted, at least so many and this share of all
+# (those that are left over are kept for the next that are wanted).
+MOST, LEAST, SHARE = 1024, 64, 1 / 8
+
+
+@dataclass(frozen=True)
+class Deal:
+    """Episodes and their places; -1: an episode that nobody plays any more."""
+
+    rows: Rows  # [b]
+    kind: str  # "seeds", "instances" or "drawn"
+    recipe: Any
+    seeds: NDArray[np.int64] | None = None  # [b] of the instances, where they have some
+
+    def without(self, rows: Rows) -> Deal | None:
+        """The deal after other episodes began at ``rows``; None where nothing of it is left."""
+        left = np.where(np.isin(self.rows, rows), -1, self.rows)
+        return Deal(left, self.kind, self.recipe, self.seeds) if (left >= 0).any() else None
+
+
+Dealt = tuple[Deal, Prepared]
+
+
+class Dealer(Protocol):
+    """Makes episodes: on the host from seeds, or on the device."""
+
+    def deal(self, rows: Rows, seeds: list[int | None] | None, prepare: Prepare) -> Iterator[Dealt]:
+        """The next episodes of the environments ``rows``; ``seeds`` [num_envs] where some are given."""
+
+    def seed(self, rows: Rows, seeds: list[int | None]) -> None:
+        """Start the generators of the environments ``rows`` anew."""
+
+    def again(self, deal: Deal, prepare: Prepare) -> Prepared:
+        """The episodes of an earlier deal."""
+
+    def get_state(self) -> Any:
+        """The generators."""
+
+    def set_state(self, state: Any) -> None:
+        """Put the generators back."""
+
+
+class HostDealer:
+    """Instances of NumPy, one generator for each environment as in `GridAIVectorEnv`, uploaded."""
+
+    def __init__(
+        self, source: EpisodeSource, num_envs: int, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        """Episodes of ``source`` for ``num_envs`` environments."""
+        self._source, self._device, self._dtype = source, device, dtype
+        self._generators: list[np.random.Generator | None] = [None] * num_envs
+
+    def deal(self, rows: Rows, seeds: list[int | None] | None, prepare: Prepare) -> Iterator[Dealt]:
+        """See `Dealer`; an environment that is seeded plays the instance of its seed."""
+        for first in range(0, len(rows), MOST):
+            some = rows[first : first + MOST]
+            if seeds:
+                self.seed(some, seeds)
+            chosen = [self._next_seed(row, seeds[row] if seeds else None) for row in some.tolist()]
+            deal = Deal(some, "seeds", chosen, np.array(chosen, dtype=np.int64))
+            yield deal, self.again(deal, prepare)
+
+    def seed(self, rows: Rows, seeds: list[int | None]) -> None:
+        """See `Dealer`; None lets a generator go on."""
+        for row in rows.tolist():
+            if seeds[row] is not None:
+                self._generators[row] = seeding.np_random(seeds[row])[0]
+
+    def _next_seed(self, row: int, given: int | None) -> int:
+        generator = self._generators[row] or seeding.np_random()[0]
+        self._generators[row] = generator
+        return int(generator.integers(DRAWN_SEEDS)) if given is None else given
+
+    def given(self, rows: Rows, instances: Sequence[str | Path | Instance]) -> tuple[Deal, EpisodeTensors]:
+        """Given instances, or their files."""
+        batch = self._source.of_instances(instances)
+        deal = Deal(rows, "instances", list(batch), np.array(batch.seeds, dtype=np.int64))
+        return deal, EpisodeTensors.of(batch, self._device, self._dtype)
+
+    def again(self, deal: Deal, prepare: Prepare) -> Prepared:
+        """See `Dealer`."""
+        make = self._source.batch if deal.kind == "seeds" else self._source.of_instances
+        return prepare(EpisodeTensors.of(make(deal.recipe), self._device, self._dtype))
+
+    def get_state(self) -> Any:
+        """See `Dealer`."""
+        return copy.deepcopy(self._generators)
+
+    def set_state(self, state: Any) -> None:
+        """See `Dealer`."""
+        self._generators = copy.deepcopy(state)
+
+
+@dataclass
+class _Stock:
+    """Episodes made and not yet all dealt."""
+
+    origin: Any  # state of the generator before they were made
+    episodes: Prepared
+    used: int = 0
+
+
+class DeviceDealer:
+    """Synthetic episodes made on the device: one generator for the whole batch."""
+
+    def __init__(self, source: DeviceSource, num_envs: int) -> None:
+        """Episodes of ``source`` for ``num_envs`` environments."""
+        self._source = source
+        self._few = min(num_envs, MOST, max(LEAST, int(num_envs * SHARE)))
+        self._stock: _Stock | None = None
+        self._left: tuple[Any, int, int] | None = None  # a stock of a snapshot: origin, size, used
+
+    def deal(self, rows: Rows, seeds: list[int | None] | None, prepare: Prepare) -> Iterator[Dealt]:
+        """See `Dealer`."""
+        if seeds:
+            self.seed(rows, seeds)
+        first = 0
+        while first < len(rows):
+            stock = self._filled(len(rows) - first, prepare)
+            count = min(len(rows) - first, len(stock.episodes) - stock.used)
+            at = np.arange(stock.used, stock.used + count)
+            recipe = (stock.origin, len(stock.episodes), stock.used)
+            yield Deal(rows[first : first + count], "drawn", recipe), stock.episodes.take(at)
+            stock.used += count
+            first += count
+            if stock.used == len(stock.episodes):
+                self._stock = None  # its memory is free before more are made
+
+    def seed(self, rows: Rows, seeds: list[int | None]) -> None:
+        """See `Dealer`; the first seed is that of the one generator."""
+        if seeds[0] is not None:
+            self._source.seed(seeds[0])
+            self._stock = self._left = None
+
+    def _filled(self, wanted: int, prepare: Prepare) -> _Stock:
+        """A stock with episodes left."""
+        if self._left is not None:
+            origin, size, used = self._left
+            self._stock, self._left = _Stock(origin, self._made(origin, size, prepare), used), None
+        if self._stock is None:
+            origin = self._source.get_state()
+            size = min(MOST, max(wanted, self._few))
+            self._stock = _Stock(origin, prepare(self._source.draw(size)))
+        return self._stock
+
+    def _made(self, origin: Any, size: int, prepare: Prepare) -> Prepared:
+        """What the generator made from an earlier state; it stays where it is."""
+        now = self._source.get_state()
+        self._source.set_state(origin)
+        episodes = self._source.draw(size)
+        self._source.set_state(now)
+        return prepare(episodes)
+
+    def again(self, deal: Deal, prepare: Prepare) -> Prepared:
+        """See `Dealer`."""
+        origin, size, used = deal.recipe
+        return self._made(origin, size, prepare).take(np.arange(used, used + len(deal.rows)))
+
+    def get_state(self) -> Any:
+        """See `Dealer`."""
+        left = self._left
+        if self._stock is not None:
+            left = (self._stock.origin, len(self._stock.episodes), self._stock.used)
+        return self._source.get_state(), left
+
+    def set_state(self, state: Any) -> None:
+        """See `Dealer`."""
+        now, self._left = state
+        self._stock = None
+        self._source.set_state(now)

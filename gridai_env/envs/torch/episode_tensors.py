@@ -1,0 +1,106 @@
+"""Episodes as tensors on one device: the records of `gridai_env.episodes.instance` for a whole batch.
+
+Logical shapes have the batch first, as everywhere; in memory the batch axis lies innermost, so that neighbours in a
+batch are neighbours in memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gridai_env.arrays.torch_ops import batch_innermost
+from gridai_env.episodes.forecast import ForecastSet, lead_steps
+from gridai_env.episodes.instance import InstanceBatch
+from gridai_env.observation.parts import Outside
+from gridai_env.scenario.compile import Compiled
+from gridai_env.world.state import INSTANCE_FIELDS, Exogenous, Params, State
+
+Tensor = torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class EpisodeTensors:
+    """B episodes of one scenario on one device.  Letters as in `gridai_env.episodes.instance`."""
+
+    compiled: Compiled
+    exogenous: Exogenous  # [B,T,...]
+    params_of_instance: dict[str, Tensor]  # the fields of INSTANCE_FIELDS, [B,...] each
+    initial: State  # [B,...]
+    forecast: Tensor  # [B,T,H,S]
+    event_active: Tensor  # [B,T,E] bool
+    start_minutes: Tensor  # [B] int64, since 1970 (UTC)
+    constants: Params | None = None  # NumPy; None: those of the scenario
+
+    def __len__(self) -> int:
+        return len(self.start_minutes)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors are."""
+        return self.start_minutes.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the numbers: float32 or float64."""
+        return self.forecast.dtype
+
+    @classmethod
+    def of(
+        cls, batch: InstanceBatch, device: torch.device | str, dtype: torch.dtype = torch.float32
+    ) -> EpisodeTensors:
+        """Upload the episodes of ``batch``."""
+
+        def there(x: Any, kind: torch.dtype = dtype) -> Tensor:
+            return batch_innermost(torch.as_tensor(np.asarray(x)).to(kind)).to(device)
+
+        minutes = batch.start_utc.astype("datetime64[m]").astype(np.int64)
+        return cls(
+            compiled=batch.compiled,
+            exogenous=batch.exogenous.map(there),
+            params_of_instance={name: there(getattr(batch.params, name)) for name in INSTANCE_FIELDS},
+            initial=batch.initial.map(there),
+            forecast=there(batch.forecast.values),
+            event_active=there(batch.knowledge.event_active, torch.bool),
+            start_minutes=torch.as_tensor(minutes, device=device),
+            constants=batch.params,
+        )
+
+    def take(self, rows: NDArray[np.intp]) -> EpisodeTensors:
+        """Some of the episodes."""
+        if len(rows) == len(self) and (rows == np.arange(len(rows))).all():
+            return self
+        at = torch.as_tensor(rows, device=self.device)
+        return replace(
+            self,
+            exogenous=self.exogenous.map(lambda x: x[at]),
+            params_of_instance={name: x[at] for name, x in self.params_of_instance.items()},
+            initial=self.initial.map(lambda x: x[at]),
+            forecast=self.forecast[at],
+            event_active=self.event_active[at],
+            start_minutes=self.start_minutes[at],
+        )
+
+    def outside(self) -> Outside:
+        """What the world brings, as observations need it."""
+        spec, shape = self.compiled.scenario.forecast, self.compiled.shape
+        seen = ForecastSet(self.forecast, shape.sites, lead_steps(spec, shape.dt_h))
+        return Outside(self.compiled, self.exogenous, seen, self.event_active, self.start_minutes)
+
+    def params(self) -> Params:
+        """The constants as tensors, those of the instances included; nothing is read back from the device."""
+        plain = self.compiled.params if self.constants is None else self.constants
+        like = self.forecast
+
+        def there(x: Any) -> Any:
+            return (
+                torch.as_tensor(x, dtype=like.dtype, device=like.device) if isinstance(x, np.ndarray) else x
+            )
+
+        there_too = plain.map(there)
+        known = {name: getattr(plain, name) for name in dir(Params) if name.startswith("has_")}
+        return there_too.make(**there_too.__dict__ | self.params_of_instance | known)

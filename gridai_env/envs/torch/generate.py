@@ -1,0 +1,236 @@
+"""Episodes made on the device: the functions that make NumPy episodes, fed with the draws of one torch generator.
+
+What the host knows in advance (time zones, calendar, calibration) is moved to the device once, for every possible
+start; a draw is then random numbers, look-ups and arithmetic, and nothing waits for the device.  The episodes have the
+distribution of `make_batch`'s but not its random numbers: an episode here has no seed of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from gridai_env.arrays import torch_ops as tensors
+from gridai_env.arrays.draws import Draws
+from gridai_env.arrays.torch_ops import batch_innermost
+from gridai_env.envs.torch.episode_tensors import EpisodeTensors, Tensor
+from gridai_env.episodes.build import make_world
+from gridai_env.episodes.demand import Week, synthetic_demand, week_gpuh, week_places
+from gridai_env.episodes.deviation import month_hours_utc, synthetic_deviation
+from gridai_env.episodes.events import draw_events
+from gridai_env.episodes.exogenous import UsualDeviation, usual_deviations, zones_of
+from gridai_env.episodes.forecast import day_steps
+from gridai_env.episodes.jobs import draw_jobs
+from gridai_env.episodes.starts import STREAMS, synthetic_starts
+from gridai_env.scenario.compile import Compiled
+from gridai_env.traces.series import StepGrid, step_grid
+from gridai_env.traces.synthetic import month_hour_cells, series_of_model
+from gridai_env.traces.zone_tables import ZoneModel, zone_model
+
+# Episodes made at a time: few enough for the processor's cache, or for the memory of a device.
+AT_ONCE = {"cpu": 64}
+AT_ONCE_ON_DEVICE = 256
+
+
+@dataclass(frozen=True)
+class Starts:
+    """What clock and calendar say at each of n possible starts; letters as in `gridai_env.episodes.instance`."""
+
+    minutes: Tensor  # [n] int64, since 1970 (UTC)
+    cells: Tensor  # [hours,Z,n] see `month_hour_cells`
+    places: Tensor  # [L+T,C,n] see `week_places`
+    month_hour: Tensor  # [T,n] month * 24 + hour in UTC
+    hours: int
+    grid: tuple[Tensor, Tensor, Tensor] | None  # [L+T,n] each: held, left and weight of `StepGrid`
+
+
+class BatchDraws:
+    """Draws of a whole batch from one generator, the batch axis innermost in memory."""
+
+    def __init__(self, generator: torch.Generator, count: int, dtype: torch.dtype) -> None:
+        """Draw for ``count`` episodes on the device of the generator."""
+        self._generator, self._count, self._dtype = generator, count, dtype
+
+    def __len__(self) -> int:
+        return self._count
+
+    def parts(self, size: int) -> Iterator[slice]:
+        """Yield all episodes at once."""
+        yield slice(0, self._count)
+
+    def normals(self, part: slice, *shape: int) -> Tensor:
+        """Return standard normals [B,*shape]."""
+        return self._drawn(torch.randn, shape, self._dtype)
+
+    def uniforms(self, part: slice, *shape: int) -> Tensor:
+        """Return numbers evenly from [0, 1), [B,*shape]."""
+        return self._drawn(torch.rand, shape, self._dtype)
+
+    def coarse_normals(self, part: slice, *shape: int) -> Tensor:
+        """Return standard normals, float32 [B,*shape]."""
+        return self._drawn(torch.randn, shape, torch.float32)
+
+    def indices(self, count: int) -> Tensor:
+        """Return integers evenly from 0 to count - 1, int64 [B]."""
+        return self._drawn(partial(torch.randint, count), (), torch.int64)
+
+    def _drawn(self, function: Any, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        size = (*shape, self._count)
+        drawn: Tensor = function(size, generator=self._generator, dtype=dtype, device=self._generator.device)
+        return drawn.movedim(-1, 0)
+
+
+class EpisodeSource:
+    """Draws episodes of one scenario on one device."""
+
+    def __init__(
+        self,
+        compiled: Compiled,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        seed: int | None = None,
+        at_once: int | None = None,
+    ) -> None:
+        """Move what the scenario knows to the device.
+
+        ``seed``: of the generator, None: another one each time.  ``at_once``: episodes made at a time.  Raises
+        ValueError where traces or demand of the scenario come from files: such episodes are made on the host.
+        """
+        scenario = compiled.scenario
+        for name, source in (("traces", scenario.traces), ("demand", scenario.demand.source)):
+            if source != "synthetic":
+                raise ValueError(
+                    f"{name} = {str(source)!r}: episodes from files are not made on a device; make them on the host "
+                    f"(episodes='host') or use {name}='synthetic'"
+                )
+        self.compiled, self.dtype = compiled, dtype
+        self.generator = torch.Generator(device=device)
+        self.device = self.generator.device
+        self._at_once = at_once or AT_ONCE.get(self.device.type, AT_ONCE_ON_DEVICE)
+        zones, _ = zones_of(compiled)
+        self._model: ZoneModel = zone_model(zones).map(self._real)
+        self._week: Week = week_gpuh(compiled).map(self._real)
+        usual = usual_deviations(compiled, synthetic_deviation(zones))
+        by_month_hour = torch.as_tensor(usual.by_month_hour, device=self.device)
+        self._usual = UsualDeviation(by_month_hour, usual.sun_mw)
+        self._starts = possible_starts(compiled, zones, self._real, self._there)
+        self.seed(seed)
+
+    def _there(self, x: np.ndarray) -> Tensor:
+        return torch.as_tensor(x, device=self.device)
+
+    def _real(self, x: np.ndarray) -> Tensor:
+        return torch.as_tensor(x, dtype=self.dtype, device=self.device)
+
+    def seed(self, seed: int | None = None) -> None:
+        """Start the generator anew; None: with a seed from the system."""
+        if seed is None:
+            self.generator.seed()
+        else:
+            self.generator.manual_seed(seed)
+
+    def get_state(self) -> Tensor:
+        """Where the generator stands."""
+        return self.generator.get_state()
+
+    def set_state(self, state: Tensor) -> None:
+        """Go on from where `get_state` was asked."""
+        self.generator.set_state(state)
+
+    def draw(self, count: int) -> EpisodeTensors:
+        """Return ``count`` new episodes."""
+        room: EpisodeTensors | None = None
+        for first in range(0, count, self._at_once):
+            number = min(self._at_once, count - first)
+            few = self.make(dict.fromkeys(STREAMS, BatchDraws(self.generator, number, self.dtype)))
+            if number == count:
+                return few
+            if room is None:
+                room = mapped(few, lambda x: tensors.empty((count, *x.shape[1:]), x))
+            for target, values in zip(all_of(room), all_of(few), strict=True):
+                target[first : first + number] = values
+        if room is None:
+            raise ValueError(f"count = {count}: must be at least 1")
+        return room
+
+    def make(self, draws: Mapping[str, Draws]) -> EpisodeTensors:
+        """Return the episodes that follow from draws, one kind for each of `starts.STREAMS`."""
+        compiled, starts = self.compiled, self._starts
+        chosen = draws["start"].indices(len(starts.minutes))
+
+        def of_start(table: Tensor) -> Tensor:
+            return table[..., chosen].movedim(-1, 0)
+
+        minutes, cells, month_hour = map(of_start, (starts.minutes, starts.cells, starts.month_hour))
+        held = map(of_start, starts.grid) if starts.grid else (None,) * 3
+        grid = StepGrid(minutes, starts.hours, *held)
+        series = series_of_model(self._model, grid, cells, minutes, compiled.shape.dt_h, draws["traces"])
+        demand = synthetic_demand(compiled, self._week, of_start(starts.places), draws["demand"])
+        jobs = draw_jobs(compiled, draws["jobs"])
+        events = draw_events(compiled.scenario, draws["events"])
+        world = make_world(compiled, series, demand, jobs, events, self._usual, month_hour, draws["forecast"])
+        return EpisodeTensors(
+            compiled=compiled,
+            exogenous=world.exogenous.map(batch_innermost),
+            params_of_instance={
+                name: batch_innermost(values) for name, values in world.params_of_instance.items()
+            },
+            initial=world.initial.map(batch_innermost),
+            forecast=batch_innermost(world.forecast.values).to(self.dtype),
+            event_active=batch_innermost(events.active),
+            start_minutes=minutes,
+        )
+
+
+def possible_starts(compiled: Compiled, zones: tuple[str, ...], real: Any, there: Any) -> Starts:
+    """Return the calendar at every possible start of a scenario; ``real`` and ``there`` move arrays to the device."""
+    dt_h = compiled.shape.dt_h
+    lead_in = day_steps(dt_h)
+    starts = synthetic_starts(compiled.scenario)
+    first = starts - np.timedelta64(round(lead_in * dt_h * 60), "m")
+    grid = step_grid(first, lead_in + compiled.shape.steps, dt_h)
+
+    def last(x: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(np.moveaxis(x, 0, -1))
+
+    lies = None
+    if grid.held is not None and grid.left is not None and grid.weight is not None:
+        lies = there(last(grid.held)), there(last(grid.left)), real(last(grid.weight))
+    return Starts(
+        minutes=there(starts.astype("datetime64[m]").astype(np.int64)),
+        cells=there(last(month_hour_cells(zones, grid.first_hour, grid.hours))),
+        places=there(last(week_places(compiled, starts, lead_in))),
+        month_hour=there(last(month_hours_utc(starts, 0, compiled.shape.steps, dt_h))),
+        hours=grid.hours,
+        grid=lies,
+    )
+
+
+def mapped(episodes: EpisodeTensors, function: Callable[[Tensor], Tensor]) -> EpisodeTensors:
+    """Return the episodes with ``function`` applied to each tensor."""
+    return replace(
+        episodes,
+        exogenous=episodes.exogenous.map(function),
+        params_of_instance={name: function(x) for name, x in episodes.params_of_instance.items()},
+        initial=episodes.initial.map(function),
+        forecast=function(episodes.forecast),
+        event_active=function(episodes.event_active),
+        start_minutes=function(episodes.start_minutes),
+    )
+
+
+def all_of(episodes: EpisodeTensors) -> list[Tensor]:
+    """Return the tensors of episodes, always in the same order."""
+    found: list[Tensor] = []
+
+    def note(x: Tensor) -> Tensor:
+        found.append(x)
+        return x
+
+    mapped(episodes, note)
+    return found

@@ -1,0 +1,194 @@
+"""The observation of a batch on its device: that of `gridai_env.envs.observer`, from the same equations.
+
+What belongs to the scenario (open routes) is written once into each of two observations that are handed out in
+turn; or, where every call has to return a tensor of its own, into that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+
+from gridai_env.envs.torch.compiled_step import Traced
+from gridai_env.envs.torch.episode_tensors import Tensor
+from gridai_env.envs.torch.prepared import Prepared
+from gridai_env.envs.torch.ring import RECENT, Rows, pick, put
+from gridai_env.envs.torch.simulator import DeviceSimulator
+from gridai_env.observation.layout import ObservationLayout, sessions
+from gridai_env.observation.parts import NOW, PREPARED, due_gpuh, job_slots
+from gridai_env.world.actions import active_jobs
+from gridai_env.world.state import Exogenous, State
+
+STATIC = "open_routes"
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Prepared parts that lie side by side, in the observation and among the columns."""
+
+    shown: slice
+    columns: slice
+    offset: Tensor  # [n,1]
+    inverse: Tensor  # [n,1] float32
+
+
+class DeviceObserver:
+    """Observations [B,N] (float32) of a simulator that keeps the columns of this layout.
+
+    In memory the batch axis lies innermost.  After the last step the world's parts are 0.
+    """
+
+    def __init__(
+        self,
+        simulator: DeviceSimulator,
+        layout: ObservationLayout,
+        copy: bool = True,
+        compile: bool = False,
+        graphs: bool = False,
+    ) -> None:
+        """``copy``: each observation is a new tensor; else two are used in turn."""
+        self.layout, self._simulator, self._copy = layout, simulator, copy
+        self._first, self._shape = sessions(layout.compiled), layout.compiled.shape
+        self._inverse = {name: self._there(x) for name, x in layout.inverse_scales.items()}
+        self._runs = self._prepared_runs()
+        self._routes = self._there(layout.compiled.params.route_open.ravel(), torch.float32)[:, None]
+        self._jobs = simulator.ring.values.new_zeros((0,))
+        self._pair: list[Tensor] = []
+        self._parts = Traced(self._segments, (0, -1, -1), graphs) if compile else None
+
+    def _there(self, x: Any, dtype: torch.dtype | None = None) -> Tensor:
+        where = self._simulator
+        return torch.as_tensor(np.asarray(x), dtype=dtype or where.dtype, device=where.device)
+
+    def _prepared_runs(self) -> list[_Run]:
+        """Prepared parts, neighbours joined."""
+        columns, layout = self._simulator.ring.columns, self.layout
+        found: list[list[str]] = []
+        for name in layout.parts:
+            if name not in PREPARED:
+                continue
+            if found and layout.parts[found[-1][-1]].stop == layout.parts[name].start:
+                found[-1].append(name)
+            else:
+                found.append([name])
+        runs = []
+        for names in found:
+            places = [columns[NOW.get(name, name)].place for name in names]
+            assert all(a.stop == b.start for a, b in pairwise(places))
+            offset = np.concatenate(
+                [np.full(layout.by_name[n].size, layout.by_name[n].offset) for n in names]
+            )
+            inverse = np.concatenate([layout.inverse_scales[name] for name in names])
+            runs.append(
+                _Run(
+                    slice(layout.parts[names[0]].start, layout.parts[names[-1]].stop),
+                    slice(places[0].start, places[-1].stop),
+                    self._there(offset)[:, None],
+                    self._there(inverse, torch.float32)[:, None],
+                )
+            )
+        return runs
+
+    def begin(self, rows: Rows, episodes: Prepared) -> None:
+        """Take over the jobs of new episodes at the places ``rows``."""
+        if "jobs" not in self.layout.parts:
+            return
+        if not len(self._jobs):
+            shape = (*episodes.jobs.shape[:-1], self._simulator.num_envs)
+            self._jobs = episodes.jobs.new_zeros(shape)
+        put(self._jobs, rows, episodes.jobs)
+
+    # At every step -------------------------------------------------------------------------------
+
+    def observe(self, into: Tensor | None = None) -> Tensor:
+        """The observation [B,N] of where the simulator stands; ``into``: one to write over, given out or not."""
+        state, _, now = self._simulator.inputs()
+        if self._parts is None and any(x.requires_grad for x in state):
+            return self._joined(self._values(state, now, self._jobs))
+        out = self._room() if into is None else into.T
+        if self._parts is None:
+            found = self._values(state, now, self._jobs)
+        else:
+            segments = self._parts(state, now, self._jobs)
+            found = list(zip(self._places(), segments, strict=True))
+        for place, values in found:
+            out[place] = values
+        return out.T
+
+    def renew(self, observation: Tensor, rows: Rows) -> None:
+        """Write the present of ``rows`` into an observation of a moment ago, when other episodes stood there."""
+        state, _, now = self._simulator.inputs()
+        some = [pick(x.movedim(0, -1), rows).movedim(-1, 0) for x in state]
+        jobs = pick(self._jobs, rows) if self._jobs.ndim > 1 else self._jobs
+        for place, values in self._values(some, pick(now, rows), jobs):
+            put(observation.T[place], rows, values)
+
+    def _room(self) -> Tensor:
+        """A tensor [N,B] whose constant parts are written."""
+        if len(self._pair) == 2:
+            self._pair.reverse()
+            return self._pair[1]
+        where = self._simulator
+        out = torch.empty((self.layout.size, where.num_envs), dtype=torch.float32, device=where.device)
+        out[self.layout.parts[STATIC]] = self._routes
+        if not self._copy:
+            self._pair.append(out)
+        return out
+
+    def _joined(self, values: list[tuple[slice, Tensor]]) -> Tensor:
+        """The observation as a tensor that carries gradients."""
+        routes = self._routes.expand(-1, self._simulator.num_envs)
+        found = sorted([*values, (self.layout.parts[STATIC], routes)], key=lambda item: item[0].start)
+        return torch.cat([part for _, part in found]).T
+
+    def _places(self) -> list[slice]:
+        """What lies between the constant parts, as few slices as there can be."""
+        static = self.layout.parts[STATIC]
+        return [s for s in (slice(0, static.start), slice(static.stop, self.layout.size)) if s.start < s.stop]
+
+    def _segments(self, state: list[Tensor], now: Tensor, jobs: Tensor) -> list[Tensor]:
+        """The observation in the segments of `_places`, [n,B] each."""
+        values = sorted(self._values(state, now, jobs), key=lambda item: item[0].start)
+        return [
+            torch.cat([part for at, part in values if place.start <= at.start < place.stop])
+            for place in self._places()
+        ]
+
+    def _values(self, state: list[Tensor], now: Tensor, jobs: Tensor) -> list[tuple[slice, Tensor]]:
+        """All parts that are not constant: where they lie, and their scaled values [n,B]."""
+        s = State.make(**dict(zip(State.names(), state, strict=True)))
+        exo, parts = self._simulator.ring.fields(now), self.layout.parts
+        found = [(run.shown, (now[run.columns] - run.offset).float() * run.inverse) for run in self._runs]
+
+        def add(name: str, values: Tensor) -> None:
+            flat = values.movedim(0, -1).reshape(-1, values.shape[0])
+            found.append((parts[name], (flat * self._inverse[name][:, None]).float()))
+
+        add("battery", s.battery_mwh)
+        add("generation", s.generation_mw)
+        add("peak_import", s.peak_import_mw)
+        if self._first:
+            add("placed", s.placed_gpuh[:, :, : self._first])
+        if "due" in parts:
+            backlog = s.backlog_gpuh[:, :, self._first :]
+            add("backlog", backlog)
+            recent = self._simulator.ring.column(now, RECENT)
+            add("due", due_gpuh(backlog + exo.arrivals_gpuh[:, :, self._first :], recent))
+        if "carbon_budget_left" in parts:
+            add("carbon_budget_left", (self._simulator.params.carbon_budget_kg - s.carbon_kg)[:, None])
+        if "jobs" in parts:
+            add("committed_gpus", s.committed_gpus)
+            slots = self._job_slots(s, exo, now, jobs)
+            found.append((parts["jobs"], slots.movedim(0, -1).reshape(-1, slots.shape[0]).float()))
+        return found
+
+    def _job_slots(self, state: State, exo: Exogenous, now: Tensor, jobs: Tensor) -> Tensor:
+        """Features [B,V,5+K] of the jobs that may be started now."""
+        active, _ = active_jobs(state, exo)
+        left = self._simulator.ring.column(now, "steps_left")
+        elapsed = (self._shape.steps - left) / self._shape.steps
+        return job_slots(active, jobs.movedim(-1, 0), self._shape.slots, elapsed)

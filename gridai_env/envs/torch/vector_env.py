@@ -1,0 +1,519 @@
+"""Many episodes at once on one device: Gymnasium's vector interface, all of it tensors.
+
+Everything about time is known on the host (`simulator.t_host`), so a step asks the device for nothing.
+"""
+
+from __future__ import annotations
+
+import copy as copying
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium.error import ResetNeeded
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from gridai_env.envs.action_space import action_box, names_of_actions
+from gridai_env.envs.arguments import check_options, checked_mode, plain_seed, seed_list, whole
+from gridai_env.envs.episode_source import ScenarioSource, open_source
+from gridai_env.envs.step_figures import EPISODE_KEYS, KEYS, add_step
+from gridai_env.envs.torch.arguments import (
+    checked_actions,
+    checked_device,
+    checked_dtype,
+    checked_mask,
+    one_of,
+)
+from gridai_env.envs.torch.episode_supply import Deal, Dealer, Dealt, DeviceDealer, HostDealer
+from gridai_env.envs.torch.episode_tensors import Tensor
+from gridai_env.envs.torch.generate import EpisodeSource as DeviceSource
+from gridai_env.envs.torch.observer import DeviceObserver
+from gridai_env.envs.torch.prepared import Prepared
+from gridai_env.envs.torch.ring import Rows, pick, put
+from gridai_env.envs.torch.simulator import DeviceSimulator
+from gridai_env.episodes.instance import Instance
+from gridai_env.observation.layout import ObservationLayout
+from gridai_env.scenario.compile import Compiled
+
+Bools = NDArray[np.bool_]
+# Into so many groups `stagger` spreads episodes: what begins a few of them should not be needed in every step.
+GROUPS = 16
+Info = dict[str, Any]
+
+
+class GridAITorchVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
+    """`GridAIVectorEnv` on a torch device; arguments, spaces, rewards and figures as there, but tensors.
+
+    ``device``: any of torch ("cpu", "cuda", "cuda:1").  ``dtype``: "float32" or "float64", of the physics,
+    rewards and figures; observations are float32 [B,N], the batch axis innermost in memory.
+
+    ``episodes``: "host" makes those of `GridAIVectorEnv` (the same for the same seeds) and uploads them;
+    "device" draws synthetic ones on the device, from one generator that ``reset(seed=s)`` seeds.  None:
+    "device" where the scenario's traces and demand are synthetic and no instance is given.  Only host episodes
+    have seeds of their own (``infos["instance_seed"]``).
+
+    ``stagger=True``: the episodes that a reset of all environments begins start midway, at up to 16 steps
+    spread evenly, so that they do not all end together; later ones are whole.  Totals of such a part of an
+    episode are not shown (their mask is False).
+
+    ``copy=True``: every call returns new tensors, which stay as they are.  ``copy=False``: observations are one
+    of two tensors in turn, valid until the next call but one, and ``infos["final_obs"]`` is always the same one,
+    valid until the next episode ends; rewards, flags and figures are new ones in either case.
+    ``compile=True`` fuses a step with torch's compiler, ``graphs=True`` replays it as a CUDA graph besides
+    (no gradients then).  Without them rewards carry gradients where the actions do.
+
+    Actions are tensors [B,A] on the device; NumPy arrays are checked at once and uploaded.  Tensors are not
+    looked into while stepping: a value outside of [-1, 1] or NaN raises ValueError at a reset, or at the end of
+    an episode, but at the latest after as many steps as an episode has; what was returned since is worthless.
+
+    Autoreset as in `GridAIVectorEnv`: ``infos["final_obs"]`` (all rows; those of ``_final_obs`` are meant) and
+    ``infos["final_info"]``.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012  Gymnasium's type
+    render_mode = None
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        scenario: ScenarioSource | None = "two_sites",
+        traces: str | Path | None = None,
+        horizon_h: float | None = None,
+        forecast: str | None = None,
+        latency_scale: float | None = None,
+        carbon_price_usd_per_t: float | None = None,
+        instance: str | Path | Instance | None = None,
+        render_mode: str | None = None,
+        max_episode_steps: int | None = None,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
+        flat_observations: bool = False,
+        demand: str | None = None,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype | str = "float32",
+        episodes: str | None = None,
+        stagger: bool = False,
+        copy: bool = True,
+        compile: bool = False,
+        graphs: bool = False,
+    ) -> None:
+        """Open the scenario; raises ValueError (ScenarioError, InstanceError, ...) where that fails."""
+        self.num_envs = whole("num_envs", num_envs)
+        self.device, self.dtype = checked_device(device), checked_dtype(dtype)
+        self.max_episode_steps = (
+            None if max_episode_steps is None else whole("max_episode_steps", max_episode_steps)
+        )
+        if render_mode is not None:
+            raise ValueError(
+                f"render_mode = {render_mode!r}: environments on a device draw no pictures; leave device out for that"
+            )
+        self.autoreset_mode = checked_mode(autoreset_mode)
+        self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
+        self.flat_observations, self.stagger = flat_observations, stagger
+        self._source = open_source(
+            scenario,
+            instance,
+            traces=traces,
+            horizon_h=horizon_h,
+            forecast=forecast,
+            latency_scale=latency_scale,
+            carbon_price_usd_per_t=carbon_price_usd_per_t,
+            demand=demand,
+        )
+        if compile:
+            _check_compilable(self.num_envs, self.compiled)
+        self.layout = ObservationLayout(self.compiled)
+        self._host = HostDealer(self._source, self.num_envs, self.device, self.dtype)
+        self._dealer = self._open_dealer(episodes)
+        self.compiles = compile
+        self._options = {"compile": compile, "graphs": graphs}
+        self._copy = copy
+        self._made: tuple[DeviceSimulator, DeviceObserver] | None = None
+        self._make(self.compiled)
+        self._totals: Tensor
+        self._elapsed: NDArray[np.intp]
+        self._over: Bools
+        self._part: Bools  # whose episode began midway
+        self._begun = False
+
+    def _open_dealer(self, episodes: str | None) -> Dealer:
+        """Who makes the episodes; raises ValueError where the device cannot."""
+        scenario = self.compiled.scenario
+        reasons = []
+        if self._source.fixed is not None:
+            reasons.append("instance= is one frozen episode")
+        if scenario.traces != "synthetic":
+            reasons.append(f"its traces are the file {scenario.traces!r}")
+        if scenario.demand.source != "synthetic":
+            reasons.append(f"its demand is the file {scenario.demand.source!r}")
+        kind = one_of("episodes", episodes or ("host" if reasons else "device"), ("device", "host"))
+        self.episodes = kind
+        if kind == "host":
+            return self._host
+        if reasons:
+            raise ValueError(
+                f"episodes = 'device': only synthetic episodes are made on the device, but {' and '.join(reasons)}; "
+                "use episodes='host'"
+            )
+        return DeviceDealer(DeviceSource(self.compiled, self.device, self.dtype), self.num_envs)
+
+    def _make(self, compiled: Compiled) -> None:
+        """Simulator and observer for episodes of a scenario (the own, or one that given instances belong to)."""
+        if self.layout.compiled.hash != compiled.hash:
+            self.layout = ObservationLayout(compiled)
+        self._simulator = DeviceSimulator(
+            compiled, self.num_envs, self.device, self.dtype, observed=self.layout, **self._options
+        )
+        self._observer = DeviceObserver(self._simulator, self.layout, self._copy, **self._options)
+
+    # Spaces (made when asked for: those of many environments are large) ------------------------------
+
+    @cached_property
+    def single_observation_space(self) -> gym.Space[Any]:  # type: ignore[override]
+        """The space of one environment."""
+        return self.layout.flat_space() if self.flat_observations else self.layout.space()
+
+    @cached_property
+    def single_action_space(self) -> gym.spaces.Box:  # type: ignore[override]
+        """The action space of one environment."""
+        return action_box(self.compiled)
+
+    @cached_property
+    def observation_space(self) -> gym.Space[Any]:  # type: ignore[override]
+        """The space of all."""
+        return batch_space(self.single_observation_space, self.num_envs)
+
+    @cached_property
+    def action_space(self) -> gym.Space[Any]:  # type: ignore[override]
+        """The action space of all."""
+        return batch_space(self.single_action_space, self.num_envs)
+
+    @property
+    def compiled(self) -> Compiled:
+        """The scenario of the environments as arrays."""
+        return self._source.compiled
+
+    @property
+    def simulator(self) -> DeviceSimulator:
+        """Where the episodes stand; raises ResetNeeded before the first reset."""
+        return self._running()
+
+    @property
+    def action_names(self) -> list[str]:
+        """A name for every index of the single action."""
+        return names_of_actions(self.compiled)
+
+    # Reset ---------------------------------------------------------------------------------------
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, Info]:
+        """Start all episodes, or those of ``options["reset_mask"]`` (bool [B], NumPy or tensor)."""
+        check_options(options, ("instances", "reset_mask"))
+        options = options or {}
+        rows = self._rows(options.get("reset_mask"))
+        seeds = self._seeds(seed)
+        super().reset(seed=None if seeds is None else seeds[0])
+        if self._begun:
+            self._check_wrong()
+        deals: Iterable[Dealt]
+        if "instances" in options:
+            deals = [self._given(rows, options["instances"])]
+            if seeds:
+                self._dealer.seed(rows, seeds)
+        else:
+            deals = self._deal(rows, seeds)
+        everyone = len(rows) == self.num_envs
+        t = np.zeros(self.num_envs, dtype=np.intp)
+        if self.stagger and everyone and "instances" not in options:
+            groups = min(self.num_envs, self._longest, GROUPS)
+            t = np.arange(self.num_envs) * groups // self.num_envs * self._longest // groups
+        infos: Info = {}
+        self._begin(rows, deals, infos, t)
+        fresh = np.zeros(self.num_envs, dtype=np.bool_)
+        fresh[rows] = True
+        _add(infos, KEYS, torch.zeros_like(self._totals), self._upload(fresh))
+        return self._shown(self._observer.observe()), infos
+
+    def _rows(self, mask: Any) -> Rows:
+        """Indices of the environments to reset; raises ValueError for a mask of a wrong kind."""
+        if mask is None:
+            return np.arange(self.num_envs)
+        found = checked_mask(mask, self.num_envs)
+        if not self._begun and not found.all():
+            raise ResetNeeded("no episodes yet: the first reset() must be of all environments")
+        return np.flatnonzero(found)
+
+    def _seeds(self, seed: Any) -> list[int | None] | None:
+        """A seed for each environment, or None."""
+        if seed is None:
+            return None
+        if self.episodes == "device" and (
+            isinstance(seed, Sequence | np.ndarray) and not isinstance(seed, str)
+        ):
+            raise ValueError(
+                f"seed: a list of {len(seed)}, but episodes made on the device come from one generator; "
+                "give one integer, or use episodes='host'"
+            )
+        if self.episodes == "device":
+            return [plain_seed(seed)]
+        return seed_list(seed, self.num_envs)
+
+    def _deal(self, rows: Rows, seeds: list[int | None] | None = None) -> Iterator[Dealt]:
+        """The next episodes of the environments' own."""
+        if self.layout.compiled.hash != self.compiled.hash:
+            if len(rows) < self.num_envs:
+                raise ValueError(
+                    "options['instances']: were of another scenario than the environments' own, which would "
+                    "begin now beside them; reset all environments at the end of such episodes"
+                )
+            self._make(self.compiled)
+        return self._dealer.deal(rows, seeds, self._simulator.prepare)
+
+    def _given(self, rows: Rows, instances: Any) -> Dealt:
+        """The episodes given in the options."""
+        if not isinstance(instances, Sequence) or isinstance(instances, str):
+            raise ValueError(
+                f"options['instances'] = {instances!r}: must be a list of instances (or of their files), one "
+                "for each environment to reset; leave it out for episodes of the environments' own"
+            )
+        if len(instances) != len(rows):
+            raise ValueError(
+                f"options['instances']: {len(instances)} given, {len(rows)} environments to reset"
+            )
+        deal, episodes = self._host.given(rows, instances)
+        self._fit(deal, episodes.compiled)
+        return deal, self._simulator.prepare(episodes)
+
+    @property
+    def _longest(self) -> int:
+        """Most steps of an episode."""
+        steps = self.layout.compiled.shape.steps
+        return steps if self.max_episode_steps is None else min(steps, self.max_episode_steps)
+
+    def _begin(self, rows: Rows, deals: Iterable[Dealt], infos: Info, t: NDArray[np.intp]) -> None:
+        """Put new episodes at the places ``rows``, at steps ``t`` [num_envs]; their seeds go to ``infos``."""
+        if not self._begun:
+            self._set_out()
+        for deal, episodes in deals:
+            self._place(deal, episodes, deal.rows, t[deal.rows])
+            if deal.seeds is not None:
+                seeds, mask = infos.get("instance_seed"), infos.get("_instance_seed")
+                seeds = np.zeros(self.num_envs, dtype=np.int64) if seeds is None else seeds
+                mask = np.zeros(self.num_envs, dtype=np.bool_) if mask is None else mask
+                seeds[deal.rows], mask[deal.rows] = deal.seeds, True
+                infos |= {"instance_seed": seeds, "_instance_seed": mask}
+        for name in ("instance_seed", "_instance_seed"):
+            if name in infos:
+                infos[name] = self._upload(infos[name])
+        self._totals = self._totals.detach() * self._upload(~_mask(rows, self.num_envs))
+        self._elapsed, self._over, self._part = self._elapsed.copy(), self._over.copy(), self._part.copy()
+        self._elapsed[rows], self._over[rows], self._part[rows] = t[rows], False, t[rows] > 0
+
+    def _set_out(self) -> None:
+        """Books of environments that have not begun."""
+        b = self.num_envs
+        self._totals = torch.zeros((len(KEYS), b), dtype=self.dtype, device=self.device)
+        self._wrong = torch.zeros(b, dtype=torch.bool, device=self.device)
+        self._elapsed, self._since_check = np.zeros(b, dtype=np.intp), 0
+        self._over, self._part = np.zeros(b, dtype=np.bool_), np.zeros(b, dtype=np.bool_)
+        self._deals: list[Deal] = []
+        self._final: Tensor | None = None
+        self._begun = True
+
+    def _fit(self, deal: Deal, compiled: Compiled) -> None:
+        """Make simulator and observer anew where given instances are of another scenario."""
+        if compiled.hash == self.layout.compiled.hash:
+            return
+        if len(deal.rows) < self.num_envs:
+            raise ValueError(
+                "options['instances']: belong to another scenario than the episodes that go on beside them; reset "
+                "all environments with such instances"
+            )
+        self._make(compiled)
+
+    def _place(self, deal: Deal, episodes: Prepared, rows: Rows, t: Rows) -> None:
+        """Begin episodes, and remember whence they came."""
+        self._simulator.begin(rows, episodes, t)
+        self._observer.begin(rows, episodes)
+        left = [older.without(rows) for older in self._deals]
+        self._deals = [older for older in left if older is not None] + [deal]
+
+    # Step ----------------------------------------------------------------------------------------
+
+    def step(self, actions: Tensor | NDArray[np.floating]) -> tuple[Any, Tensor, Tensor, Tensor, Info]:
+        """Advance all episodes; raises ValueError for a wrong action, ResetNeeded where one is over."""
+        simulator = self._running()
+        if self._over.any():
+            raise ResetNeeded(
+                f"environments {np.flatnonzero(self._over).tolist()} are over: reset them first"
+            )
+        checked = checked_actions(actions, (self.num_envs, simulator.layout.size), self.device, self.dtype)
+        figures, wrong = simulator.step_figures(checked)
+        self._wrong = self._wrong | wrong
+        self._totals = add_step(self._totals, figures.detach())
+        self._elapsed = self._elapsed + 1
+        self._since_check += 1
+        rewards = figures[0] / self.layout.compiled.scenario.reward_scale_usd
+        terminated = simulator.t_host >= simulator.steps
+        truncated = np.zeros_like(terminated)
+        if self.max_episode_steps is not None:
+            truncated = self._elapsed >= self.max_episode_steps
+        self._over = terminated | truncated
+        ended, cut = self._upload(terminated), self._upload(truncated)
+        infos: Info = {}
+        observation = self._observer.observe()
+        everyone = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
+        if not self._over.any():
+            _add(infos, KEYS, figures, everyone)
+        else:
+            if self._since_check >= self._longest or self._over.all():
+                self._check_wrong()
+            if self.autoreset_mode is AutoresetMode.DISABLED:
+                self._add_final(infos, figures, terminated, everyone)
+            else:
+                observation = self._restart(infos, observation, figures, terminated)
+        return self._shown(observation), rewards, ended, cut, infos
+
+    def _restart(self, infos: Info, observation: Tensor, figures: Tensor, terminated: Bools) -> Tensor:
+        """Begin new episodes where one is over; keep what the old ones ended with in ``infos``."""
+        rows, over = np.flatnonzero(self._over), self._upload(self._over)
+        final: Info = {}
+        self._add_final(final, figures * over, terminated, over)
+        if self._copy:
+            ended, observation = observation, observation.clone()
+        else:
+            ended = self._last_observation(observation, rows)
+        infos |= {
+            "final_obs": self._shown(ended),
+            "_final_obs": over,
+            "final_info": final,
+            "_final_info": over,
+        }
+        self._begin(rows, self._deal(rows), infos, np.zeros(self.num_envs, dtype=np.intp))
+        everyone = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
+        _add(infos, KEYS, figures * ~over, everyone)
+        if len(rows) == self.num_envs:
+            return self._observer.observe(into=observation)
+        self._observer.renew(observation, rows)
+        return observation
+
+    def _last_observation(self, observation: Tensor, rows: Rows) -> Tensor:
+        """The tensor that keeps last observations, with those of ``rows`` copied to it."""
+        if self._final is None:
+            self._final = torch.zeros_like(observation.T).T
+        put(self._final.T, rows, pick(observation.T, rows))
+        return self._final
+
+    def _add_final(self, infos: Info, figures: Tensor, terminated: Bools, rows: Tensor) -> None:
+        """Figures of the step of ``rows``, and totals of those whose whole episode reached its end."""
+        _add(infos, KEYS, figures, rows)
+        ended = terminated & self._over & ~self._part
+        if ended.any():
+            mask = self._upload(ended)
+            _add(infos, EPISODE_KEYS, self._totals * mask, mask)
+
+    def _check_wrong(self) -> None:
+        """Raise ValueError where an action since the last check was not in [-1, 1]; this asks the device."""
+        self._since_check = 0
+        if not bool(self._wrong.any()):
+            return
+        rows = torch.nonzero(self._wrong).flatten().tolist()
+        self._wrong = torch.zeros_like(self._wrong)
+        self._begun = False  # what has been played is worthless
+        shown = ", ".join(str(row) for row in rows[:8]) + (", ..." if len(rows) > 8 else "")
+        raise ValueError(
+            f"action: not a number in [-1, 1] for environments {shown} ({len(rows)} of {self.num_envs}) in one of "
+            "the last steps; all that was returned since is worthless: clip the actions, look for NaN in the "
+            "policy, and reset all environments"
+        )
+
+    def _upload(self, x: NDArray[Any]) -> Tensor:
+        """A small host array on the device."""
+        if x.dtype == np.bool_ and not x.any():
+            return torch.zeros(x.shape, dtype=torch.bool, device=self.device)
+        return torch.tensor(x).to(self.device, non_blocking=True)
+
+    def _shown(self, flat: Tensor) -> Any:
+        return flat if self.flat_observations else self.layout.as_dict(flat)  # type: ignore[arg-type]
+
+    def _running(self) -> DeviceSimulator:
+        if not self._begun:
+            raise ResetNeeded("no episodes yet: call reset() first")
+        return self._simulator
+
+    # States --------------------------------------------------------------------------------------
+
+    def get_state(self) -> dict[str, Any]:
+        """Everything that `set_state` needs to go on from here bit for bit; can be pickled.
+
+        Episodes are kept as seeds, given instances, or states of the device's generator: they are made again.
+        """
+        return {
+            "deals": list(self._deals),
+            "simulator": self._running().get_state(),
+            "totals": self._totals.clone(),
+            "wrong": self._wrong.clone(),
+            "elapsed": self._elapsed.copy(),
+            "over": self._over.copy(),
+            "part": self._part.copy(),
+            "since_check": self._since_check,
+            "generators": (self._dealer.get_state(), self._host.get_state()),
+            "np_random": copying.deepcopy(self.np_random),
+            "np_random_seed": self._np_random_seed,
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go back to where `get_state` was called, in these or other environments of the same scenario."""
+        self._set_out()
+        where = state["simulator"]
+        for deal in state["deals"]:
+            dealer: Dealer = self._dealer if deal.kind == "drawn" else self._host
+            if deal.kind == "instances":
+                self._fit(deal, deal.recipe[0].compiled)
+            episodes = dealer.again(deal, self._simulator.prepare)
+            self._simulator.ring.row = where["row"]
+            alive = np.flatnonzero(deal.rows >= 0)
+            rows = deal.rows[alive]
+            self._place(deal, episodes.take(alive), rows, where["t"][rows])
+        self._simulator.set_state(where)
+        self._totals, self._wrong = (
+            state["totals"].to(self.device).clone(),
+            state["wrong"].to(self.device).clone(),
+        )
+        self._elapsed, self._over = state["elapsed"].copy(), state["over"].copy()
+        self._part, self._since_check = state["part"].copy(), state["since_check"]
+        self._dealer.set_state(state["generators"][0])
+        self._host.set_state(state["generators"][1])
+        self._np_random = copying.deepcopy(state["np_random"])
+        self._np_random_seed = state["np_random_seed"]
+
+
+def _mask(rows: Rows, size: int) -> Bools:
+    """True at the places ``rows``."""
+    mask = np.zeros(size, dtype=np.bool_)
+    mask[rows] = True
+    return mask
+
+
+def _add(infos: Info, keys: tuple[str, ...], values: Tensor, rows: Tensor) -> None:
+    """Put values [len(keys),B] and one mask for all into ``infos``."""
+    for key, value in zip(keys, values.unbind(0), strict=True):
+        infos[key] = value
+        infos["_" + key] = rows
+
+
+def _check_compilable(num_envs: int, compiled: Compiled) -> None:
+    """Raise ValueError for a batch that the compiler's view cannot tell from the sites or regions."""
+    shape = compiled.shape
+    if num_envs > 1 and num_envs in (shape.sites, shape.regions):
+        raise ValueError(
+            f"num_envs = {num_envs}: with compile=True it must be neither the number of sites ({shape.sites}) nor of "
+            f"regions ({shape.regions}); take another, or compile=False"
+        )

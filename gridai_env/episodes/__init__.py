@@ -1,0 +1,1 @@
+"""From a seed to one concrete episode, an `Instance`."""

@@ -1,0 +1,246 @@
+"""How a batch of episodes is made: starts, traces, demand, jobs, events, guards, forecasts, in this order.
+
+Everything is elementwise over the batch, and each feature of each episode draws from a generator of its own,
+so that an episode does not depend on its neighbours.  Shapes as in `gridai_env.episodes.instance`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import numpy as np
+
+from gridai_env.arrays.draws import Draws, EpisodeDraws
+from gridai_env.arrays.ops import constant, double, namespace
+from gridai_env.arrays.record import Array, Record
+from gridai_env.episodes.demand import Demand, draw_demand, first_placement_gpuh
+from gridai_env.episodes.deviation import Deviation, month_hours_utc, synthetic_deviation, table_deviation
+from gridai_env.episodes.events import EventTable, draw_events
+from gridai_env.episodes.exogenous import (
+    SiteSeries,
+    UsualDeviation,
+    billed_and_other,
+    exogenous_arrays,
+    forecast_background,
+    site_series,
+    usual_deviations,
+    zones_of,
+)
+from gridai_env.episodes.forecast import (
+    Background,
+    ForecastSet,
+    ahead,
+    day_ahead,
+    day_steps,
+    lead_steps,
+    persistence,
+)
+from gridai_env.episodes.jobs import JobTable, draw_jobs
+from gridai_env.episodes.last_resorts import last_resort_prices
+from gridai_env.episodes.starts import (
+    checked_seeds,
+    draw_starts,
+    streams,
+    synthetic_starts,
+    table_starts,
+    whole_start,
+)
+from gridai_env.scenario.compile import Compiled
+from gridai_env.traces import TraceTable, ZoneSeries, synthetic_series
+from gridai_env.world.state import INSTANCE_FIELDS, Exogenous, State
+
+
+@dataclass(frozen=True)
+class Knowledge(Record):
+    """What may be known beside the present and the forecasts, and what reports need."""
+
+    climatology: np.ndarray  # [T,S] float32, means for month and hour, in the order of the forecast series
+    history: np.ndarray  # [L,S] the day before the start
+    history_pue: np.ndarray  # [L,K]
+    history_other_carbon_kg_per_mwh: np.ndarray  # [L,K] the signal that is not billed
+    event_active: np.ndarray  # [T,E] bool; the future of events not announced is no knowledge
+    job_order: np.ndarray  # [J] index of each job in the scenario
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the series of a batch come from."""
+
+    series: ZoneSeries  # [B,L+T,Z]
+    deviation: Deviation
+    provenance: str
+
+
+@dataclass(frozen=True)
+class World(Record):
+    """What a batch of episodes brings, as NumPy arrays or as tensors on one device."""
+
+    sites: SiteSeries
+    exogenous: Exogenous
+    background: Background
+    forecast: ForecastSet
+    params_of_instance: dict[str, Array]  # the INSTANCE_FIELDS, [B,...] each
+    initial: State
+
+
+def batch_parts(
+    compiled: Compiled,
+    seeds: Sequence[int],
+    traces: TraceTable | None,
+    start: str | date | np.datetime64 | None,
+) -> dict[str, Any]:
+    """Return the fields of the `InstanceBatch` of these seeds; ``traces`` None means synthetic."""
+    seeds = checked_seeds(seeds)
+    scenario = compiled.scenario
+    lead_in = day_steps(scenario.dt_h)
+    source = find_series(compiled, seeds, lead_in, traces, start)
+    start_utc = source.series.start_utc + np.timedelta64(round(lead_in * scenario.dt_h * 60), "m")
+    demand = draw_demand(compiled, start_utc, lead_in, streams(seeds, "demand"))
+    jobs = draw_jobs(compiled, streams(seeds, "jobs"))
+    events = draw_events(scenario, streams(seeds, "events"))
+    usual = usual_deviations(compiled, source.deviation)
+    month_hour = month_hours_utc(start_utc, 0, scenario.steps, scenario.dt_h)
+    draws = EpisodeDraws(streams(seeds, "forecast"))
+    world = make_world(compiled, source.series, demand, jobs, events, usual, month_hour, draws)
+    _, other_carbon = billed_and_other(
+        compiled, world.sites.carbon_average_kg_per_mwh, world.sites.carbon_marginal_kg_per_mwh
+    )
+    return {
+        "compiled": compiled,
+        "seeds": seeds,
+        "start_utc": start_utc,
+        "params": compiled.params.replace(**world.params_of_instance),
+        "exogenous": world.exogenous,
+        "initial": world.initial,
+        "forecast": world.forecast,
+        "knowledge": Knowledge(
+            climatology=world.background.climatology[:, lead_in:],
+            history=world.background.truth[:, :lead_in],
+            history_pue=world.sites.pue[:, :lead_in],
+            history_other_carbon_kg_per_mwh=other_carbon[:, :lead_in],
+            event_active=events.active,
+            job_order=jobs.order,
+        ),
+        "provenance": _provenance(compiled, source, demand, len(seeds)),
+    }
+
+
+def make_world(
+    compiled: Compiled,
+    series: ZoneSeries,
+    demand: Demand,
+    jobs: JobTable,
+    events: EventTable,
+    usual: UsualDeviation,
+    month_hour: Array,
+    draws: Draws,
+) -> World:
+    """Return what follows from the drawn series, demand, jobs and events; ``draws`` are those of the forecasts.
+
+    ``month_hour`` int [B,T] is month * 24 + hour of each step in UTC.
+    """
+    sites = site_series(compiled, series)
+    exogenous = exogenous_arrays(compiled, sites, demand, jobs, events)
+    background = forecast_background(compiled, sites, demand, series, usual, month_hour)
+    return World(
+        sites=sites,
+        exogenous=exogenous,
+        background=background,
+        forecast=make_forecast(compiled, background, exogenous.buy_usd_per_mwh, events, draws),
+        params_of_instance=instance_params(compiled, jobs, exogenous),
+        initial=initial_state(compiled, demand),
+    )
+
+
+def _provenance(compiled: Compiled, source: Source, demand: Demand, count: int) -> tuple[dict[str, str], ...]:
+    """Return for each episode where its start, zones and, where they are not synthetic, demand and jobs came
+    from."""
+    common = {"start": source.provenance, **source.series.provenance}
+    drawn = compiled.scenario.jobs_from
+    if drawn is not None and drawn.drawn is not None:
+        common["jobs"] = drawn.drawn
+    of_demand: tuple[dict[str, str], ...] = tuple({"demand": text} for text in demand.provenance)
+    return tuple({**common, **own} for own in of_demand or ({},) * count)
+
+
+def find_series(
+    compiled: Compiled,
+    seeds: Sequence[int],
+    lead_in: int,
+    table: TraceTable | None,
+    start: str | date | np.datetime64 | None,
+) -> Source:
+    """Return the series of the zones from ``lead_in`` steps before each start to the end."""
+    scenario, (zones, _) = compiled.scenario, zones_of(compiled)
+    steps = lead_in + compiled.shape.steps
+    if table is None:
+        choices, how = synthetic_starts(scenario), "drawn from the scenario's dates"
+        deviation = synthetic_deviation(zones)
+    else:
+        choices, how = table_starts(scenario, table, zones, lead_in)
+        deviation = table_deviation(table, zones)
+    if start is None:
+        start_utc = draw_starts(choices, seeds)
+    else:
+        start_utc, how = np.full(len(seeds), whole_start(start, scenario.dt_h)), "fixed"
+    first = start_utc - np.timedelta64(round(lead_in * scenario.dt_h * 60), "m")
+    if table is None:
+        series = synthetic_series(zones, first, steps, scenario.dt_h, streams(seeds, "traces"))
+    else:
+        series = table.window(zones, first, steps, scenario.dt_h)
+    return Source(series, deviation, how)
+
+
+def make_forecast(
+    compiled: Compiled, background: Background, buy_usd_per_mwh: Array, events: EventTable, draws: Draws
+) -> ForecastSet:
+    """Return the forecasts of all series.  ``buy_usd_per_mwh`` [B,T,K] is the true price with its events."""
+    spec, shape = compiled.scenario.forecast, compiled.shape
+    leads = lead_steps(spec, shape.dt_h)
+    if spec.kind == "day_ahead":
+        values = day_ahead(spec, shape.dt_h, background, draws)
+        for i, lead in enumerate(leads if events.of_kind("price") else ()):
+            price = values[:, :, i : i + 1, : shape.sites]
+            price[...] = events.at_leads([lead], spec.kind).shocked_usd_per_mwh(double(price))
+        return ForecastSet(values, shape.sites, leads)
+    seen = namespace(background.truth).copy(background.truth)
+    seen[:, -shape.steps :, : shape.sites] = buy_usd_per_mwh
+    if spec.kind == "perfect":
+        values = ahead(seen[:, -shape.steps :], leads)
+    else:
+        values = persistence(seen, shape.steps, leads, day_steps(shape.dt_h))
+    return ForecastSet(values, shape.sites, leads)
+
+
+def instance_params(compiled: Compiled, jobs: JobTable, exogenous: Exogenous) -> dict[str, Array]:
+    """Return the jobs and the last-resort prices of each episode: the INSTANCE_FIELDS."""
+    shed, gpu_short = last_resort_prices(compiled.params, exogenous)
+    sites = constant(np.ones(compiled.shape.sites), shed)
+    values = (jobs.gpus, jobs.profile, jobs.value_usd, shed[:, None] * sites, gpu_short[:, None] * sites)
+    return dict(zip(INSTANCE_FIELDS, values, strict=True))
+
+
+def initial_state(compiled: Compiled, demand: Demand) -> State:
+    """Return the state before the first step: no backlog, no running job, the first arrivals placed at
+    home."""
+    shape, start = compiled.shape, compiled.start_state
+    first_gpuh = demand.arrivals_gpuh[:, 0]
+    xp, episodes = namespace(first_gpuh), first_gpuh.shape[0]
+
+    def each(values: np.ndarray) -> Array:
+        """Every episode with the same values, as memory of its own."""
+        return xp.copy(xp.broadcast_to(constant(values, first_gpuh), (episodes, *values.shape)))
+
+    return State(
+        backlog_gpuh=xp.zeros_like(first_gpuh),
+        battery_mwh=each(start.battery_mwh),
+        placed_gpuh=first_placement_gpuh(first_gpuh, compiled.params.home, compiled.row_wait_steps),
+        generation_mw=each(start.generation_mw),
+        committed_gpus=each(np.zeros((shape.sites, shape.job_steps))),
+        waiting=each(np.ones(shape.jobs)),
+        peak_import_mw=each(np.zeros(shape.sites)),
+        carbon_kg=each(np.zeros(())),
+    )

@@ -1,0 +1,280 @@
+"""Where in a demand file an episode lies: each region at its own local time, the day drawn from the seed.
+
+The file's midnight is laid on the local midnight before the first step of any region, then shifted by the whole days
+that were drawn, the same for all regions; weekdays are not matched.  Days on which the episode, with its history,
+would run over the end or into a hole of the file are not drawn.
+
+A file of less than a day has no time of day: it is used only where ``repeat`` says so, end to end, for episodes no
+longer than itself (the day of history that forecasts look back on is then a repetition).  ``repeat`` lets a longer
+file begin again after its last whole day.
+
+Shapes: B episodes, X steps (history first), C regions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from gridai_env.scenario.spec import DemandSpec, Scenario
+from gridai_env.traces import TraceError
+from gridai_env.traces.files.demand import DemandTrace, read_demand
+from gridai_env.traces.local_time import MINUTES_PER_DAY, MINUTES_PER_HOUR, offset_minutes
+
+LEAST_STEPS = 2  # of a file without a time of day
+
+
+@dataclass(frozen=True)
+class Placed:
+    """The shape as the regions of a batch see it, [B,X,C] each, mean over each step."""
+
+    shape: np.ndarray
+    expected: np.ndarray
+    provenance: tuple[str, ...]  # [B]
+
+
+def place_shape(
+    shape: DemandShape,
+    scenario: Scenario,
+    start_utc: np.ndarray,
+    lead_in: int,
+    rngs: Sequence[np.random.Generator],
+) -> Placed:
+    """Return the shape of episodes that start at ``start_utc`` [B], ``lead_in`` steps of history first.
+
+    One integer of each generator is drawn: the day of the file (the minute of a file without days).  Raises
+    TraceError where the file is too short or has holes everywhere.
+    """
+    step_min = round(scenario.dt_h * MINUTES_PER_HOUR)
+    _check_length(shape, scenario, step_min)
+    local = local_minutes(scenario, start_utc, lead_in, step_min)
+    begin = np.empty_like(local)
+    notes = []
+    for b, rng in enumerate(rngs):
+        first_day = local[b].min() // MINUTES_PER_DAY * MINUTES_PER_DAY
+        since = local[b] - first_day - shape.first_minute
+        offset, note = _drawn_offset(shape, since, step_min, rng)
+        begin[b] = since + offset
+        notes.append(f"{shape.text}; {note}")
+    if shape.repeat:
+        begin %= shape.period_min
+    day = local % MINUTES_PER_DAY
+    expected = shape.expected_cumulative[day + step_min] - shape.expected_cumulative[day]
+    value = shape.cumulative[begin + step_min] - shape.cumulative[begin]
+    return Placed(value / step_min, expected / step_min, tuple(notes))
+
+
+def local_minutes(scenario: Scenario, start_utc: np.ndarray, lead_in: int, step_min: int) -> np.ndarray:
+    """Return the local minute since 1970 at which each step begins in each region, int [B,X,C]."""
+    steps = np.arange(-lead_in, scenario.steps, dtype=np.int64) * step_min
+    utc = start_utc.astype("datetime64[m]").astype(np.int64)[:, None] + steps
+    zones = [region.timezone for region in scenario.regions]
+    of_zone = {zone: utc + offset_minutes(zone, utc) for zone in set(zones)}
+    return np.stack([of_zone[zone] for zone in zones], axis=-1)
+
+
+def _check_length(shape: DemandShape, scenario: Scenario, step_min: int) -> None:
+    """Raise TraceError where a file without days is used otherwise than for short episodes of fine steps."""
+    length = len(shape.per_min)
+    if shape.has_days:
+        return
+    if length < LEAST_STEPS * step_min:
+        raise TraceError(
+            f"{shape.source}: holds {length} min, less than {LEAST_STEPS} steps of dt_h = {scenario.dt_h:g} h; use a "
+            "longer file or a smaller dt_h"
+        )
+    if not shape.repeat:
+        raise TraceError(
+            f"{shape.source}: holds {length / 60:.2f} h, less than a day, so it has no time of day and no day of "
+            "history for the forecasts; use a longer file, or repeat=true for an episode within its length"
+        )
+    if scenario.horizon_h * MINUTES_PER_HOUR > length:
+        raise TraceError(
+            f"{shape.source}: holds {length / 60:.2f} h, the episode lasts {scenario.horizon_h:g} h; use a longer "
+            "file or a shorter horizon_h (a file of less than a day may not repeat inside an episode)"
+        )
+
+
+def _drawn_offset(
+    shape: DemandShape, since: np.ndarray, step_min: int, rng: np.random.Generator
+) -> tuple[int, str]:
+    """Return the minutes to add to ``since`` [X,C], and what was drawn."""
+    if not shape.has_days:
+        offset = int(rng.integers(shape.period_min))
+        return offset, f"repeated end to end, from its minute {offset}; it has no time of day"
+    first, end = since.min(0), since.max(0) + step_min  # [C] minutes in use, of day 0
+    days = _good_days(shape, first, end)
+    if not days.size:
+        _refuse(shape, int(first.min()), int(end.max()))
+    day = int(days[rng.integers(len(days))])
+    how = "not repeated"
+    if shape.repeat:
+        how = (
+            f"repeated every {shape.period_min / MINUTES_PER_DAY:g} days, so what comes again is no surprise"
+        )
+    known = "" if np.ptp(shape.expected_by_hour) == 0 else " by local hour"
+    note = f"local time, day {day + 1} of the file first, {how}; "
+    note += f"climatology: mean{known} over the whole file, this episode in it"
+    return day * MINUTES_PER_DAY, note
+
+
+def _good_days(shape: DemandShape, first: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Return the days of the file on which an episode may start, ascending."""
+    length = len(shape.per_min)
+    count = shape.period_min // MINUTES_PER_DAY if shape.repeat else -(-length // MINUTES_PER_DAY) + 1
+    shift = np.arange(count)[:, None] * MINUTES_PER_DAY
+    low, high = first + shift, end + shift
+    if shape.repeat:
+        return np.flatnonzero(_holes_cyclic(shape, low, high) == 0)
+    inside = ((low >= 0) & (high <= length)).all(1)
+    holes = shape.holes[np.clip(high, 0, length)] - shape.holes[np.clip(low, 0, length)]
+    return np.flatnonzero(inside & (holes == 0).all(1))
+
+
+def _holes_cyclic(shape: DemandShape, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Return the number of holes from ``low`` to ``high`` of a repeated file, summed over regions."""
+    period = shape.period_min
+    each = shape.holes[period]
+
+    def before(minute: np.ndarray) -> np.ndarray:
+        return minute // period * each + shape.holes[minute % period]
+
+    return np.sum(before(high) - before(low), axis=1)
+
+
+def _refuse(shape: DemandShape, first: int, end: int) -> None:
+    hours, length = (end - first) / 60, len(shape.per_min) / 60
+    if not shape.repeat and np.ceil(hours / 24) * 24 > length:
+        raise TraceError(
+            f"{shape.source}: holds {length:.1f} h, but an episode with its day of history and the regions' time zones "
+            f"needs {hours:.1f} h from a midnight; use a longer file, a shorter horizon_h, or repeat=true"
+        )
+    raise TraceError(
+        f"{shape.source}: no {hours:.1f} h in a row without a hole ({np.isnan(shape.per_min).sum()} min of holes); use "
+        "fill_gap_h= to interpolate short holes, a shorter horizon_h, or another model"
+    )
+
+
+MIN_DAYS_FOR_PROFILE = 7
+
+
+@dataclass(frozen=True)
+class DemandShape:
+    """The work of a file relative to its mean, by minute of the file's local time."""
+
+    source: str
+    text: str  # where it comes from, for provenance
+    per_min: np.ndarray  # [M], mean 1 over the good minutes, NaN in holes
+    first_minute: int  # local minute of the day at which the file starts, in [0, 1440)
+    mean_gpus: float  # of the file itself
+    repeat: bool
+
+    @property
+    def has_days(self) -> bool:
+        """Whether the file holds a time of day: a day or more."""
+        return len(self.per_min) >= MINUTES_PER_DAY
+
+    @property
+    def period_min(self) -> int:
+        """Minutes after which a repeated file begins again: whole days, or the whole of a shorter file."""
+        length = len(self.per_min)
+        return length // MINUTES_PER_DAY * MINUTES_PER_DAY if self.has_days else length
+
+    @cached_property
+    def cumulative(self) -> np.ndarray:
+        """Sum over the minutes before each, two rounds of it where repeated, holes as 0."""
+        return np.concatenate([[0.0], np.cumsum(np.nan_to_num(self._rounds))])
+
+    @cached_property
+    def holes(self) -> np.ndarray:
+        """Number of minutes without data before each, laid out like `cumulative`."""
+        return np.concatenate([[0], np.cumsum(np.isnan(self._rounds))])
+
+    @property
+    def _rounds(self) -> np.ndarray:
+        return np.tile(self.per_min[: self.period_min], 2) if self.repeat else self.per_min
+
+    @cached_property
+    def expected_by_hour(self) -> np.ndarray:
+        """Mean by local hour of the day over the file [24]; 1 where the file has too few days for it."""
+        good = np.isfinite(self.per_min)
+        hour = (self.first_minute + np.arange(len(good))) % MINUTES_PER_DAY // MINUTES_PER_HOUR
+        count = np.bincount(hour[good], minlength=24)
+        if good.sum() < MIN_DAYS_FOR_PROFILE * MINUTES_PER_DAY or not count.all():
+            return np.ones(24)
+        return np.bincount(hour[good], self.per_min[good], 24) / count
+
+    @cached_property
+    def expected_cumulative(self) -> np.ndarray:
+        """Sum of the expected shape over the minutes of two days before each."""
+        return np.concatenate([[0.0], np.cumsum(np.tile(np.repeat(self.expected_by_hour, 60), 2))])
+
+    def relative_deviation(self, step_min: int) -> float:
+        """Return the standard deviation of steps from their expectation, relative to it."""
+        steps = len(self.per_min) // step_min
+        value = self.per_min[: steps * step_min].reshape(steps, step_min).mean(1)
+        at = (self.first_minute + np.arange(steps) * step_min) % MINUTES_PER_DAY
+        expected = (self.expected_cumulative[at + step_min] - self.expected_cumulative[at]) / step_min
+        good = np.isfinite(value) & (expected > 0)
+        return float(np.std(value[good] / expected[good] - 1.0)) if good.any() else 0.0
+
+
+def demand_shape(spec: DemandSpec) -> DemandShape:
+    """Return the shape of the file in a scenario's ``demand``; raises TraceError, FileNotFoundError."""
+    trace = read_demand(spec.source, spec.format, spec.model)
+    return _shape(spec.model_dump_json(), trace)
+
+
+@lru_cache(maxsize=16)
+def _shape(spec_json: str, trace: DemandTrace) -> DemandShape:
+    spec = DemandSpec.model_validate_json(spec_json)
+    gpus = _gpus(spec, trace)
+    filled = _filled(gpus, round(spec.fill_gap_h * MINUTES_PER_HOUR))
+    mean = float(np.nanmean(filled)) if np.isfinite(filled).any() else 0.0
+    if mean <= 0:
+        raise TraceError(f"{trace.source}: the file holds no work: the sum of its tokens is 0")
+    minutes = trace.minutes
+    local = minutes.first_min
+    if minutes.stamped:
+        local += int(offset_minutes(spec.timezone, np.array([[local]]))[0, 0])
+    name = Path(trace.source).name
+    of_model = f" model {trace.model}" if trace.model else ""
+    text = (
+        f"{name}{of_model} (sha256 {trace.sha256[:12]}, {trace.format_name}, {len(gpus) / 60:.1f} h, itself "
+        f"{mean:.4g} GPUs on average at {spec.prefill_tokens_per_gpu_s:g} prompt and "
+        f"{spec.decode_tokens_per_gpu_s:g} answer tokens per GPU-s; used for its shape)"
+    )
+    if holes := int(np.isnan(gpus).sum()):
+        text += f"; {holes} min of holes, {holes - int(np.isnan(filled).sum())} min of them interpolated"
+    return DemandShape(trace.source, text, filled / mean, local % MINUTES_PER_DAY, mean, spec.repeat)
+
+
+def _gpus(spec: DemandSpec, trace: DemandTrace) -> np.ndarray:
+    """Return the busy accelerators of each minute, [M]."""
+    minutes, context = trace.minutes, trace.minutes.context_tokens
+    if minutes.images is not None:
+        if spec.image_tokens is None:
+            raise TraceError(
+                f"{trace.source}: the file has NumImages; say how many tokens an image adds to ContextTokens with "
+                "image_tokens= (0 where they are in it already, about 250 in ServeGen's mm-image)"
+            )
+        context = context + spec.image_tokens * minutes.images
+    gpu_s = context / spec.prefill_tokens_per_gpu_s + minutes.generated_tokens / spec.decode_tokens_per_gpu_s
+    return gpu_s / 60.0
+
+
+def _filled(values: np.ndarray, longest: int) -> np.ndarray:
+    """Return the values with inner holes of up to ``longest`` minutes interpolated linearly."""
+    hole = np.isnan(values)
+    if not longest or not hole.any() or hole.all():
+        return values
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], hole, [0]])))
+    out = values.copy()
+    for first, end in edges.reshape(-1, 2):
+        if end - first <= longest and first > 0 and end < len(values):
+            out[first:end] = np.interp(np.arange(first, end), [first - 1, end], values[[first - 1, end]])
+    return out

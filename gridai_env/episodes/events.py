@@ -1,0 +1,126 @@
+"""Events: reductions of accelerators and grid limits, and price shocks, at random times.
+
+An event strikes an episode at most once, with its probability, at a whole step drawn evenly from its range.
+*Announced* events are known from the first step on.  Of others nothing is known before they strike; once one
+has struck, its length (a constant of the scenario) is known too.  `EventTable.as_foreseen` is the one place
+where this is written.
+
+Shapes: B episodes, T steps, H leads, E events, K sites.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from gridai_env.arrays.draws import Draws, as_draws, everyone
+from gridai_env.arrays.ops import constant, namespace, nowhere, whole
+from gridai_env.arrays.record import Array
+from gridai_env.scenario.spec import Scenario
+
+
+@dataclass(frozen=True)
+class EventTable:
+    """The events of a batch of episodes and what they do."""
+
+    active: Array  # [...,E] bool, [B,T,E] for a batch
+    announced: np.ndarray  # [E] bool
+    kind: tuple[str, ...]  # [E]
+    at_site: np.ndarray  # [E,K] bool
+    factor: np.ndarray  # [E]
+    add_usd_per_mwh: np.ndarray  # [E]
+
+    def limit_factor(self, kind: str, beside: Array = None) -> Array:
+        """Return the factor [...,K] on a limit: the product over all events of this kind that are active.
+
+        ``beside`` [...,K]: where the events are tensors, one of the type wanted.
+        """
+        shape = (*self.active.shape[:-1], self.at_site.shape[1])
+        factor = (
+            np.ones(shape) if isinstance(self.active, np.ndarray) else namespace(beside).ones_like(beside)
+        )
+        for e in self.of_kind(kind):
+            if not nowhere(self.active[..., e]):
+                factor = namespace(factor).where(self.hit(e), factor * self.factor[e], factor)
+        return factor
+
+    def shocked_usd_per_mwh(self, price: Array) -> Array:
+        """Return the price [...,K] after the shocks, each ``price * factor + add`` in the scenario's
+        order."""
+        for e in self.of_kind("price"):
+            if not nowhere(self.active[..., e]):
+                shocked = price * self.factor[e] + self.add_usd_per_mwh[e]
+                price = namespace(price).where(self.hit(e), shocked, price)
+        return price
+
+    def hit(self, e: int) -> Array:
+        """Return where and when event ``e`` is active, [...,K] bool."""
+        return self.active[..., e, None] & constant(self.at_site[e], self.active)
+
+    def of_kind(self, kind: str) -> list[int]:
+        """Return the indices of the events of a kind."""
+        return [e for e, name in enumerate(self.kind) if name == kind]
+
+    def as_foreseen(self, now: Array, forecast: str) -> EventTable:
+        """Return the events of these steps as foreseen from steps in which ``now`` [...,E] are active.
+
+        ``forecast`` is the kind of the scenario's forecasts.  perfect: the truth.  persistence: what is
+        active now.  day_ahead: announced events; another one only where it is active now as well, since it
+        strikes but once.
+        """
+        if forecast == "perfect":
+            return self
+        if forecast == "persistence":
+            return replace(self, active=namespace(now).broadcast_to(now, self.active.shape))
+        return replace(self, active=self.active & (constant(self.announced, now) | now))
+
+    def at_leads(self, leads: Sequence[int], forecast: str) -> EventTable:
+        """Return the events as foreseen at each step at each lead, ``active`` [B,T,H,E]; none beyond the
+        end."""
+        steps, xp = self.active.shape[1], namespace(self.active)
+        nothing, then, inside = xp.zeros_like(self.active), [], np.zeros((steps, len(leads), 1), dtype=bool)
+        for i, lead in enumerate(leads):
+            left = max(steps - lead, 0)
+            then.append(xp.concatenate([self.active[:, steps - left :], nothing[:, left:]], axis=1))
+            inside[:left, i] = True
+        seen = replace(self, active=xp.stack(then, axis=2)).as_foreseen(self.active[:, :, None], forecast)
+        return replace(seen, active=seen.active & constant(inside, self.active))
+
+
+def draw_events(scenario: Scenario, rngs: Sequence[np.random.Generator] | Draws) -> EventTable:
+    """Draw the events of a batch of episodes (one generator each, or draws)."""
+    events, steps, dt_h = scenario.events, scenario.steps, scenario.dt_h
+    draws = as_draws(rngs)
+    numbers = draws.uniforms(everyone(draws), 2, len(events))
+    first = np.array([round(e.earliest_h / dt_h) for e in events], dtype=np.int64)
+    latest_h = [scenario.horizon_h if e.latest_h is None else e.latest_h for e in events]
+    # A start at the very end would not be seen.
+    last = np.minimum(np.array([round(h / dt_h) for h in latest_h], dtype=np.int64), steps - 1)
+    length = np.array([max(1, round(e.duration_h / dt_h)) for e in events], dtype=np.int64)
+    later = namespace(numbers).floor(numbers[:, 1] * constant(last - first + 1, numbers))
+    start = constant(first, numbers) + whole(later)
+    strikes = numbers[:, 0] < constant(np.array([e.probability for e in events], dtype=float), numbers)
+    step, start = constant(np.arange(steps)[:, None], numbers), start[:, None]
+    active = (step >= start) & (step < start + constant(length, numbers)) & strikes[:, None]
+    return event_table(scenario, active)
+
+
+def event_table(scenario: Scenario, active: Array) -> EventTable:
+    """Return the events of a scenario that are ``active`` [...,E]."""
+    events = scenario.events
+    return EventTable(
+        active=active,
+        announced=np.array([e.announced for e in events], dtype=bool),
+        kind=tuple(e.kind for e in events),
+        at_site=_sites_hit(scenario),
+        factor=np.array([e.factor for e in events], dtype=float),
+        add_usd_per_mwh=np.array([e.add_usd_per_mwh for e in events], dtype=float),
+    )
+
+
+def _sites_hit(scenario: Scenario) -> np.ndarray:
+    """Return [E,K] bool: events that name no sites hit all of them."""
+    hit = [[e.sites is None or s.name in e.sites for s in scenario.sites] for e in scenario.events]
+    return np.array(hit, dtype=bool).reshape(len(scenario.events), len(scenario.sites))

@@ -1,0 +1,240 @@
+"""From zone series, demand, jobs and events to the exogenous arrays of a batch, and to the base of forecasts.
+
+Shapes: B episodes, T steps, L steps of history before the start, K sites, C regions, Z zones; X = L + T.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gridai_env.arrays.ops import columns, constant, empty, namespace, pick, single
+from gridai_env.arrays.record import Array
+from gridai_env.episodes.demand import Demand, queue_limits_gpuh, session_growth
+from gridai_env.episodes.deviation import Deviation
+from gridai_env.episodes.events import EventTable
+from gridai_env.episodes.forecast import Background
+from gridai_env.episodes.jobs import JobTable
+from gridai_env.scenario.compile import Compiled
+from gridai_env.traces import ZoneSeries
+from gridai_env.world.state import Exogenous
+
+# Limits that events may reduce: kind of the event -> field of `Exogenous`.
+LIMITS = {
+    "available_gpus": "available_gpus",
+    "import_limit": "import_limit_mw",
+    "export_limit": "export_limit_mw",
+}
+
+
+@dataclass(frozen=True)
+class SiteSeries:
+    """Prices, carbon and weather at the sites, [B,X,K] each, before events."""
+
+    buy_usd_per_mwh: Array
+    buy_climatology_usd_per_mwh: Array
+    carbon_average_kg_per_mwh: Array
+    carbon_marginal_kg_per_mwh: Array
+    carbon_climatology_kg_per_mwh: Array  # of the signal that is billed
+    renewable_mw: Array
+    renewable_climatology_mw: Array
+    pue: Array
+
+
+@dataclass(frozen=True)
+class UsualDeviation:
+    """How far prices, billed carbon, wind power and sun at the sites stray from their climatology."""
+
+    by_month_hour: Array  # float32 [288,3K] by month and hour in UTC: USD/MWh, kg/MWh, MW of wind
+    sun_mw: np.ndarray  # float32 [K] for each unit of the climatology of PV
+
+
+def zones_of(compiled: Compiled) -> tuple[tuple[str, ...], np.ndarray]:
+    """Return the zones in use, each once, and the zone index [K] of each site."""
+    names = [site.zone for site in compiled.scenario.sites]
+    zones = tuple(dict.fromkeys(names))
+    return zones, np.array([zones.index(name) for name in names])
+
+
+def site_array(compiled: Compiled, name: str) -> np.ndarray:
+    """Return a number of every site, [K]."""
+    return np.array([getattr(site, name) for site in compiled.scenario.sites], dtype=float)
+
+
+def grid_array(compiled: Compiled, name: str) -> np.ndarray:
+    """Return a number of every site's grid connection, [K]."""
+    return np.array([getattr(site.grid, name) for site in compiled.scenario.sites], dtype=float)
+
+
+def site_series(compiled: Compiled, series: ZoneSeries) -> SiteSeries:
+    """Lay the series of zones on sites: ``buy = scale * (m + spread * (price - m)) + adder``, m the
+    climatology."""
+    _, zone = zones_of(compiled)
+    marginal = bool(compiled.params.bill_marginal)
+
+    def at(values: Array) -> Array:
+        return columns(values, zone)
+
+    def of(values: np.ndarray) -> Array:
+        return constant(values, series.price_usd_per_mwh)
+
+    scale, adder = (
+        of(grid_array(compiled, "price_scale")),
+        of(grid_array(compiled, "price_adder_usd_per_mwh")),
+    )
+    expected_usd = at(series.price_climatology_usd_per_mwh)
+    strays_usd = of(grid_array(compiled, "price_spread_scale")) * (
+        at(series.price_usd_per_mwh) - expected_usd
+    )
+    pv_mw, wind_mw = of(site_array(compiled, "pv_mw")), of(site_array(compiled, "wind_mw"))
+    warm_c = namespace(scale).maximum(at(series.wetbulb_c) - of(site_array(compiled, "pue_threshold_c")), 0.0)
+    expected_carbon = (
+        series.carbon_marginal_climatology_kg_per_mwh
+        if marginal
+        else series.carbon_average_climatology_kg_per_mwh
+    )
+    return SiteSeries(
+        buy_usd_per_mwh=scale * (expected_usd + strays_usd) + adder,
+        buy_climatology_usd_per_mwh=scale * expected_usd + adder,
+        carbon_average_kg_per_mwh=at(series.carbon_average_kg_per_mwh),
+        carbon_marginal_kg_per_mwh=at(series.carbon_marginal_kg_per_mwh),
+        carbon_climatology_kg_per_mwh=at(expected_carbon),
+        renewable_mw=pv_mw * at(series.pv_cf) + wind_mw * at(series.wind_cf),
+        renewable_climatology_mw=pv_mw * at(series.pv_cf_climatology)
+        + wind_mw * at(series.wind_cf_climatology),
+        pue=of(site_array(compiled, "pue_base")) + of(site_array(compiled, "pue_per_c")) * warm_c,
+    )
+
+
+def sell_usd_per_mwh(compiled: Compiled, buy_usd_per_mwh: Array) -> Array:
+    """Return the price of export, always below that of import: ``min(share * buy, buy - spread)``."""
+    share = constant(grid_array(compiled, "sell_share"), buy_usd_per_mwh)
+    spread = constant(grid_array(compiled, "sell_spread_usd_per_mwh"), buy_usd_per_mwh)
+    return namespace(share).minimum(share * buy_usd_per_mwh, buy_usd_per_mwh - spread)
+
+
+def battery_targets_mwh(compiled: Compiled, steps: int, last: bool) -> np.ndarray:
+    """Return the wanted charge [steps,K]: 0, except in the last of the steps where that ends the episode."""
+    batteries = [site.battery for site in compiled.scenario.sites]
+    target = np.zeros((steps, len(batteries)))
+    if last:
+        target[-1] = [b.target_share * b.capacity_mwh if b else 0.0 for b in batteries]
+    return target
+
+
+def grid_fields(compiled: Compiled, buy_usd_per_mwh: Array, events: EventTable) -> dict[str, Array]:
+    """Return prices and limits that follow from the price of import (shocks included) and events, [...,K]
+    each."""
+    sell = sell_usd_per_mwh(compiled, buy_usd_per_mwh)
+    limits = {field: limit(compiled, kind, events, buy_usd_per_mwh) for kind, field in LIMITS.items()}
+    return {
+        "buy_usd_per_mwh": buy_usd_per_mwh,
+        "sell_usd_per_mwh": sell,
+        "network_usd_per_mwh": namespace(buy_usd_per_mwh).maximum(buy_usd_per_mwh, 0.0),
+        **limits,
+    }
+
+
+def limit(compiled: Compiled, kind: str, events: EventTable, buy_usd_per_mwh: Array) -> Array:
+    """Return the limit of a kind [...,K] with the events; the price [...,K] decides on export alone."""
+    most = {
+        "available_gpus": compiled.params.gpus,
+        "import_limit": compiled.import_limit_mw,
+        "export_limit": compiled.export_limit_mw,
+    }[kind]
+    factor = events.limit_factor(kind, beside=buy_usd_per_mwh)
+    limited = constant(most, factor) * factor
+    if kind != "export_limit":
+        return limited
+    # Selling at a negative price would be a way to burn energy.
+    return namespace(factor).where(sell_usd_per_mwh(compiled, buy_usd_per_mwh) < 0.0, 0.0, limited)
+
+
+def exogenous_arrays(
+    compiled: Compiled, sites: SiteSeries, demand: Demand, jobs: JobTable, events: EventTable
+) -> Exogenous:
+    """Return the exogenous input of whole episodes, [B,T,...]."""
+    shape, wait = compiled.shape, compiled.row_wait_steps
+    now = np.s_[:, -shape.steps :]
+    growth, rehomed = session_growth(demand.arrivals_gpuh, wait)
+    buy = events.shocked_usd_per_mwh(sites.buy_usd_per_mwh[now])
+    target = empty(buy.shape, buy)
+    target[...] = constant(battery_targets_mwh(compiled, shape.steps, last=True), buy)
+    return Exogenous(
+        arrivals_gpuh=demand.arrivals_gpuh,
+        queue_limit_gpuh=queue_limits_gpuh(demand.arrivals_gpuh, wait),
+        growth=growth,
+        rehomed_gpuh=rehomed,
+        pue=sites.pue[now],
+        renewable_available_mw=sites.renewable_mw[now],
+        **grid_fields(compiled, buy, events),
+        carbon_average_kg_per_mwh=sites.carbon_average_kg_per_mwh[now],
+        carbon_marginal_kg_per_mwh=sites.carbon_marginal_kg_per_mwh[now],
+        battery_target_mwh=target,
+        job_open=jobs.open,
+    )
+
+
+def billed_and_other(compiled: Compiled, average: Array, marginal: Array) -> tuple[Array, Array]:
+    """Return the carbon signal that is billed, then the one that is only reported."""
+    return (marginal, average) if compiled.params.bill_marginal else (average, marginal)
+
+
+def forecast_background(
+    compiled: Compiled,
+    sites: SiteSeries,
+    demand: Demand,
+    series: ZoneSeries,
+    usual: UsualDeviation,
+    month_hour: Array,
+) -> Background:
+    """Return what forecasts are made from: truth before price events, climatology and usual deviation.
+
+    ``month_hour`` int [B,T] is month * 24 + hour of each step in UTC.
+    """
+    carbon, _ = billed_and_other(compiled, sites.carbon_average_kg_per_mwh, sites.carbon_marginal_kg_per_mwh)
+    truth = [sites.buy_usd_per_mwh, carbon, sites.renewable_mw, demand.region_gpuh]
+    expected = [
+        sites.buy_climatology_usd_per_mwh,
+        sites.carbon_climatology_kg_per_mwh,
+        sites.renewable_climatology_mw,
+        demand.expected_gpuh,
+    ]
+    shape, xp = compiled.shape, namespace(carbon)
+    installed_mw = site_array(compiled, "pv_mw") + site_array(compiled, "wind_mw")
+    unknown = np.full(shape.sites, np.inf)
+    return Background(
+        truth=xp.concatenate([single(values) for values in truth], axis=-1),
+        climatology=xp.concatenate([single(values) for values in expected], axis=-1),
+        deviation=xp.concatenate(_deviations(compiled, series, demand, usual, month_hour), axis=-1),
+        upper=np.concatenate([unknown, unknown, installed_mw, np.full(shape.regions, np.inf)]),
+        sites=shape.sites,
+    )
+
+
+def usual_deviations(compiled: Compiled, deviation: Deviation) -> UsualDeviation:
+    """Return the deviation of zones at the sites."""
+    _, at = zones_of(compiled)
+    carbon, _ = billed_and_other(
+        compiled, deviation.carbon_average_kg_per_mwh, deviation.carbon_marginal_kg_per_mwh
+    )
+    price_scale = grid_array(compiled, "price_scale") * grid_array(compiled, "price_spread_scale")
+    wind_mw = site_array(compiled, "wind_mw") * deviation.wind_cf[:, at]
+    usual = [price_scale * deviation.price_usd_per_mwh[:, at], carbon[:, at], wind_mw]
+    sun_mw = site_array(compiled, "pv_mw") * deviation.pv_relative[at]
+    return UsualDeviation(single(np.concatenate(usual, axis=-1)), single(sun_mw))
+
+
+def _deviations(
+    compiled: Compiled, series: ZoneSeries, demand: Demand, usual: UsualDeviation, month_hour: Array
+) -> list[Array]:
+    """Return the usual deviation of each series from its climatology, float32, together [B,T,3K+C]."""
+    _, at = zones_of(compiled)
+    now, sites = np.s_[:, -compiled.shape.steps :], compiled.shape.sites
+    grid = pick(usual.by_month_hour, month_hour)
+    wind_mw = grid[..., 2 * sites :]
+    sun_mw = single(columns(series.pv_cf_climatology[now], at))
+    sun_mw = constant(usual.sun_mw, sun_mw) * sun_mw
+    renewable_mw = namespace(sun_mw).sqrt(wind_mw * wind_mw + sun_mw * sun_mw)
+    return [grid[..., : 2 * sites], renewable_mw, single(demand.deviation_gpuh)]

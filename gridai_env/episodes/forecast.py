@@ -1,0 +1,202 @@
+"""Forecasts of what is uncertain: prices, carbon intensity, renewables and arrivals, at a few leads.
+
+Three kinds.  *perfect*: the truth.  *persistence*: what was seen at the same hour of the last day known.
+*day_ahead*: calibrated noise.  With m the climatology (known in advance), a = truth - m and s the standard
+deviation of a, the forecast at a lead of skill r is
+
+    m + S(r),   S(r) = r * a + s * bridge(r),
+
+where bridge is a Brownian bridge on [0, 1], drawn once per target and series.  S is then a Brownian motion on
+its way to a: the squared correlation with the truth is r, E[a | S(r)] = S(r) for normal a (no bias, no
+over-confidence), and S(r) of a short lead already contains all that a longer lead told, so that collecting
+the forecasts of one target does not average the noise away.  Errors of different targets (hours) are
+independent.
+
+Targets beyond the end of the episode are 0.  Shapes: B episodes, T steps, L steps of history, H leads, K
+sites, C regions, and S = 3K + C series: buy price, billed carbon, renewable power, arrivals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gridai_env.arrays.draws import Draws, in_parts
+from gridai_env.arrays.ops import add_product, add_scaled, constant, empty, namespace, single, within
+from gridai_env.arrays.record import Array
+from gridai_env.scenario.spec import ForecastSpec
+
+DAY_H = 24.0
+CHUNK = 16
+
+
+@dataclass(frozen=True)
+class SeriesBlock:
+    """The forecast series side by side, [...,S], S = 3K + C."""
+
+    values: Array
+    sites: int
+
+    @property
+    def buy_usd_per_mwh(self) -> Array:
+        """Price of import, events included, [...,K]."""
+        return self.values[..., : self.sites]
+
+    @property
+    def carbon_kg_per_mwh(self) -> Array:
+        """Carbon intensity that is billed, [...,K]."""
+        return self.values[..., self.sites : 2 * self.sites]
+
+    @property
+    def renewable_mw(self) -> Array:
+        """Renewable power available, [...,K]."""
+        return self.values[..., 2 * self.sites : 3 * self.sites]
+
+    @property
+    def arrivals_gpuh(self) -> Array:
+        """Arrivals over all rows, [...,C]."""
+        return self.values[..., 3 * self.sites :]
+
+
+@dataclass(frozen=True)
+class ForecastSet(SeriesBlock):
+    """Forecasts issued at each step for each lead: ``values`` float32 [...,T,H,S], 0 beyond the end."""
+
+    leads: tuple[int, ...]  # [H] steps ahead
+
+
+@dataclass(frozen=True)
+class Background:
+    """What a forecast is made from, all but the truth known in advance."""
+
+    # float32
+    truth: Array  # [B,L+T,S] before price events
+    climatology: Array  # [B,L+T,S]
+    deviation: Array  # [B,T,S] standard deviation of truth - climatology, a property of zone and hour
+    upper: np.ndarray  # [S] most that is possible, infinite where nothing is known
+    sites: int
+
+
+def lead_steps(spec: ForecastSpec, dt_h: float) -> tuple[int, ...]:
+    """Return the leads in steps (the checks of the scenario made sure that they are whole)."""
+    return tuple(round(lead / dt_h) for lead in spec.leads_h)
+
+
+def day_steps(dt_h: float) -> int:
+    """Return the steps of a day."""
+    return round(DAY_H / dt_h)
+
+
+def skills(spec: ForecastSpec) -> np.ndarray:
+    """Return the squared correlation of forecast and truth at each lead [H]: it falls linearly in log
+    lead."""
+    log_lead = np.log(np.array(spec.leads_h))
+    span = max(float(log_lead[-1] - log_lead[0]), 1e-12)
+    return spec.skill_first + (spec.skill_last - spec.skill_first) * (log_lead - log_lead[0]) / span
+
+
+def ahead(series: Array, leads: Sequence[int]) -> Array:
+    """Return ``series`` [B,T,S] as seen from each step at each lead, float32 [B,T,H,S], 0 beyond the end."""
+    series = single(series)
+    return _by_lead(series.shape[1], leads, lambda i, count: series[:, leads[i] : leads[i] + count])
+
+
+def persistence(seen: Array, steps: int, leads: Sequence[int], per_day: int) -> Array:
+    """Return the last known value of the same hour of the day, float32 [B,T,H,S].
+
+    ``seen`` [B,L+T,S] starts with L >= one day of history; at step t nothing after t is used.
+    """
+    seen, history = single(seen), seen.shape[1] - steps
+    first = [history - days_back(lead, per_day) for lead in leads]
+    return _by_lead(steps, leads, lambda i, count: seen[:, first[i] : first[i] + count])
+
+
+def _by_lead(steps: int, leads: Sequence[int], values: Callable[[int, int], Array]) -> Array:
+    """Return [B,T,H,S]: at each lead ``values(lead number, count)`` [B,count,S] in the first steps, then 0."""
+    counts = [max(steps - lead, 0) for lead in leads]
+    found = values(0, counts[0])
+    # Written once, zeros beyond the end included: memory that comes as zeros is slower.
+    out = empty((found.shape[0], steps, len(leads), found.shape[2]), found)
+    for i, count in enumerate(counts):
+        out[:, :count, i] = found if i == 0 else values(i, count)
+        out[:, count:, i] = 0.0
+    return out
+
+
+def days_back(lead: int, per_day: int) -> int:
+    """Return how far before the step of issue the same hour as that of the target was last seen, in steps."""
+    return -(-lead // per_day) * per_day - lead
+
+
+def day_ahead(spec: ForecastSpec, dt_h: float, background: Background, draws: Draws) -> Array:
+    """Return calibrated forecasts before price events, float32 [B,T,H,S]."""
+    leads = lead_steps(spec, dt_h)
+    steps, series = background.deviation.shape[1:]
+    counts = [max(steps - lead, 0) for lead in leads]
+    least = np.where(np.arange(series) < background.sites, -np.inf, 0.0).astype(np.float32)
+
+    def few(part: slice) -> tuple[Array]:
+        normal = _target_normals(steps, len(leads), series, dt_h, draws, part)
+        mean = background.climatology[part, -steps:]
+        anomaly = background.truth[part, -steps:] - mean
+        deviation = background.deviation[part]
+        most, lowest = _most(background, mean), constant(least, mean)
+        out = empty((mean.shape[0], steps, len(leads), series), mean)
+        for i, value in _vintages(skills(spec).tolist(), mean, anomaly, deviation, normal):
+            ahead = np.s_[:, steps - counts[i] :]
+            out[:, : counts[i], i] = within(value[ahead], lowest, most[ahead])
+            out[:, counts[i] :, i] = 0.0
+        return (out,)
+
+    return in_parts(draws, CHUNK, few)[0]
+
+
+def _most(background: Background, mean: Array) -> Array:
+    """Return the most that is possible [B,T,S]: what is installed; 0 where the climatology knows of nothing
+    (night)."""
+    priced = np.arange(mean.shape[-1]) < background.sites
+    highest = constant(background.upper.astype(np.float32), mean)
+    xp = namespace(mean)
+    return xp.where((mean > 0) | constant(priced, mean), highest, xp.zeros_like(highest))
+
+
+def _vintages(
+    skill: list[float], mean: Array, anomaly: Array, deviation: Array, normal: Array
+) -> Iterator[tuple[int, Array]]:
+    """Yield lead number and forecast by target [B,T,S], from the longest lead (least skill) to the shortest.
+
+    Each point of the bridge follows from the one before.  ``normal`` [B,H,T,S] is used up.
+    """
+    bridge, before = namespace(anomaly).zeros_like(anomaly), 0.0
+    for i in reversed(range(len(skill))):
+        now = skill[i]
+        keep, fresh = _bridge_step(before, now)
+        bridge *= keep
+        add_scaled(bridge, normal[:, i], fresh)
+        value = anomaly * now
+        add_product(value, deviation, bridge)
+        value += mean
+        before = now
+        yield i, value
+
+
+def _bridge_step(before: float, now: float) -> tuple[float, float]:
+    """Return weight of the last bridge value and standard deviation of the new part, at skill before <=
+    now."""
+    if before >= 1.0:
+        return 0.0, 0.0
+    keep = (1.0 - now) / (1.0 - before)
+    return keep, float(np.sqrt(max((now - before) * keep, 0.0)))
+
+
+def _target_normals(steps: int, leads: int, series: int, dt_h: float, draws: Draws, part: slice) -> Array:
+    """Return normals [B,H,T,S], the same for all steps of an hour: quarter-hours must not average the
+    noise."""
+    per_hour = max(1, round(1.0 / dt_h))
+    hourly = draws.coarse_normals(part, leads, -(-steps // per_hour), series)
+    if per_hour == 1:
+        return hourly
+    hour = np.arange(steps) // per_hour
+    return namespace(hourly).take(hourly, constant(hour, hourly), axis=2)

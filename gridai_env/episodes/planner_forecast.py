@@ -1,0 +1,220 @@
+"""The future as a planner may see it at one step: an `Exogenous` made from the forecasts of that step.
+
+This is what rolling-horizon (model predictive) baselines read; the environment itself does not.  It holds
+what the observations up to this step hold, no more: the present exactly, the forecasts at their leads, the
+limits under the events that are foreseen, the calendar, and what the scenario fixes.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import numpy as np
+
+from gridai_env.arrays.record import Array
+from gridai_env.episodes.demand import calendar, expected_row_shares, queue_limits_gpuh, session_growth
+from gridai_env.episodes.events import EventTable, event_table
+from gridai_env.episodes.exogenous import battery_targets_mwh, billed_and_other, grid_fields
+from gridai_env.episodes.forecast import day_steps, days_back
+from gridai_env.episodes.instance import Instance
+from gridai_env.world.state import Exogenous
+
+ForecastKind = Literal["perfect", "persistence", "day_ahead"]
+FORECAST_KINDS: tuple[ForecastKind, ...] = get_args(ForecastKind)
+
+# An anomaly at the last lead fades with this time constant beyond it.
+FADE_H = 12.0
+MOST_RELATIVE = 1.0  # a dawn four times as bright as usual says little about noon
+
+
+def exogenous_forecast(
+    instance: Instance, t: int, horizon_steps: int, kind: ForecastKind | None = None
+) -> Exogenous:
+    """Return steps t to t + ``horizon_steps`` - 1, [h,...], as foreseen at step t; h ends with the episode.
+
+    ``kind`` of forecast: None as the scenario says, else one of "perfect", "day_ahead", "persistence".  The first
+    step is the truth.  perfect: all are.  persistence: the same hour of the last day known.  day_ahead: the
+    forecast at its leads; for a step between them the last one that was issued for it, where there was one, else
+    the deviation from climatology (known in advance) is interpolated in lead; beyond the leads it fades; only
+    instances of day_ahead scenarios hold such forecasts.  PUE and the carbon signal that is not billed: the same
+    hour of the last day known.  Limits: as `EventTable.as_foreseen` has the events, like those of the
+    observation.  Rows share the arrivals of a region as the calendar lets one expect.
+
+    Raises IndexError where t is no step of the episode, ValueError where ``horizon_steps`` < 1 or where the kind
+    is unknown or not at hand.
+    """
+    if not 0 <= t < instance.steps:
+        raise IndexError(f"t = {t}: the episode has steps 0 to {instance.steps - 1}")
+    if horizon_steps < 1:
+        raise ValueError(f"horizon_steps = {horizon_steps}: must be at least 1")
+    end = min(t + horizon_steps, instance.steps)
+    kind = kind_at_hand(instance, kind)
+    if kind == "perfect":
+        return instance.exogenous.map(lambda x: x[t:end].copy())
+    return _foreseen(instance, t, end, kind)
+
+
+def kind_at_hand(instance: Instance, kind: str | None) -> ForecastKind:
+    """Return the kind of forecast, None being the scenario's; raises ValueError where the instance lacks it.
+
+    Truth and history are in every instance; day-ahead forecasts are drawn with it.
+    """
+    own = instance.scenario.forecast.kind
+    if kind is None:
+        return own
+    if kind not in FORECAST_KINDS:
+        raise ValueError(f"kind = {kind!r}: must be one of {', '.join(FORECAST_KINDS)}")
+    if kind == "day_ahead" and own != "day_ahead":
+        raise ValueError(
+            f"kind = 'day_ahead': the instance was made with {own!r} forecasts and holds none of day ahead; "
+            "make it from a scenario with forecast.kind: day_ahead"
+        )
+    return kind
+
+
+def _foreseen(instance: Instance, t: int, end: int, kind: ForecastKind) -> Exogenous:
+    compiled, exo = instance.compiled, instance.exogenous
+    known = _known_events(instance, t, np.arange(t, end), kind)
+    series = forecast_series(instance, t, end, known, kind)
+    sites = compiled.shape.sites
+    buy, carbon, renewable = (series[:, i * sites : (i + 1) * sites] for i in range(3))
+    arrivals = _split_rows(instance, t, end, series[:, 3 * sites :])
+    wait = compiled.row_wait_steps
+    growth, rehomed = session_growth(arrivals, wait)
+    _, other_now = billed_and_other(compiled, exo.carbon_average_kg_per_mwh, exo.carbon_marginal_kg_per_mwh)
+    other = last_known_day(instance, instance.knowledge.history_other_carbon_kg_per_mwh, other_now, t, end)
+    average, marginal = (other, carbon) if compiled.params.bill_marginal else (carbon, other)
+    last = end == instance.steps
+    future = Exogenous(
+        arrivals_gpuh=arrivals,
+        queue_limit_gpuh=_queue_limits(instance, arrivals, t, last),
+        growth=growth,
+        rehomed_gpuh=rehomed,
+        pue=last_known_day(instance, instance.knowledge.history_pue, exo.pue, t, end),
+        renewable_available_mw=renewable,
+        **grid_fields(compiled, buy, known),
+        carbon_average_kg_per_mwh=average,
+        carbon_marginal_kg_per_mwh=marginal,
+        battery_target_mwh=battery_targets_mwh(compiled, end - t, last),
+        job_open=exo.job_open[t:end].copy(),
+    )
+    for name in Exogenous.names():
+        getattr(future, name)[0] = getattr(exo, name)[t]
+    return future
+
+
+def _known_events(instance: Instance, t: int, at: np.ndarray, kind: ForecastKind) -> EventTable:
+    """Return the events at steps ``at`` [h] as foreseen at t."""
+    active = instance.knowledge.event_active
+    return event_table(instance.scenario, active[at]).as_foreseen(active[t], kind)
+
+
+def forecast_series(
+    instance: Instance, t: int, end: int, known: EventTable, kind: ForecastKind
+) -> np.ndarray:
+    """Return all forecast series of steps t to end - 1 as known at t, [h,S], the first the truth."""
+    truth = _true_series(instance)
+    if kind == "persistence":
+        return last_known_day(instance, instance.knowledge.history, truth, t, end)
+    known_at, strays = _strays_known(instance, truth[t], t)
+    mean, scale = _expectation(instance, np.arange(t, end), known)
+    shape, sites = instance.compiled.shape, instance.compiled.shape.sites
+    out = mean + scale * _interpolated(known_at, strays, end - t, shape.dt_h, sites)
+    most_mw = [site.pv_mw + site.wind_mw for site in instance.scenario.sites]
+    out[:, sites:] = np.maximum(out[:, sites:], 0.0)
+    out[1:, 2 * sites : 3 * sites] = np.minimum(out[1:, 2 * sites : 3 * sites], most_mw)
+    return out
+
+
+def _strays_known(instance: Instance, present: np.ndarray, t: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return leads [n], 0 for the present, and how the truth is foreseen to stray from expectation there, [n,S].
+
+    A step between two leads was foreseen, too, when it lay one of these leads ahead: the last forecast issued for
+    each step counts, as it strayed from what was expected when it was issued.
+    """
+    leads, issued, column = _last_issued(instance.forecast.leads, t, instance.steps)
+    points = np.concatenate([present[None], instance.forecast.values[issued, column].astype(float)])
+    known_at, issued = np.append(0, leads), np.append(t, issued)
+    active = instance.knowledge.event_active
+    events = event_table(instance.scenario, active[t + known_at]).as_foreseen(active[issued], "day_ahead")
+    mean, scale = _expectation(instance, t + known_at, events)
+    return known_at, np.where(scale > 0, (points - mean) / np.where(scale > 0, scale, 1.0), 0.0)
+
+
+def _last_issued(leads: tuple[int, ...], t: int, steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return leads [n] of steps after t for which there is a forecast, when the last was issued, and its number."""
+    ahead = np.arange(1, min(leads[-1], steps - 1 - t) + 1)
+    column = np.searchsorted(leads, ahead)
+    issued = t + ahead - np.array(leads)[column]
+    there = issued >= 0
+    return ahead[there], issued[there], column[there]
+
+
+def _expectation(instance: Instance, at: np.ndarray, known: EventTable) -> tuple[np.ndarray, np.ndarray]:
+    """Return what climatology and known price events let one expect at steps ``at`` [h], and the scale of
+    deviations from it, [h,S] each: 1 for prices (times the events' factors) and carbon, and the expected
+    value itself for renewables and arrivals, which stray in proportion."""
+    sites = instance.compiled.shape.sites
+    mean = instance.knowledge.climatology[at].astype(float)
+    scale = np.ones_like(mean)
+    scale[:, :sites] = known.limit_factor("price")
+    scale[:, 2 * sites :] = mean[:, 2 * sites :]
+    mean[:, :sites] = known.shocked_usd_per_mwh(mean[:, :sites])
+    return mean, scale
+
+
+def _interpolated(
+    known_at: np.ndarray, strays: np.ndarray, steps: int, dt_h: float, sites: int
+) -> np.ndarray:
+    """Return deviations at 0..steps-1 from those at the leads ``known_at``: linear between them, fading
+    after."""
+    at = np.arange(steps)
+    between = np.stack([np.interp(at, known_at, column) for column in strays.T], axis=-1)
+    beyond_h = np.maximum(at - known_at[-1], 0) * dt_h
+    between *= np.exp(-beyond_h / FADE_H)[:, None]
+    guessed, relative = ~np.isin(at, known_at), np.s_[2 * sites :]
+    between[guessed, relative] = np.clip(between[guessed, relative], -1.0, MOST_RELATIVE)
+    return between
+
+
+def _true_series(instance: Instance) -> np.ndarray:
+    """Return the true series [T,S] in the order of the forecasts."""
+    exo = instance.exogenous
+    carbon, _ = billed_and_other(
+        instance.compiled, exo.carbon_average_kg_per_mwh, exo.carbon_marginal_kg_per_mwh
+    )
+    parts = [exo.buy_usd_per_mwh, carbon, exo.renewable_available_mw, exo.arrivals_gpuh.sum(-1)]
+    return np.concatenate(parts, axis=-1)
+
+
+def last_known_day(
+    instance: Instance, history: np.ndarray, truth: np.ndarray, t: int, end: int
+) -> np.ndarray:
+    """Return the last value seen at t of the same hour of the day, for steps t to end - 1; the first is the
+    truth.
+
+    ``history`` [L,...] is the day before the start, ``truth`` [T,...] the episode.
+    """
+    per_day = day_steps(instance.compiled.shape.dt_h)
+    seen = np.concatenate([history, truth[: t + 1]])
+    back = np.array([days_back(lead, per_day) for lead in range(end - t)])
+    return seen[len(seen) - 1 - back]
+
+
+def _split_rows(instance: Instance, t: int, end: int, region_gpuh: Array) -> np.ndarray:
+    """Return the arrivals of regions [h,C] split over rows as the calendar lets one expect, [h,C,W]."""
+    compiled = instance.compiled
+    days = calendar(compiled.scenario, np.array([instance.start_utc]), t, end - t)
+    climatology = instance.knowledge.climatology[None, t:end, 3 * compiled.shape.sites :].astype(float)
+    share = expected_row_shares(compiled, days, climatology)[0]
+    return np.concatenate([instance.exogenous.arrivals_gpuh[t : t + 1], (region_gpuh[..., None] * share)[1:]])
+
+
+def _queue_limits(instance: Instance, arrivals: np.ndarray, t: int, last: bool) -> np.ndarray:
+    """Return the bounds of the queue [h,C,W] from true arrivals up to t and foreseen ones after it."""
+    wait = instance.compiled.row_wait_steps
+    past = instance.exogenous.arrivals_gpuh[max(0, t + 1 - int(wait.max())) : t]
+    # One step more, so that only the end of the episode empties the queue, not that of the window.
+    after = arrivals[-1:] if not last else arrivals[:0]
+    limits = queue_limits_gpuh(np.concatenate([past, arrivals, after]), wait)
+    return limits[len(past) : len(past) + len(arrivals)]

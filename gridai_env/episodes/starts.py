@@ -1,0 +1,104 @@
+"""When episodes start, and the random streams of their features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+
+import numpy as np
+
+from gridai_env.arrays.draws import EpisodeDraws
+from gridai_env.files import InstanceError
+from gridai_env.scenario.spec import Scenario
+from gridai_env.traces import TraceTable
+
+# Each feature of an episode has a stream of its own, so that changing one does not shift the others.
+STREAMS = ("start", "traces", "demand", "jobs", "events", "forecast")
+
+
+def streams(seeds: Sequence[int], feature: str) -> list[np.random.Generator]:
+    """Return the generator of one feature for each seed: child number i of the seed's SeedSequence."""
+    key = (STREAMS.index(feature),)
+    return [
+        np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=key))) for seed in seeds
+    ]
+
+
+def checked_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
+    """Return the seeds as integers; raises InstanceError where there are none or one is no integer >= 0."""
+    if len(seeds) == 0:
+        raise InstanceError("seeds: need at least one, got none")
+    for seed in seeds:
+        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+            raise InstanceError(f"seed = {seed!r}: must be an integer >= 0")
+    return tuple(int(seed) for seed in seeds)
+
+
+def parse_start(start: str | date | np.datetime64) -> np.datetime64:
+    """Return a start as datetime64[m] in UTC.  Text is ISO 8601; a time without a zone is taken as UTC."""
+    if isinstance(start, np.datetime64):
+        return start.astype("datetime64[m]")
+    try:
+        moment = datetime.fromisoformat(start) if isinstance(start, str) else start
+        if isinstance(moment, datetime) and moment.tzinfo is not None:
+            moment = moment.astimezone(UTC).replace(tzinfo=None)
+        if not isinstance(moment, date):
+            raise TypeError(f"found {type(moment).__name__}")
+        return np.datetime64(moment).astype("datetime64[m]")
+    except (ValueError, TypeError) as error:
+        raise InstanceError(f"start = {start!r}: must be a UTC time such as '2023-07-01T00:00'") from error
+
+
+def whole_start(start: str | date | np.datetime64, dt_h: float) -> np.datetime64:
+    """Return a start that the user gave; raises InstanceError where it is no whole number of steps."""
+    moment = parse_start(start)
+    if moment.astype(np.int64) % round(dt_h * 60):
+        raise InstanceError(f"start = {start!r}: must be a multiple of dt_h = {dt_h:g} h after midnight UTC")
+    return moment
+
+
+def draw_starts(choices: np.ndarray, seeds: Sequence[int]) -> np.ndarray:
+    """Return one of the possible starts for each seed, all equally likely, datetime64[m] [B]."""
+    return choices[EpisodeDraws(streams(seeds, "start")).indices(len(choices))]
+
+
+def synthetic_starts(scenario: Scenario) -> np.ndarray:
+    """Return the possible starts of a scenario without a trace file, datetime64[m]: each day (of the periods,
+    where there are some) at the hour given."""
+    start = scenario.start
+    parts = [(part.first, part.last) for part in start.periods or []] or [(start.first, start.last)]
+    days = np.concatenate([_days(first, last) for first, last in parts])
+    return days.astype("datetime64[m]") + np.timedelta64(start.hour_utc, "h")
+
+
+def _days(first: date, last: date) -> np.ndarray:
+    """Return the days from first to last, both included, datetime64[D]."""
+    return np.arange(np.datetime64(first, "D"), np.datetime64(last + timedelta(days=1), "D"))
+
+
+def table_starts(
+    scenario: Scenario, table: TraceTable, zones: tuple[str, ...], lead_in: int
+) -> tuple[np.ndarray, str]:
+    """Return the possible starts in a file, datetime64[m], and a sentence that says how they were chosen.
+
+    Each has ``lead_in`` steps of history.  Where no day of the scenario lies in the file, all days of the
+    file count; where no start has the scenario's hour, all hours.  Raises InstanceError where the file is too
+    short.
+    """
+    steps = lead_in + scenario.steps
+    before = np.timedelta64(round(lead_in * scenario.dt_h * 60), "m")
+    valid = table.valid_starts(zones, steps, scenario.dt_h) + before
+    if not valid.size:
+        hours = steps * scenario.dt_h
+        raise InstanceError(
+            f"{table.source}: no {hours:g} h in a row without a gap in {', '.join(zones)} (horizon and a day "
+            "of history before it); use a longer file or a shorter horizon_h"
+        )
+    at_hour = valid.astype(np.int64) % 1440 == scenario.start.hour_utc * 60
+    wanted = synthetic_starts(scenario)
+    chosen = valid[at_hour & np.isin(valid, wanted)]
+    if chosen.size:
+        return chosen, f"drawn from {chosen.size} valid starts in the scenario's dates"
+    if at_hour.any():
+        return valid[at_hour], "drawn from all valid days of the file: it has none of the scenario's dates"
+    return valid, "drawn from all valid hours of the file: none has the scenario's dates and hour"

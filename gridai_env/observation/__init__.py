@@ -1,0 +1,1 @@
+"""What an agent sees: one way from the world to numbers, and one way back."""

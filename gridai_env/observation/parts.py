@@ -1,0 +1,245 @@
+"""What observations show that does not depend on what the agent does, for whole episodes, in units.
+
+The same functions prepare arrays and tensors.  Two things come from later steps without telling anything new: how
+long a waiting job may still be started (known at its release), and that the queue must be empty at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gridai_env.arrays.ops import constant, namespace, nowhere, positions
+from gridai_env.arrays.record import Array
+from gridai_env.episodes.events import event_table
+from gridai_env.episodes.exogenous import limit
+from gridai_env.episodes.forecast import ForecastSet
+from gridai_env.observation.layout import JOB_FEATURES, sessions
+from gridai_env.scenario.compile import Compiled, once_per_scenario
+from gridai_env.world.state import Exogenous, Params
+
+# Of sums of arrivals, relative, by the bytes of a number.
+ROUNDING = {8: 1e-12, 4: 1e-6}
+_SLACK = JOB_FEATURES.index("slack")
+
+
+# The equations of a step, for arrays and tensors ---------------------------------------------------
+
+
+def due_gpuh(on_hand_gpuh: Array, recent_gpuh: Array) -> Array:
+    """Work that must leave the queue by the end of this and the next steps, [B,C,Q,D].
+
+    That is all on hand [B,C,Q] but ``recent_gpuh`` [B,C,Q,D]: arrivals whose wait does not end by then.
+    """
+    # Sums of arrivals differ by rounding; what is not due must not show as due.
+    surely = on_hand_gpuh * (1.0 - ROUNDING[on_hand_gpuh.dtype.itemsize])
+    return namespace(surely).maximum(surely[..., None] - recent_gpuh, 0.0)
+
+
+def job_slots(active: Array, table: Array, slots: int, elapsed: Array) -> Array:
+    """Features [B,V,5+K] of the jobs [B,J] that may be started now, most urgent first.
+
+    ``table``: see `visible.job_table`; ``elapsed`` [B,1]: share of the episode that is over.
+    """
+    xp, jobs = namespace(table), active.shape[-1]
+    if nowhere(active):
+        return xp.broadcast_to(table[:, -1:], (len(table), slots, table.shape[-1]))
+    number, slot = positions(active, -1), xp.cumsum(active, axis=-1) - 1
+    mine = active[:, None, :] & (slot[:, None, :] == constant(np.arange(slots)[:, None], slot))
+    # Empty slots get the row of zeros behind the jobs.
+    chosen = xp.amin(xp.where(mine, number, jobs), axis=-1)
+    shown = xp.take_along_axis(table, chosen[..., None], axis=1)
+    is_slack = constant(np.arange(table.shape[-1]) == _SLACK, table)
+    return shown - shown[..., :1] * elapsed[..., None] * is_slack
+
+
+def limit_forecast(compiled: Compiled, kind: str, event_active: Array, forecast: ForecastSet) -> Array:
+    """Return the limit of a kind as foreseen at each step at each lead, [B,T,H,K], 0 beyond the end.
+
+    ``event_active`` [B,T,E] is the truth; of it, what the scenario's kind of forecast may know is used.  The
+    limit of export is 0 where the forecast of the price says so.
+    """
+    table = event_table(compiled.scenario, event_active)
+    seen = table.at_leads(forecast.leads, compiled.scenario.forecast.kind)
+    values = limit(compiled, kind, seen, forecast.buy_usd_per_mwh)
+    for i, lead in enumerate(forecast.leads):
+        values[:, max(compiled.shape.steps - lead, 0) :, i] = 0.0
+    return values
+
+
+MINUTES_PER_DAY = 1440
+MINUTES_PER_WEEK = 7 * MINUTES_PER_DAY
+THURSDAY = 3  # 1970-01-01, with Monday = 0
+DAYS_PER_YEAR = 365.25
+YEARS = ("1900", "2201")  # first and last (not included) whose minutes can be told
+
+
+@dataclass(frozen=True, eq=False)
+class Outside:
+    """What the world brings to some episodes, as arrays or as tensors."""
+
+    compiled: Compiled
+    exogenous: Exogenous  # [B,T,...]
+    forecast: ForecastSet  # [B,T,H,S]
+    event_active: Array  # [B,T,E] bool
+    start_minutes: Array  # [B] int, since 1970 (UTC)
+
+
+# Values [B,T or T+1,...] of one part of the observation.
+Prepared = Callable[[Outside], Array]
+
+
+def clock(outside: Outside) -> Array:
+    """Sine and cosine of hour of day, day of week and day of year (UTC) at each step, [B,T+1,6]."""
+    shape, start = outside.compiled.shape, outside.start_minutes
+    xp, like = namespace(start), outside.exogenous.pue
+    steps = np.round(np.arange(shape.steps + 1) * shape.dt_h * 60.0).astype(np.int64)
+    total = start[:, None] + constant(steps, start)
+    begins = constant(_year_starts(), start)
+    of_year = total - begins[xp.searchsorted(begins, total, side="right") - 1]
+    angle = of_year * constant(np.array(2.0 * np.pi / (MINUTES_PER_DAY * DAYS_PER_YEAR)), like)
+    return xp.concatenate(
+        [
+            constant(_hand(MINUTES_PER_DAY), like)[total % MINUTES_PER_DAY],
+            constant(_hand(MINUTES_PER_WEEK), like)[(total + THURSDAY * MINUTES_PER_DAY) % MINUTES_PER_WEEK],
+            xp.stack([xp.sin(angle), xp.cos(angle)], axis=-1),
+        ],
+        axis=-1,
+    )
+
+
+@cache
+def _year_starts() -> NDArray[np.int64]:
+    """Minutes since 1970 at the begin of each of `YEARS`."""
+    return np.arange(*YEARS, dtype="datetime64[Y]").astype("datetime64[m]").astype(np.int64)
+
+
+@cache
+def _hand(period: int) -> NDArray[np.float64]:
+    """Sine and cosine of every minute of a period, [period,2]."""
+    angle = 2.0 * np.pi * np.arange(period) / period
+    return np.stack([np.sin(angle), np.cos(angle)], axis=-1)
+
+
+def arrivals_before(outside: Outside) -> Array:
+    """Arrivals of the step before [B,T,C,P] of the rows that may not wait; in the first step its own."""
+    arrivals = outside.exogenous.arrivals_gpuh[..., : sessions(outside.compiled)]
+    return namespace(arrivals).concatenate([arrivals[:, :1], arrivals[:, :-1]], axis=1)
+
+
+def steps_left(outside: Outside) -> Array:
+    """Steps still to come, [B,T+1,1]."""
+    steps, like = outside.compiled.shape.steps, outside.exogenous.pue
+    falling = constant(np.arange(steps, -1.0, -1.0)[:, None], like)
+    return namespace(like).broadcast_to(falling, (len(like), steps + 1, 1))
+
+
+def _now(field: str) -> Prepared:
+    """Exogenous input of each step."""
+    return lambda outside: getattr(outside.exogenous, field)
+
+
+def _ahead(field: str) -> Prepared:
+    """Forecasts issued at each step."""
+    return lambda outside: getattr(outside.forecast, field)
+
+
+def _limit_ahead(kind: str) -> Prepared:
+    """Forecasts of a limit that events may reduce, issued at each step."""
+    return lambda outside: limit_forecast(outside.compiled, kind, outside.event_active, outside.forecast)
+
+
+# What of the observation does not depend on what the agent does: name -> field of `Exogenous`.
+NOW = {
+    "arrivals": "arrivals_gpuh",
+    "available_gpus": "available_gpus",
+    "battery_target": "battery_target_mwh",
+    "buy_price": "buy_usd_per_mwh",
+    "carbon_average": "carbon_average_kg_per_mwh",
+    "carbon_marginal": "carbon_marginal_kg_per_mwh",
+    "export_limit": "export_limit_mw",
+    "import_limit": "import_limit_mw",
+    "pue": "pue",
+    "renewable": "renewable_available_mw",
+    "sell_price": "sell_usd_per_mwh",
+}
+# The same, name -> values in units.
+PREPARED: dict[str, Prepared] = {
+    **{name: _now(field) for name, field in NOW.items()},
+    "arrivals_before": arrivals_before,
+    "clock": clock,
+    "forecast_arrivals": _ahead("arrivals_gpuh"),
+    "forecast_available_gpus": _limit_ahead("available_gpus"),
+    "forecast_buy_price": _ahead("buy_usd_per_mwh"),
+    "forecast_carbon": _ahead("carbon_kg_per_mwh"),
+    "forecast_export_limit": _limit_ahead("export_limit"),
+    "forecast_import_limit": _limit_ahead("import_limit"),
+    "forecast_renewable": _ahead("renewable_mw"),
+    "steps_left": steps_left,
+}
+
+
+# The queue ---------------------------------------------------------------------------------------
+
+
+@once_per_scenario
+def due_since(compiled: Compiled) -> NDArray[np.intp]:
+    """Where in `summed_arrivals_gpuh` to look [T+1,Q,D+1]: up to when work is due; last entry: now."""
+    wait, last = compiled.row_wait_steps[sessions(compiled) :], compiled.shape.steps - 1
+    longest = int(max(wait, default=0))
+    now = np.minimum(np.arange(compiled.shape.steps + 1), last)[:, None, None] + longest
+    ahead = np.arange(longest + 1)
+    since = np.minimum(now + ahead - wait[:, None], now)
+    # At the end of the episode all work is due; the last entry is the present.
+    all_due = (now - longest + ahead >= last) | (ahead == longest)
+    return np.where(all_due, now, since)
+
+
+def summed_arrivals_gpuh(compiled: Compiled, exogenous: Exogenous) -> Array:
+    """Arrivals of the rows that may wait, summed up to each step, [D+T,B,C,Q]; D rows of 0 come first."""
+    arrivals = exogenous.arrivals_gpuh[..., sessions(compiled) :].swapaxes(0, 1)
+    xp, longest = namespace(arrivals), int(compiled.row_wait_steps.max())
+    none = xp.zeros_like(arrivals[:1])
+    return xp.concatenate([*[none] * longest, xp.cumsum(arrivals, axis=0)], axis=0)
+
+
+# Jobs --------------------------------------------------------------------------------------------
+
+
+def job_windows(compiled: Compiled, exogenous: Exogenous) -> tuple[Array, Array]:
+    """First and last step in which each job may be started, [B,J] each; T and -1 where it never may."""
+    steps, opened = compiled.shape.steps, exogenous.job_open
+    xp = namespace(opened)
+    # A product with ones is a fast way to ask for any.
+    sites_open = opened.reshape(-1, opened.shape[-1]) @ constant(np.ones(opened.shape[-1]), opened)
+    possible = sites_open.reshape(opened.shape[:-1]) > 0.0
+    step = constant(np.arange(steps)[:, None], opened)
+    return xp.amin(xp.where(possible, step, steps), axis=1), xp.amax(xp.where(possible, step, -1), axis=1)
+
+
+def job_table(p: Params, exogenous: Exogenous, last: Array, inverse: NDArray[np.floating]) -> Array:
+    """Scaled features [B,J+1,5+K] of jobs at step 0; the last row, for an empty slot, is zero.
+
+    ``last`` [B,J]: the last possible start; ``inverse`` [5+K]: one over the scales of the features.
+    """
+    xp, duration = p.xp, p.job_profile.sum(-1)
+    columns = [xp.ones_like(duration), p.job_gpus, duration, last + 0.0 * duration, p.job_value_usd]
+    sites_open = xp.amax(exogenous.job_open, axis=1)
+    table = xp.concatenate([xp.stack(columns, axis=-1), sites_open], axis=-1)
+    table = table * constant(inverse, table)
+    return xp.concatenate([table, xp.zeros_like(table[:, :1])], axis=1)
+
+
+def some_of(outside: Outside, part: slice) -> Outside:
+    """The episodes ``part`` of some."""
+    return replace(
+        outside,
+        exogenous=outside.exogenous.map(lambda x: x[part]),
+        forecast=replace(outside.forecast, values=outside.forecast.values[part]),
+        event_active=outside.event_active[part],
+        start_minutes=outside.start_minutes[part],
+    )

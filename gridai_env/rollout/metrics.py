@@ -1,0 +1,229 @@
+"""What one episode came to: work, latency, waiting, energy, money, emissions and water, as named totals.
+
+Everything follows from states and flows through `physics` and `terms`: no formula of the world stands here.
+ Path latency (the network's share, in ms) and hours waited are kept apart: adding them would hide both.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gridai_env.episodes.instance import Instance
+from gridai_env.rollout.played import Episode
+from gridai_env.scenario.geography import LAYERS
+from gridai_env.world import physics
+from gridai_env.world.terms import BILL, EARNINGS, PENALTIES
+
+Floats = NDArray[np.float64]
+
+
+def episode_metrics(episode: Episode) -> dict[str, float]:
+    """All totals of an episode by name; the unit is the end of the name.
+
+    A mean over nothing (latency where nothing was served) is NaN.
+    """
+    return {
+        **money(episode),
+        **emissions_and_water(episode),
+        **work(episode),
+        **latency(episode),
+        **layers(episode),
+        **waiting(episode),
+        **energy(episode),
+        **jobs(episode),
+    }
+
+
+# Money, emissions, water ------------------------------------------------------------------------------------
+
+
+def money(episode: Episode) -> dict[str, float]:
+    """Benefit, bill (a cost: positive), cost (all terms but earnings) and penalties."""
+    terms = episode.terms_usd
+    return {
+        "benefit_usd": sum(terms.values()),
+        "bill_usd": -sum(terms[name] for name in BILL),
+        "cost_usd": -sum(value for name, value in terms.items() if name not in EARNINGS),
+        "earnings_usd": sum(terms[name] for name in EARNINGS),
+        "penalties_usd": -sum(terms[name] for name in PENALTIES),
+    }
+
+
+def emissions_and_water(episode: Episode) -> dict[str, float]:
+    """Emissions at both intensities, the billed one, what exports may have avoided elsewhere, and water."""
+    p, exo, outcome = episode.instance.params, episode.instance.exogenous, episode.outcome
+    avoided = p.dt_h * episode.flows.export_mw * physics.billed_carbon_kg_per_mwh(p, exo)
+    return {
+        "emissions_kg": float(episode.billed_kg.sum()),
+        "emissions_average_kg": float(outcome.emissions_average_kg.sum()),
+        "emissions_marginal_kg": float(outcome.emissions_marginal_kg.sum()),
+        "avoided_by_export_kg": float(avoided.sum()),
+        "water_l": float(outcome.water_l.sum()),
+    }
+
+
+# Work -------------------------------------------------------------------------------------------------------
+
+
+def work(episode: Episode) -> dict[str, float]:
+    """Work in reference GPU-h and in requests.  ``dropped_gpuh`` is all work refused or dropped.
+
+    ``deferred_gpuh`` is work not finished in the step in which it arrived.  Service is first in, first out,
+    so what is left of a step's arrivals is the smaller of these arrivals and the backlog.  ``moved_share`` (of
+    all, and of each class) is the GPU-h served away from home over the GPU-h served.
+    """
+    exo, flows = episode.instance.exogenous, episode.flows
+    arrived, served, dropped = (
+        exo.arrivals_gpuh.sum((0, 1)),
+        flows.served_gpuh.sum((0, 1, 3)),
+        flows.dropped_gpuh,
+    )
+    total = float(arrived.sum())
+    per_request = gpuh_per_request(episode.instance)
+    away = (flows.served_gpuh * (1.0 - episode.instance.params.home[:, None, :])).sum((0, 1, 3))
+    backlog = np.maximum(episode.after.backlog_gpuh, 0.0)
+    return {
+        "arrived_gpuh": total,
+        "served_gpuh": float(served.sum()),
+        "dropped_gpuh": float(dropped.sum()),
+        "served_share": ratio(float(served.sum()), total),
+        "deferred_gpuh": float(np.minimum(exo.arrivals_gpuh, backlog).sum()),
+        "moved_share": ratio(float(away.sum()), float(served.sum())),
+        "arrived_requests": float((arrived / per_request).sum()),
+        "served_requests": float((served / per_request).sum()),
+        "dropped_requests": float((dropped.sum((0, 1)) / per_request).sum()),
+        **{
+            f"moved_share/{name}": ratio(float(away[own].sum()), float(served[own].sum()))
+            for name, own in rows_of_classes(episode.instance)
+        },
+    }
+
+
+def rows_of_classes(instance: Instance) -> list[tuple[str, NDArray[np.bool_]]]:
+    """Name of each class and which rows [W] are its own."""
+    compiled = instance.compiled
+    return [(name, compiled.row_class == index) for index, name in enumerate(compiled.class_names)]
+
+
+def gpuh_per_request(instance: Instance) -> Floats:
+    """Reference GPU-h of one request of each row, [W]."""
+    classes = instance.scenario.classes
+    return np.array([classes[index].gpuh_per_request for index in instance.compiled.row_class])
+
+
+def jobs(episode: Episode) -> dict[str, float]:
+    """Training jobs started, and accelerator-hours that faults took from running ones."""
+    flows, dt_h = episode.flows, episode.instance.params.dt_h
+    return {
+        "jobs_started": float(flows.started.sum()),
+        "jobs_lost": float(episode.instance.compiled.shape.jobs - flows.started.sum()),
+        "gpu_short_gpuh": float(dt_h * flows.gpu_short.sum()),
+    }
+
+
+# Latency and waiting ----------------------------------------------------------------------------------------
+
+
+def latency(episode: Episode) -> dict[str, float]:
+    """Path latency weighted by served work: mean and p95 over all routes and by class, without processing.
+
+    Also the work served on routes that miss the class's budget (only home routes can).
+    """
+    geography, served = episode.instance.compiled.geography, episode.flows.served_gpuh.sum(0)
+    late = geography.latency_ms > geography.budget_ms[None, :, None]
+    out = _latency_pair("", geography.path_ms, served)
+    for name, rows in rows_of_classes(episode.instance):
+        out |= _latency_pair(f"/{name}", geography.path_ms[:, rows], served[:, rows])
+    return out | {"over_budget_gpuh": float(served[late].sum())}
+
+
+def layers(episode: Episode) -> dict[str, float]:
+    """Share of each execution layer in the GPU-h served, of all and of each class; NaN where nothing is served."""
+    layer, served = episode.instance.compiled.geography.layer, episode.flows.served_gpuh.sum(0)
+    groups = [("", np.ones(served.shape[1], dtype=np.bool_))]
+    groups += [(f"{name}/", rows) for name, rows in rows_of_classes(episode.instance)]
+    return {
+        f"layer_share/{prefix}{name}": ratio(
+            float(served[:, rows][layer[:, rows] == index].sum()), float(served[:, rows].sum())
+        )
+        for prefix, rows in groups
+        for index, name in enumerate(LAYERS)
+    }
+
+
+def _latency_pair(suffix: str, path_ms: Floats, served_gpuh: Floats) -> dict[str, float]:
+    total = float(served_gpuh.sum())
+    return {
+        f"path_latency_mean_ms{suffix}": ratio(float((path_ms * served_gpuh).sum()), total),
+        f"path_latency_p95_ms{suffix}": weighted_quantile(path_ms.ravel(), served_gpuh.ravel(), 0.95),
+    }
+
+
+def weighted_quantile(values: Floats, weights: Floats, share: float) -> float:
+    """The least value up to which values carry at least ``share`` of the weight; NaN without weight."""
+    order = np.argsort(values, kind="stable")
+    carried = np.cumsum(weights[order])
+    if carried.size == 0 or carried[-1] <= 0.0:
+        return float("nan")
+    return float(values[order][np.searchsorted(carried, share * carried[-1] * (1.0 - 1e-12))])
+
+
+def waiting(episode: Episode) -> dict[str, float]:
+    """Mean hours that finished work of the rows which may wait has waited, over all and by class.
+
+    By Little's law: the backlog summed over time, over the work that left the queue (served, refused or
+    dropped).
+    """
+    instance = episode.instance
+    waited_gpuh_h = np.maximum(episode.after.backlog_gpuh, 0.0).sum((0, 1)) * instance.params.dt_h
+    left_gpuh = episode.flows.served_gpuh.sum((0, 1, 3)) + episode.flows.dropped_gpuh.sum((0, 1))
+    rows = instance.params.may_wait > 0.0
+    out = {"wait_mean_h": ratio(float(waited_gpuh_h[rows].sum()), float(left_gpuh[rows].sum()))}
+    for name, of_class in rows_of_classes(instance):
+        own = rows & of_class
+        if own.any():
+            out[f"wait_mean_h/{name}"] = ratio(float(waited_gpuh_h[own].sum()), float(left_gpuh[own].sum()))
+    return out
+
+
+# Energy -----------------------------------------------------------------------------------------------------
+
+
+def energy(episode: Episode) -> dict[str, float]:
+    """Energy in MWh over all sites, peak import, and full battery cycles (mean over sites with a battery)."""
+    p, flows, exo = episode.instance.params, episode.flows, episode.instance.exogenous
+    names = (
+        "import_mw",
+        "export_mw",
+        "charge_mw",
+        "discharge_mw",
+        "generation_mw",
+        "renewable_mw",
+        "shed_mw",
+    )
+    out = {name.replace("_mw", "_mwh"): float(p.dt_h * getattr(flows, name).sum()) for name in names}
+    curtailed = exo.renewable_available_mw - flows.renewable_mw
+    cycles, has_battery = battery_cycles(episode), p.battery_max_mwh > p.battery_min_mwh
+    return out | {
+        "curtailed_mwh": float(p.dt_h * curtailed.sum()),
+        "facility_mwh": float(p.dt_h * episode.outcome.facility_mw.sum()),
+        "it_mwh": float(p.dt_h * episode.outcome.it_mw.sum()),
+        "peak_import_mw": float(flows.import_mw.sum(-1).max()),
+        "battery_cycles": float(cycles[has_battery].mean()) if has_battery.any() else 0.0,
+        "battery_short_mwh": float(flows.battery_short_mwh.sum()),
+    }
+
+
+def battery_cycles(episode: Episode) -> Floats:
+    """Equivalent full cycles of each battery, [K]: energy through the cells over twice the usable energy."""
+    p, flows = episode.instance.params, episode.flows
+    through_mw = p.charge_efficiency * flows.charge_mw + flows.discharge_mw / p.discharge_efficiency
+    usable_mwh = p.battery_max_mwh - p.battery_min_mwh
+    has = usable_mwh > 0.0
+    return np.where(has, p.dt_h * through_mw.sum(0) / (2.0 * np.where(has, usable_mwh, 1.0)), 0.0)
+
+
+def ratio(part: float, whole: float) -> float:
+    """``part / whole``, NaN where the whole is 0."""
+    return part / whole if whole else float("nan")

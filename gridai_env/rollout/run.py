@@ -1,0 +1,254 @@
+"""The one judge: plays a policy or a plan on an instance and says what it came to.
+
+`run` goes through the public `step` of the environment, action by action, and keeps the books by the same
+ledger that pays the reward; whatever a policy or a solver claims of itself does not count.  `run_many` plays
+many instances at once in the batch simulator, with the same results.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gridai_env.envs.arguments import checked_action
+from gridai_env.envs.env import GridAIEnv
+from gridai_env.envs.observer import Observer
+from gridai_env.envs.simulator import Simulator
+from gridai_env.episodes.instance import Instance, stack
+from gridai_env.rollout.played import Episode
+from gridai_env.rollout.trajectory import Policy, Schedule, Trajectory
+from gridai_env.world.actions import decode
+from gridai_env.world.feasible import project
+from gridai_env.world.state import Flows, State
+from gridai_env.world.violations import relative_violations
+
+Floats = NDArray[np.float64]
+
+# Rewards and ledger are sums of the same figures; more than rounding apart means that one of them is wrong.
+LEDGER_TOLERANCE = 1e-9
+# By how much a plan's flows may miss a limit, over the limit's size: what solvers and rounding need.
+LIMIT_TOLERANCE = 1e-6
+# Instances played at the same time by `run_many`: bounds the memory.
+BATCH = 64
+
+
+def run(
+    policy: Policy | Schedule,
+    instance: Instance,
+    seed: int = 0,
+    replay: Literal["actions", "flows"] = "actions",
+) -> Trajectory:
+    """Play one episode through the environment's public `step`.
+
+    ``policy`` decides from observations; a plan is replayed, by its actions or (``replay="flows"``) by its
+    flows in the simulator, without the rounding of actions to float32.  ``seed`` seeds the environment and
+    policies that draw. Raises ValueError for a plan of another instance, one without a schedule, one whose flows
+    break a limit, and for actions outside of [-1, 1].
+    """
+    if isinstance(policy, type):
+        raise ValueError(f"policy = {policy.__name__}: is a class; give an object, {policy.__name__}()")
+    if replay not in ("actions", "flows"):
+        raise ValueError(f"replay = {replay!r}: must be 'actions' or 'flows'")
+    if not hasattr(policy, "predict"):
+        _check_plan(policy, instance)
+        return (
+            _replay_flows(policy, instance) if replay == "flows" else _replay_actions(policy, instance, seed)
+        )
+    if replay == "flows":
+        raise ValueError("replay = 'flows' is for plans; a policy acts through actions")
+    _prepare(policy, instance, seed)
+    return _play(policy, instance, seed)
+
+
+def policy_name(policy: Any) -> str:
+    """The policy's own name, else that of its class."""
+    return str(getattr(policy, "name", type(policy).__name__))
+
+
+def _prepare(policy: Any, instance: Instance, seed: int) -> None:
+    if hasattr(policy, "prepare"):
+        policy.prepare(instance.compiled)
+    if hasattr(policy, "reseed"):
+        policy.reseed(seed)
+    if hasattr(policy, "begin"):
+        policy.begin(instance)
+
+
+def _check_plan(plan: Any, instance: Instance) -> None:
+    if plan.instance is not instance and plan.instance.hash != instance.hash:
+        raise ValueError(
+            "the plan belongs to another instance: "
+            f"it is of seed {plan.instance.seed}, hash {plan.instance.hash[:12]}; "
+            f"the one to play is seed {instance.seed}, hash {instance.hash[:12]}"
+        )
+    if plan.actions is None or plan.flows is None:
+        raise ValueError("the plan holds no schedule (time limit without an incumbent): raise time_limit_s")
+    for what, steps in (("actions", len(plan.actions)), ("flows", len(plan.flows.served_gpuh))):
+        if steps != instance.steps:
+            raise ValueError(f"the plan's {what} are of {steps} steps, the instance has {instance.steps}")
+
+
+# One episode ------------------------------------------------------------------------------------------------
+
+
+class _Scripted:
+    """A plan's actions as a policy that does not look."""
+
+    def __init__(self, actions: NDArray[np.float32], name: str) -> None:
+        self.actions, self.name = actions, name
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
+    ) -> tuple[NDArray[np.float32], int]:
+        t = state or 0
+        return self.actions[t], t + 1
+
+
+def _replay_actions(plan: Any, instance: Instance, seed: int) -> Trajectory:
+    played = _play(_Scripted(plan.actions, policy_name(plan)), instance, seed)
+    return Trajectory(played.policy, played.episode, played.rewards, played.actions, float("nan"))
+
+
+def _play(policy: Any, instance: Instance, seed: int) -> Trajectory:
+    env = GridAIEnv(instance.scenario)
+    observation, _ = env.reset(seed=seed, options={"instance": instance})
+    log = _Log()
+    memory: Any = None
+    start = np.ones(1, dtype=np.bool_)
+    terminated = False
+    while not terminated:
+        begin = time.perf_counter()
+        action, memory = policy.predict(observation, state=memory, episode_start=start, deterministic=True)
+        seconds = time.perf_counter() - begin
+        action = checked_action(action, env.action_space.shape).astype(np.float32)
+        log.look(env.simulator, action[None], seconds)
+        observation, reward, terminated, _, _ = env.step(action)
+        log.rewards.append(np.array([reward]))
+        start = np.zeros(1, dtype=np.bool_)
+    env.close()
+    return log.trajectories(policy_name(policy), [instance])[0]
+
+
+def _replay_flows(plan: Any, instance: Instance) -> Trajectory:
+    simulator = Simulator(stack([instance]))
+    log = _Log()
+    for t in range(instance.steps):
+        flows = plan.flows.map(lambda x, t=t: x[t : t + 1])
+        _check_limits(simulator, flows, t)
+        log.before.append(simulator.state)
+        log.flows.append(flows)
+        _, outcome = simulator.step_flows(flows)
+        log.rewards.append(outcome.benefit_usd / instance.scenario.reward_scale_usd)
+        log.seconds.append(float("nan"))
+    return log.trajectories(policy_name(plan), [instance])[0]
+
+
+def _check_limits(simulator: Simulator, flows: Flows, t: int) -> None:
+    """Raise ValueError where flows [B,...] break a limit of the step: nobody is paid for the impossible."""
+    broken = relative_violations(simulator.params, simulator.state, simulator.exogenous, flows)
+    # Written so that a value that is not a number counts as broken.
+    bad = {name: amount for name, amount in broken.items() if not amount <= LIMIT_TOLERANCE}
+    if bad:
+        listed = ", ".join(f"{name!r} by {amount:.3g}" for name, amount in sorted(bad.items()))
+        raise ValueError(
+            f"step {t}: the plan's flows break {listed} of the limit's size, allowed is {LIMIT_TOLERANCE:g}; "
+            "solve again, or replay its actions, which are projected onto the limits"
+        )
+
+
+# Many episodes ----------------------------------------------------------------------------------------------
+
+
+def run_many(
+    policy: Policy, instances: Sequence[Instance], seed: int = 0, batch: int = BATCH
+) -> list[Trajectory]:
+    """Play a policy on many instances of one scenario, ``batch`` at a time; results as those of `run`.
+
+    ``seconds_per_decision`` is then the time of one prediction shared by the episodes of a batch.  Planners
+    (policies with ``begin``) remember one episode: they are played one after the other, by `run`.
+    """
+    if not hasattr(policy, "predict"):
+        raise ValueError("run_many plays policies; replay a plan with run(plan, instance)")
+    if batch < 1:
+        raise ValueError(f"batch = {batch}: must be at least 1")
+    if hasattr(policy, "begin"):
+        return [run(policy, instance, seed) for instance in instances]
+    out: list[Trajectory] = []
+    for first in range(0, len(instances), batch):
+        out += _run_batch(policy, instances[first : first + batch], seed)
+    return out
+
+
+def _run_batch(policy: Any, instances: Sequence[Instance], seed: int) -> list[Trajectory]:
+    _prepare(policy, instances[0], seed)
+    data = stack(instances)
+    simulator, observer = Simulator(data), Observer(data)
+    scale = data.compiled.scenario.reward_scale_usd
+    log = _Log()
+    memory: Any = None
+    start = np.ones(len(instances), dtype=np.bool_)
+    for _ in range(simulator.steps):
+        observation = observer.layout.as_dict(observer.observe(simulator))
+        begin = time.perf_counter()
+        action, memory = policy.predict(observation, state=memory, episode_start=start, deterministic=True)
+        seconds = (time.perf_counter() - begin) / len(instances)
+        shape = (len(instances), simulator.layout.size)
+        action = checked_action(action, shape).astype(np.float32)
+        log.look(simulator, action, seconds)
+        _, outcome = simulator.step_flows(log.flows[-1])
+        log.rewards.append(outcome.benefit_usd / scale)
+        start = np.zeros(len(instances), dtype=np.bool_)
+    return log.trajectories(policy_name(policy), instances)
+
+
+class _Log:
+    """What happens in a batch of episodes, step by step."""
+
+    def __init__(self) -> None:
+        self.before: list[State] = []
+        self.flows: list[Flows] = []
+        self.actions: list[NDArray[np.float32]] = []
+        self.rewards: list[Floats] = []
+        self.seconds: list[float] = []
+
+    def look(self, simulator: Simulator, action: NDArray[np.float32], seconds: float) -> None:
+        """Note where the episodes stand, and the flows that ``action`` [B,A] will become there."""
+        request = decode(simulator.params, simulator.layout, action)
+        self.before.append(simulator.state)
+        self.flows.append(project(simulator.params, simulator.state, simulator.exogenous, request))
+        self.actions.append(action)
+        self.seconds.append(seconds)
+
+    def trajectories(self, name: str, instances: Sequence[Instance]) -> list[Trajectory]:
+        """One trajectory per episode; raises RuntimeError where rewards and ledger differ."""
+        before, flows = _over_time(self.before, State), _over_time(self.flows, Flows)
+        actions = np.stack(self.actions) if self.actions else None
+        rewards = np.stack(self.rewards).astype(np.float64)
+        out = []
+        for b, instance in enumerate(instances):
+            episode = Episode(instance, before.map(lambda x, b=b: x[:, b]), flows.map(lambda x, b=b: x[:, b]))
+            _check_ledger(episode, rewards[:, b])
+            own = None if actions is None else actions[:, b]
+            out.append(Trajectory(name, episode, rewards[:, b], own, float(np.mean(self.seconds))))
+        return out
+
+
+def _over_time(records: list[Any], kind: Any) -> Any:
+    return kind(**{name: np.stack([getattr(record, name) for record in records]) for name in kind.names()})
+
+
+def _check_ledger(episode: Episode, rewards: Floats) -> None:
+    """Insist that what the environment paid is what the ledger says, step by step."""
+    paid = rewards * episode.instance.scenario.reward_scale_usd
+    booked = episode.outcome.benefit_usd
+    scale = sum(np.abs(term) for term in episode.outcome.terms_usd.values())
+    apart = np.abs(paid - booked) - LEDGER_TOLERANCE * np.maximum(scale, 1.0)
+    if (apart > 0.0).any():
+        t = int(apart.argmax())
+        raise RuntimeError(
+            f"step {t}: the environment paid {paid[t]!r} USD but the ledger says {booked[t]!r} USD"
+        )

@@ -1,0 +1,267 @@
+"""What one key of a scenario demands of another.  Each check yields one line for each problem."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from gridai_env.scenario.capacity import nameplate_gpus
+from gridai_env.scenario.errors import closest, problem, raise_all
+from gridai_env.scenario.geography import rtt_keys
+from gridai_env.scenario.spec import Scenario
+from gridai_env.traces import known_zones
+
+TOLERANCE = 1e-9
+
+Check = Callable[[Scenario], Iterator[str]]
+
+
+def check_scenario(scenario: Scenario, source: str | None = None) -> None:
+    """Raise one ScenarioError that lists all contradictions; ``source`` (a file) opens its message."""
+    where = source or f"scenario {scenario.name!r}"
+    raise_all(where, (line for check in CHECKS for line in check(scenario)))
+    raise_all(where, capacities(scenario))  # needs names and time zones that are right
+
+
+def whole(value: float, step: float) -> bool:
+    """Return whether ``value`` is 0 or a whole multiple of ``step``, at least one of it."""
+    count = value / step
+    return value == 0 or (abs(count - round(count)) < 1e-6 and round(count) >= 1)
+
+
+def steps(s: Scenario) -> Iterator[str]:
+    """Check that a step is whole minutes and divides an hour, and that all durations are whole steps."""
+    if s.dt_h > 1 or not whole(s.dt_h, 1 / 60) or not whole(1.0, s.dt_h):
+        yield problem("dt_h", s.dt_h, "1/n in whole minutes: 1, 0.5, 0.25, ...", "traces are hourly")
+        return
+    durations = [("horizon_h", s.horizon_h)]
+    durations += [(f"forecast.leads_h[{i}]", lead) for i, lead in enumerate(s.forecast.leads_h)]
+    durations += [(f"classes[{i}].wait_h", c.wait_h) for i, c in enumerate(s.classes)]
+    for i, job in enumerate(s.jobs):
+        of_job = ("duration_h", "release_h", "deadline_h", "release_jitter_h")
+        durations += [(f"jobs[{i}].{key}", getattr(job, key)) for key in of_job]
+    for i, event in enumerate(s.events):
+        given = [(key, getattr(event, key)) for key in ("earliest_h", "latest_h", "duration_h")]
+        durations += [(f"events[{i}].{key}", value) for key, value in given if value is not None]
+    for key, value in durations:
+        if not whole(value, s.dt_h):
+            yield problem(key, value, f"a whole number of steps of dt_h = {s.dt_h:g} h")
+
+
+def names(s: Scenario) -> Iterator[str]:
+    """Check that names are unique and that everything referred to exists."""
+    for kind in ("sites", "regions", "service_nodes", "classes", "jobs", "events"):
+        seen: set[str] = set()
+        for i, item in enumerate(getattr(s, kind) or []):
+            if item.name in seen:
+                yield problem(f"{kind}[{i}].name", item.name, f"unique in {kind}")
+            seen.add(item.name)
+    sites = [site.name for site in s.sites]
+    references = [(f"regions[{i}].home", [r.home]) for i, r in enumerate(s.regions)]
+    references += [(key, listed or []) for key, listed in _site_lists(s)]
+    for key, used in references:
+        for name in used:
+            if name not in sites:
+                yield problem(key, name, "the name of a site", closest(name, sites))
+    for key, listed in _site_lists(s):
+        if listed is not None and (not listed or len(set(listed)) < len(listed)):
+            yield problem(key, listed, "a list of different sites, at least one", "null means all sites")
+
+
+def _site_lists(s: Scenario) -> list[tuple[str, list[str] | None]]:
+    lists = [(f"classes[{i}].supported_at", c.supported_at) for i, c in enumerate(s.classes)]
+    lists += [(f"jobs[{i}].sites", j.sites) for i, j in enumerate(s.jobs)]
+    lists += [("jobs_from.sites", s.jobs_from.sites)] if s.jobs_from is not None else []
+    return lists + [(f"events[{i}].sites", e.sites) for i, e in enumerate(s.events)]
+
+
+def places(s: Scenario) -> Iterator[str]:
+    """Check time zones, entries of the RTT table, and that each legal zone in use has a service node."""
+    for i, region in enumerate(s.regions):
+        if not _is_timezone(region.timezone):
+            allowed = "an IANA time zone such as 'Europe/Berlin'"
+            yield problem(f"regions[{i}].timezone", region.timezone, allowed)
+    for kind in ("sites", "regions", "service_nodes"):
+        for i, place in enumerate(getattr(s, kind) or []):
+            if place.rtt_key is not None and place.rtt_key not in rtt_keys():
+                allowed = "null or a name of the RTT table"
+                yield problem(
+                    f"{kind}[{i}].rtt_key", place.rtt_key, allowed, closest(place.rtt_key, rtt_keys())
+                )
+    if s.service_nodes is not None and not s.service_nodes:
+        yield problem("service_nodes", [], "null or a list with at least one entry", "null: one at each site")
+    legal = {node.legal_zone for node in s.service_nodes or s.sites}
+    bound = any(c.law_bound_share > 0 or c.state_bound_share > 0 for c in s.classes)
+    home_zones = {site.name: site.legal_zone for site in s.sites}
+    for i, region in enumerate(s.regions):
+        zone = home_zones.get(region.home)
+        if bound and zone is not None and zone not in legal:
+            allowed = f"in a legal zone with a service node ({', '.join(sorted(legal))})"
+            yield problem(f"regions[{i}].home", region.home, allowed, "work bound by law or state needs one")
+
+
+def zones(s: Scenario) -> Iterator[str]:
+    """Check that synthetic traces know the zone of each site; what a trace file holds is checked when it is read."""
+    if s.traces != "synthetic":
+        return
+    for i, site in enumerate(s.sites):
+        if site.zone not in known_zones():
+            allowed = "a zone of the synthetic traces, or name a trace file in traces"
+            yield problem(f"sites[{i}].zone", site.zone, allowed, closest(site.zone, known_zones()))
+
+
+def classes(s: Scenario) -> Iterator[str]:
+    """Check shares, and that a class is supported at the home of every region."""
+    total = sum(c.share for c in s.classes)
+    if abs(total - 1.0) > 1e-6:
+        listed = [c.share for c in s.classes]
+        yield problem("classes[*].share", listed, f"shares that sum to 1; the sum is {total:g}")
+    for i, task in enumerate(s.classes):
+        bound = task.state_bound_share + task.law_bound_share
+        if bound > 1.0 + TOLERANCE:
+            advice = f"state_bound_share is {task.state_bound_share:g}"
+            allowed = f"at most {1.0 - task.state_bound_share:g} so that both sum to at most 1"
+            yield problem(f"classes[{i}].law_bound_share", task.law_bound_share, allowed, advice)
+        missing = {r.home for r in s.regions} - set(task.supported_at or [site.name for site in s.sites])
+        if missing:
+            allowed = f"a list with all homes; missing: {', '.join(sorted(missing))}"
+            yield problem(f"classes[{i}].supported_at", task.supported_at, allowed, "home always stays open")
+
+
+def power(s: Scenario) -> Iterator[str]:
+    """Check the power of accelerators, batteries and generators."""
+    for i, site in enumerate(s.sites):
+        if site.busy_kw_per_gpu <= site.idle_kw_per_gpu:
+            allowed = f"above idle_kw_per_gpu = {site.idle_kw_per_gpu:g}"
+            yield problem(f"sites[{i}].busy_kw_per_gpu", site.busy_kw_per_gpu, allowed)
+        yield from _battery(s, i)
+        yield from _generator(s, i)
+
+
+def _battery(s: Scenario, i: int) -> Iterator[str]:
+    battery = s.sites[i].battery
+    if battery is None:
+        return
+    key = f"sites[{i}].battery"
+    if battery.min_share >= battery.max_share:
+        yield problem(f"{key}.max_share", battery.max_share, f"in (min_share = {battery.min_share:g}, 1]")
+    for name in ("initial_share", "target_share"):
+        value = getattr(battery, name)
+        if not battery.min_share - TOLERANCE <= value <= battery.max_share + TOLERANCE:
+            allowed = f"in [min_share = {battery.min_share:g}, max_share = {battery.max_share:g}]"
+            yield problem(f"{key}.{name}", value, allowed)
+
+
+def _generator(s: Scenario, i: int) -> Iterator[str]:
+    unit = s.sites[i].generator
+    if unit is None:
+        return
+    key = f"sites[{i}].generator"
+    if unit.min_load_mw > unit.capacity_mw:
+        allowed = f"in [0, capacity_mw = {unit.capacity_mw:g}]"
+        yield problem(f"{key}.min_load_mw", unit.min_load_mw, allowed)
+    if unit.initial_mw > unit.capacity_mw or 0 < unit.initial_mw < unit.min_load_mw:
+        allowed = f"0 or in [min_load_mw = {unit.min_load_mw:g}, capacity_mw = {unit.capacity_mw:g}]"
+        yield problem(f"{key}.initial_mw", unit.initial_mw, allowed)
+    if unit.ramp_mw_per_h * s.dt_h < unit.min_load_mw - TOLERANCE:
+        allowed = f"at least min_load_mw / dt_h = {unit.min_load_mw / s.dt_h:g}"
+        yield problem(f"{key}.ramp_mw_per_h", unit.ramp_mw_per_h, allowed, "it could never start")
+
+
+def jobs(s: Scenario) -> Iterator[str]:
+    """Check that each job can be done between release and deadline, with any jitter, within the horizon."""
+    for i, job in enumerate(s.jobs):
+        key = f"jobs[{i}]"
+        if job.release_h + job.duration_h > job.deadline_h + TOLERANCE:
+            allowed = f"at least release_h + duration_h = {job.release_h + job.duration_h:g}"
+            yield problem(f"{key}.deadline_h", job.deadline_h, allowed)
+        if job.release_h - job.release_jitter_h < -TOLERANCE:
+            allowed = f"in [0, release_h = {job.release_h:g}]"
+            yield problem(f"{key}.release_jitter_h", job.release_jitter_h, allowed, "before the episode")
+        if job.deadline_h + job.release_jitter_h > s.horizon_h + TOLERANCE:
+            allowed = f"at most horizon_h - release_jitter_h = {s.horizon_h - job.release_jitter_h:g}"
+            yield problem(f"{key}.deadline_h", job.deadline_h, allowed, "the episode ends there")
+
+
+def events(s: Scenario) -> Iterator[str]:
+    """Check windows of events, and that limits are only reduced and prices only shifted by price events."""
+    for i, event in enumerate(s.events):
+        key = f"events[{i}]"
+        if event.earliest_h >= s.horizon_h:
+            yield problem(f"{key}.earliest_h", event.earliest_h, f"in [0, horizon_h = {s.horizon_h:g})")
+        last = s.horizon_h if event.latest_h is None else event.latest_h
+        if event.latest_h is not None and not event.earliest_h <= last <= s.horizon_h:
+            allowed = f"in [earliest_h = {event.earliest_h:g}, horizon_h = {s.horizon_h:g}]"
+            yield problem(f"{key}.latest_h", event.latest_h, allowed)
+        if event.kind != "price" and event.factor > 1:
+            yield problem(f"{key}.factor", event.factor, f"in [0, 1] for kind {event.kind!r}")
+        if event.kind != "price" and event.add_usd_per_mwh != 0:
+            yield problem(f"{key}.add_usd_per_mwh", event.add_usd_per_mwh, f"0 for kind {event.kind!r}")
+
+
+def demand(s: Scenario) -> Iterator[str]:
+    """Check the classes and the time zone that demand from a file names; the file is checked when it is read."""
+    listed, known = s.demand.classes, [c.name for c in s.classes]
+    for name in listed or []:
+        if name not in known:
+            yield problem("demand.classes", name, "the name of a class", closest(name, known))
+    if listed is not None and (not listed or len(set(listed)) < len(listed)):
+        yield problem("demand.classes", listed, "a list of different classes, at least one", "null means all")
+    if not _is_timezone(s.demand.timezone):
+        allowed = "an IANA time zone such as 'Europe/Berlin'"
+        yield problem("demand.timezone", s.demand.timezone, allowed)
+
+
+def _is_timezone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return False
+    return True
+
+
+def clocks(s: Scenario) -> Iterator[str]:
+    """Check the start days and the forecast."""
+    if s.start.last < s.start.first:
+        yield problem("start.last", s.start.last.isoformat(), f"no day before first = {s.start.first}")
+    before = None
+    for i, part in enumerate(s.start.periods or []):
+        if not (s.start.first <= part.first <= part.last <= s.start.last):
+            allowed = f"first to last inside [{s.start.first}, {s.start.last}]"
+            yield problem(f"start.periods[{i}]", f"{part.first} to {part.last}", allowed)
+        if before is not None and part.first <= before:
+            yield problem(f"start.periods[{i}].first", part.first.isoformat(), f"a day after {before}")
+        before = part.last
+    leads = s.forecast.leads_h
+    if any(b <= a for a, b in pairwise(leads)):
+        yield problem("forecast.leads_h", leads, "a rising list")
+    if s.forecast.skill_last > s.forecast.skill_first:
+        allowed = f"in [0, skill_first = {s.forecast.skill_first:g}]"
+        yield problem("forecast.skill_last", s.forecast.skill_last, allowed)
+
+
+CHECKS: tuple[Check, ...] = (names, steps, places, zones, classes, power, jobs, events, demand, clocks)
+
+
+def capacities(s: Scenario) -> Iterator[str]:
+    """Check that every site has accelerators and that jobs fit where they may run."""
+    homes = {region.home for region in s.regions}
+    lost = [i for i, site in enumerate(s.sites) if site.gpus is None and site.name not in homes]
+    for i in lost:
+        advice = "no region has its home here, so capacity_slack gives none"
+        yield problem(f"sites[{i}].gpus", None, "a number in (0, inf)", advice)
+    if lost:
+        return
+    limits = [site.utilisation_limit for site in s.sites]
+    room = [limit * gpus for limit, gpus in zip(limits, nameplate_gpus(s), strict=True)]
+    for i, job in enumerate(s.jobs):
+        need = job.gpus * (1.0 + job.size_jitter)
+        fits = {site.name: space for site, space in zip(s.sites, room, strict=True) if need <= space}
+        named = job.sites or [max(zip(room, (x.name for x in s.sites), strict=True))[1]]
+        for name in named:
+            space = room[s.index_of_site(name)]
+            if name not in fits:
+                allowed = f"at most {space / (1.0 + job.size_jitter):g} to fit site {name!r}"
+                advice = "utilisation_limit x GPUs of the site / (1 + size_jitter)"
+                yield problem(f"jobs[{i}].gpus", job.gpus, allowed, advice)

@@ -1,0 +1,296 @@
+"""From a scenario to arrays: sizes, constants, routes and job tables.  Nothing here depends on a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import TypeVar
+
+import numpy as np
+
+from gridai_env.scenario.capacity import import_limit_mw, nameplate_gpus
+from gridai_env.scenario.checks import check_scenario
+from gridai_env.scenario.geography import Geography, Row, build_geography
+from gridai_env.scenario.spec import Scenario, scenario_hash
+from gridai_env.world.state import Params, Shape
+
+R = TypeVar("R")
+
+HOURS_PER_MONTH = 730.0
+LOCALITIES = ("home", "zone", "anywhere")
+
+
+@dataclass(frozen=True)
+class StartState:
+    """What the sites hold when an episode starts, [K] each."""
+
+    battery_mwh: np.ndarray
+    generation_mw: np.ndarray
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A scenario as arrays.  Do not change them: the record is shared by all instances of the scenario."""
+
+    scenario: Scenario
+    hash: str  # of the scenario
+    shape: Shape
+    params: Params  # the fields of INSTANCE_FIELDS are zeros of the right shape
+    geography: Geography
+    start_state: StartState
+    site_names: tuple[str, ...]
+    region_names: tuple[str, ...]
+    class_names: tuple[str, ...]
+    row_names: tuple[str, ...]  # e.g. "interactive/anywhere"
+    job_names: tuple[str, ...]
+    home_site: np.ndarray  # [C] int
+    row_class: np.ndarray  # [W] int
+    row_locality: tuple[str, ...]  # [W]
+    row_share: np.ndarray  # [W] of a region's demand, sums to 1
+    row_wait_steps: np.ndarray  # [W] int, 0: may not wait
+    import_limit_mw: np.ndarray  # [K] before events
+    export_limit_mw: np.ndarray  # [K] before events and negative prices
+    job_gpus: np.ndarray  # [J] before size jitter
+    job_duration_steps: np.ndarray  # [J] int
+    job_release_steps: np.ndarray  # [J] int, before jitter
+    job_deadline_steps: np.ndarray  # [J] int, before jitter
+    job_jitter_steps: np.ndarray  # [J] int
+    job_size_jitter: np.ndarray  # [J]
+    job_value_usd: np.ndarray  # [J]
+    job_allowed: np.ndarray  # [J,K] bool
+    job_site_rank: (
+        np.ndarray
+    )  # [J,K] int: place of a site in the job's own list (0: preferred), unlisted ones last
+
+
+_CACHE: dict[str, Compiled] = {}
+_CACHE_SIZE = 32
+
+
+def compile_scenario(scenario: Scenario) -> Compiled:
+    """Return the arrays of a scenario, from a cache where it was compiled before.
+
+    Raises ScenarioError where the scenario contradicts itself.
+    """
+    key = scenario_hash(scenario)
+    if key not in _CACHE:
+        if len(_CACHE) >= _CACHE_SIZE:
+            _CACHE.pop(next(iter(_CACHE)))
+        _CACHE[key] = _compile(scenario, key)
+    return _CACHE[key]
+
+
+def once_per_scenario(function: Callable[[Compiled], R]) -> Callable[[Compiled], R]:
+    """Keep what ``function`` returns for the scenarios used last; nobody may change it."""
+    kept: dict[str, R] = {}
+
+    @wraps(function)
+    def remembered(compiled: Compiled) -> R:
+        if compiled.hash not in kept:
+            if len(kept) >= _CACHE_SIZE:
+                kept.pop(next(iter(kept)))
+            kept[compiled.hash] = function(compiled)
+        return kept[compiled.hash]
+
+    return remembered
+
+
+def build_rows(scenario: Scenario) -> list[Row]:
+    """Return the workload rows in their fixed order; rows without a share are left out.
+
+    Rows that may not wait come first; then higher priority, order of the classes, home, zone, anywhere.
+    """
+    rows = []
+    for index, task in enumerate(scenario.classes):
+        free = 1.0 - task.state_bound_share - task.law_bound_share
+        parts = dict(zip(LOCALITIES, (task.state_bound_share, task.law_bound_share, free), strict=True))
+        rows += [Row(index, name, task.share * part) for name, part in parts.items() if part > 1e-9]
+    classes = scenario.classes
+    return sorted(rows, key=lambda r: (classes[r.class_index].wait_h > 0, -classes[r.class_index].priority))
+
+
+def _compile(scenario: Scenario, key: str) -> Compiled:
+    check_scenario(scenario)
+    rows = build_rows(scenario)
+    geography = build_geography(scenario, rows)
+    gpus = nameplate_gpus(scenario)
+    jobs = _job_tables(scenario, gpus)
+    shape = Shape(
+        regions=len(scenario.regions),
+        rows=len(rows),
+        sites=len(scenario.sites),
+        jobs=len(scenario.jobs),
+        slots=most_waiting_jobs(scenario),
+        job_steps=int(max(jobs["job_duration_steps"], default=1)),
+        steps=scenario.steps,
+        dt_h=scenario.dt_h,
+    )
+    tasks = [scenario.classes[r.class_index] for r in rows]
+    return Compiled(
+        scenario=scenario,
+        hash=key,
+        shape=shape,
+        params=_params(scenario, shape, rows, geography, gpus),
+        geography=geography,
+        start_state=_start_state(scenario),
+        site_names=tuple(s.name for s in scenario.sites),
+        region_names=tuple(r.name for r in scenario.regions),
+        class_names=tuple(c.name for c in scenario.classes),
+        row_names=tuple(f"{t.name}/{r.locality}" for t, r in zip(tasks, rows, strict=True)),
+        job_names=tuple(j.name for j in scenario.jobs),
+        home_site=geography.home.argmax(axis=1),
+        row_class=np.array([r.class_index for r in rows]),
+        row_locality=tuple(r.locality for r in rows),
+        row_share=np.array([r.share for r in rows]) / sum(r.share for r in rows),
+        row_wait_steps=np.array([to_steps(scenario, t.wait_h) for t in tasks]),
+        import_limit_mw=np.array([import_limit_mw(s, g) for s, g in zip(scenario.sites, gpus, strict=True)]),
+        export_limit_mw=np.array([s.grid.export_limit_mw for s in scenario.sites]),
+        **jobs,
+    )
+
+
+def to_steps(scenario: Scenario, hours: float) -> int:
+    """Return hours as a whole number of steps (the checks made sure that they are whole)."""
+    return round(hours / scenario.dt_h)
+
+
+def most_waiting_jobs(scenario: Scenario) -> int:
+    """Return the most jobs that can wait at one step, whatever the jitter (0 without jobs).
+
+    A job can wait from its earliest release to its latest start, both included.
+    """
+    first = [to_steps(scenario, j.release_h - j.release_jitter_h) for j in scenario.jobs]
+    last = [to_steps(scenario, j.deadline_h - j.duration_h + j.release_jitter_h) for j in scenario.jobs]
+    return max((sum(a <= t <= b for a, b in zip(first, last, strict=True)) for t in first), default=0)
+
+
+def _job_tables(scenario: Scenario, gpus: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the job_* fields of Compiled.  Sites too small for a job are closed to it."""
+    jobs = scenario.jobs
+    room = np.array([s.utilisation_limit for s in scenario.sites]) * gpus
+    allowed = np.zeros((len(jobs), len(scenario.sites)), dtype=bool)
+    rank = np.zeros((len(jobs), len(scenario.sites)), dtype=np.int64)
+    for j, job in enumerate(jobs):
+        every = [s.name for s in scenario.sites]
+        order = [scenario.index_of_site(name) for name in (every if job.sites is None else job.sites)]
+        fits = [k for k in order if job.gpus * (1.0 + job.size_jitter) <= room[k]]
+        allowed[j, fits] = True
+        others = [k for k in range(len(every)) if k not in order]
+        rank[j, order + others] = np.arange(len(every))
+
+    def steps(values: list[float]) -> np.ndarray:
+        return np.array([to_steps(scenario, v) for v in values], dtype=np.int64)
+
+    return {
+        "job_gpus": np.array([j.gpus for j in jobs], dtype=float),
+        "job_duration_steps": steps([j.duration_h for j in jobs]),
+        "job_release_steps": steps([j.release_h for j in jobs]),
+        "job_deadline_steps": steps([j.deadline_h for j in jobs]),
+        "job_jitter_steps": steps([j.release_jitter_h for j in jobs]),
+        "job_size_jitter": np.array([j.size_jitter for j in jobs], dtype=float),
+        "job_value_usd": np.array([j.value_usd for j in jobs], dtype=float),
+        "job_allowed": allowed,
+        "job_site_rank": rank,
+    }
+
+
+def _start_state(scenario: Scenario) -> StartState:
+    batteries = [s.battery for s in scenario.sites]
+    generators = [s.generator for s in scenario.sites]
+    return StartState(
+        battery_mwh=np.array([b.initial_share * b.capacity_mwh if b else 0.0 for b in batteries]),
+        generation_mw=np.array([g.initial_mw if g else 0.0 for g in generators]),
+    )
+
+
+def _params(scenario: Scenario, shape: Shape, rows: list[Row], geo: Geography, gpus: np.ndarray) -> Params:
+    """Return the constants; those that belong to an instance are zeros of the right shape."""
+    budget = scenario.carbon_budget_kg
+    return Params(
+        dt_h=scenario.dt_h,
+        gpus=gpus,
+        **_site_params(scenario),
+        **_battery_params(scenario),
+        **_generator_params(scenario),
+        **_row_params(scenario, rows),
+        **_route_params(scenario, rows, geo),
+        carbon_price_usd_per_kg=scenario.carbon_price_usd_per_t / 1000.0,
+        bill_marginal=1.0 if scenario.carbon_signal == "marginal" else 0.0,
+        carbon_excess_usd_per_kg=np.array(scenario.carbon_excess_usd_per_t / 1000.0),
+        carbon_budget_kg=np.array(np.inf if budget is None else budget),
+        water_price_usd_per_l=scenario.water_price_usd_per_m3 / 1000.0,
+        job_gpus=np.zeros(shape.jobs),
+        job_profile=np.zeros((shape.jobs, shape.job_steps)),
+        job_value_usd=np.zeros(shape.jobs),
+        shed_usd_per_mwh=np.zeros(shape.sites),
+        gpu_short_usd_per_gpuh=np.zeros(shape.sites),
+    )
+
+
+def _site_params(scenario: Scenario) -> dict[str, np.ndarray]:
+    sites = scenario.sites
+    names = ("utilisation_limit", "speed", "idle_kw_per_gpu", "busy_kw_per_gpu", "base_load_mw")
+    water = ("site_water_l_per_mwh", "grid_water_l_per_mwh")
+    monthly = np.array([s.grid.demand_charge_usd_per_mw_month or 0.0 for s in sites])
+    out = {name: np.array([getattr(s, name) for s in sites], dtype=float) for name in names + water}
+    return out | {"demand_charge_usd_per_mw": monthly * scenario.horizon_h / HOURS_PER_MONTH}
+
+
+def _battery_params(scenario: Scenario) -> dict[str, np.ndarray]:
+    """Return the battery arrays; a site without one has size 0, efficiency 1 and positive prices."""
+    batteries = [s.battery for s in scenario.sites]
+    return {
+        "battery_min_mwh": np.array([b.min_share * b.capacity_mwh if b else 0.0 for b in batteries]),
+        "battery_max_mwh": np.array([b.max_share * b.capacity_mwh if b else 0.0 for b in batteries]),
+        "charge_limit_mw": np.array([b.power_mw if b else 0.0 for b in batteries]),
+        "discharge_limit_mw": np.array([b.power_mw if b else 0.0 for b in batteries]),
+        "charge_efficiency": np.array([b.charge_efficiency if b else 1.0 for b in batteries]),
+        "discharge_efficiency": np.array([b.discharge_efficiency if b else 1.0 for b in batteries]),
+        "wear_usd_per_mwh": np.array([b.wear_usd_per_mwh if b else 1.0 for b in batteries]),
+        "battery_short_usd_per_mwh": np.array([b.shortfall_usd_per_mwh if b else 1.0 for b in batteries]),
+    }
+
+
+def _generator_params(scenario: Scenario) -> dict[str, np.ndarray]:
+    """Return the generator arrays; a site without one has size 0 and a positive fuel price."""
+    units = [s.generator for s in scenario.sites]
+    return {
+        "generator_max_mw": np.array([g.capacity_mw if g else 0.0 for g in units]),
+        "generator_min_mw": np.array([g.min_load_mw if g else 0.0 for g in units]),
+        "generator_ramp_mw_per_h": np.array([g.ramp_mw_per_h if g else 0.0 for g in units]),
+        "fuel_usd_per_mwh": np.array([g.fuel_usd_per_mwh if g else 1.0 for g in units]),
+        "generator_carbon_kg_per_mwh": np.array([g.carbon_kg_per_mwh if g else 0.0 for g in units]),
+        "generator_water_l_per_mwh": np.array([g.water_l_per_mwh if g else 0.0 for g in units]),
+    }
+
+
+def _row_params(scenario: Scenario, rows: list[Row]) -> dict[str, np.ndarray]:
+    tasks = [scenario.classes[r.class_index] for r in rows]
+    stays = np.array([t.wait_h == 0 for t in tasks], dtype=float)
+    return {
+        "may_wait": 1.0 - stays,
+        "revenue_usd_per_gpuh": np.array([t.revenue_usd_per_gpuh for t in tasks]),
+        "drop_usd_per_gpuh": np.array([t.drop_usd_per_gpuh for t in tasks]),
+        "warm_usd_per_gpuh": stays * np.array([t.warm_usd_per_gpuh for t in tasks]),
+        "warm_mwh_per_gpuh": stays * np.array([t.warm_mwh_per_gpuh for t in tasks]),
+    }
+
+
+def _route_params(scenario: Scenario, rows: list[Row], geo: Geography) -> dict[str, np.ndarray]:
+    """Return masks and the price and energy of moving payload and sessions, [C,W,K] each."""
+    tasks = [scenario.classes[r.class_index] for r in rows]
+    stays = np.array([t.wait_h == 0 for t in tasks], dtype=float)[None, :, None]
+    usd_per_gb = geo.usd_per_gb[:, None, :]
+    mwh_per_gb = np.where(geo.home, 0.0, scenario.network.energy_kwh_per_gb / 1000.0)[:, None, :]
+    payload = np.array([t.payload_gb_per_gpuh for t in tasks])[None, :, None]
+    moved = np.array([t.relocation_gb_per_gpuh for t in tasks])[None, :, None]
+    fixed = np.array([t.relocation_usd_per_gpuh for t in tasks])[None, :, None]
+    return {
+        "route_open": geo.open.astype(float),
+        "home": geo.home.astype(float),
+        "egress_usd_per_gpuh": payload * usd_per_gb,
+        "network_mwh_per_gpuh": payload * mwh_per_gb,
+        "relocation_usd_per_gpuh": stays * (fixed + moved * usd_per_gb),
+        "relocation_mwh_per_gpuh": stays * moved * mwh_per_gb,
+    }

@@ -1,0 +1,193 @@
+"""What is wrong with a scenario, in words: key path, value, allowed range, unit, and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from functools import cache
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from gridai_env.scenario.spec import Scenario
+
+# Ends of key names and the units they stand for, longest first where one contains another.
+UNITS = (
+    ("_usd_per_mw_month", "USD per MW and month"),
+    ("_usd_per_mwh", "USD/MWh"),
+    ("_usd_per_gpuh", "USD/GPU-h"),
+    ("_usd_per_gb", "USD/GB"),
+    ("_usd_per_t", "USD/t"),
+    ("_usd_per_m3", "USD/m3"),
+    ("_kg_per_mwh", "kg/MWh"),
+    ("_mwh_per_gpuh", "MWh/GPU-h"),
+    ("_gb_per_gpuh", "GB/GPU-h"),
+    ("_kw_per_gpu", "kW per accelerator"),
+    ("_tokens_per_gpu_s", "tokens per GPU-s"),
+    ("_tokens", "tokens"),
+    ("_kwh_per_gb", "kWh/GB"),
+    ("_l_per_mwh", "L/MWh"),
+    ("_mw_per_h", "MW/h"),
+    ("_km_per_ms", "km/ms"),
+    ("gpuh_per_request", "GPU-h per request"),
+    ("pue_per_c", "1/degree Celsius"),
+    ("_mwh", "MWh"),
+    ("_mw", "MW"),
+    ("_ms", "ms"),
+    ("_usd", "USD"),
+    ("_kg", "kg"),
+    ("_utc", "hour of the day, UTC"),
+    ("peak_hour", "hour of the day, local"),
+    ("_h", "h"),
+    ("_c", "degrees Celsius"),
+    ("gpus", "accelerators"),
+    ("count", "jobs"),
+    ("latitude", "degrees"),
+    ("longitude", "degrees"),
+)
+
+
+class ScenarioError(ValueError):
+    """A scenario that cannot be used: ``problems`` has a line for each fault, the message has all."""
+
+    def __init__(self, message: str, problems: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.problems = problems
+
+
+def unit_of(key: str) -> str:
+    """Return the unit that the name of a key stands for; "no unit" for shares, factors, names."""
+    name = key.rsplit(".", 1)[-1].split("[", 1)[0]
+    return next((unit for end, unit in UNITS if name.endswith(end)), "no unit")
+
+
+def problem(key: str, value: Any, allowed: str, advice: str = "") -> str:
+    """Return one line: key, value, allowed range, unit, and what to do."""
+    unit = unit_of(key)
+    tail = f" ({advice})" if advice else ""
+    return (
+        f"{key} = {value!r}: must be {allowed}" + (f" [{unit}]" if unit != "no unit" else " [no unit]") + tail
+    )
+
+
+def raise_all(source: str, problems: Iterable[str]) -> None:
+    """Raise one ScenarioError with all problems, nothing where there is none."""
+    lines = tuple(problems)
+    if lines:
+        count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
+        raise ScenarioError("\n  ".join((f"{source}: {count}", *lines)), lines)
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """Return advice that names the closest known name, or all of them where none is close."""
+    names = list(known)
+    match = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"did you mean {match[0]!r}?" if match else f"known: {', '.join(names)}"
+
+
+def from_pydantic(error: ValidationError, model: type[BaseModel] = Scenario) -> list[str]:
+    """Return one line for each fault that pydantic found."""
+    return [_line(e, model) for e in error.errors(include_url=False)]
+
+
+def _line(error: Any, model: type[BaseModel]) -> str:
+    loc, kind, value = error["loc"], error["type"], error["input"]
+    key = key_path(loc)
+    if kind == "extra_forbidden":
+        known = list(_node(model, loc[:-1]).get("properties", {}))
+        return f"{key} = {_short(value)}: unknown key ({closest(str(loc[-1]), known)})"
+    if kind == "invalid_key":
+        return f"key {loc[-1]!r} = {_short(value)}: unknown key (keys must be text)"
+    schema = _node(model, loc)
+    allowed = allowed_range(schema)
+    if kind == "missing":
+        what = schema.get("description", "")
+        return f"{key}: missing; must be {allowed} [{unit_of(key)}]" + (f" ({what})" if what else "")
+    advice = error["msg"].removeprefix("Value error, ") if kind == "value_error" else _advice(value, allowed)
+    return problem(key, _Short(value), allowed, advice)
+
+
+def _advice(value: Any, allowed: str) -> str:
+    if isinstance(value, str) and "number" in allowed:
+        return "text; write a plain number such as 1000.0, the unit is in the name of the key"
+    return "true/false is not a number" if isinstance(value, bool) and "number" in allowed else ""
+
+
+class _Short(str):
+    """Text that stands for a value: its repr is cut to a readable length."""
+
+    def __new__(cls, value: Any) -> _Short:
+        return super().__new__(cls, _short(value))
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def key_path(loc: tuple[int | str, ...]) -> str:
+    """Return ``sites[2].battery.capacity_mwh`` for ("sites", 2, "battery", "capacity_mwh")."""
+    text = ""
+    for part in loc:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return text.lstrip(".") or "the file"
+
+
+@cache
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
+    return model.model_json_schema()
+
+
+def _node(model: type[BaseModel], loc: tuple[int | str, ...]) -> dict[str, Any]:
+    """Return the JSON schema of the value at ``loc`` (empty where there is none)."""
+    root = _schema(model)
+    node = root
+    for part in loc:
+        node = _resolve(root, node)
+        node = (
+            node.get("items", {}) if isinstance(part, int) else node.get("properties", {}).get(str(part), {})
+        )
+    return _resolve(root, node)
+
+
+def _resolve(root: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
+    """Follow a reference, and take the part of ``X or null`` that is not null."""
+    for option in node.get("anyOf", []):
+        if option.get("type") != "null":
+            node = {k: v for k, v in node.items() if k != "anyOf"} | option
+    if "$ref" in node:
+        node = node | root["$defs"][node["$ref"].rsplit("/", 1)[-1]]
+    return node
+
+
+def allowed_range(schema: dict[str, Any]) -> str:
+    """Return what a JSON schema allows, in words: "a number in (0, 1]", "one of 'a', 'b'"."""
+    kind = schema.get("type", "")
+    if "enum" in schema:
+        return "one of " + ", ".join(repr(v) for v in schema["enum"])
+    if kind in ("number", "integer"):
+        return ("a whole number" if kind == "integer" else "a number") + _interval(schema)
+    if kind == "array":
+        return "a list" + (" with at least one entry" if schema.get("minItems") else "")
+    if schema.get("format") == "date":
+        return "a date YYYY-MM-DD"
+    if "pattern" in schema:
+        return "a name of letters, digits, space, '.', '_', '-' (at most 40)"
+    words = {"object": "a table of keys", "string": "text", "boolean": "true or false"}
+    return words.get(kind, "a valid value")
+
+
+def _interval(schema: dict[str, Any]) -> str:
+    low, high = "(-inf", "inf)"
+    if "minimum" in schema:
+        low = f"[{schema['minimum']:g}"
+    if "exclusiveMinimum" in schema:
+        low = f"({schema['exclusiveMinimum']:g}"
+    if "maximum" in schema:
+        high = f"{schema['maximum']:g}]"
+    if "exclusiveMaximum" in schema:
+        high = f"{schema['exclusiveMaximum']:g})"
+    return f" in {low}, {high}"

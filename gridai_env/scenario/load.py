@@ -1,0 +1,151 @@
+"""Find, read and change scenario files."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from gridai_env.scenario.checks import check_scenario
+from gridai_env.scenario.drawn_jobs import with_drawn_jobs
+from gridai_env.scenario.errors import ScenarioError, closest, from_pydantic, raise_all
+from gridai_env.scenario.spec import Event, Scenario
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, but a key that stands twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key_node, _ in node.value:
+            key = str(key_node.value)
+            if key in seen and key != "<<":
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+def scenario_folder() -> Path:
+    """Return the folder of the shipped scenarios: inside the package, or ``configs`` of the checkout."""
+    package = Path(__file__).parents[1]
+    inside = package / "configs" / "scenarios"
+    return inside if inside.is_dir() else package.parent / "configs" / "scenarios"
+
+
+def scenario_names() -> tuple[str, ...]:
+    """Return the names of the shipped scenarios."""
+    return tuple(sorted(path.stem for path in scenario_folder().glob("*.yaml")))
+
+
+def load_scenario(
+    source: str | Path | Scenario,
+    *,
+    horizon_h: float | None = None,
+    latency_scale: float | None = None,
+    carbon_price_usd_per_t: float | None = None,
+    forecast: str | None = None,
+    traces: str | None = None,
+    demand: str | None = None,
+) -> Scenario:
+    """Return a checked scenario: the name of a shipped one, the path of a YAML file, or a Scenario.
+
+    The overrides replace values of the file.  ``horizon_h`` leaves out jobs that would end after the new
+    horizon and events that would start after it, clips later starts and longer events to it, and scales the
+    carbon budget in proportion.  ``latency_scale`` multiplies ``latency.budget_scale``; ``forecast`` is a
+    kind; ``traces`` is "synthetic" or a path, ``demand`` too, the latter with options ("FILE,model=m-large").
+    Raises ScenarioError with all faults in one message.
+    """
+    scenario, where = (source, f"scenario {source.name!r}") if isinstance(source, Scenario) else _read(source)
+    check_scenario(scenario, where)
+    scenario = with_drawn_jobs(scenario, where)
+    given = {
+        "horizon_h": horizon_h,
+        "latency_scale": latency_scale,
+        "carbon_price_usd_per_t": carbon_price_usd_per_t,
+        "forecast": forecast,
+        "traces": traces,
+        "demand": demand,
+    }
+    given = {key: value for key, value in given.items() if value is not None}
+    return _override(scenario, where, given) if given else scenario
+
+
+def parse_scenario(data: Any, source: str) -> Scenario:
+    """Return the checked scenario in a mapping, as read from YAML or JSON; ``source`` names it in errors."""
+    if not isinstance(data, dict):
+        raise ScenarioError(f"{source}: must be a table of keys, found {type(data).__name__}")
+    scenario = _validate(data, source)
+    check_scenario(scenario, source)
+    complete = with_drawn_jobs(scenario, source)
+    if complete is not scenario:
+        check_scenario(complete, source)
+    return complete
+
+
+def _validate(data: dict[str, Any], source: str) -> Scenario:
+    try:
+        return Scenario.model_validate(data)
+    except ValidationError as error:
+        raise_all(source, from_pydantic(error))
+        raise
+
+
+def _read(source: str | Path) -> tuple[Scenario, str]:
+    """Return the scenario of a name or path, and the path for messages."""
+    path = _find(source)
+    try:
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise ScenarioError(f"{path}: not valid YAML: {error}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ScenarioError(f"{path}: cannot be read: {error}") from error
+    return parse_scenario(data, str(path)), str(path)
+
+
+def _find(source: str | Path) -> Path:
+    shipped = scenario_names()
+    if str(source) in shipped:
+        return scenario_folder() / f"{source}.yaml"
+    path = Path(source)
+    if not path.is_file():
+        advice = closest(str(source), shipped)
+        raise ScenarioError(f"scenario {str(source)!r}: neither a file nor a shipped scenario ({advice})")
+    return path
+
+
+def _override(scenario: Scenario, where: str, given: dict[str, Any]) -> Scenario:
+    """Return the scenario with overrides, validated again."""
+    data = scenario.model_dump()
+    scale = given.pop("latency_scale", None)
+    if scale is not None:
+        if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < float("inf"):
+            raise ScenarioError(f"{where}, override latency_scale = {scale!r}: must be a number in (0, inf)")
+        data["latency"]["budget_scale"] *= scale
+    if "forecast" in given:
+        data["forecast"]["kind"] = given.pop("forecast")
+    source = f"{where} with overrides"
+    fresh = _validate(data | given, source)
+    if fresh.horizon_h != scenario.horizon_h:
+        fresh = _fit_horizon(fresh, scenario.horizon_h)
+    check_scenario(fresh, source)
+    return fresh
+
+
+def _fit_horizon(scenario: Scenario, before_h: float) -> Scenario:
+    """Return the scenario without what lies after its horizon, the carbon budget in proportion."""
+    end = scenario.horizon_h
+    budget = scenario.carbon_budget_kg
+    changes = {
+        "jobs": [j for j in scenario.jobs if j.deadline_h + j.release_jitter_h <= end],
+        "events": [_clip(e, end) for e in scenario.events if e.earliest_h < end],
+        "carbon_budget_kg": None if budget is None else budget * end / before_h,
+    }
+    return scenario.model_copy(update=changes)
+
+
+def _clip(event: Event, end_h: float) -> Event:
+    latest = None if event.latest_h is None else min(event.latest_h, end_h)
+    return event.model_copy(update={"latest_h": latest, "duration_h": min(event.duration_h, end_h)})

@@ -1,0 +1,383 @@
+"""The scenario file: every key, its unit and its range.
+
+A scenario is a YAML file with exactly these keys (unknown ones are refused).  Units are part of the names.
+What one key demands of another is in :mod:`gridai_env.scenario.checks`, reading files in
+:mod:`gridai_env.scenario.load`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import date, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Efficiency = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+Real = Annotated[float, Field(allow_inf_nan=False)]
+Latitude = Annotated[float, Field(ge=-90, le=90, allow_inf_nan=False)]
+Longitude = Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\- ]*$", max_length=40)]
+
+
+def _day(value: Any) -> Any:
+    """Turn ISO text into a date; YAML gives dates, JSON gives text."""
+    if isinstance(value, datetime):
+        raise ValueError("must be a date YYYY-MM-DD without a time of day")
+    return date.fromisoformat(value) if isinstance(value, str) else value
+
+
+Day = Annotated[date, BeforeValidator(_day)]
+
+
+class Model(BaseModel):
+    """Base: frozen, no unknown keys, numbers must be numbers (no text, no booleans, no NaN or infinity)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Battery(Model):
+    """A battery at a site."""
+
+    capacity_mwh: Positive
+    power_mw: Positive = Field(description="limit of charging and of discharging, at the grid side")
+    charge_efficiency: Efficiency = 0.93
+    discharge_efficiency: Efficiency = 0.93
+    min_share: Share = Field(0.1, description="of capacity that is never used")
+    max_share: Share = Field(0.9, description="of capacity that is never exceeded")
+    initial_share: Share = 0.5
+    target_share: Share = Field(0.5, description="of capacity wanted at the end; less is priced")
+    wear_usd_per_mwh: Positive = Field(8.0, description="on charge and on discharge")
+    shortfall_usd_per_mwh: Positive = Field(300.0, description="price of energy missing at the end")
+
+
+class Generator(Model):
+    """A dispatchable generator at a site."""
+
+    capacity_mw: Positive
+    min_load_mw: NonNegative = 0.0
+    ramp_mw_per_h: Positive = Field(description="limit of rises; lowering and stopping is free")
+    fuel_usd_per_mwh: Positive = 90.0
+    carbon_kg_per_mwh: NonNegative = 450.0
+    water_l_per_mwh: NonNegative = 0.0
+    initial_mw: NonNegative = 0.0
+
+
+class Grid(Model):
+    """A site's connection to the grid and its tariff."""
+
+    import_limit_mw: Positive | None = Field(
+        None, description="null: import_headroom x the facility's full load"
+    )
+    import_headroom: Positive = 1.5
+    export_limit_mw: NonNegative = 0.0
+    price_adder_usd_per_mwh: NonNegative = Field(
+        0.0, description="delivery charges on top of the market price"
+    )
+    price_scale: Positive = Field(1.0, description="factor on the trace's price")
+    price_spread_scale: NonNegative = Field(
+        1.0, description="factor on the price's deviation from its climatology"
+    )
+    sell_share: Share = Field(0.9, description="sell price = min(share * buy, buy - spread)")
+    sell_spread_usd_per_mwh: Positive = 2.0
+    demand_charge_usd_per_mw_month: Positive | None = Field(None, description="null: no demand charge")
+
+
+class Site(Model):
+    """A place where accelerators stand."""
+
+    name: Name
+    zone: str = Field(min_length=1, description="price and carbon zone of the traces")
+    latitude: Latitude
+    longitude: Longitude
+    legal_zone: Name = Field(description="jurisdiction, for law-bound work and the regional layer")
+    rtt_key: str | None = Field(None, description="name in the RTT table; null: the formula is used")
+    gpus: Positive | None = Field(
+        None, description="nameplate; null: capacity_slack x local peak / utilisation_limit"
+    )
+    capacity_scale: Positive = Field(1.0, description="factor on the GPUs that capacity_slack gives")
+    utilisation_limit: Efficiency = 0.9
+    speed: Positive = 1.0
+    idle_kw_per_gpu: NonNegative = 0.25
+    busy_kw_per_gpu: Positive = 1.15
+    base_load_mw: NonNegative = 0.0
+    pue_base: Annotated[float, Field(ge=1, le=3, allow_inf_nan=False)] = 1.12
+    pue_per_c: NonNegative = Field(
+        0.008, description="rise of PUE per degree of wet bulb above the threshold"
+    )
+    pue_threshold_c: Real = Field(15.0, description="wet-bulb temperature in degrees Celsius")
+    pv_mw: NonNegative = 0.0
+    wind_mw: NonNegative = 0.0
+    site_water_l_per_mwh: NonNegative = 0.0
+    grid_water_l_per_mwh: NonNegative = 0.0
+    grid: Grid = Grid()
+    battery: Battery | None = None
+    generator: Generator | None = None
+
+
+class Region(Model):
+    """Clients of one part of the world, with a home site."""
+
+    name: Name
+    home: Name = Field(description="site that serves the region by default")
+    latitude: Latitude
+    longitude: Longitude
+    timezone: str = Field(description="IANA name; demand follows local time")
+    rtt_key: str | None = None
+    mean_gpus: Positive = Field(description="mean demand of a weekday in busy reference accelerators")
+    peak_hour: Annotated[float, Field(ge=0, lt=24, allow_inf_nan=False)] = Field(
+        15.0, description="local time"
+    )
+    swing: Share = Field(0.45, description="amplitude of the daily profile relative to its mean")
+    weekend_factor: Positive = Field(0.8, description="on demand on Saturday and Sunday, local time")
+    noise: Share = Field(0.06, description="relative standard deviation of the AR(1) noise")
+
+
+class ServiceNode(Model):
+    """Gateway that holds sessions and retrieval data; default: one at each site."""
+
+    name: Name
+    latitude: Latitude
+    longitude: Longitude
+    legal_zone: Name
+    rtt_key: str | None = None
+
+
+class TaskClass(Model):
+    """A class of inference work (paper A, Table 4)."""
+
+    name: Name
+    share: Share = Field(description="of a region's demand in GPU-h; shares sum to 1")
+    latency_budget_ms: Positive
+    processing_ms: NonNegative
+    wait_h: NonNegative = Field(0.0, description="longest wait; 0: may not be queued")
+    priority: int = Field(0, description="higher is served first")
+    flatness: Share = Field(0.0, description="1: no daily swing")
+    revenue_usd_per_gpuh: Positive
+    drop_usd_per_gpuh: Positive
+    state_bound_share: Share = Field(
+        0.0, description="of the work bound to its home by state, through a node of the home's legal zone"
+    )
+    law_bound_share: Share = Field(
+        0.0, description="of the work bound to sites and service nodes of its home's legal zone"
+    )
+    payload_gb_per_gpuh: NonNegative = Field(
+        0.05, description="moved over the network when served away from home"
+    )
+    relocation_usd_per_gpuh: Positive = Field(
+        0.05, description="per GPU-h of sessions newly placed at a site"
+    )
+    relocation_gb_per_gpuh: NonNegative = 0.0
+    warm_usd_per_gpuh: Positive = Field(
+        0.02, description="per GPU-h newly brought to a site: weights, warm replicas"
+    )
+    warm_mwh_per_gpuh: NonNegative = 0.0
+    gpuh_per_request: Positive = Field(2.5e-4, description="reference GPU-h of one request, for reports")
+    supported_at: list[Name] | None = Field(None, description="sites with the weights; null: all")
+
+
+class Job(Model):
+    """A rigid, non-preemptive training job.  Hours count from the start of the episode."""
+
+    name: Name
+    gpus: Positive
+    duration_h: Positive
+    release_h: NonNegative
+    deadline_h: Positive
+    value_usd: Positive
+    sites: list[Name] | None = Field(None, description="allowed sites, first is preferred; null: all")
+    release_jitter_h: NonNegative = Field(
+        0.0, description="release and deadline shift by up to this, either way"
+    )
+    size_jitter: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = Field(
+        0.0, description="GPUs vary by up to this share, either way"
+    )
+
+
+class Event(Model):
+    """A reduction of a limit or a price shock that may strike in an episode."""
+
+    name: Name
+    kind: Literal["available_gpus", "import_limit", "export_limit", "price"]
+    sites: list[Name] | None = None
+    probability: Share = 1.0
+    earliest_h: NonNegative = 0.0
+    latest_h: NonNegative | None = Field(None, description="last start; null: end of the episode")
+    duration_h: Positive = 3.0
+    factor: NonNegative = Field(1.0, description="on the limit, the GPUs or the price; at most 1 for limits")
+    add_usd_per_mwh: Real = Field(0.0, description="price shocks only")
+    announced: bool = Field(
+        True, description="day-ahead forecasts show announced events from the start, others once they struck"
+    )
+
+
+class Latency(Model):
+    """Where round-trip times come from."""
+
+    rtt: Literal["table", "formula"] = Field(
+        "table", description="table: measured where both ends have an rtt_key"
+    )
+    inside_ms: Positive = 5.0
+    fibre_km_per_ms: Positive = 200.0
+    overhead_ms: NonNegative = 20.0
+    inflation: Positive = 1.4
+    budget_scale: Positive = Field(1.0, description="factor on all latency budgets")
+
+
+class Network(Model):
+    """Price and energy of moving data between sites."""
+
+    same_zone_usd_per_gb: NonNegative = 0.02
+    other_zone_usd_per_gb: NonNegative = 0.05
+    energy_kwh_per_gb: NonNegative = 0.06
+
+
+class Period(Model):
+    """Days from first to last, both included."""
+
+    first: Day
+    last: Day
+
+
+class Start(Model):
+    """Episodes start at `hour_utc` of a day drawn evenly from [first, last], or from its periods alone."""
+
+    first: Day = date(2023, 1, 1)
+    last: Day = date(2023, 12, 24)
+    periods: list[Period] | None = Field(
+        None, min_length=1, description="parts of [first, last], in order and apart; null: all of it"
+    )
+    hour_utc: Annotated[int, Field(ge=0, le=23)] = 0
+
+
+class ForecastSpec(Model):
+    """What is known of the future."""
+
+    kind: Literal["perfect", "persistence", "day_ahead"] = "day_ahead"
+    leads_h: list[Positive] = Field(
+        [1.0, 2.0, 3.0, 6.0, 12.0, 24.0], min_length=1, description="leads shown in the observation, rising"
+    )
+    skill_first: Share = Field(
+        0.95, description="squared correlation of forecast and truth at the first lead"
+    )
+    skill_last: Share = Field(0.6, description="the same at the last lead")
+
+
+class DemandSpec(Model):
+    """Where the shape of demand over time comes from; the level is always the regions' `mean_gpus`."""
+
+    source: str = Field("synthetic", min_length=1, description="'synthetic' or the path of a .csv or .csv.gz")
+    format: Literal["requests", "windows"] | None = Field(
+        None, description="single requests (Azure columns) or windowed rates (ServeGen); null: by the header"
+    )
+    model: str | None = Field(None, description="which one of a file with several models")
+    classes: list[Name] | None = Field(None, description="classes that follow the file; null: all")
+    timezone: str = Field("UTC", description="IANA name: where the clients of a file with UTC stamps live")
+    repeat: bool = Field(False, description="begin again at the end of the file")
+    fill_gap_h: NonNegative = Field(0.0, description="holes of the file up to this long are interpolated")
+    prefill_tokens_per_gpu_s: Positive = Field(
+        9000.0, description="prompt tokens read per reference accelerator; 5 times as fast as decode"
+    )
+    decode_tokens_per_gpu_s: Positive = Field(
+        1800.0, description="answer tokens written per reference accelerator: 70B in FP8 on one H100"
+    )
+    image_tokens: NonNegative | None = Field(
+        None, description="prompt tokens of an image; needed where the file counts images"
+    )
+
+
+class JobsFrom(Model):
+    """Training jobs drawn from a file of batch jobs; they are added to `jobs` when the scenario is read."""
+
+    source: str = Field(min_length=1, description="path of a .parquet, .csv or .csv.gz")
+    count: Annotated[int, Field(ge=1, le=1000)] = Field(description="number of jobs drawn")
+    seed: Annotated[int, Field(ge=0)] = 0
+    mean_gpus: Positive = Field(description="mean size of the jobs of the file; it gives the relative sizes")
+    max_gpus: Positive | None = Field(None, description="larger jobs are left out; null: what the sites hold")
+    min_duration_h: NonNegative = Field(1.0, description="shorter jobs are left out")
+    max_duration_h: Positive | None = Field(None, description="longer jobs are left out; null: what fits")
+    slack: NonNegative = Field(1.0, description="deadline = release + (1 + slack) x duration")
+    value_usd_per_gpuh: Positive = Field(0.15, description="130 USD per MWh of IT at 1.15 kW")
+    sites: list[Name] | None = Field(None, description="allowed sites, first is preferred; null: all")
+    drawn: str | None = Field(None, description="written by the program: where the jobs in `jobs` were drawn")
+
+
+def _demand(value: Any) -> Any:
+    """Turn "FILE,key=value,..." into a table; what is no such text is left to the checks of `DemandSpec`."""
+    if not isinstance(value, str):
+        return value
+    source, *options = value.split(",")
+    table: dict[str, Any] = {"source": source.strip()}
+    for option in options:
+        key, sign, text = option.partition("=")
+        if not sign:
+            raise ValueError(f"{option!r} is no key=value; write FILE,model=m-large,repeat=true")
+        table[key.strip()] = _option(key.strip(), text.strip())
+    return table
+
+
+def _option(key: str, text: str) -> Any:
+    """Return the value of an option in text: true, false, a number, for classes a list split at "+"."""
+    if key == "classes":
+        return text.split("+")
+    try:
+        return {"true": True, "false": False}[text] if text in ("true", "false") else float(text)
+    except ValueError:
+        return text
+
+
+class Scenario(Model):
+    """A whole scenario file."""
+
+    name: Name
+    description: str = ""
+    horizon_h: Positive = Field(description="length of an episode, a whole number of steps")
+    dt_h: Positive = Field(1.0, description="length of a step: 1/n h in whole minutes")
+    traces: str = Field("synthetic", description="'synthetic' or the path of a trace file")
+    demand: Annotated[DemandSpec, BeforeValidator(_demand)] = DemandSpec()
+    start: Start = Start()
+    carbon_signal: Literal["average", "marginal"] = "marginal"
+    carbon_price_usd_per_t: NonNegative = 50.0
+    carbon_budget_kg: Positive | None = Field(None, description="of an episode; null: none")
+    carbon_excess_usd_per_t: Positive = Field(1000.0, description="price of emissions above the budget")
+    water_price_usd_per_m3: NonNegative = 0.0
+    reward_scale_usd: Positive = Field(description="reward = benefit of the step / this")
+    capacity_slack: Positive = Field(
+        1.3, description="capacity over local peak demand, where a site gives no gpus"
+    )
+    latency: Latency = Latency()
+    network: Network = Network()
+    forecast: ForecastSpec = ForecastSpec()
+    sites: list[Site] = Field(min_length=1)
+    regions: list[Region] = Field(min_length=1)
+    service_nodes: list[ServiceNode] | None = None
+    classes: list[TaskClass] = Field(min_length=1)
+    jobs: list[Job] = []
+    jobs_from: JobsFrom | None = None
+    events: list[Event] = []
+
+    @property
+    def steps(self) -> int:
+        """Number of steps of an episode."""
+        return round(self.horizon_h / self.dt_h)
+
+    def index_of_site(self, name: str) -> int:
+        """Index of the site called ``name``; raises ValueError where there is none."""
+        return [site.name for site in self.sites].index(name)
+
+    def nodes(self) -> list[ServiceNode]:
+        """Service nodes: those of the file, by default one at each site."""
+        if self.service_nodes is not None:
+            return self.service_nodes
+        keys = ("name", "latitude", "longitude", "legal_zone", "rtt_key")
+        return [ServiceNode(**{key: getattr(site, key) for key in keys}) for site in self.sites]
+
+
+def scenario_hash(scenario: Scenario) -> str:
+    """SHA-256 (hex) over all values of a scenario, defaults included; equal scenarios have equal hashes."""
+    text = json.dumps(scenario.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,7 @@
+"""Errors."""
+
+from __future__ import annotations
+
+
+class TraceError(ValueError):
+    """A trace cannot be used as asked; the message names file or argument, zone, stamp, and what to do."""

@@ -1,0 +1,1 @@
+"""Readers of exports of data portals, brought to the plain form."""

@@ -1,0 +1,124 @@
+"""Joining series of one zone and writing them in our plain form, which `read_table` reads."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gridai_env.files import whole
+from gridai_env.traces.errors import TraceError
+from gridai_env.traces.exports.carbon import MOST_KG_PER_MWH
+from gridai_env.traces.exports.series import Export, stamp
+from gridai_env.traces.files.cells import text_rows
+from gridai_env.traces.files.formats import OPTIONAL, REQUIRED
+from gridai_env.traces.local_time import MINUTES_PER_HOUR
+
+
+@dataclass(frozen=True, eq=False)
+class ZoneTable:
+    """Hourly columns of one zone, ascending without a missing row; NaN where a source has a gap."""
+
+    zone: str
+    utc_minutes: np.ndarray
+    columns: dict[str, np.ndarray]
+
+    @property
+    def gaps(self) -> int:
+        """Hours in which at least one column has no value."""
+        return int(np.isnan(np.stack(list(self.columns.values()))).any(0).sum())
+
+
+def join_exports(zone: str, exports: Sequence[Export]) -> ZoneTable:
+    """Return the hours that all exports span, with the columns of all; what one lacks inside stays a gap.
+
+    Raises TraceError where two bring the same column, price or carbon is missing, or no hour is common.
+    """
+    columns: dict[str, Export] = {}
+    for export in exports:
+        for name in export.columns:
+            if name in columns:
+                raise TraceError(
+                    f"{export.source}: brings {name}, as does {columns[name].source}; give one of them"
+                )
+            columns[name] = export
+    if missing := [name for name in REQUIRED if name not in columns]:
+        raise TraceError(
+            f"zone {zone!r}: no export brings {', '.join(missing)}; a trace file needs price and carbon"
+        )
+    first = max(int(export.utc_minutes[0]) for export in exports)
+    last = min(int(export.utc_minutes[-1]) for export in exports)
+    if last < first:
+        spans = (f"{e.source}: {stamp(e.utc_minutes[0])} to {stamp(e.utc_minutes[-1])}" for e in exports)
+        raise TraceError(f"zone {zone!r}: the exports have no hour in common ({'; '.join(spans)})")
+    utc = np.arange(first, last + 1, MINUTES_PER_HOUR, dtype=np.int64)
+    ordered = [name for name in (*REQUIRED, *OPTIONAL) if name in columns]
+    return ZoneTable(zone, utc, {name: _on_axis(columns[name], name, utc) for name in ordered})
+
+
+def with_marginal(table: ZoneTable, carbon_marginal_kg_per_mwh: float) -> ZoneTable:
+    """Return the zone with a constant marginal intensity, which no export brings; zones without calibration
+    need one."""
+    value = carbon_marginal_kg_per_mwh
+    if not 0 <= value <= MOST_KG_PER_MWH:
+        raise TraceError(f"marginal carbon = {value!r}: must be from 0 to {MOST_KG_PER_MWH:g} kg/MWh")
+    columns = {**table.columns, "carbon_marginal_kg_per_mwh": np.full(len(table.utc_minutes), value)}
+    return ZoneTable(
+        table.zone, table.utc_minutes, {n: columns[n] for n in (*REQUIRED, *OPTIONAL) if n in columns}
+    )
+
+
+def _on_axis(export: Export, name: str, utc: np.ndarray) -> np.ndarray:
+    values = np.full(len(utc), np.nan)
+    place = (export.utc_minutes - utc[0]) // MINUTES_PER_HOUR
+    inside = (place >= 0) & (place < len(utc))
+    values[place[inside]] = export.columns[name][inside]
+    return values
+
+
+def write_plain(path: str | Path, table: ZoneTable, add: bool = False) -> None:
+    """Write a zone to a .csv or .csv.gz, whole or not at all; ``add`` keeps the other zones of an existing file.
+
+    Raises TraceError where the file has another suffix, exists without ``add``, or has other columns or the zone.
+    """
+    path = Path(path)
+    if not path.name.endswith((".csv", ".csv.gz")):
+        raise TraceError(f"{path}: a trace file is written as .csv or .csv.gz")
+    header = ["utc", "zone", *table.columns]
+    kept: list[list[str]] = []
+    if path.exists():
+        if not add:
+            raise TraceError(
+                f"{path}: exists; choose another name, or add the zone to it with add=True (--add)"
+            )
+        kept = _other_zones(path, header, table.zone)
+    opener: Callable[..., Any] = gzip.open if path.name.endswith(".gz") else open
+    with whole(path) as partial, opener(partial, "wt", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(kept)
+        writer.writerows(_rows(table))
+
+
+def _other_zones(path: Path, header: list[str], zone: str) -> list[list[str]]:
+    with text_rows(path) as (found, rows):
+        if found != header:
+            raise TraceError(
+                f"{path}: has the columns {found}, the new zone has {header}; they must be the same"
+            )
+        kept = [row for _, row in rows]
+    if any(row[1] == zone for row in kept):
+        raise TraceError(f"{path}: has rows of zone {zone!r} already; write to another file")
+    return kept
+
+
+def _rows(table: ZoneTable) -> Iterator[list[str]]:
+    """Yield the rows; numbers in full precision, a gap as an empty cell."""
+    for i, minute in enumerate(table.utc_minutes):
+        cells = ("" if np.isnan(v[i]) else repr(float(v[i])) for v in table.columns.values())
+        yield [stamp(minute), table.zone, *cells]

@@ -1,0 +1,100 @@
+"""Readers of what data portals export, each to an hourly series of one zone in our columns, units and UTC.
+
+electricitymaps (old and new header), energinet, ercot, gridstatus, openmeteo: see the modules of their families.
+The format is recognised by the header or given; a file that is not what it is said to be is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from gridai_env.traces.errors import TraceError
+from gridai_env.traces.exports import carbon as export_carbon
+from gridai_env.traces.exports import prices as export_prices
+from gridai_env.traces.exports import weather as export_weather
+from gridai_env.traces.exports.series import Export, hourly
+from gridai_env.traces.files.cells import shown, text_rows
+
+EXPECTED = {
+    export_carbon.NAME: export_carbon.EXPECTED,
+    **export_prices.EXPECTED,
+    export_weather.NAME: export_weather.EXPECTED,
+}
+_HEADERS: dict[str, tuple[str, Callable[[list[str]], bool]]] = {
+    export_carbon.NAME: (",", export_carbon.is_ours),
+    export_prices.ENERGINET: (";", export_prices.is_energinet),
+    export_prices.ERCOT: (",", export_prices.is_ercot),
+    export_prices.GRIDSTATUS: (",", export_prices.is_gridstatus),
+}
+
+
+def read_export(
+    path: str | Path,
+    format_name: str | None = None,
+    *,
+    usd_per: Mapping[str, float] | None = None,
+    carbon: str = "direct",
+    point: str | None = None,
+    average: bool = False,
+    drop_estimated: bool = False,
+) -> Export:
+    """Read an export as an hourly series of one zone, hours ascending in UTC.
+
+    ``format_name``: one of `EXPECTED`; None: by the header.  ``usd_per``: the rate where prices are not in USD,
+    {"EUR": 1.08}.  ``carbon``: "direct" or "life_cycle".  ``point``: which price area, settlement point,
+    location or zone, where there are several.  ``average``: finer steps become hourly means.
+    ``drop_estimated``: hours marked as estimated become gaps.
+
+    Hours that are missing stay missing.  Raises TraceError, with file and line, for all that cannot be used as
+    asked, FileNotFoundError where there is no file.
+    """
+    path = Path(path)
+    name = export_format(path, format_name)
+    if name == export_carbon.NAME:
+        export = export_carbon.read(path, carbon, point, drop_estimated)
+    elif name == export_prices.ENERGINET:
+        export = export_prices.read_energinet(path, point, usd_per or {})
+    elif name == export_prices.ERCOT:
+        export = export_prices.read_ercot(path, point)
+    elif name == export_prices.GRIDSTATUS:
+        export = export_prices.read_gridstatus(path, point)
+    else:
+        export = export_weather.read(path)
+    return hourly(export, average)
+
+
+def export_format(path: str | Path, expected: str | None = None) -> str:
+    """Return the format that a file's header shows.
+
+    Raises TraceError where it is none, or not the one ``expected``: what was found and what was expected.
+    """
+    path = Path(path)
+    if expected is not None and expected not in EXPECTED:
+        raise TraceError(f"format = {expected!r}: must be one of {', '.join(EXPECTED)}")
+    found, looks = _recognised(path)
+    if found is None or expected not in (None, found):
+        wanted = {expected: EXPECTED[expected]} if expected is not None else EXPECTED
+        forms = "; or ".join(f"{name}: {columns}" for name, columns in wanted.items())
+        what = looks if found is None else f"{found} ({looks})"
+        raise TraceError(f"{path}: found {what}, expected {forms}")
+    return found
+
+
+def _recognised(path: Path) -> tuple[str | None, str]:
+    """Return the format (None: unknown) and what the file looks like."""
+    if path.suffix == ".json":
+        try:
+            data = export_weather.load(path)
+        except FileNotFoundError:
+            raise FileNotFoundError(f"{path}: no such file") from None
+        return (
+            export_weather.NAME if export_weather.is_ours(data) else None
+        ), f"JSON with {sorted(data)[:8]}"
+    looks = ""
+    for name, (delimiter, is_ours) in _HEADERS.items():
+        with text_rows(path, delimiter) as (header, _):
+            looks = looks or f"the header {shown(header)}"
+            if is_ours([column.lower() for column in header]):
+                return name, looks
+    return None, looks

@@ -1,0 +1,85 @@
+"""Rows of delimited text files, plain or gzipped, with errors that name file and line."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from gridai_env.traces.errors import TraceError
+
+# A header or cell is shown in errors up to this length.
+SHOWN = 160
+GZIP = b"\x1f\x8b"  # how every gzip archive begins
+
+
+@contextmanager
+def text_rows(
+    path: Path, delimiter: str = ","
+) -> Iterator[tuple[list[str], Iterator[tuple[int, list[str]]]]]:
+    """Open a file as its header (names without blanks around them) and its rows (line number, cells).
+
+    Empty lines are passed over.  Raises FileNotFoundError, and TraceError for a file that is empty, not text,
+    not the gzip archive its name says, or has a row of another width than the header.
+    """
+    opener: Callable[..., Any] = gzip.open if path.name.endswith(".gz") else open
+    try:
+        with opener(path, "rt", newline="", encoding="utf-8-sig") as file:
+            rows = csv.reader(file, delimiter=delimiter)
+            header = [name.strip() for name in next(rows, [])]
+            if not any(header):
+                raise TraceError(f"{path}: the file is empty; expected a header and rows")
+            yield header, _checked_width(path, rows, len(header))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such file") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile, UnicodeDecodeError, csv.Error) as error:
+        raise TraceError(f"{path}: cannot be read as text: {gzip_advice(path) or error}") from error
+
+
+def gzip_advice(path: Path) -> str | None:
+    """What to do where a file is a gzip archive and its name does not say so; None where that is not the fault."""
+    if path.name.endswith(".gz"):
+        return None
+    with path.open("rb") as file:
+        if file.read(len(GZIP)) != GZIP:
+            return None
+    return f"it looks like gzip; name it {path.name}.gz"
+
+
+def _checked_width(path: Path, rows: Iterator[list[str]], width: int) -> Iterator[tuple[int, list[str]]]:
+    for line, row in enumerate(rows, start=2):
+        if len(row) == width:
+            yield line, row
+        elif row:
+            raise TraceError(f"{path}: line {line} has {len(row)} cells, the header has {width}")
+
+
+def shown(header: list[str]) -> str:
+    """Return a header as it stands in errors, cut to a readable length."""
+    text = ",".join(header)
+    return repr(text if len(text) <= SHOWN else text[: SHOWN - 3] + "...")
+
+
+def number(path: Path, line: int, name: str, text: str, low: float, high: float) -> float:
+    """Return a number of a cell; raises TraceError where it is none or outside [low, high]."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not low <= value <= high:
+        raise TraceError(
+            f"{path}: line {line}, {name} = {text!r}: must be a number from {low:g} to {high:g}; "
+            "correct or remove the row"
+        )
+    return value
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 (hex) of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,153 @@
+"""Request-level traces of language models: one row per request (the columns of the Azure LLM traces).
+
+``TIMESTAMP,ContextTokens,GeneratedTokens`` and, in multimodal traces, ``NumImages``.  Stamps are UTC: without an
+offset, or with ``Z`` or ``+00:00``, to any fraction of a second, and rise.  The rows are summed by minute as they
+are read, so that a file of many million rows needs little memory.  A minute without a request is a true zero.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from gridai_env.traces.errors import TraceError
+from gridai_env.traces.files.cells import number, text_rows
+
+COLUMNS = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
+IMAGES = "NumImages"
+MOST_TOKENS = 1e7  # of one request; more is a fault of the file
+MOST_IMAGES = 1e4
+BLOCK = 50_000  # rows at a time
+_REST = re.compile(r"(?::(\d\d)(?:\.\d+)?)?(Z|[+-]\d\d:?\d\d)?$")
+_UTC_OFFSETS = {"", "Z", "+00:00", "+0000", "-00:00"}
+_SECONDS = {f":{second:02d}": second for second in range(60)}
+_FRACTION = ".0123456789"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class TokenMinutes:
+    """Work by minute, [M] each; NaN where the source has a hole."""
+
+    first_min: int  # the first minute: since 1970 UTC where stamped, else since midnight of the trace's day 0
+    stamped: bool
+    requests: np.ndarray
+    context_tokens: np.ndarray
+    generated_tokens: np.ndarray
+    images: np.ndarray | None  # None: the source has no such column
+
+
+def read_requests(path: Path) -> TokenMinutes:
+    """Read a request-level trace; minutes that are covered only in part, first and last, are left out.
+
+    Raises TraceError naming the line of what is no stamp, not UTC, unsorted, negative or out of range.
+    """
+    with text_rows(path) as (header, rows):
+        names = [name for name in (*COLUMNS, IMAGES) if name in header]
+        at = [header.index(name) for name in names]
+        sums = _Sums(len(names))
+        while block := list(islice(rows, BLOCK)):
+            cells = [[row[i] for _, row in block] for i in at]
+            lines = [line for line, _ in block]
+            moment_s = _moments_s(path, lines, cells[0])
+            amounts = [_amounts(path, lines, *pair) for pair in zip(names[1:], cells[1:], strict=True)]
+            sums.add(path, lines, moment_s, amounts)
+    return sums.minutes(path)
+
+
+class _Sums:
+    """Sums by minute of the rows so far: memory grows with the minutes, not with the rows."""
+
+    def __init__(self, columns: int) -> None:
+        self._first_s = self._last_s = 0
+        self._parts: list[tuple[int, np.ndarray]] = []  # first minute and sums [m,columns] of each block
+        self._columns = columns
+
+    def add(self, path: Path, lines: list[int], moment_s: np.ndarray, amounts: list[np.ndarray]) -> None:
+        """Add rows at ``moment_s`` seconds since 1970; raises TraceError where they are not in order."""
+        if not self._parts:
+            self._first_s = self._last_s = int(moment_s[0])
+        backwards = np.diff(moment_s, prepend=self._last_s) < 0
+        if backwards.any():
+            at = int(backwards.argmax())
+            when = np.datetime64(int(moment_s[at]), "s")
+            raise TraceError(
+                f"{path}: line {lines[at]}, TIMESTAMP {when} is earlier than the row before; sort the rows"
+            )
+        self._last_s = int(moment_s[-1])
+        minute = moment_s // 60
+        place = minute - minute[0]
+        sums = [np.bincount(place), *(np.bincount(place, amount) for amount in amounts)]
+        self._parts.append((int(minute[0]), np.stack(sums, axis=-1).astype(float)))
+
+    def minutes(self, path: Path) -> TokenMinutes:
+        """Return the whole minutes; a first or last minute counts where at most a second of it is not covered."""
+        if not self._parts:
+            raise TraceError(f"{path}: no rows below the header")
+        origin = self._first_s // 60
+        dense = np.zeros((self._last_s // 60 + 1 - origin, self._columns))
+        for first, sums in self._parts:
+            dense[first - origin : first - origin + len(sums)] += sums
+        begin = int(self._first_s % 60 > 0)
+        end = len(dense) - int(self._last_s % 60 < 59)
+        if end <= begin:
+            raise TraceError(f"{path}: the requests cover no whole minute; a longer trace is needed")
+        kept = dense[begin:end].T
+        return TokenMinutes(
+            origin + begin, True, kept[0], kept[1], kept[2], kept[3] if len(kept) > 3 else None
+        )
+
+
+def _amounts(path: Path, lines: list[int], name: str, texts: list[str]) -> np.ndarray:
+    """Return tokens or images of rows; raises TraceError naming the first that is no number in range."""
+    most = MOST_IMAGES if name == IMAGES else MOST_TOKENS
+    try:
+        values = np.array(texts, dtype=float)
+        if ((values >= 0) & (values <= most)).all():
+            return values
+    except ValueError:
+        pass  # said below, with its line
+    return np.array(
+        [number(path, *pair, 0, most) for pair in ((i, name, t) for i, t in zip(lines, texts, strict=True))]
+    )
+
+
+def _moments_s(path: Path, lines: list[int], texts: list[str]) -> np.ndarray:
+    """Return stamps in seconds since 1970; most are read by their parts, which repeat from row to row."""
+    minutes: dict[str, int] = {}
+    out = np.empty(len(texts), dtype=np.int64)
+    for i, text in enumerate(map(str.strip, texts)):
+        minute_text, second = text[:16], _SECONDS.get(text[16:19])
+        if second is None or text[19:].lstrip(_FRACTION) not in _UTC_OFFSETS:
+            second = _second(path, lines[i], text)
+        if minute_text not in minutes:
+            minutes[minute_text] = _minute(path, lines[i], minute_text)
+        out[i] = minutes[minute_text] * 60 + second
+    return out
+
+
+def _second(path: Path, line: int, text: str) -> int:
+    """Return the second of a stamp; raises TraceError where what follows the minute is not UTC."""
+    rest = _REST.match(text, 16)
+    if rest is None:
+        raise TraceError(
+            f"{path}: line {line}, TIMESTAMP = {text!r} is no stamp such as 2023-11-16 18:17:03.97"
+        )
+    if (rest[2] or "") not in _UTC_OFFSETS:
+        raise TraceError(f"{path}: line {line}, TIMESTAMP = {text!r} is not UTC; convert the stamps to UTC")
+    return int(rest[1] or 0)
+
+
+def _minute(path: Path, line: int, text: str) -> int:
+    try:
+        moment = datetime.fromisoformat(text).replace(tzinfo=UTC)
+    except ValueError:
+        raise TraceError(
+            f"{path}: line {line}, TIMESTAMP begins with {text!r}, which is no date and time (2023-11-16 18:17)"
+        ) from None
+    return round((moment - _EPOCH).total_seconds()) // 60

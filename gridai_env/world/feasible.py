@@ -1,0 +1,354 @@
+"""The choice of feasible flows: any action becomes flows that keep every limit of `physics.slacks`.
+
+Flows that are feasible and in normal form pass unchanged: ``project(decode(encode(f))) == f``.  Normal form: derived
+flows and `gpu_short` at their least values; never charge with discharge, import with export, or export with shed;
+shed only where import is at its limit and nothing is charged or served at that site.
+
+Rows come sorted by the order in which they are kept (see `state`), so one cumulative sum along W decides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from gridai_env.arrays.ops import batch_innermost, namespace, nowhere, positions, total
+from gridai_env.world import physics
+from gridai_env.world.actions import Floats, Request, active_jobs, ratio
+from gridai_env.world.physics import work_on_hand_gpuh
+from gridai_env.world.state import DERIVED, Exogenous, Flows, Params, State
+
+
+def clean(p: Params, state: State, exo: Exogenous, flows: Flows) -> Flows:
+    """Solver values [B,...] as flows in normal form: within bounds despite tolerances, books closed."""
+    on_hand = work_on_hand_gpuh(state, exo)
+    served = np.maximum(flows.served_gpuh, 0.0) * p.route_open
+    total = served.sum(-1)
+    served *= np.where(total > on_hand, on_hand / np.where(total > 0.0, total, 1.0), 1.0)[..., None]
+    left = on_hand - served.sum(-1)
+    dropped = np.clip(flows.dropped_gpuh, np.maximum(left - exo.queue_limit_gpuh, 0.0), np.maximum(left, 0.0))
+    stored = p.charge_efficiency * flows.charge_mw - flows.discharge_mw / p.discharge_efficiency
+    return complete(
+        p,
+        state,
+        exo,
+        served_gpuh=served,
+        dropped_gpuh=dropped,
+        started=np.rint(flows.started),
+        charge_mw=np.maximum(stored, 0.0) / p.charge_efficiency,
+        discharge_mw=np.maximum(-stored, 0.0) * p.discharge_efficiency,
+        generation_mw=minimum_load(p, np.clip(flows.generation_mw, 0.0, p.generator_max_mw)),
+        renewable_mw=np.clip(flows.renewable_mw, 0.0, exo.renewable_available_mw),
+        shed_mw=np.maximum(flows.shed_mw, 0.0),
+    )
+
+
+# Relative slack of yes/no decisions (a job fits, a generator runs), so that float32 actions do not flip them.
+DECISION_SLACK = 1e-6
+
+
+@dataclass
+class _Work:
+    """Where the work on hand goes; changed in place while the limits are applied."""
+
+    served_gpuh: Floats  # [B,C,W,K]
+    held_gpuh: Floats  # [B,C,W]
+    dropped_gpuh: Floats  # [B,C,W]
+    served_wk_gpuh: Floats = field(init=False)  # [B,W,K]
+
+    def __post_init__(self) -> None:
+        self.served_wk_gpuh = total(self.served_gpuh, -3)
+
+    def serve(self, gpuh: Floats) -> None:
+        """Replace what is served."""
+        self.served_gpuh = gpuh
+        self.served_wk_gpuh = total(gpuh, -3)
+
+    def send_back(self, gpuh: Floats, queue_limit_gpuh: Floats) -> None:
+        """Work that found no room waits if it may, else it is dropped."""
+        xp = namespace(gpuh)
+        queued = xp.minimum(gpuh, xp.maximum(queue_limit_gpuh - self.held_gpuh, 0.0))
+        self.held_gpuh = self.held_gpuh + queued
+        self.dropped_gpuh = self.dropped_gpuh + (gpuh - queued)
+
+
+def project(p: Params, state: State, exo: Exogenous, request: Request) -> Flows:
+    """Turn a request into feasible flows: jobs, work, accelerators, power, derived flows, in this order."""
+    return project_load(p, state, exo, request)[0]
+
+
+def project_load(p: Params, state: State, exo: Exogenous, request: Request) -> tuple[Flows, physics.Load]:
+    """`project`, and the load of the sites, which whoever goes on needs again."""
+    started = start_jobs(p, state, exo, request.job_score)
+    committed_now = _committed_now(p, state, started)
+    work = split_work(state, exo, request)
+    fit_gpus(p, exo, work, committed_now)
+    return fit_power(p, state, exo, request, work, started, committed_now)
+
+
+# 1 Jobs -------------------------------------------------------------------------------------------------------------
+
+
+def start_jobs(p: Params, state: State, exo: Exogenous, score: Floats) -> Floats:
+    """Start jobs slot by slot at the best entry that is open and where the job fits for its whole duration [B,J,K].
+
+    Room is counted against the nameplate, not against future availability: that would leak the future.
+    """
+    xp = p.xp
+    started = xp.zeros_like(exo.job_open)
+    if started.shape[-2] == 0:
+        return started
+    active, slot = active_jobs(state, exo)
+    profile = state.committed_gpus
+    limit = (p.utilisation_limit * p.gpus * (1.0 + DECISION_SLACK))[:, None]
+    sites = positions(profile, -2)
+    for v in range(score.shape[-2]):
+        mine = active & (slot == v)  # one job of each episode at most
+        if nowhere(mine):
+            break
+        chosen = mine[..., None]
+        need = (chosen * (p.job_gpus[..., None] * p.job_profile)).sum(-2)[..., None, :]
+        fits = (profile + need <= limit).all(-1)
+        allowed = (chosen * exo.job_open).sum(-2) > 0.5
+        site_wish = xp.where(allowed & fits, score[..., v, :-1], -xp.inf)
+        best = site_wish.argmax(-1)[..., None]
+        go = xp.take_along_axis(site_wish, best, axis=-1) > score[..., v, -1:]
+        here = go & (sites == best)
+        started = started + chosen * here[..., None, :]
+        profile = profile + need * here[..., None]
+    return batch_innermost(started)  # else all that follows would lie as it does
+
+
+def _committed_now(p: Params, state: State, started: Floats) -> Floats:
+    """Accelerators held by running jobs in this step, [B,K]."""
+    if started.shape[-2] == 0:
+        return state.committed_gpus[..., 0]
+    return state.committed_gpus[..., 0] + (started * (p.job_gpus * p.job_profile[..., 0])[..., None]).sum(-2)
+
+
+# 2 Work -------------------------------------------------------------------------------------------------------------
+
+
+def split_work(state: State, exo: Exogenous, request: Request) -> _Work:
+    """Hold, refuse and share the work on hand; what may not be held any longer is served."""
+    on_hand = physics.work_on_hand_gpuh(state, exo)
+    xp = namespace(on_hand)
+    held = xp.minimum(request.hold * on_hand, exo.queue_limit_gpuh)
+    dropped = request.refuse * on_hand
+    to_serve = xp.maximum(on_hand - held - dropped, 0.0)
+    return _Work(request.share * to_serve[..., None], held, dropped)
+
+
+# 3 Accelerators -----------------------------------------------------------------------------------------------------
+
+
+def keep_by_order(demand: Floats, room: Floats) -> Floats:
+    """What fits of ``demand`` [B,W,K] into ``room`` [B,K] when earlier rows come first."""
+    xp = namespace(demand)
+    so_far = xp.cumsum(demand, axis=-2)
+    kept = xp.minimum(demand, xp.maximum(room[:, None, :] - (so_far - demand), 0.0))
+    return xp.where(so_far[:, -1:, :] <= room[:, None, :], demand, kept)
+
+
+def kept_share(kept: Floats, demand: Floats) -> Floats:
+    """``kept / demand`` over an inserted region axis, 1 where there is no demand."""
+    none = demand == 0.0
+    return ((kept + none) / (demand + none))[:, None]
+
+
+def fit_gpus(p: Params, exo: Exogenous, work: _Work, committed_now: Floats) -> None:
+    """Fit the work into the accelerators; overflow goes pro rata to room at other open sites, in two passes."""
+    xp = p.xp
+    room = xp.maximum(p.utilisation_limit * exo.available_gpus - committed_now, 0.0) * (p.speed * p.dt_h)
+    demand = work.served_wk_gpuh
+    if nowhere(total(demand, -2) > room):
+        return
+    kept = keep_by_order(demand, room)
+    served = work.served_gpuh * kept_share(kept, demand)
+    overflow = total(work.served_gpuh - served, -1)
+    for _ in range(2):
+        room = xp.maximum(room - total(kept, -2), 0.0)
+        if nowhere(room) or nowhere(overflow):
+            break
+        weight = p.route_open * room[:, None, None, :]
+        wish = ratio(overflow, total(weight, -1))[..., None] * weight
+        demand = total(wish, -3)
+        kept = keep_by_order(demand, room)
+        placed = wish * kept_share(kept, demand)
+        served = served + placed
+        overflow = xp.maximum(overflow - total(placed, -1), 0.0)
+    work.serve(served)
+    work.send_back(overflow, exo.queue_limit_gpuh)
+
+
+# 4 Power ------------------------------------------------------------------------------------------------------------
+
+
+def fit_power(
+    p: Params,
+    state: State,
+    exo: Exogenous,
+    request: Request,
+    work: _Work,
+    started: Floats,
+    committed_now: Floats,
+) -> tuple[Flows, physics.Load]:
+    """Fit battery, generator, export and import; cut charging, then work from the last row on, then shed."""
+    xp = p.xp
+    charge, discharge = battery_within_energy(p, state, request)
+    generation = generator_within_rise(p, state, request.generation_mw)
+    renewable = request.renewable_share * exo.renewable_available_mw
+    gpu_short = least_gpu_short(p, exo, committed_now)
+    load = physics.load_of(p, exo, work.served_wk_gpuh, committed_now - gpu_short)
+    facility = load.facility_mw
+    net = facility + charge - discharge - generation - renewable
+    surplus = -net - exo.export_limit_mw
+    if not nowhere(surplus > 0.0):
+        renewable, generation, discharge = cut_supply(p, surplus, renewable, generation, discharge)
+        net = facility + charge - discharge - generation - renewable
+    deficit = xp.maximum(net - exo.import_limit_mw, 0.0)
+    shed = xp.zeros_like(net)
+    if not nowhere(deficit):
+        charge, deficit = charge - xp.minimum(charge, deficit), xp.maximum(deficit - charge, 0.0)
+        shed = cut_work(p, exo, work, deficit)
+        load = physics.load_of(p, exo, work.served_wk_gpuh, committed_now - gpu_short)
+    flows = close_books(
+        p,
+        state,
+        exo,
+        load,
+        gpu_short,
+        served_gpuh=work.served_gpuh,
+        dropped_gpuh=work.dropped_gpuh,
+        started=started,
+        charge_mw=charge,
+        discharge_mw=discharge,
+        generation_mw=generation,
+        renewable_mw=renewable,
+        shed_mw=shed,
+    )
+    return flows, load
+
+
+def least_gpu_short(p: Params, exo: Exogenous, committed_now: Floats) -> Floats:
+    """Accelerators that a fault takes from running jobs [B,K]: no more than are missing."""
+    return p.xp.maximum(committed_now - p.utilisation_limit * exo.available_gpus, 0.0)
+
+
+def battery_within_energy(p: Params, state: State, request: Request) -> tuple[Floats, Floats]:
+    """Charge and discharge [B,K] that the energy in the battery allows."""
+    xp = p.xp
+    room_mw = xp.maximum(p.battery_max_mwh - state.battery_mwh, 0.0) / (p.charge_efficiency * p.dt_h)
+    energy_mw = xp.maximum(state.battery_mwh - p.battery_min_mwh, 0.0) * p.discharge_efficiency / p.dt_h
+    return xp.minimum(request.charge_mw, room_mw), xp.minimum(request.discharge_mw, energy_mw)
+
+
+def generator_within_rise(p: Params, state: State, wish_mw: Floats) -> Floats:
+    """Generation [B,K] within the rise limit; below the minimum load the generator is off."""
+    if not p.has_generator:
+        return wish_mw
+    most = p.xp.minimum(state.generation_mw + p.generator_ramp_mw_per_h * p.dt_h, p.generator_max_mw)
+    return minimum_load(p, p.xp.minimum(wish_mw, most))
+
+
+def minimum_load(p: Params, generation_mw: Floats) -> Floats:
+    """Snap to the minimum load where it is met up to the decision slack, else switch off."""
+    runs = generation_mw >= p.generator_min_mw * (1.0 - DECISION_SLACK)
+    return p.xp.where(runs, p.xp.maximum(generation_mw, p.generator_min_mw), 0.0)
+
+
+def cut_supply(
+    p: Params, surplus: Floats, renewable: Floats, generation: Floats, discharge: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """Cut what export cannot take: renewables, then the generator (off below its minimum), then discharge."""
+    xp = p.xp
+    surplus = xp.maximum(surplus, 0.0)
+    after_renewable = xp.maximum(surplus - renewable, 0.0)
+    lowered = xp.maximum(generation - after_renewable, 0.0)
+    generation_left = xp.where(after_renewable > 0.0, minimum_load(p, lowered), generation)
+    # A generator that had to stop leaves room again: cut renewables only by what is still too much.
+    surplus = xp.maximum(surplus - (generation - generation_left), 0.0)
+    renewable_cut = xp.minimum(renewable, surplus)
+    return renewable - renewable_cut, generation_left, discharge - (surplus - renewable_cut)
+
+
+def cut_work(p: Params, exo: Exogenous, work: _Work, deficit_mw: Floats) -> Floats:
+    """Cut work that the import limit cannot feed, last rows first, and return the load to shed [B,K]."""
+    xp, mw_per_gpuh = p.xp, physics.work_power_mw_per_gpuh(p, exo)
+    power = work.served_wk_gpuh * mw_per_gpuh[:, None, :]
+    power_mw = total(power, -2)
+    # Where nothing is missing everything is kept; the comparison inside keeps it bit for bit.
+    kept = keep_by_order(power, xp.where(deficit_mw > 0.0, xp.maximum(power_mw - deficit_mw, 0.0), xp.inf))
+    served = work.served_gpuh * kept_share(kept, power)
+    cut = total(work.served_gpuh - served, -1)
+    work.serve(served)
+    work.send_back(cut, exo.queue_limit_gpuh)
+    return xp.maximum(deficit_mw - power_mw, 0.0)
+
+
+# 5 Derived flows ----------------------------------------------------------------------------------------------------
+
+
+def complete(p: Params, state: State, exo: Exogenous, **chosen: Floats) -> Flows:
+    """Flows from those that are chosen freely (the keyword arguments of `close_books`)."""
+    committed_now = _committed_now(p, state, chosen["started"])
+    gpu_short = least_gpu_short(p, exo, committed_now)
+    load = physics.load_of(p, exo, total(chosen["served_gpuh"], -3), committed_now - gpu_short)
+    return close_books(p, state, exo, load, gpu_short, **chosen)
+
+
+def close_books(
+    p: Params,
+    state: State,
+    exo: Exogenous,
+    load: physics.Load,
+    gpu_short: Floats,
+    *,
+    served_gpuh: Floats,
+    dropped_gpuh: Floats,
+    started: Floats,
+    charge_mw: Floats,
+    discharge_mw: Floats,
+    generation_mw: Floats,
+    renewable_mw: Floats,
+    shed_mw: Floats,
+) -> Flows:
+    """Complete the chosen flows: import or export closes the balance, derived flows take their least values."""
+    xp = p.xp
+    nothing = xp.zeros_like(charge_mw)
+    flows = Flows.make(
+        served_gpuh=served_gpuh,
+        dropped_gpuh=dropped_gpuh,
+        started=started,
+        charge_mw=charge_mw,
+        discharge_mw=discharge_mw,
+        generation_mw=generation_mw,
+        renewable_mw=renewable_mw,
+        import_mw=nothing,
+        export_mw=nothing,
+        shed_mw=shed_mw,
+        gpu_short=gpu_short,
+        **dict.fromkeys(DERIVED, nothing),
+    )
+    missing = -physics.balance_mw(flows, load.facility_mw)
+    flows = flows.replace(import_mw=xp.maximum(missing, 0.0), export_mw=xp.maximum(-missing, 0.0))
+    return tighten(p, state, exo, flows, load.served_wk_gpuh)
+
+
+def tighten(p: Params, state: State, exo: Exogenous, flows: Flows, served_wk_gpuh: Floats) -> Flows:
+    """Set the derived flows to their least values."""
+    xp = p.xp
+    flows = flows.replace(
+        relocated_gpuh=xp.maximum(physics.newly_placed_gpuh(p, state, flows, exo), 0.0),
+        warmed_gpuh=xp.maximum(physics.newly_warm_gpuh(p, state, served_wk_gpuh), 0.0),
+        peak_rise_mw=xp.maximum(flows.import_mw - state.peak_import_mw, 0.0),
+        battery_short_mwh=xp.maximum(exo.battery_target_mwh - physics.next_battery_mwh(p, state, flows), 0.0),
+        carbon_excess_kg=xp.zeros_like(state.carbon_kg),
+    )
+    if not p.has_carbon_budget:
+        return flows
+    network_mwh = sum(physics.friction_mwh(p, flows))
+    billed = physics.billed_carbon_kg_per_mwh(p, exo)
+    emitted_kg = total(physics.site_emissions_kg(p, flows, billed, network_mwh), -1)
+    return flows.replace(carbon_excess_kg=xp.maximum(state.carbon_kg + emitted_kg - p.carbon_budget_kg, 0.0))

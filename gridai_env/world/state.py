@@ -1,0 +1,243 @@
+"""The records: what a scenario, a step, a state, a decision and a result consist of.
+
+Every record is a frozen value.  Arrays are NumPy (or torch, or NumPy object arrays of Pyomo variables: the
+equations in :mod:`gridai_env.world.physics` run on all three).  Inside there are only MW, MWh, h, GPU-h, kg, L, USD.
+
+Shape letters, used everywhere:
+
+==  =============================================  ==  ==========================================
+B   environments (leading batch axes)              K   sites (compute locations)
+T   steps of ``dt_h`` hours                        J   training jobs
+C   client regions                                 V   job slots in the action
+S   service nodes                                  N   steps of the longest job
+W   workload rows                                  D   steps of the longest wait
+==  =============================================  ==  ==========================================
+
+A *workload row* is a task class with one locality level (anywhere, legal zone, home).  Rows are ordered so that
+those which may not wait come first and, within both groups, the higher priority first.
+Work is GPU-h of a reference accelerator (``_gpuh``); a site's accelerators do ``speed`` of them per hour.
+Import, consumption and charging are positive; the two directions of a flow are separate non-negative fields.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from types import ModuleType
+
+from gridai_env.arrays.ops import namespace
+from gridai_env.arrays.record import Array, Record
+
+
+@dataclass(frozen=True)
+class Params(Record):
+    """Constants of a scenario, compiled to arrays.  No batch axis, except in the fields of `INSTANCE_FIELDS`."""
+
+    dt_h: float
+    # Sites [K]
+    gpus: Array  # nameplate accelerators
+    utilisation_limit: Array  # share of the accelerators that may be busy, (0, 1]
+    speed: Array  # reference GPU-h done per accelerator and hour
+    idle_kw_per_gpu: Array  # IT power of an accelerator in service but not busy
+    busy_kw_per_gpu: Array  # IT power of a busy one, > idle
+    base_load_mw: Array  # facility load that does not depend on IT
+    # Batteries [K] (all 0 where a site has none)
+    battery_min_mwh: Array
+    battery_max_mwh: Array
+    charge_limit_mw: Array
+    discharge_limit_mw: Array
+    charge_efficiency: Array  # (0, 1]
+    discharge_efficiency: Array  # (0, 1]
+    wear_usd_per_mwh: Array  # on charge and on discharge
+    battery_short_usd_per_mwh: Array  # shortfall against the target
+    # Generators [K] (all 0 where a site has none)
+    generator_max_mw: Array
+    generator_min_mw: Array  # minimum load when running, 0 = none
+    generator_ramp_mw_per_h: Array  # limits rises only
+    fuel_usd_per_mwh: Array
+    generator_carbon_kg_per_mwh: Array
+    # Grid and water [K]
+    demand_charge_usd_per_mw: Array  # per MW of peak import in the episode (already prorated)
+    site_water_l_per_mwh: Array  # evaporated on site, per MWh of IT energy
+    grid_water_l_per_mwh: Array  # in power stations, per MWh imported
+    generator_water_l_per_mwh: Array
+    # Rows [W]
+    may_wait: Array  # 1.0 where the row may be queued, else 0.0
+    revenue_usd_per_gpuh: Array
+    drop_usd_per_gpuh: Array  # penalty on refused work
+    warm_usd_per_gpuh: Array  # per GPU-h that a row newly brings to a site
+    warm_mwh_per_gpuh: Array  # loading energy of the same
+    # Routes [C,W,K]
+    route_open: Array  # 1.0 open, 0.0 closed; home is always open
+    home: Array  # [C,K] 1.0 at the region's home site
+    egress_usd_per_gpuh: Array  # payload over the network, 0 at home
+    network_mwh_per_gpuh: Array  # energy of the same
+    relocation_usd_per_gpuh: Array  # moving a session, rows that may not wait only
+    relocation_mwh_per_gpuh: Array
+    # Prices and budget of the whole system (scalars)
+    carbon_price_usd_per_kg: float
+    bill_marginal: float  # 1.0: marginal intensity is billed, 0.0: average
+    carbon_excess_usd_per_kg: Array  # [] price of kg above the budget
+    carbon_budget_kg: Array  # [] infinite where there is none
+    water_price_usd_per_l: float
+    # Of the instance (see INSTANCE_FIELDS)
+    job_gpus: Array  # [J] accelerators that a job occupies
+    job_profile: Array  # [J,N] 1.0 in the steps after the start in which the job runs
+    job_value_usd: Array  # [J] earned on start
+    shed_usd_per_mwh: Array  # [K] price of load shed: above everything that it could save
+    gpu_short_usd_per_gpuh: Array  # [K] per accelerator-hour taken from a running job
+
+    def replace(self, **changes: Array) -> Params:
+        """Return a copy with some fields changed; what was derived from the old ones is not carried over."""
+        fresh = self.map(lambda value: value)
+        return Record.replace(fresh, **changes)
+
+    @property
+    def xp(self) -> ModuleType:
+        """The functions for its arrays: NumPy, or the same names for torch."""
+        return namespace(self.gpus)
+
+    # What the scenario has at all, so that equations skip what is nowhere.  Derived, so never out of step.
+
+    @cached_property
+    def is_session(self) -> Array:
+        """1.0 for rows that may not wait, [W]."""
+        return 1.0 - self.may_wait
+
+    @cached_property
+    def has_jobs(self) -> bool:
+        """Whether the scenario has training jobs."""
+        return bool(self.job_profile.shape[-2] > 0)
+
+    @cached_property
+    def has_carbon_budget(self) -> bool:
+        """Whether emissions are limited."""
+        return bool(self.carbon_budget_kg < float("inf"))
+
+    @cached_property
+    def has_demand_charge(self) -> bool:
+        """Whether any site pays for its peak import."""
+        return bool((self.demand_charge_usd_per_mw > 0.0).any())
+
+    @cached_property
+    def has_battery(self) -> bool:
+        """Whether any site has a battery."""
+        return bool((self.battery_max_mwh > 0.0).any())
+
+    @cached_property
+    def has_generator(self) -> bool:
+        """Whether any site has a generator."""
+        return bool((self.generator_max_mw > 0.0).any())
+
+    @cached_property
+    def has_water(self) -> bool:
+        """Whether water is used anywhere."""
+        used = self.site_water_l_per_mwh + self.grid_water_l_per_mwh + self.generator_water_l_per_mwh
+        return bool((used > 0.0).any())
+
+    @cached_property
+    def has_network_energy(self) -> bool:
+        """Whether payloads cost network energy."""
+        return bool((self.network_mwh_per_gpuh > 0.0).any())
+
+    @cached_property
+    def has_relocation_energy(self) -> bool:
+        """Whether moving sessions costs network energy."""
+        return bool((self.relocation_mwh_per_gpuh > 0.0).any())
+
+    @cached_property
+    def has_warm_energy(self) -> bool:
+        """Whether loading weights costs energy."""
+        return bool((self.warm_mwh_per_gpuh > 0.0).any())
+
+
+# Fields of Params that differ between instances of one scenario; a batch stacks them on a leading axis.
+INSTANCE_FIELDS = ("job_gpus", "job_profile", "job_value_usd", "shed_usd_per_mwh", "gpu_short_usd_per_gpuh")
+
+
+@dataclass(frozen=True)
+class Exogenous(Record):
+    """What the world brings in one step (or, with a leading T, in every step of an episode)."""
+
+    arrivals_gpuh: Array  # [C,W] work that arrives in this step
+    queue_limit_gpuh: Array  # [C,W] most work that may be left at the end of this step
+    growth: Array  # [C,W] arrivals(t)/arrivals(t-1); 0 where the placement of the step before is no reference
+    rehomed_gpuh: Array  # [C,W] reference placement at home where growth is 0, else 0
+    available_gpus: Array  # [K] accelerators in service, <= nameplate
+    pue: Array  # [K]
+    renewable_available_mw: Array  # [K]
+    buy_usd_per_mwh: Array  # [K]
+    sell_usd_per_mwh: Array  # [K] below buy
+    network_usd_per_mwh: Array  # [K] price of network and loading energy: max(0, buy)
+    carbon_average_kg_per_mwh: Array  # [K]
+    carbon_marginal_kg_per_mwh: Array  # [K]
+    import_limit_mw: Array  # [K]
+    export_limit_mw: Array  # [K] 0 where sell is negative
+    battery_target_mwh: Array  # [K] 0 except in the last step
+    job_open: Array  # [J,K] 1.0 where the job may be started in this step at this site
+
+
+@dataclass(frozen=True)
+class State(Record):
+    """Everything that one step hands to the next."""
+
+    backlog_gpuh: Array  # [C,W] work that waits
+    battery_mwh: Array  # [K]
+    placed_gpuh: Array  # [C,W,K] served in the step before
+    generation_mw: Array  # [K] generator output of the step before
+    committed_gpus: Array  # [K,N] accelerators held by running jobs in this and the next steps
+    waiting: Array  # [J] 1.0 until the job is started
+    peak_import_mw: Array  # [K] highest import so far
+    carbon_kg: Array  # [] billed against the budget so far
+
+
+@dataclass(frozen=True)
+class Flows(Record):
+    """What is done in one step.  The last five fields follow from the others at their least values."""
+
+    served_gpuh: Array  # [C,W,K]
+    dropped_gpuh: Array  # [C,W]
+    started: Array  # [J,K] 1.0 where a job is started
+    charge_mw: Array  # [K], as all that follow until relocated
+    discharge_mw: Array
+    generation_mw: Array
+    renewable_mw: Array
+    import_mw: Array
+    export_mw: Array
+    shed_mw: Array  # facility load cut off, the last resort
+    gpu_short: Array  # accelerators taken from running jobs by a fault
+    relocated_gpuh: Array  # [C,W,K] sessions newly placed at a site
+    warmed_gpuh: Array  # [W,K] work for which weights are newly loaded
+    peak_rise_mw: Array  # [K]
+    battery_short_mwh: Array  # [K] below the target
+    carbon_excess_kg: Array  # [] emitted above the budget
+
+
+DERIVED = ("relocated_gpuh", "warmed_gpuh", "peak_rise_mw", "battery_short_mwh", "carbon_excess_kg")
+
+
+@dataclass(frozen=True)
+class Outcome(Record):
+    """What one step came to.  Terms are signed USD per environment: earnings positive, costs negative."""
+
+    terms_usd: dict[str, Array]  # name -> [B], see gridai_env.terms.TERMS
+    benefit_usd: Array  # [] sum of the terms
+    it_mw: Array  # [K]
+    facility_mw: Array  # [K] PUE * IT + base load
+    emissions_average_kg: Array  # [] import at average intensity, fuel, network
+    emissions_marginal_kg: Array  # [] the same at marginal intensity
+    water_l: Array  # []
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a scenario (see the shape letters above)."""
+
+    regions: int
+    rows: int
+    sites: int
+    jobs: int
+    slots: int  # V: jobs that can wait at the same time
+    job_steps: int  # N, at least 1
+    steps: int  # T
+    dt_h: float

@@ -1,0 +1,103 @@
+"""Whether given flows keep the rules: what a judge asks before it pays for a plan.
+
+The limits are those of `feasible.violations`; besides, what they leave to binary variables.  Each is taken
+relative to a size of its own unit, so that one tolerance serves all.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gridai_env.world import physics
+from gridai_env.world.state import Exogenous, Flows, Params, State
+
+
+def violations(
+    p: Params, state: State, exo: Exogenous, flows: Flows, after: State
+) -> dict[str, NDArray[np.float64]]:
+    """By how much flows break each limit (0: not at all), [B,...] in the limit's own unit; for checks and tests."""
+    sums = physics.totals(p, flows, exo, state)
+    slacks = physics.slacks(p, state, flows, exo, after, sums)
+    xp = p.xp
+    broken = {name: xp.maximum(-slack, 0.0) for name, slack in slacks.items()}
+    broken |= {name: xp.abs(gap) for name, gap in physics.equalities(flows, sums).items()}
+    broken |= {f"{name} >= 0": xp.maximum(-getattr(flows, name), 0.0) for name in Flows.names()}
+    broken["closed route"] = flows.served_gpuh * (1.0 - p.route_open)
+    return broken
+
+
+Floats = NDArray[np.float64]
+
+# What each limit that is not about one site's power (the rest) is measured in.
+_UNITS = {
+    "queue": "work",
+    "backlog": "work",
+    "gpus": "gpus",
+    "gpu shortfall within jobs": "gpus",
+    "gpu shortfall within fault": "gpus",
+    "jobs fit": "gpus",
+    "job once": "jobs",
+    "job window": "jobs",
+    "whole jobs": "jobs",
+    "battery full": "mwh",
+    "battery empty": "mwh",
+    "battery target": "mwh",
+    "relocated": "gpuh",
+    "relocated within served": "gpuh",
+    "warmed": "gpuh",
+    "closed route": "gpuh",
+    "carbon budget": "kg",
+    "served_gpuh >= 0": "gpuh",
+    "dropped_gpuh >= 0": "work",
+    "started >= 0": "jobs",
+    "gpu_short >= 0": "gpus",
+    "relocated_gpuh >= 0": "gpuh",
+    "warmed_gpuh >= 0": "gpuh",
+    "battery_short_mwh >= 0": "mwh",
+    "carbon_excess_kg >= 0": "kg",
+}
+
+
+def relative_violations(p: Params, state: State, exo: Exogenous, flows: Flows) -> dict[str, float]:
+    """By how much flows [B,...] break each limit at most, over the limit's size (0: not at all).
+
+    A value that is not a number shows as NaN.
+    """
+    after = physics.next_state(p, state, flows, exo)
+    broken = violations(p, state, exo, flows, after) | _binary_violations(p, flows)
+    sizes = _sizes(p, state, exo)
+    return {
+        name: float(np.max(amount / sizes[_UNITS.get(name, "mw")], initial=0.0))
+        for name, amount in broken.items()
+    }
+
+
+def _binary_violations(p: Params, flows: Flows) -> dict[str, Floats]:
+    """By how much flows do what is a choice between two: [B,J,K] starts, [B,K] MW."""
+    generation = flows.generation_mw
+    return {
+        "whole jobs": np.abs(flows.started - np.rint(flows.started)),
+        "charge or discharge": np.minimum(flows.charge_mw, flows.discharge_mw),
+        "import or export": np.minimum(flows.import_mw, flows.export_mw),
+        "generator minimum load": np.minimum(generation, np.maximum(p.generator_min_mw - generation, 0.0)),
+    }
+
+
+def _sizes(p: Params, state: State, exo: Exogenous) -> dict[str, Floats]:
+    """Sizes to measure by: of a site [K] power, energy, accelerators and work, of the rest one number."""
+    gpuh = p.gpus * p.speed * p.dt_h
+    it_mw = p.gpus * p.busy_kw_per_gpu / 1000.0
+    power = (it_mw, p.base_load_mw, p.charge_limit_mw, p.generator_max_mw)
+    site_mw = np.maximum.reduce([np.asarray(x, dtype=float) for x in power])
+    site_mw = np.maximum(site_mw, exo.renewable_available_mw.max(0))
+    most_work = max(float(physics.work_on_hand_gpuh(state, exo).max()), float(gpuh.max()))
+    return {
+        "mw": site_mw,
+        "mwh": np.maximum(site_mw * p.dt_h, p.battery_max_mwh),
+        "gpus": p.gpus,
+        "gpuh": gpuh,
+        "work": np.array(most_work),
+        "jobs": np.array(1.0),
+        "kg": np.array(max(float(p.carbon_budget_kg), 1000.0) if p.has_carbon_budget else 1000.0),
+    }

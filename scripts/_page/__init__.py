@@ -1,1 +1,0 @@
-"""The report as a page: reading run folders, text, style and script around the plots."""

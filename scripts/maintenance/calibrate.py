@@ -1,0 +1,247 @@
+"""Make the calibration tables of `gridai_env.traces` from an hourly panel of prices, carbon and weather.
+
+    GRIDAI_DATA_DIR=... python -m scripts.maintenance.calibrate [--year 2023] [--out DIR]
+
+Reads `panel/hourly_2021_2023.parquet` and `panel/zones.csv` below GRIDAI_DATA_DIR and writes small text
+tables of statistics; none of the hourly data is kept. The model that they feed is written down in
+`gridai_env/traces/calibration.py`. Needs pyarrow (extra `data`).
+
+The fits and their method are in `scripts/calibration_fit.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from gridai_env.traces.calibration import (
+    BLOCK_H,
+    HUNDREDTH,
+    KNOTS,
+    TABLE_DIR,
+    VARIABLES,
+    body_weights,
+    gauss_nodes,
+    trigger_level,
+)
+from gridai_env.traces.local_time import local_month_hour
+from scripts.maintenance.calibration_fit import (
+    ZoneYear,
+    by_month_hour,
+    correlate,
+    fit_marginal,
+    fit_memory,
+    fit_pv,
+    fit_spikes,
+    model_values,
+    own_trigger_phi,
+)
+
+COLUMNS = {
+    "price": "price_usd",
+    "carbon": "ci_direct",
+    "wetbulb": "wetbulb_c",
+    "pv": "pv_cf_proxy",
+    "wind": "wind_cf_proxy",
+}
+OWN_MARGINAL_KG_PER_MWH = {"US-NY-NYIS": 420.0}
+
+
+def read_year(data_dir: Path, year: int) -> tuple[list[ZoneYear], list[dict[str, str]]]:
+    """The panel's zones for one year; refuses a zone with gaps or NaN."""
+    with open(data_dir / "panel" / "zones.csv", newline="") as file:
+        metadata = list(csv.DictReader(file))
+    table = pq.read_table(
+        data_dir / "panel" / "hourly_2021_2023.parquet", columns=["zone", "utc", *COLUMNS.values()]
+    )
+    names = np.array(table["zone"].to_pylist())
+    utc = table["utc"].to_numpy().astype("datetime64[m]")
+    columns = {name: table[column].to_numpy().astype(float) for name, column in COLUMNS.items()}
+    grid = np.arange(
+        np.datetime64(f"{year}-01-01T00:00"),
+        np.datetime64(f"{year + 1}-01-01T00:00"),
+        np.timedelta64(60, "m"),
+    )
+    years = []
+    for row in metadata:
+        of_zone = np.flatnonzero((names == row["zone"]) & (utc >= grid[0]) & (utc <= grid[-1]))
+        of_zone = of_zone[np.argsort(utc[of_zone])]
+        values = {name: column[of_zone] for name, column in columns.items()}
+        if not np.array_equal(utc[of_zone], grid) or any(np.isnan(v).any() for v in values.values()):
+            raise ValueError(f"{row['zone']}: {year} is not complete in the panel; choose another --year")
+        month, hour = local_month_hour(row["timezone"], grid[:1], len(grid))
+        years.append(ZoneYear(row["zone"], values, month[0], hour[0]))
+    return years, metadata
+
+
+def statistics_of(data: ZoneYear) -> list[list[object]]:
+    """What the tests compare with: mean, sd, share <= 0, share < 0, lag-1 autocorrelation of value and
+    residual.
+    """
+    rows: list[list[object]] = []
+    for name in VARIABLES:
+        x = data.values[name]
+        residual = x - by_month_hour(x, data)[data.month, data.hour]
+        ac = [np.corrcoef(y[1:], y[:-1])[0, 1] for y in (x, residual)]
+        figures = [
+            x.mean(),
+            x.std(),
+            residual.std(),
+            (x <= 0).mean(),
+            (x < 0).mean(),
+            *ac,
+            np.quantile(x, 0.99),
+            x.max(),
+        ]
+        rows.append([data.zone, name, *(f"{v:.4g}" for v in figures)])
+    return rows
+
+
+def write_rows(path: Path, header: list[object], rows: list[list[object]]) -> None:
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def numbers(values: np.ndarray, digits: int = 4) -> list[str]:
+    return [f"{v + 0.0:.{digits}g}" for v in values]
+
+
+Tables = dict[str, list[list[object]]]
+
+
+def write_tables(out: Path, year: int, years: list[ZoneYear], metadata: list[dict[str, str]]) -> None:
+    """Fit every zone and write the tables."""
+    names = ("quantiles", "spread", "shift", "pv_profile", "spike_rate", "statistics")
+    tables: Tables = {name: [] for name in names}
+    zones: dict[str, object] = {}
+    scores: list[np.ndarray] = []
+    for data, row in zip(years, metadata, strict=True):
+        spikes, spike = fit_spikes(data)
+        weights = body_weights(trigger_level(spikes["rate"]))
+        memory = {}
+        for name in VARIABLES:
+            used = ~spike if name == "price" else np.ones(len(spike), bool)
+            if name == "pv":
+                fit, score = fit_pv(data)
+                highest = [float(v) for v in fit["highest"]]
+            else:
+                nodes = weights if name == "price" else gauss_nodes()[1]
+                fit, score = fit_marginal(name, data, used, nodes)
+            add_fit(tables, data.zone, name, fit)
+            memory[name] = fit_memory(model_values(fit), data.values[name], data, used)
+            scores.append(score)
+        tables["spike_rate"] += by_month(data.zone, spikes["rate"], 3)
+        tables["statistics"] += statistics_of(data)
+        zones[data.zone] = describe(row) | {
+            "pv_highest": highest,
+            "slow_share_and_fast_phi": memory,
+            "spike": describe_spikes(spikes, memory["price"]),
+        }
+    write_files(out, year, tables, zones, correlate(np.array(scores)))
+
+
+def by_month(key: str, values: np.ndarray, digits: int = 4) -> list[list[object]]:
+    """Twelve rows `key, month, values`; a key of two parts is written `zone,variable`."""
+    return [[*key.split(","), m + 1, *numbers(values[m], digits)] for m in range(12)]
+
+
+def add_fit(tables: Tables, zone: str, name: str, fit: dict[str, np.ndarray]) -> None:
+    key = f"{zone},{name}"
+    if name == "pv":
+        tables["pv_profile"] += by_month(zone, fit["profile"], 3)
+        tables["quantiles"] += by_month(key, fit["ratio"], 3)
+        return
+    tables["quantiles"] += by_month(key, fit["quantiles"])
+    tables["spread"] += by_month(key, fit["spread"] / HUNDREDTH)
+    tables["shift"] += by_month(key, fit["shift"] / HUNDREDTH)
+
+
+def describe(row: dict[str, str]) -> dict[str, object]:
+    """Time zone, annual marginal factor and source notes of a zone, from a row of zones.csv."""
+    own = OWN_MARGINAL_KG_PER_MWH.get(row["zone"])
+    published = f"annual marginal factor of {row['wt_region']}, Green Software Foundation real-time-cloud"
+    return {
+        "name": row["name"],
+        "timezone": row["timezone"],
+        "marginal_kg_per_mwh": float(row["wt_marginal_annual"]) if own is None else own,
+        "marginal_source": published if own is None else "own choice, no published annual factor",
+        "note": "; ".join(part for part in (row["price_series"], row["note"]) if part),
+    }
+
+
+def describe_spikes(spikes: dict[str, np.ndarray], price_memory: tuple[float, float]) -> dict[str, object]:
+    trigger_phi, size_phi = (float(v) for v in spikes["phi"])
+    return {
+        "phi": round(own_trigger_phi(trigger_phi, *price_memory), 4),
+        "size_phi": round(size_phi, 4),
+        "cap_usd_per_mwh": [float(v) for v in numbers(spikes["cap"])],
+        "mean_excess_usd_per_mwh": [float(v) for v in numbers(spikes["mean_excess"])],
+        "excess_shape": [float(v) for v in numbers(spikes["shape"])],
+    }
+
+
+def write_files(
+    out: Path, year: int, tables: dict[str, list[list[object]]], zones: dict[str, object], matrix: np.ndarray
+) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    hours: list[object] = [f"h{h}" for h in range(24)]
+    knots: list[object] = [f"z{k:.1f}" for k in KNOTS]
+    blocks: list[object] = [f"h{h}" for h in range(0, 24, BLOCK_H)]
+    key: list[object] = ["zone", "variable", "month"]
+    write_rows(out / "quantiles.csv", key + knots, tables["quantiles"])
+    write_rows(out / "spread.csv", key + blocks, tables["spread"])
+    write_rows(out / "shift.csv", key + hours, tables["shift"])
+    write_rows(out / "pv_profile.csv", ["zone", "month", *hours], tables["pv_profile"])
+    write_rows(out / "spike_rate.csv", ["zone", "month", *hours], tables["spike_rate"])
+    write_rows(
+        out / "statistics.csv",
+        [
+            "zone",
+            "variable",
+            "mean",
+            "sd",
+            "residual_sd",
+            "share_le_0",
+            "share_lt_0",
+            "ac1",
+            "residual_ac1",
+            "p99",
+            "max",
+        ],
+        tables["statistics"],
+    )
+    labels = [f"{zone}:{name}" for zone in zones for name in VARIABLES]
+    write_rows(
+        out / "correlation.csv",
+        ["series"],
+        [[label, *numbers(matrix[i, : i + 1] / HUNDREDTH)] for i, label in enumerate(labels)],
+    )
+    (out / "zones.json").write_text(json.dumps({"year": year, "zones": zones}, indent=1) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Make the calibration tables of gridai_env.traces.")
+    parser.add_argument("--year", type=int, default=2023)
+    parser.add_argument("--out", type=Path, default=TABLE_DIR)
+    arguments = parser.parse_args()
+    data_dir = os.environ.get("GRIDAI_DATA_DIR")
+    if not data_dir:
+        parser.error(
+            "set GRIDAI_DATA_DIR to the folder that holds panel/hourly_2021_2023.parquet and panel/zones.csv"
+        )
+    years, metadata = read_year(Path(data_dir), arguments.year)
+    write_tables(arguments.out, arguments.year, years, metadata)
+    size = sum(path.stat().st_size for path in arguments.out.glob("*.*"))
+    print(f"{len(years)} zones, {arguments.year}: {size / 1000:.0f} kB in {arguments.out}")
+
+
+if __name__ == "__main__":
+    main()

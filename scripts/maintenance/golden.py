@@ -1,0 +1,92 @@
+"""Write the golden episodes that `tests/gridai_env/rollout/test_golden.py` compares with.
+
+    python -m scripts.maintenance.golden            # all, into tests/golden
+    python -m scripts.maintenance.golden two_sites
+
+Run it only when the world is meant to change: the difference in the files is then part of the change, with a
+new version of the environments and a line in the changelog.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gridai_env.envs.simulator import Simulator
+from gridai_env.episodes.instance import make_instance, stack
+from gridai_env.world.terms import TERMS
+
+FOLDER = Path(__file__).resolve().parents[2] / "tests" / "golden"
+# Scenario and horizon in hours.
+EPISODES = {
+    "two_sites": 24.0,
+    "microgrid_prosumer": 24.0,
+    "energy_geography": 24.0,
+    "four_markets": 36.0,
+    "global": 36.0,
+}
+SEED = 7
+
+
+def golden_actions(steps: int, size: int) -> np.ndarray:
+    """Actions [T,A] that a generator of fixed seed draws; a third of the entries is 0."""
+    rng = np.random.default_rng(SEED)
+    actions = rng.uniform(-1.0, 1.0, (steps, size))
+    return (actions * (rng.random((steps, size)) < 2.0 / 3.0)).astype(np.float32)
+
+
+def golden_episode(name: str) -> dict[str, np.ndarray]:
+    """What comes in, what is done and what it costs in each step of one episode, float64 [T,...]."""
+    simulator = Simulator(stack([make_instance(name, seed=SEED, horizon_h=EPISODES[name])]))
+    rows: list[dict[str, Any]] = []
+    for action in golden_actions(simulator.steps, simulator.layout.size):
+        exo = simulator.exogenous
+        row: dict[str, Any] = {
+            "arrivals_gpuh": exo.arrivals_gpuh.sum(-1),
+            "buy_usd_per_mwh": exo.buy_usd_per_mwh,
+            "carbon_average_kg_per_mwh": exo.carbon_average_kg_per_mwh,
+            "carbon_marginal_kg_per_mwh": exo.carbon_marginal_kg_per_mwh,
+            "renewable_available_mw": exo.renewable_available_mw,
+            "pue": exo.pue,
+        }
+        flows, outcome = simulator.step(action[None])
+        row |= {
+            "terms_usd": np.stack([outcome.terms_usd[term] for term in TERMS], axis=-1),
+            "served_gpuh": flows.served_gpuh.sum((1, 2)),
+            "dropped_gpuh": flows.dropped_gpuh.sum(-1),
+            "started": flows.started.sum((-2, -1)),
+            "import_mw": flows.import_mw,
+            "export_mw": flows.export_mw,
+            "generation_mw": flows.generation_mw,
+            "battery_mwh": simulator.state.battery_mwh,
+            "backlog_gpuh": simulator.state.backlog_gpuh.sum(-1),
+            "emissions_average_kg": outcome.emissions_average_kg,
+            "emissions_marginal_kg": outcome.emissions_marginal_kg,
+            "water_l": outcome.water_l,
+        }
+        rows.append(row)
+    return {key: np.stack([np.asarray(row[key])[0] for row in rows]) for key in rows[0]}
+
+
+def main() -> None:
+    """Write the files."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("scenarios", nargs="*", help=f"of {', '.join(EPISODES)}; default: all")
+    chosen = parser.parse_args().scenarios or list(EPISODES)
+    for name in chosen:
+        if name not in EPISODES:
+            parser.error(f"scenario {name!r}: must be one of {', '.join(EPISODES)}")
+    FOLDER.mkdir(exist_ok=True)
+    for name in chosen:
+        path = FOLDER / f"{name}.npz"
+        np.savez_compressed(path, allow_pickle=False, **golden_episode(name))
+        print(f"{path}: {path.stat().st_size / 1000:.1f} kB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""Write everything that lies in run folders into one HTML file that needs no network.
+
+    python -m scripts.report runs/demo
+    python -m scripts.report runs/demo --out report.html
+
+RUN_DIR is a run folder or holds some, at any depth: of scripts.compare, scripts.frontier, scripts.pareto and
+scripts.reproduce. What is there is shown, for what is not the command that makes it. Runs of several scenarios are
+shown one scenario after the other. A run among them that is unfinished, damaged or of another version of the
+environment is left out; the report and a line on standard error say so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from gridai_env.files import whole
+from scripts.runs.command import InputError, guarded, need_packages
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    out = argparse.ArgumentParser(prog="python -m scripts.report", description=(__doc__ or "").split("\n")[0])
+    out.add_argument("run_dir", metavar="RUN_DIR", help="a run folder, or a folder that holds some")
+    out.add_argument("--out", metavar="FILE", help="the file to write, by default RUN_DIR/report.html")
+    return out
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    arguments = parser().parse_args(words)
+    return guarded(lambda: report(arguments))
+
+
+def report(arguments: argparse.Namespace) -> int:
+    """Read, draw, write; bad input raises before anything is written."""
+    need_packages("plotly")
+    from scripts.report.contents import draw_runs, report_html
+    from scripts.report.data.run_folders import find_runs
+
+    root = Path(arguments.run_dir)
+    runs, left_out = find_runs(root)
+    out = Path(arguments.out) if arguments.out else root / "report.html"
+    check_writable(out)
+    drawn = draw_runs(root, runs, left_out)
+    size = write_whole(out, report_html(root, drawn, left_out))
+    for run in left_out:
+        print(f"warning: left out: {run.reason}", file=sys.stderr)
+    shown = ", ".join(
+        f"{run.kind} ({run.scenario_name})" if run.scenario else run.kind
+        for run in (one.run for one in drawn)
+    )
+    print(f"read: {shown}")
+    print(f"report: {out} ({size / 1e6:.1f} MB; opens in any browser, without a network)")
+    return 0
+
+
+def check_writable(out: Path) -> None:
+    """Raise InputError where the file cannot be written: before anything is drawn."""
+    if out.is_dir():
+        raise InputError(f"--out {str(out)!r}: is a folder; give a file, e.g. {str(out / 'report.html')!r}")
+    if not out.parent.is_dir():
+        raise InputError(f"--out {str(out)!r}: there is no folder {str(out.parent)!r}; make it first")
+    if not os.access(out.parent, os.W_OK):
+        raise InputError(
+            f"--out {str(out)!r}: folder {str(out.parent)!r} cannot be written to; give another --out"
+        )
+
+
+def write_whole(out: Path, text: str) -> int:
+    """Write a file whole or not at all; return its size in bytes."""
+    with whole(out) as partial:
+        partial.write_text(text, encoding="utf-8")
+    return out.stat().st_size
+
+
+if __name__ == "__main__":
+    sys.exit(main())

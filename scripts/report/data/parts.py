@@ -1,0 +1,71 @@
+"""Parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import plotly.graph_objects as go
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A selector: values and what they are called, both plain text."""
+
+    name: str
+    label: str
+    options: Sequence[tuple[str, str]]
+    first: str | None = None  # the value that is selected at first; the first one by default
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A figure, what it shows in words, and which parts follow the selectors.
+
+    ``binds`` maps a path, ``data.<trace>.<key>...`` or ``layout.<key>...``, to a key of the panel's store in
+    which ``{name}`` stands for the value of the selector of that name.  A trace without data is not shown.
+    """
+
+    figure: go.Figure
+    alt: str
+    binds: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A plain table: headers, rows of text, and how many columns at the left are names."""
+
+    headers: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    names: int = 1
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One or more plots side by side under a heading, with their selectors, data and a table.
+
+    ``lead`` says how to read it; it, ``notes`` and ``title`` are plain text.
+    """
+
+    key: str
+    title: str
+    lead: str
+    plots: Sequence[Plot] = ()
+    choices: Sequence[Choice] = ()
+    store: Mapping[str, Any] = field(default_factory=dict)
+    columns: int = 2  # of plots, where the page is wide enough
+    notes: Sequence[str] = ()
+    table: Grid | None = None
+    open_table: bool = False  # shown at once, not folded
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the report with an entry in the table of contents."""
+
+    key: str
+    title: str
+    panels: Sequence[Panel]
+    intro: str = ""
+    of: str = ""  # which run or scenario, where the report has several

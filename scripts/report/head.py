@@ -1,0 +1,204 @@
+"""The head of the report: facts about the runs, key figures, warnings, and what is missing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from html import escape
+from pathlib import Path
+
+import numpy as np
+
+from gridai_env.analysis.statistics import gain_captured
+from scripts.report.data.look import knows_future, policy_label
+from scripts.report.data.numbers import number, percent, plural
+from scripts.report.data.run_folders import SHOWN_KINDS, LeftOut, Run
+from scripts.report.page.html import Tile
+from scripts.report.panels.ladder import NEEDED, SUMMARY
+
+# What a kind of run would add, and the command that writes one.
+COMMANDS = {
+    "compare": (
+        "Ladder, map and schedules",
+        "python -m scripts.compare --scenario {scenario} --policies local_only greedy milp --run-dir {folder}/compare",
+    ),
+    "frontier": (
+        "Frontier, layers by class and closed routes",
+        "python -m scripts.frontier --scenario {scenario} --run-dir {folder}/frontier",
+    ),
+    "front": (
+        "Cost-carbon front",
+        "python -m scripts.pareto --scenario {scenario} --run-dir {folder}/front",
+    ),
+    "reproduce": (
+        "Published figures beside ours",
+        "python -m scripts.reproduce --run-dir {folder}/reproduce",
+    ),
+}
+
+
+def facts_of(runs: Sequence[Run]) -> list[str]:
+    """What a reader must know first, in a few words each: length, episodes, traces, code, day."""
+    shown = [run for run in runs if run.kind in SHOWN_KINDS]
+    with_scenario = [run for run in shown if run.scenario]
+    lengths = dict.fromkeys(f"{number(float(run.scenario['horizon_h']))} h" for run in with_scenario)
+    seeds = dict.fromkeys(f"{run.kind}: {plural(len(run.seeds), 'episode')}" for run in shown)
+    traces = dict.fromkeys(f"{run.scenario['traces']} traces" for run in with_scenario)
+    commits = dict.fromkeys(_short_commit(run) for run in shown)
+    days = sorted({str(run.record.get("time_utc", ""))[:10] for run in shown})
+    return [
+        " and ".join(lengths),
+        ", ".join(seeds),
+        " and ".join(traces),
+        "commit " + ", ".join(commits),
+        " to ".join(dict.fromkeys((days[0], days[-1]))),
+    ]
+
+
+def _short_commit(run: Run) -> str:
+    commit = str(run.record.get("commit") or "unknown")
+    return commit[:10] + (" with changes" if commit.endswith("+changes") else "")
+
+
+def tiles_of(run: Run) -> list[Tile]:
+    """A few numbers that say what came out of a run; raises InputError where its files are damaged."""
+    makers: dict[str, Callable[[Run], list[Tile]]] = {
+        "compare": _compare_tiles,
+        "frontier": _frontier_tiles,
+        "front": _front_tiles,
+        "reproduce": _reproduce_tiles,
+    }
+    return makers[run.kind](run) if run.kind in makers else []
+
+
+def key_figures(drawn: Sequence[tuple[Run, list[Tile]]]) -> list[Tile]:
+    """The tiles of the first run of each kind; each names its case where the report holds several."""
+    several = len({_case(run) for run, _ in drawn if run.kind in SHOWN_KINDS and run.scenario}) > 1
+    tiles: list[Tile] = []
+    for kind in SHOWN_KINDS:
+        first = next(((run, own) for run, own in drawn if run.kind == kind), None)
+        if first is not None:
+            run, own = first
+            tiles += [replace(tile, case=_case(run)) for tile in own] if several else own
+    return tiles
+
+
+def _case(run: Run) -> str:
+    """Scenario and length of the episodes."""
+    if not run.scenario:
+        return "both source models"
+    return f"{run.scenario_name.replace('_', ' ')}, {number(float(run.scenario['horizon_h']))} h"
+
+
+def _compare_tiles(run: Run) -> list[Tile]:
+    summary = run.table(SUMMARY, NEEDED)
+    first = summary.where(policy=summary.unique("policy")[0])
+    room = first.numbers("bound_score") - first.numbers("local_score")
+    share = float(room.sum() / first.numbers("reference").sum())
+    carbon = first.text("objective")[0] == "carbon"
+    unit, scale = ("kg", "emissions") if carbon else ("USD", "bill")
+    note = f"an episode: bound less Local-Only, {percent(share)} of the Local-Only {scale}"
+    tiles = [Tile("Flexibility could gain", number(float(room.mean())), unit, note)]
+    gains = {}
+    for policy in summary.unique("policy"):
+        if not knows_future(policy) and policy != "local_only":
+            own = summary.where(policy=policy)
+            columns = (own.numbers(name) for name in ("score", "local_score", "bound_score"))
+            gains[policy] = gain_captured(*columns)
+    ranked = sorted((name for name in gains if np.isfinite(gains[name])), key=lambda name: -gains[name])
+    note = "of that, without knowing the future"
+    return tiles + [
+        Tile(f"{policy_label(name)} gets", percent(gains[name]).removesuffix(" %"), "%", note)
+        for name in ranked[:2]
+    ]
+
+
+def _frontier_tiles(run: Run) -> list[Tile]:
+    """The highest return in cost along the first class that was swept."""
+    rows = run.table("returns.csv", ("axis", "quantity"))
+    axes = [axis for axis in rows.unique("axis") if axis != "scale"]
+    if not axes:
+        return []
+    own = rows.where(axis=axes[0], quantity="cost")
+    arcs = own.numbers("arc_per_100ms")
+    if not np.isfinite(arcs).any():
+        return []
+    best = int(np.argmax(np.where(np.isfinite(arcs), arcs, -np.inf)))
+    first, last = (number(float(own.numbers(name)[best])) for name in ("from_ms", "to_ms"))
+    name = axes[0].removeprefix("class:").replace("_", " ")
+    value = number(float(arcs[best]))
+    return [
+        Tile("Best return on latency", value, "USD per 100 ms", f"budget of {name}, {first} to {last} ms")
+    ]
+
+
+def _front_tiles(run: Run) -> list[Tile]:
+    rows = run.table("front.csv", ("seed", "method", "emissions_kg")).where(method="epsilon")
+    shares = []
+    for seed in rows.unique("seed"):
+        kg = rows.where(seed=seed).numbers("emissions_kg")
+        kg = kg[np.isfinite(kg)]
+        if len(kg):
+            shares.append(1.0 - kg.min() / kg.max())
+    if not shares:
+        return []
+    note = "least carbon against least cost, same service"
+    return [Tile("Emissions can fall by", f"{100.0 * float(np.mean(shares)):.1f}", "%", note)]
+
+
+def _reproduce_tiles(run: Run) -> list[Tile]:
+    inside = run.table("headlines.csv", ("inside",)).numbers("inside")
+    count = str(int((inside == 1).sum()))
+    return [Tile("Published headlines met", count, f"of {len(inside)}", "inside the published range")]
+
+
+def missing_html(runs: Sequence[Run]) -> str:
+    """A line for each kind of run that is not there, with its command."""
+    kinds = {run.kind for run in runs}
+    scenario = next((run.scenario_name for run in runs if run.scenario), "energy_geography")
+    lines = []
+    for kind in (kind for kind in SHOWN_KINDS if kind not in kinds):
+        what, command = COMMANDS[kind]
+        text = command.format(scenario=scenario, folder="RUN_DIR")
+        lines.append(f"<li>{escape(what)}: <code>{escape(text)}</code></li>")
+    if not lines:
+        return ""
+    return (
+        '<section class="part missing" aria-labelledby="missing-h"><h2 id="missing-h">Not in this report yet</h2>'
+        f"<p>Write these runs into the same folder, then the report again.</p><ul>{''.join(lines)}</ul></section>"
+    )
+
+
+def left_out_html(root: Path, left_out: Sequence[LeftOut]) -> str:
+    """A line for each run that the report does not show, with the reason; paths are relative to ``root``."""
+    texts = [
+        f"Run {run.folder.relative_to(root)} is left out, because {run.reason.replace(f'{root}/', '')}"
+        for run in left_out
+    ]
+    return "".join(f'<p class="warning" role="note">{escape(text)}</p>' for text in texts)
+
+
+def warnings_html(runs: Sequence[Run]) -> str:
+    """A warning where runs of one scenario were made with different settings, or were interrupted."""
+    shown = [run for run in runs if run.kind in SHOWN_KINDS]
+    texts = [
+        f"Run {run.folder.name} ({run.kind}) was interrupted: only what it had finished is shown."
+        for run in shown
+        if run.record.get("finished") is False
+    ]
+    texts += [
+        f"Run {run.folder.name} ({run.kind}) was made with --quick: a test of the machinery, not a result."
+        for run in shown
+        if isinstance(run.record.get("config"), dict) and run.record["config"].get("quick")
+    ]
+    for name in dict.fromkeys(run.scenario_name for run in shown if run.scenario):
+        same = [run.scenario for run in shown if run.scenario and run.scenario_name == name]
+        keys = sorted({key for scenario in same for key in scenario})
+        differing = [key for key in keys if len({json.dumps(s.get(key), sort_keys=True) for s in same}) > 1]
+        if differing:
+            texts.append(
+                f"Runs of {name} were made with different settings ({', '.join(differing)}): their figures are not "
+                "those of one case. See the origin of the figures."
+            )
+    return "".join(f'<p class="warning" role="note">{escape(text)}</p>' for text in texts)

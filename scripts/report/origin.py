@@ -1,0 +1,64 @@
+"""The appendix of the report: where every figure comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from scripts.report.data.numbers import number, seed_text
+from scripts.report.data.parts import Grid
+from scripts.report.data.run_folders import Run
+from scripts.report.page.html import table_html
+
+
+def origin_html(root: Path, runs: Sequence[Run]) -> str:
+    """The appendix: a block per run."""
+    blocks = "".join(_run_html(root, run) for run in runs)
+    return (
+        '<section class="part" id="origin" aria-labelledby="origin-h"><h2 id="origin-h">Origin of the figures</h2>'
+        "<p>Each run folder holds its full settings in run.json and its figures as CSV files.</p>"
+        f"{blocks}</section>"
+    )
+
+
+def _carbon_text(scenario: dict[str, Any]) -> str:
+    price = number(float(scenario["carbon_price_usd_per_t"]))
+    return f"{scenario['carbon_signal']} intensity is billed, at {price} USD/t"
+
+
+def _run_html(root: Path, run: Run) -> str:
+    record, scenario = run.record, run.scenario
+    command = record.get("command") or []
+    words = [f"python -m scripts.{Path(str(command[0])).stem}", *map(str, command[1:])] if command else []
+    versions = record.get("versions") or {}
+    folder = run.folder.relative_to(root) if run.folder != root else Path(run.folder.name)
+    facts = {
+        "folder": str(folder),
+        "scenario": str(scenario.get("name", "several")),
+        "episodes": f"seeds {seed_text(run.seeds)}",
+        "length": f"{number(float(scenario['horizon_h']))} h in steps of {number(float(scenario['dt_h']))} h"
+        if scenario
+        else "",
+        "traces": str(scenario.get("traces", "")),
+        "carbon": _carbon_text(scenario) if scenario else "",
+        "written": str(record.get("time_utc", "")),
+        "command": " ".join(words),
+        "commit": str(record.get("commit") or "outside of a checkout"),
+        "environment": f"version {record.get('environment_version')}",
+        "packages": ", ".join(f"{name} {version}" for name, version in versions.items()),
+        "machine": ", ".join(
+            f"{key} {value}" for key, value in (record.get("machine") or {}).items() if value
+        ),
+    }
+    items = "".join(
+        f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in facts.items() if value
+    )
+    hashes = [
+        (str(item.get("seed")), str(item.get("start_utc")), str(item.get("hash"))[:16])
+        for item in record.get("instances", [])
+    ]
+    table = table_html(Grid(("seed", "start, UTC", "hash"), hashes, names=3)) if hashes else ""
+    more = f'<details class="data"><summary>Episodes</summary>{table}</details>' if table else ""
+    return f'<section class="panel"><h3>{escape(run.kind)}</h3><dl class="facts">{items}</dl>{more}</section>'

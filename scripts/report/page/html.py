@@ -1,0 +1,207 @@
+"""The page: sections, panels and tables as HTML, with Plotly embedded once; nothing is loaded from outside."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from string import Template
+from typing import Any
+
+from plotly.offline import get_plotlyjs
+
+from scripts.report.data.parts import Choice, Grid, Panel, Plot, Section
+from scripts.report.page.css import CSS
+from scripts.report.page.javascript import DRAW, WATCH
+
+# Nothing may be loaded from anywhere; what the page needs stands in it.
+POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+PAGE = Template("""<!DOCTYPE html>
+<html lang="en-GB">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="$policy">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>$title</title>
+<link rel="icon" href="data:,">
+<style>$css</style>
+<script>$watch</script>
+</head>
+<body data-figures="$figures">
+<a class="skip" href="#content">Skip to the content</a>
+<header class="top"><div><h1>$title</h1><p>$subtitle</p><ul class="facts">$facts</ul></div></header>
+<div class="frame">
+<nav class="contents" aria-label="Contents"><details open><summary>Contents</summary>$contents</details></nav>
+<main id="content">
+$body
+<footer>$footer</footer>
+</main>
+</div>
+<script>$plotly</script>
+<script>$draw</script>
+</body>
+</html>
+""")
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A key figure; all plain text."""
+
+    title: str
+    value: str
+    unit: str
+    note: str
+    case: str = ""  # scenario and length, where the report has several
+
+
+def page(
+    title: str,
+    subtitle: str,
+    facts: Sequence[str],
+    head: str,
+    parts: Sequence[tuple[str, Section]],
+    tail: str,
+    footer: str,
+) -> str:
+    """The whole file.
+
+    ``parts`` pairs an anchor with each section; ``head`` and ``tail`` are HTML, all other text is plain.
+    """
+    body = "\n".join(section_html(anchor, section) for anchor, section in parts)
+    figures = sum(len(panel.plots) for _, section in parts for panel in section.panels)
+    return PAGE.substitute(
+        policy=POLICY,
+        title=escape(title),
+        subtitle=escape(subtitle),
+        facts="".join(f"<li>{escape(fact)}</li>" for fact in facts if fact),
+        css=CSS,
+        watch=WATCH,
+        figures=figures,
+        contents=contents_html(parts),
+        body=f"{head}\n{body}\n{tail}",
+        footer=escape(footer),
+        plotly=get_plotlyjs(),
+        draw=DRAW,
+    )
+
+
+def contents_html(parts: Sequence[tuple[str, Section]]) -> str:
+    """The table of contents."""
+    items = [_entry("summary", "Summary")]
+    for anchor, section in parts:
+        below = "".join(_entry(f"{anchor}-{panel.key}", panel.title) for panel in section.panels)
+        name = escape(_named(section.title.split(":")[0], section))
+        items.append(f'<li><a href="#{escape(anchor)}">{name}</a><ol>{below}</ol></li>')
+    return f"<ol>{''.join(items)}{_entry('origin', 'Origin of the figures')}</ol>"
+
+
+def _named(title: str, section: Section) -> str:
+    return f"{title} ({section.of})" if section.of else title
+
+
+def _entry(anchor: str, title: str) -> str:
+    return f'<li><a href="#{escape(anchor)}">{escape(title)}</a></li>'
+
+
+def section_html(anchor: str, section: Section) -> str:
+    """One section with its panels."""
+    intro = f"<p>{escape(section.intro)}</p>" if section.intro else ""
+    panels = "\n".join(panel_html(f"{anchor}-{panel.key}", panel) for panel in section.panels)
+    return (
+        f'<section class="part" id="{escape(anchor)}" aria-labelledby="{escape(anchor)}-h">'
+        f'<h2 id="{escape(anchor)}-h">{escape(_named(section.title, section))}</h2>{intro}\n{panels}\n</section>'
+    )
+
+
+def panel_html(anchor: str, panel: Panel) -> str:
+    """A heading, how to read it, selectors, plots, notes and the figures as a table."""
+    pieces = [f"<h3>{escape(panel.title)}</h3>", f'<p class="lead">{escape(panel.lead)}</p>']
+    if panel.choices:
+        pieces.append(
+            f'<div class="controls">{"".join(select_html(choice) for choice in panel.choices)}</div>'
+        )
+    if panel.plots:
+        plots = "".join(plot_html(plot) for plot in panel.plots)
+        pieces.append(
+            f'<div class="plots" style="--columns: {min(len(panel.plots), panel.columns)}">{plots}</div>'
+        )
+        pieces.append(f'<script type="application/json">{panel_json(panel)}</script>')
+    pieces += [f'<p class="note">{escape(note)}</p>' for note in panel.notes if note]
+    if panel.table is not None:
+        table = table_html(panel.table)
+        pieces.append(
+            table
+            if panel.open_table
+            else f'<details class="data"><summary>Figures as a table</summary>{table}</details>'
+        )
+    return f'<section class="panel" id="{escape(anchor)}">{"".join(pieces)}</section>'
+
+
+def select_html(choice: Choice) -> str:
+    """A labelled selector."""
+    first = choice.first if choice.first is not None else choice.options[0][0]
+    options = "".join(
+        f'<option value="{escape(value)}"{" selected" if value == first else ""}>{escape(label)}</option>'
+        for value, label in choice.options
+    )
+    return (
+        f'<label>{escape(choice.label)} <select name="{escape(choice.name)}" autocomplete="off">'
+        f"{options}</select></label>"
+    )
+
+
+def plot_html(plot: Plot) -> str:
+    """The place of a plot; its height is there before it is drawn, so that nothing jumps."""
+    height = int(plot.figure.layout.height)
+    return f'<figure aria-label="{escape(plot.alt)}"><div class="plot" style="min-height: {height}px"></div></figure>'
+
+
+def panel_json(panel: Panel) -> str:
+    """Plots and data of a panel as JSON that may stand inside a script element."""
+    plots = []
+    for plot in panel.plots:
+        record: dict[str, Any] = json.loads(plot.figure.to_json())
+        plots.append({"data": record["data"], "layout": record["layout"], "binds": dict(plot.binds)})
+    text = json.dumps(
+        {"plots": plots, "store": dict(panel.store)},
+        separators=(",", ":"),
+        ensure_ascii=False,
+        allow_nan=False,
+    )
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def table_html(table: Grid) -> str:
+    """A table that scrolls on its own where it is too wide."""
+
+    def cell(tag: str, i: int, text: str, scope: str = "") -> str:
+        name = ' class="name"' if i < table.names else ""
+        return f"<{tag}{name}{scope}>{escape(text)}</{tag}>"
+
+    head = "".join(cell("th", i, text, ' scope="col"') for i, text in enumerate(table.headers))
+    rows = "".join(
+        "<tr>" + "".join(cell("td", i, text) for i, text in enumerate(row)) + "</tr>" for row in table.rows
+    )
+    wide = ' class="wide"' if len(table.headers) > 9 else ""
+    return (
+        f'<div class="scroll"><table{wide}><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+    )
+
+
+def tiles_html(tiles: Sequence[Tile]) -> str:
+    """The key figures in a row."""
+
+    def case(tile: Tile) -> str:
+        return f'<div class="note">Case: {escape(tile.case)}</div>' if tile.case else ""
+
+    def box(tile: Tile) -> str:
+        value = f"{escape(tile.value)} <small>{escape(tile.unit)}</small>"
+        return (
+            f'<div class="tile"><dt>{escape(tile.title)}</dt><dd><div class="value">{value}</div>'
+            f'<div class="note">{escape(tile.note)}</div>{case(tile)}</dd></div>'
+        )
+
+    boxes = "".join(box(tile) for tile in tiles)
+    return f'<dl class="tiles">{boxes}</dl>' if tiles else ""

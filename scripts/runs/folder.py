@@ -1,0 +1,192 @@
+"""What all commands share: run folders, run.json, lists on the command line, and errors in one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import gridai_env
+from gridai_env.episodes.instance import Instance
+from gridai_env.files import whole
+from gridai_env.version import environment_version
+from scripts.runs.command import InputError
+
+RUN_FILE = "run.json"
+RUN_FORMAT = 1
+PACKAGES = (
+    "gridai-env",
+    "numpy",
+    "gymnasium",
+    "pydantic",
+    "pyomo",
+    "highspy",
+    "scipy",
+    "torch",
+    "stable-baselines3",
+    "tensorboard",
+)
+
+
+# Run folders ------------------------------------------------------------------------------------------------
+
+
+def default_folder(kind: str, scenario: str) -> Path:
+    """``runs/<kind>-<scenario>-<UTC time>``."""
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    return Path("runs") / f"{kind}-{Path(scenario).stem}-{stamp}"
+
+
+def open_folder(path: str | Path, kind: str) -> Path:
+    """Create a run folder and prove that it can be written to.
+
+    Raises InputError where it cannot, and where it holds a run of another kind, which would be damaged.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"output folder {str(folder)!r} cannot be written: {error.strerror or error}"
+        ) from error
+    found = _kind_of(folder / RUN_FILE)
+    if found not in (None, kind):
+        raise InputError(
+            f"output folder {str(folder)!r} holds a run of {found!r}, which {kind!r} would overwrite; "
+            f"give another folder, e.g. {str(folder / kind)!r}"
+        )
+    return folder
+
+
+def _kind_of(run_file: Path) -> str | None:
+    try:
+        data = json.loads(run_file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{run_file}: not a run.json ({error}); give another folder") from error
+    return str(data.get("kind", "something else")) if isinstance(data, dict) else "something else"
+
+
+def write_run(
+    folder: Path,
+    kind: str,
+    config: dict[str, Any],
+    seeds: Sequence[int],
+    instances: Sequence[Instance | dict[str, Any]] = (),
+    device: str = "cpu",
+    **more: Any,
+) -> Path:
+    """Write ``run.json``: what was run, with what, on what.  The file appears whole or not at all.
+
+    ``instances`` are instances or what `instance_record` says of them.
+    """
+    record = {
+        "kind": kind,
+        "run_format": RUN_FORMAT,
+        "environment_version": environment_version(),
+        "time_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": sys.argv,
+        "config": config,
+        "commit": commit(),
+        "versions": versions(),
+        "seeds": list(seeds),
+        "device": device,
+        "machine": machine(),
+        "instances": [i if isinstance(i, dict) else instance_record(i) for i in instances],
+        **more,
+    }
+    path = folder / RUN_FILE
+    with whole(path) as partial:
+        partial.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
+    return path
+
+
+def read_run(path: str | Path, kind: str | None = None) -> dict[str, Any]:
+    """Return the record in a run folder (or of a ``run.json``).
+
+    Raises InputError where it is missing, of another kind, format or version of the environment.
+    """
+    file = Path(path) / RUN_FILE if Path(path).is_dir() else Path(path)
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error.strerror or error}") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: not a run.json: {error}") from error
+    wanted = {"run_format": RUN_FORMAT, "environment_version": environment_version()}
+    if kind is not None:
+        wanted["kind"] = kind  # type: ignore[assignment]
+    for key, value in wanted.items():
+        found = record.get(key) if isinstance(record, dict) else None
+        if found != value:
+            raise InputError(f"{file}: {key} is {found!r}, this program reads {value!r}; run it again")
+    return dict(record)
+
+
+def instance_record(instance: Instance) -> dict[str, Any]:
+    """What identifies an instance."""
+    return {"seed": instance.seed, "start_utc": str(instance.start_utc), "hash": instance.hash}
+
+
+# Facts ------------------------------------------------------------------------------------------------------
+
+
+def commit() -> str | None:
+    """Commit of the checkout, with "+changes" where files differ from it; None outside of one."""
+    root = Path(__file__).resolve().parents[2]
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(root), *words], capture_output=True, text=True, check=True, timeout=20
+        )
+        return done.stdout.strip()
+
+    try:
+        head = git("rev-parse", "HEAD")
+        return head + ("+changes" if git("status", "--porcelain") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that matter, as far as they are installed."""
+    found = {"python": platform.python_version(), "gridai_env": gridai_env.__version__}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """Processor and system."""
+    return {"system": platform.platform(), "processor": platform.processor(), "cpus": os.cpu_count()}
+
+
+def as_stored(value: Any) -> Any:
+    """A setting as ``run.json`` gives it back."""
+    return json.loads(json.dumps(value, default=str))
+
+
+def differences(there: Any, here: Any, name: str) -> Iterator[str]:
+    """Where two stored settings differ, in words."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        for key in {**there, **here}:
+            yield from differences(there.get(key), here.get(key), f"{name}.{key}")
+    elif isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
+        for i, (old, new) in enumerate(zip(there, here, strict=True)):
+            yield from differences(old, new, f"{name}[{i}]")
+    elif there != here:
+        yield f"{name} was {there!r} and is now {here!r}"

@@ -1,0 +1,72 @@
+"""Records as CSV files: a header, numbers in full precision, an empty cell where a number is missing (NaN)."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gridai_env.analysis.statistics import Interval
+from gridai_env.files import whole
+from scripts.runs.command import InputError
+
+
+def write_rows(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Write records of equal keys; the file appears whole or not at all."""
+    with whole(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
+
+
+def _cell(value: Any) -> Any:
+    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else value
+
+
+def read_rows(path: Path, words: Sequence[str], whole: Sequence[str]) -> list[dict[str, Any]]:
+    """Read records; columns in ``words`` are text, in ``whole`` whole numbers, all others numbers.
+
+    Raises InputError where the file is damaged.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            return [
+                {key: _value(key, cell, words, whole) for key, cell in row.items()}
+                for row in csv.DictReader(file)
+            ]
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read ({error}); give --overwrite to start anew") from error
+
+
+def _value(key: str, cell: str, words: Sequence[str], whole: Sequence[str]) -> Any:
+    if key in words:
+        return cell
+    if key in whole:
+        return int(cell)
+    return float(cell) if cell else math.nan
+
+
+def aligned(headers: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table: the first column to the left, the others to the right."""
+    widths = [max(len(line[i]) for line in [headers, *lines]) for i in range(len(headers))]
+    ruler = "  ".join("-" * width for width in widths)
+    return "\n".join([_pad(headers, widths), ruler, *(_pad(line, widths) for line in lines)])
+
+
+def _pad(cells: Sequence[str], widths: Sequence[int]) -> str:
+    first = cells[0].ljust(widths[0])
+    return "  ".join([first, *(cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True))])
+
+
+def spread_text(interval: Interval | None, form: str, ends: bool = True) -> str:
+    """A value, with ``ends`` those of its interval; "-" where it is not known."""
+    if interval is None or np.isnan(interval.value):
+        return "-"
+    text = form.format(interval.value)
+    if not ends or np.isnan(interval.low) or np.isnan(interval.high):
+        return text
+    return f"{text} [{form.format(interval.low)}, {form.format(interval.high)}]"

@@ -1,0 +1,1 @@
+"""One experiment each, without parsing of arguments."""

@@ -1,0 +1,118 @@
+"""One episode of a comparison, played by everybody: what a worker process does and what it hands back.
+
+Every seed is played by policies made anew, so that nothing is remembered from one to the next: results do not
+depend on which seeds a process has played before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from baselines.optimum.shadow_prices import shadow_prices
+from gridai_env.rollout.step_table import Table
+from gridai_env.rollout.trajectory import Trajectory
+from scripts.runs.arguments import Episodes
+from scripts.runs.command import InputError
+from scripts.studies.contest import Reference, play, refer, row_of
+from scripts.studies.names import OPTIMUM
+from scripts.studies.policies import Contender, checkpoints, find_contenders
+from scripts.studies.schedule_figure import schedule_figure
+
+
+@dataclass(frozen=True)
+class Match:
+    """What all seeds are played with; it travels to worker processes."""
+
+    episodes: Episodes
+    policies: tuple[str, ...]
+    objective: str
+    solver: dict[str, Any]  # options of `baselines.optimum.milp.solve`
+    checkpoints: dict[str, str]  # SHA-256 of each network's file, by the policy's name
+
+    def works(self, shown: bool) -> int:
+        """How many pieces of work `play_seed` tells of."""
+        return 1 + len(self.policies) + self.prices(shown)
+
+    def prices(self, shown: bool) -> bool:
+        """Whether shadow prices of the optimum are wanted."""
+        return shown and OPTIMUM in self.policies
+
+    def contenders(self) -> list[Contender]:
+        """The policies, new; raises InputError where a network's file is no longer the one at the start."""
+        changed = [name for name, now in checkpoints(self.policies).items() if now != self.checkpoints[name]]
+        if changed:
+            raise InputError(f"{changed[0]}: the file changed during the comparison; compare a copy of it")
+        return find_contenders(self.policies, self.episodes.compiled, self.solver)
+
+
+@dataclass(frozen=True)
+class Played:
+    """What a policy did on an episode."""
+
+    contender: str
+    row: dict[str, Any]  # of summary.csv
+    table: Table  # a row per step
+    picture: tuple[bytes, tuple[int, int]] | None  # PNG and its size; only of seeds that are shown
+
+
+@dataclass(frozen=True)
+class SeedResult:
+    """All of one seed."""
+
+    seed: int
+    played: list[Played]
+    notes: list[str]  # for the user
+    shadow_prices: Table | None  # of the optimum's limits, a row per step; only of seeds that are shown
+
+
+def play_seed(match: Match, seed: int, shown: bool, tell: Callable[[str], None] | None = None) -> SeedResult:
+    """Solve the instance of ``seed`` and play every policy on it; ``tell`` hears what is under way."""
+    tell = tell or _silent
+    tell(f"seed {seed}: optimum")
+    reference = refer(match.episodes.make(seed), match.objective, **match.solver)
+    played, notes = [], []
+    for contender in match.contenders():
+        tell(f"seed {seed}: {contender.name}")
+        trajectory = play(contender, reference, seed)
+        if trajectory is None:
+            holds = "; its bound still holds" if contender.name == OPTIMUM else ""
+            notes.append(f"seed {seed}: {contender.name} found no plan within the time limit{holds}")
+            continue
+        picture = _picture(contender, trajectory, reference) if shown else None
+        played.append(
+            Played(contender.name, row_of(contender, reference, trajectory), trajectory.table, picture)
+        )
+    prices = None
+    if match.prices(shown):
+        tell(f"seed {seed}: shadow prices")
+        prices = _shadow_prices(reference, match.solver, notes)
+    return SeedResult(seed, played, notes, prices)
+
+
+def _shadow_prices(reference: Reference, solver: dict[str, Any], notes: list[str]) -> Table | None:
+    """What one more unit of each limit is worth in the optimum; None for least carbon and without a plan."""
+    plan = reference.plan
+    if plan.flows is None or plan.objective == "carbon":
+        return None
+    floor = None if plan.objective == "benefit" else reference.benefit_plan
+    try:
+        return shadow_prices(plan, floor, solver["threads"], solver["time_limit_s"]).table()
+    except TimeoutError as error:
+        notes.append(f"seed {reference.instance.seed}: shadow {error}")
+        return None
+
+
+def _silent(text: str) -> None:
+    """Nobody listens."""
+
+
+def _picture(
+    contender: Contender, trajectory: Trajectory, reference: Reference
+) -> tuple[bytes, tuple[int, int]]:
+    """The schedule beside the optimum."""
+    columns = {contender.name: trajectory}
+    if contender.name != OPTIMUM and reference.optimum is not None:
+        columns[f"optimum ({reference.plan.objective})"] = reference.optimum
+    return schedule_figure(columns)

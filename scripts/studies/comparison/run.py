@@ -1,0 +1,161 @@
+"""A comparison: every policy on every seed; a seed is written as soon as all have played it, whole."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from gridai_env.files import whole
+from gridai_env.rollout.step_table import Table, write_table
+from scripts.runs.folder import open_folder, write_run
+from scripts.runs.parallel import spread
+from scripts.runs.tables import write_rows
+from scripts.runs.tensorboard import EventWriter
+from scripts.studies.comparison.ladder import ladder_table, record_of, rungs_of
+from scripts.studies.comparison.match import Match, Played, SeedResult, play_seed
+from scripts.studies.comparison.resume import FOLDERS, KIND, LADDER, PRICES, SUMMARY, Rows
+from scripts.studies.comparison.tensorboard import config_text, write_curves, write_episode, write_rung
+from scripts.studies.contest import NOT_OPTIMAL, check_bound
+from scripts.studies.policies import Contender
+
+# Hourly curves, pictures and shadow prices of this many seeds; tables and summary hold all.
+SHOWN_SEEDS = 5
+
+
+@dataclass
+class Comparison:
+    """Plays and writes; whoever plays, only this process writes."""
+
+    folder: Path
+    match: Match
+    contenders: Sequence[Contender]
+    seeds: Sequence[int]
+    config: dict[str, Any]
+    finished: Rows = field(default_factory=dict)  # of an earlier run in the folder, and what is added
+    earlier_commits: Sequence[str] = ()  # of the runs that this one goes on from
+    jobs: int = 1
+    ray: str | None = None  # address of a Ray cluster that plays
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """Rows of the finished seeds, in the order of the seeds."""
+        return [row for seed in self.seeds for row in self.finished.get(seed, [])]
+
+    def run(self) -> None:
+        """Play all seeds that are not finished; after ctrl-C all finished ones are on disk.
+
+        Raises BoundError where a policy passes the proven bound.
+        """
+        open_folder(self.folder, KIND)
+        self._record(done=False)
+        for name in FOLDERS:
+            (self.folder / name).mkdir(exist_ok=True)
+        for row in self.rows:
+            row.setdefault(NOT_OPTIMAL, math.nan)
+            check_bound(row)
+        with ExitStack() as stack:
+            writers = {c.name: stack.enter_context(self._writer(c)) for c in self.contenders}
+            try:
+                self._play(writers)
+            except KeyboardInterrupt:
+                self._climb(writers)
+                raise
+            self._climb(writers)
+        self._record(done=True)
+
+    def _play(self, writers: dict[str, EventWriter]) -> None:
+        """Play what is missing, here or in other processes."""
+        alone = self.jobs == 1 and self.ray is None
+        shown = {seed: i < SHOWN_SEEDS for i, seed in enumerate(self.seeds) if seed not in self.finished}
+        works = {seed: self.match.works(shown[seed]) for seed in shown}
+        with tqdm(total=sum(works.values()), unit="run") as bar:
+
+            def tell(text: str) -> None:
+                bar.set_description(text)
+                bar.update()
+
+            tasks = [(self.match, seed, shown[seed], tell if alone else None) for seed in shown]
+            for result in spread(play_seed, tasks, self.jobs, self.ray):
+                for note in result.notes:
+                    bar.write(note)
+                self._keep(result, writers)
+                bar.update(0 if alone else works[result.seed])
+
+    def _keep(self, result: SeedResult, writers: dict[str, EventWriter]) -> None:
+        """Write all of a seed, the summary last: a seed that stands there is complete."""
+        folders = {c.name: c.folder for c in self.contenders}
+        for played in result.played:
+            name = f"{folders[played.contender]}_seed{result.seed}"
+            _write_whole(played.table, self.folder / "tables" / f"{name}.csv")
+            self._show(played, result.seed, name, writers[played.contender])
+        if result.shadow_prices is not None:
+            _write_whole(result.shadow_prices, self.folder / f"{PRICES}{result.seed}.csv")
+        for writer in writers.values():
+            writer.flush()
+        self.finished[result.seed] = [played.row for played in result.played]
+        if self.rows:
+            write_rows(self.rows, self.folder / SUMMARY)
+        self._record(done=False)
+        for played in result.played:
+            check_bound(played.row)
+
+    def _show(self, played: Played, seed: int, name: str, writer: EventWriter) -> None:
+        """Figures of the episode; of a seed that is shown also its picture and its hourly curves."""
+        write_episode(writer, played.row, time.time())
+        if played.picture is None:
+            return
+        png, size = played.picture
+        (self.folder / "figures" / f"{name}.png").write_bytes(png)
+        write_curves(writer, played.table, self.match.episodes.compiled, seed)
+        writer.picture(f"schedule/seed{seed}", png, size, 0, time.time())
+
+    def _climb(self, writers: dict[str, EventWriter]) -> None:
+        """Write the ladder of what is finished, as a file and in TensorBoard."""
+        if not self.rows:
+            return
+        rungs = rungs_of(self.rows, self.match.episodes.compiled.scenario.forecast.kind)
+        write_rows([record_of(i, rung) for i, rung in enumerate(rungs)], self.folder / LADDER)
+        text = f"```\n{ladder_table(rungs)}\n```"
+        for rung in rungs:
+            if rung.policy in writers:
+                write_rung(writers[rung.policy], record_of(0, rung), rung.episodes, time.time())
+                writers[rung.policy].text("ladder", text, time.time())
+
+    def _writer(self, contender: Contender) -> EventWriter:
+        writer = EventWriter(self.folder / "tensorboard" / contender.folder)
+        writer.text("config", config_text(self.config | {"policy": contender.name}), time.time())
+        return writer
+
+    def _record(self, done: bool) -> None:
+        write_run(
+            self.folder,
+            KIND,
+            self.config,
+            self.seeds,
+            [_instance(self.finished[seed][0]) for seed in self.seeds if self.finished.get(seed)],
+            finished=done,
+            policies={c.folder: c.name for c in self.contenders},
+            earlier_commits=list(self.earlier_commits),
+        )
+
+
+def _instance(row: dict[str, Any]) -> dict[str, Any]:
+    """What identifies the instance of a row, as `instance_record` has it."""
+    return {
+        "seed": row["seed"],
+        "start_utc": row["start_utc"].removesuffix("Z"),
+        "hash": row["instance_hash"],
+    }
+
+
+def _write_whole(table: Table, path: Path) -> None:
+    """Write a table in such a way that the file appears whole or not at all."""
+    with whole(path) as partial:
+        write_table(table, partial)

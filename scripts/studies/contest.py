@@ -1,0 +1,166 @@
+"""One instance, many policies: who came to what, and how far that is from the proven optimum.
+
+``benefit`` [USD] is raised; ``cost`` [USD] and ``carbon`` [kg] are lowered under the service floor of the
+instance's own benefit plan, so that a policy that serves less may lie beyond the bound: `meets_floor` says
+so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from baselines.optimum.milp import Plan, service_of, solve
+from baselines.optimum.objectives import last_resorts
+from baselines.optimum.service_floor import REPLAY_TOLERANCE, meets_floor
+from baselines.rules.single_signal import LocalOnly
+from gridai_env.analysis.statistics import gain_captured, gap
+from gridai_env.episodes.instance import Instance
+from gridai_env.rollout.run import run
+from gridai_env.rollout.trajectory import Trajectory
+from scripts.runs.command import InputError
+from scripts.studies.policies import Contender
+
+# By how much a policy may pass the bound, over the sum of its absolute terms: rounding, no more.
+BOUND_TOLERANCE = 1e-6
+# Column of ``summary.csv``: a number, NaN in rows from before it was counted.
+NOT_OPTIMAL = "decisions_not_optimal"
+
+
+class BoundError(RuntimeError):
+    """A policy did better than the proven bound: solver and simulator disagree, and no figure can be trusted."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What policies on an instance are measured against."""
+
+    instance: Instance
+    benefit_plan: Plan
+    plan: Plan  # of the objective; the benefit plan itself for "benefit"
+    local: Trajectory
+    optimum: Trajectory | None  # the plan replayed through the environment; None where none was found in time
+
+    @property
+    def bound_score(self) -> float:
+        """The dual bound as something to be raised; NaN where none was proven in time."""
+        value = self.plan.bound if self.plan.objective == "benefit" else -self.plan.bound
+        return value if np.isfinite(value) else float("nan")
+
+    def score(self, trajectory: Trajectory) -> float:
+        """The objective as something to be raised."""
+        return {
+            "benefit": trajectory.benefit_usd,
+            "cost": -trajectory.metrics["cost_usd"],
+            "carbon": -trajectory.emissions_kg,
+        }[self.plan.objective]
+
+    @property
+    def scale(self) -> float:
+        """What a gap is relative to: the Local-Only bill in USD, for carbon its emissions in kg."""
+        return self.local.emissions_kg if self.plan.objective == "carbon" else self.local.bill_usd
+
+    def meets_floor(self, trajectory: Trajectory, slack: float = REPLAY_TOLERANCE) -> bool:
+        """Whether a policy serves what the objective asks for: always, for benefit."""
+        if self.plan.objective == "benefit" or self.benefit_plan.flows is None:
+            return True
+        return meets_floor(service_of(self.benefit_plan), trajectory, slack)
+
+    def bound_margin(self, trajectory: Trajectory) -> float:
+        """Distance below the bound over the sum of absolute terms: a negative one beyond rounding is a defect.
+
+        NaN where nothing is proven of the policy: no bound in time, or less service than the floor.  Last
+        resorts weigh in ``cost`` and ``carbon`` as they do in the solver's objective.
+        """
+        if not self.meets_floor(trajectory, slack=0.0):
+            return float("nan")
+        resorts = last_resorts(self.instance, self.plan.objective)
+        weight = float(resorts.total(self.instance.params, trajectory.flows).sum())
+        terms = trajectory.episode.outcome.terms_usd.values()
+        scale = max(sum(float(np.abs(term).sum()) for term in terms), 1.0)
+        if self.plan.objective == "carbon":
+            scale = max(scale, trajectory.emissions_kg)
+        return (self.bound_score - self.score(trajectory) + weight) / scale
+
+
+def refer(instance: Instance, objective: str, **options: Any) -> Reference:
+    """Solve an instance and play Local-Only on it; ``options`` are those of `baselines.optimum.milp.solve`."""
+    best = plan = solve(instance, "benefit", **options)
+    if objective != "benefit":
+        if best.flows is None:
+            raise InputError(
+                f"seed {instance.seed}: no benefit plan in time, so {objective!r} has no service floor; "
+                "raise --time-limit-s"
+            )
+        plan = solve(instance, objective, floor=best, **options)  # type: ignore[arg-type]
+    optimum = None if plan.actions is None else run(plan, instance)
+    return Reference(instance, best, plan, run(LocalOnly(), instance), optimum)
+
+
+def play(contender: Contender, reference: Reference, seed: int) -> Trajectory | None:
+    """Judge a policy on the instance; None for a plan that was not found in time."""
+    if contender.policy is None:
+        return reference.optimum
+    if contender.plan is None:
+        return run(contender.policy, reference.instance, seed=seed)
+    plan = contender.plan(reference.instance)
+    return None if plan.actions is None else run(plan, reference.instance)
+
+
+def row_of(contender: Contender, reference: Reference, trajectory: Trajectory) -> dict[str, Any]:
+    """One row of ``summary.csv``."""
+    plan, local = reference.plan, reference.local
+    score, metrics = reference.score(trajectory), dict(trajectory.metrics)
+    first = {
+        "policy": contender.name,
+        "seed": reference.instance.seed,
+        "benefit_usd": metrics.pop("benefit_usd"),
+        "bound_usd": reference.benefit_plan.bound,
+        "bill_usd": metrics.pop("bill_usd"),
+        "emissions_kg": metrics.pop("emissions_kg"),
+        "dropped_gpuh": metrics.pop("dropped_gpuh"),
+        "path_latency_mean_ms": metrics.pop("path_latency_mean_ms"),
+        "path_latency_p95_ms": metrics.pop("path_latency_p95_ms"),
+        "gap": gap(score, reference.bound_score, reference.scale),
+        "gain_captured": gain_captured(score, reference.score(local), reference.bound_score),
+        "seconds_per_decision": trajectory.seconds_per_decision,
+        NOT_OPTIMAL: float(decisions_not_optimal(contender)),
+        "local_benefit_usd": local.benefit_usd,
+        "local_bill_usd": local.bill_usd,
+        "objective": plan.objective,
+        "score": score,
+        "bound_score": reference.bound_score,
+        "local_score": reference.score(local),
+        "reference": reference.scale,
+        "meets_floor": int(reference.meets_floor(trajectory)),
+        "bound_margin": reference.bound_margin(trajectory),
+        "solver_status": plan.status,
+        "solver_gap": plan.gap,
+        "build_s": plan.build_s,
+        "solve_s": plan.solve_s,
+        "start_utc": f"{reference.instance.start_utc}Z",
+        "instance_hash": reference.instance.hash,
+    }
+    return first | metrics | {f"terms/{name}_usd": value for name, value in trajectory.terms.items()}
+
+
+def decisions_not_optimal(contender: Contender) -> int:
+    """How many decisions of the episode just played ended before they were proven optimal (planners only)."""
+    statuses: dict[str, int] = getattr(contender.policy, "statuses", {})
+    return sum(count for status, count in statuses.items() if status != "optimal")
+
+
+def check_bound(row: dict[str, Any]) -> None:
+    """Raise BoundError where a row of ``summary.csv`` lies beyond the proven bound by more than rounding."""
+    if not row["bound_margin"] < -BOUND_TOLERANCE:
+        return
+    unit = "kg" if row["objective"] == "carbon" else "USD"
+    sign = 1.0 if row["objective"] == "benefit" else -1.0
+    raise BoundError(
+        f"seed {row['seed']}: {row['policy']} passes the proven bound: {row['objective']} "
+        f"{sign * row['score']:,.6f} {unit}, bound {sign * row['bound_score']:,.6f} {unit}, beyond it by "
+        f"{-row['bound_margin']:.2e} of its absolute terms (allowed {BOUND_TOLERANCE:g}); solver and simulator "
+        f"disagree, please report it with the instance {row['instance_hash'][:12]}"
+    )

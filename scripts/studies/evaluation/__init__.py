@@ -1,0 +1,1 @@
+"""Policies on frozen sets."""

@@ -1,0 +1,46 @@
+"""Whether the published figures of a frozen set come out again: solved and played anew, result by result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gridai_env.benchmarks.published import OPTIMUM, Entry, FrozenSet
+from scripts.runs.tasks import Record
+from scripts.studies.evaluation.freeze import Settings, Task, compute, is_done, read_result
+from scripts.studies.evaluation.play import SAME, scale_usd
+
+
+def differences(frozen: FrozenSet, folder: Path) -> list[str]:
+    """Return one line for each published figure that does not come out again; results are kept in ``folder``."""
+    from tqdm import tqdm
+
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = Settings(frozen.benchmark, frozen.folder, folder, 1, False)
+    work = [
+        (entry, Task(frozen.name, place, entry.key, policy))
+        for policy in frozen.published
+        for place, entry in enumerate(frozen.entries)
+    ]
+    faults = []
+    for entry, task in tqdm(work, desc="recomputing"):
+        if not is_done(settings, task):
+            compute(settings, task)
+        record = read_result(settings, task)
+        assert record is not None
+        faults += _faults(frozen, entry, task, record)
+    return faults
+
+
+def _faults(frozen: FrozenSet, entry: Entry, task: Task, record: Record) -> list[str]:
+    """A bound may differ by the solver's gap, and so may the optimum's plan; the rest by rounding."""
+    own, there = record["result"], entry.results[task.policy]
+    gap_usd = frozen.benchmark.solver.mip_gap * abs(entry.bound_usd)
+    allowed = SAME * scale_usd(own) + (2.0 * gap_usd if task.policy == OPTIMUM else 0.0)
+    pairs = [("benefit", own["benefit_usd"], there["benefit_usd"])]
+    if task.policy == OPTIMUM:
+        pairs.append(("bound", record["bound_usd"], entry.bound_usd))
+    return [
+        f"seed {entry.key.seed}, {task.policy}: {what} is {here:,.4f} USD here, {published:,.4f} published"
+        for what, here, published in pairs
+        if not abs(here - published) <= allowed
+    ]

@@ -1,0 +1,179 @@
+"""Run."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scripts.runs.command import InputError
+from scripts.runs.folder import commit, default_folder, open_folder, write_run
+
+if TYPE_CHECKING:
+    from gridai_env.benchmarks.published import FrozenSet
+    from gridai_env.episodes.instance import Instance
+    from scripts.studies.evaluation.summary import Result
+    from scripts.studies.policies import Entrant
+
+
+KIND = "evaluate"
+DEFECT = 1  # exit code where a policy passes the proven bound, or a published figure cannot be repeated
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from gridai_env.benchmarks.published import read_set
+    from scripts.studies.evaluation import output
+    from scripts.studies.evaluation.play import check_local
+    from scripts.studies.evaluation.summary import summarise
+    from scripts.studies.policies import find_entrants
+
+    folder = Path(arguments.benchmarks) if arguments.benchmarks else None
+    frozen = read_set(arguments.scenario, arguments.set, folder)
+    if arguments.episodes is not None:
+        frozen = frozen.first(arguments.episodes)
+    entrants = find_entrants(arguments.policies, arguments.scenario)
+    policies = [_ready(entrant, frozen) for entrant in entrants]
+    table = _table_path(arguments, frozen)
+    if arguments.where:
+        _check_where(arguments, entrants[0], policies[0])
+    run_dir = open_folder(arguments.run_dir or default_folder(KIND, arguments.scenario), KIND)
+    instances = frozen.instances()
+    check_local(frozen, instances)
+    results = _results(entrants, policies, frozen, instances)
+    summaries = [summarise(result, frozen) for result in results]
+    seeds, runs = [instance.seed for instance in instances], [entrant.runs for entrant in entrants]
+    write_run(run_dir, KIND, vars(arguments), seeds, instances, runs=runs)
+    output.write_results(run_dir, results, summaries, frozen)
+    facts = _facts(frozen, entrants)
+    print("\n".join([*facts, *output.report_lines(results, summaries)]), flush=True)
+    if table is not None:
+        _write_table(table, summaries, facts)
+    if arguments.where:
+        _where(arguments, policies[0], results[0], frozen, run_dir)
+    if arguments.recompute and not _recompute(frozen, arguments.set, run_dir):
+        return DEFECT
+    print(f"results: {run_dir}")
+    print(summaries[0].line())
+    return 0
+
+
+def _table_path(arguments: argparse.Namespace, frozen: FrozenSet) -> Path | None:
+    """Where the table goes, None without one; raises InputError for a name that does not end in .md."""
+    from gridai_env.benchmarks.published import set_path
+
+    if arguments.table is None:
+        return None
+    path = Path(arguments.table or set_path(frozen.scenario, frozen.name, frozen.folder).with_suffix(".md"))
+    if path.suffix != ".md":
+        raise InputError(f"--table {str(path)!r}: must end in .md")
+    return path
+
+
+def _check_where(arguments: argparse.Namespace, entrant: Entrant, policies: list[Any]) -> None:
+    """Raise InputError where ``--where`` cannot be answered."""
+    from scripts.studies.evaluation.loss import BETTER
+
+    if arguments.where not in BETTER:
+        raise InputError(f"--where {arguments.where!r}: must be one of {', '.join(BETTER)}")
+    if not policies or hasattr(policies[0], "begin"):
+        raise InputError(f"--where is for rules and networks, not for {entrant.name}")
+    if arguments.where_episodes < 1:
+        raise InputError(f"--where-episodes {arguments.where_episodes}: must be at least 1")
+
+
+def _ready(entrant: Entrant, frozen: FrozenSet) -> list[Any]:
+    """The policies of an entrant; none where its results are published.  Raises InputError before anything runs."""
+    from gridai_env.scenario.compile import compile_scenario
+    from gridai_env.scenario.load import load_scenario
+
+    if entrant.name in frozen.published:
+        return []
+    compiled = compile_scenario(load_scenario(frozen.scenario))
+    policies = entrant.policies(compiled, {"threads": 1})
+    if None in policies:
+        raise InputError(f"--policy {entrant.name}: its results are not in {frozen.scenario}/{frozen.name}")
+    return policies
+
+
+def _results(
+    entrants: Sequence[Entrant], policies: Sequence[list[Any]], frozen: FrozenSet, instances: list[Instance]
+) -> list[Result]:
+    """Play what is not published, with a bar."""
+    from tqdm import tqdm
+
+    from scripts.studies.evaluation.play import play_network
+    from scripts.studies.evaluation.summary import published_result
+
+    out = []
+    total = sum(len(own) for own in policies)
+    with tqdm(total=total, desc=f"{frozen.scenario}/{frozen.name}", disable=not sys.stderr.isatty()) as bar:
+        for entrant, own in zip(entrants, policies, strict=True):
+            if own:
+                out.append(play_network(entrant.name, entrant.runs, own, frozen, instances, bar.update))
+            else:
+                out.append(published_result(entrant.name, frozen))
+    return out
+
+
+def _facts(frozen: FrozenSet, entrants: Sequence[Entrant]) -> list[str]:
+    """What a reader of the figures must know."""
+    from scripts.studies.policies import ENOUGH_SEEDS
+
+    made = frozen.facts
+    gap = max(entry.solver["gap"] for entry in frozen.entries)
+    lines = [
+        f"{frozen.scenario}/{frozen.name}: {len(frozen.entries)} episodes from {frozen.entries[0].key.start_utc[:10]} "
+        f"to {max(e.key.start_utc for e in frozen.entries)[:10]}, frozen by gridai-env {made['package_version']} "
+        f"(commit {_short_commit(made['commit'])}); bounds proven to {gap:.3%}",
+        *frozen.notes,
+    ]
+    few = [entrant.name for entrant in entrants if entrant.is_network and len(entrant.runs) < ENOUGH_SEEDS]
+    if few:
+        lines.append(
+            f"fewer than {ENOUGH_SEEDS} training seeds ({', '.join(few)}): the interval says little about training anew"
+        )
+    return lines
+
+
+def _short_commit(text: str | None) -> str:
+    """A commit in seven letters, with a plus where files differed from it."""
+    return "unknown" if text is None else text[:7] + ("+" if text.endswith("+changes") else "")
+
+
+def _write_table(path: Path, summaries: Any, facts: Sequence[str]) -> None:
+    """Write the table that is committed, with command, commit and device."""
+    from scripts.studies.evaluation.output import write_table
+
+    command = " ".join(["python -m scripts.evaluate", *_without_folder(sys.argv[1:])])
+    head = [f"`{command}`", f"Commit {commit()}, device cpu.", *(f"{line}." for line in facts)]
+    for written in write_table(path, summaries, head):
+        print(f"table: {written}")
+
+
+def _without_folder(words: Sequence[str]) -> list[str]:
+    """The words of a command line without its run folder, which is of one machine."""
+    hidden = [i for i, word in enumerate(words) if word == "--run-dir"]
+    return [word for i, word in enumerate(words) if i not in hidden and i - 1 not in hidden]
+
+
+def _where(
+    arguments: argparse.Namespace, policies: list[Any], result: Result, frozen: FrozenSet, run_dir: Path
+) -> None:
+    """Print and write where the first policy (of several training seeds the first) loses."""
+    from scripts.studies.evaluation.loss import show_where
+
+    sample = frozen.first(min(arguments.where_episodes, len(frozen.entries)))
+    show_where(policies[0], result, frozen, sample, arguments.where, run_dir)
+
+
+def _recompute(frozen: FrozenSet, name: str, run_dir: Path) -> bool:
+    """Whether what is published comes out again; prints what does not."""
+    from scripts.studies.evaluation.recompute import differences
+
+    faults = differences(frozen, run_dir / "recomputed")
+    for fault in faults:
+        print(f"defect: {fault}", file=sys.stderr)
+    print(f"{frozen.scenario}/{name}: published figures {'differ' if faults else 'come out again'}")
+    return not faults

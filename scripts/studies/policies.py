@@ -1,0 +1,224 @@
+"""Policies by their names on the command line."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from baselines.rules.single_signal import REGISTRY
+from gridai_env.episodes.instance import Instance
+from gridai_env.rollout.trajectory import Schedule
+from gridai_env.scenario.compile import Compiled
+from gridai_env.scenario.errors import closest
+from scripts.runs.command import InputError
+from scripts.studies.names import FORECASTS, NETWORK, OPTIMUM, PLANNER, PRETRAINED, VARIANT
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A policy that takes part in a comparison; the optimum has none."""
+
+    name: str  # as on the command line
+    folder: str  # name of its TensorBoard run and of its files
+    policy: Any | None = None
+    # The same for one that plans the whole episode beforehand; its actions are None where time did not suffice.
+    plan: Callable[[Instance], Schedule] | None = None
+
+
+def find_contenders(
+    names: Sequence[str], compiled: Compiled, solver: dict[str, Any] | None = None
+) -> list[Contender]:
+    """Make the policies ready for a scenario; ``solver`` are the options of the variants' solves.
+
+    Raises InputError for unknown names, doubles, and checkpoints that are missing, damaged or of another
+    scenario or version; ImportError naming the extra where a package is missing.
+    """
+    doubles = sorted({name for name in names if list(names).count(name) > 1})
+    if doubles:
+        raise InputError(f"--policies: given twice: {', '.join(doubles)}")
+    for name in names:
+        _check_name(name)
+    folders = _folders(names)
+    return [_make(name, folders[name], compiled, solver or {}) for name in names]
+
+
+def pretrained_root() -> Path:
+    """Where the agents lie that are shipped: a folder per scenario, in it one per training seed."""
+    return Path(__file__).resolve().parents[2] / "configs" / "agents" / PRETRAINED
+
+
+def pretrained(name: str, scenario: str) -> list[Path]:
+    """The checkpoints that are shipped for a scenario, one per training seed.
+
+    Raises InputError where there is none; ``name``: the policy as on the command line.
+    """
+    root = pretrained_root()
+    found = sorted((root / scenario).glob("seed*/model.zip"))
+    if not found:
+        shipped = sorted({file.parents[1].name for file in root.glob("*/seed*/model.zip")})
+        raise InputError(
+            f"--policies {name}: no agent is shipped for {scenario!r} ({root / scenario}; there are: "
+            f"{', '.join(shipped) or 'none'}); train one: python -m scripts.train --scenario {scenario}, and give "
+            "ppo:PATH of its model.zip"
+        )
+    return found
+
+
+def resolved(name: str, scenario: str) -> str:
+    """The name of a policy with ``ppo:pretrained`` spelled out as the path of its first training seed; others as is.
+
+    Raises InputError where no agent is shipped for the scenario.
+    """
+    return NETWORK + str(pretrained(name, scenario)[0]) if name == NETWORK + PRETRAINED else name
+
+
+def checkpoints(names: Sequence[str]) -> dict[str, str]:
+    """SHA-256 of each network's file, by the name of the policy."""
+    files = {name: Path(name.removeprefix(NETWORK)) for name in names if name.startswith(NETWORK)}
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
+
+
+def _check_name(name: str) -> None:
+    kind, colon, what = name.partition(":")
+    if kind + colon == NETWORK and what:
+        return
+    known = known_names()
+    if name in known:
+        return
+    same_kind = [other for other in known if other.startswith(f"{kind}:")]
+    names = same_kind or [*known, "ppo:PATH"]
+    advice = (
+        closest(what, [other.partition(":")[2] for other in names]) if same_kind else closest(name, names)
+    )
+    if same_kind:
+        advice = advice.replace("mean '", f"mean '{kind}:")
+    hint = f" ({advice})" if advice.startswith("did you mean") else ""
+    raise InputError(f"--policies {name!r}: unknown{hint}; known: {', '.join(names)}")
+
+
+def known_names() -> list[str]:
+    """All policies but networks, whose names end in a path."""
+    from baselines.optimum.variants import VARIANTS
+
+    planners = [PLANNER + kind for kind in FORECASTS]
+    return [*REGISTRY, *planners, *(VARIANT + name for name in VARIANTS), OPTIMUM]
+
+
+def _make(name: str, folder: str, compiled: Compiled, solver: dict[str, Any]) -> Contender:
+    kind, _, what = name.partition(":")
+    if name == OPTIMUM:
+        return Contender(name, folder)
+    if kind == "ppo":
+        path = resolved(name, compiled.scenario.name).removeprefix(NETWORK)
+        return Contender(name, folder, _load_network(path, compiled))
+    if kind == "mpc":
+        from baselines.mpc.policy import MPC
+
+        own = compiled.scenario.forecast.kind
+        if what == "day_ahead" and own != what:
+            raise InputError(
+                f"--policies {name}: episodes with {own!r} forecasts hold none of day ahead; add --forecast day_ahead"
+            )
+        return Contender(name, folder, MPC(what))  # type: ignore[arg-type]
+    if kind == "variant":
+        from baselines.optimum.variants import VariantPolicy, plan_variant
+
+        return Contender(
+            name, folder, VariantPolicy(what, **solver), partial(plan_variant, name=what, **solver)
+        )
+    return Contender(name, folder, REGISTRY[name](compiled))
+
+
+def _load_network(path: str, compiled: Compiled) -> Any:
+    try:
+        from agents.networks.checkpoint import CheckpointError, load_policy
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"--policies ppo:{path}: needs {error.name}, which is not installed: pip install 'gridai-env[rl]'"
+        ) from error
+    try:
+        policy = load_policy(path)
+        policy.prepare(compiled)
+    except CheckpointError as error:
+        raise InputError(f"--policies ppo:{path}: {error}") from error
+    return policy
+
+
+def _folders(names: Sequence[str]) -> dict[str, str]:
+    """A folder for each policy: ``ppo`` where there is one network, else ``ppo_1``, ``ppo_2`` in order."""
+    networks = [name for name in names if name.startswith(NETWORK)]
+    folders = {name: name.replace(":", "_") for name in names if name not in networks}
+    for i, name in enumerate(networks):
+        folders[name] = "ppo" if len(networks) == 1 else f"ppo_{i + 1}"
+    return folders
+
+
+MODEL = "model.zip"
+ENOUGH_SEEDS = 5  # below it a note says so
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """One policy and the runs it is known from: several where a network was trained with several seeds."""
+
+    name: str  # as on the command line
+    runs: tuple[str, ...]  # names that `find_contenders` takes, one per training seed
+
+    @property
+    def is_network(self) -> bool:
+        """Whether it was trained."""
+        return self.name.startswith(NETWORK)
+
+    def policies(self, compiled: Compiled, solver: dict[str, Any]) -> list[Any]:
+        """Return the policies of all runs; raises InputError for a file that does not belong to the scenario."""
+        return [find_contenders([run], compiled, solver)[0].policy for run in self.runs]
+
+
+def find_entrants(names: Sequence[str], scenario: str) -> list[Entrant]:
+    """Return the policies of the command line; raises InputError for doubles and networks without a file."""
+    doubles = sorted({name for name in names if list(names).count(name) > 1})
+    if doubles:
+        raise InputError(f"--policies: given twice: {', '.join(doubles)}")
+    return [Entrant(name, tuple(_runs(name, scenario))) for name in names]
+
+
+def _runs(name: str, scenario: str) -> list[str]:
+    if not name.startswith(NETWORK) or name == NETWORK:
+        return [name]
+    if name == NETWORK + PRETRAINED:
+        return [NETWORK + str(path) for path in pretrained(name, scenario)]
+    return [NETWORK + str(path) for path in checkpoint_files(name.removeprefix(NETWORK))]
+
+
+def checkpoint_files(where: str) -> list[Path]:
+    """Return the checkpoints of one agent: a file, a run folder, a folder of run folders, or a pattern with ``*``.
+
+    Raises InputError where there is none, saying how to get one.
+    """
+    path = Path(where)
+    if any(sign in where for sign in "*?["):
+        root = Path(path.anchor) if path.is_absolute() else Path()
+        pattern = str(path.relative_to(path.anchor)) if path.is_absolute() else where
+        found = sorted(root.glob(pattern), key=_natural)
+        found = [file / MODEL if file.is_dir() else file for file in found]
+    elif path.is_dir():
+        found = [path / MODEL] if (path / MODEL).is_file() else sorted(path.glob(f"*/{MODEL}"), key=_natural)
+    else:
+        found = [path]
+    found = [file for file in found if file.is_file()]
+    if not found:
+        raise InputError(
+            f"--policies {NETWORK}{where}: no {MODEL} there; give a checkpoint, a run folder, a folder of run "
+            "folders (one per training seed) or a pattern; train one with python -m scripts.train --run-dir FOLDER"
+        )
+    return found
+
+
+def _natural(path: Path) -> list[Any]:
+    """Order in which seed10 comes after seed9."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", str(path))]

@@ -1,0 +1,263 @@
+"""Host."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import gymnasium as gym
+import numpy as np
+
+from gridai_env.episodes.instance import make_instance
+from gridai_env.scenario.load import load_scenario
+from scripts.runs.command import InputError, checked_number, need_packages
+from scripts.studies.speed.measure import Figure, median_of
+
+if TYPE_CHECKING:
+    from baselines.optimum.milp import Plan
+
+
+# Scenario -> relative gap that its optimum is asked for.
+GAPS = {"TwoSites": 1e-4, "MicrogridProsumer": 1e-2, "FourMarkets": 1e-2, "Global": 1e-3}
+# Carbon budget of `--long` as a share of what the optimum emits without one, and the gap asked for under it.
+BUDGET_SHARE, BUDGET_GAP = 0.8, 1e-2
+
+
+def single_speed(name: str, episodes: int) -> float:
+    """Steps per second of one environment through the public API, resets included."""
+    env = gym.make(f"gridai/{name}-v1")
+    rng = np.random.default_rng(0)
+    size = env.action_space.shape[0]  # type: ignore[index]
+    actions = rng.uniform(-1.0, 1.0, (64, size)).astype(np.float32)
+    env.reset(seed=0)
+    steps, total_usd, begin = 0, 0.0, time.perf_counter()
+    for _ in range(episodes):
+        env.reset()
+        done = False
+        while not done:
+            _, reward, done, _, _ = env.step(actions[steps % 64])
+            total_usd += float(reward)
+            steps += 1
+    elapsed_s = time.perf_counter() - begin
+    assert total_usd != 0.0, "the environment did nothing"
+    return steps / elapsed_s
+
+
+def batch_speed(name: str, num_envs: int, episodes: int) -> float:
+    """Environment-steps per second of one batch in one process, resets included."""
+    envs = gym.make_vec(f"gridai/{name}-v1", num_envs=num_envs, vectorization_mode="vector_entry_point")
+    rng = np.random.default_rng(0)
+    actions = rng.uniform(-1.0, 1.0, (8, *envs.action_space.shape)).astype(np.float32)  # type: ignore[misc]
+    envs.reset(seed=0)
+    steps = envs.unwrapped.simulator.steps * episodes  # type: ignore[attr-defined]
+    moved = np.zeros(num_envs)
+    begin = time.perf_counter()
+    for i in range(steps):
+        moved += envs.step(actions[i % 8])[1]
+    elapsed_s = time.perf_counter() - begin
+    assert (moved != 0.0).all() and len(set(moved)) == num_envs, "some environments did nothing"
+    return steps * num_envs / elapsed_s
+
+
+def reset_in_steps(name: str) -> float:
+    """Cost of a reset, in steps of the same environment."""
+    env = gym.make(f"gridai/{name}-v1")
+    action = np.zeros(env.action_space.shape, dtype=np.float32)  # type: ignore[type-var]
+    env.reset(seed=0)
+    begin = time.perf_counter()
+    for _ in range(10):
+        env.reset()
+    reset_s = (time.perf_counter() - begin) / 10
+    begin = time.perf_counter()
+    for _ in range(20):
+        env.step(action)
+    return reset_s / ((time.perf_counter() - begin) / 20)
+
+
+def in_fresh_process(code: str) -> float:
+    """The number that a snippet prints in a new interpreter."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return float(done.stdout.strip().splitlines()[-1])
+
+
+def import_seconds() -> float:
+    """Wall seconds of ``import gridai_env`` in a fresh interpreter."""
+    return in_fresh_process(
+        "import time; t=time.perf_counter(); import gridai_env; print(time.perf_counter()-t)"
+    )
+
+
+def memory_mb(name: str) -> float:
+    """Peak resident memory (Linux) of a process that makes, resets and steps one environment, in MB."""
+    return in_fresh_process(
+        "import gymnasium as gym, gridai_env\n"
+        f"env = gym.make('gridai/{name}-v1'); env.reset(seed=0)\n"
+        "for _ in range(50): env.step(env.action_space.sample())\n"
+        "line = next(l for l in open('/proc/self/status') if l.startswith('VmHWM'))\n"
+        "print(int(line.split()[1]) / 1024)"
+    )
+
+
+def optimum(name: str, seed: int, threads: int) -> list[Figure]:
+    """Time and gap of the perfect-foresight optimum of one instance."""
+    from baselines.optimum.milp import solve
+
+    instance = gym.make(f"gridai/{name}-v1").unwrapped
+    instance.reset(seed=seed)
+    plan = solve(instance.instance, mip_gap=GAPS[name], threads=threads)  # type: ignore[attr-defined]
+    figures = [_solved(f"{name} optimum", plan, GAPS[name])]
+    if name == "Global":
+        share = 100 * plan.build_s / (plan.build_s + plan.solve_s)
+        figures.append(Figure("Global optimum, share of building", share, "%"))
+    return figures
+
+
+def _solved(name: str, plan: Plan, asked: float) -> Figure:
+    """Time of a solve, building included."""
+    note = (
+        f"gap {100 * plan.gap:.4f} % (asked {100 * asked:g} %), {plan.rows:,} rows, {plan.columns:,} columns"
+    )
+    return Figure(name, plan.build_s + plan.solve_s, "s", f"seed {plan.instance.seed}; {note}")
+
+
+def mpc_decision(name: str, seed: int, decisions: int) -> Figure:
+    """Median wall time of a planner's decisions, 24 h ahead, the first one (which compiles) left out."""
+    from baselines.mpc.policy import MPC
+
+    env = gym.make(f"gridai/{name}-v1")
+    observation, _ = env.reset(seed=seed)
+    instance = env.unwrapped.instance  # type: ignore[attr-defined]
+    planner = MPC("day_ahead")
+    planner.prepare(instance.compiled)
+    planner.begin(instance)
+    times_s: list[float] = []
+    done = False
+    while not done and len(times_s) <= decisions:
+        begin = time.perf_counter()
+        action, _ = planner.predict(observation)
+        times_s.append(time.perf_counter() - begin)
+        observation, _, done, _, _ = env.step(action)
+    rest = times_s[1:]
+    note = f"seed {seed}; {len(rest)} decisions, at most {max(rest):.3g} s, the first {times_s[0]:.3g} s"
+    return Figure(f"{name}, MPC decision", statistics.median(rest), "s", note)
+
+
+def frontier_times(seeds: int, points: int) -> Iterator[Figure]:
+    """A sweep of all latency budgets with one worker, then with two, one solver thread each."""
+    from gridai_env.analysis.latency_budgets import make_sweep
+    from scripts.studies.latency.run import POINTS, Frontier
+
+    instances = [make_instance("energy_geography", seed) for seed in range(seeds)]
+    sweep = make_sweep(instances[0].scenario, "scale", points=points)
+    seconds: dict[int, float] = {}
+    for jobs in (1, 2):
+        with tempfile.TemporaryDirectory() as folder:
+            run = Frontier(Path(folder), instances, [sweep], [], 1e-4, None, jobs, 1, None, {})
+            (Path(folder) / POINTS).mkdir()
+            run.compute()
+            seconds[jobs] = run.seconds
+    note = f"{points} points x 3 objectives x {seeds} episodes; one worker {seconds[1]:.4g} s"
+    yield Figure("EnergyGeography frontier, 2 workers", seconds[2], "s", note)
+    efficiency = seconds[1] / (2.0 * seconds[2])
+    yield Figure("EnergyGeography frontier, parallel efficiency", efficiency, "1", f"{os.cpu_count()} cores")
+
+
+def long_optima(seed: int, threads: int) -> Iterator[Figure]:
+    """Two optima that take minutes: MicrogridProsumer to 0.1 %, Global under a carbon budget."""
+    from baselines.optimum.milp import solve
+
+    prosumer = make_instance("microgrid_prosumer", seed)
+    yield _solved("MicrogridProsumer optimum to 0.1 %", solve(prosumer, mip_gap=1e-3, threads=threads), 1e-3)
+    free = solve(make_instance("global", seed), mip_gap=BUDGET_GAP, threads=threads)
+    assert free.emissions_kg is not None
+    budget = {"carbon_budget_kg": BUDGET_SHARE * free.emissions_kg}
+    bound = make_instance(load_scenario("global").model_copy(update=budget), seed)
+    plan = solve(bound, mip_gap=BUDGET_GAP, threads=threads)
+    yield _solved("Global optimum, carbon budget 80 %", plan, BUDGET_GAP)
+
+
+def measure(args: argparse.Namespace) -> list[Figure]:
+    """All figures, printed as they come."""
+    figures: list[Figure] = []
+
+    def add(name: str, unit: str, function: Callable[[], float]) -> None:
+        value, note = median_of(function, args.repetitions)
+        figures.append(Figure(name, value, unit, note))
+        print(figures[-1].line(), flush=True)
+
+    print("| figure | median | unit | target | met | range, details |\n|---|---|---|---|---|---|", flush=True)
+    for name in ("TwoSites", "FourMarkets", "Global"):
+        add(f"{name}, 1 environment", "steps/s", lambda n=name: single_speed(n, 4))  # type: ignore[misc]
+    for name in ("FourMarkets", "Global"):
+        add(f"{name}, 256 environments", "env-steps/s", lambda n=name: batch_speed(n, 256, 1))  # type: ignore[misc]
+        add(f"{name} reset", "steps", lambda n=name: reset_in_steps(n))  # type: ignore[misc]
+    add("import gridai_env", "s", import_seconds)
+    add("Global environment, memory", "MB", lambda: memory_mb("Global"))
+    optima = (figure for name in args.optimum for figure in optimum(name, args.seed, args.threads))
+    planners = (mpc_decision(name, args.seed, 96) for name in args.mpc)
+    sweeps = frontier_times(seeds=4, points=12) if args.long else ()
+    optima_too = long_optima(args.seed, args.threads) if args.long else ()
+    for figure in chain(on_device(args), planners, optima, sweeps, optima_too):
+        figures.append(figure)
+        print(figure.line(), flush=True)
+    return figures
+
+
+def on_device(args: argparse.Namespace) -> Iterator[Figure]:
+    """The figures of the batch on torch; none with ``--device none``."""
+    if args.device == "none":
+        return
+    import torch
+
+    from gridai_env.envs.torch.arguments import checked_device, checked_dtype
+    from scripts.studies.speed.measure import Setting
+    from scripts.studies.speed.torch_batch import BATCHES, device_figures
+
+    torch.set_num_threads(args.torch_threads or cores())
+    device = checked_device(args.device)
+    checked_dtype(args.dtype)
+    batches = tuple(args.batches or BATCHES[device.type])
+    setting = Setting(device, args.dtype, batches, args.repetitions, not args.eager)
+    yield from device_figures(setting, learn=not args.no_learning)
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check(args: argparse.Namespace) -> None:
+    """Raise InputError for what would fail only after minutes of measuring."""
+    checked_number("repetitions", args.repetitions, 1, float("inf"), "repetitions")
+    checked_number("threads", args.threads, 1, float("inf"), "threads")
+    checked_number("seed", args.seed, 0, float("inf"), "no unit")
+    for batch in args.batches or ():
+        checked_number("batches", batch, 2, float("inf"), "environments")
+    if args.torch_threads is not None:
+        checked_number("torch-threads", args.torch_threads, 1, float("inf"), "threads")
+    if args.device != "none":
+        need_packages("torch", "stable_baselines3")
+        from gridai_env.envs.torch.arguments import checked_device
+        from scripts.studies.speed.measure import KINDS
+
+        try:
+            device = checked_device(args.device)
+        except ValueError as error:
+            raise InputError(f"--device: {error}") from error
+        if device.type not in KINDS or device.index:
+            raise InputError(f"--device {args.device}: must be none, {' or '.join(KINDS)} (the first GPU)")
+    if args.optimum or args.mpc or args.long:
+        need_packages("pyomo", "highspy", "scipy")
+    if args.out and args.out.is_dir():
+        raise InputError(f"--out {str(args.out)!r}: is a folder; give the name of a file")
+    if args.out and not os.access(args.out.parent, os.W_OK):
+        raise InputError(f"--out {str(args.out)!r}: its folder is missing or cannot be written to")

@@ -1,0 +1,232 @@
+"""Training."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from agents.config import PPOConfig, parse_config
+from gridai_env.episodes.instance import Instance
+from gridai_env.scenario.compile import Compiled
+from scripts.runs.command import INTERRUPTED, InputError
+from scripts.runs.folder import default_folder, open_folder, read_run, write_run
+
+KIND = "train"
+BOUNDS = "bounds.json"
+EVENTS = "tensorboard"
+# What may change when a run goes on; everything else is part of what the checkpoint holds.
+CHANGEABLE = ("total_steps", "evaluation.", "checkpoint_every_steps", "device", "torch_threads")
+CHECKPOINTS = "checkpoints"
+
+
+def _require(*modules: str, extra: str, advice: str = "") -> None:
+    """Raise InputError where a package is missing; ``extra`` brings it."""
+    missing = [name for name in modules if find_spec(name) is None]
+    if missing:
+        raise InputError(f"training needs {', '.join(missing)}: pip install 'gridai-env[{extra}]'{advice}")
+
+
+def _start(arguments: argparse.Namespace, config: PPOConfig) -> int:
+    """Begin a run; everything that can be wrong is found before a file is written."""
+    from agents.config import compiled_of
+    from agents.training import environments, train
+
+    if config.evaluation.bounds and not arguments.no_evaluation:
+        _require("pyomo", "highspy", extra="milp", advice=", or --no-bounds")
+    compiled = compiled_of(config)
+    model = train.build(config, environments.make_training_env(config, compiled))
+    folder = open_folder(arguments.run_dir or default_folder(KIND, config.environment.scenario), KIND)
+    _clear(folder, arguments.overwrite)
+    return _train(config, compiled, model, folder, not arguments.no_evaluation)
+
+
+# What a run writes besides checkpoints and curves.
+FILES = ("run.json", "model.zip", "best_model.zip", "stages.json", "calibration.json", "warm_start.json")
+
+
+def _clear(folder: Path, overwrite: bool) -> None:
+    """Remove an older run from a folder; bounds, which belong to the instances, stay."""
+    if not (folder / "run.json").exists():
+        return
+    if not overwrite:
+        raise InputError(
+            f"{folder} holds a training run: go on with it (--resume {folder}), replace it (--overwrite), "
+            "or give another --run-dir"
+        )
+    for name in FILES:
+        (folder / name).unlink(missing_ok=True)
+    for name in (CHECKPOINTS, EVENTS):
+        if (folder / name).exists():
+            shutil.rmtree(folder / name)
+
+
+def _resume(arguments: argparse.Namespace, overrides: dict[str, Any]) -> int:
+    """Go on with a run: its own settings, but a new total, evaluation and so on where given."""
+    from agents.config import compiled_of
+    from agents.networks.checkpoint import Identity
+    from agents.training import environments, train
+    from agents.training.checkpoints import latest_checkpoint
+
+    folder = Path(arguments.resume)
+    if arguments.config is not None or (arguments.run_dir is not None and Path(arguments.run_dir) != folder):
+        raise InputError(
+            "--resume goes on in the folder and with the settings of its run; leave out --config, --run-dir"
+        )
+    fixed = sorted(key for key in overrides if not key.startswith(CHANGEABLE))
+    if fixed:
+        raise InputError(f"--resume: {', '.join(fixed)} cannot change within a run; start a new one")
+    record = read_run(folder, KIND)
+    config = load_config_of(record, overrides, str(folder / "run.json"))
+    compiled = compiled_of(config)
+    Identity.read(folder / "run.json").check(Identity.of(compiled), str(folder))
+    checkpoint = latest_checkpoint(folder)
+    if checkpoint is None:
+        raise InputError(
+            f"{folder}: no checkpoint in {folder / CHECKPOINTS}: it ended before the first one (calibration and "
+            "imitation come before); start the run anew with its own command and --overwrite"
+        )
+    open_folder(folder, KIND)
+    model = train.resume(config, environments.make_training_env(config, compiled), checkpoint)
+    print(f"resuming {folder} after {model.num_timesteps:,} of {config.total_steps:,} steps")
+    return _train(config, compiled, model, folder, not arguments.no_evaluation)
+
+
+def load_config_of(record: dict[str, Any], overrides: dict[str, Any], source: str) -> PPOConfig:
+    """Return the settings in a run.json with overrides."""
+    from agents.config import put
+
+    data = json.loads(json.dumps(record["config"]))
+    for key, value in overrides.items():
+        put(data, key, value)
+    return parse_config(data, source)
+
+
+def _train(config: PPOConfig, compiled: Compiled, model: Any, folder: Path, evaluates: bool) -> int:
+    from agents.networks.checkpoint import Identity
+    from agents.training import train
+    from agents.training.checkpoints import latest_checkpoint
+    from agents.training.validation import Milestones
+
+    frozen = _validation(config, compiled) if evaluates else None
+    instances: list[Instance] = []
+    if evaluates:
+        instances = _unpublished(config) if frozen is None else frozen.instances
+    write_run(
+        folder,
+        KIND,
+        config.model_dump(mode="json"),
+        seeds=[config.seed],
+        instances=instances,
+        device=str(model.device),
+        agent=Identity.of(compiled).as_dict(),
+    )
+    held_out = frozen
+    if evaluates and frozen is None:
+        held_out = _held_out(config, instances, folder)
+    try:
+        with _curves(model, config, folder / EVENTS):
+            evaluations = train.train(model, config, folder, held_out, watched=[folder / EVENTS])
+    except KeyboardInterrupt:
+        last = latest_checkpoint(folder)
+        print(f"\nstopped after {model.num_timesteps:,} steps; last checkpoint: {last}", file=sys.stderr)
+        if last is not None:
+            print(f"go on with: python -m scripts.train --resume {folder}", file=sys.stderr)
+        return INTERRUPTED
+    if held_out is not None and evaluations is not None and evaluations.last is not None:
+        print(f"{model.num_timesteps:,} steps: {evaluations.last.line()}")
+        print(f"over Local-Only by stage: {Milestones(folder, held_out).line()}")
+    print(f"agent: {folder / 'model.zip'}\ncurves: tensorboard --logdir {folder}")
+    return 0
+
+
+@contextmanager
+def _curves(model: Any, config: PPOConfig, folder: Path) -> Iterator[None]:
+    """Let a model write its curves to a folder while the block runs."""
+    from stable_baselines3.common.logger import configure
+
+    model.set_logger(configure(str(folder), ["tensorboard"]))
+    _show_settings(model.logger, config)
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # what went wrong is being told already
+            model.logger.close()
+        raise
+    model.logger.close()
+
+
+def _validation(config: PPOConfig, compiled: Compiled) -> Any:
+    """The frozen validation episodes with their published bounds, where a run trains on the training days."""
+    from agents.training.validation import HeldOut
+    from gridai_env.benchmarks.published import validation_of
+    from gridai_env.benchmarks.sets import BenchmarkError
+
+    if config.environment.days == "all":
+        return None
+    try:
+        frozen = validation_of(compiled.scenario, config.evaluation.instances)
+        return None if frozen is None else HeldOut.published(frozen)
+    except BenchmarkError as error:
+        raise InputError(str(error)) from error
+
+
+def _unpublished(config: PPOConfig) -> list[Instance]:
+    """Held-out episodes where changed settings leave no published ones; on validation days where training has days."""
+    from agents.config import compiled_of
+    from agents.training import environments
+
+    return environments.held_out_instances(compiled_of(config, "validation"), config.evaluation.instances)
+
+
+def _held_out(config: PPOConfig, instances: list[Instance], folder: Path) -> Any:
+    """Play Local-Only on the held-out episodes and solve them, as far as wanted."""
+    from agents.training.validation import HeldOut
+    from baselines.rules.single_signal import LocalOnly
+    from gridai_env.rollout.run import run_many
+
+    bounds = bounds_usd(config, instances, folder / BOUNDS) if config.evaluation.bounds else None
+    return HeldOut.of(run_many(LocalOnly(), instances), bounds)
+
+
+def bounds_usd(config: PPOConfig, instances: list[Instance], cache: Path) -> list[float]:
+    """Return the proven bound of each instance; those solved before are read from ``cache``."""
+    from tqdm import tqdm
+
+    from baselines.optimum.milp import solve
+
+    known = _cached(cache)
+    options = config.evaluation
+    for instance in tqdm(instances, desc="bounds of held-out episodes", disable=not sys.stderr.isatty()):
+        if instance.hash not in known:
+            plan = solve(instance, mip_gap=options.bound_mip_gap, time_limit_s=options.bound_time_limit_s)
+            known[instance.hash] = plan.bound
+            partial = cache.with_name(f".{cache.name}")
+            partial.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+            partial.replace(cache)
+    return [known[instance.hash] for instance in instances]
+
+
+def _cached(cache: Path) -> dict[str, float]:
+    if not cache.is_file():
+        return {}
+    try:
+        return dict(json.loads(cache.read_text(encoding="utf-8")))
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, ValueError) as error:
+        raise InputError(f"{cache}: damaged ({error}); delete it and the bounds are solved again") from error
+
+
+def _show_settings(logger: Any, config: PPOConfig) -> None:
+    """Put the resolved settings into TensorBoard as text."""
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    for output in logger.output_formats:
+        if hasattr(output, "writer"):
+            output.writer.add_text("settings", "    " + text.replace("\n", "\n    "))

@@ -1,0 +1,106 @@
+"""The benchmark: what is compared with what, and how a row is judged."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+pytest.importorskip("stable_baselines3", reason="needs the extra 'rl'")
+
+import torch
+
+from scripts import benchmark
+from scripts.runs.command import InputError
+from scripts.studies.speed import host, learning
+from scripts.studies.speed.learning import COMPILED, EAGER, NUMPY, OURS, PLAIN, Way
+from scripts.studies.speed.measure import TARGETS, Figure, Setting, settings_of
+
+CPU = Setting(torch.device("cpu"), "float32", (8,), 3, True)
+
+
+class Model:
+    """What `learning_figures` reads of a model."""
+
+    n_epochs, batch_size, n_envs = 3, 1024, 256
+
+    def __init__(self, way: Way) -> None:
+        self.way = way
+
+
+def test_ours_is_compared_with_the_fastest_way_of_plain_ppo_turn_by_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The machine is half as fast in the second round; the ratio does not see it."""
+    base = {Way(OURS, EAGER): 90, Way(OURS, COMPILED): 120, Way(PLAIN, NUMPY): 60}
+    base |= {Way(PLAIN, EAGER): 80, Way(PLAIN, COMPILED): 70}
+    asked: list[Way] = []
+
+    def speed(model: Any, setting: Setting) -> float:
+        asked.append(model.way)
+        return base[model.way] * (0.5 if 5 < len(asked) <= 10 else 1.0)
+
+    monkeypatch.setattr(learning, "warm", lambda setting, way: Model(way))
+    monkeypatch.setattr(learning, "_speed", speed)
+    found = {figure.name: figure for figure in learning.learning_figures(CPU)}
+    assert asked == learning.ways(True) * 3
+    assert found["FourMarkets PPO, cpu"].value == 120
+    assert found["FourMarkets PPO, cpu, torch batch"].value == 90
+    assert found["FourMarkets plain SB3 PPO, cpu"].value == 80
+    assert found["FourMarkets plain SB3 PPO, cpu, NumPy batch"].value == 60
+    ratio = found["FourMarkets PPO over plain SB3, cpu"]
+    assert ratio.value == pytest.approx(1.5)
+    assert "compiled torch batch, torch batch; 1.5 to 1.5" in ratio.note
+    assert TARGETS.keys() >= {"FourMarkets PPO, cpu", "FourMarkets PPO over plain SB3, cpu"}
+
+
+def test_without_a_compiler_nothing_is_compiled() -> None:
+    assert learning.ways(False) == [Way(OURS, EAGER), Way(PLAIN, NUMPY), Way(PLAIN, EAGER)]
+
+
+def test_all_ways_have_the_same_settings_but_for_the_batch() -> None:
+    ours, plain = (settings_of(CPU, name, compile=True).model_dump() for name in (OURS, PLAIN))
+    assert {key for key in ours if ours[key] != plain[key]} == {"algorithm"}
+    assert ours["on_device"]["compile"] and ours["torch_threads"] == torch.get_num_threads()
+
+
+@pytest.mark.parametrize("way", learning.ways(False), ids=lambda way: f"{way.algorithm} {way.batch}")
+def test_every_way_runs(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
+    def small(*args: Any, **kwargs: Any) -> Any:
+        changes = {"num_envs": 4, "rollout_steps": 6, "batch_size": 24, "epochs": 1, "hidden": [8]}
+        config = settings_of(*args, **kwargs).model_copy(update=changes)
+        return config.model_copy(
+            update={"environment": config.environment.model_copy(update={"horizon_h": 6.0})}
+        )
+
+    monkeypatch.setattr(learning, "settings_of", small)
+    model = learning.warm(CPU, way)
+    assert learning._speed(model, CPU) > 0.0
+    assert model.num_timesteps == 2 * 24  # the warm-up, and one episode of each
+
+
+def test_the_default_is_one_thread_for_each_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 1 <= host.cores() <= (os.cpu_count() or 1)
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    assert host.cores() == 7
+
+
+def test_rows_say_whether_a_target_is_met() -> None:
+    assert "| >= 1 | no |" in Figure("FourMarkets PPO over plain SB3, cpu", 0.99, "1").line()
+    assert "| >= 1 | yes |" in Figure("FourMarkets PPO over plain SB3, cpu", 1.05, "1").line()
+    assert "not measured" in Figure("FourMarkets PPO, cuda", None, "env-steps/s").line()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--device", "nonsense"], "--device: "),
+        (["--device", "meta"], "--device meta: must be none, cpu or cuda"),
+        (["--out", "."], "is a folder"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_before_measuring(words: list[str], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        benchmark.main(words)

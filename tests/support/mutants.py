@@ -1,0 +1,390 @@
+"""Faults put into a copy of the code on purpose: each must turn the suite red.
+
+A mutant is one piece of text that stands exactly once in one file, and what replaces it.  Where a refactoring
+moves the text, `test_mutants.py` fails by name, so that the list stays honest.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+COPIED = ("gridai_env", "baselines", "configs", "scripts", "tests", "pyproject.toml")
+
+HAND = ("gridai_env/world/test_physics.py",)
+# In the order of cost: most faults fall at the first file.
+FAST = (
+    *HAND,
+    "gridai_env/world/test_queue_fifo.py",
+    "gridai_env/world/test_conservation.py::test_random_worlds_balance[0]",
+    "gridai_env/world/test_conservation.py::test_random_worlds_have_valid_prices_and_limits",
+    "gridai_env/world/test_scalar_reference.py::test_random_worlds_agree[0]",
+    "gridai_env/world/test_feasible.py",
+    "baselines/optimum/test_brute_force.py",
+    "baselines/optimum/test_promises.py::test_benefit_plans_and_bounds[0]",
+)
+BRUTE = ("baselines/optimum/test_brute_force.py",)
+PROMISES = tuple(f"baselines/optimum/test_promises.py::test_benefit_plans_and_bounds[{i}]" for i in range(10))
+FLOORS = ("baselines/optimum/test_promises.py::test_cost_and_carbon_bounds",)
+STEP = ("gridai_env/envs/test_public_step.py",)
+GOLDEN = ("gridai_env/rollout/test_golden.py",)
+# Random worlds bring their own prices and limits; those of episodes made from a scenario are checked here.
+PRICES = (
+    "gridai_env/episodes/test_instance.py",
+    "gridai_env/world/test_conservation.py::test_shipped_scenarios_have_valid_prices_and_limits",
+)
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One fault: in ``file`` the text ``old`` becomes ``new``; ``tests`` are those that should notice."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...] = FAST
+
+
+P, T, F = "gridai_env/world/physics.py", "gridai_env/world/terms.py", "gridai_env/world/feasible.py"
+A, D, M = "gridai_env/world/actions.py", "gridai_env/episodes/demand.py", "baselines/optimum/program.py"
+W = "gridai_env/episodes/exogenous.py"
+
+MUTANTS = (
+    # Power, accelerators, battery
+    Mutant("PUE twice", P, "return exo.pue * it_mw + p.base", "return exo.pue * exo.pue * it_mw + p.base"),
+    Mutant(
+        "base load inside PUE",
+        P,
+        "return exo.pue * it_mw + p.base_load_mw",
+        "return exo.pue * (it_mw + p.base_load_mw)",
+    ),
+    Mutant(
+        "charge efficiency inverted",
+        P,
+        "p.charge_efficiency * flows.charge_mw",
+        "flows.charge_mw / p.charge_efficiency",
+    ),
+    Mutant(
+        "discharge efficiency inverted",
+        P,
+        "flows.discharge_mw / p.discharge_efficiency",
+        "flows.discharge_mw * p.discharge_efficiency",
+    ),
+    Mutant("hours forgotten in the battery", P, "+ p.dt_h * stored_mw", "+ stored_mw"),
+    Mutant("speed forgotten", P, "/ (p.speed * p.dt_h)", "/ p.dt_h"),
+    Mutant(
+        "faulty accelerators draw idle power",
+        P,
+        "exo.available_gpus * p.idle_kw_per_gpu",
+        "p.gpus * p.idle_kw_per_gpu",
+    ),
+    Mutant(
+        "charging supplies",
+        P,
+        "- flows.export_mw - facility_mw - flows",
+        "- flows.export_mw - facility_mw + flows",
+    ),
+    Mutant(
+        "jobs never end",
+        P,
+        "shift_left(sums.committed_gpus) if p.has_jobs",
+        "sums.committed_gpus if p.has_jobs",
+    ),
+    # Work and friction
+    Mutant("growth ignored", P, "exo.growth[..., None] * state.placed", "1.0 * state.placed"),
+    Mutant("no reference at home", P, "exo.rehomed_gpuh[..., None] * p.home", "0.0 * p.home"),
+    Mutant(
+        "warm-up forgets what was there",
+        P,
+        "- total(state.placed_gpuh, -3)",
+        "- 0.0 * total(state.placed_gpuh, -3)",
+    ),
+    Mutant("drops stay in the queue", P, "- served_cw_gpuh - flows.dropped_gpuh", "- served_cw_gpuh"),
+    Mutant(
+        "wear on waiting rows",
+        P,
+        "return p.is_session[..., None] * (flows.served_gpuh - in_place)",
+        "return flows.served_gpuh - in_place",
+    ),
+    # Carbon, peak, water
+    Mutant(
+        "exports earn carbon credit",
+        P,
+        "p.dt_h * flows.import_mw + network",
+        "p.dt_h * (flows.import_mw - flows.export_mw) + network",
+    ),
+    Mutant("hours forgotten in fuel carbon", P, "emitted + p.dt_h * flows.gen", "emitted + flows.gen"),
+    Mutant(
+        "loading emits nothing",
+        P,
+        "network_mwh = egress + relocation + warm_up",
+        "network_mwh = egress + relocation",
+    ),
+    Mutant(
+        "average billed instead of marginal",
+        P,
+        "return sums.emissions_marginal_kg if p.bill_marginal else sums.emissions_average_kg",
+        "return sums.emissions_average_kg",
+    ),
+    Mutant(
+        "excess counts against the budget",
+        P,
+        "+ billed_kg(p, sums) - flows.carbon_excess_kg",
+        "+ billed_kg(p, sums)",
+    ),
+    Mutant("peak forgets", P, "state.peak_import_mw + flows.peak_rise_mw", "flows.peak_rise_mw"),
+    Mutant("water of imports forgotten", P, "flows.import_mw * p.grid_water", "0.0 * p.grid_water"),
+    # Limits
+    Mutant(
+        "utilisation limit ignored by the plan",
+        P,
+        "p.utilisation_limit * exo.available_gpus\n",
+        "exo.available_gpus\n",
+    ),
+    Mutant(
+        "hours forgotten in the ramp",
+        P,
+        "p.generator_ramp_mw_per_h * p.dt_h - flows",
+        "p.generator_ramp_mw_per_h - flows",
+    ),
+    Mutant(
+        "discharging while charging",
+        P,
+        "p.discharge_limit_mw * (1.0 - charging)",
+        "p.discharge_limit_mw * (1.0 + 0.0 * charging)",
+        BRUTE + PROMISES,
+    ),
+    # Ledger
+    Mutant(
+        "wear on charge only",
+        T,
+        "(flows.charge_mw + flows.discharge_mw)",
+        "flows.charge_mw",
+    ),
+    Mutant("import pays", T, "-dt_h * exo.buy_usd_per_mwh", "dt_h * exo.buy_usd_per_mwh"),
+    Mutant("export at the price of import", T, "dt_h * exo.sell_usd_per_mwh", "dt_h * exo.buy_usd_per_mwh"),
+    Mutant(
+        "a term missing from the benefit",
+        T,
+        "reduce(add, terms.values())",
+        "reduce(add, list(terms.values())[:-1])",
+    ),
+    Mutant("energy of egress is free", T, "-price * sums.egress_mwh", "0.0 * sums.egress_mwh"),
+    Mutant("hours forgotten in shed", T, "-dt_h * p.shed_usd_per_mwh", "-p.shed_usd_per_mwh"),
+    Mutant("excess is free", T, "-p.carbon_excess_usd_per_kg * flows", "-0.0 * flows"),
+    # Choice of feasible flows
+    Mutant(
+        "mask ignored by overflow",
+        F,
+        "weight = p.route_open * room",
+        "weight = (0.0 * p.route_open + 1.0) * room",
+    ),
+    Mutant(
+        "held beyond the deadline",
+        F,
+        "xp.minimum(request.hold * on_hand, exo.queue_limit_gpuh)",
+        "request.hold * on_hand",
+    ),
+    Mutant(
+        "rows cut too early",
+        F,
+        "xp.maximum(room[:, None, :] - (so_far - demand), 0.0)",
+        "xp.maximum(room[:, None, :] - so_far, 0.0)",
+    ),
+    Mutant("a job is fitted as if nothing ran", F, "(profile + need <= limit)", "(need <= limit)"),
+    Mutant(
+        "minimum load ignored", F, "p.generator_min_mw * (1.0 - DECISION_SLACK)", "0.0 * p.generator_min_mw"
+    ),
+    Mutant("efficiency forgotten at empty", F, "p.discharge_efficiency / p.dt_h", "1.0 / p.dt_h"),
+    Mutant("shed before work", F, "xp.maximum(deficit_mw - power_mw, 0.0)", "deficit_mw"),
+    # Action
+    Mutant(
+        "mask ignored",
+        A,
+        "share = (routing[..., :sites] + 1.0) * p.route_open",
+        "share = routing[..., :sites] + 1.0",
+    ),
+    Mutant(
+        "refusal from zero on",
+        A,
+        "xp.maximum(2.0 * routing[..., sites + 1] - 1.0, 0.0)",
+        "xp.maximum(routing[..., sites + 1], 0.0)",
+    ),
+    Mutant(
+        "sessions may be held",
+        A,
+        "xp.maximum(routing[..., sites], 0.0) * p.may_wait",
+        "xp.maximum(routing[..., sites], 0.0)",
+    ),
+    # The episode
+    Mutant(
+        "queue limit off by one",
+        D,
+        "window_sum(part[..., w], int(wait_steps[w]))",
+        "window_sum(part[..., w], int(wait_steps[w]) + 1)",
+    ),
+    Mutant("work may be left at the end", D, "total[:, -1] = 0.0", "total[:, -1] *= 1.0"),
+    Mutant(
+        "growth is the arrivals",
+        D,
+        "now / xp.where(is_reference, before, 1.0)",
+        "now / 1.0",
+    ),
+    Mutant(
+        "deadline off by one",
+        "gridai_env/episodes/jobs.py",
+        "is_open &= step <= last",
+        "is_open &= step <= last + 1",
+    ),
+    Mutant(
+        "profile one step short",
+        "gridai_env/episodes/jobs.py",
+        "numbers) < duration[..., None]",
+        "numbers) < duration[..., None] - 1",
+    ),
+    Mutant(
+        "demand charge not prorated",
+        "gridai_env/scenario/compile.py",
+        "monthly * scenario.horizon_h / HOURS_PER_MONTH",
+        "monthly",
+    ),
+    Mutant(
+        "export at negative prices",
+        W,
+        "where(sell_usd_per_mwh(compiled, buy_usd_per_mwh) < 0.0, 0.0, limited)",
+        "where(sell_usd_per_mwh(compiled, buy_usd_per_mwh) < 0.0, limited, limited)",
+        PRICES,
+    ),
+    Mutant(
+        "friction is paid at negative prices",
+        W,
+        "namespace(buy_usd_per_mwh).maximum(buy_usd_per_mwh, 0.0)",
+        "buy_usd_per_mwh",
+        PRICES,
+    ),
+    Mutant(
+        "last resort too cheap",
+        "gridai_env/episodes/last_resorts.py",
+        "shed = MARGIN * (",
+        "shed = 0.01 * MARGIN * (",
+        PROMISES,
+    ),
+    Mutant(
+        "an hour of shift in the world",
+        "gridai_env/envs/simulator.py",
+        "step: Any = min(int(t[0]), self.steps - 1)",
+        "step: Any = min(int(t[0]) + 1, self.steps - 1)",
+    ),
+    Mutant(
+        "an hour of shift in prices",
+        W,
+        "events.shocked_usd_per_mwh(sites.buy_usd_per_mwh[now])",
+        "events.shocked_usd_per_mwh(np.roll(sites.buy_usd_per_mwh[now], 1, axis=1))",
+        GOLDEN,
+    ),
+    Mutant(
+        "an hour of shift in demand",
+        D,
+        "np.arange(steps) + 0.5) * step_min",
+        "np.arange(steps) + 1.5) * step_min",
+        GOLDEN,
+    ),
+    Mutant(
+        "reward of another figure",
+        "gridai_env/envs/env.py",
+        "row[0] / self._reward_scale_usd",
+        "row[1] / self._reward_scale_usd",
+        STEP,
+    ),
+    # Optimiser
+    Mutant(
+        "a term missing from the objective",
+        "baselines/optimum/objectives.py",
+        "return -outcome.benefit_usd",
+        'return -(outcome.benefit_usd - outcome.terms_usd["warm_up"])',
+        PROMISES,
+    ),
+    Mutant(
+        "burning energy ahead of paid hours",
+        M,
+        "np.logical_or.accumulate(paid_to_consume[::-1])[::-1]",
+        "paid_to_consume",
+        BRUTE,
+    ),
+    Mutant(
+        "burning energy for a slow generator",
+        M,
+        "| minimum | slow | everywhere",
+        "| minimum | everywhere",
+        BRUTE,
+    ),
+    Mutant("minimum load is no choice", M, "if minimum.any():", "if False:", BRUTE + PROMISES),
+    Mutant("a lower floor", M, "float(served) * (1.0 - FLOOR_SLACK)", "float(served) * 0.9", FLOORS),
+)
+
+
+def fault_in_list(mutant: Mutant) -> str:
+    """Why a mutant cannot be applied any more; empty where it can."""
+    count = (ROOT / mutant.file).read_text(encoding="utf-8").count(mutant.old)
+    return (
+        "" if count == 1 else f"{mutant.name}: {mutant.old!r} stands {count} times in {mutant.file}, not once"
+    )
+
+
+def copy_of_the_code(folder: Path) -> Path:
+    """Copy all that the tests of `FAST` need."""
+    for name in COPIED:
+        source, target = ROOT / name, folder / name
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+        else:
+            shutil.copy2(source, target)
+    return folder
+
+
+def run_tests(folder: Path, tests: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+    """Run tests in a copy, stopping at the first failure; the copy's own package is used."""
+    program = (
+        "import sys, pathlib, gridai_env, pytest\n"
+        "assert pathlib.Path(gridai_env.__file__).is_relative_to(pathlib.Path.cwd()), gridai_env.__file__\n"
+        "sys.exit(pytest.main(sys.argv[1:]))\n"
+    )
+    command = [
+        sys.executable,
+        "-c",
+        program,
+        "-x",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--no-header",
+        "--tb=line",
+    ]
+    environment = os.environ | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(
+        [*command, *(f"tests/{name}" for name in tests)],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+
+
+def survives(mutant: Mutant, folder: Path) -> str:
+    """Empty where the tests notice the fault, else what they said.  Only failed tests are a verdict."""
+    target = copy_of_the_code(folder) / mutant.file
+    text = target.read_text(encoding="utf-8")
+    target.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
+    result = run_tests(folder, mutant.tests)
+    failed = result.returncode == 1 and " failed" in result.stdout
+    if failed:
+        return ""
+    return f"{mutant.name}: exit {result.returncode}\n{result.stdout[-2000:]}{result.stderr[-2000:]}"

@@ -1,0 +1,44 @@
+"""A small run folder of the kind reproduce, written by hand, with a name that a page must escape."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from scripts.runs.folder import write_run
+
+HOSTILE = '<img src=x onerror="document.title=1"> & "quoted"'
+
+
+def write_csv(path: Path, header: str, rows: Sequence[Sequence[Any]]) -> None:
+    """Write a CSV file; the header is words with spaces between them."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows([header.split(), *rows])
+
+
+def sample_reproduce(folder: Path) -> None:
+    """Three headlines, one of them outside, a sensitivity and two policies."""
+    folder.mkdir(parents=True)
+    write_run(folder, "reproduce", {"scenario_resolved": {"A": {}, "B": {}}}, [0, 1], finished=True)
+    header = "model headline quantity unit published_low published_high ours low high inside"
+    rows = [
+        ["A", "cost of Joint against Local-Only", "cost_change", "%", -10.0, -8.0, -9.1, -9.6, -8.4, 1],
+        ["A", HOSTILE, "moved", "%", 30.0, 50.0, 55.0, 52.0, 58.0, 0],
+        ["B", "benefit of Joint over compute-only", "benefit_ratio", "x", 3.0, 4.0, 3.4, "", "", 1],
+    ]
+    write_csv(folder / "headlines.csv", header, rows)
+    header = "model parameter value quantity unit ours low high"
+    sensitivity = [
+        ["A", "capacity_slack", 1.1 + 0.1 * i, name, "%", -5.0 - i, "", ""]
+        for name in ("cost_change", "dropped_share")
+        for i in range(4)
+    ]
+    write_csv(folder / "sensitivity.csv", header, sensitivity)
+    header = (
+        "model policy cost_usd emissions_kg benefit_usd moved_share dropped_share cost_change carbon_change"
+    )
+    policies = [
+        ["A", "local_only", 100.0, 50.0, 10.0, 0.0, 0.01, 0.0, 0.0],
+        ["A", "joint", 91.0, 46.0, 19.0, 0.376, 0.0, -9.0, -8.0],
+    ]
+    write_csv(folder / "policies.csv", header, policies)
