@@ -38,7 +38,7 @@ def write_archive(path: Path, header: dict[str, Any], arrays: dict[str, np.ndarr
     text = json.dumps(header, sort_keys=True)
     checked = {**arrays, HEADER: np.frombuffer(text.encode(), dtype=np.uint8)}
     checksum = np.frombuffer(digest(checked).encode(), dtype=np.uint8)
-    with whole(path) as partial, open(partial, "wb") as file:
+    with atomic_write(path) as partial, open(partial, "wb") as file:
         np.savez_compressed(file, allow_pickle=False, **checked, sha256=checksum)
 
 
@@ -71,7 +71,7 @@ def read_archive(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A path to write to in place of ``path``, which appears whole when the block ends, and not at all if it fails.
 
     It has the same ending, by which writers choose a format.

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import gridai_env
-from scripts.runs.command import guarded
+from scripts.runs.command import run_command
 from scripts.runs.folder import commit
 from scripts.studies.speed.host import GAPS, check, measure
 
@@ -69,4 +69,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(guarded(main))
+    sys.exit(run_command(main))

@@ -18,8 +18,15 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from scripts.runs.arguments import Episodes, add_scenario_arguments, sources
-from scripts.runs.command import INTERRUPTED, InputError, checked_number, guarded, need_packages, parse_seeds
+from scripts.runs.arguments import InstancesBySeed, add_scenario_arguments, sources
+from scripts.runs.command import (
+    INTERRUPTED,
+    InputError,
+    checked_number,
+    need_packages,
+    parse_seeds,
+    run_command,
+)
 from scripts.runs.folder import default_folder, open_folder
 from scripts.runs.parallel import add_parallel_arguments, check_ray, checked_jobs, solver_threads
 
@@ -68,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     arguments = parser().parse_args(words)
-    return guarded(lambda: compare(arguments))
+    return run_command(lambda: compare(arguments))
 
 
 def compare(arguments: argparse.Namespace) -> int:
@@ -94,7 +101,7 @@ def compare(arguments: argparse.Namespace) -> int:
 
 def prepared(arguments: argparse.Namespace) -> Comparison:
     """The comparison that is asked for, its folder ready; raises InputError for what cannot be done."""
-    from scripts.studies.comparison.match import Match
+    from scripts.studies.comparison.match import EpisodeJob
     from scripts.studies.comparison.resume import KIND, earlier_commits, finished_seeds, make_room
     from scripts.studies.comparison.run import Comparison
     from scripts.studies.policies import checkpoints, find_contenders, resolved
@@ -111,11 +118,11 @@ def prepared(arguments: argparse.Namespace) -> Comparison:
         "time_limit_s": arguments.time_limit_s,
         "threads": solver_threads(jobs, arguments.threads),
     }
-    episodes = Episodes(arguments)
+    episodes = InstancesBySeed(arguments)
     scenario = episodes.compiled.scenario
     arguments.policies = [resolved(name, scenario.name) for name in arguments.policies]
     contenders = find_contenders(arguments.policies, episodes.compiled, solver)
-    match = Match(
+    match = EpisodeJob(
         episodes, tuple(arguments.policies), arguments.objective, solver, checkpoints(arguments.policies)
     )
     config = vars(arguments) | {

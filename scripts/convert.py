@@ -23,13 +23,13 @@ from gridai_env.traces.exports.plain import ZoneTable, join_exports, with_margin
 from gridai_env.traces.exports.read import EXPECTED, read_export
 from gridai_env.traces.exports.series import Export, stamp
 from gridai_env.traces.files.formats import OPTIONAL
-from scripts.runs.command import InputError, guarded
+from scripts.runs.command import InputError, run_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     options = _parser().parse_args(arguments)
-    return guarded(lambda: convert(options))
+    return run_command(lambda: convert(options))
 
 
 def _parser() -> argparse.ArgumentParser:

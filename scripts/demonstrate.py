@@ -17,8 +17,15 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from scripts.runs.arguments import Episodes, add_scenario_arguments, sources
-from scripts.runs.command import INTERRUPTED, InputError, checked_number, guarded, need_packages, parse_seeds
+from scripts.runs.arguments import InstancesBySeed, add_scenario_arguments, sources
+from scripts.runs.command import (
+    INTERRUPTED,
+    InputError,
+    checked_number,
+    need_packages,
+    parse_seeds,
+    run_command,
+)
 from scripts.runs.folder import default_folder, open_folder
 from scripts.runs.parallel import (
     add_parallel_arguments,
@@ -29,7 +36,7 @@ from scripts.runs.parallel import (
 )
 
 if TYPE_CHECKING:
-    from scripts.studies.demonstrations import Run
+    from scripts.studies.demonstrations import DemonstrationRun
 
 KIND = "demonstrate"
 EPISODES = 20
@@ -66,7 +73,7 @@ def parser() -> argparse.ArgumentParser:
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     arguments = parser().parse_args(words)
-    return guarded(lambda: demonstrate(arguments))
+    return run_command(lambda: demonstrate(arguments))
 
 
 def demonstrate(arguments: argparse.Namespace) -> int:
@@ -92,17 +99,23 @@ def demonstrate(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def prepared(arguments: argparse.Namespace) -> Run:
+def prepared(arguments: argparse.Namespace) -> DemonstrationRun:
     """The run that is asked for, its folder ready; raises InputError for what cannot be done."""
-    from scripts.studies.demonstrations import Run, Work, check_planner, on_days, training_instances
+    from scripts.studies.demonstrations import (
+        DemonstrationRun,
+        DemonstrationWork,
+        check_planner,
+        on_days,
+        training_instances,
+    )
 
     checked_number("mip-gap", arguments.mip_gap, 0.0, 1.0, "relative")
     checked_number("time-limit-s", arguments.time_limit_s, 0.1, float("inf"), "s")
-    episodes = on_days(Episodes(arguments), arguments.days, arguments.start)
+    episodes = on_days(InstancesBySeed(arguments), arguments.days, arguments.start)
     instances = training_instances(episodes, _wanted_seeds(arguments))
     check_ray(arguments.ray)
     jobs = checked_jobs(arguments.jobs, len(instances), arguments.ray)
-    work = Work(
+    work = DemonstrationWork(
         planner=arguments.planner,
         mip_gap=arguments.mip_gap,
         time_limit_s=arguments.time_limit_s,
@@ -111,7 +124,7 @@ def prepared(arguments: argparse.Namespace) -> Run:
     check_planner(work, episodes.compiled)
     folder = open_folder(arguments.run_dir or default_folder(KIND, arguments.scenario), KIND)
     config = vars(arguments) | {"scenario_resolved": episodes.compiled.scenario.model_dump(mode="json")}
-    run = Run(folder, work, instances, config, jobs, arguments.ray)
+    run = DemonstrationRun(folder, work, instances, config, jobs, arguments.ray)
     run.open(arguments.overwrite)
     return run
 

@@ -23,7 +23,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from scripts.runs.command import InputError, guarded, need_packages
+from scripts.runs.command import InputError, need_packages, run_command
 from scripts.studies.evaluation.run import DEFECT, _evaluate
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     arguments = parser().parse_args(words)
-    return guarded(lambda: evaluate(arguments))
+    return run_command(lambda: evaluate(arguments))
 
 
 def evaluate(arguments: argparse.Namespace) -> int:

@@ -19,8 +19,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.runs.arguments import Episodes, add_scenario_arguments, sources
-from scripts.runs.command import INTERRUPTED, InputError, checked_number, guarded, need_packages, parse_seeds
+from scripts.runs.arguments import InstancesBySeed, add_scenario_arguments, sources
+from scripts.runs.command import (
+    INTERRUPTED,
+    InputError,
+    checked_number,
+    need_packages,
+    parse_seeds,
+    run_command,
+)
 from scripts.runs.folder import default_folder, open_folder
 from scripts.runs.parallel import (
     add_parallel_arguments,
@@ -64,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     arguments = parser().parse_args(words)
-    return guarded(lambda: frontier(arguments))
+    return run_command(lambda: frontier(arguments))
 
 
 def frontier(arguments: argparse.Namespace) -> int:
@@ -78,7 +85,7 @@ def frontier(arguments: argparse.Namespace) -> int:
     checked_number("mip-gap", arguments.mip_gap, 0.0, 1.0, "relative")
     checked_number("time-limit-s", arguments.time_limit_s, 0.1, float("inf"), "s")
     seeds = parse_seeds(arguments.seeds)
-    episodes = Episodes(arguments)
+    episodes = InstancesBySeed(arguments)
     sweeps = _sweeps(episodes.compiled.scenario, arguments)
     if OPTIMUM in arguments.policies:
         raise InputError(f"--policies {OPTIMUM}: the optimum is on the frontier anyway; leave it out")
@@ -158,7 +165,7 @@ def _number(word: str) -> float:
         raise InputError(f"--grid {word!r}: must be a number") from None
 
 
-def _headline(episodes: Episodes, sweeps: Sequence[Any], seeds: Sequence[int]) -> str:
+def _headline(episodes: InstancesBySeed, sweeps: Sequence[Any], seeds: Sequence[int]) -> str:
     axes = ", ".join(f"{sweep.axis} ({len(sweep)} points)" for sweep in sweeps)
     return f"{episodes.compiled.scenario.name}: {axes}; {len(seeds)} episode(s)"
 

@@ -16,8 +16,15 @@ import math
 import sys
 from collections.abc import Sequence
 
-from scripts.runs.arguments import Episodes, add_scenario_arguments, sources
-from scripts.runs.command import INTERRUPTED, InputError, checked_number, guarded, need_packages, parse_seeds
+from scripts.runs.arguments import InstancesBySeed, add_scenario_arguments, sources
+from scripts.runs.command import (
+    INTERRUPTED,
+    InputError,
+    checked_number,
+    need_packages,
+    parse_seeds,
+    run_command,
+)
 from scripts.runs.folder import default_folder, open_folder
 from scripts.runs.parallel import (
     add_parallel_arguments,
@@ -26,7 +33,7 @@ from scripts.runs.parallel import (
     checked_jobs,
     solver_threads,
 )
-from scripts.studies.carbon.run import BOARD, KIND, POINTS, Run
+from scripts.studies.carbon.run import BOARD, KIND, POINTS, FrontRun
 
 PRICES_USD_PER_T = (0.0, 50.0, 100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0, 6400.0)
 
@@ -67,18 +74,18 @@ def parser() -> argparse.ArgumentParser:
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     arguments = parser().parse_args(words)
-    return guarded(lambda: front(arguments))
+    return run_command(lambda: front(arguments))
 
 
 def front(arguments: argparse.Namespace) -> int:
     """Check everything, compute what is missing, write and print."""
     need_packages("pyomo", "highspy", "scipy", "joblib", "tqdm", "tensorboard", "matplotlib", "moocore")
-    from scripts.studies.carbon.points import LOCAL, Settings
+    from scripts.studies.carbon.points import LOCAL, FrontSettings
     from scripts.studies.policies import find_contenders, resolved
 
     _check(arguments)
     seeds = parse_seeds(arguments.seeds)
-    episodes = Episodes(arguments)
+    episodes = InstancesBySeed(arguments)
     scenario = episodes.compiled.scenario.name
     policies = _policies([resolved(name, scenario) for name in arguments.policies], LOCAL)
     find_contenders(policies, episodes.compiled)
@@ -87,12 +94,12 @@ def front(arguments: argparse.Namespace) -> int:
     threads = solver_threads(jobs, arguments.threads)
     instances = list(episodes.batch(seeds))
     folder = open_folder(arguments.run_dir or default_folder(KIND, arguments.scenario), KIND)
-    settings = Settings(
+    settings = FrontSettings(
         (folder / POINTS).resolve(), arguments.points, tuple(arguments.prices), arguments.mip_gap,
         arguments.time_limit_s, threads,
     )  # fmt: skip
     config = vars(arguments) | {"scenario_resolved": episodes.compiled.scenario.model_dump(mode="json")}
-    run = Run(folder, instances, policies, settings, jobs, config)
+    run = FrontRun(folder, instances, policies, settings, jobs, config)
     run.open(arguments.overwrite)
     print(
         "\n".join([f"{instances[0].scenario_name}: {len(seeds)} episode(s)", *sources(instances[0])]),

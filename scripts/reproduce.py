@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from scripts.runs.command import INTERRUPTED, guarded, need_packages, parse_seeds
+from scripts.runs.command import INTERRUPTED, need_packages, parse_seeds, run_command
 from scripts.runs.folder import open_folder, write_run
 from scripts.runs.parallel import (
     add_parallel_arguments,
@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     arguments = parser().parse_args(words)
-    return guarded(lambda: reproduce(arguments))
+    return run_command(lambda: reproduce(arguments))
 
 
 def reproduce(arguments: argparse.Namespace) -> int:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from scripts.runs.arguments import add_scenario_arguments
-from scripts.runs.command import guarded
+from scripts.runs.command import run_command
 from scripts.studies.optimum import solve_one
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     arguments = parser().parse_args(words)
-    return guarded(lambda: solve_one(arguments))
+    return run_command(lambda: solve_one(arguments))
 
 
 if __name__ == "__main__":

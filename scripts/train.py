@@ -18,14 +18,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from agents.config import ConfigError, PPOConfig, load_config, parse_overrides
-from scripts.runs.command import InputError, guarded
+from scripts.runs.command import InputError, run_command
 from scripts.studies.training import _require, _resume, _start
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     arguments, overrides = _parser().parse_known_args(words)
-    return guarded(lambda: _checked(arguments, overrides))
+    return run_command(lambda: _checked(arguments, overrides))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -26,7 +26,7 @@ from agents.imitation.action_distance import Batch, Distance
 from agents.imitation.demonstrations import Demonstration, DemonstrationError, Demonstrations, demonstrate
 from agents.networks.kinds import ActingPolicy
 from gridai_env.episodes.instance import Instance
-from gridai_env.files import whole
+from gridai_env.files import atomic_write
 from gridai_env.rollout.trajectory import Policy
 
 WARM_START_FILE = "warm_start.json"
@@ -271,7 +271,7 @@ def _set_deviation(policy: ActorCriticPolicy, deviation: float) -> None:
 
 
 def _write(path: Path, record: dict[str, Any]) -> None:
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 

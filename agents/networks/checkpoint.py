@@ -25,7 +25,7 @@ from agents.networks.kinds import ActingPolicy, FitsScenarios
 from agents.networks.mlp import ActivePolicy
 from agents.structured.compiled import Recorded, RecordingError, record
 from agents.structured.policy import StructuredPolicy
-from agents.vec_env.memory import Remembering
+from agents.vec_env.memory import ObservationMemory
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.scenario.compile import Compiled
 from gridai_env.scenario.spec import Scenario
@@ -189,7 +189,7 @@ class NetworkPolicy:
         if self._recorded and deterministic and flat.size == flat.shape[-1]:
             whole, after = self._recorded(torch.as_tensor(flat).reshape(1, -1), None if begins else state)
             return whole.numpy().reshape(*flat.shape[:-1], -1), after
-        remembering = Remembering(getattr(self.network, "memory", None))
+        remembering = ObservationMemory(getattr(self.network, "memory", None))
         remembering.state = state
         fresh = None if episode_start is None or state is None else np.atleast_1d(episode_start)
         seen = remembering.go_on(np.atleast_2d(flat), fresh)
@@ -264,7 +264,7 @@ def load_policy(path: str | Path, device: str = "cpu") -> NetworkPolicy:
         raise CheckpointError(f"{path}: not an agent of scripts.train but a {type(network).__name__}")
     assert isinstance(network, ActorCriticPolicy)
     sizes = (network.observation_space.shape, network.actions.expand(network.actions.start).shape)
-    remembered = Remembering(getattr(network, "memory", None)).size
+    remembered = ObservationMemory(getattr(network, "memory", None)).size
     expected = ((sum(identity.observation.values()) + remembered,), (identity.action_size,))
     if sizes != expected:
         raise CheckpointError(f"{path}: sizes {sizes} are not those of its run.json, {expected}")

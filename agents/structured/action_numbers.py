@@ -34,7 +34,7 @@ Floats32 = NDArray[np.float32]
 LOWEST = -12.0
 KINDS = ("routes", "hold", "refuse", "battery", "generator", "renewable", "jobs")
 # How far from 0 the numbers of work that is served (below) and of renewables that are used (above) lie.
-SHY = 0.3
+DEAD_ZONE = 0.3
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ import torch
 
 from agents.structured.power import Supply
 from agents.structured.situation import Situation
-from agents.structured.weights import Weights, symlog
+from agents.structured.weights import LearnedParameters, symlog
 from gridai_env.world.state import Params
 
 Tensor = torch.Tensor
@@ -134,7 +134,7 @@ class Batteries:
 
     @classmethod
     def of(
-        cls, now: Situation, weights: Weights, storage: Storage, net_mw: Tensor, scarcity: Tensor
+        cls, now: Situation, weights: LearnedParameters, storage: Storage, net_mw: Tensor, scarcity: Tensor
     ) -> Batteries:
         """``net_mw`` [B,F,K] load less renewables; ``scarcity`` [B,K] of room."""
         p, seen = now.p, now.seen

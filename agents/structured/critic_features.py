@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from agents.structured.placing import Placed
+from agents.structured.placing import Placement
 from agents.structured.situation import LEAST_GPUH, Situation
 from agents.structured.weights import symlog
 
@@ -15,7 +15,7 @@ SUMMARY = 3 * OF_SITES + SINGLE
 
 
 @torch.no_grad()
-def summary_of(now: Situation, placed: Placed, slope: Tensor) -> Tensor:
+def summary_of(now: Situation, placed: Placement, slope: Tensor) -> Tensor:
     """Return the figures [B,S]: mean, least and greatest over the sites, and those of the whole system.
 
     ``slope`` [B,K] what a stored MWh is worth.

@@ -15,16 +15,16 @@ from agents.structured.critic_features import summary_of
 from agents.structured.jobs import JobPlan, job_scores
 from agents.structured.merit_order import Stack, net_mw
 from agents.structured.observed import UNIT_USD, Reader
-from agents.structured.placing import Placed, offers_now
+from agents.structured.placing import Placement, offers_now
 from agents.structured.power import generator_share, renewable_share
 from agents.structured.situation import Situation
-from agents.structured.weights import Weights
+from agents.structured.weights import LearnedParameters
 from gridai_env.scenario.compile import Compiled
 
 Tensor = torch.Tensor
 
 
-class Judgement(Weights):
+class Decision(LearnedParameters):
     """The decision of one scenario; its weights do not depend on the scenario's sizes."""
 
     def __init__(self, compiled: Compiled, hidden: int) -> None:
@@ -34,22 +34,24 @@ class Judgement(Weights):
         self.slots = compiled.shape.slots
 
     def forward(self, observation: Tensor) -> tuple[Tensor, Tensor]:
-        """Return wishes [B,A], in the layout of the action (routes as logarithms), and a summary [B,S]."""
+        """Return raw_actions [B,A], in the layout of the action (routes as logarithms), and a summary [B,S]."""
         now = Situation.of(self.reader, self.reader(observation))
         stack, planned_gpus = Stack.of(now), torch.zeros_like(now.price)
         plan = JobPlan.of(now, stack) if self.slots else None
         if plan:
             stack, planned_gpus = plan.stack, plan.gpus
-        placed = Placed.of(now, self, offers_now(now, torch.zeros_like(now.room_gpuh)))
+        placed = Placement.of(now, self, offers_now(now, torch.zeros_like(now.room_gpuh)))
         present = (now.load_mw(placed.served_gpuh) - now.seen.renewable_mw[:, 0])[:, None]
         net = torch.cat([present, net_mw(now, stack, planned_gpus)[:, 1:]], 1)
         batteries = Batteries.of(now, self, self.storage, net, stack.scarcity(now))
         if self.reader.has_renewables:  # what batteries give or leave changes which work is cheap where
-            placed = Placed.of(now, self, offers_now(now, batteries.taken_mw))
+            placed = Placement.of(now, self, offers_now(now, batteries.taken_mw))
         needed_mw = now.load_mw(placed.served_gpuh) - now.seen.renewable_mw[:, 0] + batteries.taken_mw
         fuel = generator_share(self.reader, now.seen, now.supply.at(0), needed_mw, batteries.fuel_bonus)
         used = renewable_share(now.seen, needed_mw)
-        wishes = [placed.wishes(), batteries.power, fuel, used]
+        raw_actions = [placed.raw_actions(), batteries.power, fuel, used]
         if plan:
-            wishes.append(job_scores(now, self, plan, placed.scarcity, net[:, 0]))
-        return torch.cat([wish.flatten(1) for wish in wishes], -1), summary_of(now, placed, batteries.slope)
+            raw_actions.append(job_scores(now, self, plan, placed.scarcity, net[:, 0]))
+        return torch.cat([part.flatten(1) for part in raw_actions], -1), summary_of(
+            now, placed, batteries.slope
+        )

@@ -132,11 +132,11 @@ class ForecastMemory:
     def _guess(self, part: dict[str, Tensor], issued: Tensor) -> Tensor:
         """What is usual, and what forecasts say of the difference, for each coming step [B,steps,F]."""
         usual = self._usual_from(part["clock"])
-        strays = torch.cat([self._now(part)[:, None], issued], 1) - usual.index_select(1, self._known)
+        anomaly = torch.cat([self._now(part)[:, None], issued], 1) - usual.index_select(1, self._known)
         left = part["steps_left"]
-        seen = [strays[:, 0]]
+        seen = [anomaly[:, 0]]
         for i, lead in enumerate(self.leads):
-            seen.append(torch.where(left > lead, strays[:, i + 1], FADED * seen[-1]))
+            seen.append(torch.where(left > lead, anomaly[:, i + 1], FADED * seen[-1]))
         return usual[:, 1:] + self._between @ torch.stack(seen, 1)
 
     def _usual_from(self, clock: Tensor) -> Tensor:

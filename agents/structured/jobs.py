@@ -12,7 +12,7 @@ import torch
 
 from agents.structured.merit_order import Stack
 from agents.structured.situation import Situation
-from agents.structured.weights import Weights
+from agents.structured.weights import LearnedParameters
 
 Tensor = torch.Tensor
 
@@ -21,7 +21,7 @@ FAR = 50.0  # differences of price beyond this are all the same
 
 
 @dataclass(frozen=True)
-class Starts:
+class StartCosts:
     """What starting a job costs, in units of price per MWh of the job, over its whole duration."""
 
     is_open: Tensor  # [B,V,K]
@@ -33,7 +33,7 @@ class Starts:
     each: Tensor  # [B,V,F,K] of every start foreseen, the one now first
 
     @classmethod
-    def of(cls, jobs: dict[str, Tensor], price: Tensor, within: Tensor) -> Starts:
+    def of(cls, jobs: dict[str, Tensor], price: Tensor, within: Tensor) -> StartCosts:
         """Compare the starts of jobs.
 
         ``jobs``: features of the slots, "duration" and "slack" in steps; ``price`` [B,V,F,K] of their power;
@@ -83,13 +83,15 @@ def _running_means(price: Tensor, within: Tensor, duration: Tensor) -> Tensor:
     return (upto - total[:, :, :steps]) / (number - count[:, None, :steps]).clamp_min(1.0)[..., None]
 
 
-def job_scores(now: Situation, weights: Weights, plan: JobPlan, scarcity: Tensor, net_mw: Tensor) -> Tensor:
+def job_scores(
+    now: Situation, weights: LearnedParameters, plan: JobPlan, scarcity: Tensor, net_mw: Tensor
+) -> Tensor:
     """Scores of the job slots [B,V,K+1].
 
     ``scarcity`` [B,K] what the room of a site adds to its cost; ``net_mw`` [B,K] load less renewables.
     """
     jobs = now.reader.job_features(now.seen.part)
-    starts = Starts.of(jobs, plan.price, now.seen.within)
+    starts = StartCosts.of(jobs, plan.price, now.seen.within)
     features = _features(now, jobs, starts, plan.crowded, scarcity, net_mw)
     correction = weights.job(features)  # of the cost of a start, and of a share in the cost of waiting
     is_open = starts.is_open[..., None].to(features.dtype)
@@ -98,7 +100,12 @@ def job_scores(now: Situation, weights: Weights, plan: JobPlan, scarcity: Tensor
 
 
 def _features(
-    now: Situation, jobs: dict[str, Tensor], starts: Starts, crowded: Tensor, scarcity: Tensor, net_mw: Tensor
+    now: Situation,
+    jobs: dict[str, Tensor],
+    starts: StartCosts,
+    crowded: Tensor,
+    scarcity: Tensor,
+    net_mw: Tensor,
 ) -> Tensor:
     """What the network of jobs sees of each start, [B,V,K,12]."""
     p = now.p
@@ -145,7 +152,7 @@ class JobPlan:
             taken = stack.taken(gpuh)
             prices.append(stack.added(gpuh, taken) / (wanted * mean_mwh))
             crowds.append(((gpuh - stack.left_gpuh()) / wanted).clamp(0.0, 1.0))
-            runs = Starts.of(job, prices[-1][:, None], now.seen.within).planned(job)  # [B,F,K]
+            runs = StartCosts.of(job, prices[-1][:, None], now.seen.within).planned(job)  # [B,F,K]
             held = held + runs * job["gpus"][..., None]
             stack = stack.without((taken * runs.movedim(-1, 0)).sum(1, keepdim=True))
         return cls(torch.stack(prices, 1), torch.stack(crowds, 1), held, stack)

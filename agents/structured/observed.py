@@ -23,7 +23,7 @@ PERSISTENCE_H = 12.0  # how far ahead sessions look before they move
 
 
 @dataclass(frozen=True)
-class Seen:
+class Observed:
     """What the policy sees, [B,...]; parts that the scenario does not have are None."""
 
     part: dict[str, Tensor]  # of the observation, by name, in its own shape and unit
@@ -93,7 +93,7 @@ class Reader(torch.nn.Module):
         self.params = self.params.map(lambda x: fn(x) if isinstance(x, Tensor) else x)
         return super()._apply(fn, recurse)
 
-    def forward(self, observation: Tensor) -> Seen:
+    def forward(self, observation: Tensor) -> Observed:
         """Return what an observation [B,N+M] says."""
         flat = observation[:, : self.size] * self.scale + self.offset
         part = {
@@ -111,7 +111,7 @@ class Reader(torch.nn.Module):
         ahead = torch.cat([now[:, None], ahead[:, 1:]], 1)
         on_hand, due = self._work(part)
         hour = self._local_h(part["clock"])
-        return Seen(
+        return Observed(
             part=part,
             usd_per_mwh=ahead[..., :sites],
             renewable_mw=ahead[..., sites : 2 * sites] * (ahead[..., :sites] >= 0.0),

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import torch
 
-from agents.structured.action_numbers import LOWEST, SHY
+from agents.structured.action_numbers import DEAD_ZONE, LOWEST
 from agents.structured.power import Offers
 from agents.structured.routes import Routes, waiting_cost
 from agents.structured.situation import Situation
-from agents.structured.transport import CLOSED, Work, place
-from agents.structured.weights import Weights
+from agents.structured.transport import CLOSED, WorkToPlace, transport
+from agents.structured.weights import LearnedParameters
 
 Tensor = torch.Tensor
 
@@ -20,7 +20,7 @@ LEAST_ROOM_GPUH = 1e-3
 
 
 @dataclass(frozen=True)
-class Placed:
+class Placement:
     """Where work goes."""
 
     served_gpuh: Tensor  # [B,C,W,K]
@@ -29,7 +29,7 @@ class Placed:
     scarcity: Tensor  # [B,K] what the room of a site adds to its cost
 
     @classmethod
-    def of(cls, now: Situation, weights: Weights, offers: Offers) -> Placed:
+    def of(cls, now: Situation, weights: LearnedParameters, offers: Offers) -> Placement:
         """Decide on the work on hand; ``offers``: the room for it."""
         p, seen, first = now.p, now.seen, now.reader.first
         routes = Routes.of(now, weights)
@@ -42,10 +42,10 @@ class Placed:
         # Work that costs more than it brings is refused.
         refused = (routes.worth + weights.reluctance)[..., None].expand_as(costs[..., :1])
         due = seen.due_gpuh.flatten(1)
-        must = Work(torch.cat([costs, refused], -1).flatten(1, 2), due, torch.ones_like(due[0]))
+        must = WorkToPlace(torch.cat([costs, refused], -1).flatten(1, 2), due, torch.ones_like(due[0]))
         if now.reader.longest:
             must = must.and_also(_waiting(now, weights, routes, costs))
-        places, scarcity = place(must, offers.gpuh.flatten(1), weights.log_width.exp())
+        places, scarcity = transport(must, offers.gpuh.flatten(1), weights.log_width.exp())
         each = places.unflatten(-1, (-1, kinds)).sum(-1)
         served = each[:, : regions * rows].unflatten(1, (regions, rows))
         on_hand = seen.on_hand_gpuh.clamp_min(1e-6)
@@ -57,11 +57,11 @@ class Placed:
         scarce = scarcity.unflatten(-1, (-1, kinds)).amin(-1)
         return cls(served, (hold * p.may_wait).clamp(0.0, 1.0), refuse, scarce)
 
-    def wishes(self) -> Tensor:
+    def raw_actions(self) -> Tensor:
         """The routing part of the action [B,C,W,K+2]: logarithms of shares over the largest, hold, refuse."""
         most = self.served_gpuh.amax(-1, keepdim=True).clamp_min(1e-9)
         log_share = torch.log((self.served_gpuh / most).clamp_min(math.exp(LOWEST)))
-        refuse = self.refuse - SHY * (1.0 - self.refuse)
+        refuse = self.refuse - DEAD_ZONE * (1.0 - self.refuse)
         return torch.cat([log_share, self.hold[..., None], refuse[..., None]], -1)
 
 
@@ -72,16 +72,18 @@ def offers_now(now: Situation, taken_mw: Tensor) -> Offers:
     return Offers.of(now.reader, now.supply.at(0), now.room_gpuh, surplus, mw_per_gpuh)
 
 
-def _waiting(now: Situation, weights: Weights, routes: Routes, costs: Tensor) -> Work:
+def _waiting(now: Situation, weights: LearnedParameters, routes: Routes, costs: Tensor) -> WorkToPlace:
     """The work that may wait longer, with the cost of waiting as its last place."""
     seen, first = now.seen, now.reader.first
     later = waiting_cost(now, routes, _level(now, weights))[..., None]
     gpuh = (seen.on_hand_gpuh - seen.due_gpuh)[:, :, first:].clamp_min(0.0)
     may = gpuh.flatten(1)
-    return Work(torch.cat([costs[:, :, first:], later], -1).flatten(1, 2), may, torch.zeros_like(may[0]))
+    return WorkToPlace(
+        torch.cat([costs[:, :, first:], later], -1).flatten(1, 2), may, torch.zeros_like(may[0])
+    )
 
 
-def _level(now: Situation, weights: Weights) -> Tensor:
+def _level(now: Situation, weights: LearnedParameters) -> Tensor:
     """The price [B] below which waiting work is served now."""
     seen, demand, work_price, first = now.seen, now.demand, now.work_price, now.reader.first
     room = now.room_gpuh[:, None].expand_as(work_price)

@@ -16,7 +16,7 @@ from torch import nn
 
 from agents.structured.action_numbers import KINDS, OpenActions
 from agents.structured.critic_features import SUMMARY
-from agents.structured.decision import Judgement
+from agents.structured.decision import Decision
 from agents.structured.forecast_memory import ForecastMemory
 from agents.structured.weights import RULE_STEPS
 from agents.vec_env.memory import extended
@@ -28,7 +28,7 @@ Tensor = torch.Tensor
 
 
 class StructuredPolicy(ActorCriticPolicy):
-    """Acts by `Judgement`; explores its open numbers, each kind with a deviation of its own.
+    """Acts by `Decision`; explores its open numbers, each kind with a deviation of its own.
 
     ``scenario``: the scenario as plain values, saved with the weights; the weights themselves fit any scenario.
     """
@@ -80,7 +80,7 @@ class StructuredPolicy(ActorCriticPolicy):
         compiled = compile_scenario(parse_scenario(self._own["scenario"], "checkpoint"))
         self._compiled = compiled
         self._actions = OpenActions.of(compiled)
-        self.judgement = Judgement(compiled, self._own["hidden"])
+        self.judgement = Decision(compiled, self._own["hidden"])
         width = self._own["value_hidden"]
         layers = [
             nn.Linear(SUMMARY, width),
@@ -119,8 +119,8 @@ class StructuredPolicy(ActorCriticPolicy):
 
     def mean_numbers(self, observation: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean numbers [B,n], and the summary [B,S] from which the value is estimated."""
-        wishes, summary = self.judgement(observation.float())
-        return wishes[:, self.entry], summary
+        raw_actions, summary = self.judgement(observation.float())
+        return raw_actions[:, self.entry], summary
 
     def _distribution(self, mean: Tensor) -> DiagGaussianDistribution:
         dist = self.action_dist

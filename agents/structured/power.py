@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from agents.structured.action_numbers import SHY
-from agents.structured.observed import UNIT_USD, Reader, Seen
+from agents.structured.action_numbers import DEAD_ZONE
+from agents.structured.observed import UNIT_USD, Observed, Reader
 from gridai_env.episodes.exogenous import sell_usd_per_mwh
 
 Tensor = torch.Tensor
@@ -76,7 +76,7 @@ class Offers:
         return cls(torch.stack(gpuh, -1), torch.stack(price, -1))
 
 
-def supply_of(reader: Reader, seen: Seen) -> Supply:
+def supply_of(reader: Reader, seen: Observed) -> Supply:
     """What power costs the sites now and in the steps foreseen, [B,F,K], in 10 USD per MWh."""
     carbon_usd = reader.usd_per_kg * seen.part[reader.carbon]
     buy = seen.usd_per_mwh
@@ -85,7 +85,7 @@ def supply_of(reader: Reader, seen: Seen) -> Supply:
     return Supply(buy / UNIT_USD, sell / UNIT_USD, limit)
 
 
-def generator_share(reader: Reader, seen: Seen, now: Supply, net_mw: Tensor, bonus: Tensor) -> Tensor:
+def generator_share(reader: Reader, seen: Observed, now: Supply, net_mw: Tensor, bonus: Tensor) -> Tensor:
     """Output over capacity [B,K]: what the load needs, or export takes, where fuel is cheaper.
 
     ``now``: supply of this step; ``net_mw`` [B,K] load and battery less renewables; ``bonus`` [B,K] taken off the cost
@@ -102,11 +102,11 @@ def generator_share(reader: Reader, seen: Seen, now: Supply, net_mw: Tensor, bon
     return (wanted / p.generator_max_mw.clamp_min(1e-6)).clamp(0.0, 1.0) * (p.generator_max_mw > 0.0)
 
 
-def renewable_share(seen: Seen, needed_mw: Tensor) -> Tensor:
-    """The wish for renewables [B,K]: all, or where import is paid for only what import cannot give.
+def renewable_share(seen: Observed, needed_mw: Tensor) -> Tensor:
+    """The raw_action for renewables [B,K]: all, or where import is paid for only what import cannot give.
 
     ``needed_mw`` [B,K] load and battery less the renewables worth using.
     """
     missing = (needed_mw - seen.part["import_limit"]).clamp_min(0.0)
     share = (missing / seen.part["renewable"].clamp_min(1e-6)).clamp_max(1.0)
-    return torch.where(seen.usd_per_mwh[:, 0] < 0.0, share - 1.0, SHY)
+    return torch.where(seen.usd_per_mwh[:, 0] < 0.0, share - 1.0, DEAD_ZONE)

@@ -11,7 +11,7 @@ import torch
 
 from agents.structured.observed import UNIT_USD
 from agents.structured.situation import Situation
-from agents.structured.weights import Weights
+from agents.structured.weights import LearnedParameters
 
 Tensor = torch.Tensor
 
@@ -26,7 +26,7 @@ class Routes:
     worth: Tensor  # [B,C,W] of serving the work at all: revenue, and no penalty
 
     @classmethod
-    def of(cls, now: Situation, weights: Weights) -> Routes:
+    def of(cls, now: Situation, weights: LearnedParameters) -> Routes:
         """Generalised costs, corrected by the network."""
         p, seen = now.p, now.seen
         per_unit = (now.mwh_per_gpuh.mean(-1) * UNIT_USD)[:, None, None, None]  # USD per GPU-h
@@ -44,7 +44,7 @@ class Routes:
 
 
 def _corrections(
-    now: Situation, weights: Weights, cost: Tensor, egress: Tensor, move: Tensor, stays: Tensor
+    now: Situation, weights: LearnedParameters, cost: Tensor, egress: Tensor, move: Tensor, stays: Tensor
 ) -> Tensor:
     """What the network adds to the cost of the open routes, [B,C,W,K]."""
     p, seen, at = now.p, now.seen, now.reader.open_index
@@ -69,7 +69,9 @@ def _corrections(
     return torch.zeros_like(cost).flatten(1).index_copy(1, at, found).view(cost.shape)
 
 
-def _sessions(now: Situation, weights: Weights, egress: Tensor, move: Tensor, stays: Tensor) -> Tensor:
+def _sessions(
+    now: Situation, weights: LearnedParameters, egress: Tensor, move: Tensor, stays: Tensor
+) -> Tensor:
     """What speaks for staying, and for sites that will be cheap, [B,C,W,K]; 0 for rows that may wait."""
     first = now.reader.first
     here, fee = stays[:, :, :first], move[:, :, :first]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from agents.structured.observed import UNIT_USD, Reader, Seen
+from agents.structured.observed import UNIT_USD, Observed, Reader
 from agents.structured.power import Supply, supply_of
 from gridai_env.world import physics
 from gridai_env.world.state import Exogenous, Params
@@ -17,7 +17,7 @@ LEAST_GPUH = 1e-3  # of work that figures are divided by: a step may have no arr
 
 
 @dataclass(frozen=True)
-class Demand:
+class ForeseenDemand:
     """Work that is foreseen to arrive: what arrives now, moving with all arrivals of its region."""
 
     rise: Tensor  # [B,F] arrivals of all regions over those of now
@@ -28,7 +28,7 @@ class Demand:
     reach_gpuh: Tensor  # [B,F,K] work with a choice that may go to the site
 
     @classmethod
-    def of(cls, reader: Reader, seen: Seen) -> Demand:
+    def of(cls, reader: Reader, seen: Observed) -> ForeseenDemand:
         """Foresee the demand."""
         p, first = reader.params, reader.first
         every = seen.region_gpuh.sum(-1)
@@ -51,7 +51,7 @@ class Situation:
     """Where the world stands, [B,...]; prices in 10 USD per MWh."""
 
     reader: Reader
-    seen: Seen
+    seen: Observed
     exo: Exogenous  # PUE and accelerators in service, all that power depends on
     price: Tensor  # [B,F,K] of import with its carbon
     mwh_per_gpuh: Tensor  # [B,K]
@@ -60,12 +60,12 @@ class Situation:
     supply: Supply  # [B,F,K]
     running_gpus: Tensor  # [B,F,K] held by jobs
     room_gpuh: Tensor  # [B,K] work that the sites can do besides
-    demand: Demand
+    demand: ForeseenDemand
     total_gpuh: Tensor  # [B] work on hand
     log_room: Tensor  # [B,K] logarithm of room over work on hand
 
     @classmethod
-    def of(cls, reader: Reader, seen: Seen) -> Situation:
+    def of(cls, reader: Reader, seen: Observed) -> Situation:
         """Work out what several parts need."""
         p, part = reader.params, seen.part
         exo = Exogenous.make(pue=part["pue"], available_gpus=part["available_gpus"])
@@ -87,7 +87,7 @@ class Situation:
             supply=supply,
             running_gpus=running,
             room_gpuh=room,
-            demand=Demand.of(reader, seen),
+            demand=ForeseenDemand.of(reader, seen),
             total_gpuh=total,
             log_room=torch.log(room / total[:, None].clamp_min(LEAST_GPUH) + 1e-3),
         )
@@ -115,7 +115,7 @@ def usable_gpus(p: Params, available_gpus: Tensor, held_gpus: Tensor) -> Tensor:
     return (p.utilisation_limit * available_gpus - held_gpus).clamp_min(0.0)
 
 
-def _running_gpus(seen: Seen) -> Tensor:
+def _running_gpus(seen: Observed) -> Tensor:
     """Accelerators [B,F,K] that jobs hold which run already."""
     steps = seen.usd_per_mwh.shape[1]
     if "committed_gpus" not in seen.part:

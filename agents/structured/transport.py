@@ -30,23 +30,23 @@ STIFF = 1e30  # in place of the slope of a place whose room does not bind: it st
 
 
 @dataclass(frozen=True)
-class Work:
+class WorkToPlace:
     """What is to be placed."""
 
     cost: Tensor  # [B,R,P+1] of each place; `CLOSED` and more where that is not possible
     gpuh: Tensor  # [B,R]
     must: Tensor  # [R] 1.0 for work that may not wait
 
-    def and_also(self, other: Work) -> Work:
+    def and_also(self, other: WorkToPlace) -> WorkToPlace:
         """These pieces of work, then others."""
-        return Work(
+        return WorkToPlace(
             torch.cat([self.cost, other.cost], 1),
             torch.cat([self.gpuh, other.gpuh], 1),
             torch.cat([self.must, other.must]),
         )
 
 
-def place(work: Work, room_gpuh: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
+def transport(work: WorkToPlace, room_gpuh: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
     """Return how the work is served [B,R,P], and what scarcity adds to the cost of the places [B,P].
 
     ``room_gpuh`` [B,P]; ``width`` [] is in the unit of the cost.  The scarcity is found by Newton's method on the dual.

@@ -26,7 +26,7 @@ RULE_STEPS = {
 ROUTE_FEATURES, SITE_FEATURES, WAIT_FEATURES, JOB_FEATURES = 9, 18, 12, 12
 
 
-class Weights(nn.Module):
+class LearnedParameters(nn.Module):
     """Networks that correct the rule, all of which begin at 0, and the numbers of the rule itself."""
 
     def __init__(self, hidden: int) -> None:

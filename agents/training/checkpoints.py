@@ -20,7 +20,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from agents.networks.checkpoint import CheckpointError
 from agents.vec_env.base import BatchVecEnv
-from gridai_env.files import whole
+from gridai_env.files import atomic_write
 
 CHECKPOINTS = "checkpoints"
 STATE_MEMBER = "training_state.pkl"
@@ -29,7 +29,7 @@ STATE_MEMBER = "training_state.pkl"
 def save_model(model: BaseAlgorithm, path: Path) -> Path:
     """Write a model to ``path`` (.zip): whole or not at all, also when the program is stopped meanwhile."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole(path) as partial, partial.open("wb") as file:
+    with atomic_write(path) as partial, partial.open("wb") as file:
         model.save(file)
     return path
 
@@ -38,7 +38,7 @@ def save_checkpoint(model: PPO, path: Path) -> Path:
     """Write a model with the state of its training to ``path``: whole or not at all."""
     state = pickle.dumps(training_state(model), protocol=5)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         with partial.open("wb") as file:
             model.save(file)
         with zipfile.ZipFile(partial, "a", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from agents.config import ConfigError, PPOConfig, compiled_of
 from agents.networks.checkpoint import Identity, NetworkPolicy
 from gridai_env.episodes.instance import make_batch
-from gridai_env.files import whole
+from gridai_env.files import atomic_write
 from gridai_env.rollout.run import run_many
 
 CALIBRATION_FILE = "calibration.json"
@@ -33,7 +33,7 @@ Score = Callable[[], float]
 
 
 @runtime_checkable
-class Rule(Protocol):
+class TunableRule(Protocol):
     """A network with numbers of a rule."""
 
     def rule_numbers(self) -> Mapping[str, tuple[torch.nn.Parameter, float]]:
@@ -56,7 +56,7 @@ def search(
     numbers: Mapping[str, tuple[torch.nn.Parameter, float]],
     score: Score,
     rounds: int,
-    tell: Callable[[str], None] = lambda _: None,
+    on_progress: Callable[[str], None] = lambda _: None,
 ) -> tuple[float, float, int]:
     """Raise ``score`` by moving one number after the other; return it before and after, and the number of tries.
 
@@ -70,7 +70,7 @@ def search(
             for move in (step, -step):
                 _set(number, start + move * HALVED**at)
                 value, tries = score(), tries + 1
-                tell(f"{name} {number.item():.3g}")
+                on_progress(f"{name} {number.item():.3g}")
                 if value > best:
                     best = value
                     break
@@ -91,7 +91,7 @@ def calibrate(model: PPO, config: PPOConfig, run_dir: Path) -> Found:
     Raises ConfigError for a network that has none.
     """
     policy = model.policy
-    if not isinstance(policy, Rule):
+    if not isinstance(policy, TunableRule):
         raise ConfigError(f"calibration: a {type(policy).__name__} has no numbers of a rule; set rounds to 0")
     compiled, wanted = compiled_of(config), config.calibration
     count = max(wanted.steps // compiled.shape.steps, 1)
@@ -108,11 +108,11 @@ def calibrate(model: PPO, config: PPOConfig, run_dir: Path) -> Found:
     most = 1 + 2 * wanted.rounds * len(numbers)
     with tqdm(total=most, desc="calibration", unit="try", dynamic_ncols=True, disable=None) as bar:
 
-        def tell(what: str) -> None:
+        def on_progress(what: str) -> None:
             bar.set_postfix_str(what, refresh=False)
             bar.update()
 
-        before, after, tries = search(numbers, score, wanted.rounds, tell)
+        before, after, tries = search(numbers, score, wanted.rounds, on_progress)
     found = Found(
         {name: n.item() for name, (n, _) in numbers.items()},
         before,
@@ -121,6 +121,6 @@ def calibrate(model: PPO, config: PPOConfig, run_dir: Path) -> Found:
         episodes=count,
         steps=tries * count * compiled.shape.steps,
     )
-    with whole(run_dir / CALIBRATION_FILE) as partial:
+    with atomic_write(run_dir / CALIBRATION_FILE) as partial:
         partial.write_text(json.dumps(asdict(found), indent=2) + "\n", encoding="utf-8")
     return found

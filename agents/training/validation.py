@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from gridai_env.analysis.statistics import Interval, gain_captured, gap, mean_interval
 from gridai_env.benchmarks.published import LOCAL, FrozenSet
 from gridai_env.episodes.instance import Instance
-from gridai_env.files import whole
+from gridai_env.files import atomic_write
 from gridai_env.rollout.run import run_many
 from gridai_env.rollout.trajectory import Policy, Trajectory
 from gridai_env.world.terms import TERMS
@@ -157,7 +157,7 @@ class Milestones:
         self.stages = [s for s in self.stages if s.name != name] + [stage]
         record = {"stages": [asdict(s) for s in self.stages]}
         self.folder.mkdir(parents=True, exist_ok=True)
-        with whole(self.folder / STAGES_FILE) as partial:
+        with atomic_write(self.folder / STAGES_FILE) as partial:
             partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         return stage
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
 from agents.vec_env.actions import AgentActions
-from agents.vec_env.memory import Memory, Remembering, extended
+from agents.vec_env.memory import Memory, ObservationMemory, extended
 
 # Totals of an ended episode that are handed on.
 TOTALS = ("benefit_usd", "emissions_kg", "dropped_gpuh")
@@ -50,7 +50,7 @@ class BatchVecEnv(VecEnv):
         self._scale_usd, self._factor = env.compiled.scenario.reward_scale_usd, reward_factor
         self._drop_charge_usd_per_gpuh = drop_charge_usd_per_gpuh
         self.actions = actions
-        self.remembering = Remembering(memory)
+        self.remembering = ObservationMemory(memory)
         space = spaces.Box(actions.low, actions.high, (actions.size,), np.float32)
         super().__init__(env.num_envs, extended(env.single_observation_space, self.remembering.size), space)
         self._actions: NDArray[np.float32] | None = None

@@ -35,7 +35,7 @@ class Memory(Protocol):
         """Move the constants to a device."""
 
 
-class Remembering:
+class ObservationMemory:
     """The memory of a batch of episodes; without a memory, observations pass as they are."""
 
     def __init__(self, memory: Memory | None) -> None:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from agents.vec_env.home_reference import HomeReference
 from gridai_env.envs.torch.compiled_step import Traced
-from gridai_env.envs.torch.ring import Column, pick
-from gridai_env.envs.torch.simulator import DeviceSimulator
+from gridai_env.envs.torch.ring import RingColumn, pick
+from gridai_env.envs.torch.simulator import TorchSimulator
 from gridai_env.envs.torch.vector_env import GridAITorchVectorEnv
 from gridai_env.world.state import INSTANCE_FIELDS, Exogenous, Params
 
@@ -38,19 +38,19 @@ class AtHome:
         self._traced: Traced | None = None
         self._compiles = env.compiles
 
-    def now_usd(self, simulator: DeviceSimulator) -> Tensor:
+    def now_usd(self, simulator: TorchSimulator) -> Tensor:
         """Return what serving at home earns in the step that the simulator stands at [B]."""
         return self.usd[simulator.ring.row]
 
     @torch.no_grad()
-    def begin(self, simulator: DeviceSimulator, rows: NDArray[np.intp]) -> None:
+    def begin(self, simulator: TorchSimulator, rows: NDArray[np.intp]) -> None:
         """Work out all steps of the episodes that began at the places ``rows``."""
         for first in range(0, len(rows), self._lanes):
             some = rows[first : first + self._lanes]
             at = torch.as_tensor(some, device=self.usd.device)
             self.usd = self.usd.index_copy(1, at, self._usd_of(simulator, some, at))
 
-    def _usd_of(self, simulator: DeviceSimulator, rows: NDArray[np.intp], at: Tensor) -> Tensor:
+    def _usd_of(self, simulator: TorchSimulator, rows: NDArray[np.intp], at: Tensor) -> Tensor:
         """Benefit at home [T+1,n] of the episodes at the places ``rows``."""
         series = pick(simulator.ring.values, rows)  # [T+1,M,n]
         own = [getattr(simulator.params, name)[at] for name in INSTANCE_FIELDS]
@@ -80,7 +80,7 @@ class AtHome:
         return [self._reference.benefit_usd(params, exogenous)]
 
 
-def _lanes(series: Tensor, column: Column) -> Tensor:
+def _lanes(series: Tensor, column: RingColumn) -> Tensor:
     """One field of n episodes in t steps, [t*n,...], from the columns [t,M,n]; the batch axis innermost."""
     steps, _, count = series.shape
     inner = series[:, column.place].movedim(0, 1)

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.mpc.rolling import Decision, Options, RollingModel
+from baselines.mpc.rolling import Options, RollingModel, WindowDecision
 from gridai_env.episodes.instance import Instance
 from gridai_env.episodes.last_resorts import last_resort_prices
 from gridai_env.episodes.planner_forecast import (
@@ -37,7 +37,7 @@ from gridai_env.episodes.planner_forecast import (
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world.actions import Layout, encode
-from gridai_env.world.feasible import clean
+from gridai_env.world.feasible import to_normal_form
 from gridai_env.world.state import INSTANCE_FIELDS, Exogenous, Params, State
 
 Floats = NDArray[np.floating]
@@ -63,7 +63,7 @@ class MPC:
         self.name = f"mpc:{kind}"
         self._compiled: Compiled | None = None
         self._instance: Instance | None = None
-        self.last: Decision | None = None  # what the last window came to
+        self.last: WindowDecision | None = None  # what the last window came to
         # How often decisions of this episode had each `Decision.status`; counted anew from `begin` on.  Where there
         # is a "time_limit", or the limit turned one to "rounded", the machine had a say in the result.
         self.statuses: dict[str, int] = {}
@@ -156,13 +156,13 @@ class MPC:
         )
 
     def _action(
-        self, p: Params, foreseen: Exogenous, state: State, decision: Decision
+        self, p: Params, foreseen: Exogenous, state: State, decision: WindowDecision
     ) -> NDArray[np.float32]:
         """The action [A] that asks for the first step of the plan."""
         one = p.replace(**{name: np.asarray(getattr(p, name))[None] for name in INSTANCE_FIELDS})
         now = foreseen.map(lambda x: x[:1])
         before = state.map(lambda x: np.asarray(x)[None])
-        flows = clean(one, before, now, decision.first.map(lambda x: np.asarray(x)[None]))
+        flows = to_normal_form(one, before, now, decision.first.map(lambda x: np.asarray(x)[None]))
         return encode(one, self._layout, before, now, flows)[0]
 
 

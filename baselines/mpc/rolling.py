@@ -32,7 +32,14 @@ from baselines.mpc.sparsity import TOLERANCE, Sides, Structure, loaded_lp, struc
 from baselines.mpc.terminal_value import Ending, ending_costs
 from baselines.mpc.window import Columns, expressions, make_columns
 from baselines.optimum.flow_bounds import flow_ceilings
-from baselines.optimum.highs import Deadline, InfeasibleError, Live, Result, SolverError, is_within
+from baselines.optimum.highs import (
+    Deadline,
+    InfeasibleError,
+    PersistentSolver,
+    SolverError,
+    SolverResult,
+    is_within,
+)
 from baselines.optimum.rounding import rounded_starts
 from gridai_env.world.state import Exogenous, Flows, Params, Shape, State
 
@@ -64,7 +71,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Decision:
+class WindowDecision:
     """What a window came to."""
 
     flows: Flows  # [n,...] of all its steps
@@ -90,7 +97,7 @@ class RollingModel:
         self.steps, self.options = horizon_steps, options or Options()
         self.columns: Columns = make_columns(p, shape, horizon_steps)
         self._structure: Structure | None = None
-        self._live: Live | None = None
+        self._live: PersistentSolver | None = None
         self._basis: highspy.HighsBasis | None = None
         self._pushed: Floats = np.zeros(0)
 
@@ -105,7 +112,7 @@ class RollingModel:
 
     def decide(
         self, p: Params, exo: Exogenous, state: State, last: bool, later: NDArray[np.bool_] | None = None
-    ) -> Decision:
+    ) -> WindowDecision:
         """The best plan of a window.
 
         ``p`` the constants with the jobs and last-resort prices; ``exo`` [n,...] the window as foreseen, n at most
@@ -125,7 +132,7 @@ class RollingModel:
         assert result.values is not None and result.objective is not None
         values = np.append(result.values, 0.0)  # index -1: always 0
         flows = self.columns.flows.map(lambda index: values[index[:n]])
-        return Decision(flows, -result.objective - float(sides.cost_constants[:n].sum()), status, whole)
+        return WindowDecision(flows, -result.objective - float(sides.cost_constants[:n].sum()), status, whole)
 
     def _read(self, p: Params, exo: Exogenous) -> Sides:
         found = expressions(p, self.columns, exo)
@@ -188,7 +195,7 @@ class RollingModel:
         coefficients = sides.coefficients[s.many]
         if self._live is None:
             lp = loaded_lp(s, coefficients, costs, bounds, (row_lower, row_upper))
-            self._live = Live(lp, threads=self.options.threads, seed=self.options.seed)
+            self._live = PersistentSolver(lp, threads=self.options.threads, seed=self.options.seed)
             self._program_row = np.searchsorted(s.kept, s.row[s.many])
         else:
             changed = np.flatnonzero(coefficients != self._pushed)
@@ -200,7 +207,9 @@ class RollingModel:
             self._live.set_row_bounds(np.arange(len(s.kept)), row_lower, row_upper)
         self._pushed = coefficients
 
-    def _solve(self, p: Params, bounds: tuple[Floats, Floats], state: State) -> tuple[Result, str, bool]:
+    def _solve(
+        self, p: Params, bounds: tuple[Floats, Floats], state: State
+    ) -> tuple[SolverResult, str, bool]:
         """The relaxed window; where it leaves a yes/no decision open that matters, again with that one whole."""
         live = self._live
         assert live is not None
@@ -227,8 +236,13 @@ class RollingModel:
         return self.options.friction_steps if self.is_large else self.steps
 
     def _rounded_first(
-        self, p: Params, live: Live, relaxed: Result, bounds: tuple[Floats, Floats], state: State
-    ) -> Result | None:
+        self,
+        p: Params,
+        live: PersistentSolver,
+        relaxed: SolverResult,
+        bounds: tuple[Floats, Floats],
+        state: State,
+    ) -> SolverResult | None:
         """The best of the rounded plans; None where the relaxed one leaves nothing open."""
         assert relaxed.values is not None
         is_open = self._undecided(p, relaxed.values)
@@ -245,7 +259,9 @@ class RollingModel:
                 best = found
         return best
 
-    def _branched(self, p: Params, live: Live, result: Result) -> tuple[Result, str, bool]:
+    def _branched(
+        self, p: Params, live: PersistentSolver, result: SolverResult
+    ) -> tuple[SolverResult, str, bool]:
         """Demand whole numbers until no decision is open, within the limits: last plan, status, whether any is open.
 
         Nodes and time are those of all rounds together.
@@ -272,7 +288,7 @@ class RollingModel:
         finally:
             live.set_integer(chosen, False)
 
-    def _relaxed(self, live: Live) -> Result:
+    def _relaxed(self, live: PersistentSolver) -> SolverResult:
         """The window without yes/no decisions, from where the last one ended, or from scratch where it is large."""
         if self.is_large:
             live.solver.clearSolver()
@@ -314,12 +330,12 @@ class RollingModel:
     def _rounded(
         self,
         p: Params,
-        live: Live,
+        live: PersistentSolver,
         flows: Flows,
         bounds: tuple[Floats, Floats],
         state: State,
         only: Index | None = None,
-    ) -> Result:
+    ) -> SolverResult:
         """The relaxed plan ``flows`` [h,...] with its yes/no decisions rounded and fixed: all, or ``only`` these.
 
         A generator is run from half its minimum load on.  Where that is more than anybody can use, those below their
@@ -346,7 +362,7 @@ class RollingModel:
         finally:
             live.set_column_bounds(every, lower[every], upper[every])
 
-    def _of(self, result: Result) -> Flows:
+    def _of(self, result: SolverResult) -> Flows:
         """The flows of all steps, [h,...]."""
         assert result.values is not None
         return self._flows(result.values)
@@ -359,7 +375,7 @@ class RollingModel:
         return [self.columns.charging, self.columns.running, self.columns.flows.started]
 
 
-def _meets(found: Result, other: Result, gap: float) -> bool:
+def _meets(found: SolverResult, other: SolverResult, gap: float) -> bool:
     """Whether a plan is within the gap of the objective of another program, or better."""
     assert found.objective is not None and other.objective is not None
     return is_within(found.objective, other.objective, gap)

@@ -26,7 +26,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.optimum.highs import HUGE_ROWS, Deadline, InfeasibleError, Live, Matrix, Result
+from baselines.optimum.highs import (
+    HUGE_ROWS,
+    CompiledProgram,
+    Deadline,
+    InfeasibleError,
+    PersistentSolver,
+    SolverResult,
+)
 from baselines.optimum.milp import Plan, read_plan, solve_matrix
 from baselines.optimum.objectives import last_resorts
 from baselines.optimum.program import build
@@ -48,7 +55,7 @@ TIE_SHARE, TIE_KG = 1e-7, 1e-6
 
 
 @dataclass(frozen=True)
-class Place:
+class CostCarbonPoint:
     """Where a plan or a policy stands."""
 
     cost_usd: float  # all but earnings and charges on carbon
@@ -71,7 +78,7 @@ class FrontPoint:
     cap_kg: float  # infinite: none
     price_usd_per_t: float  # that was asked for; NaN for epsilon
     slope_usd_per_t: float  # what the last t avoided costs: price of the cap; NaN where it is not known
-    place: Place | None  # None where no plan was found in time
+    place: CostCarbonPoint | None  # None where no plan was found in time
     bound: float  # USD, of cost (epsilon) or of cost + price * emissions (price): nothing is below
     gap: float  # relative distance to the bound, infinite without a plan
     status: str  # "optimal" or "time_limit"
@@ -86,12 +93,12 @@ def uncharged(instance: Instance) -> Instance:
     return replace(instance, params=free)
 
 
-def place_of(trajectory: Trajectory) -> Place:
+def place_of(trajectory: Trajectory) -> CostCarbonPoint:
     """Where a policy stands that was played on its instance."""
     free = uncharged(trajectory.instance)
     charged = (*EARNINGS, *CARBON_CHARGES)
     cost_usd = -sum(value for name, value in trajectory.terms.items() if name not in charged)
-    return Place(cost_usd, trajectory.emissions_kg, *_resorts(free, trajectory.flows))
+    return CostCarbonPoint(cost_usd, trajectory.emissions_kg, *_resorts(free, trajectory.flows))
 
 
 def _resorts(free: Instance, flows: Any) -> tuple[float, float]:
@@ -101,7 +108,7 @@ def _resorts(free: Instance, flows: Any) -> tuple[float, float]:
 
 
 @dataclass
-class Solved(Result):
+class Solved(SolverResult):
     """A result, and the dual of the cap in the linear program that its values are from (NaN: not known)."""
 
     cap_dual: float = np.nan
@@ -132,7 +139,7 @@ class FrontProgram:
         self.mip_gap, self.time_limit_s = mip_gap, time_limit_s
         self.options: dict[str, Any] = {"threads": threads, "seed": seed}
         self.program = build(self.instance, "cost", floor, carbon_cap_kg=0.0)
-        self.matrix = Matrix(self.program.model)
+        self.matrix = CompiledProgram(self.program.model)
         self.matrix.rounding = rounding(self.program, self.instance)
         rows = self.matrix.rows
         self.cap_row = next(i for i, (row, _) in enumerate(rows) if row.local_name == "carbon_cap")
@@ -150,8 +157,8 @@ class FrontProgram:
         """Coefficients of a row."""
         return np.asarray(self.matrix.matrix.tocsr()[[i]].todense(), dtype=float).ravel()
 
-    def _loaded(self) -> Live:
-        live = Live(self.matrix, **self.options)
+    def _loaded(self) -> PersistentSolver:
+        live = PersistentSolver(self.matrix, **self.options)
         if len(self.choices):
             live.set_integer(self.choices, False)
         return live
@@ -218,7 +225,14 @@ class FrontProgram:
         return replace(point, slope_usd_per_t=usd_per_t)
 
     def _point(
-        self, method: str, label: str, cap_kg: float, price: float, result: Result, bound: float, begin: float
+        self,
+        method: str,
+        label: str,
+        cap_kg: float,
+        price: float,
+        result: SolverResult,
+        bound: float,
+        begin: float,
     ) -> FrontPoint:
         seconds = time.perf_counter() - begin
         if result.values is None:
@@ -226,11 +240,11 @@ class FrontProgram:
                 method, label, cap_kg, price, np.nan, None, bound, np.inf, result.status, seconds, None
             )
         usd = float(self.usd @ result.values) + self.usd_0
-        read = Result(result.status, usd, usd, result.values)
+        read = SolverResult(result.status, usd, usd, result.values)
         plan = read_plan(self.instance, "cost", self.program, self.matrix, read, 0.0, seconds)
         assert plan.objective_value is not None and plan.emissions_kg is not None
         resorts = _resorts(self.instance, plan.flows)
-        place = Place(plan.objective_value - resorts[0], plan.emissions_kg, *resorts)
+        place = CostCarbonPoint(plan.objective_value - resorts[0], plan.emissions_kg, *resorts)
         cost_usd, kg = place.coordinates
         value = cost_usd + (0.0 if np.isnan(price) else price / 1000.0 * kg)
         bound = min(bound, value)
@@ -305,7 +319,7 @@ class FrontProgram:
             best = found
         return replace(best, status=result.status, bound=bound)
 
-    def _branched(self, clock: Deadline) -> Result:
+    def _branched(self, clock: Deadline) -> SolverResult:
         """The loaded program with its yes/no decisions; they are relaxed again however it ends."""
         assert self._live is not None
         self._live.set_integer(self.choices, True)
@@ -337,7 +351,7 @@ def caps_between(high_kg: float, low_kg: float, points: int) -> list[float]:
 # Sets of points -------------------------------------------------------------------------------------------------------
 
 
-def margin_below(points: Sequence[FrontPoint], place: Place, scale_usd: float) -> float:
+def margin_below(points: Sequence[FrontPoint], place: CostCarbonPoint, scale_usd: float) -> float:
     """How far a place that keeps the floor lies above what is proven, relative; below 0: beyond the front.
 
     Proven: the bound under every cap that the place keeps, the bound at every price, and the least emissions.
@@ -354,7 +368,7 @@ def margin_below(points: Sequence[FrontPoint], place: Place, scale_usd: float) -
     return min(margins, default=np.inf)
 
 
-def reference_of(places_of_front: Sequence[Place], local: Place) -> tuple[float, float]:
+def reference_of(places_of_front: Sequence[CostCarbonPoint], local: CostCarbonPoint) -> tuple[float, float]:
     """The default reference point (USD, kg): the worst of Local-Only and the front, and 5 % of the range on top.
 
     It depends on the episode alone, not on the policies compared.
@@ -365,7 +379,7 @@ def reference_of(places_of_front: Sequence[Place], local: Place) -> tuple[float,
     return float(beyond[0]), float(beyond[1])
 
 
-def hypervolume(places: Sequence[Place], reference: tuple[float, float]) -> float:
+def hypervolume(places: Sequence[CostCarbonPoint], reference: tuple[float, float]) -> float:
     """Area [USD kg] between the reference point and the places, as moocore computes it; 0 where none is better."""
     import moocore
 
@@ -375,7 +389,7 @@ def hypervolume(places: Sequence[Place], reference: tuple[float, float]) -> floa
     return float(moocore.hypervolume(coordinates, ref=np.array(reference)))
 
 
-def nondominated(places: Sequence[Place]) -> list[bool]:
+def nondominated(places: Sequence[CostCarbonPoint]) -> list[bool]:
     """Which places no other one beats in both coordinates (of equal ones the first stays)."""
     import moocore
 

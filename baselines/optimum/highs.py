@@ -38,7 +38,7 @@ class InfeasibleError(ValueError):
 
 
 @dataclass
-class Result:
+class SolverResult:
     """What a solve came to, in the model's own (minimising) sense."""
 
     status: str  # "optimal", "time_limit" or "node_limit"
@@ -63,7 +63,7 @@ class Deadline:
         return self.limit_s is not None and time.perf_counter() - self.begin >= self.limit_s
 
 
-class Matrix:
+class CompiledProgram:
     """One compiled model.  Column bounds and costs may be changed between solves."""
 
     def __init__(self, model: pyo.ConcreteModel) -> None:
@@ -80,7 +80,7 @@ class Matrix:
         self.matrix = form.A.tocsc()
         self.lp = _highs_lp(form, lower, upper, kind)
         # How the model rounds a relaxed solution's yes/no columns; None: to the nearest integer.
-        self.rounding: Callable[[Matrix, Floats], Floats] | None = None
+        self.rounding: Callable[[CompiledProgram, Floats], Floats] | None = None
         self.size = (len(form.rows), len(form.columns))
 
     def set_upper(self, columns: NDArray[np.intp], upper: Floats) -> None:
@@ -98,7 +98,7 @@ class Matrix:
         seed: int = 0,
         start: Floats | None = None,
         log: bool = False,
-    ) -> Result:
+    ) -> SolverResult:
         """Solve with the integrality that the model declares."""
         if self.size[0] > HUGE_ROWS:
             return self._solve_huge(mip_gap, time_limit_s, threads, seed)
@@ -116,7 +116,7 @@ class Matrix:
 
     def solve_fixed(
         self, values: Floats, *, time_limit_s: float | None = None, threads: int = 1, seed: int = 0
-    ) -> Result | None:
+    ) -> SolverResult | None:
         """Round the integer columns of ``values``, fix them and solve the linear program that is left.
 
         Returns None where that program is infeasible (the incumbent met its rows only within tolerances) or takes
@@ -137,7 +137,9 @@ class Matrix:
             return None
         return result if result.values is not None else None
 
-    def _solve_huge(self, mip_gap: float, time_limit_s: float | None, threads: int, seed: int) -> Result:
+    def _solve_huge(
+        self, mip_gap: float, time_limit_s: float | None, threads: int, seed: int
+    ) -> SolverResult:
         """Relax, prove a bound from the duals, round, fix, solve again; branch only where that is not enough."""
         clock = Deadline(time_limit_s)
         solver = self._solver(clock.left_s(), threads, seed, False)
@@ -148,19 +150,21 @@ class Matrix:
         relaxed = self._run(solver)
         bound = self.safe_bound(np.array(solver.getSolution().row_dual))
         if relaxed.values is None or not len(where):
-            return Result(relaxed.status, relaxed.objective, bound, relaxed.values)
+            return SolverResult(relaxed.status, relaxed.objective, bound, relaxed.values)
         rounded = relaxed.values.copy()
         choose = np.round if self.rounding is None else partial(self.rounding, self)
         rounded[where] = choose(relaxed.values)[where]
         fixed = self.solve_fixed(rounded, time_limit_s=clock.left_s(), threads=threads, seed=seed)
-        found = Result("time_limit", None, bound, None)
+        found = SolverResult("time_limit", None, bound, None)
         if fixed is not None and fixed.objective is not None:
-            found = Result("time_limit", fixed.objective, bound, fixed.values)
+            found = SolverResult("time_limit", fixed.objective, bound, fixed.values)
             if is_within(fixed.objective, bound, mip_gap):
-                return Result("optimal", fixed.objective, bound, fixed.values)
+                return SolverResult("optimal", fixed.objective, bound, fixed.values)
         return found if clock.is_over() else self._branch(found, mip_gap, clock, threads, seed)
 
-    def _branch(self, found: Result, mip_gap: float, clock: Deadline, threads: int, seed: int) -> Result:
+    def _branch(
+        self, found: SolverResult, mip_gap: float, clock: Deadline, threads: int, seed: int
+    ) -> SolverResult:
         """Branch and bound from what relaxing and rounding found; never worse than that."""
         solver = self._solver(clock.left_s(), threads, seed, False)
         _set(solver, "mip_rel_gap", float(mip_gap))
@@ -176,7 +180,7 @@ class Matrix:
             and found.objective < result.objective
         ):
             better = found
-        return Result(result.status, better.objective, max(found.bound, result.bound), better.values)
+        return SolverResult(result.status, better.objective, max(found.bound, result.bound), better.values)
 
     def safe_bound(self, row_dual: Floats) -> float:
         """A bound that holds for any multipliers ``row_dual``, whatever the tolerances of the solver.
@@ -198,7 +202,7 @@ class Matrix:
     def _solver(self, time_limit_s: float | None, threads: int, seed: int, log: bool) -> highspy.Highs:
         return _loaded(self.lp, time_limit_s, threads, seed, log)
 
-    def _run(self, solver: highspy.Highs) -> Result:
+    def _run(self, solver: highspy.Highs) -> SolverResult:
         try:
             result = _outcome(solver)
         except InfeasibleError as error:
@@ -229,16 +233,16 @@ class Matrix:
         return np.array(flat, dtype=np.intp).reshape(variables.shape)
 
 
-class Live:
+class PersistentSolver:
     """A program that stays in HiGHS: bounds, costs and coefficients change between solves, the basis stays.
 
     A solve that follows a small change starts where the one before ended (simplex), which is what makes sweeps and
     rolling horizons cheap.  Rows and columns are numbered as in the program it was made from.
     """
 
-    def __init__(self, lp: Matrix | highspy.HighsLp, *, threads: int = 1, seed: int = 0) -> None:
+    def __init__(self, lp: CompiledProgram | highspy.HighsLp, *, threads: int = 1, seed: int = 0) -> None:
         """Load the program."""
-        self.lp = lp.lp if isinstance(lp, Matrix) else lp
+        self.lp = lp.lp if isinstance(lp, CompiledProgram) else lp
         self.solver = _loaded(self.lp, None, threads, seed, False)
         self.is_mip = any(kind != highspy.HighsVarType.kContinuous for kind in self.lp.integrality_)
 
@@ -282,8 +286,8 @@ class Live:
 
     def solve(
         self, *, time_limit_s: float | None = None, mip_gap: float = 1e-4, node_limit: int | None = None
-    ) -> Result:
-        """Solve from where the last solve ended; raises InfeasibleError or SolverError as `Matrix.solve` does.
+    ) -> SolverResult:
+        """Solve from where the last solve ended; raises InfeasibleError or SolverError as `CompiledProgram.solve` does.
 
         ``node_limit``: of branch and bound, at least 1 (the root); what it leaves does not depend on the machine.
         """
@@ -337,7 +341,7 @@ def _loaded(
     return solver
 
 
-def _outcome(solver: highspy.Highs) -> Result:
+def _outcome(solver: highspy.Highs) -> SolverResult:
     """Run a solver and read what it came to; raises InfeasibleError or SolverError."""
     solver.run()
     status, info = solver.getModelStatus(), solver.getInfo()
@@ -354,12 +358,12 @@ def _outcome(solver: highspy.Highs) -> Result:
     objective = float(info.objective_function_value) if has_values else None
     if status == highspy.HighsModelStatus.kOptimal:
         bound = float(info.mip_dual_bound) if is_mip else float(info.objective_function_value)
-        return Result("optimal", objective, bound, values)
+        return SolverResult("optimal", objective, bound, values)
     if status == highspy.HighsModelStatus.kSolutionLimit:  # so HiGHS names its limit on nodes
-        return Result("node_limit", objective, float(info.mip_dual_bound), values)
+        return SolverResult("node_limit", objective, float(info.mip_dual_bound), values)
     if status in (highspy.HighsModelStatus.kTimeLimit, highspy.HighsModelStatus.kInterrupt):
         bound = float(info.mip_dual_bound) if is_mip else -np.inf
-        return Result("time_limit", objective if is_mip else None, bound, values if is_mip else None)
+        return SolverResult("time_limit", objective if is_mip else None, bound, values if is_mip else None)
     raise SolverError(f"HiGHS stopped with status {solver.modelStatusToString(status)}")
 
 

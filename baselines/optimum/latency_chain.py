@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.optimum.highs import HUGE_ROWS, Live, Matrix, Result
+from baselines.optimum.highs import HUGE_ROWS, CompiledProgram, PersistentSolver, SolverResult
 from baselines.optimum.milp import Plan, read_plan, solve_matrix
 from baselines.optimum.objectives import OBJECTIVES, Objective
 from baselines.optimum.program import Program, build
@@ -25,7 +25,7 @@ from gridai_env.episodes.instance import Instance
 from gridai_env.world.state import Params
 
 
-class Chain:
+class LatencySweepSolver:
     """The program of one objective on one episode, solved again and again for other latency budgets.
 
     ``widest`` is the episode at the budgets that open most routes; ``floor`` the service that the objectives
@@ -54,12 +54,12 @@ class Chain:
         self.widest, self.objective = widest, objective
         self.options: dict[str, Any] = {"threads": threads, "seed": seed}
         self.program = build(widest, objective, floor)
-        self.matrix = Matrix(self.program.model)
+        self.matrix = CompiledProgram(self.program.model)
         self.matrix.rounding = rounding(self.program, widest)
         self._columns, self._places = _route_columns(self.program, self.matrix)
         self._upper = np.asarray(self.matrix.lp.col_upper_)[self._columns]
         stays_loaded = not self.matrix.integer.any() and self.matrix.size[0] <= HUGE_ROWS
-        self._live = Live(self.matrix, **self.options) if stays_loaded else None
+        self._live = PersistentSolver(self.matrix, **self.options) if stays_loaded else None
         self._build_s = time.perf_counter() - begin  # counted to the first plan
 
     def solve(self, instance: Instance, *, mip_gap: float = 1e-4, time_limit_s: float | None = None) -> Plan:
@@ -80,7 +80,7 @@ class Chain:
             result = self._live.solve(time_limit_s=time_limit_s)
             if result.status == "time_limit":
                 bound = self.matrix.safe_bound(np.zeros(0))
-                result = Result(result.status, None, bound, None)
+                result = SolverResult(result.status, None, bound, None)
         solve_s, build_s = time.perf_counter() - begin, self._build_s
         self._build_s = 0.0
         return read_plan(instance, self.objective, self.program, self.matrix, result, build_s, solve_s)
@@ -102,7 +102,7 @@ class Chain:
             )
 
 
-def _route_columns(program: Program, matrix: Matrix) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _route_columns(program: Program, matrix: CompiledProgram) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Columns of all flows on routes and the route of each: [N] and [N,3] as (region, row, site)."""
     columns, places = [], []
     for flows in program.flows:

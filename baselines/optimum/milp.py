@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.optimum.highs import Deadline, InfeasibleError, Matrix, Result, SolverError
+from baselines.optimum.highs import CompiledProgram, Deadline, InfeasibleError, SolverError, SolverResult
 from baselines.optimum.objectives import OBJECTIVES, Objective, goal, last_resorts
 from baselines.optimum.program import Program, build
 from baselines.optimum.rounding import rounding
@@ -25,7 +25,7 @@ from baselines.optimum.service_floor import Floor
 from gridai_env.envs.simulator import Simulator
 from gridai_env.episodes.instance import Instance, stack
 from gridai_env.world.actions import Layout, encode
-from gridai_env.world.feasible import clean
+from gridai_env.world.feasible import to_normal_form
 from gridai_env.world.physics import billed_kg
 from gridai_env.world.state import Flows
 
@@ -149,7 +149,7 @@ def _solve_program(
 ) -> Plan:
     begin = time.perf_counter()
     program = build(instance, objective, service, carbon_cap_kg)
-    matrix = Matrix(program.model)
+    matrix = CompiledProgram(program.model)
     matrix.rounding = rounding(program, instance)
     built = time.perf_counter()
     result = solve_matrix(matrix, mip_gap=mip_gap, time_limit_s=time_limit_s, threads=threads, seed=seed)
@@ -158,8 +158,8 @@ def _solve_program(
 
 
 def solve_matrix(
-    matrix: Matrix, *, mip_gap: float, time_limit_s: float | None, threads: int, seed: int
-) -> Result:
+    matrix: CompiledProgram, *, mip_gap: float, time_limit_s: float | None, threads: int, seed: int
+) -> SolverResult:
     """Solve; where yes/no columns came out broken, round and fix them and solve the rest again."""
     result = matrix.solve(mip_gap=mip_gap, time_limit_s=time_limit_s, threads=threads, seed=seed)
     values = result.values
@@ -167,7 +167,7 @@ def solve_matrix(
         left_s = None if time_limit_s is None else max(time_limit_s, 5.0)
         fixed = matrix.solve_fixed(values, time_limit_s=left_s, threads=threads, seed=seed)
         if fixed is not None and fixed.values is not None:
-            return Result(result.status, fixed.objective, result.bound, fixed.values)
+            return SolverResult(result.status, fixed.objective, result.bound, fixed.values)
     return result
 
 
@@ -175,8 +175,8 @@ def read_plan(
     instance: Instance,
     objective: Objective,
     program: Program,
-    matrix: Matrix,
-    result: Result,
+    matrix: CompiledProgram,
+    result: SolverResult,
     build_s: float,
     solve_s: float,
 ) -> Plan:
@@ -220,7 +220,7 @@ def _gap(value: float, bound: float) -> float:
     return abs(value - bound) / max(abs(value), 1e-9)
 
 
-def _flow_values(matrix: Matrix, flows: Flows, values: Floats) -> Flows:
+def _flow_values(matrix: CompiledProgram, flows: Flows, values: Floats) -> Flows:
     """Numbers in place of variables, with a batch axis of one."""
 
     def read(variables: object) -> Floats:
@@ -250,7 +250,7 @@ def replayed(instance: Instance, raw: list[Flows], objective: Objective) -> Repl
     actions: list[NDArray[np.float32]] = []
     for flows in raw:
         p, state, exo = simulator.params, simulator.state, simulator.exogenous
-        flows = clean(p, state, exo, flows)
+        flows = to_normal_form(p, state, exo, flows)
         actions.append(encode(p, layout, state, exo, flows)[0])
         _, outcome = simulator.step_flows(flows)
         value += float(goal(p, flows, outcome, objective, resorts)[0])

@@ -18,7 +18,7 @@ import pyomo.environ as pyo
 from numpy.typing import NDArray
 
 from baselines.optimum.flow_bounds import flow_ceilings
-from baselines.optimum.highs import Matrix
+from baselines.optimum.highs import CompiledProgram
 from baselines.optimum.objectives import OBJECTIVES, Objective, goal, last_resorts
 from baselines.optimum.service_floor import FLOOR_SLACK, Floor
 from gridai_env.episodes.instance import Instance
@@ -37,7 +37,7 @@ class Program:
     model: pyo.ConcreteModel
     flows: list[Flows]  # [T] of object arrays: variables, or 0.0 where a flow cannot be
 
-    def choices(self, matrix: Matrix) -> list[tuple[tuple[Any, ...], int]]:
+    def choices(self, matrix: CompiledProgram) -> list[tuple[tuple[Any, ...], int]]:
         """Name and column of every yes/no variable: ("started", t, j, k), ("charging", t, k), ("running", t, k)."""
         columns = ((name, matrix.index.get(id(variable))) for name, variable in self.model.choice.items())
         return [(name, column) for name, column in columns if column is not None]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.optimum.highs import Matrix
+from baselines.optimum.highs import CompiledProgram
 from baselines.optimum.program import Program
 from gridai_env.episodes.instance import Instance
 from gridai_env.world.state import Params
@@ -42,14 +42,14 @@ def rounded_starts(p: Params, fractions: Floats, held_gpus: Floats | None = None
     return out
 
 
-def rounding(program: Program, instance: Instance) -> Callable[[Matrix, Floats], Floats]:
+def rounding(program: Program, instance: Instance) -> Callable[[CompiledProgram, Floats], Floats]:
     """How to round the yes/no columns of a relaxed solution so that they stay feasible.
 
     Jobs, dearest first, take the start with the largest fraction at which they still fit; modes follow the flows.
     """
     p = instance.params
 
-    def apply(matrix: Matrix, values: Floats) -> Floats:
+    def apply(matrix: CompiledProgram, values: Floats) -> Floats:
         out = values.copy()
         for name, column in program.choices(matrix):
             if name[0] == "charging":
@@ -63,17 +63,17 @@ def rounding(program: Program, instance: Instance) -> Callable[[Matrix, Floats],
     return apply
 
 
-def _value(matrix: Matrix, values: Floats, variable: Any) -> float:
+def _value(matrix: CompiledProgram, values: Floats, variable: Any) -> float:
     column = matrix.index.get(id(variable), -1)
     return float(values[column]) if column >= 0 else 0.0
 
 
-def _net_charge(program: Program, matrix: Matrix, values: Floats, t: int, k: int) -> float:
+def _net_charge(program: Program, matrix: CompiledProgram, values: Floats, t: int, k: int) -> float:
     flows = program.flows[t]
     return _value(matrix, values, flows.charge_mw[k]) - _value(matrix, values, flows.discharge_mw[k])
 
 
-def _round_jobs(program: Program, matrix: Matrix, values: Floats, out: Floats, p: Params) -> None:
+def _round_jobs(program: Program, matrix: CompiledProgram, values: Floats, out: Floats, p: Params) -> None:
     """Give every job the start with the largest fraction at which it fits; see `rounded_starts`."""
     starts = [(name[1:], column) for name, column in program.choices(matrix) if name[0] == "started"]
     fractions = np.full((len(program.flows), len(p.job_gpus), len(p.gpus)), -1.0)  # -1: closed

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.optimum.highs import HUGE_ROWS, Live, Matrix
+from baselines.optimum.highs import HUGE_ROWS, CompiledProgram, PersistentSolver
 from baselines.optimum.milp import Plan, service_of
 from baselines.optimum.program import Program, build
 from baselines.optimum.service_floor import Floor
@@ -164,10 +164,10 @@ class _Fixed:
     """The linear program that is left where a plan's yes/no decisions stand, solved; and its duals by name."""
 
     def __init__(self, plan: Plan, program: Program, threads: int, time_limit_s: float | None) -> None:
-        self.matrix = Matrix(program.model)
+        self.matrix = CompiledProgram(program.model)
         self.fixed = decisions(plan, program, self.matrix)
         columns = np.flatnonzero(self.matrix.integer)
-        live = Live(self.matrix, threads=threads)
+        live = PersistentSolver(self.matrix, threads=threads)
         if self.matrix.size[0] > HUGE_ROWS:
             live.use_interior_point()
         if len(columns):
@@ -182,7 +182,7 @@ class _Fixed:
         # Rows read "expression >= 0": a unit more of the limit moves them by -1, one kept as "<=" by +1.
         self.worth = np.where(at_least, self.row_dual, -self.row_dual)
 
-    def _lift(self, live: Live, at_least: NDArray[np.bool_]) -> None:
+    def _lift(self, live: PersistentSolver, at_least: NDArray[np.bool_]) -> None:
         """Raise every limit by a hair."""
         rows = np.array([i for name, i in self.rows.items() if name[0] in LIMITS])
         lower, upper = np.array(self.matrix.lp.row_lower_)[rows], np.array(self.matrix.lp.row_upper_)[rows]
@@ -210,7 +210,7 @@ def _name(row: Any) -> tuple[Any, ...]:
     return tuple(index) if where == "limit" else (where, *index)
 
 
-def decisions(plan: Plan, program: Program, matrix: Matrix) -> Floats:
+def decisions(plan: Plan, program: Program, matrix: CompiledProgram) -> Floats:
     """The yes/no columns of a program [columns] as the plan's flows have them, 0 elsewhere.
 
     A battery that rests counts as discharging.

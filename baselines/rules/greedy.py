@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.rules.placing import Options, ask, insist, place, start_at_once
+from baselines.rules.placing import ServiceOptions, allocate, place_urgent, start_at_once, to_action
 from baselines.rules.rule import Rule
 from baselines.rules.view import ROUNDING, View
 from gridai_env.scenario.compile import Compiled
@@ -60,16 +60,18 @@ class Greedy(Rule):
         options = self._options(view, value_now)
         until = self._patience_gpuh(view, value_now, value_ahead, room)
         paying = np.where(options.cost < self._worth(view), options.cost, np.inf)
-        placed, left = place(view.on_hand_gpuh, Options(paying, options.limit_gpuh, until), room)
+        placed, left = allocate(view.on_hand_gpuh, ServiceOptions(paying, options.limit_gpuh, until), room)
         # Where only sites are left that cost more than the work brings, it is refused.
         losing = (np.isinf(paying) & np.isfinite(options.cost)).any(-1)
         refused = np.where(losing, left, 0.0) * (1.0 - p.may_wait)
-        placed = insist(view, placed, left - refused, np.where(np.isinf(options.cost), 1e12, options.cost))
+        placed = place_urgent(
+            view, placed, left - refused, np.where(np.isinf(options.cost), 1e12, options.cost)
+        )
 
         load_mw = self._load_mw(view, placed, started)
         generation_mw = self._generation_mw(view, value_now, load_mw)
         battery_mw = self._battery_mw(view, value_now, value_ahead, load_mw - generation_mw)
-        return ask(
+        return to_action(
             view,
             self.layout,
             placed,
@@ -82,7 +84,7 @@ class Greedy(Rule):
 
     # Work ---------------------------------------------------------------------------------------------------
 
-    def _options(self, view: View, value_now: Floats) -> Options:
+    def _options(self, view: View, value_now: Floats) -> ServiceOptions:
         """Cost and limit [B,C,W,2K] of serving in place (first K: sessions already there) and of moving."""
         p = view.p
         stay = serving_usd_per_gpuh(view, value_now, np.maximum(view.exo.buy_usd_per_mwh, 0.0))
@@ -99,7 +101,7 @@ class Greedy(Rule):
         cost = np.concatenate([stay, moved], axis=-1)
         closed = np.concatenate([p.route_open, p.route_open], axis=-1) < 0.5
         limit = np.concatenate([there, np.full_like(there, np.inf)], axis=-1)
-        return Options(np.where(closed, np.inf, cost), limit)
+        return ServiceOptions(np.where(closed, np.inf, cost), limit)
 
     @staticmethod
     def _worth(view: View) -> Floats:

@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Options:
+class ServiceOptions:
     """Ways to serve work: M = n * K of them, option m at site m % K."""
 
     cost: Floats  # [B,C,W,M] USD per GPU-h or any other measure; infinite where closed
@@ -26,8 +26,8 @@ class Options:
     until_gpuh: Floats | None = None  # [B,C,W,M] the option takes nothing once this much is placed in all
 
 
-def place(
-    work_gpuh: Floats, options: Options, room_gpuh: Floats, tie: Floats | None = None
+def allocate(
+    work_gpuh: Floats, options: ServiceOptions, room_gpuh: Floats, tie: Floats | None = None
 ) -> tuple[Floats, Floats]:
     """Give work [B,C,W] to the cheapest options that have room; return placed [B,C,W,K] and left [B,C,W].
 
@@ -51,7 +51,7 @@ def _ranks(cost: Floats, tie: Floats | None) -> NDArray[np.intp]:
 
 
 def _fill(
-    work: Floats, options: Options, order: NDArray[np.intp], room: Floats
+    work: Floats, options: ServiceOptions, order: NDArray[np.intp], room: Floats
 ) -> tuple[Floats, Floats, Floats]:
     """Placed, left and the room that remains."""
     sites = room.shape[-1]
@@ -79,14 +79,14 @@ def _fill(
     return placed, left, room
 
 
-def insist(view: View, placed_gpuh: Floats, left_gpuh: Floats, cost: Floats) -> Floats:
+def place_urgent(view: View, placed_gpuh: Floats, left_gpuh: Floats, cost: Floats) -> Floats:
     """Add work that found no room and may not wait to its cheapest open site: there may be some yet."""
     best = np.argmin(cost, axis=-1)[..., None] % placed_gpuh.shape[-1] == np.arange(placed_gpuh.shape[-1])
     urgent = left_gpuh * (1.0 - view.p.may_wait)
     return placed_gpuh + urgent[..., None] * best
 
 
-def ask(
+def to_action(
     view: View,
     layout: Layout,
     placed_gpuh: Floats,

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baselines.rules.greedy import Greedy
-from baselines.rules.placing import Options, ask, insist, place, start_at_once
+from baselines.rules.placing import ServiceOptions, allocate, place_urgent, start_at_once, to_action
 from baselines.rules.rule import Rule
 from baselines.rules.view import View
 from gridai_env.scenario.compile import Compiled
@@ -36,9 +36,11 @@ class RoutingRule(Rule):
         cost = np.broadcast_to(cost, (*view.on_hand_gpuh.shape, cost.shape[-1]))
         job_score = self.job_score(view)
         room = view.room_gpuh(view.starts(job_score))
-        placed, left = place(view.on_hand_gpuh, Options(cost), room, tie=self.compiled.geography.path_ms)
-        placed = insist(view, placed, left, cost)
-        return ask(view, self.layout, placed, hold_gpuh=left, job_score=job_score)
+        placed, left = allocate(
+            view.on_hand_gpuh, ServiceOptions(cost), room, tie=self.compiled.geography.path_ms
+        )
+        placed = place_urgent(view, placed, left, cost)
+        return to_action(view, self.layout, placed, hold_gpuh=left, job_score=job_score)
 
     @abstractmethod
     def preference(self, view: View) -> Floats:

@@ -93,12 +93,12 @@ def lever_losses(
     instances: Sequence[Instance],
     schedules: Sequence[NDArray[np.float32]],
     seed: int = 0,
-    tell: Callable[[], object] | None = None,
+    on_progress: Callable[[], object] | None = None,
 ) -> list[LeverLoss]:
     """Return what each lever of better schedules (actions [T,A], one per instance) is worth to a policy.
 
-    2**levers batches of episodes are played; ``tell`` hears of each.  Raises ValueError for planners, which cannot
-    follow a mixture, and for instances of different scenarios.
+    2**levers batches of episodes are played; ``on_progress`` hears of each.  Raises ValueError for planners,
+    which cannot follow a mixture, and for instances of different scenarios.
     """
     if hasattr(policy, "begin"):
         raise ValueError(
@@ -116,8 +116,8 @@ def lever_losses(
         mixture = Mixture(policy, recorded, replaced)
         played = run_many(mixture, instances, seed, batch=len(instances))
         values[coalition] = np.array([trajectory.benefit_usd for trajectory in played])
-        if tell is not None:
-            tell()
+        if on_progress is not None:
+            on_progress()
     nothing: Coalition = frozenset()
     shares = shapley(values, tuple(masks))
     return [LeverLoss(name, shares[name], values[frozenset({name})] - values[nothing]) for name in masks]

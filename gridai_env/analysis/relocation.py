@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from gridai_env.analysis.net_benefit import Assumptions, net_benefit, work_mwh_per_gpuh
 from gridai_env.episodes.instance import Instance
-from gridai_env.rollout.played import Episode
+from gridai_env.rollout.played import PlayedEpisode
 from gridai_env.scenario.geography import LAYERS
 from gridai_env.world import physics
 from gridai_env.world.state import Flows, State
@@ -187,7 +187,7 @@ def full_sites(instance: Instance, flows: Flows) -> NDArray[np.bool_]:
     return full
 
 
-def episode_of(instance: Instance, flows: Flows) -> Episode:
+def episode_of(instance: Instance, flows: Flows) -> PlayedEpisode:
     """Return the episode that flows [T,...] make: the states before each step follow by the physics."""
     p, exo = instance.params, instance.exogenous
     state, before = instance.initial, []
@@ -195,4 +195,4 @@ def episode_of(instance: Instance, flows: Flows) -> Episode:
         before.append(state)
         state = physics.next_state(p, state, flows.map(itemgetter(t)), exo.map(itemgetter(t)))
     fields = {name: np.stack([getattr(s, name) for s in before]) for name in State.names()}
-    return Episode(instance, State(**fields), flows)
+    return PlayedEpisode(instance, State(**fields), flows)

@@ -16,9 +16,9 @@ import numpy as np
 from gridai_env.arrays.record import Array
 
 
-def pick(table: Array, at: Array) -> Array:
+def take_rows(table: Array, at: Array) -> Array:
     """Entries of a table [N], or rows of one [N,n], at the integers ``at``: [*at.shape] or [*at.shape,n]."""
-    return table.take(at, axis=0) if isinstance(table, np.ndarray) else namespace(table).pick(table, at)
+    return table.take(at, axis=0) if isinstance(table, np.ndarray) else namespace(table).take_rows(table, at)
 
 
 def columns(x: Array, at: np.ndarray) -> Array:
@@ -35,12 +35,12 @@ def empty(shape: tuple[int, ...], beside: Array) -> Array:
     return namespace(beside).empty(shape, beside)
 
 
-def single(x: Array) -> Array:
+def as_float32(x: Array) -> Array:
     """``x`` as float32."""
     return x.astype(np.float32, copy=False) if isinstance(x, np.ndarray) else x.float()
 
 
-def double(x: Array) -> Array:
+def as_float64(x: Array) -> Array:
     """``x`` as float64."""
     return x.astype(np.float64, copy=False) if isinstance(x, np.ndarray) else x.double()
 
@@ -50,22 +50,22 @@ def real(x: Array, as_in: Array) -> Array:
     return x.astype(as_in.dtype) if isinstance(x, np.ndarray) else x.to(as_in.dtype)
 
 
-def whole(x: Array) -> Array:
+def to_int64(x: Array) -> Array:
     """Numbers without what follows the point, int64."""
     return x.astype(np.int64) if isinstance(x, np.ndarray) else x.long()
 
 
-def short(x: Array) -> Array:
+def as_int32(x: Array) -> Array:
     """Integers as int32."""
     return x.astype(np.int32) if isinstance(x, np.ndarray) else x.int()
 
 
-def mix(x: Array, weights: Array, out: Array) -> None:
+def matmul_rows(x: Array, weights: Array, out: Array) -> None:
     """Write products of matrices [b,L,n] and one [n,m] to ``out`` [b,L,m]: rounded alike however many there are."""
     if isinstance(x, np.ndarray):
         np.matmul(x, weights, out=out)
     else:
-        namespace(x).mix(x, weights, out)
+        namespace(x).matmul_rows(x, weights, out)
 
 
 def mixed_row(x: Array, weights: Array) -> Array:
@@ -108,7 +108,7 @@ def decay(x: Array, kept: Array) -> Array:
     return x
 
 
-def write_where(mask: Array, x: Array, make: Callable[..., Array], *inputs: Array) -> Array:
+def update_where(mask: Array, x: Array, make: Callable[..., Array], *inputs: Array) -> Array:
     """``x`` with ``make(*inputs)``, computed element by element, where the mask holds; ``x`` is used up.
 
     Rare elements cost little on NumPy.
@@ -131,11 +131,11 @@ def window_sum(x: Array, width: int) -> Array:
     return out
 
 
-def in_order(x: Array) -> Array:
+def stable_argsort(x: Array) -> Array:
     """The order that sorts the last axis, int64; equals stay as they stand."""
     if isinstance(x, np.ndarray):
         return np.argsort(x, axis=-1, kind="stable")
-    return namespace(x).in_order(x)
+    return namespace(x).stable_argsort(x)
 
 
 # NumPy sums eight or more neighbours pairwise, but only along the axis that lies innermost in memory.
@@ -151,7 +151,7 @@ def namespace(x: Any) -> ModuleType:
     return tensors
 
 
-def nowhere(x: Any) -> bool:
+def all_zero(x: Any) -> bool:
     """Whether ``x`` is zero or false everywhere, so that a step may leave out what it would not change.
 
     Of a tensor nobody asks: the answer would have to come from the device, which costs more than the work.

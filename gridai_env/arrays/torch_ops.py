@@ -151,7 +151,7 @@ def batch_innermost(x: Tensor) -> Tensor:
 # For making episodes (see `gridai_env.arrays.ops`) -------------------------------------------------------------------
 
 
-def pick(table: Tensor, at: Tensor) -> Tensor:
+def take_rows(table: Tensor, at: Tensor) -> Tensor:
     """Entries (rows, where it has two axes) of a table at integers [B,...], the batch axis innermost in memory."""
     inner = at.movedim(0, -1)
     if table.ndim == 1:
@@ -169,7 +169,7 @@ def empty(shape: tuple[int, ...], beside: Tensor) -> Tensor:
     return torch.empty((*shape[1:], shape[0]), dtype=beside.dtype, device=beside.device).movedim(-1, 0)
 
 
-def mix(x: Tensor, weights: Tensor, out: Tensor) -> None:
+def matmul_rows(x: Tensor, weights: Tensor, out: Tensor) -> None:
     """Write [b,L,n] times [n,m] to ``out``; the batch axis lies innermost."""
     inner = x.movedim(0, -1)
     torch.bmm(weights.T.expand(len(inner), -1, -1), inner, out=out.movedim(0, -1))
@@ -194,7 +194,7 @@ def _plus_earlier(x: Tensor, y: Tensor, steps: int) -> Tensor:
     return out
 
 
-def in_order(x: Tensor) -> Tensor:
+def stable_argsort(x: Tensor) -> Tensor:
     """The order that sorts the last axis; equals stay as they stand."""
     return torch.argsort(x, dim=-1, stable=True)
 

@@ -71,7 +71,7 @@ def seed_list(seed: int | Sequence[int | None] | None, num_envs: int) -> list[in
     return [plain_seed(each) for each in seed]
 
 
-def whole(name: str, value: Any) -> int:
+def positive_int(name: str, value: Any) -> int:
     """Return a number that must be an integer >= 1."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise ValueError(f"{name} = {value!r}: must be an integer >= 1")

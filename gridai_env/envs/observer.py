@@ -14,8 +14,8 @@ from gridai_env.envs.simulator import Simulator
 from gridai_env.episodes.instance import InstanceBatch
 from gridai_env.observation.layout import JOB_FEATURES, ObservationLayout, sessions
 from gridai_env.observation.parts import (
-    PREPARED,
-    Outside,
+    PART_FUNCTIONS,
+    ExogenousView,
     due_gpuh,
     due_since,
     job_slots,
@@ -29,10 +29,12 @@ Floats = NDArray[np.floating]
 EPISODES = 8  # prepared at a time: what is worked on stays in the processor's cache
 
 
-def outside_of(batch: InstanceBatch) -> Outside:
+def outside_of(batch: InstanceBatch) -> ExogenousView:
     """What the world brings to the episodes of a batch."""
     minutes = batch.start_utc.astype("datetime64[m]").astype(np.int64)
-    return Outside(batch.compiled, batch.exogenous, batch.forecast, batch.knowledge.event_active, minutes)
+    return ExogenousView(
+        batch.compiled, batch.exogenous, batch.forecast, batch.knowledge.event_active, minutes
+    )
 
 
 class Observer:
@@ -65,7 +67,7 @@ class Observer:
         moves: list[tuple[slice, slice]] = []
         width = 0
         for name, where in self.layout.parts.items():
-            if name not in PREPARED:
+            if name not in PART_FUNCTIONS:
                 continue
             size = where.stop - where.start
             if moves and moves[-1][0].stop == where.start:
@@ -78,7 +80,7 @@ class Observer:
 
     def _inverse_of_world(self) -> NDArray[np.float32]:
         """One over the scale of each column of the block, [M]."""
-        inverse = [values for name, values in self._inverse.items() if name in PREPARED]
+        inverse = [values for name, values in self._inverse.items() if name in PART_FUNCTIONS]
         return np.concatenate(inverse).astype(np.float32)
 
     def _prepared(
@@ -103,12 +105,12 @@ class Observer:
         jobs, window = self._job_tables(batch)
         return block, arrived, jobs, window
 
-    def _write_world(self, outside: Outside, world: NDArray[np.float32]) -> None:
+    def _write_world(self, outside: ExogenousView, world: NDArray[np.float32]) -> None:
         """Write the scaled world of some episodes to ``world`` [b,T+1,M]."""
         world[:, -1] = 0.0
         start = 0
-        for name in (n for n in self.layout.parts if n in PREPARED):
-            values = PREPARED[name](outside)
+        for name in (n for n in self.layout.parts if n in PART_FUNCTIONS):
+            values = PART_FUNCTIONS[name](outside)
             named, steps = self.layout.by_name[name], values.shape[1]
             if named.offset:
                 values = values - named.offset

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gridai_env.arrays.ops import batch_innermost, nowhere
+from gridai_env.arrays.ops import all_zero, batch_innermost
 from gridai_env.episodes.instance import InstanceBatch
 from gridai_env.world import physics
 from gridai_env.world.actions import Floats, Layout, decode
@@ -37,7 +37,7 @@ def advance(
     """The state after feasible flows and what the step came to; ``load`` where `project_load` gave it."""
     xp = p.xp
     # Most steps start no job: then the profile of running jobs is what it was.
-    committed = state.committed_gpus if nowhere(flows.started) else None
+    committed = state.committed_gpus if all_zero(flows.started) else None
     sums = physics.totals(p, flows, exo, state, load, committed)
     outcome = settle(p, state, flows, exo, sums)
     after = physics.next_state(p, state, flows, exo, sums)

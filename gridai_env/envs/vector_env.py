@@ -24,8 +24,8 @@ from gridai_env.envs.arguments import (
     checked_action,
     checked_mode,
     checked_render_mode,
+    positive_int,
     seed_list,
-    whole,
 )
 from gridai_env.envs.env import frame_of, make_renderer
 from gridai_env.envs.episode_source import DRAWN_SEEDS, ScenarioSource, open_source
@@ -76,9 +76,9 @@ class GridAIVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         demand: str | None = None,
     ) -> None:
         """Open the scenario; raises ValueError (ScenarioError, InstanceError, ...) where that fails."""
-        self.num_envs = whole("num_envs", num_envs)
+        self.num_envs = positive_int("num_envs", num_envs)
         self.max_episode_steps = (
-            None if max_episode_steps is None else whole("max_episode_steps", max_episode_steps)
+            None if max_episode_steps is None else positive_int("max_episode_steps", max_episode_steps)
         )
         self.render_mode = checked_render_mode(render_mode)
         self.autoreset_mode = checked_mode(autoreset_mode)

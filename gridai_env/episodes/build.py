@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from gridai_env.arrays.draws import Draws, EpisodeDraws
-from gridai_env.arrays.ops import constant, double, namespace
+from gridai_env.arrays.ops import as_float64, constant, namespace
 from gridai_env.arrays.record import Array, Record
 from gridai_env.episodes.demand import Demand, draw_demand, first_placement_gpuh
 from gridai_env.episodes.deviation import Deviation, month_hours_utc, synthetic_deviation, table_deviation
@@ -204,7 +204,7 @@ def make_forecast(
         values = day_ahead(spec, shape.dt_h, background, draws)
         for i, lead in enumerate(leads if events.of_kind("price") else ()):
             price = values[:, :, i : i + 1, : shape.sites]
-            price[...] = events.at_leads([lead], spec.kind).shocked_usd_per_mwh(double(price))
+            price[...] = events.at_leads([lead], spec.kind).shocked_usd_per_mwh(as_float64(price))
         return ForecastSet(values, shape.sites, leads)
     seen = namespace(background.truth).copy(background.truth)
     seen[:, -shape.steps :, : shape.sites] = buy_usd_per_mwh

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gridai_env.arrays.draws import Draws, as_draws, in_parts
-from gridai_env.arrays.ops import constant, empty, namespace, pick, window_sum
+from gridai_env.arrays.ops import constant, empty, namespace, take_rows, window_sum
 from gridai_env.arrays.record import Array, Record
 from gridai_env.episodes.demand_shape import demand_shape, place_shape
 from gridai_env.scenario.capacity import daily_profile, weekly_factor
@@ -77,8 +77,8 @@ def synthetic_demand(compiled: Compiled, week: Week, places: Array, draws: Draws
     """Draw synthetic arrivals; ``places`` [B,L+T,C] say where in ``week`` each step of each region lies."""
     steps = compiled.shape.steps
     factor = noise_factor(compiled.scenario, places.shape[1], draws)
-    expected = pick(week.region_gpuh, places)
-    arrivals = pick(week.rows_gpuh, places[:, -steps:])
+    expected = take_rows(week.region_gpuh, places)
+    arrivals = take_rows(week.rows_gpuh, places[:, -steps:])
     arrivals *= factor[:, -steps:, :, None]
     factor *= expected
     strength = np.array([region.noise for region in compiled.scenario.regions])

@@ -29,7 +29,7 @@ LEAST_STEPS = 2  # of a file without a time of day
 
 
 @dataclass(frozen=True)
-class Placed:
+class RegionalShape:
     """The shape as the regions of a batch see it, [B,X,C] each, mean over each step."""
 
     shape: np.ndarray
@@ -43,7 +43,7 @@ def place_shape(
     start_utc: np.ndarray,
     lead_in: int,
     rngs: Sequence[np.random.Generator],
-) -> Placed:
+) -> RegionalShape:
     """Return the shape of episodes that start at ``start_utc`` [B], ``lead_in`` steps of history first.
 
     One integer of each generator is drawn: the day of the file (the minute of a file without days).  Raises
@@ -65,7 +65,7 @@ def place_shape(
     day = local % MINUTES_PER_DAY
     expected = shape.expected_cumulative[day + step_min] - shape.expected_cumulative[day]
     value = shape.cumulative[begin + step_min] - shape.cumulative[begin]
-    return Placed(value / step_min, expected / step_min, tuple(notes))
+    return RegionalShape(value / step_min, expected / step_min, tuple(notes))
 
 
 def local_minutes(scenario: Scenario, start_utc: np.ndarray, lead_in: int, step_min: int) -> np.ndarray:

@@ -92,14 +92,14 @@ def month_hours_utc(start_utc: np.ndarray, first_step: int, steps: int, dt_h: fl
     return months.astype(np.int64)[day - day.min()] % 12 * 24 + hour % 24
 
 
-def _rms(strays: np.ndarray, cell: np.ndarray) -> np.ndarray:
+def _rms(anomaly: np.ndarray, cell: np.ndarray) -> np.ndarray:
     """Return the root mean square by month and hour, [288,Z]: that of the month, with the shape of the day.
 
     Both come from many more values than a single month and hour have; what does not occur counts as usual.
     The largest hundredth is cut to its least: else a few price spikes set the noise of all ordinary hours.
     """
-    most = np.quantile(np.abs(strays), ORDINARY, axis=(0, 1))
-    squares = np.minimum(np.abs(strays), most) ** 2
+    most = np.quantile(np.abs(anomaly), ORDINARY, axis=(0, 1))
+    squares = np.minimum(np.abs(anomaly), most) ** 2
     overall = squares.mean((0, 1))
     by_month = _means(squares, cell // 24, 12, overall)
     by_hour = _means(squares, cell % 24, 24, overall)

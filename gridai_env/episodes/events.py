@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gridai_env.arrays.draws import Draws, as_draws, everyone
-from gridai_env.arrays.ops import constant, namespace, nowhere, whole
+from gridai_env.arrays.ops import all_zero, constant, namespace, to_int64
 from gridai_env.arrays.record import Array
 from gridai_env.scenario.spec import Scenario
 
@@ -42,7 +42,7 @@ class EventTable:
             np.ones(shape) if isinstance(self.active, np.ndarray) else namespace(beside).ones_like(beside)
         )
         for e in self.of_kind(kind):
-            if not nowhere(self.active[..., e]):
+            if not all_zero(self.active[..., e]):
                 factor = namespace(factor).where(self.hit(e), factor * self.factor[e], factor)
         return factor
 
@@ -50,7 +50,7 @@ class EventTable:
         """Return the price [...,K] after the shocks, each ``price * factor + add`` in the scenario's
         order."""
         for e in self.of_kind("price"):
-            if not nowhere(self.active[..., e]):
+            if not all_zero(self.active[..., e]):
                 shocked = price * self.factor[e] + self.add_usd_per_mwh[e]
                 price = namespace(price).where(self.hit(e), shocked, price)
         return price
@@ -100,7 +100,7 @@ def draw_events(scenario: Scenario, rngs: Sequence[np.random.Generator] | Draws)
     last = np.minimum(np.array([round(h / dt_h) for h in latest_h], dtype=np.int64), steps - 1)
     length = np.array([max(1, round(e.duration_h / dt_h)) for e in events], dtype=np.int64)
     later = namespace(numbers).floor(numbers[:, 1] * constant(last - first + 1, numbers))
-    start = constant(first, numbers) + whole(later)
+    start = constant(first, numbers) + to_int64(later)
     strikes = numbers[:, 0] < constant(np.array([e.probability for e in events], dtype=float), numbers)
     step, start = constant(np.arange(steps)[:, None], numbers), start[:, None]
     active = (step >= start) & (step < start + constant(length, numbers)) & strikes[:, None]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gridai_env.arrays.ops import columns, constant, empty, namespace, pick, single
+from gridai_env.arrays.ops import as_float32, columns, constant, empty, namespace, take_rows
 from gridai_env.arrays.record import Array
 from gridai_env.episodes.demand import Demand, queue_limits_gpuh, session_growth
 from gridai_env.episodes.deviation import Deviation
@@ -205,8 +205,8 @@ def forecast_background(
     installed_mw = site_array(compiled, "pv_mw") + site_array(compiled, "wind_mw")
     unknown = np.full(shape.sites, np.inf)
     return Background(
-        truth=xp.concatenate([single(values) for values in truth], axis=-1),
-        climatology=xp.concatenate([single(values) for values in expected], axis=-1),
+        truth=xp.concatenate([as_float32(values) for values in truth], axis=-1),
+        climatology=xp.concatenate([as_float32(values) for values in expected], axis=-1),
         deviation=xp.concatenate(_deviations(compiled, series, demand, usual, month_hour), axis=-1),
         upper=np.concatenate([unknown, unknown, installed_mw, np.full(shape.regions, np.inf)]),
         sites=shape.sites,
@@ -223,7 +223,7 @@ def usual_deviations(compiled: Compiled, deviation: Deviation) -> UsualDeviation
     wind_mw = site_array(compiled, "wind_mw") * deviation.wind_cf[:, at]
     usual = [price_scale * deviation.price_usd_per_mwh[:, at], carbon[:, at], wind_mw]
     sun_mw = site_array(compiled, "pv_mw") * deviation.pv_relative[at]
-    return UsualDeviation(single(np.concatenate(usual, axis=-1)), single(sun_mw))
+    return UsualDeviation(as_float32(np.concatenate(usual, axis=-1)), as_float32(sun_mw))
 
 
 def _deviations(
@@ -232,9 +232,9 @@ def _deviations(
     """Return the usual deviation of each series from its climatology, float32, together [B,T,3K+C]."""
     _, at = zones_of(compiled)
     now, sites = np.s_[:, -compiled.shape.steps :], compiled.shape.sites
-    grid = pick(usual.by_month_hour, month_hour)
+    grid = take_rows(usual.by_month_hour, month_hour)
     wind_mw = grid[..., 2 * sites :]
-    sun_mw = single(columns(series.pv_cf_climatology[now], at))
+    sun_mw = as_float32(columns(series.pv_cf_climatology[now], at))
     sun_mw = constant(usual.sun_mw, sun_mw) * sun_mw
     renewable_mw = namespace(sun_mw).sqrt(wind_mw * wind_mw + sun_mw * sun_mw)
-    return [grid[..., : 2 * sites], renewable_mw, single(demand.deviation_gpuh)]
+    return [grid[..., : 2 * sites], renewable_mw, as_float32(demand.deviation_gpuh)]

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gridai_env.arrays.draws import Draws, in_parts
-from gridai_env.arrays.ops import add_product, add_scaled, constant, empty, namespace, single, within
+from gridai_env.arrays.ops import add_product, add_scaled, as_float32, constant, empty, namespace, within
 from gridai_env.arrays.record import Array
 from gridai_env.scenario.spec import ForecastSpec
 
@@ -99,7 +99,7 @@ def skills(spec: ForecastSpec) -> np.ndarray:
 
 def ahead(series: Array, leads: Sequence[int]) -> Array:
     """Return ``series`` [B,T,S] as seen from each step at each lead, float32 [B,T,H,S], 0 beyond the end."""
-    series = single(series)
+    series = as_float32(series)
     return _by_lead(series.shape[1], leads, lambda i, count: series[:, leads[i] : leads[i] + count])
 
 
@@ -108,7 +108,7 @@ def persistence(seen: Array, steps: int, leads: Sequence[int], per_day: int) -> 
 
     ``seen`` [B,L+T,S] starts with L >= one day of history; at step t nothing after t is used.
     """
-    seen, history = single(seen), seen.shape[1] - steps
+    seen, history = as_float32(seen), seen.shape[1] - steps
     first = [history - days_back(lead, per_day) for lead in leads]
     return _by_lead(steps, leads, lambda i, count: seen[:, first[i] : first[i] + count])
 

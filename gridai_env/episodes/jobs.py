@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gridai_env.arrays.draws import Draws, as_draws, everyone
-from gridai_env.arrays.ops import constant, in_order, namespace, pick, real, short, whole
+from gridai_env.arrays.ops import as_int32, constant, namespace, real, stable_argsort, take_rows, to_int64
 from gridai_env.arrays.record import Array
 from gridai_env.scenario.compile import Compiled
 
@@ -45,16 +45,16 @@ def draw_jobs(compiled: Compiled, rngs: Sequence[np.random.Generator] | Draws) -
     release, latest = _windows(compiled, numbers[:, 0])
     size = 1.0 + constant(compiled.job_size_jitter, numbers) * (2.0 * numbers[:, 1] - 1.0)
 
-    order = in_order(latest)  # ties keep the order of the scenario
+    order = stable_argsort(latest)  # ties keep the order of the scenario
     release, latest, size = (xp.take_along_axis(x, order, axis=-1) for x in (release, latest, size))
-    duration = pick(constant(compiled.job_duration_steps, numbers), order)
+    duration = take_rows(constant(compiled.job_duration_steps, numbers), order)
     running = constant(np.arange(shape.job_steps), numbers) < duration[..., None]
-    allowed = pick(constant(compiled.job_allowed, numbers), order)
+    allowed = take_rows(constant(compiled.job_allowed, numbers), order)
     return JobTable(
         order=order,
-        gpus=pick(constant(compiled.job_gpus, numbers), order) * size,
+        gpus=take_rows(constant(compiled.job_gpus, numbers), order) * size,
         profile=real(running, numbers),
-        value_usd=pick(constant(compiled.job_value_usd, numbers), order) * size,
+        value_usd=take_rows(constant(compiled.job_value_usd, numbers), order) * size,
         release=release,
         latest_start=latest,
         open=real(_open(release, latest, allowed, shape.steps), numbers),
@@ -67,8 +67,8 @@ def _open(release: Array, latest: Array, allowed: Array, steps: int) -> Array:
     flat = (allowed.shape[0], 1, allowed.shape[1] * allowed.shape[2])
     step = constant(np.arange(steps, dtype=np.int32)[:, None], allowed)
     # Where a site is not allowed, the window never begins.
-    first = short(xp.where(allowed, release[..., None], steps)).reshape(flat)
-    last = short(xp.broadcast_to(latest[..., None], allowed.shape)).reshape(flat)
+    first = as_int32(xp.where(allowed, release[..., None], steps)).reshape(flat)
+    last = as_int32(xp.broadcast_to(latest[..., None], allowed.shape)).reshape(flat)
     is_open = step >= first
     is_open &= step <= last
     return is_open.reshape(allowed.shape[0], steps, *allowed.shape[1:])
@@ -77,7 +77,7 @@ def _open(release: Array, latest: Array, allowed: Array, steps: int) -> Array:
 def _windows(compiled: Compiled, draws: Array) -> tuple[Array, Array]:
     """Return first and last start step [B,J]; every shift from -jitter to +jitter is equally likely."""
     xp, jitter = namespace(draws), compiled.job_jitter_steps
-    shift = whole(xp.floor(draws * constant(2 * jitter + 1, draws))) - constant(jitter, draws)
+    shift = to_int64(xp.floor(draws * constant(2 * jitter + 1, draws))) - constant(jitter, draws)
     room_before, room_after = compiled.job_release_steps, compiled.shape.steps - compiled.job_deadline_steps
     shift = xp.clip(shift, constant(-room_before, draws), constant(room_after, draws))
     release = constant(compiled.job_release_steps, draws) + shift

@@ -116,17 +116,17 @@ def forecast_series(
     truth = _true_series(instance)
     if kind == "persistence":
         return last_known_day(instance, instance.knowledge.history, truth, t, end)
-    known_at, strays = _strays_known(instance, truth[t], t)
+    known_at, anomaly = _anomaly_known(instance, truth[t], t)
     mean, scale = _expectation(instance, np.arange(t, end), known)
     shape, sites = instance.compiled.shape, instance.compiled.shape.sites
-    out = mean + scale * _interpolated(known_at, strays, end - t, shape.dt_h, sites)
+    out = mean + scale * _interpolated(known_at, anomaly, end - t, shape.dt_h, sites)
     most_mw = [site.pv_mw + site.wind_mw for site in instance.scenario.sites]
     out[:, sites:] = np.maximum(out[:, sites:], 0.0)
     out[1:, 2 * sites : 3 * sites] = np.minimum(out[1:, 2 * sites : 3 * sites], most_mw)
     return out
 
 
-def _strays_known(instance: Instance, present: np.ndarray, t: int) -> tuple[np.ndarray, np.ndarray]:
+def _anomaly_known(instance: Instance, present: np.ndarray, t: int) -> tuple[np.ndarray, np.ndarray]:
     """Return leads [n], 0 for the present, and how the truth is foreseen to stray from expectation there, [n,S].
 
     A step between two leads was foreseen, too, when it lay one of these leads ahead: the last forecast issued for
@@ -164,12 +164,12 @@ def _expectation(instance: Instance, at: np.ndarray, known: EventTable) -> tuple
 
 
 def _interpolated(
-    known_at: np.ndarray, strays: np.ndarray, steps: int, dt_h: float, sites: int
+    known_at: np.ndarray, anomaly: np.ndarray, steps: int, dt_h: float, sites: int
 ) -> np.ndarray:
     """Return deviations at 0..steps-1 from those at the leads ``known_at``: linear between them, fading
     after."""
     at = np.arange(steps)
-    between = np.stack([np.interp(at, known_at, column) for column in strays.T], axis=-1)
+    between = np.stack([np.interp(at, known_at, column) for column in anomaly.T], axis=-1)
     beyond_h = np.maximum(at - known_at[-1], 0) * dt_h
     between *= np.exp(-beyond_h / FADE_H)[:, None]
     guessed, relative = ~np.isin(at, known_at), np.s_[2 * sites :]

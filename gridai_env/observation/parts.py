@@ -13,7 +13,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from gridai_env.arrays.ops import constant, namespace, nowhere, positions
+from gridai_env.arrays.ops import all_zero, constant, namespace, positions
 from gridai_env.arrays.record import Array
 from gridai_env.episodes.events import event_table
 from gridai_env.episodes.exogenous import limit
@@ -46,7 +46,7 @@ def job_slots(active: Array, table: Array, slots: int, elapsed: Array) -> Array:
     ``table``: see `visible.job_table`; ``elapsed`` [B,1]: share of the episode that is over.
     """
     xp, jobs = namespace(table), active.shape[-1]
-    if nowhere(active):
+    if all_zero(active):
         return xp.broadcast_to(table[:, -1:], (len(table), slots, table.shape[-1]))
     number, slot = positions(active, -1), xp.cumsum(active, axis=-1) - 1
     mine = active[:, None, :] & (slot[:, None, :] == constant(np.arange(slots)[:, None], slot))
@@ -79,7 +79,7 @@ YEARS = ("1900", "2201")  # first and last (not included) whose minutes can be t
 
 
 @dataclass(frozen=True, eq=False)
-class Outside:
+class ExogenousView:
     """What the world brings to some episodes, as arrays or as tensors."""
 
     compiled: Compiled
@@ -90,10 +90,10 @@ class Outside:
 
 
 # Values [B,T or T+1,...] of one part of the observation.
-Prepared = Callable[[Outside], Array]
+Prepared = Callable[[ExogenousView], Array]
 
 
-def clock(outside: Outside) -> Array:
+def clock(outside: ExogenousView) -> Array:
     """Sine and cosine of hour of day, day of week and day of year (UTC) at each step, [B,T+1,6]."""
     shape, start = outside.compiled.shape, outside.start_minutes
     xp, like = namespace(start), outside.exogenous.pue
@@ -125,13 +125,13 @@ def _hand(period: int) -> NDArray[np.float64]:
     return np.stack([np.sin(angle), np.cos(angle)], axis=-1)
 
 
-def arrivals_before(outside: Outside) -> Array:
+def arrivals_before(outside: ExogenousView) -> Array:
     """Arrivals of the step before [B,T,C,P] of the rows that may not wait; in the first step its own."""
     arrivals = outside.exogenous.arrivals_gpuh[..., : sessions(outside.compiled)]
     return namespace(arrivals).concatenate([arrivals[:, :1], arrivals[:, :-1]], axis=1)
 
 
-def steps_left(outside: Outside) -> Array:
+def steps_left(outside: ExogenousView) -> Array:
     """Steps still to come, [B,T+1,1]."""
     steps, like = outside.compiled.shape.steps, outside.exogenous.pue
     falling = constant(np.arange(steps, -1.0, -1.0)[:, None], like)
@@ -154,7 +154,7 @@ def _limit_ahead(kind: str) -> Prepared:
 
 
 # What of the observation does not depend on what the agent does: name -> field of `Exogenous`.
-NOW = {
+EXOGENOUS_PARTS = {
     "arrivals": "arrivals_gpuh",
     "available_gpus": "available_gpus",
     "battery_target": "battery_target_mwh",
@@ -168,8 +168,8 @@ NOW = {
     "sell_price": "sell_usd_per_mwh",
 }
 # The same, name -> values in units.
-PREPARED: dict[str, Prepared] = {
-    **{name: _now(field) for name, field in NOW.items()},
+PART_FUNCTIONS: dict[str, Prepared] = {
+    **{name: _now(field) for name, field in EXOGENOUS_PARTS.items()},
     "arrivals_before": arrivals_before,
     "clock": clock,
     "forecast_arrivals": _ahead("arrivals_gpuh"),
@@ -234,7 +234,7 @@ def job_table(p: Params, exogenous: Exogenous, last: Array, inverse: NDArray[np.
     return xp.concatenate([table, xp.zeros_like(table[:, :1])], axis=1)
 
 
-def some_of(outside: Outside, part: slice) -> Outside:
+def some_of(outside: ExogenousView, part: slice) -> ExogenousView:
     """The episodes ``part`` of some."""
     return replace(
         outside,

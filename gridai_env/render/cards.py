@@ -9,7 +9,7 @@ import numpy as np
 from gridai_env.render import style
 from gridai_env.render.labels import place_labels
 from gridai_env.render.map_crop import Box
-from gridai_env.render.moment import View
+from gridai_env.render.moment import Moment
 from gridai_env.scenario.compile import Compiled
 
 TEXT_PX = 5.4  # width of a character
@@ -46,7 +46,7 @@ class Cards:
     def _indent(self, k: int) -> float:
         return 17.0 if self.has_battery[k] else 7.0
 
-    def draw(self, axes: Any, view: View) -> None:
+    def draw(self, axes: Any, view: Moment) -> None:
         """Draw all cards."""
         from matplotlib.collections import LineCollection
         from matplotlib.patches import FancyBboxPatch
@@ -63,18 +63,18 @@ class Cards:
             self._write(axes, view, k)
         self._draw_batteries(axes, view)
 
-    def _write(self, axes: Any, view: View, k: int) -> None:
+    def _write(self, axes: Any, view: Moment, k: int) -> None:
         x, y, right, top = self.boxes[k]
         sites, left = view.sites, x + self._indent(k)
-        price = f"{style.short(sites.buy_usd_per_mwh[k])} USD/MWh"
-        power = f"{style.short(sites.facility_mw[k])} MW"
-        carbon = f"{style.short(sites.carbon_kg_per_mwh[k])} kg/MWh"
+        price = f"{style.compact_number(sites.buy_usd_per_mwh[k])} USD/MWh"
+        power = f"{style.compact_number(sites.facility_mw[k])} MW"
+        carbon = f"{style.compact_number(sites.carbon_kg_per_mwh[k])} kg/MWh"
         text = {"va": "center_baseline", "zorder": 8, "color": style.INK}
         axes.text(left, top - 9.5, self.names[k], fontsize=7.2, fontweight="bold", **text)
         axes.text(right - 6, top - 9.5, power, fontsize=7, ha="right", **text)
         axes.text(left, y + 9, f"{price}   {carbon}", fontsize=5.8, **(text | {"color": style.MUTED}))
 
-    def _draw_batteries(self, axes: Any, view: View) -> None:
+    def _draw_batteries(self, axes: Any, view: Moment) -> None:
         """Bars filled to the state of charge, green while charging, red while discharging."""
         from matplotlib.collections import PolyCollection
 

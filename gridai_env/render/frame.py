@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from gridai_env.episodes.instance import Instance
 from gridai_env.render import style
 from gridai_env.render.map import Chart
-from gridai_env.render.moment import View, look
-from gridai_env.render.panel import Panel, draw_header
+from gridai_env.render.moment import Moment, look
+from gridai_env.render.panel import SidePanel, draw_header
 from gridai_env.render.strips import draw_strip
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world.state import Flows, Outcome, State
@@ -25,7 +25,7 @@ class Renderer:
         """Prepare the figure; raises DependencyNotInstalled where Matplotlib is missing."""
         self.figure, self._canvas = _blank()
         self._compiled = compiled
-        self._chart, self._panel = Chart(compiled), Panel(compiled)
+        self._chart, self._panel = Chart(compiled), SidePanel(compiled)
         with _settings():
             self._draw_static()
 
@@ -81,7 +81,7 @@ class Renderer:
             for artist in set(axes.get_children()) - self._kept[axes]:
                 artist.remove()
 
-    def _draw(self, view: View) -> None:
+    def _draw(self, view: Moment) -> None:
         """Add the artists of one moment."""
         draw_header(self._header, view)
         self._chart.draw(self._map, self._legend, view)

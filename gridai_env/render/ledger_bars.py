@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from gridai_env.render import style
-from gridai_env.render.moment import View
+from gridai_env.render.moment import Moment
 
 NAME_PX, NUMBER_PX = 92.0, 44.0  # room for texts
 TOP_ROW, ROW = 27.0, 14.0  # pixels from the top to the first bar, from bar to bar
 
 
-def draw_ledger(axes: Any, view: View, top: float, width: float) -> None:
+def draw_ledger(axes: Any, view: Moment, top: float, width: float) -> None:
     """Draw the largest terms so far as bars: earnings to the right, costs to the left."""
     text = {"va": "center_baseline", "color": style.INK, "fontsize": 6.8}
     axes.text(0, top - 8, "earnings and costs so far, USD", **(text | {"color": style.MUTED}))

@@ -11,7 +11,7 @@ from gridai_env.render.arrows import MOST_PX, Arrow, build_arrows, outline, poss
 from gridai_env.render.cards import Cards
 from gridai_env.render.coastline import LAND, WATER, polygons
 from gridai_env.render.map_crop import Box, box_at, crop_to, inside, overlap
-from gridai_env.render.moment import View
+from gridai_env.render.moment import Moment
 from gridai_env.render.night import night
 from gridai_env.scenario.compile import Compiled
 
@@ -77,7 +77,7 @@ class Chart:
                 x + 6, y, self._region(c), fontsize=6.5, color=style.INK, va="center_baseline", zorder=5
             )
 
-    def draw(self, axes: Any, legend: Any, view: View) -> None:
+    def draw(self, axes: Any, legend: Any, view: Moment) -> None:
         """Draw one moment on the map, and the ends of the colour scale on the legend."""
         dark = night(view.time_utc, self.crop)
         extent = (0, self.width, 0, self.height)
@@ -95,8 +95,8 @@ class Chart:
         self.cards.draw(axes, view)
         text = {"fontsize": 6.3, "va": "center_baseline", "color": style.INK}
         left, right, middle = SCALE_PX[0] - 4.0, SCALE_PX[1] + 4.0, style.LEGEND_BOX[3] / 2.0
-        legend.text(left, middle, style.short(scale[0]), ha="right", **text)
-        legend.text(right, middle, style.short(scale[1]), **text)
+        legend.text(left, middle, style.compact_number(scale[0]), ha="right", **text)
+        legend.text(right, middle, style.compact_number(scale[1]), **text)
 
     def draw_legend(self, axes: Any) -> None:
         """Draw the line below the map that explains it; the colour bar stands at its right end."""
@@ -108,7 +108,7 @@ class Chart:
         for x, colour, label in zip((0, 96), FLOW_COLOURS, ("may not wait", "may wait"), strict=True):
             axes.plot([x, x + 18], [y, y], color=colour, **line)
             axes.text(x + 23, y, label, **text)
-        wide = style.short(self.full_gpuh * 4.0 / MOST_PX)
+        wide = style.compact_number(self.full_gpuh * 4.0 / MOST_PX)
         axes.text(178, y, f"this wide: {wide} GPU-h per step", **text)
         axes.text(360, y, "battery:", **text)
         axes.text(402, y, "charging", **(text | {"color": style.GOOD}))
@@ -154,7 +154,7 @@ class Chart:
 
     def _draw_arrow_label(self, axes: Any, arrow: Arrow, taken: list[Box]) -> bool:
         """Write the GPU-h beside the arrow where there is room; return whether there was."""
-        text = style.short(arrow.gpuh)
+        text = style.compact_number(arrow.gpuh)
         wide, tall = 5.6 * len(text) + 4.0, 11.0
         for share in (0.5, 0.4, 0.6, 0.3, 0.7):
             x, y = arrow.line[int(share * (len(arrow.line) - 1))]
@@ -166,12 +166,12 @@ class Chart:
                 return True
         return False
 
-    def _radius_px(self, view: View) -> np.ndarray:
+    def _radius_px(self, view: Moment) -> np.ndarray:
         """Radius of the markers [K]: their area is the facility's power."""
         share = np.nan_to_num(view.sites.facility_mw / self.full_mw)
         return 5.0 + 10.0 * np.sqrt(np.clip(share, 0.0, 1.2))
 
-    def _draw_sites(self, axes: Any, view: View, radius: np.ndarray, scale: tuple[float, float]) -> None:
+    def _draw_sites(self, axes: Any, view: Moment, radius: np.ndarray, scale: tuple[float, float]) -> None:
         """Draw the markers, large ones below small ones."""
         order = np.argsort(-radius, kind="stable")
         axes.scatter(

@@ -35,7 +35,7 @@ class SiteNumbers:
 
 
 @dataclass(frozen=True)
-class View:
+class Moment:
     """One moment: after ``t`` steps, with the numbers of the last of them (at t = 0: prices of the first)."""
 
     instance: Instance
@@ -83,7 +83,7 @@ def look(
     flows: Flows | None,
     outcome: Outcome | None,
     totals: dict[str, float],
-) -> View:
+) -> Moment:
     """Return the moment after ``t`` steps; ``flows`` and ``outcome`` are those of the last of them.
 
     Both are None before the first step, and where the last step is not known.
@@ -100,7 +100,7 @@ def look(
     emitted_kg = 0.0
     if outcome is not None:
         emitted_kg = float(physics.billed_kg(instance.params, outcome))
-    return View(
+    return Moment(
         instance=instance,
         t=t,
         time_utc=start + timedelta(hours=shown * compiled.shape.dt_h),

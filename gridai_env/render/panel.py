@@ -12,7 +12,7 @@ import numpy as np
 
 from gridai_env.render import style
 from gridai_env.render.ledger_bars import draw_ledger
-from gridai_env.render.moment import View
+from gridai_env.render.moment import Moment
 from gridai_env.scenario.compile import Compiled
 
 TILE_HEIGHT, TILE_GAP = 58.0, 7.0
@@ -23,7 +23,7 @@ HEADING: dict[str, Any] = {"fontsize": 6, "va": "baseline"}
 LEAST_LEDGER = 76.0  # less room than this under the table: no ledger
 
 
-def draw_header(axes: Any, view: View) -> None:
+def draw_header(axes: Any, view: Moment) -> None:
     """Draw scenario, time and progress."""
     width, height = style.HEADER_BOX[2:]
     shape = view.compiled.shape
@@ -43,7 +43,7 @@ def draw_header(axes: Any, view: View) -> None:
 
 
 @dataclass(frozen=True)
-class Tile:
+class FigureTile:
     """One figure of the episode so far."""
 
     title: str
@@ -53,7 +53,7 @@ class Tile:
     colour: str = style.INK
 
 
-def tiles(view: View) -> list[Tile]:
+def tiles(view: Moment) -> list[FigureTile]:
     """Return what the tiles say."""
     step = f"step {style.signed(sum(view.step_terms_usd.values()))}"
     benefit, dropped = view.total("benefit_usd"), view.total("dropped_gpuh")
@@ -61,17 +61,23 @@ def tiles(view: View) -> list[Tile]:
     share = f"{100.0 * dropped / arrived:.2g} % of arrivals" if arrived > 0 else "of arrivals"
     shape = view.compiled.shape
     if shape.jobs:
-        last = Tile("jobs started", "", f"{view.jobs_started} / {shape.jobs}", "training jobs")
+        last = FigureTile("jobs started", "", f"{view.jobs_started} / {shape.jobs}", "training jobs")
     else:
-        last = Tile("served", "GPU-h", style.short(view.total("served_gpuh")), "inference so far")
+        last = FigureTile(
+            "served", "GPU-h", style.compact_number(view.total("served_gpuh")), "inference so far"
+        )
     emitted_t, step_t = view.total("emissions_kg") / 1e3, view.step_emissions_kg / 1e3
     alarm = style.BAD if dropped > 0 else style.INK
     return [
-        Tile("benefit so far", "USD", style.short(benefit, 4), step, _good(benefit)),
-        Tile("bill so far", "USD", style.short(view.total("bill_usd"), 4), "energy, moves, carbon"),
-        Tile("emissions so far", "t CO₂", style.short(emitted_t, 4), f"step {style.signed(step_t)}"),
-        Tile("dropped so far", "GPU-h", style.short(dropped), share, alarm),
-        Tile("backlog now", "GPU-h", style.short(view.backlog_gpuh), "work that waits"),
+        FigureTile("benefit so far", "USD", style.compact_number(benefit, 4), step, _good(benefit)),
+        FigureTile(
+            "bill so far", "USD", style.compact_number(view.total("bill_usd"), 4), "energy, moves, carbon"
+        ),
+        FigureTile(
+            "emissions so far", "t CO₂", style.compact_number(emitted_t, 4), f"step {style.signed(step_t)}"
+        ),
+        FigureTile("dropped so far", "GPU-h", style.compact_number(dropped), share, alarm),
+        FigureTile("backlog now", "GPU-h", style.compact_number(view.backlog_gpuh), "work that waits"),
         last,
     ]
 
@@ -80,7 +86,7 @@ def _good(usd: float) -> str:
     return style.BAD if usd < 0 else style.GOOD if usd > 0 else style.INK
 
 
-class Panel:
+class SidePanel:
     """Draws tiles, table and, where there is room, the ledger."""
 
     def __init__(self, compiled: Compiled) -> None:
@@ -116,7 +122,7 @@ class Panel:
     def _row(self, k: int) -> float:
         return self.first - (k + 0.5) * self.row_height
 
-    def draw(self, axes: Any, view: View) -> None:
+    def draw(self, axes: Any, view: Moment) -> None:
         """Draw the numbers of one moment."""
         for i, tile in enumerate(tiles(view)):
             _write_tile(axes, tile, *_tile_place(i, self.width, self.height))
@@ -126,7 +132,7 @@ class Panel:
         if bottom >= LEAST_LEDGER:
             draw_ledger(axes, view, bottom - 10.0, self.width)
 
-    def _write_column(self, axes: Any, column: Column, values: np.ndarray, x: float) -> None:
+    def _write_column(self, axes: Any, column: TableColumn, values: np.ndarray, x: float) -> None:
         for k, value in enumerate(values):
             colour = style.BAD if column.alarm and value > 1e-6 else style.INK
             axes.text(x, self._row(k), column.text(float(value)), color=colour, ha="right", **self.text)
@@ -154,7 +160,7 @@ def _draw_tile_box(axes: Any, x: float, y: float, width: float) -> None:
     axes.add_patch(FancyBboxPatch((x, y), width, TILE_HEIGHT, **look))
 
 
-def _write_tile(axes: Any, tile: Tile, x: float, y: float, width: float) -> None:
+def _write_tile(axes: Any, tile: FigureTile, x: float, y: float, width: float) -> None:
     text = {"va": "center_baseline"}
     axes.text(x + 9, y + 46, tile.title, fontsize=7, color=style.MUTED, **text)
     axes.text(x + width - 8, y + 46, tile.unit, fontsize=6.5, color=style.MUTED, ha="right", **text)
@@ -163,32 +169,32 @@ def _write_tile(axes: Any, tile: Tile, x: float, y: float, width: float) -> None
 
 
 @dataclass(frozen=True)
-class Column:
+class TableColumn:
     """A column of the table: field of `SiteNumbers`, heading (the second line is the unit), format."""
 
     name: str
     heading: str
-    text: Callable[[float], str] = style.short
+    text: Callable[[float], str] = style.compact_number
     summed: bool = True
     alarm: bool = False  # written in red where it is not 0
 
 
-def columns(compiled: Compiled) -> list[Column]:
+def columns(compiled: Compiled) -> list[TableColumn]:
     """Return the columns that the scenario has equipment for."""
     p = compiled.params
     battery = bool(np.any(p.battery_max_mwh > 0))
     renewable = any(site.pv_mw + site.wind_mw > 0 for site in compiled.scenario.sites)
     every = (
-        (True, Column("facility_mw", "load\nMW")),
-        (True, Column("import_mw", "import\nMW")),
-        (bool(compiled.export_limit_mw.any()), Column("export_mw", "export\nMW")),
-        (bool(np.any(p.generator_max_mw > 0)), Column("generation_mw", "gener.\nMW")),
-        (renewable, Column("renewable_mw", "renew.\nMW")),
-        (battery, Column("battery_mw", "batt.\nMW", partial(style.signed, digits=2))),
-        (battery, Column("battery_share", "batt.\n% full", style.percent, summed=False)),
-        (True, Column("shed_mw", "shed\nMW", alarm=True)),
-        (True, Column("served_gpuh", "served\nGPU-h")),
-        (True, Column("away_share", "remote\n%", style.percent, summed=False)),
-        (True, Column("inference_share", "GPUs\n%", style.percent, summed=False)),
+        (True, TableColumn("facility_mw", "load\nMW")),
+        (True, TableColumn("import_mw", "import\nMW")),
+        (bool(compiled.export_limit_mw.any()), TableColumn("export_mw", "export\nMW")),
+        (bool(np.any(p.generator_max_mw > 0)), TableColumn("generation_mw", "gener.\nMW")),
+        (renewable, TableColumn("renewable_mw", "renew.\nMW")),
+        (battery, TableColumn("battery_mw", "batt.\nMW", partial(style.signed, digits=2))),
+        (battery, TableColumn("battery_share", "batt.\n% full", style.percent, summed=False)),
+        (True, TableColumn("shed_mw", "shed\nMW", alarm=True)),
+        (True, TableColumn("served_gpuh", "served\nGPU-h")),
+        (True, TableColumn("away_share", "remote\n%", style.percent, summed=False)),
+        (True, TableColumn("inference_share", "GPUs\n%", style.percent, summed=False)),
     )
     return [column for there, column in every if there]

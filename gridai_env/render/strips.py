@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from gridai_env.render import style
-from gridai_env.render.moment import View
+from gridai_env.render.moment import Moment
 
 
-def draw_strip(axes: Any, view: View, past: np.ndarray, title: str) -> None:
+def draw_strip(axes: Any, view: Moment, past: np.ndarray, title: str) -> None:
     """Draw a series [t,K] as steps, with a line at now.
 
     The vertical scale, too, knows the past only.

@@ -41,7 +41,7 @@ def site_colour(k: int) -> str:
     return SITE_COLOURS[k % len(SITE_COLOURS)]
 
 
-def short(value: float, digits: int = 3) -> str:
+def compact_number(value: float, digits: int = 3) -> str:
     """Return a number in few characters: 0.04, 3.1, 42, 1.25k, 12.3M; an en dash for NaN."""
     if math.isnan(value):
         return "–"
@@ -62,7 +62,7 @@ def _rounded(value: float, digits: int) -> str:
 
 def signed(value: float, digits: int = 3) -> str:
     """Return a number in few characters with its sign."""
-    return ("+" if value > 0 else "") + short(value, digits)
+    return ("+" if value > 0 else "") + compact_number(value, digits)
 
 
 def percent(share: float) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gridai_env.episodes.instance import Instance
-from gridai_env.rollout.played import Episode
+from gridai_env.rollout.played import PlayedEpisode
 from gridai_env.scenario.geography import LAYERS
 from gridai_env.world import physics
 from gridai_env.world.terms import BILL, EARNINGS, PENALTIES
@@ -18,7 +18,7 @@ from gridai_env.world.terms import BILL, EARNINGS, PENALTIES
 Floats = NDArray[np.float64]
 
 
-def episode_metrics(episode: Episode) -> dict[str, float]:
+def episode_metrics(episode: PlayedEpisode) -> dict[str, float]:
     """All totals of an episode by name; the unit is the end of the name.
 
     A mean over nothing (latency where nothing was served) is NaN.
@@ -38,7 +38,7 @@ def episode_metrics(episode: Episode) -> dict[str, float]:
 # Money, emissions, water ------------------------------------------------------------------------------------
 
 
-def money(episode: Episode) -> dict[str, float]:
+def money(episode: PlayedEpisode) -> dict[str, float]:
     """Benefit, bill (a cost: positive), cost (all terms but earnings) and penalties."""
     terms = episode.terms_usd
     return {
@@ -50,7 +50,7 @@ def money(episode: Episode) -> dict[str, float]:
     }
 
 
-def emissions_and_water(episode: Episode) -> dict[str, float]:
+def emissions_and_water(episode: PlayedEpisode) -> dict[str, float]:
     """Emissions at both intensities, the billed one, what exports may have avoided elsewhere, and water."""
     p, exo, outcome = episode.instance.params, episode.instance.exogenous, episode.outcome
     avoided = p.dt_h * episode.flows.export_mw * physics.billed_carbon_kg_per_mwh(p, exo)
@@ -66,7 +66,7 @@ def emissions_and_water(episode: Episode) -> dict[str, float]:
 # Work -------------------------------------------------------------------------------------------------------
 
 
-def work(episode: Episode) -> dict[str, float]:
+def work(episode: PlayedEpisode) -> dict[str, float]:
     """Work in reference GPU-h and in requests.  ``dropped_gpuh`` is all work refused or dropped.
 
     ``deferred_gpuh`` is work not finished in the step in which it arrived.  Service is first in, first out,
@@ -112,7 +112,7 @@ def gpuh_per_request(instance: Instance) -> Floats:
     return np.array([classes[index].gpuh_per_request for index in instance.compiled.row_class])
 
 
-def jobs(episode: Episode) -> dict[str, float]:
+def jobs(episode: PlayedEpisode) -> dict[str, float]:
     """Training jobs started, and accelerator-hours that faults took from running ones."""
     flows, dt_h = episode.flows, episode.instance.params.dt_h
     return {
@@ -125,7 +125,7 @@ def jobs(episode: Episode) -> dict[str, float]:
 # Latency and waiting ----------------------------------------------------------------------------------------
 
 
-def latency(episode: Episode) -> dict[str, float]:
+def latency(episode: PlayedEpisode) -> dict[str, float]:
     """Path latency weighted by served work: mean and p95 over all routes and by class, without processing.
 
     Also the work served on routes that miss the class's budget (only home routes can).
@@ -138,7 +138,7 @@ def latency(episode: Episode) -> dict[str, float]:
     return out | {"over_budget_gpuh": float(served[late].sum())}
 
 
-def layers(episode: Episode) -> dict[str, float]:
+def layers(episode: PlayedEpisode) -> dict[str, float]:
     """Share of each execution layer in the GPU-h served, of all and of each class; NaN where nothing is served."""
     layer, served = episode.instance.compiled.geography.layer, episode.flows.served_gpuh.sum(0)
     groups = [("", np.ones(served.shape[1], dtype=np.bool_))]
@@ -169,7 +169,7 @@ def weighted_quantile(values: Floats, weights: Floats, share: float) -> float:
     return float(values[order][np.searchsorted(carried, share * carried[-1] * (1.0 - 1e-12))])
 
 
-def waiting(episode: Episode) -> dict[str, float]:
+def waiting(episode: PlayedEpisode) -> dict[str, float]:
     """Mean hours that finished work of the rows which may wait has waited, over all and by class.
 
     By Little's law: the backlog summed over time, over the work that left the queue (served, refused or
@@ -190,7 +190,7 @@ def waiting(episode: Episode) -> dict[str, float]:
 # Energy -----------------------------------------------------------------------------------------------------
 
 
-def energy(episode: Episode) -> dict[str, float]:
+def energy(episode: PlayedEpisode) -> dict[str, float]:
     """Energy in MWh over all sites, peak import, and full battery cycles (mean over sites with a battery)."""
     p, flows, exo = episode.instance.params, episode.flows, episode.instance.exogenous
     names = (
@@ -215,7 +215,7 @@ def energy(episode: Episode) -> dict[str, float]:
     }
 
 
-def battery_cycles(episode: Episode) -> Floats:
+def battery_cycles(episode: PlayedEpisode) -> Floats:
     """Equivalent full cycles of each battery, [K]: energy through the cells over twice the usable energy."""
     p, flows = episode.instance.params, episode.flows
     through_mw = p.charge_efficiency * flows.charge_mw + flows.discharge_mw / p.discharge_efficiency

@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Episode:
+class PlayedEpisode:
     """One played episode: the state before each step and the flows of each step, every field [T,...]."""
 
     instance: Instance

@@ -19,7 +19,7 @@ from gridai_env.envs.env import GridAIEnv
 from gridai_env.envs.observer import Observer
 from gridai_env.envs.simulator import Simulator
 from gridai_env.episodes.instance import Instance, stack
-from gridai_env.rollout.played import Episode
+from gridai_env.rollout.played import PlayedEpisode
 from gridai_env.rollout.trajectory import Policy, Schedule, Trajectory
 from gridai_env.world.actions import decode
 from gridai_env.world.feasible import project
@@ -230,7 +230,9 @@ class _Log:
         rewards = np.stack(self.rewards).astype(np.float64)
         out = []
         for b, instance in enumerate(instances):
-            episode = Episode(instance, before.map(lambda x, b=b: x[:, b]), flows.map(lambda x, b=b: x[:, b]))
+            episode = PlayedEpisode(
+                instance, before.map(lambda x, b=b: x[:, b]), flows.map(lambda x, b=b: x[:, b])
+            )
             _check_ledger(episode, rewards[:, b])
             own = None if actions is None else actions[:, b]
             out.append(Trajectory(name, episode, rewards[:, b], own, float(np.mean(self.seconds))))
@@ -241,7 +243,7 @@ def _over_time(records: list[Any], kind: Any) -> Any:
     return kind(**{name: np.stack([getattr(record, name) for record in records]) for name in kind.names()})
 
 
-def _check_ledger(episode: Episode, rewards: Floats) -> None:
+def _check_ledger(episode: PlayedEpisode, rewards: Floats) -> None:
     """Insist that what the environment paid is what the ledger says, step by step."""
     paid = rewards * episode.instance.scenario.reward_scale_usd
     booked = episode.outcome.benefit_usd

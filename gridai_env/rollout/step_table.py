@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gridai_env.arrays.record import Array
-from gridai_env.rollout.played import Episode
+from gridai_env.rollout.played import PlayedEpisode
 from gridai_env.world import physics
 from gridai_env.world.terms import BILL
 
 Table = NDArray[np.void]
 
 
-def step_table(episode: Episode, reward: Array) -> Table:
+def step_table(episode: PlayedEpisode, reward: Array) -> Table:
     """The table of an episode; ``reward`` [T] is what the environment paid.
 
     ``battery_mwh`` and ``backlog_gpuh`` are those at the end of the step, everything else holds during it.
@@ -42,7 +42,7 @@ def step_table(episode: Episode, reward: Array) -> Table:
     return table
 
 
-def times_utc(episode: Episode) -> Array:
+def times_utc(episode: PlayedEpisode) -> Array:
     """Start of each step, UTC, [T] datetime64[s]."""
     instance = episode.instance
     return step_times_utc(instance.start_utc, instance.steps, instance.params.dt_h)
@@ -54,7 +54,7 @@ def step_times_utc(start_utc: np.datetime64, steps: int, dt_h: float) -> Array:
     return start_utc.astype("datetime64[s]") + np.arange(steps) * step_s
 
 
-def system_columns(episode: Episode) -> dict[str, Array]:
+def system_columns(episode: PlayedEpisode) -> dict[str, Array]:
     """Money, emissions and water of the whole system, [T] each."""
     outcome = episode.outcome
     return {
@@ -69,7 +69,7 @@ def system_columns(episode: Episode) -> dict[str, Array]:
     }
 
 
-def site_columns(episode: Episode) -> dict[str, Array]:
+def site_columns(episode: PlayedEpisode) -> dict[str, Array]:
     """Power, accelerators, prices and carbon of each site, [T] each."""
     p, exo, flows = episode.instance.params, episode.instance.exogenous, episode.flows
     held_gpus = episode.totals.committed_gpus[..., 0] - flows.gpu_short
@@ -99,7 +99,7 @@ def site_columns(episode: Episode) -> dict[str, Array]:
     return _columns(by_site, episode.instance.compiled.site_names)
 
 
-def row_columns(episode: Episode) -> dict[str, Array]:
+def row_columns(episode: PlayedEpisode) -> dict[str, Array]:
     """Work of each row, summed over regions, [T] each."""
     exo, flows = episode.instance.exogenous, episode.flows
     by_row: dict[str, Array] = {
@@ -111,7 +111,7 @@ def row_columns(episode: Episode) -> dict[str, Array]:
     return _columns(by_row, episode.instance.compiled.row_names)
 
 
-def route_columns(episode: Episode) -> dict[str, Array]:
+def route_columns(episode: PlayedEpisode) -> dict[str, Array]:
     """Work of a region that each site does, and its share of all the region's served work, [T] each; the share
     is 0 where nothing is served."""
     compiled = episode.instance.compiled

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gridai_env.episodes.instance import Instance
 from gridai_env.rollout.metrics import episode_metrics
-from gridai_env.rollout.played import Episode
+from gridai_env.rollout.played import PlayedEpisode
 from gridai_env.rollout.step_table import Table, step_table
 from gridai_env.world.state import Flows
 
@@ -56,7 +56,7 @@ class Trajectory:
     """What a policy did in an episode and what that came to."""
 
     policy: str
-    episode: Episode
+    episode: PlayedEpisode
     rewards: Floats  # [T]
     actions: NDArray[np.float32] | None  # [T,A]; None where flows were replayed
     seconds_per_decision: float  # wall time; NaN for a plan, which decided beforehand

@@ -24,7 +24,7 @@ def check_scenario(scenario: Scenario, source: str | None = None) -> None:
     raise_all(where, capacities(scenario))  # needs names and time zones that are right
 
 
-def whole(value: float, step: float) -> bool:
+def is_multiple(value: float, step: float) -> bool:
     """Return whether ``value`` is 0 or a whole multiple of ``step``, at least one of it."""
     count = value / step
     return value == 0 or (abs(count - round(count)) < 1e-6 and round(count) >= 1)
@@ -32,7 +32,7 @@ def whole(value: float, step: float) -> bool:
 
 def steps(s: Scenario) -> Iterator[str]:
     """Check that a step is whole minutes and divides an hour, and that all durations are whole steps."""
-    if s.dt_h > 1 or not whole(s.dt_h, 1 / 60) or not whole(1.0, s.dt_h):
+    if s.dt_h > 1 or not is_multiple(s.dt_h, 1 / 60) or not is_multiple(1.0, s.dt_h):
         yield problem("dt_h", s.dt_h, "1/n in whole minutes: 1, 0.5, 0.25, ...", "traces are hourly")
         return
     durations = [("horizon_h", s.horizon_h)]
@@ -45,7 +45,7 @@ def steps(s: Scenario) -> Iterator[str]:
         given = [(key, getattr(event, key)) for key in ("earliest_h", "latest_h", "duration_h")]
         durations += [(f"events[{i}].{key}", value) for key, value in given if value is not None]
     for key, value in durations:
-        if not whole(value, s.dt_h):
+        if not is_multiple(value, s.dt_h):
             yield problem(key, value, f"a whole number of steps of dt_h = {s.dt_h:g} h")
 
 

@@ -34,13 +34,13 @@ def _day(value: Any) -> Any:
 Day = Annotated[date, BeforeValidator(_day)]
 
 
-class Model(BaseModel):
+class StrictModel(BaseModel):
     """Base: frozen, no unknown keys, numbers must be numbers (no text, no booleans, no NaN or infinity)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-class Battery(Model):
+class Battery(StrictModel):
     """A battery at a site."""
 
     capacity_mwh: Positive
@@ -55,7 +55,7 @@ class Battery(Model):
     shortfall_usd_per_mwh: Positive = Field(300.0, description="price of energy missing at the end")
 
 
-class Generator(Model):
+class Generator(StrictModel):
     """A dispatchable generator at a site."""
 
     capacity_mw: Positive
@@ -67,7 +67,7 @@ class Generator(Model):
     initial_mw: NonNegative = 0.0
 
 
-class Grid(Model):
+class Grid(StrictModel):
     """A site's connection to the grid and its tariff."""
 
     import_limit_mw: Positive | None = Field(
@@ -87,7 +87,7 @@ class Grid(Model):
     demand_charge_usd_per_mw_month: Positive | None = Field(None, description="null: no demand charge")
 
 
-class Site(Model):
+class Site(StrictModel):
     """A place where accelerators stand."""
 
     name: Name
@@ -119,7 +119,7 @@ class Site(Model):
     generator: Generator | None = None
 
 
-class Region(Model):
+class Region(StrictModel):
     """Clients of one part of the world, with a home site."""
 
     name: Name
@@ -137,7 +137,7 @@ class Region(Model):
     noise: Share = Field(0.06, description="relative standard deviation of the AR(1) noise")
 
 
-class ServiceNode(Model):
+class ServiceNode(StrictModel):
     """Gateway that holds sessions and retrieval data; default: one at each site."""
 
     name: Name
@@ -147,7 +147,7 @@ class ServiceNode(Model):
     rtt_key: str | None = None
 
 
-class TaskClass(Model):
+class TaskClass(StrictModel):
     """A class of inference work (paper A, Table 4)."""
 
     name: Name
@@ -180,7 +180,7 @@ class TaskClass(Model):
     supported_at: list[Name] | None = Field(None, description="sites with the weights; null: all")
 
 
-class Job(Model):
+class Job(StrictModel):
     """A rigid, non-preemptive training job.  Hours count from the start of the episode."""
 
     name: Name
@@ -198,7 +198,7 @@ class Job(Model):
     )
 
 
-class Event(Model):
+class Event(StrictModel):
     """A reduction of a limit or a price shock that may strike in an episode."""
 
     name: Name
@@ -215,7 +215,7 @@ class Event(Model):
     )
 
 
-class Latency(Model):
+class Latency(StrictModel):
     """Where round-trip times come from."""
 
     rtt: Literal["table", "formula"] = Field(
@@ -228,7 +228,7 @@ class Latency(Model):
     budget_scale: Positive = Field(1.0, description="factor on all latency budgets")
 
 
-class Network(Model):
+class Network(StrictModel):
     """Price and energy of moving data between sites."""
 
     same_zone_usd_per_gb: NonNegative = 0.02
@@ -236,14 +236,14 @@ class Network(Model):
     energy_kwh_per_gb: NonNegative = 0.06
 
 
-class Period(Model):
+class Period(StrictModel):
     """Days from first to last, both included."""
 
     first: Day
     last: Day
 
 
-class Start(Model):
+class Start(StrictModel):
     """Episodes start at `hour_utc` of a day drawn evenly from [first, last], or from its periods alone."""
 
     first: Day = date(2023, 1, 1)
@@ -254,7 +254,7 @@ class Start(Model):
     hour_utc: Annotated[int, Field(ge=0, le=23)] = 0
 
 
-class ForecastSpec(Model):
+class ForecastSpec(StrictModel):
     """What is known of the future."""
 
     kind: Literal["perfect", "persistence", "day_ahead"] = "day_ahead"
@@ -267,7 +267,7 @@ class ForecastSpec(Model):
     skill_last: Share = Field(0.6, description="the same at the last lead")
 
 
-class DemandSpec(Model):
+class DemandSpec(StrictModel):
     """Where the shape of demand over time comes from; the level is always the regions' `mean_gpus`."""
 
     source: str = Field("synthetic", min_length=1, description="'synthetic' or the path of a .csv or .csv.gz")
@@ -290,7 +290,7 @@ class DemandSpec(Model):
     )
 
 
-class JobsFrom(Model):
+class JobsFrom(StrictModel):
     """Training jobs drawn from a file of batch jobs; they are added to `jobs` when the scenario is read."""
 
     source: str = Field(min_length=1, description="path of a .parquet, .csv or .csv.gz")
@@ -330,7 +330,7 @@ def _option(key: str, text: str) -> Any:
         return text
 
 
-class Scenario(Model):
+class Scenario(StrictModel):
     """A whole scenario file."""
 
     name: Name

@@ -12,7 +12,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from gridai_env.arrays.draws import Draws, as_draws, in_parts
-from gridai_env.arrays.ops import decay, empty, mix, mixed_row, namespace, pick, whole, write_where
+from gridai_env.arrays.ops import (
+    decay,
+    empty,
+    matmul_rows,
+    mixed_row,
+    namespace,
+    take_rows,
+    to_int64,
+    update_where,
+)
 from gridai_env.arrays.record import Array
 from gridai_env.traces.calibration import (
     EXCESS_KNOTS,
@@ -64,7 +73,7 @@ def series_of_model(
     hourly = dict(zip(VARIABLES, values, strict=True))
     usual = model.marginal_normal_kg_per_mwh
     surplus = hourly["price"] <= 0.0
-    expected = {name: pick(model.climatology[name], cells) for name in EXPECTED}
+    expected = {name: take_rows(model.climatology[name], cells) for name in EXPECTED}
     return ZoneSeries(
         zones=model.zones,
         start_utc=start_utc,
@@ -110,10 +119,10 @@ def _draw(model: ZoneModel, cells: Array, draws: Draws, few: slice) -> tuple[Arr
     residual, trigger, size = _latent(model, draws, few, cells.shape[1])
     month = cells // 24
     values = dict(zip(VARIABLES, _values(model, cells, month, residual), strict=True))
-    pv = values["pv"] * pick(model.pv_profile, cells)
-    values["pv"] = namespace(pv).minimum(pick(model.pv_highest, month), pv)
-    spike = trigger > pick(model.spike_level, cells)
-    values["price"] = write_where(
+    pv = values["pv"] * take_rows(model.pv_profile, cells)
+    values["pv"] = namespace(pv).minimum(take_rows(model.pv_highest, month), pv)
+    spike = trigger > take_rows(model.spike_level, cells)
+    values["price"] = update_where(
         spike, values["price"], lambda at, how: _spikes_usd_per_mwh(model, at, how), month, size
     )
     return tuple(values.values())
@@ -126,7 +135,7 @@ def _latent(model: ZoneModel, draws: Draws, few: slice, hours: int) -> tuple[lis
     normals = draws.normals(few, hours, drive.phi.shape[0])
     memory = empty(normals.shape, normals)
     for block, start, innovation in zip(drive.columns, drive.start, drive.innovation, strict=True):
-        mix(normals[..., block], innovation, memory[..., block])
+        matmul_rows(normals[..., block], innovation, memory[..., block])
         memory[:, 0, block] = mixed_row(normals[:, 0, block], start)
     memory = decay(memory, drive.phi)
     parts = [memory[..., at : at + count] for at in range(0, memory.shape[-1], count)]
@@ -139,8 +148,8 @@ def _values(model: ZoneModel, cells: Array, month: Array, residual: list[Array])
     """Return the quantiles of the residuals, [b, hours, Z] each; those of PV are relative."""
     base, values = month * len(KNOTS), []
     for v, place in enumerate(residual):
-        place *= pick(model.place_spread[v], cells)
-        place += pick(model.place_shift[v], cells)
+        place *= take_rows(model.place_spread[v], cells)
+        place += take_rows(model.place_shift[v], cells)
         values.append(_interpolate(model.quantiles[v], len(KNOTS), base, place))
     return values
 
@@ -151,7 +160,8 @@ def _spikes_usd_per_mwh(model: ZoneModel, month: Array, size: Array) -> Array:
     place = (size - float(EXCESS_KNOTS[0])) / float(EXCESS_KNOTS[1] - EXCESS_KNOTS[0])
     excess = _interpolate(model.spike_excess_shape, count, month // 12 * count, place)
     return (
-        pick(model.spike_cap_usd_per_mwh, month) + pick(model.spike_mean_excess_usd_per_mwh, month) * excess
+        take_rows(model.spike_cap_usd_per_mwh, month)
+        + take_rows(model.spike_mean_excess_usd_per_mwh, month) * excess
     )
 
 
@@ -161,12 +171,12 @@ def _interpolate(table: Array, count: int, base: Array, place: Array) -> Array:
     `place` counts knots.
     """
     place = namespace(place).clip(place, 0.0, count - 1.0)
-    left = namespace(place).minimum(whole(place), count - 2)
+    left = namespace(place).minimum(to_int64(place), count - 2)
     place -= left
     left += base
-    low = pick(table, left)
+    low = take_rows(table, left)
     left += 1
-    value = pick(table, left)
+    value = take_rows(table, left)
     value -= low
     value *= place
     value += low

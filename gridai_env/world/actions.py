@@ -21,7 +21,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from gridai_env.arrays.ops import as_real, namespace, nowhere, total
+from gridai_env.arrays.ops import all_zero, as_real, namespace, total
 from gridai_env.world import physics
 from gridai_env.world.state import Exogenous, Flows, Params, Shape, State
 
@@ -86,7 +86,7 @@ def decode(p: Params, layout: Layout, action: NDArray[np.floating]) -> Request:
     share = (routing[..., :sites] + 1.0) * p.route_open
     wished = total(share, -1)[..., None]
     none = wished == 0.0
-    if not nowhere(none):
+    if not all_zero(none):
         share, wished = share + none * p.home[:, None, :], wished + none
     share = share / wished
     hold = xp.maximum(routing[..., sites], 0.0) * p.may_wait

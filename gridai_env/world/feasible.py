@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from gridai_env.arrays.ops import batch_innermost, namespace, nowhere, positions, total
+from gridai_env.arrays.ops import all_zero, batch_innermost, namespace, positions, total
 from gridai_env.world import physics
 from gridai_env.world.actions import Floats, Request, active_jobs, ratio
 from gridai_env.world.physics import work_on_hand_gpuh
 from gridai_env.world.state import DERIVED, Exogenous, Flows, Params, State
 
 
-def clean(p: Params, state: State, exo: Exogenous, flows: Flows) -> Flows:
+def to_normal_form(p: Params, state: State, exo: Exogenous, flows: Flows) -> Flows:
     """Solver values [B,...] as flows in normal form: within bounds despite tolerances, books closed."""
     on_hand = work_on_hand_gpuh(state, exo)
     served = np.maximum(flows.served_gpuh, 0.0) * p.route_open
@@ -105,7 +105,7 @@ def start_jobs(p: Params, state: State, exo: Exogenous, score: Floats) -> Floats
     sites = positions(profile, -2)
     for v in range(score.shape[-2]):
         mine = active & (slot == v)  # one job of each episode at most
-        if nowhere(mine):
+        if all_zero(mine):
             break
         chosen = mine[..., None]
         need = (chosen * (p.job_gpus[..., None] * p.job_profile)).sum(-2)[..., None, :]
@@ -162,14 +162,14 @@ def fit_gpus(p: Params, exo: Exogenous, work: _Work, committed_now: Floats) -> N
     xp = p.xp
     room = xp.maximum(p.utilisation_limit * exo.available_gpus - committed_now, 0.0) * (p.speed * p.dt_h)
     demand = work.served_wk_gpuh
-    if nowhere(total(demand, -2) > room):
+    if all_zero(total(demand, -2) > room):
         return
     kept = keep_by_order(demand, room)
     served = work.served_gpuh * kept_share(kept, demand)
     overflow = total(work.served_gpuh - served, -1)
     for _ in range(2):
         room = xp.maximum(room - total(kept, -2), 0.0)
-        if nowhere(room) or nowhere(overflow):
+        if all_zero(room) or all_zero(overflow):
             break
         weight = p.route_open * room[:, None, None, :]
         wish = ratio(overflow, total(weight, -1))[..., None] * weight
@@ -204,12 +204,12 @@ def fit_power(
     facility = load.facility_mw
     net = facility + charge - discharge - generation - renewable
     surplus = -net - exo.export_limit_mw
-    if not nowhere(surplus > 0.0):
+    if not all_zero(surplus > 0.0):
         renewable, generation, discharge = cut_supply(p, surplus, renewable, generation, discharge)
         net = facility + charge - discharge - generation - renewable
     deficit = xp.maximum(net - exo.import_limit_mw, 0.0)
     shed = xp.zeros_like(net)
-    if not nowhere(deficit):
+    if not all_zero(deficit):
         charge, deficit = charge - xp.minimum(charge, deficit), xp.maximum(deficit - charge, 0.0)
         shed = cut_work(p, exo, work, deficit)
         load = physics.load_of(p, exo, work.served_wk_gpuh, committed_now - gpu_short)

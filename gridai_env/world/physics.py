@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gridai_env.arrays.ops import nowhere, shift_left, total, total_each
+from gridai_env.arrays.ops import all_zero, shift_left, total, total_each
 from gridai_env.arrays.record import Array, Record
 from gridai_env.world.state import Exogenous, Flows, Outcome, Params, State
 
@@ -99,7 +99,7 @@ def newly_placed_gpuh(p: Params, state: State, flows: Flows, exo: Exogenous) -> 
     """Sessions beyond those that grew in place, [C,W,K], negative where a site gave some up.  Rows that may wait
     have no sessions: 0.  Demand that grows where it is served is no move."""
     in_place = exo.growth[..., None] * state.placed_gpuh
-    if not nowhere(exo.rehomed_gpuh):  # seldom
+    if not all_zero(exo.rehomed_gpuh):  # seldom
         in_place = in_place + exo.rehomed_gpuh[..., None] * p.home[..., None, :]
     return p.is_session[..., None] * (flows.served_gpuh - in_place)
 

@@ -22,7 +22,7 @@ import gymnasium as gym
 
 import gridai_env  # noqa: F401  registers the environments
 from scripts.examples._command import asked_for, iterations, needed, parser
-from scripts.runs.command import guarded
+from scripts.runs.command import run_command
 
 with needed():
     import torch
@@ -31,7 +31,7 @@ with needed():
 
 
 @dataclass(frozen=True)
-class Settings:
+class Hyperparameters:
     """Of the learning."""
 
     rollout_steps: int = 24  # steps of each environment between two updates
@@ -46,7 +46,7 @@ class Settings:
     initial_deviation: float = 0.3  # of the actions; wider noise refuses work by accident
 
 
-class Policy(nn.Module):
+class GaussianPolicy(nn.Module):
     """A Gaussian over the flat action, and a value of the observation; one network each."""
 
     def __init__(self, observations: int, actions: int, deviation: float, width: int = 64) -> None:
@@ -90,7 +90,7 @@ class Rollout:
 
 @torch.no_grad()
 def play(
-    envs: gym.vector.VectorEnv, policy: Policy, observation: Tensor, settings: Settings
+    envs: gym.vector.VectorEnv, policy: GaussianPolicy, observation: Tensor, settings: Hyperparameters
 ) -> tuple[Rollout, Tensor]:
     """Play ``rollout_steps`` steps; return them and the observation to go on from."""
     kept: list[tuple[Tensor, ...]] = []
@@ -115,7 +115,7 @@ def play(
 
 
 @torch.no_grad()
-def advantages(rollout: Rollout, last_value: Tensor, settings: Settings) -> Tensor:
+def advantages(rollout: Rollout, last_value: Tensor, settings: Hyperparameters) -> Tensor:
     """Generalised advantage estimates [T,B]."""
     found = torch.zeros_like(rollout.rewards)
     following, running = last_value, torch.zeros_like(last_value)
@@ -128,11 +128,11 @@ def advantages(rollout: Rollout, last_value: Tensor, settings: Settings) -> Tens
 
 
 def improve(
-    policy: Policy,
+    policy: GaussianPolicy,
     optimizer: torch.optim.Optimizer,
     rollout: Rollout,
     advantage: Tensor,
-    settings: Settings,
+    settings: Hyperparameters,
 ) -> float:
     """Learn from one rollout; return the mean loss."""
     flat = [x.flatten(0, 1) for x in (rollout.observations, rollout.actions, rollout.log_probs)]
@@ -160,7 +160,7 @@ def improve(
 
 
 def train(
-    envs: gym.vector.VectorEnv, policy: Policy, settings: Settings, steps: int, seed: int = 0
+    envs: gym.vector.VectorEnv, policy: GaussianPolicy, settings: Hyperparameters, steps: int, seed: int = 0
 ) -> list[float]:
     """Play and learn in turn; print how it goes and return the mean loss of each update."""
     optimizer = torch.optim.Adam(policy.parameters(), settings.learning_rate, eps=1e-5)
@@ -200,8 +200,8 @@ def main(words: Sequence[str] | None = None) -> int:
                 device=arguments.device,
                 flat_observations=True,
             )
-        settings = Settings()
-        policy = Policy(
+        settings = Hyperparameters()
+        policy = GaussianPolicy(
             gym.spaces.flatdim(envs.single_observation_space),
             gym.spaces.flatdim(envs.single_action_space),
             settings.initial_deviation,
@@ -210,7 +210,7 @@ def main(words: Sequence[str] | None = None) -> int:
         envs.close()
         return 0
 
-    return guarded(run)
+    return run_command(run)
 
 
 if __name__ == "__main__":

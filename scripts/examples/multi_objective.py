@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from baselines.rules.single_signal import REGISTRY
 from gridai_env.envs.env import GridAIEnv, Observation
 from scripts.examples._command import iterations, parser
-from scripts.runs.command import guarded
+from scripts.runs.command import run_command
 
 Floats = NDArray[np.float64]
 
@@ -110,7 +110,7 @@ def main(words: Sequence[str] | None = None) -> int:
             )
         return 0
 
-    return guarded(run)
+    return run_command(run)
 
 
 if __name__ == "__main__":

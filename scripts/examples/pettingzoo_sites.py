@@ -30,7 +30,7 @@ from gridai_env.envs.env import GridAIEnv
 from gridai_env.observation.layout import JOB_FEATURES, Part
 from gridai_env.world.actions import Layout
 from scripts.examples._command import iterations, needed, parser
-from scripts.runs.command import guarded
+from scripts.runs.command import run_command
 
 with needed():
     from pettingzoo import ParallelEnv
@@ -243,7 +243,7 @@ def main(words: Sequence[str] | None = None) -> int:
             print(f"{label}: {play(view, episodes, arguments.seed, rule):,.0f} USD per episode")
         return 0
 
-    return guarded(run)
+    return run_command(run)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import gymnasium as gym
 import numpy as np
 
 from scripts.examples._command import iterations, needed, parser
-from scripts.runs.command import guarded
+from scripts.runs.command import run_command
 
 with needed("pip install -r scripts/examples/requirements-rllib.txt, in a virtual environment of its own"):
     import ray
@@ -87,7 +87,7 @@ def main(words: Sequence[str] | None = None) -> int:
         ray.shutdown()
         return 0
 
-    return guarded(run)
+    return run_command(run)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scripts.runs.command import InputError, guarded, need_packages
+from scripts.runs.command import InputError, need_packages, run_command
 from scripts.runs.folder import open_folder, write_run
 from scripts.runs.parallel import (
     add_parallel_arguments,
@@ -27,7 +27,7 @@ from scripts.runs.parallel import (
 )
 
 if TYPE_CHECKING:
-    from scripts.studies.evaluation.freeze import Task
+    from scripts.studies.evaluation.freeze import FreezeTask
 
 KIND = "freeze"
 
@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     arguments = parser().parse_args(words)
-    return guarded(lambda: freeze(arguments))
+    return run_command(lambda: freeze(arguments))
 
 
 def freeze(arguments: argparse.Namespace) -> int:
@@ -80,12 +80,12 @@ def _freeze(arguments: argparse.Namespace) -> int:
         raise InputError(f"--sets {unknown[0]!r}: the benchmark has {', '.join(benchmark.sets)}")
     if arguments.save_arrays:
         return _save_arrays(benchmark, names, folder, Path(arguments.save_arrays))
-    from scripts.studies.evaluation.freeze import Settings, publish, tasks_of
+    from scripts.studies.evaluation.freeze import FreezeSettings, publish, tasks_of
 
     jobs = checked_jobs(arguments.jobs, None, arguments.ray)
     check_ray(arguments.ray)
     run_dir = open_folder(arguments.run_dir or Path("runs") / f"{KIND}-{arguments.scenario}", KIND)
-    settings = Settings(
+    settings = FreezeSettings(
         benchmark, folder, run_dir, arguments.threads or 1, arguments.overwrite, not arguments.bounds_only
     )
     write_run(run_dir, KIND, vars(arguments), [], benchmark=benchmark.model_dump(mode="json"))
@@ -96,7 +96,7 @@ def _freeze(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _compute(settings: Any, tasks: list[Task], name: str, jobs: int, ray: str | None) -> None:
+def _compute(settings: Any, tasks: list[FreezeTask], name: str, jobs: int, ray: str | None) -> None:
     """Compute what has no file yet, with a bar."""
     from tqdm import tqdm
 

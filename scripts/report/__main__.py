@@ -17,8 +17,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gridai_env.files import whole
-from scripts.runs.command import InputError, guarded, need_packages
+from gridai_env.files import atomic_write
+from scripts.runs.command import InputError, need_packages, run_command
 
 
 def parser() -> argparse.ArgumentParser:
@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     arguments = parser().parse_args(words)
-    return guarded(lambda: report(arguments))
+    return run_command(lambda: report(arguments))
 
 
 def report(arguments: argparse.Namespace) -> int:
@@ -72,7 +72,7 @@ def check_writable(out: Path) -> None:
 
 def write_whole(out: Path, text: str) -> int:
     """Write a file whole or not at all; return its size in bytes."""
-    with whole(out) as partial:
+    with atomic_write(out) as partial:
         partial.write_text(text, encoding="utf-8")
     return out.stat().st_size
 

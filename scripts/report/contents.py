@@ -8,17 +8,17 @@ from html import escape
 from pathlib import Path
 
 from scripts.report.data.parts import Section
-from scripts.report.data.run_folders import SHOWN_KINDS, LeftOut, Run, leave_out, nothing_left
+from scripts.report.data.run_folders import SHOWN_KINDS, LeftOut, RunFolder, leave_out, nothing_left
 from scripts.report.head import facts_of, key_figures, left_out_html, missing_html, tiles_of, warnings_html
 from scripts.report.origin import origin_html
-from scripts.report.page.html import Tile, page, tiles_html
+from scripts.report.page.html import KeyFigure, page, tiles_html
 from scripts.report.panels.carbon import front_sections
 from scripts.report.panels.comparison import compare_sections
 from scripts.report.panels.latency import frontier_sections
 from scripts.report.panels.reproduction import reproduce_sections
 from scripts.runs.command import InputError
 
-SECTIONS: dict[str, Callable[[Run], list[Section]]] = {
+SECTIONS: dict[str, Callable[[RunFolder], list[Section]]] = {
     "compare": compare_sections,
     "frontier": frontier_sections,
     "front": front_sections,
@@ -30,12 +30,12 @@ SECTIONS: dict[str, Callable[[Run], list[Section]]] = {
 class Drawn:
     """A run with what the report shows of it."""
 
-    run: Run
+    run: RunFolder
     sections: list[Section]
-    tiles: list[Tile]
+    tiles: list[KeyFigure]
 
 
-def draw_runs(root: Path, runs: Sequence[Run], left_out: list[LeftOut]) -> list[Drawn]:
+def draw_runs(root: Path, runs: Sequence[RunFolder], left_out: list[LeftOut]) -> list[Drawn]:
     """What the page shows of each run; runs whose files are missing or damaged go to ``left_out``.
 
     Raises InputError where ``root`` itself is such a run, and where none is left.
@@ -73,7 +73,7 @@ def report_html(root: Path, drawn: Sequence[Drawn], left_out: Sequence[LeftOut] 
     )
 
 
-def subtitle(runs: Sequence[Run]) -> str:
+def subtitle(runs: Sequence[RunFolder]) -> str:
     """One sentence on what the page is about."""
     texts = [str(run.scenario["description"]) for run in runs if run.scenario.get("description")]
     first = dict.fromkeys(texts)

@@ -13,8 +13,8 @@ import numpy as np
 from gridai_env.analysis.statistics import gain_captured
 from scripts.report.data.look import knows_future, policy_label
 from scripts.report.data.numbers import number, percent, plural
-from scripts.report.data.run_folders import SHOWN_KINDS, LeftOut, Run
-from scripts.report.page.html import Tile
+from scripts.report.data.run_folders import SHOWN_KINDS, LeftOut, RunFolder
+from scripts.report.page.html import KeyFigure
 from scripts.report.panels.ladder import NEEDED, SUMMARY
 
 # What a kind of run would add, and the command that writes one.
@@ -38,7 +38,7 @@ COMMANDS = {
 }
 
 
-def facts_of(runs: Sequence[Run]) -> list[str]:
+def facts_of(runs: Sequence[RunFolder]) -> list[str]:
     """What a reader must know first, in a few words each: length, episodes, traces, code, day."""
     shown = [run for run in runs if run.kind in SHOWN_KINDS]
     with_scenario = [run for run in shown if run.scenario]
@@ -56,14 +56,14 @@ def facts_of(runs: Sequence[Run]) -> list[str]:
     ]
 
 
-def _short_commit(run: Run) -> str:
+def _short_commit(run: RunFolder) -> str:
     commit = str(run.record.get("commit") or "unknown")
     return commit[:10] + (" with changes" if commit.endswith("+changes") else "")
 
 
-def tiles_of(run: Run) -> list[Tile]:
+def tiles_of(run: RunFolder) -> list[KeyFigure]:
     """A few numbers that say what came out of a run; raises InputError where its files are damaged."""
-    makers: dict[str, Callable[[Run], list[Tile]]] = {
+    makers: dict[str, Callable[[RunFolder], list[KeyFigure]]] = {
         "compare": _compare_tiles,
         "frontier": _frontier_tiles,
         "front": _front_tiles,
@@ -72,10 +72,10 @@ def tiles_of(run: Run) -> list[Tile]:
     return makers[run.kind](run) if run.kind in makers else []
 
 
-def key_figures(drawn: Sequence[tuple[Run, list[Tile]]]) -> list[Tile]:
+def key_figures(drawn: Sequence[tuple[RunFolder, list[KeyFigure]]]) -> list[KeyFigure]:
     """The tiles of the first run of each kind; each names its case where the report holds several."""
     several = len({_case(run) for run, _ in drawn if run.kind in SHOWN_KINDS and run.scenario}) > 1
-    tiles: list[Tile] = []
+    tiles: list[KeyFigure] = []
     for kind in SHOWN_KINDS:
         first = next(((run, own) for run, own in drawn if run.kind == kind), None)
         if first is not None:
@@ -84,14 +84,14 @@ def key_figures(drawn: Sequence[tuple[Run, list[Tile]]]) -> list[Tile]:
     return tiles
 
 
-def _case(run: Run) -> str:
+def _case(run: RunFolder) -> str:
     """Scenario and length of the episodes."""
     if not run.scenario:
         return "both source models"
     return f"{run.scenario_name.replace('_', ' ')}, {number(float(run.scenario['horizon_h']))} h"
 
 
-def _compare_tiles(run: Run) -> list[Tile]:
+def _compare_tiles(run: RunFolder) -> list[KeyFigure]:
     summary = run.table(SUMMARY, NEEDED)
     first = summary.where(policy=summary.unique("policy")[0])
     room = first.numbers("bound_score") - first.numbers("local_score")
@@ -99,7 +99,7 @@ def _compare_tiles(run: Run) -> list[Tile]:
     carbon = first.text("objective")[0] == "carbon"
     unit, scale = ("kg", "emissions") if carbon else ("USD", "bill")
     note = f"an episode: bound less Local-Only, {percent(share)} of the Local-Only {scale}"
-    tiles = [Tile("Flexibility could gain", number(float(room.mean())), unit, note)]
+    tiles = [KeyFigure("Flexibility could gain", number(float(room.mean())), unit, note)]
     gains = {}
     for policy in summary.unique("policy"):
         if not knows_future(policy) and policy != "local_only":
@@ -109,12 +109,12 @@ def _compare_tiles(run: Run) -> list[Tile]:
     ranked = sorted((name for name in gains if np.isfinite(gains[name])), key=lambda name: -gains[name])
     note = "of that, without knowing the future"
     return tiles + [
-        Tile(f"{policy_label(name)} gets", percent(gains[name]).removesuffix(" %"), "%", note)
+        KeyFigure(f"{policy_label(name)} gets", percent(gains[name]).removesuffix(" %"), "%", note)
         for name in ranked[:2]
     ]
 
 
-def _frontier_tiles(run: Run) -> list[Tile]:
+def _frontier_tiles(run: RunFolder) -> list[KeyFigure]:
     """The highest return in cost along the first class that was swept."""
     rows = run.table("returns.csv", ("axis", "quantity"))
     axes = [axis for axis in rows.unique("axis") if axis != "scale"]
@@ -129,11 +129,13 @@ def _frontier_tiles(run: Run) -> list[Tile]:
     name = axes[0].removeprefix("class:").replace("_", " ")
     value = number(float(arcs[best]))
     return [
-        Tile("Best return on latency", value, "USD per 100 ms", f"budget of {name}, {first} to {last} ms")
+        KeyFigure(
+            "Best return on latency", value, "USD per 100 ms", f"budget of {name}, {first} to {last} ms"
+        )
     ]
 
 
-def _front_tiles(run: Run) -> list[Tile]:
+def _front_tiles(run: RunFolder) -> list[KeyFigure]:
     rows = run.table("front.csv", ("seed", "method", "emissions_kg")).where(method="epsilon")
     shares = []
     for seed in rows.unique("seed"):
@@ -144,16 +146,16 @@ def _front_tiles(run: Run) -> list[Tile]:
     if not shares:
         return []
     note = "least carbon against least cost, same service"
-    return [Tile("Emissions can fall by", f"{100.0 * float(np.mean(shares)):.1f}", "%", note)]
+    return [KeyFigure("Emissions can fall by", f"{100.0 * float(np.mean(shares)):.1f}", "%", note)]
 
 
-def _reproduce_tiles(run: Run) -> list[Tile]:
+def _reproduce_tiles(run: RunFolder) -> list[KeyFigure]:
     inside = run.table("headlines.csv", ("inside",)).numbers("inside")
     count = str(int((inside == 1).sum()))
-    return [Tile("Published headlines met", count, f"of {len(inside)}", "inside the published range")]
+    return [KeyFigure("Published headlines met", count, f"of {len(inside)}", "inside the published range")]
 
 
-def missing_html(runs: Sequence[Run]) -> str:
+def missing_html(runs: Sequence[RunFolder]) -> str:
     """A line for each kind of run that is not there, with its command."""
     kinds = {run.kind for run in runs}
     scenario = next((run.scenario_name for run in runs if run.scenario), "energy_geography")
@@ -179,7 +181,7 @@ def left_out_html(root: Path, left_out: Sequence[LeftOut]) -> str:
     return "".join(f'<p class="warning" role="note">{escape(text)}</p>' for text in texts)
 
 
-def warnings_html(runs: Sequence[Run]) -> str:
+def warnings_html(runs: Sequence[RunFolder]) -> str:
     """A warning where runs of one scenario were made with different settings, or were interrupted."""
     shown = [run for run in runs if run.kind in SHOWN_KINDS]
     texts = [

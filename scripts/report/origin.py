@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from scripts.report.data.numbers import number, seed_text
-from scripts.report.data.parts import Grid
-from scripts.report.data.run_folders import Run
+from scripts.report.data.parts import PlainTable
+from scripts.report.data.run_folders import RunFolder
 from scripts.report.page.html import table_html
 
 
-def origin_html(root: Path, runs: Sequence[Run]) -> str:
+def origin_html(root: Path, runs: Sequence[RunFolder]) -> str:
     """The appendix: a block per run."""
     blocks = "".join(_run_html(root, run) for run in runs)
     return (
@@ -28,7 +28,7 @@ def _carbon_text(scenario: dict[str, Any]) -> str:
     return f"{scenario['carbon_signal']} intensity is billed, at {price} USD/t"
 
 
-def _run_html(root: Path, run: Run) -> str:
+def _run_html(root: Path, run: RunFolder) -> str:
     record, scenario = run.record, run.scenario
     command = record.get("command") or []
     words = [f"python -m scripts.{Path(str(command[0])).stem}", *map(str, command[1:])] if command else []
@@ -59,6 +59,6 @@ def _run_html(root: Path, run: Run) -> str:
         (str(item.get("seed")), str(item.get("start_utc")), str(item.get("hash"))[:16])
         for item in record.get("instances", [])
     ]
-    table = table_html(Grid(("seed", "start, UTC", "hash"), hashes, names=3)) if hashes else ""
+    table = table_html(PlainTable(("seed", "start, UTC", "hash"), hashes, names=3)) if hashes else ""
     more = f'<details class="data"><summary>Episodes</summary>{table}</details>' if table else ""
     return f'<section class="panel"><h3>{escape(run.kind)}</h3><dl class="facts">{items}</dl>{more}</section>'

@@ -37,7 +37,7 @@ def add_scenario_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--carbon-price-usd-per-t", type=float, help="price of emissions")
 
 
-class Episodes:
+class InstancesBySeed:
     """Instances of the chosen scenario, by seed; a trace file is read once."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
@@ -52,7 +52,7 @@ class Episodes:
         """The instance of a seed."""
         return self.batch([seed])[0]
 
-    def with_carbon_budget(self, budget_kg: float | None) -> Episodes:
+    def with_carbon_budget(self, budget_kg: float | None) -> InstancesBySeed:
         """The same episodes under another carbon budget (of the whole episode, kg); None: without one."""
         out = copy(self)
         out.compiled = compile_scenario(

@@ -40,7 +40,7 @@ EXTRAS = {
 USER_ERRORS = (InputError, ScenarioError, TraceError, InstanceError, ImportError, OSError)
 
 
-def guarded(command: Callable[[], int]) -> int:
+def run_command(command: Callable[[], int]) -> int:
     """Run a command: bad input becomes one line on standard error and exit code 2, ctrl-C exit code 130."""
     try:
         return command()

@@ -16,7 +16,7 @@ from typing import Any
 
 import gridai_env
 from gridai_env.episodes.instance import Instance
-from gridai_env.files import whole
+from gridai_env.files import atomic_write
 from gridai_env.version import environment_version
 from scripts.runs.command import InputError
 
@@ -107,7 +107,7 @@ def write_run(
         **more,
     }
     path = folder / RUN_FILE
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
     return path
 

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from gridai_env.analysis.statistics import Interval
-from gridai_env.files import whole
+from gridai_env.files import atomic_write
 from scripts.runs.command import InputError
 
 
 def write_rows(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """Write records of equal keys; the file appears whole or not at all."""
-    with whole(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from gridai_env.files import whole
+from gridai_env.files import atomic_write
 from gridai_env.version import environment_version
 from scripts.runs.command import InputError
 
@@ -56,7 +56,7 @@ def read_record(path: Path, kind: str, key: str | None = None) -> Record | None:
 
 def write_record(path: Path, kind: str, key: str, record: Record) -> None:
     """Write a record with its head."""
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(json.dumps(_head(kind, key) | record, default=float) + "\n", encoding="utf-8")
 
 

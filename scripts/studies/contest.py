@@ -21,7 +21,7 @@ from gridai_env.episodes.instance import Instance
 from gridai_env.rollout.run import run
 from gridai_env.rollout.trajectory import Trajectory
 from scripts.runs.command import InputError
-from scripts.studies.policies import Contender
+from scripts.studies.policies import PolicySpec
 
 # By how much a policy may pass the bound, over the sum of its absolute terms: rounding, no more.
 BOUND_TOLERANCE = 1e-6
@@ -99,7 +99,7 @@ def refer(instance: Instance, objective: str, **options: Any) -> Reference:
     return Reference(instance, best, plan, run(LocalOnly(), instance), optimum)
 
 
-def play(contender: Contender, reference: Reference, seed: int) -> Trajectory | None:
+def play(contender: PolicySpec, reference: Reference, seed: int) -> Trajectory | None:
     """Judge a policy on the instance; None for a plan that was not found in time."""
     if contender.policy is None:
         return reference.optimum
@@ -109,7 +109,7 @@ def play(contender: Contender, reference: Reference, seed: int) -> Trajectory | 
     return None if plan.actions is None else run(plan, reference.instance)
 
 
-def row_of(contender: Contender, reference: Reference, trajectory: Trajectory) -> dict[str, Any]:
+def row_of(contender: PolicySpec, reference: Reference, trajectory: Trajectory) -> dict[str, Any]:
     """One row of ``summary.csv``."""
     plan, local = reference.plan, reference.local
     score, metrics = reference.score(trajectory), dict(trajectory.metrics)
@@ -146,7 +146,7 @@ def row_of(contender: Contender, reference: Reference, trajectory: Trajectory) -
     return first | metrics | {f"terms/{name}_usd": value for name, value in trajectory.terms.items()}
 
 
-def decisions_not_optimal(contender: Contender) -> int:
+def decisions_not_optimal(contender: PolicySpec) -> int:
     """How many decisions of the episode just played ended before they were proven optimal (planners only)."""
     statuses: dict[str, int] = getattr(contender.policy, "statuses", {})
     return sum(count for status, count in statuses.items() if status != "optimal")

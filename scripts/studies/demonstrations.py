@@ -21,7 +21,7 @@ from gridai_env.benchmarks.sets import BenchmarkError, benchmark_names, restrict
 from gridai_env.episodes.instance import Instance
 from gridai_env.scenario.compile import Compiled, compile_scenario
 from gridai_env.scenario.errors import closest
-from scripts.runs.arguments import Episodes
+from scripts.runs.arguments import InstancesBySeed
 from scripts.runs.command import InputError
 from scripts.runs.folder import RUN_FILE, as_stored, differences, instance_record, read_run, write_run
 from scripts.runs.parallel import spread
@@ -36,7 +36,7 @@ DECISIVE = ("scenario_resolved", "start", "planner", "mip_gap", "time_limit_s")
 
 
 @dataclass(frozen=True)
-class Work:
+class DemonstrationWork:
     """What a worker needs to know."""
 
     planner: str
@@ -53,7 +53,7 @@ class Work:
 # Which episodes -----------------------------------------------------------------------------------------------------
 
 
-def on_days(episodes: Episodes, days: str | None, start: str | None) -> Episodes:
+def on_days(episodes: InstancesBySeed, days: str | None, start: str | None) -> InstancesBySeed:
     """The episodes on the training days of the scenario's benchmark, or on all days; says which.
 
     Raises InputError for training days that are asked for where they are not known.
@@ -78,7 +78,7 @@ def on_days(episodes: Episodes, days: str | None, start: str | None) -> Episodes
     return out
 
 
-def training_instances(episodes: Episodes, seeds: Sequence[int]) -> list[Instance]:
+def training_instances(episodes: InstancesBySeed, seeds: Sequence[int]) -> list[Instance]:
     """The episodes of the seeds; raises InputError for seeds that are not for training."""
     bad = [seed for seed in seeds if seed not in TRAINING_SEEDS]
     if bad:
@@ -89,7 +89,7 @@ def training_instances(episodes: Episodes, seeds: Sequence[int]) -> list[Instanc
     return episodes.batch(seeds).instances
 
 
-def check_planner(work: Work, compiled: Compiled) -> None:
+def check_planner(work: DemonstrationWork, compiled: Compiled) -> None:
     """Raise InputError for a planner that is unknown or cannot plan in this scenario."""
     known = [OPTIMUM, *(PLANNER + kind for kind in FORECASTS), *REGISTRY]
     if work.planner not in known:
@@ -105,7 +105,7 @@ def check_planner(work: Work, compiled: Compiled) -> None:
 # Playing ------------------------------------------------------------------------------------------------------------
 
 
-def play(number: int, instance: Instance, work: Work, path: Path) -> dict[str, Any]:
+def play(number: int, instance: Instance, work: DemonstrationWork, path: Path) -> dict[str, Any]:
     """Plan and play an episode and write its file; returns its row of the table, with its ``number``."""
     begin = time.perf_counter()
     status = "played"
@@ -128,7 +128,9 @@ def play(number: int, instance: Instance, work: Work, path: Path) -> dict[str, A
     return {"number": number, **row}
 
 
-def _row(instance: Instance, work: Work, status: str, benefit_usd: float, begin: float) -> dict[str, Any]:
+def _row(
+    instance: Instance, work: DemonstrationWork, status: str, benefit_usd: float, begin: float
+) -> dict[str, Any]:
     return {
         "planner": work.planner,
         "seed": instance.seed,
@@ -141,11 +143,11 @@ def _row(instance: Instance, work: Work, status: str, benefit_usd: float, begin:
 
 
 @dataclass
-class Run:
+class DemonstrationRun:
     """One run of `scripts.demonstrate`."""
 
     folder: Path
-    work: Work
+    work: DemonstrationWork
     instances: Sequence[Instance]
     config: dict[str, Any]
     jobs: int = 1

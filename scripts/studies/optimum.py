@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gridai_env.episodes.instance import Instance, load_instance
-from gridai_env.files import whole
+from gridai_env.files import atomic_write
 from gridai_env.rollout.step_table import write_table
 from gridai_env.world.terms import TERMS
-from scripts.runs.arguments import OVERRIDES, Episodes, sources
+from scripts.runs.arguments import OVERRIDES, InstancesBySeed, sources
 from scripts.runs.command import InputError, checked_number, need_packages
 
 if TYPE_CHECKING:
@@ -81,13 +81,13 @@ def _instance(arguments: argparse.Namespace) -> Instance:
     seed = 0 if arguments.seed is None else arguments.seed
     if seed < 0:
         raise InputError(f"--seed {seed}: must be a whole number >= 0")
-    episodes = Episodes(arguments)
+    episodes = InstancesBySeed(arguments)
     if arguments.carbon_budget_share is not None:
         episodes = _budgeted(episodes, seed, arguments)
     return episodes.make(seed)
 
 
-def _budgeted(episodes: Episodes, seed: int, arguments: argparse.Namespace) -> Episodes:
+def _budgeted(episodes: InstancesBySeed, seed: int, arguments: argparse.Namespace) -> InstancesBySeed:
     """The episodes under a budget that is a share of what the benefit optimum emits without one."""
     from baselines.optimum.milp import solve
 
@@ -139,7 +139,7 @@ def _write_prices(plan: Plan, path: Path, arguments: argparse.Namespace) -> None
 
     prices = shadow_prices(plan, threads=arguments.threads)
     table = prices.table()
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         write_table(table, partial)
     print("\nlimits that bind, and what one unit more would earn where that is most:")
     for name, place, value, step in prices.highest():

@@ -20,7 +20,7 @@ from scripts.studies.names import FORECASTS, NETWORK, OPTIMUM, PLANNER, PRETRAIN
 
 
 @dataclass(frozen=True)
-class Contender:
+class PolicySpec:
     """A policy that takes part in a comparison; the optimum has none."""
 
     name: str  # as on the command line
@@ -32,7 +32,7 @@ class Contender:
 
 def find_contenders(
     names: Sequence[str], compiled: Compiled, solver: dict[str, Any] | None = None
-) -> list[Contender]:
+) -> list[PolicySpec]:
     """Make the policies ready for a scenario; ``solver`` are the options of the variants' solves.
 
     Raises InputError for unknown names, doubles, and checkpoints that are missing, damaged or of another
@@ -109,13 +109,13 @@ def known_names() -> list[str]:
     return [*REGISTRY, *planners, *(VARIANT + name for name in VARIANTS), OPTIMUM]
 
 
-def _make(name: str, folder: str, compiled: Compiled, solver: dict[str, Any]) -> Contender:
+def _make(name: str, folder: str, compiled: Compiled, solver: dict[str, Any]) -> PolicySpec:
     kind, _, what = name.partition(":")
     if name == OPTIMUM:
-        return Contender(name, folder)
+        return PolicySpec(name, folder)
     if kind == "ppo":
         path = resolved(name, compiled.scenario.name).removeprefix(NETWORK)
-        return Contender(name, folder, _load_network(path, compiled))
+        return PolicySpec(name, folder, _load_network(path, compiled))
     if kind == "mpc":
         from baselines.mpc.policy import MPC
 
@@ -124,14 +124,14 @@ def _make(name: str, folder: str, compiled: Compiled, solver: dict[str, Any]) ->
             raise InputError(
                 f"--policies {name}: episodes with {own!r} forecasts hold none of day ahead; add --forecast day_ahead"
             )
-        return Contender(name, folder, MPC(what))  # type: ignore[arg-type]
+        return PolicySpec(name, folder, MPC(what))  # type: ignore[arg-type]
     if kind == "variant":
         from baselines.optimum.variants import VariantPolicy, plan_variant
 
-        return Contender(
+        return PolicySpec(
             name, folder, VariantPolicy(what, **solver), partial(plan_variant, name=what, **solver)
         )
-    return Contender(name, folder, REGISTRY[name](compiled))
+    return PolicySpec(name, folder, REGISTRY[name](compiled))
 
 
 def _load_network(path: str, compiled: Compiled) -> Any:
@@ -163,7 +163,7 @@ ENOUGH_SEEDS = 5  # below it a note says so
 
 
 @dataclass(frozen=True)
-class Entrant:
+class TrainedPolicy:
     """One policy and the runs it is known from: several where a network was trained with several seeds."""
 
     name: str  # as on the command line
@@ -179,12 +179,12 @@ class Entrant:
         return [find_contenders([run], compiled, solver)[0].policy for run in self.runs]
 
 
-def find_entrants(names: Sequence[str], scenario: str) -> list[Entrant]:
+def find_entrants(names: Sequence[str], scenario: str) -> list[TrainedPolicy]:
     """Return the policies of the command line; raises InputError for doubles and networks without a file."""
     doubles = sorted({name for name in names if list(names).count(name) > 1})
     if doubles:
         raise InputError(f"--policies: given twice: {', '.join(doubles)}")
-    return [Entrant(name, tuple(_runs(name, scenario))) for name in names]
+    return [TrainedPolicy(name, tuple(_runs(name, scenario))) for name in names]
 
 
 def _runs(name: str, scenario: str) -> list[str]:

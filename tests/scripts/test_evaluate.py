@@ -65,7 +65,7 @@ from scripts.studies.contest import BoundError
 from scripts.studies.evaluation import freeze as _freezing
 from scripts.studies.evaluation import play as _evaluation
 from scripts.studies.evaluation.output import table_lines
-from scripts.studies.evaluation.summary import Result, foresight_split, ledger_difference, summarise
+from scripts.studies.evaluation.summary import PolicyResult, foresight_split, ledger_difference, summarise
 from scripts.studies.policies import checkpoint_files, find_contenders, find_entrants, pretrained, resolved
 
 LAST_LINE = re.compile(
@@ -516,7 +516,7 @@ def test_shipped_sets_are_whole(path: Path) -> None:
     assert frozen.first(1).instances()
 
 
-def _hand_made() -> tuple[FrozenSet, Result]:
+def _hand_made() -> tuple[FrozenSet, PolicyResult]:
     """Two episodes and a policy of two training runs, in round numbers."""
 
     def figures(benefit: float, dropped: float, bill: float = 80.0, kg: float = 9.0) -> dict[str, Any]:
@@ -537,7 +537,7 @@ def _hand_made() -> tuple[FrozenSet, Result]:
         entries.append(Entry(key, "0", (), bound, {"gap": 0.0}, results))
     frozen = FrozenSet(read_benchmark("two_sites"), "test", tuple(entries), {}, Path())
     runs = [[figures(25.0, 10.0), figures(15.0, 12.0)], [figures(20.0, 10.0), figures(12.0, 8.0)]]
-    return frozen, Result("ppo:x", ("a", "b"), runs, 0.5, "played")
+    return frozen, PolicyResult("ppo:x", ("a", "b"), runs, 0.5, "played")
 
 
 def test_summary_by_hand() -> None:

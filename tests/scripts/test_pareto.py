@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from baselines.optimum.carbon_front import (
+    CostCarbonPoint,
     FrontPoint,
     FrontProgram,
-    Place,
     Solved,
     hypervolume,
     margin_below,
@@ -286,7 +286,7 @@ def test_noisy_plans_that_keep_the_floor_lie_above() -> None:
             cost_usd = played.objective(uncharged(instance), "cost")[i]
             charged = sum(-played.terms_usd[name][:, i].sum() for name in ("carbon_price", "carbon_excess"))
             kg = played.objective(uncharged(instance), "carbon")[i]
-            place = Place(cost_usd - charged, kg, 0.0, 0.0)
+            place = CostCarbonPoint(cost_usd - charged, kg, 0.0, 0.0)
             assert margin_below(points, place, float(played.scale_usd[i])) >= -1e-6, seed
     assert seen >= 3
 
@@ -330,8 +330,8 @@ def test_a_point_without_time_keeps_its_place_in_the_table(day: Any, monkeypatch
 # Hypervolume --------------------------------------------------------------------------------------------------------
 
 
-def places(*pairs: tuple[float, float]) -> list[Place]:
-    return [Place(usd, kg, 0.0, 0.0) for usd, kg in pairs]
+def places(*pairs: tuple[float, float]) -> list[CostCarbonPoint]:
+    return [CostCarbonPoint(usd, kg, 0.0, 0.0) for usd, kg in pairs]
 
 
 def test_hypervolume_by_hand() -> None:
@@ -353,7 +353,7 @@ def test_hypervolume_against_counting() -> None:
 
 
 def test_last_resorts_weigh_in_both_coordinates() -> None:
-    assert hypervolume([Place(1.0, 1.0, 1.0, 2.0)], (4.0, 4.0)) == pytest.approx(2.0 * 1.0)
+    assert hypervolume([CostCarbonPoint(1.0, 1.0, 1.0, 2.0)], (4.0, 4.0)) == pytest.approx(2.0 * 1.0)
 
 
 def test_what_nothing_else_beats() -> None:

@@ -12,7 +12,7 @@ from gymnasium import spaces
 from agents.structured.action_numbers import OpenActions
 from agents.structured.forecast_memory import ForecastMemory
 from agents.structured.policy import StructuredPolicy
-from agents.vec_env.memory import Remembering, extended
+from agents.vec_env.memory import ObservationMemory, extended
 from agents.vec_env.numpy import GridAIVecEnv
 from gridai_env.envs.vector_env import GridAIVectorEnv
 from gridai_env.episodes.instance import make_batch
@@ -138,7 +138,7 @@ def issued_forecasts(compiled: Compiled, seed: int) -> np.ndarray:
 def remembered(policy: StructuredPolicy, steps: int, seed: int) -> Tensor:
     """Memories [steps,M] along an episode from its first step on, by the environment's own observations."""
     env = GridAIVectorEnv(1, scenario=policy._compiled.scenario, flat_observations=True)
-    remembering = Remembering(policy.memory)
+    remembering = ObservationMemory(policy.memory)
     now, found = remembering.begin(env.reset(seed=seed)[0]), []
     for _ in range(steps):
         found.append(torch.as_tensor(now[:, policy.memory.layout.size :]))

@@ -19,7 +19,7 @@ Tensor = torch.Tensor
 
 
 @dataclass(frozen=True)
-class Laid:
+class BatchLastTensor:
     """A tensor whose batch axis, the axis ``at`` of the original, is last."""
 
     values: Tensor
@@ -44,18 +44,18 @@ class Laid:
         return axis if axis < self.at else axis - 1
 
 
-def back(result: Laid | Tensor) -> Tensor:
+def back(result: BatchLastTensor | Tensor) -> Tensor:
     """The original of a result, as a view."""
-    return result.values.movedim(-1, result.at) if isinstance(result, Laid) else result
+    return result.values.movedim(-1, result.at) if isinstance(result, BatchLastTensor) else result
 
 
 class BatchLast(Interpreter):
-    """Runs a graph of aten operations on `Laid` tensors."""
+    """Runs a graph of aten operations on `BatchLastTensor` tensors."""
 
     def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Translate one operation; those without a batch run as they are."""
         flat = [x for arg in args for x in (arg if isinstance(arg, list | tuple) else [arg])]
-        if not any(isinstance(x, Laid) for x in flat):
+        if not any(isinstance(x, BatchLastTensor) for x in flat):
             return super().call_function(target, args, kwargs)
         name = target.overloadpacket.__name__ if isinstance(target, torch._ops.OpOverload) else str(target)
         try:
@@ -64,33 +64,37 @@ class BatchLast(Interpreter):
             raise NotImplementedError(f"{target} cannot be run with the batch axis last: {fault}") from fault
 
 
-def run_last(graph: GraphModule, inputs: Sequence[Tensor], at: Sequence[int]) -> list[Laid | Tensor]:
+def run_last(
+    graph: GraphModule, inputs: Sequence[Tensor], at: Sequence[int]
+) -> list[BatchLastTensor | Tensor]:
     """Results of a traced function of one list of tensors, given with the batch axis last; ``at``: where it was."""
-    results: list[Laid | Tensor] = BatchLast(graph).run(*map(Laid, inputs, at))
+    results: list[BatchLastTensor | Tensor] = BatchLast(graph).run(*map(BatchLastTensor, inputs, at))
     return results
 
 
 # One operation each -------------------------------------------------------------------------------
 
 
-def _pointwise(target: Any, args: Any, kwargs: Any) -> Laid:
+def _pointwise(target: Any, args: Any, kwargs: Any) -> BatchLastTensor:
     """Element by element, with broadcasting."""
-    laid = [x for x in args if isinstance(x, Laid)]
+    laid = [x for x in args if isinstance(x, BatchLastTensor)]
     behind = laid[0].rank - laid[0].at  # axes from the batch axis on
     assert all(x.rank - x.at == behind for x in laid), "batch axes that do not face each other"
-    rank = max(x.ndim if isinstance(x, Tensor) else x.rank for x in args if isinstance(x, Tensor | Laid))
+    rank = max(
+        x.ndim if isinstance(x, Tensor) else x.rank for x in args if isinstance(x, Tensor | BatchLastTensor)
+    )
 
     def last(x: Any) -> Any:
-        if isinstance(x, Laid):
+        if isinstance(x, BatchLastTensor):
             return x.values
         if not isinstance(x, Tensor) or x.ndim == 0:
             return x
         return x.unsqueeze(-1) if x.ndim < behind else x.movedim(x.ndim - behind, -1)
 
-    return Laid(target(*map(last, args), **kwargs), rank - behind)
+    return BatchLastTensor(target(*map(last, args), **kwargs), rank - behind)
 
 
-def _reduced(target: Any, args: Any, kwargs: Any) -> Laid:
+def _reduced(target: Any, args: Any, kwargs: Any) -> BatchLastTensor:
     """Sums, extremes and tests along one or several axes."""
     x, axes, *rest = args
     many = isinstance(axes, list | tuple)
@@ -98,60 +102,60 @@ def _reduced(target: Any, args: Any, kwargs: Any) -> Laid:
     moved = [x.axis(axis) for axis in gone]
     keep = bool(rest and rest[0]) or bool(kwargs.get("keepdim"))
     at = x.at if keep else x.at - sum(axis < x.at for axis in gone)
-    return Laid(target(x.values, moved if many else moved[0], *rest, **kwargs), at)
+    return BatchLastTensor(target(x.values, moved if many else moved[0], *rest, **kwargs), at)
 
 
-def _cumsum(target: Any, args: Any, kwargs: Any) -> Laid:
+def _cumsum(target: Any, args: Any, kwargs: Any) -> BatchLastTensor:
     """Sums from the first entry on, as sums of products with ones and zeros: axes are short."""
     x, axis = args[0], args[0].axis(args[1])
     if x.values.dtype == torch.bool:
-        x = Laid(x.values.to(torch.int64), x.at)
+        x = BatchLastTensor(x.values.to(torch.int64), x.at)
     size = x.values.shape[axis]
     up_to = torch.tril(torch.ones((size, size), dtype=x.values.dtype, device=x.values.device))
     weights = up_to.reshape(size, size, *[1] * (x.rank - axis - 1))
-    return Laid((x.values.unsqueeze(axis) * weights).sum(axis + 1), x.at)
+    return BatchLastTensor((x.values.unsqueeze(axis) * weights).sum(axis + 1), x.at)
 
 
-def _along(target: Any, args: Any, kwargs: Any) -> Laid:
+def _along(target: Any, args: Any, kwargs: Any) -> BatchLastTensor:
     """Operations along one axis that leave it there."""
     x, axis, *rest = args
-    others = [y.values if isinstance(y, Laid) else y for y in rest]
-    return Laid(target(x.values, x.axis(axis), *others, **kwargs), x.at)
+    others = [y.values if isinstance(y, BatchLastTensor) else y for y in rest]
+    return BatchLastTensor(target(x.values, x.axis(axis), *others, **kwargs), x.at)
 
 
-def _slice(target: Any, args: Any, kwargs: Any) -> Laid:
+def _slice(target: Any, args: Any, kwargs: Any) -> BatchLastTensor:
     x, axis, start, stop, *step = (*args, *(0, 0, 2**62)[len(args) - 1 :]) if len(args) < 4 else args
     if axis % x.rank == x.at:
         assert not start and stop >= x.values.shape[-1] and not step, "a part of the batch"
         return x
-    return Laid(target(x.values, x.axis(axis), start, stop, *step, **kwargs), x.at)
+    return BatchLastTensor(target(x.values, x.axis(axis), start, stop, *step, **kwargs), x.at)
 
 
-def _select(target: Any, args: Any, kwargs: Any) -> Laid:
+def _select(target: Any, args: Any, kwargs: Any) -> BatchLastTensor:
     x, axis, index = args
-    return Laid(target(x.values, x.axis(axis), index), x.at - (axis % x.rank < x.at))
+    return BatchLastTensor(target(x.values, x.axis(axis), index), x.at - (axis % x.rank < x.at))
 
 
-def _unsqueeze(target: Any, args: Any, kwargs: Any) -> Laid:
+def _unsqueeze(target: Any, args: Any, kwargs: Any) -> BatchLastTensor:
     x, axis = args[0], args[1] % (args[0].rank + 1)
     before = axis <= x.at
-    return Laid(x.values.unsqueeze(axis if before else axis - 1), x.at + before)
+    return BatchLastTensor(x.values.unsqueeze(axis if before else axis - 1), x.at + before)
 
 
-def _permute(target: Any, args: Any, kwargs: Any) -> Laid:
+def _permute(target: Any, args: Any, kwargs: Any) -> BatchLastTensor:
     x, axes = args[0], [axis % args[0].rank for axis in args[1]]
     moved = [x.axis(axis) for axis in axes if axis != x.at]
-    return Laid(x.values.permute(*moved, x.rank - 1), axes.index(x.at))
+    return BatchLastTensor(x.values.permute(*moved, x.rank - 1), axes.index(x.at))
 
 
-def _transpose(target: Any, args: Any, kwargs: Any) -> Laid:
+def _transpose(target: Any, args: Any, kwargs: Any) -> BatchLastTensor:
     axes = list(range(args[0].rank))
     one, two = (axis % len(axes) for axis in args[1:3])
     axes[one], axes[two] = two, one
     return _permute(target, (args[0], axes), kwargs)
 
 
-def _view(target: Any, args: Any, kwargs: Any) -> Laid:
+def _view(target: Any, args: Any, kwargs: Any) -> BatchLastTensor:
     """Another shape; the batch must stay an axis of its own."""
     x, shape = args[0], list(args[1])
     if -1 in shape:
@@ -160,45 +164,45 @@ def _view(target: Any, args: Any, kwargs: Any) -> Laid:
     places = [i for i, n in enumerate(shape) if n == size and prod(shape[:i]) == before]
     assert places, f"shape {shape} of {x.shape} mixes the batch with other axes"
     rest = [n for i, n in enumerate(shape) if i != places[0]]
-    return Laid(x.values.reshape(*rest, size), places[0])
+    return BatchLastTensor(x.values.reshape(*rest, size), places[0])
 
 
-def _expand(target: Any, args: Any, kwargs: Any) -> Laid:
+def _expand(target: Any, args: Any, kwargs: Any) -> BatchLastTensor:
     x, sizes = args[0], list(args[1])
     at = x.at + len(sizes) - x.rank
     size = sizes.pop(at)
-    return Laid(x.values.expand(*sizes, size), at)
+    return BatchLastTensor(x.values.expand(*sizes, size), at)
 
 
-def _cat(target: Any, args: Any, kwargs: Any) -> Laid:
+def _cat(target: Any, args: Any, kwargs: Any) -> BatchLastTensor:
     parts, axis = args[0], args[1] if len(args) > 1 else 0
-    like = next(x for x in parts if isinstance(x, Laid))
-    plain = [x.values if isinstance(x, Laid) else x.movedim(like.at, -1) for x in parts]
-    return Laid(torch.cat(plain, like.axis(axis)), like.at)
+    like = next(x for x in parts if isinstance(x, BatchLastTensor))
+    plain = [x.values if isinstance(x, BatchLastTensor) else x.movedim(like.at, -1) for x in parts]
+    return BatchLastTensor(torch.cat(plain, like.axis(axis)), like.at)
 
 
-def _stack(target: Any, args: Any, kwargs: Any) -> Laid:
+def _stack(target: Any, args: Any, kwargs: Any) -> BatchLastTensor:
     axis = args[1] if len(args) > 1 else 0
     return _cat(target, ([_unsqueeze(None, (x, axis), {}) for x in args[0]], axis), {})
 
 
-def _bmm(target: Any, args: Any, kwargs: Any) -> Laid:
+def _bmm(target: Any, args: Any, kwargs: Any) -> BatchLastTensor:
     """Products of matrices: written out, since each is small."""
     a, b = (x.values for x in args)
     assert args[0].at == args[1].at == 0
-    return Laid((a.unsqueeze(2) * b.unsqueeze(0)).sum(1), 0)
+    return BatchLastTensor((a.unsqueeze(2) * b.unsqueeze(0)).sum(1), 0)
 
 
-def _same(target: Any, args: Any, kwargs: Any) -> Laid:
-    laid: Laid = args[0]
+def _same(target: Any, args: Any, kwargs: Any) -> BatchLastTensor:
+    laid: BatchLastTensor = args[0]
     return laid
 
 
-def _like(target: Any, args: Any, kwargs: Any) -> Laid:
-    return Laid(target(args[0].values, *args[1:], **kwargs), args[0].at)
+def _like(target: Any, args: Any, kwargs: Any) -> BatchLastTensor:
+    return BatchLastTensor(target(args[0].values, *args[1:], **kwargs), args[0].at)
 
 
-_RULES: dict[str, Callable[[Any, Any, Any], Laid]] = {
+_RULES: dict[str, Callable[[Any, Any, Any], BatchLastTensor]] = {
     **dict.fromkeys(("all", "amax", "amin", "any", "argmax", "argmin", "mean", "sum"), _reduced),
     **dict.fromkeys(("alias", "clone", "detach", "lift_fresh_copy"), _same),
     **dict.fromkeys(("full_like", "ones_like", "zeros_like"), _like),

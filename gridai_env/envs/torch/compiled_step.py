@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from gridai_env.envs.torch.batch_last import Laid, run_last
+from gridai_env.envs.torch.batch_last import BatchLastTensor, run_last
 
 Tensor = torch.Tensor
 # Tensors, or lists of them, in; tensors out.
@@ -78,8 +78,8 @@ class Traced:
 
         def last(inputs: list[Tensor]) -> list[Tensor]:
             results = run_last(first, inputs, places)
-            found[:] = [x.at if isinstance(x, Laid) else None for x in results]
-            return [x.values if isinstance(x, Laid) else x for x in results]
+            found[:] = [x.at if isinstance(x, BatchLastTensor) else None for x in results]
+            return [x.values if isinstance(x, BatchLastTensor) else x for x in results]
 
         graph = make_fx(last)([x.movedim(at, -1).contiguous() for x, at in zip(inputs, places, strict=True)])
         options: dict[str, Any] = {"mode": "reduce-overhead"} if self._graphs else {}

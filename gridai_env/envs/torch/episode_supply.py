@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from gridai_env.envs.episode_source import DRAWN_SEEDS, EpisodeSource
 from gridai_env.envs.torch.episode_tensors import EpisodeTensors
-from gridai_env.envs.torch.generate import EpisodeSource as DeviceSource
+from gridai_env.envs.torch.generate import TorchEpisodeGenerator as DeviceSource
 from gridai_env.envs.torch.prepared import Prepare, Prepared
 from gridai_env.envs.torch.ring import Rows
 from gridai_env.episodes.instance import Instance
@@ -30,7 +30,7 @@ MOST, LEAST, SHARE = 1024, 64, 1 / 8
 
 
 @dataclass(frozen=True)
-class Deal:
+class EpisodeBatch:
     """Episodes and their places; -1: an episode that nobody plays any more."""
 
     rows: Rows  # [b]
@@ -38,16 +38,16 @@ class Deal:
     recipe: Any
     seeds: NDArray[np.int64] | None = None  # [b] of the instances, where they have some
 
-    def without(self, rows: Rows) -> Deal | None:
+    def without(self, rows: Rows) -> EpisodeBatch | None:
         """The deal after other episodes began at ``rows``; None where nothing of it is left."""
         left = np.where(np.isin(self.rows, rows), -1, self.rows)
-        return Deal(left, self.kind, self.recipe, self.seeds) if (left >= 0).any() else None
+        return EpisodeBatch(left, self.kind, self.recipe, self.seeds) if (left >= 0).any() else None
 
 
-Dealt = tuple[Deal, Prepared]
+Dealt = tuple[EpisodeBatch, Prepared]
 
 
-class Dealer(Protocol):
+class EpisodeSupply(Protocol):
     """Makes episodes: on the host from seeds, or on the device."""
 
     def deal(self, rows: Rows, seeds: list[int | None] | None, prepare: Prepare) -> Iterator[Dealt]:
@@ -56,7 +56,7 @@ class Dealer(Protocol):
     def seed(self, rows: Rows, seeds: list[int | None]) -> None:
         """Start the generators of the environments ``rows`` anew."""
 
-    def again(self, deal: Deal, prepare: Prepare) -> Prepared:
+    def rebuild(self, deal: EpisodeBatch, prepare: Prepare) -> Prepared:
         """The episodes of an earlier deal."""
 
     def get_state(self) -> Any:
@@ -77,17 +77,17 @@ class HostDealer:
         self._generators: list[np.random.Generator | None] = [None] * num_envs
 
     def deal(self, rows: Rows, seeds: list[int | None] | None, prepare: Prepare) -> Iterator[Dealt]:
-        """See `Dealer`; an environment that is seeded plays the instance of its seed."""
+        """See `EpisodeSupply`; an environment that is seeded plays the instance of its seed."""
         for first in range(0, len(rows), MOST):
             some = rows[first : first + MOST]
             if seeds:
                 self.seed(some, seeds)
             chosen = [self._next_seed(row, seeds[row] if seeds else None) for row in some.tolist()]
-            deal = Deal(some, "seeds", chosen, np.array(chosen, dtype=np.int64))
-            yield deal, self.again(deal, prepare)
+            deal = EpisodeBatch(some, "seeds", chosen, np.array(chosen, dtype=np.int64))
+            yield deal, self.rebuild(deal, prepare)
 
     def seed(self, rows: Rows, seeds: list[int | None]) -> None:
-        """See `Dealer`; None lets a generator go on."""
+        """See `EpisodeSupply`; None lets a generator go on."""
         for row in rows.tolist():
             if seeds[row] is not None:
                 self._generators[row] = seeding.np_random(seeds[row])[0]
@@ -97,23 +97,25 @@ class HostDealer:
         self._generators[row] = generator
         return int(generator.integers(DRAWN_SEEDS)) if given is None else given
 
-    def given(self, rows: Rows, instances: Sequence[str | Path | Instance]) -> tuple[Deal, EpisodeTensors]:
+    def given(
+        self, rows: Rows, instances: Sequence[str | Path | Instance]
+    ) -> tuple[EpisodeBatch, EpisodeTensors]:
         """Given instances, or their files."""
         batch = self._source.of_instances(instances)
-        deal = Deal(rows, "instances", list(batch), np.array(batch.seeds, dtype=np.int64))
+        deal = EpisodeBatch(rows, "instances", list(batch), np.array(batch.seeds, dtype=np.int64))
         return deal, EpisodeTensors.of(batch, self._device, self._dtype)
 
-    def again(self, deal: Deal, prepare: Prepare) -> Prepared:
-        """See `Dealer`."""
+    def rebuild(self, deal: EpisodeBatch, prepare: Prepare) -> Prepared:
+        """See `EpisodeSupply`."""
         make = self._source.batch if deal.kind == "seeds" else self._source.of_instances
         return prepare(EpisodeTensors.of(make(deal.recipe), self._device, self._dtype))
 
     def get_state(self) -> Any:
-        """See `Dealer`."""
+        """See `EpisodeSupply`."""
         return copy.deepcopy(self._generators)
 
     def set_state(self, state: Any) -> None:
-        """See `Dealer`."""
+        """See `EpisodeSupply`."""
         self._generators = copy.deepcopy(state)
 
 
@@ -137,7 +139,7 @@ class DeviceDealer:
         self._left: tuple[Any, int, int] | None = None  # a stock of a snapshot: origin, size, used
 
     def deal(self, rows: Rows, seeds: list[int | None] | None, prepare: Prepare) -> Iterator[Dealt]:
-        """See `Dealer`."""
+        """See `EpisodeSupply`."""
         if seeds:
             self.seed(rows, seeds)
         first = 0
@@ -146,14 +148,14 @@ class DeviceDealer:
             count = min(len(rows) - first, len(stock.episodes) - stock.used)
             at = np.arange(stock.used, stock.used + count)
             recipe = (stock.origin, len(stock.episodes), stock.used)
-            yield Deal(rows[first : first + count], "drawn", recipe), stock.episodes.take(at)
+            yield EpisodeBatch(rows[first : first + count], "drawn", recipe), stock.episodes.take(at)
             stock.used += count
             first += count
             if stock.used == len(stock.episodes):
                 self._stock = None  # its memory is free before more are made
 
     def seed(self, rows: Rows, seeds: list[int | None]) -> None:
-        """See `Dealer`; the first seed is that of the one generator."""
+        """See `EpisodeSupply`; the first seed is that of the one generator."""
         if seeds[0] is not None:
             self._source.seed(seeds[0])
             self._stock = self._left = None
@@ -177,20 +179,20 @@ class DeviceDealer:
         self._source.set_state(now)
         return prepare(episodes)
 
-    def again(self, deal: Deal, prepare: Prepare) -> Prepared:
-        """See `Dealer`."""
+    def rebuild(self, deal: EpisodeBatch, prepare: Prepare) -> Prepared:
+        """See `EpisodeSupply`."""
         origin, size, used = deal.recipe
         return self._made(origin, size, prepare).take(np.arange(used, used + len(deal.rows)))
 
     def get_state(self) -> Any:
-        """See `Dealer`."""
+        """See `EpisodeSupply`."""
         left = self._left
         if self._stock is not None:
             left = (self._stock.origin, len(self._stock.episodes), self._stock.used)
         return self._source.get_state(), left
 
     def set_state(self, state: Any) -> None:
-        """See `Dealer`."""
+        """See `EpisodeSupply`."""
         now, self._left = state
         self._stock = None
         self._source.set_state(now)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from gridai_env.arrays.torch_ops import batch_innermost
 from gridai_env.episodes.forecast import ForecastSet, lead_steps
 from gridai_env.episodes.instance import InstanceBatch
-from gridai_env.observation.parts import Outside
+from gridai_env.observation.parts import ExogenousView
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world.state import INSTANCE_FIELDS, Exogenous, Params, State
 
@@ -85,11 +85,11 @@ class EpisodeTensors:
             start_minutes=self.start_minutes[at],
         )
 
-    def outside(self) -> Outside:
+    def outside(self) -> ExogenousView:
         """What the world brings, as observations need it."""
         spec, shape = self.compiled.scenario.forecast, self.compiled.shape
         seen = ForecastSet(self.forecast, shape.sites, lead_steps(spec, shape.dt_h))
-        return Outside(self.compiled, self.exogenous, seen, self.event_active, self.start_minutes)
+        return ExogenousView(self.compiled, self.exogenous, seen, self.event_active, self.start_minutes)
 
     def params(self) -> Params:
         """The constants as tensors, those of the instances included; nothing is read back from the device."""

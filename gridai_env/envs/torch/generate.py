@@ -38,7 +38,7 @@ AT_ONCE_ON_DEVICE = 256
 
 
 @dataclass(frozen=True)
-class Starts:
+class StartCalendar:
     """What clock and calendar say at each of n possible starts; letters as in `gridai_env.episodes.instance`."""
 
     minutes: Tensor  # [n] int64, since 1970 (UTC)
@@ -85,7 +85,7 @@ class BatchDraws:
         return drawn.movedim(-1, 0)
 
 
-class EpisodeSource:
+class TorchEpisodeGenerator:
     """Draws episodes of one scenario on one device."""
 
     def __init__(
@@ -187,7 +187,7 @@ class EpisodeSource:
         )
 
 
-def possible_starts(compiled: Compiled, zones: tuple[str, ...], real: Any, there: Any) -> Starts:
+def possible_starts(compiled: Compiled, zones: tuple[str, ...], real: Any, there: Any) -> StartCalendar:
     """Return the calendar at every possible start of a scenario; ``real`` and ``there`` move arrays to the device."""
     dt_h = compiled.shape.dt_h
     lead_in = day_steps(dt_h)
@@ -201,7 +201,7 @@ def possible_starts(compiled: Compiled, zones: tuple[str, ...], real: Any, there
     lies = None
     if grid.held is not None and grid.left is not None and grid.weight is not None:
         lies = there(last(grid.held)), there(last(grid.left)), real(last(grid.weight))
-    return Starts(
+    return StartCalendar(
         minutes=there(starts.astype("datetime64[m]").astype(np.int64)),
         cells=there(last(month_hour_cells(zones, grid.first_hour, grid.hours))),
         places=there(last(week_places(compiled, starts, lead_in))),

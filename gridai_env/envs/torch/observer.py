@@ -17,9 +17,9 @@ from gridai_env.envs.torch.compiled_step import Traced
 from gridai_env.envs.torch.episode_tensors import Tensor
 from gridai_env.envs.torch.prepared import Prepared
 from gridai_env.envs.torch.ring import RECENT, Rows, pick, put
-from gridai_env.envs.torch.simulator import DeviceSimulator
+from gridai_env.envs.torch.simulator import TorchSimulator
 from gridai_env.observation.layout import ObservationLayout, sessions
-from gridai_env.observation.parts import NOW, PREPARED, due_gpuh, job_slots
+from gridai_env.observation.parts import EXOGENOUS_PARTS, PART_FUNCTIONS, due_gpuh, job_slots
 from gridai_env.world.actions import active_jobs
 from gridai_env.world.state import Exogenous, State
 
@@ -44,7 +44,7 @@ class DeviceObserver:
 
     def __init__(
         self,
-        simulator: DeviceSimulator,
+        simulator: TorchSimulator,
         layout: ObservationLayout,
         copy: bool = True,
         compile: bool = False,
@@ -69,7 +69,7 @@ class DeviceObserver:
         columns, layout = self._simulator.ring.columns, self.layout
         found: list[list[str]] = []
         for name in layout.parts:
-            if name not in PREPARED:
+            if name not in PART_FUNCTIONS:
                 continue
             if found and layout.parts[found[-1][-1]].stop == layout.parts[name].start:
                 found[-1].append(name)
@@ -77,7 +77,7 @@ class DeviceObserver:
                 found.append([name])
         runs = []
         for names in found:
-            places = [columns[NOW.get(name, name)].place for name in names]
+            places = [columns[EXOGENOUS_PARTS.get(name, name)].place for name in names]
             assert all(a.stop == b.start for a, b in pairwise(places))
             offset = np.concatenate(
                 [np.full(layout.by_name[n].size, layout.by_name[n].offset) for n in names]

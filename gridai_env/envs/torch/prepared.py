@@ -10,7 +10,7 @@ import torch
 
 from gridai_env.arrays.torch_ops import batch_innermost
 from gridai_env.envs.torch.episode_tensors import EpisodeTensors, Tensor
-from gridai_env.envs.torch.ring import Column, Rows, block_of, run_of
+from gridai_env.envs.torch.ring import RingColumn, Rows, block_of, run_of
 from gridai_env.episodes.demand import first_placement_gpuh
 from gridai_env.observation.layout import JOB_FEATURES, ObservationLayout
 from gridai_env.observation.parts import job_table, job_windows
@@ -48,7 +48,7 @@ class Prepared:
             jobs=self.jobs[..., at] if self.jobs.ndim > 1 else self.jobs,
         )
 
-    def midway(self, column: Column, t: Rows) -> State:
+    def midway(self, column: RingColumn, t: Rows) -> State:
         """The initial states of episodes that begin at steps ``t`` [b]: sessions of the step before at home.
 
         ``column``: where the arrivals are.
@@ -64,7 +64,7 @@ class Prepared:
 
 
 def prepare(
-    episodes: EpisodeTensors, columns: dict[str, Column], observed: ObservationLayout | None
+    episodes: EpisodeTensors, columns: dict[str, RingColumn], observed: ObservationLayout | None
 ) -> Prepared:
     """Episodes ready to be played, with what observations of a layout need."""
     params = episodes.params()

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from gridai_env.envs.torch.episode_tensors import EpisodeTensors, Tensor
 from gridai_env.observation.layout import ObservationLayout, sessions
-from gridai_env.observation.parts import NOW, PREPARED, due_since, summed_arrivals_gpuh
+from gridai_env.observation.parts import EXOGENOUS_PARTS, PART_FUNCTIONS, due_since, summed_arrivals_gpuh
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world.state import Exogenous
 
@@ -25,7 +25,7 @@ RECENT = "recent_arrivals"
 
 
 @dataclass(frozen=True)
-class Column:
+class RingColumn:
     """Where one field lies among the M columns."""
 
     place: slice
@@ -33,25 +33,29 @@ class Column:
     after_end: float  # what stands in the row after the last step
 
 
-def plan(compiled: Compiled, layout: ObservationLayout | None) -> dict[str, Column]:
+def plan(compiled: Compiled, layout: ObservationLayout | None) -> dict[str, RingColumn]:
     """The columns: fields of `Exogenous` by their names, then what only observations show.
 
     With a ``layout``, parts of the observation that lie side by side there do so here.
     """
-    shown = [name for name in layout.parts if name in PREPARED] if layout else []
-    fields = {NOW[name]: layout.by_name[name].offset for name in shown if name in NOW} if layout else {}
+    shown = [name for name in layout.parts if name in PART_FUNCTIONS] if layout else []
+    fields = (
+        {EXOGENOUS_PARTS[name]: layout.by_name[name].offset for name in shown if name in EXOGENOUS_PARTS}
+        if layout
+        else {}
+    )
     wanted: list[tuple[str, tuple[int, ...], float]] = [
         (name, _field_shape(compiled, name), 0.0) for name in Exogenous.names() if name not in fields
     ]
     if layout and "due" in layout.parts:
         wanted.append((RECENT, layout.by_name["due"].shape, 0.0))
     for name in shown:
-        field = NOW.get(name, name)
+        field = EXOGENOUS_PARTS.get(name, name)
         shape = layout.by_name[name].shape  # type: ignore[union-attr]
         wanted.append((field, shape, fields.get(field, 0.0)))
     columns, start = {}, 0
     for name, shape, rest in wanted:
-        columns[name] = Column(slice(start, start + prod(shape)), shape, rest)
+        columns[name] = RingColumn(slice(start, start + prod(shape)), shape, rest)
         start += prod(shape)
     return columns
 
@@ -64,7 +68,7 @@ def _field_shape(compiled: Compiled, name: str) -> tuple[int, ...]:
     return (s.jobs, s.sites) if name == "job_open" else (s.sites,)
 
 
-def block_of(episodes: EpisodeTensors, columns: dict[str, Column]) -> Tensor:
+def block_of(episodes: EpisodeTensors, columns: dict[str, RingColumn]) -> Tensor:
     """The columns of whole episodes, [T+1,M,b]."""
     steps, width = episodes.compiled.shape.steps, max(c.place.stop for c in columns.values())
     block = torch.empty((steps + 1, width, len(episodes)), dtype=episodes.dtype, device=episodes.device)
@@ -73,7 +77,7 @@ def block_of(episodes: EpisodeTensors, columns: dict[str, Column]) -> Tensor:
         if name in Exogenous.names():
             values = getattr(episodes.exogenous, name)
         else:
-            values = recent_gpuh(episodes) if name == RECENT else PREPARED[name](outside)
+            values = recent_gpuh(episodes) if name == RECENT else PART_FUNCTIONS[name](outside)
         known = values.shape[1]
         block[:known, column.place] = values.movedim(0, -1).reshape(known, -1, len(episodes))
         block[known:, column.place] = column.after_end
@@ -94,7 +98,7 @@ def recent_gpuh(episodes: EpisodeTensors) -> Tensor:
 class Ring:
     """The columns of B episodes; `row` is the present."""
 
-    def __init__(self, columns: dict[str, Column], steps: int, num_envs: int, like: Tensor) -> None:
+    def __init__(self, columns: dict[str, RingColumn], steps: int, num_envs: int, like: Tensor) -> None:
         """Make room for episodes of ``steps`` steps, on the device and with the type of ``like``."""
         width = max(c.place.stop for c in columns.values())
         self.columns = columns

@@ -26,7 +26,7 @@ from gridai_env.world.terms import TERMS
 _SUMMARY = tuple(name for name in Outcome.names() if name != "terms_usd")
 
 
-class DeviceSimulator:
+class TorchSimulator:
     """Steps B episodes.  `state` and `exogenous` [B,...] are tensors; `t_host` [B] (NumPy) are their steps.
 
     Differentiable: where the state or the actions require gradients, flows, outcome and the next state carry them
@@ -69,7 +69,7 @@ class DeviceSimulator:
         self._figures_step = Traced(self._figures_flat, at, graphs)
 
     @classmethod
-    def of(cls, episodes: EpisodeTensors, **options: Any) -> DeviceSimulator:
+    def of(cls, episodes: EpisodeTensors, **options: Any) -> TorchSimulator:
         """All ``episodes``, each at its first step; ``options`` as for the constructor."""
         simulator = cls(episodes.compiled, len(episodes), episodes.device, episodes.dtype, **options)
         simulator.begin(np.arange(len(episodes)), simulator.prepare(episodes))

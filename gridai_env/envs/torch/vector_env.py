@@ -20,7 +20,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from gridai_env.envs.action_space import action_box, names_of_actions
-from gridai_env.envs.arguments import check_options, checked_mode, plain_seed, seed_list, whole
+from gridai_env.envs.arguments import check_options, checked_mode, plain_seed, positive_int, seed_list
 from gridai_env.envs.episode_source import ScenarioSource, open_source
 from gridai_env.envs.step_figures import EPISODE_KEYS, KEYS, add_step
 from gridai_env.envs.torch.arguments import (
@@ -30,13 +30,13 @@ from gridai_env.envs.torch.arguments import (
     checked_mask,
     one_of,
 )
-from gridai_env.envs.torch.episode_supply import Deal, Dealer, Dealt, DeviceDealer, HostDealer
+from gridai_env.envs.torch.episode_supply import Dealt, DeviceDealer, EpisodeBatch, EpisodeSupply, HostDealer
 from gridai_env.envs.torch.episode_tensors import Tensor
-from gridai_env.envs.torch.generate import EpisodeSource as DeviceSource
+from gridai_env.envs.torch.generate import TorchEpisodeGenerator as DeviceSource
 from gridai_env.envs.torch.observer import DeviceObserver
 from gridai_env.envs.torch.prepared import Prepared
 from gridai_env.envs.torch.ring import Rows, pick, put
-from gridai_env.envs.torch.simulator import DeviceSimulator
+from gridai_env.envs.torch.simulator import TorchSimulator
 from gridai_env.episodes.instance import Instance
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.scenario.compile import Compiled
@@ -104,10 +104,10 @@ class GridAITorchVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         graphs: bool = False,
     ) -> None:
         """Open the scenario; raises ValueError (ScenarioError, InstanceError, ...) where that fails."""
-        self.num_envs = whole("num_envs", num_envs)
+        self.num_envs = positive_int("num_envs", num_envs)
         self.device, self.dtype = checked_device(device), checked_dtype(dtype)
         self.max_episode_steps = (
-            None if max_episode_steps is None else whole("max_episode_steps", max_episode_steps)
+            None if max_episode_steps is None else positive_int("max_episode_steps", max_episode_steps)
         )
         if render_mode is not None:
             raise ValueError(
@@ -134,7 +134,7 @@ class GridAITorchVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         self.compiles = compile
         self._options = {"compile": compile, "graphs": graphs}
         self._copy = copy
-        self._made: tuple[DeviceSimulator, DeviceObserver] | None = None
+        self._made: tuple[TorchSimulator, DeviceObserver] | None = None
         self._make(self.compiled)
         self._totals: Tensor
         self._elapsed: NDArray[np.intp]
@@ -142,7 +142,7 @@ class GridAITorchVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         self._part: Bools  # whose episode began midway
         self._begun = False
 
-    def _open_dealer(self, episodes: str | None) -> Dealer:
+    def _open_dealer(self, episodes: str | None) -> EpisodeSupply:
         """Who makes the episodes; raises ValueError where the device cannot."""
         scenario = self.compiled.scenario
         reasons = []
@@ -167,7 +167,7 @@ class GridAITorchVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         """Simulator and observer for episodes of a scenario (the own, or one that given instances belong to)."""
         if self.layout.compiled.hash != compiled.hash:
             self.layout = ObservationLayout(compiled)
-        self._simulator = DeviceSimulator(
+        self._simulator = TorchSimulator(
             compiled, self.num_envs, self.device, self.dtype, observed=self.layout, **self._options
         )
         self._observer = DeviceObserver(self._simulator, self.layout, self._copy, **self._options)
@@ -200,7 +200,7 @@ class GridAITorchVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         return self._source.compiled
 
     @property
-    def simulator(self) -> DeviceSimulator:
+    def simulator(self) -> TorchSimulator:
         """Where the episodes stand; raises ResetNeeded before the first reset."""
         return self._running()
 
@@ -323,11 +323,11 @@ class GridAITorchVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         self._wrong = torch.zeros(b, dtype=torch.bool, device=self.device)
         self._elapsed, self._since_check = np.zeros(b, dtype=np.intp), 0
         self._over, self._part = np.zeros(b, dtype=np.bool_), np.zeros(b, dtype=np.bool_)
-        self._deals: list[Deal] = []
+        self._deals: list[EpisodeBatch] = []
         self._final: Tensor | None = None
         self._begun = True
 
-    def _fit(self, deal: Deal, compiled: Compiled) -> None:
+    def _fit(self, deal: EpisodeBatch, compiled: Compiled) -> None:
         """Make simulator and observer anew where given instances are of another scenario."""
         if compiled.hash == self.layout.compiled.hash:
             return
@@ -338,7 +338,7 @@ class GridAITorchVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
             )
         self._make(compiled)
 
-    def _place(self, deal: Deal, episodes: Prepared, rows: Rows, t: Rows) -> None:
+    def _place(self, deal: EpisodeBatch, episodes: Prepared, rows: Rows, t: Rows) -> None:
         """Begin episodes, and remember whence they came."""
         self._simulator.begin(rows, episodes, t)
         self._observer.begin(rows, episodes)
@@ -443,7 +443,7 @@ class GridAITorchVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
     def _shown(self, flat: Tensor) -> Any:
         return flat if self.flat_observations else self.layout.as_dict(flat)  # type: ignore[arg-type]
 
-    def _running(self) -> DeviceSimulator:
+    def _running(self) -> TorchSimulator:
         if not self._begun:
             raise ResetNeeded("no episodes yet: call reset() first")
         return self._simulator
@@ -474,10 +474,10 @@ class GridAITorchVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         self._set_out()
         where = state["simulator"]
         for deal in state["deals"]:
-            dealer: Dealer = self._dealer if deal.kind == "drawn" else self._host
+            dealer: EpisodeSupply = self._dealer if deal.kind == "drawn" else self._host
             if deal.kind == "instances":
                 self._fit(deal, deal.recipe[0].compiled)
-            episodes = dealer.again(deal, self._simulator.prepare)
+            episodes = dealer.rebuild(deal, self._simulator.prepare)
             self._simulator.ring.row = where["row"]
             alive = np.flatnonzero(deal.rows >= 0)
             rows = deal.rows[alive]

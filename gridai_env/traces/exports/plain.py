@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gridai_env.files import whole
+from gridai_env.files import atomic_write
 from gridai_env.traces.errors import TraceError
 from gridai_env.traces.exports.carbon import MOST_KG_PER_MWH
 from gridai_env.traces.exports.series import Export, stamp
@@ -98,7 +98,7 @@ def write_plain(path: str | Path, table: ZoneTable, add: bool = False) -> None:
             )
         kept = _other_zones(path, header, table.zone)
     opener: Callable[..., Any] = gzip.open if path.name.endswith(".gz") else open
-    with whole(path) as partial, opener(partial, "wt", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as partial, opener(partial, "wt", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(kept)

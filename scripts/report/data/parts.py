@@ -33,7 +33,7 @@ class Plot:
 
 
 @dataclass(frozen=True)
-class Grid:
+class PlainTable:
     """A plain table: headers, rows of text, and how many columns at the left are names."""
 
     headers: Sequence[str]
@@ -56,7 +56,7 @@ class Panel:
     store: Mapping[str, Any] = field(default_factory=dict)
     columns: int = 2  # of plots, where the page is wide enough
     notes: Sequence[str] = ()
-    table: Grid | None = None
+    table: PlainTable | None = None
     open_table: bool = False  # shown at once, not folded
 
 

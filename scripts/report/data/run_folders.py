@@ -110,7 +110,7 @@ def read_table(file: Path, needed: Sequence[str] = ()) -> Table:
 
 
 @dataclass(frozen=True)
-class Run:
+class RunFolder:
     """A run folder."""
 
     folder: Path
@@ -155,7 +155,7 @@ class LeftOut:
     reason: str
 
 
-def find_runs(root: Path) -> tuple[list[Run], list[LeftOut]]:
+def find_runs(root: Path) -> tuple[list[RunFolder], list[LeftOut]]:
     """All run folders at or below ``root`` in order of their paths, and those that cannot be read.
 
     A run is left out where its run.json is damaged, of another version or of an unknown kind.  Raises InputError
@@ -169,7 +169,7 @@ def find_runs(root: Path) -> tuple[list[Run], list[LeftOut]]:
             f"RUN_DIR {str(root)!r}: holds no {RUN_FILE}; write a run first, e.g. "
             f"python -m scripts.compare --scenario two_sites --policies local_only greedy milp --run-dir {root}"
         )
-    runs: list[Run] = []
+    runs: list[RunFolder] = []
     left_out: list[LeftOut] = []
     for file in files:
         try:
@@ -186,8 +186,8 @@ def find_runs(root: Path) -> tuple[list[Run], list[LeftOut]]:
     return runs, left_out
 
 
-def _read(file: Path) -> Run:
-    run = Run(file.parent, read_run(file))
+def _read(file: Path) -> RunFolder:
+    run = RunFolder(file.parent, read_run(file))
     known = (*SHOWN_KINDS, *OTHER_KINDS)
     if run.kind not in known:
         raise InputError(f"{file}: kind {run.kind!r} is unknown; known: {', '.join(known)}")

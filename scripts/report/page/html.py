@@ -11,7 +11,7 @@ from typing import Any
 
 from plotly.offline import get_plotlyjs
 
-from scripts.report.data.parts import Choice, Grid, Panel, Plot, Section
+from scripts.report.data.parts import Choice, Panel, PlainTable, Plot, Section
 from scripts.report.page.css import CSS
 from scripts.report.page.javascript import DRAW, WATCH
 
@@ -46,7 +46,7 @@ $body
 
 
 @dataclass(frozen=True)
-class Tile:
+class KeyFigure:
     """A key figure; all plain text."""
 
     title: str
@@ -173,7 +173,7 @@ def panel_json(panel: Panel) -> str:
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
-def table_html(table: Grid) -> str:
+def table_html(table: PlainTable) -> str:
     """A table that scrolls on its own where it is too wide."""
 
     def cell(tag: str, i: int, text: str, scope: str = "") -> str:
@@ -190,13 +190,13 @@ def table_html(table: Grid) -> str:
     )
 
 
-def tiles_html(tiles: Sequence[Tile]) -> str:
+def tiles_html(tiles: Sequence[KeyFigure]) -> str:
     """The key figures in a row."""
 
-    def case(tile: Tile) -> str:
+    def case(tile: KeyFigure) -> str:
         return f'<div class="note">Case: {escape(tile.case)}</div>' if tile.case else ""
 
-    def box(tile: Tile) -> str:
+    def box(tile: KeyFigure) -> str:
         value = f"{escape(tile.value)} <small>{escape(tile.unit)}</small>"
         return (
             f'<div class="tile"><dt>{escape(tile.title)}</dt><dd><div class="value">{value}</div>'

@@ -20,8 +20,8 @@ from scripts.report.data.look import (
     tidy,
 )
 from scripts.report.data.numbers import number, percent, small_percent
-from scripts.report.data.parts import Choice, Grid, Panel, Plot, Section
-from scripts.report.data.run_folders import Floats, Run, Table
+from scripts.report.data.parts import Choice, Panel, PlainTable, Plot, Section
+from scripts.report.data.run_folders import Floats, RunFolder, Table
 
 NEEDED = ("seed", "method", "label", "cost_usd", "emissions_kg")
 METHODS = {
@@ -31,7 +31,7 @@ METHODS = {
 CHORDS = "front: chords between proven points"
 
 
-def front_sections(run: Run) -> list[Section]:
+def front_sections(run: RunFolder) -> list[Section]:
     """The front of a run; raises InputError where its files are damaged."""
     front = run.table("front.csv", NEEDED)
     volumes = run.table("hypervolume.csv", ("seed", "set", "hypervolume", "share_of_epsilon"))
@@ -226,6 +226,6 @@ def volume_panel(volumes: Table) -> Panel:
         "carbon at once. 100 % is the sweep of caps: "
         "carbon prices, and what lies between the caps, may reach a little more. A policy "
         "that serves less than the front has none.",
-        table=Grid(("set", "hypervolume, kUSD · t", "share of the caps', mean", "over episodes"), rows),
+        table=PlainTable(("set", "hypervolume, kUSD · t", "share of the caps', mean", "over episodes"), rows),
         open_table=True,
     )

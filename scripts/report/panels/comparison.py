@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scripts.report.data.parts import Section
-from scripts.report.data.run_folders import Run
+from scripts.report.data.run_folders import RunFolder
 from scripts.report.panels.episodes import load_episodes
 from scripts.report.panels.ladder import NEEDED, SUMMARY, ladder_section
 from scripts.report.panels.map import map_panel
@@ -12,7 +12,7 @@ from scripts.report.panels.shadow_prices import duals_panel
 from scripts.report.panels.work import work_panel
 
 
-def compare_sections(run: Run) -> list[Section]:
+def compare_sections(run: RunFolder) -> list[Section]:
     """Ladder, map and schedules of a comparison; raises InputError where its files are damaged."""
     found = [ladder_section(run)]
     episodes = load_episodes(run, run.table(SUMMARY, NEEDED))

@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 
 from scripts.report.data.look import LEARNED, OPTIMUM, knows_future, policy_label, rounded
-from scripts.report.data.run_folders import Floats, Run, Table
+from scripts.report.data.run_folders import Floats, RunFolder, Table
 
 # Hourly data of so many seeds stand in the page; the ladder is made of all of them.
 SHOWN_SEEDS = 5
 
 
 @dataclass(frozen=True)
-class Episodes:
+class EpisodeTables:
     """Tables by policy and seed, for the seeds that every policy has finished."""
 
-    run: Run
+    run: RunFolder
     policies: tuple[str, ...]  # names, in the order of the command line
     seeds: tuple[int, ...]
     tables: dict[tuple[str, int], Table]
@@ -72,7 +72,7 @@ class Episodes:
         return float(sum(self.column(policy, seed, "benefit_usd").sum() for seed in self.seeds))
 
 
-def load_episodes(run: Run, summary: Table) -> Episodes | None:
+def load_episodes(run: RunFolder, summary: Table) -> EpisodeTables | None:
     """The tables of the first few seeds that every policy has finished; None where there is no such seed.
 
     Raises InputError where a table that the summary promises is missing or damaged.
@@ -91,7 +91,7 @@ def load_episodes(run: Run, summary: Table) -> Episodes | None:
         for policy in policies
         for seed in seeds
     }
-    return Episodes(run, tuple(policies), tuple(seeds), tables)
+    return EpisodeTables(run, tuple(policies), tuple(seeds), tables)
 
 
 def held(values: Floats) -> list[float | None]:
@@ -104,6 +104,6 @@ def seed_options(seeds: Sequence[int]) -> list[tuple[str, str]]:
     return [(str(seed), str(seed)) for seed in seeds]
 
 
-def place(run: Run, group: str, name: str) -> dict[str, Any]:
+def place(run: RunFolder, group: str, name: str) -> dict[str, Any]:
     """The record of a site or region of a run's scenario."""
     return next(item for item in run.scenario[group] if item["name"] == name)

@@ -8,9 +8,9 @@ import numpy as np
 
 from scripts.report.data.look import policy_label
 from scripts.report.data.numbers import number, percent
-from scripts.report.data.parts import Grid
+from scripts.report.data.parts import PlainTable
 from scripts.report.data.run_folders import Floats
-from scripts.report.panels.episodes import Episodes
+from scripts.report.panels.episodes import EpisodeTables
 
 
 def home_of(regions: list[dict[str, Any]], sites: list[dict[str, Any]]) -> np.ndarray:
@@ -18,7 +18,7 @@ def home_of(regions: list[dict[str, Any]], sites: list[dict[str, Any]]) -> np.nd
     return np.array([[site["name"] == region["home"] for site in sites] for region in regions])
 
 
-def mean_flows(episodes: Episodes, policy: str) -> Floats:
+def mean_flows(episodes: EpisodeTables, policy: str) -> Floats:
     """Work that each region sends to each site, [C,K] GPU-h per day, mean over the seeds."""
     scenario = episodes.run.scenario
     return np.array(
@@ -39,7 +39,7 @@ def mean_flows(episodes: Episodes, policy: str) -> Floats:
     ) * (24.0 / episodes.dt_h)
 
 
-def site_means(episodes: Episodes, policy: str, column: str) -> list[float]:
+def site_means(episodes: EpisodeTables, policy: str, column: str) -> list[float]:
     """Mean of a column over steps and seeds, per site."""
     return [
         float(np.mean([episodes.column(policy, seed, f"{column}/{site}").mean() for seed in episodes.seeds]))
@@ -47,7 +47,7 @@ def site_means(episodes: Episodes, policy: str, column: str) -> list[float]:
     ]
 
 
-def capacity_gpus(episodes: Episodes) -> list[float]:
+def capacity_gpus(episodes: EpisodeTables) -> list[float]:
     """GPUs of each site in the first episode, at their most."""
     policy, seed = episodes.policies[0], episodes.seeds[0]
     return [float(episodes.column(policy, seed, f"available_gpus/{site}").max()) for site in episodes.sites]
@@ -58,7 +58,7 @@ def flow_table(
     sites: list[dict[str, Any]],
     away: dict[str, Floats],
     flows: dict[str, Floats],
-) -> Grid:
+) -> PlainTable:
     """Moved work per day by policy, and into which sites it goes."""
     rows = [
         (
@@ -70,4 +70,4 @@ def flow_table(
         for policy, flow in away.items()
     ]
     names = [f"to {site['name'].replace('_', ' ')}" for site in sites]
-    return Grid(("policy", "moved, GPU-h/day", "share of served", *names), rows)
+    return PlainTable(("policy", "moved, GPU-h/day", "share of served", *names), rows)

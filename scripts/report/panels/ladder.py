@@ -29,8 +29,8 @@ from scripts.report.data.look import (
     tidy,
 )
 from scripts.report.data.numbers import number, percent, plural, small_percent, with_interval
-from scripts.report.data.parts import Choice, Grid, Panel, Plot, Section
-from scripts.report.data.run_folders import Run, Table
+from scripts.report.data.parts import Choice, Panel, PlainTable, Plot, Section
+from scripts.report.data.run_folders import RunFolder, Table
 from scripts.report.panels.regret import NEEDED as REGRET
 from scripts.report.panels.regret import regret_panel
 
@@ -59,7 +59,7 @@ TERM_LABELS = {"drop_penalty": "penalty for refused work"}  # the others: their 
 UNITS = {"benefit": "USD of benefit", "cost": "USD of cost", "carbon": "kg of CO₂"}
 
 
-def ladder_section(run: Run) -> Section:
+def ladder_section(run: RunFolder) -> Section:
     """Gain captured, regret split and terms of the bill."""
     summary = run.table(SUMMARY, NEEDED)
     regret = regret_panel(run.table(LADDER, REGRET)) if run.has(LADDER) else None
@@ -155,7 +155,7 @@ def _hover(rows: Table, gain: Interval) -> str:
     )
 
 
-def ladder_table(summary: Table, names: list[str], gains: dict[str, Interval]) -> Grid:
+def ladder_table(summary: Table, names: list[str], gains: dict[str, Interval]) -> PlainTable:
     """The figures behind the bars."""
     headers = (
         "policy",
@@ -190,7 +190,7 @@ def ladder_table(summary: Table, names: list[str], gains: dict[str, Interval]) -
                 + " %",
             )
         )
-    return Grid(headers, rows)
+    return PlainTable(headers, rows)
 
 
 def solver_note(summary: Table) -> str:

@@ -23,7 +23,7 @@ from scripts.report.data.look import (
 )
 from scripts.report.data.numbers import plural, small_percent
 from scripts.report.data.parts import Choice, Panel, Plot, Section
-from scripts.report.data.run_folders import Floats, Run, Table
+from scripts.report.data.run_folders import Floats, RunFolder, Table
 from scripts.report.panels.axes import (
     Axis,
     along,
@@ -51,7 +51,7 @@ RID = (
 )
 
 
-def frontier_sections(run: Run) -> list[Section]:
+def frontier_sections(run: RunFolder) -> list[Section]:
     """Frontier, layers and closed routes; raises InputError where a file is missing or damaged."""
     frontier = run.table(
         "frontier.csv", ("seed", "point", "axis", "budget_ms", "scale", "objective", "value", "bound")

@@ -13,7 +13,7 @@ from scripts.report.data.look import BLUE, INK, MUTED, faint, figure, plain, rou
 from scripts.report.data.numbers import number, percent, plural
 from scripts.report.data.parts import Choice, Panel, Plot
 from scripts.report.data.run_folders import Floats
-from scripts.report.panels.episodes import Episodes
+from scripts.report.panels.episodes import EpisodeTables
 from scripts.report.panels.flows import capacity_gpus, flow_table, home_of, mean_flows, site_means
 
 LAND_COLOUR, SEA_COLOUR, SHORE = "#e3e6df", "#f3f7fa", "#c2c9c2"
@@ -29,7 +29,7 @@ LEAST_SHOWN = 0.004
 POINTS, ARROW_AT = 26, 17
 
 
-def map_panel(episodes: Episodes) -> Panel:
+def map_panel(episodes: EpisodeTables) -> Panel:
     """Sites by capacity and price, flows by policy."""
     regions, sites = episodes.run.scenario["regions"], episodes.run.scenario["sites"]
     flows = {policy: mean_flows(episodes, policy) for policy in episodes.policies}
@@ -232,7 +232,7 @@ def label_places(sites: list[dict[str, Any]]) -> list[str]:
     return out
 
 
-def _site_hover(episodes: Episodes, policy: str, flows: Floats) -> list[str]:
+def _site_hover(episodes: EpisodeTables, policy: str, flows: Floats) -> list[str]:
     gpus = capacity_gpus(episodes)
     columns = [site_means(episodes, policy, column) for column, _ in COLOURS.values()]
     return [

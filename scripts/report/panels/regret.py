@@ -8,7 +8,7 @@ import numpy as np
 
 from scripts.report.data.look import BLUE, ORANGE, SKY, figure, policy_label, rounded, safe
 from scripts.report.data.numbers import number
-from scripts.report.data.parts import Grid, Panel, Plot
+from scripts.report.data.parts import Panel, PlainTable, Plot
 from scripts.report.data.run_folders import Table
 
 NEEDED = ("policy", "unit", "regret", "regret_low", "regret_high", "foresight", "decisions")
@@ -54,7 +54,7 @@ def regret_panel(ladder: Table) -> Panel | None:
     )
 
 
-def _grid(rows: Table, unit: str) -> Grid:
+def _grid(rows: Table, unit: str) -> PlainTable:
     def spread(name: str, i: int) -> str:
         value, low, high = (float(rows.numbers(name + end)[i]) for end in ("", "_low", "_high"))
         if not np.isfinite(low + high):
@@ -69,4 +69,4 @@ def _grid(rows: Table, unit: str) -> Grid:
         (policy_label(policy), *(spread(name, i) for name in columns))
         for i, policy in enumerate(rows.text("policy"))
     ]
-    return Grid(headers, body)
+    return PlainTable(headers, body)

@@ -9,14 +9,14 @@ from plotly.subplots import make_subplots
 
 from scripts.report.data.look import BLUE, CYCLE, GREEN, LOOK, VERMILLION, figure, policy_label, rounded, safe
 from scripts.report.data.numbers import number
-from scripts.report.data.parts import Choice, Grid, Panel, Plot, Section
-from scripts.report.data.run_folders import Floats, Run, Table
+from scripts.report.data.parts import Choice, Panel, PlainTable, Plot, Section
+from scripts.report.data.run_folders import Floats, RunFolder, Table
 
 MODELS = {"A": "A: energy geography (arXiv 2604.27855)", "B": "B: prosumer microgrids (arXiv 2605.03751)"}
 NEEDED = ("model", "headline", "unit", "published_low", "published_high", "ours", "inside")
 
 
-def reproduce_sections(run: Run) -> list[Section]:
+def reproduce_sections(run: RunFolder) -> list[Section]:
     """Headlines, policies and sensitivities; raises InputError where a file is missing or damaged."""
     headlines = run.table("headlines.csv", NEEDED)
     panels = [headlines_panel(headlines)]
@@ -67,7 +67,7 @@ def headlines_panel(headlines: Table) -> Panel:
         f"{int((inside == 1).sum())} of {len(headlines)} lie inside.",
         [Plot(fig, "Published ranges and our values by headline", {})],
         notes=["; ".join(text for name, text in MODELS.items() if name in headlines.text("model")) + "."],
-        table=Grid(("model", "headline", "published", "ours", "unit", "inside"), rows, names=2),
+        table=PlainTable(("model", "headline", "published", "ours", "unit", "inside"), rows, names=2),
         open_table=True,
     )
 
@@ -146,7 +146,7 @@ def policies_panel(policies: Table) -> Panel:
         "Policies and variants",
         "Means of an episode. Changes are against Local-Only; the last columns set Joint, which may use everything, "
         "against the policy of the row.",
-        table=Grid(("model", "policy", *map(_heading, columns)), rows, names=2),
+        table=PlainTable(("model", "policy", *map(_heading, columns)), rows, names=2),
         open_table=True,
     )
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from scripts.report.data.look import BLUE, GREEN, figure, rounded
 from scripts.report.data.numbers import number
-from scripts.report.data.parts import Grid, Panel, Plot
+from scripts.report.data.parts import Panel, PlainTable, Plot
 from scripts.report.data.run_folders import Floats, Table
 from scripts.report.panels.axes import Axis, axis_choice
 
@@ -66,7 +66,7 @@ def returns_panel(returns: Table, axes: Sequence[Axis]) -> Panel:
         plots,
         [axis_choice(axes)],
         store,
-        table=Grid(("sweep", "quantity", "step", "arc", "95 % interval", "unit"), rows, names=3),
+        table=PlainTable(("sweep", "quantity", "step", "arc", "95 % interval", "unit"), rows, names=3),
     )
 
 

@@ -20,7 +20,7 @@ from scripts.report.data.look import (
 )
 from scripts.report.data.numbers import number, percent
 from scripts.report.data.parts import Choice, Panel, Plot
-from scripts.report.data.run_folders import Run, Table
+from scripts.report.data.run_folders import RunFolder, Table
 from scripts.report.panels.axes import Axis, along, axis_choice, class_choice, means
 
 LAYERS = {
@@ -143,7 +143,7 @@ def _widest_scale(axes: Sequence[Axis]) -> str:
     return f"{axes[0].name}:{axes[0].points[-1]}"
 
 
-def worth_panel(breakeven: Table, run: Run) -> Panel:
+def worth_panel(breakeven: Table, run: RunFolder) -> Panel:
     """What moving one GPU-h from its home to another site is worth, class by class."""
     classes, regions = breakeven.unique("class"), breakeven.unique("region")
     sites = [site["name"] for site in run.scenario["sites"]]

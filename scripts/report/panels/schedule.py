@@ -29,7 +29,7 @@ from scripts.report.data.look import (
 from scripts.report.data.numbers import number, seed_text
 from scripts.report.data.parts import Choice, Panel, Plot
 from scripts.report.data.run_folders import Floats
-from scripts.report.panels.episodes import Episodes, held, seed_options
+from scripts.report.panels.episodes import EpisodeTables, held, seed_options
 
 # Stacked upwards, and downwards: column, name, colour.
 SUPPLY = (
@@ -43,7 +43,7 @@ USE = (("charge_mw", "charge", YELLOW), ("export_mw", "export", SKY))
 DIGITS = 4
 
 
-def schedule_panel(episodes: Episodes) -> Panel:
+def schedule_panel(episodes: EpisodeTables) -> Panel:
     """Power, GPUs, battery, price and carbon of a site under two policies."""
     supply = [item for item in SUPPLY if _anywhere(episodes, item[0])]
     use = [item for item in USE if _anywhere(episodes, item[0])]
@@ -77,12 +77,12 @@ def schedule_panel(episodes: Episodes) -> Panel:
     )
 
 
-def _anywhere(episodes: Episodes, column: str) -> bool:
+def _anywhere(episodes: EpisodeTables, column: str) -> bool:
     return any(episodes.moves(f"{column}/{site}") for site in episodes.sites)
 
 
 def schedule_store(
-    episodes: Episodes,
+    episodes: EpisodeTables,
     supply: list[tuple[str, str, str]],
     use: list[tuple[str, str, str]],
     battery: bool,
@@ -113,7 +113,7 @@ def schedule_store(
 
 
 def _site_curves(
-    episodes: Episodes,
+    episodes: EpisodeTables,
     policy: str,
     seed: int,
     site: str,
@@ -137,7 +137,7 @@ def _site_curves(
 
 
 def _range(
-    episodes: Episodes,
+    episodes: EpisodeTables,
     seed: int,
     site: str,
     supply: list[tuple[str, str, str]],

@@ -10,7 +10,7 @@ import numpy as np
 from scripts.report.data.look import figure, plain, rounded, safe
 from scripts.report.data.numbers import number
 from scripts.report.data.parts import Choice, Panel, Plot
-from scripts.report.data.run_folders import Run, Table
+from scripts.report.data.run_folders import RunFolder, Table
 from scripts.report.panels.episodes import SHOWN_SEEDS, seed_options
 
 # Columns of the file are "price_unit/site"; the unit follows the last "_usd_per_".
@@ -30,7 +30,7 @@ LABELS = {
 UNITS = {"mwh": "USD/MWh", "gpuh": "USD/GPU-h", "kg": "USD/kg"}
 
 
-def duals_panel(run: Run) -> Panel | None:
+def duals_panel(run: RunFolder) -> Panel | None:
     """Heat map of shadow prices; None where the run has none."""
     files = sorted(
         (int(match[1]), path) for path in run.folder.iterdir() if (match := FILES.fullmatch(path.name))

@@ -8,12 +8,12 @@ from plotly.subplots import make_subplots
 
 from scripts.report.data.look import DATES, GREY, LOOK, policy_colour, policy_label, rounded, safe
 from scripts.report.data.parts import Choice, Panel, Plot
-from scripts.report.panels.episodes import Episodes, held, seed_options
+from scripts.report.panels.episodes import EpisodeTables, held, seed_options
 
 DIGITS = 4
 
 
-def work_panel(episodes: Episodes) -> Panel:
+def work_panel(episodes: EpisodeTables) -> Panel:
     """When work arrives, when two policies serve it, and what waits."""
     prefix = "arrivals_gpuh/"
     table = next(iter(episodes.tables.values()))

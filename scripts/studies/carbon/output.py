@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from baselines.optimum.carbon_front import Place, hypervolume, nondominated, reference_of
+from baselines.optimum.carbon_front import CostCarbonPoint, hypervolume, nondominated, reference_of
 from scripts.runs.command import InputError
 from scripts.runs.tables import aligned
 from scripts.runs.tensorboard import EventWriter
@@ -36,7 +36,7 @@ def of_seed(rows: Sequence[Row], seed: int) -> list[Row]:
     return [row for row in rows if row["seed"] == seed]
 
 
-def places(rows: Sequence[Row], method: str) -> list[Place]:
+def places(rows: Sequence[Row], method: str) -> list[CostCarbonPoint]:
     """Places of one method, where a plan was found and the service floor is kept."""
     found = [place_in(row) for row in rows if row["method"] == method and row["meets_floor"]]
     return [place for place in found if place is not None]

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from baselines.optimum.carbon_front import (
+    CostCarbonPoint,
     FrontPoint,
     FrontProgram,
-    Place,
     caps_between,
     margin_below,
     place_of,
@@ -53,7 +53,7 @@ class FrontError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Settings:
+class FrontSettings:
     """What all points share."""
 
     folder: Path  # of the point files
@@ -74,7 +74,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Task:
+class FrontTask:
     """Some points of one episode: the benefit optimum, policies, or optima on the front, by name."""
 
     instance: Instance
@@ -87,14 +87,14 @@ class Task:
         mark = hashlib.sha256(name.encode()).hexdigest()[:6]
         return folder / f"seed{self.instance.seed}_{self.kind}_{word[-40:]}_{mark}.json"
 
-    def key(self, name: str, settings: Settings) -> str:
+    def key(self, name: str, settings: FrontSettings) -> str:
         """What the point's file must have been computed from; the time limit is no part, see `read`."""
         solved = self.kind != "policy" or name.startswith(VARIANT)
         grid = settings.points if name.startswith("cap ") else 0
         gap = settings.mip_gap if solved else None
         return key_of(self.instance.hash, self.kind, name, gap, grid, checkpoint_of(name))
 
-    def under(self, name: str, settings: Settings) -> str | None:
+    def under(self, name: str, settings: FrontSettings) -> str | None:
         """The results of earlier stages that the point rests on, as one word; None where they are not there (yet)."""
         if self.kind == "optimum":
             return ""
@@ -107,7 +107,7 @@ class Task:
         ends_kg = _ends_kg(self.instance, settings)
         return None if ends_kg is None else key_of(service, [f"{kg:.9g}" for kg in ends_kg])
 
-    def read(self, name: str, settings: Settings) -> Record | None:
+    def read(self, name: str, settings: FrontSettings) -> Record | None:
         """The record of a point; None where there is none yet, or where it has to be computed again."""
         record = read_record(self.path(settings.folder, name), KIND, self.key(name, settings))
         if record is None or record["under"] != self.under(name, settings):
@@ -115,21 +115,23 @@ class Task:
         stopped = record["row"] is not None and record["row"]["status"] == "time_limit"
         return None if stopped and record["time_limit_s"] < settings.limit_s else record
 
-    def write(self, name: str, settings: Settings, record: Record) -> None:
+    def write(self, name: str, settings: FrontSettings, record: Record) -> None:
         """Write the record of a point."""
         whole = record | {"under": self.under(name, settings), "time_limit_s": settings.limit_s}
         write_record(self.path(settings.folder, name), KIND, self.key(name, settings), whole)
 
 
-def stages(instances: Sequence[Instance], policies: Sequence[str], settings: Settings) -> list[list[Task]]:
+def stages(
+    instances: Sequence[Instance], policies: Sequence[str], settings: FrontSettings
+) -> list[list[FrontTask]]:
     """All tasks, those of a stage independent of each other."""
     between = [f"cap {i}" for i in range(1, settings.points - 1)]
     prices = [f"{price:g} USD/t" for price in settings.prices_usd_per_t]
     return [
-        [Task(i, "optimum", (OPTIMUM,)) for i in instances],
-        [Task(i, "front", (LEAST_COST, LEAST_CARBON)) for i in instances]
-        + [Task(i, "policy", (name,)) for i in instances for name in policies],
-        [Task(i, "front", part) for i in instances for part in [*_parts(between), *_parts(prices)]],
+        [FrontTask(i, "optimum", (OPTIMUM,)) for i in instances],
+        [FrontTask(i, "front", (LEAST_COST, LEAST_CARBON)) for i in instances]
+        + [FrontTask(i, "policy", (name,)) for i in instances for name in policies],
+        [FrontTask(i, "front", part) for i in instances for part in [*_parts(between), *_parts(prices)]],
     ]
 
 
@@ -140,19 +142,19 @@ def _parts(names: list[str]) -> list[tuple[str, ...]]:
 # Files --------------------------------------------------------------------------------------------------------------
 
 
-def missing(task: Task, settings: Settings) -> Task | None:
+def missing(task: FrontTask, settings: FrontSettings) -> FrontTask | None:
     """The task without the points that have their files; None where nothing is left.
 
     Points of later stages count as missing as long as what they rest on is: `compute` looks again.
     """
     names = [name for name in task.names if task.read(name, settings) is None]
-    return Task(task.instance, task.kind, tuple(names)) if names else None
+    return FrontTask(task.instance, task.kind, tuple(names)) if names else None
 
 
 # Work ---------------------------------------------------------------------------------------------------------------
 
 
-def compute(task: Task, settings: Settings) -> int:
+def compute(task: FrontTask, settings: FrontSettings) -> int:
     """Compute the points of a task that are still missing and write their files; returns how many it has."""
     left = missing(task, settings)
     if left is None:
@@ -167,7 +169,7 @@ def compute(task: Task, settings: Settings) -> int:
     return len(task.names)
 
 
-def _play(instance: Instance, name: str, settings: Settings) -> Record:
+def _play(instance: Instance, name: str, settings: FrontSettings) -> Record:
     """Judge a policy, or something that plans the episode beforehand."""
     contender = find_contenders([name], instance.compiled, settings.solver())[0]
     what = contender.policy if contender.plan is None else contender.plan(instance)
@@ -178,7 +180,7 @@ def _play(instance: Instance, name: str, settings: Settings) -> Record:
     return row | {"status": getattr(what, "status", row["status"])}
 
 
-def _optimum(task: Task, settings: Settings) -> None:
+def _optimum(task: FrontTask, settings: FrontSettings) -> None:
     plan = solve(task.instance, **settings.solver())
     if plan.flows is None:
         raise InputError(
@@ -192,21 +194,21 @@ def _optimum(task: Task, settings: Settings) -> None:
     task.write(OPTIMUM, settings, {"row": row, "floor": kept})
 
 
-def read_floor(instance: Instance, settings: Settings) -> Floor:
+def read_floor(instance: Instance, settings: FrontSettings) -> Floor:
     """The service of the episode's benefit plan, which all points keep."""
     floor = _floor(instance, settings)
     assert floor is not None
     return floor
 
 
-def _floor(instance: Instance, settings: Settings) -> Floor | None:
-    record = Task(instance, "optimum", (OPTIMUM,)).read(OPTIMUM, settings)
+def _floor(instance: Instance, settings: FrontSettings) -> Floor | None:
+    record = FrontTask(instance, "optimum", (OPTIMUM,)).read(OPTIMUM, settings)
     if record is None:
         return None
     return Floor(**{name: np.array(values) for name, values in record["floor"].items()})
 
 
-def _front(task: Task, settings: Settings) -> None:
+def _front(task: FrontTask, settings: FrontSettings) -> None:
     program = FrontProgram(task.instance, read_floor(task.instance, settings), **settings.solver())
     for name in task.names:
         if name == LEAST_COST:
@@ -224,7 +226,7 @@ def _front(task: Task, settings: Settings) -> None:
         task.write(name, settings, {"row": _point_row(task.instance.seed, point)})
 
 
-def _cap_kg(task: Task, settings: Settings, i: int) -> float | None:
+def _cap_kg(task: FrontTask, settings: FrontSettings, i: int) -> float | None:
     """The cap of point ``i``; None where the ends coincide (or one is not known) and nothing lies between."""
     ends_kg = _ends_kg(task.instance, settings)
     assert ends_kg is not None
@@ -232,9 +234,9 @@ def _cap_kg(task: Task, settings: Settings, i: int) -> float | None:
     return caps[i - 1] if caps else None
 
 
-def _ends_kg(instance: Instance, settings: Settings) -> tuple[float, float] | None:
+def _ends_kg(instance: Instance, settings: FrontSettings) -> tuple[float, float] | None:
     """Emissions at both ends, NaN without a plan in time; None where they are not computed (yet)."""
-    ends = Task(instance, "front", (LEAST_COST, LEAST_CARBON))
+    ends = FrontTask(instance, "front", (LEAST_COST, LEAST_CARBON))
     records = [ends.read(name, settings) for name in ends.names]
     high, low = (
         None if record is None else record["row"]["emissions_kg"] + record["row"]["last_resort_kg"]
@@ -246,7 +248,7 @@ def _ends_kg(instance: Instance, settings: Settings) -> tuple[float, float] | No
 # Rows of front.csv --------------------------------------------------------------------------------------------------
 
 
-def _row(seed: int, method: str, label: str, place: Place | None) -> Record:
+def _row(seed: int, method: str, label: str, place: CostCarbonPoint | None) -> Record:
     none = float("nan")
     return {
         "seed": seed,
@@ -294,10 +296,10 @@ def _policy_row(name: str, trajectory: Trajectory, floor: Floor) -> Record:
     }
 
 
-def place_in(row: Record) -> Place | None:
+def place_in(row: Record) -> CostCarbonPoint | None:
     """Where a row stands; None without a plan."""
     values = [row[name] for name in ("cost_usd", "emissions_kg", "last_resort_usd", "last_resort_kg")]
-    return None if np.isnan(values[0]) else Place(*values)
+    return None if np.isnan(values[0]) else CostCarbonPoint(*values)
 
 
 def check_policies(rows: Sequence[Record]) -> None:

@@ -18,7 +18,7 @@ KIND = "front"
 POINTS, FIGURES, BOARD = "points", "figures", "tensorboard"
 
 
-class Run:
+class FrontRun:
     """One run: its folder, its points, and what is made from them."""
 
     def __init__(

@@ -13,19 +13,19 @@ from typing import Any
 from baselines.optimum.shadow_prices import shadow_prices
 from gridai_env.rollout.step_table import Table
 from gridai_env.rollout.trajectory import Trajectory
-from scripts.runs.arguments import Episodes
+from scripts.runs.arguments import InstancesBySeed
 from scripts.runs.command import InputError
 from scripts.studies.contest import Reference, play, refer, row_of
 from scripts.studies.names import OPTIMUM
-from scripts.studies.policies import Contender, checkpoints, find_contenders
+from scripts.studies.policies import PolicySpec, checkpoints, find_contenders
 from scripts.studies.schedule_figure import schedule_figure
 
 
 @dataclass(frozen=True)
-class Match:
+class EpisodeJob:
     """What all seeds are played with; it travels to worker processes."""
 
-    episodes: Episodes
+    episodes: InstancesBySeed
     policies: tuple[str, ...]
     objective: str
     solver: dict[str, Any]  # options of `baselines.optimum.milp.solve`
@@ -39,7 +39,7 @@ class Match:
         """Whether shadow prices of the optimum are wanted."""
         return shown and OPTIMUM in self.policies
 
-    def contenders(self) -> list[Contender]:
+    def contenders(self) -> list[PolicySpec]:
         """The policies, new; raises InputError where a network's file is no longer the one at the start."""
         changed = [name for name, now in checkpoints(self.policies).items() if now != self.checkpoints[name]]
         if changed:
@@ -67,14 +67,16 @@ class SeedResult:
     shadow_prices: Table | None  # of the optimum's limits, a row per step; only of seeds that are shown
 
 
-def play_seed(match: Match, seed: int, shown: bool, tell: Callable[[str], None] | None = None) -> SeedResult:
-    """Solve the instance of ``seed`` and play every policy on it; ``tell`` hears what is under way."""
-    tell = tell or _silent
-    tell(f"seed {seed}: optimum")
+def play_seed(
+    match: EpisodeJob, seed: int, shown: bool, on_progress: Callable[[str], None] | None = None
+) -> SeedResult:
+    """Solve the instance of ``seed`` and play every policy on it; ``on_progress`` hears what is under way."""
+    on_progress = on_progress or _silent
+    on_progress(f"seed {seed}: optimum")
     reference = refer(match.episodes.make(seed), match.objective, **match.solver)
     played, notes = [], []
     for contender in match.contenders():
-        tell(f"seed {seed}: {contender.name}")
+        on_progress(f"seed {seed}: {contender.name}")
         trajectory = play(contender, reference, seed)
         if trajectory is None:
             holds = "; its bound still holds" if contender.name == OPTIMUM else ""
@@ -86,7 +88,7 @@ def play_seed(match: Match, seed: int, shown: bool, tell: Callable[[str], None] 
         )
     prices = None
     if match.prices(shown):
-        tell(f"seed {seed}: shadow prices")
+        on_progress(f"seed {seed}: shadow prices")
         prices = _shadow_prices(reference, match.solver, notes)
     return SeedResult(seed, played, notes, prices)
 
@@ -109,7 +111,7 @@ def _silent(text: str) -> None:
 
 
 def _picture(
-    contender: Contender, trajectory: Trajectory, reference: Reference
+    contender: PolicySpec, trajectory: Trajectory, reference: Reference
 ) -> tuple[bytes, tuple[int, int]]:
     """The schedule beside the optimum."""
     columns = {contender.name: trajectory}

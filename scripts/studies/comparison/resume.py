@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.runs.arguments import Episodes
+from scripts.runs.arguments import InstancesBySeed
 from scripts.runs.command import InputError
 from scripts.runs.folder import RUN_FILE, as_stored, differences, read_run
 from scripts.runs.tables import read_rows
@@ -48,7 +48,9 @@ def make_room(folder: Path, overwrite: bool) -> None:
     (folder / RUN_FILE).unlink()
 
 
-def finished_seeds(folder: Path, config: dict[str, Any], seeds: Sequence[int], episodes: Episodes) -> Rows:
+def finished_seeds(
+    folder: Path, config: dict[str, Any], seeds: Sequence[int], episodes: InstancesBySeed
+) -> Rows:
     """Rows of the seeds that an earlier run has finished in ``folder``; nothing where there was none.
 
     Raises InputError, naming the difference, where that run was set up otherwise, played other seeds or saw

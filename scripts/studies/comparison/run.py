@@ -12,18 +12,18 @@ from typing import Any
 
 from tqdm import tqdm
 
-from gridai_env.files import whole
+from gridai_env.files import atomic_write
 from gridai_env.rollout.step_table import Table, write_table
 from scripts.runs.folder import open_folder, write_run
 from scripts.runs.parallel import spread
 from scripts.runs.tables import write_rows
 from scripts.runs.tensorboard import EventWriter
 from scripts.studies.comparison.ladder import ladder_table, record_of, rungs_of
-from scripts.studies.comparison.match import Match, Played, SeedResult, play_seed
+from scripts.studies.comparison.match import EpisodeJob, Played, SeedResult, play_seed
 from scripts.studies.comparison.resume import FOLDERS, KIND, LADDER, PRICES, SUMMARY, Rows
 from scripts.studies.comparison.tensorboard import config_text, write_curves, write_episode, write_rung
 from scripts.studies.contest import NOT_OPTIMAL, check_bound
-from scripts.studies.policies import Contender
+from scripts.studies.policies import PolicySpec
 
 # Hourly curves, pictures and shadow prices of this many seeds; tables and summary hold all.
 SHOWN_SEEDS = 5
@@ -34,8 +34,8 @@ class Comparison:
     """Plays and writes; whoever plays, only this process writes."""
 
     folder: Path
-    match: Match
-    contenders: Sequence[Contender]
+    match: EpisodeJob
+    contenders: Sequence[PolicySpec]
     seeds: Sequence[int]
     config: dict[str, Any]
     finished: Rows = field(default_factory=dict)  # of an earlier run in the folder, and what is added
@@ -77,11 +77,11 @@ class Comparison:
         works = {seed: self.match.works(shown[seed]) for seed in shown}
         with tqdm(total=sum(works.values()), unit="run") as bar:
 
-            def tell(text: str) -> None:
+            def on_progress(text: str) -> None:
                 bar.set_description(text)
                 bar.update()
 
-            tasks = [(self.match, seed, shown[seed], tell if alone else None) for seed in shown]
+            tasks = [(self.match, seed, shown[seed], on_progress if alone else None) for seed in shown]
             for result in spread(play_seed, tasks, self.jobs, self.ray):
                 for note in result.notes:
                     bar.write(note)
@@ -128,7 +128,7 @@ class Comparison:
                 write_rung(writers[rung.policy], record_of(0, rung), rung.episodes, time.time())
                 writers[rung.policy].text("ladder", text, time.time())
 
-    def _writer(self, contender: Contender) -> EventWriter:
+    def _writer(self, contender: PolicySpec) -> EventWriter:
         writer = EventWriter(self.folder / "tensorboard" / contender.folder)
         writer.text("config", config_text(self.config | {"policy": contender.name}), time.time())
         return writer
@@ -157,5 +157,5 @@ def _instance(row: dict[str, Any]) -> dict[str, Any]:
 
 def _write_whole(table: Table, path: Path) -> None:
     """Write a table in such a way that the file appears whole or not at all."""
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         write_table(table, partial)

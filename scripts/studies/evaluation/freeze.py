@@ -24,7 +24,7 @@ from gridai_env.benchmarks.published import (
 )
 from gridai_env.benchmarks.sets import Benchmark, EpisodeKey, SetName, episode_keys, make
 from gridai_env.episodes.instance import Instance
-from gridai_env.files import whole
+from gridai_env.files import atomic_write
 from gridai_env.rollout.run import run
 from gridai_env.rollout.trajectory import Trajectory
 from gridai_env.version import __version__
@@ -39,7 +39,7 @@ DIGITS = 12  # significant, of published figures
 
 
 @dataclass(frozen=True)
-class Settings:
+class FreezeSettings:
     """What all results of a run share; it travels to worker processes."""
 
     benchmark: Benchmark
@@ -51,7 +51,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Task:
+class FreezeTask:
     """One policy on one episode of a set."""
 
     set_name: SetName
@@ -59,19 +59,19 @@ class Task:
     key: EpisodeKey
     policy: str
 
-    def path(self, settings: Settings) -> Path:
+    def path(self, settings: FreezeSettings) -> Path:
         """File of its result."""
         return settings.run_dir / self.set_name / f"{self.place:03d}_{self.policy.replace(':', '_')}.json"
 
 
-def tasks_of(settings: Settings, name: SetName) -> list[Task]:
+def tasks_of(settings: FreezeSettings, name: SetName) -> list[FreezeTask]:
     """All results of a set: optima first, since they take longest, then rules and planners."""
     planners = settings.benchmark.sets[name].planners if settings.planners else []
     keys = list(enumerate(episode_keys(settings.benchmark, name)))
-    return [Task(name, i, key, policy) for policy in (LOCAL, OPTIMUM, *planners) for i, key in keys]
+    return [FreezeTask(name, i, key, policy) for policy in (LOCAL, OPTIMUM, *planners) for i, key in keys]
 
 
-def is_done(settings: Settings, task: Task) -> bool:
+def is_done(settings: FreezeSettings, task: FreezeTask) -> bool:
     """Whether the result lies there, computed from the very same episode; raises InputError for another."""
     if settings.overwrite:
         task.path(settings).unlink(missing_ok=True)
@@ -79,7 +79,7 @@ def is_done(settings: Settings, task: Task) -> bool:
     return task.path(settings).exists() and read_result(settings, task) is not None
 
 
-def compute(settings: Settings, task: Task) -> str:
+def compute(settings: FreezeSettings, task: FreezeTask) -> str:
     """Compute a result and write it; return what to say of it."""
     instance = episode(settings, task.key)
     begin = time.perf_counter()
@@ -91,7 +91,7 @@ def compute(settings: Settings, task: Task) -> str:
     return f"{task.policy} {task.place}: {record['seconds']:.1f} s"
 
 
-def episode(settings: Settings, key: EpisodeKey) -> Instance:
+def episode(settings: FreezeSettings, key: EpisodeKey) -> Instance:
     """The episode of a key, kept for the next question."""
     return _episode(settings.benchmark.model_dump_json(), settings.folder, key)
 
@@ -101,7 +101,7 @@ def _episode(benchmark: str, folder: Path, key: EpisodeKey) -> Instance:
     return make(Benchmark.model_validate_json(benchmark), key, folder)
 
 
-def _optimum(settings: Settings, instance: Instance) -> Record:
+def _optimum(settings: FreezeSettings, instance: Instance) -> Record:
     """Bound and plan of the perfect-foresight optimum; raises InputError where no plan was found in time."""
     options = settings.benchmark.solver
     plan = solve(
@@ -135,12 +135,12 @@ def _of_decisions(player: Any, played: Trajectory) -> dict[str, Any]:
     return {"seconds_per_decision": played.seconds_per_decision, "decisions_not_optimal": unproven}
 
 
-def _key(settings: Settings, task: Task) -> str:
+def _key(settings: FreezeSettings, task: FreezeTask) -> str:
     solver = settings.benchmark.solver.model_dump() if task.policy == OPTIMUM else None
     return key_of(episode(settings, task.key).hash, task.policy, solver)
 
 
-def read_result(settings: Settings, task: Task) -> Record | None:
+def read_result(settings: FreezeSettings, task: FreezeTask) -> Record | None:
     """The result in a file, None where there is none; raises InputError where it was computed from something else."""
     return read_record(task.path(settings), KIND, _key(settings, task))
 
@@ -148,7 +148,7 @@ def read_result(settings: Settings, task: Task) -> Record | None:
 # Publishing -------------------------------------------------------------------------------------------------
 
 
-def publish(settings: Settings, name: SetName, tasks: list[Task]) -> Path:
+def publish(settings: FreezeSettings, name: SetName, tasks: list[FreezeTask]) -> Path:
     """Write the set's file from the results; return its path."""
     records: dict[int, dict[str, Record]] = {}
     keys = {task.place: task.key for task in tasks}
@@ -172,12 +172,12 @@ def publish(settings: Settings, name: SetName, tasks: list[Task]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(data, indent=1).removesuffix("\n}")
     lines = ",\n".join(json.dumps(_short(entry_record(entry))) for entry in entries)
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(f'{text},\n "episodes": [\n{lines}\n ]\n}}\n', encoding="utf-8")
     return path
 
 
-def _entry(settings: Settings, key: EpisodeKey, own: dict[str, Record]) -> Entry:
+def _entry(settings: FreezeSettings, key: EpisodeKey, own: dict[str, Record]) -> Entry:
     """What is published of an episode; raises InputError where a result passes the bound."""
     optimum = own[OPTIMUM]
     instance = episode(settings, key)

@@ -16,7 +16,7 @@ from gridai_env.benchmarks.published import OPTIMUM, FrozenSet
 from gridai_env.episodes.instance import Instance
 from scripts.runs.tables import aligned, spread_text, write_rows
 from scripts.studies.evaluation.play import by_world, optimum_actions, planner_actions, player_for
-from scripts.studies.evaluation.summary import Result, foresight_split, ledger_difference
+from scripts.studies.evaluation.summary import PolicyResult, foresight_split, ledger_difference
 from scripts.studies.names import FORECASTS, PLANNER
 
 BETTER = (OPTIMUM, *(PLANNER + kind for kind in FORECASTS))  # whose schedules a policy may be compared with
@@ -24,7 +24,7 @@ HEADERS = ("lever", "USD per episode [95 %]", "of the loss", "replaced alone, US
 
 
 def show_where(
-    policy: Any, result: Result, frozen: FrozenSet, sample: FrozenSet, better: str, run_dir: Path
+    policy: Any, result: PolicyResult, frozen: FrozenSet, sample: FrozenSet, better: str, run_dir: Path
 ) -> None:
     """Print what foresight and what decisions lack, the ledger's differences, and the levers' over a sample.
 
@@ -91,18 +91,18 @@ def levers(policy: Any, sample: FrozenSet, better: str) -> list[LeverLoss]:
 
 def _of_world(
     policy: Any, sample: FrozenSet, instances: Sequence[Instance], schedules: Sequence[NDArray[np.float32]],
-    places: list[int], tell: Callable[[], Any],
+    places: list[int], on_progress: Callable[[], Any],
 ) -> list[LeverLoss]:  # fmt: skip
     player = player_for(policy, instances[places[0]], sample.entries[places[0]].key.shift)
     own = [instances[i] for i in places]
-    return lever_losses(player, own, [schedules[i] for i in places], tell=tell)
+    return lever_losses(player, own, [schedules[i] for i in places], on_progress=on_progress)
 
 
 def _schedule(
-    better: str, sample: FrozenSet, instance: Instance, tell: Callable[[], Any]
+    better: str, sample: FrozenSet, instance: Instance, on_progress: Callable[[], Any]
 ) -> NDArray[np.float32]:
     actions = optimum_actions(sample, instance, 1) if better == OPTIMUM else planner_actions(better, instance)
-    tell()
+    on_progress()
     return actions
 
 

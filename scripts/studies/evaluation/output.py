@@ -11,10 +11,10 @@ from typing import Any
 
 from gridai_env.analysis.statistics import Interval
 from gridai_env.benchmarks.published import FIGURES, LOCAL, FrozenSet
-from gridai_env.files import whole
+from gridai_env.files import atomic_write
 from gridai_env.world.terms import TERMS
 from scripts.runs.tables import aligned, spread_text, write_rows
-from scripts.studies.evaluation.summary import Result, Summary
+from scripts.studies.evaluation.summary import PolicyResult, Summary
 
 HEADERS = (
     "policy",
@@ -74,12 +74,12 @@ def _between(interval: Interval, digits: int) -> str:
     return spread_text(shown, f"{{:.{digits - 2}%}}")
 
 
-def report_lines(results: Sequence[Result], summaries: Sequence[Summary]) -> list[str]:
+def report_lines(results: Sequence[PolicyResult], summaries: Sequence[Summary]) -> list[str]:
     """The table for people, with what its columns mean."""
     return [aligned(HEADERS, table_lines(summaries)), *seed_lines(results, summaries), *NOTES]
 
 
-def seed_lines(results: Sequence[Result], summaries: Sequence[Summary]) -> list[str]:
+def seed_lines(results: Sequence[PolicyResult], summaries: Sequence[Summary]) -> list[str]:
     """The gain captured by each training seed, for policies of several."""
     lines = []
     for result, one in zip(results, summaries, strict=True):
@@ -104,7 +104,7 @@ NOTES = (
 
 
 def write_results(
-    folder: Path, results: Sequence[Result], summaries: Sequence[Summary], frozen: FrozenSet
+    folder: Path, results: Sequence[PolicyResult], summaries: Sequence[Summary], frozen: FrozenSet
 ) -> None:
     """Write results.csv (one row per policy, training run and episode) and results.json (the figures)."""
     rows: list[dict[str, Any]] = []
@@ -114,7 +114,7 @@ def write_results(
                 _row(result.name, run, entry, one) for entry, one in zip(frozen.entries, own, strict=True)
             ]
     write_rows(rows, folder / "results.csv")
-    with whole(folder / "results.json") as partial:
+    with atomic_write(folder / "results.json") as partial:
         text = json.dumps([asdict(summary) for summary in summaries], indent=1)
         partial.write_text(text + "\n", encoding="utf-8")
 
@@ -142,7 +142,7 @@ def write_table(path: Path, summaries: Sequence[Summary], facts: Sequence[str]) 
     body = "\n".join("| " + " | ".join(cells) + " |" for cells in (HEADERS, ruler, *lines))
     text = "\n\n".join([*facts, body, *(f"{note}." for note in NOTES)])
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(text + "\n", encoding="utf-8")
     rows = [_flat(summary) for summary in summaries]
     beside = path.with_suffix(".csv")

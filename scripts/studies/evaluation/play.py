@@ -18,7 +18,7 @@ from gridai_env.rollout.run import run, run_many
 from gridai_env.rollout.trajectory import Trajectory
 from scripts.runs.command import InputError
 from scripts.studies.contest import BOUND_TOLERANCE, BoundError
-from scripts.studies.evaluation.summary import Result
+from scripts.studies.evaluation.summary import PolicyResult
 
 Floats = NDArray[np.float64]
 
@@ -26,7 +26,7 @@ TIMED_DECISIONS = 100
 SAME = 1e-6  # published and replayed benefits, over the sum of absolute terms
 
 
-class Elsewhere:
+class ShiftedScenarioPolicy:
     """A network in a changed world: it was prepared for the scenario that it knows, and reads what it knows by name."""
 
     def __init__(self, policy: Any, instance: Instance) -> None:
@@ -51,7 +51,7 @@ class Elsewhere:
 
 def player_for(policy: Any, instance: Instance, shift: str) -> Any:
     """The policy as it plays an episode: networks know nothing of a shift."""
-    return Elsewhere(policy, instance) if shift and hasattr(policy, "identity") else policy
+    return ShiftedScenarioPolicy(policy, instance) if shift and hasattr(policy, "identity") else policy
 
 
 def by_world(instances: Sequence[Instance]) -> list[list[int]]:
@@ -131,8 +131,8 @@ def check_result(name: str, frozen: FrozenSet, figures: Sequence[dict[str, Any]]
 
 def play_network(
     name: str, runs: Sequence[str], policies: Sequence[Any], frozen: FrozenSet, instances: Sequence[Instance],
-    tell: Callable[[], object],
-) -> Result:  # fmt: skip
+    on_progress: Callable[[], object],
+) -> PolicyResult:  # fmt: skip
     """Play all training runs of a policy (or the one run of a rule)."""
     figures, times_ms = [], []
     for policy in policies:
@@ -144,8 +144,8 @@ def play_network(
             times_ms.append(1000.0 * float(np.median([t.seconds_per_decision for t in trajectories])))
         else:
             times_ms.append(decision_ms(policy, instances[0], frozen.entries[0].key.shift))
-        tell()
-    return Result(name, tuple(runs), figures, float(np.median(times_ms)), "played")
+        on_progress()
+    return PolicyResult(name, tuple(runs), figures, float(np.median(times_ms)), "played")
 
 
 def optimum_actions(frozen: FrozenSet, instance: Instance, threads: int) -> NDArray[np.float32]:

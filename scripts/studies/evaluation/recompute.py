@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gridai_env.benchmarks.published import OPTIMUM, Entry, FrozenSet
 from scripts.runs.tasks import Record
-from scripts.studies.evaluation.freeze import Settings, Task, compute, is_done, read_result
+from scripts.studies.evaluation.freeze import FreezeSettings, FreezeTask, compute, is_done, read_result
 from scripts.studies.evaluation.play import SAME, scale_usd
 
 
@@ -15,9 +15,9 @@ def differences(frozen: FrozenSet, folder: Path) -> list[str]:
     from tqdm import tqdm
 
     folder.mkdir(parents=True, exist_ok=True)
-    settings = Settings(frozen.benchmark, frozen.folder, folder, 1, False)
+    settings = FreezeSettings(frozen.benchmark, frozen.folder, folder, 1, False)
     work = [
-        (entry, Task(frozen.name, place, entry.key, policy))
+        (entry, FreezeTask(frozen.name, place, entry.key, policy))
         for policy in frozen.published
         for place, entry in enumerate(frozen.entries)
     ]
@@ -31,7 +31,7 @@ def differences(frozen: FrozenSet, folder: Path) -> list[str]:
     return faults
 
 
-def _faults(frozen: FrozenSet, entry: Entry, task: Task, record: Record) -> list[str]:
+def _faults(frozen: FrozenSet, entry: Entry, task: FreezeTask, record: Record) -> list[str]:
     """A bound may differ by the solver's gap, and so may the optimum's plan; the rest by rounding."""
     own, there = record["result"], entry.results[task.policy]
     gap_usd = frozen.benchmark.solver.mip_gap * abs(entry.bound_usd)

@@ -14,8 +14,8 @@ from scripts.runs.folder import commit, default_folder, open_folder, write_run
 if TYPE_CHECKING:
     from gridai_env.benchmarks.published import FrozenSet
     from gridai_env.episodes.instance import Instance
-    from scripts.studies.evaluation.summary import Result
-    from scripts.studies.policies import Entrant
+    from scripts.studies.evaluation.summary import PolicyResult
+    from scripts.studies.policies import TrainedPolicy
 
 
 KIND = "evaluate"
@@ -71,7 +71,7 @@ def _table_path(arguments: argparse.Namespace, frozen: FrozenSet) -> Path | None
     return path
 
 
-def _check_where(arguments: argparse.Namespace, entrant: Entrant, policies: list[Any]) -> None:
+def _check_where(arguments: argparse.Namespace, entrant: TrainedPolicy, policies: list[Any]) -> None:
     """Raise InputError where ``--where`` cannot be answered."""
     from scripts.studies.evaluation.loss import BETTER
 
@@ -83,7 +83,7 @@ def _check_where(arguments: argparse.Namespace, entrant: Entrant, policies: list
         raise InputError(f"--where-episodes {arguments.where_episodes}: must be at least 1")
 
 
-def _ready(entrant: Entrant, frozen: FrozenSet) -> list[Any]:
+def _ready(entrant: TrainedPolicy, frozen: FrozenSet) -> list[Any]:
     """The policies of an entrant; none where its results are published.  Raises InputError before anything runs."""
     from gridai_env.scenario.compile import compile_scenario
     from gridai_env.scenario.load import load_scenario
@@ -98,8 +98,11 @@ def _ready(entrant: Entrant, frozen: FrozenSet) -> list[Any]:
 
 
 def _results(
-    entrants: Sequence[Entrant], policies: Sequence[list[Any]], frozen: FrozenSet, instances: list[Instance]
-) -> list[Result]:
+    entrants: Sequence[TrainedPolicy],
+    policies: Sequence[list[Any]],
+    frozen: FrozenSet,
+    instances: list[Instance],
+) -> list[PolicyResult]:
     """Play what is not published, with a bar."""
     from tqdm import tqdm
 
@@ -117,7 +120,7 @@ def _results(
     return out
 
 
-def _facts(frozen: FrozenSet, entrants: Sequence[Entrant]) -> list[str]:
+def _facts(frozen: FrozenSet, entrants: Sequence[TrainedPolicy]) -> list[str]:
     """What a reader of the figures must know."""
     from scripts.studies.policies import ENOUGH_SEEDS
 
@@ -159,7 +162,7 @@ def _without_folder(words: Sequence[str]) -> list[str]:
 
 
 def _where(
-    arguments: argparse.Namespace, policies: list[Any], result: Result, frozen: FrozenSet, run_dir: Path
+    arguments: argparse.Namespace, policies: list[Any], result: PolicyResult, frozen: FrozenSet, run_dir: Path
 ) -> None:
     """Print and write where the first policy (of several training seeds the first) loses."""
     from scripts.studies.evaluation.loss import show_where

@@ -20,7 +20,7 @@ UNKNOWN = Interval(float("nan"), float("nan"), float("nan"))
 
 
 @dataclass(frozen=True)
-class Result:
+class PolicyResult:
     """What one policy came to on every episode, by training run."""
 
     name: str
@@ -34,11 +34,11 @@ class Result:
         return np.array([[float(own[name]) for own in run] for run in self.figures])
 
 
-def published_result(name: str, frozen: FrozenSet) -> Result:
+def published_result(name: str, frozen: FrozenSet) -> PolicyResult:
     """What the frozen set says of a policy."""
     own = [entry.results[name] for entry in frozen.entries]
     seconds = [result.get("seconds_per_decision", np.nan) for result in own]
-    return Result(name, (name,), [own], 1000.0 * float(np.median(seconds)), "published")
+    return PolicyResult(name, (name,), [own], 1000.0 * float(np.median(seconds)), "published")
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def strata_of(frozen: FrozenSet) -> list[str]:
     return [""] * len(strata)
 
 
-def summarise(result: Result, frozen: FrozenSet) -> Summary:
+def summarise(result: PolicyResult, frozen: FrozenSet) -> Summary:
     """Return the figures of a policy."""
     local, bounds = frozen.column(LOCAL, "benefit_usd"), frozen.bound_usd
     local_bill, arrived = frozen.column(LOCAL, "bill_usd"), frozen.column(LOCAL, "arrived_gpuh").sum()
@@ -151,7 +151,7 @@ def _beats(benefit: Floats, frozen: FrozenSet, planner: str, strata: Sequence[st
     return statistics.interval(statistics.improvement, benefit, planned, strata=strata)
 
 
-def foresight_split(result: Result, frozen: FrozenSet) -> dict[str, Floats]:
+def foresight_split(result: PolicyResult, frozen: FrozenSet) -> dict[str, Floats]:
     """USD on each episode [m] by which a policy stays below the bound, split as
     `scripts.studies.comparison.ladder` does.
 
@@ -171,7 +171,7 @@ def foresight_split(result: Result, frozen: FrozenSet) -> dict[str, Floats]:
     return out | {"decisions": planned - benefit}
 
 
-def ledger_difference(result: Result, frozen: FrozenSet) -> dict[str, float]:
+def ledger_difference(result: PolicyResult, frozen: FrozenSet) -> dict[str, float]:
     """Mean USD per episode by which each term of the ledger falls short of the optimum's; they sum to the loss."""
     best = [entry.results[OPTIMUM]["terms_usd"] for entry in frozen.entries]
     names = dict.fromkeys(

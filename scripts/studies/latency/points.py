@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from baselines.optimum.latency_chain import Chain
+from baselines.optimum.latency_chain import LatencySweepSolver
 from baselines.optimum.milp import Plan, service_of
 from baselines.optimum.objectives import OBJECTIVES, Objective, last_resorts
 from baselines.optimum.service_floor import Floor, meets_floor
@@ -31,7 +31,7 @@ KIND = "frontier point"
 
 
 @dataclass(frozen=True)
-class Settings:
+class SweepSettings:
     """What all points of a sweep share."""
 
     folder: Path  # of the point files
@@ -46,7 +46,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Task:
+class SweepTask:
     """Some points of one curve: an objective, or a policy, on one episode along one axis."""
 
     instance: Instance  # of the seed, at the budgets of its scenario
@@ -68,11 +68,11 @@ class Task:
         axis = self.sweep.axis.replace(":", "_")
         return folder / f"{axis}_seed{self.instance.seed}_{name}_point{point:02d}.json"
 
-    def key(self, point: int, settings: Settings) -> str:
+    def key(self, point: int, settings: SweepSettings) -> str:
         """What the point's file must have been computed from."""
         return key_of(self.at(point).hash, self.what, checkpoint_of(self.what), self.floor, settings.mip_gap)
 
-    def read(self, point: int, settings: Settings) -> Record | None:
+    def read(self, point: int, settings: SweepSettings) -> Record | None:
         """The record of a point; None where there is none yet, or where more time than it had is allowed now."""
         record = read_record(self.path(settings.folder, point), KIND, self.key(point, settings))
         if record is None or record["row"].get("status") != "time_limit":
@@ -80,7 +80,7 @@ class Task:
         now_s = math.inf if settings.time_limit_s is None else settings.time_limit_s
         return record if now_s <= record["time_limit_s"] else None
 
-    def write(self, point: int, settings: Settings, record: Record) -> None:
+    def write(self, point: int, settings: SweepSettings, record: Record) -> None:
         """Write the record of a point."""
         limit_s = math.inf if settings.time_limit_s is None else settings.time_limit_s
         whole = record | {"time_limit_s": limit_s}
@@ -103,18 +103,18 @@ class Task:
 # Work -------------------------------------------------------------------------------------------------------
 
 
-def missing(task: Task, settings: Settings) -> Task | None:
+def missing(task: SweepTask, settings: SweepSettings) -> SweepTask | None:
     """The task without the points that have their files; None where nothing is left."""
     left = tuple(i for i in task.points if task.read(i, settings) is None)
     return replace(task, points=left) if left else None
 
 
-def with_floor(task: Task, settings: Settings) -> Task:
+def with_floor(task: SweepTask, settings: SweepSettings) -> SweepTask:
     """The task with the service floor that the tightest point's benefit plan sets.
 
     Raises InputError where no such plan was found in time.
     """
-    first = Task(task.instance, task.sweep, "benefit", (0,))
+    first = SweepTask(task.instance, task.sweep, "benefit", (0,))
     record = first.read(0, settings)
     if record is None or record["floor"] is None:
         raise InputError(
@@ -124,7 +124,7 @@ def with_floor(task: Task, settings: Settings) -> Task:
     return replace(task, floor=record["floor"])
 
 
-def compute(task: Task, settings: Settings) -> list[tuple[int, Record]]:
+def compute(task: SweepTask, settings: SweepSettings) -> list[tuple[int, Record]]:
     """Compute the points of a task; each is written as soon as it is known, where the folder is at hand.
 
     It is not on another machine of a cluster: the records are returned, for `keep` to write what is not there.
@@ -137,7 +137,7 @@ def compute(task: Task, settings: Settings) -> list[tuple[int, Record]]:
     return done
 
 
-def keep(task: Task, settings: Settings, done: Sequence[tuple[int, Record]]) -> int:
+def keep(task: SweepTask, settings: SweepSettings, done: Sequence[tuple[int, Record]]) -> int:
     """Write what a worker elsewhere could not write; return how many points are done."""
     for point, record in done:
         if not task.path(settings.folder, point).exists():
@@ -145,21 +145,21 @@ def keep(task: Task, settings: Settings, done: Sequence[tuple[int, Record]]) -> 
     return len(done)
 
 
-def work(number: int, task: Task, settings: Settings) -> tuple[int, list[tuple[int, Record]]]:
+def work(number: int, task: SweepTask, settings: SweepSettings) -> tuple[int, list[tuple[int, Record]]]:
     """`compute`, with the number of the task: results come in the order in which they finish."""
     return number, compute(task, settings)
 
 
-def _solve(task: Task, settings: Settings) -> Iterator[tuple[int, Record]]:
+def _solve(task: SweepTask, settings: SweepSettings) -> Iterator[tuple[int, Record]]:
     objective: Objective = task.what  # type: ignore[assignment]
     floor = None if objective == "benefit" else task.service()
-    chain = Chain(task.at(len(task.sweep) - 1), objective, floor, threads=settings.threads)
+    chain = LatencySweepSolver(task.at(len(task.sweep) - 1), objective, floor, threads=settings.threads)
     for point in task.points:
         plan = chain.solve(task.at(point), mip_gap=settings.mip_gap, time_limit_s=settings.time_limit_s)
         yield point, _plan_record(task, point, plan)
 
 
-def _place(task: Task, point: int) -> Record:
+def _place(task: SweepTask, point: int) -> Record:
     return {
         "seed": task.instance.seed,
         "point": point,
@@ -169,7 +169,7 @@ def _place(task: Task, point: int) -> Record:
     }
 
 
-def _plan_record(task: Task, point: int, plan: Plan) -> Record:
+def _plan_record(task: SweepTask, point: int, plan: Plan) -> Record:
     """What is kept of a plan: one row of ``frontier.csv``, and for benefit what happened in it."""
     sign = -1.0 if plan.objective == "benefit" else 1.0
     none = float("nan")
@@ -199,7 +199,7 @@ def _plan_record(task: Task, point: int, plan: Plan) -> Record:
     return record
 
 
-def _play(task: Task, settings: Settings) -> Iterator[tuple[int, Record]]:
+def _play(task: SweepTask, settings: SweepSettings) -> Iterator[tuple[int, Record]]:
     contender = find_contenders([task.what], task.instance.compiled, settings.solver)[0]
     for point in task.points:
         instance = task.at(point)
@@ -215,7 +215,7 @@ def _play(task: Task, settings: Settings) -> Iterator[tuple[int, Record]]:
 POLICY_FIGURES = ("benefit_usd", "cost_usd", "emissions_kg", "dropped_gpuh", "rid_real")
 
 
-def _policy_record(task: Task, row: Record, played: Trajectory) -> Record:
+def _policy_record(task: SweepTask, row: Record, played: Trajectory) -> Record:
     """One row of ``policies.csv``, and what must not lie below the frontier."""
     rid = relocatable(played.instance, played.flows).rows()
     figures = {
@@ -246,7 +246,7 @@ def is_linear(instance: Instance) -> bool:
     return not (p.has_jobs or p.has_battery or (p.generator_min_mw > 0.0).any())
 
 
-def cut_tasks(instances: Sequence[Instance], sweep: Sweep, what: str, jobs: int) -> list[Task]:
+def cut_tasks(instances: Sequence[Instance], sweep: Sweep, what: str, jobs: int) -> list[SweepTask]:
     """One curve on all episodes, cut so that every worker has something to do.
 
     Points of linear programs start from the point before, so they stay together as far as there are enough
@@ -256,4 +256,4 @@ def cut_tasks(instances: Sequence[Instance], sweep: Sweep, what: str, jobs: int)
     if pieces == 1 and what != "benefit":
         pieces = max(1, -(-jobs // (2 * len(instances))))
     parts = np.array_split(np.arange(len(sweep)), min(pieces, len(sweep)))
-    return [Task(i, sweep, what, tuple(int(n) for n in part)) for i in instances for part in parts]
+    return [SweepTask(i, sweep, what, tuple(int(n) for n in part)) for i in instances for part in parts]

@@ -19,7 +19,15 @@ from scripts.runs.command import InputError
 from scripts.runs.folder import RUN_FILE, read_run, write_run
 from scripts.runs.parallel import spread
 from scripts.runs.tables import write_rows
-from scripts.studies.latency.points import Settings, Task, cut_tasks, keep, missing, with_floor, work
+from scripts.studies.latency.points import (
+    SweepSettings,
+    SweepTask,
+    cut_tasks,
+    keep,
+    missing,
+    with_floor,
+    work,
+)
 from scripts.studies.latency.tables import Results, Row, check_frontier, return_rows, write_parquet
 
 KIND = "frontier"
@@ -44,10 +52,10 @@ class Frontier:
     computed: int = 0
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> SweepSettings:
         """What the workers need to know."""
         folder = (self.folder / POINTS).resolve()
-        return Settings(folder, self.mip_gap, self.time_limit_s, self.threads)
+        return SweepSettings(folder, self.mip_gap, self.time_limit_s, self.threads)
 
     def open(self, overwrite: bool) -> None:
         """Make the folder ready; raises InputError for one that holds a sweep of another scenario or version."""
@@ -72,11 +80,11 @@ class Frontier:
                 "give another --run-dir, or --overwrite to compute it again"
             )
 
-    def stages(self) -> list[list[Task]]:
+    def stages(self) -> list[list[SweepTask]]:
         """Tasks in the order of need: benefit sets the service floor of the other two."""
         jobs = self.jobs
 
-        def curve(what: str) -> list[Task]:
+        def curve(what: str) -> list[SweepTask]:
             return [task for sweep in self.sweeps for task in cut_tasks(self.instances, sweep, what, jobs)]
 
         solved = [curve("benefit"), [*curve("cost"), *curve("carbon")]]
@@ -105,7 +113,7 @@ class Frontier:
                     bar.update(len(done))
         self.seconds = time.perf_counter() - begin
 
-    def _ready(self, stage: Sequence[Task]) -> list[Task]:
+    def _ready(self, stage: Sequence[SweepTask]) -> list[SweepTask]:
         """The tasks of a stage, with their service floor where they keep or are judged by one."""
         return [task if task.what == "benefit" else with_floor(task, self.settings) for task in stage]
 

@@ -15,7 +15,7 @@ from baselines.optimum.objectives import OBJECTIVES
 from gridai_env.analysis.latency_budgets import Sweep
 from gridai_env.analysis.latency_returns import Returns, monotone, returns
 from gridai_env.episodes.instance import Instance
-from gridai_env.files import whole
+from gridai_env.files import atomic_write
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def write_parquet(path: Path, rows: Sequence[Row]) -> None:
         import pyarrow.parquet as pq
     except ImportError as error:
         raise ImportError("Parquet needs pyarrow: pip install 'gridai-env[data]'") from error
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         pq.write_table(pa.Table.from_pylist(list(rows)), partial)
 
 

@@ -16,7 +16,7 @@ from scripts.runs.command import InputError
 from scripts.runs.tasks import Record
 from scripts.studies.reproduction.experiment import JOINT, Experiment, Headline
 from scripts.studies.reproduction.sensitivities import BUDGET, LEVERS
-from scripts.studies.reproduction.tasks import LATENCY, OWN, Task, point_task
+from scripts.studies.reproduction.tasks import LATENCY, OWN, EpisodeTask, point_task
 
 Row = dict[str, Any]
 UNKNOWN = Interval(float("nan"), float("nan"), float("nan"))
@@ -161,7 +161,7 @@ def _row(one: Experiment, parameter: str, value: float, quantity: str, unit: str
     }
 
 
-def records_of(tasks: Sequence[Task], folder: Path) -> list[Record]:
+def records_of(tasks: Sequence[EpisodeTask], folder: Path) -> list[Record]:
     """The records of finished tasks."""
     found = [task.read(folder) for task in tasks]
     if missing := [task.name for task, record in zip(tasks, found, strict=True) if record is None]:
@@ -171,13 +171,13 @@ def records_of(tasks: Sequence[Task], folder: Path) -> list[Record]:
 
 def own_records(one: Experiment, folder: Path) -> list[Record]:
     """The main episodes of a model."""
-    return records_of([Task(one, OWN, 0.0, seed) for seed in one.seeds], folder)
+    return records_of([EpisodeTask(one, OWN, 0.0, seed) for seed in one.seeds], folder)
 
 
 def latency_records(one: Experiment, folder: Path) -> list[Record]:
     """The sweeps of the latency axis, none where the model has none."""
     seeds = one.latency.seeds if one.latency is not None else []
-    return records_of([Task(one, LATENCY, 0.0, seed) for seed in seeds], folder)
+    return records_of([EpisodeTask(one, LATENCY, 0.0, seed) for seed in seeds], folder)
 
 
 def headline_rows(one: Experiment, folder: Path) -> list[Row]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from baselines.optimum.latency_chain import Chain
+from baselines.optimum.latency_chain import LatencySweepSolver
 from baselines.optimum.milp import Plan, solve
 from baselines.optimum.variants import VARIANTS, plan_variant
 from baselines.rules.single_signal import REGISTRY
@@ -33,7 +33,7 @@ LATENCY = "latency"  # the parameter of tasks that sweep a latency budget
 
 
 @dataclass(frozen=True)
-class Task:
+class EpisodeTask:
     """One episode: its scenario, and who plays it."""
 
     experiment: Experiment
@@ -84,29 +84,29 @@ class Task:
         return read_record(folder / f"{self.name}.json", KIND, self.key())
 
 
-def tasks_of(experiment: Experiment) -> list[Task]:
+def tasks_of(experiment: Experiment) -> list[EpisodeTask]:
     """All tasks of a model, the main ones first; points that equal the scenario are no tasks of their own."""
     own = load_scenario(experiment.scenario, horizon_h=experiment.horizon_h)
-    tasks = [Task(experiment, OWN, 0.0, seed) for seed in experiment.seeds]
+    tasks = [EpisodeTask(experiment, OWN, 0.0, seed) for seed in experiment.seeds]
     if experiment.latency is not None:
-        tasks += [Task(experiment, LATENCY, 0.0, seed) for seed in experiment.latency.seeds]
+        tasks += [EpisodeTask(experiment, LATENCY, 0.0, seed) for seed in experiment.latency.seeds]
     for parameter, grid in experiment.sensitivities.items():
         for value in grid:
             tasks += [point_task(experiment, own, parameter, value, s) for s in experiment.sensitivity_seeds]
     return list({task.name: task for task in tasks}.values())
 
 
-def point_task(experiment: Experiment, own: Scenario, parameter: str, value: float, seed: int) -> Task:
+def point_task(experiment: Experiment, own: Scenario, parameter: str, value: float, seed: int) -> EpisodeTask:
     """The task of one value of a parameter: the main one where the scenario has that value already."""
     if changed(own, parameter, value) is own:
-        return Task(experiment, OWN, 0.0, seed)
-    return Task(experiment, parameter, value, seed)
+        return EpisodeTask(experiment, OWN, 0.0, seed)
+    return EpisodeTask(experiment, parameter, value, seed)
 
 
 # Work ---------------------------------------------------------------------------------------------------------------
 
 
-def compute(task: Task, folder: Path, threads: int) -> str:
+def compute(task: EpisodeTask, folder: Path, threads: int) -> str:
     """Compute a task and write its file; returns its name."""
     record = {
         "model": task.experiment.model,
@@ -122,12 +122,12 @@ def compute(task: Task, folder: Path, threads: int) -> str:
     return task.name
 
 
-def _options(task: Task, threads: int) -> dict[str, Any]:
+def _options(task: EpisodeTask, threads: int) -> dict[str, Any]:
     one = task.experiment
     return {"mip_gap": one.mip_gap, "time_limit_s": one.time_limit_s, "threads": threads}
 
 
-def _policies(task: Task, threads: int) -> Record:
+def _policies(task: EpisodeTask, threads: int) -> Record:
     instance = make_instance(task.scenario(), seed=task.seed)
     extra: Record = {}
     if task.parameter == BUDGET:
@@ -148,7 +148,7 @@ def _policies(task: Task, threads: int) -> Record:
     return {"instance": instance.hash, "start_utc": str(instance.start_utc), "policies": found, **extra}
 
 
-def _play(task: Task, name: str, instance: Instance, threads: int) -> tuple[Record, Plan | None]:
+def _play(task: EpisodeTask, name: str, instance: Instance, threads: int) -> tuple[Record, Plan | None]:
     """What a policy comes to, and its plan where it has one."""
     if name in REGISTRY:
         return facts(run(REGISTRY[name](), instance)), None
@@ -162,7 +162,7 @@ def _play(task: Task, name: str, instance: Instance, threads: int) -> tuple[Reco
     return facts(run(plan, instance)) | proven, plan
 
 
-def _solved(task: Task, name: str, instance: Instance, threads: int) -> Plan:
+def _solved(task: EpisodeTask, name: str, instance: Instance, threads: int) -> Plan:
     options = _options(task, threads)
     plan = plan_variant(instance, name, **options) if name in VARIANTS else solve(instance, **options)
     if plan.flows is None:
@@ -187,7 +187,7 @@ def facts(played: Trajectory) -> Record:
     }
 
 
-def _latency(task: Task, threads: int) -> Record:
+def _latency(task: EpisodeTask, threads: int) -> Record:
     """V = -most benefit along the class's budget, with what is proven of it."""
     axis = task.experiment.latency
     assert axis is not None
@@ -197,7 +197,7 @@ def _latency(task: Task, threads: int) -> Record:
     except ValueError as error:
         raise InputError(f"latency axis of model {task.experiment.model}: {error}") from error
     base = widest(base, sweep)
-    chain = Chain(instance_at(base, sweep, len(sweep) - 1), "benefit", threads=threads)
+    chain = LatencySweepSolver(instance_at(base, sweep, len(sweep) - 1), "benefit", threads=threads)
     begin = time.perf_counter()
     one = task.experiment
     values, bounds = [], []

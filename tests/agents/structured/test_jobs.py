@@ -15,7 +15,7 @@ from agents.structured.merit_order import Stack, net_mw
 from agents.structured.policy import StructuredPolicy
 from agents.structured.power import Offers, Supply
 from agents.structured.situation import Situation
-from agents.structured.transport import CLOSED, Work, place
+from agents.structured.transport import CLOSED, WorkToPlace, transport
 from gridai_env.observation.layout import JOB_FEATURES
 from gridai_env.scenario.compile import compile_scenario
 from gridai_env.scenario.load import load_scenario
@@ -193,7 +193,9 @@ def test_a_price_spike_at_one_site_does_not_refuse_work_that_others_have_room_fo
     gpuh = rng.uniform(1.0, 3.0, free + bound)
     room = np.full(places, gpuh[:free].sum() / 3.0 / 0.9)
     given = [torch.as_tensor(x[None], dtype=torch.float32) for x in (cost, gpuh, room)]
-    served, _ = place(Work(given[0], given[1], torch.ones(free + bound)), given[2], torch.tensor(0.1))
+    served, _ = transport(
+        WorkToPlace(given[0], given[1], torch.ones(free + bound)), given[2], torch.tensor(0.1)
+    )
     np.testing.assert_allclose(served[0, :free].sum(-1), gpuh[:free], rtol=1e-3)
     assert float(served[0, free:].sum()) < 1e-3
     assert (served[0].sum(0) <= 1.01 * given[2][0]).all()

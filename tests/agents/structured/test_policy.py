@@ -23,8 +23,8 @@ from agents.structured.placing import to_be_done, waiting_price
 from agents.structured.policy import StructuredPolicy
 from agents.structured.power import Supply
 from agents.structured.situation import Situation
-from agents.structured.transport import CLOSED, Work, place
-from agents.vec_env.memory import Remembering
+from agents.structured.transport import CLOSED, WorkToPlace, transport
+from agents.vec_env.memory import ObservationMemory
 from agents.vec_env.torch import DeviceVecEnv
 from gridai_env.envs.torch.vector_env import GridAITorchVectorEnv
 from gridai_env.scenario.compile import Compiled
@@ -163,10 +163,10 @@ def test_closed_routes_carry_nothing_and_say_nothing() -> None:
     placed = layout.split(policy.judgement(seen)[0].detach().numpy().astype(float))["routing"]
     assert (placed[..., : compiled.shape.sites][:, p.route_open == 0.0] <= LOWEST + 1e-3).all()
     # A closed entry of the judgement may be anything: neither numbers nor log-probability know of it.
-    wishes, summary = policy.judgement(seen)
-    closed = torch.ones(wishes.shape[1], dtype=torch.bool)
+    raw_actions, summary = policy.judgement(seen)
+    closed = torch.ones(raw_actions.shape[1], dtype=torch.bool)
     closed[policy.entry] = False
-    policy.judgement.forward = lambda _: (wishes + 100.0 * closed, summary)  # type: ignore[method-assign]
+    policy.judgement.forward = lambda _: (raw_actions + 100.0 * closed, summary)  # type: ignore[method-assign]
     assert torch.equal(numbers, numbers_of(policy, seen))
 
 
@@ -359,7 +359,9 @@ def test_the_price_of_waiting_is_that_of_the_dearest_power_in_the_cheapest_plan(
         assert float(waiting_price(*given)) == pytest.approx(dearest, abs=0.45)
 
 
-def transport(seed: int, pieces: int = 12, places: int = 5, tight: float = 0.85) -> tuple[Work, Tensor]:
+def transport_problem(
+    seed: int, pieces: int = 12, places: int = 5, tight: float = 0.85
+) -> tuple[WorkToPlace, Tensor]:
     """A random problem: a third of the pieces may wait, a quarter of the routes is closed; the work fits."""
     rng = np.random.default_rng(seed)
     cost = rng.uniform(0.0, 6.0, (pieces, places + 1))
@@ -371,13 +373,15 @@ def transport(seed: int, pieces: int = 12, places: int = 5, tight: float = 0.85)
     room *= gpuh.sum() / tight / room.sum()
     room[0] = max(room[0], 0.6 * gpuh.sum())
     must = torch.as_tensor((cost[:, places] >= CLOSED).astype(float))
-    return Work(torch.as_tensor(cost)[None], torch.as_tensor(gpuh)[None], must), torch.as_tensor(room)[None]
+    return WorkToPlace(torch.as_tensor(cost)[None], torch.as_tensor(gpuh)[None], must), torch.as_tensor(room)[
+        None
+    ]
 
 
 def test_places_are_not_overfilled() -> None:
     for seed in range(40):
-        work, room = transport(seed)
-        served, scarcity = place(work, room, torch.tensor(0.1, dtype=torch.float64))
+        work, room = transport_problem(seed)
+        served, scarcity = transport(work, room, torch.tensor(0.1, dtype=torch.float64))
         assert float((served.sum(1) - room).max()) < 0.02 * float(room.mean()), seed
         assert float(scarcity.min()) >= 0.0
         is_closed = work.cost[..., :-1] >= CLOSED
@@ -388,7 +392,7 @@ def test_places_are_not_overfilled() -> None:
 
 def test_narrow_choices_are_the_cheapest_plan() -> None:
     for seed in range(10):
-        work, room = transport(seed)
+        work, room = transport_problem(seed)
         cost, gpuh = work.cost[0].numpy(), work.gpuh[0].numpy()
         pieces, places = cost.shape[0], cost.shape[1] - 1
         every = np.kron(np.eye(pieces), np.ones(places + 1))
@@ -396,7 +400,7 @@ def test_narrow_choices_are_the_cheapest_plan() -> None:
         best = linprog(cost.ravel(), A_ub=each, b_ub=room[0].numpy(), A_eq=every, b_eq=gpuh).fun
         gaps = []
         for width in (0.4, 0.1, 0.03):
-            served, _ = place(work, room, torch.tensor(width, dtype=torch.float64))
+            served, _ = transport(work, room, torch.tensor(width, dtype=torch.float64))
             waiting = gpuh - served[0].sum(1).numpy()
             waiting[cost[:, -1] >= CLOSED] = 0.0
             spent = (served[0].numpy() * cost[:, :-1])[cost[:, :-1] < CLOSED].sum() + waiting @ cost[:, -1]
@@ -406,14 +410,14 @@ def test_narrow_choices_are_the_cheapest_plan() -> None:
 
 
 def test_the_gradient_of_the_transport_is_that_of_finite_differences() -> None:
-    work, room = transport(3)
+    work, room = transport_problem(3)
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(1, 12, 5, dtype=torch.float64, generator=generator)
     width = torch.tensor(0.4, dtype=torch.float64)
     is_open = work.cost < CLOSED
 
     def outcome(cost: Tensor) -> Tensor:
-        return (place(Work(cost, work.gpuh, work.must), room, width)[0] * weight).sum()
+        return (transport(WorkToPlace(cost, work.gpuh, work.must), room, width)[0] * weight).sum()
 
     cost = work.cost.clone().requires_grad_(True)
     (slope,) = torch.autograd.grad(outcome(cost), cost)
@@ -548,7 +552,7 @@ def test_single_decisions_follow_the_weights() -> None:
     single = NetworkPolicy(policy, Identity.of(compiled))
     flat, memory = seen[4, :size].numpy(), seen[1:2, size:]
     decided = single.predict(flat, memory)
-    by_hand = Remembering(policy.memory)
+    by_hand = ObservationMemory(policy.memory)
     by_hand.state = memory
     numbers = numbers_of(policy, torch.as_tensor(by_hand.go_on(flat[None], None)))
     np.testing.assert_allclose(decided[0], policy.actions.expand(numbers)[0], atol=1e-6)

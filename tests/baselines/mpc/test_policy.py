@@ -19,7 +19,7 @@ from baselines.mpc.terminal_value import (
     gpu_step_usd,
     later_job_usd,
 )
-from baselines.optimum.highs import InfeasibleError, Live, SolverError
+from baselines.optimum.highs import InfeasibleError, PersistentSolver, SolverError
 from baselines.optimum.milp import solve
 from baselines.rules.single_signal import LocalOnly
 from gridai_env import make_instance
@@ -346,9 +346,9 @@ def test_a_budget_is_spent_over_the_episode() -> None:
 
 def test_one_model_for_all_decisions(with_everything: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is built again, at the end of the episode neither; each episode loads once."""
-    loaded: list[Live] = []
+    loaded: list[PersistentSolver] = []
 
-    class Counted(Live):
+    class Counted(PersistentSolver):
         def __init__(self, *arguments: Any, **named: Any) -> None:
             super().__init__(*arguments, **named)
             loaded.append(self)
@@ -356,7 +356,7 @@ def test_one_model_for_all_decisions(with_everything: Instance, monkeypatch: pyt
     def never(*arguments: Any, **named: Any) -> None:
         raise AssertionError("Pyomo was called")
 
-    monkeypatch.setattr(baselines.mpc.rolling, "Live", Counted)
+    monkeypatch.setattr(baselines.mpc.rolling, "PersistentSolver", Counted)
     monkeypatch.setattr("pyomo.environ.ConcreteModel.__init__", never)
     policy = MPC("persistence", horizon_h=6.0)
     other = make_batch(with_everything.compiled, [1005])[0]
@@ -385,7 +385,7 @@ def test_without_branching_the_relaxed_plan_is_rounded() -> None:
     assert earned["rounded"] == earned["time_limit"] > run(LocalOnly(), instance).benefit_usd
 
 
-def knapsacks() -> Live:
+def knapsacks() -> PersistentSolver:
     """A program that takes thousands of nodes: five knapsacks share thirty things."""
     rng = np.random.default_rng(3)
     things, sacks = 30, 5
@@ -399,7 +399,7 @@ def knapsacks() -> Live:
     lp.a_matrix_.start_ = np.arange(0, weight.size + 1, sacks)
     lp.a_matrix_.index_ = np.tile(np.arange(sacks), things)
     lp.a_matrix_.value_ = weight.ravel()
-    live = Live(lp)
+    live = PersistentSolver(lp)
     live.set_integer(np.arange(things), True)
     return live
 
@@ -462,19 +462,19 @@ def test_a_branch_that_fails_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) ->
         shape = instance.compiled.shape
         return RollingModel(instance.params, shape, instance.steps, Options(node_limit=nodes))
 
-    as_it_is = Live.solve
+    as_it_is = PersistentSolver.solve
     for nodes in (20, 0):
         found = model(nodes)
         calls: list[bool] = []
 
-        def fails(self: Live, calls: list[bool] = calls, **named: Any) -> Any:
+        def fails(self: PersistentSolver, calls: list[bool] = calls, **named: Any) -> Any:
             calls.append(self.is_mip)
             if len(calls) > 1:
                 raise SolverError("no")
             return as_it_is(self, **named)
 
         with monkeypatch.context() as patch:
-            patch.setattr(Live, "solve", fails)
+            patch.setattr(PersistentSolver, "solve", fails)
             with pytest.raises(SolverError, match="no"):
                 found.decide(*arguments, last=True)
         assert calls == [False, nodes > 0]
@@ -581,13 +581,13 @@ def test_a_decision_of_a_large_window_hangs_on_none_before(
 ) -> None:
     """It starts from no basis, also where coefficients have changed in between; other windows start from one."""
     p, starts = day.params, []
-    as_it_is = Live.solve
+    as_it_is = PersistentSolver.solve
 
-    def noted(self: Live, **named: Any) -> Any:
+    def noted(self: PersistentSolver, **named: Any) -> Any:
         starts.append(self.solver.getBasis().valid)
         return as_it_is(self, **named)
 
-    monkeypatch.setattr(Live, "solve", noted)
+    monkeypatch.setattr(PersistentSolver, "solve", noted)
     windows = [day.exogenous.map(lambda x, t=t: x[t : t + 10]) for t in (0, 10)]
     for rows in (0, Options().large_rows):
         starts.clear()

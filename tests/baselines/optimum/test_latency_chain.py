@@ -10,7 +10,7 @@ import pytest
 
 from baselines.optimum import highs
 from baselines.optimum.highs import InfeasibleError
-from baselines.optimum.latency_chain import Chain
+from baselines.optimum.latency_chain import LatencySweepSolver
 from baselines.optimum.milp import service_of, solve
 from baselines.optimum.objectives import OBJECTIVES, Objective
 from baselines.rules import single_signal as rules
@@ -35,7 +35,7 @@ def points_of(scenario: str, axis: str, points: int = 3) -> tuple[Instance, ...]
 
 
 def chain_plans(points: tuple[Instance, ...], objective: Objective, floor: object = None) -> list:
-    chain = Chain(points[-1], objective, floor)  # type: ignore[arg-type]
+    chain = LatencySweepSolver(points[-1], objective, floor)  # type: ignore[arg-type]
     return [chain.solve(instance, mip_gap=GAP) for instance in points]
 
 
@@ -60,7 +60,7 @@ def test_the_chain_finds_the_same_optima_as_programs_built_afresh(scenario: str,
 def test_the_order_of_the_points_does_not_matter() -> None:
     points = points_of("energy_geography", "scale")
     upward = [plan.objective_value for plan in chain_plans(points, "benefit")]
-    chain = Chain(points[-1], "benefit")
+    chain = LatencySweepSolver(points[-1], "benefit")
     downward = [chain.solve(instance).objective_value for instance in reversed(points)]
     assert downward[::-1] == pytest.approx(upward, rel=1e-9)
 
@@ -138,23 +138,23 @@ def test_rules_lie_above_the_frontier_of_a_shipped_scenario() -> None:
 
 def test_a_wider_or_another_episode_is_refused() -> None:
     points = points_of("energy_geography", "scale")
-    chain = Chain(points[0], "benefit")
+    chain = LatencySweepSolver(points[0], "benefit")
     with pytest.raises(ValueError, match="closed at the widest budget"):
         chain.solve(points[-1])
     other = make_instance("energy_geography", seed=8, horizon_h=5)
     with pytest.raises(ValueError, match="not the episode of the chain"):
-        Chain(points[-1], "benefit").solve(replace(other, params=points[-1].params))
+        LatencySweepSolver(points[-1], "benefit").solve(replace(other, params=points[-1].params))
 
 
 def test_floor_and_objective_must_go_together() -> None:
     points = points_of("energy_geography", "scale")
     with pytest.raises(ValueError, match="need one"):
-        Chain(points[-1], "cost")
+        LatencySweepSolver(points[-1], "cost")
     floor = service_of(solve(points[0], threads=1))
     with pytest.raises(ValueError, match="benefit has none"):
-        Chain(points[-1], "benefit", floor)
+        LatencySweepSolver(points[-1], "benefit", floor)
     with pytest.raises(ValueError, match="unknown"):
-        Chain(points[-1], "profit")  # type: ignore[arg-type]
+        LatencySweepSolver(points[-1], "profit")  # type: ignore[arg-type]
 
 
 def test_a_time_limit_leaves_a_proven_bound() -> None:
@@ -162,7 +162,7 @@ def test_a_time_limit_leaves_a_proven_bound() -> None:
     sweep = Sweep("scale", (0.5, 1.0))
     points = instances_at(widest(instance, sweep), sweep)
     best = solve(points[-1], threads=1).objective_value
-    plan = Chain(points[-1], "benefit").solve(points[-1], time_limit_s=1e-3)
+    plan = LatencySweepSolver(points[-1], "benefit").solve(points[-1], time_limit_s=1e-3)
     assert plan.status == "time_limit"
     assert plan.flows is None
     assert plan.bound >= best
@@ -173,7 +173,7 @@ def test_a_start_that_misses_its_tolerances_begins_afresh(monkeypatch: pytest.Mo
     expected = [plan.objective_value for plan in chain_plans(points, "benefit")]
     real, calls = highs._outcome, []
 
-    def misses_at_first(solver: object) -> highs.Result:
+    def misses_at_first(solver: object) -> highs.SolverResult:
         calls.append(solver)
         if len(calls) % 2:
             raise highs.SolverError("misses its rows")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from baselines.optimum.highs import HUGE_ROWS, InfeasibleError, Matrix
+from baselines.optimum.highs import HUGE_ROWS, CompiledProgram, InfeasibleError
 from baselines.optimum.milp import Plan, service_of, solve
 from baselines.optimum.program import build
 from baselines.optimum.service_floor import Floor
@@ -128,7 +128,7 @@ def test_bad_arguments(day: Instance, arguments: dict, message: str) -> None:  #
 
 def test_the_proven_bound_holds_for_any_multipliers(jobs_day: Instance) -> None:
     """The bound from duals lies below the optimum for the right duals, for none and for nonsense."""
-    matrix = Matrix(build(jobs_day, "benefit", None).model)
+    matrix = CompiledProgram(build(jobs_day, "benefit", None).model)
     best = matrix.solve(mip_gap=1e-2, threads=1)
     rng = np.random.default_rng(0)
     for scale in (0.0, 1.0, 100.0):

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from baselines.optimum.highs import Matrix
+from baselines.optimum.highs import CompiledProgram
 from baselines.optimum.milp import Plan, service_of, solve
 from baselines.optimum.program import build
 from gridai_env.episodes.instance import Instance
@@ -249,7 +249,7 @@ def test_cost_and_carbon_bounds(objective: str, record_property: Callable[[str, 
 def test_relaxation_is_no_lower_than_the_optimum() -> None:
     for seed in range(2000, 2030):
         instance, plan = solved(seed)
-        matrix = Matrix(build(instance, "benefit", None).model)
+        matrix = CompiledProgram(build(instance, "benefit", None).model)
         matrix.lp.integrality_ = []
         matrix.integer[:] = False
         relaxed = -matrix.solve().objective

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from baselines.optimum.highs import InfeasibleError, Matrix
+from baselines.optimum.highs import CompiledProgram, InfeasibleError
 from baselines.optimum.milp import Plan, service_of, solve
 from baselines.optimum.program import build
 from baselines.optimum.shadow_prices import SITE_PRICES, ShadowPrices, decisions, shadow_prices
@@ -115,7 +115,7 @@ def fixed_optimum(instance: Instance, plan: Plan) -> float:
     """The objective (to be raised) of the plan's program on another instance, yes/no decisions kept."""
     floor = None if plan.objective == "benefit" else service_of(plan)
     program = build(instance, plan.objective, floor, priced=True)
-    matrix = Matrix(program.model)
+    matrix = CompiledProgram(program.model)
     result = matrix.solve_fixed(decisions(plan, program, matrix))
     if result is None:
         raise InfeasibleError("with the decisions of the plan")

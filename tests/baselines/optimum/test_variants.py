@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from baselines.optimum.highs import Matrix
+from baselines.optimum.highs import CompiledProgram
 from baselines.optimum.milp import Plan, solve
 from baselines.optimum.program import build
 from baselines.optimum.variants import (
@@ -150,7 +150,7 @@ def test_a_restriction_is_the_program_with_its_columns_at_zero(name: str) -> Non
     for seed in WORLDS:
         instance = random_instance(seed)
         program = build(instance, "benefit", None)
-        matrix = Matrix(program.model)
+        matrix = CompiledProgram(program.model)
         upper = np.array(matrix.lp.col_upper_)
         for flows in program.flows:
             for field in CLOSED[name]:

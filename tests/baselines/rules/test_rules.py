@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from baselines.rules.greedy import Greedy, tranche_usd_per_gpuh
-from baselines.rules.placing import Options, place
+from baselines.rules.placing import ServiceOptions, allocate
 from baselines.rules.single_signal import REGISTRY, CarbonOnly, LocalOnly, NearestRegion, PriceOnly
 from gridai_env.envs.env import GridAIEnv
 from gridai_env.episodes.forecast import ForecastSet
@@ -411,14 +411,14 @@ def test_place_by_hand() -> None:
     work = np.array([[[6.0, 6.0]]])
     cost = np.array([[[[1.0, 2.0], [1.0, 2.0]]]])
     room = np.array([[10.0, 5.0]])
-    placed, left = place(work, Options(cost), room)
+    placed, left = allocate(work, ServiceOptions(cost), room)
     np.testing.assert_allclose(placed[0, 0], [[6.0, 0.0], [4.0, 2.0]])
     assert not left.any()
     limit = np.array([[[[np.inf, np.inf], [1.0, np.inf]]]])
-    placed, left = place(work, Options(cost, limit), room)
+    placed, left = allocate(work, ServiceOptions(cost, limit), room)
     np.testing.assert_allclose(placed[0, 0], [[6.0, 0.0], [1.0, 5.0]])
     until = np.array([[[[np.inf, np.inf], [3.0, 4.0]]]])
-    placed, left = place(work, Options(cost, until_gpuh=until), room)
+    placed, left = allocate(work, ServiceOptions(cost, until_gpuh=until), room)
     np.testing.assert_allclose(placed[0, 0], [[6.0, 0.0], [3.0, 1.0]])
     np.testing.assert_allclose(left[0, 0], [0.0, 2.0])
 
@@ -431,7 +431,7 @@ def test_place_never_overfills(work: np.ndarray, cost: np.ndarray, data: st.Data
     room = data.draw(arrays(float, (2, 4), elements=POSITIVE))
     closed = data.draw(arrays(bool, (2, 3, 2, 4)))
     cost = np.where(closed, np.inf, cost)
-    placed, left = place(work, Options(cost), room)
+    placed, left = allocate(work, ServiceOptions(cost), room)
     assert (placed >= 0.0).all()
     assert (placed.sum((1, 2)) <= room * (1 + 1e-9) + 1e-9).all()
     np.testing.assert_allclose(placed.sum(-1) + left, work, atol=1e-9)

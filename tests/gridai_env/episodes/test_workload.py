@@ -30,7 +30,7 @@ from gridai_env.scenario.spec import DemandSpec, Scenario, scenario_hash
 from gridai_env.traces import TraceError
 from gridai_env.traces.files.demand import read_demand
 from gridai_env.traces.files.jobs import read_job_rows
-from scripts.runs.arguments import Episodes, add_scenario_arguments, sources
+from scripts.runs.arguments import InstancesBySeed, add_scenario_arguments, sources
 from scripts.validate import main as validate
 from tests.support.small_scenario import SMALL
 
@@ -621,7 +621,7 @@ def test_the_switch_works_in_yaml_and_on_the_command_line(
     options = parser.parse_args(
         ["--scenario", str(scenario), "--demand", f"{path},model=m", "--start", START]
     )
-    instance = Episodes(options).make(0)
+    instance = InstancesBySeed(options).make(0)
     assert instance.exogenous.arrivals_gpuh.sum(-1) == pytest.approx(
         expected_arrivals(instance, raw_gpus(path, "m"), 10)
     )

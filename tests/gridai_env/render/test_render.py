@@ -143,7 +143,7 @@ def test_after_a_restored_state_the_flows_may_be_unknown(two_sites: Instance) ->
     renderer.frame(two_sites, t, state, None, None, totals)
     written = texts(renderer)
     assert "– MW" in written
-    assert look.short(totals["benefit_usd"], 4) in written
+    assert look.compact_number(totals["benefit_usd"], 4) in written
 
 
 def test_the_future_is_not_drawn(two_sites: Instance) -> None:
@@ -170,14 +170,14 @@ def test_the_numbers_written_are_those_of_the_records() -> None:
     renderer.frame(instance, t, state, flows, outcome, totals)
     written = texts(renderer)
     for k in range(instance.compiled.shape.sites):
-        assert f"{look.short(outcome.facility_mw[k])} MW" in written
-        price = look.short(instance.exogenous.buy_usd_per_mwh[t - 1, k])
+        assert f"{look.compact_number(outcome.facility_mw[k])} MW" in written
+        price = look.compact_number(instance.exogenous.buy_usd_per_mwh[t - 1, k])
         assert any(text.startswith(f"{price} USD/MWh") for text in written)
         for name in ("import_mw", "export_mw", "generation_mw", "renewable_mw", "shed_mw"):
-            assert look.short(getattr(flows, name)[k]) in written
+            assert look.compact_number(getattr(flows, name)[k]) in written
     for key in ("benefit_usd", "bill_usd"):
-        assert look.short(totals[key], 4) in written
-    assert look.short(totals["emissions_kg"] / 1e3, 4) in written
+        assert look.compact_number(totals[key], 4) in written
+    assert look.compact_number(totals["emissions_kg"] / 1e3, 4) in written
     started = round(instance.compiled.shape.jobs - state.waiting.sum())
     assert f"{started} / {instance.compiled.shape.jobs}" in written
 
@@ -385,7 +385,7 @@ def test_the_sun_is_up_by_day(when: datetime, longitude: float, latitude: float,
     ],
 )
 def test_numbers_are_short(value: float, text: str) -> None:
-    assert look.short(value) == text
+    assert look.compact_number(value) == text
 
 
 def test_the_ledger_keeps_the_sum() -> None:

@@ -12,7 +12,7 @@ from baselines.rules.single_signal import LocalOnly, Random
 from gridai_env.analysis.statistics import bootstrap, gain_captured, gain_interval, gap, mean_interval
 from gridai_env.episodes.instance import make_batch
 from gridai_env.rollout.metrics import episode_metrics, weighted_quantile
-from gridai_env.rollout.played import Episode
+from gridai_env.rollout.played import PlayedEpisode
 from gridai_env.rollout.run import run
 from gridai_env.rollout.trajectory import Trajectory
 from gridai_env.world.terms import BILL, EARNINGS, PENALTIES, TERMS
@@ -153,7 +153,7 @@ def test_emissions_against_the_table(played: list[Trajectory]) -> None:
 def test_an_episode_in_which_nothing_is_served_has_no_latency(played: list[Trajectory]) -> None:
     t = played[0]
     nothing = t.flows.replace(served_gpuh=t.flows.served_gpuh * 0.0)
-    m = episode_metrics(Episode(t.instance, t.episode.before, nothing))
+    m = episode_metrics(PlayedEpisode(t.instance, t.episode.before, nothing))
     assert np.isnan(m["path_latency_mean_ms"])
     assert np.isnan(m["path_latency_p95_ms"])
     assert m["served_share"] == 0.0

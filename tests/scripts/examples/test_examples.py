@@ -77,13 +77,13 @@ def cleanrl_run(seed: int, steps: int = 2 * 4 * DAY) -> tuple[list[float], list[
     torch = pytest.importorskip("torch", reason="needs the extra rl")
     import gymnasium as gym
 
-    from scripts.examples.cleanrl_ppo import Policy, Settings, train
+    from scripts.examples.cleanrl_ppo import GaussianPolicy, Hyperparameters, train
 
     torch.manual_seed(seed)
     envs = gym.make_vec("gridai/TwoSites-v1", num_envs=4, device="cpu", flat_observations=True)
-    policy = Policy(envs.layout.size, envs.single_action_space.shape[0], deviation=0.3)
+    policy = GaussianPolicy(envs.layout.size, envs.single_action_space.shape[0], deviation=0.3)
     before = [weight.detach().clone() for weight in policy.parameters()]
-    losses = train(envs, policy, Settings(), steps, seed)
+    losses = train(envs, policy, Hyperparameters(), steps, seed)
     return losses, before, [weight.detach().clone() for weight in policy.parameters()]
 
 
@@ -101,7 +101,7 @@ def test_the_single_file_loop_learns_and_repeats_itself() -> None:
 def test_its_advantages_are_those_of_the_definition() -> None:
     """Sums of discounted errors up to the end of the episode, written out."""
     torch = pytest.importorskip("torch", reason="needs the extra rl")
-    from scripts.examples.cleanrl_ppo import Rollout, Settings, advantages
+    from scripts.examples.cleanrl_ppo import Hyperparameters, Rollout, advantages
 
     steps, envs = 7, 3
     generator = torch.Generator().manual_seed(0)
@@ -110,7 +110,7 @@ def test_its_advantages_are_those_of_the_definition() -> None:
     last = torch.randn(envs, generator=generator, dtype=torch.float64)
     empty = torch.zeros(0)
     rollout = Rollout(empty, empty, empty, values, rewards, ended, [])
-    settings = Settings(gamma=0.9, gae_lambda=0.7)
+    settings = Hyperparameters(gamma=0.9, gae_lambda=0.7)
     found = advantages(rollout, last, settings)
     following = torch.cat([values[1:], last[None]])
     for t in range(steps):

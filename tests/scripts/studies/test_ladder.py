@@ -31,7 +31,7 @@ from scripts.studies.comparison import run as _comparison
 from scripts.studies.comparison.ladder import PARTS, ladder_notes, ladder_table, record_of, rungs_of
 from scripts.studies.comparison.resume import WHOLE, WORDS
 from scripts.studies.comparison.table import footnotes
-from scripts.studies.policies import Contender
+from scripts.studies.policies import PolicySpec
 
 BASE = ["--scenario", "two_sites", "--horizon-h", "6", "--threads", "1"]
 
@@ -465,7 +465,7 @@ def test_a_network_that_changed_is_another_policy(tmp_path: Path, monkeypatch: A
     file = tmp_path / "model.zip"
     file.write_bytes(b"first")
     name = f"ppo:{file}"
-    match = _match.Match(None, (name,), "benefit", {}, _match.checkpoints([name]))  # type: ignore[arg-type]
+    match = _match.EpisodeJob(None, (name,), "benefit", {}, _match.checkpoints([name]))  # type: ignore[arg-type]
     file.write_bytes(b"second")
     with pytest.raises(InputError, match="changed during the comparison"):
         match.contenders()
@@ -568,7 +568,7 @@ def test_decisions_that_ran_out_of_time_are_counted() -> None:
     planner.statuses = {"optimal": 3, "time_limit": 2, "infeasible": 1}  # type: ignore[attr-defined]
     trajectory = _contest.run(rule, instance)
     rows = [
-        _contest.row_of(Contender(name, name, policy), reference, trajectory)
+        _contest.row_of(PolicySpec(name, name, policy), reference, trajectory)
         for name, policy in (("mpc:perfect", planner), ("greedy", rule), ("milp", None))
     ]
     assert [row["decisions_not_optimal"] for row in rows] == [3, 0, 0]

@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from gridai_env.arrays import torch_ops as tensors  # noqa: E402
 from gridai_env.arrays.draws import EpisodeDraws  # noqa: E402
 from gridai_env.envs.torch.episode_tensors import EpisodeTensors  # noqa: E402
-from gridai_env.envs.torch.generate import EpisodeSource  # noqa: E402
+from gridai_env.envs.torch.generate import TorchEpisodeGenerator  # noqa: E402
 from gridai_env.episodes.forecast import lead_steps, skills  # noqa: E402
 from gridai_env.episodes.instance import make_batch  # noqa: E402
 from gridai_env.episodes.starts import STREAMS, streams, synthetic_starts  # noqa: E402
@@ -87,7 +87,7 @@ def test_equal_draws_make_equal_episodes(variant: str) -> None:
     make, arguments = VARIANTS[variant]
     compiled, seeds = make(**arguments), (0, 1, 2, 5, 11)
     wanted = fields(EpisodeTensors.of(make_batch(compiled, seeds), "cpu", torch.float64))
-    source = EpisodeSource(compiled, "cpu", torch.float64, seed=0)
+    source = TorchEpisodeGenerator(compiled, "cpu", torch.float64, seed=0)
     found = fields(source.make({feature: Replay(streams(seeds, feature)) for feature in STREAMS}))
     assert wanted.keys() == found.keys()
     for name, values in wanted.items():
@@ -104,7 +104,7 @@ def test_equal_draws_make_equal_episodes(variant: str) -> None:
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_drawn_episodes_keep_the_rules(name: str, dtype: Any) -> None:
     compiled = shipped(name)
-    episodes = EpisodeSource(compiled, "cpu", dtype, seed=3).draw(70)
+    episodes = TorchEpisodeGenerator(compiled, "cpu", dtype, seed=3).draw(70)
     exo, shape, wait = episodes.exogenous, compiled.shape, compiled.row_wait_steps
     for field, values in fields(episodes).items():
         assert torch.isfinite(values).all(), field
@@ -191,7 +191,7 @@ def two_worlds(name: str, day: date) -> tuple[Compiled, World, World]:
     start = Start(first=day, last=day, hour_utc=scenario.start.hour_utc)
     compiled = compile_scenario(scenario.model_copy(update={"start": start}))
     made = EpisodeTensors.of(make_batch(compiled, range(EPISODES)), "cpu", torch.float64)
-    drawn = EpisodeSource(compiled, "cpu", torch.float32, seed=1).draw(EPISODES)
+    drawn = TorchEpisodeGenerator(compiled, "cpu", torch.float32, seed=1).draw(EPISODES)
     host, device = ({name: x.double().numpy() for name, x in fields(w).items()} for w in (made, drawn))
     return compiled, host, device
 
@@ -309,7 +309,7 @@ def test_forecasts_know_as_much() -> None:
 def test_starts_are_evenly_drawn() -> None:
     compiled = shipped("two_sites")
     possible = synthetic_starts(compiled.scenario).astype(np.int64)
-    source = EpisodeSource(compiled, "cpu", torch.float32, seed=0, at_once=4000)
+    source = TorchEpisodeGenerator(compiled, "cpu", torch.float32, seed=0, at_once=4000)
     day = np.searchsorted(possible, source.draw(4000).start_minutes.numpy())
     count = np.bincount(day * 12 // len(possible), minlength=12)
     assert count.sum() == 4000 and np.abs(count - 4000 / 12).max() < 5 * np.sqrt(4000 / 12)
@@ -326,7 +326,7 @@ def equal(a: EpisodeTensors, b: EpisodeTensors) -> bool:
 
 def test_equal_seeds_make_equal_episodes_and_a_state_goes_on() -> None:
     compiled = shipped("global", horizon_h=24.0)
-    source, again, other = (EpisodeSource(compiled, "cpu", torch.float32, seed) for seed in (5, 5, 6))
+    source, again, other = (TorchEpisodeGenerator(compiled, "cpu", torch.float32, seed) for seed in (5, 5, 6))
     first = source.draw(20)
     assert equal(first, again.draw(20)) and not equal(first, other.draw(20))
     state = source.get_state()
@@ -336,7 +336,7 @@ def test_equal_seeds_make_equal_episodes_and_a_state_goes_on() -> None:
     assert equal(second, other.draw(20)) and equal(second, again.draw(20))
     source.seed(5)
     assert equal(first, source.draw(20))
-    assert not equal(*(EpisodeSource(compiled).draw(20) for _ in range(2)))
+    assert not equal(*(TorchEpisodeGenerator(compiled).draw(20) for _ in range(2)))
     before = torch.random.get_rng_state()
     source.draw(3)
     assert torch.equal(torch.random.get_rng_state(), before)
@@ -344,7 +344,7 @@ def test_equal_seeds_make_equal_episodes_and_a_state_goes_on() -> None:
 
 def test_neighbours_differ_and_batches_join() -> None:
     compiled = shipped("four_markets", horizon_h=24.0)
-    episodes = EpisodeSource(compiled, "cpu", torch.float32, seed=2, at_once=8).draw(20)
+    episodes = TorchEpisodeGenerator(compiled, "cpu", torch.float32, seed=2, at_once=8).draw(20)
     prices = episodes.exogenous.buy_usd_per_mwh.flatten(1)
     assert len(episodes) == 20 and len(torch.unique(prices, dim=0)) == 20
     assert prices.movedim(0, -1).is_contiguous()
@@ -380,7 +380,7 @@ def test_nothing_waits_for_the_device_and_constants_move_once() -> None:
         small(dt_h=0.5),
         small(forecast={"kind": "persistence"}),
     ):
-        source = EpisodeSource(compiled, "cpu", torch.float32, seed=0)
+        source = TorchEpisodeGenerator(compiled, "cpu", torch.float32, seed=0)
         source.draw(4)
         moved = tensors._moved.cache_info().misses
         with Watch() as watch:
@@ -394,4 +394,4 @@ def test_episodes_from_files_are_refused() -> None:
     scenario = load_scenario("two_sites").model_copy(update={"traces": "prices.csv"})
     compiled = shipped("two_sites").__class__(**{**shipped("two_sites").__dict__, "scenario": scenario})
     with pytest.raises(ValueError, match=r"traces = 'prices.csv': .*episodes='host'"):
-        EpisodeSource(compiled)
+        TorchEpisodeGenerator(compiled)

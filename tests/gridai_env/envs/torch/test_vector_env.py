@@ -27,7 +27,7 @@ from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
 from gridai_env.envs.torch.episode_supply import SHARE  # noqa: E402
 from gridai_env.envs.torch.episode_tensors import EpisodeTensors  # noqa: E402
-from gridai_env.envs.torch.simulator import DeviceSimulator  # noqa: E402
+from gridai_env.envs.torch.simulator import TorchSimulator  # noqa: E402
 from gridai_env.envs.torch.vector_env import GridAITorchVectorEnv  # noqa: E402
 
 IDS = ("TwoSites", "FourMarkets", "MicrogridProsumer", "EnergyGeography", "Global")
@@ -148,7 +148,7 @@ def test_float32_step_by_step(name: str) -> None:
     compiled = compile_scenario(load_scenario(name, horizon_h=24.0))
     batch = make_batch(compiled, range(8))
     exact = Simulator(batch)
-    single = DeviceSimulator.of(EpisodeTensors.of(batch, "cpu", torch.float32))
+    single = TorchSimulator.of(EpisodeTensors.of(batch, "cpu", torch.float32))
     rng = np.random.default_rng(1)
     for _ in range(exact.steps):
         action = rng.uniform(-1.0, 1.0, (8, exact.layout.size)).astype(np.float32)
@@ -338,13 +338,13 @@ def test_gradients_are_those_of_finite_differences(name: str) -> None:
     batch = make_batch(compile_scenario(load_scenario(name, horizon_h=12.0)), range(4))
     episodes = EpisodeTensors.of(batch, "cpu", torch.float64)
     rng = np.random.default_rng(5)
-    size = DeviceSimulator.of(episodes).layout.size
+    size = TorchSimulator.of(episodes).layout.size
     actions = torch.from_numpy(rng.uniform(-0.9, 0.9, (3, 4, size)))
     actions[..., 1] = -0.3  # whatever is refused or held is no corner of this point
     direction = torch.from_numpy(rng.standard_normal(actions.shape))
 
     def benefit_usd(a: Any) -> Any:
-        simulator = DeviceSimulator.of(episodes)
+        simulator = TorchSimulator.of(episodes)
         return sum(simulator.step(step)[1].benefit_usd for step in a)
 
     wanted = (benefit_usd(actions + 1e-6 * direction) - benefit_usd(actions - 1e-6 * direction)) / 2e-6
