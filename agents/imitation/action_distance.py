@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world.actions import Layout, decode
 
-Tensor = torch.Tensor
 Batch = dict[str, Tensor]  # rows of `agents.imitation.demonstrations.Demonstrations.arrays`
 
 # Scores of jobs lie in [-1, 1]; times this they are logits, so that a clear choice is a nearly sure one.

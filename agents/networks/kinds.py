@@ -11,7 +11,6 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy
 
@@ -22,9 +21,8 @@ from agents.structured.forecast_memory import ForecastMemory
 from agents.structured.policy import StructuredPolicy
 from agents.vec_env.actions import ActiveActions, AgentActions
 from agents.vec_env.memory import Memory
+from gridai_env.arrays.types import Floats32
 from gridai_env.scenario.compile import Compiled
-
-Floats32 = NDArray[np.float32]
 
 ACTIVATIONS: dict[str, type[torch.nn.Module]] = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU}
 

@@ -10,13 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from agents.structured.power import Supply
 from agents.structured.situation import Situation
 from agents.structured.weights import LearnedParameters, symlog
 from gridai_env.world.state import Params
-
-Tensor = torch.Tensor
 
 CHARGES = 17  # grid points between empty and full
 LEVELS = 21  # powers compared in this step, from full discharge to full charge

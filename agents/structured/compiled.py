@@ -21,11 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gridai_env.version import environment_version
-
-Tensor = torch.Tensor
 
 SUFFIX = ".pt2"
 NAME = "gridai_decision"  # of what the file says about itself

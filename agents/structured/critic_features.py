@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from agents.structured.placing import Placement
 from agents.structured.situation import LEAST_GPUH, Situation
 from agents.structured.weights import symlog
-
-Tensor = torch.Tensor
 
 OF_SITES, SINGLE = 6, 9
 SUMMARY = 3 * OF_SITES + SINGLE

@@ -9,6 +9,7 @@ tight; generators run where fuel is cheaper than import, and renewables are left
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from agents.structured.batteries import Batteries, Storage
 from agents.structured.critic_features import summary_of
@@ -20,8 +21,6 @@ from agents.structured.power import generator_share, renewable_share
 from agents.structured.situation import Situation
 from agents.structured.weights import LearnedParameters
 from gridai_env.scenario.compile import Compiled
-
-Tensor = torch.Tensor
 
 
 class Decision(LearnedParameters):

@@ -15,6 +15,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from gridai_env.episodes.forecast import lead_steps
 from gridai_env.episodes.instance import make_batch
@@ -22,8 +23,6 @@ from gridai_env.observation.layout import ObservationLayout
 from gridai_env.scenario.compile import Compiled, compile_scenario
 from gridai_env.scenario.load import load_scenario
 from gridai_env.scenario.spec import Scenario
-
-Tensor = torch.Tensor
 
 FORECASTS = ("forecast_buy_price", "forecast_carbon", "forecast_renewable", "forecast_arrivals")
 WEEK_H = 168

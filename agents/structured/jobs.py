@@ -9,12 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from agents.structured.merit_order import Stack
 from agents.structured.situation import Situation
 from agents.structured.weights import LearnedParameters
-
-Tensor = torch.Tensor
 
 SCORE_OF_ONE = 0.2  # score for a difference of one unit of price per MWh
 FAR = 50.0  # differences of price beyond this are all the same

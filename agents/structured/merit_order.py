@@ -15,12 +15,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
+from torch import Tensor
 
 from agents.structured.observed import UNIT_USD
 from agents.structured.power import Offers
 from agents.structured.situation import Situation, usable_gpus
-
-Tensor = torch.Tensor
 
 
 @dataclass(frozen=True)

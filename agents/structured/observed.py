@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from agents.structured.forecast_memory import ForecastMemory
 from agents.structured.transport import CLOSED
@@ -13,8 +14,6 @@ from gridai_env.episodes.exogenous import battery_targets_mwh
 from gridai_env.observation.layout import JOB_FEATURES, ObservationLayout, sessions
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world.state import INSTANCE_FIELDS, Params
-
-Tensor = torch.Tensor
 
 DAY_H = 24.0
 UNIT_USD = 10.0  # prices inside are in 10 USD per MWh

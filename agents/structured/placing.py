@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from agents.structured.action_numbers import DEAD_ZONE, LOWEST
 from agents.structured.power import Offers
@@ -13,8 +14,6 @@ from agents.structured.routes import Routes, waiting_cost
 from agents.structured.situation import Situation
 from agents.structured.transport import CLOSED, WorkToPlace, transport
 from agents.structured.weights import LearnedParameters
-
-Tensor = torch.Tensor
 
 LEAST_ROOM_GPUH = 1e-3
 

@@ -12,7 +12,7 @@ from stable_baselines3.common.distributions import DiagGaussianDistribution, Dis
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import FlattenExtractor
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
-from torch import nn
+from torch import Tensor, nn
 
 from agents.structured.action_numbers import KINDS, OpenActions
 from agents.structured.critic_features import SUMMARY
@@ -23,8 +23,6 @@ from agents.vec_env.memory import extended
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.scenario.compile import Compiled, compile_scenario
 from gridai_env.scenario.load import parse_scenario
-
-Tensor = torch.Tensor
 
 
 class StructuredPolicy(ActorCriticPolicy):

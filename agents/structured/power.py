@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from agents.structured.action_numbers import DEAD_ZONE
 from agents.structured.observed import UNIT_USD, Observed, Reader
 from gridai_env.episodes.exogenous import sell_usd_per_mwh
-
-Tensor = torch.Tensor
 
 
 @dataclass(frozen=True)

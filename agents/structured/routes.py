@@ -8,12 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from agents.structured.observed import UNIT_USD
 from agents.structured.situation import Situation
 from agents.structured.weights import LearnedParameters
-
-Tensor = torch.Tensor
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from agents.structured.observed import UNIT_USD, Observed, Reader
 from agents.structured.power import Supply, supply_of
 from gridai_env.world import physics
 from gridai_env.world.state import Exogenous, Params
-
-Tensor = torch.Tensor
 
 LEAST_GPUH = 1e-3  # of work that figures are divided by: a step may have no arrivals
 

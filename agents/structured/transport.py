@@ -13,10 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from gridai_env.arrays.torch_ops import constant
-
-Tensor = torch.Tensor
 
 CLOSED = 1e4
 # Newton's method begins with wide choices, which are nearly linear, and narrows them.

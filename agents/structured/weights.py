@@ -8,9 +8,7 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import nn
-
-Tensor = torch.Tensor
+from torch import Tensor, nn
 
 # Numbers of the rule, with the step by which a search moves them first.
 RULE_STEPS = {

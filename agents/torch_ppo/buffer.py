@@ -16,8 +16,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.type_aliases import RolloutBufferSamples
-
-Tensor = torch.Tensor
+from torch import Tensor
 
 
 class DeviceRolloutBuffer(RolloutBuffer):

@@ -24,13 +24,12 @@ from stable_baselines3.common.distributions import Distribution as ActionDistrib
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from stable_baselines3.common.vec_env import VecEnv
+from torch import Tensor
 from torch.distributions import Distribution
 from torch.nn.functional import mse_loss
 
 from agents.torch_ppo.buffer import DeviceRolloutBuffer
 from agents.vec_env.torch import DeviceVecEnv, EpisodeEnds, read_ends
-
-Tensor = torch.Tensor
 
 # What an update reports, in the order in which `_loss` returns it.
 FIGURES = ("policy_gradient_loss", "value_loss", "entropy_loss", "clip_fraction", "approx_kl", "loss")

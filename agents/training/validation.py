@@ -11,17 +11,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gridai_env.analysis.statistics import Interval, gain_captured, gap, mean_interval
+from gridai_env.arrays.types import Floats
 from gridai_env.benchmarks.published import LOCAL, FrozenSet
 from gridai_env.episodes.instance import Instance
 from gridai_env.files import atomic_write
 from gridai_env.rollout.run import run_many
 from gridai_env.rollout.trajectory import Policy, Trajectory
 from gridai_env.world.terms import TERMS
-
-Floats = NDArray[np.float64]
 
 # Means over the held-out episodes, as `gridai_env.rollout.metrics` names them.
 MEANS = ("benefit_usd", "bill_usd", "emissions_kg", "served_share", "dropped_gpuh")

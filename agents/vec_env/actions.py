@@ -19,11 +19,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gridai_env.arrays.types import Floats32
 from gridai_env.envs.action_space import active_mask, home_action
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world.actions import Layout
-
-Floats32 = NDArray[np.float32]
 
 
 class AgentActions(Protocol):

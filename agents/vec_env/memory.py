@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
+from torch import Tensor
 
 from gridai_env.observation.layout import BOUND
 
-Tensor = torch.Tensor
 A = TypeVar("A", NDArray[np.float32], Tensor)
 
 

@@ -14,16 +14,15 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from agents.vec_env.actions import AgentActions
 from agents.vec_env.base import TOTALS, BatchVecEnv
 from agents.vec_env.memory import Memory
 from agents.vec_env.torch_home_reference import AtHome
 from gridai_env.arrays.record import Record
+from gridai_env.arrays.types import Bools
 from gridai_env.envs.torch.vector_env import GridAITorchVectorEnv
-
-Tensor = torch.Tensor
-Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from agents.vec_env.home_reference import HomeReference
 from gridai_env.envs.torch.compiled_step import Traced
@@ -18,8 +19,6 @@ from gridai_env.envs.torch.ring import RingColumn, pick
 from gridai_env.envs.torch.simulator import TorchSimulator
 from gridai_env.envs.torch.vector_env import GridAITorchVectorEnv
 from gridai_env.world.state import INSTANCE_FIELDS, Exogenous, Params
-
-Tensor = torch.Tensor
 
 # Lanes (steps of episodes) worked out at a time: on a processor what its cache holds; on a device more would only
 # need more memory.  Compiled, the number is always the same, and what is missing is filled up: fewer are less waste.

@@ -13,10 +13,8 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Index = NDArray[np.intp]
+from gridai_env.arrays.types import Floats, Index
 
 
 class Affine:

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baselines.mpc.rolling import Options, RollingModel, WindowDecision
+from gridai_env.arrays.types import AnyFloats
 from gridai_env.episodes.instance import Instance
 from gridai_env.episodes.last_resorts import last_resort_prices
 from gridai_env.episodes.planner_forecast import (
@@ -39,8 +40,6 @@ from gridai_env.scenario.compile import Compiled
 from gridai_env.world.actions import Layout, encode
 from gridai_env.world.feasible import to_normal_form
 from gridai_env.world.state import INSTANCE_FIELDS, Exogenous, Params, State
-
-Floats = NDArray[np.floating]
 
 ROUNDING = 1e-5  # relative, of what the observation shows in float32
 
@@ -111,7 +110,7 @@ class MPC:
         action = self._decide(instance, units)
         return action.reshape(*lead, -1), state
 
-    def _decide(self, instance: Instance, observation: Mapping[str, Floats]) -> NDArray[np.float32]:
+    def _decide(self, instance: Instance, observation: Mapping[str, AnyFloats]) -> NDArray[np.float32]:
         units = self._observation.physical(observation)
         t = instance.steps - int(units["steps_left"])
         foreseen = exogenous_forecast(instance, t, self._model.steps, self.kind)
@@ -126,7 +125,7 @@ class MPC:
         return self._action(instance.params, foreseen, state, self.last)
 
     def _state(
-        self, instance: Instance, t: int, observation: Mapping[str, Floats], units: Mapping[str, Floats]
+        self, instance: Instance, t: int, observation: Mapping[str, AnyFloats], units: Mapping[str, AnyFloats]
     ) -> State:
         """The state that the observation shows, within its limits despite float32, with the jobs of the instance."""
         seen, _ = self._observation.rebuild(observation)
@@ -166,7 +165,7 @@ class MPC:
         return encode(one, self._layout, before, now, flows)[0]
 
 
-def waiting_jobs(instance: Instance, t: int, units: Mapping[str, Floats], foreseen: bool) -> Floats:
+def waiting_jobs(instance: Instance, t: int, units: Mapping[str, AnyFloats], foreseen: bool) -> AnyFloats:
     """Which jobs of the instance wait at step t, [J]: those that the slots show; later ones where ``foreseen``.
 
     Slots show the jobs that wait and may be started now, in the order of the instance.  Jobs that look alike are

@@ -41,10 +41,8 @@ from baselines.optimum.highs import (
     is_within,
 )
 from baselines.optimum.rounding import rounded_starts
+from gridai_env.arrays.types import Floats, Index
 from gridai_env.world.state import Exogenous, Flows, Params, Shape, State
-
-Floats = NDArray[np.float64]
-Index = NDArray[np.intp]
 
 # A flow below this share of its limit is none: what a solver leaves behind.
 NOTHING = 1e-6

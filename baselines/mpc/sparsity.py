@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from baselines.mpc.window import Expressions
-
-Floats = NDArray[np.float64]
-Index = NDArray[np.intp]
+from gridai_env.arrays.types import Floats, Index
 
 # What rounding may leave in a row without columns.
 TOLERANCE = 1e-6

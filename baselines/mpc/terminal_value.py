@@ -22,10 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baselines.mpc.window import Columns
+from gridai_env.arrays.types import Floats
 from gridai_env.world import physics
 from gridai_env.world.state import Exogenous, Params
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baselines.mpc.affine import Affine
+from gridai_env.arrays.types import Index
 from gridai_env.world import physics
 from gridai_env.world.state import Exogenous, Flows, Params, Shape, State
 from gridai_env.world.terms import settle
-
-Floats = NDArray[np.float64]
-Index = NDArray[np.intp]
 
 # State that is a flow of the step before: no columns of its own but in the first step.
 CARRIED = {"placed_gpuh": "served_gpuh", "generation_mw": "generation_mw"}

@@ -24,7 +24,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from baselines.optimum.highs import (
     HUGE_ROWS,
@@ -39,12 +38,11 @@ from baselines.optimum.objectives import last_resorts
 from baselines.optimum.program import build
 from baselines.optimum.rounding import rounding
 from baselines.optimum.service_floor import Floor
+from gridai_env.arrays.types import Floats
 from gridai_env.episodes.instance import Instance
 from gridai_env.rollout.trajectory import Trajectory
 from gridai_env.world import physics
 from gridai_env.world.terms import EARNINGS
-
-Floats = NDArray[np.float64]
 
 # What carbon itself is charged: left out of the cost, else it would count in both coordinates.
 CARBON_CHARGES = ("carbon_price", "carbon_excess")

@@ -6,12 +6,10 @@ Every function takes one step or, with a leading axis, a whole window.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gridai_env.arrays.types import Floats
 from gridai_env.world import physics
 from gridai_env.world.state import Exogenous, Params
-
-Floats = NDArray[np.float64]
 
 
 def flow_ceilings(p: Params, exo: Exogenous, carried_gpuh: Floats) -> dict[str, Floats]:

@@ -18,7 +18,7 @@ import pyomo.environ as pyo
 from numpy.typing import NDArray
 from pyomo.repn.plugins.standard_form import LinearStandardFormCompiler
 
-Floats = NDArray[np.float64]
+from gridai_env.arrays.types import Floats
 
 # Pure linear programs above this number of rows go to the interior point method, smaller ones to simplex.
 LARGE_ROWS = 20_000

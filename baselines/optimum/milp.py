@@ -22,14 +22,13 @@ from baselines.optimum.objectives import OBJECTIVES, Objective, goal, last_resor
 from baselines.optimum.program import Program, build
 from baselines.optimum.rounding import rounding
 from baselines.optimum.service_floor import Floor
+from gridai_env.arrays.types import Floats
 from gridai_env.envs.simulator import Simulator
 from gridai_env.episodes.instance import Instance, stack
 from gridai_env.world.actions import Layout, encode
 from gridai_env.world.feasible import to_normal_form
 from gridai_env.world.physics import billed_kg
 from gridai_env.world.state import Flows
-
-Floats = NDArray[np.float64]
 
 # The replayed plan must earn what the solver reported, relative to the sum of absolute terms.
 REPLAY_TOLERANCE = 1e-6

@@ -21,13 +21,11 @@ from baselines.optimum.flow_bounds import flow_ceilings
 from baselines.optimum.highs import CompiledProgram
 from baselines.optimum.objectives import OBJECTIVES, Objective, goal, last_resorts
 from baselines.optimum.service_floor import FLOOR_SLACK, Floor
+from gridai_env.arrays.types import Objects
 from gridai_env.episodes.instance import Instance
 from gridai_env.world import physics
 from gridai_env.world.state import Exogenous, Flows, Params, State
 from gridai_env.world.terms import settle
-
-Objects = NDArray[np.object_]
-Floats = NDArray[np.float64]
 
 
 @dataclass

@@ -6,14 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from baselines.optimum.highs import CompiledProgram
 from baselines.optimum.program import Program
+from gridai_env.arrays.types import Floats
 from gridai_env.episodes.instance import Instance
 from gridai_env.world.state import Params
-
-Floats = NDArray[np.float64]
 
 
 def rounded_starts(p: Params, fractions: Floats, held_gpus: Floats | None = None) -> Floats:

@@ -25,10 +25,9 @@ from baselines.optimum.highs import HUGE_ROWS, CompiledProgram, PersistentSolver
 from baselines.optimum.milp import Plan, service_of
 from baselines.optimum.program import Program, build
 from baselines.optimum.service_floor import Floor
+from gridai_env.arrays.types import Floats
 from gridai_env.episodes.instance import Instance
 from gridai_env.rollout.step_table import Table, step_times_utc
-
-Floats = NDArray[np.float64]
 
 # Limits that have a price; all are lifted by this share (or amount, where nearly zero) before they are priced.
 LIMITS = {

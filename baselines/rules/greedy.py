@@ -20,10 +20,9 @@ from numpy.typing import NDArray
 from baselines.rules.placing import ServiceOptions, allocate, place_urgent, start_at_once, to_action
 from baselines.rules.rule import Rule
 from baselines.rules.view import ROUNDING, View
+from gridai_env.arrays.types import Floats
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world import physics
-
-Floats = NDArray[np.float64]
 
 
 class Greedy(Rule):

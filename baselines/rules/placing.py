@@ -11,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baselines.rules.view import View
+from gridai_env.arrays.types import Floats
 from gridai_env.world.actions import Layout, ratio
 from gridai_env.world.feasible import keep_by_order, kept_share
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,9 @@ from baselines.rules.greedy import Greedy
 from baselines.rules.placing import ServiceOptions, allocate, place_urgent, start_at_once, to_action
 from baselines.rules.rule import Rule
 from baselines.rules.view import View
+from gridai_env.arrays.types import Floats
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world import physics
-
-Floats = NDArray[np.float64]
 
 
 class RoutingRule(Rule):

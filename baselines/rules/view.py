@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gridai_env.arrays.types import Floats
 from gridai_env.episodes.forecast import lead_steps
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world import physics
 from gridai_env.world.feasible import start_jobs
 from gridai_env.world.state import Exogenous, Params, State
-
-Floats = NDArray[np.float64]
 
 # Room is planned this much (relative) short, so that float32 observations and actions do not overfill a site.
 ROUNDING = 1e-6

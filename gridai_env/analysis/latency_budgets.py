@@ -14,6 +14,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from gridai_env.arrays.types import Floats
 from gridai_env.episodes.instance import Instance
 from gridai_env.episodes.last_resorts import last_resort_prices
 from gridai_env.scenario.compile import Compiled, compile_scenario
@@ -25,8 +26,6 @@ from gridai_env.world.state import INSTANCE_FIELDS, Params
 SCALE = "scale"
 CLASS_PREFIX = "class:"
 MOST_POINTS = 200  # of a default grid; each is solved three times per episode
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

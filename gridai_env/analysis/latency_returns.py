@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from gridai_env.analysis.statistics import mean_interval
-
-Floats = NDArray[np.float64]
+from gridai_env.arrays.types import Floats
 
 # Relative to the largest value of a curve: what a solver's tolerance may make of "never rises".
 TOLERANCE = 1e-6

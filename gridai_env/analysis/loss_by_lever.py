@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gridai_env.arrays.types import Floats
 from gridai_env.envs.action_space import active_mask
 from gridai_env.episodes.instance import Instance
 from gridai_env.rollout.run import run_many
@@ -27,7 +28,6 @@ from gridai_env.rollout.trajectory import Policy
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world.actions import Layout
 
-Floats = NDArray[np.float64]
 Coalition = frozenset[str]
 
 LEVERS = ("routing", "deferral", "battery", "generation", "jobs")

@@ -21,17 +21,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gridai_env.arrays.record import Array, Record
+from gridai_env.arrays.types import Floats
 from gridai_env.episodes.instance import Instance
 from gridai_env.rollout.metrics import gpuh_per_request
 from gridai_env.world import physics
 from gridai_env.world.physics import Load
 from gridai_env.world.state import Flows, Outcome
 from gridai_env.world.terms import settle
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gridai_env.analysis.net_benefit import Assumptions, net_benefit, work_mwh_per_gpuh
+from gridai_env.arrays.types import Floats
 from gridai_env.episodes.instance import Instance
 from gridai_env.rollout.played import PlayedEpisode
 from gridai_env.scenario.geography import LAYERS
 from gridai_env.world import physics
 from gridai_env.world.state import Flows, State
-
-Floats = NDArray[np.float64]
 
 ALL = "all"
 REASONS = ("latency", "law", "state", "support")

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Floats = NDArray[np.float64]
+from gridai_env.arrays.types import Floats
+
 Statistic = Callable[..., Floats]  # of arrays [..., n, m] -> [...]
 
 LEVEL = 0.95

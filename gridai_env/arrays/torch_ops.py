@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-
-Tensor = torch.Tensor
+from torch import Tensor
 
 MOVED_ONCE_BYTES = 2**16  # constants up to this size are kept on the device
 ADDED_UP_TO, ADDED_FROM = 16, 1536  # entries along the axis, and of the result, where `total` adds

@@ -11,6 +11,7 @@ import numpy as np
 from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
+from gridai_env.arrays.types import Observation
 from gridai_env.envs.action_space import action_box, names_of_actions
 from gridai_env.envs.arguments import check_options, checked_action, checked_render_mode, plain_seed
 from gridai_env.envs.episode_source import DRAWN_SEEDS, ScenarioSource, open_source
@@ -24,8 +25,6 @@ from gridai_env.world.state import Flows, Outcome
 
 if TYPE_CHECKING:
     from gridai_env.render import Renderer
-
-Observation = dict[str, NDArray[np.float32]]
 
 
 class GridAIEnv(gym.Env[Observation, Any]):

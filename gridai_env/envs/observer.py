@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from gridai_env.arrays.types import AnyFloats
 from gridai_env.envs.simulator import Simulator
 from gridai_env.episodes.instance import InstanceBatch
 from gridai_env.observation.layout import JOB_FEATURES, ObservationLayout, sessions
@@ -25,7 +26,6 @@ from gridai_env.observation.parts import (
     summed_arrivals_gpuh,
 )
 
-Floats = NDArray[np.floating]
 EPISODES = 8  # prepared at a time: what is worked on stays in the processor's cache
 
 
@@ -85,7 +85,7 @@ class Observer:
 
     def _prepared(
         self, batch: InstanceBatch, block: NDArray[np.float32] | None = None
-    ) -> tuple[NDArray[np.float32], Floats, Floats, NDArray[np.intp]]:
+    ) -> tuple[NDArray[np.float32], AnyFloats, AnyFloats, NDArray[np.intp]]:
         """Scaled world [T+1,B,M], summed arrivals [D+T,B,C,Q], jobs [B,J+1,5+K], their windows [2,B,J].
 
         ``block``: where to write the world, which saves the time that new memory takes.
@@ -99,7 +99,7 @@ class Observer:
             few = world[: part.stop - first]
             self._write_world(some_of(outside, part), few)
             block[:, part] = few.swapaxes(0, 1)
-        arrived: Floats = np.zeros((0, len(batch)))
+        arrived: AnyFloats = np.zeros((0, len(batch)))
         if self._has_queue:
             arrived = summed_arrivals_gpuh(batch.compiled, batch.exogenous)
         jobs, window = self._job_tables(batch)
@@ -118,7 +118,7 @@ class Observer:
             start += named.size
         world *= self._world_inverse
 
-    def _job_tables(self, batch: InstanceBatch) -> tuple[Floats, NDArray[np.intp]]:
+    def _job_tables(self, batch: InstanceBatch) -> tuple[AnyFloats, NDArray[np.intp]]:
         """Scaled features [B,J+1,5+K] of jobs at step 0, the last row zero, and windows of starts [2,B,J]."""
         if not self._has_jobs:
             return np.zeros((len(batch), 1, 0)), np.zeros((2, len(batch), 0), dtype=np.intp)
@@ -163,12 +163,12 @@ class Observer:
             out[:, parts["jobs"]] = self._job_slots(state.waiting, t)
         return out
 
-    def _write(self, out: NDArray[np.float32], name: str, values: Floats) -> None:
+    def _write(self, out: NDArray[np.float32], name: str, values: AnyFloats) -> None:
         """Scale ``values`` [B,...] into the part ``name``."""
         flat = values.reshape(len(out), -1)
         np.multiply(flat, self._inverse[name], out[:, self.layout.parts[name]], casting="same_kind")
 
-    def _due_gpuh(self, simulator: Simulator, backlog: Floats) -> Floats:
+    def _due_gpuh(self, simulator: Simulator, backlog: AnyFloats) -> AnyFloats:
         """Work that must leave the queue by the end of this and the next steps, [B,C,Q,D]; 0 at the end."""
         t = simulator.t
         arrivals = simulator.exogenous.arrivals_gpuh[:, :, self._first :]
@@ -176,7 +176,7 @@ class Observer:
         arrived = self._arrived[(self._since[t][:, None], *self._everyone)]
         return due_gpuh(on_hand, arrived[..., -1:] - arrived[..., :-1])
 
-    def _job_slots(self, waiting: Floats, t: NDArray[np.intp]) -> Floats:
+    def _job_slots(self, waiting: AnyFloats, t: NDArray[np.intp]) -> AnyFloats:
         """Features [B,V*(5+K)] of the jobs that may be started now, most urgent first."""
         now = t[:, None]
         active = (self._window[0] <= now) & (self._window[1] >= now) & (waiting > 0.5)

@@ -12,14 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gridai_env.arrays.ops import all_zero, batch_innermost
+from gridai_env.arrays.types import Index
 from gridai_env.episodes.instance import InstanceBatch
 from gridai_env.world import physics
 from gridai_env.world.actions import Floats, Layout, decode
 from gridai_env.world.feasible import project_load
 from gridai_env.world.state import INSTANCE_FIELDS, Exogenous, Flows, Outcome, Params, State
 from gridai_env.world.terms import settle
-
-Rows = NDArray[np.intp]
 
 
 def play(
@@ -83,7 +82,7 @@ class Simulator:
             name: field.reshape(*field.shape[:2], *self._shapes[name]) for name, field in series.items()
         }
 
-    def _exogenous_at(self, t: Rows) -> Exogenous:
+    def _exogenous_at(self, t: Index) -> Exogenous:
         """Exogenous input of step ``t`` [B]; past the end the last step stands (nothing is done with it)."""
         rows = len(t)
         step: Any = min(int(t[0]), self.steps - 1)
@@ -122,7 +121,7 @@ class Simulator:
         """Which episodes have reached the end of their horizon [B]."""
         return self.t >= self.steps
 
-    def replace(self, rows: Rows, batch: InstanceBatch) -> None:
+    def replace(self, rows: Index, batch: InstanceBatch) -> None:
         """Put new episodes at the places ``rows``, each at its first step."""
         for name in INSTANCE_FIELDS:
             getattr(self.params, name)[rows] = getattr(batch.params, name)

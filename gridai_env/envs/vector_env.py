@@ -18,6 +18,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from gridai_env.arrays.types import Bools
 from gridai_env.envs.action_space import action_box, names_of_actions
 from gridai_env.envs.arguments import (
     check_options,
@@ -37,7 +38,6 @@ from gridai_env.observation.layout import ObservationLayout
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world.state import Flows, Outcome
 
-Bools = NDArray[np.bool_]
 Info = dict[str, Any]
 
 

@@ -10,14 +10,13 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from gridai_env.arrays.types import AnyFloats
 from gridai_env.envs.action_space import names_of_actions
 from gridai_env.envs.env import GridAIEnv
 from gridai_env.world.actions import Layout
 
-Floats = NDArray[np.floating]
 
-
-class DictAction(gym.ActionWrapper[Any, dict[str, Floats], Floats]):
+class DictAction(gym.ActionWrapper[Any, dict[str, AnyFloats], AnyFloats]):
     """Takes the action as a Dict of arrays in their own shapes.
 
     Keys: ``battery [K]``, ``generator [K]``, ``jobs [V,K+1]``, ``renewable [K]``, ``routing [C,W,K+2]``;
@@ -25,7 +24,7 @@ class DictAction(gym.ActionWrapper[Any, dict[str, Floats], Floats]):
     indices of each axis.
     """
 
-    def __init__(self, env: gym.Env[Any, Floats]) -> None:
+    def __init__(self, env: gym.Env[Any, AnyFloats]) -> None:
         """Wrap an environment of this package, itself wrapped or not (but not in another action)."""
         super().__init__(env)
         base = env.unwrapped
@@ -53,7 +52,7 @@ class DictAction(gym.ActionWrapper[Any, dict[str, Floats], Floats]):
             "routing": [list(compiled.region_names), rows, [*sites, "hold", "refuse"]],
         }
 
-    def action(self, action: Mapping[str, Any]) -> Floats:
+    def action(self, action: Mapping[str, Any]) -> AnyFloats:
         """Return the flat action of a Dict; raises ValueError for wrong keys and shapes."""
         if set(action) != set(self._shapes):
             raise ValueError(f"action: keys {sorted(action)}, must be {sorted(self._shapes)}")
@@ -67,7 +66,7 @@ class DictAction(gym.ActionWrapper[Any, dict[str, Floats], Floats]):
             parts.append(part.reshape(-1))
         return np.concatenate(parts)
 
-    def reverse_action(self, action: NDArray[np.floating]) -> dict[str, Floats]:
+    def reverse_action(self, action: NDArray[np.floating]) -> dict[str, AnyFloats]:
         """Return the Dict of a flat action [A] (or of a batch of them [...,A]), as copies."""
         parts = self._layout.split(np.asarray(action, dtype=np.float32))
         return {name: parts[name].copy() for name in sorted(self._shapes)}
@@ -76,7 +75,7 @@ class DictAction(gym.ActionWrapper[Any, dict[str, Floats], Floats]):
         """Return a Dict action as one number for each named index, e.g. ``battery/texas``."""
         return dict(zip(self._names, self.action(action).tolist(), strict=True))
 
-    def from_names(self, named: Mapping[str, float], default: float = 0.0) -> dict[str, Floats]:
+    def from_names(self, named: Mapping[str, float], default: float = 0.0) -> dict[str, AnyFloats]:
         """Return the Dict action of named indices, ``default`` elsewhere; ValueError for unknown names."""
         unknown = sorted(set(named) - set(self._names))
         if unknown:

@@ -21,11 +21,10 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from gridai_env.arrays.types import AnyFloats
 from gridai_env.episodes.demand import session_growth
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world.state import Exogenous, Params, State
-
-Floats = NDArray[np.floating]
 
 PRICE_SCALE_USD_PER_MWH = 100.0
 CARBON_SCALE_KG_PER_MWH = 500.0
@@ -42,7 +41,7 @@ class Part:
     name: str
     unit: str
     axes: tuple[tuple[str, ...], ...]  # names of the indices of each axis
-    scale: Floats  # broadcasts to the shape
+    scale: AnyFloats  # broadcasts to the shape
     offset: float = 0.0
     low: float = 0.0
     high: float = BOUND
@@ -65,7 +64,7 @@ class Part:
         return names
 
 
-def no_zeros(scale: Floats) -> Floats:
+def no_zeros(scale: AnyFloats) -> AnyFloats:
     """Return a scale with 1 in place of 0 (what has no size has only zeros to show)."""
     return np.where(scale == 0.0, 1.0, scale)
 
@@ -130,13 +129,13 @@ def sessions(compiled: Compiled) -> int:
     return int((compiled.row_wait_steps == 0).sum())
 
 
-def work_scale_gpuh(compiled: Compiled) -> Floats:
+def work_scale_gpuh(compiled: Compiled) -> AnyFloats:
     """Mean work per step of each region and row [C,W]: mean demand x step x share of the row."""
     mean_gpus = np.array([region.mean_gpus for region in compiled.scenario.regions])
     return no_zeros(mean_gpus[:, None] * compiled.shape.dt_h * compiled.row_share)
 
 
-def job_scales(compiled: Compiled) -> Floats:
+def job_scales(compiled: Compiled) -> AnyFloats:
     """Scales of the features of a job slot [5+K]: largest site, longest job, episode, most valuable job."""
     shape = compiled.shape
     most_usd = max(compiled.job_value_usd, default=1.0)
@@ -160,7 +159,7 @@ class ObservationLayout:
         self.size = start
 
     @cached_property
-    def inverse_scales(self) -> dict[str, Floats]:
+    def inverse_scales(self) -> dict[str, AnyFloats]:
         """One over the scale of each entry of each part."""
         return {name: 1.0 / np.broadcast_to(p.scale, p.shape).ravel() for name, p in self.by_name.items()}
 
@@ -190,7 +189,7 @@ class ObservationLayout:
         """The flat observation [...,N] of a Dict of parts."""
         return np.concatenate([np.asarray(observation[name]) for name in self.parts], axis=-1)
 
-    def physical(self, observation: Mapping[str, Any] | NDArray[np.float32]) -> dict[str, Floats]:
+    def physical(self, observation: Mapping[str, Any] | NDArray[np.float32]) -> dict[str, AnyFloats]:
         """Values in units (float64), in the shape of each part, batch axes leading.
 
         Keys are those of `Exogenous` and `State` where there is one, and ``arrivals_before_gpuh [C,W]``,
@@ -202,7 +201,7 @@ class ObservationLayout:
         placement. What the scenario does not have is 0 or, like the carbon left, infinite.
         """
         given = observation if isinstance(observation, Mapping) else self.as_dict(observation)
-        raw: dict[str, Floats] = {}
+        raw: dict[str, AnyFloats] = {}
         for name, part in self.by_name.items():
             values = np.asarray(given[name], dtype=np.float64)
             raw[name] = values.reshape(values.shape[:-1] + part.shape) * part.scale + part.offset
@@ -248,7 +247,7 @@ _LIMIT_FORECASTS = {
 }
 
 
-def _in_units(compiled: Compiled, raw: dict[str, Floats]) -> dict[str, Floats]:
+def _in_units(compiled: Compiled, raw: dict[str, AnyFloats]) -> dict[str, AnyFloats]:
     """Parts in units, by field name; rows and jobs filled up to their full shapes."""
     shape, first = compiled.shape, sessions(compiled)
     lead = raw["pue"].shape[:-1]
@@ -279,7 +278,7 @@ def _in_units(compiled: Compiled, raw: dict[str, Floats]) -> dict[str, Floats]:
     return full
 
 
-def _rebuilt(p: Params, units: dict[str, Floats]) -> tuple[State, Exogenous]:
+def _rebuilt(p: Params, units: dict[str, AnyFloats]) -> tuple[State, Exogenous]:
     """The records that `physical` describes."""
     waits = (p.may_wait > 0.5).astype(int)
     pair = np.stack([units["arrivals_before_gpuh"], units["arrivals_gpuh"]], axis=-3)

@@ -9,13 +9,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from gridai_env.arrays.types import Floats
 from gridai_env.episodes.instance import Instance
 from gridai_env.rollout.played import PlayedEpisode
 from gridai_env.scenario.geography import LAYERS
 from gridai_env.world import physics
 from gridai_env.world.terms import BILL, EARNINGS, PENALTIES
-
-Floats = NDArray[np.float64]
 
 
 def episode_metrics(episode: PlayedEpisode) -> dict[str, float]:

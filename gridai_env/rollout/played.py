@@ -5,16 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-from numpy.typing import NDArray
-
+from gridai_env.arrays.types import Floats
 from gridai_env.episodes.instance import Instance
 from gridai_env.world import physics
 from gridai_env.world.physics import Totals
 from gridai_env.world.state import Flows, Outcome, State
 from gridai_env.world.terms import settle
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

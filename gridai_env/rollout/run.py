@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from gridai_env.arrays.types import Floats
 from gridai_env.envs.arguments import checked_action
 from gridai_env.envs.env import GridAIEnv
 from gridai_env.envs.observer import Observer
@@ -25,8 +26,6 @@ from gridai_env.world.actions import decode
 from gridai_env.world.feasible import project
 from gridai_env.world.state import Flows, State
 from gridai_env.world.violations import relative_violations
-
-Floats = NDArray[np.float64]
 
 # Rewards and ledger are sums of the same figures; more than rounding apart means that one of them is wrong.
 LEDGER_TOLERANCE = 1e-9

@@ -9,13 +9,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from gridai_env.arrays.types import Floats
 from gridai_env.episodes.instance import Instance
 from gridai_env.rollout.metrics import episode_metrics
 from gridai_env.rollout.played import PlayedEpisode
 from gridai_env.rollout.step_table import Table, step_table
 from gridai_env.world.state import Flows
-
-Floats = NDArray[np.float64]
 
 
 class Policy(Protocol):

@@ -22,10 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gridai_env.arrays.ops import all_zero, as_real, namespace, total
+from gridai_env.arrays.types import Floats
 from gridai_env.world import physics
 from gridai_env.world.state import Exogenous, Flows, Params, Shape, State
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from gridai_env.arrays.types import Floats
 from gridai_env.world import physics
 from gridai_env.world.state import Exogenous, Flows, Params, State
 
@@ -26,8 +27,6 @@ def violations(
     broken["closed route"] = flows.served_gpuh * (1.0 - p.route_open)
     return broken
 
-
-Floats = NDArray[np.float64]
 
 # What each limit that is not about one site's power (the rest) is measured in.
 _UNITS = {

@@ -28,11 +28,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baselines.rules.single_signal import REGISTRY
+from gridai_env.arrays.types import Floats
 from gridai_env.envs.env import GridAIEnv, Observation
 from scripts.examples._command import iterations, parser
 from scripts.runs.command import run_command
-
-Floats = NDArray[np.float64]
 
 OBJECTIVES = ("benefit", "emissions", "service")
 

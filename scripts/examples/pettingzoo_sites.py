@@ -26,6 +26,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from gridai_env.arrays.types import Floats32
 from gridai_env.envs.env import GridAIEnv
 from gridai_env.observation.layout import JOB_FEATURES, Part
 from gridai_env.world.actions import Layout
@@ -35,7 +36,6 @@ from scripts.runs.command import run_command
 with needed():
     from pettingzoo import ParallelEnv
 
-Floats = NDArray[np.float32]
 Indices = dict[str, NDArray[np.intp]]
 
 # Parts of the observation that all sites see whole.
@@ -51,7 +51,7 @@ COMMON = (
 )
 
 
-class SiteAgents(ParallelEnv[str, Floats, Floats]):
+class SiteAgents(ParallelEnv[str, Floats32, Floats32]):
     """A view of one environment with an agent per site; ``env`` is its own from now on.
 
     Agents are named as the sites.  ``acts_on[agent]`` and ``sees[agent]`` map the names of parts to indices of the
@@ -93,7 +93,7 @@ class SiteAgents(ParallelEnv[str, Floats, Floats]):
         """What an agent decides."""
         return self.action_spaces[agent]
 
-    def joint(self, actions: Mapping[str, Floats]) -> Floats:
+    def joint(self, actions: Mapping[str, Floats32]) -> Floats32:
         """The environment's action: of each entry the mean of those who hold it; raises ValueError."""
         if set(actions) != set(self.possible_agents):
             raise ValueError(f"actions: of {sorted(actions)}, must be of all of {self.possible_agents}")
@@ -105,13 +105,13 @@ class SiteAgents(ParallelEnv[str, Floats, Floats]):
         sums = np.bincount(where, weights=what, minlength=self._size)
         return (sums / self._holders).astype(np.float32)
 
-    def split(self, action: Floats) -> dict[str, Floats]:
+    def split(self, action: Floats32) -> dict[str, Floats32]:
         """What each agent has to do so that `joint` gives ``action``."""
         return {name: np.asarray(action, dtype=np.float32)[acts] for name, acts in self._acts.items()}
 
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, Floats], dict[str, dict[str, Any]]]:
+    ) -> tuple[dict[str, Floats32], dict[str, dict[str, Any]]]:
         """Start an episode; of the options only "instance" means something here (PettingZoo wants others borne)."""
         known = {key: value for key, value in (options or {}).items() if key == "instance"}
         observation, info = self.env.reset(seed=seed, options=known)
@@ -119,9 +119,9 @@ class SiteAgents(ParallelEnv[str, Floats, Floats]):
         return self._views(observation), {name: dict(info) for name in self.agents}
 
     def step(
-        self, actions: dict[str, Floats]
+        self, actions: dict[str, Floats32]
     ) -> tuple[
-        dict[str, Floats], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]
+        dict[str, Floats32], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]
     ]:
         """Advance one step; all agents earn the same and end together."""
         observation, reward, terminated, truncated, info = self.env.step(self.joint(actions))
@@ -136,15 +136,15 @@ class SiteAgents(ParallelEnv[str, Floats, Floats]):
             {name: dict(info) for name in names},
         )
 
-    def _views(self, observation: Mapping[str, Any]) -> dict[str, Floats]:
-        self._state: Floats = self.env.layout.flatten(observation)
+    def _views(self, observation: Mapping[str, Any]) -> dict[str, Floats32]:
+        self._state: Floats32 = self.env.layout.flatten(observation)
         return {name: self._state[seen] for name, seen in self._seen.items()}
 
-    def state(self) -> Floats:
+    def state(self) -> Floats32:
         """The whole flat observation."""
         return self._state.copy()
 
-    def part(self, agent: str, observation: Floats, name: str) -> Floats:
+    def part(self, agent: str, observation: Floats32, name: str) -> Floats32:
         """One part of what an agent sees, e.g. ``buy_price`` [1]."""
         sizes = {part: len(indices) for part, indices in self.sees[agent].items()}
         start = sum(list(sizes.values())[: list(sizes).index(name)])
@@ -193,7 +193,7 @@ def _view(part: Part, indices: NDArray[np.intp], k: int) -> NDArray[np.intp]:
     return indices[..., [k]]
 
 
-def by_own_price(view: SiteAgents, agent: str, observation: Floats) -> Floats:
+def by_own_price(view: SiteAgents, agent: str, observation: Floats32) -> Floats32:
     """A decision from what one site sees: bid for work and charge while power is cheap here."""
     price = float(view.part(agent, observation, "buy_price")[0])  # in 100 USD per MWh
     outlook = float(view.part(agent, observation, "forecast_buy_price").mean())

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("gridai_env", "baselines", "agents", "scripts")
 
 # Third-party modules each package may import, on loading or lazily; everything else is refused (pandas too).
-CORE = {"numpy", "gymnasium", "pydantic", "yaml"}
+CORE = {"numpy", "gymnasium", "jaxtyping", "pydantic", "yaml"}
 THIRD_PARTY: dict[str, set[str]] = {
     "gridai_env": CORE,
     "baselines": CORE | {"highspy", "moocore", "pyomo", "scipy"},

@@ -13,9 +13,8 @@ from math import prod
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.fx import GraphModule, Interpreter
-
-Tensor = torch.Tensor
 
 
 @dataclass(frozen=True)

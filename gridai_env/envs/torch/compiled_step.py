@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from gridai_env.envs.torch.batch_last import BatchLastTensor, run_last
 
-Tensor = torch.Tensor
 # Tensors, or lists of them, in; tensors out.
 Function = Callable[..., list[Tensor]]
 

@@ -17,11 +17,11 @@ import torch
 from gymnasium.utils import seeding
 from numpy.typing import NDArray
 
+from gridai_env.arrays.types import Index
 from gridai_env.envs.episode_source import DRAWN_SEEDS, EpisodeSource
 from gridai_env.envs.torch.episode_tensors import EpisodeTensors
 from gridai_env.envs.torch.generate import TorchEpisodeGenerator as DeviceSource
 from gridai_env.envs.torch.prepared import Prepare, Prepared
-from gridai_env.envs.torch.ring import Rows
 from gridai_env.episodes.instance import Instance
 
 # Episodes made at a time: at most so many, and where a few are wanted, at least so many and this share of all
@@ -33,12 +33,12 @@ MOST, LEAST, SHARE = 1024, 64, 1 / 8
 class EpisodeBatch:
     """Episodes and their places; -1: an episode that nobody plays any more."""
 
-    rows: Rows  # [b]
+    rows: Index  # [b]
     kind: str  # "seeds", "instances" or "drawn"
     recipe: Any
     seeds: NDArray[np.int64] | None = None  # [b] of the instances, where they have some
 
-    def without(self, rows: Rows) -> EpisodeBatch | None:
+    def without(self, rows: Index) -> EpisodeBatch | None:
         """The deal after other episodes began at ``rows``; None where nothing of it is left."""
         left = np.where(np.isin(self.rows, rows), -1, self.rows)
         return EpisodeBatch(left, self.kind, self.recipe, self.seeds) if (left >= 0).any() else None
@@ -50,10 +50,10 @@ Dealt = tuple[EpisodeBatch, Prepared]
 class EpisodeSupply(Protocol):
     """Makes episodes: on the host from seeds, or on the device."""
 
-    def deal(self, rows: Rows, seeds: list[int | None] | None, prepare: Prepare) -> Iterator[Dealt]:
+    def deal(self, rows: Index, seeds: list[int | None] | None, prepare: Prepare) -> Iterator[Dealt]:
         """The next episodes of the environments ``rows``; ``seeds`` [num_envs] where some are given."""
 
-    def seed(self, rows: Rows, seeds: list[int | None]) -> None:
+    def seed(self, rows: Index, seeds: list[int | None]) -> None:
         """Start the generators of the environments ``rows`` anew."""
 
     def rebuild(self, deal: EpisodeBatch, prepare: Prepare) -> Prepared:
@@ -76,7 +76,7 @@ class HostDealer:
         self._source, self._device, self._dtype = source, device, dtype
         self._generators: list[np.random.Generator | None] = [None] * num_envs
 
-    def deal(self, rows: Rows, seeds: list[int | None] | None, prepare: Prepare) -> Iterator[Dealt]:
+    def deal(self, rows: Index, seeds: list[int | None] | None, prepare: Prepare) -> Iterator[Dealt]:
         """See `EpisodeSupply`; an environment that is seeded plays the instance of its seed."""
         for first in range(0, len(rows), MOST):
             some = rows[first : first + MOST]
@@ -86,7 +86,7 @@ class HostDealer:
             deal = EpisodeBatch(some, "seeds", chosen, np.array(chosen, dtype=np.int64))
             yield deal, self.rebuild(deal, prepare)
 
-    def seed(self, rows: Rows, seeds: list[int | None]) -> None:
+    def seed(self, rows: Index, seeds: list[int | None]) -> None:
         """See `EpisodeSupply`; None lets a generator go on."""
         for row in rows.tolist():
             if seeds[row] is not None:
@@ -98,7 +98,7 @@ class HostDealer:
         return int(generator.integers(DRAWN_SEEDS)) if given is None else given
 
     def given(
-        self, rows: Rows, instances: Sequence[str | Path | Instance]
+        self, rows: Index, instances: Sequence[str | Path | Instance]
     ) -> tuple[EpisodeBatch, EpisodeTensors]:
         """Given instances, or their files."""
         batch = self._source.of_instances(instances)
@@ -138,7 +138,7 @@ class DeviceDealer:
         self._stock: _Stock | None = None
         self._left: tuple[Any, int, int] | None = None  # a stock of a snapshot: origin, size, used
 
-    def deal(self, rows: Rows, seeds: list[int | None] | None, prepare: Prepare) -> Iterator[Dealt]:
+    def deal(self, rows: Index, seeds: list[int | None] | None, prepare: Prepare) -> Iterator[Dealt]:
         """See `EpisodeSupply`."""
         if seeds:
             self.seed(rows, seeds)
@@ -154,7 +154,7 @@ class DeviceDealer:
             if stock.used == len(stock.episodes):
                 self._stock = None  # its memory is free before more are made
 
-    def seed(self, rows: Rows, seeds: list[int | None]) -> None:
+    def seed(self, rows: Index, seeds: list[int | None]) -> None:
         """See `EpisodeSupply`; the first seed is that of the one generator."""
         if seeds[0] is not None:
             self._source.seed(seeds[0])

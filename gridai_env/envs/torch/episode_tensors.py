@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from gridai_env.arrays.torch_ops import batch_innermost
 from gridai_env.episodes.forecast import ForecastSet, lead_steps
@@ -19,8 +20,6 @@ from gridai_env.episodes.instance import InstanceBatch
 from gridai_env.observation.parts import ExogenousView
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world.state import INSTANCE_FIELDS, Exogenous, Params, State
-
-Tensor = torch.Tensor
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from gridai_env.arrays.types import Index
 from gridai_env.envs.torch.compiled_step import Traced
 from gridai_env.envs.torch.episode_tensors import Tensor
 from gridai_env.envs.torch.prepared import Prepared
-from gridai_env.envs.torch.ring import RECENT, Rows, pick, put
+from gridai_env.envs.torch.ring import RECENT, pick, put
 from gridai_env.envs.torch.simulator import TorchSimulator
 from gridai_env.observation.layout import ObservationLayout, sessions
 from gridai_env.observation.parts import EXOGENOUS_PARTS, PART_FUNCTIONS, due_gpuh, job_slots
@@ -93,7 +94,7 @@ class DeviceObserver:
             )
         return runs
 
-    def begin(self, rows: Rows, episodes: Prepared) -> None:
+    def begin(self, rows: Index, episodes: Prepared) -> None:
         """Take over the jobs of new episodes at the places ``rows``."""
         if "jobs" not in self.layout.parts:
             return
@@ -119,7 +120,7 @@ class DeviceObserver:
             out[place] = values
         return out.T
 
-    def renew(self, observation: Tensor, rows: Rows) -> None:
+    def renew(self, observation: Tensor, rows: Index) -> None:
         """Write the present of ``rows`` into an observation of a moment ago, when other episodes stood there."""
         state, _, now = self._simulator.inputs()
         some = [pick(x.movedim(0, -1), rows).movedim(-1, 0) for x in state]

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from gridai_env.arrays.torch_ops import batch_innermost
+from gridai_env.arrays.types import Index
 from gridai_env.envs.torch.episode_tensors import EpisodeTensors, Tensor
-from gridai_env.envs.torch.ring import RingColumn, Rows, block_of, run_of
+from gridai_env.envs.torch.ring import RingColumn, block_of, run_of
 from gridai_env.episodes.demand import first_placement_gpuh
 from gridai_env.observation.layout import JOB_FEATURES, ObservationLayout
 from gridai_env.observation.parts import job_table, job_windows
@@ -31,7 +32,7 @@ class Prepared:
     def __len__(self) -> int:
         return int(self.block.shape[-1])
 
-    def take(self, rows: Rows) -> Prepared:
+    def take(self, rows: Index) -> Prepared:
         """Some of the episodes; views where they follow one another."""
         run = run_of(rows)
         at = run if run else torch.as_tensor(rows, device=self.block.device)
@@ -48,7 +49,7 @@ class Prepared:
             jobs=self.jobs[..., at] if self.jobs.ndim > 1 else self.jobs,
         )
 
-    def midway(self, column: RingColumn, t: Rows) -> State:
+    def midway(self, column: RingColumn, t: Index) -> State:
         """The initial states of episodes that begin at steps ``t`` [b]: sessions of the step before at home.
 
         ``column``: where the arrivals are.

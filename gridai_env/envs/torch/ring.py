@@ -12,15 +12,14 @@ from math import prod
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from gridai_env.arrays.types import Index
 from gridai_env.envs.torch.episode_tensors import EpisodeTensors, Tensor
 from gridai_env.observation.layout import ObservationLayout, sessions
 from gridai_env.observation.parts import EXOGENOUS_PARTS, PART_FUNCTIONS, due_since, summed_arrivals_gpuh
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world.state import Exogenous
 
-Rows = NDArray[np.intp]
 RECENT = "recent_arrivals"
 
 
@@ -113,7 +112,7 @@ class Ring:
         """Go on by one step."""
         self.row = (self.row + 1) % len(self.values)
 
-    def write(self, rows: Rows, block: Tensor, t: Rows) -> None:
+    def write(self, rows: Index, block: Tensor, t: Index) -> None:
         """Put episodes ([T+1,M,b], see `block_of`) at the places ``rows``; now they are at steps ``t`` [b]."""
         size = len(self.values)
         for first in np.unique(t):
@@ -133,19 +132,19 @@ class Ring:
         return now[column.place].reshape(*column.shape, now.shape[-1]).movedim(-1, 0)
 
 
-def run_of(rows: Rows) -> slice | None:
+def run_of(rows: Index) -> slice | None:
     """The places ``rows`` as a slice, where they follow one another."""
     first = int(rows[0])
     return slice(first, first + len(rows)) if (np.diff(rows) == 1).all() else None
 
 
-def pick(x: Tensor, rows: Rows) -> Tensor:
+def pick(x: Tensor, rows: Index) -> Tensor:
     """The entries ``rows`` along the last axis; a view where they follow one another."""
     run = run_of(rows)
     return x[..., run] if run else x[..., torch.as_tensor(rows, device=x.device)]
 
 
-def put(target: Tensor, rows: Rows, values: Tensor) -> None:
+def put(target: Tensor, rows: Index, values: Tensor) -> None:
     """Write ``values`` to the entries ``rows`` along the last axis of ``target``."""
     run = run_of(rows)
     if run:

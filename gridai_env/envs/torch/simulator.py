@@ -11,12 +11,13 @@ import numpy as np
 import torch
 
 from gridai_env.arrays.torch_ops import batch_innermost
+from gridai_env.arrays.types import Index
 from gridai_env.envs.simulator import advance, play
 from gridai_env.envs.step_figures import figures_of
 from gridai_env.envs.torch.compiled_step import Traced
 from gridai_env.envs.torch.episode_tensors import EpisodeTensors, Tensor
 from gridai_env.envs.torch.prepared import Prepared, prepare
-from gridai_env.envs.torch.ring import Ring, Rows, plan, put
+from gridai_env.envs.torch.ring import Ring, plan, put
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world.actions import Layout
@@ -81,7 +82,7 @@ class TorchSimulator:
         """Episodes in the form that `begin` takes."""
         return prepare(episodes, self.ring.columns, self._observed)
 
-    def begin(self, rows: Rows, episodes: Prepared, t: Rows | None = None) -> None:
+    def begin(self, rows: Index, episodes: Prepared, t: Index | None = None) -> None:
         """Put episodes at the places ``rows``, at their first steps or at steps ``t`` [b].
 
         An episode that begins midway has its sessions of the step before at home and nothing queued.
@@ -214,7 +215,7 @@ def _instance(p: Params) -> dict[str, Tensor]:
     return {name: getattr(p, name) for name in INSTANCE_FIELDS}
 
 
-def _with(old: Tensor, rows: Rows, new: Tensor) -> Tensor:
+def _with(old: Tensor, rows: Index, new: Tensor) -> Tensor:
     """A copy of ``old`` [B,...] with other entries at ``rows``; the batch axis stays innermost."""
     fresh = old.movedim(0, -1).clone(memory_format=torch.contiguous_format)
     put(fresh, rows, new.movedim(0, -1))

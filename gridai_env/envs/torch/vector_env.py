@@ -19,6 +19,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from gridai_env.arrays.types import Bools, Index
 from gridai_env.envs.action_space import action_box, names_of_actions
 from gridai_env.envs.arguments import check_options, checked_mode, plain_seed, positive_int, seed_list
 from gridai_env.envs.episode_source import ScenarioSource, open_source
@@ -35,13 +36,12 @@ from gridai_env.envs.torch.episode_tensors import Tensor
 from gridai_env.envs.torch.generate import TorchEpisodeGenerator as DeviceSource
 from gridai_env.envs.torch.observer import DeviceObserver
 from gridai_env.envs.torch.prepared import Prepared
-from gridai_env.envs.torch.ring import Rows, pick, put
+from gridai_env.envs.torch.ring import pick, put
 from gridai_env.envs.torch.simulator import TorchSimulator
 from gridai_env.episodes.instance import Instance
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.scenario.compile import Compiled
 
-Bools = NDArray[np.bool_]
 # Into so many groups `stagger` spreads episodes: what begins a few of them should not be needed in every step.
 GROUPS = 16
 Info = dict[str, Any]
@@ -241,7 +241,7 @@ class GridAITorchVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         _add(infos, KEYS, torch.zeros_like(self._totals), self._upload(fresh))
         return self._shown(self._observer.observe()), infos
 
-    def _rows(self, mask: Any) -> Rows:
+    def _rows(self, mask: Any) -> Index:
         """Indices of the environments to reset; raises ValueError for a mask of a wrong kind."""
         if mask is None:
             return np.arange(self.num_envs)
@@ -265,7 +265,7 @@ class GridAITorchVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
             return [plain_seed(seed)]
         return seed_list(seed, self.num_envs)
 
-    def _deal(self, rows: Rows, seeds: list[int | None] | None = None) -> Iterator[Dealt]:
+    def _deal(self, rows: Index, seeds: list[int | None] | None = None) -> Iterator[Dealt]:
         """The next episodes of the environments' own."""
         if self.layout.compiled.hash != self.compiled.hash:
             if len(rows) < self.num_envs:
@@ -276,7 +276,7 @@ class GridAITorchVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
             self._make(self.compiled)
         return self._dealer.deal(rows, seeds, self._simulator.prepare)
 
-    def _given(self, rows: Rows, instances: Any) -> Dealt:
+    def _given(self, rows: Index, instances: Any) -> Dealt:
         """The episodes given in the options."""
         if not isinstance(instances, Sequence) or isinstance(instances, str):
             raise ValueError(
@@ -297,7 +297,7 @@ class GridAITorchVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         steps = self.layout.compiled.shape.steps
         return steps if self.max_episode_steps is None else min(steps, self.max_episode_steps)
 
-    def _begin(self, rows: Rows, deals: Iterable[Dealt], infos: Info, t: NDArray[np.intp]) -> None:
+    def _begin(self, rows: Index, deals: Iterable[Dealt], infos: Info, t: NDArray[np.intp]) -> None:
         """Put new episodes at the places ``rows``, at steps ``t`` [num_envs]; their seeds go to ``infos``."""
         if not self._begun:
             self._set_out()
@@ -338,7 +338,7 @@ class GridAITorchVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
             )
         self._make(compiled)
 
-    def _place(self, deal: EpisodeBatch, episodes: Prepared, rows: Rows, t: Rows) -> None:
+    def _place(self, deal: EpisodeBatch, episodes: Prepared, rows: Index, t: Index) -> None:
         """Begin episodes, and remember whence they came."""
         self._simulator.begin(rows, episodes, t)
         self._observer.begin(rows, episodes)
@@ -404,7 +404,7 @@ class GridAITorchVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         self._observer.renew(observation, rows)
         return observation
 
-    def _last_observation(self, observation: Tensor, rows: Rows) -> Tensor:
+    def _last_observation(self, observation: Tensor, rows: Index) -> Tensor:
         """The tensor that keeps last observations, with those of ``rows`` copied to it."""
         if self._final is None:
             self._final = torch.zeros_like(observation.T).T
@@ -495,7 +495,7 @@ class GridAITorchVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         self._np_random_seed = state["np_random_seed"]
 
 
-def _mask(rows: Rows, size: int) -> Bools:
+def _mask(rows: Index, size: int) -> Bools:
     """True at the places ``rows``."""
     mask = np.zeros(size, dtype=np.bool_)
     mask[rows] = True

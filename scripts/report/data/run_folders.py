@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gridai_env.arrays.types import Floats
 from scripts.runs.command import InputError
 from scripts.runs.folder import RUN_FILE, read_run
-
-Floats = NDArray[np.float64]
 
 # Kinds of runs, and whether the report shows them; the others are only named in its appendix.
 SHOWN_KINDS = ("compare", "frontier", "front", "reproduce")

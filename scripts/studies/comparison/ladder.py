@@ -25,9 +25,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gridai_env.analysis.statistics import Interval, gain_captured, gain_interval, mean_interval
+from gridai_env.arrays.types import Floats
 from scripts.runs.tables import aligned, spread_text
 from scripts.studies.comparison.table import in_common
 from scripts.studies.names import FORECASTS, NETWORK, OPTIMUM, PLANNER, VARIANT
@@ -45,8 +45,6 @@ HEADERS = (
     "+ decisions",
 )
 DRAWS = 2_000  # of each bootstrap
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,6 @@ from scripts.runs.command import InputError
 from scripts.studies.contest import BOUND_TOLERANCE, BoundError
 from scripts.studies.evaluation.summary import PolicyResult
 
-Floats = NDArray[np.float64]
-
 TIMED_DECISIONS = 100
 SAME = 1e-6  # published and replayed benefits, over the sum of absolute terms
 

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from gridai_env.analysis import statistics
 from gridai_env.analysis.statistics import Interval, gap
+from gridai_env.arrays.types import Floats
 from gridai_env.benchmarks.published import LOCAL, OPTIMUM, FrozenSet
-
-Floats = NDArray[np.float64]
 
 PERFECT, DAY_AHEAD, PERSISTENCE = "mpc:perfect", "mpc:day_ahead", "mpc:persistence"
 UNKNOWN = Interval(float("nan"), float("nan"), float("nan"))

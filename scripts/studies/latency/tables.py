@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from baselines.optimum.objectives import OBJECTIVES
 from gridai_env.analysis.latency_budgets import Sweep
 from gridai_env.analysis.latency_returns import Returns, monotone, returns
+from gridai_env.arrays.types import Floats
 from gridai_env.episodes.instance import Instance
 from gridai_env.files import atomic_write
 
@@ -37,7 +37,6 @@ class Results:
 
 
 Row = dict[str, Any]
-Floats = NDArray[np.float64]
 
 # How the minimised quantity of each objective is called, and its unit.
 QUANTITIES = {"benefit": ("V", "USD"), "cost": ("cost", "USD"), "carbon": ("carbon", "kg")}

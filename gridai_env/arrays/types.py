@@ -1,0 +1,47 @@
+"""Types of arrays, declared once.
+
+An annotation names what an array holds and, in jaxtyping's form, its shape in the letters of
+`gridai_env.world.state`; axes before ``...`` or ``*batch`` may be missing:
+
+    price_usd_per_mwh: Float[Floats, "T K"]     NumPy, steps by sites
+    backlog_gpuh: Float[Array, "*batch C W"]    NumPy, torch or Pyomo alike
+
+They are for readers and type checkers: nothing is checked while the world runs.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
+
+__all__ = [
+    "AnyFloats",
+    "Array",
+    "Bool",
+    "Bools",
+    "Float",
+    "Floats",
+    "Floats32",
+    "Index",
+    "Int",
+    "Ints",
+    "Objects",
+    "Observation",
+]
+
+# NumPy array, torch tensor or object array of Pyomo expressions: the equations do not care.
+Array: TypeAlias = Any
+
+AnyFloats: TypeAlias = NDArray[np.floating]  # float32 or float64
+Bools: TypeAlias = NDArray[np.bool_]
+Floats: TypeAlias = NDArray[np.float64]
+Floats32: TypeAlias = NDArray[np.float32]
+Index: TypeAlias = NDArray[np.intp]
+Ints: TypeAlias = NDArray[np.int64]
+Objects: TypeAlias = NDArray[np.object_]
+
+# Part of the observation -> its values, [n] or [B,n].
+Observation: TypeAlias = dict[str, NDArray[np.float32]]
