@@ -54,7 +54,7 @@ check-python:
 # Each step is done again only where the code, the settings or the scenario changed since.
 DEMO_NEEDS := $(DEMO_CONFIG) configs/scenarios/$(DEMO_SCENARIO).yaml \
 	$(wildcard configs/benchmarks/$(DEMO_SCENARIO).yaml configs/benchmarks/$(DEMO_SCENARIO)/validation.json) \
-	$(wildcard $(addsuffix /*.py,gridai_env gridai_env/* gridai_env/*/* agents agents/* baselines baselines/*))
+	$(wildcard $(addsuffix /*.py,gridai_env gridai_env/* gridai_env/*/* agents agents/* agents/*/* baselines baselines/*))
 
 $(DEMO_RUN)/model.zip: $(DEMO_NEEDS) | $(STAMP)
 	$(BIN)/python -m scripts.train --config $(DEMO_CONFIG) --scenario $(DEMO_SCENARIO) --run-dir $(DEMO_RUN) --overwrite

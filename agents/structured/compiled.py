@@ -179,9 +179,8 @@ def _opened(network: Any, path: Path) -> Any:
 def _belongs_to(network: Any) -> dict[str, str]:
     """What a library was made for, in words of a message."""
     sizes = [list(weight.shape) for weight in network.parameters()]
-    source = hashlib.sha256(
-        b"".join(file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py")))
-    )
+    files = sorted(Path(__file__).parent.rglob("*.py"))
+    source = hashlib.sha256(b"".join(file.read_bytes() for file in files))
     return {
         "scenario": network.scenario_hash,
         "size of the network": json.dumps(sizes),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from agents.structured.placing import Placement
+from agents.structured.dispatch.placing import Placement
 from agents.structured.situation import LEAST_GPUH, Situation
 from agents.structured.weights import symlog
 

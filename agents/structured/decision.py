@@ -11,12 +11,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from agents.structured.batteries import Batteries, Storage
 from agents.structured.critic_features import summary_of
-from agents.structured.jobs import JobPlan, job_scores
-from agents.structured.merit_order import Stack, net_mw
+from agents.structured.dispatch.batteries import Batteries, Storage
+from agents.structured.dispatch.jobs import JobPlan, job_scores
+from agents.structured.dispatch.merit_order import Stack, net_mw
+from agents.structured.dispatch.placing import Placement, offers_now
 from agents.structured.observed import UNIT_USD, Reader
-from agents.structured.placing import Placement, offers_now
 from agents.structured.power import generator_share, renewable_share
 from agents.structured.situation import Situation
 from agents.structured.weights import LearnedParameters

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from agents.structured.forecast_memory import ForecastMemory
-from agents.structured.transport import CLOSED
 from gridai_env.episodes.exogenous import battery_targets_mwh
 from gridai_env.observation.layout import JOB_FEATURES, ObservationLayout, sessions
 from gridai_env.scenario.compile import Compiled
@@ -17,6 +16,7 @@ from gridai_env.world.state import INSTANCE_FIELDS, Params
 
 DAY_H = 24.0
 UNIT_USD = 10.0  # prices inside are in 10 USD per MWh
+CLOSED = 1e4  # cost of a closed route, in that unit
 HOURS_SHOWN = (1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 24.0)  # of the foreseen prices, to the networks
 PERSISTENCE_H = 12.0  # how far ahead sessions look before they move
 

@@ -10,12 +10,12 @@ pytest.importorskip("stable_baselines3", reason="needs the extra 'rl'")
 import torch
 from scipy.optimize import linprog
 
-from agents.structured.jobs import JobPlan
-from agents.structured.merit_order import Stack, net_mw
+from agents.structured.dispatch.jobs import JobPlan
+from agents.structured.dispatch.merit_order import Stack, net_mw
+from agents.structured.dispatch.transport import CLOSED, WorkToPlace, transport
 from agents.structured.policy import StructuredPolicy
 from agents.structured.power import Offers, Supply
 from agents.structured.situation import Situation
-from agents.structured.transport import CLOSED, WorkToPlace, transport
 from gridai_env.observation.layout import JOB_FEATURES
 from gridai_env.scenario.compile import compile_scenario
 from gridai_env.scenario.load import load_scenario

@@ -17,13 +17,13 @@ from stable_baselines3 import PPO
 
 from agents.networks.checkpoint import Identity, NetworkPolicy
 from agents.structured.action_numbers import KINDS, LOWEST, OpenActions
-from agents.structured.batteries import CHARGES, Storage
+from agents.structured.dispatch.batteries import CHARGES, Storage
+from agents.structured.dispatch.placing import to_be_done, waiting_price
+from agents.structured.dispatch.transport import CLOSED, WorkToPlace, transport
 from agents.structured.forecast_memory import ForecastMemory, usual_week
-from agents.structured.placing import to_be_done, waiting_price
 from agents.structured.policy import StructuredPolicy
 from agents.structured.power import Supply
 from agents.structured.situation import Situation
-from agents.structured.transport import CLOSED, WorkToPlace, transport
 from agents.vec_env.memory import ObservationMemory
 from agents.vec_env.torch import DeviceVecEnv
 from gridai_env.envs.torch.vector_env import GridAITorchVectorEnv

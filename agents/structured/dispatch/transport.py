@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from agents.structured.observed import CLOSED
 from gridai_env.arrays.torch_ops import constant
 
-CLOSED = 1e4
 # Newton's method begins with wide choices, which are nearly linear, and narrows them.
 FIRST_WIDTH, NARROWING, ITERATIONS = 4.0, 0.7, 18
 WIDTHS = FIRST_WIDTH * NARROWING ** np.arange(ITERATIONS)

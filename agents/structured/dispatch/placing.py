@@ -1,4 +1,4 @@
-"""Where work goes and what waits: costs and rooms handed to the transport of `routing`."""
+"""Where work is served, what waits and what is refused: costs and rooms handed to `transport`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from agents.structured.action_numbers import DEAD_ZONE, LOWEST
+from agents.structured.dispatch.routes import Routes, waiting_cost
+from agents.structured.dispatch.transport import CLOSED, WorkToPlace, transport
 from agents.structured.power import Offers
-from agents.structured.routes import Routes, waiting_cost
 from agents.structured.situation import Situation
-from agents.structured.transport import CLOSED, WorkToPlace, transport
 from agents.structured.weights import LearnedParameters
 
 LEAST_ROOM_GPUH = 1e-3

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from agents.structured.merit_order import Stack
+from agents.structured.dispatch.merit_order import Stack
 from agents.structured.situation import Situation
 from agents.structured.weights import LearnedParameters
 
