@@ -26,7 +26,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test lint slow ray mutants bench clean check-python fresh
+.PHONY: help venv demo test lint slow ray mutants bench figures clean check-python fresh
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -99,6 +99,9 @@ mutants: $(STAMP)  ## break the code in every listed way; each must turn the tes
 
 bench: $(STAMP)  ## steps per second and solver times on this machine
 	$(BIN)/python -m scripts.benchmark
+
+figures: $(STAMP)  ## how readable the tree is, beside the goals of the house
+	$(BIN)/python -m scripts.maintenance.figures
 
 clean:  ## remove .venv, caches and build results (runs/ stays)
 	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
