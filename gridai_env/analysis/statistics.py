@@ -1,9 +1,9 @@
-"""Statistics of evaluations: scores of several training seeds on the same episodes.
+"""Scores of policies on the same episodes: gain captured, regret and its parts, bootstrap intervals.
 
-Scores are [n, m]: n training seeds (runs) by m episodes.  Intervals are percentile bootstraps of two things at
-once: training seeds are drawn with replacement, whole (a bad seed is bad on every episode), and episodes are drawn
-with replacement inside their strata (months, shifts), so that every sample has the composition of the set.  With a
-single training seed the interval speaks of episodes alone.
+Scores are [n, m]: n training seeds (runs) by m episodes; of a policy without training, [m].  Intervals are
+percentile bootstraps of two things at once: training seeds are drawn with replacement, whole (a bad seed is bad on
+every episode), and episodes are drawn with replacement inside their strata (months, shifts), so that every sample
+has the composition of the set.  With a single training seed the interval speaks of episodes alone.
 
 The interquartile mean follows Agarwal et al., Deep RL at the Edge of the Statistical Precipice (2021).
 """
@@ -12,18 +12,81 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from gridai_env.arrays.types import Floats
+from gridai_env.arrays.types import Float, Floats, Index, Int
 
 Statistic = Callable[..., Floats]  # of arrays [..., n, m] -> [...]
 
 LEVEL = 0.95
 DRAWS = 2_000
 TIE = 1e-9  # relative: scores nearer than this are equal
+# Below this share of the reference, what perfect foresight could gain is rounding: no share of it is reported.
+LEAST_ROOM = 1e-9
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A statistic of a sample with a percentile bootstrap interval; its ends are NaN where there is no spread."""
+
+    value: float
+    low: float
+    high: float
+
+
+UNKNOWN = Interval(float("nan"), float("nan"), float("nan"))
+
+
+# Shares of the possible gain --------------------------------------------------------------------------------
+
+
+def gain_share(
+    scores: Float[Floats, "*batch m"], local: Float[Floats, "*batch m"], bounds: Float[Floats, "*batch m"]
+) -> Float[Floats, "*batch"]:
+    """Return the gain over Local-Only as a share of the bound's gain, both summed over episodes.
+
+    Sums come first, so that days on which little can be gained do not dominate.  NaN where nothing can be gained.
+    """
+    room = (bounds - local).sum(-1)
+    least = LEAST_ROOM * np.maximum(np.abs(bounds.sum(-1)), 1.0)
+    share: Floats = (scores - local).sum(-1) / np.where(room > least, room, np.nan)
+    return share
+
+
+def gain_captured(values: ArrayLike, local: ArrayLike, bounds: ArrayLike) -> float:
+    """Return the share of perfect foresight's gain over Local-Only that a policy gets; each argument is [m].
+
+    0 is Local-Only, 1 the bound; NaN where nothing can be gained.
+    """
+    return float(gain_share(*(np.asarray(sample, dtype=np.float64) for sample in (values, local, bounds))))
+
+
+def captured(
+    scores: Float[Floats, "*batch n m"], local: Float[Floats, "*batch m"], bounds: Float[Floats, "*batch m"]
+) -> Float[Floats, "*batch n"]:
+    """Return the gain captured by each run."""
+    return gain_share(scores, local[..., None, :], bounds[..., None, :])
+
+
+def captured_by_episode(
+    scores: Float[Floats, "*batch n m"], local: Float[Floats, "*batch m"], bounds: Float[Floats, "*batch m"]
+) -> Float[Floats, "*batch n m"]:
+    """Return the share of the possible gain in each episode; NaN where it offers none."""
+    return gain_share(scores[..., None], local[..., None, :, None], bounds[..., None, :, None])
+
+
+def median_captured(scores: Floats, local: Floats, bounds: Floats) -> Floats:
+    """Return the median over runs of the gain captured, [...]."""
+    out: Floats = np.median(captured(scores, local, bounds), axis=-1)
+    return out
+
+
+def iqm_captured(scores: Floats, local: Floats, bounds: Floats) -> Floats:
+    """Return the interquartile mean over runs and episodes of each episode's gain captured, [...]."""
+    shares = captured_by_episode(scores, local, bounds)
+    return _iqm(shares.reshape(*shares.shape[:-2], -1))
 
 
 def iqm(values: ArrayLike) -> float:
@@ -35,40 +98,51 @@ def iqm(values: ArrayLike) -> float:
 
 
 def _iqm(values: Floats) -> Floats:
-    """Interquartile mean over the last axis."""
     ordered = np.sort(values, axis=-1)
     count = ordered.shape[-1]
+
+    # Value i covers [i, i + 1] of the ordered sample; it weighs with what lies between the quartiles.
     edge = np.arange(count + 1)
     inside = np.clip(np.minimum(edge[1:], 0.75 * count) - np.maximum(edge[:-1], 0.25 * count), 0.0, 1.0)
     out: Floats = (ordered * inside).sum(-1) / inside.sum()
     return out
 
 
-def captured(scores: Floats, local: Floats, bounds: Floats) -> Floats:
-    """Return the share of the possible gain that each run gets: sums over episodes first, [..., n].
+# Distances to the bound and to other policies ---------------------------------------------------------------
 
-    ``scores`` [..., n, m]; ``local`` (of Local-Only) and ``bounds`` [..., m].  NaN where nothing can be gained.
+
+def gap(values: ArrayLike, bounds: ArrayLike, reference: ArrayLike) -> float:
+    """Return (sum of bounds - sum of values) / sum of reference (the Local-Only bill in USD, or its kg).
+
+    At least 0 for every policy that meets the bound's service; NaN where the reference is not positive.
     """
-    room = (bounds - local).sum(-1)
-    least = LEAST_ROOM * np.maximum(np.abs(bounds.sum(-1)), 1.0)
-    gained = (scores - local[..., None, :]).sum(-1)
-    return gained / np.where(room > least, room, np.nan)[..., None]
+    whole = float(np.sum(reference))
+    return (float(np.sum(bounds)) - float(np.sum(values))) / whole if whole > 0.0 else float("nan")
 
 
-def captured_by_episode(scores: Floats, local: Floats, bounds: Floats) -> Floats:
-    """Return the share of the possible gain in each episode, [n, m]; NaN where it offers none."""
-    room = bounds - local
-    out: Floats = (scores - local) / np.where(
-        room > LEAST_ROOM * np.maximum(np.abs(bounds), 1.0), room, np.nan
-    )
-    return out
+def regret_parts(
+    scores: Float[Floats, " m"],
+    bounds: Float[Floats, " m"],
+    planned: Float[Floats, " m"],
+    perfect: Float[Floats, " m"] | None = None,
+) -> dict[str, Float[Floats, " m"]]:
+    """Split the regret ``bounds - scores`` of each episode into ``foresight`` + ``decisions``.
 
-
-def improvement(scores: Floats, other: Floats) -> Floats:
-    """Return the probability that a run beats the other policy on an episode, ties counting half, [...].
-
-    ``scores`` [..., n, m], ``other`` [..., m] or [..., 1, m].
+    ``planned`` are the scores of the best planner that knows what the policy may know.  ``foresight`` = bounds -
+    planned is what no better decision can get; ``decisions`` = planned - scores, below 0 where the policy beats the
+    planner.  With the scores of the planner with ``perfect`` forecasts, foresight is ``horizon`` (a window instead of
+    the whole episode) + ``forecast_error`` (the window seen through a forecast).
     """
+    parts = {"foresight": bounds - planned}
+    if perfect is not None:
+        parts |= {"horizon": bounds - perfect, "forecast_error": perfect - planned}
+    return parts | {"decisions": planned - scores}
+
+
+def improvement(
+    scores: Float[Floats, "*batch n m"], other: Float[Floats, "*batch m"] | Float[Floats, "*batch 1 m"]
+) -> Float[Floats, "*batch"]:
+    """Return the probability that a run beats the other policy on an episode, ties counting half."""
     other = other if other.ndim == scores.ndim else other[..., None, :]
     margin = TIE * np.maximum(np.abs(scores), np.abs(other))
     better = (scores > other + margin) + 0.5 * (np.abs(scores - other) <= margin)
@@ -80,10 +154,11 @@ def improvement(scores: Floats, other: Floats) -> Floats:
 
 def resamples(
     runs: int, strata: Sequence[object], draws: int = DRAWS, seed: int = 0
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return drawn training seeds [draws, n] and episodes [draws, m]; episodes are drawn inside their strata."""
+) -> tuple[Int[Index, "draws n"], Int[Index, "draws m"]]:
+    """Return drawn training seeds and episodes; episodes are drawn inside their strata."""
     rng = np.random.default_rng(seed)
     drawn_runs = rng.integers(0, runs, size=(draws, runs))
+
     episodes = np.empty((draws, len(strata)), dtype=np.intp)
     labels = np.array([str(label) for label in strata])
     for label in dict.fromkeys(labels.tolist()):
@@ -116,9 +191,11 @@ def interval(
     strata = [0] * values.shape[1] if strata is None else list(strata)
     if len(strata) != values.shape[1]:
         raise ValueError(f"strata: need one for each of {values.shape[1]} episodes, got {len(strata)}")
+
     value = float(statistic(values[None], *(x[None] for x in others))[0])
     if values.shape[1] < 2:
         return Interval(value, float("nan"), float("nan"))
+
     runs, episodes = resamples(len(values), strata, draws, seed)
     drawn = statistic(values[runs[:, :, None], episodes[:, None, :]], *(x[episodes] for x in others))
     if np.isnan(drawn).all():
@@ -127,104 +204,83 @@ def interval(
     return Interval(value, float(low), float(high))
 
 
-# What is reported -------------------------------------------------------------------------------------------
+def paired_interval(
+    statistic: Statistic, *samples: ArrayLike, draws: int = DRAWS, level: float = LEVEL, seed: int = 0
+) -> Interval:
+    """Return ``statistic(*samples)`` with its bootstrap interval; samples [m] are paired, episode by episode.
 
-
-def median_captured(scores: Floats, local: Floats, bounds: Floats) -> Floats:
-    """Return the median over runs of the gain captured, [...]."""
-    out: Floats = np.median(captured(scores, local, bounds), axis=-1)
-    return out
-
-
-def iqm_captured(scores: Floats, local: Floats, bounds: Floats) -> Floats:
-    """Return the interquartile mean over runs and episodes of each episode's gain captured, [...]."""
-    shares = captured_by_episode(scores, local[..., None, :], bounds[..., None, :])
-    return _iqm(shares.reshape(*shares.shape[:-2], -1))
-
-
-# Below this share of the reference, what perfect foresight could gain is rounding: no share of it is
-# reported.
-LEAST_ROOM = 1e-9
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A statistic of a sample with a percentile bootstrap interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-def gap(values: ArrayLike, bounds: ArrayLike, reference: ArrayLike) -> float:
-    """Return (sum of bounds - sum of values) / sum of reference (the Local-Only bill in USD, or its kg).
-
-    At least 0 for every policy that meets the bound's service; NaN where the reference is not positive.
+    The statistic takes samples [..., m] and returns [...].  Raises ValueError for no episode and for samples that
+    are not one-dimensional and of one length.
     """
-    whole = float(np.sum(reference))
-    return (float(np.sum(bounds)) - float(np.sum(values))) / whole if whole > 0.0 else float("nan")
+    first, *others = (np.asarray(sample, dtype=np.float64) for sample in samples)
+    if first.size == 0:
+        raise ValueError("bootstrap needs at least one instance, got none")
+    if any(sample.shape != (len(first),) for sample in (first, *others)):
+        raise ValueError(
+            f"samples must be 1-D and of one length, got {[sample.shape for sample in (first, *others)]}"
+        )
+    return interval(
+        lambda scores, *rest: statistic(scores[..., 0, :], *rest),
+        first[None], *others, draws=draws, level=level, seed=seed,
+    )  # fmt: skip
 
 
-def gain_captured(values: ArrayLike, local: ArrayLike, bounds: ArrayLike) -> float:
-    """Share of what perfect foresight gains over Local-Only that a policy gets: 0 is Local-Only, 1 the bound.
+def bootstrap(
+    statistic: Callable[..., float],
+    *samples: ArrayLike,
+    draws: int = DRAWS,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> Interval:
+    """Return `paired_interval` of a statistic that takes one sample [m] at a time: slower, for any function."""
 
-    Sums over instances come first, so that days on which little can be gained do not dominate.
-    NaN where nothing can be gained.
-    """
-    room = float(np.sum(bounds)) - float(np.sum(local))
-    if room <= LEAST_ROOM * max(abs(float(np.sum(bounds))), 1.0):
-        return float("nan")
-    return (float(np.sum(values)) - float(np.sum(local))) / room
+    def of_each(*drawn: Floats) -> Floats:
+        return np.array([statistic(*sample) for sample in zip(*drawn, strict=True)], dtype=np.float64)
+
+    return paired_interval(of_each, *samples, draws=draws, level=level, seed=seed)
 
 
-def mean_interval(values: ArrayLike, level: float = 0.95, draws: int = 10_000, seed: int = 0) -> Interval:
-    """Mean with its bootstrap interval."""
-    return bootstrap(
-        lambda x: np.mean(x, axis=-1), values, level=level, draws=draws, seed=seed, all_at_once=True
-    )
+def mean_interval(values: ArrayLike, level: float = LEVEL, draws: int = 10_000, seed: int = 0) -> Interval:
+    """Return the mean with its bootstrap interval."""
+    return paired_interval(lambda x: x.mean(-1), values, draws=draws, level=level, seed=seed)
 
 
 def gain_interval(
     values: ArrayLike,
     local: ArrayLike,
     bounds: ArrayLike,
-    level: float = 0.95,
-    draws: int = 2_000,
+    level: float = LEVEL,
+    draws: int = DRAWS,
     seed: int = 0,
 ) -> Interval:
-    """Gain captured with its bootstrap interval; instances are drawn, all three figures of one together."""
-    return bootstrap(gain_captured, values, local, bounds, level=level, draws=draws, seed=seed)
+    """Return the gain captured with its bootstrap interval; all three figures of an episode are drawn together."""
+    return paired_interval(gain_share, values, local, bounds, draws=draws, level=level, seed=seed)
 
 
-def bootstrap(
-    statistic: Callable[..., Any],
-    *samples: ArrayLike,
-    level: float = 0.95,
-    draws: int = 2_000,
-    seed: int = 0,
-    all_at_once: bool = False,
-) -> Interval:
-    """Percentile bootstrap of ``statistic(*samples)``; the samples [n] are paired.  Equal seeds agree.
+# A rung of a ladder -----------------------------------------------------------------------------------------
 
-    ``all_at_once``: the statistic also takes samples [draws, n] and returns [draws], which is much faster.
 
-    With fewer than two instances there is no spread to see: low and high are NaN.
-    """
-    arrays = [np.asarray(sample, dtype=np.float64) for sample in samples]
-    count = len(arrays[0])
-    if count == 0:
-        raise ValueError("bootstrap needs at least one instance, got none")
-    if any(array.shape != (count,) for array in arrays):
-        raise ValueError(f"samples must be 1-D and of one length, got {[array.shape for array in arrays]}")
-    value = float(statistic(*arrays))
-    if count < 2:
-        return Interval(value, float("nan"), float("nan"))
-    rows = np.random.default_rng(seed).integers(0, count, size=(draws, count))
-    if all_at_once:
-        drawn = statistic(*(array[rows] for array in arrays))
-    else:
-        drawn = np.array([statistic(*(array[row] for array in arrays)) for row in rows])
-    if np.isnan(drawn).all():
-        return Interval(value, float("nan"), float("nan"))
-    low, high = np.nanquantile(drawn, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
-    return Interval(value, float(low), float(high))
+@dataclass(frozen=True)
+class PolicyScore:
+    """Scores of a policy on the same episodes as its bound: means with 95 % bootstrap intervals."""
+
+    gain_captured: Interval
+    regret: Interval  # bound - score, in the unit of the scores
+    parts: dict[str, Interval]  # see `regret_parts`; empty where no planner's scores are known
+
+
+def policy_score(
+    scores: Float[Floats, " m"],
+    local: Float[Floats, " m"],
+    bounds: Float[Floats, " m"],
+    planned: Float[Floats, " m"] | None = None,
+    perfect: Float[Floats, " m"] | None = None,
+    draws: int = DRAWS,
+) -> PolicyScore:
+    """Return one rung of a ladder: gain captured, regret and, where ``planned`` is given, its parts."""
+    parts = {} if planned is None else regret_parts(scores, bounds, planned, perfect)
+    return PolicyScore(
+        gain_captured=gain_interval(scores, local, bounds, draws=draws),
+        regret=mean_interval(bounds - scores, draws=draws),
+        parts={name: mean_interval(values, draws=draws) for name, values in parts.items()},
+    )
