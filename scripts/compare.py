@@ -119,14 +119,14 @@ def prepared(arguments: argparse.Namespace) -> Comparison:
         "threads": solver_threads(jobs, arguments.threads),
     }
     episodes = InstancesBySeed(arguments)
-    scenario = episodes.compiled.scenario
-    arguments.policies = [resolved(name, scenario.name) for name in arguments.policies]
-    contenders = find_contenders(arguments.policies, episodes.compiled, solver)
+    compiled = episodes.compiled
+    arguments.policies = [resolved(name, compiled.name) for name in arguments.policies]
+    contenders = find_contenders(arguments.policies, compiled, solver)
     match = EpisodeJob(
         episodes, tuple(arguments.policies), arguments.objective, solver, checkpoints(arguments.policies)
     )
     config = vars(arguments) | {
-        "scenario_resolved": scenario.model_dump(mode="json"),
+        "scenario_resolved": compiled.resolved_scenario(),
         "checkpoints": match.checkpoints,
         "threads": solver["threads"],
     }
@@ -137,7 +137,7 @@ def prepared(arguments: argparse.Namespace) -> Comparison:
         finished, earlier = finished_seeds(folder, config, seeds, episodes), earlier_commits(folder)
     else:
         make_room(folder, arguments.overwrite)
-    print(f"{scenario.name}: {len(seeds)} episode(s), {len(finished)} of them finished before", flush=True)
+    print(f"{compiled.name}: {len(seeds)} episode(s), {len(finished)} of them finished before", flush=True)
     return Comparison(folder, match, contenders, seeds, config, finished, earlier, jobs, arguments.ray)
 
 
@@ -149,7 +149,7 @@ def show(comparison: Comparison) -> None:
     if not comparison.rows:
         print("no policy has finished an episode")
         return
-    forecast = comparison.match.episodes.compiled.scenario.forecast.kind
+    forecast = comparison.match.episodes.compiled.forecast.kind
     rungs = rungs_of(comparison.rows, forecast)
     print(comparison_table(comparison.rows), *footnotes(comparison.rows), sep="\n")
     print("", ladder_table(rungs), *ladder_notes(rungs, forecast), sep="\n")

@@ -123,7 +123,7 @@ def prepared(arguments: argparse.Namespace) -> DemonstrationRun:
     )
     check_planner(work, episodes.compiled)
     folder = open_folder(arguments.run_dir or default_folder(KIND, arguments.scenario), KIND)
-    config = vars(arguments) | {"scenario_resolved": episodes.compiled.scenario.model_dump(mode="json")}
+    config = vars(arguments) | {"scenario_resolved": episodes.compiled.resolved_scenario()}
     run = DemonstrationRun(folder, work, instances, config, jobs, arguments.ray)
     run.open(arguments.overwrite)
     return run

@@ -89,7 +89,7 @@ def frontier(arguments: argparse.Namespace) -> int:
     sweeps = _sweeps(episodes.compiled.scenario, arguments)
     if OPTIMUM in arguments.policies:
         raise InputError(f"--policies {OPTIMUM}: the optimum is on the frontier anyway; leave it out")
-    arguments.policies = [resolved(name, episodes.compiled.scenario.name) for name in arguments.policies]
+    arguments.policies = [resolved(name, episodes.compiled.name) for name in arguments.policies]
     find_contenders(arguments.policies, episodes.compiled)
     check_ray(arguments.ray)
     jobs = checked_jobs(arguments.jobs, ray=arguments.ray)
@@ -106,7 +106,7 @@ def frontier(arguments: argparse.Namespace) -> int:
         jobs=jobs,
         threads=threads,
         ray=arguments.ray,
-        config=vars(arguments) | {"scenario_resolved": episodes.compiled.scenario.model_dump(mode="json")},
+        config=vars(arguments) | {"scenario_resolved": episodes.compiled.resolved_scenario()},
     )
     run.open(arguments.overwrite)
     print("\n".join([_headline(episodes, sweeps, seeds), *sources(instances[0])]), flush=True)
@@ -167,7 +167,7 @@ def _number(word: str) -> float:
 
 def _headline(episodes: InstancesBySeed, sweeps: Sequence[Any], seeds: Sequence[int]) -> str:
     axes = ", ".join(f"{sweep.axis} ({len(sweep)} points)" for sweep in sweeps)
-    return f"{episodes.compiled.scenario.name}: {axes}; {len(seeds)} episode(s)"
+    return f"{episodes.compiled.name}: {axes}; {len(seeds)} episode(s)"
 
 
 def _where(folder: Path) -> None:

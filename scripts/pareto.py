@@ -86,7 +86,7 @@ def front(arguments: argparse.Namespace) -> int:
     _check(arguments)
     seeds = parse_seeds(arguments.seeds)
     episodes = InstancesBySeed(arguments)
-    scenario = episodes.compiled.scenario.name
+    scenario = episodes.compiled.name
     policies = _policies([resolved(name, scenario) for name in arguments.policies], LOCAL)
     find_contenders(policies, episodes.compiled)
     jobs = checked_jobs(arguments.jobs, ray=arguments.ray)
@@ -98,7 +98,7 @@ def front(arguments: argparse.Namespace) -> int:
         (folder / POINTS).resolve(), arguments.points, tuple(arguments.prices), arguments.mip_gap,
         arguments.time_limit_s, threads,
     )  # fmt: skip
-    config = vars(arguments) | {"scenario_resolved": episodes.compiled.scenario.model_dump(mode="json")}
+    config = vars(arguments) | {"scenario_resolved": episodes.compiled.resolved_scenario()}
     run = FrontRun(folder, instances, policies, settings, jobs, config)
     run.open(arguments.overwrite)
     print(

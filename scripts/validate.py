@@ -144,21 +144,20 @@ def jobs(c: Compiled) -> Iterator[str]:
         window = f"{c.job_release_steps[j] * dt:g}-{c.job_deadline_steps[j] * dt:g}"
         sites = ", ".join(n for n, ok in zip(c.site_names, c.job_allowed[j], strict=True) if ok)
         yield f"{name:20s}{c.job_gpus[j]:9,.0f}{c.job_duration_steps[j] * dt:7g}{window:>14s}  {sites}"
-    if c.scenario.jobs_from is not None:
-        yield f"  drawn: {c.scenario.jobs_from.drawn}"
+    if c.jobs_provenance is not None:
+        yield f"  drawn: {c.jobs_provenance}"
 
 
 def demand(c: Compiled) -> Iterator[str]:
     """Yield where demand comes from; a file is read and an episode of seed 0 made of it, which raises TraceError."""
-    s = c.scenario
-    if s.demand.source == "synthetic":
+    if c.demand.source == "synthetic":
         yield "demand: synthetic"
         return
     batch = make_batch(c, [0])
     hourly = batch.exogenous.arrivals_gpuh[0].sum(-1) / c.shape.dt_h
     yield f"demand: {batch.provenance[0]['demand']}"
-    for region, gpus in zip(s.regions, hourly.T, strict=True):
-        yield f"  {region.name} on seed 0: mean {gpus.mean():,.0f}, peak {gpus.max():,.0f} GPUs"
+    for region, gpus in zip(c.region_names, hourly.T, strict=True):
+        yield f"  {region} on seed 0: mean {gpus.mean():,.0f}, peak {gpus.max():,.0f} GPUs"
     usable = float((c.params.gpus * c.params.utilisation_limit * c.params.speed).sum())
     if over := int((hourly.sum(1) > usable).sum()):
         yield f"  note: in {over} of {len(hourly)} steps more than all {usable:,.0f} usable GPUs (capacity_slack)"
@@ -166,14 +165,13 @@ def demand(c: Compiled) -> Iterator[str]:
 
 def traces(c: Compiled) -> Iterator[str]:
     """Yield what the traces cover; raises TraceError where a zone is missing or no episode fits."""
-    s = c.scenario
-    zones = tuple(dict.fromkeys(site.zone for site in s.sites))
-    if s.traces == "synthetic":
+    zones = c.sites.zones
+    if c.traces == "synthetic":
         yield f"traces: synthetic, zones {', '.join(zones)}"
         return
-    table = read_table(s.traces)
-    starts, how = table_starts(s, table, zones, day_steps(s.dt_h))
-    yield f"traces: {s.traces}, {len(table.zones)} zones, {len(zones)} in use"
+    table = read_table(c.traces)
+    starts, how = table_starts(c, table, day_steps(c.shape.dt_h))
+    yield f"traces: {c.traces}, {len(table.zones)} zones, {len(zones)} in use"
     yield f"  starts {how}: {starts.min()} to {starts.max()} UTC, a day of history before each"
 
 

@@ -265,7 +265,7 @@ class Demonstrations:
     ) -> torch.Tensor:
         """Discounted return to go [n] of whoever acted, as rewards of `agents.vec_env.numpy` with a reference."""
         usd = self.arrays["gain_usd"] - drop_charge_usd_per_gpuh * self.arrays["dropped_gpuh"]
-        rewards = (reward_factor / self.compiled.scenario.reward_scale_usd * usd).cpu().numpy()
+        rewards = (reward_factor / self.compiled.reward_scale_usd * usd).cpu().numpy()
         out = np.zeros(len(self), dtype=np.float32)
         end = 0
         for length in self.lengths:

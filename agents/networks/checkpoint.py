@@ -54,7 +54,7 @@ class Identity:
         """Return the identity of a scenario as it is now."""
         parts = ObservationLayout(compiled).parts
         return cls(
-            scenario=compiled.scenario.name,
+            scenario=compiled.name,
             world=world_hash(compiled.scenario),
             environment_version=environment_version(),
             observation={name: part.stop - part.start for name, part in parts.items()},

@@ -117,7 +117,7 @@ class Structured:
     ) -> tuple[type[ActorCriticPolicy], dict[str, Any]]:
         """Return `StructuredPolicy`; the first of the widths ``hidden`` is its networks', the last its value's."""
         return StructuredPolicy, {
-            "scenario": compiled.scenario.model_dump(mode="json"),
+            "scenario": compiled.resolved_scenario(),
             "hidden": config.hidden[0],
             "value_hidden": config.hidden[-1],
             "deviation": config.initial_deviation,

@@ -52,12 +52,12 @@ class CostFeatures(torch.nn.Module):
     @staticmethod
     def places(compiled: Compiled) -> dict[str, Any]:
         """Return the constructor's arguments for a scenario."""
-        scenario, parts = compiled.scenario, ObservationLayout(compiled).parts
+        parts = ObservationLayout(compiled).parts
         where = {name: list(range(part.start, part.stop)) for name, part in parts.items()}
-        usd_per_kg = scenario.carbon_price_usd_per_t / 1000.0
+        usd_per_kg = compiled.params.carbon_price_usd_per_kg
         return {
             "price": where["buy_price"] + where.get("forecast_buy_price", []),
-            "carbon": where[f"carbon_{scenario.carbon_signal}"] + where.get("forecast_carbon", []),
+            "carbon": where[f"carbon_{compiled.carbon_signal}"] + where.get("forecast_carbon", []),
             "pue": where["pue"],
             "carbon_weight": usd_per_kg * CARBON_SCALE_KG_PER_MWH / PRICE_SCALE_USD_PER_MWH,
         }

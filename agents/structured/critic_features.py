@@ -47,5 +47,5 @@ def _jobs(now: Situation) -> list[Tensor]:
         return [torch.zeros_like(now.total_gpuh)] * 4
     jobs = reader.job_features(part)
     held = part["committed_gpus"] / p.gpus[:, None]
-    value = (jobs["present"] * jobs["value"]).sum(-1) / reader.compiled.scenario.reward_scale_usd
+    value = (jobs["present"] * jobs["value"]).sum(-1) / reader.compiled.reward_scale_usd
     return [value, jobs["present"].sum(-1), held[..., 0].mean(-1), held.mean((1, 2))]

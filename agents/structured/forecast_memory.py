@@ -11,18 +11,15 @@ price with carbon [K], renewables [K], arrivals [C]; its last entry is the age i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gridai_env.episodes.forecast import lead_steps
 from gridai_env.episodes.instance import make_batch
 from gridai_env.observation.layout import ObservationLayout
-from gridai_env.scenario.compile import Compiled, compile_scenario
+from gridai_env.scenario.compile import Compiled, compile_scenario, once_per_scenario
 from gridai_env.scenario.load import load_scenario
-from gridai_env.scenario.spec import Scenario
 
 FORECASTS = ("forecast_buy_price", "forecast_carbon", "forecast_renewable", "forecast_arrivals")
 WEEK_H = 168
@@ -41,12 +38,12 @@ class ForecastMemory:
 
     def __init__(self, compiled: Compiled) -> None:
         self.layout = ObservationLayout(compiled)
-        self.leads = lead_steps(compiled.scenario.forecast, compiled.shape.dt_h)
+        self.leads = compiled.forecast.lead_steps
         self.steps = self.leads[-1]
         self.width = 2 * compiled.shape.sites + compiled.shape.regions
         self.size = self.steps * self.width + 1
-        self._scenario, self._signal = compiled.scenario, f"carbon_{compiled.scenario.carbon_signal}"
-        self._usd_per_kg = compiled.scenario.carbon_price_usd_per_t / 1000.0
+        self._signal = f"carbon_{compiled.carbon_signal}"
+        self._usd_per_kg = compiled.params.carbon_price_usd_per_kg
         scales = [np.broadcast_to(part.scale, part.shape).ravel() for part in self.layout.by_name.values()]
         self._scale = torch.as_tensor(np.concatenate(scales), dtype=torch.float32)
         self._usual = torch.as_tensor(usual_week(compiled), dtype=torch.float32)
@@ -154,23 +151,18 @@ def _padded(episode: Tensor, length: int) -> Tensor:
     return torch.cat([episode, episode[-1:].expand(length - len(episode), -1)])
 
 
+@once_per_scenario
 def usual_week(compiled: Compiled) -> np.ndarray:
     """The usual price with carbon, renewables and arrivals by month and step of the week (UTC), [12,steps,F].
 
     From the calibration of the zones and the shape of the demand, whatever traces are played.
     """
-    return _usual_week(compiled.scenario.model_dump_json())
-
-
-@lru_cache(maxsize=16)
-def _usual_week(scenario_json: str) -> np.ndarray:
-    scenario = Scenario.model_validate_json(scenario_json)
-    plain = load_scenario(scenario, horizon_h=float(WEEK_H), traces="synthetic", demand="synthetic")
-    compiled = compile_scenario(plain)
-    sites, usd_per_kg = compiled.shape.sites, scenario.carbon_price_usd_per_t / 1000.0
+    plain = load_scenario(compiled.scenario, horizon_h=float(WEEK_H), traces="synthetic", demand="synthetic")
+    week = compile_scenario(plain)
+    sites, usd_per_kg = week.shape.sites, week.params.carbon_price_usd_per_kg
     weeks = []
     for monday in MONDAYS:
-        series = make_batch(compiled, [0], start=monday).knowledge.climatology[0]
+        series = make_batch(week, [0], start=monday).knowledge.climatology[0]
         price = series[:, :sites] + usd_per_kg * series[:, sites : 2 * sites]
         weeks.append(np.concatenate([price, series[:, 2 * sites :]], axis=-1))
     return np.stack(weeks)

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from agents.structured.forecast_memory import ForecastMemory
-from gridai_env.episodes.exogenous import battery_targets_mwh
 from gridai_env.observation.layout import JOB_FEATURES, ObservationLayout, sessions
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world.state import INSTANCE_FIELDS, Params
@@ -65,19 +64,19 @@ class Reader(torch.nn.Module):
         offsets = np.concatenate([np.full(part.size, part.offset) for part in layout.by_name.values()])
         self._keep("scale", scales)
         self._keep("offset", offsets)
-        self._keep("longitude", np.array([site.longitude for site in compiled.scenario.sites]))
+        self._keep("longitude", compiled.sites.longitude)
         self.params = constants_of(compiled)
-        self.usd_per_kg = compiled.scenario.carbon_price_usd_per_t / 1000.0
-        self.carbon = f"carbon_{compiled.scenario.carbon_signal}"
+        self.usd_per_kg = compiled.params.carbon_price_usd_per_kg
+        self.carbon = f"carbon_{compiled.carbon_signal}"
         dt_h, foreseen = compiled.shape.dt_h, self.memory.steps
         self.shown = [min(max(round(h / dt_h), 1), foreseen) for h in HOURS_SHOWN]
         self.horizon = min(round(PERSISTENCE_H / dt_h), foreseen)
         self.longest = int(max(compiled.row_wait_steps, default=0))
-        self.has_renewables = any(site.pv_mw + site.wind_mw > 0.0 for site in compiled.scenario.sites)
+        self.has_renewables = bool(compiled.sites.renewable_mw.any())
         is_open = compiled.params.route_open
         self._keep("closed_cost", CLOSED * (1.0 - is_open))
         self._keep("single_route", is_open[:, : self.first].sum(-1) < 1.5)
-        self._keep("battery_target_mwh", battery_targets_mwh(compiled, 1, last=True)[0])
+        self._keep("battery_target_mwh", compiled.sites.battery_target_mwh)
         p = compiled.params
         self._keep(
             "fuel_price", (p.fuel_usd_per_mwh + self.usd_per_kg * p.generator_carbon_kg_per_mwh) / UNIT_USD

@@ -105,7 +105,7 @@ class StructuredPolicy(ActorCriticPolicy):
             return self
         memory = ForecastMemory(compiled)
         actions = OpenActions.of(compiled)
-        own = self._own | {"scenario": compiled.scenario.model_dump(mode="json")}
+        own = self._own | {"scenario": compiled.resolved_scenario()}
         other = StructuredPolicy(
             extended(ObservationLayout(compiled).flat_space(), memory.size),
             spaces.Box(actions.low, actions.high, (actions.size,), np.float32),

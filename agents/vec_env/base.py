@@ -47,7 +47,7 @@ class BatchVecEnv(VecEnv):
         drop_charge_usd_per_gpuh: float = 0.0,
     ) -> None:
         self.env = env
-        self._scale_usd, self._factor = env.compiled.scenario.reward_scale_usd, reward_factor
+        self._scale_usd, self._factor = env.compiled.reward_scale_usd, reward_factor
         self._drop_charge_usd_per_gpuh = drop_charge_usd_per_gpuh
         self.actions = actions
         self.remembering = ObservationMemory(memory)

@@ -43,8 +43,7 @@ class Greedy(Rule):
     def prepare(self, compiled: Compiled) -> None:
         """Note the batteries' targets."""
         super().prepare(compiled)
-        batteries = [site.battery for site in compiled.scenario.sites]
-        self._target_mwh = np.array([b.target_share * b.capacity_mwh if b else 0.0 for b in batteries])
+        self._target_mwh = compiled.sites.battery_target_mwh
 
     def decide(self, view: View) -> NDArray[np.float32]:
         """Jobs, deferral, routing, then power for the load that follows."""

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gridai_env.arrays.types import Floats
-from gridai_env.episodes.forecast import lead_steps
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world import physics
@@ -91,7 +90,7 @@ def read_view(layout: ObservationLayout, compiled: Compiled, observation: Mappin
         carbon_left_kg=exact["carbon_left_kg"],
         steps_left=np.round(exact["steps_left"]),
         steps=shape.steps,
-        leads=np.array(lead_steps(compiled.scenario.forecast, shape.dt_h), dtype=np.intp),
+        leads=np.array(compiled.forecast.lead_steps, dtype=np.intp),
         forecast_buy_usd_per_mwh=exact["forecast_buy_usd_per_mwh"],
         forecast_carbon_kg_per_mwh=exact["forecast_carbon_kg_per_mwh"],
         forecast_arrivals_gpuh=exact["forecast_arrivals_gpuh"],

@@ -172,8 +172,8 @@ def _class_openings(
     home_ms = _round_up(float(path_ms[np.broadcast_to(geo.home[:, None, :], path_ms.shape)].max()))
     first_ms = float(path_ms[allowed].min())
     low = home_ms if home_ms < first_ms else 0.9 * first_ms
-    task = next(t for t in compiled.scenario.classes if t.name == name)
-    return low, opens, 1.05 * float(opens[-1]), task.processing_ms, float(geo.budget_ms[rows][0])
+    processing_ms = float(geo.processing_ms[rows][0])
+    return low, opens, 1.05 * float(opens[-1]), processing_ms, float(geo.budget_ms[rows][0])
 
 
 def _scale_openings(compiled: Compiled) -> tuple[float, Floats, float, Floats]:

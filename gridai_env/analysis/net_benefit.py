@@ -25,7 +25,6 @@ import numpy as np
 from gridai_env.arrays.record import Array, Record
 from gridai_env.arrays.types import Floats
 from gridai_env.episodes.instance import Instance
-from gridai_env.rollout.metrics import gpuh_per_request
 from gridai_env.world import physics
 from gridai_env.world.physics import Load
 from gridai_env.world.state import Flows, Outcome
@@ -103,7 +102,7 @@ def net_benefit(instance: Instance, assumptions: Assumptions | None = None) -> N
     placing = away * _placing_usd_per_gpuh(instance, per_mwh)
     geo = compiled.geography
     extra_ms = geo.path_ms - np.take_along_axis(geo.path_ms, home[:, None, None], axis=-1)
-    price_mwh_per_gb = compiled.scenario.network.energy_kwh_per_gb / 1000.0
+    price_mwh_per_gb = compiled.network_mwh_per_gb
 
     def saved(cost: Floats) -> Floats:
         """At home less at the site, [T,C,1,K], of a figure per GPU-h at each site [T,K]."""
@@ -125,7 +124,7 @@ def net_benefit(instance: Instance, assumptions: Assumptions | None = None) -> N
         "home_usd_per_mwh": exo.buy_usd_per_mwh[:, home][:, :, None, None],
         "site_usd_per_mwh": exo.buy_usd_per_mwh[:, None, None, :],
         "payload_usd_per_gb": geo.usd_per_gb[:, None, :] + away * price_mwh_per_gb * per_mwh,
-        "gpuh_per_request": gpuh_per_request(instance)[:, None],
+        "gpuh_per_request": instance.compiled.row_gpuh_per_request[:, None],
     }
     return NetBenefit(**{name: np.broadcast_to(value, shape) for name, value in parts.items()})
 

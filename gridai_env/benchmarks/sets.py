@@ -24,10 +24,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gridai_env.episodes.instance import Instance, make_batch
-from gridai_env.episodes.starts import synthetic_starts
 from gridai_env.scenario.compile import compile_scenario
 from gridai_env.scenario.load import load_scenario
 from gridai_env.scenario.spec import Event, Period, Positive, Scenario
+from gridai_env.scenario.tables import synthetic_starts
 
 Part = Literal["train", "validation", "test"]
 SetName = Literal["train", "validation", "test", "shifted"]

@@ -21,7 +21,7 @@ def active_mask(compiled: Compiled, may_refuse: bool) -> NDArray[np.bool_]:
     part["routing"][..., sites + 1] = may_refuse
     part["battery"][...] = (p.charge_limit_mw > 0.0) | (p.discharge_limit_mw > 0.0)
     part["generator"][...] = p.generator_max_mw > 0.0
-    part["renewable"][...] = [site.pv_mw + site.wind_mw > 0.0 for site in compiled.scenario.sites]
+    part["renewable"][...] = compiled.sites.renewable_mw > 0.0
     part["jobs"][..., :sites] = compiled.job_allowed.any(0)
     part["jobs"][..., sites] = 1.0
     return mask > 0.0

@@ -226,7 +226,7 @@ class GridAIEnv(gym.Env[Observation, Any]):
         if batch.compiled.hash != self.layout.compiled.hash:
             self.layout = ObservationLayout(batch.compiled)
         self._observer = Observer(batch, self.layout)
-        self._reward_scale_usd = batch.compiled.scenario.reward_scale_usd
+        self._reward_scale_usd = batch.compiled.reward_scale_usd
         self._totals = np.zeros((len(KEYS), 1))
         self._last: tuple[Flows, Outcome] | None = None
 

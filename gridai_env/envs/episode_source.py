@@ -30,7 +30,7 @@ class EpisodeSource:
     @cached_property
     def table(self) -> TraceTable | None:
         """The trace file, read when the first episode needs it; None: synthetic."""
-        traces = self.compiled.scenario.traces
+        traces = self.compiled.traces
         return None if traces == "synthetic" else read_table(traces)
 
     def batch(self, seeds: Sequence[int]) -> InstanceBatch:
@@ -84,7 +84,7 @@ def _fixed_source(
         )
     fixed = open_instance(instance)
     if scenario is not None:
-        wanted = open_source(scenario).compiled.scenario.name
+        wanted = open_source(scenario).compiled.name
         if wanted != fixed.scenario_name:
             raise ValueError(
                 f"instance: belongs to scenario {fixed.scenario_name!r}, but this environment is {wanted!r}; "
@@ -118,13 +118,13 @@ def check_fits(instance: Instance, compiled: Compiled) -> None:
         raise ValueError(
             f"instance: belongs to scenario {instance.scenario_name!r} {instance.compiled.shape}, which has "
             f"other sites, regions, rows, jobs, steps or leads than this environment's "
-            f"{compiled.scenario.name!r} {compiled.shape}; make the environment with instance=..."
+            f"{compiled.name!r} {compiled.shape}; make the environment with instance=..."
         )
     mine, theirs = scales(compiled), scales(instance.compiled)
     if other := sorted(name for name in {**mine, **theirs} if mine.get(name) != theirs.get(name)):
         raise ValueError(
             f"instance: belongs to a scenario {instance.scenario_name!r} whose observations have other scales "
-            f"than those of this environment's {compiled.scenario.name!r} ({', '.join(other)}): the same "
+            f"than those of this environment's {compiled.name!r} ({', '.join(other)}): the same "
             "number would mean another quantity; make the environment with instance=..."
         )
 
@@ -137,8 +137,8 @@ def space_key(compiled: Compiled) -> tuple[Any, ...]:
         compiled.region_names,
         compiled.row_names,
         tuple(compiled.row_wait_steps.tolist()),
-        tuple(compiled.scenario.forecast.leads_h),
-        compiled.scenario.carbon_budget_kg is None,
+        compiled.forecast.leads_h,
+        compiled.params.has_carbon_budget,
     )
 
 

@@ -245,7 +245,7 @@ class GridAIVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         figures = step_figures(simulator, before, *self._last)
         self._totals = add_step(self._totals, figures)
         self._elapsed = self._elapsed + 1
-        rewards = figures[0] / self.layout.compiled.scenario.reward_scale_usd
+        rewards = figures[0] / self.layout.compiled.reward_scale_usd
         terminated = simulator.done
         truncated = np.zeros_like(terminated)
         if self.max_episode_steps is not None:

@@ -27,7 +27,6 @@ from gridai_env.episodes.exogenous import (
     forecast_background,
     site_series,
     usual_deviations,
-    zones_of,
 )
 from gridai_env.episodes.forecast import (
     Background,
@@ -35,7 +34,6 @@ from gridai_env.episodes.forecast import (
     ahead,
     day_ahead,
     day_steps,
-    lead_steps,
     persistence,
 )
 from gridai_env.episodes.jobs import JobTable, draw_jobs
@@ -44,7 +42,6 @@ from gridai_env.episodes.starts import (
     checked_seeds,
     draw_starts,
     streams,
-    synthetic_starts,
     table_starts,
     whole_start,
 )
@@ -94,15 +91,15 @@ def batch_parts(
 ) -> dict[str, Any]:
     """Return the fields of the `InstanceBatch` of these seeds; ``traces`` None means synthetic."""
     seeds = checked_seeds(seeds)
-    scenario = compiled.scenario
-    lead_in = day_steps(scenario.dt_h)
+    shape = compiled.shape
+    lead_in = day_steps(shape.dt_h)
     source = find_series(compiled, seeds, lead_in, traces, start)
-    start_utc = source.series.start_utc + np.timedelta64(round(lead_in * scenario.dt_h * 60), "m")
+    start_utc = source.series.start_utc + np.timedelta64(round(lead_in * shape.dt_h * 60), "m")
     demand = draw_demand(compiled, start_utc, lead_in, streams(seeds, "demand"))
     jobs = draw_jobs(compiled, streams(seeds, "jobs"))
-    events = draw_events(scenario, streams(seeds, "events"))
+    events = draw_events(compiled, streams(seeds, "events"))
     usual = usual_deviations(compiled, source.deviation)
-    month_hour = month_hours_utc(start_utc, 0, scenario.steps, scenario.dt_h)
+    month_hour = month_hours_utc(start_utc, 0, shape.steps, shape.dt_h)
     draws = EpisodeDraws(streams(seeds, "forecast"))
     world = make_world(compiled, source.series, demand, jobs, events, usual, month_hour, draws)
     _, other_carbon = billed_and_other(
@@ -159,9 +156,8 @@ def _provenance(compiled: Compiled, source: Source, demand: Demand, count: int) 
     """Return for each episode where its start, zones and, where they are not synthetic, demand and jobs came
     from."""
     common = {"start": source.provenance, **source.series.provenance}
-    drawn = compiled.scenario.jobs_from
-    if drawn is not None and drawn.drawn is not None:
-        common["jobs"] = drawn.drawn
+    if compiled.jobs_provenance is not None:
+        common["jobs"] = compiled.jobs_provenance
     of_demand: tuple[dict[str, str], ...] = tuple({"demand": text} for text in demand.provenance)
     return tuple({**common, **own} for own in of_demand or ({},) * count)
 
@@ -174,23 +170,23 @@ def find_series(
     start: str | date | np.datetime64 | None,
 ) -> Source:
     """Return the series of the zones from ``lead_in`` steps before each start to the end."""
-    scenario, (zones, _) = compiled.scenario, zones_of(compiled)
+    zones, dt_h = compiled.sites.zones, compiled.shape.dt_h
     steps = lead_in + compiled.shape.steps
     if table is None:
-        choices, how = synthetic_starts(scenario), "drawn from the scenario's dates"
+        choices, how = compiled.synthetic_starts, "drawn from the scenario's dates"
         deviation = synthetic_deviation(zones)
     else:
-        choices, how = table_starts(scenario, table, zones, lead_in)
+        choices, how = table_starts(compiled, table, lead_in)
         deviation = table_deviation(table, zones)
     if start is None:
         start_utc = draw_starts(choices, seeds)
     else:
-        start_utc, how = np.full(len(seeds), whole_start(start, scenario.dt_h)), "fixed"
-    first = start_utc - np.timedelta64(round(lead_in * scenario.dt_h * 60), "m")
+        start_utc, how = np.full(len(seeds), whole_start(start, dt_h)), "fixed"
+    first = start_utc - np.timedelta64(round(lead_in * dt_h * 60), "m")
     if table is None:
-        series = synthetic_series(zones, first, steps, scenario.dt_h, streams(seeds, "traces"))
+        series = synthetic_series(zones, first, steps, dt_h, streams(seeds, "traces"))
     else:
-        series = table.window(zones, first, steps, scenario.dt_h)
+        series = table.window(zones, first, steps, dt_h)
     return Source(series, deviation, how)
 
 
@@ -198,17 +194,17 @@ def make_forecast(
     compiled: Compiled, background: Background, buy_usd_per_mwh: Array, events: EventTable, draws: Draws
 ) -> ForecastSet:
     """Return the forecasts of all series.  ``buy_usd_per_mwh`` [B,T,K] is the true price with its events."""
-    spec, shape = compiled.scenario.forecast, compiled.shape
-    leads = lead_steps(spec, shape.dt_h)
-    if spec.kind == "day_ahead":
-        values = day_ahead(spec, shape.dt_h, background, draws)
+    rules, shape = compiled.forecast, compiled.shape
+    leads = rules.lead_steps
+    if rules.kind == "day_ahead":
+        values = day_ahead(rules, shape.dt_h, background, draws)
         for i, lead in enumerate(leads if events.of_kind("price") else ()):
             price = values[:, :, i : i + 1, : shape.sites]
-            price[...] = events.at_leads([lead], spec.kind).shocked_usd_per_mwh(as_float64(price))
+            price[...] = events.at_leads([lead], rules.kind).shocked_usd_per_mwh(as_float64(price))
         return ForecastSet(values, shape.sites, leads)
     seen = namespace(background.truth).copy(background.truth)
     seen[:, -shape.steps :, : shape.sites] = buy_usd_per_mwh
-    if spec.kind == "perfect":
+    if rules.kind == "perfect":
         values = ahead(seen[:, -shape.steps :], leads)
     else:
         values = persistence(seen, shape.steps, leads, day_steps(shape.dt_h))

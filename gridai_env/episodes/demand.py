@@ -21,7 +21,6 @@ from gridai_env.arrays.record import Array, Record
 from gridai_env.episodes.demand_shape import demand_shape, place_shape
 from gridai_env.scenario.capacity import daily_profile, weekly_factor
 from gridai_env.scenario.compile import Compiled, once_per_scenario
-from gridai_env.scenario.spec import Scenario
 from gridai_env.traces.local_time import MINUTES_PER_DAY, MINUTES_PER_HOUR, offset_minutes
 
 NOISE_KEPT_PER_H = 0.9  # share of the noise that is still there after an hour: swings last about half a day
@@ -67,7 +66,7 @@ def draw_demand(
     They are synthetic or, as the scenario's ``demand`` says, follow a file, which raises TraceError where it does
     not serve.
     """
-    if compiled.scenario.demand.source != "synthetic":
+    if compiled.demand.source != "synthetic":
         return _demand_of_file(compiled, start_utc, lead_in, rngs)
     places = week_places(compiled, start_utc, lead_in)
     return synthetic_demand(compiled, week_gpuh(compiled), places, as_draws(rngs))
@@ -76,20 +75,19 @@ def draw_demand(
 def synthetic_demand(compiled: Compiled, week: Week, places: Array, draws: Draws) -> Demand:
     """Draw synthetic arrivals; ``places`` [B,L+T,C] say where in ``week`` each step of each region lies."""
     steps = compiled.shape.steps
-    factor = noise_factor(compiled.scenario, places.shape[1], draws)
+    factor = noise_factor(compiled, places.shape[1], draws)
     expected = take_rows(week.region_gpuh, places)
     arrivals = take_rows(week.rows_gpuh, places[:, -steps:])
     arrivals *= factor[:, -steps:, :, None]
     factor *= expected
-    strength = np.array([region.noise for region in compiled.scenario.regions])
-    deviation = constant(strength, expected) * expected[:, -steps:]
+    deviation = constant(compiled.regions.noise, expected) * expected[:, -steps:]
     return Demand(arrivals, region_gpuh=factor, expected_gpuh=expected, deviation_gpuh=deviation)
 
 
 def week_places(compiled: Compiled, start_utc: np.ndarray, lead_in: int) -> np.ndarray:
     """Return where in `Week` the steps of episodes lie that start at ``start_utc``, int64 [B,L+T,C]."""
     regions = compiled.shape.regions
-    at = week_minutes(compiled.scenario, start_utc, -lead_in, lead_in + compiled.shape.steps)
+    at = week_minutes(compiled, start_utc, -lead_in, lead_in + compiled.shape.steps)
     at *= regions
     at += np.arange(regions)
     return at
@@ -99,20 +97,20 @@ def _demand_of_file(
     compiled: Compiled, start_utc: np.ndarray, lead_in: int, rngs: Sequence[np.random.Generator]
 ) -> Demand:
     """Return demand whose rows follow the file of the scenario; those of other classes stay synthetic."""
-    scenario = compiled.scenario
-    shape = demand_shape(scenario.demand)
+    dt_h, regions = compiled.shape.dt_h, compiled.regions
+    shape = demand_shape(compiled.demand)
     own = _synthetic_rows(compiled)
-    days = calendar(scenario, start_utc, -lead_in, lead_in + compiled.shape.steps)
+    days = calendar(compiled, start_utc, -lead_in, lead_in + compiled.shape.steps)
     rows = expected_rows_gpuh(compiled, days) * own  # [B,X,C,W]
     expected = rows.sum(-1)
-    variance = (np.array([region.noise for region in scenario.regions]) * expected) ** 2
-    rows *= noise_factor(scenario, lead_in + compiled.shape.steps, as_draws(rngs))[..., None]
-    placed = place_shape(shape, scenario, start_utc, lead_in, rngs)
-    mean_gpuh = np.array([region.mean_gpus for region in scenario.regions]) * scenario.dt_h
+    variance = (regions.noise * expected) ** 2
+    rows *= noise_factor(compiled, lead_in + compiled.shape.steps, as_draws(rngs))[..., None]
+    placed = place_shape(shape, compiled, start_utc, lead_in, rngs)
+    mean_gpuh = regions.mean_gpus * dt_h
     share = np.where(own, 0.0, compiled.row_share)
     rows += (mean_gpuh * placed.shape)[..., None] * share
     from_file = mean_gpuh * placed.expected * share.sum()
-    variance += (shape.relative_deviation(round(scenario.dt_h * MINUTES_PER_HOUR)) * from_file) ** 2
+    variance += (shape.relative_deviation(round(dt_h * MINUTES_PER_HOUR)) * from_file) ** 2
     return Demand(
         arrivals_gpuh=rows[:, lead_in:],
         region_gpuh=rows.sum(-1),
@@ -124,7 +122,7 @@ def _demand_of_file(
 
 def _synthetic_rows(compiled: Compiled) -> np.ndarray:
     """Return which rows keep the synthetic shape, bool [W]: with a file, those of classes it does not name."""
-    spec = compiled.scenario.demand
+    spec = compiled.demand
     if spec.source == "synthetic" or spec.classes is None:
         return np.full(compiled.shape.rows, spec.source == "synthetic")
     return np.array([compiled.class_names[c] not in spec.classes for c in compiled.row_class])
@@ -156,9 +154,9 @@ def week_gpuh(compiled: Compiled) -> Week:
     return Week(rows.reshape(-1, rows.shape[-1]), expected_region_gpuh(compiled, days).ravel())
 
 
-def calendar(scenario: Scenario, start_utc: np.ndarray, first_step: int, steps: int) -> Calendar:
+def calendar(compiled: Compiled, start_utc: np.ndarray, first_step: int, steps: int) -> Calendar:
     """Return local hour and weekend for ``steps`` steps from ``first_step`` (negative: before the start)."""
-    return _calendar_of(week_minutes(scenario, start_utc, first_step, steps))
+    return _calendar_of(week_minutes(compiled, start_utc, first_step, steps))
 
 
 def _calendar_of(week_minute: np.ndarray) -> Calendar:
@@ -167,12 +165,12 @@ def _calendar_of(week_minute: np.ndarray) -> Calendar:
     return Calendar(minute / MINUTES_PER_HOUR, day >= SATURDAY)
 
 
-def week_minutes(scenario: Scenario, start_utc: np.ndarray, first_step: int, steps: int) -> np.ndarray:
+def week_minutes(compiled: Compiled, start_utc: np.ndarray, first_step: int, steps: int) -> np.ndarray:
     """Return the local minute of the week (from Monday 0:00) at the middle of each step, int [B,steps,C]."""
-    step_min = scenario.dt_h * MINUTES_PER_HOUR
+    step_min = compiled.shape.dt_h * MINUTES_PER_HOUR
     middle = np.round((first_step + np.arange(steps) + 0.5) * step_min).astype(np.int64)
     utc = start_utc.astype("datetime64[m]").astype(np.int64)[:, None] + middle
-    zones = [region.timezone for region in scenario.regions]
+    zones = compiled.regions.timezones
     of_week = {zone: (utc + offset_minutes(zone, utc) + MONDAY_MIN) % WEEK_MIN for zone in set(zones)}
     return np.stack([of_week[zone] for zone in zones], axis=-1)
 
@@ -182,36 +180,30 @@ def expected_region_gpuh(compiled: Compiled, days: Calendar) -> np.ndarray:
 
     The profile is affine in flatness, so the rows together have the profile of their mean flatness.
     """
-    flatness = float(np.sum(compiled.row_share * _row_flatness(compiled)))
-    return _shaped_gpuh(compiled.scenario, days, np.array(flatness))
+    flatness = float(np.sum(compiled.row_share * compiled.row_flatness))
+    return _shaped_gpuh(compiled, days, np.array(flatness))
 
 
 def expected_rows_gpuh(compiled: Compiled, days: Calendar) -> np.ndarray:
     """Return the noise-free arrivals of each row, [B,T,C,W]."""
-    flatness = _row_flatness(compiled)
+    flatness = compiled.row_flatness
     levels, index = np.unique(flatness, return_inverse=True)
-    shaped = [_shaped_gpuh(compiled.scenario, days, level) for level in levels]
+    shaped = [_shaped_gpuh(compiled, days, level) for level in levels]
     return np.stack([shaped[i] * share for i, share in zip(index, compiled.row_share, strict=True)], axis=-1)
 
 
-def _row_flatness(compiled: Compiled) -> np.ndarray:
-    return np.array([c.flatness for c in compiled.scenario.classes])[compiled.row_class]
-
-
-def _shaped_gpuh(scenario: Scenario, days: Calendar, flatness: np.ndarray) -> np.ndarray:
+def _shaped_gpuh(compiled: Compiled, days: Calendar, flatness: np.ndarray) -> np.ndarray:
     """Return mean demand times daily and weekly shape for one flatness, [B,T,C]."""
-    regions = scenario.regions
-    mean_gpuh = np.array([r.mean_gpus for r in regions]) * scenario.dt_h
-    peak_hour = np.array([r.peak_hour for r in regions])
-    swing = np.array([r.swing for r in regions])
-    week = weekly_factor(days.weekend, np.array([r.weekend_factor for r in regions]))
-    return mean_gpuh * week * daily_profile(days.local_hour, peak_hour, swing, flatness)
+    regions = compiled.regions
+    mean_gpuh = regions.mean_gpus * compiled.shape.dt_h
+    week = weekly_factor(days.weekend, regions.weekend_factor)
+    return mean_gpuh * week * daily_profile(days.local_hour, regions.peak_hour, regions.swing, flatness)
 
 
-def noise_factor(scenario: Scenario, steps: int, draws: Draws) -> Array:
+def noise_factor(compiled: Compiled, steps: int, draws: Draws) -> Array:
     """Return ``max(0, 1 + noise)``, [B,steps,C]; the noise is stationary from the first step on."""
-    kept = NOISE_KEPT_PER_H**scenario.dt_h
-    strength = np.array([r.noise for r in scenario.regions])
+    kept = NOISE_KEPT_PER_H**compiled.shape.dt_h
+    strength = compiled.regions.noise
 
     def few(part: slice) -> tuple[Array]:
         shocks = draws.normals(part, steps, len(strength))

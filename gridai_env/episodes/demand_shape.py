@@ -20,10 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
-from gridai_env.scenario.spec import DemandSpec, Scenario
+from gridai_env.scenario.compile import Compiled
+from gridai_env.scenario.spec import DemandSpec
 from gridai_env.traces import TraceError
 from gridai_env.traces.files.demand import DemandTrace, read_demand
 from gridai_env.traces.local_time import MINUTES_PER_DAY, MINUTES_PER_HOUR, offset_minutes
+from gridai_env.world.state import Shape
 
 LEAST_STEPS = 2  # of a file without a time of day
 
@@ -39,7 +41,7 @@ class RegionalShape:
 
 def place_shape(
     shape: DemandShape,
-    scenario: Scenario,
+    compiled: Compiled,
     start_utc: np.ndarray,
     lead_in: int,
     rngs: Sequence[np.random.Generator],
@@ -49,9 +51,9 @@ def place_shape(
     One integer of each generator is drawn: the day of the file (the minute of a file without days).  Raises
     TraceError where the file is too short or has holes everywhere.
     """
-    step_min = round(scenario.dt_h * MINUTES_PER_HOUR)
-    _check_length(shape, scenario, step_min)
-    local = local_minutes(scenario, start_utc, lead_in, step_min)
+    step_min = round(compiled.shape.dt_h * MINUTES_PER_HOUR)
+    _check_length(shape, compiled.shape, step_min)
+    local = local_minutes(compiled, start_utc, lead_in, step_min)
     begin = np.empty_like(local)
     notes = []
     for b, rng in enumerate(rngs):
@@ -68,23 +70,23 @@ def place_shape(
     return RegionalShape(value / step_min, expected / step_min, tuple(notes))
 
 
-def local_minutes(scenario: Scenario, start_utc: np.ndarray, lead_in: int, step_min: int) -> np.ndarray:
+def local_minutes(compiled: Compiled, start_utc: np.ndarray, lead_in: int, step_min: int) -> np.ndarray:
     """Return the local minute since 1970 at which each step begins in each region, int [B,X,C]."""
-    steps = np.arange(-lead_in, scenario.steps, dtype=np.int64) * step_min
+    steps = np.arange(-lead_in, compiled.shape.steps, dtype=np.int64) * step_min
     utc = start_utc.astype("datetime64[m]").astype(np.int64)[:, None] + steps
-    zones = [region.timezone for region in scenario.regions]
+    zones = compiled.regions.timezones
     of_zone = {zone: utc + offset_minutes(zone, utc) for zone in set(zones)}
     return np.stack([of_zone[zone] for zone in zones], axis=-1)
 
 
-def _check_length(shape: DemandShape, scenario: Scenario, step_min: int) -> None:
+def _check_length(shape: DemandShape, episode: Shape, step_min: int) -> None:
     """Raise TraceError where a file without days is used otherwise than for short episodes of fine steps."""
     length = len(shape.per_min)
     if shape.has_days:
         return
     if length < LEAST_STEPS * step_min:
         raise TraceError(
-            f"{shape.source}: holds {length} min, less than {LEAST_STEPS} steps of dt_h = {scenario.dt_h:g} h; use a "
+            f"{shape.source}: holds {length} min, less than {LEAST_STEPS} steps of dt_h = {episode.dt_h:g} h; use a "
             "longer file or a smaller dt_h"
         )
     if not shape.repeat:
@@ -92,10 +94,10 @@ def _check_length(shape: DemandShape, scenario: Scenario, step_min: int) -> None
             f"{shape.source}: holds {length / 60:.2f} h, less than a day, so it has no time of day and no day of "
             "history for the forecasts; use a longer file, or repeat=true for an episode within its length"
         )
-    if scenario.horizon_h * MINUTES_PER_HOUR > length:
+    if episode.steps * step_min > length:
         raise TraceError(
-            f"{shape.source}: holds {length / 60:.2f} h, the episode lasts {scenario.horizon_h:g} h; use a longer "
-            "file or a shorter horizon_h (a file of less than a day may not repeat inside an episode)"
+            f"{shape.source}: holds {length / 60:.2f} h, the episode lasts {episode.steps * episode.dt_h:g} h; use a "
+            "longer file or a shorter horizon_h (a file of less than a day may not repeat inside an episode)"
         )
 
 

@@ -18,7 +18,8 @@ import numpy as np
 from gridai_env.arrays.draws import Draws, as_draws, everyone
 from gridai_env.arrays.ops import all_zero, constant, namespace, to_int64
 from gridai_env.arrays.record import Array
-from gridai_env.scenario.spec import Scenario
+from gridai_env.scenario.compile import Compiled
+from gridai_env.scenario.tables import EventRules
 
 
 @dataclass(frozen=True)
@@ -26,24 +27,20 @@ class EventTable:
     """The events of a batch of episodes and what they do."""
 
     active: Array  # [...,E] bool, [B,T,E] for a batch
-    announced: np.ndarray  # [E] bool
-    kind: tuple[str, ...]  # [E]
-    at_site: np.ndarray  # [E,K] bool
-    factor: np.ndarray  # [E]
-    add_usd_per_mwh: np.ndarray  # [E]
+    rules: EventRules  # of the scenario
 
     def limit_factor(self, kind: str, beside: Array = None) -> Array:
         """Return the factor [...,K] on a limit: the product over all events of this kind that are active.
 
         ``beside`` [...,K]: where the events are tensors, one of the type wanted.
         """
-        shape = (*self.active.shape[:-1], self.at_site.shape[1])
+        shape = (*self.active.shape[:-1], self.rules.at_site.shape[1])
         factor = (
             np.ones(shape) if isinstance(self.active, np.ndarray) else namespace(beside).ones_like(beside)
         )
         for e in self.of_kind(kind):
             if not all_zero(self.active[..., e]):
-                factor = namespace(factor).where(self.hit(e), factor * self.factor[e], factor)
+                factor = namespace(factor).where(self.hit(e), factor * self.rules.factor[e], factor)
         return factor
 
     def shocked_usd_per_mwh(self, price: Array) -> Array:
@@ -51,17 +48,17 @@ class EventTable:
         order."""
         for e in self.of_kind("price"):
             if not all_zero(self.active[..., e]):
-                shocked = price * self.factor[e] + self.add_usd_per_mwh[e]
+                shocked = price * self.rules.factor[e] + self.rules.add_usd_per_mwh[e]
                 price = namespace(price).where(self.hit(e), shocked, price)
         return price
 
     def hit(self, e: int) -> Array:
         """Return where and when event ``e`` is active, [...,K] bool."""
-        return self.active[..., e, None] & constant(self.at_site[e], self.active)
+        return self.active[..., e, None] & constant(self.rules.at_site[e], self.active)
 
     def of_kind(self, kind: str) -> list[int]:
         """Return the indices of the events of a kind."""
-        return [e for e, name in enumerate(self.kind) if name == kind]
+        return [e for e, name in enumerate(self.rules.kind) if name == kind]
 
     def as_foreseen(self, now: Array, forecast: str) -> EventTable:
         """Return the events of these steps as foreseen from steps in which ``now`` [...,E] are active.
@@ -74,7 +71,7 @@ class EventTable:
             return self
         if forecast == "persistence":
             return replace(self, active=namespace(now).broadcast_to(now, self.active.shape))
-        return replace(self, active=self.active & (constant(self.announced, now) | now))
+        return replace(self, active=self.active & (constant(self.rules.announced, now) | now))
 
     def at_leads(self, leads: Sequence[int], forecast: str) -> EventTable:
         """Return the events as foreseen at each step at each lead, ``active`` [B,T,H,E]; none beyond the
@@ -89,38 +86,19 @@ class EventTable:
         return replace(seen, active=seen.active & constant(inside, self.active))
 
 
-def draw_events(scenario: Scenario, rngs: Sequence[np.random.Generator] | Draws) -> EventTable:
+def draw_events(compiled: Compiled, rngs: Sequence[np.random.Generator] | Draws) -> EventTable:
     """Draw the events of a batch of episodes (one generator each, or draws)."""
-    events, steps, dt_h = scenario.events, scenario.steps, scenario.dt_h
+    rules, steps = compiled.events, compiled.shape.steps
     draws = as_draws(rngs)
-    numbers = draws.uniforms(everyone(draws), 2, len(events))
-    first = np.array([round(e.earliest_h / dt_h) for e in events], dtype=np.int64)
-    latest_h = [scenario.horizon_h if e.latest_h is None else e.latest_h for e in events]
-    # A start at the very end would not be seen.
-    last = np.minimum(np.array([round(h / dt_h) for h in latest_h], dtype=np.int64), steps - 1)
-    length = np.array([max(1, round(e.duration_h / dt_h)) for e in events], dtype=np.int64)
-    later = namespace(numbers).floor(numbers[:, 1] * constant(last - first + 1, numbers))
-    start = constant(first, numbers) + to_int64(later)
-    strikes = numbers[:, 0] < constant(np.array([e.probability for e in events], dtype=float), numbers)
-    step, start = constant(np.arange(steps)[:, None], numbers), start[:, None]
-    active = (step >= start) & (step < start + constant(length, numbers)) & strikes[:, None]
-    return event_table(scenario, active)
+    numbers = draws.uniforms(everyone(draws), 2, len(rules.kind))
 
+    def of(values: np.ndarray) -> Array:
+        return constant(values, numbers)
 
-def event_table(scenario: Scenario, active: Array) -> EventTable:
-    """Return the events of a scenario that are ``active`` [...,E]."""
-    events = scenario.events
-    return EventTable(
-        active=active,
-        announced=np.array([e.announced for e in events], dtype=bool),
-        kind=tuple(e.kind for e in events),
-        at_site=_sites_hit(scenario),
-        factor=np.array([e.factor for e in events], dtype=float),
-        add_usd_per_mwh=np.array([e.add_usd_per_mwh for e in events], dtype=float),
-    )
-
-
-def _sites_hit(scenario: Scenario) -> np.ndarray:
-    """Return [E,K] bool: events that name no sites hit all of them."""
-    hit = [[e.sites is None or s.name in e.sites for s in scenario.sites] for e in scenario.events]
-    return np.array(hit, dtype=bool).reshape(len(scenario.events), len(scenario.sites))
+    # Every step from the first to the last is equally likely.
+    later = namespace(numbers).floor(numbers[:, 1] * of(rules.last_step - rules.first_step + 1))
+    start = (of(rules.first_step) + to_int64(later))[:, None]
+    strikes = numbers[:, 0] < of(rules.probability)
+    step = of(np.arange(steps)[:, None])
+    active = (step >= start) & (step < start + of(rules.length_steps)) & strikes[:, None]
+    return EventTable(active, rules)

@@ -50,45 +50,23 @@ class UsualDeviation:
     sun_mw: np.ndarray  # float32 [K] for each unit of the climatology of PV
 
 
-def zones_of(compiled: Compiled) -> tuple[tuple[str, ...], np.ndarray]:
-    """Return the zones in use, each once, and the zone index [K] of each site."""
-    names = [site.zone for site in compiled.scenario.sites]
-    zones = tuple(dict.fromkeys(names))
-    return zones, np.array([zones.index(name) for name in names])
-
-
-def site_array(compiled: Compiled, name: str) -> np.ndarray:
-    """Return a number of every site, [K]."""
-    return np.array([getattr(site, name) for site in compiled.scenario.sites], dtype=float)
-
-
-def grid_array(compiled: Compiled, name: str) -> np.ndarray:
-    """Return a number of every site's grid connection, [K]."""
-    return np.array([getattr(site.grid, name) for site in compiled.scenario.sites], dtype=float)
-
-
 def site_series(compiled: Compiled, series: ZoneSeries) -> SiteSeries:
     """Lay the series of zones on sites: ``buy = scale * (m + spread * (price - m)) + adder``, m the
     climatology."""
-    _, zone = zones_of(compiled)
+    table = compiled.sites
     marginal = bool(compiled.params.bill_marginal)
 
     def at(values: Array) -> Array:
-        return columns(values, zone)
+        return columns(values, table.zone)
 
     def of(values: np.ndarray) -> Array:
         return constant(values, series.price_usd_per_mwh)
 
-    scale, adder = (
-        of(grid_array(compiled, "price_scale")),
-        of(grid_array(compiled, "price_adder_usd_per_mwh")),
-    )
+    scale, adder = of(table.price_scale), of(table.price_adder_usd_per_mwh)
     expected_usd = at(series.price_climatology_usd_per_mwh)
-    strays_usd = of(grid_array(compiled, "price_spread_scale")) * (
-        at(series.price_usd_per_mwh) - expected_usd
-    )
-    pv_mw, wind_mw = of(site_array(compiled, "pv_mw")), of(site_array(compiled, "wind_mw"))
-    warm_c = namespace(scale).maximum(at(series.wetbulb_c) - of(site_array(compiled, "pue_threshold_c")), 0.0)
+    strays_usd = of(table.price_spread_scale) * (at(series.price_usd_per_mwh) - expected_usd)
+    pv_mw, wind_mw = of(table.pv_mw), of(table.wind_mw)
+    warm_c = namespace(scale).maximum(at(series.wetbulb_c) - of(table.pue_threshold_c), 0.0)
     expected_carbon = (
         series.carbon_marginal_climatology_kg_per_mwh
         if marginal
@@ -103,23 +81,22 @@ def site_series(compiled: Compiled, series: ZoneSeries) -> SiteSeries:
         renewable_mw=pv_mw * at(series.pv_cf) + wind_mw * at(series.wind_cf),
         renewable_climatology_mw=pv_mw * at(series.pv_cf_climatology)
         + wind_mw * at(series.wind_cf_climatology),
-        pue=of(site_array(compiled, "pue_base")) + of(site_array(compiled, "pue_per_c")) * warm_c,
+        pue=of(table.pue_base) + of(table.pue_per_c) * warm_c,
     )
 
 
 def sell_usd_per_mwh(compiled: Compiled, buy_usd_per_mwh: Array) -> Array:
     """Return the price of export, always below that of import: ``min(share * buy, buy - spread)``."""
-    share = constant(grid_array(compiled, "sell_share"), buy_usd_per_mwh)
-    spread = constant(grid_array(compiled, "sell_spread_usd_per_mwh"), buy_usd_per_mwh)
+    share = constant(compiled.sites.sell_share, buy_usd_per_mwh)
+    spread = constant(compiled.sites.sell_spread_usd_per_mwh, buy_usd_per_mwh)
     return namespace(share).minimum(share * buy_usd_per_mwh, buy_usd_per_mwh - spread)
 
 
 def battery_targets_mwh(compiled: Compiled, steps: int, last: bool) -> np.ndarray:
     """Return the wanted charge [steps,K]: 0, except in the last of the steps where that ends the episode."""
-    batteries = [site.battery for site in compiled.scenario.sites]
-    target = np.zeros((steps, len(batteries)))
+    target = np.zeros((steps, compiled.shape.sites))
     if last:
-        target[-1] = [b.target_share * b.capacity_mwh if b else 0.0 for b in batteries]
+        target[-1] = compiled.sites.battery_target_mwh
     return target
 
 
@@ -202,27 +179,26 @@ def forecast_background(
         demand.expected_gpuh,
     ]
     shape, xp = compiled.shape, namespace(carbon)
-    installed_mw = site_array(compiled, "pv_mw") + site_array(compiled, "wind_mw")
     unknown = np.full(shape.sites, np.inf)
     return Background(
         truth=xp.concatenate([as_float32(values) for values in truth], axis=-1),
         climatology=xp.concatenate([as_float32(values) for values in expected], axis=-1),
         deviation=xp.concatenate(_deviations(compiled, series, demand, usual, month_hour), axis=-1),
-        upper=np.concatenate([unknown, unknown, installed_mw, np.full(shape.regions, np.inf)]),
+        upper=np.concatenate([unknown, unknown, compiled.sites.renewable_mw, np.full(shape.regions, np.inf)]),
         sites=shape.sites,
     )
 
 
 def usual_deviations(compiled: Compiled, deviation: Deviation) -> UsualDeviation:
     """Return the deviation of zones at the sites."""
-    _, at = zones_of(compiled)
+    table, at = compiled.sites, compiled.sites.zone
     carbon, _ = billed_and_other(
         compiled, deviation.carbon_average_kg_per_mwh, deviation.carbon_marginal_kg_per_mwh
     )
-    price_scale = grid_array(compiled, "price_scale") * grid_array(compiled, "price_spread_scale")
-    wind_mw = site_array(compiled, "wind_mw") * deviation.wind_cf[:, at]
+    price_scale = table.price_scale * table.price_spread_scale
+    wind_mw = table.wind_mw * deviation.wind_cf[:, at]
     usual = [price_scale * deviation.price_usd_per_mwh[:, at], carbon[:, at], wind_mw]
-    sun_mw = site_array(compiled, "pv_mw") * deviation.pv_relative[at]
+    sun_mw = table.pv_mw * deviation.pv_relative[at]
     return UsualDeviation(as_float32(np.concatenate(usual, axis=-1)), as_float32(sun_mw))
 
 
@@ -230,7 +206,7 @@ def _deviations(
     compiled: Compiled, series: ZoneSeries, demand: Demand, usual: UsualDeviation, month_hour: Array
 ) -> list[Array]:
     """Return the usual deviation of each series from its climatology, float32, together [B,T,3K+C]."""
-    _, at = zones_of(compiled)
+    at = compiled.sites.zone
     now, sites = np.s_[:, -compiled.shape.steps :], compiled.shape.sites
     grid = take_rows(usual.by_month_hour, month_hour)
     wind_mw = grid[..., 2 * sites :]

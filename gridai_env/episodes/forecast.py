@@ -26,7 +26,7 @@ import numpy as np
 from gridai_env.arrays.draws import Draws, in_parts
 from gridai_env.arrays.ops import add_product, add_scaled, as_float32, constant, empty, namespace, within
 from gridai_env.arrays.record import Array
-from gridai_env.scenario.spec import ForecastSpec
+from gridai_env.scenario.tables import ForecastRules
 
 DAY_H = 24.0
 CHUNK = 16
@@ -79,22 +79,9 @@ class Background:
     sites: int
 
 
-def lead_steps(spec: ForecastSpec, dt_h: float) -> tuple[int, ...]:
-    """Return the leads in steps (the checks of the scenario made sure that they are whole)."""
-    return tuple(round(lead / dt_h) for lead in spec.leads_h)
-
-
 def day_steps(dt_h: float) -> int:
     """Return the steps of a day."""
     return round(DAY_H / dt_h)
-
-
-def skills(spec: ForecastSpec) -> np.ndarray:
-    """Return the squared correlation of forecast and truth at each lead [H]: it falls linearly in log
-    lead."""
-    log_lead = np.log(np.array(spec.leads_h))
-    span = max(float(log_lead[-1] - log_lead[0]), 1e-12)
-    return spec.skill_first + (spec.skill_last - spec.skill_first) * (log_lead - log_lead[0]) / span
 
 
 def ahead(series: Array, leads: Sequence[int]) -> Array:
@@ -130,9 +117,9 @@ def days_back(lead: int, per_day: int) -> int:
     return -(-lead // per_day) * per_day - lead
 
 
-def day_ahead(spec: ForecastSpec, dt_h: float, background: Background, draws: Draws) -> Array:
+def day_ahead(rules: ForecastRules, dt_h: float, background: Background, draws: Draws) -> Array:
     """Return calibrated forecasts before price events, float32 [B,T,H,S]."""
-    leads = lead_steps(spec, dt_h)
+    leads = rules.lead_steps
     steps, series = background.deviation.shape[1:]
     counts = [max(steps - lead, 0) for lead in leads]
     least = np.where(np.arange(series) < background.sites, -np.inf, 0.0).astype(np.float32)
@@ -144,7 +131,7 @@ def day_ahead(spec: ForecastSpec, dt_h: float, background: Background, draws: Dr
         deviation = background.deviation[part]
         most, lowest = _most(background, mean), constant(least, mean)
         out = empty((mean.shape[0], steps, len(leads), series), mean)
-        for i, value in _vintages(skills(spec).tolist(), mean, anomaly, deviation, normal):
+        for i, value in _vintages(rules.skill.tolist(), mean, anomaly, deviation, normal):
             ahead = np.s_[:, steps - counts[i] :]
             out[:, : counts[i], i] = within(value[ahead], lowest, most[ahead])
             out[:, counts[i] :, i] = 0.0

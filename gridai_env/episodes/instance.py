@@ -20,7 +20,7 @@ import numpy as np
 
 from gridai_env.arrays.record import Record
 from gridai_env.episodes.build import Knowledge, batch_parts
-from gridai_env.episodes.forecast import ForecastSet, lead_steps
+from gridai_env.episodes.forecast import ForecastSet
 from gridai_env.files import InstanceError, digest, read_archive, write_archive
 from gridai_env.scenario.compile import Compiled, compile_scenario
 from gridai_env.scenario.load import load_scenario, parse_scenario
@@ -55,7 +55,7 @@ class Instance:
     @property
     def scenario_name(self) -> str:
         """Name of the scenario."""
-        return self.scenario.name
+        return self.compiled.name
 
     @property
     def steps(self) -> int:
@@ -79,7 +79,7 @@ class Instance:
     def constants(self) -> dict[str, np.ndarray]:
         """Return all constants of the scenario that a step depends on, by name."""
         named = {name: getattr(self.params, name) for name in Params.names() if name not in INSTANCE_FIELDS}
-        named["reward_scale_usd"] = self.scenario.reward_scale_usd
+        named["reward_scale_usd"] = self.compiled.reward_scale_usd
         return {f"constants/{name}": np.asarray(value) for name, value in named.items()}
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -100,7 +100,7 @@ class Instance:
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
             "package_version": __version__,
-            "scenario": self.scenario.model_dump(mode="json"),
+            "scenario": self.compiled.resolved_scenario(),
             "seed": self.seed,
             "start_utc": str(self.start_utc),
             "provenance": self.provenance,
@@ -184,8 +184,8 @@ def make_batch(
     ``traces`` None: as the scenario says.  ``start`` (UTC) fixes the start of all, else each seed draws its
     own.
     """
-    if traces is None and compiled.scenario.traces != "synthetic":
-        traces = read_table(compiled.scenario.traces)
+    if traces is None and compiled.traces != "synthetic":
+        traces = read_table(compiled.traces)
     return InstanceBatch(**batch_parts(compiled, seeds, traces, start))
 
 
@@ -244,7 +244,6 @@ def load_instance(path: str | Path) -> Instance:
         )
     compiled = compile_scenario(parse_scenario(header["scenario"], str(path)))
     groups = _grouped(path, arrays)
-    leads = lead_steps(compiled.scenario.forecast, compiled.scenario.dt_h)
     instance = Instance(
         compiled=compiled,
         seed=header["seed"],
@@ -252,7 +251,9 @@ def load_instance(path: str | Path) -> Instance:
         params=compiled.params.replace(**groups["params"]),
         exogenous=Exogenous(**groups["exogenous"]),
         initial=State(**groups["initial"]),
-        forecast=ForecastSet(groups["forecast"]["values"], compiled.shape.sites, leads),
+        forecast=ForecastSet(
+            groups["forecast"]["values"], compiled.shape.sites, compiled.forecast.lead_steps
+        ),
         knowledge=Knowledge(**groups["knowledge"]),
         provenance=header["provenance"],
     )

@@ -7,19 +7,19 @@ limits under the events that are foreseen, the calendar, and what the scenario f
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 
 from gridai_env.arrays.record import Array
 from gridai_env.episodes.demand import calendar, expected_row_shares, queue_limits_gpuh, session_growth
-from gridai_env.episodes.events import EventTable, event_table
+from gridai_env.episodes.events import EventTable
 from gridai_env.episodes.exogenous import battery_targets_mwh, billed_and_other, grid_fields
 from gridai_env.episodes.forecast import day_steps, days_back
 from gridai_env.episodes.instance import Instance
+from gridai_env.scenario.spec import ForecastKind
 from gridai_env.world.state import Exogenous
 
-ForecastKind = Literal["perfect", "persistence", "day_ahead"]
 FORECAST_KINDS: tuple[ForecastKind, ...] = get_args(ForecastKind)
 
 # An anomaly at the last lead fades with this time constant beyond it.
@@ -59,7 +59,7 @@ def kind_at_hand(instance: Instance, kind: str | None) -> ForecastKind:
 
     Truth and history are in every instance; day-ahead forecasts are drawn with it.
     """
-    own = instance.scenario.forecast.kind
+    own = instance.compiled.forecast.kind
     if kind is None:
         return own
     if kind not in FORECAST_KINDS:
@@ -106,7 +106,7 @@ def _foreseen(instance: Instance, t: int, end: int, kind: ForecastKind) -> Exoge
 def _known_events(instance: Instance, t: int, at: np.ndarray, kind: ForecastKind) -> EventTable:
     """Return the events at steps ``at`` [h] as foreseen at t."""
     active = instance.knowledge.event_active
-    return event_table(instance.scenario, active[at]).as_foreseen(active[t], kind)
+    return EventTable(active[at], instance.compiled.events).as_foreseen(active[t], kind)
 
 
 def forecast_series(
@@ -120,9 +120,10 @@ def forecast_series(
     mean, scale = _expectation(instance, np.arange(t, end), known)
     shape, sites = instance.compiled.shape, instance.compiled.shape.sites
     out = mean + scale * _interpolated(known_at, anomaly, end - t, shape.dt_h, sites)
-    most_mw = [site.pv_mw + site.wind_mw for site in instance.scenario.sites]
     out[:, sites:] = np.maximum(out[:, sites:], 0.0)
-    out[1:, 2 * sites : 3 * sites] = np.minimum(out[1:, 2 * sites : 3 * sites], most_mw)
+    out[1:, 2 * sites : 3 * sites] = np.minimum(
+        out[1:, 2 * sites : 3 * sites], instance.compiled.sites.renewable_mw
+    )
     return out
 
 
@@ -136,7 +137,9 @@ def _anomaly_known(instance: Instance, present: np.ndarray, t: int) -> tuple[np.
     points = np.concatenate([present[None], instance.forecast.values[issued, column].astype(float)])
     known_at, issued = np.append(0, leads), np.append(t, issued)
     active = instance.knowledge.event_active
-    events = event_table(instance.scenario, active[t + known_at]).as_foreseen(active[issued], "day_ahead")
+    events = EventTable(active[t + known_at], instance.compiled.events).as_foreseen(
+        active[issued], "day_ahead"
+    )
     mean, scale = _expectation(instance, t + known_at, events)
     return known_at, np.where(scale > 0, (points - mean) / np.where(scale > 0, scale, 1.0), 0.0)
 
@@ -204,7 +207,7 @@ def last_known_day(
 def _split_rows(instance: Instance, t: int, end: int, region_gpuh: Array) -> np.ndarray:
     """Return the arrivals of regions [h,C] split over rows as the calendar lets one expect, [h,C,W]."""
     compiled = instance.compiled
-    days = calendar(compiled.scenario, np.array([instance.start_utc]), t, end - t)
+    days = calendar(compiled, np.array([instance.start_utc]), t, end - t)
     climatology = instance.knowledge.climatology[None, t:end, 3 * compiled.shape.sites :].astype(float)
     share = expected_row_shares(compiled, days, climatology)[0]
     return np.concatenate([instance.exogenous.arrivals_gpuh[t : t + 1], (region_gpuh[..., None] * share)[1:]])

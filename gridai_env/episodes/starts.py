@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 
 import numpy as np
 
 from gridai_env.arrays.draws import EpisodeDraws
 from gridai_env.files import InstanceError
-from gridai_env.scenario.spec import Scenario
+from gridai_env.scenario.compile import Compiled
 from gridai_env.traces import TraceTable
 
 # Each feature of an episode has a stream of its own, so that changing one does not shift the others.
@@ -62,40 +62,24 @@ def draw_starts(choices: np.ndarray, seeds: Sequence[int]) -> np.ndarray:
     return choices[EpisodeDraws(streams(seeds, "start")).indices(len(choices))]
 
 
-def synthetic_starts(scenario: Scenario) -> np.ndarray:
-    """Return the possible starts of a scenario without a trace file, datetime64[m]: each day (of the periods,
-    where there are some) at the hour given."""
-    start = scenario.start
-    parts = [(part.first, part.last) for part in start.periods or []] or [(start.first, start.last)]
-    days = np.concatenate([_days(first, last) for first, last in parts])
-    return days.astype("datetime64[m]") + np.timedelta64(start.hour_utc, "h")
-
-
-def _days(first: date, last: date) -> np.ndarray:
-    """Return the days from first to last, both included, datetime64[D]."""
-    return np.arange(np.datetime64(first, "D"), np.datetime64(last + timedelta(days=1), "D"))
-
-
-def table_starts(
-    scenario: Scenario, table: TraceTable, zones: tuple[str, ...], lead_in: int
-) -> tuple[np.ndarray, str]:
+def table_starts(compiled: Compiled, table: TraceTable, lead_in: int) -> tuple[np.ndarray, str]:
     """Return the possible starts in a file, datetime64[m], and a sentence that says how they were chosen.
 
     Each has ``lead_in`` steps of history.  Where no day of the scenario lies in the file, all days of the
     file count; where no start has the scenario's hour, all hours.  Raises InstanceError where the file is too
     short.
     """
-    steps = lead_in + scenario.steps
-    before = np.timedelta64(round(lead_in * scenario.dt_h * 60), "m")
-    valid = table.valid_starts(zones, steps, scenario.dt_h) + before
+    zones, wanted, dt_h = compiled.sites.zones, compiled.synthetic_starts, compiled.shape.dt_h
+    steps = lead_in + compiled.shape.steps
+    before = np.timedelta64(round(lead_in * dt_h * 60), "m")
+    valid = table.valid_starts(zones, steps, dt_h) + before
     if not valid.size:
-        hours = steps * scenario.dt_h
         raise InstanceError(
-            f"{table.source}: no {hours:g} h in a row without a gap in {', '.join(zones)} (horizon and a day "
+            f"{table.source}: no {steps * dt_h:g} h in a row without a gap in {', '.join(zones)} (horizon and a day "
             "of history before it); use a longer file or a shorter horizon_h"
         )
-    at_hour = valid.astype(np.int64) % 1440 == scenario.start.hour_utc * 60
-    wanted = synthetic_starts(scenario)
+
+    at_hour = np.isin(valid.astype(np.int64) % 1440, wanted.astype(np.int64) % 1440)
     chosen = valid[at_hour & np.isin(valid, wanted)]
     if chosen.size:
         return chosen, f"drawn from {chosen.size} valid starts in the scenario's dates"

@@ -71,16 +71,16 @@ def no_zeros(scale: AnyFloats) -> AnyFloats:
 
 def _parts(compiled: Compiled) -> list[Part]:
     """All parts with their scales; those without entries are sorted out by the caller."""
-    p, scenario, shape = compiled.params, compiled.scenario, compiled.shape
+    p, shape = compiled.params, compiled.shape
     sites, regions = compiled.site_names, compiled.region_names
     rows = tuple(name.replace("/", "-") for name in compiled.row_names)
     held, waits = rows[: sessions(compiled)], rows[sessions(compiled) :]
-    leads = tuple(f"+{lead:g}h" for lead in scenario.forecast.leads_h)
+    leads = tuple(f"+{lead:g}h" for lead in compiled.forecast.leads_h)
     work = work_scale_gpuh(compiled)
     wait = np.maximum(compiled.row_wait_steps, 1)
     queue = (work * wait)[:, sessions(compiled) :]
     battery, generator = no_zeros(p.battery_max_mwh), no_zeros(p.generator_max_mw)
-    renewable = no_zeros(np.array([site.pv_mw + site.wind_mw for site in scenario.sites]))
+    renewable = no_zeros(compiled.sites.renewable_mw)
     export_mw, import_mw = no_zeros(compiled.export_limit_mw), no_zeros(compiled.import_limit_mw)
     price, carbon = np.array(PRICE_SCALE_USD_PER_MWH), np.array(CARBON_SCALE_KG_PER_MWH)
     region_work = work.sum(-1)
@@ -88,7 +88,7 @@ def _parts(compiled: Compiled) -> list[Part]:
     steps_ahead = tuple(f"+{h}" for h in range(int(max(compiled.row_wait_steps, default=0))))
     job_steps = tuple(f"+{n}" for n in range(shape.job_steps if shape.jobs else 0))
     slots = tuple(f"slot{v}" for v in range(shape.slots))
-    reduced = {event.kind: leads for event in scenario.events}
+    reduced = dict.fromkeys(compiled.events.kind, leads)
     return [
         Part("arrivals", "gpuh", (regions, rows), work),
         Part("arrivals_before", "gpuh", (regions, held), work[:, : len(held)]),
@@ -131,8 +131,7 @@ def sessions(compiled: Compiled) -> int:
 
 def work_scale_gpuh(compiled: Compiled) -> AnyFloats:
     """Mean work per step of each region and row [C,W]: mean demand x step x share of the row."""
-    mean_gpus = np.array([region.mean_gpus for region in compiled.scenario.regions])
-    return no_zeros(mean_gpus[:, None] * compiled.shape.dt_h * compiled.row_share)
+    return no_zeros(compiled.regions.mean_gpus[:, None] * compiled.shape.dt_h * compiled.row_share)
 
 
 def job_scales(compiled: Compiled) -> AnyFloats:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from gridai_env.arrays.ops import all_zero, constant, namespace, positions
 from gridai_env.arrays.record import Array
-from gridai_env.episodes.events import event_table
+from gridai_env.episodes.events import EventTable
 from gridai_env.episodes.exogenous import limit
 from gridai_env.episodes.forecast import ForecastSet
 from gridai_env.observation.layout import JOB_FEATURES, sessions
@@ -63,8 +63,8 @@ def limit_forecast(compiled: Compiled, kind: str, event_active: Array, forecast:
     ``event_active`` [B,T,E] is the truth; of it, what the scenario's kind of forecast may know is used.  The
     limit of export is 0 where the forecast of the price says so.
     """
-    table = event_table(compiled.scenario, event_active)
-    seen = table.at_leads(forecast.leads, compiled.scenario.forecast.kind)
+    table = EventTable(event_active, compiled.events)
+    seen = table.at_leads(forecast.leads, compiled.forecast.kind)
     values = limit(compiled, kind, seen, forecast.buy_usd_per_mwh)
     for i, lead in enumerate(forecast.leads):
         values[:, max(compiled.shape.steps - lead, 0) :, i] = 0.0

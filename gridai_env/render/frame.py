@@ -63,7 +63,7 @@ class Renderer:
         if instance.compiled.hash != self._compiled.hash:
             raise ValueError(
                 f"instance of scenario {instance.scenario_name!r} ({instance.compiled.hash[:12]}): "
-                f"this renderer draws {self._compiled.scenario.name!r} ({self._compiled.hash[:12]})"
+                f"this renderer draws {self._compiled.name!r} ({self._compiled.hash[:12]})"
             )
         view = look(instance, t, state, flows, outcome, totals)
         with _settings():
@@ -87,7 +87,7 @@ class Renderer:
         self._chart.draw(self._map, self._legend, view)
         self._panel.draw(self._side, view)
         draw_strip(self._axes(style.PRICE_BOX), view, view.past_buy_usd_per_mwh, "price of import, USD/MWh")
-        title = f"{view.compiled.scenario.carbon_signal} carbon intensity of the grid, kg CO₂/MWh"
+        title = f"{view.compiled.carbon_signal} carbon intensity of the grid, kg CO₂/MWh"
         draw_strip(self._axes(style.CARBON_BOX), view, view.past_carbon_kg_per_mwh, title)
 
     def _paint(self) -> None:

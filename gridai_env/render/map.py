@@ -30,11 +30,11 @@ class Chart:
 
     def __init__(self, compiled: Compiled) -> None:
         """Crop the map and place the sites' cards."""
-        scenario, p = compiled.scenario, compiled.params
+        p = compiled.params
         self.compiled = compiled
         self.width, self.height = style.MAP_BOX[2:]
-        sites = np.array([[s.longitude, s.latitude] for s in scenario.sites])
-        regions = np.array([[r.longitude, r.latitude] for r in scenario.regions])
+        sites = np.stack([compiled.sites.longitude, compiled.sites.latitude], axis=-1)
+        regions = np.stack([compiled.regions.longitude, compiled.regions.latitude], axis=-1)
         self.crop = crop_to(np.concatenate([sites, regions]), self.width, self.height)
         self.sites, self.regions = self.crop.pixels(sites), self.crop.pixels(regions)
         # Marker areas and arrow widths are relative to the largest site, so that frames can be compared.

@@ -183,7 +183,7 @@ def columns(compiled: Compiled) -> list[TableColumn]:
     """Return the columns that the scenario has equipment for."""
     p = compiled.params
     battery = bool(np.any(p.battery_max_mwh > 0))
-    renewable = any(site.pv_mw + site.wind_mw > 0 for site in compiled.scenario.sites)
+    renewable = bool(compiled.sites.renewable_mw.any())
     every = (
         (True, TableColumn("facility_mw", "load\nMW")),
         (True, TableColumn("import_mw", "import\nMW")),

@@ -79,7 +79,7 @@ def work(episode: PlayedEpisode) -> dict[str, float]:
         flows.dropped_gpuh,
     )
     total = float(arrived.sum())
-    per_request = gpuh_per_request(episode.instance)
+    per_request = episode.instance.compiled.row_gpuh_per_request
     away = (flows.served_gpuh * (1.0 - episode.instance.params.home[:, None, :])).sum((0, 1, 3))
     backlog = np.maximum(episode.after.backlog_gpuh, 0.0)
     return {
@@ -103,12 +103,6 @@ def rows_of_classes(instance: Instance) -> list[tuple[str, NDArray[np.bool_]]]:
     """Name of each class and which rows [W] are its own."""
     compiled = instance.compiled
     return [(name, compiled.row_class == index) for index, name in enumerate(compiled.class_names)]
-
-
-def gpuh_per_request(instance: Instance) -> Floats:
-    """Reference GPU-h of one request of each row, [W]."""
-    classes = instance.scenario.classes
-    return np.array([classes[index].gpuh_per_request for index in instance.compiled.row_class])
 
 
 def jobs(episode: PlayedEpisode) -> dict[str, float]:

@@ -141,7 +141,7 @@ def _replay_flows(plan: Any, instance: Instance) -> Trajectory:
         log.before.append(simulator.state)
         log.flows.append(flows)
         _, outcome = simulator.step_flows(flows)
-        log.rewards.append(outcome.benefit_usd / instance.scenario.reward_scale_usd)
+        log.rewards.append(outcome.benefit_usd / instance.compiled.reward_scale_usd)
         log.seconds.append(float("nan"))
     return log.trajectories(policy_name(plan), [instance])[0]
 
@@ -186,7 +186,7 @@ def _run_batch(policy: Any, instances: Sequence[Instance], seed: int) -> list[Tr
     _prepare(policy, instances[0], seed)
     data = stack(instances)
     simulator, observer = Simulator(data), Observer(data)
-    scale = data.compiled.scenario.reward_scale_usd
+    scale = data.compiled.reward_scale_usd
     log = _Log()
     memory: Any = None
     start = np.ones(len(instances), dtype=np.bool_)
@@ -244,7 +244,7 @@ def _over_time(records: list[Any], kind: Any) -> Any:
 
 def _check_ledger(episode: PlayedEpisode, rewards: Floats) -> None:
     """Insist that what the environment paid is what the ledger says, step by step."""
-    paid = rewards * episode.instance.scenario.reward_scale_usd
+    paid = rewards * episode.instance.compiled.reward_scale_usd
     booked = episode.outcome.benefit_usd
     scale = sum(np.abs(term) for term in episode.outcome.terms_usd.values())
     apart = np.abs(paid - booked) - LEDGER_TOLERANCE * np.maximum(scale, 1.0)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gridai_env.scenario.capacity import import_limit_mw, nameplate_gpus
 from gridai_env.scenario.checks import check_scenario
 from gridai_env.scenario.geography import Geography, Row, build_geography
-from gridai_env.scenario.spec import Scenario, scenario_hash
+from gridai_env.scenario.spec import DemandSpec, Scenario, scenario_hash
+from gridai_env.scenario.tables import EventRules, ForecastRules, RegionTable, SiteTable, synthetic_starts
 from gridai_env.world.state import Params, Shape
 
 R = TypeVar("R")
@@ -33,11 +35,22 @@ class StartState:
 class Compiled:
     """A scenario as arrays.  Do not change them: the record is shared by all instances of the scenario."""
 
-    scenario: Scenario
+    scenario: Scenario  # for what needs the whole file; everything else has arrays below
     hash: str  # of the scenario
+    name: str
     shape: Shape
     params: Params  # the fields of INSTANCE_FIELDS are zeros of the right shape
     geography: Geography
+    sites: SiteTable
+    regions: RegionTable
+    events: EventRules
+    forecast: ForecastRules
+    traces: str  # "synthetic" or the path of a trace file
+    demand: DemandSpec  # where the shape of demand comes from
+    synthetic_starts: NDArray[np.datetime64]  # [n] possible starts without a trace file, minutes UTC
+    carbon_signal: str  # billed: "average" or "marginal"
+    network_mwh_per_gb: float
+    reward_scale_usd: float  # a reward of 1
     start_state: StartState
     site_names: tuple[str, ...]
     region_names: tuple[str, ...]
@@ -49,6 +62,8 @@ class Compiled:
     row_locality: tuple[str, ...]  # [W]
     row_share: np.ndarray  # [W] of a region's demand, sums to 1
     row_wait_steps: np.ndarray  # [W] int, 0: may not wait
+    row_flatness: np.ndarray  # [W] 1: no daily swing
+    row_gpuh_per_request: np.ndarray  # [W]
     import_limit_mw: np.ndarray  # [K] before events
     export_limit_mw: np.ndarray  # [K] before events and negative prices
     job_gpus: np.ndarray  # [J] before size jitter
@@ -59,9 +74,13 @@ class Compiled:
     job_size_jitter: np.ndarray  # [J]
     job_value_usd: np.ndarray  # [J]
     job_allowed: np.ndarray  # [J,K] bool
-    job_site_rank: (
-        np.ndarray
-    )  # [J,K] int: place of a site in the job's own list (0: preferred), unlisted ones last
+    # [J,K] int: place of a site in the job's own list (0: preferred), unlisted ones last
+    job_site_rank: np.ndarray
+    jobs_provenance: str | None  # which jobs of a file were drawn; None: all stand in the scenario
+
+    def resolved_scenario(self) -> dict[str, Any]:
+        """Return all keys of the scenario, defaults included, as they stand in run.json and in archives."""
+        return self.scenario.model_dump(mode="json")
 
 
 _CACHE: dict[str, Compiled] = {}
@@ -130,9 +149,20 @@ def _compile(scenario: Scenario, key: str) -> Compiled:
     return Compiled(
         scenario=scenario,
         hash=key,
+        name=scenario.name,
         shape=shape,
         params=_params(scenario, shape, rows, geography, gpus),
         geography=geography,
+        sites=SiteTable.of(scenario),
+        regions=RegionTable.of(scenario),
+        events=EventRules.of(scenario),
+        forecast=ForecastRules.of(scenario),
+        traces=scenario.traces,
+        demand=scenario.demand,
+        synthetic_starts=synthetic_starts(scenario),
+        carbon_signal=scenario.carbon_signal,
+        network_mwh_per_gb=scenario.network.energy_kwh_per_gb / 1000.0,
+        reward_scale_usd=scenario.reward_scale_usd,
         start_state=_start_state(scenario),
         site_names=tuple(s.name for s in scenario.sites),
         region_names=tuple(r.name for r in scenario.regions),
@@ -144,8 +174,11 @@ def _compile(scenario: Scenario, key: str) -> Compiled:
         row_locality=tuple(r.locality for r in rows),
         row_share=np.array([r.share for r in rows]) / sum(r.share for r in rows),
         row_wait_steps=np.array([to_steps(scenario, t.wait_h) for t in tasks]),
+        row_flatness=np.array([t.flatness for t in tasks]),
+        row_gpuh_per_request=np.array([t.gpuh_per_request for t in tasks]),
         import_limit_mw=np.array([import_limit_mw(s, g) for s, g in zip(scenario.sites, gpus, strict=True)]),
         export_limit_mw=np.array([s.grid.export_limit_mw for s in scenario.sites]),
+        jobs_provenance=scenario.jobs_from.drawn if scenario.jobs_from is not None else None,
         **jobs,
     )
 

@@ -53,6 +53,7 @@ class Geography:
     latency_ms: np.ndarray  # [C,W,K] path and processing
     path_ms: np.ndarray  # [C,W,K] path alone
     service_node: np.ndarray  # [C,W,K] index of the legal node with the least total
+    processing_ms: np.ndarray  # [W]
     budget_ms: np.ndarray  # [W]
     by_latency: np.ndarray  # [C,W,K] bool
     by_law: np.ndarray
@@ -118,6 +119,7 @@ def build_geography(scenario: Scenario, rows: list[Row]) -> Geography:
         latency_ms=total,
         path_ms=path,
         service_node=service_node,
+        processing_ms=processing,
         budget_ms=budget,
         by_latency=by_latency,
         by_law=by_law,

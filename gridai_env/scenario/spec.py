@@ -32,6 +32,7 @@ def _day(value: Any) -> Any:
 
 
 Day = Annotated[date, BeforeValidator(_day)]
+ForecastKind = Literal["perfect", "persistence", "day_ahead"]
 
 
 class StrictModel(BaseModel):
@@ -257,7 +258,7 @@ class Start(StrictModel):
 class ForecastSpec(StrictModel):
     """What is known of the future."""
 
-    kind: Literal["perfect", "persistence", "day_ahead"] = "day_ahead"
+    kind: ForecastKind = "day_ahead"
     leads_h: list[Positive] = Field(
         [1.0, 2.0, 3.0, 6.0, 12.0, 24.0], min_length=1, description="leads shown in the observation, rising"
     )

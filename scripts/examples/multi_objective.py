@@ -63,7 +63,7 @@ class VectorReward(GridAIEnv):
         dropped_gpuh = -info["terms/drop_penalty_usd"] / self.prices[2]
         billed_usd = info["terms/carbon_price_usd"] + info["terms/drop_penalty_usd"]
         figures = np.array([info["benefit_usd"] - billed_usd, -emitted_kg, -dropped_gpuh])
-        return figures / self.compiled.scenario.reward_scale_usd + 0.0  # no -0
+        return figures / self.compiled.reward_scale_usd + 0.0  # no -0
 
 
 def play(env: VectorReward, name: str, episodes: int, seed: int) -> Floats:
@@ -77,7 +77,7 @@ def play(env: VectorReward, name: str, episodes: int, seed: int) -> Floats:
             action, _ = rule.predict(observation)
             observation, reward, over, _, _ = env.step(action)
             returns += reward
-    return returns / episodes * env.compiled.scenario.reward_scale_usd
+    return returns / episodes * env.compiled.reward_scale_usd
 
 
 def undominated(points: Floats) -> NDArray[np.bool_]:

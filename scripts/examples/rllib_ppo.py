@@ -79,7 +79,7 @@ def main(words: Sequence[str] | None = None) -> int:
         )
         for _ in range(updates):
             found = algorithm.train()
-            mean_usd = found["env_runners"]["episode_return_mean"] * compiled.scenario.reward_scale_usd
+            mean_usd = found["env_runners"]["episode_return_mean"] * compiled.reward_scale_usd
             print(
                 f"{found['num_env_steps_sampled_lifetime']:>9,.0f} steps  {mean_usd:>9,.0f} USD per episode"
             )

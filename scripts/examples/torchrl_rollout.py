@@ -129,7 +129,7 @@ def improve(loss: ClipPPOLoss, optimizer: torch.optim.Optimizer, played: TensorD
 
 def usd_per_reward(env: EnvBase) -> float:
     """What an episode with a mean reward of 1 per step earns (USD)."""
-    return float(env.compiled.shape.steps * env.compiled.scenario.reward_scale_usd)
+    return float(env.compiled.shape.steps * env.compiled.reward_scale_usd)
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -45,7 +45,7 @@ class InstancesBySeed:
         overrides: dict[str, Any] = {name: getattr(arguments, name) for name in OVERRIDES}
         self.compiled: Compiled = compile_scenario(load_scenario(arguments.scenario, **overrides))
         self._start: str | None = arguments.start
-        traces = self.compiled.scenario.traces
+        traces = self.compiled.traces
         self._table: TraceTable | None = None if traces == "synthetic" else read_table(traces)
 
     def make(self, seed: int) -> Instance:

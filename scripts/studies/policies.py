@@ -114,12 +114,12 @@ def _make(name: str, folder: str, compiled: Compiled, solver: dict[str, Any]) ->
     if name == OPTIMUM:
         return PolicySpec(name, folder)
     if kind == "ppo":
-        path = resolved(name, compiled.scenario.name).removeprefix(NETWORK)
+        path = resolved(name, compiled.name).removeprefix(NETWORK)
         return PolicySpec(name, folder, _load_network(path, compiled))
     if kind == "mpc":
         from baselines.mpc.policy import MPC
 
-        own = compiled.scenario.forecast.kind
+        own = compiled.forecast.kind
         if what == "day_ahead" and own != what:
             raise InputError(
                 f"--policies {name}: episodes with {own!r} forecasts hold none of day ahead; add --forecast day_ahead"

@@ -50,7 +50,7 @@ from gridai_env.benchmarks.sets import (
 )
 from gridai_env.envs.env import GridAIEnv
 from gridai_env.episodes.instance import load_instance, make_batch
-from gridai_env.episodes.starts import synthetic_starts, table_starts
+from gridai_env.episodes.starts import table_starts
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.rollout.run import run
 from gridai_env.scenario.compile import compile_scenario
@@ -296,8 +296,9 @@ def test_periods_hold_for_trace_files_too() -> None:
     scenario = restricted(load_scenario("two_sites"))
     days = np.arange("2023-02-20", "2023-04-10", dtype="datetime64[D]").astype("datetime64[m]")
     table = SimpleNamespace(valid_starts=lambda *_: days - np.timedelta64(16, "h"), source="file.csv")
-    chosen, how = table_starts(scenario, table, ("A",), 24)  # type: ignore[arg-type]
-    assert chosen.tolist() == [t for t in synthetic_starts(scenario).tolist() if t.month == 4 and t.day < 10]
+    compiled = compile_scenario(scenario)
+    chosen, how = table_starts(compiled, table, 24)  # type: ignore[arg-type]
+    assert chosen.tolist() == [t for t in compiled.synthetic_starts.tolist() if t.month == 4 and t.day < 10]
     assert "in the scenario's dates" in how
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gridai_env.arrays.torch_ops import batch_innermost
-from gridai_env.episodes.forecast import ForecastSet, lead_steps
+from gridai_env.episodes.forecast import ForecastSet
 from gridai_env.episodes.instance import InstanceBatch
 from gridai_env.observation.parts import ExogenousView
 from gridai_env.scenario.compile import Compiled
@@ -86,9 +86,9 @@ class EpisodeTensors:
 
     def outside(self) -> ExogenousView:
         """What the world brings, as observations need it."""
-        spec, shape = self.compiled.scenario.forecast, self.compiled.shape
-        seen = ForecastSet(self.forecast, shape.sites, lead_steps(spec, shape.dt_h))
-        return ExogenousView(self.compiled, self.exogenous, seen, self.event_active, self.start_minutes)
+        compiled = self.compiled
+        seen = ForecastSet(self.forecast, compiled.shape.sites, compiled.forecast.lead_steps)
+        return ExogenousView(compiled, self.exogenous, seen, self.event_active, self.start_minutes)
 
     def params(self) -> Params:
         """The constants as tensors, those of the instances included; nothing is read back from the device."""

@@ -23,10 +23,10 @@ from gridai_env.episodes.build import make_world
 from gridai_env.episodes.demand import Week, synthetic_demand, week_gpuh, week_places
 from gridai_env.episodes.deviation import month_hours_utc, synthetic_deviation
 from gridai_env.episodes.events import draw_events
-from gridai_env.episodes.exogenous import UsualDeviation, usual_deviations, zones_of
+from gridai_env.episodes.exogenous import UsualDeviation, usual_deviations
 from gridai_env.episodes.forecast import day_steps
 from gridai_env.episodes.jobs import draw_jobs
-from gridai_env.episodes.starts import STREAMS, synthetic_starts
+from gridai_env.episodes.starts import STREAMS
 from gridai_env.scenario.compile import Compiled
 from gridai_env.traces.series import StepGrid, step_grid
 from gridai_env.traces.synthetic import month_hour_cells, series_of_model
@@ -101,8 +101,7 @@ class TorchEpisodeGenerator:
         ``seed``: of the generator, None: another one each time.  ``at_once``: episodes made at a time.  Raises
         ValueError where traces or demand of the scenario come from files: such episodes are made on the host.
         """
-        scenario = compiled.scenario
-        for name, source in (("traces", scenario.traces), ("demand", scenario.demand.source)):
+        for name, source in (("traces", compiled.traces), ("demand", compiled.demand.source)):
             if source != "synthetic":
                 raise ValueError(
                     f"{name} = {str(source)!r}: episodes from files are not made on a device; make them on the host "
@@ -112,7 +111,7 @@ class TorchEpisodeGenerator:
         self.generator = torch.Generator(device=device)
         self.device = self.generator.device
         self._at_once = at_once or AT_ONCE.get(self.device.type, AT_ONCE_ON_DEVICE)
-        zones, _ = zones_of(compiled)
+        zones = compiled.sites.zones
         self._model: ZoneModel = zone_model(zones).map(self._real)
         self._week: Week = week_gpuh(compiled).map(self._real)
         usual = usual_deviations(compiled, synthetic_deviation(zones))
@@ -172,7 +171,7 @@ class TorchEpisodeGenerator:
         series = series_of_model(self._model, grid, cells, minutes, compiled.shape.dt_h, draws["traces"])
         demand = synthetic_demand(compiled, self._week, of_start(starts.places), draws["demand"])
         jobs = draw_jobs(compiled, draws["jobs"])
-        events = draw_events(compiled.scenario, draws["events"])
+        events = draw_events(compiled, draws["events"])
         world = make_world(compiled, series, demand, jobs, events, self._usual, month_hour, draws["forecast"])
         return EpisodeTensors(
             compiled=compiled,
@@ -191,7 +190,7 @@ def possible_starts(compiled: Compiled, zones: tuple[str, ...], real: Any, there
     """Return the calendar at every possible start of a scenario; ``real`` and ``there`` move arrays to the device."""
     dt_h = compiled.shape.dt_h
     lead_in = day_steps(dt_h)
-    starts = synthetic_starts(compiled.scenario)
+    starts = compiled.synthetic_starts
     first = starts - np.timedelta64(round(lead_in * dt_h * 60), "m")
     grid = step_grid(first, lead_in + compiled.shape.steps, dt_h)
 

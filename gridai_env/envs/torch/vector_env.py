@@ -144,14 +144,14 @@ class GridAITorchVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
 
     def _open_dealer(self, episodes: str | None) -> EpisodeSupply:
         """Who makes the episodes; raises ValueError where the device cannot."""
-        scenario = self.compiled.scenario
+        compiled = self.compiled
         reasons = []
         if self._source.fixed is not None:
             reasons.append("instance= is one frozen episode")
-        if scenario.traces != "synthetic":
-            reasons.append(f"its traces are the file {scenario.traces!r}")
-        if scenario.demand.source != "synthetic":
-            reasons.append(f"its demand is the file {scenario.demand.source!r}")
+        if compiled.traces != "synthetic":
+            reasons.append(f"its traces are the file {compiled.traces!r}")
+        if compiled.demand.source != "synthetic":
+            reasons.append(f"its demand is the file {compiled.demand.source!r}")
         kind = one_of("episodes", episodes or ("host" if reasons else "device"), ("device", "host"))
         self.episodes = kind
         if kind == "host":
@@ -360,7 +360,7 @@ class GridAITorchVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         self._totals = add_step(self._totals, figures.detach())
         self._elapsed = self._elapsed + 1
         self._since_check += 1
-        rewards = figures[0] / self.layout.compiled.scenario.reward_scale_usd
+        rewards = figures[0] / self.layout.compiled.reward_scale_usd
         terminated = simulator.t_host >= simulator.steps
         truncated = np.zeros_like(terminated)
         if self.max_episode_steps is not None:

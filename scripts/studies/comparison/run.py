@@ -120,7 +120,7 @@ class Comparison:
         """Write the ladder of what is finished, as a file and in TensorBoard."""
         if not self.rows:
             return
-        rungs = rungs_of(self.rows, self.match.episodes.compiled.scenario.forecast.kind)
+        rungs = rungs_of(self.rows, self.match.episodes.compiled.forecast.kind)
         write_rows([record_of(i, rung) for i, rung in enumerate(rungs)], self.folder / LADDER)
         text = f"```\n{ladder_table(rungs)}\n```"
         for rung in rungs:

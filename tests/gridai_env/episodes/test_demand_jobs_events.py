@@ -14,7 +14,7 @@ from gridai_env.episodes.demand import (
     queue_limits_gpuh,
     session_growth,
 )
-from gridai_env.episodes.events import draw_events, event_table
+from gridai_env.episodes.events import EventTable, draw_events
 from gridai_env.episodes.jobs import draw_jobs
 from gridai_env.episodes.starts import streams
 from tests.support.small_scenario import SMALL, small
@@ -31,21 +31,21 @@ def rows(*columns: list[float]) -> np.ndarray:
 
 
 def test_calendar_counts_local_hours_and_weekends_at_the_middle_of_the_step() -> None:
-    days = calendar(small().scenario, np.array(["2023-07-07T21:00"], dtype="datetime64[m]"), 0, 3)
+    days = calendar(small(), np.array(["2023-07-07T21:00"], dtype="datetime64[m]"), 0, 3)
     # Friday 21:30 UTC is 23:30 in Berlin (UTC+2) and 14:30 in California (UTC-7).
     assert days.local_hour[0].tolist() == [[23.5, 14.5], [0.5, 15.5], [1.5, 16.5]]
     assert days.weekend[0].tolist() == [[False, False], [True, False], [True, False]]
 
 
 def test_calendar_follows_daylight_saving() -> None:
-    days = calendar(small().scenario, np.array(["2023-03-26T00:00"], dtype="datetime64[m]"), 0, 2)
+    days = calendar(small(), np.array(["2023-03-26T00:00"], dtype="datetime64[m]"), 0, 2)
     assert days.local_hour[0, :, 0].tolist() == [1.5, 3.5]
 
 
 def test_expected_arrivals_by_hand() -> None:
     compiled = small()
     assert compiled.row_names == ("chat/home", "chat/anywhere", "batch/anywhere")
-    expected = expected_rows_gpuh(compiled, calendar(compiled.scenario, MONDAY, 0, 24))[0]
+    expected = expected_rows_gpuh(compiled, calendar(compiled, MONDAY, 0, 24))[0]
     # Berlin, step 12 is 14:30 local; peak hour 15, swing 0.45; batch has flatness 0.5.
     wave = np.cos(2 * np.pi * (14.5 - 15.0) / 24)
     assert expected[12, 0, 0] == pytest.approx(400 * 0.28 * (1 + 0.45 * wave))
@@ -56,16 +56,16 @@ def test_expected_arrivals_by_hand() -> None:
 
 def test_quarter_hours_carry_a_quarter_of_the_work() -> None:
     hourly, fine = small(), small(dt_h=0.25)
-    full = expected_rows_gpuh(hourly, calendar(hourly.scenario, MONDAY, 0, 24))
-    quarter = expected_rows_gpuh(fine, calendar(fine.scenario, MONDAY, 0, 96))
+    full = expected_rows_gpuh(hourly, calendar(hourly, MONDAY, 0, 24))
+    quarter = expected_rows_gpuh(fine, calendar(fine, MONDAY, 0, 96))
     assert quarter.sum() == pytest.approx(full.sum(), rel=1e-4)
     assert quarter.reshape(1, 24, 4, 2, 3).sum(2) == pytest.approx(full, rel=0.01)
 
 
 def test_weekends_are_scaled() -> None:
     compiled = small()
-    saturday = expected_rows_gpuh(compiled, calendar(compiled.scenario, MONDAY, 5 * 24 + 12, 1))
-    monday = expected_rows_gpuh(compiled, calendar(compiled.scenario, MONDAY, 12, 1))
+    saturday = expected_rows_gpuh(compiled, calendar(compiled, MONDAY, 5 * 24 + 12, 1))
+    monday = expected_rows_gpuh(compiled, calendar(compiled, MONDAY, 12, 1))
     assert saturday[0, 0, 0] == pytest.approx(0.8 * monday[0, 0, 0])
 
 
@@ -184,7 +184,7 @@ def test_events_strike_with_their_probability_length_and_range() -> None:
         "latest_h": 8.0,
         "duration_h": 3.0,
     }
-    active = draw_events(small(events=[event]).scenario, streams(range(3000), "events")).active[..., 0]
+    active = draw_events(small(events=[event]), streams(range(3000), "events")).active[..., 0]
     struck = active.any(1)
     assert struck.mean() == pytest.approx(0.3, abs=0.03)
     assert (active[struck].sum(1) == 3).all()
@@ -195,7 +195,7 @@ def test_events_strike_with_their_probability_length_and_range() -> None:
 
 def test_events_without_an_end_of_range_start_within_the_episode() -> None:
     event = {"name": "e", "kind": "price", "duration_h": 3.0, "factor": 2.0}
-    active = draw_events(small(events=[event]).scenario, streams(range(500), "events")).active
+    active = draw_events(small(events=[event]), streams(range(500), "events")).active
     assert active.any(1).all()
 
 
@@ -206,8 +206,7 @@ def test_factors_multiply_and_shocks_follow_each_other() -> None:
         {"name": "c", "kind": "price", "factor": 2.0, "sites": ["north"]},
         {"name": "d", "kind": "price", "add_usd_per_mwh": 7.0},
     ]
-    scenario = small(events=events).scenario
-    table = event_table(scenario, np.ones((1, 1, 4), dtype=bool))
+    table = EventTable(np.ones((1, 1, 4), dtype=bool), small(events=events).events)
     assert table.limit_factor("available_gpus")[0, 0] == pytest.approx([0.5, 0.2])
     assert table.limit_factor("import_limit")[0, 0].tolist() == [1, 1]
     assert table.shocked_usd_per_mwh(np.array([[[10.0, -3.0]]]))[0, 0].tolist() == [27, 4]
@@ -222,7 +221,7 @@ def test_only_announced_or_running_events_are_foreseen() -> None:
     ]
     active = np.zeros((1, 6, 2), dtype=bool)
     active[0, 2:5] = True
-    table = event_table(small(events=events).scenario, active)
+    table = EventTable(active, small(events=events).events)
     ahead = table.at_leads([1, 9], "day_ahead").active[0]
     assert ahead[:, 0, 0].tolist() == [False, True, True, True, False, False]
     assert ahead[:, 0, 1].tolist() == [False, False, True, True, False, False]
@@ -234,7 +233,7 @@ def test_only_announced_or_running_events_are_foreseen() -> None:
 
 
 def test_no_events() -> None:
-    table = draw_events(small(events=[]).scenario, streams([0, 1], "events"))
+    table = draw_events(small(events=[]), streams([0, 1], "events"))
     assert table.active.shape == (2, 48, 0)
     assert table.limit_factor("import_limit").shape == (2, 48, 2)
     assert table.at_leads([1, 2], "day_ahead").active.shape == (2, 48, 2, 0)

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gridai_env.episodes.forecast import SeriesBlock, days_back, persistence, skills
+from gridai_env.episodes.forecast import SeriesBlock, days_back, persistence
 from gridai_env.episodes.instance import Instance, InstanceBatch, make_batch
 from gridai_env.episodes.planner_forecast import exogenous_forecast
 from gridai_env.scenario.spec import ForecastSpec
+from gridai_env.scenario.tables import skills
 from gridai_env.world.state import Exogenous
 from tests.support.small_scenario import SMALL, small
 
@@ -99,7 +100,7 @@ def deviations(batch: InstanceBatch, lead: int) -> tuple[np.ndarray, np.ndarray]
 @pytest.mark.parametrize("lead", [1, 6, 24])
 def test_day_ahead_forecasts_are_calibrated(many: InstanceBatch, lead: int) -> None:
     """The regression of truth on forecast has slope 1, and the squared correlation is the skill."""
-    skill = skills(many.compiled.scenario.forecast)[many.forecast.leads.index(lead)]
+    skill = many.compiled.forecast.skill[many.forecast.leads.index(lead)]
     forecast, true = deviations(many, lead)
     # Arrivals are normal, so both hold closely.  Prices and weather are skewed and bounded; California's
     # price has rare spikes, which count less in the noise than in the variance: a slope above 1.

@@ -21,9 +21,8 @@ from gridai_env.arrays import torch_ops as tensors  # noqa: E402
 from gridai_env.arrays.draws import EpisodeDraws  # noqa: E402
 from gridai_env.envs.torch.episode_tensors import EpisodeTensors  # noqa: E402
 from gridai_env.envs.torch.generate import TorchEpisodeGenerator  # noqa: E402
-from gridai_env.episodes.forecast import lead_steps, skills  # noqa: E402
 from gridai_env.episodes.instance import make_batch  # noqa: E402
-from gridai_env.episodes.starts import STREAMS, streams, synthetic_starts  # noqa: E402
+from gridai_env.episodes.starts import STREAMS, streams  # noqa: E402
 from gridai_env.scenario.compile import Compiled, compile_scenario  # noqa: E402
 from gridai_env.scenario.load import load_scenario  # noqa: E402
 from gridai_env.scenario.spec import Start  # noqa: E402
@@ -126,9 +125,7 @@ def test_drawn_episodes_keep_the_rules(name: str, dtype: Any) -> None:
     assert exo.battery_target_mwh[7, -1].tolist() == pytest.approx(wanted)
     check_queues(exo.arrivals_gpuh.double().numpy(), exo.queue_limit_gpuh.double().numpy(), wait)
     check_growth(exo, wait)
-    assert set(episodes.start_minutes.tolist()) <= set(
-        synthetic_starts(compiled.scenario).astype(np.int64).tolist()
-    )
+    assert set(episodes.start_minutes.tolist()) <= set(compiled.synthetic_starts.astype(np.int64).tolist())
     assert (episodes.params_of_instance["shed_usd_per_mwh"].amin(1) > exo.buy_usd_per_mwh.amax((1, 2))).all()
     assert episodes.forecast.shape[1:] == (
         shape.steps,
@@ -284,8 +281,8 @@ def test_spikes_agree() -> None:
 def test_forecasts_know_as_much() -> None:
     """Squared correlation of forecast and truth is the scenario's skill, on the device as on the host."""
     compiled, host, drawn = two_worlds("global", SUMMER)
-    spec, sites = compiled.scenario.forecast, compiled.shape.sites
-    leads, steps = lead_steps(spec, compiled.shape.dt_h), compiled.shape.steps
+    rules, sites = compiled.forecast, compiled.shape.sites
+    leads, steps = rules.lead_steps, compiled.shape.steps
     found = np.empty((2, len(leads), 2))
     for w, world in enumerate((host, drawn)):
         truth = [world["exogenous/carbon_marginal_kg_per_mwh"], world["exogenous/carbon_average_kg_per_mwh"]]
@@ -303,12 +300,12 @@ def test_forecasts_know_as_much() -> None:
                 found[w, i, s] = np.mean((a * b).mean(0) ** 2 / ((a * a).mean(0) * (b * b).mean(0) + 1e-30))
             assert (world["forecast"][:, steps - lead :, i] == 0).all()
     np.testing.assert_allclose(found[1], found[0], atol=0.03)
-    np.testing.assert_allclose(found[1, :, 1], skills(spec), atol=0.06)
+    np.testing.assert_allclose(found[1, :, 1], rules.skill, atol=0.06)
 
 
 def test_starts_are_evenly_drawn() -> None:
     compiled = shipped("two_sites")
-    possible = synthetic_starts(compiled.scenario).astype(np.int64)
+    possible = compiled.synthetic_starts.astype(np.int64)
     source = TorchEpisodeGenerator(compiled, "cpu", torch.float32, seed=0, at_once=4000)
     day = np.searchsorted(possible, source.draw(4000).start_minutes.numpy())
     count = np.bincount(day * 12 // len(possible), minlength=12)
@@ -391,7 +388,6 @@ def test_nothing_waits_for_the_device_and_constants_move_once() -> None:
 
 
 def test_episodes_from_files_are_refused() -> None:
-    scenario = load_scenario("two_sites").model_copy(update={"traces": "prices.csv"})
-    compiled = shipped("two_sites").__class__(**{**shipped("two_sites").__dict__, "scenario": scenario})
+    compiled = compile_scenario(load_scenario("two_sites").model_copy(update={"traces": "prices.csv"}))
     with pytest.raises(ValueError, match=r"traces = 'prices.csv': .*episodes='host'"):
         TorchEpisodeGenerator(compiled)
