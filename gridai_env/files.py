@@ -70,6 +70,12 @@ def read_archive(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     return header, arrays
 
 
+def write_json(path: Path, record: Any) -> None:
+    """Write a JSON file atomically."""
+    with atomic_write(path) as partial:
+        partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """A path to write to in place of ``path``, which appears whole when the block ends, and not at all if it fails.

@@ -1,4 +1,4 @@
-"""What happens beside learning: evaluations, checkpoints, the progress bar."""
+"""Callbacks of a training: evaluations, checkpoints, totals of episodes, the progress bar."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gridai_env.rollout.trajectory import Policy
 
 
 class Every:
-    """Says once per interval of environment steps that it is time."""
+    """A timer that is due once per interval of environment steps."""
 
     def __init__(self, steps: int) -> None:
         self.steps, self.last = steps, 0
@@ -35,11 +35,11 @@ class Every:
 
 
 class EvaluationCallback(BaseCallback):
-    """Evaluates on the held-out episodes before training, every ``every_steps`` steps, and after the last
-    update.
+    """Evaluate on the held-out episodes before training, every ``every_steps`` steps, and after the last update.
 
-    Figures go to the logger under ``eval/``; `last` holds the newest.  With ``best`` the weights that earned most so
-    far lie in that file, and what they earned travels with the checkpoints as ``model.best_evaluation_usd``.
+    Figures go to the logger under ``eval/``; `last` holds the newest.  ``before``: figures of the weights that
+    training begins with, where they are known already.  With ``best``, the weights that earned most so far are kept in
+    that file; what they earned is saved with the checkpoints as ``model.best_evaluation_usd``.
     """
 
     def __init__(
@@ -48,17 +48,22 @@ class EvaluationCallback(BaseCallback):
         held_out: HeldOut,
         every_steps: int,
         best: Path | None = None,
+        before: Evaluation | None = None,
     ) -> None:
         super().__init__()
-        self._policy, self._held_out, self._every, self._best = policy, held_out, Every(every_steps), best
+        self._policy, self._held_out, self._every = policy, held_out, Every(every_steps)
+        self._best, self._before = best, before
+        # Figures of the weights in the file ``best``; None where an earlier process wrote it.
+        self._of_best: Evaluation | None = None
         self.last: Evaluation | None = None
 
     def _on_training_start(self) -> None:
         self._every.last = self.num_timesteps
         if self._best is not None and not self._best.exists():
             self.model.best_evaluation_usd = -math.inf  # type: ignore[attr-defined]  # nothing is kept yet
-        # A run that goes on would compare weights here which one that was never stopped does not look at.
-        self._evaluate(compare=self.num_timesteps == 0)
+
+        # A resumed run must not compare these weights: one that was never stopped does not see them.
+        self._note(self._before or self._found(), compare=self.num_timesteps == 0)
         self.logger.dump(self.num_timesteps)
 
     def _on_step(self) -> bool:
@@ -67,37 +72,43 @@ class EvaluationCallback(BaseCallback):
     def _on_rollout_end(self) -> None:
         is_last = self.num_timesteps >= self.model._total_timesteps
         if self._every.due(self.num_timesteps) and not is_last:
-            self._evaluate()  # the rollout's own dump writes it
+            self._note(self._found())  # the rollout's own dump writes it
 
     def _on_training_end(self) -> None:
-        self._evaluate()
+        self._note(self._found())
         self.logger.dump(self.num_timesteps)
 
-    def _evaluate(self, compare: bool = True) -> None:
-        self.last = evaluate(self._policy(self.model), self._held_out)
-        for name, value in self.last.tags().items():
-            self.logger.record(name, value)
-        if self._best is not None and compare:
-            self._keep(self._best, self.last.over_local_usd.value)
+    def _found(self) -> Evaluation:
+        return evaluate(self._policy(self.model), self._held_out)
 
-    def _keep(self, path: Path, earned_usd: float) -> None:
-        """Keep these weights where none earned more."""
+    def _note(self, found: Evaluation, compare: bool = True) -> None:
+        """Log figures of the present weights; keep the weights in the file ``best`` if none earned more."""
+        self.last = found
+        for name, value in found.tags().items():
+            self.logger.record(name, value)
+
+        earned_usd = found.over_local_usd.value
+        if self._best is None or not compare:
+            return
         if earned_usd > getattr(self.model, "best_evaluation_usd", -math.inf):
             self.model.best_evaluation_usd = earned_usd  # type: ignore[attr-defined]  # saved with the model
-            save_model(self.model, path)
+            save_model(self.model, self._best)
+            self._of_best = found
 
-    def take_best(self) -> None:
-        """Give the model the weights that earned most, and evaluate them."""
+    def final(self) -> Evaluation:
+        """Return the figures of the final weights, having given the model the best ones if those are kept."""
         if self._best is not None:
             self.model.set_parameters(str(self._best))
-            self._evaluate(compare=False)
+            self._note(self._of_best or self._found(), compare=False)
+        assert self.last is not None, "training has ended"
+        return self.last
 
 
 class CheckpointCallback(BaseCallback):
-    """Writes a checkpoint at the start, every ``every_steps`` environment steps (between two updates), and at the end.
+    """Write a checkpoint at the start, every ``every_steps`` environment steps (between two updates), and at the end.
 
-    The first, untrained one only serves runs that are stopped before the second, and goes when that is whole.
-    Where ``stop`` is wanted, a checkpoint is written and KeyboardInterrupt raised.
+    The first, untrained one serves runs that are stopped before the second, and is deleted once that is written.
+    Where ``stop`` is wanted, write a checkpoint and raise KeyboardInterrupt.
     """
 
     def __init__(self, run_dir: Path, every_steps: int, stop: StopRequest) -> None:
@@ -131,7 +142,7 @@ class CheckpointCallback(BaseCallback):
 
 
 class TotalsCallback(BaseCallback):
-    """Logs mean totals of the training episodes that ended in a rollout (with exploration noise)."""
+    """Log mean totals of the training episodes that ended in a rollout (with exploration noise)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -155,7 +166,7 @@ class TotalsCallback(BaseCallback):
 
 
 class ProgressCallback(BaseCallback):
-    """A bar with steps per second and the last evaluation; silent where nobody watches unless ``always``."""
+    """A bar with steps per second and the last evaluation; hidden without a terminal unless ``always``."""
 
     def __init__(
         self, total_steps: int, evaluations: EvaluationCallback | None, always: bool = False

@@ -1,6 +1,6 @@
 """PPO of Stable-Baselines3 on the batched environment: build, train, resume.
 
-The network starts as a rule, e.g. one that serves everything at home (see `agents.networks.kinds`), so learning begins
+The network starts as a rule, e.g. serving everything at home (see `agents.networks.kinds`), so that learning begins
 with a sane schedule and not with noise.  On a CPU, equal settings and seeds give equal weights, also where a run
 was killed and resumed.
 """
@@ -8,13 +8,12 @@ was killed and resumed.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
@@ -34,14 +33,17 @@ from agents.training.failures import (
     writers_report_once,
 )
 from agents.training.stages import stages
-from agents.training.validation import HeldOut, Milestones
+from agents.training.validation import Evaluation, HeldOut, Milestones
 from agents.vec_env.base import BatchVecEnv
+from gridai_env.arrays.types import Float, Floats32
 
 
 def build(config: PPOConfig, env: BatchVecEnv) -> PPO:
-    """Return an untrained model, which acts as its design says (see `agents.networks.kinds`)."""
+    """Return an untrained model that acts as its kind of network begins (see `agents.networks.kinds`)."""
     torch.set_num_threads(config.torch_threads)
     device, design = device_of(config), design_of(config)
+
+    # The layer that standardises is fitted once, before training, to what the first policy would see.
     seen = sample_observations(env, config.initial_deviation, config.seed)
     policy_class, arguments = design.policy(config, env.env.compiled, env.actions, seen)
     model = algorithm_of(config)(
@@ -61,14 +63,14 @@ def build(config: PPOConfig, env: BatchVecEnv) -> PPO:
         policy_kwargs=arguments,
         seed=config.seed,
         device=device,
-        **_options(config),
+        **({"compile_loss": config.on_device.compile} if config.algorithm == "device_ppo" else {}),
     )
     design.begin(model, env.actions, seen)
     return model
 
 
 def algorithm_of(config: PPOConfig) -> type[PPO]:
-    """Return the class that learns."""
+    """Return the algorithm that the settings ask for."""
     if config.algorithm == "ppo":
         return PPO
     from agents.torch_ppo.ppo import DevicePPO
@@ -76,20 +78,17 @@ def algorithm_of(config: PPOConfig) -> type[PPO]:
     return DevicePPO
 
 
-def _options(config: PPOConfig) -> dict[str, Any]:
-    """Arguments that only `DevicePPO` takes."""
-    return {"compile_loss": config.on_device.compile} if config.algorithm == "device_ppo" else {}
-
-
-def sample_observations(env: BatchVecEnv, deviation: float, seed: int) -> NDArray[np.float32]:
-    """Return the observations [n,N] of one episode of each environment under noisy first actions."""
+def sample_observations(env: BatchVecEnv, deviation: float, seed: int) -> Float[Floats32, "n N"]:
+    """Return the observations of one episode of each environment under noisy first actions."""
     mean = env.actions.start
     rng = np.random.default_rng(seed)
     env.seed(seed)
+
     seen: list[Any] = [env.reset()]
     for _ in range(env.env.compiled.shape.steps - 1):
         noise = rng.normal(0.0, deviation, (env.num_envs, len(mean)))
         seen.append(env.step(np.clip(mean + noise, env.actions.low, env.actions.high).astype(np.float32))[0])
+
     env.seed(seed)
     return np.concatenate(seen)
 
@@ -97,7 +96,7 @@ def sample_observations(env: BatchVecEnv, deviation: float, seed: int) -> NDArra
 def resume(config: PPOConfig, env: BatchVecEnv, checkpoint: Path) -> PPO:
     """Return the model of a checkpoint, ready to go on: on a CPU to the same weights as an uninterrupted run.
 
-    Raises CheckpointError where the checkpoint is damaged or holds no state of training.
+    Raise CheckpointError where the checkpoint is damaged or holds no state of training.
     """
     torch.set_num_threads(config.torch_threads)
     state = read_training_state(checkpoint)
@@ -117,30 +116,31 @@ def train(
 ) -> EvaluationCallback | None:
     """Train to ``config.total_steps``; write checkpoints and ``model.zip`` below ``run_dir``.
 
-    What the stages were worth stands in ``stages.json``.  With ``evaluation.keep: best`` the model ends with the
+    What the stages were worth is written to ``stages.json``.  With ``evaluation.keep: best`` the model ends with the
     weights that earned most on the way.
 
-    Returns the evaluations (None without held-out episodes).  Ctrl-C and SIGTERM let the update that runs end,
-    write a checkpoint and raise KeyboardInterrupt.  Raises TrainingError where losses or weights are no numbers,
-    the disk is full, or one of the folders ``watched`` is gone; the last good checkpoint stays.
+    Return the evaluations (None without held-out episodes).  Ctrl-C and SIGTERM let the running update end, write a
+    checkpoint and raise KeyboardInterrupt.  Raise TrainingError where losses or weights are no numbers, the disk is
+    full, or one of the folders ``watched`` is gone; the last good checkpoint stays.
     """
     remove_leftovers(run_dir)
-    fresh = model._last_obs is None
-    as_policy = _as_policy(config)
+    fresh = model._last_obs is None and model.num_timesteps == 0
     milestones = None if held_out is None else Milestones(run_dir, held_out)
-    if fresh and model.num_timesteps == 0:
-        _before_ppo(model, config, run_dir, milestones, as_policy)
+    before = _before_ppo(model, config, run_dir, milestones) if fresh else None
+
     evaluations = None
     if held_out is not None:
         best = run_dir / "best_model.zip" if config.evaluation.keep == "best" else None
-        evaluations = EvaluationCallback(as_policy, held_out, config.evaluation.every_steps, best)
+        every = config.evaluation.every_steps
+        evaluations = EvaluationCallback(_as_policy(config), held_out, every, best, before)
     progress = ProgressCallback(config.total_steps, evaluations, always_progress)
     guard = GuardCallback(run_dir, tuple(watched))
+
     began = time.perf_counter()
     with stop_request() as stop, writers_report_once():
         callbacks: list[BaseCallback] = [
             guard,
-            # Before checkpoints, which say what it keeps.
+            # Before checkpoints, which save the best evaluation so far.
             *([] if evaluations is None else [evaluations]),
             CheckpointCallback(run_dir, config.checkpoint_every_steps, stop),
             TotalsCallback(),
@@ -149,11 +149,9 @@ def train(
         ]
         try:
             _learn(model, config, run_dir, callbacks, fresh)
-            if evaluations is not None:
-                evaluations.take_best()
-            if milestones is not None:
-                seconds = time.perf_counter() - began
-                milestones.measure("ppo", as_policy(model), model.num_timesteps, config.epochs, seconds)
+            if evaluations is not None and milestones is not None:
+                found, seconds = evaluations.final(), time.perf_counter() - began
+                milestones.note("ppo", found, model.num_timesteps, config.epochs, seconds)
             save_model(model, run_dir / "model.zip")
         except OSError as error:
             guard.check_folders()
@@ -164,24 +162,28 @@ def train(
 
 
 def _before_ppo(
-    model: PPO, config: PPOConfig, run_dir: Path, milestones: Milestones | None, as_policy: Any
-) -> None:
-    """Run the stages before PPO, and measure what the policy is worth before and after them."""
+    model: PPO, config: PPOConfig, run_dir: Path, milestones: Milestones | None
+) -> Evaluation | None:
+    """Run the stages before PPO; return the figures of the weights that they end with."""
+    as_policy, found = _as_policy(config), None
     if milestones is not None:
         milestones.begin()
-        milestones.measure("start", as_policy(model))
+        found = milestones.measure("start", as_policy(model))
+
     for name, stage, epochs in stages(config):
         began = time.perf_counter()
         steps = stage(model, config, run_dir).steps
         if milestones is not None:
-            milestones.measure(name, as_policy(model), steps, epochs, time.perf_counter() - began)
+            seconds = time.perf_counter() - began
+            found = milestones.measure(name, as_policy(model), steps, epochs, seconds)
+    return found
 
 
 def _learn(model: PPO, config: PPOConfig, run_dir: Path, callbacks: list[BaseCallback], fresh: bool) -> None:
-    """Learn to ``config.total_steps``; weights that are no numbers are named as such wherever they surface."""
+    """Learn to ``config.total_steps``; raise TrainingError for weights that are no numbers, wherever they surface."""
     left = max(config.total_steps - model.num_timesteps, 0)
     try:
-        model.learn(left, callback=callbacks, reset_num_timesteps=fresh and model.num_timesteps == 0)
+        model.learn(left, callback=callbacks, reset_num_timesteps=fresh)
     except ValueError as error:  # distributions refuse a mean that is no number
         bad = bad_figures(model)
         if not bad:
@@ -189,7 +191,7 @@ def _learn(model: PPO, config: PPOConfig, run_dir: Path, callbacks: list[BaseCal
         raise not_numbers(model, run_dir, ", ".join(bad)) from error
 
 
-def _as_policy(config: PPOConfig) -> Any:
+def _as_policy(config: PPOConfig) -> Callable[[BaseAlgorithm], NetworkPolicy]:
     """Return a function from a model to the policy that is evaluated."""
     identity = Identity.of(compiled_of(config))
 

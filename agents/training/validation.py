@@ -1,6 +1,6 @@
-"""How good a policy is on held-out episodes: in dollars, against serving at home, and against the bound.
+"""Evaluation on held-out episodes: in USD, against serving at home, and against the proven bound.
 
-Rules and solvers live elsewhere; what they came to on the held-out episodes is handed in.
+This room knows no rules and solvers: their results on the held-out episodes are handed in.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from gridai_env.analysis.statistics import Interval, gain_captured, gap, mean_interval
-from gridai_env.arrays.types import Floats
+from gridai_env.arrays.types import Float, Floats
 from gridai_env.benchmarks.published import LOCAL, FrozenSet
 from gridai_env.episodes.instance import Instance
-from gridai_env.files import atomic_write
+from gridai_env.files import write_json
 from gridai_env.rollout.run import run_many
 from gridai_env.rollout.trajectory import Policy, Trajectory
 from gridai_env.world.terms import TERMS
@@ -27,13 +27,13 @@ MEANS = ("benefit_usd", "bill_usd", "emissions_kg", "served_share", "dropped_gpu
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """Fixed episodes that are never trained on, with the figures to compare with, one per episode [n]."""
+    """Fixed episodes that are never trained on, with the figures to compare with, one per episode (n of them)."""
 
     instances: Sequence[Instance]
-    local_benefit_usd: Floats  # of Local-Only
-    local_bill_usd: Floats
-    local_dropped_gpuh: Floats
-    bound_usd: Floats | None  # proven upper bound of the benefit; None where it was not asked for
+    local_benefit_usd: Float[Floats, " n"]  # of Local-Only
+    local_bill_usd: Float[Floats, " n"]
+    local_dropped_gpuh: Float[Floats, " n"]
+    bound_usd: Float[Floats, " n"] | None  # proven upper bound of the benefit; None where not asked for
 
     @classmethod
     def of(cls, local: Sequence[Trajectory], bound_usd: Sequence[float] | None = None) -> HeldOut:
@@ -48,9 +48,9 @@ class HeldOut:
 
     @classmethod
     def published(cls, frozen: FrozenSet) -> HeldOut:
-        """Return the episodes of a frozen set with its published figures: nothing is solved or played.
+        """Return the episodes of a frozen set with its published figures, without solving or playing.
 
-        Raises BenchmarkError where the episodes made here are not those that were frozen.
+        Raise BenchmarkError where the episodes made here are not those that were frozen.
         """
         return cls(
             instances=frozen.instances(),
@@ -93,11 +93,12 @@ class Evaluation:
 
 
 def evaluate(policy: Policy, held_out: HeldOut) -> Evaluation:
-    """Play a policy on the held-out episodes and compare."""
+    """Play a policy on the held-out episodes and compare with Local-Only and the bound."""
     trajectories = run_many(policy, held_out.instances)
     benefit = np.array([t.benefit_usd for t in trajectories])
     means = {name: float(np.mean([t.metrics[name] for t in trajectories])) for name in MEANS}
     means |= {f"terms/{name}_usd": float(np.mean([t.terms[name] for t in trajectories])) for name in TERMS}
+
     bound = held_out.bound_usd
     return Evaluation(
         means=means,
@@ -125,7 +126,7 @@ class Milestone:
 
 
 class Milestones:
-    """Evaluates after each stage and keeps ``stages.json`` in the run folder; a run that goes on keeps its stages."""
+    """The stages of a run and what each was worth, kept in ``stages.json``; a resumed run keeps its stages."""
 
     def __init__(self, folder: Path, held_out: HeldOut) -> None:
         self.folder, self.held_out = folder, held_out
@@ -140,9 +141,16 @@ class Milestones:
 
     def measure(
         self, name: str, policy: Policy, steps: int = 0, epochs: int = 0, seconds: float = 0.0
-    ) -> Milestone:
-        """Evaluate the policy, write the file anew (whole or not at all) and return the stage."""
+    ) -> Evaluation:
+        """Evaluate the policy after a stage and note it; return its figures."""
         found = evaluate(policy, self.held_out)
+        self.note(name, found, steps, epochs, seconds)
+        return found
+
+    def note(
+        self, name: str, found: Evaluation, steps: int = 0, epochs: int = 0, seconds: float = 0.0
+    ) -> None:
+        """Keep the figures of a stage, in place of an older one of that name, and rewrite the file atomically."""
         stage = Milestone(
             name=name,
             steps=steps,
@@ -153,11 +161,9 @@ class Milestones:
             dropped_over_local_gpuh=found.dropped_over_local_gpuh,
         )
         self.stages = [s for s in self.stages if s.name != name] + [stage]
-        record = {"stages": [asdict(s) for s in self.stages]}
+
         self.folder.mkdir(parents=True, exist_ok=True)
-        with atomic_write(self.folder / STAGES_FILE) as partial:
-            partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        return stage
+        write_json(self.folder / STAGES_FILE, {"stages": [asdict(s) for s in self.stages]})
 
     def line(self) -> str:
         """Return what the stages were worth, one line for people."""
