@@ -1,8 +1,8 @@
 """Checkpoints: all that a run needs to go on as if it had never stopped.
 
 A checkpoint is the zip file of Stable-Baselines3 (weights, optimiser, counters, schedules) with one more member:
-where the training episodes stand and the states of all generators of random numbers.  It is taken between two
-updates, so that on a CPU a run which was killed and resumed ends with the weights of one that was not.
+the state of the training episodes and of all random generators.  It is taken between two updates, so that on a CPU
+a run which was killed and resumed ends with the weights of one that was not.
 """
 
 from __future__ import annotations
@@ -27,27 +27,28 @@ STATE_MEMBER = "training_state.pkl"
 
 
 def save_model(model: BaseAlgorithm, path: Path) -> Path:
-    """Write a model to ``path`` (.zip): whole or not at all, also when the program is stopped meanwhile."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as partial, partial.open("wb") as file:
-        model.save(file)
-    return path
+    """Write a model to ``path`` (.zip) atomically."""
+    return _save(model, path, state=None)
 
 
 def save_checkpoint(model: PPO, path: Path) -> Path:
-    """Write a model with the state of its training to ``path``: whole or not at all."""
-    state = pickle.dumps(training_state(model), protocol=5)
+    """Write a model with the state of its training to ``path`` (.zip) atomically."""
+    return _save(model, path, pickle.dumps(training_state(model), protocol=5))
+
+
+def _save(model: BaseAlgorithm, path: Path, state: bytes | None) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as partial:
         with partial.open("wb") as file:
             model.save(file)
-        with zipfile.ZipFile(partial, "a", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            archive.writestr(STATE_MEMBER, state)
+        if state is not None:
+            with zipfile.ZipFile(partial, "a", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+                archive.writestr(STATE_MEMBER, state)
     return path
 
 
 def checkpoint_path(run_dir: Path, steps: int) -> Path:
-    """Return where the checkpoint after ``steps`` environment steps lies."""
+    """Return the path of the checkpoint after ``steps`` environment steps."""
     return run_dir / CHECKPOINTS / f"steps_{steps:012d}.zip"
 
 
@@ -57,14 +58,14 @@ def latest_checkpoint(run_dir: Path) -> Path | None:
 
 
 def remove_leftovers(run_dir: Path) -> None:
-    """Delete what a killed run had not finished writing."""
+    """Delete the partial files of a killed run."""
     for folder in (run_dir, run_dir / CHECKPOINTS):
         for partial in folder.glob(".*.zip"):
             partial.unlink(missing_ok=True)
 
 
 def training_state(model: PPO) -> dict[str, Any]:
-    """Return what `set_training_state` puts back: episodes, last observations, generators; on the host."""
+    """Return what `set_training_state` restores: episodes, last observations, random generators; on the host."""
     assert isinstance(model.env, BatchVecEnv)
     device = model.device
     return {
@@ -79,7 +80,7 @@ def training_state(model: PPO) -> dict[str, Any]:
 
 
 def set_training_state(model: PPO, state: dict[str, Any]) -> None:
-    """Put back what `training_state` gave; the model then goes on with `learn(reset_num_timesteps=False)`."""
+    """Restore a `training_state`; the model then goes on with `learn(reset_num_timesteps=False)`."""
     assert isinstance(model.env, BatchVecEnv)
     model.env.set_state(state["env"])
     model._last_obs = state["last_obs"]
@@ -92,7 +93,7 @@ def set_training_state(model: PPO, state: dict[str, Any]) -> None:
 
 
 def read_training_state(path: Path) -> dict[str, Any]:
-    """Return the state in a checkpoint; raises CheckpointError where there is none, or it is damaged."""
+    """Return the state in a checkpoint; raise CheckpointError where there is none, or it is damaged."""
     try:
         with zipfile.ZipFile(path) as archive:
             state = pickle.loads(archive.read(STATE_MEMBER))

@@ -1,4 +1,4 @@
-"""The worlds of a run: the scenario that it trains on, its training episodes, and the held-out ones."""
+"""Training episodes of a run, and the held-out ones."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from gridai_env.envs.vector_env import GridAIVectorEnv
 from gridai_env.episodes.instance import Instance, make_batch
 from gridai_env.scenario.compile import Compiled
 
-# Held-out episodes have the seeds from here on; training episodes are drawn below (see `BatchVecEnv.seed`).
+# Held-out episodes have the seeds from here on; those of training episodes are lower (see `BatchVecEnv.seed`).
 FIRST_HELD_OUT_SEED = 2**31
 
 
 def held_out_instances(compiled: Compiled, count: int) -> list[Instance]:
-    """Return the first ``count`` held-out episodes of a scenario: the same for every run."""
+    """Return the first ``count`` held-out episodes of a scenario, the same for every run."""
     return make_batch(compiled, range(FIRST_HELD_OUT_SEED, FIRST_HELD_OUT_SEED + count)).instances
 
 
 def make_training_env(config: PPOConfig, compiled: Compiled) -> BatchVecEnv:
-    """Return the training episodes of a run."""
+    """Return the batched environment of a run, with the rewards that it learns from."""
     design = design_of(config)
     actions = design.actions(config, compiled)
     rewards: dict[str, Any] = {
@@ -32,6 +32,7 @@ def make_training_env(config: PPOConfig, compiled: Compiled) -> BatchVecEnv:
         "drop_charge_usd_per_gpuh": config.drop_charge_usd_per_gpuh,
         "memory": design.memory(compiled),
     }
+
     if config.algorithm == "ppo":
         env = GridAIVectorEnv(config.num_envs, scenario=compiled.scenario, flat_observations=True)
         return GridAIVecEnv(env, actions, **rewards)
@@ -41,7 +42,7 @@ def make_training_env(config: PPOConfig, compiled: Compiled) -> BatchVecEnv:
 def _on_device(
     config: PPOConfig, compiled: Compiled, actions: AgentActions, rewards: dict[str, Any]
 ) -> BatchVecEnv:
-    """The training episodes on the device of the run; raises ConfigError where they cannot be drawn there."""
+    """Return the batched environment on the device of the run; raise ConfigError where it cannot run there."""
     from agents.vec_env.torch import DeviceVecEnv
     from gridai_env.envs.torch.vector_env import GridAITorchVectorEnv
 

@@ -1,4 +1,4 @@
-"""What stops a run that cannot go well: numbers that are no numbers, a full disk, a folder that is gone."""
+"""What stops a training run: losses or weights that are not finite, a full disk, a deleted folder, signals."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ LOSSES = ("train/loss", "train/value_loss", "train/policy_gradient_loss", "train
 
 
 class TrainingError(RuntimeError):
-    """Training cannot go on; the message says what, where, and what to do.  The last checkpoint is whole."""
+    """Training cannot go on; the message says what, where, and what to do.  The last checkpoint is intact."""
 
 
 class GuardCallback(BaseCallback):
-    """Looks after every update whether losses and weights are numbers, and the folders ``watched`` still there.
+    """Check after every update that losses and weights are finite and the folders ``watched`` still there.
 
-    Raises TrainingError; it must come before the callback that writes checkpoints, so that none holds a NaN.
+    Raise TrainingError otherwise.  Must come before the callback that writes checkpoints, so that none holds a NaN.
     """
 
     def __init__(self, run_dir: Path, watched: tuple[Path, ...] = ()) -> None:
@@ -46,7 +46,7 @@ class GuardCallback(BaseCallback):
         self.check()
 
     def check(self) -> None:
-        """Raise TrainingError where something is wrong."""
+        """Raise TrainingError for figures that are not finite and for folders that are gone."""
         bad = bad_figures(self.model)
         if bad:
             raise not_numbers(self.model, self._run_dir, ", ".join(bad))
@@ -63,9 +63,11 @@ class GuardCallback(BaseCallback):
 
 
 def bad_figures(model: BaseAlgorithm) -> list[str]:
-    """Return the losses of the last update and the weights that are not finite, in words."""
+    """Describe the losses of the last update and the weights that are not finite; empty if all are."""
     recorded = model.logger.name_to_value
     bad = [f"{name} = {recorded[name]}" for name in LOSSES if not math.isfinite(recorded.get(name, 0.0))]
+
+    # One answer for all weights: each would wait for the device on its own.
     weights = list(model.policy.named_parameters())
     if not bool(torch.stack([value.detach().isfinite().all() for _, value in weights]).all()):
         names = [name for name, value in weights if not bool(value.isfinite().all())]
@@ -92,13 +94,13 @@ def not_written(model: BaseAlgorithm, run_dir: Path, error: OSError) -> Training
 
 
 def kept(run_dir: Path) -> str:
-    """Return which checkpoint is the last good one, in words."""
+    """Name the last good checkpoint, in words."""
     last = latest_checkpoint(run_dir)
     return "No checkpoint had been written" if last is None else f"The last good checkpoint is {last}"
 
 
 def go_on(run_dir: Path) -> str:
-    """Return how to go on, in words."""
+    """Say how to go on, in words."""
     if latest_checkpoint(run_dir) is None:
         return kept(run_dir)
     return f"{kept(run_dir)}; go on with --resume {run_dir}"
@@ -106,7 +108,7 @@ def go_on(run_dir: Path) -> str:
 
 @contextmanager
 def writers_report_once() -> Iterator[None]:
-    """No tracebacks of threads that could not write: the next write in the main thread raises the same error."""
+    """Silence threads that could not write while the block runs: the main thread's next write raises the same error."""
     before = threading.excepthook
 
     def hook(told: threading.ExceptHookArgs) -> None:
@@ -139,11 +141,12 @@ class StopRequest:
 
 @contextmanager
 def stop_request() -> Iterator[StopRequest]:
-    """Note signals while the block runs; outside the main thread, where none arrive, none are noted."""
+    """Catch SIGINT and SIGTERM while the block runs; outside the main thread none arrive."""
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
+
     before = {number: signal.signal(number, request.receive) for number in SIGNALS}
     try:
         yield request

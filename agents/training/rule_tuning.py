@@ -1,13 +1,12 @@
-"""The numbers of a rule, fitted to the scenario: a stage before PPO.
+"""Fit the numbers of a rule to the scenario: a stage before PPO.
 
-A policy that begins as a rule has a few numbers of its own (how wide choices are, how long work waits).  What noise on
-single decisions earns says little of them, so PPO moves them slowly.  Here they are searched for one after the other
-(Hooke and Jeeves, 1961) on training episodes that are the same for all tries: differences are those of the numbers.
+A policy that begins as a rule has a few numbers of its own (how wide choices are, how long work waits).  Noise on
+single actions says little about them, so PPO moves them slowly.  Here they are fitted by coordinate search
+(Hooke and Jeeves, 1961) on the same training episodes for all tries (common random numbers).
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from tqdm import tqdm
 from agents.config import ConfigError, PPOConfig, compiled_of
 from agents.networks.checkpoint import Identity, NetworkPolicy
 from gridai_env.episodes.instance import make_batch
-from gridai_env.files import atomic_write
+from gridai_env.files import write_json
 from gridai_env.rollout.run import run_many
 
 CALIBRATION_FILE = "calibration.json"
@@ -42,7 +41,7 @@ class TunableRule(Protocol):
 
 @dataclass(frozen=True)
 class Found:
-    """What a search came to."""
+    """Result of a search."""
 
     numbers: dict[str, float]
     before_usd: float  # earned per episode, drops charged as in training
@@ -58,9 +57,9 @@ def search(
     rounds: int,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> tuple[float, float, int]:
-    """Raise ``score`` by moving one number after the other; return it before and after, and the number of tries.
+    """Maximise ``score`` by moving one number after the other; return it before and after, and the number of tries.
 
-    Each is tried a step up, else a step down, and stays where that scored more; steps halve from round to round.
+    Each number is tried a step up, else a step down, and keeps a value that scored more; steps halve each round.
     """
     best = before = score()
     tries = 1
@@ -74,9 +73,11 @@ def search(
                 if value > best:
                     best = value
                     break
+
                 _set(number, start)
+                # Equal scores: the scenario does not use this number, so the other direction is no use either.
                 if value == best:
-                    break  # it does not matter here
+                    break
     return before, best, tries
 
 
@@ -86,13 +87,14 @@ def _set(number: torch.nn.Parameter, value: float) -> None:
 
 
 def calibrate(model: PPO, config: PPOConfig, run_dir: Path) -> Found:
-    """Fit the numbers of the model's rule on training episodes; writes ``calibration.json``.
+    """Fit the numbers of the model's rule on training episodes; write ``calibration.json``.
 
-    Raises ConfigError for a network that has none.
+    Raise ConfigError for a network that has none.
     """
     policy = model.policy
     if not isinstance(policy, TunableRule):
         raise ConfigError(f"calibration: a {type(policy).__name__} has no numbers of a rule; set rounds to 0")
+
     compiled, wanted = compiled_of(config), config.calibration
     count = max(wanted.steps // compiled.shape.steps, 1)
     first = FIRST_SEED + config.seed % RUNS * EPISODES_OF_A_RUN
@@ -113,14 +115,8 @@ def calibrate(model: PPO, config: PPOConfig, run_dir: Path) -> Found:
             bar.update()
 
         before, after, tries = search(numbers, score, wanted.rounds, on_progress)
-    found = Found(
-        {name: n.item() for name, (n, _) in numbers.items()},
-        before,
-        after,
-        tries,
-        episodes=count,
-        steps=tries * count * compiled.shape.steps,
-    )
-    with atomic_write(run_dir / CALIBRATION_FILE) as partial:
-        partial.write_text(json.dumps(asdict(found), indent=2) + "\n", encoding="utf-8")
+
+    values = {name: number.item() for name, (number, _) in numbers.items()}
+    found = Found(values, before, after, tries, count, steps=tries * count * compiled.shape.steps)
+    write_json(run_dir / CALIBRATION_FILE, asdict(found))
     return found

@@ -1,7 +1,7 @@
-"""What may come before PPO: the numbers of a rule fitted to the scenario, imitation of plans.
+"""Stages before PPO: fitting the numbers of a rule to the scenario, imitation of plans.
 
-Each stage changes the weights of the untrained model.  A run that is resumed has them behind it: they run before its
-first checkpoint is written.
+Each stage changes the weights of the untrained model.  They run before the first checkpoint is written, so a resumed
+run does not repeat them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Stage = Callable[[PPO, PPOConfig, Path], Learned]
 
 
 def stages(config: PPOConfig) -> Iterator[tuple[str, Stage, int]]:
-    """Return name, function and epochs of the stages that the settings ask for, in their order."""
+    """Yield name, function and epochs of the stages that the settings ask for, in their order."""
     if config.calibration.rounds:
         yield "calibration", calibrate, config.calibration.rounds
     if config.warm_start.data is not None:
