@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import multiprocessing
 import os
 import pickle
@@ -172,22 +173,27 @@ def test_the_best_weights_are_kept_also_where_training_was_interrupted(
         value = float(np.sum([weight.sum().item() for weight in model.policy.parameters()]))
         seen.append((model.num_timesteps, value))
         interval = SimpleNamespace(value=pending.pop() if pending else earned[model.num_timesteps])
-        return SimpleNamespace(over_local_usd=interval, tags=dict, line=str)
+        return SimpleNamespace(
+            over_local_usd=interval, gain_captured=None, dropped_over_local_gpuh=0.0, tags=dict, line=str
+        )
 
-    monkeypatch.setattr("agents.training.callbacks.evaluate", fake)
-    nothing = SimpleNamespace(
-        over_local_usd=SimpleNamespace(value=0.0), gain_captured=None, dropped_over_local_gpuh=0.0
-    )
-    monkeypatch.setattr("agents.training.validation.evaluate", lambda *_: nothing)
+    for module in ("callbacks", "validation"):
+        monkeypatch.setattr(f"agents.training.{module}.evaluate", fake)
     evaluation = {"every_steps": 64, "keep": "best"}
     config, model = built(algorithm, evaluation=evaluation)
     seen: list[tuple[int, float]] = []
     pending: list[float] = []
-    train.train(model, config, tmp_path / "whole", held_out=object())  # type: ignore[arg-type]
-    sums = dict(seen[:-1])  # the last one is that of the weights taken
-    assert list(sums) == [0, 64, 128, 192, 256]
-    assert len(set(sums.values())) == 5
-    assert seen[-1][1] == sums[128]
+    evaluations = train.train(model, config, tmp_path / "whole", held_out=object())  # type: ignore[arg-type]
+    # The same weights are evaluated once, those taken at the end included.
+    assert [steps for steps, _ in seen] == [0, 64, 128, 192, 256]
+    assert len({value for _, value in seen}) == 5
+    assert evaluations is not None
+    assert evaluations.last is not None
+    assert evaluations.last.over_local_usd.value == earned[128]
+    taken = sum(weight.sum().item() for weight in model.policy.parameters())
+    assert taken == pytest.approx(dict(seen)[128])
+    stages = json.loads((tmp_path / "whole" / "stages.json").read_text())["stages"]
+    assert [(stage["name"], stage["over_local_usd"]) for stage in stages] == [("start", 1.0), ("ppo", 5.0)]
     best = weights(tmp_path / "whole" / "model.zip")
     assert same(best, weights(tmp_path / "whole" / "best_model.zip"))
     # From a checkpoint before the best and one after it.  What a run that goes on evaluates first does not count.
