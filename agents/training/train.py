@@ -46,6 +46,9 @@ def build(config: PPOConfig, env: BatchVecEnv) -> PPO:
     # The layer that standardises is fitted once, before training, to what the first policy would see.
     seen = sample_observations(env, config.initial_deviation, config.seed)
     policy_class, arguments = design.policy(config, env.env.compiled, env.actions, seen)
+    own: dict[str, Any] = {}
+    if config.algorithm == "device_ppo":
+        own["compile_loss"] = config.on_device.compile
     model = algorithm_of(config)(
         policy_class,
         env,
@@ -63,7 +66,7 @@ def build(config: PPOConfig, env: BatchVecEnv) -> PPO:
         policy_kwargs=arguments,
         seed=config.seed,
         device=device,
-        **({"compile_loss": config.on_device.compile} if config.algorithm == "device_ppo" else {}),
+        **own,
     )
     design.begin(model, env.actions, seen)
     return model
