@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from html import escape
+from itertools import product
 from pathlib import Path
 
+from scripts.report.data.names import words
 from scripts.report.data.parts import Section
 from scripts.report.data.run_folders import SHOWN_KINDS, LeftOut, RunFolder, leave_out, nothing_left
 from scripts.report.head import facts_of, key_figures, left_out_html, missing_html, tiles_of, warnings_html
 from scripts.report.origin import origin_html
 from scripts.report.page.html import KeyFigure, page, tiles_html
 from scripts.report.panels.carbon import front_sections
-from scripts.report.panels.comparison import compare_sections
-from scripts.report.panels.latency import frontier_sections
+from scripts.report.panels.comparison.sections import compare_sections
+from scripts.report.panels.latency.sections import frontier_sections
 from scripts.report.panels.reproduction import reproduce_sections
 from scripts.runs.command import InputError
 
@@ -36,7 +37,7 @@ class Drawn:
 
 
 def draw_runs(root: Path, runs: Sequence[RunFolder], left_out: list[LeftOut]) -> list[Drawn]:
-    """What the page shows of each run; runs whose files are missing or damaged go to ``left_out``.
+    """Return what the page shows of each run; append runs with missing or damaged files to ``left_out``.
 
     Raises InputError where ``root`` itself is such a run, and where none is left.
     """
@@ -52,53 +53,53 @@ def draw_runs(root: Path, runs: Sequence[RunFolder], left_out: list[LeftOut]) ->
 
 
 def report_html(root: Path, drawn: Sequence[Drawn], left_out: Sequence[LeftOut] = ()) -> str:
-    """The whole page for the drawn runs below ``root``, and which ones were left out."""
+    """Return the whole page for the drawn runs below ``root``, and which ones were left out."""
     runs = [one.run for one in drawn]
-    parts = all_parts(root, drawn)
-    names = list(dict.fromkeys(run.scenario_name for run in runs if run.scenario))
-    what = ", ".join(name.replace("_", " ") for name in names) or "both source models reproduced"
+    names = dict.fromkeys(run.scenario_name for run in runs if run.scenario)
+    what = ", ".join(map(words, names)) or "both source models reproduced"
+    tiles = tiles_html(key_figures([(one.run, one.tiles) for one in drawn]))
     head = (
-        f'<section id="summary" aria-label="Summary">{tiles_html(key_figures([(one.run, one.tiles) for one in drawn]))}'
+        f'<section id="summary" aria-label="Summary">{tiles}'
         f"{warnings_html(runs)}{left_out_html(root, left_out)}</section>"
     )
+
     newest = max(str(run.record.get("time_utc", "")) for run in runs)
     return page(
         title=f"gridai-env: {what}",
         subtitle=subtitle(runs),
         facts=facts_of(runs),
         head=head,
-        parts=parts,
+        parts=all_parts(root, drawn),
         tail=missing_html(runs) + origin_html(root, runs),
         footer=f"Written by python -m scripts.report; newest run of {newest}. Plotly.js is embedded (MIT licence).",
     )
 
 
 def subtitle(runs: Sequence[RunFolder]) -> str:
-    """One sentence on what the page is about."""
-    texts = [str(run.scenario["description"]) for run in runs if run.scenario.get("description")]
-    first = dict.fromkeys(texts)
-    if len(first) == 1:
-        return f"{texts[0]}."
+    """Return one sentence on what the page is about: the scenario's own where there is one scenario."""
+    texts = {str(run.scenario["description"]) for run in runs if run.scenario.get("description")}
+    if len(texts) == 1:
+        return f"{texts.pop()}."
     return "Where, when and how to serve AI work under electricity markets: what flexibility is worth."
 
 
 def all_parts(root: Path, drawn: Sequence[Drawn]) -> list[tuple[str, Section]]:
-    """Sections of all runs with their anchors, scenario by scenario."""
+    """Return the sections of all runs with their anchors, scenario by scenario."""
     parts: list[tuple[str, Section]] = []
     several = len({one.run.scenario_name for one in drawn if one.run.scenario}) > 1
-    for scenario in dict.fromkeys(one.run.scenario_name for one in drawn):
-        for kind in SECTIONS:
-            same = [one for one in drawn if one.run.kind == kind and one.run.scenario_name == scenario]
-            for i, one in enumerate(same):
-                run = one.run
-                named = several and bool(run.scenario)
-                extra = [scenario.replace("_", " ")] if named else []
-                extra += [str(run.folder.relative_to(root))] if len(same) > 1 else []
-                for section in one.sections:
-                    words = [section.key, *([scenario] if named else []), *([str(i + 1)] if i else [])]
-                    parts.append((_anchor("-".join(words)), replace(section, of=", ".join(extra))))
+    for scenario, kind in product(dict.fromkeys(one.run.scenario_name for one in drawn), SECTIONS):
+        same = [one for one in drawn if one.run.kind == kind and one.run.scenario_name == scenario]
+        for i, one in enumerate(same):
+            # Headings name the scenario or the folder, and anchors do, only where there are several.
+            named = several and bool(one.run.scenario)
+            extra = [words(scenario)] if named else []
+            extra += [str(one.run.folder.relative_to(root))] if len(same) > 1 else []
+            endings = [*([scenario] if named else []), *([str(i + 1)] if i else [])]
+            for section in one.sections:
+                anchor = _anchor("-".join([section.key, *endings]))
+                parts.append((anchor, replace(section, of=", ".join(extra))))
     return parts
 
 
 def _anchor(text: str) -> str:
-    return escape("".join(c if c.isalnum() or c in "-_" else "_" for c in text))
+    return "".join(c if c.isalnum() or c in "-_" else "_" for c in text)

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from gridai_env.analysis.statistics import gain_captured
-from scripts.report.data.look import knows_future, policy_label
+from scripts.report.data.names import knows_future, policy_label, words
 from scripts.report.data.numbers import number, percent, plural
 from scripts.report.data.run_folders import SHOWN_KINDS, LeftOut, RunFolder
-from scripts.report.page.html import KeyFigure
-from scripts.report.panels.ladder import NEEDED, SUMMARY
+from scripts.report.page.html import KeyFigure, warning_html
+from scripts.report.panels.comparison.ladder import NEEDED, SUMMARY
 
 # What a kind of run would add, and the command that writes one.
 COMMANDS = {
@@ -36,24 +36,30 @@ COMMANDS = {
         "python -m scripts.reproduce --run-dir {folder}/reproduce",
     ),
 }
+BEST_SHOWN = 2  # policies among the key figures
+SCORES = ("score", "local_score", "bound_score")
 
 
 def facts_of(runs: Sequence[RunFolder]) -> list[str]:
-    """What a reader must know first, in a few words each: length, episodes, traces, code, day."""
+    """Return what a reader must know first, in a few words each: length, episodes, traces, code, day."""
     shown = [run for run in runs if run.kind in SHOWN_KINDS]
     with_scenario = [run for run in shown if run.scenario]
-    lengths = dict.fromkeys(f"{number(float(run.scenario['horizon_h']))} h" for run in with_scenario)
-    seeds = dict.fromkeys(f"{run.kind}: {plural(len(run.seeds), 'episode')}" for run in shown)
-    traces = dict.fromkeys(f"{run.scenario['traces']} traces" for run in with_scenario)
-    commits = dict.fromkeys(_short_commit(run) for run in shown)
     days = sorted({str(run.record.get("time_utc", ""))[:10] for run in shown})
+
+    def joined(between: str, texts: Sequence[str]) -> str:
+        return between.join(dict.fromkeys(texts))
+
     return [
-        " and ".join(lengths),
-        ", ".join(seeds),
-        " and ".join(traces),
-        "commit " + ", ".join(commits),
-        " to ".join(dict.fromkeys((days[0], days[-1]))),
+        joined(" and ", [_length(run) for run in with_scenario]),
+        joined(", ", [f"{run.kind}: {plural(len(run.seeds), 'episode')}" for run in shown]),
+        joined(" and ", [f"{run.scenario['traces']} traces" for run in with_scenario]),
+        "commit " + joined(", ", [_short_commit(run) for run in shown]),
+        joined(" to ", (days[0], days[-1])),
     ]
+
+
+def _length(run: RunFolder) -> str:
+    return f"{number(float(run.scenario['horizon_h']))} h"
 
 
 def _short_commit(run: RunFolder) -> str:
@@ -61,19 +67,11 @@ def _short_commit(run: RunFolder) -> str:
     return commit[:10] + (" with changes" if commit.endswith("+changes") else "")
 
 
-def tiles_of(run: RunFolder) -> list[KeyFigure]:
-    """A few numbers that say what came out of a run; raises InputError where its files are damaged."""
-    makers: dict[str, Callable[[RunFolder], list[KeyFigure]]] = {
-        "compare": _compare_tiles,
-        "frontier": _frontier_tiles,
-        "front": _front_tiles,
-        "reproduce": _reproduce_tiles,
-    }
-    return makers[run.kind](run) if run.kind in makers else []
+# Key figures ------------------------------------------------------------------------------------------------
 
 
 def key_figures(drawn: Sequence[tuple[RunFolder, list[KeyFigure]]]) -> list[KeyFigure]:
-    """The tiles of the first run of each kind; each names its case where the report holds several."""
+    """Return the tiles of the first run of each kind; each names its case where the report holds several."""
     several = len({_case(run) for run, _ in drawn if run.kind in SHOWN_KINDS and run.scenario}) > 1
     tiles: list[KeyFigure] = []
     for kind in SHOWN_KINDS:
@@ -86,63 +84,60 @@ def key_figures(drawn: Sequence[tuple[RunFolder, list[KeyFigure]]]) -> list[KeyF
 
 def _case(run: RunFolder) -> str:
     """Scenario and length of the episodes."""
-    if not run.scenario:
-        return "both source models"
-    return f"{run.scenario_name.replace('_', ' ')}, {number(float(run.scenario['horizon_h']))} h"
+    return f"{words(run.scenario_name)}, {_length(run)}" if run.scenario else "both source models"
+
+
+def tiles_of(run: RunFolder) -> list[KeyFigure]:
+    """Return a few numbers that say what came out of a run; raises InputError where its files are damaged."""
+    return TILES[run.kind](run) if run.kind in TILES else []
 
 
 def _compare_tiles(run: RunFolder) -> list[KeyFigure]:
+    """What flexibility could gain, and what the best policies without foresight get of it."""
     summary = run.table(SUMMARY, NEEDED)
-    first = summary.where(policy=summary.unique("policy")[0])
+    rows = {name: summary.where(policy=name) for name in summary.unique("policy")}
+    first = next(iter(rows.values()))
     room = first.numbers("bound_score") - first.numbers("local_score")
-    share = float(room.sum() / first.numbers("reference").sum())
-    carbon = first.text("objective")[0] == "carbon"
-    unit, scale = ("kg", "emissions") if carbon else ("USD", "bill")
-    note = f"an episode: bound less Local-Only, {percent(share)} of the Local-Only {scale}"
+    share = percent(float(room.sum() / first.numbers("reference").sum()))
+    unit, scale = ("kg", "emissions") if first.text("objective")[0] == "carbon" else ("USD", "bill")
+    note = f"an episode: bound less Local-Only, {share} of the Local-Only {scale}"
     tiles = [KeyFigure("Flexibility could gain", number(float(room.mean())), unit, note)]
-    gains = {}
-    for policy in summary.unique("policy"):
-        if not knows_future(policy) and policy != "local_only":
-            own = summary.where(policy=policy)
-            columns = (own.numbers(name) for name in ("score", "local_score", "bound_score"))
-            gains[policy] = gain_captured(*columns)
+
+    rivals = [name for name in rows if not knows_future(name) and name != "local_only"]
+    gains = {name: gain_captured(*(rows[name].numbers(column) for column in SCORES)) for name in rivals}
     ranked = sorted((name for name in gains if np.isfinite(gains[name])), key=lambda name: -gains[name])
     note = "of that, without knowing the future"
     return tiles + [
         KeyFigure(f"{policy_label(name)} gets", percent(gains[name]).removesuffix(" %"), "%", note)
-        for name in ranked[:2]
+        for name in ranked[:BEST_SHOWN]
     ]
 
 
 def _frontier_tiles(run: RunFolder) -> list[KeyFigure]:
     """The highest return in cost along the first class that was swept."""
     rows = run.table("returns.csv", ("axis", "quantity"))
-    axes = [axis for axis in rows.unique("axis") if axis != "scale"]
-    if not axes:
+    axis = next((axis for axis in rows.unique("axis") if axis != "scale"), None)
+    if axis is None:
         return []
-    own = rows.where(axis=axes[0], quantity="cost")
+    own = rows.where(axis=axis, quantity="cost")
     arcs = own.numbers("arc_per_100ms")
     if not np.isfinite(arcs).any():
         return []
-    best = int(np.argmax(np.where(np.isfinite(arcs), arcs, -np.inf)))
+
+    best = int(np.nanargmax(np.where(np.isfinite(arcs), arcs, np.nan)))
     first, last = (number(float(own.numbers(name)[best])) for name in ("from_ms", "to_ms"))
-    name = axes[0].removeprefix("class:").replace("_", " ")
-    value = number(float(arcs[best]))
-    return [
-        KeyFigure(
-            "Best return on latency", value, "USD per 100 ms", f"budget of {name}, {first} to {last} ms"
-        )
-    ]
+    note = f"budget of {words(axis.removeprefix('class:'))}, {first} to {last} ms"
+    return [KeyFigure("Best return on latency", number(float(arcs[best])), "USD per 100 ms", note)]
 
 
 def _front_tiles(run: RunFolder) -> list[KeyFigure]:
+    """How far emissions can fall along the sweep of caps, mean over episodes."""
     rows = run.table("front.csv", ("seed", "method", "emissions_kg")).where(method="epsilon")
     shares = []
     for seed in rows.unique("seed"):
         kg = rows.where(seed=seed).numbers("emissions_kg")
-        kg = kg[np.isfinite(kg)]
-        if len(kg):
-            shares.append(1.0 - kg.min() / kg.max())
+        if np.isfinite(kg).any():
+            shares.append(1.0 - np.nanmin(kg) / np.nanmax(kg))
     if not shares:
         return []
     note = "least carbon against least cost, same service"
@@ -155,15 +150,26 @@ def _reproduce_tiles(run: RunFolder) -> list[KeyFigure]:
     return [KeyFigure("Published headlines met", count, f"of {len(inside)}", "inside the published range")]
 
 
+TILES: dict[str, Callable[[RunFolder], list[KeyFigure]]] = {
+    "compare": _compare_tiles,
+    "frontier": _frontier_tiles,
+    "front": _front_tiles,
+    "reproduce": _reproduce_tiles,
+}
+
+
+# Warnings ---------------------------------------------------------------------------------------------------
+
+
 def missing_html(runs: Sequence[RunFolder]) -> str:
-    """A line for each kind of run that is not there, with its command."""
+    """Return a line for each kind of run that is not there, with its command."""
     kinds = {run.kind for run in runs}
     scenario = next((run.scenario_name for run in runs if run.scenario), "energy_geography")
     lines = []
-    for kind in (kind for kind in SHOWN_KINDS if kind not in kinds):
-        what, command = COMMANDS[kind]
-        text = command.format(scenario=scenario, folder="RUN_DIR")
-        lines.append(f"<li>{escape(what)}: <code>{escape(text)}</code></li>")
+    for kind, (what, command) in COMMANDS.items():
+        if kind not in kinds:
+            text = command.format(scenario=scenario, folder="RUN_DIR")
+            lines.append(f"<li>{escape(what)}: <code>{escape(text)}</code></li>")
     if not lines:
         return ""
     return (
@@ -173,16 +179,17 @@ def missing_html(runs: Sequence[RunFolder]) -> str:
 
 
 def left_out_html(root: Path, left_out: Sequence[LeftOut]) -> str:
-    """A line for each run that the report does not show, with the reason; paths are relative to ``root``."""
-    texts = [
-        f"Run {run.folder.relative_to(root)} is left out, because {run.reason.replace(f'{root}/', '')}"
+    """Return a line for each run that the report does not show, with the reason; paths are relative to ``root``."""
+    return "".join(
+        warning_html(
+            f"Run {run.folder.relative_to(root)} is left out, because {run.reason.replace(f'{root}/', '')}"
+        )
         for run in left_out
-    ]
-    return "".join(f'<p class="warning" role="note">{escape(text)}</p>' for text in texts)
+    )
 
 
 def warnings_html(runs: Sequence[RunFolder]) -> str:
-    """A warning where runs of one scenario were made with different settings, or were interrupted."""
+    """Return a warning where runs of one scenario were made with different settings, or were interrupted."""
     shown = [run for run in runs if run.kind in SHOWN_KINDS]
     texts = [
         f"Run {run.folder.name} ({run.kind}) was interrupted: only what it had finished is shown."
@@ -194,6 +201,7 @@ def warnings_html(runs: Sequence[RunFolder]) -> str:
         for run in shown
         if isinstance(run.record.get("config"), dict) and run.record["config"].get("quick")
     ]
+
     for name in dict.fromkeys(run.scenario_name for run in shown if run.scenario):
         same = [run.scenario for run in shown if run.scenario and run.scenario_name == name]
         keys = sorted({key for scenario in same for key in scenario})
@@ -203,4 +211,4 @@ def warnings_html(runs: Sequence[RunFolder]) -> str:
                 f"Runs of {name} were made with different settings ({', '.join(differing)}): their figures are not "
                 "those of one case. See the origin of the figures."
             )
-    return "".join(f'<p class="warning" role="note">{escape(text)}</p>' for text in texts)
+    return "".join(map(warning_html, texts))

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
 
 from scripts.report.data.numbers import number, seed_text
 from scripts.report.data.parts import PlainTable
 from scripts.report.data.run_folders import RunFolder
-from scripts.report.page.html import table_html
+from scripts.report.page.html import folded, table_html
 
 
 def origin_html(root: Path, runs: Sequence[RunFolder]) -> str:
-    """The appendix: a block per run."""
+    """Return the appendix: a block per run."""
     blocks = "".join(_run_html(root, run) for run in runs)
     return (
         '<section class="part" id="origin" aria-labelledby="origin-h"><h2 id="origin-h">Origin of the figures</h2>'
@@ -23,42 +22,52 @@ def origin_html(root: Path, runs: Sequence[RunFolder]) -> str:
     )
 
 
-def _carbon_text(scenario: dict[str, Any]) -> str:
-    price = number(float(scenario["carbon_price_usd_per_t"]))
-    return f"{scenario['carbon_signal']} intensity is billed, at {price} USD/t"
-
-
 def _run_html(root: Path, run: RunFolder) -> str:
-    record, scenario = run.record, run.scenario
-    command = record.get("command") or []
-    words = [f"python -m scripts.{Path(str(command[0])).stem}", *map(str, command[1:])] if command else []
-    versions = record.get("versions") or {}
     folder = run.folder.relative_to(root) if run.folder != root else Path(run.folder.name)
-    facts = {
-        "folder": str(folder),
+    facts = {"folder": str(folder), **_case(run), **_making(run)}
+    items = "".join(
+        f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in facts.items() if value
+    )
+
+    hashes = [
+        (str(item.get("seed")), str(item.get("start_utc")), str(item.get("hash"))[:16])
+        for item in run.record.get("instances", [])
+    ]
+    table = table_html(PlainTable(("seed", "start, UTC", "hash"), hashes, names=3))
+    more = folded("Episodes", table) if hashes else ""
+    return f'<section class="panel"><h3>{escape(run.kind)}</h3><dl class="facts">{items}</dl>{more}</section>'
+
+
+def _case(run: RunFolder) -> dict[str, str]:
+    """What was run: empty texts where a run spans several scenarios."""
+    scenario = run.scenario
+    case = {
         "scenario": str(scenario.get("name", "several")),
         "episodes": f"seeds {seed_text(run.seeds)}",
-        "length": f"{number(float(scenario['horizon_h']))} h in steps of {number(float(scenario['dt_h']))} h"
-        if scenario
-        else "",
+        "length": "",
         "traces": str(scenario.get("traces", "")),
-        "carbon": _carbon_text(scenario) if scenario else "",
+        "carbon": "",
+    }
+    if scenario:
+        hours, step_h, price = (
+            number(float(scenario[key])) for key in ("horizon_h", "dt_h", "carbon_price_usd_per_t")
+        )
+        case["length"] = f"{hours} h in steps of {step_h} h"
+        case["carbon"] = f"{scenario['carbon_signal']} intensity is billed, at {price} USD/t"
+    return case
+
+
+def _making(run: RunFolder) -> dict[str, str]:
+    """How, when and with what it was run."""
+    record = run.record
+    command = record.get("command") or []
+    words = [f"python -m scripts.{Path(str(command[0])).stem}", *map(str, command[1:])] if command else []
+    versions, machine = (record.get(key) or {} for key in ("versions", "machine"))
+    return {
         "written": str(record.get("time_utc", "")),
         "command": " ".join(words),
         "commit": str(record.get("commit") or "outside of a checkout"),
         "environment": f"version {record.get('environment_version')}",
         "packages": ", ".join(f"{name} {version}" for name, version in versions.items()),
-        "machine": ", ".join(
-            f"{key} {value}" for key, value in (record.get("machine") or {}).items() if value
-        ),
+        "machine": ", ".join(f"{key} {value}" for key, value in machine.items() if value),
     }
-    items = "".join(
-        f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in facts.items() if value
-    )
-    hashes = [
-        (str(item.get("seed")), str(item.get("start_utc")), str(item.get("hash"))[:16])
-        for item in record.get("instances", [])
-    ]
-    table = table_html(PlainTable(("seed", "start, UTC", "hash"), hashes, names=3)) if hashes else ""
-    more = f'<details class="data"><summary>Episodes</summary>{table}</details>' if table else ""
-    return f'<section class="panel"><h3>{escape(run.kind)}</h3><dl class="facts">{items}</dl>{more}</section>'

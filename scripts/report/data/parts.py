@@ -1,12 +1,14 @@
-"""Parts."""
+"""What a page is made of: sections, panels, plots with selectors, tables."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import plotly.graph_objects as go
+
+from scripts.report.data.names import words
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,16 @@ class Choice:
     label: str
     options: Sequence[tuple[str, str]]
     first: str | None = None  # the value that is selected at first; the first one by default
+
+
+def choice_of(name: str, label: str, values: Iterable[str], first: str | None = None) -> Choice:
+    """Return a selector of names of a scenario, which are called by themselves."""
+    return Choice(name, label, [(value, words(value)) for value in values], first)
+
+
+def seed_choice(seeds: Iterable[object]) -> Choice:
+    """Return the selector of the episode."""
+    return choice_of("seed", "Episode (seed)", map(str, seeds))
 
 
 @dataclass(frozen=True)
@@ -34,7 +46,7 @@ class Plot:
 
 @dataclass(frozen=True)
 class PlainTable:
-    """A plain table: headers, rows of text, and how many columns at the left are names."""
+    """A table: headers, rows of text, and how many columns at the left are names."""
 
     headers: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -55,7 +67,7 @@ class Panel:
     choices: Sequence[Choice] = ()
     store: Mapping[str, Any] = field(default_factory=dict)
     columns: int = 2  # of plots, where the page is wide enough
-    notes: Sequence[str] = ()
+    notes: Sequence[str] = ()  # empty ones are left out
     table: PlainTable | None = None
     open_table: bool = False  # shown at once, not folded
 

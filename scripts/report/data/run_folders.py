@@ -57,8 +57,19 @@ class Table:
                 f"{self.file}, line {self.lines[position]}: {name} is {cell!r}, must be a number; {self._again()}"
             ) from None
 
+    def mean(self, name: str) -> float:
+        """Return the mean of a column of numbers."""
+        return float(np.mean(self.numbers(name)))
+
+    def is_numeric(self, name: str) -> bool:
+        """Whether a column holds numbers and empty cells, and not the latter alone."""
+        try:
+            return bool(np.isfinite(self.numbers(name)).any())
+        except InputError:
+            return False
+
     def unique(self, name: str) -> list[str]:
-        """Values of a column in the order in which they first appear."""
+        """Return the values of a column in the order in which they first appear."""
         return list(dict.fromkeys(self.text(name)))
 
     def where(self, **wanted: str) -> Table:

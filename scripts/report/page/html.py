@@ -6,15 +6,16 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from string import Template
 from typing import Any
 
 from plotly.offline import get_plotlyjs
 
 from scripts.report.data.parts import Choice, Panel, PlainTable, Plot, Section
-from scripts.report.page.css import CSS
-from scripts.report.page.javascript import DRAW, WATCH
 
+FOLDER = Path(__file__).parent
+WIDE_COLUMNS = 9  # more make a table's type smaller
 # Nothing may be loaded from anywhere; what the page needs stands in it.
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 PAGE = Template("""<!DOCTYPE html>
@@ -65,30 +66,32 @@ def page(
     tail: str,
     footer: str,
 ) -> str:
-    """The whole file.
+    """Return the whole file.
 
     ``parts`` pairs an anchor with each section; ``head`` and ``tail`` are HTML, all other text is plain.
     """
     body = "\n".join(section_html(anchor, section) for anchor, section in parts)
-    figures = sum(len(panel.plots) for _, section in parts for panel in section.panels)
+    style, watch, draw = (
+        (FOLDER / name).read_text(encoding="utf-8") for name in ("report.css", "watch.js", "draw.js")
+    )
     return PAGE.substitute(
         policy=POLICY,
         title=escape(title),
         subtitle=escape(subtitle),
         facts="".join(f"<li>{escape(fact)}</li>" for fact in facts if fact),
-        css=CSS,
-        watch=WATCH,
-        figures=figures,
+        css=style,
+        watch=watch,
+        figures=sum(len(panel.plots) for _, section in parts for panel in section.panels),
         contents=contents_html(parts),
         body=f"{head}\n{body}\n{tail}",
         footer=escape(footer),
         plotly=get_plotlyjs(),
-        draw=DRAW,
+        draw=draw,
     )
 
 
 def contents_html(parts: Sequence[tuple[str, Section]]) -> str:
-    """The table of contents."""
+    """Return the table of contents."""
     items = [_entry("summary", "Summary")]
     for anchor, section in parts:
         below = "".join(_entry(f"{anchor}-{panel.key}", panel.title) for panel in section.panels)
@@ -106,7 +109,7 @@ def _entry(anchor: str, title: str) -> str:
 
 
 def section_html(anchor: str, section: Section) -> str:
-    """One section with its panels."""
+    """Return one section with its panels."""
     intro = f"<p>{escape(section.intro)}</p>" if section.intro else ""
     panels = "\n".join(panel_html(f"{anchor}-{panel.key}", panel) for panel in section.panels)
     return (
@@ -116,36 +119,42 @@ def section_html(anchor: str, section: Section) -> str:
 
 
 def panel_html(anchor: str, panel: Panel) -> str:
-    """A heading, how to read it, selectors, plots, notes and the figures as a table."""
+    """Return a heading, how to read it, selectors, plots, notes and the figures as a table."""
     pieces = [f"<h3>{escape(panel.title)}</h3>", f'<p class="lead">{escape(panel.lead)}</p>']
     if panel.choices:
-        pieces.append(
-            f'<div class="controls">{"".join(select_html(choice) for choice in panel.choices)}</div>'
-        )
+        pieces.append(f'<div class="controls">{"".join(map(select_html, panel.choices))}</div>')
+
     if panel.plots:
-        plots = "".join(plot_html(plot) for plot in panel.plots)
-        pieces.append(
-            f'<div class="plots" style="--columns: {min(len(panel.plots), panel.columns)}">{plots}</div>'
-        )
+        columns = min(len(panel.plots), panel.columns)
+        plots = "".join(map(plot_html, panel.plots))
+        pieces.append(f'<div class="plots" style="--columns: {columns}">{plots}</div>')
         pieces.append(f'<script type="application/json">{panel_json(panel)}</script>')
+
     pieces += [f'<p class="note">{escape(note)}</p>' for note in panel.notes if note]
     if panel.table is not None:
         table = table_html(panel.table)
-        pieces.append(
-            table
-            if panel.open_table
-            else f'<details class="data"><summary>Figures as a table</summary>{table}</details>'
-        )
+        pieces.append(table if panel.open_table else folded("Figures as a table", table))
     return f'<section class="panel" id="{escape(anchor)}">{"".join(pieces)}</section>'
 
 
+def folded(summary: str, html: str) -> str:
+    """Return HTML that is shown when its summary is clicked."""
+    return f'<details class="data"><summary>{escape(summary)}</summary>{html}</details>'
+
+
+def warning_html(text: str) -> str:
+    """Return a warning for the head of the page."""
+    return f'<p class="warning" role="note">{escape(text)}</p>'
+
+
 def select_html(choice: Choice) -> str:
-    """A labelled selector."""
+    """Return a labelled selector."""
     first = choice.first if choice.first is not None else choice.options[0][0]
     options = "".join(
         f'<option value="{escape(value)}"{" selected" if value == first else ""}>{escape(label)}</option>'
         for value, label in choice.options
     )
+    # autocomplete off: a reloaded page starts with its first state, as its plots do.
     return (
         f'<label>{escape(choice.label)} <select name="{escape(choice.name)}" autocomplete="off">'
         f"{options}</select></label>"
@@ -153,28 +162,26 @@ def select_html(choice: Choice) -> str:
 
 
 def plot_html(plot: Plot) -> str:
-    """The place of a plot; its height is there before it is drawn, so that nothing jumps."""
+    """Return the place of a plot; its height is there before it is drawn, so that nothing jumps."""
     height = int(plot.figure.layout.height)
     return f'<figure aria-label="{escape(plot.alt)}"><div class="plot" style="min-height: {height}px"></div></figure>'
 
 
 def panel_json(panel: Panel) -> str:
-    """Plots and data of a panel as JSON that may stand inside a script element."""
+    """Return plots and data of a panel as JSON that may stand inside a script element."""
     plots = []
     for plot in panel.plots:
         record: dict[str, Any] = json.loads(plot.figure.to_json())
         plots.append({"data": record["data"], "layout": record["layout"], "binds": dict(plot.binds)})
-    text = json.dumps(
-        {"plots": plots, "store": dict(panel.store)},
-        separators=(",", ":"),
-        ensure_ascii=False,
-        allow_nan=False,
-    )
+    record = {"plots": plots, "store": dict(panel.store)}
+    text = json.dumps(record, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+    # "</script>" in a name must not end the element; the separators end a line in JavaScript, not in JSON.
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
 def table_html(table: PlainTable) -> str:
-    """A table that scrolls on its own where it is too wide."""
+    """Return a table that scrolls on its own where it is too wide."""
 
     def cell(tag: str, i: int, text: str, scope: str = "") -> str:
         name = ' class="name"' if i < table.names else ""
@@ -184,24 +191,21 @@ def table_html(table: PlainTable) -> str:
     rows = "".join(
         "<tr>" + "".join(cell("td", i, text) for i, text in enumerate(row)) + "</tr>" for row in table.rows
     )
-    wide = ' class="wide"' if len(table.headers) > 9 else ""
+    wide = ' class="wide"' if len(table.headers) > WIDE_COLUMNS else ""
     return (
         f'<div class="scroll"><table{wide}><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
     )
 
 
 def tiles_html(tiles: Sequence[KeyFigure]) -> str:
-    """The key figures in a row."""
+    """Return the key figures in a row."""
+    return f'<dl class="tiles">{"".join(map(_tile_html, tiles))}</dl>' if tiles else ""
 
-    def case(tile: KeyFigure) -> str:
-        return f'<div class="note">Case: {escape(tile.case)}</div>' if tile.case else ""
 
-    def box(tile: KeyFigure) -> str:
-        value = f"{escape(tile.value)} <small>{escape(tile.unit)}</small>"
-        return (
-            f'<div class="tile"><dt>{escape(tile.title)}</dt><dd><div class="value">{value}</div>'
-            f'<div class="note">{escape(tile.note)}</div>{case(tile)}</dd></div>'
-        )
-
-    boxes = "".join(box(tile) for tile in tiles)
-    return f'<dl class="tiles">{boxes}</dl>' if tiles else ""
+def _tile_html(tile: KeyFigure) -> str:
+    value = f"{escape(tile.value)} <small>{escape(tile.unit)}</small>"
+    case = f'<div class="note">Case: {escape(tile.case)}</div>' if tile.case else ""
+    return (
+        f'<div class="tile"><dt>{escape(tile.title)}</dt><dd><div class="value">{value}</div>'
+        f'<div class="note">{escape(tile.note)}</div>{case}</dd></div>'
+    )

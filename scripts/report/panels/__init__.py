@@ -1,1 +1,1 @@
-"""One panel of the report each."""
+"""The panels of the report, by the kind of run that fills them."""

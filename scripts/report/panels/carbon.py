@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from scripts.report.data.look import (
+from gridai_env.arrays.types import Float, Floats
+from scripts.report.data.names import (
     BLACK,
     BLUE,
     GREY,
     ORANGE,
-    figure,
     policy_colour,
     policy_label,
     rounded,
     safe,
-    tidy,
 )
 from scripts.report.data.numbers import number, percent, small_percent
-from scripts.report.data.parts import Choice, Panel, PlainTable, Plot, Section
-from scripts.report.data.run_folders import Floats, RunFolder, Table
+from scripts.report.data.parts import Panel, PlainTable, Plot, Section, seed_choice
+from scripts.report.data.run_folders import RunFolder, Table
+from scripts.report.drawing import drawing, stroke
 
 NEEDED = ("seed", "method", "label", "cost_usd", "emissions_kg")
 METHODS = {
     "epsilon": ("least cost under a cap on carbon", BLUE, "circle"),
     "price": ("least cost at a carbon price", ORANGE, "diamond"),
 }
-CHORDS = "front: chords between proven points"
+SETS = {"epsilon": "caps on carbon", "price": "carbon prices", "policies": "all policies together"}
 
 
 def front_sections(run: RunFolder) -> list[Section]:
-    """The front of a run; raises InputError where its files are damaged."""
+    """Return the front of a run; raises InputError where its files are damaged."""
     front = run.table("front.csv", NEEDED)
     volumes = run.table("hypervolume.csv", ("seed", "set", "hypervolume", "share_of_epsilon"))
     return [
@@ -47,86 +47,87 @@ def front_sections(run: RunFolder) -> list[Section]:
     ]
 
 
+# Front ------------------------------------------------------------------------------------------------------
+
+
 def front_panel(front: Table, volumes: Table) -> Panel:
     """Cost against emissions: both sweeps, all policies, and the reference point."""
     seeds = front.unique("seed")
-    names = front.where(method="policy").unique("label") if "policy" in front.unique("method") else []
+    policies = front.where(method="policy").unique("label")
+
     store: dict[str, Any] = {}
     for seed in seeds:
+        own = front.where(seed=seed)
+        store |= _chords(own, f"{seed}|chords") | _reference(volumes.where(seed=seed), f"{seed}|reference")
         for method in METHODS:
-            store |= _points(front.where(seed=seed, method=method), f"{seed}|{method}")
-        store |= _chords(front.where(seed=seed), f"{seed}|chords")
-        for name in names:
-            store |= _points(front.where(seed=seed, method="policy", label=name), f"{seed}|policy|{name}")
-        store |= _reference(volumes.where(seed=seed), seed)
-    fig = figure(520, hovermode="closest")
-    binds: dict[str, str] = {}
+            store |= _points(own.where(method=method), f"{seed}|{method}")
+        for name in policies:
+            store |= _points(own.where(method="policy", label=name), f"{seed}|policy|{name}")
 
-    def add(key: str, **look: Any) -> None:
-        i = len(fig.data)
-        binds.update({f"data.{i}.x": f"{key}|x", f"data.{i}.y": f"{key}|y", f"data.{i}.text": f"{key}|text"})
-        hover = {} if "hoverinfo" in look else {"hovertemplate": "%{text}<extra></extra>"}
-        fig.add_scatter(x=[], y=[], text=[], **hover, **look)
-
-    add("{seed}|chords", mode="lines", name=CHORDS, line={"color": BLUE, "width": 2}, hoverinfo="skip")
-    for method, (label, colour, symbol) in METHODS.items():
-        marker = {"size": 8, "symbol": symbol, "color": colour}
-        add(f"{{seed}}|{method}", mode="markers", name=label, marker=marker)
-    for name in names:
-        marker = {
-            "size": 13,
-            "symbol": "square",
-            "color": policy_colour(name),
-            "line": {"color": BLACK, "width": 1},
-        }
-        add(f"{{seed}}|policy|{name}", mode="markers", name=safe(policy_label(name)), marker=marker)
-    marker = {"size": 11, "symbol": "x-thin", "color": GREY, "line": {"color": GREY, "width": 2}}
-    add(
-        "{seed}|reference",
-        mode="markers",
-        name="reference point of the hypervolume",
-        marker=marker,
-        visible=True,
+    less = front.has("meets_floor") and not front.numbers("meets_floor").all()
+    note = (
+        "Policies marked in their hover text serve less than the floor of the front: they may lie below it."
     )
-    fig.update_xaxes(title_text="emissions of the episode [t]")
-    fig.update_yaxes(title_text="cost without charges on carbon [kUSD]")
-    less = front.has("meets_floor") and not all(value != 0 for value in front.numbers("meets_floor"))
     return Panel(
         "pareto",
         "What cleaner costs",
         "Down is cheaper, left is cleaner. The line joins the best points of both sweeps by straight chords: what lies "
         "between two of them was not solved, and plans a little below a chord may exist. What the last tonne avoided "
         "costs is in the hover text of the points where it is proven. A policy is as good as it is near to the line.",
-        [Plot(fig, "Scatter of cost against emissions: front, carbon-price sweep and policies", binds)],
-        [Choice("seed", "Episode (seed)", [(seed, seed) for seed in seeds])],
+        [_front_plot(policies)],
+        [seed_choice(seeds)],
         store,
-        notes=[
-            _gap_note(front),
-            "Policies marked in their hover text serve less than the floor of the front: they may lie below it."
-            if less
-            else "",
-        ],
+        notes=[_gap_note(front), note if less else ""],
     )
 
 
+def _front_plot(policies: Sequence[str]) -> Plot:
+    out = drawing(520, hovermode="closest")
+    out.line(
+        {path: f"{{seed}}|chords|{path}" for path in ("x", "y")},
+        "front: chords between proven points",
+        line=stroke(BLUE, 2),
+        hoverinfo="skip",
+    )
+
+    def markers(key: str, name: str, **marker: Any) -> None:
+        bound = {path: f"{{seed}}|{key}|{path}" for path in ("x", "y", "text")}
+        hover = "%{text}<extra></extra>"
+        out.add("scatter", bound, mode="markers", name=name, marker=marker, hovertemplate=hover)
+
+    for method, (label, colour, symbol) in METHODS.items():
+        markers(method, label, size=8, symbol=symbol, color=colour)
+    for name in policies:
+        edge = stroke(BLACK, 1)
+        colour = policy_colour(name)
+        markers(f"policy|{name}", safe(policy_label(name)), size=13, symbol="square", color=colour, line=edge)
+    cross = {"size": 11, "symbol": "x-thin", "color": GREY, "line": stroke(GREY, 2)}
+    markers("reference", "reference point of the hypervolume", **cross)
+
+    out.figure.update_xaxes(title_text="emissions of the episode [t]")
+    out.figure.update_yaxes(title_text="cost without charges on carbon [kUSD]")
+    return out.plot("Scatter of cost against emissions: front, carbon-price sweep and policies")
+
+
 def _gap_note(front: Table) -> str:
-    if not front.has("gap"):
-        return ""
-    gaps = front.numbers("gap")
-    gaps = gaps[np.isfinite(gaps)]
-    return f"Largest solver gap of a point: at most {small_percent(float(gaps.max()))}." if len(gaps) else ""
+    """Return how well the points are proven; "" where no gap is known."""
+    worst = _over(np.max, front.numbers("gap")) if front.has("gap") else np.nan
+    return f"Largest solver gap of a point: at most {small_percent(worst)}." if np.isfinite(worst) else ""
 
 
-def coordinates(rows: Table) -> tuple[Floats, Floats]:
-    """Emissions [kg] and cost [USD], the weight of last resorts included, as the front compares them; NaN: no plan."""
+def coordinates(rows: Table) -> tuple[Float[Floats, " n"], Float[Floats, " n"]]:
+    """Return emissions [kg] and cost [USD] as the front compares them; NaN without a plan.
+
+    Last resorts count with their weight.
+    """
     kg, usd = rows.numbers("emissions_kg"), rows.numbers("cost_usd")
     if rows.has("last_resort_kg") and rows.has("last_resort_usd"):
         kg, usd = kg + rows.numbers("last_resort_kg"), usd + rows.numbers("last_resort_usd")
     return kg, usd
 
 
-def corners(kg: Floats, usd: Floats) -> list[int]:
-    """Positions of the points that no other one beats in both, from the cleanest to the cheapest; NaN is left out."""
+def corners(kg: Float[Floats, " n"], usd: Float[Floats, " n"]) -> list[int]:
+    """Return positions of the non-dominated points, from the cleanest to the cheapest; NaN is left out."""
     found: list[int] = []
     for i in np.lexsort((usd, kg)).tolist():
         if np.isfinite(kg[i] + usd[i]) and (not found or usd[i] < usd[found[-1]]):
@@ -136,89 +137,72 @@ def corners(kg: Floats, usd: Floats) -> list[int]:
 
 def _chords(rows: Table, key: str) -> dict[str, Any]:
     """The front of one episode: through what is best of both sweeps."""
-    solved = rows.rows([i for i, method in enumerate(rows.text("method")) if method in METHODS])
-    kg, usd = coordinates(solved)
+    kg, usd = coordinates(rows.rows(i for i, method in enumerate(rows.text("method")) if method in METHODS))
     best = corners(kg, usd)
-    if not best:
-        return {}
-    return {
-        f"{key}|x": rounded(kg[best] / 1000.0),
-        f"{key}|y": rounded(usd[best] / 1000.0),
-        f"{key}|text": [],
-    }
+    return _place(key, kg[best], usd[best], []) if best else {}
 
 
 def _points(rows: Table, key: str) -> dict[str, Any]:
-    if not len(rows):
+    return _place(key, *coordinates(rows), [_hover(rows, i) for i in range(len(rows))]) if len(rows) else {}
+
+
+def _place(key: str, kg: Floats, usd: Floats, texts: list[str]) -> dict[str, Any]:
+    """Points in tonnes and thousand USD."""
+    return {f"{key}|x": rounded(kg / 1000.0), f"{key}|y": rounded(usd / 1000.0), f"{key}|text": texts}
+
+
+def _reference(volumes: Table, key: str) -> dict[str, Any]:
+    if not len(volumes) or not volumes.has("reference_cost_usd"):
         return {}
-    kg, usd = coordinates(rows)
-    return {
-        f"{key}|x": rounded(kg / 1000.0),
-        f"{key}|y": rounded(usd / 1000.0),
-        f"{key}|text": [_hover(rows, i) for i in range(len(rows))],
-    }
+    kg, usd = volumes.numbers("reference_emissions_kg")[:1], volumes.numbers("reference_cost_usd")[:1]
+    return _place(key, kg, usd, [f"<b>reference point</b><br>{_amounts(usd[0], kg[0])}"])
+
+
+def _amounts(usd: float, kg: float) -> str:
+    return f"{number(usd, 5)} USD, {number(kg / 1000.0, 5)} t"
 
 
 def _hover(rows: Table, i: int) -> str:
     def value(name: str) -> float:
         return float(rows.numbers(name)[i]) if rows.has(name) else float("nan")
 
+    cap_t, price, gap = value("cap_kg") / 1000.0, value("carbon_price_usd_per_t"), value("gap")
+    # Only the sweep of caps proves what its last tonne costs.
+    slope = value("slope_usd_per_t") if rows.text("method")[i] == "epsilon" else float("nan")
+    facts = [
+        (cap_t, f"cap {number(cap_t, 5)} t"),
+        (price, f"carbon price {number(price)} USD/t"),
+        (slope, f"the last tonne avoided costs {number(slope)} USD"),
+        (gap, f"solver gap {small_percent(gap)}"),
+    ]
+
     lines = [f"<b>{safe(policy_label(rows.text('label')[i]))}</b>"]
-    lines.append(f"{number(value('cost_usd'), 5)} USD, {number(value('emissions_kg') / 1000.0, 5)} t")
-    if np.isfinite(value("cap_kg")):
-        lines.append(f"cap {number(value('cap_kg') / 1000.0, 5)} t")
-    if np.isfinite(value("carbon_price_usd_per_t")):
-        lines.append(f"carbon price {number(value('carbon_price_usd_per_t'))} USD/t")
-    if np.isfinite(value("slope_usd_per_t")) and rows.text("method")[i] == "epsilon":
-        lines.append(f"the last tonne avoided costs {number(value('slope_usd_per_t'))} USD")
-    if np.isfinite(value("gap")):
-        lines.append(f"solver gap {small_percent(value('gap'))}")
+    lines.append(_amounts(value("cost_usd"), value("emissions_kg")))
+    lines += [text for known, text in facts if np.isfinite(known)]
     if value("meets_floor") == 0:
         lines.append("serves less than the floor")
     return "<br>".join(lines)
 
 
-def _reference(volumes: Table, seed: str) -> dict[str, Any]:
-    if not len(volumes) or not volumes.has("reference_cost_usd"):
-        return {}
-    cost = float(volumes.numbers("reference_cost_usd")[0])
-    emissions = float(volumes.numbers("reference_emissions_kg")[0])
-    text = f"<b>reference point</b><br>{number(cost, 5)} USD, {number(emissions / 1000.0, 5)} t"
-    key = f"{seed}|reference"
-    return {f"{key}|x": [tidy(emissions / 1000.0)], f"{key}|y": [tidy(cost / 1000.0)], f"{key}|text": [text]}
-
-
-def _over(statistic: Callable[[Floats], Any], values: Floats) -> float:
-    """A statistic of the numbers that there are; NaN without any."""
-    there = values[np.isfinite(values)]
-    return float(statistic(there)) if len(there) else float("nan")
-
-
-def _spread(shares: Floats) -> str:
-    low, high = percent(_over(np.min, shares)), percent(_over(np.max, shares))
-    return low if low == high else f"{low} to {high}"
+# Hypervolume ------------------------------------------------------------------------------------------------
 
 
 def volume_panel(volumes: Table) -> Panel:
     """Hypervolume of each set as a share of that of the sweep of caps."""
-    names = volumes.unique("set")
     rows = []
-    for name in names:
+    for name in volumes.unique("set"):
         own = volumes.where(set=name)
         shares, sizes = own.numbers("share_of_epsilon"), own.numbers("hypervolume")
-        label = {
-            "epsilon": "caps on carbon",
-            "price": "carbon prices",
-            "policies": "all policies together",
-        }
+        low, high = percent(_over(np.min, shares)), percent(_over(np.max, shares))
         rows.append(
             (
-                label.get(name, policy_label(name)),
+                SETS.get(name, policy_label(name)),
                 number(_over(np.mean, sizes) / 1e6),
                 percent(_over(np.mean, shares)),
-                _spread(shares),
+                low if low == high else f"{low} to {high}",
             )
         )
+
     return Panel(
         "hypervolume",
         "Hypervolume",
@@ -229,3 +213,9 @@ def volume_panel(volumes: Table) -> Panel:
         table=PlainTable(("set", "hypervolume, kUSD · t", "share of the caps', mean", "over episodes"), rows),
         open_table=True,
     )
+
+
+def _over(statistic: Callable[[Floats], Any], values: Floats) -> float:
+    """A statistic of the finite values; NaN without any."""
+    there = values[np.isfinite(values)]
+    return float(statistic(there)) if len(there) else float("nan")

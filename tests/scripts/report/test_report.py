@@ -23,12 +23,12 @@ from gridai_env.version import environment_version
 from scripts import compare, frontier
 from scripts import pareto as front
 from scripts.report import __main__ as report
-from scripts.report.data.look import policy_label, tidy
+from scripts.report.data.names import policy_label, tidy
 from scripts.report.data.numbers import number, seed_text
 from scripts.report.data.parts import Panel
 from scripts.report.data.run_folders import read_table
 from scripts.report.page.html import panel_json
-from scripts.report.panels.ladder import term_label
+from scripts.report.panels.comparison.ladder import term_label
 from scripts.runs import command
 from scripts.studies.carbon import output as _front_output
 from tests.support.report_samples import HOSTILE, sample_reproduce, write_csv

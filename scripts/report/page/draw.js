@@ -1,28 +1,7 @@
-"""The page's own JavaScript: it draws all plots and lets the selectors change them.
-
-``body[data-drawn]`` holds the number of drawn plots when all are done, ``body[data-errors]`` what went wrong, as
-JSON.  A selector starts with the value that the page's address names: ``report.html?<panel>.<selector>=<value>``.
-"""
-
-from __future__ import annotations
-
-# Stands before everything else, so that nothing goes wrong unseen.
-WATCH = """
-window.reportErrors = [];
-window.addEventListener("error", function (event) { reportErrors.push(String(event.message)); });
-window.addEventListener("unhandledrejection", function (event) { reportErrors.push(String(event.reason)); });
-document.addEventListener("securitypolicyviolation", function (event) {
-  reportErrors.push("blocked: " + event.blockedURI);
-});
-(function (log) {
-  console.error = function () {
-    reportErrors.push(Array.prototype.join.call(arguments, " "));
-    log.apply(console, arguments);
-  };
-})(console.error);
-"""
-
-DRAW = """
+// Draw all plots and let the selectors change them.
+//
+// body[data-drawn] holds the number of drawn plots when all are done, body[data-errors] what went wrong, as JSON.
+// A selector starts with the value that the page's address names: report.html?<panel>.<selector>=<value>.
 (function () {
   "use strict";
   var PAPER_WIDTH_PX = 660;  // A4 within its margins
@@ -36,7 +15,7 @@ DRAW = """
   function all(selector, root) { return Array.prototype.slice.call((root || document).querySelectorAll(selector)); }
 
   function lookUp(store, template, state) {
-    var key = template.replace(/\\{(\\w+)\\}/g, function (_, name) { return state[name]; });
+    var key = template.replace(/\{(\w+)\}/g, function (_, name) { return state[name]; });
     return Object.prototype.hasOwnProperty.call(store, key) ? store[key] : null;
   }
 
@@ -111,4 +90,3 @@ DRAW = """
   window.addEventListener("beforeprint", function () { widths(PAPER_WIDTH_PX); });
   window.addEventListener("afterprint", function () { widths(null); });
 })();
-"""

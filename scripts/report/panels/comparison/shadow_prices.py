@@ -7,26 +7,23 @@ from typing import Any
 
 import numpy as np
 
-from scripts.report.data.look import figure, plain, rounded, safe
+from scripts.report.data.names import plain, rounded, safe, words
 from scripts.report.data.numbers import number
-from scripts.report.data.parts import Choice, Panel, Plot
+from scripts.report.data.parts import Choice, Panel, Plot, seed_choice
 from scripts.report.data.run_folders import RunFolder, Table
-from scripts.report.panels.episodes import SHOWN_SEEDS, seed_options
+from scripts.report.drawing import colour_bar, drawing
+from scripts.report.panels.comparison.episodes import SHOWN_SEEDS, ZERO
 
 # Columns of the file are "price_unit/site"; the unit follows the last "_usd_per_".
 FILES = re.compile(r"shadow_prices_seed(\d+)\.csv")
 LABELS = {
     "energy": "energy at the site",
     "capacity": "capacity (accelerators)",
-    "import_limit": "import limit",
-    "export_limit": "export limit",
     "generator_limit": "generator",
-    "stored_energy": "stored energy",
-    "battery_capacity": "battery capacity",
     "charge_limit": "charging power",
     "discharge_limit": "discharging power",
     "queue": "queue deadlines",
-}
+}  # the others: their name
 UNITS = {"mwh": "USD/MWh", "gpuh": "USD/GPU-h", "kg": "USD/kg"}
 
 
@@ -38,36 +35,12 @@ def duals_panel(run: RunFolder) -> Panel | None:
     tables = {seed: run.table(path.name, ("time_utc",)) for seed, path in files[:SHOWN_SEEDS]}
     if not tables:
         return None
+
     prices = priced(next(iter(tables.values())))
-    store: dict[str, Any] = {}
-    highest: dict[str, float] = {}
-    for seed, table in tables.items():
-        store[f"{seed}|x"] = [time.replace("T", " ").rstrip("Z") for time in table.text("time_utc")]
-        for price, places in prices.items():
-            grid = np.array([table.numbers(f"{price}/{place}") for place in places])
-            store[f"{seed}|{price}"] = [rounded(row, 4) for row in grid]
-            highest[price] = max(highest.get(price, 0.0), float(np.nanmax(grid)))
-    places = max(prices.values(), key=len)
-    for price, sites in prices.items():
-        store[f"{price}|y"] = [plain(site.replace("/", ", ")) for site in sites]
-        store[f"{price}|unit"] = safe(unit_of(price))
-    fig = figure(190 + 26 * min(len(places), 14))
-    fig.add_heatmap(
-        x=[],
-        y=[],
-        z=[],
-        colorscale="Cividis",
-        hovertemplate="%{y}, %{x}<br>%{z:.4g}<extra></extra>",
-        colorbar={"thickness": 12, "outlinewidth": 0, "title": {"text": "", "side": "right"}},
-    )
-    binds = {
-        "data.0.x": "{seed}|x",
-        "data.0.y": "{price}|y",
-        "data.0.z": "{seed}|{price}",
-        "data.0.colorbar.title.text": "{price}|unit",
+    highest = {
+        price: max(_highest(table, price, places) for table in tables.values())
+        for price, places in prices.items()
     }
-    fig.update_yaxes(autorange="reversed", showgrid=False)
-    fig.update_xaxes(type="date", title_text="UTC", showgrid=False)
     options = [
         (price, f"{label_of(price)} (at most {number(highest[price])} {unit_of(price)})") for price in prices
     ]
@@ -77,12 +50,9 @@ def duals_panel(run: RunFolder) -> Panel | None:
         "Shadow prices: what the limits cost",
         "What one more unit of a limit would earn in the optimal plan, hour by hour; 0 where the limit does not bind. "
         "Bright cells say when and where more capacity, grid or storage would pay.",
-        [Plot(fig, "Heat map of shadow prices by hour and place", binds)],
-        [
-            Choice("price", "Limit", options, first),
-            Choice("seed", "Episode (seed)", seed_options(list(tables))),
-        ],
-        store,
+        [_duals_plot(most_places=max(map(len, prices.values())))],
+        [Choice("price", "Limit", options, first), seed_choice(tables)],
+        _duals_store(tables, prices),
         notes=[
             "Duals of the program with its yes/no decisions fixed; where several limits bind at once, one of many "
             "sets of prices."
@@ -90,28 +60,64 @@ def duals_panel(run: RunFolder) -> Panel | None:
     )
 
 
+def _duals_store(tables: dict[int, Table], prices: dict[str, list[str]]) -> dict[str, Any]:
+    store: dict[str, Any] = {}
+    for price, places in prices.items():
+        store[f"{price}|y"] = [plain(place.replace("/", ", ")) for place in places]
+        store[f"{price}|unit"] = safe(unit_of(price))
+    for seed, table in tables.items():
+        store[f"{seed}|x"] = [time.replace("T", " ").rstrip("Z") for time in table.text("time_utc")]
+        for price, places in prices.items():
+            store[f"{seed}|{price}"] = [rounded(table.numbers(f"{price}/{place}"), 4) for place in places]
+    return store
+
+
+def _duals_plot(most_places: int) -> Plot:
+    out = drawing(190 + 26 * min(most_places, 14))
+    out.add(
+        "heatmap",
+        {
+            "x": "{seed}|x",
+            "y": "{price}|y",
+            "z": "{seed}|{price}",
+            "colorbar.title.text": "{price}|unit",
+        },
+        colorscale="Cividis",
+        hovertemplate="%{y}, %{x}<br>%{z:.4g}<extra></extra>",
+        colorbar=colour_bar(),
+    )
+    out.figure.update_yaxes(autorange="reversed", showgrid=False)
+    out.figure.update_xaxes(type="date", title_text="UTC", showgrid=False)
+    return out.plot("Heat map of shadow prices by hour and place")
+
+
 def priced(table: Table) -> dict[str, list[str]]:
-    """Places that each price is given for, where it is not 0 throughout."""
+    """Return the places that each price is given for, where it is not 0 throughout."""
     found: dict[str, list[str]] = {}
     for column in table.columns:
         name, _, place = column.partition("/")
         if place:
             found.setdefault(name, []).append(place)
+
     binding = {
         name: places
         for name, places in found.items()
-        if any(np.abs(table.numbers(f"{name}/{place}")).max() > 1e-9 for place in places)
+        if any(np.abs(table.numbers(f"{name}/{place}")).max() > ZERO for place in places)
     }
     return binding or found
 
 
+def _highest(table: Table, price: str, places: list[str]) -> float:
+    return max(float(np.nanmax(table.numbers(f"{price}/{place}"), initial=0.0)) for place in places)
+
+
 def label_of(price: str) -> str:
-    """A price in words."""
+    """Return a price in words."""
     name = price.rsplit("_usd_per_", 1)[0]
-    return LABELS.get(name, name.replace("_", " "))
+    return LABELS.get(name, words(name))
 
 
 def unit_of(price: str) -> str:
-    """Unit of a price from its name."""
+    """Return the unit of a price from its name."""
     unit = price.rsplit("_usd_per_", 1)[-1]
     return UNITS.get(unit, unit)

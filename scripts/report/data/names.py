@@ -1,0 +1,121 @@
+"""Names and colours of policies and quantities, the same in every plot, and numbers as a plot needs them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from html import escape
+from pathlib import PurePath
+
+INK, MUTED = "#1c2733", "#5c6b7a"  # of text
+
+# Okabe and Ito: told apart also by people with colour blindness.
+ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILLION, PURPLE = (
+    "#E69F00",
+    "#56B4E9",
+    "#009E73",
+    "#D9C700",  # their yellow, darker: it must show on white
+    "#0072B2",
+    "#D55E00",
+    "#CC79A7",
+)
+BLACK, GREY, LIGHT_GREY = "#222222", "#8a8f94", "#c3c8cd"
+CYCLE = (BLUE, ORANGE, GREEN, PURPLE, VERMILLION, SKY, YELLOW, GREY, "#6a51a3", "#00525e")
+
+# Policies: what they are called, and their colour.
+POLICIES = {
+    "local_only": ("Local-Only", GREY),
+    "nearest_region": ("Nearest-Region", "#a6855c"),
+    "price_only": ("Price-Only", ORANGE),
+    "carbon_only": ("Carbon-Only", YELLOW),
+    "greedy": ("Greedy", GREEN),
+    "random": ("Random", LIGHT_GREY),
+    "milp": ("Optimum", BLACK),
+    "mpc:perfect": ("MPC, perfect forecast", BLUE),
+    "mpc:day_ahead": ("MPC, day-ahead forecast", SKY),
+    "mpc:persistence": ("MPC, persistence", PURPLE),
+}
+LEARNED, VARIANT, OPTIMUM = "ppo", "variant:", "milp"
+# Policies that know what is to come: no rivals of those that do not.
+SEEING = (OPTIMUM, "mpc:perfect")
+OTHER_COLOURS = ("#6a51a3", "#00525e", "#9e6b00", "#7f2704", "#54278f", "#4d9221")
+LAYER_COLOURS = {"local": GREY, "regional": SKY, "energy-oriented": GREEN}
+REASON_COLOURS = {
+    "latency": BLUE,
+    "law": VERMILLION,
+    "state": ORANGE,
+    "support": PURPLE,
+    "capacity": GREEN,
+    "home misses budget": BLACK,
+}
+REASON_LABELS = {"state": "session state", "support": "not supported there"}
+
+
+def policy_colour(name: str) -> str:
+    """Return the colour of a policy, the same in every plot; policies without one of their own share a few."""
+    if name.startswith(LEARNED):
+        return VERMILLION
+    if name in POLICIES:
+        return POLICIES[name][1]
+    return OTHER_COLOURS[sum(name.encode()) % len(OTHER_COLOURS)]
+
+
+def policy_label(name: str) -> str:
+    """Return what a policy is called in text: plain, not escaped."""
+    if name.startswith(LEARNED):
+        file = PurePath(name.partition(":")[2])  # ppo:runs/demo/model.zip
+        return f"PPO, {file.parent.name if file.stem == 'model' and file.parent.name else file.stem or 'learned'}"
+
+    if name.startswith(VARIANT):
+        return "Optimum, " + words(name.removeprefix(VARIANT))
+    if name in POLICIES:
+        return POLICIES[name][0]
+    return words(name).capitalize() if re.fullmatch(r"[a-z_]+", name) else name
+
+
+def knows_future(name: str) -> bool:
+    """Whether a policy plans with what it cannot know: the optimum, its variants, MPC with perfect forecasts."""
+    return name in SEEING or name.startswith(VARIANT)
+
+
+def words(name: str) -> str:
+    """Return a name of a scenario for people: new_york -> new york."""
+    return name.replace("_", " ")
+
+
+def safe(text: object) -> str:
+    """Return text from data, escaped for a plot: Plotly reads a few HTML tags."""
+    return escape(str(text), quote=False)
+
+
+def plain(name: str) -> str:
+    """Return a name of a scenario for people, escaped."""
+    return safe(words(name))
+
+
+def labels(policies: Iterable[str]) -> list[str]:
+    """Return what policies are called, escaped."""
+    return [safe(policy_label(name)) for name in policies]
+
+
+def rounded(values: Iterable[float], digits: int = 5) -> list[float | None]:
+    """Return numbers with so many significant digits, NaN as None: small files, and as much as one can see."""
+    return [tidy(value, digits) for value in values]
+
+
+def tidy(value: float, digits: int = 5) -> float | None:
+    """Return a number with so many significant digits; None for NaN and infinity."""
+    number = float(value)
+    if not math.isfinite(number):
+        return None
+    if abs(number) < 1e-9:
+        return 0
+    short = float(f"{number:.{digits}g}")
+    return int(short) if short.is_integer() and abs(short) < 1e15 else short
+
+
+def faint(colour: str, opacity: float) -> str:
+    """Return a colour with opacity, for bands."""
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{opacity})"

@@ -1,0 +1,129 @@
+"""Plotly figures in the look of the report, whose traces and titles follow the selectors of their panel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from gridai_env.arrays.types import Floats
+from scripts.report.data.names import CYCLE, INK, MUTED, rounded
+from scripts.report.data.parts import Plot
+
+GRID, FRAME, PAPER, WHISKER = "#e7ebef", "#b6c0c9", "#ffffff", "#55606b"
+FONT = "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', Roboto, Helvetica, Arial, sans-serif"
+LEGEND_GAP_PX = 62  # from the axis to the legend: room for the axis' title
+
+AXIS: dict[str, Any] = {
+    "gridcolor": GRID,
+    "linecolor": FRAME,
+    "zerolinecolor": "#9aa6b2",
+    "zerolinewidth": 1,
+    "ticks": "outside",
+    "tickcolor": FRAME,
+    "ticklen": 4,
+    "automargin": True,
+    "title": {"font": {"size": 13, "color": MUTED}, "standoff": 8},
+    "tickfont": {"size": 12, "color": INK},
+}
+LEGEND: dict[str, Any] = {"orientation": "h", "x": 0, "y": -0.16, "yanchor": "top", "font": {"size": 12.5}}
+HOVER: dict[str, Any] = {
+    "font": {"family": FONT, "size": 12.5},
+    "bgcolor": "#ffffff",
+    "bordercolor": FRAME,
+}
+LOOK = go.layout.Template(
+    layout={
+        "font": {"family": FONT, "size": 13, "color": INK},
+        "paper_bgcolor": PAPER,
+        "plot_bgcolor": PAPER,
+        "colorway": list(CYCLE),
+        "margin": {"l": 10, "r": 16, "t": 26, "b": 10},
+        "legend": LEGEND,
+        "hoverlabel": HOVER,
+        "xaxis": AXIS | {"showline": True},
+        "yaxis": AXIS,
+        "colorscale": {"sequential": "Cividis"},
+    }
+)
+# Axes of time: few digits, upright also on a phone.
+DATES: dict[str, Any] = {"type": "date", "tickformat": "%H:%M<br>%d %b", "nticks": 6, "tickangle": 0}
+# What a trace lacks until a selector fills it.
+EMPTY: dict[str, Any] = {"x": [], "y": [], "z": [], "text": [], "hovertext": [], "x0": 0, "dx": 1}
+
+
+@dataclass
+class Drawing:
+    """A figure, and which of its parts follow the selectors (see `Plot`)."""
+
+    figure: go.Figure
+    binds: dict[str, str] = field(default_factory=dict)
+
+    def add(
+        self, kind: str, bound: Mapping[str, str] | None = None, row: int | None = None, **look: Any
+    ) -> None:
+        """Add a trace of a Plotly type, in a row of the figure where it has several.
+
+        ``bound`` maps paths inside the trace ("y", "error_y.array") to keys of the panel's store.
+        """
+        bound = bound or {}
+        trace = len(self.figure.data)
+        blank = {path: EMPTY[path] for path in bound if path in EMPTY}
+        place = {} if row is None else {"row": row, "col": 1}
+
+        self.figure.add_trace({"type": kind, **blank, **look}, **place)
+        self.binds |= {f"data.{trace}.{path}": key for path, key in bound.items()}
+
+    def line(self, bound: Mapping[str, str], name: str = "", row: int | None = None, **look: Any) -> None:
+        """Add a scatter trace that is a line."""
+        self.add("scatter", bound, row, mode="lines", **({"name": name} if name else {}), **look)
+
+    def bind(self, **paths: str) -> None:
+        """Let parts of the layout follow the selectors: ``xaxis_title_text`` is the path xaxis.title.text."""
+        self.binds |= {f"layout.{path.replace('_', '.')}": key for path, key in paths.items()}
+
+    def plot(self, alt: str) -> Plot:
+        """Return the part of the page; ``alt`` says in words what it shows."""
+        return Plot(self.figure, alt, self.binds)
+
+
+def drawing(height: int, **layout: Any) -> Drawing:
+    """Return an empty figure; its legend stands below the title of the x axis."""
+    legend = {"y": -LEGEND_GAP_PX / max(height - 130, 60)} | layout.pop("legend", {})
+    return Drawing(go.Figure(layout={"template": LOOK, "height": height, "legend": legend, **layout}))
+
+
+def stacked(height: int, rows: Sequence[float], gap: float, shared: bool = True, **layout: Any) -> Drawing:
+    """Return an empty figure of several rows: relative heights, and the gap as a share of the figure."""
+    figure = make_subplots(len(rows), 1, shared_xaxes=shared, vertical_spacing=gap, row_heights=list(rows))
+    figure.update_layout(template=LOOK, height=height, **layout)
+    return Drawing(figure)
+
+
+def stroke(colour: str, width: float = 2.2, **look: Any) -> dict[str, Any]:
+    """Return the look of a line."""
+    return {"color": colour, "width": width, **look}
+
+
+def whiskers(values: Floats, low: Floats, high: Floats) -> tuple[list[float | None], list[float | None]]:
+    """Return the lengths of error bars above and below: 0 where nothing is known at that side."""
+    return _lengths(high - values), _lengths(values - low)
+
+
+def _lengths(distances: Floats) -> list[float | None]:
+    return rounded(np.maximum(np.nan_to_num(distances, nan=0.0, posinf=0.0, neginf=0.0), 0.0))
+
+
+def error_bars(above: Sequence[float | None] = (), below: Sequence[float | None] = ()) -> dict[str, Any]:
+    """Return error bars of these lengths; none where a selector fills them."""
+    lengths = {"array": list(above), "arrayminus": list(below)} if above else {}
+    return {"type": "data", "symmetric": False, "color": WHISKER, "thickness": 1.5, "width": 4, **lengths}
+
+
+def colour_bar(**look: Any) -> dict[str, Any]:
+    """Return a thin colour bar whose title, empty as yet, stands upright beside it."""
+    return {"thickness": 12, "outlinewidth": 0, "title": {"text": "", "side": "right"}, **look}

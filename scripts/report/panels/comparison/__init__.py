@@ -1,0 +1,1 @@
+"""Panels of a comparison of policies: ladder, map, schedules."""

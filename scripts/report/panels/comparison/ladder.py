@@ -1,0 +1,248 @@
+"""The ladder of a comparison: what every policy gets of the gain between Local-Only and the proven bound."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gridai_env.analysis.statistics import Interval, gain_captured, gain_interval, gap, mean_interval
+from gridai_env.world.terms import BILL, EARNINGS, PENALTIES
+from scripts.report.data.names import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    LIGHT_GREY,
+    OPTIMUM,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILLION,
+    YELLOW,
+    labels,
+    policy_colour,
+    policy_label,
+    rounded,
+    safe,
+    words,
+)
+from scripts.report.data.numbers import number, percent, plural, small_percent, with_interval
+from scripts.report.data.parts import Choice, Panel, PlainTable, Plot, Section
+from scripts.report.data.run_folders import RunFolder, Table
+from scripts.report.drawing import Drawing, drawing, error_bars, stroke, whiskers
+from scripts.report.panels.comparison.regret import NEEDED as REGRET
+from scripts.report.panels.comparison.regret import regret_panel
+
+SUMMARY, LADDER = "summary.csv", "ladder.csv"
+NEEDED = ("policy", "seed", "benefit_usd", "bill_usd", "score", "bound_score", "local_score", "solver_gap")
+TERM_COLOURS = {
+    "revenue": LIGHT_GREY,
+    "job_value": "#9e9ac8",
+    "import": BLUE,
+    "export": "#4d9221",
+    "fuel": VERMILLION,
+    "battery_wear": ORANGE,
+    "egress": SKY,
+    "relocation": PURPLE,
+    "warm_up": YELLOW,
+    "demand_charge": "#00525e",
+    "carbon_price": GREEN,
+    "carbon_excess": "#6a51a3",
+    "water": "#8fbcd4",
+    "drop_penalty": "#b2182b",
+    "gpu_shortfall": "#7f2704",
+    "shed_penalty": BLACK,
+    "battery_shortfall": GREY,
+}
+TERM_LABELS = {"drop_penalty": "penalty for refused work"}  # the others: their name
+UNITS = {"benefit": "USD of benefit", "cost": "USD of cost", "carbon": "kg of CO₂"}
+LEAST_TERM_USD = 0.5  # of an episode: smaller terms are not drawn
+FEW_EPISODES = 10
+BAR_PX = 46
+
+
+def ladder_section(run: RunFolder) -> Section:
+    """Return gain captured, regret split and terms of the bill."""
+    summary = run.table(SUMMARY, NEEDED)
+    regret = regret_panel(run.table(LADDER, REGRET)) if run.has(LADDER) else None
+    panels = [gain_panel(summary), regret, terms_panel(summary)]
+    return Section(
+        "ladder",
+        "Ladder: what foresight and decisions are worth",
+        [panel for panel in panels if panel is not None],
+        "All policies are judged by the same simulator on the same episodes. The bound comes from a mixed-integer "
+        "program that knows each episode beforehand: no policy passes it, and without foresight none reaches it.",
+    )
+
+
+def rows_by_policy(summary: Table) -> dict[str, Table]:
+    """Return the rows of each policy from the lowest score to the highest, Local-Only first, the optimum last."""
+    rows = {name: summary.where(policy=name) for name in summary.unique("policy")}
+    rank = {"local_only": -1, OPTIMUM: 1}
+    order = sorted(rows, key=lambda name: (rank.get(name, 0), rows[name].mean("score")))
+    return {name: rows[name] for name in order}
+
+
+# Gain captured ----------------------------------------------------------------------------------------------
+
+
+def gain_panel(summary: Table) -> Panel:
+    """Horizontal bars from Local-Only (0 %) to the bound (100 %)."""
+    rows = rows_by_policy(summary)
+    gains = {name: gain_percent(own) for name, own in rows.items()}
+    objective = summary.text("objective")[0] if summary.has("objective") else "benefit"
+    return Panel(
+        "gain",
+        "Gain captured",
+        "0 % is Local-Only, which serves all work at home; 100 % is the proven bound. Whiskers are 95 % bootstrap "
+        f"intervals over episodes, all policies on the same ones; objective: {UNITS[objective]}.",
+        [_gain_plot(rows, gains)],
+        notes=[solver_note(summary)],
+        table=ladder_table(rows, gains),
+    )
+
+
+def gain_percent(rows: Table) -> Interval:
+    """Return the gain captured by one policy with its interval, in per cent; NaN where nothing can be gained."""
+    score, local, bound = (rows.numbers(name) for name in ("score", "local_score", "bound_score"))
+    value = gain_captured(score, local, bound)
+    if not np.isfinite(value):
+        return Interval(value, value, value)
+    gain = gain_interval(score, local, bound)
+    return Interval(100.0 * gain.value, 100.0 * gain.low, 100.0 * gain.high)
+
+
+def _gain_plot(rows: dict[str, Table], gains: dict[str, Interval]) -> Plot:
+    out = drawing(90 + BAR_PX * len(rows), showlegend=False, bargap=0.35, margin={"t": 34})
+    value, low, high = np.array([(gain.value, gain.low, gain.high) for gain in gains.values()]).T
+    out.add(
+        "bar",
+        orientation="h",
+        y=labels(rows),
+        x=rounded(value),
+        marker={"color": [policy_colour(name) for name in rows]},
+        error_x=error_bars(*whiskers(value, low, high)),
+        customdata=[_gain_hover(name, own, gains[name]) for name, own in rows.items()],
+        hovertemplate="%{customdata}<extra></extra>",
+    )
+
+    _mark_line(out, 0.0, "Local-Only")
+    _mark_line(out, 100.0, "bound")
+    out.figure.update_xaxes(title_text="gain captured [%]", zeroline=False)
+    out.figure.update_yaxes(showgrid=False)
+    return out.plot(f"Bars of gain captured for {len(rows)} policies, from Local-Only to the bound")
+
+
+def _mark_line(out: Drawing, x: float, text: str) -> None:
+    """Draw a thin vertical line with a word above it."""
+    out.figure.add_vline(
+        x=x, line=stroke(INK, 1, dash="dot"), layer="below", annotation_text=text,
+        annotation={"y": 1.0, "xanchor": "center", "yanchor": "bottom", "font": {"size": 12, "color": INK}},
+    )  # fmt: skip
+
+
+def _gain_hover(name: str, rows: Table, gain: Interval) -> str:
+    return (
+        f"<b>{safe(policy_label(name))}</b><br>gain captured {with_interval(gain)} %"
+        f"<br>benefit {with_interval(mean_interval(rows.numbers('benefit_usd')))} USD"
+        f"<br>{plural(len(rows), 'episode')}"
+    )
+
+
+def ladder_table(rows: dict[str, Table], gains: dict[str, Interval]) -> PlainTable:
+    """Return the figures behind the bars."""
+    body = []
+    for name, own in rows.items():
+        floor = " *" if own.has("meets_floor") and not all(own.numbers("meets_floor")) else ""
+        to_bound = gap(own.numbers("score"), own.numbers("bound_score"), own.numbers("reference"))
+        body.append(
+            (
+                policy_label(name) + floor,
+                with_interval(mean_interval(own.numbers("benefit_usd"))),
+                number(own.mean("bill_usd")),
+                number(own.mean("emissions_kg") / 1000.0),
+                number(own.mean("dropped_gpuh")),
+                number(own.mean("path_latency_p95_ms")),
+                percent(to_bound, 2),
+                f"{with_interval(gains[name])} %",
+            )
+        )
+    headers = ("policy", "benefit, USD", "bill, USD", "emissions, t", "refused work, GPU-h", "path p95, ms")
+    return PlainTable((*headers, "gap to the bound", "gain captured"), body)
+
+
+def solver_note(summary: Table) -> str:
+    """Return how well the bound is proven, on how many episodes."""
+    seeds, gaps = np.array(summary.text("seed")), summary.numbers("solver_gap")
+    worst = float(np.max(gaps, where=np.isfinite(gaps), initial=0.0))
+    count, late = len(set(seeds)), len(set(seeds[~np.isfinite(gaps)]))
+
+    text = f"{plural(count, 'episode')}; the optimum's plan lies within {small_percent(worst)} of its bound."
+    if late:
+        text += f" In {plural(late, 'episode')} the solver found no plan in time: the bound still holds."
+    if count < FEW_EPISODES:
+        text += " With fewer than ten episodes the intervals are rough."
+    if summary.has("meets_floor") and not all(summary.numbers("meets_floor")):
+        text += " * serves less than the floor of this objective in at least one episode."
+    return text
+
+
+# Terms ------------------------------------------------------------------------------------------------------
+
+
+def term_label(term: str) -> str:
+    """Return what a term of the ledger is called in a plot, escaped."""
+    return safe(TERM_LABELS.get(term, words(term)))
+
+
+def terms_panel(summary: Table) -> Panel:
+    """What the benefit is made of, stacked, by policy."""
+    rows = rows_by_policy(summary)
+    terms = [
+        term
+        for term in (*EARNINGS, *BILL, *PENALTIES)
+        if np.abs(summary.numbers(f"terms/{term}_usd")).max() > LEAST_TERM_USD
+    ]
+
+    store: dict[str, Any] = {
+        "costs|title": "mean cost of an episode [kUSD]",
+        "all|title": "mean earnings (+) and costs (−) [kUSD]",
+    }
+    for term in terms:
+        means = np.array([own.mean(f"terms/{term}_usd") / 1000.0 for own in rows.values()])
+        store[f"all|{term}"] = rounded(means)
+        if term not in EARNINGS:
+            store[f"costs|{term}"] = rounded(-means)
+
+    return Panel(
+        "terms",
+        "Terms of the bill",
+        "Each bar is the mean of an episode, split into the terms of the ledger. Penalties for refused work stand "
+        "beside the savings: a bill that is small because work was refused is no saving.",
+        [_terms_plot(rows, terms)],
+        [Choice("view", "Show", [("costs", "costs and penalties"), ("all", "all terms, revenue included")])],
+        store,
+    )
+
+
+def _terms_plot(rows: dict[str, Table], terms: list[str]) -> Plot:
+    out = drawing(130 + BAR_PX * len(rows), barmode="relative", bargap=0.35)
+    for term in terms:
+        out.add(
+            "bar",
+            {"x": f"{{view}}|{term}"},
+            orientation="h",
+            name=term_label(term),
+            y=labels(rows),
+            marker={"color": TERM_COLOURS.get(term, INK), "line": {"width": 0}},
+            hovertemplate=term_label(term) + ": %{x:,.4g} kUSD<extra>%{y}</extra>",
+        )
+    out.bind(xaxis_title_text="{view}|title")
+    out.figure.update_yaxes(showgrid=False)
+
+    best = max(rows, key=lambda name: rows[name].mean("benefit_usd"))
+    return out.plot(
+        f"Stacked bars of the bill's terms by policy; the highest benefit has {policy_label(best)}"
+    )

@@ -1,0 +1,228 @@
+"""The map: sites, and the work that regions send to them, on plain longitude and latitude."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gridai_env.arrays.types import Float, Floats
+from gridai_env.render.coastline import LAND, WATER, polygons
+from scripts.report.data.names import BLUE, INK, MUTED, faint, plain, rounded, tidy
+from scripts.report.data.numbers import NOTHING, number, percent, plural
+from scripts.report.data.parts import Panel, Plot, choice_of
+from scripts.report.drawing import Drawing, colour_bar, drawing, stroke
+from scripts.report.panels.comparison.episodes import EpisodeTables
+from scripts.report.panels.comparison.flows import Flows, flow_table, mean_flows
+
+Place = dict[str, Any]  # the record of a site or region in the scenario
+LAND_COLOUR, SEA_COLOUR, SHORE = "#e3e6df", "#f3f7fa", "#c2c9c2"
+# What the colour of a site may show: column, title of the scale.
+COLOURS = {
+    "price": ("buy_usd_per_mwh", "mean price, USD/MWh"),
+    "carbon": ("carbon_kg_per_mwh", "mean carbon intensity, kg/MWh"),
+    "load": ("facility_mw", "mean facility load, MW"),
+}
+WIDEST_PX, THINNEST_PX = 11.0, 0.7
+LEAST_SHOWN = 0.004  # of the largest flow of all policies: smaller ones have no arc
+POINTS, ARROW_AT = 26, 17  # points of an arc, and the one that carries the arrow
+BEND = 0.2  # of an arc, as a share of its length
+
+
+def map_panel(episodes: EpisodeTables) -> Panel:
+    """Sites by capacity and price, flows by policy."""
+    regions, sites = episodes.run.scenario["regions"], episodes.run.scenario["sites"]
+    flows = mean_flows(episodes)
+    gpus = [
+        float(episodes.shared(episodes.seeds[0], f"available_gpus/{site}").max()) for site in episodes.sites
+    ]
+    # One arc for each pair that some policy uses; its trace comes after the two of the ground.
+    used = np.any([flow > 1e-6 * max(flows.most_gpuh, 1e-9) for flow in flows.away.values()], axis=0)
+    arcs = [(c, k) for c, k in np.argwhere(used).tolist()]
+
+    store = _arc_store(flows, arcs, regions, sites) | _site_store(episodes, flows, gpus)
+    return Panel(
+        "map",
+        "Where the work goes",
+        "Circles are sites: the area follows the number of GPUs, the colour price, carbon or load. Arcs lead from the "
+        "region where work arises to the site that does it; their width is the moved work per day, on one scale for "
+        "all policies. Work done at home has no arc, "
+        "nor have flows below 0.4 % of the widest.",
+        [_map_plot(regions, sites, arcs, gpus)],
+        [
+            episodes.policy_choice("policy", "Policy", episodes.pair[1]),
+            choice_of("colour", "Colour of sites", COLOURS),
+        ],
+        store,
+        notes=[
+            f"Means over {plural(len(episodes.seeds), 'episode')}. The outlines of land are schematic, drawn by hand."
+        ],
+        table=flow_table(flows, episodes.sites),
+    )
+
+
+# Data -------------------------------------------------------------------------------------------------------
+
+
+def _arc_store(
+    flows: Flows, arcs: Sequence[tuple[int, int]], regions: list[Place], sites: list[Place]
+) -> dict[str, Any]:
+    """What each arc is under each policy."""
+    store: dict[str, Any] = {}
+    for policy, away in flows.away.items():
+        for c, k in arcs:
+            gpuh, of_region = float(away[c, k]), float(flows.all[policy][c].sum())
+            share = percent(gpuh / of_region) if of_region > 0 else NOTHING
+            size = gpuh / flows.most_gpuh
+            arrow_px = [0] * POINTS
+            arrow_px[ARROW_AT] = round(6 + 9 * size**0.5)
+
+            key = f"{policy}|{c}>{k}"
+            store |= {
+                f"{key}|visible": size > LEAST_SHOWN,
+                f"{key}|width": tidy(max(THINNEST_PX, WIDEST_PX * size), 3),
+                f"{key}|colour": faint(BLUE, round(0.3 + 0.4 * size**0.5, 2)),
+                f"{key}|arrow": arrow_px,
+                f"{key}|text": f"<b>{plain(regions[c]['name'])} → {plain(sites[k]['name'])}</b><br>"
+                f"{number(gpuh)} GPU-h per day<br>{share} of the region's served work",
+            }
+    return store
+
+
+def _site_store(episodes: EpisodeTables, flows: Flows, gpus: list[float]) -> dict[str, Any]:
+    """Colours and hover texts of the sites under each policy."""
+    store: dict[str, Any] = {f"title|{key}": title for key, (_, title) in COLOURS.items()}
+    for policy in episodes.policies:
+        means = {
+            key: [episodes.mean(policy, f"{column}/{site}") for site in episodes.sites]
+            for key, (column, _) in COLOURS.items()
+        }
+        done = flows.all[policy].sum(axis=0).tolist()
+        store |= {f"{policy}|{key}": rounded(values, 4) for key, values in means.items()}
+        store[f"{policy}|hover"] = [
+            f"<b>{plain(site)}</b><br>{number(gpus[k])} GPUs<br>price {number(means['price'][k])} USD/MWh<br>"
+            f"carbon {number(means['carbon'][k])} kg/MWh<br>load {number(means['load'][k])} MW<br>"
+            f"does {number(done[k])} GPU-h per day"
+            for k, site in enumerate(episodes.sites)
+        ]
+    return store
+
+
+# Figure -----------------------------------------------------------------------------------------------------
+
+
+def _map_plot(
+    regions: list[Place], sites: list[Place], arcs: Sequence[tuple[int, int]], gpus: list[float]
+) -> Plot:
+    out = _base(_spots([*regions, *sites]))
+    for c, k in arcs:
+        _add_arc(out, f"{{policy}}|{c}>{k}", *_spots([regions[c], sites[k]]))
+    _add_sites(out, sites, gpus)
+    return out.plot(f"Map of {len(sites)} sites and the work moved between them")
+
+
+def _spots(places: list[Place]) -> Float[Floats, "n 2"]:
+    """Longitude and latitude."""
+    return np.array([(place["longitude"], place["latitude"]) for place in places], dtype=float)
+
+
+def _base(spots: Float[Floats, "n 2"]) -> Drawing:
+    """Land and water around the spots; a degree is as long on both axes as it is in the middle of the map."""
+    pad = np.array([14.0, 8.0])
+    west, south = np.maximum(spots.min(axis=0) - pad, (-180.0, -60.0))
+    east, north = np.minimum(spots.max(axis=0) + pad, (180.0, 78.0))
+    out = drawing(560, showlegend=False, plot_bgcolor=SEA_COLOUR, hovermode="closest")
+    for table, colour in ((LAND, LAND_COLOUR), (WATER, SEA_COLOUR)):
+        _add_ground(out, table, colour)
+
+    bare = {"showgrid": False, "zeroline": False}
+    stretch = 1.0 / float(np.cos(np.radians((south + north) / 2.0)))
+    out.figure.update_xaxes(
+        range=[float(west), float(east)], title_text="longitude [°]", constrain="domain", **bare
+    )
+    out.figure.update_yaxes(
+        range=[float(south), float(north)],
+        title_text="latitude [°]",
+        scaleanchor="x",
+        scaleratio=stretch,
+        **bare,
+    )
+    return out
+
+
+def _add_ground(out: Drawing, table: str, colour: str) -> None:
+    """Add all outlines of a table as one trace, a gap between two of them."""
+    closed = [np.vstack([outline, outline[:1], [[np.nan, np.nan]]]) for outline in polygons(table)]
+    x, y = np.concatenate(closed).T
+    line = stroke(SHORE, 0.8)
+    out.line({}, x=rounded(x), y=rounded(y), fill="toself", fillcolor=colour, line=line, hoverinfo="skip")
+
+
+def _add_arc(out: Drawing, key: str, start: Float[Floats, " 2"], end: Float[Floats, " 2"]) -> None:
+    """Add a curve that bows to the left of its direction, so that there and back are two; an arrow near its end."""
+    along = end - start
+    middle = (start + end) / 2.0 + BEND * np.array([-along[1], along[0]])
+    s = np.linspace(0.0, 1.0, POINTS)[:, None]
+    x, y = ((1 - s) ** 2 * start + 2 * s * (1 - s) * middle + s**2 * end).T
+    arrow = {"size": 0, "symbol": "arrow", "angleref": "previous", "color": BLUE, "opacity": 1}
+    out.add(
+        "scatter",
+        {
+            "visible": f"{key}|visible",
+            "line.width": f"{key}|width",
+            "line.color": f"{key}|colour",
+            "marker.size": f"{key}|arrow",
+            "text": f"{key}|text",
+        },
+        mode="lines+markers",
+        x=rounded(x),
+        y=rounded(y),
+        line=stroke(BLUE, 1, backoff=0),
+        marker=arrow | {"line": {"width": 0}},
+        hovertemplate="%{text}<extra></extra>",
+    )
+
+
+def _add_sites(out: Drawing, sites: list[Place], gpus: list[float]) -> None:
+    """Add the sites' circles and names; the colour scale lies below the map."""
+    x, y = _spots(sites).T
+    area = np.array(gpus) / max(gpus)
+    title = {"text": "", "side": "top", "font": {"size": 12.5, "color": MUTED}}
+    bar = {"orientation": "h", "len": 0.5, "x": 0.0, "xanchor": "left", "y": -0.17, "yanchor": "top"}
+    out.add(
+        "scatter",
+        {
+            "marker.color": "{policy}|{colour}",
+            "marker.colorbar.title.text": "title|{colour}",
+            "hovertext": "{policy}|hover",
+        },
+        mode="markers+text",
+        x=x.tolist(),
+        y=y.tolist(),
+        text=[f"<b>{plain(site['name'])}</b>" for site in sites],
+        textposition=label_places(_spots(sites)),
+        textfont={"size": 12.5, "color": INK},
+        marker={
+            "size": rounded(9.0 + 21.0 * np.sqrt(area), 3),
+            "color": [0.0] * len(sites),
+            "colorscale": "YlOrRd",
+            "line": stroke(INK, 1.2),
+            "showscale": True,
+            "opacity": 1.0,
+            "colorbar": colour_bar(**bar, title=title),
+        },
+        hovertemplate="%{hovertext}<extra></extra>",
+    )
+
+
+def label_places(spots: Float[Floats, "K 2"]) -> list[str]:
+    """Return where the name of each site stands: above it, but below where its nearest neighbour is close above."""
+    wide = max(float(np.ptp(spots[:, 0])), 1.0)
+    out = []
+    for i, spot in enumerate(spots):
+        others = np.delete(spots, i, axis=0) - spot
+        near = others[(np.abs(others[:, 0]) < 0.16 * wide) & (np.abs(others[:, 1]) < 0.1 * wide)]
+        below = len(near) and near[np.abs(near).sum(1).argmin(), 1] >= 0
+        out.append("bottom center" if below else "top center")
+    return out

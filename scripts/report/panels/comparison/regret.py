@@ -1,0 +1,76 @@
+"""The regret of each policy, split into what knowing the future would give and what deciding better would."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gridai_env.analysis.statistics import Interval
+from scripts.report.data.names import BLUE, ORANGE, SKY, labels, policy_label, rounded, words
+from scripts.report.data.numbers import with_interval
+from scripts.report.data.parts import Panel, PlainTable, Plot
+from scripts.report.data.run_folders import Table
+from scripts.report.drawing import drawing
+
+NEEDED = ("policy", "unit", "regret", "regret_low", "regret_high", "foresight", "decisions")
+# Column, name, colour; the two halves of foresight are known only where MPC with perfect forecasts played.
+WHOLE = (("foresight", "foresight", BLUE), ("decisions", "better decisions", ORANGE))
+SPLIT = (
+    ("horizon", "seeing the whole episode", BLUE),
+    ("forecast_error", "a perfect forecast", SKY),
+    ("decisions", "better decisions", ORANGE),
+)
+IN_TABLE = ("regret", "foresight", "horizon", "forecast_error", "decisions")
+
+
+def regret_panel(ladder: Table) -> Panel | None:
+    """Stacked bars of the split regret; None where no policy's regret could be split."""
+    policies, foresight = ladder.text("policy"), ladder.numbers("foresight")
+    played = ladder.rows(
+        i for i, name in enumerate(policies) if np.isfinite(foresight[i]) and name not in ("bound", "milp")
+    )
+    if not len(played):
+        return None
+    return Panel(
+        "regret",
+        "Regret: foresight or decisions?",
+        "How far a policy stays below the bound, and why. Blue is what knowing the future would give to the best "
+        "planner on the same information; orange is what that planner decides better. Orange to the left of zero: the "
+        "policy beats the planner.",
+        [_regret_plot(played)],
+        table=_regret_table(played),
+    )
+
+
+def _regret_plot(rows: Table) -> Plot:
+    upwards = rows.rows(np.argsort(-rows.numbers("regret"), kind="stable"))
+    halves = upwards.has("horizon") and bool(np.isfinite(upwards.numbers("horizon")).all())
+    unit = upwards.text("unit")[0]
+
+    out = drawing(150 + 46 * len(rows), barmode="relative", bargap=0.35)
+    for column, label, colour in SPLIT if halves else WHOLE:
+        out.add(
+            "bar",
+            orientation="h",
+            name=label,
+            y=labels(upwards.text("policy")),
+            x=rounded(upwards.numbers(column)),
+            marker={"color": colour},
+            hovertemplate=f"{label}: %{{x:,.4g}} {unit}<extra>%{{y}}</extra>",
+        )
+    out.figure.update_xaxes(title_text=f"regret per episode [{unit}]")
+    out.figure.update_yaxes(showgrid=False)
+    return out.plot(f"Stacked bars of regret for {len(rows)} policies")
+
+
+def _regret_table(rows: Table) -> PlainTable:
+    columns = [name for name in IN_TABLE if rows.has(name)]
+    unit = rows.text("unit")[0]
+
+    def cells(name: str) -> list[str]:
+        ends = zip(*(rows.numbers(name + end) for end in ("", "_low", "_high")), strict=True)
+        return [with_interval(Interval(*values)) for values in ends]
+
+    return PlainTable(
+        ("policy", *(f"{words(name)}, {unit}" for name in columns)),
+        list(zip(map(policy_label, rows.text("policy")), *map(cells, columns), strict=True)),
+    )

@@ -1,0 +1,26 @@
+"""The parts of the report that a comparison fills: ladder, map, schedules."""
+
+from __future__ import annotations
+
+from scripts.report.data.parts import Section
+from scripts.report.data.run_folders import RunFolder
+from scripts.report.panels.comparison.episodes import load_episodes
+from scripts.report.panels.comparison.ladder import NEEDED, SUMMARY, ladder_section
+from scripts.report.panels.comparison.map import map_panel
+from scripts.report.panels.comparison.schedule import schedule_panel
+from scripts.report.panels.comparison.shadow_prices import duals_panel
+from scripts.report.panels.comparison.work import work_panel
+
+
+def compare_sections(run: RunFolder) -> list[Section]:
+    """Return ladder, map and schedules of a comparison; raises InputError where its files are damaged."""
+    found = [ladder_section(run)]
+    episodes = load_episodes(run, run.table(SUMMARY, NEEDED))
+    if episodes is None:
+        return found
+
+    panels = [schedule_panel(episodes), work_panel(episodes), duals_panel(run)]
+    hours = [panel for panel in panels if panel is not None]
+    found.append(Section("places", "Places: sites and flows", [map_panel(episodes)]))
+    found.append(Section("hours", "Schedules: learned and optimal", hours))
+    return found

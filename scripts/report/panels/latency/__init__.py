@@ -1,0 +1,1 @@
+"""Panels of an energy-latency frontier: curves, returns, relocatable demand, routes."""

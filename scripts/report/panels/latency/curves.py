@@ -1,0 +1,146 @@
+"""The energy-latency frontier: how much better the proven optimum gets along the latency budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gridai_env.analysis.statistics import Interval
+from gridai_env.arrays.types import Float, Floats
+from scripts.report.data.names import BLUE, GREEN, ORANGE, faint, policy_label, rounded
+from scripts.report.data.numbers import plural, small_percent
+from scripts.report.data.parts import Choice, Panel, Plot
+from scripts.report.data.run_folders import Table
+from scripts.report.panels.latency.axes import (
+    Axis,
+    add_curve,
+    add_policies,
+    along,
+    axis_choice,
+    axis_drawing,
+    axis_store,
+    intervals,
+    means,
+)
+
+# Objective: its column for policies, unit (a thousand of the file's), short title, colour.
+OBJECTIVES: dict[str, tuple[str, str, str, str]] = {
+    "benefit": ("benefit_usd", "kUSD", "most benefit", ORANGE),
+    "cost": ("cost_usd", "kUSD", "least cost", BLUE),
+    "carbon": ("emissions_kg", "t", "least carbon", GREEN),
+}
+
+
+def curves_panel(frontier: Table, axes: Sequence[Axis], policies: Table | None) -> Panel:
+    """V, F_cost and F_co2 against the budget, with intervals over episodes and what the solver left open."""
+    names = policies.unique("policy") if policies is not None else []
+    store = axis_store(axes)
+    for objective, (_, unit, title, _) in OBJECTIVES.items():
+        store |= {
+            f"saved|{objective}|y": f"gain in {title} [{unit}]",
+            f"total|{objective}|y": f"{title} [{unit}]",
+        }
+        for axis in axes:
+            store |= _curve_store(frontier, axis, objective, policies)
+
+    return Panel(
+        "curves",
+        "Gain along the latency budget",
+        "Each curve shows how much better the proven optimum gets as the budget grows, against the tightest budget "
+        "(or the value itself). A curve that bends flat says that further milliseconds buy little. Bands: 95 % over "
+        "episodes, widened by what the solver left open. With the value itself: dashed, what policies get there.",
+        [_curve_plot(objective, names) for objective in OBJECTIVES],
+        [
+            axis_choice(axes),
+            Choice(
+                "view", "Show", [("saved", "gain over the tightest budget"), ("total", "the value itself")]
+            ),
+        ],
+        store,
+        columns=3,
+        notes=[_gap_note(frontier), planless_note(frontier, policies)],
+    )
+
+
+def _gap_note(frontier: Table) -> str:
+    gaps = frontier.numbers("gap") if frontier.has("gap") else np.array([np.nan])
+    known = gaps[np.isfinite(gaps)]
+    worst = float(known.max(initial=0.0)) if len(known) else float("nan")
+    seeds = plural(len(frontier.unique("seed")), "episode")
+    return f"Means over {seeds}; largest solver gap at most {small_percent(worst)}."
+
+
+def planless_note(frontier: Table, policies: Table | None) -> str:
+    """Return where no plan was found in time, and what the curves do there; "" where there is a plan everywhere."""
+    lost = []
+    for objective, (_, _, title, _) in OBJECTIVES.items():
+        values = frontier.where(objective=objective).numbers("value")
+        lost.append((title, int((~np.isfinite(values)).sum()), len(values)))
+    if policies is not None and policies.has("status"):
+        for name in policies.unique("policy"):
+            status = policies.where(policy=name).text("status")
+            lost.append((policy_label(name), status.count("time_limit"), len(status)))
+
+    texts = [f"{name} at {count} of {plural(total, 'point')}" for name, count, total in lost if count]
+    if not texts:
+        return ""
+    return (
+        f"No plan in time: {', '.join(texts)}. An optimum's curve then keeps to the episodes that have a plan at every "
+        "point; where no episode has, and for policies, the curve is interrupted at points that lack a plan."
+    )
+
+
+def _curve_store(frontier: Table, axis: Axis, objective: str, policies: Table | None) -> dict[str, Any]:
+    """Curve and band of one objective, and what policies get."""
+    rows = frontier.where(axis=axis.name, objective=objective)
+    value, bound = along(rows, axis, "value") / 1000.0, along(rows, axis, "bound") / 1000.0
+    # Means at all points are over the same episodes: those with a plan everywhere, where there are some.
+    whole = np.isfinite(value).all(axis=1)
+    kept = whole if whole.any() else np.ones_like(whole)
+    value = _with_gaps(value[kept])
+    bound = np.where(np.isfinite(value), bound[kept], np.nan)
+
+    # The programs minimise: the benefit stands there with the opposite sign, and its bound lies above it.
+    total = (-value, -value, -bound) if objective == "benefit" else (value, bound, value)
+    first = value[:, :1]
+    views = {"saved": (first - value, bound[:, :1] - value, first - bound), "total": total}
+    store: dict[str, Any] = {}
+    for view, (middle, low, high) in views.items():
+        key = f"{axis.name}|{view}|{objective}"
+        store[f"{key}|mean"] = rounded(means(middle))
+        store[f"{key}|low"] = rounded(_edge(one, one.low) for one in intervals(low))
+        store[f"{key}|high"] = rounded(_edge(one, one.high) for one in intervals(high))
+
+    for name in policies.unique("policy") if policies is not None else ():
+        assert policies is not None
+        played = along(policies.where(axis=axis.name, policy=name), axis, OBJECTIVES[objective][0]) / 1000.0
+        store[f"{axis.name}|total|{objective}|{name}"] = rounded(means(_with_gaps(played[kept])))
+    return store
+
+
+def _with_gaps(values: Float[Floats, "S P"]) -> Float[Floats, "S P"]:
+    """The values with NaN at every point that lacks an episode."""
+    return np.where(np.isfinite(values).all(axis=0), values, np.nan)
+
+
+def _edge(interval: Interval, side: float) -> float:
+    """An edge of a band; the value itself where a single episode gives no interval."""
+    return side if np.isfinite(side) else interval.value
+
+
+def _curve_plot(objective: str, policies: Sequence[str]) -> Plot:
+    _, unit, title, colour = OBJECTIVES[objective]
+    out = axis_drawing(330, showlegend=bool(policies), legend={"font": {"size": 11}}, margin={"t": 12})
+    key, hover = f"{{axis}}|{{view}}|{objective}", "%{y:,.5g} " + unit
+
+    edge: dict[str, Any] = {"line": {"width": 0, "color": colour}, "hoverinfo": "skip", "showlegend": False}
+    add_curve(out, f"{key}|low", **edge)
+    add_curve(out, f"{key}|high", **edge, fill="tonexty", fillcolor=faint(colour, 0.2))
+    add_curve(out, f"{key}|mean", "optimum", colour, hovertemplate=hover)
+    add_policies(out, {name: f"{key}|{name}" for name in policies}, hover)
+
+    out.bind(yaxis_title_text=f"{{view}}|{objective}|y")
+    out.figure.update_xaxes(nticks=6)
+    return out.plot(f"Curve of {title} against the latency budget")

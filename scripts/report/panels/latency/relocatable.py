@@ -1,0 +1,71 @@
+"""Relocatable demand: how much of the work could run elsewhere, and how much does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from gridai_env.arrays.types import Float, Floats
+from scripts.report.data.names import BLACK, BLUE, GREEN, MUTED, SKY
+from scripts.report.data.parts import Panel
+from scripts.report.data.run_folders import Table
+from scripts.report.panels.latency.axes import (
+    SHARE,
+    Axis,
+    add_curve,
+    add_policies,
+    along,
+    axis_choice,
+    axis_drawing,
+    axis_store,
+    class_choice,
+    percents,
+)
+
+RID = (
+    ("rid_latency", "could move by latency alone", SKY),
+    ("rid_feasible", "by all limits", BLUE),
+    ("rid_net", "with positive net benefit", GREEN),
+    ("rid_real", "moved by the optimum", BLACK),
+)
+
+
+def rid_panel(rid: Table, axes: Sequence[Axis], policies: Table | None) -> Panel:
+    """Four shares of work that could run elsewhere, or does."""
+    classes = rid.unique("class")
+    names = policies.unique("policy") if policies is not None else []
+
+    store = axis_store(axes)
+    for axis in axes:
+        for class_name in classes:
+            rows = rid.where(axis=axis.name, **{"class": class_name})
+            for column, _, _ in RID:
+                store[f"{axis.name}|{class_name}|{column}"] = percents(_complete(along(rows, axis, column)))
+        for name in names:
+            assert policies is not None
+            moved = along(policies.where(axis=axis.name, policy=name), axis, "rid_real")
+            store[f"{axis.name}|all|{name}"] = percents(_complete(moved))
+
+    out = axis_drawing(420)
+    for column, label, colour in RID:
+        add_curve(out, f"{{axis}}|{{class}}|{column}", label, colour, hovertemplate=SHARE)
+    add_policies(out, {name: f"{{axis}}|{{class}}|{name}" for name in names}, SHARE, "moved by ")
+    title = "share of the energy of arrived work [%]"
+    out.figure.update_yaxes(title_text=title, range=[-2, 103], title_font_color=MUTED)
+
+    return Panel(
+        "rid",
+        "Relocatable demand (RID)",
+        "Four shares of the energy of arrived work, never one: what latency alone would let move, what all limits let "
+        "move, what would pay, and what the optimum really moves. The distances between the lines say what holds work "
+        "at home.",
+        [out.plot("Lines of relocatable demand against the latency budget, four ways")],
+        [axis_choice(axes), class_choice(classes)],
+        store,
+    )
+
+
+def _complete(values: Float[Floats, "S P"]) -> Float[Floats, "s P"]:
+    """The episodes without a missing point."""
+    return values[np.isfinite(values).all(axis=1)]

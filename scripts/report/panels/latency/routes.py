@@ -1,0 +1,138 @@
+"""Where work is done and why not elsewhere: layers by class, closed routes by reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from scripts.report.data.names import (
+    GREY,
+    LAYER_COLOURS,
+    REASON_COLOURS,
+    REASON_LABELS,
+    faint,
+    rounded,
+    safe,
+)
+from scripts.report.data.parts import Choice, Panel, Plot
+from scripts.report.data.run_folders import Table
+from scripts.report.drawing import drawing, stroke
+from scripts.report.panels.latency.axes import (
+    SHARE,
+    Axis,
+    add_curve,
+    along,
+    axis_choice,
+    axis_drawing,
+    axis_store,
+    class_choice,
+    class_label,
+    percents,
+)
+
+LAYERS = {
+    "local": "local: home, or within 10 ms",
+    "regional": "regional: same legal zone, or within 100 ms",
+    "energy-oriented": "energy-oriented: farther away",
+}
+# What the bars of closed routes may show: title of the axis, factor on the file's column.
+MEASURES = {"share": ("share of the energy of arrived work [%]", 100.0), "routes": ("number of routes", 1.0)}
+
+
+def layers_panel(layers: Table, axes: Sequence[Axis]) -> Panel:
+    """Shares of local, regional and energy-oriented execution along the budget."""
+    classes, names = layers.unique("class"), layers.unique("layer")
+    store = axis_store(axes)
+    for axis in axes:
+        for class_name in classes:
+            for layer in names:
+                rows = layers.where(axis=axis.name, layer=layer, **{"class": class_name})
+                store[f"{axis.name}|{class_name}|{layer}"] = percents(along(rows, axis, "share"))
+
+    out = axis_drawing(400)
+    for layer in names:
+        colour = LAYER_COLOURS.get(layer, GREY)
+        add_curve(
+            out, f"{{axis}}|{{class}}|{layer}", safe(LAYERS.get(layer, layer)), stackgroup="all",
+            line=stroke(colour, 1), fillcolor=faint(colour, 0.75), hovertemplate=SHARE,
+        )  # fmt: skip
+    out.figure.update_yaxes(title_text="share of served energy [%]", range=[0, 100])
+
+    return Panel(
+        "layers",
+        "Execution layers by class",
+        "How far from home the benefit plan does the work of a class, as the budget grows. The wider the green area, "
+        "the more the place is chosen for its electricity.",
+        [out.plot("Stacked areas of execution layers against the latency budget")],
+        [axis_choice(axes), class_choice(classes)],
+        store,
+    )
+
+
+def closed_panel(closed: Table, axes: Sequence[Axis]) -> Panel:
+    """Why routes are closed, by class, at one point of a sweep."""
+    classes, reasons = closed.unique("class"), closed.unique("reason")
+    shown = [reason for reason in reasons if closed.where(reason=reason).numbers("routes").max() > 0]
+    unseen = ", ".join(reason for reason in reasons if reason not in shown)
+
+    store: dict[str, Any] = {f"{measure}|title": title for measure, (title, _) in MEASURES.items()}
+    points: list[tuple[str, str]] = []
+    for axis in axes:
+        for i, point in enumerate(axis.points):
+            key = f"{axis.name}:{point}"
+            points.append((key, f"{axis.label}: {axis.at(i)}"))
+            rows = closed.where(axis=axis.name, point=str(point))
+            for reason in shown:
+                store |= _closed_means(rows.where(reason=reason), classes, key, reason)
+
+    return Panel(
+        "closed",
+        "Closed routes by reason",
+        "A route leads from a region to a site other than its home. Several reasons may close one route, so the bars "
+        "do not add up; “latency alone” is what a larger budget would open at once. Capacity: the route is open, but "
+        "the site was full.",
+        [_closed_plot(classes, shown)],
+        [
+            Choice("at", "Budgets", points, _widest_scale(axes)),
+            Choice("measure", "Show", [("share", "share of work"), ("routes", "number of routes")]),
+        ],
+        store,
+        notes=[f"Not in the plot, because they close no route here: {unseen}" if unseen else ""],
+    )
+
+
+def _closed_means(rows: Table, classes: Sequence[str], key: str, reason: str) -> dict[str, Any]:
+    """Means over seeds by class; NaN for a class without rows."""
+    own = [rows.where(**{"class": name}) for name in classes]
+    return {
+        f"{key}|{measure}|{reason}": rounded(
+            (factor * one.mean(measure) if len(one) else float("nan") for one in own), 4
+        )
+        for measure, (_, factor) in MEASURES.items()
+    }
+
+
+def _closed_plot(classes: Sequence[str], reasons: Sequence[str]) -> Plot:
+    out = drawing(420, barmode="group", bargap=0.25)
+    for reason in reasons:
+        out.add(
+            "bar",
+            {"y": f"{{at}}|{{measure}}|{reason}"},
+            x=[safe(class_label(name)) for name in classes],
+            name=safe(REASON_LABELS.get(reason, reason)),
+            marker={"color": REASON_COLOURS.get(reason, GREY)},
+            hovertemplate="%{x}: %{y:.4g}",
+        )
+    out.bind(yaxis_title_text="{measure}|title")
+    out.figure.update_yaxes(rangemode="tozero")
+    return out.plot("Bars of closed routes by reason and class")
+
+
+def _widest_scale(axes: Sequence[Axis]) -> str:
+    """The budgets of the scenario itself where the scale is swept, else the widest point of the first axis."""
+    for axis in axes:
+        if axis.is_scale:
+            return f"{axis.name}:{axis.points[int(np.argmin(np.abs(axis.grid - 1.0)))]}"
+    return f"{axes[0].name}:{axes[0].points[-1]}"
