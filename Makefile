@@ -70,7 +70,7 @@ $(DEMO_RUN)/frontier.txt: configs/scenarios/$(DEMO_FRONTIER).yaml $(DEMO_NEEDS) 
 		--policies local_only price_only --run-dir $(DEMO_RUN)/frontier --overwrite > $@
 
 $(DEMO_RUN)/report.html: $(DEMO_RUN)/comparison.txt $(DEMO_RUN)/frontier.txt \
-		$(wildcard scripts/report/*.py scripts/report/*/* scripts/report/*/*/*.py)
+		$(wildcard scripts/report/*.py scripts/report/*/*.py scripts/report/*/*/*.py scripts/report/page/*.*)
 	$(BIN)/python -m scripts.report $(DEMO_RUN)
 
 demo: $(DEMO_RUN)/report.html  ## train PPO, compare it with rules and the optimum, sweep a frontier, report (minutes)
