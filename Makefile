@@ -11,6 +11,7 @@ DEMO_RUN := runs/demo
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DOCS_STAMP := $(VENV)/.docs-installed
 TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 PYTHON_VERSION = $(shell $(PYTHON) -c 'import platform; print(platform.python_version())' 2>/dev/null)
 
@@ -26,11 +27,11 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test lint slow ray mutants bench figures clean check-python fresh
+.PHONY: help venv demo test lint slow ray mutants bench figures docs docs-links clean check-python fresh
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
-		printf '  make %-9s %s\n' "$$name" "$$text"; done
+		printf '  make %-10s %s\n' "$$name" "$$text"; done
 	@echo "  Another interpreter: make PYTHON=python3.12 test"
 
 venv: $(STAMP)  ## create .venv with everything that demo and test need
@@ -103,6 +104,19 @@ bench: $(STAMP)  ## steps per second and solver times on this machine
 figures: $(STAMP)  ## how readable the tree is, beside the goals of the house
 	$(BIN)/python -m scripts.maintenance.figures
 
+# What builds the pages is not needed by demo and test: it is added to .venv only here.
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/python -m pip install -c constraints.txt -e '.[docs]'
+	@touch $@
+
+docs: $(DOCS_STAMP)  ## build the documentation into docs/_build/html; warnings are errors, code cells run
+	@rm -rf docs/api
+	$(BIN)/python -m sphinx -b html -q -W --keep-going docs docs/_build/html
+	@echo "Open it in a browser:  docs/_build/html/index.html"
+
+docs-links: $(DOCS_STAMP)  ## ask the network whether the links that leave the documentation still work
+	$(BIN)/python -m sphinx -b linkcheck -q docs docs/_build/linkcheck
+
 clean:  ## remove .venv, caches and build results (runs/ stays)
-	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) dist build docs/_build docs/_generated docs/api .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find agents baselines gridai_env scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +

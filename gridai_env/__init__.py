@@ -68,7 +68,7 @@ _MODULES = {
     "stack": "episodes.instance",
 }
 
-_IDS: dict[str, str | None] = {
+IDS: dict[str, str | None] = {
     "gridai/TwoSites-v1": "two_sites",
     "gridai/FourMarkets-v1": "four_markets",
     "gridai/MicrogridProsumer-v1": "microgrid_prosumer",
@@ -93,7 +93,7 @@ def __dir__() -> list[str]:
 
 def _register() -> None:
     """Register the environments, once per process."""
-    for id_, scenario in _IDS.items():
+    for id_, scenario in IDS.items():
         if id_ not in _gym.registry:
             _gym.register(
                 id=id_,

@@ -15,7 +15,7 @@ import pytest
 import gridai_env
 from gridai_env.scenario.load import load_scenario
 from gridai_env.traces import TraceError, known_zones, read_table
-from gridai_env.traces.files.formats import _PANEL, OPTIONAL, REQUIRED
+from gridai_env.traces.files.formats import OPTIONAL, PANEL, REQUIRED
 from gridai_env.world import state
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -116,7 +116,7 @@ def test_the_trace_columns_are_those_of_the_reader(tmp_path: Path) -> None:
     assert [row[0].endswith("(optional)") for row in table[1:]] == [c in (*OPTIONAL, "stamp") for c in plain]
     panel = {name: re.findall(r"`(\w+)`", row[1]) for name, row in zip(plain, table[1:], strict=True)}
     assert panel["carbon_average_kg_per_mwh"] == ["ci_direct", "ci_lca"]
-    assert {own: names[0] for own, names in panel.items() if own in _PANEL} == _PANEL
+    assert {own: names[0] for own, names in panel.items() if own in PANEL} == PANEL
     assert read_table(trace_file(tmp_path)).zones == ("US-NY-NYIS", "US-TEX-ERCO")
     assert set(known_zones()) == set(
         re.findall(r"[A-Z]{2,3}(?:-[A-Z]+)*", section("Your own data").split("16 zones:")[1].split(".")[0])
@@ -193,9 +193,9 @@ def test_environment_ids_are_registered(name: str) -> None:
 
 
 def test_all_environment_ids_are_named() -> None:
-    assert set(named(r"gridai/\w+-v\d+")) == set(gridai_env._IDS)
+    assert set(named(r"gridai/\w+-v\d+")) == set(gridai_env.IDS)
     table = {row[0].strip("`"): row[2] for row in cells(section("Environments"))[1:]}
-    for name, scenario in gridai_env._IDS.items():
+    for name, scenario in gridai_env.IDS.items():
         if scenario is not None:
             assert table[name] == f"{load_scenario(scenario).horizon_h:g} h"
 

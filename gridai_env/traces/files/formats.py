@@ -22,7 +22,7 @@ from gridai_env.traces.files.cells import gzip_advice
 REQUIRED = ("price_usd_per_mwh", "carbon_average_kg_per_mwh")
 OPTIONAL = ("carbon_marginal_kg_per_mwh", "wetbulb_c", "pv_cf", "wind_cf")
 STAMPS = ("hour_start", "hour_end")
-_PANEL = {
+PANEL = {
     "price_usd_per_mwh": "price_usd",
     "wetbulb_c": "wetbulb_c",
     "pv_cf": "pv_cf_proxy",
@@ -69,7 +69,7 @@ def _mapping(path: Path, header: list[str]) -> tuple[dict[str, str], str, str]:
     if {"zone", "utc", "price_usd"} <= have and have & {"ci_direct", "ci_lca"}:
         carbon = "ci_direct" if "ci_direct" in have else "ci_lca"
         found = {"carbon_average_kg_per_mwh": carbon} | {
-            own: name for own, name in _PANEL.items() if name in have
+            own: name for own, name in PANEL.items() if name in have
         }
         return found, "panel", "direct" if carbon == "ci_direct" else "life-cycle (no direct column)"
     missing = [name for name in ("utc", "zone", *REQUIRED) if name not in have]
