@@ -57,6 +57,7 @@ html_theme = "pydata_sphinx_theme"
 html_title = f"gridai-env {version}"
 html_static_path = ["_static"]
 html_css_files = ["custom.css"]
+html_sidebars = {"**": ["pages.html"]}
 html_show_sourcelink = False
 html_theme_options = {
     "logo": {"text": "gridai-env"},
