@@ -10,6 +10,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from baselines.optimum.milp import solve
 from gridai_env import GridAIEnv, make_instance, scenario_names
 from scripts.runs.command import InputError, run_command
@@ -58,7 +60,7 @@ def _write(path: Path, env: GridAIEnv) -> None:
     from PIL import Image
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(env.render()).quantize(128).save(path, optimize=True)
+    Image.fromarray(np.asarray(env.render())).quantize(128).save(path, optimize=True)
 
 
 if __name__ == "__main__":
