@@ -27,7 +27,7 @@ from agents.imitation.demonstrations import Demonstration, DemonstrationError, D
 from agents.networks.kinds import ActingPolicy
 from gridai_env.episodes.instance import Instance
 from gridai_env.files import atomic_write
-from gridai_env.rollout.trajectory import Policy
+from gridai_env.rollout.policy import Policy
 
 WARM_START_FILE = "warm_start.json"
 # The learning rate falls to this share of its first value, on a straight line.

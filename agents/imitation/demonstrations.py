@@ -7,7 +7,7 @@ action weighed.  A `teacher` may label the states that somebody else reaches.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 
 from agents.networks.checkpoint import Identity
 from agents.vec_env.home_reference import HomeReference
+from gridai_env.arrays.types import Observation
 from gridai_env.episodes.instance import Instance
 from gridai_env.files import InstanceError, read_archive, write_archive
 from gridai_env.observation.layout import ObservationLayout
-from gridai_env.rollout.run import policy_name, run
+from gridai_env.rollout.policy import Policy, Predictor, Schedule, as_policy
+from gridai_env.rollout.run import run
 from gridai_env.rollout.trajectory import Trajectory
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world.actions import Layout, active_jobs, decode
@@ -82,41 +84,43 @@ class Demonstration:
 # Playing ------------------------------------------------------------------------------------------------------------
 
 
-class Recorder:
+class Recorder(Policy):
     """A policy that plays another one (or a plan) and notes what it saw and what was asked for.
 
     With a ``teacher`` the actions noted are the teacher's at the same observations; it also acts in place of the
     actor in ``teacher_share`` of the steps, drawn at random.
     """
 
-    def __init__(self, actor: Any, teacher: Any | None = None, teacher_share: float = 0.0) -> None:
+    def __init__(self, actor: Policy, teacher: Policy | None = None, teacher_share: float = 0.0) -> None:
         self.actor, self.teacher, self.teacher_share = actor, teacher, teacher_share
-        self.name = policy_name(actor)
+        self.name = actor.name
         self.seen: list[NDArray[np.float32]] = []
         self.labels: list[NDArray[np.float32]] = []
 
+    @property
+    def _played(self) -> tuple[Policy, ...]:
+        return (self.actor,) if self.teacher is None else (self.actor, self.teacher)
+
     def prepare(self, compiled: Compiled) -> None:
-        """Hand the constants on; see `gridai_env.rollout.trajectory.Policy` for the three."""
+        """Hand the constants on to both."""
         self._parts = list(ObservationLayout(compiled).parts)
-        self._tell("prepare", compiled)
+        for policy in self._played:
+            policy.prepare(compiled)
 
     def reseed(self, seed: int) -> None:
-        """Hand the seed on."""
+        """Hand the seed on to both."""
         self._rng = np.random.default_rng(seed)
-        self._tell("reseed", seed)
+        for policy in self._played:
+            policy.reseed(seed)
 
     def begin(self, instance: Instance) -> None:
-        """Hand the episode on."""
-        self._tell("begin", instance)
-
-    def _tell(self, method: str, what: Any) -> None:
-        for policy in (self.actor, self.teacher):
-            if hasattr(policy, method):
-                getattr(policy, method)(what)
+        """Hand the episode on to both."""
+        for policy in self._played:
+            policy.begin(instance)
 
     def predict(
         self,
-        observation: Mapping[str, NDArray[np.float32]],
+        observation: Observation,
         state: Any = None,
         episode_start: NDArray[np.bool_] | None = None,
         deterministic: bool = True,
@@ -124,7 +128,7 @@ class Recorder:
         """Action [A] of the actor (or the teacher); what was seen and asked for is kept."""
         self.seen.append(np.concatenate([observation[name] for name in self._parts], axis=-1))
         own, taught = (None, None) if state is None else state
-        action, own = self._of_actor(observation, own, episode_start)
+        action, own = self.actor.predict(observation, own, episode_start, True)
         label = action
         if self.teacher is not None:
             label, taught = self.teacher.predict(observation, taught, episode_start, True)
@@ -133,28 +137,23 @@ class Recorder:
         self.labels.append(np.asarray(label, dtype=np.float32))
         return action, (own, taught)
 
-    def _of_actor(self, observation: Any, memory: Any, start: Any) -> tuple[NDArray[np.float32], Any]:
-        if hasattr(self.actor, "predict"):
-            action, memory = self.actor.predict(observation, memory, start, True)
-            return action, memory
-        t = len(self.seen) - 1  # a plan does not look
-        return self.actor.actions[t], None
-
 
 def demonstrate(
-    actor: Any, instance: Instance, teacher: Any | None = None, teacher_share: float = 0.0, seed: int = 0
+    actor: Policy | Predictor | Schedule,
+    instance: Instance,
+    teacher: Policy | Predictor | None = None,
+    teacher_share: float = 0.0,
+    seed: int = 0,
 ) -> Demonstration:
     """Play a policy, or a plan of this very instance, and note it; ``teacher`` labels the states (see `Recorder`).
 
     Raises ValueError for a plan of another instance or without a schedule.
     """
-    if not hasattr(actor, "predict") and (actor.actions is None or actor.instance.hash != instance.hash):
-        raise ValueError("actor: a plan without a schedule, or of another instance; solve this one")
-    recorder = Recorder(actor, teacher, teacher_share)
+    recorder = Recorder(as_policy(actor), None if teacher is None else as_policy(teacher), teacher_share)
     trajectory = run(recorder, instance, seed)
     actions = np.stack(recorder.labels)
     arrays = {"observations": np.stack(recorder.seen), "actions": actions, **_weights(trajectory, actions)}
-    label = recorder.name if teacher is None else policy_name(teacher)
+    label = (recorder.teacher or recorder.actor).name
     facts = {
         "agent": Identity.of(instance.compiled).as_dict(),
         "planner": label,

@@ -11,6 +11,7 @@ import hashlib
 import json
 import pickle
 import zipfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from agents.structured.compiled import Recorded, RecordingError, record
 from agents.structured.policy import StructuredPolicy
 from agents.vec_env.memory import ObservationMemory
 from gridai_env.observation.layout import ObservationLayout
+from gridai_env.rollout.policy import Policy
 from gridai_env.scenario.compile import Compiled
 from gridai_env.scenario.spec import Scenario
 from gridai_env.version import environment_version
@@ -124,7 +126,7 @@ def world_hash(scenario: Scenario) -> str:
     return hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-class NetworkPolicy:
+class NetworkPolicy(Policy):
     """A network that acts on the environment's Dict observation."""
 
     def __init__(
@@ -136,6 +138,11 @@ class NetworkPolicy:
         self.network, self.identity, self.source, self.name = network, identity, source, name
         self._expand = network.actions.expand
         self._recorded: Recorded | None = None
+
+    @property
+    def observed_parts(self) -> Mapping[str, int]:
+        """Size of each part of the observation that the network was trained on."""
+        return self.identity.observation
 
     def prepare(self, compiled: Compiled) -> None:
         """Raise CheckpointError where the network was not trained for this scenario.

@@ -17,7 +17,7 @@ from agents.training.checkpoints import checkpoint_path, latest_checkpoint, save
 from agents.training.failures import StopRequest
 from agents.training.validation import Evaluation, HeldOut, evaluate
 from agents.vec_env.base import TOTALS
-from gridai_env.rollout.trajectory import Policy
+from gridai_env.rollout.policy import Policy
 
 
 class Every:

@@ -17,8 +17,9 @@ from gridai_env.arrays.types import Float, Floats
 from gridai_env.benchmarks.published import LOCAL, FrozenSet
 from gridai_env.episodes.instance import Instance
 from gridai_env.files import write_json
+from gridai_env.rollout.policy import Policy
 from gridai_env.rollout.run import run_many
-from gridai_env.rollout.trajectory import Policy, Trajectory
+from gridai_env.rollout.trajectory import Trajectory
 from gridai_env.world.terms import TERMS
 
 # Means over the held-out episodes, as `gridai_env.rollout.metrics` names them.

@@ -36,6 +36,7 @@ from gridai_env.episodes.planner_forecast import (
     kind_at_hand,
 )
 from gridai_env.observation.layout import ObservationLayout
+from gridai_env.rollout.policy import Policy
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world.actions import Layout, encode
 from gridai_env.world.feasible import to_normal_form
@@ -44,7 +45,7 @@ from gridai_env.world.state import INSTANCE_FIELDS, Exogenous, Params, State
 ROUNDING = 1e-5  # relative, of what the observation shows in float32
 
 
-class MPC:
+class MPC(Policy):
     """Rolling horizon with one kind of forecast: "perfect", "day_ahead" or "persistence"."""
 
     def __init__(

@@ -31,6 +31,7 @@ from baselines.optimum.milp import Plan, replayed, solve
 from baselines.rules.single_signal import LocalOnly
 from gridai_env.arrays.record import Array, Record
 from gridai_env.episodes.instance import Instance
+from gridai_env.rollout.policy import Policy
 from gridai_env.rollout.run import run
 from gridai_env.scenario.errors import closest
 
@@ -145,7 +146,7 @@ def plan_variant(instance: Instance, name: str, **options: Any) -> VariantPlan:
     return VariantPlan(**facts, variant=name, within=within)
 
 
-class VariantPolicy:
+class VariantPolicy(Policy):
     """A variant as a policy: solves when an episode begins (with perfect foresight) and plays that plan.
 
     It plays one episode at a time; its memory is the number of the next step.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,17 +11,16 @@ from numpy.typing import NDArray
 
 from baselines.rules.view import View, read_view
 from gridai_env.observation.layout import ObservationLayout
+from gridai_env.rollout.policy import Policy
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world.actions import Layout
 
 
-class Rule(ABC):
+class Rule(Policy):
     """A policy that knows the scenario's constants (`prepare`) and the observation, nothing else.
 
     It takes one observation or a batch; row i of a batch is decided as if it stood alone.
     """
-
-    name: str
 
     def __init__(self, compiled: Compiled | None = None) -> None:
         """Make the rule ready for a scenario, now or later by `prepare`."""

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from gridai_env.arrays.types import Floats
 from gridai_env.envs.action_space import active_mask
 from gridai_env.episodes.instance import Instance
+from gridai_env.rollout.policy import Policy, Predictor, as_policy
 from gridai_env.rollout.run import run_many
-from gridai_env.rollout.trajectory import Policy
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world.actions import Layout
 
@@ -57,7 +57,7 @@ def lever_masks(compiled: Compiled) -> dict[str, NDArray[np.bool_]]:
     return {name: mask for name, mask in own.items() if (mask & active).any()}
 
 
-class Mixture:
+class Mixture(Policy):
     """A policy of which some entries of the action are those of recorded schedules, one per episode."""
 
     def __init__(self, policy: Policy, schedules: NDArray[np.float32], replaced: NDArray[np.bool_]) -> None:
@@ -67,13 +67,11 @@ class Mixture:
 
     def prepare(self, compiled: Compiled) -> None:
         """Pass the scenario on."""
-        if hasattr(self.policy, "prepare"):
-            self.policy.prepare(compiled)
+        self.policy.prepare(compiled)
 
     def reseed(self, seed: int) -> None:
         """Pass the seed on."""
-        if hasattr(self.policy, "reseed"):
-            self.policy.reseed(seed)
+        self.policy.reseed(seed)
 
     def predict(
         self,
@@ -89,7 +87,7 @@ class Mixture:
 
 
 def lever_losses(
-    policy: Policy,
+    policy: Policy | Predictor,
     instances: Sequence[Instance],
     schedules: Sequence[NDArray[np.float32]],
     seed: int = 0,
@@ -100,10 +98,9 @@ def lever_losses(
     2**levers batches of episodes are played; ``on_progress`` hears of each.  Raises ValueError for planners,
     which cannot follow a mixture, and for instances of different scenarios.
     """
-    if hasattr(policy, "begin"):
-        raise ValueError(
-            f"{getattr(policy, 'name', policy)}: a planner plays one episode at a time, not a mixture"
-        )
+    actor = as_policy(policy)
+    if actor.plays_one_episode:
+        raise ValueError(f"{actor.name}: a planner plays one episode at a time, not a mixture")
     masks = lever_masks(instances[0].compiled)
     recorded = np.stack([np.asarray(schedule, dtype=np.float32) for schedule in schedules])
     values: dict[Coalition, Floats] = {}
@@ -113,7 +110,7 @@ def lever_losses(
             replaced |= masks[lever]
         if len(coalition) == len(masks):
             replaced[:] = True  # entries without effect included: the better schedule itself
-        mixture = Mixture(policy, recorded, replaced)
+        mixture = Mixture(actor, recorded, replaced)
         played = run_many(mixture, instances, seed, batch=len(instances))
         values[coalition] = np.array([trajectory.benefit_usd for trajectory in played])
         if on_progress is not None:

@@ -1,8 +1,9 @@
-"""Play a policy or a plan through the public step, record it, and say what it came to."""
+"""Play a policy or a plan through the public step, and record what it did and earned."""
 
 from __future__ import annotations
 
+from gridai_env.rollout.policy import Policy, Schedule, as_policy
 from gridai_env.rollout.run import policy_name, run, run_many
-from gridai_env.rollout.trajectory import Policy, Schedule, Trajectory
+from gridai_env.rollout.trajectory import Trajectory
 
-__all__ = ["Policy", "Schedule", "Trajectory", "policy_name", "run", "run_many"]
+__all__ = ["Policy", "Schedule", "Trajectory", "as_policy", "policy_name", "run", "run_many"]

@@ -7,8 +7,10 @@ many instances at once in the batch simulator, with the same results.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any, Literal
 
 import numpy as np
@@ -21,7 +23,8 @@ from gridai_env.envs.observer import Observer
 from gridai_env.envs.simulator import Simulator
 from gridai_env.episodes.instance import Instance, stack
 from gridai_env.rollout.played import PlayedEpisode
-from gridai_env.rollout.trajectory import Policy, Schedule, Trajectory
+from gridai_env.rollout.policy import Policy, Predictor, ReplayedPlan, Schedule, as_policy
+from gridai_env.rollout.trajectory import Trajectory
 from gridai_env.world.actions import decode
 from gridai_env.world.feasible import project
 from gridai_env.world.state import Flows, State
@@ -36,7 +39,7 @@ BATCH = 64
 
 
 def run(
-    policy: Policy | Schedule,
+    policy: Policy | Predictor | Schedule,
     instance: Instance,
     seed: int = 0,
     replay: Literal["actions", "flows"] = "actions",
@@ -48,71 +51,35 @@ def run(
     policies that draw. Raises ValueError for a plan of another instance, one without a schedule, one whose flows
     break a limit, and for actions outside of [-1, 1].
     """
-    if isinstance(policy, type):
-        raise ValueError(f"policy = {policy.__name__}: is a class; give an object, {policy.__name__}()")
     if replay not in ("actions", "flows"):
         raise ValueError(f"replay = {replay!r}: must be 'actions' or 'flows'")
-    if not hasattr(policy, "predict"):
-        _check_plan(policy, instance)
-        return (
-            _replay_flows(policy, instance) if replay == "flows" else _replay_actions(policy, instance, seed)
-        )
-    if replay == "flows":
-        raise ValueError("replay = 'flows' is for plans; a policy acts through actions")
-    _prepare(policy, instance, seed)
-    return _play(policy, instance, seed)
+    actor = as_policy(policy)
+    if not isinstance(actor, ReplayedPlan):
+        if replay == "flows":
+            raise ValueError("replay = 'flows' is for plans; a policy acts through actions")
+        return _play(actor, instance, seed)
+
+    # A plan decided beforehand, so there is no time per decision to report.
+    played = _replay_flows(actor, instance) if replay == "flows" else _play(actor, instance, seed)
+    return dataclasses.replace(played, seconds_per_decision=float("nan"))
 
 
-def policy_name(policy: Any) -> str:
-    """The policy's own name, else that of its class."""
-    return str(getattr(policy, "name", type(policy).__name__))
+def policy_name(policy: Policy | Predictor | Schedule) -> str:
+    """Return the policy's own name, else that of its class."""
+    return as_policy(policy).name
 
 
-def _prepare(policy: Any, instance: Instance, seed: int) -> None:
-    if hasattr(policy, "prepare"):
-        policy.prepare(instance.compiled)
-    if hasattr(policy, "reseed"):
-        policy.reseed(seed)
-    if hasattr(policy, "begin"):
-        policy.begin(instance)
-
-
-def _check_plan(plan: Any, instance: Instance) -> None:
-    if plan.instance is not instance and plan.instance.hash != instance.hash:
-        raise ValueError(
-            "the plan belongs to another instance: "
-            f"it is of seed {plan.instance.seed}, hash {plan.instance.hash[:12]}; "
-            f"the one to play is seed {instance.seed}, hash {instance.hash[:12]}"
-        )
-    if plan.actions is None or plan.flows is None:
-        raise ValueError("the plan holds no schedule (time limit without an incumbent): raise time_limit_s")
-    for what, steps in (("actions", len(plan.actions)), ("flows", len(plan.flows.served_gpuh))):
-        if steps != instance.steps:
-            raise ValueError(f"the plan's {what} are of {steps} steps, the instance has {instance.steps}")
+def _start(policy: Policy, instance: Instance, seed: int) -> None:
+    policy.prepare(instance.compiled)
+    policy.reseed(seed)
+    policy.begin(instance)
 
 
 # One episode ------------------------------------------------------------------------------------------------
 
 
-class _Scripted:
-    """A plan's actions as a policy that does not look."""
-
-    def __init__(self, actions: NDArray[np.float32], name: str) -> None:
-        self.actions, self.name = actions, name
-
-    def predict(
-        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
-    ) -> tuple[NDArray[np.float32], int]:
-        t = state or 0
-        return self.actions[t], t + 1
-
-
-def _replay_actions(plan: Any, instance: Instance, seed: int) -> Trajectory:
-    played = _play(_Scripted(plan.actions, policy_name(plan)), instance, seed)
-    return Trajectory(played.policy, played.episode, played.rewards, played.actions, float("nan"))
-
-
-def _play(policy: Any, instance: Instance, seed: int) -> Trajectory:
+def _play(policy: Policy, instance: Instance, seed: int) -> Trajectory:
+    _start(policy, instance, seed)
     env = GridAIEnv(instance.scenario)
     observation, _ = env.reset(seed=seed, options={"instance": instance})
     log = _Log()
@@ -129,21 +96,24 @@ def _play(policy: Any, instance: Instance, seed: int) -> Trajectory:
         log.rewards.append(np.array([reward]))
         start = np.zeros(1, dtype=np.bool_)
     env.close()
-    return log.trajectories(policy_name(policy), [instance])[0]
+    return log.trajectories(policy.name, [instance])[0]
 
 
-def _replay_flows(plan: Any, instance: Instance) -> Trajectory:
+def _replay_flows(replayed: ReplayedPlan, instance: Instance) -> Trajectory:
+    replayed.begin(instance)
+    plan_flows = replayed.plan.flows
+    assert plan_flows is not None
     simulator = Simulator(stack([instance]))
     log = _Log()
     for t in range(instance.steps):
-        flows = plan.flows.map(lambda x, t=t: x[t : t + 1])
+        flows = plan_flows.map(itemgetter(slice(t, t + 1)))
         _check_limits(simulator, flows, t)
         log.before.append(simulator.state)
         log.flows.append(flows)
         _, outcome = simulator.step_flows(flows)
         log.rewards.append(outcome.benefit_usd / instance.compiled.reward_scale_usd)
         log.seconds.append(float("nan"))
-    return log.trajectories(policy_name(plan), [instance])[0]
+    return log.trajectories(replayed.name, [instance])[0]
 
 
 def _check_limits(simulator: Simulator, flows: Flows, t: int) -> None:
@@ -163,27 +133,28 @@ def _check_limits(simulator: Simulator, flows: Flows, t: int) -> None:
 
 
 def run_many(
-    policy: Policy, instances: Sequence[Instance], seed: int = 0, batch: int = BATCH
+    policy: Policy | Predictor, instances: Sequence[Instance], seed: int = 0, batch: int = BATCH
 ) -> list[Trajectory]:
     """Play a policy on many instances of one scenario, ``batch`` at a time; results as those of `run`.
 
     ``seconds_per_decision`` is then the time of one prediction shared by the episodes of a batch.  Planners
     (policies with ``begin``) remember one episode: they are played one after the other, by `run`.
     """
-    if not hasattr(policy, "predict"):
+    actor = as_policy(policy)
+    if isinstance(actor, ReplayedPlan):
         raise ValueError("run_many plays policies; replay a plan with run(plan, instance)")
     if batch < 1:
         raise ValueError(f"batch = {batch}: must be at least 1")
-    if hasattr(policy, "begin"):
-        return [run(policy, instance, seed) for instance in instances]
+    if actor.plays_one_episode:
+        return [run(actor, instance, seed) for instance in instances]
     out: list[Trajectory] = []
     for first in range(0, len(instances), batch):
-        out += _run_batch(policy, instances[first : first + batch], seed)
+        out += _run_batch(actor, instances[first : first + batch], seed)
     return out
 
 
-def _run_batch(policy: Any, instances: Sequence[Instance], seed: int) -> list[Trajectory]:
-    _prepare(policy, instances[0], seed)
+def _run_batch(policy: Policy, instances: Sequence[Instance], seed: int) -> list[Trajectory]:
+    _start(policy, instances[0], seed)
     data = stack(instances)
     simulator, observer = Simulator(data), Observer(data)
     scale = data.compiled.reward_scale_usd
@@ -201,7 +172,7 @@ def _run_batch(policy: Any, instances: Sequence[Instance], seed: int) -> list[Tr
         _, outcome = simulator.step_flows(log.flows[-1])
         log.rewards.append(outcome.benefit_usd / scale)
         start = np.zeros(len(instances), dtype=np.bool_)
-    return log.trajectories(policy_name(policy), instances)
+    return log.trajectories(policy.name, instances)
 
 
 class _Log:

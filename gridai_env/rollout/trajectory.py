@@ -1,10 +1,9 @@
-"""What the judge takes and what it returns: policies, plans and trajectories."""
+"""What a policy did in an episode, and every figure that follows from it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,39 +14,6 @@ from gridai_env.rollout.metrics import episode_metrics
 from gridai_env.rollout.played import PlayedEpisode
 from gridai_env.rollout.step_table import Table, step_table
 from gridai_env.world.state import Flows
-
-
-class Policy(Protocol):
-    """What Stable-Baselines3 calls a policy.
-
-    Optional methods, called by the judge in this order at the start of an episode: ``prepare(compiled)`` gets
-    the constants of the scenario, ``reseed(seed)`` the seed of the run, ``begin(instance)`` the episode itself.
-    Only planners have ``begin``: they read forecasts beyond the observation
-    (`gridai_env.episodes.planner_forecast`), or the whole episode where they stand for perfect foresight.
-    Their ``predict`` gets one observation at a time, the steps of that episode in order.  Optional attribute:
-    ``name``.
-    """
-
-    def predict(
-        self,
-        observation: dict[str, NDArray[np.float32]],
-        state: Any = None,
-        episode_start: NDArray[np.bool_] | None = None,
-        deterministic: bool = True,
-    ) -> tuple[NDArray[np.float32], Any]:
-        """Action for an observation (or a batch of them), and the policy's own memory."""
-        ...
-
-
-class Schedule(Protocol):
-    """A plan for a whole episode, such as `baselines.optimum.milp.Plan`."""
-
-    @property
-    def instance(self) -> Instance: ...
-    @property
-    def actions(self) -> NDArray[np.float32] | None: ...
-    @property
-    def flows(self) -> Flows | None: ...
 
 
 @dataclass(frozen=True, eq=False)

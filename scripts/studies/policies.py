@@ -12,7 +12,7 @@ from typing import Any
 
 from baselines.rules.single_signal import REGISTRY
 from gridai_env.episodes.instance import Instance
-from gridai_env.rollout.trajectory import Schedule
+from gridai_env.rollout.policy import Policy, Schedule
 from gridai_env.scenario.compile import Compiled
 from gridai_env.scenario.errors import closest
 from scripts.runs.command import InputError
@@ -25,7 +25,7 @@ class PolicySpec:
 
     name: str  # as on the command line
     folder: str  # name of its TensorBoard run and of its files
-    policy: Any | None = None
+    policy: Policy | None = None
     # The same for one that plans the whole episode beforehand; its actions are None where time did not suffice.
     plan: Callable[[Instance], Schedule] | None = None
 
@@ -134,7 +134,7 @@ def _make(name: str, folder: str, compiled: Compiled, solver: dict[str, Any]) ->
     return PolicySpec(name, folder, REGISTRY[name](compiled))
 
 
-def _load_network(path: str, compiled: Compiled) -> Any:
+def _load_network(path: str, compiled: Compiled) -> Policy:
     try:
         from agents.networks.checkpoint import CheckpointError, load_policy
     except ModuleNotFoundError as error:
@@ -174,7 +174,7 @@ class TrainedPolicy:
         """Whether it was trained."""
         return self.name.startswith(NETWORK)
 
-    def policies(self, compiled: Compiled, solver: dict[str, Any]) -> list[Any]:
+    def policies(self, compiled: Compiled, solver: dict[str, Any]) -> list[Policy | None]:
         """Return the policies of all runs; raises InputError for a file that does not belong to the scenario."""
         return [find_contenders([run], compiled, solver)[0].policy for run in self.runs]
 

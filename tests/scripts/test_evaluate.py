@@ -52,6 +52,7 @@ from gridai_env.envs.env import GridAIEnv
 from gridai_env.episodes.instance import load_instance, make_batch
 from gridai_env.episodes.starts import table_starts
 from gridai_env.observation.layout import ObservationLayout
+from gridai_env.rollout.policy import Policy
 from gridai_env.rollout.run import run
 from gridai_env.scenario.compile import compile_scenario
 from gridai_env.scenario.errors import ScenarioError
@@ -758,15 +759,19 @@ def test_networks_know_nothing_of_a_shift(tiny: Path) -> None:
     assert set(ObservationLayout(instance.compiled).parts) > set(known)
     seen: list[list[str]] = []
 
-    def predict(observation: Any, *_: Any) -> Any:
-        seen.append(list(observation))
-        lead = next(iter(observation.values())).shape[:-1]
-        return np.zeros((*lead, Layout(plain.shape).size), dtype=np.float32), None
+    class Network(Policy):
+        name = "ppo"
+        observed_parts = known
 
-    network = SimpleNamespace(identity=SimpleNamespace(observation=known), name="ppo", predict=predict)
+        def predict(self, observation: Any, *_: Any, **__: Any) -> Any:
+            seen.append(list(observation))
+            lead = next(iter(observation.values())).shape[:-1]
+            return np.zeros((*lead, Layout(plain.shape).size), dtype=np.float32), None
+
+    network = Network()
     trajectories = _evaluation.played(network, frozen, frozen.instances())
     assert len(trajectories) == 2 and all(names == list(known) for names in seen)
-    network.identity.observation = known | {"moon": 1}
+    network.observed_parts = known | {"moon": 1}  # type: ignore[misc]
     with pytest.raises(InputError, match="show 0 entries of 'moon', the network reads 1"):
         _evaluation.player_for(network, instance, "lost")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from gridai_env.benchmarks.published import LOCAL, FrozenSet, figures_of
 from gridai_env.envs.env import GridAIEnv
 from gridai_env.episodes.instance import Instance
 from gridai_env.observation.layout import ObservationLayout
+from gridai_env.rollout.policy import Policy
 from gridai_env.rollout.run import run, run_many
 from gridai_env.rollout.trajectory import Trajectory
 from scripts.runs.command import InputError
@@ -24,32 +25,33 @@ TIMED_DECISIONS = 100
 SAME = 1e-6  # published and replayed benefits, over the sum of absolute terms
 
 
-class ShiftedScenarioPolicy:
+class ShiftedScenarioPolicy(Policy):
     """A network in a changed world: it was prepared for the scenario that it knows, and reads what it knows by name."""
 
-    def __init__(self, policy: Any, instance: Instance) -> None:
+    def __init__(self, policy: Policy, known: Mapping[str, int], instance: Instance) -> None:
         """Raise InputError where the changed world does not show what the network reads."""
         parts = ObservationLayout(instance.compiled).parts
-        for name, size in policy.identity.observation.items():
+        for name, size in known.items():
             shown = parts[name].stop - parts[name].start if name in parts else 0
             if shown != size:
                 raise InputError(
                     f"shifted episodes show {shown} entries of {name!r}, the network reads {size}: the shift changes "
                     "the observation, so this network cannot be judged on it"
                 )
-        self.policy, self.name = policy, policy.name
+        self.policy, self.name, self.known = policy, policy.name, tuple(known)
 
     def predict(
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
     ) -> tuple[Any, Any]:
         """Return what the network decides."""
-        known = {name: observation[name] for name in self.policy.identity.observation}
+        known = {name: observation[name] for name in self.known}
         return self.policy.predict(known, state, episode_start, deterministic)
 
 
-def player_for(policy: Any, instance: Instance, shift: str) -> Any:
-    """The policy as it plays an episode: networks know nothing of a shift."""
-    return ShiftedScenarioPolicy(policy, instance) if shift and hasattr(policy, "identity") else policy
+def player_for(policy: Policy, instance: Instance, shift: str) -> Policy:
+    """Return the policy as it plays an episode: networks know nothing of a shift."""
+    known = policy.observed_parts
+    return ShiftedScenarioPolicy(policy, known, instance) if shift and known is not None else policy
 
 
 def by_world(instances: Sequence[Instance]) -> list[list[int]]:
@@ -60,7 +62,7 @@ def by_world(instances: Sequence[Instance]) -> list[list[int]]:
     return list(groups.values())
 
 
-def played(policy: Any, frozen: FrozenSet, instances: Sequence[Instance]) -> list[Trajectory]:
+def played(policy: Policy, frozen: FrozenSet, instances: Sequence[Instance]) -> list[Trajectory]:
     """One trajectory for each episode."""
     out: dict[int, Trajectory] = {}
     for places in by_world(instances):
@@ -71,13 +73,12 @@ def played(policy: Any, frozen: FrozenSet, instances: Sequence[Instance]) -> lis
     return [out[i] for i in range(len(instances))]
 
 
-def decision_ms(policy: Any, instance: Instance, shift: str) -> float:
+def decision_ms(policy: Policy, instance: Instance, shift: str) -> float:
     """Median time of a decision in a single environment, ms."""
     player = player_for(policy, instance, shift)
     env = GridAIEnv(instance.scenario)
     observation, _ = env.reset(seed=0, options={"instance": instance})
-    if hasattr(player, "prepare"):
-        player.prepare(instance.compiled)
+    player.prepare(instance.compiled)
     seconds: list[float] = []
     memory, terminated = None, False
     start = np.ones(1, dtype=np.bool_)
@@ -128,7 +129,7 @@ def check_result(name: str, frozen: FrozenSet, figures: Sequence[dict[str, Any]]
 
 
 def play_network(
-    name: str, runs: Sequence[str], policies: Sequence[Any], frozen: FrozenSet, instances: Sequence[Instance],
+    name: str, runs: Sequence[str], policies: Sequence[Policy], frozen: FrozenSet, instances: Sequence[Instance],
     on_progress: Callable[[], object],
 ) -> PolicyResult:  # fmt: skip
     """Play all training runs of a policy (or the one run of a rule)."""
@@ -138,7 +139,7 @@ def play_network(
         own = [figures_of(trajectory) for trajectory in trajectories]
         check_result(name, frozen, own)
         figures.append(own)
-        if hasattr(policy, "begin"):
+        if policy.plays_one_episode:
             times_ms.append(1000.0 * float(np.median([t.seconds_per_decision for t in trajectories])))
         else:
             times_ms.append(decision_ms(policy, instances[0], frozen.entries[0].key.shift))

@@ -77,7 +77,7 @@ def _check_where(arguments: argparse.Namespace, entrant: TrainedPolicy, policies
 
     if arguments.where not in BETTER:
         raise InputError(f"--where {arguments.where!r}: must be one of {', '.join(BETTER)}")
-    if not policies or hasattr(policies[0], "begin"):
+    if not policies or policies[0].plays_one_episode:
         raise InputError(f"--where is for rules and networks, not for {entrant.name}")
     if arguments.where_episodes < 1:
         raise InputError(f"--where-episodes {arguments.where_episodes}: must be at least 1")

@@ -1,0 +1,197 @@
+"""What a policy is, and the one door through which everything that can act comes in.
+
+Inside there is only `Policy`.  `as_policy` takes what users have: a policy, any object with Stable-Baselines3's
+``predict`` (a model, a duck-typed class), or a plan, whose actions are replayed.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from gridai_env.arrays.types import Bools, Float, Floats32, Observation
+from gridai_env.episodes.instance import Instance
+from gridai_env.scenario.compile import Compiled
+from gridai_env.world.state import Flows
+
+
+class Schedule(Protocol):
+    """A plan for a whole episode, such as `baselines.optimum.milp.Plan`; None where none was found."""
+
+    @property
+    def instance(self) -> Instance: ...
+    @property
+    def actions(self) -> Float[Floats32, "T A"] | None: ...
+    @property
+    def flows(self) -> Flows | None: ...
+
+
+class Predictor(Protocol):
+    """Anything with Stable-Baselines3's ``predict``, called with the keywords of `Policy.predict`.
+
+    The other names of `Policy` (``name``, ``prepare``, ``reseed``, ``begin``) are optional.
+    """
+
+    @property
+    def predict(self) -> Any: ...
+
+
+class _ClassName:
+    """The name of a policy that gives none: that of its class."""
+
+    def __get__(self, policy: object, owner: type) -> str:
+        return owner.__name__
+
+
+class Policy(ABC):
+    """Something that acts on observations, as Stable-Baselines3 calls it.
+
+    Before an episode `prepare`, `reseed` and `begin` are called, in this order; each does nothing unless overridden.
+    """
+
+    name: str = _ClassName()  # type: ignore[assignment]
+
+    def prepare(self, compiled: Compiled) -> None:  # noqa: B027
+        """Take the constants of the scenario that the next observations belong to."""
+
+    def reseed(self, seed: int) -> None:  # noqa: B027
+        """Take the seed of the run, where the policy draws."""
+
+    def begin(self, instance: Instance) -> None:  # noqa: B027
+        """Take the episode itself: only planners do.
+
+        They read forecasts beyond the observation (`gridai_env.episodes.planner_forecast`), or the whole episode where
+        they stand for perfect foresight.
+        """
+
+    @property
+    def plays_one_episode(self) -> bool:
+        """Whether `predict` takes one observation at a time, the steps of the episode that `begin` named in order."""
+        return type(self).begin is not Policy.begin
+
+    @property
+    def observed_parts(self) -> Mapping[str, int] | None:
+        """Size of each part of the observation that the policy reads; None for one that adapts to any scenario."""
+        return None
+
+    @abstractmethod
+    def predict(
+        self,
+        observation: Observation,
+        state: Any = None,
+        episode_start: Bools | None = None,
+        deterministic: bool = True,
+    ) -> tuple[Floats32, Any]:
+        """Return the action [A] (or [B,A] for a batch) in [-1, 1], and the policy's memory for the next call.
+
+        ``state`` is the memory that the call before returned, None at the start; ``episode_start`` [B] is True for
+        episodes that begin now.
+        """
+
+
+class AdaptedPolicy(Policy):
+    """An object with ``predict`` that is no `Policy`; what else it has of a policy's methods is called, too."""
+
+    def __init__(self, adapted: Predictor) -> None:
+        self.adapted = adapted
+        self.name = _name_of(adapted)
+
+    def prepare(self, compiled: Compiled) -> None:
+        """Hand the constants on."""
+        self._hand_on("prepare", compiled)
+
+    def reseed(self, seed: int) -> None:
+        """Hand the seed on."""
+        self._hand_on("reseed", seed)
+
+    def begin(self, instance: Instance) -> None:
+        """Hand the episode on."""
+        self._hand_on("begin", instance)
+
+    @property
+    def plays_one_episode(self) -> bool:
+        """Whether the object has ``begin``."""
+        return getattr(self.adapted, "begin", None) is not None
+
+    def predict(
+        self,
+        observation: Observation,
+        state: Any = None,
+        episode_start: Bools | None = None,
+        deterministic: bool = True,
+    ) -> tuple[Floats32, Any]:
+        """Return what the object predicts."""
+        action, memory = self.adapted.predict(
+            observation, state=state, episode_start=episode_start, deterministic=deterministic
+        )
+        return action, memory
+
+    def _hand_on(self, method: str, argument: object) -> None:
+        own = getattr(self.adapted, method, None)
+        if own is not None:
+            own(argument)
+
+
+class ReplayedPlan(Policy):
+    """A plan's actions, step by step, whatever is observed; the memory is the number of the next step."""
+
+    def __init__(self, plan: Schedule) -> None:
+        self.plan = plan
+        self.name = _name_of(plan)
+
+    def begin(self, instance: Instance) -> None:
+        """Raise ValueError for a plan of another instance, one without a schedule or of another length."""
+        plan = self.plan
+        if plan.instance is not instance and plan.instance.hash != instance.hash:
+            raise ValueError(
+                "the plan belongs to another instance: "
+                f"it is of seed {plan.instance.seed}, hash {plan.instance.hash[:12]}; "
+                f"the one to play is seed {instance.seed}, hash {instance.hash[:12]}"
+            )
+        if plan.actions is None or plan.flows is None:
+            raise ValueError(
+                "the plan holds no schedule (time limit without an incumbent): raise time_limit_s"
+            )
+        for what, steps in (("actions", len(plan.actions)), ("flows", len(plan.flows.served_gpuh))):
+            if steps != instance.steps:
+                raise ValueError(f"the plan's {what} are of {steps} steps, the instance has {instance.steps}")
+
+    def predict(
+        self,
+        observation: Observation,
+        state: int | None = None,
+        episode_start: Bools | None = None,
+        deterministic: bool = True,
+    ) -> tuple[Floats32, int]:
+        """Return the plan's next action."""
+        assert self.plan.actions is not None
+        starts = state is None or (episode_start is not None and bool(np.any(episode_start)))
+        step = 0 if starts or state is None else state
+        return self.plan.actions[step], step + 1
+
+
+def as_policy(policy: Policy | Predictor | Schedule) -> Policy:
+    """Return anything that can act as a `Policy`: a policy itself, an object with ``predict``, a plan.
+
+    Raises ValueError for a class and for an object that is none of these.
+    """
+    if isinstance(policy, Policy):
+        return policy
+    if isinstance(policy, type):
+        raise ValueError(f"policy = {policy.__name__}: is a class; give an object, {policy.__name__}()")
+    if callable(getattr(policy, "predict", None)):
+        return AdaptedPolicy(policy)  # type: ignore[arg-type]
+    if isinstance(getattr(policy, "instance", None), Instance):
+        return ReplayedPlan(policy)  # type: ignore[arg-type]
+    raise ValueError(
+        f"policy = {policy!r:.80}: must have predict(observation, state, episode_start, deterministic) -> (action, "
+        "state), as Stable-Baselines3's models do, or be a plan with instance, actions and flows"
+    )
+
+
+def _name_of(policy: object) -> str:
+    """Return the object's own name, else that of its class."""
+    return str(getattr(policy, "name", type(policy).__name__))
