@@ -76,6 +76,7 @@ class Mlp:
         self, config: PPOConfig, compiled: Compiled, actions: AgentActions, seen: Floats32
     ) -> tuple[type[ActorCriticPolicy], dict[str, Any]]:
         """Return `ActivePolicy`; entries that never change in the observations ``seen`` are left out."""
+        assert isinstance(actions, ActiveActions)
         return ActivePolicy, {
             "active": actions.as_dict(),
             "net_arch": {"pi": list(config.hidden), "vf": list(config.hidden)},

@@ -75,17 +75,6 @@ class OpenActions:
         groups = routes[(number[routes] >= 0).any(-1)].reshape(-1, sites)
         return cls(home_action(compiled), kind, entry, number[groups], groups)
 
-    @classmethod
-    def read(cls, saved: dict[str, Any]) -> OpenActions:
-        """Return what `as_dict` has written."""
-        whole = {name: np.array(saved[name], dtype=np.intp) for name in ("kind", "entry", "route", "places")}
-        return cls(np.array(saved["default"], dtype=np.float32), **whole)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain lists, to be saved with the weights."""
-        names = ("default", "kind", "entry", "route", "places")
-        return {name: getattr(self, name).tolist() for name in names}
-
     @property
     def size(self) -> int:
         """How many numbers there are, n."""

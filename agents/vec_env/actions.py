@@ -1,25 +1,23 @@
-"""The entries of the action that do something, so that the agent learns on those alone.
+"""The entries of the action that have an effect, so that the agent learns on those alone.
 
-Many entries of the flat action are without effect: closed routes, routes of work that has only one, the hold
-of work that may not wait, batteries and generators where there are none.  Noise on them would only blur what
-is learned.
+Many entries of the flat action have none: closed routes, routes of work that has only one, the hold of work that may
+not wait, batteries and generators where there are none.  Exploration noise on them would only add variance.
 
-With shared routing, one number for each row and site moves the routes of all regions away from "everything at
-home", and one number for each row holds or refuses the work of all regions.  A site that is cheap is cheap
-for everybody, so a quarter of the numbers (with four regions) says nearly as much and is learned much sooner.
+With shared routing, one number for each row and site moves the routes of all regions away from "everything at home",
+and one number for each row holds or refuses the work of all regions.  A site that is cheap is cheap for everybody, so
+a quarter of the numbers (with four regions) says nearly as much and is learned much sooner.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import ClassVar, Protocol, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from gridai_env.arrays.types import Floats32
+from gridai_env.arrays.types import Array, Bools, Float, Floats, Floats32, Index, Int
 from gridai_env.envs.action_space import active_mask, home_action
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world.actions import Layout
@@ -29,11 +27,11 @@ class AgentActions(Protocol):
     """The numbers [n] that a network chooses, and what they mean for the environment."""
 
     @property
-    def low(self) -> Any:
+    def low(self) -> float | Float[Floats32, " n"]:
         """Least value of the numbers, one for all or [n]."""
 
     @property
-    def high(self) -> Any:
+    def high(self) -> float | Float[Floats32, " n"]:
         """Greatest value of the numbers, one for all or [n]."""
 
     @property
@@ -41,14 +39,11 @@ class AgentActions(Protocol):
         """How many numbers there are, n."""
 
     @property
-    def start(self) -> Floats32:
-        """The numbers that learning starts from [n]."""
+    def start(self) -> Float[Floats32, " n"]:
+        """The numbers that learning starts from."""
 
-    def expand(self, actions: Any) -> Any:
-        """Return the environment's actions [...,A] for the numbers [...,n]; a tensor for a tensor."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values, to be saved with the weights."""
+    def expand(self, actions: Float[Array, "*batch n"]) -> Float[Array, "*batch A"]:
+        """Return the environment's actions for the numbers; a tensor for a tensor."""
 
 
 # The refuse entry at the start: far enough below 0.5 that noise refuses nothing, near enough to be learned.
@@ -66,11 +61,11 @@ class ActiveActions:
     Entry ``index[i]`` becomes ``base[i] + factor[i] * number[source[i]]``, cut to [-1, 1].
     """
 
-    index: NDArray[np.intp]  # [m] m = n where no number is shared
-    default: Floats32  # [A] the action of "everything at home"
-    source: NDArray[np.intp]  # [m] in 0..n-1
-    base: Floats32  # [m]
-    factor: Floats32  # [m]
+    index: Int[Index, " m"]  # m = n where no number is shared
+    default: Float[Floats32, " A"]  # the action of "everything at home"
+    source: Int[Index, " m"]  # in 0..n-1
+    base: Float[Floats32, " m"]
+    factor: Float[Floats32, " m"]
 
     # Bounds of every number.
     low: ClassVar[float] = -1.0
@@ -84,6 +79,7 @@ class ActiveActions:
         if not shared_routing:
             one = np.ones(len(index), dtype=np.float32)
             return cls(index, default, np.arange(len(index)), 0.0 * one, one)
+
         owner, is_route = _shared(compiled)
         _, source = np.unique(owner[index], return_inverse=True)
         moved = is_route[index]
@@ -91,17 +87,13 @@ class ActiveActions:
         return cls(index, default, source, base, np.where(moved, SHARED_FACTOR, 1.0).astype(np.float32))
 
     @classmethod
-    def read(cls, saved: dict[str, Any]) -> ActiveActions:
+    def read(cls, saved: dict[str, list[float]]) -> ActiveActions:
         """Return what `as_dict` has written."""
-        return cls(
-            index=np.array(saved["index"], dtype=np.intp),
-            default=np.array(saved["default"], dtype=np.float32),
-            source=np.array(saved["source"], dtype=np.intp),
-            base=np.array(saved["base"], dtype=np.float32),
-            factor=np.array(saved["factor"], dtype=np.float32),
-        )
+        index, source = (np.array(saved[name], dtype=np.intp) for name in ("index", "source"))
+        default, base, factor = (np.array(saved[name], np.float32) for name in ("default", "base", "factor"))
+        return cls(index, default, source, base, factor)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, list[float]]:
         """Return plain lists, to be saved with the weights."""
         return {field.name: getattr(self, field.name).tolist() for field in fields(self)}
 
@@ -111,19 +103,20 @@ class ActiveActions:
         return int(self.source.max(initial=-1)) + 1
 
     @property
-    def start(self) -> Floats32:
-        """The first mean action of the agent [n]: everything at home."""
+    def start(self) -> Float[Floats32, " n"]:
+        """The first mean action of the agent: everything at home."""
         start = np.zeros(self.size, dtype=np.float32)
         start[self.source] = (self.default[self.index] - self.base) / self.factor
         return start
 
     def expand(self, actions: Numbers) -> Numbers:
-        """Return the environment's actions [...,A] for the agent's [...,n]: arrays for arrays, tensors for tensors.
+        """Return the environment's actions [...,A] for the agent's numbers [...,n]; a tensor for a tensor.
 
         Tensors stay on their device; gradients pass where nothing was cut.
         """
         if isinstance(actions, torch.Tensor):
             return self._expand_tensor(actions)
+
         full = np.empty((*actions.shape[:-1], len(self.default)), dtype=np.float32)
         full[...] = self.default
         full[..., self.index] = np.clip(self.base + self.factor * actions[..., self.source], -1.0, 1.0)
@@ -135,7 +128,7 @@ class ActiveActions:
         return default.expand(*actions.shape[:-1], -1).index_copy(-1, index, moved.to(default.dtype))
 
     def _tensors(self, device: torch.device) -> list[torch.Tensor]:
-        """The fields on a device, copied there once."""
+        """Return the fields on a device, copied there once."""
         if device not in self._copies:
             self._copies[device] = [
                 torch.as_tensor(getattr(self, f.name), device=device) for f in fields(self)
@@ -147,11 +140,11 @@ class ActiveActions:
         return {}
 
 
-def _shared(compiled: Compiled) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """For each entry [A]: the entry whose number it shares (that of the first region), and if it is a route."""
+def _shared(compiled: Compiled) -> tuple[Float[Floats, " A"], Bools]:
+    """Return for each entry [A] the entry whose number it shares (the first region's), and whether it is a route."""
     layout = Layout(compiled.shape)
     owner, is_route = np.arange(layout.size, dtype=float), np.zeros(layout.size)
-    routing = layout.split(owner)["routing"]  # view
+    routing = layout.split(owner)["routing"]  # a view: setting it sets ``owner``
     routing[...] = routing[0]
     layout.split(is_route)["routing"][..., : compiled.shape.sites] = 1.0
     return owner, is_route > 0.0

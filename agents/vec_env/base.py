@@ -1,10 +1,9 @@
-"""What the two adapters to Stable-Baselines3 share: one batched environment behind the face of a `VecEnv`.
+"""What the two adapters to Stable-Baselines3 share: one batched environment with the interface of a `VecEnv`.
 
-Observations are flat float32 arrays [B,N].  Episodes end by termination and restart in the same step; the
-infos of an ended episode hold ``terminal_observation``, ``episode`` (return and length as learned from) and
-the totals ``benefit_usd``, ``emissions_kg``, ``dropped_gpuh`` in their own units (not where the episode was cut
-short, or began midway).  Infos of running episodes
-are empty: at thousands of environments, building them costs more than the step.
+Observations are flat float32 arrays [B,N].  Episodes restart in the step in which they end; the infos of an ended
+episode hold ``terminal_observation``, ``episode`` (return and length as learned from) and the totals ``benefit_usd``,
+``emissions_kg``, ``dropped_gpuh`` in their own units (not where the episode was cut short, or began midway).  Infos of
+running episodes are empty: at thousands of environments, building them costs more than the step.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from agents.vec_env.actions import AgentActions
 from agents.vec_env.memory import Memory, ObservationMemory, extended
+from gridai_env.arrays.types import Array, Float, Floats32
 
 # Totals of an ended episode that are handed on.
 TOTALS = ("benefit_usd", "emissions_kg", "dropped_gpuh")
@@ -32,19 +32,25 @@ Indices = int | Iterable[int] | None
 
 
 class BatchVecEnv(VecEnv):
-    """Adapter for training over a batched environment ``env`` with flat observations.
+    """Adapter for training on a batched environment ``env`` with flat observations.
 
     The agent chooses the numbers of ``actions``; the environment gets what they mean.  What a ``memory`` keeps of
     earlier observations is appended to each.
+
+    ``reference_reward``: learn from the gain over serving at home (see `agents.vec_env.home_reference`) instead of
+    from the benefit; ``reward_factor`` multiplies either.  ``drop_charge_usd_per_gpuh`` is taken off either for work
+    that is dropped, on top of what the scenario bills: dropping a little now and then costs next to nothing, so it
+    would hardly be unlearned.
     """
 
     def __init__(
         self,
         env: Any,
         actions: AgentActions,
-        memory: Memory | None = None,
+        reference_reward: bool = False,
         reward_factor: float = 1.0,
         drop_charge_usd_per_gpuh: float = 0.0,
+        memory: Memory | None = None,
     ) -> None:
         self.env = env
         self._scale_usd, self._factor = env.compiled.reward_scale_usd, reward_factor
@@ -53,14 +59,22 @@ class BatchVecEnv(VecEnv):
         self.remembering = ObservationMemory(memory)
         space = spaces.Box(actions.low, actions.high, (actions.size,), np.float32)
         super().__init__(env.num_envs, extended(env.single_observation_space, self.remembering.size), space)
-        self._actions: NDArray[np.float32] | None = None
+        self._actions: Floats32 | None = None
+        self._lengths = np.zeros(self.num_envs, dtype=np.int64)
         self._begin = time.monotonic()
+        self._setup(reference_reward)
+
+    @abstractmethod
+    def _setup(self, reference_reward: bool) -> None:
+        """Make what belongs to the kind of arrays."""
+
+    # Episodes and steps --------------------------------------------------------------------------
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
-        """Choose the episodes from the next reset on; None leaves it to chance.
+        """Choose the episodes from the next reset on; None draws them at random.
 
-        The seeds of the first episodes are drawn from `TRAINING_SEEDS` by ``seed``, not counted up from it:
-        so a run with seed 0 never trains on the episodes 0, 1, 2, ... that comparisons use.
+        The seeds of the first episodes are drawn from `TRAINING_SEEDS` by ``seed``, not counted up from it: a run with
+        seed 0 never trains on the episodes 0, 1, 2, ... that comparisons use.
         """
         if seed is None:
             self._reset_seeds()
@@ -69,20 +83,61 @@ class BatchVecEnv(VecEnv):
             self._seeds = rng.integers(TRAINING_SEEDS.start, TRAINING_SEEDS.stop, self.num_envs).tolist()
         return self._seeds
 
-    def step_async(self, actions: NDArray[np.float32]) -> None:
-        """Keep the agent's numbers [B,n] for `step_wait`."""
+    def reset(self) -> Float[Floats32, "B N"]:
+        """Start new episodes everywhere, from the seeds given to `seed` where there are any."""
+        observation, _ = self.env.reset(seed=self._first_seeds())
+        self._reset_seeds()
+        self._reset_options()
+        self.reset_infos = [{} for _ in range(self.num_envs)]
+
+        self._lengths = np.zeros(self.num_envs, dtype=np.int64)
+        self._begin_all()
+        return self._as_array(self.remembering.begin(observation))
+
+    def _first_seeds(self) -> int | list[int | None] | None:
+        """Return the seeds of `seed` as the environment's `reset` takes them."""
+        return None if self._seeds[0] is None else list(self._seeds)
+
+    @abstractmethod
+    def _begin_all(self) -> None:
+        """Start to add up returns where all episodes begin anew."""
+
+    @abstractmethod
+    def _as_array(self, x: Array) -> Floats32:
+        """Return what Stable-Baselines3 takes."""
+
+    def step_async(self, actions: Float[Floats32, "B n"]) -> None:
+        """Keep the agent's numbers for `step_wait`."""
         self._actions = actions
 
-    def learned_from(self, rewards: Any, at_home_usd: Any, infos: dict[str, Any]) -> Any:
-        """Return what is learned from in place of the environment's rewards [B], arrays or tensors.
+    def learned_from(
+        self, rewards: Float[Array, " B"], at_home_usd: Float[Array, " B"] | float, infos: dict[str, Any]
+    ) -> Float[Array, " B"]:
+        """Return what is learned from in place of the environment's rewards.
 
         What serving at home earns, and the charge on work that was dropped, are taken off.
         """
         charge_usd = self._drop_charge_usd_per_gpuh * _dropped_gpuh(infos)
         return self._factor * (rewards - (at_home_usd + charge_usd) / self._scale_usd)
 
+    def _info(
+        self,
+        final_obs: Float[Floats32, " N"],
+        truncated: bool,
+        earned: float,
+        length: int,
+        totals: Iterable[float],
+    ) -> dict[str, Any]:
+        """Return the info of an ended episode; ``totals`` in the order of `TOTALS`, or none."""
+        return {
+            "terminal_observation": final_obs,
+            "TimeLimit.truncated": truncated,
+            "episode": {"r": earned, "l": length, "t": self.seconds()},
+            **dict(zip(TOTALS, totals, strict=False)),
+        }
+
     def seconds(self) -> float:
-        """Time since the adapter was made."""
+        """Return the time since the adapter was made."""
         return round(time.monotonic() - self._begin, 6)
 
     def close(self) -> None:
@@ -93,7 +148,7 @@ class BatchVecEnv(VecEnv):
 
     @abstractmethod
     def get_state(self) -> dict[str, Any]:
-        """Everything that `set_state` needs to go on from here bit for bit; can be pickled."""
+        """Return everything that `set_state` needs to go on from here bit for bit; can be pickled."""
 
     @abstractmethod
     def set_state(self, state: dict[str, Any]) -> None:
@@ -131,7 +186,7 @@ class BatchVecEnv(VecEnv):
         return [None] * self.num_envs if frames is None else list(frames)
 
 
-def _dropped_gpuh(infos: dict[str, Any]) -> Any:
-    """Work dropped in the step [B]; that of episodes which end in it stands among their last figures."""
+def _dropped_gpuh(infos: dict[str, Any]) -> Float[Array, " B"]:
+    """Return the work dropped in the step; that of episodes which end in it stands among their last figures."""
     dropped = infos["dropped_gpuh"]
     return dropped + infos["final_info"]["dropped_gpuh"] if "final_info" in infos else dropped

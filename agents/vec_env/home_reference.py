@@ -1,20 +1,17 @@
-"""What serving at home earns in a step, and the action that asks for it.
+"""The benefit of serving everything at home: a baseline for the reward.
 
-The earnings at home are the large, nearly constant part of every reward, and the noisy one: prices and demand
-move them far more than any decision does.  They depend on the exogenous input alone, never on what the agent
-did, so taking them off the reward leaves the optimum where it is and lets the agent learn from what its
-decisions changed.
+It is the large and noisy part of every reward: prices and demand move it far more than any decision does.  It depends
+on the exogenous input alone, never on the actions, so taking it off the reward leaves the optimal policy unchanged and
+the agent learns from the effect of its decisions.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from gridai_env.arrays.ops import namespace
+from gridai_env.arrays.types import AnyFloats, Array, Float
 from gridai_env.envs.action_space import home_action
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world.actions import Layout, decode
@@ -24,11 +21,11 @@ from gridai_env.world.terms import settle
 
 
 class HomeReference:
-    """Benefit of serving everything at home in the step that a batch stands at, with idle batteries.
+    """Benefit of serving everything at home in the present step of a batch, with idle batteries.
 
-    Work that finds no room at home overflows as `project` has it.  Left out: jobs, the peak of the demand
-    charge and the carbon budget, which depend on earlier decisions.  ``like``: a tensor for a batch of tensors
-    of its type on its device; None: NumPy.
+    Work that finds no room at home overflows by the rules of `project`.  Left out: jobs, the peak of the demand
+    charge and the carbon budget, which depend on earlier decisions.  ``like``: a tensor, for tensors of its type
+    on its device; None: NumPy.
     """
 
     def __init__(self, compiled: Compiled, num_envs: int, like: torch.Tensor | None = None) -> None:
@@ -39,19 +36,20 @@ class HomeReference:
         self._home = self._there(compiled.params.home[:, None, :])  # [C,1,K]
         self._no_budget_kg = self._there(np.array(np.inf))
 
-    def _there(self, x: NDArray[Any]) -> Any:
+    def _there(self, x: AnyFloats) -> Array:
         like = self._like
         return x if like is None else torch.as_tensor(x, dtype=like.dtype, device=like.device)
 
-    def _everywhere(self, x: NDArray[Any]) -> Any:
-        """``x`` [n] for every environment [B,n], the batch axis innermost in memory."""
+    def _everywhere(self, x: Float[AnyFloats, " n"]) -> Float[Array, "B n"]:
+        """Repeat ``x`` for every environment, the batch axis innermost in memory."""
         return self._there(np.repeat(x[:, None], self._num_envs, 1)).T
 
-    def benefit_usd(self, params: Params, exogenous: Exogenous) -> Any:
-        """Return the benefit [B] of one step; ``params`` and ``exogenous`` are the simulator's."""
-        # What was derived from the parameters (on a device: known from the host) stays, but for the budget.
+    def benefit_usd(self, params: Params, exogenous: Exogenous) -> Float[Array, " B"]:
+        """Return the benefit of one step; ``params`` and ``exogenous`` are the simulator's."""
+        # Cached facts about the parameters (on a device: known from the host) stay valid, but for the budget.
         unlimited = {"carbon_budget_kg": self._no_budget_kg, "has_carbon_budget": False}
         params = Params.make(**params.__dict__ | unlimited)
+
         state = self._state(params, exogenous)
         request = decode(params, self._layout, self._action)
         flows = project(params, state, exogenous, request)
@@ -61,6 +59,8 @@ class HomeReference:
         """Return the state of a world that has always served at home: nothing waits, no session moves."""
         xp, shape = namespace(exogenous.growth), self._compiled.shape
         growth, per_site = exogenous.growth, exogenous.available_gpus
+
+        # Sessions of the step before: this step's arrivals over their growth.
         before = xp.where(growth > 0.0, exogenous.arrivals_gpuh / xp.where(growth > 0.0, growth, 1.0), 0.0)
         none = xp.zeros_like(per_site)
         return State(

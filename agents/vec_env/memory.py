@@ -1,4 +1,4 @@
-"""Observations with what the agent remembers appended to them, for environments and for single decisions."""
+"""Observations with the agent's memory appended, for environments and for single decisions."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import torch
 from gymnasium import spaces
-from numpy.typing import NDArray
 from torch import Tensor
 
+from gridai_env.arrays.types import Bools, Floats32, Index
 from gridai_env.observation.layout import BOUND
 
-A = TypeVar("A", NDArray[np.float32], Tensor)
+A = TypeVar("A", Floats32, Tensor)
 
 
 def extended(space: spaces.Box, size: int) -> spaces.Box:
@@ -44,7 +44,7 @@ class ObservationMemory:
 
     @property
     def size(self) -> int:
-        """How much is appended, M."""
+        """Number of entries appended, M."""
         return 0 if self.memory is None else self.memory.size
 
     def begin(self, observation: A) -> A:
@@ -52,17 +52,18 @@ class ObservationMemory:
         self.state = None
         return self.go_on(observation, None)
 
-    def go_on(self, observation: A, fresh: NDArray[np.bool_] | None) -> A:
+    def go_on(self, observation: A, fresh: Bools | None) -> A:
         """Return the next observations [B,N+M]; ``fresh`` [B]: episodes that begin with them."""
         if self.memory is None:
             return observation
         seen = torch.as_tensor(observation)
+        # Nobody begins in most steps, and a mask of nobody would cost a copy to the device.
         begun = None if fresh is None or not fresh.any() else torch.as_tensor(fresh, device=seen.device)
         with torch.no_grad():
             self.state = self.memory.update(self.state, seen, begun)
         return _alike(torch.cat([seen, self.state], 1), observation)
 
-    def last(self, observation: A, rows: NDArray[np.intp]) -> A:
+    def last(self, observation: A, rows: Index) -> A:
         """Return the last observations [n,N+M] of the episodes ``rows``, before the next ones begin."""
         if self.memory is None:
             return observation

@@ -1,59 +1,36 @@
-"""The batched environment as Stable-Baselines3 wants it: a `VecEnv` over `GridAIVectorEnv`."""
+"""The batched environment on NumPy as a `VecEnv` of Stable-Baselines3."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from agents.vec_env.actions import AgentActions
 from agents.vec_env.base import TOTALS, BatchVecEnv
 from agents.vec_env.home_reference import HomeReference
-from agents.vec_env.memory import Memory
+from gridai_env.arrays.types import Bools, Float, Floats, Floats32
 from gridai_env.envs.vector_env import GridAIVectorEnv
 from gridai_env.episodes.instance import Instance, make_batch
 
 
 class GridAIVecEnv(BatchVecEnv):
-    """Adapter for training on NumPy.
-
-    ``env`` must give flat observations.  ``reference_reward``: learn from the gain over serving at home (see
-    `agents.vec_env.home_reference`) instead of from the benefit; ``reward_factor`` multiplies either.
-    ``drop_charge_usd_per_gpuh`` is taken off either for work that is dropped, on top of what the scenario
-    bills: dropping a little now and then costs next to nothing, so it would hardly be unlearned.
-    """
+    """Adapter for training on NumPy; ``env`` must give flat observations."""
 
     env: GridAIVectorEnv
 
-    def __init__(
-        self,
-        env: GridAIVectorEnv,
-        actions: AgentActions,
-        reference_reward: bool = False,
-        reward_factor: float = 1.0,
-        drop_charge_usd_per_gpuh: float = 0.0,
-        memory: Memory | None = None,
-    ) -> None:
-        super().__init__(env, actions, memory, reward_factor, drop_charge_usd_per_gpuh)
-        self._reference = HomeReference(env.compiled, env.num_envs) if reference_reward else None
-        self._returns = np.zeros(self.num_envs)
-        self._lengths = np.zeros(self.num_envs, dtype=np.int64)
+    def _setup(self, reference_reward: bool) -> None:
+        self._reference = HomeReference(self.env.compiled, self.num_envs) if reference_reward else None
+        self._begin_all()
 
-    def reset(self) -> NDArray[np.float32]:
-        """Start new episodes everywhere, from the seeds given to `seed` where there are any."""
-        seeds = None if self._seeds[0] is None else list(self._seeds)
-        observation, _ = self.env.reset(seed=seeds)
-        self._reset_seeds()
-        self._reset_options()
-        self.reset_infos = [{} for _ in range(self.num_envs)]
-        self._returns[:] = 0.0
-        self._lengths[:] = 0
-        return self.remembering.begin(observation)
+    def _begin_all(self) -> None:
+        self._returns = np.zeros(self.num_envs)
+
+    def _as_array(self, x: Floats32) -> Floats32:
+        return x
 
     def step_wait(
         self,
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
+    ) -> tuple[Float[Floats32, "B N"], Float[Floats32, " B"], Bools, list[dict[str, Any]]]:
         """Advance all episodes; ended ones come back with the first observation of their next episode."""
         assert self._actions is not None, "step_async comes first"
         at_home_usd = self._at_home_usd()
@@ -61,6 +38,7 @@ class GridAIVecEnv(BatchVecEnv):
         rewards = self.learned_from(rewards, at_home_usd, infos)
         self._returns += rewards
         self._lengths += 1
+
         dones = terminated | truncated
         own: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         if dones.any():
@@ -71,26 +49,22 @@ class GridAIVecEnv(BatchVecEnv):
         observation = self.remembering.go_on(observation, dones)
         return observation, rewards.astype(np.float32), dones, own
 
-    def _at_home_usd(self) -> NDArray[np.float64] | float:
-        """What serving at home earns in the coming step [B]; 0 where the benefit itself is learned from."""
+    def _at_home_usd(self) -> Float[Floats, " B"] | float:
+        """Return what serving at home earns in the coming step; 0 where the benefit itself is learned from."""
         if self._reference is None:
             return 0.0
         simulator = self.env.simulator
-        earned: NDArray[np.float64] = self._reference.benefit_usd(simulator.params, simulator.exogenous)
+        earned: Floats = self._reference.benefit_usd(simulator.params, simulator.exogenous)
         return earned
 
     def _end_of_episode(self, i: int, infos: dict[str, Any], truncated: bool) -> dict[str, Any]:
-        """The info of an ended episode; one that was cut short has no totals."""
-        final = infos["final_info"]
-        return {
-            "terminal_observation": self.remembering.last(infos["final_obs"][i][None], np.array([i]))[0],
-            "TimeLimit.truncated": truncated,
-            "episode": {"r": float(self._returns[i]), "l": int(self._lengths[i]), "t": self.seconds()},
-            **{name: float(final[f"episode/{name}"][i]) for name in TOTALS if not truncated},
-        }
+        """Return the info of the episode that ended at place ``i``; one that was cut short has no totals."""
+        last = self.remembering.last(infos["final_obs"][i][None], np.array([i]))[0]
+        totals = [] if truncated else [float(infos["final_info"][f"episode/{name}"][i]) for name in TOTALS]
+        return self._info(last, truncated, float(self._returns[i]), int(self._lengths[i]), totals)
 
     def get_state(self) -> dict[str, Any]:
-        """See `BatchVecEnv`; episodes are kept as their seeds, which make them again."""
+        """See `BatchVecEnv`; episodes are kept as their seeds, from which they are rebuilt."""
         state = self.env.get_state()
         state |= {"instances": [instance.seed for instance in state["instances"]], "last": None}
         return {
