@@ -8,10 +8,8 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.error import DependencyNotInstalled
 
+from gridai_env.envs.options import DEVICE_ONLY
 from gridai_env.envs.vector_env import GridAIVectorEnv
-
-# What only the batch on torch understands.
-DEVICE_ONLY = ("compile", "copy", "dtype", "episodes", "graphs", "stagger")
 
 
 def open_vector_env(

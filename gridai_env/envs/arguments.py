@@ -9,6 +9,8 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from gridai_env.arrays.types import Bools
+
 RENDER_MODES = ["rgb_array"]
 
 
@@ -69,6 +71,15 @@ def seed_list(seed: int | Sequence[int | None] | None, num_envs: int) -> list[in
             f"seed: a list of {len(seed)}, must have one entry for each of {num_envs} environments"
         )
     return [plain_seed(each) for each in seed]
+
+
+def checked_mask(mask: Any, num_envs: int, kinds: str) -> Bools:
+    """Return a reset mask; raises ValueError where it is of another kind or empty."""
+    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != (num_envs,):
+        raise ValueError(f"options['reset_mask']: must be {kinds} of bool with shape ({num_envs},)")
+    if not mask.any():
+        raise ValueError("options['reset_mask']: must be True for at least one environment")
+    return mask
 
 
 def positive_int(name: str, value: Any) -> int:

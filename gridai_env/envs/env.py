@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -13,18 +12,17 @@ from numpy.typing import NDArray
 
 from gridai_env.arrays.types import Observation
 from gridai_env.envs.action_space import action_box, names_of_actions
-from gridai_env.envs.arguments import check_options, checked_action, checked_render_mode, plain_seed
-from gridai_env.envs.episode_source import DRAWN_SEEDS, ScenarioSource, open_source
+from gridai_env.envs.arguments import check_options, checked_action, plain_seed
+from gridai_env.envs.episode_source import DRAWN_SEEDS
 from gridai_env.envs.observer import Observer
+from gridai_env.envs.options import EnvOptions, keywords_of
+from gridai_env.envs.pictures import Pictures
 from gridai_env.envs.simulator import Simulator
 from gridai_env.envs.step_figures import EPISODE_KEYS, KEYS, add_step, step_figures
 from gridai_env.episodes.instance import Instance, InstanceBatch
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world.state import Flows, Outcome
-
-if TYPE_CHECKING:
-    from gridai_env.render import Renderer
 
 
 class GridAIEnv(gym.Env[Observation, Any]):
@@ -151,36 +149,16 @@ class GridAIEnv(gym.Env[Observation, Any]):
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 4}  # noqa: RUF012  Gymnasium's type
 
-    def __init__(
-        self,
-        scenario: ScenarioSource | None = "two_sites",
-        traces: str | Path | None = None,
-        horizon_h: float | None = None,
-        forecast: str | None = None,
-        latency_scale: float | None = None,
-        carbon_price_usd_per_t: float | None = None,
-        instance: str | Path | Instance | None = None,
-        render_mode: str | None = None,
-        demand: str | None = None,
-    ) -> None:
+    @keywords_of(EnvOptions)
+    def __init__(self, options: EnvOptions) -> None:
         """Open the scenario; raises ValueError (ScenarioError, InstanceError, ...) where that fails."""
-        self.render_mode = checked_render_mode(render_mode)
-        self._source = open_source(
-            scenario,
-            instance,
-            traces=traces,
-            horizon_h=horizon_h,
-            forecast=forecast,
-            latency_scale=latency_scale,
-            carbon_price_usd_per_t=carbon_price_usd_per_t,
-            demand=demand,
-        )
+        self.render_mode = options.render_mode
+        self._source = options.open_source()
         self.layout = ObservationLayout(self.compiled)
         self.observation_space: gym.spaces.Dict = self.layout.space()  # type: ignore[assignment]
         self.action_space: gym.spaces.Box = action_box(self.compiled)
         self._simulator: Simulator | None = None
-        self._renderer: Renderer | None = None
-        self._renderer_hash = ""
+        self._pictures = Pictures()
 
     @property
     def compiled(self) -> Compiled:
@@ -263,15 +241,11 @@ class GridAIEnv(gym.Env[Observation, Any]):
                 "render() without a render mode: make the environment with render_mode='rgb_array'"
             )
             return None
-        if self._renderer is None or self._renderer_hash != self._batch.compiled.hash:
-            self._renderer = make_renderer(self._batch.compiled)
-            self._renderer_hash = self._batch.compiled.hash
-        totals = dict(zip(KEYS, self._totals[:, 0].tolist(), strict=True))
-        return frame_of(self._renderer, self._batch[0], simulator, self._last, totals, 0)
+        return self._pictures.frame(self._batch[0], simulator, self._last, self._totals, 0)
 
     def close(self) -> None:
         """Let the picture go; the environment can still be used."""
-        self._renderer = None
+        self._pictures.clear()
 
     def get_state(self) -> dict[str, Any]:
         """Everything that `set_state` needs to go on from here bit for bit; can be pickled."""
@@ -292,36 +266,3 @@ class GridAIEnv(gym.Env[Observation, Any]):
         self._totals, self._last = state["totals"].copy(), state["last"]
         self.np_random.bit_generator.state = copy.deepcopy(state["np_random"])
         self._np_random_seed = state["np_random_seed"]
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Pictures are not copied."""
-        return self.__dict__ | {"_renderer": None}
-
-
-def make_renderer(compiled: Compiled) -> Renderer:
-    """Load the renderer; raises DependencyNotInstalled naming the extra where Matplotlib is missing."""
-    from gridai_env.render import Renderer
-
-    return Renderer(compiled)
-
-
-def frame_of(
-    renderer: Renderer,
-    instance: Instance,
-    simulator: Simulator,
-    last: tuple[Flows, Outcome] | None,
-    totals: dict[str, float],
-    b: int,
-) -> NDArray[np.uint8]:
-    """Return the picture of episode ``b`` of a simulator; before its first step there are no flows."""
-    t = int(simulator.t[b])
-    flows, outcome = (
-        (None, None) if t == 0 or last is None else (last[0].map(lambda x: x[b]), outcome_of(last[1], b))
-    )
-    return renderer.frame(instance, t, simulator.state.map(lambda x: x[b]), flows, outcome, totals)
-
-
-def outcome_of(outcome: Outcome, b: int) -> Outcome:
-    """Return the outcome of episode ``b``."""
-    arrays = {name: getattr(outcome, name)[b] for name in Outcome.names() if name != "terms_usd"}
-    return Outcome(terms_usd={name: usd[b] for name, usd in outcome.terms_usd.items()}, **arrays)

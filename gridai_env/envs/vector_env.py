@@ -12,36 +12,25 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.error import ResetNeeded
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode
-from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from gridai_env.arrays.types import Bools
-from gridai_env.envs.action_space import action_box, names_of_actions
-from gridai_env.envs.arguments import (
-    check_options,
-    checked_action,
-    checked_mode,
-    checked_render_mode,
-    positive_int,
-    seed_list,
-)
-from gridai_env.envs.env import frame_of, make_renderer
-from gridai_env.envs.episode_source import DRAWN_SEEDS, ScenarioSource, open_source
+from gridai_env.envs.arguments import check_options, checked_action, seed_list
+from gridai_env.envs.batch_env import BatchEnv, Info
+from gridai_env.envs.episode_source import DRAWN_SEEDS
 from gridai_env.envs.observer import Observer
+from gridai_env.envs.options import VectorOptions, keywords_of
+from gridai_env.envs.pictures import Pictures
 from gridai_env.envs.simulator import Simulator
 from gridai_env.envs.step_figures import EPISODE_KEYS, KEYS, add_step, step_figures
 from gridai_env.episodes.instance import Instance, InstanceBatch
 from gridai_env.observation.layout import ObservationLayout
-from gridai_env.scenario.compile import Compiled
 from gridai_env.world.state import Flows, Outcome
 
-Info = dict[str, Any]
 
-
-class GridAIVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
+class GridAIVectorEnv(BatchEnv[Simulator]):
     """`GridAIEnv` B times; arguments, spaces, rewards and figures as there, all arrays with a leading B.
 
     ``autoreset_mode``: ``AutoresetMode.SAME_STEP`` (default; a finished environment starts anew in the
@@ -59,77 +48,19 @@ class GridAIVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         "autoreset_mode": AutoresetMode.SAME_STEP,
     }
 
-    def __init__(
-        self,
-        num_envs: int = 1,
-        scenario: ScenarioSource | None = "two_sites",
-        traces: str | Path | None = None,
-        horizon_h: float | None = None,
-        forecast: str | None = None,
-        latency_scale: float | None = None,
-        carbon_price_usd_per_t: float | None = None,
-        instance: str | Path | Instance | None = None,
-        render_mode: str | None = None,
-        max_episode_steps: int | None = None,
-        autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
-        flat_observations: bool = False,
-        demand: str | None = None,
-    ) -> None:
+    @keywords_of(VectorOptions)
+    def __init__(self, options: VectorOptions) -> None:
         """Open the scenario; raises ValueError (ScenarioError, InstanceError, ...) where that fails."""
-        self.num_envs = positive_int("num_envs", num_envs)
-        self.max_episode_steps = (
-            None if max_episode_steps is None else positive_int("max_episode_steps", max_episode_steps)
-        )
-        self.render_mode = checked_render_mode(render_mode)
-        self.autoreset_mode = checked_mode(autoreset_mode)
-        self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
-        self._source = open_source(
-            scenario,
-            instance,
-            traces=traces,
-            horizon_h=horizon_h,
-            forecast=forecast,
-            latency_scale=latency_scale,
-            carbon_price_usd_per_t=carbon_price_usd_per_t,
-            demand=demand,
-        )
-        self.flat_observations = flat_observations
-        self._set_spaces()
+        super().__init__(options)
         self._generators: list[np.random.Generator] | None = None
-        self._simulator: Simulator | None = None
         self._observer: Observer
-        self._renderer: Any = None
-        self._renderer_hash = ""
-
-    def _set_spaces(self) -> None:
-        self.layout = ObservationLayout(self.compiled)
-        self.single_observation_space = (
-            self.layout.flat_space() if self.flat_observations else self.layout.space()
-        )
-        self.single_action_space = action_box(self.compiled)
-        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
-        self.action_space = batch_space(self.single_action_space, self.num_envs)
-
-    @property
-    def compiled(self) -> Compiled:
-        """The scenario of the environments as arrays."""
-        return self._source.compiled
+        self._pictures = Pictures()
 
     @property
     def instances(self) -> list[Instance]:
         """The episodes that are played now; raises ResetNeeded before the first reset."""
         self._running()
         return [batch[i] for batch, i in self._played]
-
-    @property
-    def simulator(self) -> Simulator:
-        """Where the episodes stand; raises ResetNeeded before the first reset."""
-        return self._running()
-
-    @property
-    def action_names(self) -> list[str]:
-        """A name for every index of the single action."""
-        return names_of_actions(self.compiled)
 
     # Reset ---------------------------------------------------------------------------------------
 
@@ -149,25 +80,9 @@ class GridAIVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
             batch = self._next_batch(rows, chosen)
         self._begin(rows, batch)
         infos: Info = {}
-        fresh = np.zeros(self.num_envs, dtype=np.bool_)
-        fresh[rows] = True
-        _add(infos, KEYS, np.zeros((len(KEYS), self.num_envs)), fresh)
+        _add(infos, KEYS, np.zeros((len(KEYS), self.num_envs)), self._mask(rows))
         self._add_seeds(infos, rows, batch)
         return self._shown(self._observer.observe(self._running())), infos
-
-    def _rows(self, mask: Bools | None) -> NDArray[np.intp]:
-        """Indices of the environments to reset; raises ValueError for a mask of a wrong kind."""
-        if mask is None:
-            return np.arange(self.num_envs)
-        if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != (self.num_envs,):
-            raise ValueError(
-                f"options['reset_mask']: must be a NumPy array of bool with shape ({self.num_envs},)"
-            )
-        if not mask.any():
-            raise ValueError("options['reset_mask']: must be True for at least one environment")
-        if self._simulator is None and not mask.all():
-            raise ResetNeeded("no episodes yet: the first reset() must be of all environments")
-        return np.flatnonzero(mask)
 
     def _reseed(self, seeds: list[int | None], rows: NDArray[np.intp]) -> dict[int, int]:
         """Give the environments their generators; return the seeds of the rows that were seeded now."""
@@ -193,13 +108,7 @@ class GridAIVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
 
     def _given(self, instances: Sequence[str | Path | Instance], count: int) -> InstanceBatch:
         """The episodes given in the options."""
-        if not isinstance(instances, Sequence) or isinstance(instances, str):
-            raise ValueError(
-                f"options['instances'] = {instances!r}: must be a list of instances (or of their files), one "
-                "for each environment to reset; leave it out for episodes of the environments' own"
-            )
-        if len(instances) != count:
-            raise ValueError(f"options['instances']: {len(instances)} given, {count} environments to reset")
+        self._check_given(instances, count)
         return self._source.of_instances(instances)
 
     def _begin(self, rows: NDArray[np.intp], batch: InstanceBatch) -> None:
@@ -208,11 +117,11 @@ class GridAIVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
             same = batch.compiled.hash == self.layout.compiled.hash
             if not same:
                 self.layout = ObservationLayout(batch.compiled)
-            if same and self._simulator is not None:
+            if same and self._begun:
                 self._observer.replace(rows, batch)
             else:
                 self._observer = Observer(batch, self.layout)
-            self._simulator = Simulator(batch)
+            self._simulator, self._begun = Simulator(batch), True
             self._played = [(batch, i) for i in range(self.num_envs)]
             self._totals = np.zeros((len(KEYS), self.num_envs))
             self._elapsed = np.zeros(self.num_envs, dtype=np.intp)
@@ -234,11 +143,7 @@ class GridAIVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
 
     def step(self, actions: NDArray[np.float32]) -> tuple[Any, NDArray[np.float64], Bools, Bools, Info]:
         """Advance all episodes; raises ValueError for a wrong action, ResetNeeded where one is over."""
-        simulator = self._running()
-        if self._over.any():
-            raise ResetNeeded(
-                f"environments {np.flatnonzero(self._over).tolist()} are over: reset them first"
-            )
+        simulator = self._ready()
         checked = checked_action(actions, self.action_space.shape or ())
         before = simulator.exogenous
         self._last = simulator.step(checked)
@@ -247,9 +152,7 @@ class GridAIVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         self._elapsed = self._elapsed + 1
         rewards = figures[0] / self.layout.compiled.reward_scale_usd
         terminated = simulator.done
-        truncated = np.zeros_like(terminated)
-        if self.max_episode_steps is not None:
-            truncated = self._elapsed >= self.max_episode_steps
+        truncated = self._truncated()
         self._over = terminated | truncated
         infos: Info = {}
         observation = self._observer.observe(simulator)
@@ -298,14 +201,6 @@ class GridAIVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         seeds[rows], mask[rows] = batch.seeds, True
         infos |= {"instance_seed": seeds, "_instance_seed": mask}
 
-    def _shown(self, flat: NDArray[np.float32]) -> Any:
-        return flat if self.flat_observations else self.layout.as_dict(flat)
-
-    def _running(self) -> Simulator:
-        if self._simulator is None:
-            raise ResetNeeded("no episodes yet: call reset() first")
-        return self._simulator
-
     # Pictures, states ----------------------------------------------------------------------------
 
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:
@@ -316,25 +211,15 @@ class GridAIVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
                 "render() without a render mode: make the environments with render_mode='rgb_array'"
             )
             return None
-        if self._renderer is None or self._renderer_hash != self.layout.compiled.hash:
-            self._renderer = make_renderer(self.layout.compiled)
-            self._renderer_hash = self.layout.compiled.hash
-        instances, totals = self.instances, self._totals.T.tolist()
+        instances = self.instances
         return tuple(
-            frame_of(
-                self._renderer,
-                instances[b],
-                simulator,
-                self._last,
-                dict(zip(KEYS, totals[b], strict=True)),
-                b,
-            )
+            self._pictures.frame(instances[b], simulator, self._last, self._totals, b)
             for b in range(self.num_envs)
         )
 
     def close_extras(self, **kwargs: Any) -> None:
         """Let the picture go."""
-        self._renderer = None
+        self._pictures.clear()
 
     def get_state(self) -> dict[str, Any]:
         """Everything that `set_state` needs to go on from here bit for bit; can be pickled."""
@@ -360,10 +245,6 @@ class GridAIVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         self._over, self._last = state["over"].copy(), state["last"]
         self._generators = copy.deepcopy(state["generators"])
         self._np_random, self._np_random_seed = copy.deepcopy(state["np_random"]), state["np_random_seed"]
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Pictures are not copied."""
-        return self.__dict__ | {"_renderer": None}
 
 
 def _add(infos: Info, keys: tuple[str, ...], values: NDArray[np.float64], rows: Bools) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from gridai_env.envs.arguments import checked_action
 from gridai_env.envs.torch.episode_tensors import Tensor
@@ -44,18 +42,6 @@ def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
         raise ValueError(f"{name} = {value!r}: must be one of {list(allowed)}")
     return str(value)
-
-
-def checked_mask(mask: Any, num_envs: int) -> NDArray[np.bool_]:
-    """A reset mask on the host; raises ValueError where it is of another kind or empty."""
-    found = mask.cpu().numpy() if isinstance(mask, Tensor) else mask
-    if not isinstance(found, np.ndarray) or found.dtype != np.bool_ or found.shape != (num_envs,):
-        raise ValueError(
-            f"options['reset_mask']: must be a NumPy array or a tensor of bool with shape ({num_envs},)"
-        )
-    if not found.any():
-        raise ValueError("options['reset_mask']: must be True for at least one environment")
-    return found
 
 
 def checked_actions(actions: Any, shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> Tensor:

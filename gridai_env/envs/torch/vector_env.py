@@ -7,28 +7,22 @@ from __future__ import annotations
 
 import copy as copying
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import torch
-from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode
-from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from gridai_env.arrays.types import Bools, Index
-from gridai_env.envs.action_space import action_box, names_of_actions
-from gridai_env.envs.arguments import check_options, checked_mode, plain_seed, positive_int, seed_list
-from gridai_env.envs.episode_source import ScenarioSource, open_source
+from gridai_env.envs.arguments import check_options, plain_seed, seed_list
+from gridai_env.envs.batch_env import BatchEnv, Info
+from gridai_env.envs.options import TorchVectorOptions, keywords_of
 from gridai_env.envs.step_figures import EPISODE_KEYS, KEYS, add_step
 from gridai_env.envs.torch.arguments import (
     checked_actions,
     checked_device,
     checked_dtype,
-    checked_mask,
     one_of,
 )
 from gridai_env.envs.torch.episode_supply import Dealt, DeviceDealer, EpisodeBatch, EpisodeSupply, HostDealer
@@ -38,16 +32,14 @@ from gridai_env.envs.torch.observer import DeviceObserver
 from gridai_env.envs.torch.prepared import Prepared
 from gridai_env.envs.torch.ring import pick, put
 from gridai_env.envs.torch.simulator import TorchSimulator
-from gridai_env.episodes.instance import Instance
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.scenario.compile import Compiled
 
 # Into so many groups `stagger` spreads episodes: what begins a few of them should not be needed in every step.
 GROUPS = 16
-Info = dict[str, Any]
 
 
-class GridAITorchVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
+class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
     """`GridAIVectorEnv` on a torch device; arguments, spaces, rewards and figures as there, but tensors.
 
     ``device``: any of torch ("cpu", "cuda", "cuda:1").  ``dtype``: "float32" or "float64", of the physics,
@@ -77,70 +69,25 @@ class GridAITorchVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
     """
 
     metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012  Gymnasium's type
-    render_mode = None
 
-    def __init__(
-        self,
-        num_envs: int = 1,
-        scenario: ScenarioSource | None = "two_sites",
-        traces: str | Path | None = None,
-        horizon_h: float | None = None,
-        forecast: str | None = None,
-        latency_scale: float | None = None,
-        carbon_price_usd_per_t: float | None = None,
-        instance: str | Path | Instance | None = None,
-        render_mode: str | None = None,
-        max_episode_steps: int | None = None,
-        autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
-        flat_observations: bool = False,
-        demand: str | None = None,
-        *,
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype | str = "float32",
-        episodes: str | None = None,
-        stagger: bool = False,
-        copy: bool = True,
-        compile: bool = False,
-        graphs: bool = False,
-    ) -> None:
+    _mask_kinds = "a NumPy array or a tensor"
+
+    @keywords_of(TorchVectorOptions)
+    def __init__(self, options: TorchVectorOptions) -> None:
         """Open the scenario; raises ValueError (ScenarioError, InstanceError, ...) where that fails."""
-        self.num_envs = positive_int("num_envs", num_envs)
-        self.device, self.dtype = checked_device(device), checked_dtype(dtype)
-        self.max_episode_steps = (
-            None if max_episode_steps is None else positive_int("max_episode_steps", max_episode_steps)
-        )
-        if render_mode is not None:
-            raise ValueError(
-                f"render_mode = {render_mode!r}: environments on a device draw no pictures; leave device out for that"
-            )
-        self.autoreset_mode = checked_mode(autoreset_mode)
-        self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
-        self.flat_observations, self.stagger = flat_observations, stagger
-        self._source = open_source(
-            scenario,
-            instance,
-            traces=traces,
-            horizon_h=horizon_h,
-            forecast=forecast,
-            latency_scale=latency_scale,
-            carbon_price_usd_per_t=carbon_price_usd_per_t,
-            demand=demand,
-        )
-        if compile:
+        self.device, self.dtype = checked_device(options.device), checked_dtype(options.dtype)
+        super().__init__(options)
+        self.stagger, self.compiles = options.stagger, options.compile
+        if options.compile:
             _check_compilable(self.num_envs, self.compiled)
-        self.layout = ObservationLayout(self.compiled)
         self._host = HostDealer(self._source, self.num_envs, self.device, self.dtype)
-        self._dealer = self._open_dealer(episodes)
-        self.compiles = compile
-        self._options = {"compile": compile, "graphs": graphs}
-        self._copy = copy
+        self._dealer = self._open_dealer(options.episodes)
+        self._options = {"compile": options.compile, "graphs": options.graphs}
+        self._copy = options.copy
         self._made: tuple[TorchSimulator, DeviceObserver] | None = None
         self._make(self.compiled)
         self._totals: Tensor
-        self._elapsed: NDArray[np.intp]
-        self._over: Bools
         self._part: Bools  # whose episode began midway
-        self._begun = False
 
     def _open_dealer(self, episodes: str | None) -> EpisodeSupply:
         """Who makes the episodes; raises ValueError where the device cannot."""
@@ -172,43 +119,6 @@ class GridAITorchVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         )
         self._observer = DeviceObserver(self._simulator, self.layout, self._copy, **self._options)
 
-    # Spaces (made when asked for: those of many environments are large) ------------------------------
-
-    @cached_property
-    def single_observation_space(self) -> gym.Space[Any]:  # type: ignore[override]
-        """The space of one environment."""
-        return self.layout.flat_space() if self.flat_observations else self.layout.space()
-
-    @cached_property
-    def single_action_space(self) -> gym.spaces.Box:  # type: ignore[override]
-        """The action space of one environment."""
-        return action_box(self.compiled)
-
-    @cached_property
-    def observation_space(self) -> gym.Space[Any]:  # type: ignore[override]
-        """The space of all."""
-        return batch_space(self.single_observation_space, self.num_envs)
-
-    @cached_property
-    def action_space(self) -> gym.Space[Any]:  # type: ignore[override]
-        """The action space of all."""
-        return batch_space(self.single_action_space, self.num_envs)
-
-    @property
-    def compiled(self) -> Compiled:
-        """The scenario of the environments as arrays."""
-        return self._source.compiled
-
-    @property
-    def simulator(self) -> TorchSimulator:
-        """Where the episodes stand; raises ResetNeeded before the first reset."""
-        return self._running()
-
-    @property
-    def action_names(self) -> list[str]:
-        """A name for every index of the single action."""
-        return names_of_actions(self.compiled)
-
     # Reset ---------------------------------------------------------------------------------------
 
     def reset(
@@ -236,19 +146,12 @@ class GridAITorchVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
             t = np.arange(self.num_envs) * groups // self.num_envs * self._longest // groups
         infos: Info = {}
         self._begin(rows, deals, infos, t)
-        fresh = np.zeros(self.num_envs, dtype=np.bool_)
-        fresh[rows] = True
-        _add(infos, KEYS, torch.zeros_like(self._totals), self._upload(fresh))
+        _add(infos, KEYS, torch.zeros_like(self._totals), self._upload(self._mask(rows)))
         return self._shown(self._observer.observe()), infos
 
     def _rows(self, mask: Any) -> Index:
-        """Indices of the environments to reset; raises ValueError for a mask of a wrong kind."""
-        if mask is None:
-            return np.arange(self.num_envs)
-        found = checked_mask(mask, self.num_envs)
-        if not self._begun and not found.all():
-            raise ResetNeeded("no episodes yet: the first reset() must be of all environments")
-        return np.flatnonzero(found)
+        """Return the environments to reset; the mask may be a tensor."""
+        return super()._rows(mask.cpu().numpy() if isinstance(mask, Tensor) else mask)
 
     def _seeds(self, seed: Any) -> list[int | None] | None:
         """A seed for each environment, or None."""
@@ -278,15 +181,7 @@ class GridAITorchVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
 
     def _given(self, rows: Index, instances: Any) -> Dealt:
         """The episodes given in the options."""
-        if not isinstance(instances, Sequence) or isinstance(instances, str):
-            raise ValueError(
-                f"options['instances'] = {instances!r}: must be a list of instances (or of their files), one "
-                "for each environment to reset; leave it out for episodes of the environments' own"
-            )
-        if len(instances) != len(rows):
-            raise ValueError(
-                f"options['instances']: {len(instances)} given, {len(rows)} environments to reset"
-            )
+        self._check_given(instances, len(rows))
         deal, episodes = self._host.given(rows, instances)
         self._fit(deal, episodes.compiled)
         return deal, self._simulator.prepare(episodes)
@@ -312,7 +207,7 @@ class GridAITorchVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         for name in ("instance_seed", "_instance_seed"):
             if name in infos:
                 infos[name] = self._upload(infos[name])
-        self._totals = self._totals.detach() * self._upload(~_mask(rows, self.num_envs))
+        self._totals = self._totals.detach() * self._upload(~self._mask(rows))
         self._elapsed, self._over, self._part = self._elapsed.copy(), self._over.copy(), self._part.copy()
         self._elapsed[rows], self._over[rows], self._part[rows] = t[rows], False, t[rows] > 0
 
@@ -349,11 +244,7 @@ class GridAITorchVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
 
     def step(self, actions: Tensor | NDArray[np.floating]) -> tuple[Any, Tensor, Tensor, Tensor, Info]:
         """Advance all episodes; raises ValueError for a wrong action, ResetNeeded where one is over."""
-        simulator = self._running()
-        if self._over.any():
-            raise ResetNeeded(
-                f"environments {np.flatnonzero(self._over).tolist()} are over: reset them first"
-            )
+        simulator = self._ready()
         checked = checked_actions(actions, (self.num_envs, simulator.layout.size), self.device, self.dtype)
         figures, wrong = simulator.step_figures(checked)
         self._wrong = self._wrong | wrong
@@ -362,9 +253,7 @@ class GridAITorchVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         self._since_check += 1
         rewards = figures[0] / self.layout.compiled.reward_scale_usd
         terminated = simulator.t_host >= simulator.steps
-        truncated = np.zeros_like(terminated)
-        if self.max_episode_steps is not None:
-            truncated = self._elapsed >= self.max_episode_steps
+        truncated = self._truncated()
         self._over = terminated | truncated
         ended, cut = self._upload(terminated), self._upload(truncated)
         infos: Info = {}
@@ -440,14 +329,6 @@ class GridAITorchVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
             return torch.zeros(x.shape, dtype=torch.bool, device=self.device)
         return torch.tensor(x).to(self.device, non_blocking=True)
 
-    def _shown(self, flat: Tensor) -> Any:
-        return flat if self.flat_observations else self.layout.as_dict(flat)  # type: ignore[arg-type]
-
-    def _running(self) -> TorchSimulator:
-        if not self._begun:
-            raise ResetNeeded("no episodes yet: call reset() first")
-        return self._simulator
-
     # States --------------------------------------------------------------------------------------
 
     def get_state(self) -> dict[str, Any]:
@@ -493,13 +374,6 @@ class GridAITorchVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         self._host.set_state(state["generators"][1])
         self._np_random = copying.deepcopy(state["np_random"])
         self._np_random_seed = state["np_random_seed"]
-
-
-def _mask(rows: Index, size: int) -> Bools:
-    """True at the places ``rows``."""
-    mask = np.zeros(size, dtype=np.bool_)
-    mask[rows] = True
-    return mask
 
 
 def _add(infos: Info, keys: tuple[str, ...], values: Tensor, rows: Tensor) -> None:

@@ -21,6 +21,7 @@ from gymnasium.utils.env_checker import check_env
 import gridai_env
 from gridai_env.envs.env import GridAIEnv
 from gridai_env.envs.step_figures import KEYS
+from gridai_env.envs.vector_env import GridAIVectorEnv
 from gridai_env.envs.wrappers import DictAction
 from gridai_env.episodes.instance import make_instance
 from gridai_env.scenario.load import load_scenario, parse_scenario, scenario_folder
@@ -473,3 +474,21 @@ def test_works_from_any_folder(tmp_path: Path) -> None:
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.stdout.strip() == "done", done.stderr
+
+
+@pytest.mark.parametrize("make", [GridAIEnv, GridAIVectorEnv])
+def test_a_misspelt_keyword_names_the_nearest_one(make: Any) -> None:
+    with pytest.raises(
+        TypeError, match=r"unexpected keyword argument 'trace'; did you mean 'traces'\?"
+    ) as error:
+        make(trace="synthetic")
+    assert "\n" not in str(error.value)
+
+
+def test_the_signatures_of_the_environments() -> None:
+    """What completion and documentation show: one order for all, the batch's own keywords around it."""
+    single, batch = (list(inspect.signature(make).parameters) for make in (GridAIEnv, GridAIVectorEnv))
+    assert single[:2] == ["scenario", "traces"]
+    assert batch[:3] == ["num_envs", "scenario", "traces"]
+    assert set(single) < set(batch)
+    assert GridAIVectorEnv(2, "two_sites").num_envs == 2

@@ -1,0 +1,132 @@
+"""What the two vector environments share: options, spaces, and the checks of what users hand in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.error import ResetNeeded
+from gymnasium.vector.utils import batch_space
+
+from gridai_env.arrays.types import Bool, Bools, Index, Int
+from gridai_env.envs.action_space import action_box, names_of_actions
+from gridai_env.envs.arguments import checked_mask
+from gridai_env.envs.options import VectorOptions
+from gridai_env.episodes.instance import Instance
+from gridai_env.observation.layout import ObservationLayout
+from gridai_env.scenario.compile import Compiled
+
+S = TypeVar("S")  # the simulator
+Info = dict[str, Any]
+
+
+class BatchEnv(gym.vector.VectorEnv[Any, Any, Any], Generic[S]):
+    """B episodes of one scenario; the spaces are made when asked for, since those of many environments are large."""
+
+    _simulator: S
+    _mask_kinds = "a NumPy array"  # of reset masks, for messages
+    _elapsed: Int[Index, " B"]  # steps played of each episode
+    _over: Bool[Bools, " B"]
+
+    def __init__(self, options: VectorOptions) -> None:
+        """Open the scenario; raises ValueError (ScenarioError, InstanceError, ...) where that fails."""
+        self.num_envs, self.max_episode_steps = options.num_envs, options.max_episode_steps
+        self.render_mode, self.autoreset_mode = options.render_mode, options.autoreset_mode
+        self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
+        self.flat_observations = options.flat_observations
+        self._source = options.open_source()
+        self.layout = ObservationLayout(self.compiled)
+        self._begun = False
+
+    # Spaces --------------------------------------------------------------------------------------
+
+    @cached_property
+    def single_observation_space(self) -> gym.Space[Any]:  # type: ignore[override]
+        """The space of one environment."""
+        return self.layout.flat_space() if self.flat_observations else self.layout.space()
+
+    @cached_property
+    def single_action_space(self) -> gym.spaces.Box:  # type: ignore[override]
+        """The action space of one environment."""
+        return action_box(self.compiled)
+
+    @cached_property
+    def observation_space(self) -> gym.Space[Any]:  # type: ignore[override]
+        """The space of all."""
+        return batch_space(self.single_observation_space, self.num_envs)
+
+    @cached_property
+    def action_space(self) -> gym.Space[Any]:  # type: ignore[override]
+        """The action space of all."""
+        return batch_space(self.single_action_space, self.num_envs)
+
+    # What stands behind --------------------------------------------------------------------------
+
+    @property
+    def compiled(self) -> Compiled:
+        """The scenario of the environments as arrays."""
+        return self._source.compiled
+
+    @property
+    def simulator(self) -> S:
+        """Where the episodes stand; raises ResetNeeded before the first reset."""
+        return self._running()
+
+    @property
+    def action_names(self) -> list[str]:
+        """A name for every index of the single action."""
+        return names_of_actions(self.compiled)
+
+    def _running(self) -> S:
+        if not self._begun:
+            raise ResetNeeded("no episodes yet: call reset() first")
+        return self._simulator
+
+    def _ready(self) -> S:
+        """Return the simulator; raises ResetNeeded where an episode is over."""
+        simulator = self._running()
+        if self._over.any():
+            raise ResetNeeded(
+                f"environments {np.flatnonzero(self._over).tolist()} are over: reset them first"
+            )
+        return simulator
+
+    # Arguments of reset --------------------------------------------------------------------------
+
+    def _rows(self, mask: Bool[Bools, " B"] | None) -> Int[Index, " rows"]:
+        """Return the environments to reset; raises ValueError for a mask of a wrong kind."""
+        if mask is None:
+            return np.arange(self.num_envs)
+        found = checked_mask(mask, self.num_envs, self._mask_kinds)
+        if not self._begun and not found.all():
+            raise ResetNeeded("no episodes yet: the first reset() must be of all environments")
+        return np.flatnonzero(found)
+
+    def _check_given(self, instances: Sequence[str | Path | Instance], count: int) -> None:
+        """Raise ValueError unless there is one instance for each of ``count`` environments."""
+        if not isinstance(instances, Sequence) or isinstance(instances, str):
+            raise ValueError(
+                f"options['instances'] = {instances!r}: must be a list of instances (or of their files), one "
+                "for each environment to reset; leave it out for episodes of the environments' own"
+            )
+        if len(instances) != count:
+            raise ValueError(f"options['instances']: {len(instances)} given, {count} environments to reset")
+
+    def _mask(self, rows: Int[Index, " rows"]) -> Bool[Bools, " B"]:
+        """Return True at the places ``rows``."""
+        mask = np.zeros(self.num_envs, dtype=np.bool_)
+        mask[rows] = True
+        return mask
+
+    def _truncated(self) -> Bool[Bools, " B"]:
+        """Return which episodes have reached ``max_episode_steps``."""
+        limit = self.max_episode_steps
+        return np.zeros(self.num_envs, dtype=np.bool_) if limit is None else self._elapsed >= limit
+
+    def _shown(self, flat: Any) -> Any:
+        """Return observations [B,N] in the form that was asked for."""
+        return flat if self.flat_observations else self.layout.as_dict(flat)
