@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from agents.structured.forecast_memory import ForecastMemory
-from gridai_env.observation.layout import JOB_FEATURES, ObservationLayout, sessions
+from gridai_env.observation.layout import JOB_FEATURES, ObservationLayout
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world.state import INSTANCE_FIELDS, Params
 
@@ -56,7 +56,7 @@ class Reader(torch.nn.Module):
         super().__init__()
         layout = ObservationLayout(compiled)
         self.compiled, self.layout, self.memory = compiled, layout, ForecastMemory(compiled)
-        self.first = sessions(compiled)
+        self.first = compiled.shape.session_rows
         self.size = layout.size
         scales = np.concatenate(
             [np.broadcast_to(part.scale, part.shape).ravel() for part in layout.by_name.values()]
@@ -71,7 +71,7 @@ class Reader(torch.nn.Module):
         dt_h, foreseen = compiled.shape.dt_h, self.memory.steps
         self.shown = [min(max(round(h / dt_h), 1), foreseen) for h in HOURS_SHOWN]
         self.horizon = min(round(PERSISTENCE_H / dt_h), foreseen)
-        self.longest = int(max(compiled.row_wait_steps, default=0))
+        self.longest = compiled.shape.wait_steps
         self.has_renewables = bool(compiled.sites.renewable_mw.any())
         is_open = compiled.params.route_open
         self._keep("closed_cost", CLOSED * (1.0 - is_open))

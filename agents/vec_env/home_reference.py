@@ -66,7 +66,7 @@ class HomeReference:
         return State(
             backlog_gpuh=xp.zeros_like(exogenous.arrivals_gpuh),
             battery_mwh=self._battery_mwh,
-            placed_gpuh=(before * (1.0 - params.may_wait))[..., None] * self._home,
+            placed_gpuh=(before * params.is_session)[..., None] * self._home,
             generation_mw=none,
             committed_gpus=xp.broadcast_to(none[..., None], (*none.shape, shape.job_steps)),
             waiting=xp.broadcast_to(none[..., :1], (*none.shape[:-1], shape.jobs)),

@@ -61,7 +61,7 @@ class Greedy(Rule):
         placed, left = allocate(view.on_hand_gpuh, ServiceOptions(paying, options.limit_gpuh, until), room)
         # Where only sites are left that cost more than the work brings, it is refused.
         losing = (np.isinf(paying) & np.isfinite(options.cost)).any(-1)
-        refused = np.where(losing, left, 0.0) * (1.0 - p.may_wait)
+        refused = np.where(losing, left, 0.0) * p.is_session
         placed = place_urgent(
             view, placed, left - refused, np.where(np.isinf(options.cost), 1e12, options.cost)
         )
@@ -92,10 +92,10 @@ class Greedy(Rule):
             + p.warm_usd_per_gpuh[:, None]
             + move_energy * value_now[:, None, None, :]
         )
-        moved = stay + (1.0 - p.may_wait)[:, None] * moving * (p.dt_h / self.payback_h)
+        moved = stay + p.is_session[:, None] * moving * (p.dt_h / self.payback_h)
         state, exo = view.state, view.exo
         there = exo.growth[..., None] * state.placed_gpuh + exo.rehomed_gpuh[..., None] * p.home[:, None, :]
-        there = there * (1.0 - p.may_wait)[:, None]
+        there = there * p.is_session[:, None]
         cost = np.concatenate([stay, moved], axis=-1)
         closed = np.concatenate([p.route_open, p.route_open], axis=-1) < 0.5
         limit = np.concatenate([there, np.full_like(there, np.inf)], axis=-1)

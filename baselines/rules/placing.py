@@ -81,7 +81,7 @@ def _fill(
 def place_urgent(view: View, placed_gpuh: Floats, left_gpuh: Floats, cost: Floats) -> Floats:
     """Add work that found no room and may not wait to its cheapest open site: there may be some yet."""
     best = np.argmin(cost, axis=-1)[..., None] % placed_gpuh.shape[-1] == np.arange(placed_gpuh.shape[-1])
-    urgent = left_gpuh * (1.0 - view.p.may_wait)
+    urgent = left_gpuh * view.p.is_session
     return placed_gpuh + urgent[..., None] * best
 
 

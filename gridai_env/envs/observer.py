@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gridai_env.arrays.types import AnyFloats
 from gridai_env.envs.simulator import Simulator
 from gridai_env.episodes.instance import InstanceBatch
-from gridai_env.observation.layout import JOB_FEATURES, ObservationLayout, sessions
+from gridai_env.observation.layout import JOB_FEATURES, ObservationLayout
 from gridai_env.observation.parts import (
     PART_FUNCTIONS,
     ExogenousView,
@@ -44,7 +44,7 @@ class Observer:
         """Prepare the episodes of ``batch``; ``layout`` saves making it again."""
         self.layout = layout or ObservationLayout(batch.compiled)
         compiled = batch.compiled
-        self._first = sessions(compiled)
+        self._first = compiled.shape.session_rows
         self._steps = compiled.shape.steps
         self._slots = compiled.shape.slots
         self._has_jobs = "jobs" in self.layout.parts

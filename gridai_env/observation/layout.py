@@ -74,18 +74,18 @@ def _parts(compiled: Compiled) -> list[Part]:
     p, shape = compiled.params, compiled.shape
     sites, regions = compiled.site_names, compiled.region_names
     rows = tuple(name.replace("/", "-") for name in compiled.row_names)
-    held, waits = rows[: sessions(compiled)], rows[sessions(compiled) :]
+    held, waits = rows[: shape.session_rows], rows[shape.session_rows :]
     leads = tuple(f"+{lead:g}h" for lead in compiled.forecast.leads_h)
     work = work_scale_gpuh(compiled)
     wait = np.maximum(compiled.row_wait_steps, 1)
-    queue = (work * wait)[:, sessions(compiled) :]
+    queue = (work * wait)[:, shape.session_rows :]
     battery, generator = no_zeros(p.battery_max_mwh), no_zeros(p.generator_max_mw)
     renewable = no_zeros(compiled.sites.renewable_mw)
     export_mw, import_mw = no_zeros(compiled.export_limit_mw), no_zeros(compiled.import_limit_mw)
     price, carbon = np.array(PRICE_SCALE_USD_PER_MWH), np.array(CARBON_SCALE_KG_PER_MWH)
     region_work = work.sum(-1)
     has_budget = bool(np.isfinite(p.carbon_budget_kg))
-    steps_ahead = tuple(f"+{h}" for h in range(int(max(compiled.row_wait_steps, default=0))))
+    steps_ahead = tuple(f"+{h}" for h in range(shape.wait_steps))
     job_steps = tuple(f"+{n}" for n in range(shape.job_steps if shape.jobs else 0))
     slots = tuple(f"slot{v}" for v in range(shape.slots))
     reduced = dict.fromkeys(compiled.events.kind, leads)
@@ -122,11 +122,6 @@ def _parts(compiled: Compiled) -> list[Part]:
         Part("sell_price", "usd_per_mwh", (sites,), price, low=-BOUND),
         Part("steps_left", "steps", (("total",),), np.array(float(shape.steps)), high=1.0),
     ]
-
-
-def sessions(compiled: Compiled) -> int:
-    """Number of rows that may not wait; they come first."""
-    return int((compiled.row_wait_steps == 0).sum())
 
 
 def work_scale_gpuh(compiled: Compiled) -> AnyFloats:
@@ -248,12 +243,12 @@ _LIMIT_FORECASTS = {
 
 def _in_units(compiled: Compiled, raw: dict[str, AnyFloats]) -> dict[str, AnyFloats]:
     """Parts in units, by field name; rows and jobs filled up to their full shapes."""
-    shape, first = compiled.shape, sessions(compiled)
+    shape, first = compiled.shape, compiled.shape.session_rows
     lead = raw["pue"].shape[:-1]
     full = {field: raw[name] for name, field in _FIELDS.items()}
     full |= {field: raw[name] for name, field in _LIMIT_FORECASTS.items() if name in raw}
     arrivals = full["arrivals_gpuh"]
-    steps_ahead = max(int(max(compiled.row_wait_steps, default=0)), 1)
+    steps_ahead = max(shape.wait_steps, 1)
     full["arrivals_before_gpuh"] = np.zeros_like(arrivals)
     full["backlog_gpuh"] = np.zeros_like(arrivals)
     full["placed_gpuh"] = np.zeros((*arrivals.shape, shape.sites))

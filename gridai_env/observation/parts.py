@@ -18,7 +18,7 @@ from gridai_env.arrays.record import Array
 from gridai_env.episodes.events import EventTable
 from gridai_env.episodes.exogenous import limit
 from gridai_env.episodes.forecast import ForecastSet
-from gridai_env.observation.layout import JOB_FEATURES, sessions
+from gridai_env.observation.layout import JOB_FEATURES
 from gridai_env.scenario.compile import Compiled, once_per_scenario
 from gridai_env.world.state import Exogenous, Params
 
@@ -127,7 +127,7 @@ def _hand(period: int) -> NDArray[np.float64]:
 
 def arrivals_before(outside: ExogenousView) -> Array:
     """Arrivals of the step before [B,T,C,P] of the rows that may not wait; in the first step its own."""
-    arrivals = outside.exogenous.arrivals_gpuh[..., : sessions(outside.compiled)]
+    arrivals = outside.exogenous.arrivals_gpuh[..., : outside.compiled.shape.session_rows]
     return namespace(arrivals).concatenate([arrivals[:, :1], arrivals[:, :-1]], axis=1)
 
 
@@ -189,9 +189,9 @@ PART_FUNCTIONS: dict[str, Prepared] = {
 @once_per_scenario
 def due_since(compiled: Compiled) -> NDArray[np.intp]:
     """Where in `summed_arrivals_gpuh` to look [T+1,Q,D+1]: up to when work is due; last entry: now."""
-    wait, last = compiled.row_wait_steps[sessions(compiled) :], compiled.shape.steps - 1
-    longest = int(max(wait, default=0))
-    now = np.minimum(np.arange(compiled.shape.steps + 1), last)[:, None, None] + longest
+    shape = compiled.shape
+    wait, last, longest = compiled.row_wait_steps[shape.session_rows :], shape.steps - 1, shape.wait_steps
+    now = np.minimum(np.arange(shape.steps + 1), last)[:, None, None] + longest
     ahead = np.arange(longest + 1)
     since = np.minimum(now + ahead - wait[:, None], now)
     # At the end of the episode all work is due; the last entry is the present.
@@ -201,8 +201,8 @@ def due_since(compiled: Compiled) -> NDArray[np.intp]:
 
 def summed_arrivals_gpuh(compiled: Compiled, exogenous: Exogenous) -> Array:
     """Arrivals of the rows that may wait, summed up to each step, [D+T,B,C,Q]; D rows of 0 come first."""
-    arrivals = exogenous.arrivals_gpuh[..., sessions(compiled) :].swapaxes(0, 1)
-    xp, longest = namespace(arrivals), int(compiled.row_wait_steps.max())
+    arrivals = exogenous.arrivals_gpuh[..., compiled.shape.session_rows :].swapaxes(0, 1)
+    xp, longest = namespace(arrivals), compiled.shape.wait_steps
     none = xp.zeros_like(arrivals[:1])
     return xp.concatenate([*[none] * longest, xp.cumsum(arrivals, axis=0)], axis=0)
 

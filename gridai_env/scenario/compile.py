@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gridai_env.scenario.capacity import import_limit_mw, nameplate_gpus
 from gridai_env.scenario.checks import check_scenario
 from gridai_env.scenario.geography import Geography, Row, build_geography
-from gridai_env.scenario.spec import DemandSpec, Scenario, scenario_hash
+from gridai_env.scenario.spec import DemandSpec, Scenario, TaskClass, scenario_hash
 from gridai_env.scenario.tables import EventRules, ForecastRules, RegionTable, SiteTable, synthetic_starts
 from gridai_env.world.state import Params, Shape
 
@@ -135,23 +135,26 @@ def _compile(scenario: Scenario, key: str) -> Compiled:
     geography = build_geography(scenario, rows)
     gpus = nameplate_gpus(scenario)
     jobs = _job_tables(scenario, gpus)
+    tasks = [scenario.classes[r.class_index] for r in rows]
+    wait_steps = np.array([to_steps(scenario, t.wait_h) for t in tasks])
     shape = Shape(
         regions=len(scenario.regions),
         rows=len(rows),
+        session_rows=int((wait_steps == 0).sum()),
         sites=len(scenario.sites),
         jobs=len(scenario.jobs),
         slots=most_waiting_jobs(scenario),
         job_steps=int(max(jobs["job_duration_steps"], default=1)),
+        wait_steps=int(wait_steps.max()),
         steps=scenario.steps,
         dt_h=scenario.dt_h,
     )
-    tasks = [scenario.classes[r.class_index] for r in rows]
     return Compiled(
         scenario=scenario,
         hash=key,
         name=scenario.name,
         shape=shape,
-        params=_params(scenario, shape, rows, geography, gpus),
+        params=_params(scenario, shape, tasks, geography, gpus),
         geography=geography,
         sites=SiteTable.of(scenario),
         regions=RegionTable.of(scenario),
@@ -173,7 +176,7 @@ def _compile(scenario: Scenario, key: str) -> Compiled:
         row_class=np.array([r.class_index for r in rows]),
         row_locality=tuple(r.locality for r in rows),
         row_share=np.array([r.share for r in rows]) / sum(r.share for r in rows),
-        row_wait_steps=np.array([to_steps(scenario, t.wait_h) for t in tasks]),
+        row_wait_steps=wait_steps,
         row_flatness=np.array([t.flatness for t in tasks]),
         row_gpuh_per_request=np.array([t.gpuh_per_request for t in tasks]),
         import_limit_mw=np.array([import_limit_mw(s, g) for s, g in zip(scenario.sites, gpus, strict=True)]),
@@ -237,8 +240,14 @@ def _start_state(scenario: Scenario) -> StartState:
     )
 
 
-def _params(scenario: Scenario, shape: Shape, rows: list[Row], geo: Geography, gpus: np.ndarray) -> Params:
-    """Return the constants; those that belong to an instance are zeros of the right shape."""
+def _params(
+    scenario: Scenario, shape: Shape, tasks: list[TaskClass], geo: Geography, gpus: np.ndarray
+) -> Params:
+    """Return the constants; those that belong to an instance are zeros of the right shape.
+
+    ``tasks``: the class of each row.
+    """
+    is_session = (np.arange(shape.rows) < shape.session_rows).astype(float)
     budget = scenario.carbon_budget_kg
     return Params(
         dt_h=scenario.dt_h,
@@ -246,8 +255,9 @@ def _params(scenario: Scenario, shape: Shape, rows: list[Row], geo: Geography, g
         **_site_params(scenario),
         **_battery_params(scenario),
         **_generator_params(scenario),
-        **_row_params(scenario, rows),
-        **_route_params(scenario, rows, geo),
+        may_wait=1.0 - is_session,
+        **_row_params(tasks, is_session),
+        **_route_params(scenario, tasks, is_session, geo),
         carbon_price_usd_per_kg=scenario.carbon_price_usd_per_t / 1000.0,
         bill_marginal=1.0 if scenario.carbon_signal == "marginal" else 0.0,
         carbon_excess_usd_per_kg=np.array(scenario.carbon_excess_usd_per_t / 1000.0),
@@ -298,22 +308,20 @@ def _generator_params(scenario: Scenario) -> dict[str, np.ndarray]:
     }
 
 
-def _row_params(scenario: Scenario, rows: list[Row]) -> dict[str, np.ndarray]:
-    tasks = [scenario.classes[r.class_index] for r in rows]
-    stays = np.array([t.wait_h == 0 for t in tasks], dtype=float)
+def _row_params(tasks: list[TaskClass], is_session: np.ndarray) -> dict[str, np.ndarray]:
     return {
-        "may_wait": 1.0 - stays,
         "revenue_usd_per_gpuh": np.array([t.revenue_usd_per_gpuh for t in tasks]),
         "drop_usd_per_gpuh": np.array([t.drop_usd_per_gpuh for t in tasks]),
-        "warm_usd_per_gpuh": stays * np.array([t.warm_usd_per_gpuh for t in tasks]),
-        "warm_mwh_per_gpuh": stays * np.array([t.warm_mwh_per_gpuh for t in tasks]),
+        "warm_usd_per_gpuh": is_session * np.array([t.warm_usd_per_gpuh for t in tasks]),
+        "warm_mwh_per_gpuh": is_session * np.array([t.warm_mwh_per_gpuh for t in tasks]),
     }
 
 
-def _route_params(scenario: Scenario, rows: list[Row], geo: Geography) -> dict[str, np.ndarray]:
+def _route_params(
+    scenario: Scenario, tasks: list[TaskClass], is_session: np.ndarray, geo: Geography
+) -> dict[str, np.ndarray]:
     """Return masks and the price and energy of moving payload and sessions, [C,W,K] each."""
-    tasks = [scenario.classes[r.class_index] for r in rows]
-    stays = np.array([t.wait_h == 0 for t in tasks], dtype=float)[None, :, None]
+    stays = is_session[None, :, None]
     usd_per_gb = geo.usd_per_gb[:, None, :]
     mwh_per_gb = np.where(geo.home, 0.0, scenario.network.energy_kwh_per_gb / 1000.0)[:, None, :]
     payload = np.array([t.payload_gb_per_gpuh for t in tasks])[None, :, None]

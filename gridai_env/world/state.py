@@ -97,12 +97,12 @@ class Params(Record):
         """The functions for its arrays: NumPy, or the same names for torch."""
         return namespace(self.gpus)
 
-    # What the scenario has at all, so that equations skip what is nowhere.  Derived, so never out of step.
-
     @cached_property
     def is_session(self) -> Array:
-        """1.0 for rows that may not wait, [W]."""
+        """1.0 for rows that may not wait (they hold sessions), [W]."""
         return 1.0 - self.may_wait
+
+    # What the scenario has at all, so that equations skip what is nowhere.  Derived, so never out of step.
 
     @cached_property
     def has_jobs(self) -> bool:
@@ -235,9 +235,11 @@ class Shape:
 
     regions: int
     rows: int
+    session_rows: int  # P: rows that may not wait; they come first
     sites: int
     jobs: int
     slots: int  # V: jobs that can wait at the same time
     job_steps: int  # N, at least 1
+    wait_steps: int  # D, 0 where no row may wait
     steps: int  # T
     dt_h: float

@@ -19,7 +19,7 @@ from gridai_env.envs.torch.episode_tensors import Tensor
 from gridai_env.envs.torch.prepared import Prepared
 from gridai_env.envs.torch.ring import RECENT, pick, put
 from gridai_env.envs.torch.simulator import TorchSimulator
-from gridai_env.observation.layout import ObservationLayout, sessions
+from gridai_env.observation.layout import ObservationLayout
 from gridai_env.observation.parts import EXOGENOUS_PARTS, PART_FUNCTIONS, due_gpuh, job_slots
 from gridai_env.world.actions import active_jobs
 from gridai_env.world.state import Exogenous, State
@@ -53,7 +53,7 @@ class DeviceObserver:
     ) -> None:
         """``copy``: each observation is a new tensor; else two are used in turn."""
         self.layout, self._simulator, self._copy = layout, simulator, copy
-        self._first, self._shape = sessions(layout.compiled), layout.compiled.shape
+        self._first, self._shape = layout.compiled.shape.session_rows, layout.compiled.shape
         self._inverse = {name: self._there(x) for name, x in layout.inverse_scales.items()}
         self._runs = self._prepared_runs()
         self._routes = self._there(layout.compiled.params.route_open.ravel(), torch.float32)[:, None]

@@ -15,7 +15,7 @@ import torch
 
 from gridai_env.arrays.types import Index
 from gridai_env.envs.torch.episode_tensors import EpisodeTensors, Tensor
-from gridai_env.observation.layout import ObservationLayout, sessions
+from gridai_env.observation.layout import ObservationLayout
 from gridai_env.observation.parts import EXOGENOUS_PARTS, PART_FUNCTIONS, due_since, summed_arrivals_gpuh
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world.state import Exogenous
@@ -89,7 +89,7 @@ def recent_gpuh(episodes: EpisodeTensors) -> Tensor:
     exact = episodes.exogenous.replace(arrivals_gpuh=episodes.exogenous.arrivals_gpuh.double())
     summed = summed_arrivals_gpuh(compiled, exact)  # sums of many steps, of which differences count
     since = torch.as_tensor(due_since(compiled)[: compiled.shape.steps], device=episodes.device)
-    rows = compiled.shape.rows - sessions(compiled)
+    rows = compiled.shape.rows - compiled.shape.session_rows
     arrived = torch.stack([summed[..., q][since[:, q]] for q in range(rows)], -1)  # [T,D+1,B,C,Q]
     return (arrived[:, -1:] - arrived[:, :-1]).permute(2, 0, 3, 4, 1).to(episodes.dtype)
 
