@@ -20,6 +20,7 @@ from gridai_env.episodes.instance import make_batch
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.scenario.compile import Compiled, compile_scenario, once_per_scenario
 from gridai_env.scenario.load import load_scenario
+from gridai_env.world.terms import energy_usd_per_mwh
 
 FORECASTS = ("forecast_buy_price", "forecast_carbon", "forecast_renewable", "forecast_arrivals")
 WEEK_H = 168
@@ -118,11 +119,11 @@ class ForecastMemory:
     def _issued(self, part: dict[str, Tensor]) -> Tensor:
         """The forecasts in an observation, [B,H,F]."""
         price, carbon, renewable, arrivals = (part[name] for name in FORECASTS)
-        return torch.cat([price + self._usd_per_kg * carbon, renewable, arrivals], -1)
+        return torch.cat([energy_usd_per_mwh(price, carbon, self._usd_per_kg), renewable, arrivals], -1)
 
     def _now(self, part: dict[str, Tensor]) -> Tensor:
         """The present of what is remembered, [B,F]."""
-        price = part["buy_price"] + self._usd_per_kg * part[self._signal]
+        price = energy_usd_per_mwh(part["buy_price"], part[self._signal], self._usd_per_kg)
         return torch.cat([price, part["renewable"], part["arrivals"].sum(-1)], -1)
 
     def _guess(self, part: dict[str, Tensor], issued: Tensor) -> Tensor:
@@ -163,7 +164,7 @@ def usual_week(compiled: Compiled) -> np.ndarray:
     weeks = []
     for monday in MONDAYS:
         series = make_batch(week, [0], start=monday).knowledge.climatology[0]
-        price = series[:, :sites] + usd_per_kg * series[:, sites : 2 * sites]
+        price = energy_usd_per_mwh(series[:, :sites], series[:, sites : 2 * sites], usd_per_kg)
         weeks.append(np.concatenate([price, series[:, 2 * sites :]], axis=-1))
     return np.stack(weeks)
 

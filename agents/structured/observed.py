@@ -12,6 +12,7 @@ from agents.structured.forecast_memory import ForecastMemory
 from gridai_env.observation.layout import JOB_FEATURES, ObservationLayout
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world.state import INSTANCE_FIELDS, Params
+from gridai_env.world.terms import energy_usd_per_mwh
 
 DAY_H = 24.0
 UNIT_USD = 10.0  # prices inside are in 10 USD per MWh
@@ -78,9 +79,8 @@ class Reader(torch.nn.Module):
         self._keep("single_route", is_open[:, : self.first].sum(-1) < 1.5)
         self._keep("battery_target_mwh", compiled.sites.battery_target_mwh)
         p = compiled.params
-        self._keep(
-            "fuel_price", (p.fuel_usd_per_mwh + self.usd_per_kg * p.generator_carbon_kg_per_mwh) / UNIT_USD
-        )
+        fuel = energy_usd_per_mwh(p.fuel_usd_per_mwh, p.generator_carbon_kg_per_mwh, self.usd_per_kg)
+        self._keep("fuel_price", fuel / UNIT_USD)
         self.register_buffer("open_index", torch.as_tensor(np.flatnonzero(is_open)), persistent=False)
 
     def _keep(self, name: str, values: np.ndarray) -> None:
@@ -102,7 +102,7 @@ class Reader(torch.nn.Module):
         curves = self.memory.curves(observation[:, self.size :])
         within = (torch.arange(curves.shape[1], device=left.device) < left[:, None]).to(flat.dtype)
         sites = self.compiled.shape.sites
-        price = part["buy_price"] + self.usd_per_kg * part[self.carbon]
+        price = energy_usd_per_mwh(part["buy_price"], part[self.carbon], self.usd_per_kg)
         now = torch.cat([price, part["renewable"], part["arrivals"].sum(-1)], -1)
         # Beyond the end nothing is foreseen: the present stands there, and `within` leaves it out.
         ahead = torch.where(within[..., None] > 0.5, curves, now[:, None])

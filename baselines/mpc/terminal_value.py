@@ -25,6 +25,7 @@ from baselines.mpc.window import Columns
 from gridai_env.arrays.types import Floats
 from gridai_env.world import physics
 from gridai_env.world.state import Exogenous, Params
+from gridai_env.world.terms import energy_usd_per_mwh
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def ending_costs(
 ) -> Floats:
     """Cost (minus value, USD) of each column for what it leaves after step n - 1; ``exo`` [n,...]."""
     costs = np.zeros(columns.count + 1)
-    energy = energy_usd_per_mwh(p, exo)
+    energy = mean_energy_usd_per_mwh(p, exo)
     at_end = columns.state.map(lambda index: index[n])
     costs[at_end.battery_mwh] -= ending.battery * battery_usd_per_mwh(p, energy)
     costs[at_end.backlog_gpuh] -= ending.backlog * backlog_usd_per_gpuh(p, exo)
@@ -53,9 +54,10 @@ def ending_costs(
     return costs[:-1]
 
 
-def energy_usd_per_mwh(p: Params, exo: Exogenous) -> Floats:
+def mean_energy_usd_per_mwh(p: Params, exo: Exogenous) -> Floats:
     """Mean cost of a MWh with its carbon, [K]."""
-    steps: Floats = exo.buy_usd_per_mwh + p.carbon_price_usd_per_kg * physics.billed_carbon_kg_per_mwh(p, exo)
+    billed = physics.billed_carbon_kg_per_mwh(p, exo)
+    steps = energy_usd_per_mwh(exo.buy_usd_per_mwh, billed, p.carbon_price_usd_per_kg)
     return np.asarray(steps.mean(0))
 
 
@@ -66,14 +68,14 @@ def battery_usd_per_mwh(p: Params, energy_usd_per_mwh: Floats) -> Floats:
 
 def backlog_usd_per_gpuh(p: Params, exo: Exogenous) -> Floats:
     """Value of a GPU-h left waiting, [C,W]."""
-    at_site = work_mwh_per_gpuh(p, exo) * energy_usd_per_mwh(p, exo)
+    at_site = work_mwh_per_gpuh(p, exo) * mean_energy_usd_per_mwh(p, exo)
     return np.asarray(p.revenue_usd_per_gpuh - (p.home * at_site).sum(-1)[:, None])
 
 
 def gpu_step_usd(p: Params, exo: Exogenous) -> Floats:
     """Energy cost of an accelerator that runs a job for one step, [K]."""
     gpuh_per_step = p.speed * p.dt_h
-    return np.asarray(gpuh_per_step * work_mwh_per_gpuh(p, exo) * energy_usd_per_mwh(p, exo))
+    return np.asarray(gpuh_per_step * work_mwh_per_gpuh(p, exo) * mean_energy_usd_per_mwh(p, exo))
 
 
 def work_mwh_per_gpuh(p: Params, exo: Exogenous) -> Floats:

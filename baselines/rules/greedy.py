@@ -23,6 +23,7 @@ from baselines.rules.view import ROUNDING, View
 from gridai_env.arrays.types import Floats
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world import physics
+from gridai_env.world.terms import energy_usd_per_mwh
 
 
 class Greedy(Rule):
@@ -48,7 +49,7 @@ class Greedy(Rule):
     def decide(self, view: View) -> NDArray[np.float32]:
         """Jobs, deferral, routing, then power for the load that follows."""
         p, exo = view.p, view.exo
-        value_now = exo.buy_usd_per_mwh + carbon_usd_per_kg(view)[:, None] * billed_kg(view)
+        value_now = with_carbon_usd_per_mwh(view, exo.buy_usd_per_mwh, billed_kg(view))
         value_ahead = ahead_usd_per_mwh(view)
         job_score = start_at_once(view, value_now * exo.pue)
         started = view.starts(job_score)
@@ -160,13 +161,13 @@ class Greedy(Rule):
         """Output [B,K] that generators can have now where fuel is cheaper than import, else 0."""
         p = view.p
         most = np.minimum(view.state.generation_mw + p.generator_ramp_mw_per_h * p.dt_h, p.generator_max_mw)
-        fuel = p.fuel_usd_per_mwh + carbon_usd_per_kg(view)[:, None] * p.generator_carbon_kg_per_mwh
+        fuel = with_carbon_usd_per_mwh(view, p.fuel_usd_per_mwh, p.generator_carbon_kg_per_mwh)
         return np.where((fuel < value_now) & (most >= p.generator_min_mw), most, 0.0)
 
     def _generation_mw(self, view: View, value_now: Floats, load_mw: Floats) -> Floats:
         """Generation [B,K]: what the load needs, and export where it pays."""
         p, exo = view.p, view.exo
-        fuel = p.fuel_usd_per_mwh + carbon_usd_per_kg(view)[:, None] * p.generator_carbon_kg_per_mwh
+        fuel = with_carbon_usd_per_mwh(view, p.fuel_usd_per_mwh, p.generator_carbon_kg_per_mwh)
         needed = np.maximum(load_mw, 0.0) + np.where(exo.sell_usd_per_mwh > fuel, exo.export_limit_mw, 0.0)
         wish = np.minimum(self._generator_mw(view, value_now), needed)
         return np.where(wish >= p.generator_min_mw, wish, 0.0)
@@ -242,17 +243,24 @@ def billed_kg(view: View) -> Floats:
     return carbon
 
 
+def with_carbon_usd_per_mwh(view: View, usd_per_mwh: Floats, kg_per_mwh: Floats) -> Floats:
+    """Price now of a MWh with its carbon, [B,K]."""
+    priced: Floats = energy_usd_per_mwh(usd_per_mwh, kg_per_mwh, carbon_usd_per_kg(view)[:, None])
+    return priced
+
+
 def ahead_usd_per_mwh(view: View) -> Floats:
     """Forecast price of a MWh with its carbon, [B,H,K]; meaningless where a lead is not valid."""
-    carbon = carbon_usd_per_kg(view)[:, None, None] * view.forecast_carbon_kg_per_mwh
-    return view.forecast_buy_usd_per_mwh + carbon
+    per_kg = carbon_usd_per_kg(view)[:, None, None]
+    ahead: Floats = energy_usd_per_mwh(view.forecast_buy_usd_per_mwh, view.forecast_carbon_kg_per_mwh, per_kg)
+    return ahead
 
 
 def serving_usd_per_gpuh(view: View, energy_usd_per_mwh: Floats, network_usd_per_mwh: Floats) -> Floats:
     """Energy, its carbon and egress of a GPU-h on each route, [B,C,W,K]."""
     p = view.p
     mwh = physics.work_power_mw_per_gpuh(p, view.exo) * p.dt_h
-    network = network_usd_per_mwh + carbon_usd_per_kg(view)[:, None] * billed_kg(view)
+    network = with_carbon_usd_per_mwh(view, network_usd_per_mwh, billed_kg(view))
     egress = p.egress_usd_per_gpuh + p.network_mwh_per_gpuh * network[:, None, None, :]
     return (mwh * energy_usd_per_mwh)[:, None, None, :] + egress
 

@@ -28,7 +28,7 @@ from gridai_env.episodes.instance import Instance
 from gridai_env.world import physics
 from gridai_env.world.physics import Load
 from gridai_env.world.state import Flows, Outcome
-from gridai_env.world.terms import settle
+from gridai_env.world.terms import energy_usd_per_mwh, settle
 
 
 @dataclass(frozen=True)
@@ -95,9 +95,8 @@ def net_benefit(instance: Instance, assumptions: Assumptions | None = None) -> N
     site, home = unit_work(instance), compiled.home_site
     shape = (instance.steps, *p.route_open.shape)
     away = 1.0 - p.home[:, None, :]
-    network_usd_per_mwh = (
-        exo.network_usd_per_mwh + p.carbon_price_usd_per_kg * physics.billed_carbon_kg_per_mwh(p, exo)
-    )
+    billed = physics.billed_carbon_kg_per_mwh(p, exo)
+    network_usd_per_mwh = energy_usd_per_mwh(exo.network_usd_per_mwh, billed, p.carbon_price_usd_per_kg)
     per_mwh = network_usd_per_mwh[:, None, None, :]
     placing = away * _placing_usd_per_gpuh(instance, per_mwh)
     geo = compiled.geography

@@ -54,6 +54,13 @@ BILL = (
 PENALTIES = ("drop_penalty", "gpu_shortfall", "shed_penalty", "battery_shortfall")
 
 
+def energy_usd_per_mwh(
+    price_usd_per_mwh: Array, carbon_kg_per_mwh: Array, carbon_usd_per_kg: Array | float
+) -> Array:
+    """Return the cost of a MWh with the carbon that is billed for it; the arguments broadcast."""
+    return price_usd_per_mwh + carbon_usd_per_kg * carbon_kg_per_mwh
+
+
 def settle(p: Params, state: State, flows: Flows, exo: Exogenous, sums: Totals | None = None) -> Outcome:
     """All terms and physical totals of one step, summed over regions, rows, sites and jobs."""
     sums = totals(p, flows, exo, state) if sums is None else sums
