@@ -13,16 +13,14 @@ from typing import Annotated, Any, Literal
 
 import torch
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from gridai_env.benchmarks.sets import BenchmarkError, Part, restricted
 from gridai_env.scenario.compile import Compiled, compile_scenario
 from gridai_env.scenario.errors import from_pydantic
 from gridai_env.scenario.load import load_scenario
+from gridai_env.scenario.spec import NonNegative, Positive, Share, StrictModel
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -30,13 +28,7 @@ class ConfigError(ValueError):
     """Settings that cannot be used; the message names file, key, value, allowed range and what to do."""
 
 
-class Section(BaseModel):
-    """Base: frozen, no unknown keys, numbers must be numbers."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class EnvironmentConfig(Section):
+class EnvironmentConfig(StrictModel):
     """The world that the agent is trained in; null leaves a value as the scenario file has it."""
 
     scenario: str = Field("two_sites", description="name of a shipped scenario or path of a scenario file")
@@ -62,7 +54,7 @@ class EnvironmentConfig(Section):
         return {key: value for key, value in given.items() if value is not None}
 
 
-class EvaluationConfig(Section):
+class EvaluationConfig(StrictModel):
     """How progress is measured: on the same held-out episodes each time, without exploration noise."""
 
     every_steps: Count = Field(100_000, description="environment steps between two evaluations")
@@ -80,7 +72,7 @@ class EvaluationConfig(Section):
     )
 
 
-class CalibrationConfig(Section):
+class CalibrationConfig(StrictModel):
     """A search for the numbers of the rule that a structured policy begins as; off with 0 rounds."""
 
     rounds: Annotated[int, Field(ge=0)] = Field(
@@ -89,7 +81,7 @@ class CalibrationConfig(Section):
     steps: Count = Field(3072, description="environment steps of the training episodes that each try plays")
 
 
-class WarmStartConfig(Section):
+class WarmStartConfig(StrictModel):
     """Imitation of plans before PPO begins; off without ``data``."""
 
     data: str | None = Field(None, description="folder of demonstrations to imitate first; null: none")
@@ -101,7 +93,7 @@ class WarmStartConfig(Section):
     )
 
 
-class OnDeviceConfig(Section):
+class OnDeviceConfig(StrictModel):
     """Details of ``algorithm: device_ppo``; nothing else looks at them."""
 
     dtype: Literal["float32", "float64"] = Field("float32", description="numbers of the environment")
@@ -115,7 +107,7 @@ class OnDeviceConfig(Section):
     compile: bool = Field(False, description="torch.compile the loss: minutes at the start, faster updates")
 
 
-class PPOConfig(Section):
+class PPOConfig(StrictModel):
     """All settings of a run of PPO."""
 
     environment: EnvironmentConfig = EnvironmentConfig()

@@ -8,6 +8,7 @@ from torch import Tensor
 from agents.structured.dispatch.placing import Placement
 from agents.structured.situation import LEAST_GPUH, Situation
 from agents.structured.weights import symlog
+from gridai_env.observation.decode import job_features
 
 OF_SITES, SINGLE = 6, 9
 SUMMARY = 3 * OF_SITES + SINGLE
@@ -45,7 +46,7 @@ def _jobs(now: Situation) -> list[Tensor]:
     p, part, reader = now.p, now.seen.part, now.reader
     if not reader.compiled.shape.slots:
         return [torch.zeros_like(now.total_gpuh)] * 4
-    jobs = reader.job_features(part)
+    jobs = job_features(part["jobs"])
     held = part["committed_gpus"] / p.gpus[:, None]
     value = (jobs["present"] * jobs["value"]).sum(-1) / reader.compiled.reward_scale_usd
     return [value, jobs["present"].sum(-1), held[..., 0].mean(-1), held.mean((1, 2))]

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from gridai_env.episodes.instance import make_batch
+from gridai_env.observation.decode import parts_in_units
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.scenario.compile import Compiled, compile_scenario, once_per_scenario
 from gridai_env.scenario.load import load_scenario
@@ -45,8 +46,8 @@ class ForecastMemory:
         self.size = self.steps * self.width + 1
         self._signal = f"carbon_{compiled.carbon_signal}"
         self._usd_per_kg = compiled.params.carbon_price_usd_per_kg
-        scales = [np.broadcast_to(part.scale, part.shape).ravel() for part in self.layout.by_name.values()]
-        self._scale = torch.as_tensor(np.concatenate(scales), dtype=torch.float32)
+        self._scale = torch.as_tensor(self.layout.scales, dtype=torch.float32)
+        self._offset = torch.as_tensor(self.layout.offsets, dtype=torch.float32)
         self._usual = torch.as_tensor(usual_week(compiled), dtype=torch.float32)
         self._between = torch.as_tensor(_interpolation((0, *self.leads)), dtype=torch.float32)
         ahead = np.arange(1, self.steps + 1)
@@ -110,11 +111,7 @@ class ForecastMemory:
     def _parts(self, observation: Tensor) -> dict[str, Tensor]:
         """The parts of an observation [B,N] that are remembered or tell the time, in units and in their shapes."""
         named = (*FORECASTS, "buy_price", self._signal, "renewable", "arrivals", "clock", "steps_left")
-        flat = observation * self._scale
-        return {
-            name: flat[:, self.layout.parts[name]].unflatten(1, self.layout.by_name[name].shape)
-            for name in named
-        }
+        return parts_in_units(self.layout, observation, self._scale, self._offset, named)
 
     def _issued(self, part: dict[str, Tensor]) -> Tensor:
         """The forecasts in an observation, [B,H,F]."""

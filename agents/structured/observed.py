@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from agents.structured.forecast_memory import ForecastMemory
-from gridai_env.observation.layout import JOB_FEATURES, ObservationLayout
+from gridai_env.observation.decode import parts_in_units
+from gridai_env.observation.layout import ObservationLayout
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world.state import INSTANCE_FIELDS, Params
 from gridai_env.world.terms import energy_usd_per_mwh
@@ -59,12 +60,8 @@ class Reader(torch.nn.Module):
         self.compiled, self.layout, self.memory = compiled, layout, ForecastMemory(compiled)
         self.first = compiled.shape.session_rows
         self.size = layout.size
-        scales = np.concatenate(
-            [np.broadcast_to(part.scale, part.shape).ravel() for part in layout.by_name.values()]
-        )
-        offsets = np.concatenate([np.full(part.size, part.offset) for part in layout.by_name.values()])
-        self._keep("scale", scales)
-        self._keep("offset", offsets)
+        self._keep("scale", layout.scales)
+        self._keep("offset", layout.offsets)
         self._keep("longitude", compiled.sites.longitude)
         self.params = constants_of(compiled)
         self.usd_per_kg = compiled.params.carbon_price_usd_per_kg
@@ -93,14 +90,10 @@ class Reader(torch.nn.Module):
 
     def forward(self, observation: Tensor) -> Observed:
         """Return what an observation [B,N+M] says."""
-        flat = observation[:, : self.size] * self.scale + self.offset
-        part = {
-            name: flat[:, where].unflatten(1, self.layout.by_name[name].shape)
-            for name, where in self.layout.parts.items()
-        }
+        part = parts_in_units(self.layout, observation[:, : self.size], self.scale, self.offset)
         left = part["steps_left"][:, 0].round()
         curves = self.memory.curves(observation[:, self.size :])
-        within = (torch.arange(curves.shape[1], device=left.device) < left[:, None]).to(flat.dtype)
+        within = (torch.arange(curves.shape[1], device=left.device) < left[:, None]).to(observation.dtype)
         sites = self.compiled.shape.sites
         price = energy_usd_per_mwh(part["buy_price"], part[self.carbon], self.usd_per_kg)
         now = torch.cat([price, part["renewable"], part["arrivals"].sum(-1)], -1)
@@ -144,12 +137,6 @@ class Reader(torch.nn.Module):
         """Solar hour at the sites [B,K]: hour UTC from its hand on the clock, plus longitude."""
         hour = torch.atan2(clock[:, 0], clock[:, 1]) * (12.0 / np.pi)
         return hour[:, None] + self.longitude / 15.0
-
-    def job_features(self, part: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Features of the job slots: present, gpus, duration, slack, value [B,V], open [B,V,K]."""
-        jobs = part["jobs"]
-        named = {name: jobs[..., i] for i, name in enumerate(JOB_FEATURES)}
-        return named | {"open": jobs[..., len(JOB_FEATURES) :]}
 
 
 def _hands(hour: Tensor) -> Tensor:

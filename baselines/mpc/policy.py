@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baselines.mpc.rolling import Options, RollingModel, WindowDecision
-from gridai_env.arrays.types import AnyFloats
+from gridai_env.arrays.types import AnyFloats, Floats
 from gridai_env.episodes.instance import Instance
 from gridai_env.episodes.last_resorts import last_resort_prices
 from gridai_env.episodes.planner_forecast import (
@@ -35,6 +35,7 @@ from gridai_env.episodes.planner_forecast import (
     exogenous_forecast,
     kind_at_hand,
 )
+from gridai_env.observation.decode import records
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.rollout.policy import Policy
 from gridai_env.scenario.compile import Compiled
@@ -115,7 +116,7 @@ class MPC(Policy):
         units = self._observation.physical(observation)
         t = instance.steps - int(units["steps_left"])
         foreseen = exogenous_forecast(instance, t, self._model.steps, self.kind)
-        state = self._state(instance, t, observation, units)
+        state = self._state(instance, t, units)
         # Of jobs that are not known to wait, nothing is known.
         foreseen = foreseen.replace(job_open=foreseen.job_open * state.waiting[:, None])
         p = self._constants(instance, foreseen, state, t)
@@ -125,11 +126,9 @@ class MPC(Policy):
         self.statuses[self.last.status] = self.statuses.get(self.last.status, 0) + 1
         return self._action(instance.params, foreseen, state, self.last)
 
-    def _state(
-        self, instance: Instance, t: int, observation: Mapping[str, AnyFloats], units: Mapping[str, AnyFloats]
-    ) -> State:
+    def _state(self, instance: Instance, t: int, units: Mapping[str, Floats]) -> State:
         """The state that the observation shows, within its limits despite float32, with the jobs of the instance."""
-        seen, _ = self._observation.rebuild(observation)
+        seen, _ = records(self._observation.compiled.params, units)
         p = instance.params
         return seen.replace(
             battery_mwh=np.clip(seen.battery_mwh, p.battery_min_mwh, p.battery_max_mwh),

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gridai_env.arrays.types import Floats
+from gridai_env.observation.decode import records
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world import physics
@@ -73,10 +74,8 @@ class View:
 
 def read_view(layout: ObservationLayout, compiled: Compiled, observation: Mapping[str, Any]) -> View:
     """The view in a batch of observations (arrays [B,n])."""
-    exact = {
-        name: np.asarray(value, dtype=np.float64) for name, value in layout.physical(observation).items()
-    }
-    state, exo = layout.rebuild(observation)
+    exact = layout.physical(observation)
+    state, exo = records(compiled.params, exact)
     shape = compiled.shape
     running = np.arange(shape.job_steps) < exact["job_duration_steps"][..., None] - 0.5
     params = compiled.params.replace(

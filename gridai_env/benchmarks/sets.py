@@ -21,12 +21,12 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from gridai_env.episodes.instance import Instance, make_batch
 from gridai_env.scenario.compile import compile_scenario
 from gridai_env.scenario.load import load_scenario
-from gridai_env.scenario.spec import Event, Period, Positive, Scenario
+from gridai_env.scenario.spec import Event, Period, Positive, Scenario, StrictModel
 from gridai_env.scenario.tables import synthetic_starts
 
 Part = Literal["train", "validation", "test"]
@@ -47,27 +47,21 @@ class BenchmarkError(ValueError):
     """A benchmark that cannot be used; the message says which file, why and what to do."""
 
 
-class Section(BaseModel):
-    """Base: frozen, no unknown keys, numbers must be numbers."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class PriceRatio(Section):
+class PriceRatio(StrictModel):
     """Prices of another year over those of the scenario's, in one zone."""
 
     level: Positive = Field(description="of medians")
     spread: Positive = Field(description="of deviations from the mean of month and hour")
 
 
-class Shift(Section):
+class Shift(StrictModel):
     """How the world of an episode differs from the scenario's."""
 
     prices: str | None = Field(None, description="name of a table of ratios by zone, beside this file")
     events: list[Event] = Field([], description="that happen besides the scenario's own")
 
 
-class SetSpec(Section):
+class SetSpec(StrictModel):
     """A set of episodes."""
 
     part: Part
@@ -76,20 +70,20 @@ class SetSpec(Section):
     planners: list[str] = Field([], description="whose results are published, e.g. mpc:day_ahead")
 
 
-class SolverSpec(Section):
+class SolverSpec(StrictModel):
     """How exactly the bounds are solved."""
 
     mip_gap: Positive
     time_limit_s: Positive
 
 
-class Benchmark(Section):
+class Benchmark(StrictModel):
     """A file of ``configs/benchmarks``."""
 
     scenario: str
     calendar: dict[Part, list[Period]]
     sets: dict[SetName, SetSpec]
-    shifts: dict[str, Shift] = {}
+    shifts: dict[str, Shift] = Field({})
     solver: SolverSpec
 
     @model_validator(mode="after")

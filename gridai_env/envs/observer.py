@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from gridai_env.arrays.types import AnyFloats
 from gridai_env.envs.simulator import Simulator
 from gridai_env.episodes.instance import InstanceBatch
-from gridai_env.observation.layout import JOB_FEATURES, ObservationLayout
+from gridai_env.observation.decode import JOB_FEATURES
+from gridai_env.observation.layout import ObservationLayout
 from gridai_env.observation.parts import (
     PART_FUNCTIONS,
     ExogenousView,

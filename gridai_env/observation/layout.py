@@ -21,17 +21,16 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from gridai_env.arrays.types import AnyFloats
-from gridai_env.episodes.demand import session_growth
+from gridai_env.arrays.types import AnyFloats, Float, Floats
+from gridai_env.observation.decode import JOB_FEATURES, full_fields, parts_in_units, records
 from gridai_env.scenario.compile import Compiled
-from gridai_env.world.state import Exogenous, Params, State
+from gridai_env.world.state import Exogenous, State
 
 PRICE_SCALE_USD_PER_MWH = 100.0
 CARBON_SCALE_KG_PER_MWH = 500.0
 # No entry gets near it.  Bounds are finite only because checkers warn of infinite ones.
 BOUND = 1e6
 CLOCK = ("hour_sin", "hour_cos", "week_sin", "week_cos", "year_sin", "year_cos")
-JOB_FEATURES = ("present", "gpus", "duration", "slack", "value")
 
 
 @dataclass(frozen=True)
@@ -153,9 +152,19 @@ class ObservationLayout:
         self.size = start
 
     @cached_property
+    def scales(self) -> Float[Floats, " N"]:
+        """Scale of each entry of the flat observation."""
+        return np.concatenate([np.broadcast_to(p.scale, p.shape).ravel() for p in self.by_name.values()])
+
+    @cached_property
+    def offsets(self) -> Float[Floats, " N"]:
+        """Offset of each entry of the flat observation."""
+        return np.concatenate([np.full(part.size, part.offset) for part in self.by_name.values()])
+
+    @cached_property
     def inverse_scales(self) -> dict[str, AnyFloats]:
         """One over the scale of each entry of each part."""
-        return {name: 1.0 / np.broadcast_to(p.scale, p.shape).ravel() for name, p in self.by_name.items()}
+        return {name: 1.0 / self.scales[where] for name, where in self.parts.items()}
 
     def space(self) -> spaces.Dict:
         """The Dict of named boxes."""
@@ -183,7 +192,7 @@ class ObservationLayout:
         """The flat observation [...,N] of a Dict of parts."""
         return np.concatenate([np.asarray(observation[name]) for name in self.parts], axis=-1)
 
-    def physical(self, observation: Mapping[str, Any] | NDArray[np.float32]) -> dict[str, AnyFloats]:
+    def physical(self, observation: Mapping[str, Any] | NDArray[np.float32]) -> dict[str, Floats]:
         """Values in units (float64), in the shape of each part, batch axes leading.
 
         Keys are those of `Exogenous` and `State` where there is one, and ``arrivals_before_gpuh [C,W]``,
@@ -194,12 +203,9 @@ class ObservationLayout:
         Rows have all W entries: sessions have no backlog and are due at once, rows that wait have no
         placement. What the scenario does not have is 0 or, like the carbon left, infinite.
         """
-        given = observation if isinstance(observation, Mapping) else self.as_dict(observation)
-        raw: dict[str, AnyFloats] = {}
-        for name, part in self.by_name.items():
-            values = np.asarray(given[name], dtype=np.float64)
-            raw[name] = values.reshape(values.shape[:-1] + part.shape) * part.scale + part.offset
-        return _in_units(self.compiled, raw)
+        flat = self.flatten(observation) if isinstance(observation, Mapping) else observation
+        part = parts_in_units(self, np.asarray(flat, dtype=np.float64), self.scales, self.offsets)
+        return full_fields(self.compiled.shape, part)
 
     def rebuild(self, observation: Mapping[str, Any] | NDArray[np.float32]) -> tuple[State, Exogenous]:
         """State and exogenous input of the step to come, as far as they matter, from the observation alone.
@@ -207,88 +213,4 @@ class ObservationLayout:
         The jobs are those of the slots: J = V.  Work that is not bound to leave the queue counts as its
         limit.
         """
-        return _rebuilt(self.compiled.params, self.physical(observation))
-
-
-# Names of the parts in units, where they do not follow from the name.
-_FIELDS = {
-    "arrivals": "arrivals_gpuh",
-    "available_gpus": "available_gpus",
-    "battery": "battery_mwh",
-    "battery_target": "battery_target_mwh",
-    "buy_price": "buy_usd_per_mwh",
-    "carbon_average": "carbon_average_kg_per_mwh",
-    "carbon_marginal": "carbon_marginal_kg_per_mwh",
-    "clock": "clock",
-    "export_limit": "export_limit_mw",
-    "forecast_arrivals": "forecast_arrivals_gpuh",
-    "forecast_buy_price": "forecast_buy_usd_per_mwh",
-    "forecast_carbon": "forecast_carbon_kg_per_mwh",
-    "forecast_renewable": "forecast_renewable_mw",
-    "generation": "generation_mw",
-    "import_limit": "import_limit_mw",
-    "open_routes": "route_open",
-    "peak_import": "peak_import_mw",
-    "pue": "pue",
-    "renewable": "renewable_available_mw",
-    "sell_price": "sell_usd_per_mwh",
-}
-# The same for parts that only scenarios with such events have.
-_LIMIT_FORECASTS = {
-    "forecast_available_gpus": "forecast_available_gpus",
-    "forecast_export_limit": "forecast_export_limit_mw",
-    "forecast_import_limit": "forecast_import_limit_mw",
-}
-
-
-def _in_units(compiled: Compiled, raw: dict[str, AnyFloats]) -> dict[str, AnyFloats]:
-    """Parts in units, by field name; rows and jobs filled up to their full shapes."""
-    shape, first = compiled.shape, compiled.shape.session_rows
-    lead = raw["pue"].shape[:-1]
-    full = {field: raw[name] for name, field in _FIELDS.items()}
-    full |= {field: raw[name] for name, field in _LIMIT_FORECASTS.items() if name in raw}
-    arrivals = full["arrivals_gpuh"]
-    steps_ahead = max(shape.wait_steps, 1)
-    full["arrivals_before_gpuh"] = np.zeros_like(arrivals)
-    full["backlog_gpuh"] = np.zeros_like(arrivals)
-    full["placed_gpuh"] = np.zeros((*arrivals.shape, shape.sites))
-    full["due_gpuh"] = np.repeat(arrivals[..., None], steps_ahead, axis=-1)
-    if first > 0:
-        full["arrivals_before_gpuh"][..., :first] = raw["arrivals_before"]
-        full["placed_gpuh"][..., :first, :] = raw["placed"]
-    if first < shape.rows:
-        full["backlog_gpuh"][..., first:] = raw["backlog"]
-        full["due_gpuh"][..., first:, :] = raw["due"]
-    full["carbon_left_kg"] = (
-        raw["carbon_budget_left"][..., 0] if "carbon_budget_left" in raw else np.full(lead, np.inf)
-    )
-    full["steps_left"] = np.rint(raw["steps_left"][..., 0])
-    empty = np.zeros((*lead, shape.sites, shape.job_steps))
-    full["committed_gpus"] = raw.get("committed_gpus", empty)
-    jobs = raw.get("jobs", np.zeros((*lead, 0, len(JOB_FEATURES) + shape.sites)))
-    for i, name in enumerate(("present", "gpus", "duration_steps", "slack_steps", "value_usd")):
-        full[f"job_{name}"] = np.rint(jobs[..., i]) if name.endswith("_steps") else jobs[..., i]
-    full["job_open"] = jobs[..., len(JOB_FEATURES) :]
-    return full
-
-
-def _rebuilt(p: Params, units: dict[str, AnyFloats]) -> tuple[State, Exogenous]:
-    """The records that `physical` describes."""
-    waits = (p.may_wait > 0.5).astype(int)
-    pair = np.stack([units["arrivals_before_gpuh"], units["arrivals_gpuh"]], axis=-3)
-    growth, rehomed = session_growth(pair, waits)
-    on_hand = units["backlog_gpuh"] + units["arrivals_gpuh"]
-    left = units["carbon_left_kg"]
-    state = State(
-        waiting=units["job_present"],
-        carbon_kg=p.carbon_budget_kg - left if np.isfinite(p.carbon_budget_kg) else np.zeros_like(left),
-        **{name: units[name] for name in State.names() if name not in ("waiting", "carbon_kg")},
-    )
-    derived = {
-        "queue_limit_gpuh": p.may_wait * np.maximum(on_hand - units["due_gpuh"][..., 0], 0.0),
-        "growth": growth[..., 1, :, :],
-        "rehomed_gpuh": rehomed[..., 1, :, :],
-        "network_usd_per_mwh": np.maximum(units["buy_usd_per_mwh"], 0.0),
-    }
-    exogenous = Exogenous(**{name: derived.get(name, units.get(name)) for name in Exogenous.names()})
-    return state, exogenous
+        return records(self.compiled.params, self.physical(observation))

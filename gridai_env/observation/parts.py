@@ -18,7 +18,7 @@ from gridai_env.arrays.record import Array
 from gridai_env.episodes.events import EventTable
 from gridai_env.episodes.exogenous import limit
 from gridai_env.episodes.forecast import ForecastSet
-from gridai_env.observation.layout import JOB_FEATURES
+from gridai_env.observation.decode import JOB_FEATURES
 from gridai_env.scenario.compile import Compiled, once_per_scenario
 from gridai_env.world.state import Exogenous, Params
 

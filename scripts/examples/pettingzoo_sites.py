@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 
 from gridai_env.arrays.types import Floats32
 from gridai_env.envs.env import GridAIEnv
-from gridai_env.observation.layout import JOB_FEATURES, Part
+from gridai_env.observation.decode import JOB_FEATURES
+from gridai_env.observation.layout import Part
 from gridai_env.world.actions import Layout
 from scripts.examples._command import iterations, needed, parser
 from scripts.runs.command import run_command

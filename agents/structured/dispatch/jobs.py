@@ -14,6 +14,7 @@ from torch import Tensor
 from agents.structured.dispatch.merit_order import Stack
 from agents.structured.situation import Situation
 from agents.structured.weights import LearnedParameters
+from gridai_env.observation.decode import job_features
 
 SCORE_OF_ONE = 0.2  # score for a difference of one unit of price per MWh
 FAR = 50.0  # differences of price beyond this are all the same
@@ -89,7 +90,7 @@ def job_scores(
 
     ``scarcity`` [B,K] what the room of a site adds to its cost; ``net_mw`` [B,K] load less renewables.
     """
-    jobs = now.reader.job_features(now.seen.part)
+    jobs = job_features(now.seen.part["jobs"])
     starts = StartCosts.of(jobs, plan.price, now.seen.within)
     features = _features(now, jobs, starts, plan.crowded, scarcity, net_mw)
     correction = weights.job(features)  # of the cost of a start, and of a share in the cost of waiting
@@ -139,7 +140,7 @@ class JobPlan:
     @torch.no_grad()
     def of(cls, now: Situation, stack: Stack) -> JobPlan:
         """Plan the jobs in the order of their slots: the most urgent first."""
-        jobs = now.reader.job_features(now.seen.part)
+        jobs = job_features(now.seen.part["jobs"])
         each_gpuh = now.p.speed * now.p.dt_h
         mean_mwh = now.mwh_per_gpuh.mean(-1)[:, None, None]
         held = torch.zeros_like(now.price)

@@ -13,7 +13,8 @@ from gridai_env.arrays.types import Index
 from gridai_env.envs.torch.episode_tensors import EpisodeTensors, Tensor
 from gridai_env.envs.torch.ring import RingColumn, block_of, run_of
 from gridai_env.episodes.demand import first_placement_gpuh
-from gridai_env.observation.layout import JOB_FEATURES, ObservationLayout
+from gridai_env.observation.decode import JOB_FEATURES
+from gridai_env.observation.layout import ObservationLayout
 from gridai_env.observation.parts import job_table, job_windows
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world.state import INSTANCE_FIELDS, Params, State

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from baselines.optimum.variants import VARIANTS
 from baselines.rules.single_signal import REGISTRY
 from gridai_env.scenario.errors import closest
+from gridai_env.scenario.spec import StrictModel
 from scripts.runs.command import InputError
 from scripts.studies.reproduction.sensitivities import LEVERS
 
@@ -20,13 +21,7 @@ JOINT = "joint"
 Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 
 
-class Model(BaseModel):
-    """Base: frozen, no unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Headline(Model):
+class Headline(StrictModel):
     """A published figure as a range; the ends lie inside."""
 
     quantity: str = Field(description="what of ours is compared, see `_reproduction_tables.QUANTITIES`")
@@ -36,7 +31,7 @@ class Headline(Model):
     high: float
 
 
-class LatencyAxis(Model):
+class LatencyAxis(StrictModel):
     """A sweep of one class's latency budget."""
 
     task_class: str
@@ -44,14 +39,14 @@ class LatencyAxis(Model):
     budget_ms: Annotated[list[float], Field(min_length=3)]
 
 
-class Quick(Model):
+class Quick(StrictModel):
     """What `--quick` changes besides seeds and grids; null: the scenario's own horizon."""
 
     horizon_h: float | None = None
     mip_gap: float = 0.01
 
 
-class Experiment(Model):
+class Experiment(StrictModel):
     """One model: its scenario, policies, headlines and sensitivities."""
 
     model: str

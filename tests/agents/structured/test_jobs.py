@@ -16,7 +16,7 @@ from agents.structured.dispatch.transport import CLOSED, WorkToPlace, transport
 from agents.structured.policy import StructuredPolicy
 from agents.structured.power import Offers, Supply
 from agents.structured.situation import Situation
-from gridai_env.observation.layout import JOB_FEATURES
+from gridai_env.observation.decode import JOB_FEATURES
 from gridai_env.scenario.compile import compile_scenario
 from gridai_env.scenario.load import load_scenario
 from gridai_env.world.actions import Layout
