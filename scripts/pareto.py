@@ -33,7 +33,7 @@ from scripts.runs.parallel import (
     checked_jobs,
     solver_threads,
 )
-from scripts.studies.carbon.run import BOARD, KIND, POINTS, FrontRun
+from scripts.studies.carbon.run import BOARD, KIND, FrontRun
 
 PRICES_USD_PER_T = (0.0, 50.0, 100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0, 6400.0)
 
@@ -95,7 +95,7 @@ def front(arguments: argparse.Namespace) -> int:
     instances = list(episodes.batch(seeds))
     folder = open_folder(arguments.run_dir or default_folder(KIND, arguments.scenario), KIND)
     settings = FrontSettings(
-        (folder / POINTS).resolve(), arguments.points, tuple(arguments.prices), arguments.mip_gap,
+        arguments.points, tuple(arguments.prices), arguments.mip_gap,
         arguments.time_limit_s, threads,
     )  # fmt: skip
     config = vars(arguments) | {"scenario_resolved": episodes.compiled.resolved_scenario()}

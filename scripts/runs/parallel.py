@@ -88,7 +88,7 @@ def spread(
     calls = [delayed(_quietly)(function, *task) for task in work]
     with _backend(ray):
         if ray is None:
-            yield from _local(
+            yield from local_results(
                 lambda: Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch="n_jobs")(calls)
             )
             return
@@ -97,7 +97,7 @@ def spread(
             yield from Parallel(n_jobs=jobs)(calls[first : first + step])
 
 
-def _local(start: Callable[[], Iterator[R]]) -> Iterator[R]:
+def local_results(start: Callable[[], Iterator[R]]) -> Iterator[R]:
     """Yield what worker processes on this machine return; however it ends early, none of them works on."""
     results: Iterator[R] | None = None
     try:
@@ -124,15 +124,13 @@ def _each(results: Iterator[R]) -> Iterator[R]:
 
 def _stop_workers(results: Any) -> None:
     """Kill the worker processes and close joblib's iterator, without its advice to compute less."""
-    from joblib.externals.loky import reusable_executor
+    from joblib.externals.loky import get_reusable_executor
 
-    executor = reusable_executor._executor
     with _interrupts_later(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if results is not None:
             results.close()
-        if executor is not None:
-            executor.shutdown(wait=True, kill_workers=True)
+        get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
 
 
 @contextmanager

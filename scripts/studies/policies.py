@@ -77,10 +77,15 @@ def resolved(name: str, scenario: str) -> str:
     return NETWORK + str(pretrained(name, scenario)[0]) if name == NETWORK + PRETRAINED else name
 
 
+def checkpoint_of(name: str) -> str:
+    """Return SHA-256 (hex) of a trained policy's file; empty for every other policy."""
+    path = name.removeprefix(NETWORK)
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path != name else ""
+
+
 def checkpoints(names: Sequence[str]) -> dict[str, str]:
-    """SHA-256 of each network's file, by the name of the policy."""
-    files = {name: Path(name.removeprefix(NETWORK)) for name in names if name.startswith(NETWORK)}
-    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
+    """Return `checkpoint_of` of the trained policies, by name."""
+    return {name: checkpoint_of(name) for name in names if name.startswith(NETWORK)}
 
 
 def _check_name(name: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ from gridai_env.analysis.latency_budgets import Sweep, instance_at, make_sweep, 
 from scripts import frontier
 from scripts.runs.command import BAD_INPUT, INTERRUPTED
 from scripts.runs.folder import read_run
-from scripts.studies.latency import points as _points
-from scripts.studies.latency import run as _frontier
+from scripts.studies.latency import run as frontier_run
+from scripts.studies.latency.points import compute
 from scripts.studies.latency.tables import FrontierError, check_frontier, curve_returns
 
 SMALL = ["--scenario", "two_sites", "--horizon-h", "6", "--axes", "scale", "--points", "3", "--jobs", "1"]
@@ -104,18 +104,19 @@ def without_times(folder: Path) -> list[dict[str, str]]:
     return [{k: v for k, v in row.items() if k != "seconds"} for row in rows_of(folder / "frontier.csv")]
 
 
-def interrupted_after(count: int, original: Callable[..., Any]) -> Callable[..., Any]:
-    """The work of a task, that ctrl-C ends after so many tasks."""
+def interrupted_after(count: int) -> Callable[[Sequence[Any]], Iterator[Any]]:
+    """Compute points, until ctrl-C ends it after so many."""
     done = 0
 
-    def compute(*task: object) -> Any:
+    def interrupted(batch: Sequence[Any]) -> Iterator[Any]:
         nonlocal done
-        if done == count:
-            raise KeyboardInterrupt
-        done += 1
-        return original(*task)
+        for record in compute(batch):
+            if done == count:
+                raise KeyboardInterrupt
+            done += 1
+            yield record
 
-    return compute
+    return interrupted
 
 
 def test_a_killed_sweep_goes_on_where_it_stopped(
@@ -123,12 +124,12 @@ def test_a_killed_sweep_goes_on_where_it_stopped(
 ) -> None:
     folder = tmp_path / "killed"
     with monkeypatch.context() as patch:
-        patch.setattr(_frontier, "work", interrupted_after(2, _points.work))
+        patch.setattr(frontier_run, "compute", interrupted_after(4))
         assert command(folder) == INTERRUPTED
     message = capsys.readouterr().err
     kept = {path: path.stat().st_mtime_ns for path in (folder / "points").iterdir()}
     assert f"{len(kept)} of 18 points are kept" in message
-    assert 0 < len(kept) < 18
+    assert len(kept) == 4, "each point is written as soon as it is known"
     assert command(folder) == 0
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert without_times(folder) == without_times(finished)

@@ -1,8 +1,7 @@
-"""Points of cost-carbon fronts: computed in workers, each kept in a file of its own, written whole or not at all.
+"""Points of cost-carbon fronts, one task each.
 
-A file names what it was computed from, so that a killed run goes on where it stopped.  Stages: the benefit optimum of
-each episode (it sets the service that all points keep), both ends of the front and the policies, then what lies
-between.
+Stages: the benefit optimum of each episode (it sets the service that all points keep), both ends of the front and the
+policies, then what lies between.
 
 What no longer fits is computed again: points under another floor than the optimum's at hand, caps between other ends,
 and what stopped at a shorter time limit than is allowed now.  So no front holds two floors, and finished points stay
@@ -12,9 +11,10 @@ where --time-limit-s is raised.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -33,14 +33,14 @@ from gridai_env.episodes.instance import Instance
 from gridai_env.rollout.run import run
 from gridai_env.rollout.trajectory import Trajectory
 from scripts.runs.command import InputError
-from scripts.runs.tasks import Record, checkpoint_of, key_of, read_record, write_record
+from scripts.runs.tasks import Record, Store, Task, had_time, key_of
 from scripts.studies.names import OPTIMUM, VARIANT
-from scripts.studies.policies import find_contenders
+from scripts.studies.policies import checkpoint_of, find_contenders
 
 KIND = "front point"
 LOCAL = "local_only"
 LEAST_COST, LEAST_CARBON = "least cost", "least carbon"
-# Points of a front that one task computes: few, so that progress shows and a killed run loses little.
+# Points of a front that one worker computes from one compiled program: few, so that all workers have something to do.
 AT_ONCE = 4
 # Floors that agree to this many decimals (of GPU-h, and of jobs) are the same: solving again repeats rounding.
 FLOOR_DECIMALS = 6
@@ -56,7 +56,6 @@ class FrontError(RuntimeError):
 class FrontSettings:
     """What all points share."""
 
-    folder: Path  # of the point files
     points: int  # caps, both ends included
     prices_usd_per_t: tuple[float, ...]
     mip_gap: float
@@ -64,124 +63,128 @@ class FrontSettings:
     threads: int
 
     def solver(self) -> dict[str, Any]:
-        """Options of every solve."""
+        """Return the options of every solve."""
         return {"mip_gap": self.mip_gap, "time_limit_s": self.time_limit_s, "threads": self.threads}
 
     @property
     def limit_s(self) -> float:
-        """The time limit of a solve as a number."""
-        return np.inf if self.time_limit_s is None else self.time_limit_s
+        """The time limit of a solve as a number, s."""
+        return math.inf if self.time_limit_s is None else self.time_limit_s
 
 
 @dataclass(frozen=True)
-class FrontTask:
-    """Some points of one episode: the benefit optimum, policies, or optima on the front, by name."""
+class FrontTask(Task):
+    """One point of an episode: the benefit optimum, a policy, or an optimum on the front."""
 
+    settings: FrontSettings
     instance: Instance
     kind: str  # "optimum", "policy" or "front"
-    names: tuple[str, ...]
+    label: str
+    # What earlier stages found: the service to keep, and the emissions at both ends of the front (NaN without a plan).
+    floor: Floor | None = None
+    ends_kg: tuple[float, float] | None = None
 
-    def path(self, folder: Path, name: str) -> Path:
-        """File of one of its points."""
-        word = "".join(c if c.isalnum() or c in "._-" else "_" for c in name)
-        mark = hashlib.sha256(name.encode()).hexdigest()[:6]
-        return folder / f"seed{self.instance.seed}_{self.kind}_{word[-40:]}_{mark}.json"
+    @property
+    def name(self) -> str:
+        """Name of the point's file."""
+        word = "".join(c if c.isalnum() or c in "._-" else "_" for c in self.label)
+        mark = hashlib.sha256(self.label.encode()).hexdigest()[:6]
+        return f"seed{self.instance.seed}_{self.kind}_{word[-40:]}_{mark}"
 
-    def key(self, name: str, settings: FrontSettings) -> str:
-        """What the point's file must have been computed from; the time limit is no part, see `read`."""
-        solved = self.kind != "policy" or name.startswith(VARIANT)
-        grid = settings.points if name.startswith("cap ") else 0
-        gap = settings.mip_gap if solved else None
-        return key_of(self.instance.hash, self.kind, name, gap, grid, checkpoint_of(name))
+    @cached_property
+    def key(self) -> str:
+        """What the point is computed from; floor, ends and time limit are no part, see `is_current`."""
+        solved = self.kind != "policy" or self.label.startswith(VARIANT)
+        grid = self.settings.points if self.label.startswith("cap ") else 0
+        gap = self.settings.mip_gap if solved else None
+        return key_of(self.instance.hash, self.kind, self.label, gap, grid, checkpoint_of(self.label))
 
-    def under(self, name: str, settings: FrontSettings) -> str | None:
-        """The results of earlier stages that the point rests on, as one word; None where they are not there (yet)."""
-        if self.kind == "optimum":
+    @cached_property
+    def _under(self) -> str:
+        """Hash of the results of earlier stages that the point rests on."""
+        if self.floor is None:
             return ""
-        floor = _floor(self.instance, settings)
-        if floor is None:
-            return None
-        service = [(np.round(values, FLOOR_DECIMALS) + 0.0).tolist() for values in vars(floor).values()]
-        if not name.startswith("cap "):
-            return key_of(service)
-        ends_kg = _ends_kg(self.instance, settings)
-        return None if ends_kg is None else key_of(service, [f"{kg:.9g}" for kg in ends_kg])
+        service = [(np.round(values, FLOOR_DECIMALS) + 0.0).tolist() for values in vars(self.floor).values()]
+        ends = [] if self.ends_kg is None else [[f"{kg:.9g}" for kg in self.ends_kg]]
+        return key_of(service, *ends)
 
-    def read(self, name: str, settings: FrontSettings) -> Record | None:
-        """The record of a point; None where there is none yet, or where it has to be computed again."""
-        record = read_record(self.path(settings.folder, name), KIND, self.key(name, settings))
-        if record is None or record["under"] != self.under(name, settings):
-            return None
-        stopped = record["row"] is not None and record["row"]["status"] == "time_limit"
-        return None if stopped and record["time_limit_s"] < settings.limit_s else record
+    @property
+    def stamp(self) -> Record:
+        """What the point rests on, and the time that the solver had."""
+        return {"under": self._under, "time_limit_s": self.settings.limit_s}
 
-    def write(self, name: str, settings: FrontSettings, record: Record) -> None:
-        """Write the record of a point."""
-        whole = record | {"under": self.under(name, settings), "time_limit_s": settings.limit_s}
-        write_record(self.path(settings.folder, name), KIND, self.key(name, settings), whole)
+    def is_current(self, record: Record) -> bool:
+        """Whether earlier stages are as they were, and no more time is allowed to a solve that ran out of it."""
+        return record["under"] == self._under and had_time(record, self.settings.limit_s)
 
 
 def stages(
-    instances: Sequence[Instance], policies: Sequence[str], settings: FrontSettings
-) -> list[list[FrontTask]]:
-    """All tasks, those of a stage independent of each other."""
-    between = [f"cap {i}" for i in range(1, settings.points - 1)]
-    prices = [f"{price:g} USD/t" for price in settings.prices_usd_per_t]
-    return [
-        [FrontTask(i, "optimum", (OPTIMUM,)) for i in instances],
-        [FrontTask(i, "front", (LEAST_COST, LEAST_CARBON)) for i in instances]
-        + [FrontTask(i, "policy", (name,)) for i in instances for name in policies],
-        [FrontTask(i, "front", part) for i in instances for part in [*_parts(between), *_parts(prices)]],
+    instances: Sequence[Instance], policies: Sequence[str], settings: FrontSettings, store: Store
+) -> Iterator[list[list[FrontTask]]]:
+    """Yield the batches of each stage, which hold what those before it have left in ``store``."""
+    optima = [FrontTask(settings, i, "optimum", OPTIMUM) for i in instances]
+    yield [[task] for task in optima]
+
+    floors = [floor_in(store.result(task)) for task in optima]
+    ends = [
+        [FrontTask(settings, i, "front", label, floor) for label in (LEAST_COST, LEAST_CARBON)]
+        for i, floor in zip(instances, floors, strict=True)
     ]
+    played = [
+        [FrontTask(settings, i, "policy", name, floor)]
+        for i, floor in zip(instances, floors, strict=True)
+        for name in policies
+    ]
+    yield [*ends, *played]
+
+    caps = [f"cap {i}" for i in range(1, settings.points - 1)]
+    prices = [f"{price:g} USD/t" for price in settings.prices_usd_per_t]
+    between = []
+    for i, floor, (dirty, clean) in zip(instances, floors, ends, strict=True):
+        ends_kg = _weighted_kg(store.result(dirty)), _weighted_kg(store.result(clean))
+        rest = [FrontTask(settings, i, "front", label, floor, ends_kg) for label in caps]
+        between += [rest[n : n + AT_ONCE] for n in range(0, len(rest), AT_ONCE)]
+        rest = [FrontTask(settings, i, "front", label, floor) for label in prices]
+        between += [rest[n : n + AT_ONCE] for n in range(0, len(rest), AT_ONCE)]
+    yield between
 
 
-def _parts(names: list[str]) -> list[tuple[str, ...]]:
-    return [tuple(names[i : i + AT_ONCE]) for i in range(0, len(names), AT_ONCE)]
+def count_of(instances: Sequence[Instance], policies: Sequence[str], settings: FrontSettings) -> int:
+    """Return the number of points of all stages."""
+    return len(instances) * (1 + settings.points + len(settings.prices_usd_per_t) + len(policies))
 
 
-# Files --------------------------------------------------------------------------------------------------------------
+def floor_in(record: Record) -> Floor:
+    """Return the service of an episode's benefit plan, which all points keep."""
+    return Floor(**{name: np.array(values) for name, values in record["floor"].items()})
 
 
-def missing(task: FrontTask, settings: FrontSettings) -> FrontTask | None:
-    """The task without the points that have their files; None where nothing is left.
-
-    Points of later stages count as missing as long as what they rest on is: `compute` looks again.
-    """
-    names = [name for name in task.names if task.read(name, settings) is None]
-    return FrontTask(task.instance, task.kind, tuple(names)) if names else None
+def _weighted_kg(record: Record) -> float:
+    """Return the emissions of an end of the front with the weight of last resorts, NaN without a plan in time."""
+    return float(record["row"]["emissions_kg"] + record["row"]["last_resort_kg"])
 
 
 # Work ---------------------------------------------------------------------------------------------------------------
 
 
-def compute(task: FrontTask, settings: FrontSettings) -> int:
-    """Compute the points of a task that are still missing and write their files; returns how many it has."""
-    left = missing(task, settings)
-    if left is None:
-        return len(task.names)
-    if task.kind == "optimum":
-        _optimum(left, settings)
-    elif task.kind == "policy":
-        for name in left.names:
-            task.write(name, settings, {"row": _play(task.instance, name, settings)})
+def compute(batch: Sequence[FrontTask]) -> Iterator[Record]:
+    """Yield the records of points of one kind and episode."""
+    first = batch[0]
+    if first.kind == "optimum":
+        yield from map(_optimum, batch)
+    elif first.kind == "policy":
+        yield from ({"row": _play(task)} for task in batch)
     else:
-        _front(left, settings)
-    return len(task.names)
+        assert first.floor is not None
+        program = FrontProgram(first.instance, first.floor, **first.settings.solver())
+        for task in batch:
+            point = _point(program, task)
+            yield {"row": None if point is None else _point_row(task.instance.seed, point)}
 
 
-def _play(instance: Instance, name: str, settings: FrontSettings) -> Record:
-    """Judge a policy, or something that plans the episode beforehand."""
-    contender = find_contenders([name], instance.compiled, settings.solver())[0]
-    what = contender.policy if contender.plan is None else contender.plan(instance)
-    if getattr(what, "actions", True) is None:
-        return _row(instance.seed, "policy", name, None) | {"status": "time_limit", "meets_floor": 0}
-    trajectory = run(what, instance, seed=instance.seed)  # type: ignore[arg-type]
-    row = _policy_row(name, trajectory, read_floor(instance, settings))
-    return row | {"status": getattr(what, "status", row["status"])}
-
-
-def _optimum(task: FrontTask, settings: FrontSettings) -> None:
-    plan = solve(task.instance, **settings.solver())
+def _optimum(task: FrontTask) -> Record:
+    """Solve for the benefit; raises InputError where there is no plan in time."""
+    plan = solve(task.instance, **task.settings.solver())
     if plan.flows is None:
         raise InputError(
             f"seed {task.instance.seed}: no benefit plan in time, so the front has no service floor; "
@@ -190,59 +193,35 @@ def _optimum(task: FrontTask, settings: FrontSettings) -> None:
     floor = service_of(plan)
     row = _policy_row(OPTIMUM, run(plan, task.instance, replay="flows"), floor)
     row |= {"status": plan.status, "seconds": plan.build_s + plan.solve_s}
-    kept = {"started": floor.started.tolist(), "served_gpuh": floor.served_gpuh.tolist()}
-    task.write(OPTIMUM, settings, {"row": row, "floor": kept})
+    return {"row": row, "floor": {name: values.tolist() for name, values in vars(floor).items()}}
 
 
-def read_floor(instance: Instance, settings: FrontSettings) -> Floor:
-    """The service of the episode's benefit plan, which all points keep."""
-    floor = _floor(instance, settings)
+def _play(task: FrontTask) -> Record:
+    """Play a policy, or something that plans the episode beforehand; return its row."""
+    instance, floor = task.instance, task.floor
     assert floor is not None
-    return floor
+    contender = find_contenders([task.label], instance.compiled, task.settings.solver())[0]
+    what = contender.policy if contender.plan is None else contender.plan(instance)
+    if getattr(what, "actions", True) is None:
+        return _row(instance.seed, "policy", task.label, None) | {"status": "time_limit", "meets_floor": 0}
+
+    trajectory = run(what, instance, seed=instance.seed)  # type: ignore[arg-type]
+    row = _policy_row(task.label, trajectory, floor)
+    return row | {"status": getattr(what, "status", row["status"])}
 
 
-def _floor(instance: Instance, settings: FrontSettings) -> Floor | None:
-    record = FrontTask(instance, "optimum", (OPTIMUM,)).read(OPTIMUM, settings)
-    if record is None:
-        return None
-    return Floor(**{name: np.array(values) for name, values in record["floor"].items()})
+def _point(program: FrontProgram, task: FrontTask) -> FrontPoint | None:
+    """Solve a point of the front; None where the ends coincide (or one is not known) and nothing lies between."""
+    if task.label == LEAST_COST:
+        return program.least_cost()
+    if task.label == LEAST_CARBON:
+        return program.least_carbon()
+    if task.ends_kg is None:
+        return program.at_price(float(task.label.removesuffix(" USD/t")))
 
-
-def _front(task: FrontTask, settings: FrontSettings) -> None:
-    program = FrontProgram(task.instance, read_floor(task.instance, settings), **settings.solver())
-    for name in task.names:
-        if name == LEAST_COST:
-            point = program.least_cost()
-        elif name == LEAST_CARBON:
-            point = program.least_carbon()
-        elif name.startswith("cap "):
-            cap_kg = _cap_kg(task, settings, int(name.removeprefix("cap ")))
-            if cap_kg is None:
-                task.write(name, settings, {"row": None})
-                continue
-            point = program.at_cap(cap_kg, name)
-        else:
-            point = program.at_price(float(name.removesuffix(" USD/t")))
-        task.write(name, settings, {"row": _point_row(task.instance.seed, point)})
-
-
-def _cap_kg(task: FrontTask, settings: FrontSettings, i: int) -> float | None:
-    """The cap of point ``i``; None where the ends coincide (or one is not known) and nothing lies between."""
-    ends_kg = _ends_kg(task.instance, settings)
-    assert ends_kg is not None
-    caps = caps_between(*ends_kg, settings.points) if np.isfinite(ends_kg).all() else []
-    return caps[i - 1] if caps else None
-
-
-def _ends_kg(instance: Instance, settings: FrontSettings) -> tuple[float, float] | None:
-    """Emissions at both ends, NaN without a plan in time; None where they are not computed (yet)."""
-    ends = FrontTask(instance, "front", (LEAST_COST, LEAST_CARBON))
-    records = [ends.read(name, settings) for name in ends.names]
-    high, low = (
-        None if record is None else record["row"]["emissions_kg"] + record["row"]["last_resort_kg"]
-        for record in records
-    )
-    return None if high is None or low is None else (high, low)
+    caps = caps_between(*task.ends_kg, task.settings.points) if np.isfinite(task.ends_kg).all() else []
+    number = int(task.label.removeprefix("cap "))
+    return program.at_cap(caps[number - 1], task.label) if caps else None
 
 
 # Rows of front.csv --------------------------------------------------------------------------------------------------

@@ -1,18 +1,20 @@
-"""Run."""
+"""One run of `scripts.pareto`: its folder, its points, and what is made from them."""
 
 from __future__ import annotations
 
 import math
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gridai_env.episodes.instance import Instance
-from scripts.runs.command import InputError
-from scripts.runs.folder import RUN_FILE, read_run, write_run
-from scripts.runs.parallel import spread
+from scripts.runs.folder import write_run
+from scripts.runs.tasks import Store, open_store, run_tasks
+
+if TYPE_CHECKING:
+    from scripts.studies.carbon.points import FrontSettings, FrontTask
 
 KIND = "front"
 POINTS, FIGURES, BOARD = "points", "figures", "tensorboard"
@@ -26,47 +28,36 @@ class FrontRun:
         folder: Path,
         instances: Sequence[Instance],
         policies: Sequence[str],
-        settings: Any,
+        settings: FrontSettings,
         jobs: int,
         config: dict[str, Any],
     ) -> None:
         """Nothing is written yet."""
-        from scripts.studies.carbon.points import stages
+        from scripts.studies.carbon.points import KIND as POINT
 
-        self.folder, self.instances, self.settings = folder, instances, settings
+        self.folder, self.instances, self.policies, self.settings = folder, instances, policies, settings
         self.jobs, self.config, self.seconds = jobs, config, 0.0
-        self.stages = stages(instances, policies, settings)
+        self.store = Store(folder / POINTS, POINT)
 
     def open(self, overwrite: bool) -> None:
         """Make the folder ready; raises InputError for one that holds a front of another scenario."""
-        points = self.folder / POINTS
-        if overwrite:
-            shutil.rmtree(points, ignore_errors=True)
-        elif (self.folder / RUN_FILE).exists():
-            found = read_run(self.folder, KIND)["config"].get("scenario_resolved")
-            if found != self.config["scenario_resolved"]:
-                raise InputError(
-                    f"{self.folder} holds the front of another scenario; give another --run-dir, or --overwrite"
-                )
-        elif points.exists():
-            raise InputError(f"{self.folder} holds points but no {RUN_FILE}: give another --run-dir")
-        points.mkdir(exist_ok=True)
+        holds = "the front of another scenario"
+        open_store(self.folder, KIND, POINTS, self.config, ("scenario_resolved",), holds, overwrite)
         self._record(finished=False)
+
+    def stages(self) -> Iterator[list[list[FrontTask]]]:
+        """Yield the batches of each stage, see `points.stages`."""
+        from scripts.studies.carbon.points import stages
+
+        return stages(self.instances, self.policies, self.settings, self.store)
 
     def compute(self, ray: str | None) -> None:
         """Compute all points that have no file yet; raises InputError for files of something else."""
-        from tqdm import tqdm
-
-        from scripts.studies.carbon.points import compute, missing
+        from scripts.studies.carbon.points import compute, count_of
 
         begin = time.perf_counter()
-        left = [[m for task in stage if (m := missing(task, self.settings))] for stage in self.stages]
-        total = sum(len(task.names) for stage in self.stages for task in stage)
-        todo = sum(len(task.names) for stage in left for task in stage)
-        with tqdm(total=total, initial=total - todo, unit="point", disable=todo == 0) as bar:
-            for stage in left:
-                for count in spread(compute, [(task, self.settings) for task in stage], self.jobs, ray):
-                    bar.update(count)
+        total = count_of(self.instances, self.policies, self.settings)
+        run_tasks(self.store, self.stages(), compute, jobs=self.jobs, ray=ray, total=total)
         self.seconds = time.perf_counter() - begin
 
     def write(self, reference: Sequence[float] | None) -> str:
@@ -92,13 +83,8 @@ class FrontRun:
 
     def _rows(self) -> list[dict[str, Any]]:
         """All points, by seed: the front from least cost to least carbon, prices, policies."""
-        found = []
-        for task in (task for stage in self.stages for task in stage):
-            for name in task.names:
-                record = task.read(name, self.settings)
-                assert record is not None
-                if record["row"] is not None:
-                    found.append(record["row"])
+        tasks = [task for batches in self.stages() for batch in batches for task in batch]
+        found = [row for task in tasks if (row := self.store.result(task)["row"]) is not None]
         order = {"epsilon": 0, "price": 1, "policy": 2}
 
         def place(row: dict[str, Any]) -> tuple[Any, ...]:

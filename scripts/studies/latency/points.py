@@ -1,15 +1,14 @@
-"""Points of a frontier: each is solved in a worker and lies in a file of its own, written whole or not at all.
+"""Points of a frontier, one task each: an objective or a policy on an episode at some latency budgets.
 
-A file names what it was computed from; a killed sweep goes on where it stopped, and nothing is computed twice.
+Points of a curve are solved one from the other by one worker, see `cut`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,9 +22,8 @@ from gridai_env.analysis.relocation import closed_routes, layer_shares, relocata
 from gridai_env.episodes.instance import Instance
 from gridai_env.rollout.run import run
 from gridai_env.rollout.trajectory import Trajectory
-from scripts.runs.command import InputError
-from scripts.runs.tasks import Record, checkpoint_of, key_of, read_record, write_record
-from scripts.studies.policies import find_contenders
+from scripts.runs.tasks import Record, Task, had_time, key_of
+from scripts.studies.policies import checkpoint_of, find_contenders
 
 KIND = "frontier point"
 
@@ -34,7 +32,6 @@ KIND = "frontier point"
 class SweepSettings:
     """What all points of a sweep share."""
 
-    folder: Path  # of the point files
     mip_gap: float
     time_limit_s: float | None
     threads: int
@@ -44,137 +41,134 @@ class SweepSettings:
         """Options of `baselines.optimum.milp.solve`."""
         return {"mip_gap": self.mip_gap, "time_limit_s": self.time_limit_s, "threads": self.threads}
 
+    @property
+    def limit_s(self) -> float:
+        """The time limit of a solve as a number, s."""
+        return math.inf if self.time_limit_s is None else self.time_limit_s
+
 
 @dataclass(frozen=True)
-class SweepTask:
-    """Some points of one curve: an objective, or a policy, on one episode along one axis."""
+class Curve:
+    """An objective, or a policy, on one episode along one axis."""
 
     instance: Instance  # of the seed, at the budgets of its scenario
     sweep: Sweep
     what: str  # an objective or the name of a policy
-    points: tuple[int, ...]
-    floor: Record | None = (
-        None  # service of the tightest point's benefit plan; None for benefit, which sets it
-    )
+    # Service of the tightest point's benefit plan, which cost and carbon keep; None for benefit, which sets it.
+    floor: Record | None = None
 
     @property
     def is_policy(self) -> bool:
         """Whether a policy plays, rather than the solver."""
         return self.what not in OBJECTIVES
 
-    def path(self, folder: Path, point: int) -> Path:
-        """File of one of its points."""
-        name = self.what.replace(":", "_").replace("/", "_")
-        axis = self.sweep.axis.replace(":", "_")
-        return folder / f"{axis}_seed{self.instance.seed}_{name}_point{point:02d}.json"
-
-    def key(self, point: int, settings: SweepSettings) -> str:
-        """What the point's file must have been computed from."""
-        return key_of(self.at(point).hash, self.what, checkpoint_of(self.what), self.floor, settings.mip_gap)
-
-    def read(self, point: int, settings: SweepSettings) -> Record | None:
-        """The record of a point; None where there is none yet, or where more time than it had is allowed now."""
-        record = read_record(self.path(settings.folder, point), KIND, self.key(point, settings))
-        if record is None or record["row"].get("status") != "time_limit":
-            return record
-        now_s = math.inf if settings.time_limit_s is None else settings.time_limit_s
-        return record if now_s <= record["time_limit_s"] else None
-
-    def write(self, point: int, settings: SweepSettings, record: Record) -> None:
-        """Write the record of a point."""
-        limit_s = math.inf if settings.time_limit_s is None else settings.time_limit_s
-        whole = record | {"time_limit_s": limit_s}
-        write_record(self.path(settings.folder, point), KIND, self.key(point, settings), whole)
-
     @cached_property
     def _base(self) -> Instance:
         return widest(self.instance, self.sweep)
 
     def at(self, point: int) -> Instance:
-        """The episode at the budgets of a point; last-resort prices are the same at all of them."""
+        """Return the episode at the budgets of a point; last-resort prices are the same at all of them."""
         return instance_at(self._base, self.sweep, point)
 
     def service(self) -> Floor:
-        """The service floor that cost and carbon keep."""
+        """Return the service floor that cost and carbon keep."""
         assert self.floor is not None
         return Floor(np.array(self.floor["started"]), np.array(self.floor["served_gpuh"]))
+
+
+@dataclass(frozen=True)
+class SweepTask(Task):
+    """One point of a curve."""
+
+    curve: Curve
+    point: int
+    settings: SweepSettings
+
+    @property
+    def name(self) -> str:
+        """Name of the point's file."""
+        what = self.curve.what.replace(":", "_").replace("/", "_")
+        axis = self.curve.sweep.axis.replace(":", "_")
+        return f"{axis}_seed{self.curve.instance.seed}_{what}_point{self.point:02d}"
+
+    @cached_property
+    def key(self) -> str:
+        """What the point is computed from; the time limit is no part, see `is_current`."""
+        curve = self.curve
+        instance, checkpoint = curve.at(self.point), checkpoint_of(curve.what)
+        return key_of(instance.hash, curve.what, checkpoint, curve.floor, self.settings.mip_gap)
+
+    @property
+    def stamp(self) -> Record:
+        """The time that the solver had."""
+        return {"time_limit_s": self.settings.limit_s}
+
+    def is_current(self, record: Record) -> bool:
+        """Whether the point is solved, or stopped at a limit no shorter than now."""
+        return had_time(record, self.settings.limit_s)
+
+    @property
+    def place(self) -> Record:
+        """Where the point stands, as in all tables."""
+        sweep = self.curve.sweep
+        return {
+            "seed": self.curve.instance.seed,
+            "point": self.point,
+            "axis": sweep.axis,
+            "budget_ms": sweep.budget_ms(self.point),
+            "scale": sweep.scale(self.point),
+        }
+
+
+def cut(curves: Sequence[Curve], settings: SweepSettings, jobs: int) -> list[list[SweepTask]]:
+    """Cut curves of one objective or policy on all episodes into batches, so that every worker has something to do.
+
+    Points of linear programs start from the point before, so they stay together as far as there are enough
+    episodes; others stand alone.
+    """
+    what, points = curves[0].what, len(curves[0].sweep)
+    pieces = points if curves[0].is_policy or not is_linear(curves[0].instance) else 1
+    if pieces == 1 and what != "benefit":
+        pieces = max(1, -(-jobs // (2 * len(curves))))
+
+    parts = np.array_split(np.arange(points), min(pieces, points))
+    return [[SweepTask(curve, int(n), settings) for n in part] for curve in curves for part in parts]
+
+
+def is_linear(instance: Instance) -> bool:
+    """Whether the programs of an episode have no yes/no decisions, so that points are solved one from the other."""
+    p = instance.params
+    return not (p.has_jobs or p.has_battery or (p.generator_min_mw > 0.0).any())
 
 
 # Work -------------------------------------------------------------------------------------------------------
 
 
-def missing(task: SweepTask, settings: SweepSettings) -> SweepTask | None:
-    """The task without the points that have their files; None where nothing is left."""
-    left = tuple(i for i in task.points if task.read(i, settings) is None)
-    return replace(task, points=left) if left else None
+def compute(batch: Sequence[SweepTask]) -> Iterator[Record]:
+    """Yield the records of points of one curve."""
+    curve = batch[0].curve
+    if curve.is_policy:
+        yield from map(_played, batch)
+        return
 
-
-def with_floor(task: SweepTask, settings: SweepSettings) -> SweepTask:
-    """The task with the service floor that the tightest point's benefit plan sets.
-
-    Raises InputError where no such plan was found in time.
-    """
-    first = SweepTask(task.instance, task.sweep, "benefit", (0,))
-    record = first.read(0, settings)
-    if record is None or record["floor"] is None:
-        raise InputError(
-            f"{first.path(settings.folder, 0)}: no benefit plan at the tightest budget in time, so cost and carbon "
-            "have no service floor; raise --time-limit-s"
+    settings = batch[0].settings
+    objective: Objective = curve.what  # type: ignore[assignment]
+    floor = None if objective == "benefit" else curve.service()
+    solver = LatencySweepSolver(curve.at(len(curve.sweep) - 1), objective, floor, threads=settings.threads)
+    for task in batch:
+        plan = solver.solve(
+            curve.at(task.point), mip_gap=settings.mip_gap, time_limit_s=settings.time_limit_s
         )
-    return replace(task, floor=record["floor"])
+        yield _plan_record(task, plan)
 
 
-def compute(task: SweepTask, settings: SweepSettings) -> list[tuple[int, Record]]:
-    """Compute the points of a task; each is written as soon as it is known, where the folder is at hand.
-
-    It is not on another machine of a cluster: the records are returned, for `keep` to write what is not there.
-    """
-    done = []
-    for point, record in _play(task, settings) if task.is_policy else _solve(task, settings):
-        if settings.folder.is_dir():
-            task.write(point, settings, record)
-        done.append((point, record))
-    return done
-
-
-def keep(task: SweepTask, settings: SweepSettings, done: Sequence[tuple[int, Record]]) -> int:
-    """Write what a worker elsewhere could not write; return how many points are done."""
-    for point, record in done:
-        if not task.path(settings.folder, point).exists():
-            task.write(point, settings, record)
-    return len(done)
-
-
-def work(number: int, task: SweepTask, settings: SweepSettings) -> tuple[int, list[tuple[int, Record]]]:
-    """`compute`, with the number of the task: results come in the order in which they finish."""
-    return number, compute(task, settings)
-
-
-def _solve(task: SweepTask, settings: SweepSettings) -> Iterator[tuple[int, Record]]:
-    objective: Objective = task.what  # type: ignore[assignment]
-    floor = None if objective == "benefit" else task.service()
-    chain = LatencySweepSolver(task.at(len(task.sweep) - 1), objective, floor, threads=settings.threads)
-    for point in task.points:
-        plan = chain.solve(task.at(point), mip_gap=settings.mip_gap, time_limit_s=settings.time_limit_s)
-        yield point, _plan_record(task, point, plan)
-
-
-def _place(task: SweepTask, point: int) -> Record:
-    return {
-        "seed": task.instance.seed,
-        "point": point,
-        "axis": task.sweep.axis,
-        "budget_ms": task.sweep.budget_ms(point),
-        "scale": task.sweep.scale(point),
-    }
-
-
-def _plan_record(task: SweepTask, point: int, plan: Plan) -> Record:
-    """What is kept of a plan: one row of ``frontier.csv``, and for benefit what happened in it."""
+def _plan_record(task: SweepTask, plan: Plan) -> Record:
+    """Return what is kept of a plan: one row of ``frontier.csv``, and for benefit what happened in it."""
+    # All objectives as something to be lowered: V = -benefit.
     sign = -1.0 if plan.objective == "benefit" else 1.0
     none = float("nan")
     trajectory = None if plan.flows is None else run(plan, plan.instance, replay="flows")
-    row = _place(task, point) | {
+    row = task.place | {
         "objective": plan.objective,
         "value": none if plan.objective_value is None else sign * plan.objective_value,
         "bound": sign * plan.bound,
@@ -189,6 +183,7 @@ def _plan_record(task: SweepTask, point: int, plan: Plan) -> Record:
     record: Record = {"row": row}
     if plan.objective != "benefit":
         return record
+
     record["floor"] = None
     if plan.flows is not None:
         floor = service_of(plan)
@@ -199,25 +194,21 @@ def _plan_record(task: SweepTask, point: int, plan: Plan) -> Record:
     return record
 
 
-def _play(task: SweepTask, settings: SweepSettings) -> Iterator[tuple[int, Record]]:
-    contender = find_contenders([task.what], task.instance.compiled, settings.solver)[0]
-    for point in task.points:
-        instance = task.at(point)
-        player = contender.plan(instance) if contender.plan is not None else contender.policy
-        assert player is not None  # the optimum is no policy of a sweep
-        row = _place(task, point) | {"policy": task.what}
-        if getattr(player, "actions", True) is None:  # a variant without a plan in time
-            yield point, {"row": row | dict.fromkeys(POLICY_FIGURES, math.nan) | {"status": "time_limit"}}
-            continue
-        yield point, _policy_record(task, row, run(player, instance, seed=task.instance.seed))
-
-
 POLICY_FIGURES = ("benefit_usd", "cost_usd", "emissions_kg", "dropped_gpuh", "rid_real")
 
 
-def _policy_record(task: SweepTask, row: Record, played: Trajectory) -> Record:
-    """One row of ``policies.csv``, and what must not lie below the frontier."""
-    rid = relocatable(played.instance, played.flows).rows()
+def _played(task: SweepTask) -> Record:
+    """Play the policy at a point; return one row of ``policies.csv``, and what must not lie below the frontier."""
+    instance = task.curve.at(task.point)
+    contender = find_contenders([task.curve.what], task.curve.instance.compiled, task.settings.solver)[0]
+    player = contender.plan(instance) if contender.plan is not None else contender.policy
+    assert player is not None  # the optimum is no policy of a sweep
+    row = task.place | {"policy": task.curve.what}
+    if getattr(player, "actions", True) is None:  # a variant without a plan in time
+        return {"row": row | dict.fromkeys(POLICY_FIGURES, math.nan) | {"status": "time_limit"}}
+
+    played = run(player, instance, seed=instance.seed)
+    rid = relocatable(instance, played.flows).rows()
     figures = {
         "benefit_usd": played.benefit_usd,
         "cost_usd": played.metrics["cost_usd"],
@@ -226,34 +217,19 @@ def _policy_record(task: SweepTask, row: Record, played: Trajectory) -> Record:
         "rid_real": next(entry["rid_real"] for entry in rid if entry["class"] == "all"),
         "status": "played",
     }
+    return {"row": row | figures, "checks": row | _minimised(task.curve.service(), played)}
+
+
+def _minimised(floor: Floor, played: Trajectory) -> Record:
+    """Return what a policy comes to in the minimised sense of the solver, last resorts weighted."""
     resorts = {
         name: float(last_resorts(played.instance, name).total(played.instance.params, played.flows).sum())
         for name in ("cost", "carbon")
     }
-    checks = {
-        "keeps_floor": meets_floor(task.service(), played, slack=0.0),
+    return {
+        "keeps_floor": meets_floor(floor, played, slack=0.0),
         "benefit": -played.benefit_usd,
-        "cost": figures["cost_usd"] + resorts["cost"],
-        "carbon": figures["emissions_kg"] + resorts["carbon"],
-        "scale": sum(abs(value) for value in played.terms.values()) + figures["emissions_kg"],
+        "cost": played.metrics["cost_usd"] + resorts["cost"],
+        "carbon": played.emissions_kg + resorts["carbon"],
+        "scale": sum(abs(value) for value in played.terms.values()) + played.emissions_kg,
     }
-    return {"row": row | figures, "checks": row | checks}
-
-
-def is_linear(instance: Instance) -> bool:
-    """Whether the programs of an episode have no yes/no decisions, so that points are solved one from the other."""
-    p = instance.params
-    return not (p.has_jobs or p.has_battery or (p.generator_min_mw > 0.0).any())
-
-
-def cut_tasks(instances: Sequence[Instance], sweep: Sweep, what: str, jobs: int) -> list[SweepTask]:
-    """One curve on all episodes, cut so that every worker has something to do.
-
-    Points of linear programs start from the point before, so they stay together as far as there are enough
-    episodes; others stand alone.
-    """
-    pieces = len(sweep) if what not in OBJECTIVES or not is_linear(instances[0]) else 1
-    if pieces == 1 and what != "benefit":
-        pieces = max(1, -(-jobs // (2 * len(instances))))
-    parts = np.array_split(np.arange(len(sweep)), min(pieces, len(sweep)))
-    return [SweepTask(i, sweep, what, tuple(int(n) for n in part)) for i in instances for part in parts]

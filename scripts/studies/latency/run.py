@@ -4,30 +4,22 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
-
-from tqdm import tqdm
 
 from baselines.optimum.objectives import OBJECTIVES
 from gridai_env.analysis.latency_budgets import Sweep
 from gridai_env.analysis.net_benefit import break_even_rows
 from gridai_env.episodes.instance import Instance
 from scripts.runs.command import InputError
-from scripts.runs.folder import RUN_FILE, read_run, write_run
-from scripts.runs.parallel import spread
+from scripts.runs.folder import write_run
 from scripts.runs.tables import write_rows
-from scripts.studies.latency.points import (
-    SweepSettings,
-    SweepTask,
-    cut_tasks,
-    keep,
-    missing,
-    with_floor,
-    work,
-)
+from scripts.runs.tasks import Record, Store, open_store, run_tasks
+from scripts.studies.latency.points import KIND as POINT
+from scripts.studies.latency.points import Curve, SweepSettings, SweepTask, compute, cut
 from scripts.studies.latency.tables import Results, Row, check_frontier, return_rows, write_parquet
 
 KIND = "frontier"
@@ -53,69 +45,68 @@ class Frontier:
 
     @property
     def settings(self) -> SweepSettings:
-        """What the workers need to know."""
-        folder = (self.folder / POINTS).resolve()
-        return SweepSettings(folder, self.mip_gap, self.time_limit_s, self.threads)
+        """What all points share."""
+        return SweepSettings(self.mip_gap, self.time_limit_s, self.threads)
+
+    @property
+    def store(self) -> Store:
+        """Where the points lie."""
+        return Store(self.folder / POINTS, POINT)
 
     def open(self, overwrite: bool) -> None:
         """Make the folder ready; raises InputError for one that holds a sweep of another scenario or version."""
-        if (self.folder / RUN_FILE).exists() and not overwrite:
-            self._check_same()
-        elif (self.folder / POINTS).exists():
-            if not overwrite:
-                raise InputError(
-                    f"{self.folder} holds points but no {RUN_FILE}: not a frontier's; give another --run-dir"
-                )
-            shutil.rmtree(self.folder / POINTS)
-        (self.folder / POINTS).mkdir(exist_ok=True)
+        holds = "the frontier of another scenario"
+        open_store(self.folder, KIND, POINTS, self.config, ("scenario_resolved",), holds, overwrite)
         self._record(finished=False)
 
-    def _check_same(self) -> None:
-        found = read_run(self.folder, KIND)["config"].get("scenario_resolved")
-        ours = self.config["scenario_resolved"]
-        if found != ours:
-            keys = [k for k in ours if not isinstance(found, dict) or found.get(k) != ours[k]]
-            raise InputError(
-                f"{self.folder} holds the frontier of another scenario (they differ in {', '.join(keys[:5])}); "
-                "give another --run-dir, or --overwrite to compute it again"
+    def stages(self) -> Iterator[list[list[SweepTask]]]:
+        """Yield batches in the order of need: benefit sets the service floor of the other two."""
+        yield self._batches("benefit")
+        floors = {(i.seed, sweep): self._floor(i, sweep) for sweep in self.sweeps for i in self.instances}
+        yield [*self._batches("cost", floors), *self._batches("carbon", floors)]
+        yield [batch for policy in self.policies for batch in self._batches(policy, floors)]
+
+    def _batches(
+        self, what: str, floors: Mapping[tuple[int, Sweep], Record] = MappingProxyType({})
+    ) -> list[list[SweepTask]]:
+        return [
+            batch
+            for sweep in self.sweeps
+            for batch in cut(
+                [Curve(i, sweep, what, floors.get((i.seed, sweep))) for i in self.instances],
+                self.settings,
+                self.jobs,
             )
+        ]
 
-    def stages(self) -> list[list[SweepTask]]:
-        """Tasks in the order of need: benefit sets the service floor of the other two."""
-        jobs = self.jobs
-
-        def curve(what: str) -> list[SweepTask]:
-            return [task for sweep in self.sweeps for task in cut_tasks(self.instances, sweep, what, jobs)]
-
-        solved = [curve("benefit"), [*curve("cost"), *curve("carbon")]]
-        return [*solved, [task for policy in self.policies for task in curve(policy)]]
+    def _floor(self, instance: Instance, sweep: Sweep) -> Record:
+        """Return the service that the tightest point's benefit plan gives; raises InputError without such a plan."""
+        tightest = SweepTask(Curve(instance, sweep, "benefit"), 0, self.settings)
+        floor: Record | None = self.store.result(tightest)["floor"]
+        if floor is None:
+            raise InputError(
+                f"{self.store.path(tightest)}: no benefit plan at the tightest budget in time, so cost and carbon "
+                "have no service floor; raise --time-limit-s"
+            )
+        return floor
 
     def planned(self) -> int:
-        """Number of points of all curves."""
-        return sum(len(task.points) for stage in self.stages() for task in stage)
+        """Return the number of points of all curves."""
+        curves = len(self.instances) * len([*OBJECTIVES, *self.policies])
+        return curves * sum(len(sweep) for sweep in self.sweeps)
 
     def finished(self) -> int:
-        """Number of points that have their files."""
-        settings = self.settings
-        tasks = [task for stage in self.stages() for task in stage]
-        return sum(task.path(settings.folder, i).exists() for task in tasks for i in task.points)
+        """Return the number of points that have their files."""
+        batches = [batch for what in (*OBJECTIVES, *self.policies) for batch in self._batches(what)]
+        return self.store.count(task for batch in batches for task in batch)
 
     def compute(self) -> None:
         """Compute all points that have no file yet; raises InputError for files of something else."""
-        settings, begin = self.settings, time.perf_counter()
-        with tqdm(total=self.planned(), unit="point", mininterval=0.5) as bar:
-            for stage in self.stages():
-                tasks = [m for task in self._ready(stage) if (m := missing(task, settings))]
-                bar.update(sum(len(task.points) for task in stage) - sum(len(task.points) for task in tasks))
-                calls = [(number, task, settings) for number, task in enumerate(tasks)]
-                for number, done in spread(work, calls, self.jobs, self.ray):
-                    self.computed += keep(tasks[number], settings, done)
-                    bar.update(len(done))
+        begin = time.perf_counter()
+        self.computed = run_tasks(
+            self.store, self.stages(), compute, jobs=self.jobs, ray=self.ray, total=self.planned()
+        )
         self.seconds = time.perf_counter() - begin
-
-    def _ready(self, stage: Sequence[SweepTask]) -> list[SweepTask]:
-        """The tasks of a stage, with their service floor where they keep or are judged by one."""
-        return [task if task.what == "benefit" else with_floor(task, self.settings) for task in stage]
 
     def write(self) -> Results:
         """Make tables, figures and TensorBoard files from the points; raises FrontierError on contradictions."""
@@ -138,20 +129,18 @@ class Frontier:
         return results
 
     def _collect(self) -> Results:
-        settings = self.settings
         solved: list[Row] = []
         policies: list[Row] = []
         checks: list[Row] = []
         parts: dict[str, list[Row]] = {"rid": [], "layers": [], "closed": []}
-        for task in (task for stage in self.stages() for task in self._ready(stage)):
-            for point in task.points:
-                record = task.read(point, settings)
-                assert record is not None
-                (policies if task.is_policy else solved).append(record["row"])
-                checks += [record["checks"]] if "checks" in record else []
-                place = {name: record["row"][name] for name in ("seed", "point", "axis")}
-                for name, rows in parts.items():
-                    rows += [place | row for row in record.get(name, [])]
+        for task in (task for batches in self.stages() for batch in batches for task in batch):
+            record = self.store.result(task)
+            (policies if task.curve.is_policy else solved).append(record["row"])
+            checks += [record["checks"]] if "checks" in record else []
+            place = {name: record["row"][name] for name in ("seed", "point", "axis")}
+            for name, rows in parts.items():
+                rows += [place | row for row in record.get(name, [])]
+
         solved.sort(key=lambda r: (r["axis"] != "scale", OBJECTIVES.index(r["objective"])))
         return Results(
             instances=self.instances,

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from scripts import pareto as front
-from scripts.runs import parallel as _parallel
+from scripts.runs import parallel
 from scripts.runs.command import BAD_INPUT, INTERRUPTED, InputError
 from scripts.runs.parallel import check_ray, spread
 
@@ -115,7 +115,7 @@ def test_an_error_while_ctrl_c_is_handled_is_ctrl_c() -> None:
             raise AttributeError("'NoneType' object has no attribute 'kill'")
 
     with pytest.raises(KeyboardInterrupt) as caught:
-        next(_parallel._local(broken))  # type: ignore[arg-type]
+        next(parallel.local_results(broken))  # type: ignore[arg-type]
     assert caught.value.__suppress_context__
 
 
@@ -123,13 +123,13 @@ def test_ray_is_asked_for_before_anything_is_computed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     check_ray(None)
-    monkeypatch.setattr(_parallel, "find_spec", lambda _: None)
+    monkeypatch.setattr(parallel, "find_spec", lambda _: None)
     words = ["--scenario", "two_sites", "--horizon-h", "6", "--jobs", "1", "--run-dir", str(tmp_path / "run")]
     assert front.main([*words, "--ray", "local"]) == BAD_INPUT
     said = capsys.readouterr()
     assert said.err == "error: --ray needs ray: pip install 'gridai-env[ray]'\n" and not said.out
     assert not list(tmp_path.iterdir())
-    monkeypatch.setattr(_parallel, "find_spec", lambda _: object())
+    monkeypatch.setattr(parallel, "find_spec", lambda _: object())
     check_ray("local")
     for address, why in (("127.0.0.1:1", "refused"), ("nowhere", "an address is 'auto'")):
         with pytest.raises(InputError, match=rf"--ray '{address}': no Ray cluster answers there \(.*{why}"):
