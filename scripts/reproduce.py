@@ -16,6 +16,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from scripts.runs.command import INTERRUPTED, need_packages, parse_seeds, run_command
@@ -26,9 +27,9 @@ from scripts.runs.parallel import (
     check_ray,
     checked_jobs,
     solver_threads,
-    spread,
 )
-from scripts.studies.reproduction.run import KIND, TASKS, _config, _open, _write
+from scripts.runs.tasks import run_tasks
+from scripts.studies.reproduction.run import KIND, config_of, open_results, write_tables
 
 
 def parser() -> argparse.ArgumentParser:
@@ -56,39 +57,41 @@ def main(words: Sequence[str] | None = None) -> int:
 def reproduce(arguments: argparse.Namespace) -> int:
     """Check everything, compute what is missing, write and print."""
     need_packages("pyomo", "highspy", "scipy", "tqdm", "tensorboard", "matplotlib")
-    from tqdm import tqdm
-
     from scripts.studies.reproduction.tasks import compute, tasks_of
 
     experiments = _experiments(arguments)
     jobs = checked_jobs(arguments.jobs, ray=arguments.ray)
     check_ray(arguments.ray)
     folder = open_folder(arguments.run_dir or f"runs/{KIND}{'-quick' if arguments.quick else ''}", KIND)
-    config = _config(arguments, experiments)
-    _open(folder, config, arguments.overwrite)
+    config = config_of(arguments, experiments)
+    store = open_results(folder, config, arguments.overwrite)
     seeds = sorted({seed for one in experiments.values() for seed in one.seeds})
     write_run(folder, KIND, config, seeds, finished=False)
+
     tasks = [task for one in experiments.values() for task in tasks_of(one)]
-    store = (folder / TASKS).resolve()
-    left = [task for task in tasks if task.read(store) is None]
-    threads, begin = solver_threads(jobs, arguments.threads), time.perf_counter()
-    with tqdm(total=len(tasks), initial=len(tasks) - len(left), unit="task", disable=not left) as bar:
-        try:
-            for name in spread(compute, [(task, store, threads) for task in left], jobs, arguments.ray):
-                bar.set_postfix_str(name)
-                bar.update()
-        except KeyboardInterrupt:
-            bar.close()
-            done = sum((store / f"{task.name}.json").exists() for task in tasks)
-            print(
-                f"interrupted: {done} of {len(tasks)} tasks are kept; go on with --run-dir {folder}",
-                file=sys.stderr,
-            )
-            return INTERRUPTED
+    work = partial(compute, threads=solver_threads(jobs, arguments.threads))
+    begin = time.perf_counter()
+    try:
+        computed = run_tasks(
+            store,
+            [[[task] for task in tasks]],
+            work,
+            jobs=jobs,
+            ray=arguments.ray,
+            total=len(tasks),
+            unit="task",
+        )
+    except KeyboardInterrupt:
+        print(
+            f"interrupted: {store.count(tasks)} of {len(tasks)} tasks are kept; go on with --run-dir {folder}",
+            file=sys.stderr,
+        )
+        return INTERRUPTED
+
     seconds = time.perf_counter() - begin
-    _write(folder, store, experiments)
-    write_run(folder, KIND, config, seeds, finished=True, seconds=seconds, computed=len(left), jobs=jobs)
-    print(f"\n{len(left)} of {len(tasks)} tasks computed now, in {seconds:.0f} s; tables, figures: {folder}")
+    write_tables(folder, store, experiments)
+    write_run(folder, KIND, config, seeds, finished=True, seconds=seconds, computed=computed, jobs=jobs)
+    print(f"\n{computed} of {len(tasks)} tasks computed now, in {seconds:.0f} s; tables, figures: {folder}")
     return 0
 
 

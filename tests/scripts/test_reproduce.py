@@ -17,8 +17,7 @@ from gridai_env.scenario.load import load_scenario
 from scripts import reproduce
 from scripts.runs.command import InputError
 from scripts.runs.folder import read_run
-from scripts.studies.reproduction import experiment as _reproduction
-from scripts.studies.reproduction import tasks as _reproduction_tasks
+from scripts.studies.reproduction import experiment, tasks
 from scripts.studies.reproduction.experiment import Experiment, load_experiments, with_parameters
 from scripts.studies.reproduction.sensitivities import BUDGET, LEVERS, changed
 from scripts.studies.reproduction.tables import (
@@ -130,8 +129,8 @@ def test_levers_by_hand() -> None:
 
 
 def test_experiments_with_faults_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    good = yaml.safe_load((_reproduction.FOLDER / "reproduce_a.yaml").read_text(encoding="utf-8"))
-    monkeypatch.setattr(_reproduction, "FOLDER", tmp_path)
+    good = yaml.safe_load((experiment.FOLDER / "reproduce_a.yaml").read_text(encoding="utf-8"))
+    monkeypatch.setattr(experiment, "FOLDER", tmp_path)
     faults: list[tuple[dict[str, Any], str]] = [
         ({"sensitivities": {"capacity_slak": [1.1]}}, "did you mean 'capacity_slack'"),
         ({"sensitivities": {"capacity_slack": [1.3, 1.1]}}, "must rise"),
@@ -285,20 +284,20 @@ def test_a_killed_run_goes_on(
     names = ("A_capacity_slack_1.1_seed100.json", "A_capacity_slack_2_seed100.json")
     for name in names:
         (folder / "tasks" / name).unlink()
-    kept, true = stamps(folder), _reproduction_tasks.compute
+    kept, true = stamps(folder), tasks.compute
     done = []
 
-    def interrupted(task: Any, store: Path, threads: int) -> str:
+    def interrupted(batch: Any, threads: int) -> Any:
         if done:
             raise KeyboardInterrupt
-        done.append(task.name)
-        return true(task, store, threads)
+        done.extend(batch)
+        return true(batch, threads)
 
-    monkeypatch.setattr(_reproduction_tasks, "compute", interrupted)
+    monkeypatch.setattr(tasks, "compute", interrupted)
     assert reproduce.main([*WORDS, "--run-dir", str(folder)]) == 130
     said = capsys.readouterr().err
     assert f"{len(kept) + 1} of {len(kept) + 2} tasks are kept; go on with --run-dir" in said
-    monkeypatch.setattr(_reproduction_tasks, "compute", true)
+    monkeypatch.setattr(tasks, "compute", true)
     between = stamps(folder)
     assert reproduce.main([*WORDS, "--run-dir", str(folder)]) == 0
     after = stamps(folder)
@@ -332,7 +331,8 @@ def test_a_folder_of_another_scenario_or_version_is_refused(
     record["config"]["scenario_resolved"]["A"]["capacity_slack"] = 1.7
     file.write_text(json.dumps(record), encoding="utf-8")
     assert reproduce.main([*WORDS, "--run-dir", str(folder)]) == 2
-    assert "model A on another scenario (they differ in capacity_slack)" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "on another scenario: scenario_resolved.A.capacity_slack was 1.7 and is now 1.3" in said
     file.write_text(json.dumps(json.loads(whole) | {"environment_version": "v99"}), encoding="utf-8")
     assert reproduce.main([*WORDS, "--run-dir", str(folder)]) == 2
     assert "environment_version is 'v99'" in capsys.readouterr().err
@@ -358,11 +358,10 @@ def test_bad_words(words: list[str], said: str, tmp_path: Path, capsys: pytest.C
     assert not (tmp_path / "run" / "tasks").exists()
 
 
-def test_a_budget_is_a_share_of_what_the_free_plan_emits(tmp_path: Path) -> None:
+def test_a_budget_is_a_share_of_what_the_free_plan_emits() -> None:
     one = with_parameters(load_experiments(["B"]), [BUDGET])["B"].smaller()
     task = next(task for task in tasks_of(one) if task.parameter == BUDGET and task.value == 0.5)
-    _reproduction_tasks.compute(task, tmp_path, 1)
-    record = json.loads((tmp_path / f"{task.name}.json").read_text(encoding="utf-8"))
+    record = next(tasks.compute([task], threads=1))
     free, tight = record["free"], record["policies"]["joint"]
     assert tight["benefit_usd"] <= free["benefit_usd"] * (1.0 + one.mip_gap)
     assert tight["emissions_kg"] < free["emissions_kg"]

@@ -1,21 +1,26 @@
-"""Run."""
+"""A reproduction: its settings, its folder, and the tables and words made from its results."""
 
 from __future__ import annotations
 
 import argparse
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from scripts.runs.command import InputError
-from scripts.runs.folder import RUN_FILE, read_run
 from scripts.runs.tables import aligned
+from scripts.runs.tasks import Store, open_store
 
-KIND = "reproduce"
+if TYPE_CHECKING:
+    from scripts.studies.reproduction.experiment import Experiment
+    from scripts.studies.reproduction.tables import Row
+
+KIND, TASK = "reproduce", "reproduction task"
 TASKS, FIGURES, BOARD = "tasks", "figures", "tensorboard"
 
 
-def _config(arguments: argparse.Namespace, experiments: dict[str, Any]) -> dict[str, Any]:
+def config_of(arguments: argparse.Namespace, experiments: Mapping[str, Experiment]) -> dict[str, Any]:
+    """Return the settings of a run, with its experiments and their scenarios resolved."""
     from gridai_env.scenario.load import load_scenario
 
     resolved = {
@@ -28,28 +33,15 @@ def _config(arguments: argparse.Namespace, experiments: dict[str, Any]) -> dict[
     }
 
 
-def _open(folder: Path, config: dict[str, Any], overwrite: bool) -> None:
+def open_results(folder: Path, config: dict[str, Any], overwrite: bool) -> Store:
     """Make the folder ready; raises InputError where it holds other scenarios or another version."""
-    store = folder / TASKS
-    if overwrite:
-        shutil.rmtree(store, ignore_errors=True)
-    elif (folder / RUN_FILE).exists():
-        found = read_run(folder, KIND)["config"].get("scenario_resolved", {})
-        for model, ours in config["scenario_resolved"].items():
-            theirs = found.get(model, ours)
-            keys = [key for key in ours if theirs.get(key) != ours[key]]
-            if keys:
-                raise InputError(
-                    f"{folder} holds a reproduction of model {model} on another scenario (they differ in "
-                    f"{', '.join(keys[:5])}); give another --run-dir, or --overwrite to compute it again"
-                )
-    elif store.exists() and any(store.iterdir()):
-        raise InputError(f"{folder} holds results but no {RUN_FILE}; give another --run-dir, or --overwrite")
-    store.mkdir(exist_ok=True)
+    scenarios = [f"scenario_resolved.{model}" for model in config["scenario_resolved"]]
+    holds = "a reproduction on another scenario"
+    return Store(open_store(folder, KIND, TASKS, config, scenarios, holds, overwrite), TASK)
 
 
-def _write(folder: Path, store: Path, experiments: dict[str, Any]) -> None:
-    """Make tables, figures and TensorBoard files from the records, and print."""
+def write_tables(folder: Path, store: Store, experiments: Mapping[str, Experiment]) -> None:
+    """Make tables, figures and TensorBoard files from the results, and print."""
     from scripts.runs.tables import write_rows
     from scripts.studies.reproduction.tables import headline_rows, policy_rows, sensitivity_rows
     from scripts.studies.reproduction.tensorboard import write_board, write_figures
@@ -63,6 +55,7 @@ def _write(folder: Path, store: Path, experiments: dict[str, Any]) -> None:
             write_rows(rows, folder / f"{name}.csv")
         else:
             (folder / f"{name}.csv").unlink(missing_ok=True)
+
     for name in (FIGURES, BOARD):
         shutil.rmtree(folder / name, ignore_errors=True)
         (folder / name).mkdir()
@@ -75,7 +68,9 @@ def _write(folder: Path, store: Path, experiments: dict[str, Any]) -> None:
 # Words --------------------------------------------------------------------------------------------------------------
 
 
-def _show(one: Any, headlines: list[Any], policies: list[Any], sensitivities: list[Any]) -> None:
+def _show(
+    one: Experiment, headlines: Sequence[Row], policies: Sequence[Row], sensitivities: Sequence[Row]
+) -> None:
     own = [row for row in headlines if row["model"] == one.model]
     print(
         f"\nModel {one.model}: {one.source}, scenario {one.scenario}, synthetic traces, {len(one.seeds)} episode(s)"
@@ -88,7 +83,7 @@ def _show(one: Any, headlines: list[Any], policies: list[Any], sensitivities: li
     _show_outside(own, sensitivities)
 
 
-def _headline(row: dict[str, Any]) -> tuple[str, ...]:
+def _headline(row: Row) -> tuple[str, ...]:
     low, high = f"{row['published_low']:g}", f"{row['published_high']:g}"
     ends = "" if row["low"] != row["low"] else f" [{row['low']:.3g}, {row['high']:.3g}]"
     return (
@@ -106,7 +101,7 @@ POLICY_HEADERS = (
 )  # fmt: skip
 
 
-def _policy(row: dict[str, Any]) -> tuple[str, ...]:
+def _policy(row: Row) -> tuple[str, ...]:
     def known(value: float, form: str) -> str:
         return "-" if value != value else form.format(value)
 
@@ -125,7 +120,7 @@ def _policy(row: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _show_outside(headlines: list[Any], sensitivities: list[Any]) -> None:
+def _show_outside(headlines: Sequence[Row], sensitivities: Sequence[Row]) -> None:
     """For each headline outside its range, which assumptions move it."""
     from scripts.studies.reproduction.tables import movers
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from gridai_env.analysis.statistics import Interval, bootstrap
 from gridai_env.scenario.errors import closest
 from gridai_env.scenario.load import load_scenario
 from scripts.runs.command import InputError
-from scripts.runs.tasks import Record
+from scripts.runs.tasks import Record, Store
 from scripts.studies.reproduction.experiment import JOINT, Experiment, Headline
 from scripts.studies.reproduction.sensitivities import BUDGET, LEVERS
 from scripts.studies.reproduction.tasks import LATENCY, OWN, EpisodeTask, point_task
@@ -161,28 +160,20 @@ def _row(one: Experiment, parameter: str, value: float, quantity: str, unit: str
     }
 
 
-def records_of(tasks: Sequence[EpisodeTask], folder: Path) -> list[Record]:
-    """The records of finished tasks."""
-    found = [task.read(folder) for task in tasks]
-    if missing := [task.name for task, record in zip(tasks, found, strict=True) if record is None]:
-        raise InputError(f"{folder}: no result yet of {', '.join(missing[:3])}; run again")
-    return [record for record in found if record is not None]
+def own_records(one: Experiment, store: Store) -> list[Record]:
+    """Return the records of the main episodes of a model."""
+    return [store.result(EpisodeTask(one, OWN, 0.0, seed)) for seed in one.seeds]
 
 
-def own_records(one: Experiment, folder: Path) -> list[Record]:
-    """The main episodes of a model."""
-    return records_of([EpisodeTask(one, OWN, 0.0, seed) for seed in one.seeds], folder)
-
-
-def latency_records(one: Experiment, folder: Path) -> list[Record]:
-    """The sweeps of the latency axis, none where the model has none."""
+def latency_records(one: Experiment, store: Store) -> list[Record]:
+    """Return the sweeps of the latency axis, none where the model has none."""
     seeds = one.latency.seeds if one.latency is not None else []
-    return records_of([EpisodeTask(one, LATENCY, 0.0, seed) for seed in seeds], folder)
+    return [store.result(EpisodeTask(one, LATENCY, 0.0, seed)) for seed in seeds]
 
 
-def headline_rows(one: Experiment, folder: Path) -> list[Row]:
+def headline_rows(one: Experiment, store: Store) -> list[Row]:
     """Published range, our mean with its interval over seeds, and whether it lies inside."""
-    records, sweeps = own_records(one, folder), latency_records(one, folder)
+    records, sweeps = own_records(one, store), latency_records(one, store)
     return [_headline(one, headline, records, sweeps) for headline in one.headlines]
 
 
@@ -224,7 +215,7 @@ def check_headlines(one: Experiment) -> None:
             raise InputError(f"{place}: low {headline.low:g} is above high {headline.high:g}")
 
 
-def sensitivity_rows(one: Experiment, folder: Path) -> list[Row]:
+def sensitivity_rows(one: Experiment, store: Store) -> list[Row]:
     """Quantities against one assumption at a time, and along the latency axis."""
     own = load_scenario(one.scenario, horizon_h=one.horizon_h)
     rows: list[Row] = []
@@ -232,20 +223,20 @@ def sensitivity_rows(one: Experiment, folder: Path) -> list[Row]:
         names = SHOWN_OF_BUDGET if parameter == BUDGET else SHOWN[one.reference]
         for value in grid:
             tasks = [point_task(one, own, parameter, value, seed) for seed in one.sensitivity_seeds]
-            records = records_of(tasks, folder)
+            records = [store.result(task) for task in tasks]
             for name in names:
                 unit, compute = QUANTITIES[name]
                 rows.append(_row(one, parameter, value, name, unit, compute(records, one)))
-    sweeps = latency_records(one, folder)
+    sweeps = latency_records(one, store)
     return rows + (latency_rows(one, sweeps) if sweeps else [])
 
 
 POLICY_MEANS = ("benefit_usd", "bill_usd", "emissions_kg", "moved_share", "dropped_share", "jobs_started")
 
 
-def policy_rows(one: Experiment, folder: Path) -> list[Row]:
+def policy_rows(one: Experiment, store: Store) -> list[Row]:
     """Means over the main episodes; changes against Local-Only (%), and joint over the policy."""
-    records = own_records(one, folder)
+    records = own_records(one, store)
     rows = []
     for name in one.policies:
         row: Row = {"model": one.model, "policy": name}

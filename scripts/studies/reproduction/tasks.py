@@ -1,14 +1,11 @@
-"""The tasks of a reproduction: one episode of one scenario under all its policies, in a file of its own.
-
-A file appears whole or not at all and names what it was computed from; a killed reproduction goes on where it
-stopped, and nothing is computed twice.
-"""
+"""The tasks of a reproduction: one episode of one scenario under all its policies."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 from baselines.optimum.latency_chain import LatencySweepSolver
@@ -23,7 +20,7 @@ from gridai_env.rollout.trajectory import Trajectory
 from gridai_env.scenario.load import load_scenario
 from gridai_env.scenario.spec import Scenario, scenario_hash
 from scripts.runs.command import InputError
-from scripts.runs.tasks import Record, key_of, read_record, write_record
+from scripts.runs.tasks import Record, Task, key_of
 from scripts.studies.reproduction.experiment import JOINT, Experiment
 from scripts.studies.reproduction.sensitivities import BUDGET, changed
 
@@ -33,7 +30,7 @@ LATENCY = "latency"  # the parameter of tasks that sweep a latency budget
 
 
 @dataclass(frozen=True)
-class EpisodeTask:
+class EpisodeTask(Task):
     """One episode: its scenario, and who plays it."""
 
     experiment: Experiment
@@ -52,7 +49,7 @@ class EpisodeTask:
 
     @property
     def name(self) -> str:
-        """Name of the file, without ending."""
+        """Name of the file of its result."""
         return f"{self.experiment.model}_{self.parameter}_{self.value:g}_seed{self.seed}"
 
     def scenario(self) -> Scenario:
@@ -61,8 +58,9 @@ class EpisodeTask:
         unchanged = self.parameter in (OWN, LATENCY)
         return own if unchanged else changed(own, self.parameter, self.value)
 
+    @cached_property
     def key(self) -> str:
-        """What the file must have been computed from."""
+        """What the result is computed from."""
         one = self.experiment
         axis = None
         if self.parameter == LATENCY and one.latency is not None:
@@ -78,10 +76,6 @@ class EpisodeTask:
             one.time_limit_s,
         ]
         return key_of(*facts)
-
-    def read(self, folder: Path) -> Record | None:
-        """The record of the task, None where it is not computed yet."""
-        return read_record(folder / f"{self.name}.json", KIND, self.key())
 
 
 def tasks_of(experiment: Experiment) -> list[EpisodeTask]:
@@ -106,20 +100,19 @@ def point_task(experiment: Experiment, own: Scenario, parameter: str, value: flo
 # Work ---------------------------------------------------------------------------------------------------------------
 
 
-def compute(task: EpisodeTask, folder: Path, threads: int) -> str:
-    """Compute a task and write its file; returns its name."""
-    record = {
-        "model": task.experiment.model,
-        "parameter": task.parameter,
-        "value": task.value,
-        "seed": task.seed,
-    }
-    if task.parameter == LATENCY:
-        record |= {"latency": _latency(task, threads)}
-    else:
-        record |= _policies(task, threads)
-    write_record(folder / f"{task.name}.json", KIND, task.key(), record)
-    return task.name
+def compute(batch: Sequence[EpisodeTask], threads: int) -> Iterator[Record]:
+    """Yield the records of tasks; ``threads`` of each solver."""
+    for task in batch:
+        found = (
+            {"latency": _latency(task, threads)} if task.parameter == LATENCY else _policies(task, threads)
+        )
+        yield {
+            "model": task.experiment.model,
+            "parameter": task.parameter,
+            "value": task.value,
+            "seed": task.seed,
+            **found,
+        }
 
 
 def _options(task: EpisodeTask, threads: int) -> dict[str, Any]:
