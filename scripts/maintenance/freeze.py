@@ -11,10 +11,11 @@ stopped.  ``--save-arrays`` writes the episodes themselves, one .npz each, for u
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from scripts.runs.command import InputError, need_packages, run_command
 from scripts.runs.folder import open_folder, write_run
@@ -23,11 +24,8 @@ from scripts.runs.parallel import (
     add_resumable_arguments,
     check_ray,
     checked_jobs,
-    spread,
 )
-
-if TYPE_CHECKING:
-    from scripts.studies.evaluation.freeze import FreezeTask
+from scripts.runs.tasks import Store, run_tasks
 
 KIND = "freeze"
 
@@ -80,34 +78,26 @@ def _freeze(arguments: argparse.Namespace) -> int:
         raise InputError(f"--sets {unknown[0]!r}: the benchmark has {', '.join(benchmark.sets)}")
     if arguments.save_arrays:
         return _save_arrays(benchmark, names, folder, Path(arguments.save_arrays))
-    from scripts.studies.evaluation.freeze import FreezeSettings, publish, tasks_of
+    from scripts.studies.evaluation.freeze import KIND as RESULT
+    from scripts.studies.evaluation.freeze import FreezeSettings, compute, publish, tasks_of
 
     jobs = checked_jobs(arguments.jobs, None, arguments.ray)
     check_ray(arguments.ray)
     run_dir = open_folder(arguments.run_dir or Path("runs") / f"{KIND}-{arguments.scenario}", KIND)
-    settings = FreezeSettings(
-        benchmark, folder, run_dir, arguments.threads or 1, arguments.overwrite, not arguments.bounds_only
-    )
+    settings = FreezeSettings(benchmark, folder, arguments.threads or 1, not arguments.bounds_only)
     write_run(run_dir, KIND, vars(arguments), [], benchmark=benchmark.model_dump(mode="json"))
     for name in names:
-        tasks = tasks_of(settings, name)
-        _compute(settings, tasks, name, jobs, arguments.ray)
-        print(f"{publish(settings, name, tasks)}: {benchmark.sets[name].episodes} episodes", flush=True)
+        if arguments.overwrite:
+            shutil.rmtree(run_dir / name, ignore_errors=True)
+        store, tasks = Store(run_dir / name, RESULT), tasks_of(settings, name)
+        run_tasks(
+            store, [[[task] for task in tasks]], compute, jobs=jobs, ray=arguments.ray, total=len(tasks),
+            unit="result", label=f"{benchmark.scenario}/{name}",
+        )  # fmt: skip
+        print(
+            f"{publish(settings, name, tasks, store)}: {benchmark.sets[name].episodes} episodes", flush=True
+        )
     return 0
-
-
-def _compute(settings: Any, tasks: list[FreezeTask], name: str, jobs: int, ray: str | None) -> None:
-    """Compute what has no file yet, with a bar."""
-    from tqdm import tqdm
-
-    from scripts.studies.evaluation.freeze import compute, is_done
-
-    left = [task for task in tasks if not is_done(settings, task)]
-    done = len(tasks) - len(left)
-    with tqdm(total=len(tasks), initial=done, desc=f"{settings.benchmark.scenario}/{name}") as bar:
-        for text in spread(compute, [(settings, task) for task in left], jobs, ray):
-            bar.set_postfix_str(text)
-            bar.update()
 
 
 def _save_arrays(benchmark: Any, names: Sequence[Any], folder: Path, target: Path) -> int:

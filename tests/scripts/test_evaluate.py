@@ -63,8 +63,7 @@ from scripts.maintenance import freeze as freeze_command
 from scripts.runs.command import InputError
 from scripts.studies import policies as _contenders
 from scripts.studies.contest import BoundError
-from scripts.studies.evaluation import freeze as _freezing
-from scripts.studies.evaluation import play as _evaluation
+from scripts.studies.evaluation import freeze, play
 from scripts.studies.evaluation.output import table_lines
 from scripts.studies.evaluation.summary import PolicyResult, foresight_split, ledger_difference, summarise
 from scripts.studies.policies import checkpoint_files, find_contenders, find_entrants, pretrained, resolved
@@ -373,8 +372,10 @@ def test_freezing_goes_on_where_it_stopped(tiny: Path, monkeypatch: pytest.Monke
     lost.unlink()
     before = set_path("two_sites", "test", tiny).read_text(encoding="utf-8")
     done = []
-    compute = _freezing.compute
-    monkeypatch.setattr(_freezing, "compute", lambda s, task: done.append(task.policy) or compute(s, task))
+    compute = freeze.compute
+    monkeypatch.setattr(
+        freeze, "compute", lambda batch: done.extend(t.policy for t in batch) or compute(batch)
+    )
     words = [
         "--scenario",
         "two_sites",
@@ -585,10 +586,10 @@ def test_loss_is_foresight_and_decisions() -> None:
 
 def test_masked_routes_are_a_defect() -> None:
     frozen, result = _hand_made()
-    _evaluation.check_result("ppo:x", frozen, result.figures[0])
+    play.check_result("ppo:x", frozen, result.figures[0])
     used = [result.figures[0][0], result.figures[0][1] | {"masked_gpuh": 1e-9}]
     with pytest.raises(BoundError, match="seed 1: ppo:x serves 1e-09 GPU-h over masked routes"):
-        _evaluation.check_result("ppo:x", frozen, used)
+        play.check_result("ppo:x", frozen, used)
 
 
 def test_masked_work_is_counted() -> None:
@@ -769,11 +770,11 @@ def test_networks_know_nothing_of_a_shift(tiny: Path) -> None:
             return np.zeros((*lead, Layout(plain.shape).size), dtype=np.float32), None
 
     network = Network()
-    trajectories = _evaluation.played(network, frozen, frozen.instances())
+    trajectories = play.played(network, frozen, frozen.instances())
     assert len(trajectories) == 2 and all(names == list(known) for names in seen)
     network.observed_parts = known | {"moon": 1}  # type: ignore[misc]
     with pytest.raises(InputError, match="show 0 entries of 'moon', the network reads 1"):
-        _evaluation.player_for(network, instance, "lost")
+        play.player_for(network, instance, "lost")
 
 
 # Levers -----------------------------------------------------------------------------------------------------

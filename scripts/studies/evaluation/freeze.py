@@ -1,12 +1,13 @@
-"""Freeze a set: solve and play its episodes, one file per result, then publish."""
+"""Freeze a set: solve and play its episodes, then publish."""
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from gridai_env.rollout.trajectory import Trajectory
 from gridai_env.version import __version__
 from scripts.runs.command import InputError
 from scripts.runs.folder import commit, machine, versions
-from scripts.runs.tasks import Record, key_of, read_record, write_record
+from scripts.runs.tasks import Record, Store, Task, key_of
 from scripts.studies.contest import BOUND_TOLERANCE
 from scripts.studies.policies import find_contenders
 
@@ -44,68 +45,60 @@ class FreezeSettings:
 
     benchmark: Benchmark
     folder: Path  # of the benchmarks
-    run_dir: Path
     threads: int
-    overwrite: bool
     planners: bool = True  # else only bounds and Local-Only
 
 
 @dataclass(frozen=True)
-class FreezeTask:
+class FreezeTask(Task):
     """One policy on one episode of a set."""
 
-    set_name: SetName
+    settings: FreezeSettings
     place: int
-    key: EpisodeKey
+    episode: EpisodeKey
     policy: str
 
-    def path(self, settings: FreezeSettings) -> Path:
-        """File of its result."""
-        return settings.run_dir / self.set_name / f"{self.place:03d}_{self.policy.replace(':', '_')}.json"
+    @property
+    def name(self) -> str:
+        """Name of the file of its result."""
+        return f"{self.place:03d}_{self.policy.replace(':', '_')}"
 
+    @cached_property
+    def key(self) -> str:
+        """What the result is computed from."""
+        solver = self.settings.benchmark.solver.model_dump() if self.policy == OPTIMUM else None
+        return key_of(self.instance().hash, self.policy, solver)
 
-def tasks_of(settings: FreezeSettings, name: SetName) -> list[FreezeTask]:
-    """All results of a set: optima first, since they take longest, then rules and planners."""
-    planners = settings.benchmark.sets[name].planners if settings.planners else []
-    keys = list(enumerate(episode_keys(settings.benchmark, name)))
-    return [FreezeTask(name, i, key, policy) for policy in (LOCAL, OPTIMUM, *planners) for i, key in keys]
-
-
-def is_done(settings: FreezeSettings, task: FreezeTask) -> bool:
-    """Whether the result lies there, computed from the very same episode; raises InputError for another."""
-    if settings.overwrite:
-        task.path(settings).unlink(missing_ok=True)
-        return False
-    return task.path(settings).exists() and read_result(settings, task) is not None
-
-
-def compute(settings: FreezeSettings, task: FreezeTask) -> str:
-    """Compute a result and write it; return what to say of it."""
-    instance = episode(settings, task.key)
-    begin = time.perf_counter()
-    record = _optimum(settings, instance) if task.policy == OPTIMUM else _played(task.policy, instance)
-    record["seconds"] = time.perf_counter() - begin
-    path = task.path(settings)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_record(path, KIND, _key(settings, task), record)
-    return f"{task.policy} {task.place}: {record['seconds']:.1f} s"
-
-
-def episode(settings: FreezeSettings, key: EpisodeKey) -> Instance:
-    """The episode of a key, kept for the next question."""
-    return _episode(settings.benchmark.model_dump_json(), settings.folder, key)
+    def instance(self) -> Instance:
+        """Return the episode, kept for the next question."""
+        return _instance(self.settings.benchmark.model_dump_json(), self.settings.folder, self.episode)
 
 
 @lru_cache(maxsize=64)
-def _episode(benchmark: str, folder: Path, key: EpisodeKey) -> Instance:
+def _instance(benchmark: str, folder: Path, key: EpisodeKey) -> Instance:
     return make(Benchmark.model_validate_json(benchmark), key, folder)
 
 
-def _optimum(settings: FreezeSettings, instance: Instance) -> Record:
-    """Bound and plan of the perfect-foresight optimum; raises InputError where no plan was found in time."""
-    options = settings.benchmark.solver
+def tasks_of(settings: FreezeSettings, name: SetName) -> list[FreezeTask]:
+    """Return all results of a set: optima first, since they take longest, then rules and planners."""
+    planners = settings.benchmark.sets[name].planners if settings.planners else []
+    keys = list(enumerate(episode_keys(settings.benchmark, name)))
+    return [FreezeTask(settings, i, key, policy) for policy in (LOCAL, OPTIMUM, *planners) for i, key in keys]
+
+
+def compute(batch: Sequence[FreezeTask]) -> Iterator[Record]:
+    """Yield the results of tasks."""
+    for task in batch:
+        begin = time.perf_counter()
+        record = _optimum(task) if task.policy == OPTIMUM else _played(task.policy, task.instance())
+        yield record | {"seconds": time.perf_counter() - begin}
+
+
+def _optimum(task: FreezeTask) -> Record:
+    """Return bound and plan of the perfect-foresight optimum; raises InputError where no plan was found in time."""
+    instance, options = task.instance(), task.settings.benchmark.solver
     plan = solve(
-        instance, mip_gap=options.mip_gap, time_limit_s=options.time_limit_s, threads=settings.threads
+        instance, mip_gap=options.mip_gap, time_limit_s=options.time_limit_s, threads=task.settings.threads
     )
     if plan.actions is None:
         raise InputError(
@@ -135,29 +128,16 @@ def _of_decisions(player: Any, played: Trajectory) -> dict[str, Any]:
     return {"seconds_per_decision": played.seconds_per_decision, "decisions_not_optimal": unproven}
 
 
-def _key(settings: FreezeSettings, task: FreezeTask) -> str:
-    solver = settings.benchmark.solver.model_dump() if task.policy == OPTIMUM else None
-    return key_of(episode(settings, task.key).hash, task.policy, solver)
-
-
-def read_result(settings: FreezeSettings, task: FreezeTask) -> Record | None:
-    """The result in a file, None where there is none; raises InputError where it was computed from something else."""
-    return read_record(task.path(settings), KIND, _key(settings, task))
-
-
 # Publishing -------------------------------------------------------------------------------------------------
 
 
-def publish(settings: FreezeSettings, name: SetName, tasks: list[FreezeTask]) -> Path:
+def publish(settings: FreezeSettings, name: SetName, tasks: Sequence[FreezeTask], store: Store) -> Path:
     """Write the set's file from the results; return its path."""
-    records: dict[int, dict[str, Record]] = {}
-    keys = {task.place: task.key for task in tasks}
+    by_place: dict[int, list[FreezeTask]] = {}
     for task in tasks:
-        record = read_result(settings, task)
-        if record is None:
-            raise InputError(f"{task.path(settings)}: missing; run the same command again")
-        records.setdefault(task.place, {})[task.policy] = record
-    entries = [_entry(settings, keys[place], own) for place, own in sorted(records.items())]
+        by_place.setdefault(task.place, []).append(task)
+    entries = [_entry(own, store) for _, own in sorted(by_place.items())]
+
     data = head() | {
         "scenario": settings.benchmark.scenario,
         "set": name,
@@ -177,11 +157,11 @@ def publish(settings: FreezeSettings, name: SetName, tasks: list[FreezeTask]) ->
     return path
 
 
-def _entry(settings: FreezeSettings, key: EpisodeKey, own: dict[str, Record]) -> Entry:
-    """What is published of an episode; raises InputError where a result passes the bound."""
-    optimum = own[OPTIMUM]
-    instance = episode(settings, key)
-    results = {policy: dict(record["result"]) for policy, record in own.items()}
+def _entry(own: Sequence[FreezeTask], store: Store) -> Entry:
+    """Return what is published of an episode; raises InputError where a result passes the bound."""
+    records = {task.policy: store.result(task) for task in own}
+    optimum, key, instance = records[OPTIMUM], own[0].episode, own[0].instance()
+    results = {policy: dict(record["result"]) for policy, record in records.items()}
     for policy, result in results.items():
         result["terms_usd"] = {name: value for name, value in result["terms_usd"].items() if value}
         scale = max(sum(abs(value) for value in result["terms_usd"].values()), 1.0)

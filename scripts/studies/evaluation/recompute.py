@@ -5,30 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 from gridai_env.benchmarks.published import OPTIMUM, Entry, FrozenSet
-from scripts.runs.tasks import Record
-from scripts.studies.evaluation.freeze import FreezeSettings, FreezeTask, compute, is_done, read_result
+from scripts.runs.tasks import Record, Store, run_tasks
+from scripts.studies.evaluation.freeze import KIND, FreezeSettings, FreezeTask, compute
 from scripts.studies.evaluation.play import SAME, scale_usd
 
 
 def differences(frozen: FrozenSet, folder: Path) -> list[str]:
     """Return one line for each published figure that does not come out again; results are kept in ``folder``."""
-    from tqdm import tqdm
-
-    folder.mkdir(parents=True, exist_ok=True)
-    settings = FreezeSettings(frozen.benchmark, frozen.folder, folder, 1, False)
+    settings = FreezeSettings(frozen.benchmark, frozen.folder, threads=1)
     work = [
-        (entry, FreezeTask(frozen.name, place, entry.key, policy))
+        (entry, FreezeTask(settings, place, entry.key, policy))
         for policy in frozen.published
         for place, entry in enumerate(frozen.entries)
     ]
-    faults = []
-    for entry, task in tqdm(work, desc="recomputing"):
-        if not is_done(settings, task):
-            compute(settings, task)
-        record = read_result(settings, task)
-        assert record is not None
-        faults += _faults(frozen, entry, task, record)
-    return faults
+    store = Store(folder / frozen.name, KIND)
+    run_tasks(store, [[[task] for _, task in work]], compute, total=len(work), label="recomputing")
+    return [fault for entry, task in work for fault in _faults(frozen, entry, task, store.result(task))]
 
 
 def _faults(frozen: FrozenSet, entry: Entry, task: FreezeTask, record: Record) -> list[str]:
