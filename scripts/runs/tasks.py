@@ -94,7 +94,8 @@ class Store:
 
         Raises InputError for a file that is damaged, of another version, or computed from something else.
         """
-        path = self.path(task)
+        # The key also where there is no file: from here on the task does not change, so threads may pickle it.
+        path, head = self.path(task), self._head(task)
         try:
             record = self._load(path)
         except FileNotFoundError:
@@ -105,7 +106,7 @@ class Store:
                 "other points are kept"
             ) from error
 
-        for name, wanted in self._head(task).items():
+        for name, wanted in head.items():
             found = record.get(name) if isinstance(record, dict) else None
             if found != wanted:
                 raise InputError(

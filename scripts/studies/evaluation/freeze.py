@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -67,16 +67,25 @@ class FreezeTask(Task):
     def key(self) -> str:
         """What the result is computed from."""
         solver = self.settings.benchmark.solver.model_dump() if self.policy == OPTIMUM else None
-        return key_of(self.instance().hash, self.policy, solver)
+        return key_of(_hash(*self._made_from), self.policy, solver)
 
     def instance(self) -> Instance:
         """Return the episode, kept for the next question."""
-        return _instance(self.settings.benchmark.model_dump_json(), self.settings.folder, self.episode)
+        return _instance(*self._made_from)
+
+    @property
+    def _made_from(self) -> tuple[str, Path, EpisodeKey]:
+        return self.settings.benchmark.model_dump_json(), self.settings.folder, self.episode
 
 
 @lru_cache(maxsize=64)
 def _instance(benchmark: str, folder: Path, key: EpisodeKey) -> Instance:
     return make(Benchmark.model_validate_json(benchmark), key, folder)
+
+
+@cache  # several policies ask for each of many episodes
+def _hash(benchmark: str, folder: Path, key: EpisodeKey) -> str:
+    return _instance(benchmark, folder, key).hash
 
 
 def tasks_of(settings: FreezeSettings, name: SetName) -> list[FreezeTask]:
