@@ -172,7 +172,9 @@ def _backend(ray: str | None) -> Iterator[None]:
         with parallel_config(backend="loky"):
             yield
         return
-    with _ray_cluster(ray), parallel_config(backend="ray"):
+    # Ray counts its workers as no load at all and would pack them onto one machine.
+    spread_out = {"scheduling_strategy": "SPREAD"}
+    with _ray_cluster(ray), parallel_config(backend="ray", ray_remote_args=spread_out):
         yield
 
 

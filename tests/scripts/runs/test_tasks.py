@@ -143,12 +143,8 @@ def test_foreign_and_damaged_files_are_refused(tmp_path: Path) -> None:
     store.write(Square(1), {"square": 1})
     path = store.path(Square(1))
     whole = json.loads(path.read_text())
-    for change in (
-        {"key": "0" * 64},
-        {"environment_version": -1},
-        {"format": "gridai-env cube"},
-        {"format_version": 9},
-    ):
+    changes: dict[str, Any] = {"key": "0", "environment_version": -1, "format": "other", "format_version": 9}
+    for name, value in changes.items():
         path.write_text(json.dumps(whole | {name: value}))
         with pytest.raises(InputError, match=rf"{name} is .*another scenario, version or setting"):
             run_tasks(store, [[squares(1)]], compute)
