@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from gridai_env.render import style
 from gridai_env.render.arrows import MOST_PX, Arrow, build_arrows, outline, possible_paths
 from gridai_env.render.cards import Cards
-from gridai_env.render.coastline import LAND, WATER, polygons
+from gridai_env.render.coastline import Outline, land, water
 from gridai_env.render.map_crop import Box, box_at, crop_to, inside, overlap
 from gridai_env.render.moment import Moment
 from gridai_env.render.night import night
@@ -66,8 +67,8 @@ class Chart:
         axes.set(xlim=(0, self.width), ylim=(0, self.height), xticks=[], yticks=[], facecolor=style.SEA)
         for spine in axes.spines.values():
             spine.set_color(style.FAINT)
-        for table, colour in ((LAND, style.LAND), (WATER, style.SEA)):
-            shapes = [self.crop.pixels(shape) for shape in polygons(table)]
+        for outlines, colour in ((land(), style.LAND), (water(), style.SEA)):
+            shapes = list(self._on_map(outlines))
             axes.add_collection(PolyCollection(shapes, facecolors=colour, edgecolors="none", zorder=1))
         self._draw_graticule(axes)
         for c in self.apart:
@@ -76,6 +77,17 @@ class Chart:
             axes.text(
                 x + 6, y, self._region(c), fontsize=6.5, color=style.INK, va="center_baseline", zorder=5
             )
+
+    def _on_map(self, outlines: Sequence[Outline]) -> Iterator[Outline]:
+        """Yield the outlines in pixels, as far as they reach into the map.
+
+        They end at the antimeridian: beyond it the map goes on with what lies a turn further west or east.
+        """
+        for turn_deg in (-360.0, 0.0, 360.0):
+            for outline in outlines:
+                west, east = outline[:, 0].min() + turn_deg, outline[:, 0].max() + turn_deg
+                if east >= self.crop.west and west <= self.crop.east:
+                    yield self.crop.pixels(outline + [turn_deg, 0.0])
 
     def draw(self, axes: Any, legend: Any, view: Moment) -> None:
         """Draw one moment on the map, and the ends of the colour scale on the legend."""

@@ -20,7 +20,7 @@ from gridai_env.episodes.instance import Instance, make_instance, stack
 from gridai_env.render import Renderer
 from gridai_env.render import style as look
 from gridai_env.render.arrows import build_arrows, outline
-from gridai_env.render.coastline import LAND, WATER, polygons
+from gridai_env.render.coastline import land, water
 from gridai_env.render.labels import place_labels
 from gridai_env.render.ledger_bars import largest_terms
 from gridai_env.render.map import MOST_ARROWS, NOTE_BOX
@@ -344,12 +344,12 @@ def _is_inside(point: tuple[float, float], polygon: np.ndarray) -> bool:
 def test_sites_stand_on_land(name: str) -> None:
     for site in load_scenario(name).sites:
         place = (site.longitude, site.latitude)
-        assert any(_is_inside(place, shape) for shape in polygons(LAND)), site.name
-        assert not any(_is_inside(place, shape) for shape in polygons(WATER)), site.name
+        assert any(_is_inside(place, shape) for shape in land()), site.name
+        assert not any(_is_inside(place, shape) for shape in water()), site.name
 
 
 def test_outlines_are_on_the_globe() -> None:
-    for shape in (*polygons(LAND), *polygons(WATER)):
+    for shape in (*land(), *water()):
         assert len(shape) >= 3
         assert (np.abs(shape) <= [190.1, 90.0]).all()
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gridai_env.arrays.types import Float, Floats
-from gridai_env.render.coastline import LAND, WATER, polygons
+from gridai_env.render.coastline import Outline, land, water
 from scripts.report.data.names import BLUE, INK, MUTED, faint, plain, rounded, tidy
 from scripts.report.data.numbers import NOTHING, number, percent, plural
 from scripts.report.data.parts import Panel, Plot, choice_of
@@ -55,9 +55,7 @@ def map_panel(episodes: EpisodeTables) -> Panel:
             choice_of("colour", "Colour of sites", COLOURS),
         ],
         store,
-        notes=[
-            f"Means over {plural(len(episodes.seeds), 'episode')}. The outlines of land are schematic, drawn by hand."
-        ],
+        notes=[f"Means over {plural(len(episodes.seeds), 'episode')}. Coastlines: Natural Earth."],
         table=flow_table(flows, episodes.sites),
     )
 
@@ -133,8 +131,8 @@ def _base(spots: Float[Floats, "n 2"]) -> Drawing:
     west, south = np.maximum(spots.min(axis=0) - pad, (-180.0, -60.0))
     east, north = np.minimum(spots.max(axis=0) + pad, (180.0, 78.0))
     out = drawing(560, showlegend=False, plot_bgcolor=SEA_COLOUR, hovermode="closest")
-    for table, colour in ((LAND, LAND_COLOUR), (WATER, SEA_COLOUR)):
-        _add_ground(out, table, colour)
+    _add_ground(out, land(), LAND_COLOUR)
+    _add_ground(out, water(), SEA_COLOUR)
 
     bare = {"showgrid": False, "zeroline": False}
     stretch = 1.0 / float(np.cos(np.radians((south + north) / 2.0)))
@@ -151,10 +149,10 @@ def _base(spots: Float[Floats, "n 2"]) -> Drawing:
     return out
 
 
-def _add_ground(out: Drawing, table: str, colour: str) -> None:
-    """Add all outlines of a table as one trace, a gap between two of them."""
-    closed = [np.vstack([outline, outline[:1], [[np.nan, np.nan]]]) for outline in polygons(table)]
-    x, y = np.concatenate(closed).T
+def _add_ground(out: Drawing, outlines: Sequence[Outline], colour: str) -> None:
+    """Add outlines as one trace, a gap between two of them."""
+    gap = np.full((1, 2), np.nan)
+    x, y = np.concatenate([points for outline in outlines for points in (outline, gap)]).T
     line = stroke(SHORE, 0.8)
     out.line({}, x=rounded(x), y=rounded(y), fill="toself", fillcolor=colour, line=line, hoverinfo="skip")
 
