@@ -7,6 +7,8 @@ from itertools import product
 
 import numpy as np
 
+from gridai_env.arrays.types import Bool, Bools, Float, Floats
+
 BENDS = (0.16, 0.30)  # of the distance: rows that may not wait, rows that may
 LEAST_PX, MOST_PX = 1.0, 16.0  # widths
 LEAST_DISTANCE_PX = 12.0  # nearer pairs are one place on the map
@@ -21,16 +23,20 @@ class Arrow:
     kind: int  # 0: rows that may not wait, 1: rows that may
     gpuh: float
     width_px: float
-    line: np.ndarray  # [POINTS, 2], from region to site
+    line: Float[Floats, "points 2"]  # from region to site
 
 
 def build_arrows(
-    sent_gpuh: np.ndarray, regions: np.ndarray, sites: np.ndarray, radius_px: np.ndarray, full_gpuh: float
+    sent_gpuh: Float[Floats, "2 C K"],
+    regions: Float[Floats, "C 2"],
+    sites: Float[Floats, "K 2"],
+    radius_px: Float[Floats, " K"],
+    full_gpuh: float,
 ) -> list[Arrow]:
-    """Return the arrows of the flows [2,C,K], the smallest first.
+    """Return the arrows of the flows, the smallest first.
 
-    ``regions`` [C,2] and ``sites`` [K,2] are pixels, ``radius_px`` [K] the sites' markers; ``full_gpuh`` is
-    as wide as an arrow gets.  What a region has served at its own place has no arrow.
+    ``regions`` and ``sites`` are in pixels; ``full_gpuh`` is the flow with the widest arrow.  What a region has
+    served at its own place has no arrow.
     """
     arrows = []
     for kind, c, k in product(*map(range, sent_gpuh.shape)):
@@ -43,8 +49,10 @@ def build_arrows(
     return sorted(arrows, key=lambda arrow: arrow.gpuh)
 
 
-def possible_paths(regions: np.ndarray, sites: np.ndarray, open_routes: np.ndarray) -> np.ndarray:
-    """Return points [n,2] on all arrows that could be drawn, given which routes [C,K] are open."""
+def possible_paths(
+    regions: Float[Floats, "C 2"], sites: Float[Floats, "K 2"], open_routes: Bool[Bools, "C K"]
+) -> Float[Floats, "n 2"]:
+    """Return points on all arrows that could be drawn, in pixels."""
     far = np.hypot(*(sites[None] - regions[:, None]).transpose(2, 0, 1)) >= LEAST_DISTANCE_PX
     lines = [
         _curve(regions[c], sites[k], bend, 0.0) for c, k in np.argwhere(far & open_routes) for bend in BENDS
@@ -52,7 +60,9 @@ def possible_paths(regions: np.ndarray, sites: np.ndarray, open_routes: np.ndarr
     return np.concatenate([np.empty((0, 2)), *lines])
 
 
-def _curve(start: np.ndarray, end: np.ndarray, bend: float, gap_px: float) -> np.ndarray:
+def _curve(
+    start: Float[Floats, " 2"], end: Float[Floats, " 2"], bend: float, gap_px: float
+) -> Float[Floats, "points 2"]:
     """Return a parabola from start to ``gap_px`` before the end, bent left by a share of its length."""
     along = end - start
     control = (start + end) / 2.0 + bend * np.array([-along[1], along[0]])
@@ -62,18 +72,23 @@ def _curve(start: np.ndarray, end: np.ndarray, bend: float, gap_px: float) -> np
     return (1.0 - s) ** 2 * start + 2.0 * s * (1.0 - s) * control + s**2 * end
 
 
-def outline(arrow: Arrow) -> np.ndarray:
+def outline(arrow: Arrow) -> Float[Floats, "n 2"]:
     """Return the polygon of an arrow: it widens towards its head."""
     line, width = arrow.line, arrow.width_px
     step = np.diff(line, axis=0)
     length = np.concatenate([[0.0], np.cumsum(np.hypot(step[:, 0], step[:, 1]))])
+
     head_px = min(6.0 + 0.9 * width, 0.5 * float(length[-1]))
     neck = length[-1] - head_px
     at = np.concatenate([length[length < neck], [neck]])
     shaft = np.stack([np.interp(at, length, line[:, i]) for i in range(2)], axis=1)
+
     along = np.gradient(shaft, axis=0)
     normal = np.stack([-along[:, 1], along[:, 0]], axis=1) / np.hypot(along[:, 0], along[:, 1])[:, None]
+
+    # The shaft grows from 45 % of the width to all of it, so that it points also where no head is seen.
     half = (width / 2.0 * (0.45 + 0.55 * at / neck))[:, None]
+
     head = normal[-1] * (width / 2.0 + 3.0)
     left, right = shaft + half * normal, shaft - half * normal
     return np.concatenate([left, [shaft[-1] + head, line[-1], shaft[-1] - head], right[::-1]])

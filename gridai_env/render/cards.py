@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from gridai_env.arrays.types import Float, Floats
 from gridai_env.render import style
 from gridai_env.render.labels import place_labels
 from gridai_env.render.map_crop import Box
@@ -23,15 +24,15 @@ class Cards:
     def __init__(
         self,
         compiled: Compiled,
-        sites: np.ndarray,
+        sites: Float[Floats, "K 2"],
         taken: list[Box],
-        paths: np.ndarray,
+        paths: Float[Floats, "n 2"],
         width: float,
         height: float,
     ) -> None:
-        """Place a card near every site [K,2] (pixels) on a map of this size.
+        """Place a card near every site on a map of this size; all places are in pixels.
 
-        Cards keep off the boxes ``taken`` and, as far as they can, off the points ``paths`` [n,2].
+        Cards keep off the boxes ``taken`` and, as far as they can, off the points ``paths``.
         """
         self.names = [style.clipped(name, NAME_LENGTH) for name in compiled.site_names]
         self.has_battery = np.asarray(compiled.params.battery_max_mwh > 0)
@@ -97,6 +98,6 @@ def _corners(x: float, y: float, width: float, height: float) -> list[tuple[floa
     return [(x, y), (x + width, y), (x + width, y + height), (x, y + height)]
 
 
-def _link(site: np.ndarray, box: Box) -> np.ndarray:
-    """Return the shortest line from a site to its card, [2,2]."""
+def _link(site: Float[Floats, " 2"], box: Box) -> Float[Floats, "2 2"]:
+    """Return the shortest line from a site to its card."""
     return np.array([site, [np.clip(site[0], box[0], box[2]), np.clip(site[1], box[1], box[3])]])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gridai_env.arrays.types import Bool, Bools, Float, Floats, Int, Ints
 from gridai_env.render.map_crop import Box, box_at, inside
 
 GAPS_PX = (14.0, 26.0, 42.0, 64.0, 92.0, 130.0, 180.0, 240.0)  # from anchor to label
@@ -23,23 +24,23 @@ HIDING_PX = 1500.0  # for hiding all arrows
 class _Options:
     """The candidates of one label."""
 
-    boxes: np.ndarray  # [m,4]
-    lines: np.ndarray  # [m,LINE_POINTS,2] from the anchor to the box
-    alone: np.ndarray  # [m] cost without the other labels
+    boxes: Float[Floats, "m 4"]
+    lines: Float[Floats, "m points 2"]  # from the anchor to the box
+    alone: Float[Floats, " m"]  # cost without the other labels
 
 
 def place_labels(
-    anchors: np.ndarray,
+    anchors: Float[Floats, "n 2"],
     sizes: list[tuple[float, float]],
     taken: list[Box],
-    paths: np.ndarray,
+    paths: Float[Floats, "p 2"],
     width: float,
     height: float,
 ) -> list[Box]:
-    """Return a box for the label of every anchor [n,2] on a map of this size.
+    """Return a box for the label of every anchor on a map of this size.
 
     Labels keep off each other, off the boxes ``taken`` and off each other's lines; then they stay near and
-    hide few of the points ``paths`` [n,2].  Found by descent, label by label, from several orders of placing.
+    hide few of the points ``paths``.  Found by descent, label by label, from several orders of placing.
     """
     fixed = np.array(taken).reshape(-1, 4)
     options = [_options(a, s, fixed, paths, width, height) for a, s in zip(anchors, sizes, strict=True)]
@@ -52,7 +53,7 @@ def place_labels(
     return [box_at(x, y, right - x, top - y) for x, y, right, top in _chosen_boxes(options, best).tolist()]
 
 
-def _descend(options: list[_Options], order: np.ndarray) -> tuple[list[int], float]:
+def _descend(options: list[_Options], order: Int[Ints, " n"]) -> tuple[list[int], float]:
     """Place the labels in this order, then better one after the other; return the choice and its cost."""
     chosen: dict[int, int] = {}
     for i in np.tile(order, SWEEPS).tolist():
@@ -61,8 +62,8 @@ def _descend(options: list[_Options], order: np.ndarray) -> tuple[list[int], flo
     return [chosen[i] for i in range(len(options))], total
 
 
-def _costs(options: list[_Options], chosen: dict[int, int], i: int) -> np.ndarray:
-    """Return what every candidate [m] of label ``i`` costs beside the other labels."""
+def _costs(options: list[_Options], chosen: dict[int, int], i: int) -> Float[Floats, " m"]:
+    """Return what every candidate of label ``i`` costs beside the other labels."""
     mine = options[i]
     others = [j for j in chosen if j != i]
     if not others:
@@ -74,10 +75,10 @@ def _costs(options: list[_Options], chosen: dict[int, int], i: int) -> np.ndarra
 
 
 def _options(
-    anchor: np.ndarray,
+    anchor: Float[Floats, " 2"],
     size: tuple[float, float],
-    fixed: np.ndarray,
-    paths: np.ndarray,
+    fixed: Float[Floats, "k 4"],
+    paths: Float[Floats, "p 2"],
     width: float,
     height: float,
 ) -> _Options:
@@ -93,7 +94,7 @@ def _options(
     return _Options(boxes, lines, alone)
 
 
-def _candidates(anchor: np.ndarray, size: tuple[float, float]) -> list[Box]:
+def _candidates(anchor: Float[Floats, " 2"], size: tuple[float, float]) -> list[Box]:
     """Boxes around the anchor, at rising distance and in all directions."""
     wide, tall = size
     boxes = []
@@ -105,25 +106,27 @@ def _candidates(anchor: np.ndarray, size: tuple[float, float]) -> list[Box]:
     return boxes
 
 
-def _pushed_inside(anchor: np.ndarray, size: tuple[float, float], width: float, height: float) -> Box:
+def _pushed_inside(
+    anchor: Float[Floats, " 2"], size: tuple[float, float], width: float, height: float
+) -> Box:
     """The box beside the anchor, moved onto the map as far as it fits."""
     x = float(np.clip(anchor[0] + 14.0, 3.0, max(width - size[0] - 3.0, 3.0)))
     y = float(np.clip(anchor[1] - size[1] / 2.0, 3.0, max(height - size[1] - 3.0, 3.0)))
     return box_at(x, y, *size)
 
 
-def _chosen_boxes(options: list[_Options], chosen: list[int]) -> np.ndarray:
+def _chosen_boxes(options: list[_Options], chosen: list[int]) -> Float[Floats, "n 4"]:
     return np.array([one.boxes[m] for one, m in zip(options, chosen, strict=True)])
 
 
-def _overlap(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return the area that each box [m,4] shares with the others [n,4], [m]."""
+def _overlap(boxes: Float[Floats, "m 4"], others: Float[Floats, "n 4"]) -> Float[Floats, " m"]:
+    """Return the area that each box shares with the others."""
     low = np.maximum(boxes[:, None, :2], others[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
     return np.maximum(high - low, 0.0).prod(-1).sum(1)
 
 
-def _covered(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Return which points [...,2] lie in which boxes [n,4], [...,n]."""
+def _covered(points: Float[Floats, "... 2"], boxes: Float[Floats, "n 4"]) -> Bool[Bools, "... n"]:
+    """Return which points lie in which boxes."""
     place = points[..., None, :]
     return np.all((place > boxes[:, :2]) & (place < boxes[:, 2:]), axis=-1)

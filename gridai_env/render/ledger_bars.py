@@ -18,9 +18,12 @@ def draw_ledger(axes: Any, view: Moment, top: float, width: float) -> None:
     bars = largest_terms(view.terms_usd(), int((top - TOP_ROW + 5.0) // ROW))
     if not bars:
         return
+
+    # Zero stands right of the middle: costs have more terms than earnings, and longer names beside them.
     most = max(abs(usd) for _, usd in bars)
     zero = 0.6 * width
     reach = min(zero - NAME_PX, width - zero) - NUMBER_PX
+
     for i, (name, usd) in enumerate(bars):
         y = top - TOP_ROW - ROW * i
         end = zero + reach * usd / most

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from gridai_env.arrays.types import Float, Floats
 from gridai_env.render import style
 from gridai_env.render.arrows import MOST_PX, Arrow, build_arrows, outline, possible_paths
 from gridai_env.render.cards import Cards
@@ -34,21 +35,27 @@ class Chart:
         p = compiled.params
         self.compiled = compiled
         self.width, self.height = style.MAP_BOX[2:]
+
         sites = np.stack([compiled.sites.longitude, compiled.sites.latitude], axis=-1)
         regions = np.stack([compiled.regions.longitude, compiled.regions.latitude], axis=-1)
         self.crop = crop_to(np.concatenate([sites, regions]), self.width, self.height)
         self.sites, self.regions = self.crop.pixels(sites), self.crop.pixels(regions)
+
         # Marker areas and arrow widths are relative to the largest site, so that frames can be compared.
         self.full_mw = float((p.gpus * p.busy_kw_per_gpu).max()) / 1000.0 + float(p.base_load_mw.max())
         self.full_gpuh = 0.5 * float((p.gpus * p.utilisation_limit * p.speed).max()) * p.dt_h
+
         markers = [box_at(x - 12.0, y - 12.0, 24.0, 24.0) for x, y in self.sites]
         paths = possible_paths(self.regions, self.sites, np.any(p.route_open, axis=1))
+
         # Regions away from any site get a mark and a name of their own.
         self.apart = [c for c, at in enumerate(self.regions) if np.hypot(*(self.sites - at).T).min() >= 12.0]
         names = [self._name_box(c) for c in self.apart]
+
         # Two kinds of rows may flow on each route; only with many is room needed to say what is left out.
         many = 2 * int(np.any(p.route_open, axis=1).sum()) > MOST_ARROWS
         kept = [*markers, *names, *([NOTE_BOX] if many else [])]
+
         self.cards = Cards(compiled, self.sites, kept, paths, self.width, self.height)
         self.fixed = [*kept, *self.cards.boxes]
 
@@ -70,7 +77,9 @@ class Chart:
         for outlines, colour in ((land(), style.LAND), (water(), style.SEA)):
             shapes = list(self._on_map(outlines))
             axes.add_collection(PolyCollection(shapes, facecolors=colour, edgecolors="none", zorder=1))
+
         self._draw_graticule(axes)
+
         for c in self.apart:
             x, y = self.regions[c]
             axes.plot(x, y, marker="D", markersize=4, color=style.INK, zorder=5)
@@ -84,27 +93,31 @@ class Chart:
         They end at the antimeridian: beyond it the map goes on with what lies a turn further west or east.
         """
         for turn_deg in (-360.0, 0.0, 360.0):
-            for outline in outlines:
-                west, east = outline[:, 0].min() + turn_deg, outline[:, 0].max() + turn_deg
-                if east >= self.crop.west and west <= self.crop.east:
-                    yield self.crop.pixels(outline + [turn_deg, 0.0])
+            for shape in outlines:
+                moved = shape + np.array([turn_deg, 0.0])
+                if moved[:, 0].max() >= self.crop.west and moved[:, 0].min() <= self.crop.east:
+                    yield self.crop.pixels(moved)
 
     def draw(self, axes: Any, legend: Any, view: Moment) -> None:
         """Draw one moment on the map, and the ends of the colour scale on the legend."""
         dark = night(view.time_utc, self.crop)
         extent = (0, self.width, 0, self.height)
         axes.imshow(dark, extent=extent, origin="lower", aspect="auto", interpolation="bilinear", zorder=1.5)
+
         radius = self._radius_px(view)
         arrows = build_arrows(view.sent_gpuh, self.regions, self.sites, radius, self.full_gpuh)
         self._draw_arrows(axes, arrows[-MOST_ARROWS:])
         if len(arrows) > MOST_ARROWS:
             note = f"the {MOST_ARROWS} largest of {len(arrows)} flows"
             axes.text(NOTE_BOX[0], NOTE_BOX[1] + 3.0, note, color=style.INK, **ARROW_TEXT)
+
         # The scale of the colour, too, knows the past only.
         low, high = np.percentile(view.past_buy_usd_per_mwh, [2, 98])
         scale = (float(low), max(float(high), float(low) + 1.0))
+
         self._draw_sites(axes, view, radius, scale)
         self.cards.draw(axes, view)
+
         text = {"fontsize": 6.3, "va": "center_baseline", "color": style.INK}
         left, right, middle = SCALE_PX[0] - 4.0, SCALE_PX[1] + 4.0, style.LEGEND_BOX[3] / 2.0
         legend.text(left, middle, style.compact_number(scale[0]), ha="right", **text)
@@ -117,29 +130,36 @@ class Chart:
         y = height / 2.0
         text = {"fontsize": 6.3, "va": "center_baseline", "color": style.INK}
         line = {"linewidth": 4.0 * 72 / style.DPI, "solid_capstyle": "butt"}
+
         for x, colour, label in zip((0, 96), FLOW_COLOURS, ("may not wait", "may wait"), strict=True):
             axes.plot([x, x + 18], [y, y], color=colour, **line)
             axes.text(x + 23, y, label, **text)
         wide = style.compact_number(self.full_gpuh * 4.0 / MOST_PX)
         axes.text(178, y, f"this wide: {wide} GPU-h per step", **text)
+
         axes.text(360, y, "battery:", **text)
         axes.text(402, y, "charging", **(text | {"color": style.GOOD}))
         axes.text(450, y, "discharging", **(text | {"color": style.BAD}))
         axes.text(528, y, "circle: MW, colour: USD/MWh", **text)
+
         extent = (*SCALE_PX, y - 4.0, y + 4.0)
         axes.imshow(np.linspace(0, 1, 128)[None], extent=extent, aspect="auto", cmap=style.PRICE_COLOURS)
+        # imshow has changed the limits.
         axes.set(xlim=(0, width), ylim=(0, height))
 
     def _draw_graticule(self, axes: Any) -> None:
         crop = self.crop
         step = next(s for s in (1, 2, 5, 10, 15, 30, 60) if (crop.east - crop.west) / s <= 9 or s == 60)
+
         line = {"color": "#9fb0bd", "linewidth": 0.5, "alpha": 0.45, "zorder": 2}
         text = {"color": style.MUTED, "fontsize": 6, "zorder": 2.1}
+
         for degree in range(int(np.ceil(crop.west / step)) * step, int(crop.east) + 1, step):
             x = float(crop.pixels(np.array([degree, 0.0]))[0])
             axes.plot([x, x], [0, self.height], **line)
             name = _degrees((degree + 180) % 360 - 180, "E", "W")
             axes.text(x + 3, self.height - 4, name, va="top", clip_on=True, **text)
+
         for degree in range(int(np.ceil(crop.south / step)) * step, int(crop.north) + 1, step):
             y = float(crop.pixels(np.array([0.0, degree]))[1])
             axes.plot([0, self.width], [y, y], **line)
@@ -158,6 +178,8 @@ class Chart:
                 zorder=3,
             )
         )
+
+        # Numbers on the largest arrows first, where they hide nothing.
         taken, written = list(self.fixed), 0
         for arrow in reversed(arrows):
             if written == ARROW_LABELS or arrow.gpuh < LABEL_SHARE * self.full_gpuh:
@@ -178,12 +200,14 @@ class Chart:
                 return True
         return False
 
-    def _radius_px(self, view: Moment) -> np.ndarray:
-        """Radius of the markers [K]: their area is the facility's power."""
+    def _radius_px(self, view: Moment) -> Float[Floats, " K"]:
+        """Radius of the markers: their area is the facility's power."""
         share = np.nan_to_num(view.sites.facility_mw / self.full_mw)
         return 5.0 + 10.0 * np.sqrt(np.clip(share, 0.0, 1.2))
 
-    def _draw_sites(self, axes: Any, view: Moment, radius: np.ndarray, scale: tuple[float, float]) -> None:
+    def _draw_sites(
+        self, axes: Any, view: Moment, radius: Float[Floats, " K"], scale: tuple[float, float]
+    ) -> None:
         """Draw the markers, large ones below small ones."""
         order = np.argsort(-radius, kind="stable")
         axes.scatter(

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gridai_env.arrays.types import Float, Floats
+
 Box = tuple[float, float, float, float]  # left, bottom, right, top
 
 MARGIN_SHARE, MARGIN_DEG = 0.14, 4.0
@@ -24,8 +26,8 @@ class Crop:
     width_px: float
     height_px: float
 
-    def pixels(self, points_deg: np.ndarray) -> np.ndarray:
-        """Return pixels from the lower left corner of the map for [..., (longitude, latitude)]."""
+    def pixels(self, points_deg: Float[Floats, "*batch 2"]) -> Float[Floats, "*batch 2"]:
+        """Return pixels from the lower left corner of the map for longitudes and latitudes."""
         scale = np.array([self.x_px_per_deg, self.y_px_per_deg])
         return (points_deg - np.array([self.west, self.south])) * scale
 
@@ -40,8 +42,8 @@ class Crop:
         return self.south + self.height_px / self.y_px_per_deg
 
 
-def crop_to(points_deg: np.ndarray, width_px: float, height_px: float) -> Crop:
-    """Return the crop that shows all points [n, (longitude, latitude)] with a margin and fills the map."""
+def crop_to(points_deg: Float[Floats, "n 2"], width_px: float, height_px: float) -> Crop:
+    """Return the crop that shows all points (longitude, latitude) with a margin and fills the map."""
     low, high = points_deg.min(0), points_deg.max(0)
     margin = np.maximum(MARGIN_SHARE * (high - low), MARGIN_DEG)
     middle, (wide, tall) = (low + high) / 2.0, high - low + 2.0 * margin
@@ -60,8 +62,8 @@ def box_at(x: float, y: float, width: float, height: float) -> Box:
     return (x, y, x + width, y + height)
 
 
-def overlap(box: Box, others: np.ndarray) -> float:
-    """Return the area that ``box`` shares with the boxes [n,4]."""
+def overlap(box: Box, others: Float[Floats, "n 4"]) -> float:
+    """Return the area that ``box`` shares with other boxes."""
     if len(others) == 0:
         return 0.0
     wide = np.minimum(box[2], others[:, 2]) - np.maximum(box[0], others[:, 0])

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from gridai_env.arrays.record import Array
+from gridai_env.arrays.types import Float, Floats
 from gridai_env.episodes.instance import Instance
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world import physics
@@ -17,21 +17,23 @@ from gridai_env.world.terms import TERMS
 
 @dataclass(frozen=True)
 class SiteNumbers:
-    """Numbers of the sites, [K] each; NaN where there is nothing to tell yet or no such equipment."""
+    """Numbers of the sites; NaN where there is nothing to tell yet or no such equipment."""
 
-    buy_usd_per_mwh: Array
-    carbon_kg_per_mwh: Array
-    facility_mw: Array
-    import_mw: Array
-    export_mw: Array
-    generation_mw: Array
-    renewable_mw: Array
-    shed_mw: Array
-    battery_share: Array  # of the energy that may be used, 0..1
-    battery_mw: Array  # charging is positive
-    served_gpuh: Array
-    away_share: Array  # of the served work: what came from regions with another home
-    inference_share: Array  # accelerators busy with inference, of those in service that may be used
+    buy_usd_per_mwh: Float[Floats, " K"]
+    carbon_kg_per_mwh: Float[Floats, " K"]
+    facility_mw: Float[Floats, " K"]
+    import_mw: Float[Floats, " K"]
+    export_mw: Float[Floats, " K"]
+    generation_mw: Float[Floats, " K"]
+    renewable_mw: Float[Floats, " K"]
+    shed_mw: Float[Floats, " K"]
+    battery_share: Float[Floats, " K"]  # of the energy that may be used, 0..1
+    battery_mw: Float[Floats, " K"]  # charging is positive
+    served_gpuh: Float[Floats, " K"]
+    away_share: Float[Floats, " K"]  # of the served work: what came from regions with another home
+    inference_share: Float[
+        Floats, " K"
+    ]  # accelerators busy with inference, of those in service that may be used
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,9 @@ class Moment:
     t: int
     time_utc: datetime  # start of the step that is shown
     sites: SiteNumbers
-    sent_gpuh: Array  # [2,C,K] served work: rows that may not wait, rows that may
-    past_buy_usd_per_mwh: Array  # [t,K], one step where t = 0
-    past_carbon_kg_per_mwh: Array  # [t,K], likewise
+    sent_gpuh: Float[Floats, "2 C K"]  # served work: rows that may not wait, rows that may
+    past_buy_usd_per_mwh: Float[Floats, "t K"]  # one step where t = 0
+    past_carbon_kg_per_mwh: Float[Floats, "t K"]  # likewise
     backlog_gpuh: float
     jobs_started: int
     totals: dict[str, float]
@@ -93,13 +95,16 @@ def look(
         raise ValueError(f"t = {t}: must be the number of steps done, 0..{instance.steps}")
     if (flows is None) != (outcome is None) or (t == 0 and flows is not None):
         raise ValueError(f"t = {t}: give flows and outcome of the step before, or neither (none at t = 0)")
+
     compiled, shown = instance.compiled, max(t - 1, 0)
     start: datetime = instance.start_utc.astype("datetime64[s]").item()
     exo = instance.exogenous
+
     carbon = physics.billed_carbon_kg_per_mwh(instance.params, exo)
     emitted_kg = 0.0
     if outcome is not None:
         emitted_kg = float(physics.billed_kg(instance.params, outcome))
+
     return Moment(
         instance=instance,
         t=t,
@@ -124,6 +129,8 @@ def _sites(
     none = np.full(instance.compiled.shape.sites, np.nan)
     room_mwh = p.battery_max_mwh - p.battery_min_mwh
     battery = np.divide(state.battery_mwh - p.battery_min_mwh, room_mwh, out=none.copy(), where=room_mwh > 0)
+
+    # Before the first step nothing flowed: NaN is drawn as a dash, 0 would be read as a measurement.
     flow = dict.fromkeys(FLOWS, none)
     battery_mw = served = away = busy = none
     if flows is not None:
@@ -136,6 +143,7 @@ def _sites(
         usable = p.utilisation_limit * exo.available_gpus[shown]
         inference = physics.inference_gpus(p, flows.served_gpuh.sum(0))
         busy = np.divide(inference, usable, out=none.copy(), where=usable > 0)
+
     return SiteNumbers(
         buy_usd_per_mwh=exo.buy_usd_per_mwh[shown],
         carbon_kg_per_mwh=physics.billed_carbon_kg_per_mwh(p, exo)[shown],
@@ -149,8 +157,8 @@ def _sites(
     )
 
 
-def _sent_gpuh(compiled: Compiled, flows: Flows | None) -> Array:
-    """Served work by kind of row, region and site, [2,C,K]: rows that may not wait, rows that may."""
+def _sent_gpuh(compiled: Compiled, flows: Flows | None) -> Float[Floats, "2 C K"]:
+    """Served work by kind of row, region and site: rows that may not wait, rows that may."""
     shape = compiled.shape
     if flows is None:
         return np.zeros((2, shape.regions, shape.sites))

@@ -6,6 +6,7 @@ from datetime import datetime
 
 import numpy as np
 
+from gridai_env.arrays.types import Float, Floats
 from gridai_env.render.map_crop import Crop
 
 COLUMNS, ROWS = 120, 70
@@ -13,8 +14,8 @@ DARKEST = 0.17  # opacity of full night
 TWILIGHT = 0.21  # sine of 12 degrees below the horizon: from here it is full night
 
 
-def night(time_utc: datetime, crop: Crop) -> np.ndarray:
-    """Return dark blue with the opacity of night over the crop, RGBA [ROWS, COLUMNS, 4], south first."""
+def night(time_utc: datetime, crop: Crop) -> Float[Floats, "rows columns 4"]:
+    """Return dark blue with the opacity of night over the crop, RGBA, south first."""
     longitude = np.linspace(crop.west, crop.east, COLUMNS)
     latitude = np.linspace(crop.south, crop.north, ROWS)
     shade = np.zeros((ROWS, COLUMNS, 4))
@@ -24,7 +25,9 @@ def night(time_utc: datetime, crop: Crop) -> np.ndarray:
     return shade
 
 
-def sun_height(time_utc: datetime, longitude: np.ndarray, latitude: np.ndarray) -> np.ndarray:
+def sun_height(
+    time_utc: datetime, longitude: Float[Floats, "*#batch"], latitude: Float[Floats, "*#batch"]
+) -> Float[Floats, "*batch"]:
     """Return the sine of the sun's elevation (Cooper's declination, no equation of time: to some degrees)."""
     day = time_utc.timetuple().tm_yday
     declination = np.deg2rad(23.45) * np.sin(2.0 * np.pi * (284 + day) / 365.0)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from gridai_env.arrays.types import Float, Floats
 from gridai_env.render import style
 from gridai_env.render.ledger_bars import draw_ledger
 from gridai_env.render.moment import Moment
@@ -28,14 +29,18 @@ def draw_header(axes: Any, view: Moment) -> None:
     width, height = style.HEADER_BOX[2:]
     shape = view.compiled.shape
     axes.set(xlim=(0, width), ylim=(0, height))
+
     axes.axhspan(0, height, color=style.DARK)
+
     end = view.time_utc + timedelta(hours=shape.dt_h)
     when = f"{view.time_utc:%a %Y-%m-%d  %H:%M} – {end:%H:%M} UTC"
     where = f"step {view.t} / {shape.steps}   seed {view.instance.seed}"
+
     text = {"color": "white", "va": "center_baseline"}
     axes.text(16, 24, style.clipped(view.instance.scenario_name, 20), fontsize=14, fontweight="bold", **text)
     axes.text(412, 24, when, fontsize=12, ha="center", **text)
     axes.text(width - 222, 24, where, fontsize=10, ha="right", **text)
+
     line = {"linewidth": 5, "solid_capstyle": "butt"}
     done = width - 206 + 190.0 * view.t / shape.steps
     axes.plot([width - 206, width - 16], [24, 24], color="#53677a", **line)
@@ -54,30 +59,29 @@ class FigureTile:
 
 
 def tiles(view: Moment) -> list[FigureTile]:
-    """Return what the tiles say."""
+    """Return what the tiles say, row by row."""
+    short, long = style.compact_number, partial(style.compact_number, digits=4)
     step = f"step {style.signed(sum(view.step_terms_usd.values()))}"
+
     benefit, dropped = view.total("benefit_usd"), view.total("dropped_gpuh")
     arrived = view.total("arrived_gpuh")
     share = f"{100.0 * dropped / arrived:.2g} % of arrivals" if arrived > 0 else "of arrivals"
+
     shape = view.compiled.shape
     if shape.jobs:
         last = FigureTile("jobs started", "", f"{view.jobs_started} / {shape.jobs}", "training jobs")
     else:
-        last = FigureTile(
-            "served", "GPU-h", style.compact_number(view.total("served_gpuh")), "inference so far"
-        )
+        last = FigureTile("served", "GPU-h", short(view.total("served_gpuh")), "inference so far")
+
     emitted_t, step_t = view.total("emissions_kg") / 1e3, view.step_emissions_kg / 1e3
     alarm = style.BAD if dropped > 0 else style.INK
+
     return [
-        FigureTile("benefit so far", "USD", style.compact_number(benefit, 4), step, _good(benefit)),
-        FigureTile(
-            "bill so far", "USD", style.compact_number(view.total("bill_usd"), 4), "energy, moves, carbon"
-        ),
-        FigureTile(
-            "emissions so far", "t CO₂", style.compact_number(emitted_t, 4), f"step {style.signed(step_t)}"
-        ),
-        FigureTile("dropped so far", "GPU-h", style.compact_number(dropped), share, alarm),
-        FigureTile("backlog now", "GPU-h", style.compact_number(view.backlog_gpuh), "work that waits"),
+        FigureTile("benefit so far", "USD", long(benefit), step, _good(benefit)),
+        FigureTile("bill so far", "USD", long(view.total("bill_usd")), "energy, moves, carbon"),
+        FigureTile("emissions so far", "t CO₂", long(emitted_t), f"step {style.signed(step_t)}"),
+        FigureTile("dropped so far", "GPU-h", short(dropped), share, alarm),
+        FigureTile("backlog now", "GPU-h", short(view.backlog_gpuh), "work that waits"),
         last,
     ]
 
@@ -106,17 +110,20 @@ class SidePanel:
         axes.set(xlim=(0, self.width), ylim=(0, self.height))
         for i in range(6):
             _draw_tile_box(axes, *_tile_place(i, self.width, self.height))
+
         for column, x in zip(self.columns, self.right, strict=True):
             for line, word in enumerate(column.heading.split("\n")):
                 axes.text(x, self.first + 18 - 10 * line, word, color=style.MUTED, ha="right", **HEADING)
         for y in (self.first, self.last):
             axes.plot([0, self.width], [y, y], color=style.INK, linewidth=0.8)
+
         for k, name in enumerate(self.compiled.site_names):
             y = self._row(k)
             if k % 2 == 1:
                 axes.axhspan(y - self.row_height / 2, y + self.row_height / 2, color="#f6f8f9", zorder=0)
             axes.plot([5], [y], marker="o", markersize=5, color=style.site_colour(k))
             axes.text(13, y, style.clipped(name, 12), color=style.INK, fontweight="bold", **self.text)
+
         axes.text(13, self.last - self.row_height / 2, "sum", color=style.MUTED, **self.text)
 
     def _row(self, k: int) -> float:
@@ -132,7 +139,7 @@ class SidePanel:
         if bottom >= LEAST_LEDGER:
             draw_ledger(axes, view, bottom - 10.0, self.width)
 
-    def _write_column(self, axes: Any, column: TableColumn, values: np.ndarray, x: float) -> None:
+    def _write_column(self, axes: Any, column: TableColumn, values: Float[Floats, " K"], x: float) -> None:
         for k, value in enumerate(values):
             colour = style.BAD if column.alarm and value > 1e-6 else style.INK
             axes.text(x, self._row(k), column.text(float(value)), color=colour, ha="right", **self.text)
@@ -152,11 +159,7 @@ def _tile_place(i: int, width: float, height: float) -> tuple[float, float, floa
 def _draw_tile_box(axes: Any, x: float, y: float, width: float) -> None:
     from matplotlib.patches import FancyBboxPatch
 
-    look: dict[str, Any] = {
-        "boxstyle": "round,pad=0,rounding_size=5",
-        "facecolor": "#f3f5f7",
-        "edgecolor": "none",
-    }
+    look: dict[str, Any] = {"boxstyle": "round,pad=0,rounding_size=5", "facecolor": TILE, "edgecolor": "none"}
     axes.add_patch(FancyBboxPatch((x, y), width, TILE_HEIGHT, **look))
 
 
@@ -184,6 +187,8 @@ def columns(compiled: Compiled) -> list[TableColumn]:
     p = compiled.params
     battery = bool(np.any(p.battery_max_mwh > 0))
     renewable = bool(compiled.sites.renewable_mw.any())
+
+    # Whether there is such equipment, and its column.
     every = (
         (True, TableColumn("facility_mw", "load\nMW")),
         (True, TableColumn("import_mw", "import\nMW")),

@@ -6,17 +6,19 @@ from typing import Any
 
 import numpy as np
 
+from gridai_env.arrays.types import Float, Floats
 from gridai_env.render import style
 from gridai_env.render.moment import Moment
 
 
-def draw_strip(axes: Any, view: Moment, past: np.ndarray, title: str) -> None:
-    """Draw a series [t,K] as steps, with a line at now.
+def draw_strip(axes: Any, view: Moment, past: Float[Floats, "t K"], title: str) -> None:
+    """Draw a series as steps, with a line at now.
 
     The vertical scale, too, knows the past only.
     """
     dt_h, steps = view.compiled.shape.dt_h, view.compiled.shape.steps
     now_h = view.t * dt_h
+
     edges = np.arange(len(past) + 1) * dt_h
     for k in range(past.shape[1]):
         colour = style.site_colour(k)
@@ -24,9 +26,11 @@ def draw_strip(axes: Any, view: Moment, past: np.ndarray, title: str) -> None:
             axes.stairs(past[:, k], edges, baseline=None, color=colour, linewidth=1.3)
         else:
             axes.plot([0.0], past[:, k], marker="o", markersize=3.5, color=colour, clip_on=False)
+
     low, high = float(past.min()), float(past.max())
     margin = 0.08 * max(high - low, 1.0)
     axes.set(xlim=(0.0, steps * dt_h), ylim=(low - margin, high + margin))
+
     axes.axvline(now_h, color=style.INK, linewidth=1.0)
     axes.axvspan(now_h, steps * dt_h, color="#f3f5f7", zorder=0)
     _draw_frame(axes, steps * dt_h, title)
