@@ -342,9 +342,9 @@ def model_table(model: dict[str, Any], definitions: dict[str, Any]) -> str:
     return table(("key", "unit", "default", "range", "meaning"), rows)
 
 
-def scenario_keys() -> str:
+def scenario_keys(scenario: type[Scenario] = Scenario) -> str:
     """Every key of a scenario file with unit, default and range, from the schema that checks files."""
-    schema = Scenario.model_json_schema()
+    schema = scenario.model_json_schema()
     definitions = schema.get("$defs", {})
     parts = [f"### The file\n\n{model_table(schema, definitions)}"]
     for name, model in definitions.items():

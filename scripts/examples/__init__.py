@@ -1,3 +1,3 @@
-"""The environment in other reinforcement learning libraries, one short file each; the README lists them."""
+"""The environment in other reinforcement learning libraries, one short file each; docs/libraries.md lists them."""
 
 from __future__ import annotations
