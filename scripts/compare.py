@@ -18,14 +18,13 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from scripts.runs.arguments import InstancesBySeed, add_scenario_arguments, sources
+from scripts.runs.arguments import InstancesBySeed, add_scenario_arguments, parse_seeds, sources
 from scripts.runs.command import (
     INTERRUPTED,
     InputError,
     checked_number,
+    exit_code,
     need_packages,
-    parse_seeds,
-    run_command,
 )
 from scripts.runs.folder import default_folder, open_folder
 from scripts.runs.parallel import add_parallel_arguments, check_ray, checked_jobs, solver_threads
@@ -75,7 +74,7 @@ def parser() -> argparse.ArgumentParser:
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     arguments = parser().parse_args(words)
-    return run_command(lambda: compare(arguments))
+    return exit_code(lambda: compare(arguments))
 
 
 def compare(arguments: argparse.Namespace) -> int:

@@ -12,10 +12,11 @@ need it is refused.  Bad input: one line on standard error, exit code 2.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field
 
 from gridai_env.traces import known_zones
 from gridai_env.traces.exports.carbon import portal_zone
@@ -23,50 +24,45 @@ from gridai_env.traces.exports.plain import ZoneTable, join_exports, with_margin
 from gridai_env.traces.exports.read import EXPECTED, read_export
 from gridai_env.traces.exports.series import Export, stamp
 from gridai_env.traces.files.formats import OPTIONAL
-from scripts.runs.command import InputError, run_command
+from scripts.runs.command import File, InputError, Options, Shown, run_command
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+class ConvertOptions(Options):
+    """Exports to read and the trace file to write."""
+
+    zone: str = Field(description="name of the zone in the trace file, e.g. US-TEX-ERCO")
+    price: File = Field(description="Energinet, ERCOT or gridstatus")
+    carbon: File = Field(description="Electricity Maps")
+    weather: File | None = Field(None, description="Open-Meteo JSON; default: the calibration's means")
+    marginal_kg_per_mwh: Annotated[float | None, Shown(metavar="KG")] = Field(
+        None,
+        description="constant marginal carbon; default: that of the calibration, which only its own zones have",
+    )
+    out: File = Field(description="trace file to write, .csv or .csv.gz")
+    add: bool = Field(False, description="add the zone to the file if it exists")
+    price_format: str | None = Field(
+        None, description=f"one of {', '.join(sorted(EXPECTED))}; default: by the header"
+    )
+    point: str | None = Field(
+        None, description="price area, settlement point, or 'LOCATION MARKET' of the price file"
+    )
+    carbon_zone: str | None = Field(
+        None, description="zone of the carbon file: where it holds several, or not that of --zone"
+    )
+    carbon_kind: Literal["direct", "life_cycle"] = Field("direct", description="which intensity")
+    drop_estimated: bool = Field(False, description="leave out hours marked as estimated")
+    rate: Annotated[str | None, Shown(metavar="CUR=USD")] = Field(
+        None, description="USD for one unit of the prices' currency: EUR=1.08"
+    )
+    average: bool = Field(False, description="average steps shorter than an hour")
+
+
+def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    options = _parser().parse_args(arguments)
-    return run_command(lambda: convert(options))
+    return run_command(ConvertOptions, convert, words)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.convert", description=(__doc__ or "").split("\n")[0]
-    )
-    parser.add_argument("--zone", required=True, help="name of the zone in the trace file, e.g. US-TEX-ERCO")
-    parser.add_argument("--price", required=True, metavar="FILE", help="Energinet, ERCOT or gridstatus")
-    parser.add_argument("--carbon", required=True, metavar="FILE", help="Electricity Maps")
-    parser.add_argument("--weather", metavar="FILE", help="Open-Meteo JSON; default: the calibration's means")
-    parser.add_argument(
-        "--marginal-kg-per-mwh",
-        type=float,
-        metavar="KG",
-        help="constant marginal carbon; default: that of the calibration, which only its own zones have",
-    )
-    parser.add_argument("--out", required=True, metavar="FILE", help="trace file to write, .csv or .csv.gz")
-    parser.add_argument("--add", action="store_true", help="add the zone to the file if it exists")
-    parser.add_argument("--price-format", choices=sorted(EXPECTED), help="default: by the header")
-    parser.add_argument(
-        "--point", help="price area, settlement point, or 'LOCATION MARKET' of the price file"
-    )
-    parser.add_argument(
-        "--carbon-zone", help="zone of the carbon file: where it holds several, or not that of --zone"
-    )
-    parser.add_argument(
-        "--carbon-kind", choices=("direct", "life_cycle"), default="direct", help="which intensity"
-    )
-    parser.add_argument("--drop-estimated", action="store_true", help="leave out hours marked as estimated")
-    parser.add_argument(
-        "--rate", metavar="CUR=USD", help="USD for one unit of the prices' currency: EUR=1.08"
-    )
-    parser.add_argument("--average", action="store_true", help="average steps shorter than an hour")
-    return parser
-
-
-def convert(options: argparse.Namespace) -> int:
+def convert(options: ConvertOptions) -> int:
     """Read the exports, join them and write the trace file."""
     exports = [
         read_export(
@@ -86,19 +82,19 @@ def convert(options: argparse.Namespace) -> int:
         ),
     ]
     if options.carbon_zone is None:
-        _check_carbon_zone(options.zone, exports[-1])
+        check_carbon_zone(options.zone, exports[-1])
     if options.weather is not None:
         exports.append(read_export(options.weather, "openmeteo"))
+
     table = join_exports(options.zone, exports)
     if options.marginal_kg_per_mwh is not None:
         table = with_marginal(table, options.marginal_kg_per_mwh)
     write_plain(options.out, table, options.add)
-    for line in summary(options.out, table, exports):
-        print(line)
+    print(*summary(options.out, table, exports), sep="\n")
     return 0
 
 
-def _check_carbon_zone(zone: str, carbon: Export) -> None:
+def check_carbon_zone(zone: str, carbon: Export) -> None:
     """Raise InputError where a file's carbon is known to be of another zone and nothing says that this is meant."""
     expected = portal_zone(zone)
     if expected is not None and carbon.zone not in (None, expected, zone):
@@ -112,15 +108,11 @@ def parse_rate(text: str | None) -> dict[str, float]:
     """Return {currency: rate} of ``EUR=1.08``; raises InputError where it is no such text."""
     if text is None:
         return {}
-    currency, sign, value = text.partition("=")
+    currency, _, value = text.partition("=")
     try:
-        return {currency.strip().upper(): float(value)} if sign else _refuse_rate(text)
+        return {currency.strip().upper(): float(value)}
     except ValueError:
-        return _refuse_rate(text)
-
-
-def _refuse_rate(text: str) -> dict[str, float]:
-    raise InputError(f"--rate {text!r}: must be CUR=USD for one unit, e.g. EUR=1.08")
+        raise InputError(f"--rate {text!r}: must be CUR=USD for one unit, e.g. EUR=1.08") from None
 
 
 def summary(path: str, table: ZoneTable, exports: Sequence[Export]) -> list[str]:
@@ -128,6 +120,7 @@ def summary(path: str, table: ZoneTable, exports: Sequence[Export]) -> list[str]
     lines = [f"{export.format_name}: {export.text}" for export in exports]
     first, last = (stamp(table.utc_minutes[i]) for i in (0, -1))
     lines.append(f"{path}: zone {table.zone}, {len(table.utc_minutes)} hours from {first} to {last}")
+
     for name, values in table.columns.items():
         gaps = int(np.isnan(values).sum())
         lines.append(
@@ -135,6 +128,8 @@ def summary(path: str, table: ZoneTable, exports: Sequence[Export]) -> list[str]
             if gaps < len(values)
             else f"  {name}: empty"
         )
+
+    # Without these a zone needs a calibration, which stands in for them.
     lacking = [name for name in OPTIONAL if name not in table.columns]
     if lacking and table.zone not in known_zones():
         lines.append(

@@ -17,14 +17,13 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from scripts.runs.arguments import InstancesBySeed, add_scenario_arguments, sources
+from scripts.runs.arguments import InstancesBySeed, add_scenario_arguments, parse_seeds, sources
 from scripts.runs.command import (
     INTERRUPTED,
     InputError,
     checked_number,
+    exit_code,
     need_packages,
-    parse_seeds,
-    run_command,
 )
 from scripts.runs.folder import default_folder, open_folder
 from scripts.runs.parallel import (
@@ -73,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     arguments = parser().parse_args(words)
-    return run_command(lambda: demonstrate(arguments))
+    return exit_code(lambda: demonstrate(arguments))
 
 
 def demonstrate(arguments: argparse.Namespace) -> int:

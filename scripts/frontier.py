@@ -19,14 +19,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.runs.arguments import InstancesBySeed, add_scenario_arguments, sources
+from scripts.runs.arguments import InstancesBySeed, add_scenario_arguments, parse_seeds, sources
 from scripts.runs.command import (
     INTERRUPTED,
     InputError,
     checked_number,
+    exit_code,
     need_packages,
-    parse_seeds,
-    run_command,
 )
 from scripts.runs.folder import default_folder, open_folder
 from scripts.runs.parallel import (
@@ -71,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     arguments = parser().parse_args(words)
-    return run_command(lambda: frontier(arguments))
+    return exit_code(lambda: frontier(arguments))
 
 
 def frontier(arguments: argparse.Namespace) -> int:

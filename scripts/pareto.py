@@ -16,14 +16,13 @@ import math
 import sys
 from collections.abc import Sequence
 
-from scripts.runs.arguments import InstancesBySeed, add_scenario_arguments, sources
+from scripts.runs.arguments import InstancesBySeed, add_scenario_arguments, parse_seeds, sources
 from scripts.runs.command import (
     INTERRUPTED,
     InputError,
     checked_number,
+    exit_code,
     need_packages,
-    parse_seeds,
-    run_command,
 )
 from scripts.runs.folder import default_folder, open_folder
 from scripts.runs.parallel import (
@@ -74,7 +73,7 @@ def parser() -> argparse.ArgumentParser:
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     arguments = parser().parse_args(words)
-    return run_command(lambda: front(arguments))
+    return exit_code(lambda: front(arguments))
 
 
 def front(arguments: argparse.Namespace) -> int:

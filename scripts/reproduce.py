@@ -19,7 +19,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from scripts.runs.command import INTERRUPTED, need_packages, parse_seeds, run_command
+from scripts.runs.arguments import parse_seeds
+from scripts.runs.command import INTERRUPTED, exit_code, need_packages
 from scripts.runs.folder import open_folder, write_run
 from scripts.runs.parallel import (
     add_parallel_arguments,
@@ -51,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     arguments = parser().parse_args(words)
-    return run_command(lambda: reproduce(arguments))
+    return exit_code(lambda: reproduce(arguments))
 
 
 def reproduce(arguments: argparse.Namespace) -> int:

@@ -12,68 +12,62 @@ gain captured, terms).
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from agents.config import ConfigError, PPOConfig, load_config, parse_overrides
 from scripts.runs.command import InputError, run_command
-from scripts.studies.training import _require, _resume, _start
+from scripts.studies.training import TrainOptions, need_training, resume, start
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    arguments, overrides = _parser().parse_known_args(words)
-    return run_command(lambda: _checked(arguments, overrides))
+    """Run the command line; return the exit code."""
+    own, settings = split_words(sys.argv[1:] if words is None else words)
+    return run_command(TrainOptions, lambda options: train(options, settings), own)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.train",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "--config", help="YAML file of settings, e.g. configs/agents/ppo.yaml; default: built-in values"
-    )
-    parser.add_argument("--scenario", help="name or file; short for --environment.scenario")
-    parser.add_argument("--traces", help="trace file or 'synthetic'; short for --environment.traces")
-    parser.add_argument("--run-dir", help="run folder; default: runs/train-<scenario>-<time>")
-    parser.add_argument("--resume", metavar="RUN_DIR", help="go on with a run from its last checkpoint")
-    parser.add_argument("--overwrite", action="store_true", help="replace the run that is in --run-dir")
-    parser.add_argument("--no-bounds", action="store_true", help="do not solve the held-out episodes")
-    parser.add_argument("--no-evaluation", action="store_true", help="train only")
-    parser.add_argument("--keys", action="store_true", help="list all settings with their defaults, and stop")
-    return parser
+def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the words of the command's own options, and those of settings by dotted key."""
+    known = {"help", *(name.replace("_", "-") for name in TrainOptions.model_fields)}
+    own: list[str] = []
+    settings: list[str] = []
+    target = own
+    for word in words:
+        if word.startswith("-"):
+            is_own = word == "-h" or word.removeprefix("--").partition("=")[0] in known
+            target = own if is_own else settings
+        target.append(word)
+    return own, settings
 
 
-def _checked(arguments: argparse.Namespace, words: Sequence[str]) -> int:
-    if arguments.keys:
+def train(options: TrainOptions, words: Sequence[str]) -> int:
+    """Check everything, then start a run or go on with one."""
+    if options.keys:
         print(describe(PPOConfig()))
         return 0
-    _require("stable_baselines3", "torch", "tensorboard", "tqdm", extra="rl")
+
+    need_training("stable_baselines3", "torch", "tensorboard", "tqdm", extra="rl")
     from agents.networks.checkpoint import CheckpointError
     from agents.training.failures import TrainingError
 
     try:
-        overrides = _overrides(arguments, words)
-        if arguments.resume is not None:
-            return _resume(arguments, overrides)
-        return _start(arguments, load_config(arguments.config, overrides))
+        overrides = _overrides(options, words)
+        if options.resume is not None:
+            return resume(options, overrides)
+        return start(options, load_config(options.config, overrides))
     except (ConfigError, CheckpointError, TrainingError) as error:
         raise InputError(str(error)) from error
 
 
-def _overrides(arguments: argparse.Namespace, words: Sequence[str]) -> dict[str, Any]:
-    """Settings given on the command line, by dotted key."""
+def _overrides(options: TrainOptions, words: Sequence[str]) -> dict[str, Any]:
+    """Return the settings given on the command line, by dotted key."""
     overrides = parse_overrides(words)
-    if arguments.scenario is not None:
-        overrides["environment.scenario"] = arguments.scenario
-    if arguments.traces is not None:
-        overrides["environment.traces"] = arguments.traces
-    if arguments.no_bounds:
+    if options.scenario is not None:
+        overrides["environment.scenario"] = options.scenario
+    if options.traces is not None:
+        overrides["environment.traces"] = options.traces
+    if options.no_bounds:
         overrides["evaluation.bounds"] = False
     return overrides
 

@@ -10,169 +10,53 @@ job slots, demand, and what the traces cover.  Bad input: all faults on standard
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
-from collections.abc import Iterator, Sequence
-from math import prod
+from collections.abc import Sequence
+from typing import Annotated
 
-import numpy as np
+from pydantic import Field
 
-from gridai_env.episodes.forecast import day_steps
-from gridai_env.episodes.instance import make_batch
-from gridai_env.episodes.starts import table_starts
-from gridai_env.files import InstanceError
-from gridai_env.observation.layout import ObservationLayout
-from gridai_env.scenario.capacity import full_load_mw, peak_demand_gpus
-from gridai_env.scenario.compile import Compiled, compile_scenario
-from gridai_env.scenario.errors import ScenarioError
-from gridai_env.scenario.geography import LAYERS
+from gridai_env.scenario.compile import compile_scenario
 from gridai_env.scenario.load import load_scenario, scenario_names
 from gridai_env.scenario.spec import Scenario
-from gridai_env.traces import TraceError, read_table
-from gridai_env.world.actions import Layout
-
-REASONS = ("latency", "law", "state", "support")
+from scripts.runs.command import InputError, Options, Shown, run_command
+from scripts.studies.scenario_report import report
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+class ValidateOptions(Options):
+    """What to check."""
+
+    scenario: Annotated[str | None, Shown(names=("scenario",), nargs="?")] = Field(
+        None, description=f"a YAML file or one of {', '.join(scenario_names())}"
+    )
+    traces: Annotated[str | None, Shown(names=("traces",), nargs="?")] = Field(
+        None, description="a trace file (CSV or Parquet); default: the scenario's own"
+    )
+    demand: Annotated[str | None, Shown(metavar="FILE[,KEY=VALUE...]")] = Field(
+        None, description="a file of demand; default: the scenario's own"
+    )
+    print_schema: Annotated[bool, Shown(names=("--schema",))] = Field(
+        False, description="print the JSON schema of scenario files"
+    )
+
+
+def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.validate", description=(__doc__ or "").split("\n")[0]
-    )
-    parser.add_argument("scenario", nargs="?", help=f"a YAML file or one of {', '.join(scenario_names())}")
-    parser.add_argument(
-        "traces", nargs="?", help="a trace file (CSV or Parquet), by default the scenario's own"
-    )
-    parser.add_argument(
-        "--demand", metavar="FILE[,KEY=VALUE...]", help="a file of demand, by default the scenario's own"
-    )
-    parser.add_argument("--schema", action="store_true", help="print the JSON schema of scenario files")
-    options = parser.parse_args(arguments)
-    if options.schema:
+    return run_command(ValidateOptions, validate, words)
+
+
+def validate(options: ValidateOptions) -> int:
+    """Print the report of a scenario, or the schema."""
+    if options.print_schema:
         print(json.dumps(Scenario.model_json_schema(), indent=2))
         return 0
     if options.scenario is None:
-        parser.error("a scenario is needed (or --schema)")
-    try:
-        compiled = compile_scenario(
-            load_scenario(options.scenario, traces=options.traces, demand=options.demand)
-        )
-        for line in report(compiled):
-            print(line)
-    except (ScenarioError, TraceError, InstanceError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        raise InputError("a scenario is needed (or --schema); see --help")
+
+    scenario = load_scenario(options.scenario, traces=options.traces, demand=options.demand)
+    for line in report(compile_scenario(scenario)):
+        print(line)
     return 0
-
-
-def report(compiled: Compiled) -> Iterator[str]:
-    """Yield the lines of the report; raises TraceError where the traces do not serve the scenario."""
-    for section in (sizes, rows, capacity, routes, jobs, demand, traces):
-        yield from section(compiled)
-        yield ""
-    yield "valid"
-
-
-def sizes(c: Compiled) -> Iterator[str]:
-    """Yield the sizes of the scenario, the action and the episode."""
-    s, shape = c.scenario, c.shape
-    yield f"{s.name}: {s.description}"
-    yield f"hash {c.hash[:16]}"
-    first, last, hour = s.start.first, s.start.last, s.start.hour_utc
-    yield f"{shape.steps} steps of {shape.dt_h:g} h; starts {first} to {last}, {hour}:00 UTC"
-    counts = (shape.regions, shape.rows, shape.sites, shape.jobs, shape.slots)
-    yield "{} regions, {} rows, {} sites, {} jobs in {} slots".format(*counts)
-    parts = ", ".join(f"{name} {prod(part)}" for name, part in Layout(shape).parts.items())
-    yield f"action: {Layout(shape).size} entries ({parts})"
-    layout = ObservationLayout(c)
-    groups = ", ".join(f"{name} {part.stop - part.start}" for name, part in layout.parts.items())
-    yield f"observation: {layout.size} entries ({groups})"
-
-
-def rows(c: Compiled) -> Iterator[str]:
-    """Yield one line for each workload row."""
-    yield f"{'row':28s}{'share':>8s}{'budget ms':>12s}{'may wait h':>12s}{'open routes':>13s}"
-    for w, name in enumerate(c.row_names):
-        wait_h = c.row_wait_steps[w] * c.shape.dt_h
-        share, budget, is_open = c.row_share[w], c.geography.budget_ms[w], c.geography.open[:, w].mean()
-        yield f"{name:28s}{share:8.1%}{budget:12,.0f}{wait_h:12g}{is_open:13.0%}"
-
-
-def capacity(c: Compiled) -> Iterator[str]:
-    """Yield one line for each site: capacity against the peak of local demand, and power."""
-    sites = c.scenario.sites
-    peak = peak_demand_gpus(c.scenario)
-    usable = c.params.gpus * c.params.utilisation_limit * c.params.speed
-    header = f"{'GPUs':>10s}{'usable':>10s}{'local peak':>12s}{'full MW':>9s}{'import MW':>11s}"
-    yield f"{'site':20s}{header}{'battery MWh':>13s}"
-    for k, site in enumerate(sites):
-        full = full_load_mw(site, c.params.gpus[k])
-        stored = site.battery.capacity_mwh if site.battery else 0.0
-        numbers = f"{c.params.gpus[k]:10,.0f}{usable[k]:10,.0f}{peak[k]:12,.0f}{full:9.1f}"
-        yield f"{site.name:20s}{numbers}{c.import_limit_mw[k]:11.1f}{stored:13.1f}"
-        local = site.pv_mw + site.wind_mw + (site.generator.capacity_mw if site.generator else 0.0)
-        if full > c.import_limit_mw[k] + local:
-            yield "  note: full load exceeds import and local generation; work will be cut at the peak"
-    yield f"capacity / sum of local peaks: {usable.sum() / peak.sum():.2f}"
-
-
-def routes(c: Compiled) -> Iterator[str]:
-    """Yield how many routes away from home are closed and why, layers, and homes that miss the budget."""
-    geo = c.geography
-    away = ~geo.home[:, None, :] & np.ones_like(geo.open)
-    yield f"routes away from home: {away.sum()}, open {(geo.open & away).sum()}"
-    for reason in REASONS:
-        mask = getattr(geo, f"by_{reason}")
-        others = np.all([getattr(geo, f"by_{r}") for r in REASONS if r != reason], axis=0)
-        alone = (~mask & others & away).sum()
-        yield f"  closed by {reason:8s} {(~mask & away).sum():5d}, by it alone {alone:5d}"
-    counts = [f"{name} {(geo.open & (geo.layer == i)).sum()}" for i, name in enumerate(LAYERS)]
-    yield "open routes by layer, home included: " + ", ".join(counts)
-    for r, w in np.argwhere(geo.home_misses_budget):
-        took = geo.latency_ms[r, w, c.home_site[r]]
-        budget = geo.budget_ms[w]
-        where = f"home of {c.region_names[r]} misses the budget of {c.row_names[w]}"
-        yield f"  {where}: {took:.0f} > {budget:.0f} ms"
-
-
-def jobs(c: Compiled) -> Iterator[str]:
-    """Yield one line for each training job."""
-    yield "no jobs" if not c.job_names else f"{'job':20s}{'GPUs':>9s}{'hours':>7s}{'window h':>14s}  sites"
-    dt = c.shape.dt_h
-    for j, name in enumerate(c.job_names):
-        window = f"{c.job_release_steps[j] * dt:g}-{c.job_deadline_steps[j] * dt:g}"
-        sites = ", ".join(n for n, ok in zip(c.site_names, c.job_allowed[j], strict=True) if ok)
-        yield f"{name:20s}{c.job_gpus[j]:9,.0f}{c.job_duration_steps[j] * dt:7g}{window:>14s}  {sites}"
-    if c.jobs_provenance is not None:
-        yield f"  drawn: {c.jobs_provenance}"
-
-
-def demand(c: Compiled) -> Iterator[str]:
-    """Yield where demand comes from; a file is read and an episode of seed 0 made of it, which raises TraceError."""
-    if c.demand.source == "synthetic":
-        yield "demand: synthetic"
-        return
-    batch = make_batch(c, [0])
-    hourly = batch.exogenous.arrivals_gpuh[0].sum(-1) / c.shape.dt_h
-    yield f"demand: {batch.provenance[0]['demand']}"
-    for region, gpus in zip(c.region_names, hourly.T, strict=True):
-        yield f"  {region} on seed 0: mean {gpus.mean():,.0f}, peak {gpus.max():,.0f} GPUs"
-    usable = float((c.params.gpus * c.params.utilisation_limit * c.params.speed).sum())
-    if over := int((hourly.sum(1) > usable).sum()):
-        yield f"  note: in {over} of {len(hourly)} steps more than all {usable:,.0f} usable GPUs (capacity_slack)"
-
-
-def traces(c: Compiled) -> Iterator[str]:
-    """Yield what the traces cover; raises TraceError where a zone is missing or no episode fits."""
-    zones = c.sites.zones
-    if c.traces == "synthetic":
-        yield f"traces: synthetic, zones {', '.join(zones)}"
-        return
-    table = read_table(c.traces)
-    starts, how = table_starts(c, table, day_steps(c.shape.dt_h))
-    yield f"traces: {c.traces}, {len(table.zones)} zones, {len(zones)} in use"
-    yield f"  starts {how}: {starts.min()} to {starts.max()} UTC, a day of history before each"
 
 
 if __name__ == "__main__":

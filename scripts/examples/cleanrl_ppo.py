@@ -22,7 +22,7 @@ import gymnasium as gym
 
 import gridai_env  # noqa: F401  registers the environments
 from scripts.examples._command import asked_for, iterations, needed, parser
-from scripts.runs.command import run_command
+from scripts.runs.command import exit_code
 
 with needed():
     import torch
@@ -210,7 +210,7 @@ def main(words: Sequence[str] | None = None) -> int:
         envs.close()
         return 0
 
-    return run_command(run)
+    return exit_code(run)
 
 
 if __name__ == "__main__":

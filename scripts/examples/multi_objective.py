@@ -31,7 +31,7 @@ from baselines.rules.single_signal import REGISTRY
 from gridai_env.arrays.types import Floats
 from gridai_env.envs.env import GridAIEnv, Observation
 from scripts.examples._command import iterations, parser
-from scripts.runs.command import run_command
+from scripts.runs.command import exit_code
 
 OBJECTIVES = ("benefit", "emissions", "service")
 
@@ -109,7 +109,7 @@ def main(words: Sequence[str] | None = None) -> int:
             )
         return 0
 
-    return run_command(run)
+    return exit_code(run)
 
 
 if __name__ == "__main__":

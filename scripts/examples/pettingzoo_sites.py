@@ -32,7 +32,7 @@ from gridai_env.observation.decode import JOB_FEATURES
 from gridai_env.observation.layout import Part
 from gridai_env.world.actions import Layout
 from scripts.examples._command import iterations, needed, parser
-from scripts.runs.command import run_command
+from scripts.runs.command import exit_code
 
 with needed():
     from pettingzoo import ParallelEnv
@@ -244,7 +244,7 @@ def main(words: Sequence[str] | None = None) -> int:
             print(f"{label}: {play(view, episodes, arguments.seed, rule):,.0f} USD per episode")
         return 0
 
-    return run_command(run)
+    return exit_code(run)
 
 
 if __name__ == "__main__":

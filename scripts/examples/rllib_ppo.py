@@ -21,7 +21,7 @@ import gymnasium as gym
 import numpy as np
 
 from scripts.examples._command import iterations, needed, parser
-from scripts.runs.command import run_command
+from scripts.runs.command import exit_code
 
 with needed("pip install -r scripts/examples/requirements-rllib.txt, in a virtual environment of its own"):
     import ray
@@ -87,7 +87,7 @@ def main(words: Sequence[str] | None = None) -> int:
         ray.shutdown()
         return 0
 
-    return run_command(run)
+    return exit_code(run)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ import gymnasium as gym
 
 import gridai_env  # noqa: F401  registers the environments
 from scripts.examples._command import asked_for, iterations, needed, parser
-from scripts.runs.command import run_command
+from scripts.runs.command import exit_code
 
 with needed():
     import torch
@@ -144,7 +144,7 @@ def main(words: Sequence[str] | None = None) -> int:
         env.close(raise_if_closed=False)
         return 0
 
-    return run_command(run)
+    return exit_code(run)
 
 
 if __name__ == "__main__":

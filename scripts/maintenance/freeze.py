@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.runs.command import InputError, need_packages, run_command
+from scripts.runs.command import InputError, exit_code, need_packages
 from scripts.runs.folder import open_folder, write_run
 from scripts.runs.parallel import (
     add_parallel_arguments,
@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     arguments = parser().parse_args(words)
-    return run_command(lambda: freeze(arguments))
+    return exit_code(lambda: freeze(arguments))
 
 
 def freeze(arguments: argparse.Namespace) -> int:

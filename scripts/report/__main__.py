@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gridai_env.files import atomic_write
-from scripts.runs.command import InputError, need_packages, run_command
+from scripts.runs.command import InputError, exit_code, need_packages
 
 
 def parser() -> argparse.ArgumentParser:
@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     arguments = parser().parse_args(words)
-    return run_command(lambda: report(arguments))
+    return exit_code(lambda: report(arguments))
 
 
 def report(arguments: argparse.Namespace) -> int:

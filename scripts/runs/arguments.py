@@ -1,50 +1,146 @@
-"""The arguments by which commands choose a scenario and its episodes."""
+"""Options that several commands share, and the instances that they choose."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from copy import copy
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field
 
 from gridai_env.episodes.instance import Instance, InstanceBatch, make_batch
 from gridai_env.scenario.compile import Compiled, compile_scenario
 from gridai_env.scenario.load import load_scenario, scenario_names
 from gridai_env.traces import TraceTable, read_table
+from scripts.runs.command import InputError, Options, Shown
 
 OVERRIDES = ("traces", "demand", "horizon_h", "forecast", "latency_scale", "carbon_price_usd_per_t")
 
 
+def parse_seeds(words: Iterable[str | int]) -> list[int]:
+    """Return the seeds in ``0 1 2``, ``0-19`` or a mixture; raises InputError for others and for doubles."""
+    seeds: list[int] = []
+    for word in words:
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?", str(word))
+        if match is None:
+            raise InputError(
+                f"--seeds {word!r}: must be whole numbers >= 0 or ranges such as 0-19, space-separated"
+            )
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise InputError(f"--seeds {word!r}: the range ends before it begins; write {last}-{first}")
+        seeds += range(first, last + 1)
+
+    doubles = sorted({seed for seed in seeds if seeds.count(seed) > 1})
+    if doubles:
+        raise InputError(f"--seeds: given twice: {', '.join(map(str, doubles))}")
+    return seeds
+
+
+# Single options -----------------------------------------------------------------------------------------------
+
+SCENARIO_HELP = f"a YAML file or one of {', '.join(scenario_names())}"
+
+Seeds = Annotated[
+    list[int],
+    BeforeValidator(parse_seeds),
+    Field(description="whole numbers or ranges such as 0-3"),
+    Shown(metavar="SEED"),
+]
+Count = Annotated[int, Field(ge=1)]
+Objective = Annotated[Literal["benefit", "cost", "carbon"], Field(description="of the optimum")]
+MipGap = Annotated[
+    float,
+    Field(ge=0, lt=1, description="relative gap at which the solver may stop"),
+    Shown(unit="relative"),
+]
+TimeLimit = Annotated[
+    float,
+    Field(ge=0.1, allow_inf_nan=False, description="of one solve; the bound holds also when it runs out"),
+    Shown(unit="s"),
+]
+
+
 def add_scenario_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``--scenario`` and what changes it."""
-    names = ", ".join(scenario_names())
-    parser.add_argument("--scenario", required=True, help=f"a YAML file or one of {names}")
-    parser.add_argument(
-        "--traces", help="a trace file (CSV or Parquet) or 'synthetic'; default: the scenario's own"
+    for name in ScenarioOptions.model_fields:
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            required=name == "scenario",
+            type=float if name in ("horizon_h", "latency_scale", "carbon_price_usd_per_t") else str,
+        )
+
+
+# Groups of options --------------------------------------------------------------------------------------------
+
+
+class EpisodeOptions(Options):
+    """What changes a scenario."""
+
+    group: ClassVar = "episodes"
+
+    traces: str | None = Field(
+        None, description="a trace file (CSV or Parquet) or 'synthetic'; default: the scenario's own"
     )
-    parser.add_argument(
-        "--demand",
-        metavar="FILE[,KEY=VALUE...]",
-        help="a file of requests or rates whose shape demand follows, with keys of the scenario's demand table "
-        "(model=m-large,repeat=true), or 'synthetic'; default: the scenario's own",
+    demand: Annotated[str | None, Shown(metavar="FILE[,KEY=VALUE...]")] = Field(
+        None,
+        description="a file of requests or rates whose shape demand follows, with keys of the scenario's demand "
+        "table (model=m-large,repeat=true), or 'synthetic'; default: the scenario's own",
     )
-    parser.add_argument(
-        "--start", help="start of the episodes, UTC, e.g. 2023-07-01T00:00; default: the seed draws it"
+    start: str | None = Field(
+        None, description="start of the episodes, UTC, e.g. 2023-07-01T00:00; default: the seed draws it"
     )
-    parser.add_argument("--horizon-h", type=float, help="length of an episode in hours")
-    parser.add_argument("--forecast", help="perfect, persistence or day_ahead")
-    parser.add_argument("--latency-scale", type=float, help="factor on all latency budgets")
-    parser.add_argument("--carbon-price-usd-per-t", type=float, help="price of emissions")
+    horizon_h: float | None = Field(None, description="length of an episode in hours")
+    forecast: str | None = Field(None, description="perfect, persistence or day_ahead")
+    latency_scale: float | None = Field(None, description="factor on all latency budgets")
+    carbon_price_usd_per_t: float | None = Field(None, description="price of emissions")
+
+
+class ScenarioOptions(EpisodeOptions):
+    """A scenario, and what changes it."""
+
+    scenario: str = Field(description=SCENARIO_HELP)
+
+
+class ParallelOptions(Options):
+    """Work side by side."""
+
+    group: ClassVar = "parallel work"
+
+    jobs: Count | None = Field(
+        None, description="worker processes side by side; default: the cores of this machine"
+    )
+    threads: Count | None = Field(None, description="of each solver; default: cores // jobs, at least 1")
+    ray: Annotated[str | None, Shown(metavar="ADDRESS")] = Field(
+        None, description="workers on a Ray cluster: its address, or 'local' to start one here"
+    )
+
+
+class ResumableOptions(Options):
+    """The folder of a job that goes on where it stopped."""
+
+    group: ClassVar = "results"
+
+    run_dir: str | None = Field(
+        None, description="output folder, also to go on with; default: runs/<command>-<scenario>-<time>"
+    )
+    overwrite: bool = Field(False, description="compute everything again")
+
+
+# Instances ----------------------------------------------------------------------------------------------------
 
 
 class InstancesBySeed:
     """Instances of the chosen scenario, by seed; a trace file is read once."""
 
-    def __init__(self, arguments: argparse.Namespace) -> None:
+    def __init__(self, options: Any) -> None:
         """Load the scenario; raises ScenarioError or TraceError."""
-        overrides: dict[str, Any] = {name: getattr(arguments, name) for name in OVERRIDES}
-        self.compiled: Compiled = compile_scenario(load_scenario(arguments.scenario, **overrides))
-        self._start: str | None = arguments.start
+        overrides: dict[str, Any] = {name: getattr(options, name) for name in OVERRIDES}
+        self.compiled: Compiled = compile_scenario(load_scenario(options.scenario, **overrides))
+        self._start: str | None = options.start
+
         traces = self.compiled.traces
         self._table: TraceTable | None = None if traces == "synthetic" else read_table(traces)
 

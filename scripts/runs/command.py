@@ -1,14 +1,26 @@
-"""Command."""
+"""How every command runs: options from a model, errors in one line with exit code 2, ctrl-C with exit code 130.
+
+Each field of a command's `Options` is an option: its description is the help, its type and range are checked.  The
+same names are the keys of the YAML file that ``--config`` reads; what the command line says goes before the file.
+"""
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
+from inspect import get_annotations
+from types import NoneType
+from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
 
 from gridai_env.files import InstanceError
-from gridai_env.scenario.errors import ScenarioError
+from gridai_env.scenario.errors import ScenarioError, allowed_range
 from gridai_env.traces import TraceError
 
 BAD_INPUT, INTERRUPTED = 2, 130
@@ -20,6 +32,7 @@ class InputError(ValueError):
 
 # The extra that brings a package.
 EXTRAS = {
+    "jsonargparse": "cli",
     "pyomo": "milp",
     "highspy": "milp",
     "scipy": "milp",
@@ -40,10 +53,196 @@ EXTRAS = {
 USER_ERRORS = (InputError, ScenarioError, TraceError, InstanceError, ImportError, OSError)
 
 
-def run_command(command: Callable[[], int]) -> int:
-    """Run a command: bad input becomes one line on standard error and exit code 2, ctrl-C exit code 130."""
+def need_packages(*modules: str) -> None:
+    """Raise InputError naming package and extra where one is not installed: before anything is computed."""
+    for name in modules:
+        if find_spec(name) is None:
+            raise InputError(f"this command needs {name}: pip install 'gridai-env[{EXTRAS[name]}]'")
+
+
+# Options ------------------------------------------------------------------------------------------------------
+
+
+class Options(BaseModel):
+    """Base of a command's options; fields of bases with a ``group`` stand under that title in ``--help``."""
+
+    model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True, validate_default=True)
+    group: ClassVar[str | None] = None
+
+
+OptionsT = TypeVar("OptionsT", bound=Options)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """How an option looks where its name and type do not say; a name without hyphens is positional."""
+
+    names: tuple[str, ...] = ()
+    metavar: str | tuple[str, ...] | None = None
+    nargs: str | int | None = None
+    const: str | None = None  # value of an option that is named without one
+    unit: str = ""
+
+
+File = Annotated[str, Shown(metavar="FILE")]
+
+
+def parse_options(options: type[OptionsT], words: Sequence[str] | None, program: str, text: str) -> OptionsT:
+    """Return the options that the words of a command line (None: this process's) give.
+
+    Raises InputError with all faults in one line; ``--help`` ends the process.
+    """
+    parser = _parser(options, program, text)
     try:
-        return command()
+        found = parser.parse_args(words)
+    except argparse.ArgumentError as error:
+        raise InputError(_complaint(str(error))) from error
+
+    try:
+        return options.model_validate({name: found[name] for name in options.model_fields})
+    except ValidationError as error:
+        raise InputError("; ".join(_faults(options, error))) from error
+
+
+def _parser(options: type[Options], program: str, text: str) -> Any:
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(
+        prog=program,
+        description=text,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        exit_on_error=False,
+    )
+    if "config" not in options.model_fields:
+        parser.add_argument(
+            "--config", action="config", help="YAML file of options; those given here go first"
+        )
+
+    groups: dict[str, Any] = {}
+    for name, field in options.model_fields.items():
+        owner = next(one for one in reversed(options.__mro__) if name in get_annotations(one))
+        title = owner.__dict__.get("group")
+        target = parser if title is None else groups.setdefault(title, parser.add_argument_group(title))
+        target.add_argument(*_names(name, field), **_keywords(name, field))
+    return parser
+
+
+def _keywords(name: str, field: FieldInfo) -> dict[str, Any]:
+    """Return what `ArgumentParser.add_argument` takes besides the names."""
+    shown, kind = _shown(field), _kind(field.annotation)
+    positional = shown.names and not shown.names[0].startswith("-")
+    default = None if field.is_required() else field.default
+    text = (field.description or "").replace("%", "%%")
+    if default not in (None, False, "", []):
+        words = default if isinstance(default, list | tuple) else [default]
+        text += (
+            f"; default: {' '.join(f'{word:g}' if isinstance(word, float) else str(word) for word in words)}"
+        )
+
+    out: dict[str, Any] = {"help": text, "default": default}
+    if not positional:
+        out["dest"] = name
+        out["required"] = field.is_required()
+    if kind is bool:
+        return out | {"action": "store_true"}
+
+    nargs = shown.nargs or ("+" if get_origin(kind) in (list, tuple) else None)
+    extra = {"nargs": nargs, "const": shown.const, "metavar": shown.metavar or _choices(kind)}
+    # Words pass as they are: the model converts and checks them, with better messages.
+    return out | {key: value for key, value in extra.items() if value is not None} | {"type": _as_given}
+
+
+def _as_given(value: Any) -> Any:
+    return value
+
+
+def _names(name: str, field: FieldInfo) -> tuple[str, ...]:
+    return _shown(field).names or (f"--{name.replace('_', '-')}",)
+
+
+def _shown(field: FieldInfo) -> Shown:
+    parts = (part for part in get_args(field.annotation) if get_origin(part) is Annotated)
+    inside = (one for part in parts for one in part.__metadata__)
+    return next((one for one in (*field.metadata, *inside) if isinstance(one, Shown)), Shown())
+
+
+def _kind(annotation: Any) -> Any:
+    """Return the type without ``| None``."""
+    parts = get_args(annotation)
+    kind = next(part for part in parts if part is not NoneType) if NoneType in parts else annotation
+    return get_args(kind)[0] if get_origin(kind) is Annotated else kind
+
+
+def _choices(kind: Any) -> str | None:
+    """Return ``{a,b}`` for a Literal, or a list of them."""
+    inner = get_args(kind)[0] if get_origin(kind) is list else kind
+    values = [value for value in get_args(inner) if isinstance(value, str)]
+    return f"{{{','.join(values)}}}" if values else None
+
+
+# Errors -------------------------------------------------------------------------------------------------------
+
+
+def _complaint(text: str) -> str:
+    """Return a parser's message as one line that names options as they are written."""
+    text = re.sub(r"^Parser key \"(\w+)\":", r"--\1:", " ".join(text.split()))
+    head, sign, names = text.partition("the following arguments are required: ")
+    if not sign:
+        return f"{text}; see --help"
+    options = [name if name.isupper() else f"--{name.replace('_', '-')}" for name in names.split(", ")]
+    return f"{head}missing: {', '.join(options)}; see --help"
+
+
+def _faults(options: type[Options], error: ValidationError) -> Iterator[str]:
+    """Yield option, value, allowed range and unit for each fault."""
+    schema = options.model_json_schema()["properties"]
+    for fault in error.errors(include_url=False):
+        name, *inside = fault["loc"] or ("",)
+        message = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "value_error" and (not name or message.startswith("-")):
+            yield message
+            continue
+
+        field = options.model_fields[str(name)]
+        option, unit = _names(str(name), field)[0], _shown(field).unit
+        if fault["type"] == "value_error":
+            yield f"{option}: {message}"
+            continue
+
+        node = schema[name].get("anyOf", [schema[name]])[0]
+        allowed = allowed_range(node.get("items", node) if inside else node)
+        allowed = re.sub(r" in \[([^,]+), inf\)", r", at least \1", allowed).removesuffix(" in (-inf, inf)")
+        yield f"{option} {_value(fault['input'])}: must be {allowed}{f' [{unit}]' if unit else ''}"
+
+
+def _value(value: Any) -> str:
+    text = str(value)
+    return text if re.fullmatch(r"[-+.\deE]+", text) else repr(value)
+
+
+def checked_number(name: str, value: float | None, low: float, high: float, unit: str) -> None:
+    """Raise InputError where a number is outside [low, high); None passes."""
+    if value is not None and not low <= value < high:
+        raise InputError(f"--{name} {value:g}: must be in [{low:g}, {high:g}) [{unit}]")
+
+
+# Running ------------------------------------------------------------------------------------------------------
+
+
+def run_command(
+    options: type[OptionsT], command: Callable[[OptionsT], int], words: Sequence[str] | None = None
+) -> int:
+    """Parse a command line, run the command of a module and return the exit code."""
+    module = sys.modules[command.__module__]
+    name = module.__spec__.name if module.__spec__ else module.__name__
+    program = f"python -m {name.removesuffix('.__main__')}"
+    return exit_code(lambda: command(parse_options(options, words, program, module.__doc__ or "")))
+
+
+def exit_code(call: Callable[[], int]) -> int:
+    """Return what a call returns; bad input becomes one line on standard error and 2, ctrl-C 130."""
+    try:
+        return call()
     except ModuleNotFoundError as error:
         extra = EXTRAS.get((error.name or "").split(".")[0])
         if extra is None:
@@ -56,38 +255,3 @@ def run_command(command: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
-
-
-def need_packages(*modules: str) -> None:
-    """Raise InputError naming package and extra where one is not installed: before anything is computed."""
-    for name in modules:
-        if find_spec(name) is None:
-            raise InputError(f"this command needs {name}: pip install 'gridai-env[{EXTRAS[name]}]'")
-
-
-# Lists ------------------------------------------------------------------------------------------------------
-
-
-def parse_seeds(words: Iterable[str]) -> list[int]:
-    """Return the seeds in ``0 1 2``, ``0-19`` or a mixture; raises InputError for others and for doubles."""
-    seeds: list[int] = []
-    for word in words:
-        match = re.fullmatch(r"(\d+)(?:-(\d+))?", word)
-        if match is None:
-            raise InputError(
-                f"--seeds {word!r}: must be whole numbers >= 0 or ranges such as 0-19, space-separated"
-            )
-        first, last = int(match[1]), int(match[2] or match[1])
-        if last < first:
-            raise InputError(f"--seeds {word!r}: the range ends before it begins; write {last}-{first}")
-        seeds += range(first, last + 1)
-    doubles = sorted({seed for seed in seeds if seeds.count(seed) > 1})
-    if doubles:
-        raise InputError(f"--seeds: given twice: {', '.join(map(str, doubles))}")
-    return seeds
-
-
-def checked_number(name: str, value: float | None, low: float, high: float, unit: str) -> None:
-    """Raise InputError where a number is outside [low, high); None passes."""
-    if value is not None and not low <= value < high:
-        raise InputError(f"--{name} {value:g}: must be in [{low:g}, {high:g}) [{unit}]")

@@ -1,17 +1,29 @@
-"""Optimum."""
+"""The perfect-foresight optimum of one episode, proven by replay: what `scripts.solve` does."""
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
 
 from gridai_env.episodes.instance import Instance, load_instance
 from gridai_env.files import atomic_write
 from gridai_env.rollout.step_table import write_table
 from gridai_env.world.terms import TERMS
-from scripts.runs.arguments import OVERRIDES, InstancesBySeed, sources
-from scripts.runs.command import InputError, checked_number, need_packages
+from scripts.runs.arguments import (
+    OVERRIDES,
+    SCENARIO_HELP,
+    Count,
+    EpisodeOptions,
+    InstancesBySeed,
+    MipGap,
+    Objective,
+    ScenarioOptions,
+    TimeLimit,
+    sources,
+)
+from scripts.runs.command import InputError
 
 if TYPE_CHECKING:
     from baselines.optimum.milp import Plan
@@ -20,13 +32,34 @@ if TYPE_CHECKING:
 NO_PLAN = 1
 
 
-def solve_one(arguments: argparse.Namespace) -> int:
+class SolveOptions(EpisodeOptions):
+    """What to solve, how far, and where results go."""
+
+    scenario: str | None = Field(None, description=SCENARIO_HELP)
+    seed: Annotated[int | None, Field(ge=0)] = Field(None, description="of the episode; default: 0")
+    instance: str | None = Field(
+        None, description="a saved instance in place of --scenario, --seed and what changes them"
+    )
+    objective: Objective = "benefit"
+    mip_gap: MipGap = 1e-4
+    time_limit_s: TimeLimit | None = Field(None, description="of one solve; default: none")
+    threads: Count = Field(2, description="of the solver")
+    carbon_budget_share: Annotated[float | None, Field(ge=1e-6, allow_inf_nan=False)] = Field(
+        None,
+        description="carbon budget as a share of what the benefit optimum emits without one, in place of the "
+        "scenario's",
+    )
+    out: str | None = Field(None, description="file for the plan (.npz); default: nothing is written")
+    shadow_prices: str | None = Field(
+        None, description="file for the prices of all limits (.csv); objective benefit or cost"
+    )
+
+
+def solve_one(arguments: SolveOptions) -> int:
     """Solve, print, replay, write."""
-    need_packages("pyomo", "highspy", "scipy")
     from baselines.optimum.highs import InfeasibleError
     from baselines.optimum.milp import solve
 
-    _check_numbers(arguments)
     out = None if arguments.out is None else _checked_out("--out", arguments.out, ".npz")
     prices = _checked_prices(arguments)
     instance = _instance(arguments)
@@ -61,14 +94,7 @@ def solve_one(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _check_numbers(arguments: argparse.Namespace) -> None:
-    checked_number("mip-gap", arguments.mip_gap, 0.0, 1.0, "relative")
-    checked_number("time-limit-s", arguments.time_limit_s, 0.1, float("inf"), "s")
-    checked_number("threads", arguments.threads, 1, float("inf"), "threads")
-    checked_number("carbon-budget-share", arguments.carbon_budget_share, 1e-6, float("inf"), "share")
-
-
-def _instance(arguments: argparse.Namespace) -> Instance:
+def _instance(arguments: SolveOptions) -> Instance:
     if (arguments.scenario is None) == (arguments.instance is None):
         raise InputError("give either --scenario (with --seed) or --instance")
     if arguments.instance is not None:
@@ -78,17 +104,18 @@ def _instance(arguments: argparse.Namespace) -> Instance:
             words = ", ".join(f"--{name.replace('_', '-')}" for name in given)
             raise InputError(f"{words}: cannot change a saved instance; leave out, or give --scenario")
         return load_instance(arguments.instance)
-    seed = 0 if arguments.seed is None else arguments.seed
-    if seed < 0:
-        raise InputError(f"--seed {seed}: must be a whole number >= 0")
-    episodes = InstancesBySeed(arguments)
+
+    seed = arguments.seed or 0
+    episodes = InstancesBySeed(
+        ScenarioOptions(**arguments.model_dump(include=set(ScenarioOptions.model_fields)))
+    )
     if arguments.carbon_budget_share is not None:
-        episodes = _budgeted(episodes, seed, arguments)
+        episodes = _budgeted(episodes, seed, arguments.carbon_budget_share, arguments)
     return episodes.make(seed)
 
 
-def _budgeted(episodes: InstancesBySeed, seed: int, arguments: argparse.Namespace) -> InstancesBySeed:
-    """The episodes under a budget that is a share of what the benefit optimum emits without one."""
+def _budgeted(episodes: InstancesBySeed, seed: int, share: float, arguments: SolveOptions) -> InstancesBySeed:
+    """Return the episodes under a budget that is a share of what the benefit optimum emits without one."""
     from baselines.optimum.milp import solve
 
     free = solve(
@@ -101,15 +128,15 @@ def _budgeted(episodes: InstancesBySeed, seed: int, arguments: argparse.Namespac
         raise InputError(
             "--carbon-budget-share: no optimum without a budget was found in time; raise --time-limit-s"
         )
-    budget_kg = arguments.carbon_budget_share * free.emissions_kg
+    budget_kg = share * free.emissions_kg
     print(
-        f"carbon budget: {budget_kg:,.0f} kg, {arguments.carbon_budget_share:g} of the {free.emissions_kg:,.0f} kg "
+        f"carbon budget: {budget_kg:,.0f} kg, {share:g} of the {free.emissions_kg:,.0f} kg "
         "that the benefit optimum emits without one"
     )
     return episodes.with_carbon_budget(budget_kg)
 
 
-def _checked_prices(arguments: argparse.Namespace) -> Path | None:
+def _checked_prices(arguments: SolveOptions) -> Path | None:
     """The file for prices; raises InputError before the solver starts."""
     if arguments.shadow_prices is None:
         return None
@@ -133,7 +160,7 @@ def _checked_out(option: str, name: str, suffix: str) -> Path:
     return path
 
 
-def _write_prices(plan: Plan, path: Path, arguments: argparse.Namespace) -> None:
+def _write_prices(plan: Plan, path: Path, arguments: SolveOptions) -> None:
     """Price the limits of a plan, write them and print where each kind binds most."""
     from baselines.optimum.shadow_prices import shadow_prices
 

@@ -1,8 +1,7 @@
-"""Training."""
+"""A training run: its folder, its bounds, how it starts and goes on."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import sys
@@ -10,14 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
+from pydantic import Field
 
 from agents.config import PPOConfig, parse_config
 from gridai_env.episodes.instance import Instance
 from gridai_env.scenario.compile import Compiled
-from scripts.runs.command import INTERRUPTED, InputError
+from scripts.runs.command import INTERRUPTED, InputError, Options, Shown
 from scripts.runs.folder import default_folder, open_folder, read_run, write_run
 
 KIND = "train"
@@ -28,20 +28,38 @@ CHANGEABLE = ("total_steps", "evaluation.", "checkpoint_every_steps", "device", 
 CHECKPOINTS = "checkpoints"
 
 
-def _require(*modules: str, extra: str, advice: str = "") -> None:
+class TrainOptions(Options):
+    """The options of `scripts.train` besides the settings of `PPOConfig`."""
+
+    config: str | None = Field(
+        None, description="YAML file of settings, e.g. configs/agents/ppo.yaml; default: built-in values"
+    )
+    scenario: str | None = Field(None, description="name or file; short for --environment.scenario")
+    traces: str | None = Field(None, description="trace file or 'synthetic'; short for --environment.traces")
+    run_dir: str | None = Field(None, description="run folder; default: runs/train-<scenario>-<time>")
+    resume: Annotated[str | None, Shown(metavar="RUN_DIR")] = Field(
+        None, description="go on with a run from its last checkpoint"
+    )
+    overwrite: bool = Field(False, description="replace the run that is in --run-dir")
+    no_bounds: bool = Field(False, description="do not solve the held-out episodes")
+    no_evaluation: bool = Field(False, description="train only")
+    keys: bool = Field(False, description="list all settings with their defaults, and stop")
+
+
+def need_training(*modules: str, extra: str, advice: str = "") -> None:
     """Raise InputError where a package is missing; ``extra`` brings it."""
     missing = [name for name in modules if find_spec(name) is None]
     if missing:
         raise InputError(f"training needs {', '.join(missing)}: pip install 'gridai-env[{extra}]'{advice}")
 
 
-def _start(arguments: argparse.Namespace, config: PPOConfig) -> int:
+def start(arguments: TrainOptions, config: PPOConfig) -> int:
     """Begin a run; everything that can be wrong is found before a file is written."""
     from agents.config import compiled_of
     from agents.training import environments, train
 
     if config.evaluation.bounds and not arguments.no_evaluation:
-        _require("pyomo", "highspy", extra="milp", advice=", or --no-bounds")
+        need_training("pyomo", "highspy", extra="milp", advice=", or --no-bounds")
     compiled = compiled_of(config)
     model = train.build(config, environments.make_training_env(config, compiled))
     folder = open_folder(arguments.run_dir or default_folder(KIND, config.environment.scenario), KIND)
@@ -69,13 +87,14 @@ def _clear(folder: Path, overwrite: bool) -> None:
             shutil.rmtree(folder / name)
 
 
-def _resume(arguments: argparse.Namespace, overrides: dict[str, Any]) -> int:
+def resume(arguments: TrainOptions, overrides: dict[str, Any]) -> int:
     """Go on with a run: its own settings, but a new total, evaluation and so on where given."""
     from agents.config import compiled_of
     from agents.networks.checkpoint import Identity
     from agents.training import environments, train
     from agents.training.checkpoints import latest_checkpoint
 
+    assert arguments.resume is not None
     folder = Path(arguments.resume)
     if arguments.config is not None or (arguments.run_dir is not None and Path(arguments.run_dir) != folder):
         raise InputError(

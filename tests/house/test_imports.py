@@ -23,8 +23,8 @@ THIRD_PARTY: dict[str, set[str]] = {
     "baselines": CORE | {"highspy", "moocore", "pyomo", "scipy"},
     "agents": CORE | {"matplotlib", "rich", "stable_baselines3", "tensorboard", "torch", "tqdm"},
     "scripts": CORE
-    | {"highspy", "joblib", "matplotlib", "moocore", "plotly", "pyarrow", "pyomo", "ray", "rich", "scipy"}
-    | {"stable_baselines3", "tensorboard", "torch", "tqdm"}
+    | {"highspy", "joblib", "jsonargparse", "matplotlib", "moocore", "plotly", "pyarrow", "pyomo", "ray"}
+    | {"rich", "scipy", "stable_baselines3", "tensorboard", "torch", "tqdm"}
     | {"pettingzoo", "skrl", "tensordict", "torchrl"},  # the examples
 }
 

@@ -20,7 +20,8 @@ from gridai_env.files import InstanceError
 from gridai_env.rollout.run import run
 from gridai_env.version import environment_version
 from scripts import compare, solve, train
-from scripts.runs.command import InputError, parse_seeds
+from scripts.runs.arguments import parse_seeds
+from scripts.runs.command import InputError
 from scripts.runs.folder import read_run
 from scripts.studies.comparison import match as _match
 from scripts.studies.comparison.table import comparison_table, footnotes

@@ -82,7 +82,6 @@ def test_the_schema_is_printed(capsys):
     assert json.loads(capsys.readouterr().out) == Scenario.model_json_schema()
 
 
-def test_no_argument_is_an_error():
-    with pytest.raises(SystemExit) as caught:
-        main([])
-    assert caught.value.code == 2
+def test_no_argument_is_an_error(capsys):
+    assert main([]) == 2
+    assert capsys.readouterr().err.startswith("error: a scenario is needed")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from scripts.runs.command import InputError
+from pydantic import Field
+
+from scripts.runs.command import InputError, Options, Shown
 from scripts.runs.folder import commit, default_folder, open_folder, write_run
 
 if TYPE_CHECKING:
@@ -22,7 +23,34 @@ KIND = "evaluate"
 DEFECT = 1  # exit code where a policy passes the proven bound, or a published figure cannot be repeated
 
 
-def _evaluate(arguments: argparse.Namespace) -> int:
+class EvaluateOptions(Options):
+    """What is evaluated on what, and what is written."""
+
+    policies: Annotated[list[str], Shown(names=("--policy", "--policies"), metavar="SPEC")] = Field(
+        description="ppo:PATH, ppo:pretrained, a rule, mpc:FORECAST, milp"
+    )
+    scenario: str = Field(description="a scenario with a file in configs/benchmarks")
+    set: str = Field("test", description="test, validation, train or shifted")
+    episodes: Annotated[int | None, Shown(metavar="N")] = Field(
+        None, description="only N of the set's episodes, evenly spread"
+    )
+    run_dir: str | None = Field(None, description="output folder; default: runs/evaluate-<scenario>-<time>")
+    table: Annotated[str | None, Shown(nargs="?", const="", metavar="FILE.md")] = Field(
+        None,
+        description="write the table of results, default configs/benchmarks/<scenario>/<set>.md, and a .csv beside it",
+    )
+    recompute: bool = Field(False, description="solve and play again what is published, and compare")
+    where: Annotated[str | None, Shown(nargs="?", const="milp", metavar="BETTER")] = Field(
+        None,
+        description="which lever loses against BETTER: milp (where none is named) or mpc:FORECAST; of the first policy",
+    )
+    where_episodes: Annotated[int, Field(ge=1), Shown(metavar="N")] = Field(6, description="for --where")
+    benchmarks: Annotated[str | None, Shown(metavar="DIR")] = Field(
+        None, description="folder of the benchmarks; default: configs/benchmarks"
+    )
+
+
+def play_and_judge(arguments: EvaluateOptions) -> int:
     from gridai_env.benchmarks.published import read_set
     from scripts.studies.evaluation import output
     from scripts.studies.evaluation.play import check_local
@@ -59,7 +87,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _table_path(arguments: argparse.Namespace, frozen: FrozenSet) -> Path | None:
+def _table_path(arguments: EvaluateOptions, frozen: FrozenSet) -> Path | None:
     """Where the table goes, None without one; raises InputError for a name that does not end in .md."""
     from gridai_env.benchmarks.published import set_path
 
@@ -71,7 +99,7 @@ def _table_path(arguments: argparse.Namespace, frozen: FrozenSet) -> Path | None
     return path
 
 
-def _check_where(arguments: argparse.Namespace, entrant: TrainedPolicy, policies: list[Any]) -> None:
+def _check_where(arguments: EvaluateOptions, entrant: TrainedPolicy, policies: list[Any]) -> None:
     """Raise InputError where ``--where`` cannot be answered."""
     from scripts.studies.evaluation.loss import BETTER
 
@@ -79,8 +107,6 @@ def _check_where(arguments: argparse.Namespace, entrant: TrainedPolicy, policies
         raise InputError(f"--where {arguments.where!r}: must be one of {', '.join(BETTER)}")
     if not policies or policies[0].plays_one_episode:
         raise InputError(f"--where is for rules and networks, not for {entrant.name}")
-    if arguments.where_episodes < 1:
-        raise InputError(f"--where-episodes {arguments.where_episodes}: must be at least 1")
 
 
 def _ready(entrant: TrainedPolicy, frozen: FrozenSet) -> list[Any]:
@@ -162,11 +188,12 @@ def _without_folder(words: Sequence[str]) -> list[str]:
 
 
 def _where(
-    arguments: argparse.Namespace, policies: list[Any], result: PolicyResult, frozen: FrozenSet, run_dir: Path
+    arguments: EvaluateOptions, policies: list[Any], result: PolicyResult, frozen: FrozenSet, run_dir: Path
 ) -> None:
     """Print and write where the first policy (of several training seeds the first) loses."""
     from scripts.studies.evaluation.loss import show_where
 
+    assert arguments.where is not None
     sample = frozen.first(min(arguments.where_episodes, len(frozen.entries)))
     show_where(policies[0], result, frozen, sample, arguments.where, run_dir)
 

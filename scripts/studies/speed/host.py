@@ -1,8 +1,7 @@
-"""Host."""
+"""Speed on this machine's processor: steps, resets, solves; and all that `scripts.benchmark` measures."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import subprocess
@@ -12,24 +11,57 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import gymnasium as gym
 import numpy as np
+from pydantic import Field
 
 from gridai_env.episodes.instance import make_instance
 from gridai_env.scenario.load import load_scenario
-from scripts.runs.command import InputError, checked_number, need_packages
+from scripts.runs.arguments import Count
+from scripts.runs.command import InputError, Options, Shown, need_packages
 from scripts.studies.speed.measure import Figure, median_of
 
 if TYPE_CHECKING:
     from baselines.optimum.milp import Plan
 
 
+Solved = Literal["TwoSites", "MicrogridProsumer", "FourMarkets", "Global"]
+Planned = Literal["TwoSites", "FourMarkets"]
+
 # Scenario -> relative gap that its optimum is asked for.
 GAPS = {"TwoSites": 1e-4, "MicrogridProsumer": 1e-2, "FourMarkets": 1e-2, "Global": 1e-3}
 # Carbon budget of `--long` as a share of what the optimum emits without one, and the gap asked for under it.
 BUDGET_SHARE, BUDGET_GAP = 0.8, 1e-2
+
+
+class BenchmarkOptions(Options):
+    """What is measured, and how often."""
+
+    repetitions: Count = Field(5, description="of each timing")
+    optimum: Annotated[list[Solved], Shown(nargs="*")] = Field(
+        list(get_args(Solved)), description="scenarios to solve"
+    )
+    mpc: Annotated[list[Planned], Shown(nargs="*")] = Field(
+        ["TwoSites", "FourMarkets"], description="planners to time"
+    )
+    long: bool = Field(
+        False,
+        description="also a frontier with one worker and with two, MicrogridProsumer to 0.1 %, and Global under a "
+        "carbon budget of 80 % of its free emissions",
+    )
+    device: str = Field("cpu", description="of the batch on torch: cpu, cuda, or none (leave it out)")
+    dtype: Literal["float32", "float64"] = Field("float32", description="of that batch")
+    batches: Annotated[list[Annotated[int, Field(ge=2)]] | None, Shown(nargs="*", unit="environments")] = (
+        Field(None, description="environments side by side on the device")
+    )
+    eager: bool = Field(False, description="leave compiled steps out")
+    no_learning: bool = Field(False, description="leave PPO and its decisions out")
+    torch_threads: Count | None = Field(None, description="of torch on the CPU; default: one for each core")
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="of the instances that are solved")
+    threads: Count = Field(2, description="of the solver")
+    out: Path | None = Field(None, description="write the figures as JSON")
 
 
 def single_speed(name: str, episodes: int) -> float:
@@ -185,7 +217,7 @@ def long_optima(seed: int, threads: int) -> Iterator[Figure]:
     yield _solved("Global optimum, carbon budget 80 %", plan, BUDGET_GAP)
 
 
-def measure(args: argparse.Namespace) -> list[Figure]:
+def measure(args: BenchmarkOptions) -> list[Figure]:
     """All figures, printed as they come."""
     figures: list[Figure] = []
 
@@ -212,7 +244,7 @@ def measure(args: argparse.Namespace) -> list[Figure]:
     return figures
 
 
-def on_device(args: argparse.Namespace) -> Iterator[Figure]:
+def on_device(args: BenchmarkOptions) -> Iterator[Figure]:
     """The figures of the batch on torch; none with ``--device none``."""
     if args.device == "none":
         return
@@ -235,15 +267,8 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def check(args: argparse.Namespace) -> None:
+def check(args: BenchmarkOptions) -> None:
     """Raise InputError for what would fail only after minutes of measuring."""
-    checked_number("repetitions", args.repetitions, 1, float("inf"), "repetitions")
-    checked_number("threads", args.threads, 1, float("inf"), "threads")
-    checked_number("seed", args.seed, 0, float("inf"), "no unit")
-    for batch in args.batches or ():
-        checked_number("batches", batch, 2, float("inf"), "environments")
-    if args.torch_threads is not None:
-        checked_number("torch-threads", args.torch_threads, 1, float("inf"), "threads")
     if args.device != "none":
         need_packages("torch", "stable_baselines3")
         from gridai_env.envs.torch.arguments import checked_device
