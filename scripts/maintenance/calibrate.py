@@ -6,19 +6,21 @@ Reads `panel/hourly_2021_2023.parquet` and `panel/zones.csv` below GRIDAI_DATA_D
 tables of statistics; none of the hourly data is kept. The model that they feed is written down in
 `gridai_env/traces/calibration.py`. Needs pyarrow (extra `data`).
 
-The fits and their method are in `scripts/calibration_fit.py`.
+The fits and their method are in `scripts/maintenance/calibration_fit.py`.
 """
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+from pydantic import Field
 
 from gridai_env.traces.calibration import (
     BLOCK_H,
@@ -42,6 +44,7 @@ from scripts.maintenance.calibration_fit import (
     model_values,
     own_trigger_phi,
 )
+from scripts.runs.command import InputError, Options, run_command
 
 COLUMNS = {
     "price": "price_usd",
@@ -227,21 +230,32 @@ def write_files(
     (out / "zones.json").write_text(json.dumps({"year": year, "zones": zones}, indent=1) + "\n")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Make the calibration tables of gridai_env.traces.")
-    parser.add_argument("--year", type=int, default=2023)
-    parser.add_argument("--out", type=Path, default=TABLE_DIR)
-    arguments = parser.parse_args()
+class CalibrateOptions(Options):
+    """Which year, and where the tables go."""
+
+    year: int = Field(2023, description="of the panel")
+    out: Path = Field(TABLE_DIR, description="folder of the tables")
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    return run_command(CalibrateOptions, calibrate, words)
+
+
+def calibrate(options: CalibrateOptions) -> int:
+    """Read the panel, fit every zone and write the tables."""
     data_dir = os.environ.get("GRIDAI_DATA_DIR")
     if not data_dir:
-        parser.error(
+        raise InputError(
             "set GRIDAI_DATA_DIR to the folder that holds panel/hourly_2021_2023.parquet and panel/zones.csv"
         )
-    years, metadata = read_year(Path(data_dir), arguments.year)
-    write_tables(arguments.out, arguments.year, years, metadata)
-    size = sum(path.stat().st_size for path in arguments.out.glob("*.*"))
-    print(f"{len(years)} zones, {arguments.year}: {size / 1000:.0f} kB in {arguments.out}")
+
+    years, metadata = read_year(Path(data_dir), options.year)
+    write_tables(options.out, options.year, years, metadata)
+    size = sum(path.stat().st_size for path in options.out.glob("*.*"))
+    print(f"{len(years)} zones, {options.year}: {size / 1000:.0f} kB in {options.out}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -9,19 +9,19 @@ coordinates in hundredths of a degree (about 1 km).
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
 from gridai_env.arrays.types import Float, Floats
 from gridai_env.files import atomic_write
 from gridai_env.render.coastline import FILE
-from scripts.runs.command import InputError, run_command
+from scripts.runs.command import InputError, Options, Shown, run_command
 
 SOURCE = "Natural Earth 4.1, 1:110m physical vectors (land, lakes), naturalearthdata.com"
 LICENCE = "public domain: https://www.naturalearthdata.com/about/terms-of-use/"
@@ -30,30 +30,28 @@ DIGITS = 2  # after the point
 Rings = list[Float[Floats, "n 2"]]  # of one polygon: its outline, then its holes
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the command line."""
-    out = argparse.ArgumentParser(
-        prog="python -m scripts.maintenance.coastlines", description=(__doc__ or "").split("\n")[0]
+class CoastlineOptions(Options):
+    """What is read, and the file that is written."""
+
+    land: Annotated[Path, Shown(names=("land",))] = Field(description="TopoJSON file with the object 'land'")
+    lakes: Annotated[Path, Shown(names=("lakes",))] = Field(
+        description="TopoJSON file with the object 'lakes'"
     )
-    out.add_argument("land", type=Path, help="TopoJSON file with the object 'land'")
-    out.add_argument("lakes", type=Path, help="TopoJSON file with the object 'lakes'")
-    out.add_argument("--out", type=Path, default=FILE, help="the file to write, by default the package's own")
-    return out
+    out: Path = Field(FILE, description="the file to write")
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    arguments = parser().parse_args(words)
-    return run_command(lambda: write(arguments))
+    return run_command(CoastlineOptions, write, words)
 
 
-def write(arguments: argparse.Namespace) -> int:
+def write(options: CoastlineOptions) -> int:
     """Read both files and write one GeoJSON file."""
-    features = [feature(path, name) for name, path in (("land", arguments.land), ("lakes", arguments.lakes))]
+    features = [feature(path, name) for name, path in (("land", options.land), ("lakes", options.lakes))]
     record = {"type": "FeatureCollection", "source": SOURCE, "license": LICENCE, "features": features}
-    with atomic_write(arguments.out) as partial:
+    with atomic_write(options.out) as partial:
         partial.write_text(json.dumps(record, separators=(",", ":")) + "\n", encoding="utf-8")
-    print(f"{arguments.out}: {arguments.out.stat().st_size / 1e3:.0f} kB")
+    print(f"{options.out}: {options.out.stat().st_size / 1e3:.0f} kB")
     return 0
 
 

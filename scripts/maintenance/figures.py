@@ -10,7 +10,6 @@ function begins after its docstring.
 
 from __future__ import annotations
 
-import argparse
 import ast
 import re
 import subprocess
@@ -20,7 +19,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated
 
+from pydantic import Field
+
+from scripts.runs.command import Options, Shown, run_command
 from scripts.runs.tables import aligned
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -321,16 +324,23 @@ def report(figures: Sequence[TreeFigure], details: bool) -> str:
     return "\n".join([text, *lists])
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Print the table; a goal that is missed is no failure."""
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.maintenance.figures", description=(__doc__ or "").split("\n")[0]
-    )
-    parser.add_argument("folders", nargs="*", metavar="FOLDER", help="measure these alone; default: all")
-    parser.add_argument("--details", action="store_true", help="list the places behind each figure")
-    arguments = parser.parse_args(words)
+class FiguresOptions(Options):
+    """What is measured, and how much is said."""
 
-    print(report(list(measure(ROOT, arguments.folders)), arguments.details))
+    folders: Annotated[list[str], Shown(names=("folders",), nargs="*", metavar="FOLDER")] = Field(
+        [], description="measure these alone; default: all"
+    )
+    details: bool = Field(False, description="list the places behind each figure")
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    return run_command(FiguresOptions, show, words)
+
+
+def show(options: FiguresOptions) -> int:
+    """Print the table; a goal that is missed is no failure."""
+    print(report(list(measure(ROOT, options.folders)), options.details))
     return 0
 
 

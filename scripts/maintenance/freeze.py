@@ -10,88 +10,83 @@ stopped.  ``--save-arrays`` writes the episodes themselves, one .npz each, for u
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from scripts.runs.command import InputError, exit_code, need_packages
+from pydantic import Field
+
+from gridai_env.benchmarks.sets import BenchmarkError, SetName
+from scripts.runs.arguments import Count, ParallelOptions, ResumableOptions
+from scripts.runs.command import Folder, InputError, Shown, need_packages, run_command
 from scripts.runs.folder import open_folder, write_run
-from scripts.runs.parallel import (
-    add_parallel_arguments,
-    add_resumable_arguments,
-    check_ray,
-    checked_jobs,
-)
+from scripts.runs.parallel import check_ray
 from scripts.runs.tasks import Store, run_tasks
 
 KIND = "freeze"
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    out = argparse.ArgumentParser(
-        prog="python -m scripts.maintenance.freeze", description=(__doc__ or "").split("\n")[0]
+class FreezeOptions(ResumableOptions, ParallelOptions):
+    """Which sets are made, and how."""
+
+    scenario: str = Field(description="a scenario with a file in configs/benchmarks")
+    sets: Annotated[list[SetName] | None, Shown(metavar="SET")] = Field(
+        None, description="train validation test shifted; default: all"
     )
-    out.add_argument("--scenario", required=True, help="a scenario with a file in configs/benchmarks")
-    out.add_argument("--sets", nargs="+", metavar="SET", help="train validation test shifted; default: all")
-    out.add_argument(
-        "--save-arrays", metavar="DIR", help="write the episodes there, one .npz each; solve nothing"
+    save_arrays: Folder | None = Field(
+        None, description="write the episodes there, one .npz each; solve nothing"
     )
-    out.add_argument(
-        "--benchmarks", metavar="DIR", help="folder of the benchmarks; default: configs/benchmarks"
+    benchmarks: Folder | None = Field(
+        None, description="folder of the benchmarks; default: configs/benchmarks"
     )
-    out.add_argument(
-        "--bounds-only", action="store_true", help="leave the planners out; run again without it to add them"
+    bounds_only: bool = Field(False, description="leave the planners out; run again without it to add them")
+    run_dir: str | None = Field(
+        None, description="output folder, also to go on with; default: runs/freeze-<scenario>"
     )
-    add_resumable_arguments(out, "freeze-<scenario>")
-    add_parallel_arguments(out, jobs=1)
-    return out
+    jobs: Count = Field(1, description="worker processes side by side")
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    arguments = parser().parse_args(words)
-    return exit_code(lambda: freeze(arguments))
+    return run_command(FreezeOptions, freeze, words)
 
 
-def freeze(arguments: argparse.Namespace) -> int:
+def freeze(options: FreezeOptions) -> int:
     """Make the sets; bad input raises before anything is computed."""
     need_packages("pyomo", "highspy", "scipy", "joblib", "tqdm")
-    from gridai_env.benchmarks.sets import BenchmarkError
-
     try:
-        return _freeze(arguments)
+        return _freeze(options)
     except BenchmarkError as error:
         raise InputError(str(error)) from error
 
 
-def _freeze(arguments: argparse.Namespace) -> int:
+def _freeze(options: FreezeOptions) -> int:
     from gridai_env.benchmarks.sets import benchmark_folder, read_benchmark
 
-    folder = Path(arguments.benchmarks) if arguments.benchmarks else benchmark_folder()
-    benchmark = read_benchmark(arguments.scenario, folder)
-    names = list(arguments.sets or benchmark.sets)
+    folder = Path(options.benchmarks) if options.benchmarks else benchmark_folder()
+    benchmark = read_benchmark(options.scenario, folder)
+    names: list[SetName] = list(options.sets or benchmark.sets)
     if unknown := [name for name in names if name not in benchmark.sets]:
         raise InputError(f"--sets {unknown[0]!r}: the benchmark has {', '.join(benchmark.sets)}")
-    if arguments.save_arrays:
-        return _save_arrays(benchmark, names, folder, Path(arguments.save_arrays))
+    if options.save_arrays:
+        return _save_arrays(benchmark, names, folder, Path(options.save_arrays))
+
     from scripts.studies.evaluation.freeze import KIND as RESULT
     from scripts.studies.evaluation.freeze import FreezeSettings, compute, publish, tasks_of
 
-    jobs = checked_jobs(arguments.jobs, None, arguments.ray)
-    check_ray(arguments.ray)
-    run_dir = open_folder(arguments.run_dir or Path("runs") / f"{KIND}-{arguments.scenario}", KIND)
-    settings = FreezeSettings(benchmark, folder, arguments.threads or 1, not arguments.bounds_only)
-    write_run(run_dir, KIND, vars(arguments), [], benchmark=benchmark.model_dump(mode="json"))
+    check_ray(options.ray)
+    run_dir = open_folder(options.run_dir or Path("runs") / f"{KIND}-{options.scenario}", KIND)
+    settings = FreezeSettings(benchmark, folder, options.threads or 1, not options.bounds_only)
+    write_run(run_dir, KIND, vars(options), [], benchmark=benchmark.model_dump(mode="json"))
+
     for name in names:
-        if arguments.overwrite:
+        if options.overwrite:
             shutil.rmtree(run_dir / name, ignore_errors=True)
         store, tasks = Store(run_dir / name, RESULT), tasks_of(settings, name)
         run_tasks(
-            store, [[[task] for task in tasks]], compute, jobs=jobs, ray=arguments.ray, total=len(tasks),
+            store, [[[task] for task in tasks]], compute, jobs=options.jobs, ray=options.ray, total=len(tasks),
             unit="result", label=f"{benchmark.scenario}/{name}",
         )  # fmt: skip
         print(
@@ -100,7 +95,7 @@ def _freeze(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _save_arrays(benchmark: Any, names: Sequence[Any], folder: Path, target: Path) -> int:
+def _save_arrays(benchmark: Any, names: Sequence[SetName], folder: Path, target: Path) -> int:
     """Write the episodes of sets as files; those of frozen sets are checked."""
     from tqdm import tqdm
 
@@ -110,6 +105,8 @@ def _save_arrays(benchmark: Any, names: Sequence[Any], folder: Path, target: Pat
     for name in names:
         place = target / name
         place.mkdir(parents=True, exist_ok=True)
+
+        # Frozen episodes are checked against their hashes; others are drawn now.
         if set_path(benchmark.scenario, name, folder).is_file():
             instances = read_set(benchmark.scenario, name, folder).instances()
         else:

@@ -9,15 +9,18 @@ new version of the environments and a line in the changelog.
 
 from __future__ import annotations
 
-import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
 from gridai_env.envs.simulator import Simulator
 from gridai_env.episodes.instance import make_instance, stack
 from gridai_env.world.terms import TERMS
+from scripts.runs.command import InputError, Options, Shown, run_command
 
 FOLDER = Path(__file__).resolve().parents[2] / "tests" / "golden"
 # Scenario and horizon in hours.
@@ -71,22 +74,32 @@ def golden_episode(name: str) -> dict[str, np.ndarray]:
     return {key: np.stack([np.asarray(row[key])[0] for row in rows]) for key in rows[0]}
 
 
-def main() -> None:
-    """Write the files."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+class GoldenOptions(Options):
+    """Which files are written."""
+
+    scenarios: Annotated[list[str], Shown(names=("scenarios",), nargs="*")] = Field(
+        [], description=f"of {', '.join(EPISODES)}; default: all"
     )
-    parser.add_argument("scenarios", nargs="*", help=f"of {', '.join(EPISODES)}; default: all")
-    chosen = parser.parse_args().scenarios or list(EPISODES)
-    for name in chosen:
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    return run_command(GoldenOptions, write_golden, words)
+
+
+def write_golden(options: GoldenOptions) -> int:
+    """Write the files."""
+    for name in options.scenarios:
         if name not in EPISODES:
-            parser.error(f"scenario {name!r}: must be one of {', '.join(EPISODES)}")
+            raise InputError(f"scenario {name!r}: must be one of {', '.join(EPISODES)}")
+
     FOLDER.mkdir(exist_ok=True)
-    for name in chosen:
+    for name in options.scenarios or EPISODES:
         path = FOLDER / f"{name}.npz"
         np.savez_compressed(path, allow_pickle=False, **golden_episode(name))
         print(f"{path}: {path.stat().st_size / 1000:.1f} kB")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

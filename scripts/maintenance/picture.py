@@ -6,38 +6,37 @@ python -m scripts.maintenance.picture --scenario two_sites --hour 18 --out hour.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
 from baselines.optimum.milp import solve
-from gridai_env import GridAIEnv, make_instance, scenario_names
-from scripts.runs.command import InputError, run_command
+from gridai_env import GridAIEnv, make_instance
+from scripts.runs.arguments import SCENARIO_HELP, Count
+from scripts.runs.command import InputError, Options, run_command
 
 PICTURE = Path(__file__).resolve().parents[2] / "docs" / "images" / "optimal_hour.png"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+class PictureOptions(Options):
+    """Which hour of which episode is drawn."""
+
+    scenario: str = Field("global", description=SCENARIO_HELP)
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="of the episode")
+    hours: Annotated[float, Field(gt=0)] = Field(48.0, description="length of the episode")
+    hour: Count = Field(20, description="step that is shown, from 1")
+    out: Path = Field(PICTURE, description="PNG file")
+
+
+def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    options = _parser().parse_args(arguments)
-    return run_command(lambda: draw(options))
+    return run_command(PictureOptions, draw, words)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.maintenance.picture", description=(__doc__ or "").split("\n")[0]
-    )
-    parser.add_argument("--scenario", default="global", choices=scenario_names(), help="default: global")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the episode, default 0")
-    parser.add_argument("--hours", type=float, default=48.0, help="length of the episode, default 48")
-    parser.add_argument("--hour", type=int, default=20, help="step that is shown, from 1, default 20")
-    parser.add_argument("--out", type=Path, default=PICTURE, help="PNG file")
-    return parser
-
-
-def draw(options: argparse.Namespace) -> int:
+def draw(options: PictureOptions) -> int:
     """Solve the episode, play its plan up to the hour and write the picture."""
     instance = make_instance(options.scenario, seed=options.seed, horizon_h=options.hours)
     if not 1 <= options.hour <= instance.compiled.shape.steps:

@@ -11,39 +11,41 @@ environment is left out; the report and a line on standard error say so.
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from gridai_env.files import atomic_write
-from scripts.runs.command import InputError, exit_code, need_packages
+from scripts.runs.command import File, InputError, Options, Shown, need_packages, run_command
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    out = argparse.ArgumentParser(prog="python -m scripts.report", description=(__doc__ or "").split("\n")[0])
-    out.add_argument("run_dir", metavar="RUN_DIR", help="a run folder, or a folder that holds some")
-    out.add_argument("--out", metavar="FILE", help="the file to write, by default RUN_DIR/report.html")
-    return out
+class ReportOptions(Options):
+    """What is read, and the file that is written."""
+
+    run_dir: Annotated[str, Shown(names=("run_dir",), metavar="RUN_DIR")] = Field(
+        description="a run folder, or a folder that holds some"
+    )
+    out: File | None = Field(None, description="the file to write; default: RUN_DIR/report.html")
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    arguments = parser().parse_args(words)
-    return exit_code(lambda: report(arguments))
+    return run_command(ReportOptions, report, words)
 
 
-def report(arguments: argparse.Namespace) -> int:
+def report(options: ReportOptions) -> int:
     """Read, draw, write; bad input raises before anything is written."""
     need_packages("plotly")
     from scripts.report.contents import draw_runs, report_html
     from scripts.report.data.run_folders import find_runs
 
-    root = Path(arguments.run_dir)
+    root = Path(options.run_dir)
     runs, left_out = find_runs(root)
-    out = Path(arguments.out) if arguments.out else root / "report.html"
+    out = Path(options.out) if options.out else root / "report.html"
     check_writable(out)
     drawn = draw_runs(root, runs, left_out)
     size = write_whole(out, report_html(root, drawn, left_out))

@@ -85,6 +85,7 @@ class Shown:
 
 
 File = Annotated[str, Shown(metavar="FILE")]
+Folder = Annotated[str, Shown(metavar="DIR")]
 
 
 def parse_options(options: type[OptionsT], words: Sequence[str] | None, program: str, text: str) -> OptionsT:
@@ -96,7 +97,7 @@ def parse_options(options: type[OptionsT], words: Sequence[str] | None, program:
     try:
         found = parser.parse_args(words)
     except argparse.ArgumentError as error:
-        raise InputError(_complaint(str(error))) from error
+        raise InputError(_complaint(options, str(error))) from error
 
     try:
         return options.model_validate({name: found[name] for name in options.model_fields})
@@ -139,7 +140,8 @@ def _keywords(name: str, field: FieldInfo) -> dict[str, Any]:
             f"; default: {' '.join(f'{word:g}' if isinstance(word, float) else str(word) for word in words)}"
         )
 
-    out: dict[str, Any] = {"help": text, "default": default}
+    # A positional argument without default must have no default at all.
+    out: dict[str, Any] = {"help": text} | ({} if field.is_required() else {"default": default})
     if not positional:
         out["dest"] = name
         out["required"] = field.is_required()
@@ -183,14 +185,19 @@ def _choices(kind: Any) -> str | None:
 # Errors -------------------------------------------------------------------------------------------------------
 
 
-def _complaint(text: str) -> str:
+def _complaint(options: type[Options], text: str) -> str:
     """Return a parser's message as one line that names options as they are written."""
     text = re.sub(r"^Parser key \"(\w+)\":", r"--\1:", " ".join(text.split()))
     head, sign, names = text.partition("the following arguments are required: ")
-    if not sign:
-        return f"{text}; see --help"
-    options = [name if name.isupper() else f"--{name.replace('_', '-')}" for name in names.split(", ")]
-    return f"{head}missing: {', '.join(options)}; see --help"
+    if sign:
+        written = [_written(name, options.model_fields[name]) for name in names.split(", ")]
+        text = f"{head}missing: {', '.join(written)}"
+    return f"{text}; see --help"
+
+
+def _written(name: str, field: FieldInfo) -> str:
+    first = _names(name, field)[0]
+    return first if first.startswith("-") else str(_shown(field).metavar or first)
 
 
 def _faults(options: type[Options], error: ValidationError) -> Iterator[str]:
@@ -204,7 +211,7 @@ def _faults(options: type[Options], error: ValidationError) -> Iterator[str]:
             continue
 
         field = options.model_fields[str(name)]
-        option, unit = _names(str(name), field)[0], _shown(field).unit
+        option, unit = _written(str(name), field), _shown(field).unit
         if fault["type"] == "value_error":
             yield f"{option}: {message}"
             continue

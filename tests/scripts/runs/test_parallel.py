@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = """
 import os, signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from scripts.runs.command import run_command
+from scripts.runs.command import exit_code
 from scripts.runs.parallel import spread
 
 def task(seconds):
@@ -35,7 +35,7 @@ def work():
     return 0
 
 if __name__ == "__main__":
-    sys.exit(run_command(work))
+    sys.exit(exit_code(work))
 """
 
 
