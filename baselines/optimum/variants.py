@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 
 from baselines.optimum.milp import Plan, replayed, solve
 from baselines.rules.single_signal import LocalOnly
-from gridai_env.arrays.record import Array, Record
+from gridai_env.arrays.record import Record
+from gridai_env.arrays.types import Array
 from gridai_env.episodes.instance import Instance
 from gridai_env.rollout.policy import Policy
 from gridai_env.rollout.run import run

@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from gridai_env.arrays.record import Array, Record
-from gridai_env.arrays.types import Floats
+from gridai_env.arrays.record import Record
+from gridai_env.arrays.types import Array, Floats
 from gridai_env.episodes.instance import Instance
 from gridai_env.world import physics
 from gridai_env.world.physics import Load

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from gridai_env.arrays.ops import namespace
-from gridai_env.arrays.record import Array
+from gridai_env.arrays.types import Array
 
 
 class Draws(Protocol):

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from gridai_env.arrays.record import Array
+from gridai_env.arrays.types import Array
 
 
 def take_rows(table: Array, at: Array) -> Array:
@@ -186,9 +186,11 @@ def total(x: Any, axis: int) -> Any:
         torch = sys.modules.get("torch")
         is_tensor = torch is not None and isinstance(x, torch.Tensor)
         return namespace(x).total(x, axis) if is_tensor else x.sum(axis)
+
     size = x.shape[axis]
     if size < PAIRWISE_FROM or (axis != -1 and x.shape[-1] > 1):
         return np.add.reduce(x, axis)  # one number after the other already
+
     chunk = PAIRWISE_FROM - 1
     where: list[Any] = [slice(None)] * x.ndim
     out = None

@@ -1,14 +1,13 @@
-"""Record."""
+"""Records of arrays: frozen dataclasses whose fields are mapped and replaced together."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cache
-from typing import Any, TypeVar
+from typing import TypeVar
 
-# NumPy array, torch tensor or object array of Pyomo expressions: the equations do not care.
-Array = Any
+from gridai_env.arrays.types import Array
 
 R = TypeVar("R", bound="Record")
 
@@ -22,7 +21,7 @@ class Record:
 
     @classmethod
     def make(cls: type[R], **values: Array) -> R:
-        """The record with these values; the caller gives every field."""
+        """Return the record with these values; the caller gives every field."""
         record = object.__new__(cls)
         record.__dict__.update(values)
         return record
@@ -44,5 +43,5 @@ class Record:
     @classmethod
     @cache
     def names(cls) -> tuple[str, ...]:
-        """Names of the fields in their fixed order."""
+        """Return the names of the fields in their fixed order."""
         return tuple(f.name for f in fields(cls))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gridai_env.arrays.record import Array
+from gridai_env.arrays.types import Array
 from gridai_env.envs.simulator import Simulator
 from gridai_env.world.physics import billed_kg
 from gridai_env.world.state import Exogenous, Flows, Outcome, Params, State

@@ -15,7 +15,8 @@ import numpy as np
 
 from gridai_env.arrays.draws import Draws, EpisodeDraws
 from gridai_env.arrays.ops import as_float64, constant, namespace
-from gridai_env.arrays.record import Array, Record
+from gridai_env.arrays.record import Record
+from gridai_env.arrays.types import Array
 from gridai_env.episodes.demand import Demand, draw_demand, first_placement_gpuh
 from gridai_env.episodes.deviation import Deviation, month_hours_utc, synthetic_deviation, table_deviation
 from gridai_env.episodes.events import EventTable, draw_events

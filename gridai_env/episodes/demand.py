@@ -17,7 +17,8 @@ import numpy as np
 
 from gridai_env.arrays.draws import Draws, as_draws, in_parts
 from gridai_env.arrays.ops import constant, empty, namespace, take_rows, window_sum
-from gridai_env.arrays.record import Array, Record
+from gridai_env.arrays.record import Record
+from gridai_env.arrays.types import Array
 from gridai_env.episodes.demand_shape import demand_shape, place_shape
 from gridai_env.scenario.capacity import daily_profile, weekly_factor
 from gridai_env.scenario.compile import Compiled, once_per_scenario

@@ -17,7 +17,7 @@ import numpy as np
 
 from gridai_env.arrays.draws import Draws, as_draws, everyone
 from gridai_env.arrays.ops import all_zero, constant, namespace, to_int64
-from gridai_env.arrays.record import Array
+from gridai_env.arrays.types import Array
 from gridai_env.scenario.compile import Compiled
 from gridai_env.scenario.tables import EventRules
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gridai_env.arrays.ops import as_float32, columns, constant, empty, namespace, take_rows
-from gridai_env.arrays.record import Array
+from gridai_env.arrays.types import Array
 from gridai_env.episodes.demand import Demand, queue_limits_gpuh, session_growth
 from gridai_env.episodes.deviation import Deviation
 from gridai_env.episodes.events import EventTable

@@ -25,7 +25,7 @@ import numpy as np
 
 from gridai_env.arrays.draws import Draws, in_parts
 from gridai_env.arrays.ops import add_product, add_scaled, as_float32, constant, empty, namespace, within
-from gridai_env.arrays.record import Array
+from gridai_env.arrays.types import Array
 from gridai_env.scenario.tables import ForecastRules
 
 DAY_H = 24.0

@@ -16,7 +16,7 @@ import numpy as np
 
 from gridai_env.arrays.draws import Draws, as_draws, everyone
 from gridai_env.arrays.ops import as_int32, constant, namespace, real, stable_argsort, take_rows, to_int64
-from gridai_env.arrays.record import Array
+from gridai_env.arrays.types import Array
 from gridai_env.scenario.compile import Compiled
 
 

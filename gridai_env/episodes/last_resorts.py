@@ -31,7 +31,7 @@ from __future__ import annotations
 import numpy as np
 
 from gridai_env.arrays.ops import constant, namespace
-from gridai_env.arrays.record import Array
+from gridai_env.arrays.types import Array
 from gridai_env.world.physics import billed_carbon_kg_per_mwh
 from gridai_env.world.state import Exogenous, Params
 

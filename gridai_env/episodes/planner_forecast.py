@@ -11,7 +11,7 @@ from typing import get_args
 
 import numpy as np
 
-from gridai_env.arrays.record import Array
+from gridai_env.arrays.types import Array
 from gridai_env.episodes.demand import calendar, expected_row_shares, queue_limits_gpuh, session_growth
 from gridai_env.episodes.events import EventTable
 from gridai_env.episodes.exogenous import battery_targets_mwh, billed_and_other, grid_fields

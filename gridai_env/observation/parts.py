@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gridai_env.arrays.ops import all_zero, constant, namespace, positions
-from gridai_env.arrays.record import Array
+from gridai_env.arrays.types import Array
 from gridai_env.episodes.events import EventTable
 from gridai_env.episodes.exogenous import limit
 from gridai_env.episodes.forecast import ForecastSet

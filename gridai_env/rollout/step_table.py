@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gridai_env.arrays.record import Array
+from gridai_env.arrays.types import Array
 from gridai_env.rollout.played import PlayedEpisode
 from gridai_env.world import physics
 from gridai_env.world.terms import BILL

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from gridai_env.arrays.record import Array
+from gridai_env.arrays.types import Array
 from gridai_env.scenario.spec import Scenario, Site
 
 HOT_WET_BULB_C = 30.0  # design point of a default grid connection

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gridai_env.arrays.ops import namespace
-from gridai_env.arrays.record import Array
+from gridai_env.arrays.types import Array
 from gridai_env.traces.errors import TraceError
 from gridai_env.traces.local_time import MINUTES_PER_HOUR, local_month_hour
 

@@ -22,7 +22,7 @@ from gridai_env.arrays.ops import (
     to_int64,
     update_where,
 )
-from gridai_env.arrays.record import Array
+from gridai_env.arrays.types import Array
 from gridai_env.traces.calibration import (
     EXCESS_KNOTS,
     KNOTS,

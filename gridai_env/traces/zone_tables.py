@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from gridai_env.arrays.record import Array
+from gridai_env.arrays.types import Array
 from gridai_env.traces.calibration import (
     ADDITIVE,
     KNOTS,

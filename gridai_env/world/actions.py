@@ -82,15 +82,21 @@ def decode(p: Params, layout: Layout, action: NDArray[np.floating]) -> Request:
     """Read an action [B,A] as a request.  Masked routes get no share, whatever the action says."""
     xp, part = p.xp, layout.split(as_real(action, p.gpus))
     routing, sites = part["routing"], layout.shape.sites
+
     share = (routing[..., :sites] + 1.0) * p.route_open
     wished = total(share, -1)[..., None]
+
+    # All shares at their minimum mean "at home".
     none = wished == 0.0
     if not all_zero(none):
         share, wished = share + none * p.home[:, None, :], wished + none
     share = share / wished
+
+    # Together hold and refuse never take more than the work on hand.
     hold = xp.maximum(routing[..., sites], 0.0) * p.may_wait
     refuse = xp.maximum(2.0 * routing[..., sites + 1] - 1.0, 0.0)
     scale = xp.maximum(hold + refuse, 1.0)
+
     battery = part["battery"]
     return Request(
         share=share,
@@ -120,15 +126,20 @@ def encode(p: Params, layout: Layout, state: State, exo: Exogenous, flows: Flows
     """The action [B,A] (float32) that asks for ``flows``: the inverse of `decode` for flows in normal form."""
     on_hand = physics.work_on_hand_gpuh(state, exo)
     served = flows.served_gpuh
+
     routing = np.zeros((*served.shape[:-1], layout.shape.sites + 2))
     routing[..., :-2] = 2.0 * ratio(served, served.max(-1, keepdims=True)) - 1.0
+
     hold = ratio(np.maximum(physics.next_backlog_gpuh(state, flows, exo, total(served, -1)), 0.0), on_hand)
     refuse = ratio(flows.dropped_gpuh, on_hand)
     routing[..., -2] = hold * p.may_wait
     routing[..., -1] = np.where(refuse > 0.0, 0.5 + 0.5 * refuse, 0.0)
+
     battery = ratio(flows.charge_mw, p.charge_limit_mw) - ratio(flows.discharge_mw, p.discharge_limit_mw)
+    # Without any renewables the entry says "use everything", as for no curtailment.
     available = exo.renewable_available_mw
     used = np.where(available > 0.0, ratio(flows.renewable_mw, available), 1.0)
+
     parts = [
         routing,
         battery,
@@ -149,6 +160,7 @@ def _encode_jobs(layout: Layout, state: State, exo: Exogenous, flows: Flows) -> 
     score[..., -1] = 1.0
     if shape.jobs == 0:
         return score
+
     active, slot = active_jobs(state, exo)
     for index in np.argwhere(active & (flows.started.sum(-1) > 0.5)):
         row, job = tuple(index[:-1]), index[-1]

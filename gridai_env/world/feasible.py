@@ -23,12 +23,18 @@ from gridai_env.world.state import DERIVED, Exogenous, Flows, Params, State
 def to_normal_form(p: Params, state: State, exo: Exogenous, flows: Flows) -> Flows:
     """Solver values [B,...] as flows in normal form: within bounds despite tolerances, books closed."""
     on_hand = work_on_hand_gpuh(state, exo)
+
+    # Solvers overshoot limits by their tolerance: scale each row back to the work on hand.
     served = np.maximum(flows.served_gpuh, 0.0) * p.route_open
     total = served.sum(-1)
     served *= np.where(total > on_hand, on_hand / np.where(total > 0.0, total, 1.0), 1.0)[..., None]
+
     left = on_hand - served.sum(-1)
     dropped = np.clip(flows.dropped_gpuh, np.maximum(left - exo.queue_limit_gpuh, 0.0), np.maximum(left, 0.0))
+
+    # Charging and discharging in one step nets out to what the battery stores.
     stored = p.charge_efficiency * flows.charge_mw - flows.discharge_mw / p.discharge_efficiency
+
     return complete(
         p,
         state,
@@ -73,6 +79,20 @@ class _Work:
         self.dropped_gpuh = self.dropped_gpuh + (gpuh - queued)
 
 
+@dataclass
+class _Supply:
+    """Power of a site's own equipment, [B,K]; changed in place while the limits are applied."""
+
+    charge_mw: Floats
+    discharge_mw: Floats
+    generation_mw: Floats
+    renewable_mw: Floats
+
+    def net_mw(self, facility_mw: Floats) -> Floats:
+        """Return what the grid has to supply (negative: to take)."""
+        return facility_mw + self.charge_mw - self.discharge_mw - self.generation_mw - self.renewable_mw
+
+
 def project(p: Params, state: State, exo: Exogenous, request: Request) -> Flows:
     """Turn a request into feasible flows: jobs, work, accelerators, power, derived flows, in this order."""
     return project_load(p, state, exo, request)[0]
@@ -99,10 +119,12 @@ def start_jobs(p: Params, state: State, exo: Exogenous, score: Floats) -> Floats
     started = xp.zeros_like(exo.job_open)
     if started.shape[-2] == 0:
         return started
+
     active, slot = active_jobs(state, exo)
     profile = state.committed_gpus
     limit = (p.utilisation_limit * p.gpus * (1.0 + DECISION_SLACK))[:, None]
     sites = positions(profile, -2)
+
     for v in range(score.shape[-2]):
         mine = active & (slot == v)  # one job of each episode at most
         if all_zero(mine):
@@ -111,12 +133,14 @@ def start_jobs(p: Params, state: State, exo: Exogenous, score: Floats) -> Floats
         need = (chosen * (p.job_gpus[..., None] * p.job_profile)).sum(-2)[..., None, :]
         fits = (profile + need <= limit).all(-1)
         allowed = (chosen * exo.job_open).sum(-2) > 0.5
+
         site_wish = xp.where(allowed & fits, score[..., v, :-1], -xp.inf)
         best = site_wish.argmax(-1)[..., None]
         go = xp.take_along_axis(site_wish, best, axis=-1) > score[..., v, -1:]
         here = go & (sites == best)
         started = started + chosen * here[..., None, :]
         profile = profile + need * here[..., None]
+
     return batch_innermost(started)  # else all that follows would lie as it does
 
 
@@ -161,12 +185,16 @@ def fit_gpus(p: Params, exo: Exogenous, work: _Work, committed_now: Floats) -> N
     """Fit the work into the accelerators; overflow goes pro rata to room at other open sites, in two passes."""
     xp = p.xp
     room = xp.maximum(p.utilisation_limit * exo.available_gpus - committed_now, 0.0) * (p.speed * p.dt_h)
+
     demand = work.served_wk_gpuh
     if all_zero(total(demand, -2) > room):
         return
+
     kept = keep_by_order(demand, room)
     served = work.served_gpuh * kept_share(kept, demand)
     overflow = total(work.served_gpuh - served, -1)
+
+    # Where two regions want the same room, a second pass places what the first turned away.
     for _ in range(2):
         room = xp.maximum(room - total(kept, -2), 0.0)
         if all_zero(room) or all_zero(overflow):
@@ -178,6 +206,7 @@ def fit_gpus(p: Params, exo: Exogenous, work: _Work, committed_now: Floats) -> N
         placed = wish * kept_share(kept, demand)
         served = served + placed
         overflow = xp.maximum(overflow - total(placed, -1), 0.0)
+
     work.serve(served)
     work.send_back(overflow, exo.queue_limit_gpuh)
 
@@ -196,39 +225,35 @@ def fit_power(
 ) -> tuple[Flows, physics.Load]:
     """Fit battery, generator, export and import; cut charging, then work from the last row on, then shed."""
     xp = p.xp
-    charge, discharge = battery_within_energy(p, state, request)
-    generation = generator_within_rise(p, state, request.generation_mw)
-    renewable = request.renewable_share * exo.renewable_available_mw
+    supply = supply_within_limits(p, state, exo, request)
     gpu_short = least_gpu_short(p, exo, committed_now)
     load = physics.load_of(p, exo, work.served_wk_gpuh, committed_now - gpu_short)
-    facility = load.facility_mw
-    net = facility + charge - discharge - generation - renewable
+
+    # Too much supply: export takes up to its limit, the rest is cut.
+    net = supply.net_mw(load.facility_mw)
     surplus = -net - exo.export_limit_mw
     if not all_zero(surplus > 0.0):
-        renewable, generation, discharge = cut_supply(p, surplus, renewable, generation, discharge)
-        net = facility + charge - discharge - generation - renewable
+        cut_supply(p, surplus, supply)
+        net = supply.net_mw(load.facility_mw)
+
+    # Too much load: charging stops first, then work is cut, then load is shed.
     deficit = xp.maximum(net - exo.import_limit_mw, 0.0)
     shed = xp.zeros_like(net)
     if not all_zero(deficit):
-        charge, deficit = charge - xp.minimum(charge, deficit), xp.maximum(deficit - charge, 0.0)
-        shed = cut_work(p, exo, work, deficit)
+        charge = supply.charge_mw
+        supply.charge_mw = charge - xp.minimum(charge, deficit)
+        shed = cut_work(p, exo, work, xp.maximum(deficit - charge, 0.0))
         load = physics.load_of(p, exo, work.served_wk_gpuh, committed_now - gpu_short)
-    flows = close_books(
-        p,
-        state,
-        exo,
-        load,
-        gpu_short,
-        served_gpuh=work.served_gpuh,
-        dropped_gpuh=work.dropped_gpuh,
-        started=started,
-        charge_mw=charge,
-        discharge_mw=discharge,
-        generation_mw=generation,
-        renewable_mw=renewable,
-        shed_mw=shed,
-    )
-    return flows, load
+
+    chosen = {"served_gpuh": work.served_gpuh, "dropped_gpuh": work.dropped_gpuh, "started": started}
+    return close_books(p, state, exo, load, gpu_short, **chosen, **vars(supply), shed_mw=shed), load
+
+
+def supply_within_limits(p: Params, state: State, exo: Exogenous, request: Request) -> _Supply:
+    """Return what battery, generator and renewables can give of what was asked for."""
+    charge, discharge = battery_within_energy(p, state, request)
+    generation = generator_within_rise(p, state, request.generation_mw)
+    return _Supply(charge, discharge, generation, request.renewable_share * exo.renewable_available_mw)
 
 
 def least_gpu_short(p: Params, exo: Exogenous, committed_now: Floats) -> Floats:
@@ -258,19 +283,19 @@ def minimum_load(p: Params, generation_mw: Floats) -> Floats:
     return p.xp.where(runs, p.xp.maximum(generation_mw, p.generator_min_mw), 0.0)
 
 
-def cut_supply(
-    p: Params, surplus: Floats, renewable: Floats, generation: Floats, discharge: Floats
-) -> tuple[Floats, Floats, Floats]:
+def cut_supply(p: Params, surplus_mw: Floats, supply: _Supply) -> None:
     """Cut what export cannot take: renewables, then the generator (off below its minimum), then discharge."""
-    xp = p.xp
-    surplus = xp.maximum(surplus, 0.0)
-    after_renewable = xp.maximum(surplus - renewable, 0.0)
+    xp, generation = p.xp, supply.generation_mw
+    surplus = xp.maximum(surplus_mw, 0.0)
+    after_renewable = xp.maximum(surplus - supply.renewable_mw, 0.0)
     lowered = xp.maximum(generation - after_renewable, 0.0)
-    generation_left = xp.where(after_renewable > 0.0, minimum_load(p, lowered), generation)
+    supply.generation_mw = xp.where(after_renewable > 0.0, minimum_load(p, lowered), generation)
+
     # A generator that had to stop leaves room again: cut renewables only by what is still too much.
-    surplus = xp.maximum(surplus - (generation - generation_left), 0.0)
-    renewable_cut = xp.minimum(renewable, surplus)
-    return renewable - renewable_cut, generation_left, discharge - (surplus - renewable_cut)
+    surplus = xp.maximum(surplus - (generation - supply.generation_mw), 0.0)
+    renewable_cut = xp.minimum(supply.renewable_mw, surplus)
+    supply.renewable_mw = supply.renewable_mw - renewable_cut
+    supply.discharge_mw = supply.discharge_mw - (surplus - renewable_cut)
 
 
 def cut_work(p: Params, exo: Exogenous, work: _Work, deficit_mw: Floats) -> Floats:
@@ -331,6 +356,8 @@ def close_books(
         gpu_short=gpu_short,
         **dict.fromkeys(DERIVED, nothing),
     )
+
+    # Whatever the chosen flows leave open, the grid connection supplies or takes.
     missing = -physics.balance_mw(flows, load.facility_mw)
     flows = flows.replace(import_mw=xp.maximum(missing, 0.0), export_mw=xp.maximum(-missing, 0.0))
     return tighten(p, state, exo, flows, load.served_wk_gpuh)
@@ -346,6 +373,7 @@ def tighten(p: Params, state: State, exo: Exogenous, flows: Flows, served_wk_gpu
         battery_short_mwh=xp.maximum(exo.battery_target_mwh - physics.next_battery_mwh(p, state, flows), 0.0),
         carbon_excess_kg=xp.zeros_like(state.carbon_kg),
     )
+
     if not p.has_carbon_budget:
         return flows
     network_mwh = sum(physics.friction_mwh(p, flows))

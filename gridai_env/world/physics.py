@@ -12,7 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gridai_env.arrays.ops import all_zero, shift_left, total, total_each
-from gridai_env.arrays.record import Array, Record
+from gridai_env.arrays.record import Record
+from gridai_env.arrays.types import Array
 from gridai_env.world.state import Exogenous, Flows, Outcome, Params, State
 
 
@@ -59,14 +60,17 @@ def totals(
     committed = committed_profile_gpus(p, state, flows) if committed_gpus is None else committed_gpus
     if load is None:
         load = load_of(p, exo, total(flows.served_gpuh, -3), committed[..., 0] - flows.gpu_short)
+
     egress, relocation, warm_up = friction_mwh(p, flows)
     network_mwh = egress + relocation + warm_up
+    # Both signals are reported, whichever of them is billed.
     average_kg, marginal_kg = total_each(
         [
             site_emissions_kg(p, flows, exo.carbon_average_kg_per_mwh, network_mwh),
             site_emissions_kg(p, flows, exo.carbon_marginal_kg_per_mwh, network_mwh),
         ]
     )
+
     return Totals.make(
         served_cw_gpuh=total(flows.served_gpuh, -1),
         served_wk_gpuh=load.served_wk_gpuh,
@@ -216,6 +220,7 @@ def next_state(p: Params, state: State, flows: Flows, exo: Exogenous, sums: Tota
     carbon_kg = state.carbon_kg
     if p.has_carbon_budget:
         carbon_kg = carbon_kg + billed_kg(p, sums) - flows.carbon_excess_kg
+
     return State.make(
         backlog_gpuh=next_backlog_gpuh(state, flows, exo, sums.served_cw_gpuh),
         battery_mwh=next_battery_mwh(p, state, flows),
@@ -242,6 +247,7 @@ def slacks(
     """
     committed_now = sums.committed_gpus[..., 0]
     usable_gpus = p.utilisation_limit * exo.available_gpus
+
     return {
         "queue": exo.queue_limit_gpuh - after.backlog_gpuh,
         "backlog": after.backlog_gpuh,

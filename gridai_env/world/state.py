@@ -26,7 +26,8 @@ from functools import cached_property
 from types import ModuleType
 
 from gridai_env.arrays.ops import namespace
-from gridai_env.arrays.record import Array, Record
+from gridai_env.arrays.record import Record
+from gridai_env.arrays.types import Array
 
 
 @dataclass(frozen=True)

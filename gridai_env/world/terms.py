@@ -10,7 +10,7 @@ from functools import reduce
 from operator import add
 
 from gridai_env.arrays.ops import total, total_each
-from gridai_env.arrays.record import Array
+from gridai_env.arrays.types import Array
 from gridai_env.world.physics import Totals, billed_kg, totals, water_l
 from gridai_env.world.state import Exogenous, Flows, Outcome, Params, State
 
@@ -66,22 +66,28 @@ def settle(p: Params, state: State, flows: Flows, exo: Exogenous, sums: Totals |
     sums = totals(p, flows, exo, state) if sums is None else sums
     nothing = 0.0 * sums.emissions_average_kg
     water_used_l = water_l(p, flows, sums.it_mw) if p.has_water else nothing
+
     by_site = site_terms(p, flows, exo, sums)
     at_sites = dict(zip(by_site, total_each(list(by_site.values())), strict=True))
+
+    # A term that the scenario lacks is a zero of the shape of the others.
     terms: dict[str, Array] = dict.fromkeys(TERMS, nothing) | {
         name: at_sites[name] for name in TERMS if name in at_sites
     }
     for name, usd in _friction_terms(p, flows).items():
         terms[name] = at_sites[f"{name} energy"] - usd if f"{name} energy" in at_sites else -usd
+
     terms["revenue"] = total(total(p.revenue_usd_per_gpuh * sums.served_cw_gpuh, -1), -1)
     terms["drop_penalty"] = -total(total(p.drop_usd_per_gpuh * flows.dropped_gpuh, -1), -1)
     terms["carbon_price"] = -p.carbon_price_usd_per_kg * billed_kg(p, sums)
+
     if p.has_jobs:
         terms["job_value"] = (p.job_value_usd * flows.started.sum(-1)).sum(-1)
     if p.has_carbon_budget:
         terms["carbon_excess"] = -p.carbon_excess_usd_per_kg * flows.carbon_excess_kg
     if p.has_water:
         terms["water"] = -p.water_price_usd_per_l * water_used_l
+
     return Outcome.make(
         terms_usd=terms,
         benefit_usd=reduce(add, terms.values()),
@@ -102,6 +108,7 @@ def site_terms(p: Params, flows: Flows, exo: Exogenous, sums: Totals) -> dict[st
         "export": dt_h * exo.sell_usd_per_mwh * flows.export_mw,
         "shed_penalty": -dt_h * p.shed_usd_per_mwh * flows.shed_mw,
     }
+
     if p.has_generator:
         found["fuel"] = -dt_h * p.fuel_usd_per_mwh * flows.generation_mw
     if p.has_battery:
@@ -111,6 +118,7 @@ def site_terms(p: Params, flows: Flows, exo: Exogenous, sums: Totals) -> dict[st
         found["demand_charge"] = -p.demand_charge_usd_per_mw * flows.peak_rise_mw
     if p.has_jobs:
         found["gpu_shortfall"] = -dt_h * p.gpu_short_usd_per_gpuh * flows.gpu_short
+
     if p.has_network_energy:
         found["egress energy"] = -price * sums.egress_mwh
     if p.has_relocation_energy:

@@ -89,8 +89,10 @@ def _sizes(p: Params, state: State, exo: Exogenous) -> dict[str, Floats]:
     it_mw = p.gpus * p.busy_kw_per_gpu / 1000.0
     power = (it_mw, p.base_load_mw, p.charge_limit_mw, p.generator_max_mw)
     site_mw = np.maximum.reduce([np.asarray(x, dtype=float) for x in power])
+
     site_mw = np.maximum(site_mw, exo.renewable_available_mw.max(0))
     most_work = max(float(physics.work_on_hand_gpuh(state, exo).max()), float(gpuh.max()))
+
     return {
         "mw": site_mw,
         "mwh": np.maximum(site_mw * p.dt_h, p.battery_max_mwh),
