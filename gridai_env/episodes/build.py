@@ -16,7 +16,7 @@ import numpy as np
 from gridai_env.arrays.draws import Draws, EpisodeDraws
 from gridai_env.arrays.ops import as_float64, constant, namespace
 from gridai_env.arrays.record import Record
-from gridai_env.arrays.types import Array
+from gridai_env.arrays.types import Array, Bool, Bools, Float, Floats, Int, Ints
 from gridai_env.episodes.demand import Demand, draw_demand, first_placement_gpuh
 from gridai_env.episodes.deviation import Deviation, month_hours_utc, synthetic_deviation, table_deviation
 from gridai_env.episodes.events import EventTable, draw_events
@@ -56,11 +56,11 @@ class Knowledge(Record):
     """What may be known beside the present and the forecasts, and what reports need."""
 
     climatology: np.ndarray  # [T,S] float32, means for month and hour, in the order of the forecast series
-    history: np.ndarray  # [L,S] the day before the start
-    history_pue: np.ndarray  # [L,K]
-    history_other_carbon_kg_per_mwh: np.ndarray  # [L,K] the signal that is not billed
-    event_active: np.ndarray  # [T,E] bool; the future of events not announced is no knowledge
-    job_order: np.ndarray  # [J] index of each job in the scenario
+    history: Float[Floats, "L S"]  # the day before the start
+    history_pue: Float[Floats, "L K"]
+    history_other_carbon_kg_per_mwh: Float[Floats, "L K"]  # the signal that is not billed
+    event_active: Bool[Bools, "T E"]  # the future of events not announced is no knowledge
+    job_order: Int[Ints, " J"]  # index of each job in the scenario
 
 
 @dataclass(frozen=True)
@@ -179,10 +179,13 @@ def find_series(
     else:
         choices, how = table_starts(compiled, table, lead_in)
         deviation = table_deviation(table, zones)
+
     if start is None:
         start_utc = draw_starts(choices, seeds)
     else:
         start_utc, how = np.full(len(seeds), whole_start(start, dt_h)), "fixed"
+
+    # The history before the start is read, too: forecasts and reports need it.
     first = start_utc - np.timedelta64(round(lead_in * dt_h * 60), "m")
     if table is None:
         series = synthetic_series(zones, first, steps, dt_h, streams(seeds, "traces"))
@@ -198,11 +201,13 @@ def make_forecast(
     rules, shape = compiled.forecast, compiled.shape
     leads = rules.lead_steps
     if rules.kind == "day_ahead":
+        # Noise is drawn before the shocks, so that a foreseen shock is foreseen in full.
         values = day_ahead(rules, shape.dt_h, background, draws)
         for i, lead in enumerate(leads if events.of_kind("price") else ()):
             price = values[:, :, i : i + 1, : shape.sites]
             price[...] = events.at_leads([lead], rules.kind).shocked_usd_per_mwh(as_float64(price))
         return ForecastSet(values, shape.sites, leads)
+
     seen = namespace(background.truth).copy(background.truth)
     seen[:, -shape.steps :, : shape.sites] = buy_usd_per_mwh
     if rules.kind == "perfect":

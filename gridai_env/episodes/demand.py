@@ -18,7 +18,7 @@ import numpy as np
 from gridai_env.arrays.draws import Draws, as_draws, in_parts
 from gridai_env.arrays.ops import constant, empty, namespace, take_rows, window_sum
 from gridai_env.arrays.record import Record
-from gridai_env.arrays.types import Array
+from gridai_env.arrays.types import Array, Bool, Bools, Float, Floats
 from gridai_env.episodes.demand_shape import demand_shape, place_shape
 from gridai_env.scenario.capacity import daily_profile, weekly_factor
 from gridai_env.scenario.compile import Compiled, once_per_scenario
@@ -36,10 +36,10 @@ CHUNK = 32
 class Demand:
     """The demand of a batch of episodes."""
 
-    arrivals_gpuh: Array  # [B,T,C,W]
-    region_gpuh: Array  # [B,L+T,C] arrivals over all rows, history first
-    expected_gpuh: Array  # [B,L+T,C] the same without noise: what calendar and clock tell in advance
-    deviation_gpuh: Array  # [B,T,C] usual (standard) deviation of region_gpuh from expected_gpuh
+    arrivals_gpuh: Float[Array, "B T C W"]
+    region_gpuh: Float[Array, "B L+T C"]  # arrivals over all rows, history first
+    expected_gpuh: Float[Array, "B L+T C"]  # the same without noise: what calendar and clock tell in advance
+    deviation_gpuh: Float[Array, "B T C"]  # usual (standard) deviation of region_gpuh from expected_gpuh
     provenance: tuple[str, ...] = ()  # [B] where it came from; empty: synthetic
 
 
@@ -47,16 +47,16 @@ class Demand:
 class Week(Record):
     """The noise-free arrivals by local minute of the week, from Monday 0:00 on, each for C regions."""
 
-    rows_gpuh: Array  # [10080*C,W]
-    region_gpuh: Array  # [10080*C] over all rows
+    rows_gpuh: Float[Array, "10080*C W"]
+    region_gpuh: Float[Array, " 10080*C"]  # over all rows
 
 
 @dataclass(frozen=True)
 class Calendar:
     """What clock and calendar say in each region at the middle of each step."""
 
-    local_hour: np.ndarray  # [B,T,C] in [0, 24)
-    weekend: np.ndarray  # [B,T,C] bool: Saturday or Sunday in local time
+    local_hour: Float[Floats, "B T C"]  # in [0, 24)
+    weekend: Bool[Bools, "B T C"]  # Saturday or Sunday in local time
 
 
 def draw_demand(
@@ -102,16 +102,19 @@ def _demand_of_file(
     shape = demand_shape(compiled.demand)
     own = _synthetic_rows(compiled)
     days = calendar(compiled, start_utc, -lead_in, lead_in + compiled.shape.steps)
+
     rows = expected_rows_gpuh(compiled, days) * own  # [B,X,C,W]
     expected = rows.sum(-1)
     variance = (regions.noise * expected) ** 2
     rows *= noise_factor(compiled, lead_in + compiled.shape.steps, as_draws(rngs))[..., None]
+
     placed = place_shape(shape, compiled, start_utc, lead_in, rngs)
     mean_gpuh = regions.mean_gpus * dt_h
     share = np.where(own, 0.0, compiled.row_share)
     rows += (mean_gpuh * placed.shape)[..., None] * share
     from_file = mean_gpuh * placed.expected * share.sum()
     variance += (shape.relative_deviation(round(dt_h * MINUTES_PER_HOUR)) * from_file) ** 2
+
     return Demand(
         arrivals_gpuh=rows[:, lead_in:],
         region_gpuh=rows.sum(-1),
@@ -208,6 +211,7 @@ def noise_factor(compiled: Compiled, steps: int, draws: Draws) -> Array:
 
     def few(part: slice) -> tuple[Array]:
         shocks = draws.normals(part, steps, len(strength))
+        # The first step has the full variance, the others what the decay takes away.
         shocks[:, 1:] *= float(np.sqrt(1.0 - kept * kept))
         noise = autoregress(shocks, kept)
         noise *= constant(strength, noise)
@@ -265,6 +269,7 @@ def session_growth(arrivals_gpuh: Array, wait_steps: np.ndarray) -> tuple[Array,
     xp = namespace(arrivals_gpuh)
     growth, rehomed = (empty(arrivals_gpuh.shape, arrivals_gpuh) for _ in range(2))
     waits = np.flatnonzero(wait_steps).tolist()
+
     for arrivals, ratio, at_home in _few_at_a_time(arrivals_gpuh, growth, rehomed):
         before, now = arrivals[:, :-1], arrivals[:, 1:]
         is_reference = before >= MIN_REFERENCE * now

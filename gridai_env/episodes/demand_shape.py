@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gridai_env.arrays.types import Float, Floats
 from gridai_env.scenario.compile import Compiled
 from gridai_env.scenario.spec import DemandSpec
 from gridai_env.traces import TraceError
@@ -54,6 +55,7 @@ def place_shape(
     step_min = round(compiled.shape.dt_h * MINUTES_PER_HOUR)
     _check_length(shape, compiled.shape, step_min)
     local = local_minutes(compiled, start_utc, lead_in, step_min)
+
     begin = np.empty_like(local)
     notes = []
     for b, rng in enumerate(rngs):
@@ -62,8 +64,11 @@ def place_shape(
         offset, note = _drawn_offset(shape, since, step_min, rng)
         begin[b] = since + offset
         notes.append(f"{shape.text}; {note}")
+
     if shape.repeat:
         begin %= shape.period_min
+
+    # Sums over whole steps are differences of running sums, whatever the step.
     day = local % MINUTES_PER_DAY
     expected = shape.expected_cumulative[day + step_min] - shape.expected_cumulative[day]
     value = shape.cumulative[begin + step_min] - shape.cumulative[begin]
@@ -89,6 +94,7 @@ def _check_length(shape: DemandShape, episode: Shape, step_min: int) -> None:
             f"{shape.source}: holds {length} min, less than {LEAST_STEPS} steps of dt_h = {episode.dt_h:g} h; use a "
             "longer file or a smaller dt_h"
         )
+
     if not shape.repeat:
         raise TraceError(
             f"{shape.source}: holds {length / 60:.2f} h, less than a day, so it has no time of day and no day of "
@@ -170,7 +176,7 @@ class DemandShape:
 
     source: str
     text: str  # where it comes from, for provenance
-    per_min: np.ndarray  # [M], mean 1 over the good minutes, NaN in holes
+    per_min: Float[Floats, " M"]  # mean 1 over the good minutes, NaN in holes
     first_minute: int  # local minute of the day at which the file starts, in [0, 1440)
     mean_gpus: float  # of the file itself
     repeat: bool

@@ -73,6 +73,7 @@ def series_deviation(series: ZoneSeries) -> Deviation:
     pv_strays = np.sqrt(((series.pv_cf - pv) ** 2).mean((0, 1)))
     average = series.carbon_average_kg_per_mwh - series.carbon_average_climatology_kg_per_mwh
     marginal = series.carbon_marginal_kg_per_mwh - series.carbon_marginal_climatology_kg_per_mwh
+
     return Deviation(
         price_usd_per_mwh=_rms(series.price_usd_per_mwh - series.price_climatology_usd_per_mwh, cell),
         carbon_average_kg_per_mwh=_rms(average, cell),

@@ -17,7 +17,7 @@ import numpy as np
 
 from gridai_env.arrays.draws import Draws, as_draws, everyone
 from gridai_env.arrays.ops import all_zero, constant, namespace, to_int64
-from gridai_env.arrays.types import Array
+from gridai_env.arrays.types import Array, Bool
 from gridai_env.scenario.compile import Compiled
 from gridai_env.scenario.tables import EventRules
 
@@ -26,7 +26,7 @@ from gridai_env.scenario.tables import EventRules
 class EventTable:
     """The events of a batch of episodes and what they do."""
 
-    active: Array  # [...,E] bool, [B,T,E] for a batch
+    active: Bool[Array, "*batch E"]  # of a whole batch: [B,T,E]
     rules: EventRules  # of the scenario
 
     def limit_factor(self, kind: str, beside: Array = None) -> Array:

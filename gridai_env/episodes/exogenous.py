@@ -67,6 +67,7 @@ def site_series(compiled: Compiled, series: ZoneSeries) -> SiteSeries:
     strays_usd = of(table.price_spread_scale) * (at(series.price_usd_per_mwh) - expected_usd)
     pv_mw, wind_mw = of(table.pv_mw), of(table.wind_mw)
     warm_c = namespace(scale).maximum(at(series.wetbulb_c) - of(table.pue_threshold_c), 0.0)
+
     expected_carbon = (
         series.carbon_marginal_climatology_kg_per_mwh
         if marginal
@@ -135,9 +136,12 @@ def exogenous_arrays(
     shape, wait = compiled.shape, compiled.row_wait_steps
     now = np.s_[:, -shape.steps :]
     growth, rehomed = session_growth(demand.arrivals_gpuh, wait)
+
+    # Events act on prices and limits; demand and weather do not feel them.
     buy = events.shocked_usd_per_mwh(sites.buy_usd_per_mwh[now])
     target = empty(buy.shape, buy)
     target[...] = constant(battery_targets_mwh(compiled, shape.steps, last=True), buy)
+
     return Exogenous(
         arrivals_gpuh=demand.arrivals_gpuh,
         queue_limit_gpuh=queue_limits_gpuh(demand.arrivals_gpuh, wait),
@@ -178,8 +182,10 @@ def forecast_background(
         sites.renewable_climatology_mw,
         demand.expected_gpuh,
     ]
+
     shape, xp = compiled.shape, namespace(carbon)
     unknown = np.full(shape.sites, np.inf)
+
     return Background(
         truth=xp.concatenate([as_float32(values) for values in truth], axis=-1),
         climatology=xp.concatenate([as_float32(values) for values in expected], axis=-1),

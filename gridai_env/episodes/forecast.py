@@ -25,7 +25,7 @@ import numpy as np
 
 from gridai_env.arrays.draws import Draws, in_parts
 from gridai_env.arrays.ops import add_product, add_scaled, as_float32, constant, empty, namespace, within
-from gridai_env.arrays.types import Array
+from gridai_env.arrays.types import Array, Float, Floats
 from gridai_env.scenario.tables import ForecastRules
 
 DAY_H = 24.0
@@ -72,10 +72,10 @@ class Background:
     """What a forecast is made from, all but the truth known in advance."""
 
     # float32
-    truth: Array  # [B,L+T,S] before price events
-    climatology: Array  # [B,L+T,S]
-    deviation: Array  # [B,T,S] standard deviation of truth - climatology, a property of zone and hour
-    upper: np.ndarray  # [S] most that is possible, infinite where nothing is known
+    truth: Float[Array, "B L+T S"]  # before price events
+    climatology: Float[Array, "B L+T S"]
+    deviation: Float[Array, "B T S"]  # standard deviation of truth - climatology, a property of zone and hour
+    upper: Float[Floats, " S"]  # most that is possible, infinite where nothing is known
     sites: int
 
 

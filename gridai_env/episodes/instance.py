@@ -96,6 +96,7 @@ class Instance:
         path = Path(path)
         if path.suffix != ".npz":
             raise InstanceError(f"path = {str(path)!r}: the name of an instance file must end in .npz")
+
         header = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -202,6 +203,7 @@ def stack(instances: Sequence[Instance]) -> InstanceBatch:
             )
         if not _same_constants(first.params, other.params):
             raise InstanceError("instances whose constants were changed differently cannot be stacked")
+
     fields = {name: np.stack([getattr(i.params, name) for i in instances]) for name in INSTANCE_FIELDS}
     values = np.stack([i.forecast.values for i in instances])
     return InstanceBatch(
@@ -242,6 +244,7 @@ def load_instance(path: str | Path) -> Instance:
             f"{path}: format {kind!r} version {number!r}, but this package reads {FORMAT!r} version "
             f"{FORMAT_VERSION}; make the instance again from scenario and seed"
         )
+
     compiled = compile_scenario(parse_scenario(header["scenario"], str(path)))
     groups = _grouped(path, arrays)
     instance = Instance(
@@ -257,6 +260,8 @@ def load_instance(path: str | Path) -> Instance:
         knowledge=Knowledge(**groups["knowledge"]),
         provenance=header["provenance"],
     )
+
+    # The scenario is compiled anew: another version may derive other constants from it.
     if (found := digest(instance.constants())) != header["constants"]:
         raise InstanceError(
             f"{path}: made by gridai-env {header['package_version']} with constants "

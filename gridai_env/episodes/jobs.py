@@ -16,7 +16,7 @@ import numpy as np
 
 from gridai_env.arrays.draws import Draws, as_draws, everyone
 from gridai_env.arrays.ops import as_int32, constant, namespace, real, stable_argsort, take_rows, to_int64
-from gridai_env.arrays.types import Array
+from gridai_env.arrays.types import Array, Float, Int
 from gridai_env.scenario.compile import Compiled
 
 
@@ -24,13 +24,13 @@ from gridai_env.scenario.compile import Compiled
 class JobTable:
     """The jobs of a batch, most urgent first."""
 
-    order: Array  # [B,J] int: index of the job in the scenario
-    gpus: Array  # [B,J] accelerators, after jitter
-    profile: Array  # [B,J,N] 1.0 in the steps after the start in which the job runs
-    value_usd: Array  # [B,J] value on start; per accelerator-hour it is the scenario's
-    release: Array  # [B,J] int: first step in which it may start
-    latest_start: Array  # [B,J] int: last step in which it may start
-    open: Array  # [B,T,J,K] 1.0 where it may be started
+    order: Int[Array, "B J"]  # index of the job in the scenario
+    gpus: Float[Array, "B J"]  # accelerators, after jitter
+    profile: Float[Array, "B J N"]  # 1.0 in the steps after the start in which the job runs
+    value_usd: Float[Array, "B J"]  # value on start; per accelerator-hour it is the scenario's
+    release: Int[Array, "B J"]  # first step in which it may start
+    latest_start: Int[Array, "B J"]  # last step in which it may start
+    open: Float[Array, "B T J K"]  # 1.0 where it may be started
 
 
 def draw_jobs(compiled: Compiled, rngs: Sequence[np.random.Generator] | Draws) -> JobTable:

@@ -100,10 +100,12 @@ def work_value_usd_per_gpuh(p: Params, exo: Exogenous, carbon_usd: Array) -> Arr
         return constant(values, exo.growth)
 
     energy_usd = (xp.amax(exo.network_usd_per_mwh, (1, 2)) + carbon_usd)[:, None, None, None]
+
     growth = xp.amax(exo.growth, 1)[..., None]
     egress = of(p.egress_usd_per_gpuh) + of(p.network_mwh_per_gpuh) * energy_usd
     relocation = of(p.relocation_usd_per_gpuh) + of(p.relocation_mwh_per_gpuh) * energy_usd
     warm_up = of(p.warm_usd_per_gpuh)[:, None] + of(p.warm_mwh_per_gpuh)[:, None] * energy_usd
     value = of(p.revenue_usd_per_gpuh + p.drop_usd_per_gpuh)[:, None] + egress
+    # Served here now and still here in the next step.
     value = value + (1.0 + growth) * relocation + 2.0 * warm_up
     return xp.amax(value * of(p.route_open), (1, 2, 3))

@@ -78,12 +78,16 @@ def _foreseen(instance: Instance, t: int, end: int, kind: ForecastKind) -> Exoge
     series = forecast_series(instance, t, end, known, kind)
     sites = compiled.shape.sites
     buy, carbon, renewable = (series[:, i * sites : (i + 1) * sites] for i in range(3))
+
     arrivals = _split_rows(instance, t, end, series[:, 3 * sites :])
     wait = compiled.row_wait_steps
     growth, rehomed = session_growth(arrivals, wait)
+
+    # Only the billed signal is forecast; of the other the last known day is taken.
     _, other_now = billed_and_other(compiled, exo.carbon_average_kg_per_mwh, exo.carbon_marginal_kg_per_mwh)
     other = last_known_day(instance, instance.knowledge.history_other_carbon_kg_per_mwh, other_now, t, end)
     average, marginal = (other, carbon) if compiled.params.bill_marginal else (carbon, other)
+
     last = end == instance.steps
     future = Exogenous(
         arrivals_gpuh=arrivals,
@@ -98,6 +102,7 @@ def _foreseen(instance: Instance, t: int, end: int, kind: ForecastKind) -> Exoge
         battery_target_mwh=battery_targets_mwh(compiled, end - t, last),
         job_open=exo.job_open[t:end].copy(),
     )
+
     for name in Exogenous.names():
         getattr(future, name)[0] = getattr(exo, name)[t]
     return future
@@ -116,10 +121,13 @@ def forecast_series(
     truth = _true_series(instance)
     if kind == "persistence":
         return last_known_day(instance, instance.knowledge.history, truth, t, end)
+
     known_at, anomaly = _anomaly_known(instance, truth[t], t)
     mean, scale = _expectation(instance, np.arange(t, end), known)
     shape, sites = instance.compiled.shape, instance.compiled.shape.sites
     out = mean + scale * _interpolated(known_at, anomaly, end - t, shape.dt_h, sites)
+
+    # Prices may be negative; carbon, renewables and arrivals may not.
     out[:, sites:] = np.maximum(out[:, sites:], 0.0)
     out[1:, 2 * sites : 3 * sites] = np.minimum(
         out[1:, 2 * sites : 3 * sites], instance.compiled.sites.renewable_mw

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gridai_env.arrays.ops import all_zero, constant, namespace, positions
-from gridai_env.arrays.types import Array
+from gridai_env.arrays.types import Array, Bool, Int
 from gridai_env.episodes.events import EventTable
 from gridai_env.episodes.exogenous import limit
 from gridai_env.episodes.forecast import ForecastSet
@@ -85,8 +85,8 @@ class ExogenousView:
     compiled: Compiled
     exogenous: Exogenous  # [B,T,...]
     forecast: ForecastSet  # [B,T,H,S]
-    event_active: Array  # [B,T,E] bool
-    start_minutes: Array  # [B] int, since 1970 (UTC)
+    event_active: Bool[Array, "B T E"]
+    start_minutes: Int[Array, " B"]  # since 1970 (UTC)
 
 
 # Values [B,T or T+1,...] of one part of the observation.
@@ -99,9 +99,12 @@ def clock(outside: ExogenousView) -> Array:
     xp, like = namespace(start), outside.exogenous.pue
     steps = np.round(np.arange(shape.steps + 1) * shape.dt_h * 60.0).astype(np.int64)
     total = start[:, None] + constant(steps, start)
+
+    # The year is told from its own start, so that leap years shift nothing.
     begins = constant(_year_starts(), start)
     of_year = total - begins[xp.searchsorted(begins, total, side="right") - 1]
     angle = of_year * constant(np.array(2.0 * np.pi / (MINUTES_PER_DAY * DAYS_PER_YEAR)), like)
+
     return xp.concatenate(
         [
             constant(_hand(MINUTES_PER_DAY), like)[total % MINUTES_PER_DAY],

@@ -35,6 +35,7 @@ def steps(s: Scenario) -> Iterator[str]:
     if s.dt_h > 1 or not is_multiple(s.dt_h, 1 / 60) or not is_multiple(1.0, s.dt_h):
         yield problem("dt_h", s.dt_h, "1/n in whole minutes: 1, 0.5, 0.25, ...", "traces are hourly")
         return
+
     durations = [("horizon_h", s.horizon_h)]
     durations += [(f"forecast.leads_h[{i}]", lead) for i, lead in enumerate(s.forecast.leads_h)]
     durations += [(f"classes[{i}].wait_h", c.wait_h) for i, c in enumerate(s.classes)]
@@ -44,6 +45,7 @@ def steps(s: Scenario) -> Iterator[str]:
     for i, event in enumerate(s.events):
         given = [(key, getattr(event, key)) for key in ("earliest_h", "latest_h", "duration_h")]
         durations += [(f"events[{i}].{key}", value) for key, value in given if value is not None]
+
     for key, value in durations:
         if not is_multiple(value, s.dt_h):
             yield problem(key, value, f"a whole number of steps of dt_h = {s.dt_h:g} h")
@@ -57,6 +59,7 @@ def names(s: Scenario) -> Iterator[str]:
             if item.name in seen:
                 yield problem(f"{kind}[{i}].name", item.name, f"unique in {kind}")
             seen.add(item.name)
+
     sites = [site.name for site in s.sites]
     references = [(f"regions[{i}].home", [r.home]) for i, r in enumerate(s.regions)]
     references += [(key, listed or []) for key, listed in _site_lists(s)]
@@ -64,6 +67,7 @@ def names(s: Scenario) -> Iterator[str]:
         for name in used:
             if name not in sites:
                 yield problem(key, name, "the name of a site", closest(name, sites))
+
     for key, listed in _site_lists(s):
         if listed is not None and (not listed or len(set(listed)) < len(listed)):
             yield problem(key, listed, "a list of different sites, at least one", "null means all sites")
@@ -82,6 +86,7 @@ def places(s: Scenario) -> Iterator[str]:
         if not _is_timezone(region.timezone):
             allowed = "an IANA time zone such as 'Europe/Berlin'"
             yield problem(f"regions[{i}].timezone", region.timezone, allowed)
+
     for kind in ("sites", "regions", "service_nodes"):
         for i, place in enumerate(getattr(s, kind) or []):
             if place.rtt_key is not None and place.rtt_key not in rtt_keys():
@@ -91,6 +96,8 @@ def places(s: Scenario) -> Iterator[str]:
                 )
     if s.service_nodes is not None and not s.service_nodes:
         yield problem("service_nodes", [], "null or a list with at least one entry", "null: one at each site")
+
+    # Bound work needs a service node in the legal zone of its home.
     legal = {node.legal_zone for node in s.service_nodes or s.sites}
     bound = any(c.law_bound_share > 0 or c.state_bound_share > 0 for c in s.classes)
     home_zones = {site.name: site.legal_zone for site in s.sites}
@@ -117,6 +124,7 @@ def classes(s: Scenario) -> Iterator[str]:
     if abs(total - 1.0) > 1e-6:
         listed = [c.share for c in s.classes]
         yield problem("classes[*].share", listed, f"shares that sum to 1; the sum is {total:g}")
+
     for i, task in enumerate(s.classes):
         bound = task.state_bound_share + task.law_bound_share
         if bound > 1.0 + TOLERANCE:
@@ -164,6 +172,8 @@ def _generator(s: Scenario, i: int) -> Iterator[str]:
     if unit.initial_mw > unit.capacity_mw or 0 < unit.initial_mw < unit.min_load_mw:
         allowed = f"0 or in [min_load_mw = {unit.min_load_mw:g}, capacity_mw = {unit.capacity_mw:g}]"
         yield problem(f"{key}.initial_mw", unit.initial_mw, allowed)
+
+    # From standstill the output rises by at most one ramp per step.
     if unit.ramp_mw_per_h * s.dt_h < unit.min_load_mw - TOLERANCE:
         allowed = f"at least min_load_mw / dt_h = {unit.min_load_mw / s.dt_h:g}"
         yield problem(f"{key}.ramp_mw_per_h", unit.ramp_mw_per_h, allowed, "it could never start")
@@ -194,6 +204,7 @@ def events(s: Scenario) -> Iterator[str]:
         if event.latest_h is not None and not event.earliest_h <= last <= s.horizon_h:
             allowed = f"in [earliest_h = {event.earliest_h:g}, horizon_h = {s.horizon_h:g}]"
             yield problem(f"{key}.latest_h", event.latest_h, allowed)
+
         if event.kind != "price" and event.factor > 1:
             yield problem(f"{key}.factor", event.factor, f"in [0, 1] for kind {event.kind!r}")
         if event.kind != "price" and event.add_usd_per_mwh != 0:
@@ -225,6 +236,7 @@ def clocks(s: Scenario) -> Iterator[str]:
     """Check the start days and the forecast."""
     if s.start.last < s.start.first:
         yield problem("start.last", s.start.last.isoformat(), f"no day before first = {s.start.first}")
+
     before = None
     for i, part in enumerate(s.start.periods or []):
         if not (s.start.first <= part.first <= part.last <= s.start.last):
@@ -233,6 +245,7 @@ def clocks(s: Scenario) -> Iterator[str]:
         if before is not None and part.first <= before:
             yield problem(f"start.periods[{i}].first", part.first.isoformat(), f"a day after {before}")
         before = part.last
+
     leads = s.forecast.leads_h
     if any(b <= a for a, b in pairwise(leads)):
         yield problem("forecast.leads_h", leads, "a rising list")
@@ -253,11 +266,15 @@ def capacities(s: Scenario) -> Iterator[str]:
         yield problem(f"sites[{i}].gpus", None, "a number in (0, inf)", advice)
     if lost:
         return
+
+    # Capacities of the other sites follow from demand, so jobs are compared with what was computed.
     limits = [site.utilisation_limit for site in s.sites]
     room = [limit * gpus for limit, gpus in zip(limits, nameplate_gpus(s), strict=True)]
+
     for i, job in enumerate(s.jobs):
         need = job.gpus * (1.0 + job.size_jitter)
         fits = {site.name: space for site, space in zip(s.sites, room, strict=True) if need <= space}
+        # A job that names no site needs only one that is large enough.
         named = job.sites or [max(zip(room, (x.name for x in s.sites), strict=True))[1]]
         for name in named:
             space = room[s.index_of_site(name)]

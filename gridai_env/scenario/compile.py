@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from gridai_env.arrays.types import Bool, Bools, Float, Floats, Int, Ints
 from gridai_env.scenario.capacity import import_limit_mw, nameplate_gpus
 from gridai_env.scenario.checks import check_scenario
 from gridai_env.scenario.geography import Geography, Row, build_geography
@@ -25,10 +26,10 @@ LOCALITIES = ("home", "zone", "anywhere")
 
 @dataclass(frozen=True)
 class StartState:
-    """What the sites hold when an episode starts, [K] each."""
+    """What the sites hold when an episode starts."""
 
-    battery_mwh: np.ndarray
-    generation_mw: np.ndarray
+    battery_mwh: Float[Floats, " K"]
+    generation_mw: Float[Floats, " K"]
 
 
 @dataclass(frozen=True)
@@ -57,25 +58,24 @@ class Compiled:
     class_names: tuple[str, ...]
     row_names: tuple[str, ...]  # e.g. "interactive/anywhere"
     job_names: tuple[str, ...]
-    home_site: np.ndarray  # [C] int
-    row_class: np.ndarray  # [W] int
+    home_site: Int[Ints, " C"]
+    row_class: Int[Ints, " W"]
     row_locality: tuple[str, ...]  # [W]
-    row_share: np.ndarray  # [W] of a region's demand, sums to 1
-    row_wait_steps: np.ndarray  # [W] int, 0: may not wait
-    row_flatness: np.ndarray  # [W] 1: no daily swing
-    row_gpuh_per_request: np.ndarray  # [W]
-    import_limit_mw: np.ndarray  # [K] before events
-    export_limit_mw: np.ndarray  # [K] before events and negative prices
-    job_gpus: np.ndarray  # [J] before size jitter
-    job_duration_steps: np.ndarray  # [J] int
-    job_release_steps: np.ndarray  # [J] int, before jitter
-    job_deadline_steps: np.ndarray  # [J] int, before jitter
-    job_jitter_steps: np.ndarray  # [J] int
-    job_size_jitter: np.ndarray  # [J]
-    job_value_usd: np.ndarray  # [J]
-    job_allowed: np.ndarray  # [J,K] bool
-    # [J,K] int: place of a site in the job's own list (0: preferred), unlisted ones last
-    job_site_rank: np.ndarray
+    row_share: Float[Floats, " W"]  # of a region's demand, sums to 1
+    row_wait_steps: Int[Ints, " W"]  # 0: may not wait
+    row_flatness: Float[Floats, " W"]  # 1: no daily swing
+    row_gpuh_per_request: Float[Floats, " W"]
+    import_limit_mw: Float[Floats, " K"]  # before events
+    export_limit_mw: Float[Floats, " K"]  # before events and negative prices
+    job_gpus: Float[Floats, " J"]  # before size jitter
+    job_duration_steps: Int[Ints, " J"]
+    job_release_steps: Int[Ints, " J"]  # before jitter
+    job_deadline_steps: Int[Ints, " J"]  # before jitter
+    job_jitter_steps: Int[Ints, " J"]
+    job_size_jitter: Float[Floats, " J"]
+    job_value_usd: Float[Floats, " J"]
+    job_allowed: Bool[Bools, "J K"]
+    job_site_rank: Int[Ints, "J K"]  # place of a site in the job's own list, 0: preferred; unlisted ones last
     jobs_provenance: str | None  # which jobs of a file were drawn; None: all stand in the scenario
 
     def resolved_scenario(self) -> dict[str, Any]:
@@ -132,27 +132,15 @@ def build_rows(scenario: Scenario) -> list[Row]:
 def _compile(scenario: Scenario, key: str) -> Compiled:
     check_scenario(scenario)
     rows = build_rows(scenario)
-    geography = build_geography(scenario, rows)
+    tasks = [scenario.classes[row.class_index] for row in rows]
     gpus = nameplate_gpus(scenario)
-    jobs = _job_tables(scenario, gpus)
-    tasks = [scenario.classes[r.class_index] for r in rows]
-    wait_steps = np.array([to_steps(scenario, t.wait_h) for t in tasks])
-    shape = Shape(
-        regions=len(scenario.regions),
-        rows=len(rows),
-        session_rows=int((wait_steps == 0).sum()),
-        sites=len(scenario.sites),
-        jobs=len(scenario.jobs),
-        slots=most_waiting_jobs(scenario),
-        job_steps=int(max(jobs["job_duration_steps"], default=1)),
-        wait_steps=int(wait_steps.max()),
-        steps=scenario.steps,
-        dt_h=scenario.dt_h,
-    )
+    geography = build_geography(scenario, rows)
+    of_rows, of_jobs = _row_tables(scenario, rows, tasks), _job_tables(scenario, gpus)
+    shape = _shape(scenario, of_rows["row_wait_steps"], of_jobs["job_duration_steps"])
+
     return Compiled(
         scenario=scenario,
         hash=key,
-        name=scenario.name,
         shape=shape,
         params=_params(scenario, shape, tasks, geography, gpus),
         geography=geography,
@@ -160,30 +148,60 @@ def _compile(scenario: Scenario, key: str) -> Compiled:
         regions=RegionTable.of(scenario),
         events=EventRules.of(scenario),
         forecast=ForecastRules.of(scenario),
-        traces=scenario.traces,
-        demand=scenario.demand,
-        synthetic_starts=synthetic_starts(scenario),
-        carbon_signal=scenario.carbon_signal,
-        network_mwh_per_gb=scenario.network.energy_kwh_per_gb / 1000.0,
-        reward_scale_usd=scenario.reward_scale_usd,
         start_state=_start_state(scenario),
-        site_names=tuple(s.name for s in scenario.sites),
-        region_names=tuple(r.name for r in scenario.regions),
-        class_names=tuple(c.name for c in scenario.classes),
-        row_names=tuple(f"{t.name}/{r.locality}" for t, r in zip(tasks, rows, strict=True)),
-        job_names=tuple(j.name for j in scenario.jobs),
         home_site=geography.home.argmax(axis=1),
-        row_class=np.array([r.class_index for r in rows]),
-        row_locality=tuple(r.locality for r in rows),
-        row_share=np.array([r.share for r in rows]) / sum(r.share for r in rows),
-        row_wait_steps=wait_steps,
-        row_flatness=np.array([t.flatness for t in tasks]),
-        row_gpuh_per_request=np.array([t.gpuh_per_request for t in tasks]),
         import_limit_mw=np.array([import_limit_mw(s, g) for s, g in zip(scenario.sites, gpus, strict=True)]),
         export_limit_mw=np.array([s.grid.export_limit_mw for s in scenario.sites]),
-        jobs_provenance=scenario.jobs_from.drawn if scenario.jobs_from is not None else None,
-        **jobs,
+        **_settings(scenario),
+        **of_rows,
+        **of_jobs,
     )
+
+
+def _shape(scenario: Scenario, wait_steps: Ints, duration_steps: Ints) -> Shape:
+    return Shape(
+        regions=len(scenario.regions),
+        rows=len(wait_steps),
+        session_rows=int((wait_steps == 0).sum()),
+        sites=len(scenario.sites),
+        jobs=len(scenario.jobs),
+        slots=most_waiting_jobs(scenario),
+        job_steps=int(max(duration_steps, default=1)),
+        wait_steps=int(wait_steps.max()),
+        steps=scenario.steps,
+        dt_h=scenario.dt_h,
+    )
+
+
+def _settings(scenario: Scenario) -> dict[str, Any]:
+    """Return the fields of Compiled that are names and settings."""
+    return {
+        "name": scenario.name,
+        "traces": scenario.traces,
+        "demand": scenario.demand,
+        "synthetic_starts": synthetic_starts(scenario),
+        "carbon_signal": scenario.carbon_signal,
+        "network_mwh_per_gb": scenario.network.energy_kwh_per_gb / 1000.0,
+        "reward_scale_usd": scenario.reward_scale_usd,
+        "site_names": tuple(s.name for s in scenario.sites),
+        "region_names": tuple(r.name for r in scenario.regions),
+        "class_names": tuple(c.name for c in scenario.classes),
+        "job_names": tuple(j.name for j in scenario.jobs),
+        "jobs_provenance": scenario.jobs_from.drawn if scenario.jobs_from is not None else None,
+    }
+
+
+def _row_tables(scenario: Scenario, rows: list[Row], tasks: list[TaskClass]) -> dict[str, Any]:
+    """Return the row_* fields of Compiled; ``tasks``: the class of each row."""
+    return {
+        "row_names": tuple(f"{t.name}/{r.locality}" for t, r in zip(tasks, rows, strict=True)),
+        "row_class": np.array([r.class_index for r in rows]),
+        "row_locality": tuple(r.locality for r in rows),
+        "row_share": np.array([r.share for r in rows]) / sum(r.share for r in rows),
+        "row_wait_steps": np.array([to_steps(scenario, t.wait_h) for t in tasks]),
+        "row_flatness": np.array([t.flatness for t in tasks]),
+        "row_gpuh_per_request": np.array([t.gpuh_per_request for t in tasks]),
+    }
 
 
 def to_steps(scenario: Scenario, hours: float) -> int:
@@ -201,7 +219,7 @@ def most_waiting_jobs(scenario: Scenario) -> int:
     return max((sum(a <= t <= b for a, b in zip(first, last, strict=True)) for t in first), default=0)
 
 
-def _job_tables(scenario: Scenario, gpus: np.ndarray) -> dict[str, np.ndarray]:
+def _job_tables(scenario: Scenario, gpus: np.ndarray) -> dict[str, Any]:
     """Return the job_* fields of Compiled.  Sites too small for a job are closed to it."""
     jobs = scenario.jobs
     room = np.array([s.utilisation_limit for s in scenario.sites]) * gpus
@@ -210,6 +228,7 @@ def _job_tables(scenario: Scenario, gpus: np.ndarray) -> dict[str, np.ndarray]:
     for j, job in enumerate(jobs):
         every = [s.name for s in scenario.sites]
         order = [scenario.index_of_site(name) for name in (every if job.sites is None else job.sites)]
+        # With the largest jitter, so that every drawn job fits.
         fits = [k for k in order if job.gpus * (1.0 + job.size_jitter) <= room[k]]
         allowed[j, fits] = True
         others = [k for k in range(len(every)) if k not in order]
@@ -249,6 +268,7 @@ def _params(
     """
     is_session = (np.arange(shape.rows) < shape.session_rows).astype(float)
     budget = scenario.carbon_budget_kg
+
     return Params(
         dt_h=scenario.dt_h,
         gpus=gpus,
@@ -327,6 +347,7 @@ def _route_params(
     payload = np.array([t.payload_gb_per_gpuh for t in tasks])[None, :, None]
     moved = np.array([t.relocation_gb_per_gpuh for t in tasks])[None, :, None]
     fixed = np.array([t.relocation_usd_per_gpuh for t in tasks])[None, :, None]
+
     return {
         "route_open": geo.open.astype(float),
         "home": geo.home.astype(float),

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gridai_env.arrays.types import Float, Floats
 from gridai_env.scenario.capacity import nameplate_gpus
 from gridai_env.scenario.errors import ScenarioError
 from gridai_env.scenario.spec import Job, JobsFrom, Scenario
@@ -37,6 +38,7 @@ def with_drawn_jobs(scenario: Scenario, where: str) -> Scenario:
     first_h = float(rng.integers(max(int(rows.arrival_h[-1] - scenario.horizon_h), 0) + 1))
     gpus = spec.mean_gpus * rows.size / _mean_size(rows, spec, where)
     release, duration, deadline = _windows(scenario, rows, spec.slack, first_h)
+
     fits = _in_limits(rows, spec) & (gpus > 0) & (gpus <= _most_gpus(scenario, spec))
     fits &= (rows.arrival_h >= first_h) & (deadline <= scenario.steps)
     if fits.sum() < spec.count:
@@ -45,25 +47,31 @@ def with_drawn_jobs(scenario: Scenario, where: str) -> Scenario:
             f"{scenario.horizon_h:g} h from its hour {first_h:g}; lower count, slack or min_duration_h, raise "
             "max_gpus, or choose another seed"
         )
+
+    # Drawn jobs keep the order of the file.
     chosen = np.sort(rng.choice(np.flatnonzero(fits), spec.count, replace=False))
-    jobs = [
-        Job(
-            name=f"{rows.form}-{i + 1}",
-            gpus=float(gpus[i]),
-            duration_h=float(duration[i] * scenario.dt_h),
-            release_h=float(release[i] * scenario.dt_h),
-            deadline_h=float(deadline[i] * scenario.dt_h),
-            value_usd=float(spec.value_usd_per_gpuh * gpus[i] * duration[i] * scenario.dt_h),
-            sites=spec.sites,
-        )
-        for i in chosen
-    ]
+    steps = np.stack([release, duration, deadline], axis=-1)
+    jobs = [_job(spec, f"{rows.form}-{i + 1}", gpus[i], steps[i], scenario.dt_h) for i in chosen]
     drawn = (
         f"{Path(rows.source).name} (sha256 {rows.sha256[:12]}, {rows.form}): {spec.count} of {fits.sum()} jobs that "
         f"fit, seed {spec.seed}, from its hour {first_h:g}"
     )
     changes = {"jobs": [*scenario.jobs, *jobs], "jobs_from": spec.model_copy(update={"drawn": drawn})}
     return scenario.model_copy(update=changes)
+
+
+def _job(spec: JobsFrom, name: str, gpus: float, steps: Float[Floats, 3], dt_h: float) -> Job:
+    """Return the job that takes these steps: release, duration and deadline."""
+    release, duration, deadline = steps
+    return Job(
+        name=name,
+        gpus=float(gpus),
+        duration_h=float(duration * dt_h),
+        release_h=float(release * dt_h),
+        deadline_h=float(deadline * dt_h),
+        value_usd=float(spec.value_usd_per_gpuh * gpus * duration * dt_h),
+        sites=spec.sites,
+    )
 
 
 def _in_limits(rows: JobRows, spec: JobsFrom) -> np.ndarray:

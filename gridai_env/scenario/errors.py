@@ -98,11 +98,13 @@ def _line(error: Any, model: type[BaseModel]) -> str:
         return f"{key} = {_short(value)}: unknown key ({closest(str(loc[-1]), known)})"
     if kind == "invalid_key":
         return f"key {loc[-1]!r} = {_short(value)}: unknown key (keys must be text)"
+
     schema = _node(model, loc)
     allowed = allowed_range(schema)
     if kind == "missing":
         what = schema.get("description", "")
         return f"{key}: missing; must be {allowed} [{unit_of(key)}]" + (f" ({what})" if what else "")
+
     advice = error["msg"].removeprefix("Value error, ") if kind == "value_error" else _advice(value, allowed)
     return problem(key, _Short(value), allowed, advice)
 
@@ -176,6 +178,7 @@ def allowed_range(schema: dict[str, Any]) -> str:
         return "a date YYYY-MM-DD"
     if "pattern" in schema:
         return "a name of letters, digits, space, '.', '_', '-' (at most 40)"
+
     words = {"object": "a table of keys", "string": "text", "boolean": "true or false"}
     return words.get(kind, "a valid value")
 

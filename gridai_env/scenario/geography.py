@@ -18,6 +18,7 @@ from typing import Protocol
 
 import numpy as np
 
+from gridai_env.arrays.types import Bool, Bools, Float, Floats, Index, Int, Ints
 from gridai_env.scenario.spec import Latency, Scenario
 
 EARTH_RADIUS_KM = 6371.0088
@@ -50,22 +51,22 @@ class Row:
 class Geography:
     """Latencies and masks of a scenario.  True in a mask means open."""
 
-    latency_ms: np.ndarray  # [C,W,K] path and processing
-    path_ms: np.ndarray  # [C,W,K] path alone
-    service_node: np.ndarray  # [C,W,K] index of the legal node with the least total
-    processing_ms: np.ndarray  # [W]
-    budget_ms: np.ndarray  # [W]
-    by_latency: np.ndarray  # [C,W,K] bool
-    by_law: np.ndarray
-    by_state: np.ndarray
-    by_support: np.ndarray
-    open: np.ndarray  # [C,W,K] all four, and home in any case
-    home: np.ndarray  # [C,K] bool
-    home_misses_budget: np.ndarray  # [C,W] bool
-    layer: np.ndarray  # [C,W,K] index into LAYERS
-    rtt_client_ms: np.ndarray  # [C,S]
-    rtt_site_ms: np.ndarray  # [S,K]
-    usd_per_gb: np.ndarray  # [C,K] from the home to a site, 0 at home
+    latency_ms: Float[Floats, "C W K"]  # path and processing
+    path_ms: Float[Floats, "C W K"]  # path alone
+    service_node: Int[Index, "C W K"]  # index of the legal node with the least total
+    processing_ms: Float[Floats, " W"]
+    budget_ms: Float[Floats, " W"]
+    by_latency: Bool[Bools, "C W K"]
+    by_law: Bool[Bools, "C W K"]
+    by_state: Bool[Bools, "C W K"]
+    by_support: Bool[Bools, "C W K"]
+    open: Bool[Bools, "C W K"]  # all four, and home in any case
+    home: Bool[Bools, "C K"]
+    home_misses_budget: Bool[Bools, "C W"]
+    layer: Int[Ints, "C W K"]  # index into LAYERS
+    rtt_client_ms: Float[Floats, "C S"]
+    rtt_site_ms: Float[Floats, "S K"]
+    usd_per_gb: Float[Floats, "C K"]  # from the home to a site, 0 at home
 
 
 def distance_km(a: Place, b: Place) -> float:
@@ -100,39 +101,40 @@ def build_geography(scenario: Scenario, rows: list[Row]) -> Geography:
     homes = np.array([scenario.index_of_site(r.home) for r in scenario.regions])
     home = homes[:, None] == np.arange(len(zones))[None, :]
     same_zone = zones[homes][:, None] == zones[None, :]
-    nodes, latency = scenario.nodes(), scenario.latency
-    client = np.array([[rtt_ms(latency, r, s) for s in nodes] for r in scenario.regions])
-    site = np.array([[rtt_ms(latency, s, k) for k in scenario.sites] for s in nodes])
-    node_zones = np.array([s.legal_zone for s in nodes])
-    legal_node = node_zones[None, :] == zones[homes][:, None]
-    path, service_node = _paths(client, site, legal_node, rows)
+    client, site = _round_trips(scenario)
+    node_zones = np.array([node.legal_zone for node in scenario.nodes()])
+    path, service_node = _paths(client, site, node_zones[None, :] == zones[homes][:, None], rows)
 
-    processing = np.array([scenario.classes[r.class_index].processing_ms for r in rows])
-    budget = (
-        np.array([scenario.classes[r.class_index].latency_budget_ms for r in rows]) * latency.budget_scale
-    )
+    tasks = [scenario.classes[row.class_index] for row in rows]
+    processing = np.array([task.processing_ms for task in tasks])
+    budget = np.array([task.latency_budget_ms for task in tasks]) * scenario.latency.budget_scale
     total = path + processing[None, :, None]
-    by_latency = total <= budget[None, :, None]
-    by_law, by_state, by_support = _rules(scenario, rows, home, same_zone)
-    all_open = by_latency & by_law & by_state & by_support
+    masks = {"by_latency": total <= budget[None, :, None], **_rules(scenario, rows, home, same_zone)}
+
     return Geography(
         latency_ms=total,
         path_ms=path,
         service_node=service_node,
         processing_ms=processing,
         budget_ms=budget,
-        by_latency=by_latency,
-        by_law=by_law,
-        by_state=by_state,
-        by_support=by_support,
-        open=all_open | home[:, None, :],
+        **masks,
+        # Work may always be served at home, even where that misses its budget.
+        open=np.all(list(masks.values()), axis=0) | home[:, None, :],
         home=home,
-        home_misses_budget=(home[:, None, :] & ~by_latency).any(axis=-1),
+        home_misses_budget=(home[:, None, :] & ~masks["by_latency"]).any(axis=-1),
         layer=_layers(path, home, same_zone),
         rtt_client_ms=client,
         rtt_site_ms=site,
         usd_per_gb=_egress_usd_per_gb(scenario, home, same_zone),
     )
+
+
+def _round_trips(scenario: Scenario) -> tuple[Float[Floats, "C S"], Float[Floats, "S K"]]:
+    """Return the round trips in ms from regions to service nodes, and from these to sites."""
+    nodes, latency = scenario.nodes(), scenario.latency
+    client = np.array([[rtt_ms(latency, region, node) for node in nodes] for region in scenario.regions])
+    site = np.array([[rtt_ms(latency, node, site) for site in scenario.sites] for node in nodes])
+    return client, site
 
 
 def _paths(client: np.ndarray, site: np.ndarray, legal_node: np.ndarray, rows: list[Row]) -> tuple:
@@ -146,7 +148,9 @@ def _paths(client: np.ndarray, site: np.ndarray, legal_node: np.ndarray, rows: l
     return np.stack(paths, axis=1), np.stack(chosen, axis=1)
 
 
-def _rules(scenario: Scenario, rows: list[Row], home: np.ndarray, same_zone: np.ndarray) -> tuple:
+def _rules(
+    scenario: Scenario, rows: list[Row], home: Bool[Bools, "C K"], same_zone: Bool[Bools, "C K"]
+) -> dict[str, Bool[Bools, "C W K"]]:
     """Return the masks of law, state locality and support, [C,W,K] each."""
     shape = (home.shape[0], len(rows), home.shape[1])
     law, state, support = (np.ones(shape, dtype=bool) for _ in range(3))
@@ -159,7 +163,7 @@ def _rules(scenario: Scenario, rows: list[Row], home: np.ndarray, same_zone: np.
         allowed = scenario.classes[row.class_index].supported_at
         if allowed is not None:
             support[:, w] = np.isin(names, allowed)[None, :]
-    return law, state, support
+    return {"by_law": law, "by_state": state, "by_support": support}
 
 
 def _layers(path: np.ndarray, home: np.ndarray, same_zone: np.ndarray) -> np.ndarray:

@@ -61,6 +61,7 @@ def load_scenario(
     scenario, where = (source, f"scenario {source.name!r}") if isinstance(source, Scenario) else _read(source)
     check_scenario(scenario, where)
     scenario = with_drawn_jobs(scenario, where)
+
     given = {
         "horizon_h": horizon_h,
         "latency_scale": latency_scale,
@@ -124,9 +125,12 @@ def _override(scenario: Scenario, where: str, given: dict[str, Any]) -> Scenario
         if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < float("inf"):
             raise ScenarioError(f"{where}, override latency_scale = {scale!r}: must be a number in (0, inf)")
         data["latency"]["budget_scale"] *= scale
+
     if "forecast" in given:
         data["forecast"]["kind"] = given.pop("forecast")
+
     source = f"{where} with overrides"
+    # pydantic checks types and ranges again, `check_scenario` what keys demand of each other.
     fresh = _validate(data | given, source)
     if fresh.horizon_h != scenario.horizon_h:
         fresh = _fit_horizon(fresh, scenario.horizon_h)

@@ -44,6 +44,7 @@ class SiteTable:
         sites, grids = scenario.sites, [site.grid for site in scenario.sites]
         zones = tuple(dict.fromkeys(site.zone for site in sites))
         batteries = [site.battery for site in sites]
+
         of_site = _columns(
             sites, ["longitude", "latitude", "pv_mw", "wind_mw", "pue_base", "pue_per_c", "pue_threshold_c"]
         )
@@ -57,6 +58,7 @@ class SiteTable:
                 "sell_spread_usd_per_mwh",
             ],
         )
+
         return cls(
             zones=zones,
             zone=np.array([zones.index(site.zone) for site in sites]),
@@ -113,6 +115,7 @@ class EventRules:
         latest_h = [scenario.horizon_h if e.latest_h is None else e.latest_h for e in events]
         # A start at the very end would not be seen.
         last = np.minimum(_whole([h / dt_h for h in latest_h]), scenario.steps - 1)
+
         return cls(
             kind=tuple(e.kind for e in events),
             announced=np.array([e.announced for e in events], dtype=bool),

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gridai_env.arrays.ops import all_zero, as_real, namespace, total
-from gridai_env.arrays.types import Floats
+from gridai_env.arrays.types import Float, Floats
 from gridai_env.world import physics
 from gridai_env.world.state import Exogenous, Flows, Params, Shape, State
 
@@ -68,14 +68,14 @@ class Layout:
 class Request:
     """What an action asks for, before the limits are looked at."""
 
-    share: Floats  # [B,C,W,K] of the work to be served, sums to 1
-    hold: Floats  # [B,C,W] fraction of the work on hand
-    refuse: Floats  # [B,C,W] fraction of the work on hand
-    charge_mw: Floats  # [B,K]
-    discharge_mw: Floats  # [B,K]
-    generation_mw: Floats  # [B,K]
-    renewable_share: Floats  # [B,K] of what is available
-    job_score: Floats  # [B,V,K+1]
+    share: Float[Floats, "B C W K"]  # of the work to be served, sums to 1
+    hold: Float[Floats, "B C W"]  # fraction of the work on hand
+    refuse: Float[Floats, "B C W"]  # fraction of the work on hand
+    charge_mw: Float[Floats, "B K"]
+    discharge_mw: Float[Floats, "B K"]
+    generation_mw: Float[Floats, "B K"]
+    renewable_share: Float[Floats, "B K"]  # of what is available
+    job_score: Float[Floats, "B V K+1"]
 
 
 def decode(p: Params, layout: Layout, action: NDArray[np.floating]) -> Request:

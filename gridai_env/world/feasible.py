@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from gridai_env.arrays.ops import all_zero, batch_innermost, namespace, positions, total
+from gridai_env.arrays.types import Float, Floats
 from gridai_env.world import physics
-from gridai_env.world.actions import Floats, Request, active_jobs, ratio
+from gridai_env.world.actions import Request, active_jobs, ratio
 from gridai_env.world.physics import work_on_hand_gpuh
 from gridai_env.world.state import DERIVED, Exogenous, Flows, Params, State
 
@@ -58,9 +59,9 @@ DECISION_SLACK = 1e-6
 class _Work:
     """Where the work on hand goes; changed in place while the limits are applied."""
 
-    served_gpuh: Floats  # [B,C,W,K]
-    held_gpuh: Floats  # [B,C,W]
-    dropped_gpuh: Floats  # [B,C,W]
+    served_gpuh: Float[Floats, "B C W K"]
+    held_gpuh: Float[Floats, "B C W"]
+    dropped_gpuh: Float[Floats, "B C W"]
     served_wk_gpuh: Floats = field(init=False)  # [B,W,K]
 
     def __post_init__(self) -> None:

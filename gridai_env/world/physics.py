@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from gridai_env.arrays.ops import all_zero, shift_left, total, total_each
 from gridai_env.arrays.record import Record
-from gridai_env.arrays.types import Array
+from gridai_env.arrays.types import Array, Float
 from gridai_env.world.state import Exogenous, Flows, Outcome, Params, State
 
 
@@ -21,25 +21,25 @@ from gridai_env.world.state import Exogenous, Flows, Outcome, Params, State
 class Totals(Record):
     """Sums and powers of one step that several equations need, each computed once (see `totals`)."""
 
-    served_cw_gpuh: Array  # [C,W] over sites
-    served_wk_gpuh: Array  # [W,K] over regions
-    committed_gpus: Array  # [K,N] held by running jobs, those started now included
-    it_mw: Array  # [K]
-    facility_mw: Array  # [K]
-    egress_mwh: Array  # [K] network energy of payloads, by receiving site
-    relocation_mwh: Array  # [K] network energy of moved sessions
-    warm_up_mwh: Array  # [K] energy of loading weights
-    emissions_average_kg: Array  # []
-    emissions_marginal_kg: Array  # []
+    served_cw_gpuh: Float[Array, "C W"]  # over sites
+    served_wk_gpuh: Float[Array, "W K"]  # over regions
+    committed_gpus: Float[Array, "K N"]  # held by running jobs, those started now included
+    it_mw: Float[Array, " K"]
+    facility_mw: Float[Array, " K"]
+    egress_mwh: Float[Array, " K"]  # network energy of payloads, by receiving site
+    relocation_mwh: Float[Array, " K"]  # network energy of moved sessions
+    warm_up_mwh: Float[Array, " K"]  # energy of loading weights
+    emissions_average_kg: Float[Array, ""]
+    emissions_marginal_kg: Float[Array, ""]
 
 
 @dataclass(frozen=True)
 class Load(Record):
     """The work of a step and the power that it takes."""
 
-    served_wk_gpuh: Array  # [W,K] over regions
-    it_mw: Array  # [K]
-    facility_mw: Array  # [K]
+    served_wk_gpuh: Float[Array, "W K"]  # over regions
+    it_mw: Float[Array, " K"]
+    facility_mw: Float[Array, " K"]
 
 
 def load_of(p: Params, exo: Exogenous, served_wk_gpuh: Array, job_gpus: Array) -> Load:

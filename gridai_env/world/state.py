@@ -27,7 +27,7 @@ from types import ModuleType
 
 from gridai_env.arrays.ops import namespace
 from gridai_env.arrays.record import Record
-from gridai_env.arrays.types import Array
+from gridai_env.arrays.types import Array, Float
 
 
 @dataclass(frozen=True)
@@ -35,58 +35,58 @@ class Params(Record):
     """Constants of a scenario, compiled to arrays.  No batch axis, except in the fields of `INSTANCE_FIELDS`."""
 
     dt_h: float
-    # Sites [K]
-    gpus: Array  # nameplate accelerators
-    utilisation_limit: Array  # share of the accelerators that may be busy, (0, 1]
-    speed: Array  # reference GPU-h done per accelerator and hour
-    idle_kw_per_gpu: Array  # IT power of an accelerator in service but not busy
-    busy_kw_per_gpu: Array  # IT power of a busy one, > idle
-    base_load_mw: Array  # facility load that does not depend on IT
-    # Batteries [K] (all 0 where a site has none)
-    battery_min_mwh: Array
-    battery_max_mwh: Array
-    charge_limit_mw: Array
-    discharge_limit_mw: Array
-    charge_efficiency: Array  # (0, 1]
-    discharge_efficiency: Array  # (0, 1]
-    wear_usd_per_mwh: Array  # on charge and on discharge
-    battery_short_usd_per_mwh: Array  # shortfall against the target
-    # Generators [K] (all 0 where a site has none)
-    generator_max_mw: Array
-    generator_min_mw: Array  # minimum load when running, 0 = none
-    generator_ramp_mw_per_h: Array  # limits rises only
-    fuel_usd_per_mwh: Array
-    generator_carbon_kg_per_mwh: Array
-    # Grid and water [K]
-    demand_charge_usd_per_mw: Array  # per MW of peak import in the episode (already prorated)
-    site_water_l_per_mwh: Array  # evaporated on site, per MWh of IT energy
-    grid_water_l_per_mwh: Array  # in power stations, per MWh imported
-    generator_water_l_per_mwh: Array
-    # Rows [W]
-    may_wait: Array  # 1.0 where the row may be queued, else 0.0
-    revenue_usd_per_gpuh: Array
-    drop_usd_per_gpuh: Array  # penalty on refused work
-    warm_usd_per_gpuh: Array  # per GPU-h that a row newly brings to a site
-    warm_mwh_per_gpuh: Array  # loading energy of the same
-    # Routes [C,W,K]
-    route_open: Array  # 1.0 open, 0.0 closed; home is always open
-    home: Array  # [C,K] 1.0 at the region's home site
-    egress_usd_per_gpuh: Array  # payload over the network, 0 at home
-    network_mwh_per_gpuh: Array  # energy of the same
-    relocation_usd_per_gpuh: Array  # moving a session, rows that may not wait only
-    relocation_mwh_per_gpuh: Array
+    # Sites
+    gpus: Float[Array, " K"]  # nameplate accelerators
+    utilisation_limit: Float[Array, " K"]  # share of the accelerators that may be busy, (0, 1]
+    speed: Float[Array, " K"]  # reference GPU-h done per accelerator and hour
+    idle_kw_per_gpu: Float[Array, " K"]  # IT power of an accelerator in service but not busy
+    busy_kw_per_gpu: Float[Array, " K"]  # IT power of a busy one, > idle
+    base_load_mw: Float[Array, " K"]  # facility load that does not depend on IT
+    # Batteries (all 0 where a site has none)
+    battery_min_mwh: Float[Array, " K"]
+    battery_max_mwh: Float[Array, " K"]
+    charge_limit_mw: Float[Array, " K"]
+    discharge_limit_mw: Float[Array, " K"]
+    charge_efficiency: Float[Array, " K"]  # (0, 1]
+    discharge_efficiency: Float[Array, " K"]  # (0, 1]
+    wear_usd_per_mwh: Float[Array, " K"]  # on charge and on discharge
+    battery_short_usd_per_mwh: Float[Array, " K"]  # shortfall against the target
+    # Generators (all 0 where a site has none)
+    generator_max_mw: Float[Array, " K"]
+    generator_min_mw: Float[Array, " K"]  # minimum load when running, 0 = none
+    generator_ramp_mw_per_h: Float[Array, " K"]  # limits rises only
+    fuel_usd_per_mwh: Float[Array, " K"]
+    generator_carbon_kg_per_mwh: Float[Array, " K"]
+    # Grid and water
+    demand_charge_usd_per_mw: Float[Array, " K"]  # per MW of peak import in the episode (already prorated)
+    site_water_l_per_mwh: Float[Array, " K"]  # evaporated on site, per MWh of IT energy
+    grid_water_l_per_mwh: Float[Array, " K"]  # in power stations, per MWh imported
+    generator_water_l_per_mwh: Float[Array, " K"]
+    # Rows
+    may_wait: Float[Array, " W"]  # 1.0 where the row may be queued, else 0.0
+    revenue_usd_per_gpuh: Float[Array, " W"]
+    drop_usd_per_gpuh: Float[Array, " W"]  # penalty on refused work
+    warm_usd_per_gpuh: Float[Array, " W"]  # per GPU-h that a row newly brings to a site
+    warm_mwh_per_gpuh: Float[Array, " W"]  # loading energy of the same
+    # Routes
+    route_open: Float[Array, "C W K"]  # 1.0 open, 0.0 closed; home is always open
+    home: Float[Array, "C K"]  # 1.0 at the region's home site
+    egress_usd_per_gpuh: Float[Array, "C W K"]  # payload over the network, 0 at home
+    network_mwh_per_gpuh: Float[Array, "C W K"]  # energy of the same
+    relocation_usd_per_gpuh: Float[Array, "C W K"]  # moving a session, rows that may not wait only
+    relocation_mwh_per_gpuh: Float[Array, "C W K"]
     # Prices and budget of the whole system (scalars)
     carbon_price_usd_per_kg: float
     bill_marginal: float  # 1.0: marginal intensity is billed, 0.0: average
-    carbon_excess_usd_per_kg: Array  # [] price of kg above the budget
-    carbon_budget_kg: Array  # [] infinite where there is none
+    carbon_excess_usd_per_kg: Float[Array, ""]  # price of kg above the budget
+    carbon_budget_kg: Float[Array, ""]  # infinite where there is none
     water_price_usd_per_l: float
     # Of the instance (see INSTANCE_FIELDS)
-    job_gpus: Array  # [J] accelerators that a job occupies
-    job_profile: Array  # [J,N] 1.0 in the steps after the start in which the job runs
-    job_value_usd: Array  # [J] earned on start
-    shed_usd_per_mwh: Array  # [K] price of load shed: above everything that it could save
-    gpu_short_usd_per_gpuh: Array  # [K] per accelerator-hour taken from a running job
+    job_gpus: Float[Array, "*batch J"]  # accelerators that a job occupies
+    job_profile: Float[Array, "*batch J N"]  # 1.0 in the steps after the start in which the job runs
+    job_value_usd: Float[Array, "*batch J"]  # earned on start
+    shed_usd_per_mwh: Float[Array, "*batch K"]  # price of load shed: above everything that it could save
+    gpu_short_usd_per_gpuh: Float[Array, "*batch K"]  # per accelerator-hour taken from a running job
 
     def replace(self, **changes: Array) -> Params:
         """Return a copy with some fields changed; what was derived from the old ones is not carried over."""
@@ -160,58 +160,58 @@ INSTANCE_FIELDS = ("job_gpus", "job_profile", "job_value_usd", "shed_usd_per_mwh
 class Exogenous(Record):
     """What the world brings in one step (or, with a leading T, in every step of an episode)."""
 
-    arrivals_gpuh: Array  # [C,W] work that arrives in this step
-    queue_limit_gpuh: Array  # [C,W] most work that may be left at the end of this step
-    growth: Array  # [C,W] arrivals(t)/arrivals(t-1); 0 where the placement of the step before is no reference
-    rehomed_gpuh: Array  # [C,W] reference placement at home where growth is 0, else 0
-    available_gpus: Array  # [K] accelerators in service, <= nameplate
-    pue: Array  # [K]
-    renewable_available_mw: Array  # [K]
-    buy_usd_per_mwh: Array  # [K]
-    sell_usd_per_mwh: Array  # [K] below buy
-    network_usd_per_mwh: Array  # [K] price of network and loading energy: max(0, buy)
-    carbon_average_kg_per_mwh: Array  # [K]
-    carbon_marginal_kg_per_mwh: Array  # [K]
-    import_limit_mw: Array  # [K]
-    export_limit_mw: Array  # [K] 0 where sell is negative
-    battery_target_mwh: Array  # [K] 0 except in the last step
-    job_open: Array  # [J,K] 1.0 where the job may be started in this step at this site
+    arrivals_gpuh: Float[Array, "*batch C W"]  # work that arrives in this step
+    queue_limit_gpuh: Float[Array, "*batch C W"]  # most work that may be left at the end of this step
+    growth: Float[Array, "*batch C W"]  # arrivals(t)/arrivals(t-1); 0 where the step before is no reference
+    rehomed_gpuh: Float[Array, "*batch C W"]  # reference placement at home where growth is 0, else 0
+    available_gpus: Float[Array, "*batch K"]  # accelerators in service, <= nameplate
+    pue: Float[Array, "*batch K"]
+    renewable_available_mw: Float[Array, "*batch K"]
+    buy_usd_per_mwh: Float[Array, "*batch K"]
+    sell_usd_per_mwh: Float[Array, "*batch K"]  # below buy
+    network_usd_per_mwh: Float[Array, "*batch K"]  # price of network and loading energy: max(0, buy)
+    carbon_average_kg_per_mwh: Float[Array, "*batch K"]
+    carbon_marginal_kg_per_mwh: Float[Array, "*batch K"]
+    import_limit_mw: Float[Array, "*batch K"]
+    export_limit_mw: Float[Array, "*batch K"]  # 0 where sell is negative
+    battery_target_mwh: Float[Array, "*batch K"]  # 0 except in the last step
+    job_open: Float[Array, "*batch J K"]  # 1.0 where the job may be started in this step at this site
 
 
 @dataclass(frozen=True)
 class State(Record):
     """Everything that one step hands to the next."""
 
-    backlog_gpuh: Array  # [C,W] work that waits
-    battery_mwh: Array  # [K]
-    placed_gpuh: Array  # [C,W,K] served in the step before
-    generation_mw: Array  # [K] generator output of the step before
-    committed_gpus: Array  # [K,N] accelerators held by running jobs in this and the next steps
-    waiting: Array  # [J] 1.0 until the job is started
-    peak_import_mw: Array  # [K] highest import so far
-    carbon_kg: Array  # [] billed against the budget so far
+    backlog_gpuh: Float[Array, "*batch C W"]  # work that waits
+    battery_mwh: Float[Array, "*batch K"]
+    placed_gpuh: Float[Array, "*batch C W K"]  # served in the step before
+    generation_mw: Float[Array, "*batch K"]  # generator output of the step before
+    committed_gpus: Float[Array, "*batch K N"]  # accelerators held by running jobs in this and the next steps
+    waiting: Float[Array, "*batch J"]  # 1.0 until the job is started
+    peak_import_mw: Float[Array, "*batch K"]  # highest import so far
+    carbon_kg: Float[Array, "*batch"]  # billed against the budget so far
 
 
 @dataclass(frozen=True)
 class Flows(Record):
     """What is done in one step.  The last five fields follow from the others at their least values."""
 
-    served_gpuh: Array  # [C,W,K]
-    dropped_gpuh: Array  # [C,W]
-    started: Array  # [J,K] 1.0 where a job is started
-    charge_mw: Array  # [K], as all that follow until relocated
-    discharge_mw: Array
-    generation_mw: Array
-    renewable_mw: Array
-    import_mw: Array
-    export_mw: Array
-    shed_mw: Array  # facility load cut off, the last resort
-    gpu_short: Array  # accelerators taken from running jobs by a fault
-    relocated_gpuh: Array  # [C,W,K] sessions newly placed at a site
-    warmed_gpuh: Array  # [W,K] work for which weights are newly loaded
-    peak_rise_mw: Array  # [K]
-    battery_short_mwh: Array  # [K] below the target
-    carbon_excess_kg: Array  # [] emitted above the budget
+    served_gpuh: Float[Array, "*batch C W K"]
+    dropped_gpuh: Float[Array, "*batch C W"]
+    started: Float[Array, "*batch J K"]  # 1.0 where a job is started
+    charge_mw: Float[Array, "*batch K"]
+    discharge_mw: Float[Array, "*batch K"]
+    generation_mw: Float[Array, "*batch K"]
+    renewable_mw: Float[Array, "*batch K"]
+    import_mw: Float[Array, "*batch K"]
+    export_mw: Float[Array, "*batch K"]
+    shed_mw: Float[Array, "*batch K"]  # facility load cut off, the last resort
+    gpu_short: Float[Array, "*batch K"]  # accelerators taken from running jobs by a fault
+    relocated_gpuh: Float[Array, "*batch C W K"]  # sessions newly placed at a site
+    warmed_gpuh: Float[Array, "*batch W K"]  # work for which weights are newly loaded
+    peak_rise_mw: Float[Array, "*batch K"]
+    battery_short_mwh: Float[Array, "*batch K"]  # below the target
+    carbon_excess_kg: Float[Array, "*batch"]  # emitted above the budget
 
 
 DERIVED = ("relocated_gpuh", "warmed_gpuh", "peak_rise_mw", "battery_short_mwh", "carbon_excess_kg")
@@ -222,12 +222,12 @@ class Outcome(Record):
     """What one step came to.  Terms are signed USD per environment: earnings positive, costs negative."""
 
     terms_usd: dict[str, Array]  # name -> [B], see gridai_env.terms.TERMS
-    benefit_usd: Array  # [] sum of the terms
-    it_mw: Array  # [K]
-    facility_mw: Array  # [K] PUE * IT + base load
-    emissions_average_kg: Array  # [] import at average intensity, fuel, network
-    emissions_marginal_kg: Array  # [] the same at marginal intensity
-    water_l: Array  # []
+    benefit_usd: Float[Array, "*batch"]  # sum of the terms
+    it_mw: Float[Array, "*batch K"]
+    facility_mw: Float[Array, "*batch K"]  # PUE * IT + base load
+    emissions_average_kg: Float[Array, "*batch"]  # import at average intensity, fuel, network
+    emissions_marginal_kg: Float[Array, "*batch"]  # the same at marginal intensity
+    water_l: Float[Array, "*batch"]
 
 
 @dataclass(frozen=True)
