@@ -103,9 +103,7 @@ def batch_parts(
     month_hour = month_hours_utc(start_utc, 0, shape.steps, shape.dt_h)
     draws = EpisodeDraws(streams(seeds, "forecast"))
     world = make_world(compiled, source.series, demand, jobs, events, usual, month_hour, draws)
-    _, other_carbon = billed_and_other(
-        compiled, world.sites.carbon_average_kg_per_mwh, world.sites.carbon_marginal_kg_per_mwh
-    )
+
     return {
         "compiled": compiled,
         "seeds": seeds,
@@ -114,16 +112,27 @@ def batch_parts(
         "exogenous": world.exogenous,
         "initial": world.initial,
         "forecast": world.forecast,
-        "knowledge": Knowledge(
-            climatology=world.background.climatology[:, lead_in:],
-            history=world.background.truth[:, :lead_in],
-            history_pue=world.sites.pue[:, :lead_in],
-            history_other_carbon_kg_per_mwh=other_carbon[:, :lead_in],
-            event_active=events.active,
-            job_order=jobs.order,
-        ),
+        "knowledge": _knowledge(compiled, world, events, jobs, lead_in),
         "provenance": _provenance(compiled, source, demand, len(seeds)),
     }
+
+
+def _knowledge(
+    compiled: Compiled, world: World, events: EventTable, jobs: JobTable, lead_in: int
+) -> Knowledge:
+    """Return what may be known beside the present and the forecasts; ``lead_in`` steps of history come first."""
+    sites = world.sites
+    _, other_carbon = billed_and_other(
+        compiled, sites.carbon_average_kg_per_mwh, sites.carbon_marginal_kg_per_mwh
+    )
+    return Knowledge(
+        climatology=world.background.climatology[:, lead_in:],
+        history=world.background.truth[:, :lead_in],
+        history_pue=sites.pue[:, :lead_in],
+        history_other_carbon_kg_per_mwh=other_carbon[:, :lead_in],
+        event_active=events.active,
+        job_order=jobs.order,
+    )
 
 
 def make_world(

@@ -261,7 +261,12 @@ def load_instance(path: str | Path) -> Instance:
         provenance=header["provenance"],
     )
 
-    # The scenario is compiled anew: another version may derive other constants from it.
+    _check_constants(path, header, instance)
+    return instance
+
+
+def _check_constants(path: Path, header: dict[str, Any], instance: Instance) -> None:
+    """Raise InstanceError where the scenario, compiled anew, has come to mean other constants."""
     if (found := digest(instance.constants())) != header["constants"]:
         raise InstanceError(
             f"{path}: made by gridai-env {header['package_version']} with constants "
@@ -269,7 +274,6 @@ def load_instance(path: str | Path) -> Instance:
             "scenario: the episode would be another; make it again from scenario and seed, or load it with "
             "the version that made it"
         )
-    return instance
 
 
 def _grouped(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:

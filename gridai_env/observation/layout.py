@@ -28,6 +28,8 @@ from gridai_env.world.state import Exogenous, State
 
 PRICE_SCALE_USD_PER_MWH = 100.0
 CARBON_SCALE_KG_PER_MWH = 500.0
+PRICE_SCALE, CARBON_SCALE = np.array(PRICE_SCALE_USD_PER_MWH), np.array(CARBON_SCALE_KG_PER_MWH)
+ONE = np.array(1.0)
 # No entry gets near it.  Bounds are finite only because checkers warn of infinite ones.
 BOUND = 1e6
 CLOCK = ("hour_sin", "hour_cos", "week_sin", "week_cos", "year_sin", "year_cos")
@@ -69,58 +71,94 @@ def no_zeros(scale: AnyFloats) -> AnyFloats:
 
 
 def _parts(compiled: Compiled) -> list[Part]:
-    """All parts with their scales; those without entries are sorted out by the caller."""
-    p, shape = compiled.params, compiled.shape
-    sites, regions = compiled.site_names, compiled.region_names
+    """Return all parts with their scales; those without entries are sorted out by the caller."""
+    makers = (_site_parts, _work_parts, _forecast_parts, _episode_parts)
+    return [part for make in makers for part in make(compiled)]
+
+
+def _site_parts(compiled: Compiled) -> list[Part]:
+    """Return equipment, prices, carbon and limits of the sites."""
+    p, sites = compiled.params, (compiled.site_names,)
+    battery, renewable = no_zeros(p.battery_max_mwh), no_zeros(compiled.sites.renewable_mw)
+    import_mw, export_mw = no_zeros(compiled.import_limit_mw), no_zeros(compiled.export_limit_mw)
+    return [
+        Part("available_gpus", "gpus", sites, p.gpus),
+        Part("battery", "mwh", sites, battery),
+        Part("battery_target", "mwh", sites, battery),
+        Part("buy_price", "usd_per_mwh", sites, PRICE_SCALE, low=-BOUND),
+        Part("carbon_average", "kg_per_mwh", sites, CARBON_SCALE),
+        Part("carbon_marginal", "kg_per_mwh", sites, CARBON_SCALE),
+        Part("export_limit", "mw", sites, export_mw),
+        Part("generation", "mw", sites, no_zeros(p.generator_max_mw)),
+        Part("import_limit", "mw", sites, import_mw),
+        Part("peak_import", "mw", sites, import_mw),
+        Part("pue", "", sites, ONE, offset=1.0),  # shown less 1, so that 0 means no overhead
+        Part("renewable", "mw", sites, renewable),
+        Part("sell_price", "usd_per_mwh", sites, PRICE_SCALE, low=-BOUND),
+    ]
+
+
+def _work_parts(compiled: Compiled) -> list[Part]:
+    """Return work and jobs: what arrives, waits, is placed and runs."""
+    shape, regions, sites = compiled.shape, compiled.region_names, compiled.site_names
     rows = tuple(name.replace("/", "-") for name in compiled.row_names)
-    held, waits = rows[: shape.session_rows], rows[shape.session_rows :]
-    leads = tuple(f"+{lead:g}h" for lead in compiled.forecast.leads_h)
+    sessions, waiting = rows[: shape.session_rows], rows[shape.session_rows :]
     work = work_scale_gpuh(compiled)
-    wait = np.maximum(compiled.row_wait_steps, 1)
-    queue = (work * wait)[:, shape.session_rows :]
-    battery, generator = no_zeros(p.battery_max_mwh), no_zeros(p.generator_max_mw)
-    renewable = no_zeros(compiled.sites.renewable_mw)
-    export_mw, import_mw = no_zeros(compiled.export_limit_mw), no_zeros(compiled.import_limit_mw)
-    price, carbon = np.array(PRICE_SCALE_USD_PER_MWH), np.array(CARBON_SCALE_KG_PER_MWH)
-    region_work = work.sum(-1)
-    has_budget = bool(np.isfinite(p.carbon_budget_kg))
-    steps_ahead = tuple(f"+{h}" for h in range(shape.wait_steps))
-    job_steps = tuple(f"+{n}" for n in range(shape.job_steps if shape.jobs else 0))
+    at_sessions = work[:, : shape.session_rows]
+    # A queue can hold the arrivals of the whole wait.
+    queue = (work * np.maximum(compiled.row_wait_steps, 1))[:, shape.session_rows :]
+
+    steps_ahead = _ahead(shape.wait_steps)
+    job_steps = _ahead(shape.job_steps if shape.jobs else 0)
     slots = tuple(f"slot{v}" for v in range(shape.slots))
-    reduced = dict.fromkeys(compiled.events.kind, leads)
     return [
         Part("arrivals", "gpuh", (regions, rows), work),
-        Part("arrivals_before", "gpuh", (regions, held), work[:, : len(held)]),
-        Part("available_gpus", "gpus", (sites,), p.gpus),
-        Part("backlog", "gpuh", (regions, waits), queue),
-        Part("battery", "mwh", (sites,), battery),
-        Part("battery_target", "mwh", (sites,), battery),
-        Part("buy_price", "usd_per_mwh", (sites,), price, low=-BOUND),
-        Part("carbon_average", "kg_per_mwh", (sites,), carbon),
-        Part("carbon_budget_left", "kg", (("total",) if has_budget else (),), p.carbon_budget_kg, low=-1.0),
-        Part("carbon_marginal", "kg_per_mwh", (sites,), carbon),
-        Part("clock", "", (CLOCK,), np.array(1.0), low=-1.0, high=1.0),
-        Part("committed_gpus", "gpus", (sites, job_steps), p.gpus[:, None]),
-        Part("due", "gpuh", (regions, waits, steps_ahead), queue[..., None]),
-        Part("export_limit", "mw", (sites,), export_mw),
-        Part("forecast_arrivals", "gpuh", (leads, regions), region_work),
-        Part("forecast_available_gpus", "gpus", (reduced.get("available_gpus", ()), sites), p.gpus),
-        Part("forecast_buy_price", "usd_per_mwh", (leads, sites), price, low=-BOUND),
-        Part("forecast_carbon", "kg_per_mwh", (leads, sites), carbon),
-        Part("forecast_export_limit", "mw", (reduced.get("export_limit", ()), sites), export_mw),
-        Part("forecast_import_limit", "mw", (reduced.get("import_limit", ()), sites), import_mw),
-        Part("forecast_renewable", "mw", (leads, sites), renewable),
-        Part("generation", "mw", (sites,), generator),
-        Part("import_limit", "mw", (sites,), import_mw),
+        Part("arrivals_before", "gpuh", (regions, sessions), at_sessions),
+        Part("backlog", "gpuh", (regions, waiting), queue),
+        Part("committed_gpus", "gpus", (sites, job_steps), compiled.params.gpus[:, None]),
+        Part("due", "gpuh", (regions, waiting, steps_ahead), queue[..., None]),
         Part("jobs", "", (slots, (*JOB_FEATURES, *sites)), job_scales(compiled)),
-        Part("open_routes", "", (regions, rows, sites), np.array(1.0), high=1.0),
-        Part("peak_import", "mw", (sites,), import_mw),
-        Part("placed", "gpuh", (regions, held, sites), work[:, : len(held), None]),
-        Part("pue", "", (sites,), np.array(1.0), offset=1.0),
-        Part("renewable", "mw", (sites,), renewable),
-        Part("sell_price", "usd_per_mwh", (sites,), price, low=-BOUND),
-        Part("steps_left", "steps", (("total",),), np.array(float(shape.steps)), high=1.0),
+        Part("open_routes", "", (regions, rows, sites), ONE, high=1.0),
+        Part("placed", "gpuh", (regions, sessions, sites), at_sessions[..., None]),
     ]
+
+
+def _forecast_parts(compiled: Compiled) -> list[Part]:
+    """Return the forecasts; those of limits only where events may reduce them."""
+    sites, reduced = compiled.site_names, compiled.events.kind
+    leads = tuple(f"+{lead:g}h" for lead in compiled.forecast.leads_h)
+    limits = {
+        "available_gpus": ("gpus", compiled.params.gpus),
+        "export_limit": ("mw", no_zeros(compiled.export_limit_mw)),
+        "import_limit": ("mw", no_zeros(compiled.import_limit_mw)),
+    }
+    return [
+        Part("forecast_arrivals", "gpuh", (leads, compiled.region_names), work_scale_gpuh(compiled).sum(-1)),
+        Part("forecast_buy_price", "usd_per_mwh", (leads, sites), PRICE_SCALE, low=-BOUND),
+        Part("forecast_carbon", "kg_per_mwh", (leads, sites), CARBON_SCALE),
+        Part("forecast_renewable", "mw", (leads, sites), no_zeros(compiled.sites.renewable_mw)),
+        *(
+            Part(f"forecast_{kind}", unit, (leads, sites), scale)
+            for kind, (unit, scale) in limits.items()
+            if kind in reduced
+        ),
+    ]
+
+
+def _episode_parts(compiled: Compiled) -> list[Part]:
+    """Return time and the carbon budget."""
+    budget_kg = compiled.params.carbon_budget_kg
+    total = ("total",) if compiled.params.has_carbon_budget else ()
+    return [
+        Part("carbon_budget_left", "kg", (total,), budget_kg, low=-1.0),
+        Part("clock", "", (CLOCK,), ONE, low=-1.0, high=1.0),
+        Part("steps_left", "steps", (("total",),), np.array(float(compiled.shape.steps)), high=1.0),
+    ]
+
+
+def _ahead(steps: int) -> tuple[str, ...]:
+    """Return the names of this and the next steps."""
+    return tuple(f"+{n}" for n in range(steps))
 
 
 def work_scale_gpuh(compiled: Compiled) -> AnyFloats:
