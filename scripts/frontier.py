@@ -13,165 +13,110 @@ killed sweep goes on where it stopped.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated
 
-from scripts.runs.arguments import InstancesBySeed, add_scenario_arguments, parse_seeds, sources
-from scripts.runs.command import (
-    INTERRUPTED,
-    InputError,
-    checked_number,
-    exit_code,
-    need_packages,
+from pydantic import Field
+
+from scripts.runs.arguments import (
+    InstancesBySeed,
+    MipGap,
+    ParallelOptions,
+    ResumableOptions,
+    ScenarioOptions,
+    Seeds,
+    TimeLimit,
+    sources,
 )
+from scripts.runs.command import INTERRUPTED, InputError, Shown, need_packages, run_command
 from scripts.runs.folder import default_folder, open_folder
-from scripts.runs.parallel import (
-    add_parallel_arguments,
-    add_resumable_arguments,
-    check_ray,
-    checked_jobs,
-    solver_threads,
-)
+
+if TYPE_CHECKING:
+    from scripts.studies.latency.run import Frontier
 
 KIND = "frontier"
-POINTS = 12
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    out = argparse.ArgumentParser(
-        prog="python -m scripts.frontier", description=(__doc__ or "").split("\n")[0]
+class FrontierOptions(ScenarioOptions, ResumableOptions, ParallelOptions):
+    """Which budgets are swept, on which episodes."""
+
+    axes: Annotated[list[str] | None, Shown(metavar="AXIS")] = Field(
+        None, description="scale and names of classes; default: scale and every class"
     )
-    add_scenario_arguments(out)
-    out.add_argument(
-        "--axes", nargs="+", metavar="AXIS", help="scale and names of classes; default: scale and every class"
+    points: Annotated[int | None, Field(ge=2)] = Field(None, description="of the default grid; default: 12")
+    grid: Annotated[list[float] | None, Shown(metavar="X")] = Field(
+        None, description="own ascending budgets of a single axis: ms, or factors on the scale axis"
     )
-    out.add_argument("--points", type=int, help=f"of the default grid; default: {POINTS}")
-    out.add_argument(
-        "--grid",
-        nargs="+",
-        metavar="X",
-        help="own ascending budgets of a single axis: ms, or factors on the scale axis",
-    )
-    out.add_argument("--seeds", nargs="+", default=["0-3"], help="whole numbers or ranges such as 0-3")
-    out.add_argument("--policies", nargs="+", default=[], metavar="NAME", help="played at the same points")
-    add_resumable_arguments(out, "frontier-<scenario>-<time>")
-    out.add_argument("--mip-gap", type=float, default=1e-4, help="relative, where there are yes/no decisions")
-    out.add_argument(
-        "--time-limit-s", type=float, default=300.0, help="of one solve; the bound holds also then"
-    )
-    add_parallel_arguments(out)
-    return out
+    seeds: Seeds = Field([0, 1, 2, 3])
+    policies: Annotated[list[str], Shown(metavar="NAME")] = Field([], description="played at the same points")
+    mip_gap: MipGap = Field(1e-4, description="relative, where there are yes/no decisions")
+    time_limit_s: TimeLimit = 300.0
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    arguments = parser().parse_args(words)
-    return exit_code(lambda: frontier(arguments))
+    return run_command(FrontierOptions, frontier, words)
 
 
-def frontier(arguments: argparse.Namespace) -> int:
+def frontier(options: FrontierOptions) -> int:
     """Check everything, compute what is missing, write and print."""
     need_packages("pyomo", "highspy", "scipy", "joblib", "tqdm", "tensorboard", "matplotlib", "pyarrow")
-    from scripts.studies.latency.run import Frontier
     from scripts.studies.latency.text import show
-    from scripts.studies.names import OPTIMUM
-    from scripts.studies.policies import find_contenders, resolved
 
-    checked_number("mip-gap", arguments.mip_gap, 0.0, 1.0, "relative")
-    checked_number("time-limit-s", arguments.time_limit_s, 0.1, float("inf"), "s")
-    seeds = parse_seeds(arguments.seeds)
-    episodes = InstancesBySeed(arguments)
-    sweeps = _sweeps(episodes.compiled.scenario, arguments)
-    if OPTIMUM in arguments.policies:
-        raise InputError(f"--policies {OPTIMUM}: the optimum is on the frontier anyway; leave it out")
-    arguments.policies = [resolved(name, episodes.compiled.name) for name in arguments.policies]
-    find_contenders(arguments.policies, episodes.compiled)
-    check_ray(arguments.ray)
-    jobs = checked_jobs(arguments.jobs, ray=arguments.ray)
-    threads = solver_threads(jobs, arguments.threads)
-    instances = list(episodes.batch(seeds))
-    folder = open_folder(arguments.run_dir or default_folder(KIND, arguments.scenario), KIND)
-    run = Frontier(
-        folder=folder,
-        instances=instances,
-        sweeps=sweeps,
-        policies=arguments.policies,
-        mip_gap=arguments.mip_gap,
-        time_limit_s=arguments.time_limit_s,
-        jobs=jobs,
-        threads=threads,
-        ray=arguments.ray,
-        config=vars(arguments) | {"scenario_resolved": episodes.compiled.resolved_scenario()},
+    run = prepared(options)
+    axes = ", ".join(f"{sweep.axis} ({len(sweep)} points)" for sweep in run.sweeps)
+    first = run.instances[0]
+    print(
+        f"{first.scenario_name}: {axes}; {len(options.seeds)} episode(s)",
+        *sources(first),
+        sep="\n",
+        flush=True,
     )
-    run.open(arguments.overwrite)
-    print("\n".join([_headline(episodes, sweeps, seeds), *sources(instances[0])]), flush=True)
+
     try:
         run.compute()
     except KeyboardInterrupt:
-        print(
-            f"interrupted: {run.finished()} of {run.planned()} points are kept; go on with --run-dir {folder}",
-            file=sys.stderr,
-        )
+        kept = f"{run.finished()} of {run.planned()} points are kept"
+        print(f"interrupted: {kept}; go on with --run-dir {run.folder}", file=sys.stderr)
         return INTERRUPTED
+
     show(run.write())
-    _where(folder)
+    print(f"\ntables, figures, points, run.json: {run.folder}")
+    print(f"curves over the latency axis:  tensorboard --logdir {run.folder / 'tensorboard'}")
     return 0
 
 
-def _sweeps(scenario: Any, arguments: argparse.Namespace) -> list[Any]:
-    """The axes with their grids; raises InputError for unknown ones and for bad grids."""
-    from gridai_env.analysis.latency_budgets import MOST_POINTS, make_sweep
+def prepared(options: FrontierOptions) -> Frontier:
+    """Return the run that is asked for, its folder ready; raises InputError for what cannot be done."""
+    from scripts.studies.latency.run import Frontier
+    from scripts.studies.latency.sweeps import find_sweeps
+    from scripts.studies.names import OPTIMUM
+    from scripts.studies.policies import find_contenders, resolved
 
-    classes = [task.name for task in scenario.classes]
-    names = arguments.axes or ["scale", *classes]
-    doubles = sorted({name for name in names if names.count(name) > 1})
-    if doubles:
-        raise InputError(f"--axes: given twice: {', '.join(doubles)}")
-    grid = None
-    if arguments.grid is not None:
-        if len(names) != 1 or arguments.points is not None:
-            raise InputError("--grid: belongs to a single axis (--axes NAME) and excludes --points")
-        grid = [_number(word) for word in arguments.grid]
-    if arguments.points is not None and arguments.points < 2:
-        raise InputError(f"--points {arguments.points}: must be at least 2")
-    if arguments.points is not None and arguments.points > MOST_POINTS:
-        raise InputError(
-            f"--points {arguments.points}: must be at most {MOST_POINTS}; --grid takes own points"
-        )
-    points = POINTS if arguments.points is None else arguments.points
-    sweeps = []
-    for name in names:
-        try:
-            axis = name if name == "scale" else f"class:{name.removeprefix('class:')}"
-            sweeps.append(make_sweep(scenario, axis, grid, points=points))
-        except ValueError as error:
-            if arguments.axes:
-                raise InputError(f"--axes {name}: {error}") from error
-            print(f"left out: {error}")  # by default, every axis on which there is something to see
-    if not sweeps:
-        raise InputError("no latency budget opens any route in this scenario: there is no frontier")
-    return sweeps
+    episodes = InstancesBySeed(options)
+    sweeps = find_sweeps(episodes.compiled.scenario, options.axes, options.grid, options.points)
+    if OPTIMUM in options.policies:
+        raise InputError(f"--policies {OPTIMUM}: the optimum is on the frontier anyway; leave it out")
+    options.policies = [resolved(name, episodes.compiled.name) for name in options.policies]
+    find_contenders(options.policies, episodes.compiled)
+    jobs, threads = options.workers()
 
-
-def _number(word: str) -> float:
-    try:
-        return float(word)
-    except ValueError:
-        raise InputError(f"--grid {word!r}: must be a number") from None
-
-
-def _headline(episodes: InstancesBySeed, sweeps: Sequence[Any], seeds: Sequence[int]) -> str:
-    axes = ", ".join(f"{sweep.axis} ({len(sweep)} points)" for sweep in sweeps)
-    return f"{episodes.compiled.name}: {axes}; {len(seeds)} episode(s)"
-
-
-def _where(folder: Path) -> None:
-    print(f"\ntables, figures, points, run.json: {folder}")
-    print(f"curves over the latency axis:  tensorboard --logdir {folder / 'tensorboard'}")
+    instances = list(episodes.batch(options.seeds))
+    run = Frontier(
+        folder=open_folder(options.run_dir or default_folder(KIND, options.scenario), KIND),
+        instances=instances,
+        sweeps=sweeps,
+        policies=options.policies,
+        mip_gap=options.mip_gap,
+        time_limit_s=options.time_limit_s,
+        jobs=jobs,
+        threads=threads,
+        ray=options.ray,
+        config=options.model_dump() | {"scenario_resolved": episodes.compiled.resolved_scenario()},
+    )
+    run.open(options.overwrite)
+    return run
 
 
 if __name__ == "__main__":

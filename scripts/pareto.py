@@ -11,133 +11,114 @@ goes on where it stopped.
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
-from scripts.runs.arguments import InstancesBySeed, add_scenario_arguments, parse_seeds, sources
-from scripts.runs.command import (
-    INTERRUPTED,
-    InputError,
-    checked_number,
-    exit_code,
-    need_packages,
+from pydantic import Field
+
+from scripts.runs.arguments import (
+    InstancesBySeed,
+    MipGap,
+    ParallelOptions,
+    ResumableOptions,
+    ScenarioOptions,
+    Seeds,
+    TimeLimit,
+    sources,
 )
+from scripts.runs.command import INTERRUPTED, InputError, Shown, need_packages, run_command
 from scripts.runs.folder import default_folder, open_folder
-from scripts.runs.parallel import (
-    add_parallel_arguments,
-    add_resumable_arguments,
-    check_ray,
-    checked_jobs,
-    solver_threads,
-)
 from scripts.studies.carbon.run import BOARD, KIND, FrontRun
 
-PRICES_USD_PER_T = (0.0, 50.0, 100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0, 6400.0)
+PRICES_USD_PER_T = [0.0, 50.0, 100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0, 6400.0]
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    out = argparse.ArgumentParser(prog="python -m scripts.pareto", description=(__doc__ or "").split("\n")[0])
-    add_scenario_arguments(out)
-    out.add_argument("--seeds", nargs="+", default=["0"], help="whole numbers or ranges such as 0-3")
-    out.add_argument("--points", type=int, default=9, help="caps, both ends included; default: 9")
-    out.add_argument(
-        "--prices",
-        nargs="*",
-        type=float,
-        metavar="USD_PER_T",
-        default=list(PRICES_USD_PER_T),
-        help=f"carbon prices of the sweep; default: {' '.join(f'{p:g}' for p in PRICES_USD_PER_T)}",
+class ParetoOptions(ScenarioOptions, ResumableOptions, ParallelOptions):
+    """Which points are solved, on which episodes."""
+
+    seeds: Seeds = Field([0])
+    points: Annotated[int, Field(ge=2)] = Field(9, description="caps, both ends included")
+    prices: Annotated[list[float], Shown(nargs="*", metavar="USD_PER_T")] = Field(
+        PRICES_USD_PER_T, description="carbon prices of the sweep"
     )
-    out.add_argument(
-        "--policies", nargs="+", default=[], metavar="NAME", help="besides local_only and the optimum"
+    policies: Annotated[list[str], Shown(metavar="NAME")] = Field(
+        [], description="besides local_only and the optimum"
     )
-    out.add_argument(
-        "--reference",
-        nargs=2,
-        type=float,
-        metavar=("USD", "KG"),
-        help="reference point of the hypervolume; default: the worst of Local-Only and the front and 5 %% of the range",
+    reference: Annotated[list[float] | None, Shown(nargs=2, metavar=("USD", "KG"))] = Field(
+        None,
+        min_length=2,
+        max_length=2,
+        description="reference point of the hypervolume; default: the worst of Local-Only and the front and 5 % of "
+        "the range",
     )
-    add_resumable_arguments(out, "front-<scenario>-<time>")
-    out.add_argument("--mip-gap", type=float, default=1e-3, help="relative, where there are yes/no decisions")
-    out.add_argument(
-        "--time-limit-s", type=float, default=300.0, help="of one point; its bound holds also then"
+    run_dir: str | None = Field(
+        None, description="output folder, also to go on with; default: runs/front-<scenario>-<time>"
     )
-    add_parallel_arguments(out)
-    return out
+    mip_gap: MipGap = Field(1e-3, description="relative, where there are yes/no decisions")
+    time_limit_s: TimeLimit = Field(300.0, description="of one point; its bound holds also when it runs out")
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    arguments = parser().parse_args(words)
-    return exit_code(lambda: front(arguments))
+    return run_command(ParetoOptions, pareto, words)
 
 
-def front(arguments: argparse.Namespace) -> int:
+def pareto(options: ParetoOptions) -> int:
     """Check everything, compute what is missing, write and print."""
     need_packages("pyomo", "highspy", "scipy", "joblib", "tqdm", "tensorboard", "matplotlib", "moocore")
-    from scripts.studies.carbon.points import LOCAL, FrontSettings
-    from scripts.studies.policies import find_contenders, resolved
+    run = prepared(options)
+    first = run.instances[0]
+    print(f"{first.scenario_name}: {len(options.seeds)} episode(s)", *sources(first), sep="\n", flush=True)
 
-    _check(arguments)
-    seeds = parse_seeds(arguments.seeds)
-    episodes = InstancesBySeed(arguments)
-    scenario = episodes.compiled.name
-    policies = _policies([resolved(name, scenario) for name in arguments.policies], LOCAL)
-    find_contenders(policies, episodes.compiled)
-    jobs = checked_jobs(arguments.jobs, ray=arguments.ray)
-    check_ray(arguments.ray)
-    threads = solver_threads(jobs, arguments.threads)
-    instances = list(episodes.batch(seeds))
-    folder = open_folder(arguments.run_dir or default_folder(KIND, arguments.scenario), KIND)
-    settings = FrontSettings(
-        arguments.points, tuple(arguments.prices), arguments.mip_gap,
-        arguments.time_limit_s, threads,
-    )  # fmt: skip
-    config = vars(arguments) | {"scenario_resolved": episodes.compiled.resolved_scenario()}
-    run = FrontRun(folder, instances, policies, settings, jobs, config)
-    run.open(arguments.overwrite)
-    print(
-        "\n".join([f"{instances[0].scenario_name}: {len(seeds)} episode(s)", *sources(instances[0])]),
-        flush=True,
-    )
     try:
-        run.compute(arguments.ray)
+        run.compute(options.ray)
     except KeyboardInterrupt:
-        print(f"interrupted: finished points are kept; go on with --run-dir {folder}", file=sys.stderr)
+        print(f"interrupted: finished points are kept; go on with --run-dir {run.folder}", file=sys.stderr)
         return INTERRUPTED
-    print("\n" + run.write(arguments.reference))
-    print(f"tables, figures, points, run.json: {folder}")
-    print(f"curves:  tensorboard --logdir {folder / BOARD}")
+
+    print("\n" + run.write(options.reference))
+    print(f"tables, figures, points, run.json: {run.folder}")
+    print(f"curves:  tensorboard --logdir {run.folder / BOARD}")
     return 0
 
 
-def _check(arguments: argparse.Namespace) -> None:
-    checked_number("mip-gap", arguments.mip_gap, 0.0, 1.0, "relative")
-    checked_number("time-limit-s", arguments.time_limit_s, 0.1, float("inf"), "s")
-    checked_number("points", arguments.points, 2, float("inf"), "points")
-    reference = arguments.reference
-    if reference is not None and not all(map(math.isfinite, reference)):
-        raise InputError(
-            f"--reference {' '.join(f'{x:g}' for x in reference)}: must be two finite numbers, USD and kg"
-        )
-    prices = arguments.prices
-    if any(not 0.0 <= price < float("inf") for price in prices) or prices != sorted(set(prices)):
-        raise InputError(
-            f"--prices {' '.join(f'{p:g}' for p in prices)}: must be ascending, each once, >= 0 USD/t"
-        )
-
-
-def _policies(names: Sequence[str], local: str) -> list[str]:
-    """Local-Only first, then the others; the optimum is there anyway."""
+def prepared(options: ParetoOptions) -> FrontRun:
+    """Return the run that is asked for, its folder ready; raises InputError for what cannot be done."""
+    from scripts.studies.carbon.points import LOCAL, FrontSettings
     from scripts.studies.names import OPTIMUM
+    from scripts.studies.policies import find_contenders, resolved
 
+    check_numbers(options)
+    episodes = InstancesBySeed(options)
+    names = [resolved(name, episodes.compiled.name) for name in options.policies]
     if OPTIMUM in names:
         raise InputError(f"--policies {OPTIMUM}: the benefit optimum is there anyway; leave it out")
-    return [local, *(name for name in names if name != local)]
+    policies = [LOCAL, *(name for name in names if name != LOCAL)]
+    find_contenders(policies, episodes.compiled)
+    jobs, threads = options.workers()
+
+    instances = list(episodes.batch(options.seeds))
+    settings = FrontSettings(
+        options.points, tuple(options.prices), options.mip_gap, options.time_limit_s, threads
+    )
+    config = options.model_dump() | {"scenario_resolved": episodes.compiled.resolved_scenario()}
+    folder = open_folder(options.run_dir or default_folder(KIND, options.scenario), KIND)
+    run = FrontRun(folder, instances, policies, settings, jobs, config)
+    run.open(options.overwrite)
+    return run
+
+
+def check_numbers(options: ParetoOptions) -> None:
+    """Raise InputError for a reference point that is not finite, and for prices out of order."""
+    reference, prices = options.reference, options.prices
+    if reference is not None and not all(map(math.isfinite, reference)):
+        given = " ".join(f"{x:g}" for x in reference)
+        raise InputError(f"--reference {given}: must be two finite numbers, USD and kg")
+    if any(not 0.0 <= price < math.inf for price in prices) or prices != sorted(set(prices)):
+        given = " ".join(f"{price:g}" for price in prices)
+        raise InputError(f"--prices {given}: must be ascending, each once, >= 0 USD/t")
 
 
 if __name__ == "__main__":

@@ -12,65 +12,57 @@ goes on where it stopped.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
-from scripts.runs.arguments import parse_seeds
-from scripts.runs.command import INTERRUPTED, exit_code, need_packages
+from pydantic import Field
+
+from scripts.runs.arguments import ParallelOptions, ResumableOptions, Seeds
+from scripts.runs.command import INTERRUPTED, Shown, need_packages, run_command
 from scripts.runs.folder import open_folder, write_run
-from scripts.runs.parallel import (
-    add_parallel_arguments,
-    add_resumable_arguments,
-    check_ray,
-    checked_jobs,
-    solver_threads,
-)
 from scripts.runs.tasks import run_tasks
 from scripts.studies.reproduction.run import KIND, config_of, open_results, write_tables
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    out = argparse.ArgumentParser(
-        prog="python -m scripts.reproduce", description=(__doc__ or "").split("\n")[0]
+class ReproduceOptions(ResumableOptions, ParallelOptions):
+    """What is reproduced, and how much of it."""
+
+    models: Annotated[list[str] | None, Shown(metavar="MODEL")] = Field(
+        None, description="A, B; default: both"
     )
-    out.add_argument("--models", nargs="+", metavar="MODEL", help="A, B; default: both")
-    out.add_argument(
-        "--parameters", nargs="*", metavar="NAME", help="sensitivities; default: all; empty: none"
+    parameters: Annotated[list[str] | None, Shown(nargs="*", metavar="NAME")] = Field(
+        None, description="sensitivities; default: all; empty: none"
     )
-    out.add_argument("--seeds", nargs="+", help="of the main episodes; default: those of the experiment")
-    out.add_argument("--quick", action="store_true", help="one seed, the ends of each grid, short episodes")
-    add_resumable_arguments(out, "reproduce[-quick]")
-    add_parallel_arguments(out)
-    return out
+    seeds: Seeds | None = Field(None, description="of the main episodes; default: those of the experiment")
+    quick: bool = Field(False, description="one seed, the ends of each grid, short episodes")
+    run_dir: str | None = Field(
+        None, description="output folder, also to go on with; default: runs/reproduce[-quick]"
+    )
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    arguments = parser().parse_args(words)
-    return exit_code(lambda: reproduce(arguments))
+    return run_command(ReproduceOptions, reproduce, words)
 
 
-def reproduce(arguments: argparse.Namespace) -> int:
+def reproduce(options: ReproduceOptions) -> int:
     """Check everything, compute what is missing, write and print."""
     need_packages("pyomo", "highspy", "scipy", "tqdm", "tensorboard", "matplotlib")
     from scripts.studies.reproduction.tasks import compute, tasks_of
 
-    experiments = _experiments(arguments)
-    jobs = checked_jobs(arguments.jobs, ray=arguments.ray)
-    check_ray(arguments.ray)
-    folder = open_folder(arguments.run_dir or f"runs/{KIND}{'-quick' if arguments.quick else ''}", KIND)
-    config = config_of(arguments, experiments)
-    store = open_results(folder, config, arguments.overwrite)
+    experiments = _experiments(options)
+    jobs, threads = options.workers()
+    folder = open_folder(options.run_dir or f"runs/{KIND}{'-quick' if options.quick else ''}", KIND)
+    config = config_of(options, experiments)
+    store = open_results(folder, config, options.overwrite)
     seeds = sorted({seed for one in experiments.values() for seed in one.seeds})
     write_run(folder, KIND, config, seeds, finished=False)
 
     tasks = [task for one in experiments.values() for task in tasks_of(one)]
-    work = partial(compute, threads=solver_threads(jobs, arguments.threads))
+    work = partial(compute, threads=threads)
     begin = time.perf_counter()
     try:
         computed = run_tasks(
@@ -78,7 +70,7 @@ def reproduce(arguments: argparse.Namespace) -> int:
             [[[task] for task in tasks]],
             work,
             jobs=jobs,
-            ray=arguments.ray,
+            ray=options.ray,
             total=len(tasks),
             unit="task",
         )
@@ -96,18 +88,19 @@ def reproduce(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _experiments(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What to run, as the command line changes it."""
+def _experiments(options: ReproduceOptions) -> dict[str, Any]:
+    """Return what to run, as the command line changes it."""
     from scripts.studies.reproduction.experiment import load_experiments, with_parameters
     from scripts.studies.reproduction.tables import check_headlines
 
-    experiments = with_parameters(load_experiments(arguments.models), arguments.parameters)
-    if arguments.seeds is not None:
-        seeds = parse_seeds(arguments.seeds)
-        experiments = {name: one.model_copy(update={"seeds": seeds}) for name, one in experiments.items()}
+    experiments = with_parameters(load_experiments(options.models), options.parameters)
+    if options.seeds is not None:
+        experiments = {
+            name: one.model_copy(update={"seeds": options.seeds}) for name, one in experiments.items()
+        }
     for one in experiments.values():
         check_headlines(one)
-    return {name: one.smaller() if arguments.quick else one for name, one in experiments.items()}
+    return {name: one.smaller() if options.quick else one for name, one in experiments.items()}
 
 
 if __name__ == "__main__":

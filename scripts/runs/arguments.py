@@ -15,6 +15,7 @@ from gridai_env.scenario.compile import Compiled, compile_scenario
 from gridai_env.scenario.load import load_scenario, scenario_names
 from gridai_env.traces import TraceTable, read_table
 from scripts.runs.command import InputError, Options, Shown
+from scripts.runs.parallel import check_ray, checked_jobs, solver_threads
 
 OVERRIDES = ("traces", "demand", "horizon_h", "forecast", "latency_scale", "carbon_price_usd_per_t")
 
@@ -116,6 +117,12 @@ class ParallelOptions(Options):
     ray: Annotated[str | None, Shown(metavar="ADDRESS")] = Field(
         None, description="workers on a Ray cluster: its address, or 'local' to start one here"
     )
+
+    def workers(self, tasks: int | None = None) -> tuple[int, int]:
+        """Return the number of workers and the solver threads of each; raises InputError where no cluster answers."""
+        check_ray(self.ray)
+        jobs = checked_jobs(self.jobs, tasks, self.ray)
+        return jobs, solver_threads(jobs, self.threads)
 
 
 class ResumableOptions(Options):

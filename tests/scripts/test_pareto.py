@@ -528,7 +528,7 @@ def test_a_half_written_point_is_one_clear_error(folder: Path, capsys: pytest.Ca
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--points", "1"], "--points 1: must be in [2"),
+        (["--points", "1"], "--points 1: must be a whole number, at least 2"),
         (["--prices", "50", "20"], "--prices 50 20: must be ascending"),
         (["--prices", "-1"], "must be ascending, each once, >= 0"),
         (["--policies", "milp"], "is there anyway"),

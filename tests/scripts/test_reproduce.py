@@ -349,7 +349,7 @@ def test_a_folder_of_another_scenario_or_version_is_refused(
         (["--models", "A", "A"], "given twice: A"),
         (["--parameters", "capacity_slak"], "did you mean 'capacity_slack'?"),
         (["--seeds", "x"], "--seeds 'x'"),
-        (["--jobs", "0"], "--jobs 0: must be at least 1"),
+        (["--jobs", "0"], "--jobs 0: must be a whole number, at least 1"),
     ],
 )
 def test_bad_words(words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scripts.runs.command import Options
 from scripts.runs.tables import aligned
 from scripts.runs.tasks import Store, open_store
 
@@ -19,7 +19,7 @@ KIND, TASK = "reproduce", "reproduction task"
 TASKS, FIGURES, BOARD = "tasks", "figures", "tensorboard"
 
 
-def config_of(arguments: argparse.Namespace, experiments: Mapping[str, Experiment]) -> dict[str, Any]:
+def config_of(options: Options, experiments: Mapping[str, Experiment]) -> dict[str, Any]:
     """Return the settings of a run, with its experiments and their scenarios resolved."""
     from gridai_env.scenario.load import load_scenario
 
@@ -27,7 +27,7 @@ def config_of(arguments: argparse.Namespace, experiments: Mapping[str, Experimen
         name: load_scenario(one.scenario, horizon_h=one.horizon_h).model_dump(mode="json")
         for name, one in experiments.items()
     }
-    return vars(arguments) | {
+    return options.model_dump() | {
         "experiments": {name: one.model_dump(mode="json") for name, one in experiments.items()},
         "scenario_resolved": resolved,
     }
