@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from agents.imitation.demonstrations import Demonstration, DemonstrationError, check, demonstrate
-from agents.networks.checkpoint import Identity
+from agents.imitation.demonstrations import Demonstration, demonstrate
 from agents.vec_env.base import TRAINING_SEEDS
 from baselines.rules.single_signal import REGISTRY
 from gridai_env.benchmarks.sets import BenchmarkError, benchmark_names, restricted
@@ -23,14 +22,17 @@ from gridai_env.scenario.compile import Compiled, compile_scenario
 from gridai_env.scenario.errors import closest
 from scripts.runs.arguments import InstancesBySeed
 from scripts.runs.command import InputError
-from scripts.runs.folder import RUN_FILE, as_stored, differences, instance_record, read_run, write_run
-from scripts.runs.parallel import spread
+from scripts.runs.folder import write_run
 from scripts.runs.tables import write_rows
+from scripts.runs.tasks import ARRAYS, Record, Store, Task, key_of, open_store, results_of
 from scripts.studies.names import FORECASTS, OPTIMUM, PLANNER
 from scripts.studies.policies import find_contenders
 
+Row = dict[str, Any]  # of demonstrations.csv
+
 KIND = "demonstrate"
 EPISODES, TABLE = "episodes", "demonstrations.csv"
+COLUMNS = ("planner", "seed", "start_utc", "benefit_usd", "status", "seconds", "instance_hash")
 # What decides the data; threads, workers and folders do not, and more episodes may be asked for.
 DECISIVE = ("scenario_resolved", "start", "planner", "mip_gap", "time_limit_s")
 
@@ -105,41 +107,61 @@ def check_planner(work: DemonstrationWork, compiled: Compiled) -> None:
 # Playing ------------------------------------------------------------------------------------------------------------
 
 
-def play(number: int, instance: Instance, work: DemonstrationWork, path: Path) -> dict[str, Any]:
-    """Plan and play an episode and write its file; returns its row of the table, with its ``number``."""
-    begin = time.perf_counter()
-    status = "played"
+@dataclass(frozen=True)
+class DemonstrationTask(Task):
+    """One episode of a planner."""
+
+    instance: Instance
+    work: DemonstrationWork
+
+    @property
+    def name(self) -> str:
+        """Name of the episode's file."""
+        return self.instance.hash
+
+    @cached_property
+    def key(self) -> str:
+        """What the demonstration is computed from."""
+        solver = (self.work.mip_gap, self.work.time_limit_s) if self.work.planner == OPTIMUM else None
+        return key_of(self.instance.hash, self.work.planner, solver)
+
+
+def compute(batch: Sequence[DemonstrationTask]) -> Iterator[tuple[Row, Record | None]]:
+    """Plan and play episodes; yield the row of the table and the demonstration, None without a plan in time."""
+    for task in batch:
+        begin = time.perf_counter()
+        found, status = _demonstrated(task.instance, task.work)
+        row = {
+            "planner": task.work.planner,
+            "seed": task.instance.seed,
+            "start_utc": f"{task.instance.start_utc}Z",
+            "benefit_usd": float("nan") if found is None else found.facts["benefit_usd"],
+            "status": status,
+            "seconds": time.perf_counter() - begin,
+            "instance_hash": task.instance.hash,
+        }
+        if found is None:
+            yield row, None
+            continue
+        own = {name: row[name] for name in ("planner", "status", "seconds")}
+        yield row, found.facts | own | {ARRAYS: found.arrays}
+
+
+def _demonstrated(instance: Instance, work: DemonstrationWork) -> tuple[Demonstration | None, str]:
+    """Return the demonstration and its status: that of the solve, or of decisions that were not proven optimal."""
     if work.planner == OPTIMUM:
         from baselines.optimum.milp import solve
 
-        actor: Any = solve(instance, **work.solver)
-        status = actor.status
-        if actor.actions is None:
-            return {"number": number, **_row(instance, work, "no plan", float("nan"), begin)}
-    else:
-        actor = find_contenders([work.planner], instance.compiled, work.solver)[0].policy
+        plan = solve(instance, **work.solver)
+        return (None, "no plan") if plan.actions is None else (demonstrate(plan, instance), plan.status)
+
+    actor = find_contenders([work.planner], instance.compiled, work.solver)[0].policy
+    assert actor is not None
     found = demonstrate(actor, instance)
     statuses: dict[str, int] = getattr(actor, "statuses", {})
-    if any(key != "optimal" for key in statuses):
-        status = " ".join(f"{key}:{value}" for key, value in sorted(statuses.items()))
-    row = _row(instance, work, status, found.facts["benefit_usd"], begin)
-    facts = found.facts | {"planner": work.planner, "status": status, "seconds": row["seconds"]}
-    Demonstration(facts, found.arrays).save(path)
-    return {"number": number, **row}
-
-
-def _row(
-    instance: Instance, work: DemonstrationWork, status: str, benefit_usd: float, begin: float
-) -> dict[str, Any]:
-    return {
-        "planner": work.planner,
-        "seed": instance.seed,
-        "start_utc": f"{instance.start_utc}Z",
-        "benefit_usd": benefit_usd,
-        "status": status,
-        "seconds": time.perf_counter() - begin,
-        "instance_hash": instance.hash,
-    }
+    if all(status == "optimal" for status in statuses):
+        return found, "played"
+    return found, " ".join(f"{status}:{count}" for status, count in sorted(statuses.items()))
 
 
 @dataclass
@@ -152,97 +174,59 @@ class DemonstrationRun:
     config: dict[str, Any]
     jobs: int = 1
     ray: str | None = None
-    rows: dict[str, dict[str, Any]] = field(default_factory=dict)  # by hash of the instance
+    rows: dict[str, Row] = field(default_factory=dict)  # by hash of the instance
+
+    @property
+    def store(self) -> Store:
+        """Where the episodes lie; `agents.imitation` reads the same files."""
+        return Store(self.folder / EPISODES, "demonstration", binary=True)
+
+    @property
+    def tasks(self) -> list[DemonstrationTask]:
+        """All episodes."""
+        return [DemonstrationTask(instance, self.work) for instance in self.instances]
 
     @property
     def finished(self) -> int:
         """Episodes that have their files."""
-        return sum(self.path(instance).exists() for instance in self.instances)
-
-    def path(self, instance: Instance) -> Path:
-        """The file of an episode."""
-        return self.folder / EPISODES / f"{instance.hash}.npz"
+        return self.store.count(self.tasks)
 
     def open(self, overwrite: bool) -> None:
         """Make the folder ready; raises InputError for one whose demonstrations are of something else."""
-        episodes = self.folder / EPISODES
-        if overwrite:
-            shutil.rmtree(episodes, ignore_errors=True)
-            (self.folder / RUN_FILE).unlink(missing_ok=True)
-        if (self.folder / RUN_FILE).exists():
-            self._check_same()
-        elif episodes.exists():
-            raise InputError(f"{self.folder} holds {EPISODES}/ but no {RUN_FILE}: give another --run-dir")
-        episodes.mkdir(exist_ok=True)
-        self._read()
+        open_store(self.folder, KIND, EPISODES, self.config, DECISIVE, "other demonstrations", overwrite)
+        for task in self.tasks:
+            if (record := self.store.read(task)) is not None:
+                self.rows[task.name] = {name: record.get(name) for name in COLUMNS}
         self._record(finished=False)
-
-    def _check_same(self) -> None:
-        record = read_run(self.folder, KIND)
-        for key in DECISIVE:
-            found = next(differences(record["config"].get(key), as_stored(self.config[key]), key), None)
-            if found:
-                raise InputError(
-                    f"{self.folder} holds other demonstrations: {found}; give another --run-dir, or --overwrite"
-                )
-
-    def _read(self) -> None:
-        """Take the rows of the episodes that are there; raises InputError for files that are damaged or foreign."""
-        here = Identity.of(self.instances[0].compiled)
-        for instance in self.instances:
-            path = self.path(instance)
-            if not path.exists():
-                continue
-            try:
-                found = Demonstration.load(path)
-                check(found, here)
-            except DemonstrationError as error:
-                raise InputError(f"{path}: {error}") from error
-            names = ("planner", "seed", "start_utc", "benefit_usd", "status", "seconds", "instance_hash")
-            self.rows[instance.hash] = {name: found.facts.get(name) for name in names}
 
     def play(self) -> None:
         """Play all episodes that have no file yet."""
-        tasks = [
-            (number, instance, self.work, self.path(instance).resolve())
-            for number, instance in enumerate(self.instances)
-            if not self.path(instance).exists()
-        ]
+        tasks = self.tasks
+        missing = [[task] for task in tasks if task.name not in self.rows]
         try:
-            with tqdm(total=len(self.instances), initial=self.finished, unit="episode") as bar:
-                for row in spread(play, tasks, self.jobs, self.ray):
-                    self.rows[self.instances[row.pop("number")].hash] = row
+            with tqdm(total=len(tasks), initial=len(tasks) - len(missing), unit="episode") as bar:
+                for task, (row, record) in results_of(compute, missing, self.jobs, self.ray):
+                    if record is not None:
+                        self.store.write(task, record)
+                    self.rows[task.name] = row
                     bar.update()
         finally:
-            self._write()
+            if self.rows:
+                write_rows(self._ordered(), self.folder / TABLE)
         self._record(finished=True)
 
-    def _write(self) -> None:
-        if self.rows:
-            write_rows(list(self._ordered()), self.folder / TABLE)
-
-    def _ordered(self) -> list[dict[str, Any]]:
+    def _ordered(self) -> list[Row]:
         return [self.rows[i.hash] for i in self.instances if i.hash in self.rows]
 
     def summary(self) -> str:
-        """What came out, in two lines."""
-        seconds = [row["seconds"] for row in self._ordered()]
-        benefit = [row["benefit_usd"] for row in self._ordered()]
-        missing = sum(row["status"] == "no plan" for row in self._ordered())
-        lines = f"benefit {np.nanmean(benefit):,.0f} USD an episode, {np.mean(seconds):.2f} s each"
-        return (
-            lines
-            if not missing
-            else f"{lines}\n{missing} episode(s) without a plan in time: raise --time-limit-s"
-        )
+        """Return what came out, in two lines."""
+        rows = self._ordered()
+        missing = sum(row["status"] == "no plan" for row in rows)
+        benefit_usd, seconds = ([row[name] for row in rows] for name in ("benefit_usd", "seconds"))
+        line = f"benefit {np.nanmean(benefit_usd):,.0f} USD an episode, {np.mean(seconds):.2f} s each"
+        lost = f"\n{missing} episode(s) without a plan in time: raise --time-limit-s"
+        return line + (lost if missing else "")
 
     def _record(self, finished: bool) -> None:
         seeds = [instance.seed for instance in self.instances]
-        write_run(
-            self.folder,
-            KIND,
-            self.config,
-            seeds,
-            [instance_record(i) for i in self.instances],
-            finished=finished,
-        )
+        write_run(self.folder, KIND, self.config, seeds, self.instances, finished=finished)
