@@ -101,7 +101,7 @@ def compare(arguments: argparse.Namespace) -> int:
 def prepared(arguments: argparse.Namespace) -> Comparison:
     """The comparison that is asked for, its folder ready; raises InputError for what cannot be done."""
     from scripts.studies.comparison.match import EpisodeJob
-    from scripts.studies.comparison.resume import KIND, earlier_commits, finished_seeds, make_room
+    from scripts.studies.comparison.resume import KIND
     from scripts.studies.comparison.run import Comparison
     from scripts.studies.policies import checkpoints, find_contenders, resolved
 
@@ -131,13 +131,11 @@ def prepared(arguments: argparse.Namespace) -> Comparison:
     }
     episodes.make(seeds[0])
     folder = open_folder(arguments.run_dir or default_folder(KIND, arguments.scenario), KIND)
-    finished, earlier = {}, []
-    if arguments.go_on:
-        finished, earlier = finished_seeds(folder, config, seeds, episodes), earlier_commits(folder)
-    else:
-        make_room(folder, arguments.overwrite)
-    print(f"{compiled.name}: {len(seeds)} episode(s), {len(finished)} of them finished before", flush=True)
-    return Comparison(folder, match, contenders, seeds, config, finished, earlier, jobs, arguments.ray)
+    comparison = Comparison(folder, match, contenders, seeds, config, jobs, arguments.ray)
+    comparison.open(arguments.go_on, arguments.overwrite)
+    before = len(comparison.finished)
+    print(f"{compiled.name}: {len(seeds)} episode(s), {before} of them finished before", flush=True)
+    return comparison
 
 
 def show(comparison: Comparison) -> None:

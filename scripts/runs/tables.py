@@ -12,7 +12,6 @@ import numpy as np
 
 from gridai_env.analysis.statistics import Interval
 from gridai_env.files import atomic_write
-from scripts.runs.command import InputError
 
 
 def write_rows(rows: Sequence[dict[str, Any]], path: Path) -> None:
@@ -25,29 +24,6 @@ def write_rows(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
 def _cell(value: Any) -> Any:
     return "" if value is None or (isinstance(value, float) and math.isnan(value)) else value
-
-
-def read_rows(path: Path, words: Sequence[str], whole: Sequence[str]) -> list[dict[str, Any]]:
-    """Read records; columns in ``words`` are text, in ``whole`` whole numbers, all others numbers.
-
-    Raises InputError where the file is damaged.
-    """
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            return [
-                {key: _value(key, cell, words, whole) for key, cell in row.items()}
-                for row in csv.DictReader(file)
-            ]
-    except (OSError, ValueError, TypeError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read ({error}); give --overwrite to start anew") from error
-
-
-def _value(key: str, cell: str, words: Sequence[str], whole: Sequence[str]) -> Any:
-    if key in words:
-        return cell
-    if key in whole:
-        return int(cell)
-    return float(cell) if cell else math.nan
 
 
 def aligned(headers: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

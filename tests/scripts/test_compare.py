@@ -23,7 +23,7 @@ from scripts import compare, solve, train
 from scripts.runs.arguments import parse_seeds
 from scripts.runs.command import InputError
 from scripts.runs.folder import read_run
-from scripts.studies.comparison import match as _match
+from scripts.studies.comparison import match
 from scripts.studies.comparison.table import comparison_table, footnotes
 
 POLICIES = ["local_only", "greedy", "random", "milp"]
@@ -195,7 +195,7 @@ def test_other_objectives(objective: str, tmp_path: Path) -> None:
 
 def test_ctrl_c_keeps_what_is_finished(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
     """Seeds that all have played stay; the one under way leaves nothing behind."""
-    honest, calls = _match.play, []
+    honest, calls = match.play, []
 
     def interrupted(*arguments: Any) -> Any:
         calls.append(1)
@@ -203,7 +203,7 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path: Path, monkeypatch: Any, capsys:
             raise KeyboardInterrupt
         return honest(*arguments)
 
-    monkeypatch.setattr(_match, "play", interrupted)
+    monkeypatch.setattr(match, "play", interrupted)
     words = [*BASE, "--policies", "local_only", "greedy", "--seeds", "0-3", "--run-dir", str(tmp_path)]
     assert compare.main(words) == 130
     with open(tmp_path / "summary.csv", newline="") as file:

@@ -6,8 +6,9 @@ depend on which seeds a process has played before.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from baselines.optimum.shadow_prices import shadow_prices
@@ -15,6 +16,7 @@ from gridai_env.rollout.step_table import Table
 from gridai_env.rollout.trajectory import Trajectory
 from scripts.runs.arguments import InstancesBySeed
 from scripts.runs.command import InputError
+from scripts.runs.tasks import Task, key_of
 from scripts.studies.contest import Reference, play, refer, row_of
 from scripts.studies.names import OPTIMUM
 from scripts.studies.policies import PolicySpec, checkpoints, find_contenders
@@ -32,7 +34,7 @@ class EpisodeJob:
     checkpoints: dict[str, str]  # SHA-256 of each network's file, by the policy's name
 
     def works(self, shown: bool) -> int:
-        """How many pieces of work `play_seed` tells of."""
+        """How many pieces of work `compute` tells of of each seed."""
         return 1 + len(self.policies) + self.prices(shown)
 
     def prices(self, shown: bool) -> bool:
@@ -45,6 +47,28 @@ class EpisodeJob:
         if changed:
             raise InputError(f"{changed[0]}: the file changed during the comparison; compare a copy of it")
         return find_contenders(self.policies, self.episodes.compiled, self.solver)
+
+
+@dataclass(frozen=True)
+class SeedTask(Task):
+    """One episode, to be played by every policy."""
+
+    match: EpisodeJob
+    seed: int
+    shown: bool  # with hourly curves, pictures and shadow prices
+
+    @property
+    def name(self) -> str:
+        """Name of the file of its rows."""
+        return f"seed{self.seed}"
+
+    @cached_property
+    def key(self) -> str:
+        """What its rows are computed from."""
+        match = self.match
+        solver = [match.solver.get(name) for name in ("mip_gap", "time_limit_s")]
+        files = sorted(match.checkpoints.items())
+        return key_of(match.episodes.make(self.seed).hash, match.policies, files, match.objective, solver)
 
 
 @dataclass(frozen=True)
@@ -67,11 +91,15 @@ class SeedResult:
     shadow_prices: Table | None  # of the optimum's limits, a row per step; only of seeds that are shown
 
 
-def play_seed(
-    match: EpisodeJob, seed: int, shown: bool, on_progress: Callable[[str], None] | None = None
-) -> SeedResult:
-    """Solve the instance of ``seed`` and play every policy on it; ``on_progress`` hears what is under way."""
-    on_progress = on_progress or _silent
+def compute(
+    batch: Sequence[SeedTask], on_progress: Callable[[str], None] = lambda text: None
+) -> Iterator[SeedResult]:
+    """Solve the instance of each seed and play every policy on it; ``on_progress`` hears what is under way."""
+    for task in batch:
+        yield _play_seed(task.match, task.seed, task.shown, on_progress)
+
+
+def _play_seed(match: EpisodeJob, seed: int, shown: bool, on_progress: Callable[[str], None]) -> SeedResult:
     on_progress(f"seed {seed}: optimum")
     reference = refer(match.episodes.make(seed), match.objective, **match.solver)
     played, notes = [], []
@@ -104,10 +132,6 @@ def _shadow_prices(reference: Reference, solver: dict[str, Any], notes: list[str
     except TimeoutError as error:
         notes.append(f"seed {reference.instance.seed}: shadow {error}")
         return None
-
-
-def _silent(text: str) -> None:
-    """Nobody listens."""
 
 
 def _picture(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,25 @@ from tqdm import tqdm
 from gridai_env.files import atomic_write
 from gridai_env.rollout.step_table import Table, write_table
 from scripts.runs.folder import open_folder, write_run
-from scripts.runs.parallel import spread
 from scripts.runs.tables import write_rows
+from scripts.runs.tasks import Store, results_of
 from scripts.runs.tensorboard import EventWriter
 from scripts.studies.comparison.ladder import ladder_table, record_of, rungs_of
-from scripts.studies.comparison.match import EpisodeJob, Played, SeedResult, play_seed
-from scripts.studies.comparison.resume import FOLDERS, KIND, LADDER, PRICES, SUMMARY, Rows
+from scripts.studies.comparison.match import EpisodeJob, Played, SeedResult, SeedTask, compute
+from scripts.studies.comparison.resume import (
+    FOLDERS,
+    KIND,
+    LADDER,
+    PRICES,
+    SEEDS,
+    SUMMARY,
+    check_resumable,
+    earlier_commits,
+    make_room,
+)
+from scripts.studies.comparison.table import Row
 from scripts.studies.comparison.tensorboard import config_text, write_curves, write_episode, write_rung
-from scripts.studies.contest import NOT_OPTIMAL, check_bound
+from scripts.studies.contest import check_bound
 from scripts.studies.policies import PolicySpec
 
 # Hourly curves, pictures and shadow prices of this many seeds; tables and summary hold all.
@@ -38,15 +49,36 @@ class Comparison:
     contenders: Sequence[PolicySpec]
     seeds: Sequence[int]
     config: dict[str, Any]
-    finished: Rows = field(default_factory=dict)  # of an earlier run in the folder, and what is added
-    earlier_commits: Sequence[str] = ()  # of the runs that this one goes on from
     jobs: int = 1
     ray: str | None = None  # address of a Ray cluster that plays
+    finished: dict[int, list[Row]] = field(default_factory=dict)  # rows of summary.csv, by seed
+    earlier_commits: Sequence[str] = ()  # of the runs that this one goes on from
 
     @property
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[Row]:
         """Rows of the finished seeds, in the order of the seeds."""
         return [row for seed in self.seeds for row in self.finished.get(seed, [])]
+
+    @property
+    def store(self) -> Store:
+        """Where the rows of finished seeds lie."""
+        return Store(self.folder / SEEDS, "comparison")
+
+    @property
+    def tasks(self) -> list[SeedTask]:
+        """All seeds; the first of them are shown."""
+        return [SeedTask(self.match, seed, i < SHOWN_SEEDS) for i, seed in enumerate(self.seeds)]
+
+    def open(self, go_on: bool, overwrite: bool) -> None:
+        """Empty the folder, or read what an earlier run has finished in it; raises InputError where it must not."""
+        if not go_on:
+            make_room(self.folder, overwrite)
+            return
+        check_resumable(self.folder, self.config, self.seeds)
+        self.earlier_commits = earlier_commits(self.folder)
+        for task in self.tasks:
+            if (record := self.store.read(task)) is not None:
+                self.finished[task.seed] = record["rows"]
 
     def run(self) -> None:
         """Play all seeds that are not finished; after ctrl-C all finished ones are on disk.
@@ -58,8 +90,8 @@ class Comparison:
         for name in FOLDERS:
             (self.folder / name).mkdir(exist_ok=True)
         for row in self.rows:
-            row.setdefault(NOT_OPTIMAL, math.nan)
             check_bound(row)
+
         with ExitStack() as stack:
             writers = {c.name: stack.enter_context(self._writer(c)) for c in self.contenders}
             try:
@@ -73,38 +105,40 @@ class Comparison:
     def _play(self, writers: dict[str, EventWriter]) -> None:
         """Play what is missing, here or in other processes."""
         alone = self.jobs == 1 and self.ray is None
-        shown = {seed: i < SHOWN_SEEDS for i, seed in enumerate(self.seeds) if seed not in self.finished}
-        works = {seed: self.match.works(shown[seed]) for seed in shown}
-        with tqdm(total=sum(works.values()), unit="run") as bar:
+        missing = [[task] for task in self.tasks if task.seed not in self.finished]
+        with tqdm(total=sum(self.match.works(task.shown) for (task,) in missing), unit="run") as bar:
 
             def on_progress(text: str) -> None:
                 bar.set_description(text)
                 bar.update()
 
-            tasks = [(self.match, seed, shown[seed], on_progress if alone else None) for seed in shown]
-            for result in spread(play_seed, tasks, self.jobs, self.ray):
+            # Other processes cannot tell of each policy: there the bar moves seed by seed.
+            work = partial(compute, on_progress=on_progress) if alone else compute
+            for task, result in results_of(work, missing, self.jobs, self.ray):
                 for note in result.notes:
                     bar.write(note)
-                self._keep(result, writers)
-                bar.update(0 if alone else works[result.seed])
+                self._keep(task, result, writers)
+                bar.update(0 if alone else self.match.works(task.shown))
 
-    def _keep(self, result: SeedResult, writers: dict[str, EventWriter]) -> None:
-        """Write all of a seed, the summary last: a seed that stands there is complete."""
+    def _keep(self, task: SeedTask, result: SeedResult, writers: dict[str, EventWriter]) -> None:
+        """Write all of a seed, its record last: a seed that has one is complete."""
         folders = {c.name: c.folder for c in self.contenders}
         for played in result.played:
-            name = f"{folders[played.contender]}_seed{result.seed}"
+            name = f"{folders[played.contender]}_seed{task.seed}"
             _write_whole(played.table, self.folder / "tables" / f"{name}.csv")
-            self._show(played, result.seed, name, writers[played.contender])
+            self._show(played, task.seed, name, writers[played.contender])
         if result.shadow_prices is not None:
-            _write_whole(result.shadow_prices, self.folder / f"{PRICES}{result.seed}.csv")
+            _write_whole(result.shadow_prices, self.folder / f"{PRICES}{task.seed}.csv")
         for writer in writers.values():
             writer.flush()
-        self.finished[result.seed] = [played.row for played in result.played]
+
+        self.finished[task.seed] = [played.row for played in result.played]
+        self.store.write(task, {"rows": self.finished[task.seed]})
         if self.rows:
             write_rows(self.rows, self.folder / SUMMARY)
         self._record(done=False)
-        for played in result.played:
-            check_bound(played.row)
+        for row in self.finished[task.seed]:
+            check_bound(row)
 
     def _show(self, played: Played, seed: int, name: str, writer: EventWriter) -> None:
         """Figures of the episode; of a seed that is shown also its picture and its hourly curves."""

@@ -2,6 +2,7 @@
 played side by side with equal results, a killed comparison goes on, and nobody passes the bound unnoticed."""
 
 import csv
+import json
 import os
 import re
 import shutil
@@ -24,12 +25,10 @@ from gridai_env.world.actions import Layout
 from scripts import compare
 from scripts.runs.command import InputError
 from scripts.runs.folder import differences, read_run
-from scripts.runs.tables import read_rows, write_rows
-from scripts.studies import contest as _contest
-from scripts.studies.comparison import match as _match
-from scripts.studies.comparison import run as _comparison
+from scripts.runs.tables import write_rows
+from scripts.studies import contest
+from scripts.studies.comparison import match, run
 from scripts.studies.comparison.ladder import PARTS, ladder_notes, ladder_table, record_of, rungs_of
-from scripts.studies.comparison.resume import WHOLE, WORDS
 from scripts.studies.comparison.table import footnotes
 from scripts.studies.policies import PolicySpec
 
@@ -40,7 +39,7 @@ BASE = ["--scenario", "two_sites", "--horizon-h", "6", "--threads", "1"]
 def nothing_shown() -> Iterator[None]:
     """No pictures: drawing takes longer than all else here."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_comparison, "SHOWN_SEEDS", 0)
+        patch.setattr(run, "SHOWN_SEEDS", 0)
         yield
 
 
@@ -301,10 +300,8 @@ def test_workers_change_nothing(folder: Path, tmp_path: Path) -> None:
 def test_seeds_may_finish_in_any_order(tmp_path: Path, monkeypatch: Any) -> None:
     """Rows and instances stand in the order in which the seeds were given."""
 
-    def backwards(function: Any, tasks: Any, *rest: Any) -> Iterator[Any]:
-        yield from (function(*task) for task in reversed(list(tasks)))
-
-    monkeypatch.setattr(_comparison, "spread", backwards)
+    honest = run.results_of
+    monkeypatch.setattr(run, "results_of", lambda work, batches, *_: honest(work, batches[::-1]))
     words = [*BASE, "--policies", "local_only", "greedy", "--seeds", "7", "2", "--run-dir", str(tmp_path)]
     assert compare.main(words) == 0
     assert [row["seed"] for row in rows_in(tmp_path)] == ["7", "7", "2", "2"]
@@ -314,13 +311,13 @@ def test_seeds_may_finish_in_any_order(tmp_path: Path, monkeypatch: Any) -> None
 def test_seeds_are_played_by_new_policies(monkeypatch: Any, tmp_path: Path) -> None:
     """One process plays several seeds: what a policy remembers of one must not reach the next."""
     made = []
-    honest = _match.find_contenders
+    honest = match.find_contenders
 
     def noted(*arguments: Any) -> Any:
         made.append([contender.policy for contender in honest(*arguments)])
         return honest(*arguments)
 
-    monkeypatch.setattr(_match, "find_contenders", noted)
+    monkeypatch.setattr(match, "find_contenders", noted)
     words = [*BASE, "--policies", "greedy", "--seeds", "0", "1", "--run-dir", str(tmp_path)]
     assert compare.main(words) == 0
     assert len(made) == 2
@@ -357,14 +354,14 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 SLOW = """
 import sys, time
 from scripts import compare
-from scripts.studies.comparison import match as _match, run as _comparison
-_comparison.SHOWN_SEEDS = 0
-honest, calls = _match.play, []
+from scripts.studies.comparison import match, run
+run.SHOWN_SEEDS = 0
+honest, calls = match.play, []
 def slow(*arguments):
     calls.append(1)
     time.sleep(1.0 if len(calls) > 3 else 0.0)
     return honest(*arguments)
-_match.play = slow
+match.play = slow
 compare.main(sys.argv[1:])
 """
 
@@ -378,8 +375,8 @@ def test_a_killed_comparison_goes_on(
     assert 1 <= len(finished) < 4
     words = [*GOING, "--seeds", "0-3", "--threads", "1", "--run-dir"]
     played = []
-    honest = _match.refer
-    monkeypatch.setattr(_match, "refer", lambda i, *a, **o: (played.append(i.seed), honest(i, *a, **o))[1])
+    honest = match.refer
+    monkeypatch.setattr(match, "refer", lambda i, *a, **o: (played.append(i.seed), honest(i, *a, **o))[1])
     assert compare.main([*words, str(there), "--continue"]) == 0
     assert played == sorted(set(range(4)) - finished)
     assert f"{len(finished)} of them finished before" in capsys.readouterr().out
@@ -438,7 +435,7 @@ def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 def test_going_on_needs_the_same_world(
     killed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Another version of the environment, other episodes, a damaged summary, no folder: one line each."""
+    """Another version of the environment, other episodes, a damaged record, no folder: one line each."""
     base = [*GOING, "--seeds", "0-3", "--threads", "1", "--continue", "--run-dir"]
     assert "--run-dir" in refused(base[:-1], capsys)
     there = shutil.copytree(killed, tmp_path / "version")
@@ -446,11 +443,13 @@ def test_going_on_needs_the_same_world(
     (there / "run.json").write_text(re.sub(r'"environment_version": \d+', '"environment_version": 99', text))
     assert "environment_version is 99" in refused([*base, str(there)], capsys)
     there = shutil.copytree(killed, tmp_path / "episodes")
-    rows = read_rows(there / "summary.csv", WORDS, WHOLE)
-    write_rows([row | {"instance_hash": "0" * 64} for row in rows], there / "summary.csv")
-    assert "seed 0 is another episode now" in refused([*base, str(there)], capsys)
-    (there / "summary.csv").write_text("policy,seed\nlocal_only,x\n")
-    assert "cannot be read" in refused([*base, str(there)], capsys)
+    record = there / "seeds" / "seed0.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"key": "0" * 64}))
+    assert "seed0.json: key is '000000000000'" in refused([*base, str(there)], capsys)
+    record.write_text("{")
+    assert "seed0.json: not a whole point file" in refused([*base, str(there)], capsys)
+    shutil.rmtree(there / "seeds")
+    assert "written by an earlier version of this program" in refused([*base, str(there)], capsys)
     (there / "run.json").unlink()
     assert "no run.json" in refused([*base, str(there)], capsys)
 
@@ -465,10 +464,10 @@ def test_a_network_that_changed_is_another_policy(tmp_path: Path, monkeypatch: A
     file = tmp_path / "model.zip"
     file.write_bytes(b"first")
     name = f"ppo:{file}"
-    match = _match.EpisodeJob(None, (name,), "benefit", {}, _match.checkpoints([name]))  # type: ignore[arg-type]
+    job = match.EpisodeJob(None, (name,), "benefit", {}, match.checkpoints([name]))  # type: ignore[arg-type]
     file.write_bytes(b"second")
     with pytest.raises(InputError, match="changed during the comparison"):
-        match.contenders()
+        job.contenders()
 
 
 def test_differences_in_words() -> None:
@@ -483,7 +482,7 @@ def test_differences_in_words() -> None:
 # Records
 
 
-def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
+def test_rows_are_written_in_full_precision(tmp_path: Path) -> None:
     row = {
         "policy": "a,b",
         "seed": 3,
@@ -493,10 +492,11 @@ def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
         "far": float("inf"),
     }
     write_rows([row, row], tmp_path / "rows.csv")
-    back = read_rows(tmp_path / "rows.csv", ["policy"], ["seed"])
-    for again in back:
-        assert np.isnan(again.pop("none"))
-        assert again == {name: value for name, value in row.items() if name != "none"}
+    for cells in rows_in(tmp_path, "rows.csv"):
+        assert (cells.pop("policy"), int(cells.pop("seed")), cells.pop("none")) == ("a,b", 3, "")
+        assert {name: float(cell) for name, cell in cells.items()} == {
+            n: row[n] for n in ("x", "tiny", "far")
+        }
     assert ",," in (tmp_path / "rows.csv").read_text()
     assert os.listdir(tmp_path) == ["rows.csv"]
 
@@ -507,7 +507,7 @@ def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
 @pytest.fixture
 def lowered(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[float], None]]:
     """Makes the solver prove too much: its bound moves towards (and past) the plan by some USD or kg."""
-    honest = _contest.solve
+    honest = contest.solve
 
     def lower(by: float) -> None:
         def solve(*arguments: Any, **options: Any) -> Any:
@@ -515,7 +515,7 @@ def lowered(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[float], None]
             sign = 1.0 if plan.objective == "benefit" else -1.0
             return replace(plan, bound=plan.bound - sign * by)
 
-        monkeypatch.setattr(_contest, "solve", solve)
+        monkeypatch.setattr(contest, "solve", solve)
 
     yield lower
 
@@ -554,8 +554,8 @@ def test_least_cost_and_carbon_are_bounds_of_those_who_serve(
 
 def test_the_margin_is_measured_in_absolute_terms() -> None:
     instance = make_instance("two_sites", seed=5, horizon_h=6.0)
-    reference = _contest.refer(instance, "benefit", threads=1)
-    trajectory = _contest.run(Greedy(), instance)
+    reference = contest.refer(instance, "benefit", threads=1)
+    trajectory = contest.run(Greedy(), instance)
     scale = sum(np.abs(values).sum() for values in trajectory.episode.outcome.terms_usd.values())
     expected = (reference.plan.bound - trajectory.benefit_usd) / scale
     assert expected > 1e-4
@@ -564,29 +564,17 @@ def test_the_margin_is_measured_in_absolute_terms() -> None:
 
 def test_decisions_that_ran_out_of_time_are_counted() -> None:
     instance = make_instance("two_sites", seed=5, horizon_h=6.0)
-    reference, planner, rule = _contest.refer(instance, "benefit", threads=1), Greedy(), Greedy()
+    reference, planner, rule = contest.refer(instance, "benefit", threads=1), Greedy(), Greedy()
     planner.statuses = {"optimal": 3, "time_limit": 2, "infeasible": 1}  # type: ignore[attr-defined]
-    trajectory = _contest.run(rule, instance)
+    trajectory = contest.run(rule, instance)
     rows = [
-        _contest.row_of(PolicySpec(name, name, policy), reference, trajectory)
+        contest.row_of(PolicySpec(name, name, policy), reference, trajectory)
         for name, policy in (("mpc:perfect", planner), ("greedy", rule), ("milp", None))
     ]
     assert [row["decisions_not_optimal"] for row in rows] == [3, 0, 0]
     notes = [note for note in footnotes([*rows, rows[0]]) if "not proven optimal" in note]
     assert len(notes) == 1 and notes[0].startswith("mpc:perfect: 6 decision(s)")
     assert not any("not proven optimal" in note for note in footnotes(rows[1:]))
-
-
-def test_going_on_with_rows_of_fewer_columns(tmp_path: Path) -> None:
-    """A comparison that an earlier version of these scripts began: what it did not count is not known."""
-    words = [*BASE, "--policies", "local_only", "--threads", "1", "--run-dir", str(tmp_path)]
-    assert compare.main([*words, "--seeds", "0"]) == 0
-    rows = read_rows(tmp_path / "summary.csv", WORDS, WHOLE)
-    for row in rows:
-        del row["decisions_not_optimal"]
-    write_rows(rows, tmp_path / "summary.csv")
-    assert compare.main([*words, "--seeds", "0-1", "--continue"]) == 0
-    assert [row["decisions_not_optimal"] for row in rows_in(tmp_path)] == ["", "0.0"]
 
 
 class RefusesAll:
@@ -604,8 +592,8 @@ class RefusesAll:
 
 def test_who_serves_less_is_not_measured_by_least_carbon() -> None:
     """Refusing everything is cleaner than the cleanest service: no defect, but no result either."""
-    reference = _contest.refer(make_instance("two_sites", seed=5, horizon_h=4.0), "carbon", threads=1)
-    trajectory = _contest.run(RefusesAll(), reference.instance)
+    reference = contest.refer(make_instance("two_sites", seed=5, horizon_h=4.0), "carbon", threads=1)
+    trajectory = contest.run(RefusesAll(), reference.instance)
     assert trajectory.metrics["served_gpuh"] == 0.0
     assert reference.score(trajectory) > reference.bound_score
     assert np.isnan(reference.bound_margin(trajectory))
