@@ -79,6 +79,7 @@ def _check_grid(grid: Sequence[float], unit: str, least: int = 1) -> None:
             raise ValueError(
                 f"grid: {value!r} is not allowed; every point must be a number above 0 [{shown}]"
             )
+
     for before, value in pairwise(grid):
         if value == before:
             raise ValueError(f"grid: {value!r} stands twice; every point once [{shown}]")
@@ -86,6 +87,7 @@ def _check_grid(grid: Sequence[float], unit: str, least: int = 1) -> None:
             raise ValueError(
                 f"grid: {value!r} stands after {before!r}; sort the points, tightest first [{shown}]"
             )
+
     if len(grid) < least:
         raise ValueError(
             f"grid: {grid[0]!r} alone; a sweep needs at least two points, tightest first [{shown}]"
@@ -135,15 +137,19 @@ def default_grid(scenario: Scenario, axis: str, points: int = 12) -> tuple[float
         raise ValueError(
             f"points = {points}: must be at most {MOST_POINTS}; give a finer grid yourself (grid)"
         )
+
     sweep = Sweep(axis, (1.0,))
     check_class(scenario, sweep.class_name)
     compiled = compile_scenario(scenario)
     if sweep.class_name is None:
         return _spread(*_scale_openings(compiled), points=points)
+
     rows = compiled.row_class == compiled.class_names.index(sweep.class_name)
     low, opens, high, processing_ms, own_ms = _class_openings(compiled, rows, sweep.class_name)
     grid = _spread(low, opens, high, opens[:0], points)
     budgets = [processing_ms + path_ms for path_ms in grid]
+
+    # The scenario's own budget is a point, so that a sweep shows the case as it stands.
     if points > 2 and budgets[0] < own_ms < budgets[-1] and own_ms not in budgets:
         nearest = min(range(1, points - 1), key=lambda i: abs(budgets[i] - own_ms))
         budgets[nearest] = own_ms
@@ -168,10 +174,12 @@ def _class_openings(
             f"axis = {CLASS_PREFIX + name!r}: no budget opens a route of this class (law, state or support "
             "close all, or there is no other site); sweep another class"
         )
+
     opens = np.unique([_round_up(x) for x in path_ms[allowed]])
     home_ms = _round_up(float(path_ms[np.broadcast_to(geo.home[:, None, :], path_ms.shape)].max()))
     first_ms = float(path_ms[allowed].min())
     low = home_ms if home_ms < first_ms else 0.9 * first_ms
+
     processing_ms = float(geo.processing_ms[rows][0])
     return low, opens, 1.05 * float(opens[-1]), processing_ms, float(geo.budget_ms[rows][0])
 
@@ -184,10 +192,13 @@ def _scale_openings(compiled: Compiled) -> tuple[float, Floats, float, Floats]:
         raise ValueError(
             f"axis = {SCALE!r}: no budget opens a route (law, state or support close all, or there is one site)"
         )
+
+    # Budgets above the scenario's own matter only where no route opens within them.
     ratio[ratio > 1.0] = np.inf if (ratio <= 1.0).any() else ratio[ratio > 1.0]
     within = ratio[np.isfinite(ratio)]
     opens = np.unique([_round_up(x) for x in within])
     high = max(1.0, float(opens[-1]))
+
     by_class = [ratio[:, compiled.row_class == n] for n in range(len(compiled.class_names))]
     last = np.array([_round_up(x[np.isfinite(x)].max()) for x in by_class if np.isfinite(x).any()])
     return 0.95 * float(within.min()), opens[opens < 0.99 * high], high, last

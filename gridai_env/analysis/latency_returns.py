@@ -102,12 +102,14 @@ def returns(
     at = np.asarray(points, dtype=np.float64)
     _check_shapes(curves, at)
     value, low, high = curves
+
     per: Literal["ms", "%"] = "%" if axis == "scale" else "ms"
     width = np.diff(at) * (100.0 if per == "%" else 1.0)
     with np.errstate(invalid="ignore"):  # nothing known at two points: NaN
         least, most = (low[:, :-1] - high[:, 1:]) / width, (high[:, :-1] - low[:, 1:]) / width
         mean = value.mean(0)
         arc = -np.diff(mean) / width
+
     whole = abs(float(mean[0])) if base is None else base
     per_unit = whole * (1.0 if per == "%" else 0.01)
     return Returns(
@@ -178,6 +180,7 @@ def monotone(values: ArrayLike, tolerance: float = TOLERANCE, lows: ArrayLike | 
         raise ValueError(f"values: must be one number per point, got shapes {value.shape}, {after.shape}")
     known = np.abs(value[np.isfinite(value)])
     slack = tolerance * float(known.max(initial=0.0))
+
     best, earlier = np.inf, -1
     for i in range(len(value)):
         if after[i] > best + slack:

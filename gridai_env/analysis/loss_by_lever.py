@@ -101,8 +101,10 @@ def lever_losses(
     actor = as_policy(policy)
     if actor.plays_one_episode:
         raise ValueError(f"{actor.name}: a planner plays one episode at a time, not a mixture")
+
     masks = lever_masks(instances[0].compiled)
     recorded = np.stack([np.asarray(schedule, dtype=np.float32) for schedule in schedules])
+
     values: dict[Coalition, Floats] = {}
     for coalition in coalitions(tuple(masks)):
         replaced = np.zeros(recorded.shape[-1], dtype=np.bool_)
@@ -115,6 +117,7 @@ def lever_losses(
         values[coalition] = np.array([trajectory.benefit_usd for trajectory in played])
         if on_progress is not None:
             on_progress()
+
     nothing: Coalition = frozenset()
     shares = shapley(values, tuple(masks))
     return [LeverLoss(name, shares[name], values[frozenset({name})] - values[nothing]) for name in masks]

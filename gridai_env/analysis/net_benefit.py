@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from gridai_env.arrays.record import Record
-from gridai_env.arrays.types import Array, Floats
+from gridai_env.arrays.types import Array, Float, Floats
 from gridai_env.episodes.instance import Instance
 from gridai_env.world import physics
 from gridai_env.world.physics import Load
@@ -92,40 +92,47 @@ def net_benefit(instance: Instance, assumptions: Assumptions | None = None) -> N
     """Return the net benefit of every route at every step, open or not."""
     given = Assumptions() if assumptions is None else assumptions
     p, exo, compiled = instance.params, instance.exogenous, instance.compiled
-    site, home = unit_work(instance), compiled.home_site
-    shape = (instance.steps, *p.route_open.shape)
+    home, geo = compiled.home_site, compiled.geography
     away = 1.0 - p.home[:, None, :]
+
+    # Energy of the network is paid where the payload arrives, with its carbon.
     billed = physics.billed_carbon_kg_per_mwh(p, exo)
     network_usd_per_mwh = energy_usd_per_mwh(exo.network_usd_per_mwh, billed, p.carbon_price_usd_per_kg)
     per_mwh = network_usd_per_mwh[:, None, None, :]
     placing = away * _placing_usd_per_gpuh(instance, per_mwh)
-    geo = compiled.geography
     extra_ms = geo.path_ms - np.take_along_axis(geo.path_ms, home[:, None, None], axis=-1)
-    price_mwh_per_gb = compiled.network_mwh_per_gb
-
-    def saved(cost: Floats) -> Floats:
-        """At home less at the site, [T,C,1,K], of a figure per GPU-h at each site [T,K]."""
-        difference: Floats = cost[:, home][:, :, None, None] - cost[:, None, None, :]
-        return difference
 
     parts = {
-        "energy_saved_usd_per_gpuh": saved(-site.terms_usd["import"]),
-        "carbon_saved_usd_per_gpuh": saved(-site.terms_usd["carbon_price"]),
-        "water_saved_usd_per_gpuh": saved(-site.terms_usd["water"]),
+        **_savings(instance),
         "egress_usd_per_gpuh": p.egress_usd_per_gpuh,
         "transfer_usd_per_gpuh": p.network_mwh_per_gpuh * per_mwh,
         "friction_usd_per_gpuh": placing * p.dt_h / max(given.dwell_h, p.dt_h),
         "latency_usd_per_gpuh": given.latency_usd_per_gpuh_ms * extra_ms,
-        "carbon_saved_kg_per_gpuh": saved(physics.billed_kg(p, site)),
         "extra_path_ms": extra_ms,
         "placing_usd_per_gpu": placing * p.dt_h,
         "home_mwh_per_gpuh": work_mwh_per_gpuh(instance)[:, home][:, :, None, None],
         "home_usd_per_mwh": exo.buy_usd_per_mwh[:, home][:, :, None, None],
         "site_usd_per_mwh": exo.buy_usd_per_mwh[:, None, None, :],
-        "payload_usd_per_gb": geo.usd_per_gb[:, None, :] + away * price_mwh_per_gb * per_mwh,
+        "payload_usd_per_gb": geo.usd_per_gb[:, None, :] + away * compiled.network_mwh_per_gb * per_mwh,
         "gpuh_per_request": instance.compiled.row_gpuh_per_request[:, None],
     }
+    shape = (instance.steps, *p.route_open.shape)
     return NetBenefit(**{name: np.broadcast_to(value, shape) for name, value in parts.items()})
+
+
+def _savings(instance: Instance) -> dict[str, Float[Floats, "T C 1 K"]]:
+    """Return what a GPU-h costs at home less what it costs at the site, for energy, carbon and water."""
+    at_site, home = unit_work(instance), instance.compiled.home_site
+    terms = at_site.terms_usd  # costs are negative in the ledger
+    at_each_site = {
+        "energy_saved_usd_per_gpuh": -terms["import"],
+        "carbon_saved_usd_per_gpuh": -terms["carbon_price"],
+        "water_saved_usd_per_gpuh": -terms["water"],
+        "carbon_saved_kg_per_gpuh": physics.billed_kg(instance.params, at_site),
+    }
+    return {
+        name: cost[:, home][:, :, None, None] - cost[:, None, None, :] for name, cost in at_each_site.items()
+    }
 
 
 def work_mwh_per_gpuh(instance: Instance) -> Floats:
@@ -201,8 +208,10 @@ def break_evens(benefit: NetBenefit) -> BreakEvens:
     pays = margin > 0.0
     never = np.where(np.isnan(margin), np.nan, np.inf)
     volume = np.where(pays, benefit.placing_usd_per_gpu / np.where(pays, margin, 1.0), never)
+
     needed = benefit.total_usd_per_gpuh / benefit.home_mwh_per_gpuh
     spread = benefit.home_usd_per_mwh - benefit.site_usd_per_mwh - needed
+
     without = benefit.total_usd_per_gpuh + benefit.egress_usd_per_gpuh + benefit.transfer_usd_per_gpuh
     costs = benefit.payload_usd_per_gb > 0.0
     payload = np.where(costs, without / np.where(costs, benefit.payload_usd_per_gb, 1.0), np.inf)
@@ -258,10 +267,12 @@ def break_even_rows(instance: Instance, assumptions: Assumptions | None = None) 
     full = net_benefit(instance, assumptions)
     mean = full.map(lambda x: class_means(instance, x))
     even = break_evens(mean)
+
     erl, crl = route_returns(mean)
     shape = full.energy_saved_usd_per_gpuh.shape
     open_share = class_means(instance, np.broadcast_to(instance.params.route_open, shape))
     positive = class_means(instance, (full.total_usd_per_gpuh > 0.0).astype(float))
+
     columns = {
         "net_benefit_usd_per_gpuh": mean.total_usd_per_gpuh,
         **{name: getattr(mean, name) for name in NetBenefit.names()[:9]},
@@ -271,6 +282,8 @@ def break_even_rows(instance: Instance, assumptions: Assumptions | None = None) 
         "crl_kg_per_gpuh_ms": crl,
         **{f"break_even_{name}": value for name, value in vars(even).items()},
     }
+
+    # A move leads away from home: home itself has no row.
     away = np.argwhere(np.broadcast_to(instance.params.home == 0.0, open_share.shape))
     return [
         {

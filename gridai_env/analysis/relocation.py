@@ -66,9 +66,11 @@ def relocatable(
     compiled = instance.compiled
     away = ~compiled.geography.home[:, None, :]
     energy_mwh = arrived_mwh(instance)
+
     in_time = (compiled.geography.by_latency & away).any(-1)
     is_open = (instance.params.route_open > 0.0) & away
     pays = net_benefit(instance, assumptions).total_usd_per_gpuh > 0.0
+
     moved = np.full(1 + len(compiled.class_names), np.nan)
     if flows is not None:
         moved = _share(instance, _moved_mwh(instance, flows), energy_mwh.sum(0))
@@ -120,6 +122,7 @@ def layer_shares(instance: Instance, flows: Flows) -> list[dict[str, Any]]:
     layer = instance.compiled.geography.layer
     served_mwh = (flows.served_gpuh * work_mwh_per_gpuh(instance)[:, None, None, :]).sum(0)
     whole = served_mwh.sum(-1)
+
     names = (ALL, *instance.compiled.class_names)
     shares = {
         name: _share(instance, (served_mwh * (layer == index)).sum(-1), whole)
@@ -149,14 +152,17 @@ def closed_routes(instance: Instance, flows: Flows | None = None) -> list[dict[s
     energy_mwh = arrived_mwh(instance)
     others = max(compiled.shape.sites - 1, 1)
     away = ~geo.home[:, None, :]
+
     masks = {name: getattr(geo, f"by_{name}") for name in REASONS}
     closed = {name: away & ~mask for name, mask in masks.items()}
     closed["latency alone"] = closed["latency"] & masks["law"] & masks["state"] & masks["support"]
     found = {name: (shut.sum(-1), energy_mwh * shut.sum(-1) / others) for name, shut in closed.items()}
+
     if flows is not None:
         no_room = full_sites(instance, flows)[:, None, None, :] & (instance.params.route_open > 0.0) & away
         met = no_room & (instance.exogenous.arrivals_gpuh > 0.0)[..., None]
         found["capacity"] = (met.any(0).sum(-1), energy_mwh * no_room.sum(-1) / others)
+
     found["home misses budget"] = (geo.home_misses_budget.astype(int), energy_mwh * geo.home_misses_budget)
     return [
         row for reason, (routes, mwh) in found.items() for row in _reason_rows(instance, reason, routes, mwh)

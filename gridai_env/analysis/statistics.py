@@ -196,6 +196,7 @@ def interval(
     if values.shape[1] < 2:
         return Interval(value, float("nan"), float("nan"))
 
+    # The same draw of episodes for all arrays: scores, Local-Only and bounds stay paired.
     runs, episodes = resamples(len(values), strata, draws, seed)
     drawn = statistic(values[runs[:, :, None], episodes[:, None, :]], *(x[episodes] for x in others))
     if np.isnan(drawn).all():

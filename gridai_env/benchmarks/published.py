@@ -180,6 +180,7 @@ def read_set(scenario: str, name: str, folder: Path | None = None) -> FrozenSet:
     advice = f"make it: python -m scripts.maintenance.freeze --scenario {scenario} --sets {name}"
     if name not in benchmark.sets:
         raise BenchmarkError(f"{scenario}: has no set {name!r}; there is one of: {', '.join(benchmark.sets)}")
+
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         for what, value in head().items():
@@ -193,6 +194,7 @@ def read_set(scenario: str, name: str, folder: Path | None = None) -> FrozenSet:
         raise BenchmarkError(f"{path}: no such frozen set; {advice}") from None
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
         raise BenchmarkError(f"{path}: not a whole frozen set ({error!r}); {advice}") from error
+
     if not entries:
         raise BenchmarkError(f"{path}: holds no episode; {advice}")
     return FrozenSet(benchmark, name, entries, data, folder)

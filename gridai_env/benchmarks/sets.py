@@ -94,6 +94,8 @@ class Benchmark(StrictModel):
                 raise ValueError(f"sets.{name}.part = {spec.part!r}: the calendar has no such part")
             if unknown := sorted(set(spec.shifts) - set(self.shifts)):
                 raise ValueError(f"sets.{name}.shifts: {', '.join(unknown)}: not among shifts")
+
+        # Sorted by their first day, parts overlap only with the next one.
         every = [(period, part) for part, own in self.calendar.items() for period in own]
         every.sort(key=lambda pair: pair[0].first)
         for period, part in every:
@@ -144,6 +146,7 @@ def read_benchmark(scenario: str, folder: Path | None = None) -> Benchmark:
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
         raise BenchmarkError("\n  ".join([f"{path}: {len(lines)} problem(s)", *lines])) from error
+
     if benchmark.scenario != scenario:
         raise BenchmarkError(
             f"{path}: is of scenario {benchmark.scenario!r}; name it {benchmark.scenario}.yaml"
@@ -200,6 +203,7 @@ def episode_keys(benchmark: Benchmark, name: SetName) -> list[EpisodeKey]:
     starts = start_times(load_scenario(benchmark.scenario), benchmark.calendar[spec.part])
     if not starts.size:
         raise BenchmarkError(f"{benchmark.scenario}: no episode fits into the days of {spec.part!r}")
+
     shifts = spec.shifts or [PLAIN]
     return [
         EpisodeKey(

@@ -15,10 +15,13 @@ def active_mask(compiled: Compiled, may_refuse: bool) -> NDArray[np.bool_]:
     layout, p, sites = Layout(compiled.shape), compiled.params, compiled.shape.sites
     mask = np.zeros(layout.size)
     part = layout.split(mask)  # views
+
+    # With one open route all work goes there, whatever its entry says.
     is_open = p.route_open > 0.0
     part["routing"][..., :sites] = is_open & (is_open.sum(-1, keepdims=True) > 1)
     part["routing"][..., sites] = p.may_wait > 0.0
     part["routing"][..., sites + 1] = may_refuse
+
     part["battery"][...] = (p.charge_limit_mw > 0.0) | (p.discharge_limit_mw > 0.0)
     part["generator"][...] = p.generator_max_mw > 0.0
     part["renewable"][...] = compiled.sites.renewable_mw > 0.0

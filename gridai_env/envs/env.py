@@ -213,13 +213,17 @@ class GridAIEnv(gym.Env[Observation, Any]):
         simulator = self._running()
         if simulator.t[0] >= simulator.steps:
             raise ResetNeeded("the episode is over: call reset() before step()")
+
         checked = checked_action(action, self.action_space.shape)
         before = simulator.exogenous
         self._last = simulator.step(checked[None])
         figures = step_figures(simulator, before, *self._last)
         self._totals = add_step(self._totals, figures)
+
         row = figures[:, 0].tolist()
         info = dict(zip(KEYS, row, strict=True))
+
+        # The task itself ends with the horizon: it terminates and is never truncated.
         terminated = bool(simulator.t[0] >= simulator.steps)
         if terminated:
             info |= zip(EPISODE_KEYS, self._totals[:, 0].tolist(), strict=True)

@@ -62,12 +62,14 @@ def open_source(
     given = {key: value for key, value in overrides.items() if value is not None}
     if "traces" in given:
         given["traces"] = str(given["traces"])
+
     if instance is not None:
         return _fixed_source(scenario, instance, given)
     if scenario is None:
         raise ValueError(
             "scenario: missing; give the path of a scenario file, e.g. scenario='my.yaml', or instance="
         )
+
     if isinstance(scenario, Mapping):
         scenario = parse_scenario(dict(scenario), "scenario")
     return EpisodeSource(compile_scenario(load_scenario(scenario, **given)))
@@ -82,7 +84,9 @@ def _fixed_source(
             f"{', '.join(given)}: cannot be changed together with instance=, which is one frozen episode; "
             "leave it out, or make another instance"
         )
+
     fixed = open_instance(instance)
+    # An id brings its scenario along, gridai/Custom-v1 none.
     if scenario is not None:
         wanted = open_source(scenario).compiled.name
         if wanted != fixed.scenario_name:
@@ -114,12 +118,15 @@ def check_fits(instance: Instance, compiled: Compiled) -> None:
     """
     if instance.compiled.hash == compiled.hash:
         return
+
     if space_key(instance.compiled) != space_key(compiled):
         raise ValueError(
             f"instance: belongs to scenario {instance.scenario_name!r} {instance.compiled.shape}, which has "
             f"other sites, regions, rows, jobs, steps or leads than this environment's "
             f"{compiled.name!r} {compiled.shape}; make the environment with instance=..."
         )
+
+    # The spaces agree; do their numbers mean the same quantities, too?
     mine, theirs = scales(compiled), scales(instance.compiled)
     if other := sorted(name for name in {**mine, **theirs} if mine.get(name) != theirs.get(name)):
         raise ValueError(

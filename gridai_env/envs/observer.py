@@ -50,10 +50,13 @@ class Observer:
         self._slots = compiled.shape.slots
         self._has_jobs = "jobs" in self.layout.parts
         self._has_queue = "due" in self.layout.parts
+
         self._inverse = self.layout.inverse_scales
         self._routes = compiled.params.route_open.ravel().astype(np.float32)
         features = len(JOB_FEATURES) + compiled.shape.sites
         self._job_inverse = self._inverse["jobs"][:features] if self._has_jobs else np.zeros(0)
+
+        # Everything known beforehand is scaled once per episode; a step then only copies slices.
         self._moves, self._width = self._segments()
         self._world_inverse = self._inverse_of_world()
         self._since = due_since(compiled)
@@ -70,12 +73,14 @@ class Observer:
         for name, where in self.layout.parts.items():
             if name not in PART_FUNCTIONS:
                 continue
+
             size = where.stop - where.start
             if moves and moves[-1][0].stop == where.start:
                 start, source = moves[-1][0].start, moves[-1][1].start
                 moves[-1] = (slice(start, where.stop), slice(source, width + size))
             else:
                 moves.append((where, slice(width, width + size)))
+
             width += size
         return moves, width
 
@@ -93,6 +98,8 @@ class Observer:
         """
         if block is None:
             block = np.empty((self._steps + 1, len(batch), self._width), dtype=np.float32)
+
+        # Worked on as [b,T,M], kept as [T,B,M]: a step then reads one contiguous piece.
         world = np.empty((min(EPISODES, len(batch)), *block[:, 0].shape), dtype=np.float32)
         outside = outside_of(batch)
         for first in range(0, len(batch), EPISODES):
@@ -100,6 +107,7 @@ class Observer:
             few = world[: part.stop - first]
             self._write_world(some_of(outside, part), few)
             block[:, part] = few.swapaxes(0, 1)
+
         arrived: AnyFloats = np.zeros((0, len(batch)))
         if self._has_queue:
             arrived = summed_arrivals_gpuh(batch.compiled, batch.exogenous)
@@ -143,15 +151,18 @@ class Observer:
         t, state, parts = simulator.t, simulator.state, self.layout.parts
         step = _common_step(t)
         block = self._block[t, np.arange(len(t))] if step is None else self._block[step]
+
         out = np.empty((len(t), self.layout.size), dtype=np.float32)
         for target, source in self._moves:
             out[:, target] = block[:, source]
         out[:, parts["open_routes"]] = self._routes
+
         self._write(out, "battery", state.battery_mwh)
         self._write(out, "generation", state.generation_mw)
         self._write(out, "peak_import", state.peak_import_mw)
         if self._first:
             self._write(out, "placed", state.placed_gpuh[:, :, : self._first])
+
         if self._has_queue:
             backlog = state.backlog_gpuh[:, :, self._first :]
             self._write(out, "backlog", backlog)
@@ -159,6 +170,7 @@ class Observer:
         if "carbon_budget_left" in parts:
             left = simulator.params.carbon_budget_kg - state.carbon_kg
             self._write(out, "carbon_budget_left", left)
+
         if self._has_jobs:
             self._write(out, "committed_gpus", state.committed_gpus)
             out[:, parts["jobs"]] = self._job_slots(state.waiting, t)

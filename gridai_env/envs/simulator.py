@@ -40,6 +40,7 @@ def advance(
     sums = physics.totals(p, flows, exo, state, load, committed)
     outcome = settle(p, state, flows, exo, sums)
     after = physics.next_state(p, state, flows, exo, sums)
+
     # Rounding alone may leave a bound by 1e-16 of its size; the books stay closed to that.
     after = after.replace(
         backlog_gpuh=xp.minimum(xp.maximum(after.backlog_gpuh, 0.0), exo.queue_limit_gpuh),
@@ -89,8 +90,10 @@ class Simulator:
         where: Any = slice(None)
         if rows > 1 and (t != t[0]).any():
             where, step = np.arange(rows), np.minimum(t, self.steps - 1)
+
         if rows == 1:
             return Exogenous.make(**{name: field[:, step] for name, field in self._fields.items()})
+
         # Copied with the batch axis innermost: all that is computed from these arrays lies so, too.
         now = [np.ascontiguousarray(series[where, step].T) for series in self._series.values()]
         return Exogenous.make(
@@ -125,6 +128,7 @@ class Simulator:
         """Put new episodes at the places ``rows``, each at its first step."""
         for name in INSTANCE_FIELDS:
             getattr(self.params, name)[rows] = getattr(batch.params, name)
+
         new = self._flat(batch.exogenous)
         if len(rows) == len(self.t):  # nothing of the old episodes stays
             order = np.argsort(rows)
@@ -134,6 +138,7 @@ class Simulator:
             self._hold({name: series.copy() for name, series in self._series.items()})
             for name, series in self._series.items():
                 series[rows] = new[name]
+
         state = self.state.map(batch_innermost)
         for name in State.names():
             getattr(state, name)[rows] = getattr(batch.initial, name)

@@ -51,6 +51,8 @@ def figures_of(p: Params, after: State, exo: Exogenous, flows: Flows, outcome: O
     """
     billed = billed_kg(p, outcome)
     curtailed_mw = exo.renewable_available_mw - flows.renewable_mw
+
+    # In the order of KEYS.
     rows = [
         outcome.benefit_usd,
         outcome.emissions_average_kg,

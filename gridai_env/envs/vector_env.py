@@ -74,10 +74,12 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
         seeds = seed_list(seed, self.num_envs)
         super().reset(seed=None if seed is None else seeds[0])
         chosen = self._reseed(seeds, rows)
+
         if "instances" in options:
             batch = self._given(options["instances"], len(rows))
         else:
             batch = self._next_batch(rows, chosen)
+
         self._begin(rows, batch)
         infos: Info = {}
         _add(infos, KEYS, np.zeros((len(KEYS), self.num_envs)), self._mask(rows))
@@ -128,11 +130,14 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
             self._over = np.zeros(self.num_envs, dtype=np.bool_)
             self._last: tuple[Flows, Outcome] | None = None
             return
+
+        # Episodes that go on beside new ones share one simulator, hence one scenario.
         if batch.compiled.hash != self.layout.compiled.hash:
             raise ValueError(
                 "options['instances']: were of another scenario than the environments' own, which would "
                 "begin now beside them; reset all environments at the end of such episodes"
             )
+
         self._running().replace(rows, batch)
         self._observer.replace(rows, batch)
         for i, row in enumerate(rows.tolist()):
@@ -145,15 +150,18 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
         """Advance all episodes; raises ValueError for a wrong action, ResetNeeded where one is over."""
         simulator = self._ready()
         checked = checked_action(actions, self.action_space.shape or ())
+
         before = simulator.exogenous
         self._last = simulator.step(checked)
         figures = step_figures(simulator, before, *self._last)
         self._totals = add_step(self._totals, figures)
         self._elapsed = self._elapsed + 1
+
         rewards = figures[0] / self.layout.compiled.reward_scale_usd
         terminated = simulator.done
         truncated = self._truncated()
         self._over = terminated | truncated
+
         infos: Info = {}
         observation = self._observer.observe(simulator)
         if not self._over.any():
@@ -172,6 +180,8 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
         rows = np.flatnonzero(over)
         final: Info = {}
         self._add_final(final, figures, terminated, over)
+
+        # One observation per place, None elsewhere: the form that Gymnasium's wrappers expect.
         ends = np.full(self.num_envs, None, dtype=object)
         for i in rows.tolist():
             row = observation[i].copy()
@@ -182,6 +192,7 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
             "final_info": final,
             "_final_info": over.copy(),
         }
+
         batch = self._next_batch(rows, {})
         self._begin(rows, batch)
         _add(infos, KEYS, np.where(over, 0.0, figures), np.ones(self.num_envs, dtype=np.bool_))

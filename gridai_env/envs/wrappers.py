@@ -34,6 +34,7 @@ class DictAction(gym.ActionWrapper[Any, dict[str, AnyFloats], AnyFloats]):
             raise ValueError(
                 "DictAction: another wrapper has changed the action space; put DictAction below it"
             )
+
         compiled = base.compiled
         self._layout = Layout(compiled.shape)
         self._names = names_of_actions(compiled)
@@ -42,6 +43,7 @@ class DictAction(gym.ActionWrapper[Any, dict[str, AnyFloats], AnyFloats]):
             name: spaces.Box(-1.0, 1.0, shape, np.float32) for name, shape in self._shapes.items()
         }
         self.action_space: spaces.Dict = spaces.Dict(boxes)  # type: ignore[assignment]
+
         sites, rows = list(compiled.site_names), [name.replace("/", "-") for name in compiled.row_names]
         slots = [f"slot{v}" for v in range(compiled.shape.slots)]
         self.axis_names: dict[str, list[list[str]]] = {

@@ -78,10 +78,12 @@ def work(episode: PlayedEpisode) -> dict[str, float]:
         flows.served_gpuh.sum((0, 1, 3)),
         flows.dropped_gpuh,
     )
+
     total = float(arrived.sum())
     per_request = episode.instance.compiled.row_gpuh_per_request
     away = (flows.served_gpuh * (1.0 - episode.instance.params.home[:, None, :])).sum((0, 1, 3))
     backlog = np.maximum(episode.after.backlog_gpuh, 0.0)
+
     return {
         "arrived_gpuh": total,
         "served_gpuh": float(served.sum()),
@@ -196,8 +198,10 @@ def energy(episode: PlayedEpisode) -> dict[str, float]:
         "shed_mw",
     )
     out = {name.replace("_mw", "_mwh"): float(p.dt_h * getattr(flows, name).sum()) for name in names}
+
     curtailed = exo.renewable_available_mw - flows.renewable_mw
     cycles, has_battery = battery_cycles(episode), p.battery_max_mwh > p.battery_min_mwh
+
     return out | {
         "curtailed_mwh": float(p.dt_h * curtailed.sum()),
         "facility_mwh": float(p.dt_h * episode.outcome.facility_mw.sum()),

@@ -151,6 +151,7 @@ class ReplayedPlan(Policy):
                 f"it is of seed {plan.instance.seed}, hash {plan.instance.hash[:12]}; "
                 f"the one to play is seed {instance.seed}, hash {instance.hash[:12]}"
             )
+
         if plan.actions is None or plan.flows is None:
             raise ValueError(
                 "the plan holds no schedule (time limit without an incumbent): raise time_limit_s"
@@ -182,6 +183,7 @@ def as_policy(policy: Policy | Predictor | Schedule) -> Policy:
         return policy
     if isinstance(policy, type):
         raise ValueError(f"policy = {policy.__name__}: is a class; give an object, {policy.__name__}()")
+
     if callable(getattr(policy, "predict", None)):
         return AdaptedPolicy(policy)  # type: ignore[arg-type]
     if isinstance(getattr(policy, "instance", None), Instance):

@@ -86,15 +86,18 @@ def _play(policy: Policy, instance: Instance, seed: int) -> Trajectory:
     memory: Any = None
     start = np.ones(1, dtype=np.bool_)
     terminated = False
+
     while not terminated:
         begin = time.perf_counter()
         action, memory = policy.predict(observation, state=memory, episode_start=start, deterministic=True)
         seconds = time.perf_counter() - begin
+        # Checked here as by the environment: the books are kept before it looks.
         action = checked_action(action, env.action_space.shape).astype(np.float32)
         log.look(env.simulator, action[None], seconds)
         observation, reward, terminated, _, _ = env.step(action)
         log.rewards.append(np.array([reward]))
         start = np.zeros(1, dtype=np.bool_)
+
     env.close()
     return log.trajectories(policy.name, [instance])[0]
 
@@ -108,6 +111,7 @@ def _replay_flows(replayed: ReplayedPlan, instance: Instance) -> Trajectory:
     for t in range(instance.steps):
         flows = plan_flows.map(itemgetter(slice(t, t + 1)))
         _check_limits(simulator, flows, t)
+
         log.before.append(simulator.state)
         log.flows.append(flows)
         _, outcome = simulator.step_flows(flows)
@@ -161,11 +165,13 @@ def _run_batch(policy: Policy, instances: Sequence[Instance], seed: int) -> list
     log = _Log()
     memory: Any = None
     start = np.ones(len(instances), dtype=np.bool_)
+
     for _ in range(simulator.steps):
         observation = observer.layout.as_dict(observer.observe(simulator))
         begin = time.perf_counter()
         action, memory = policy.predict(observation, state=memory, episode_start=start, deterministic=True)
         seconds = (time.perf_counter() - begin) / len(instances)
+
         shape = (len(instances), simulator.layout.size)
         action = checked_action(action, shape).astype(np.float32)
         log.look(simulator, action, seconds)
@@ -198,6 +204,7 @@ class _Log:
         before, flows = _over_time(self.before, State), _over_time(self.flows, Flows)
         actions = np.stack(self.actions) if self.actions else None
         rewards = np.stack(self.rewards).astype(np.float64)
+
         out = []
         for b, instance in enumerate(instances):
             episode = PlayedEpisode(

@@ -36,6 +36,7 @@ def step_table(episode: PlayedEpisode, reward: Array) -> Table:
         **row_columns(episode),
         **route_columns(episode),
     }
+
     table = np.zeros(steps, dtype=[(name, values.dtype) for name, values in columns.items()])
     for name, values in columns.items():
         table[name] = values
@@ -73,6 +74,7 @@ def site_columns(episode: PlayedEpisode) -> dict[str, Array]:
     """Power, accelerators, prices and carbon of each site, [T] each."""
     p, exo, flows = episode.instance.params, episode.instance.exogenous, episode.flows
     held_gpus = episode.totals.committed_gpus[..., 0] - flows.gpu_short
+
     by_site: dict[str, Array] = {
         "import_mw": flows.import_mw,
         "export_mw": flows.export_mw,

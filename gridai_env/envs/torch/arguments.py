@@ -23,6 +23,8 @@ def checked_device(device: torch.device | str) -> torch.device:
             f"device = {str(device)!r}: torch {torch.__version__} cannot use it here ({reason}); use 'cpu', 'cuda' "
             "on a machine with a CUDA device and a torch built for it, or leave device out (NumPy)"
         ) from None
+
+    # Tensors name their card, "cuda:0"; devices are compared by it.
     if found.type == "cuda" and found.index is None:
         return torch.device("cuda", torch.cuda.current_device())
     return found

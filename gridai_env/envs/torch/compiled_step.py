@@ -44,8 +44,10 @@ class Traced:
         """Return what the function returns, without gradients."""
         pairs = zip(arguments, self._at, strict=True)
         flat = [(x, at) for each, at in pairs for x in (each if isinstance(each, list) else [each])]
+
         # Turned round before rather than inside, where it would be read across several times; mostly it lies so.
         given = [x.movedim(at, -1).contiguous() for x, at in flat if x.numel()]
+
         with torch.no_grad():
             key = tuple((x.shape, x.dtype, x.device) for x in given)
             if key not in self._compiled:
@@ -73,6 +75,8 @@ class Traced:
 
         inputs = [x for x, _ in flat if x.numel()]
         places = [at % x.ndim for x, at in flat if x.numel()]
+        # Traced twice: as written, so that Python's decisions are made, then with the batch axis
+        # last.
         first = make_fx(function)(inputs)
         found: list[int | None] = []
 

@@ -1,6 +1,6 @@
 """Where the episodes of a device's environments come from, in a form that can be dealt again.
 
-A *deal* is a few episodes and the places that they go to.  Its recipe is small: seeds, instances, or the state that
+A *batch* is a few episodes and the places that they go to.  Its recipe is small: seeds, instances, or the state that
 the device's generator had.  A snapshot keeps recipes, not episodes.
 """
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from gridai_env.arrays.types import Index
 from gridai_env.envs.episode_source import DRAWN_SEEDS, EpisodeSource
 from gridai_env.envs.torch.episode_tensors import EpisodeTensors
-from gridai_env.envs.torch.generate import TorchEpisodeGenerator as DeviceSource
+from gridai_env.envs.torch.generate import TorchEpisodeGenerator
 from gridai_env.envs.torch.prepared import Prepare, Prepared
 from gridai_env.episodes.instance import Instance
 
@@ -39,25 +39,27 @@ class EpisodeBatch:
     seeds: NDArray[np.int64] | None = None  # [b] of the instances, where they have some
 
     def without(self, rows: Index) -> EpisodeBatch | None:
-        """The deal after other episodes began at ``rows``; None where nothing of it is left."""
+        """The batch after other episodes began at ``rows``; None where nothing of it is left."""
         left = np.where(np.isin(self.rows, rows), -1, self.rows)
         return EpisodeBatch(left, self.kind, self.recipe, self.seeds) if (left >= 0).any() else None
 
 
-Dealt = tuple[EpisodeBatch, Prepared]
+Supplied = tuple[EpisodeBatch, Prepared]
 
 
 class EpisodeSupply(Protocol):
     """Makes episodes: on the host from seeds, or on the device."""
 
-    def deal(self, rows: Index, seeds: list[int | None] | None, prepare: Prepare) -> Iterator[Dealt]:
+    def next_episodes(
+        self, rows: Index, seeds: list[int | None] | None, prepare: Prepare
+    ) -> Iterator[Supplied]:
         """The next episodes of the environments ``rows``; ``seeds`` [num_envs] where some are given."""
 
     def seed(self, rows: Index, seeds: list[int | None]) -> None:
         """Start the generators of the environments ``rows`` anew."""
 
-    def rebuild(self, deal: EpisodeBatch, prepare: Prepare) -> Prepared:
-        """The episodes of an earlier deal."""
+    def rebuild(self, batch: EpisodeBatch, prepare: Prepare) -> Prepared:
+        """The episodes of an earlier batch."""
 
     def get_state(self) -> Any:
         """The generators."""
@@ -66,7 +68,7 @@ class EpisodeSupply(Protocol):
         """Put the generators back."""
 
 
-class HostDealer:
+class HostEpisodeSupply:
     """Instances of NumPy, one generator for each environment as in `GridAIVectorEnv`, uploaded."""
 
     def __init__(
@@ -76,15 +78,17 @@ class HostDealer:
         self._source, self._device, self._dtype = source, device, dtype
         self._generators: list[np.random.Generator | None] = [None] * num_envs
 
-    def deal(self, rows: Index, seeds: list[int | None] | None, prepare: Prepare) -> Iterator[Dealt]:
+    def next_episodes(
+        self, rows: Index, seeds: list[int | None] | None, prepare: Prepare
+    ) -> Iterator[Supplied]:
         """See `EpisodeSupply`; an environment that is seeded plays the instance of its seed."""
         for first in range(0, len(rows), MOST):
             some = rows[first : first + MOST]
             if seeds:
                 self.seed(some, seeds)
             chosen = [self._next_seed(row, seeds[row] if seeds else None) for row in some.tolist()]
-            deal = EpisodeBatch(some, "seeds", chosen, np.array(chosen, dtype=np.int64))
-            yield deal, self.rebuild(deal, prepare)
+            batch = EpisodeBatch(some, "seeds", chosen, np.array(chosen, dtype=np.int64))
+            yield batch, self.rebuild(batch, prepare)
 
     def seed(self, rows: Index, seeds: list[int | None]) -> None:
         """See `EpisodeSupply`; None lets a generator go on."""
@@ -101,14 +105,14 @@ class HostDealer:
         self, rows: Index, instances: Sequence[str | Path | Instance]
     ) -> tuple[EpisodeBatch, EpisodeTensors]:
         """Given instances, or their files."""
-        batch = self._source.of_instances(instances)
-        deal = EpisodeBatch(rows, "instances", list(batch), np.array(batch.seeds, dtype=np.int64))
-        return deal, EpisodeTensors.of(batch, self._device, self._dtype)
+        given = self._source.of_instances(instances)
+        batch = EpisodeBatch(rows, "instances", list(given), np.array(given.seeds, dtype=np.int64))
+        return batch, EpisodeTensors.of(given, self._device, self._dtype)
 
-    def rebuild(self, deal: EpisodeBatch, prepare: Prepare) -> Prepared:
+    def rebuild(self, batch: EpisodeBatch, prepare: Prepare) -> Prepared:
         """See `EpisodeSupply`."""
-        make = self._source.batch if deal.kind == "seeds" else self._source.of_instances
-        return prepare(EpisodeTensors.of(make(deal.recipe), self._device, self._dtype))
+        make = self._source.batch if batch.kind == "seeds" else self._source.of_instances
+        return prepare(EpisodeTensors.of(make(batch.recipe), self._device, self._dtype))
 
     def get_state(self) -> Any:
         """See `EpisodeSupply`."""
@@ -128,24 +132,28 @@ class _Stock:
     used: int = 0
 
 
-class DeviceDealer:
+class TorchEpisodeSupply:
     """Synthetic episodes made on the device: one generator for the whole batch."""
 
-    def __init__(self, source: DeviceSource, num_envs: int) -> None:
+    def __init__(self, source: TorchEpisodeGenerator, num_envs: int) -> None:
         """Episodes of ``source`` for ``num_envs`` environments."""
         self._source = source
         self._few = min(num_envs, MOST, max(LEAST, int(num_envs * SHARE)))
         self._stock: _Stock | None = None
         self._left: tuple[Any, int, int] | None = None  # a stock of a snapshot: origin, size, used
 
-    def deal(self, rows: Index, seeds: list[int | None] | None, prepare: Prepare) -> Iterator[Dealt]:
+    def next_episodes(
+        self, rows: Index, seeds: list[int | None] | None, prepare: Prepare
+    ) -> Iterator[Supplied]:
         """See `EpisodeSupply`."""
         if seeds:
             self.seed(rows, seeds)
+
         first = 0
         while first < len(rows):
             stock = self._filled(len(rows) - first, prepare)
             count = min(len(rows) - first, len(stock.episodes) - stock.used)
+
             at = np.arange(stock.used, stock.used + count)
             recipe = (stock.origin, len(stock.episodes), stock.used)
             yield EpisodeBatch(rows[first : first + count], "drawn", recipe), stock.episodes.take(at)
@@ -179,10 +187,10 @@ class DeviceDealer:
         self._source.set_state(now)
         return prepare(episodes)
 
-    def rebuild(self, deal: EpisodeBatch, prepare: Prepare) -> Prepared:
+    def rebuild(self, batch: EpisodeBatch, prepare: Prepare) -> Prepared:
         """See `EpisodeSupply`."""
-        origin, size, used = deal.recipe
-        return self._made(origin, size, prepare).take(np.arange(used, used + len(deal.rows)))
+        origin, size, used = batch.recipe
+        return self._made(origin, size, prepare).take(np.arange(used, used + len(batch.rows)))
 
     def get_state(self) -> Any:
         """See `EpisodeSupply`."""

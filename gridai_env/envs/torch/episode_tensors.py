@@ -73,6 +73,7 @@ class EpisodeTensors:
         """Some of the episodes."""
         if len(rows) == len(self) and (rows == np.arange(len(rows))).all():
             return self
+
         at = torch.as_tensor(rows, device=self.device)
         return replace(
             self,

@@ -107,10 +107,12 @@ class TorchEpisodeGenerator:
                     f"{name} = {str(source)!r}: episodes from files are not made on a device; make them on the host "
                     f"(episodes='host') or use {name}='synthetic'"
                 )
+
         self.compiled, self.dtype = compiled, dtype
         self.generator = torch.Generator(device=device)
         self.device = self.generator.device
         self._at_once = at_once or AT_ONCE.get(self.device.type, AT_ONCE_ON_DEVICE)
+
         zones = compiled.sites.zones
         self._model: ZoneModel = zone_model(zones).map(self._real)
         self._week: Week = week_gpuh(compiled).map(self._real)
@@ -147,10 +149,12 @@ class TorchEpisodeGenerator:
         for first in range(0, count, self._at_once):
             number = min(self._at_once, count - first)
             few = self.make(dict.fromkeys(STREAMS, BatchDraws(self.generator, number, self.dtype)))
+
             if number == count:
                 return few
             if room is None:
                 room = mapped(few, lambda x: tensors.empty((count, *x.shape[1:]), x))
+
             for target, values in zip(all_of(room), all_of(few), strict=True):
                 target[first : first + number] = values
         if room is None:
@@ -191,6 +195,7 @@ def possible_starts(compiled: Compiled, zones: tuple[str, ...], real: Any, there
     dt_h = compiled.shape.dt_h
     lead_in = day_steps(dt_h)
     starts = compiled.synthetic_starts
+    # Forecasts by persistence look back a day, so the calendar begins a day earlier.
     first = starts - np.timedelta64(round(lead_in * dt_h * 60), "m")
     grid = step_grid(first, lead_in + compiled.shape.steps, dt_h)
 

@@ -37,7 +37,7 @@ class _Run:
     inverse: Tensor  # [n,1] float32
 
 
-class DeviceObserver:
+class TorchObserver:
     """Observations [B,N] (float32) of a simulator that keeps the columns of this layout.
 
     In memory the batch axis lies innermost.  After the last step the world's parts are 0.
@@ -76,6 +76,9 @@ class DeviceObserver:
                 found[-1].append(name)
             else:
                 found.append([name])
+
+        # The ring keeps neighbours of the observation side by side (`ring.plan`): a run is one slice
+        # of both.
         runs = []
         for names in found:
             places = [columns[EXOGENOUS_PARTS.get(name, name)].place for name in names]
@@ -108,8 +111,10 @@ class DeviceObserver:
     def observe(self, into: Tensor | None = None) -> Tensor:
         """The observation [B,N] of where the simulator stands; ``into``: one to write over, given out or not."""
         state, _, now = self._simulator.inputs()
+        # Gradients do not survive writing in place: then all parts are joined to a new tensor.
         if self._parts is None and any(x.requires_grad for x in state):
             return self._joined(self._values(state, now, self._jobs))
+
         out = self._room() if into is None else into.T
         if self._parts is None:
             found = self._values(state, now, self._jobs)
@@ -179,6 +184,7 @@ class DeviceObserver:
             add("backlog", backlog)
             recent = self._simulator.ring.column(now, RECENT)
             add("due", due_gpuh(backlog + exo.arrivals_gpuh[:, :, self._first :], recent))
+
         if "carbon_budget_left" in parts:
             add("carbon_budget_left", (self._simulator.params.carbon_budget_kg - s.carbon_kg)[:, None])
         if "jobs" in parts:

@@ -76,6 +76,7 @@ def prepare(
         _, last = job_windows(episodes.compiled, episodes.exogenous)
         inverse = observed.inverse_scales["jobs"][:features]
         jobs = job_table(params, episodes.exogenous, last, inverse).movedim(0, -1)
+
     return Prepared(
         compiled=episodes.compiled,
         params=params,

@@ -43,6 +43,7 @@ def plan(compiled: Compiled, layout: ObservationLayout | None) -> dict[str, Ring
         if layout
         else {}
     )
+
     wanted: list[tuple[str, tuple[int, ...], float]] = [
         (name, _field_shape(compiled, name), 0.0) for name in Exogenous.names() if name not in fields
     ]
@@ -52,6 +53,7 @@ def plan(compiled: Compiled, layout: ObservationLayout | None) -> dict[str, Ring
         field = EXOGENOUS_PARTS.get(name, name)
         shape = layout.by_name[name].shape  # type: ignore[union-attr]
         wanted.append((field, shape, fields.get(field, 0.0)))
+
     columns, start = {}, 0
     for name, shape, rest in wanted:
         columns[name] = RingColumn(slice(start, start + prod(shape)), shape, rest)
@@ -72,6 +74,7 @@ def block_of(episodes: EpisodeTensors, columns: dict[str, RingColumn]) -> Tensor
     steps, width = episodes.compiled.shape.steps, max(c.place.stop for c in columns.values())
     block = torch.empty((steps + 1, width, len(episodes)), dtype=episodes.dtype, device=episodes.device)
     outside = episodes.outside()
+
     for name, column in columns.items():
         if name in Exogenous.names():
             values = getattr(episodes.exogenous, name)
@@ -79,6 +82,7 @@ def block_of(episodes: EpisodeTensors, columns: dict[str, RingColumn]) -> Tensor
             values = recent_gpuh(episodes) if name == RECENT else PART_FUNCTIONS[name](outside)
         known = values.shape[1]
         block[:known, column.place] = values.movedim(0, -1).reshape(known, -1, len(episodes))
+        # Forecasts and prices end with the episode: what is unknown shows as 0 in the observation.
         block[known:, column.place] = column.after_end
     return block
 

@@ -55,12 +55,14 @@ class TorchSimulator:
             raise ValueError(
                 f"graphs=True: needs compile=True and a CUDA device, got compile={compile}, device={str(device)!r}"
             )
+
         self.compiled, self.layout, self.num_envs = compiled, Layout(compiled.shape), num_envs
         self.steps = compiled.shape.steps
         like = torch.empty(0, dtype=dtype, device=self.device)
         self.ring = Ring(plan(compiled, observed), self.steps, num_envs, like)
         self.t_host = np.zeros(num_envs, dtype=np.intp)
         self._observed = observed
+
         self.params: Params
         self.state: State
         self._begun = False
@@ -89,8 +91,11 @@ class TorchSimulator:
         """
         t = np.zeros(len(rows), dtype=np.intp) if t is None else t
         initial = episodes.midway(self.ring.columns["arrivals_gpuh"], t)
+
         if not self._begun:
             self._make_room(episodes)
+
+        # Nothing of older episodes stays where all begin anew.
         if len(rows) == self.num_envs and (rows == np.arange(self.num_envs)).all():
             self.params = self.params.make(**self.params.__dict__ | _instance(episodes.params))
             self.state = initial
@@ -101,6 +106,7 @@ class TorchSimulator:
             names = State.names()
             state = {n: _with(getattr(self.state, n), rows, getattr(initial, n)) for n in names}
             self.state = State.make(**state)
+
         self.ring.write(rows, episodes.block, t)
         self.t_host = self.t_host.copy()
         self.t_host[rows] = t

@@ -25,10 +25,16 @@ from gridai_env.envs.torch.arguments import (
     checked_dtype,
     one_of,
 )
-from gridai_env.envs.torch.episode_supply import Dealt, DeviceDealer, EpisodeBatch, EpisodeSupply, HostDealer
+from gridai_env.envs.torch.episode_supply import (
+    EpisodeBatch,
+    EpisodeSupply,
+    HostEpisodeSupply,
+    Supplied,
+    TorchEpisodeSupply,
+)
 from gridai_env.envs.torch.episode_tensors import Tensor
-from gridai_env.envs.torch.generate import TorchEpisodeGenerator as DeviceSource
-from gridai_env.envs.torch.observer import DeviceObserver
+from gridai_env.envs.torch.generate import TorchEpisodeGenerator
+from gridai_env.envs.torch.observer import TorchObserver
 from gridai_env.envs.torch.prepared import Prepared
 from gridai_env.envs.torch.ring import pick, put
 from gridai_env.envs.torch.simulator import TorchSimulator
@@ -80,16 +86,17 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         self.stagger, self.compiles = options.stagger, options.compile
         if options.compile:
             _check_compilable(self.num_envs, self.compiled)
-        self._host = HostDealer(self._source, self.num_envs, self.device, self.dtype)
-        self._dealer = self._open_dealer(options.episodes)
+
+        self._host = HostEpisodeSupply(self._source, self.num_envs, self.device, self.dtype)
+        self._supply = self._open_supply(options.episodes)
+
         self._options = {"compile": options.compile, "graphs": options.graphs}
         self._copy = options.copy
-        self._made: tuple[TorchSimulator, DeviceObserver] | None = None
         self._make(self.compiled)
         self._totals: Tensor
         self._part: Bools  # whose episode began midway
 
-    def _open_dealer(self, episodes: str | None) -> EpisodeSupply:
+    def _open_supply(self, episodes: str | None) -> EpisodeSupply:
         """Who makes the episodes; raises ValueError where the device cannot."""
         compiled = self.compiled
         reasons = []
@@ -99,16 +106,20 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
             reasons.append(f"its traces are the file {compiled.traces!r}")
         if compiled.demand.source != "synthetic":
             reasons.append(f"its demand is the file {compiled.demand.source!r}")
+
         kind = one_of("episodes", episodes or ("host" if reasons else "device"), ("device", "host"))
         self.episodes = kind
         if kind == "host":
             return self._host
+
         if reasons:
             raise ValueError(
                 f"episodes = 'device': only synthetic episodes are made on the device, but {' and '.join(reasons)}; "
                 "use episodes='host'"
             )
-        return DeviceDealer(DeviceSource(self.compiled, self.device, self.dtype), self.num_envs)
+        return TorchEpisodeSupply(
+            TorchEpisodeGenerator(self.compiled, self.device, self.dtype), self.num_envs
+        )
 
     def _make(self, compiled: Compiled) -> None:
         """Simulator and observer for episodes of a scenario (the own, or one that given instances belong to)."""
@@ -117,7 +128,7 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         self._simulator = TorchSimulator(
             compiled, self.num_envs, self.device, self.dtype, observed=self.layout, **self._options
         )
-        self._observer = DeviceObserver(self._simulator, self.layout, self._copy, **self._options)
+        self._observer = TorchObserver(self._simulator, self.layout, self._copy, **self._options)
 
     # Reset ---------------------------------------------------------------------------------------
 
@@ -130,22 +141,26 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         rows = self._rows(options.get("reset_mask"))
         seeds = self._seeds(seed)
         super().reset(seed=None if seeds is None else seeds[0])
+
         if self._begun:
             self._check_wrong()
-        deals: Iterable[Dealt]
+        batches: Iterable[Supplied]
         if "instances" in options:
-            deals = [self._given(rows, options["instances"])]
+            batches = [self._given(rows, options["instances"])]
             if seeds:
-                self._dealer.seed(rows, seeds)
+                self._supply.seed(rows, seeds)
         else:
-            deals = self._deal(rows, seeds)
+            batches = self._next_episodes(rows, seeds)
+
+        # Spread over the horizon, episodes do not all end (and are not all made) in one step.
         everyone = len(rows) == self.num_envs
         t = np.zeros(self.num_envs, dtype=np.intp)
         if self.stagger and everyone and "instances" not in options:
             groups = min(self.num_envs, self._longest, GROUPS)
             t = np.arange(self.num_envs) * groups // self.num_envs * self._longest // groups
+
         infos: Info = {}
-        self._begin(rows, deals, infos, t)
+        self._begin(rows, batches, infos, t)
         _add(infos, KEYS, torch.zeros_like(self._totals), self._upload(self._mask(rows)))
         return self._shown(self._observer.observe()), infos
 
@@ -157,6 +172,7 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         """A seed for each environment, or None."""
         if seed is None:
             return None
+
         if self.episodes == "device" and (
             isinstance(seed, Sequence | np.ndarray) and not isinstance(seed, str)
         ):
@@ -164,11 +180,12 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
                 f"seed: a list of {len(seed)}, but episodes made on the device come from one generator; "
                 "give one integer, or use episodes='host'"
             )
+
         if self.episodes == "device":
             return [plain_seed(seed)]
         return seed_list(seed, self.num_envs)
 
-    def _deal(self, rows: Index, seeds: list[int | None] | None = None) -> Iterator[Dealt]:
+    def _next_episodes(self, rows: Index, seeds: list[int | None] | None = None) -> Iterator[Supplied]:
         """The next episodes of the environments' own."""
         if self.layout.compiled.hash != self.compiled.hash:
             if len(rows) < self.num_envs:
@@ -177,14 +194,14 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
                     "begin now beside them; reset all environments at the end of such episodes"
                 )
             self._make(self.compiled)
-        return self._dealer.deal(rows, seeds, self._simulator.prepare)
+        return self._supply.next_episodes(rows, seeds, self._simulator.prepare)
 
-    def _given(self, rows: Index, instances: Any) -> Dealt:
+    def _given(self, rows: Index, instances: Any) -> Supplied:
         """The episodes given in the options."""
         self._check_given(instances, len(rows))
-        deal, episodes = self._host.given(rows, instances)
-        self._fit(deal, episodes.compiled)
-        return deal, self._simulator.prepare(episodes)
+        batch, episodes = self._host.given(rows, instances)
+        self._fit(batch, episodes.compiled)
+        return batch, self._simulator.prepare(episodes)
 
     @property
     def _longest(self) -> int:
@@ -192,21 +209,23 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         steps = self.layout.compiled.shape.steps
         return steps if self.max_episode_steps is None else min(steps, self.max_episode_steps)
 
-    def _begin(self, rows: Index, deals: Iterable[Dealt], infos: Info, t: NDArray[np.intp]) -> None:
+    def _begin(self, rows: Index, batches: Iterable[Supplied], infos: Info, t: NDArray[np.intp]) -> None:
         """Put new episodes at the places ``rows``, at steps ``t`` [num_envs]; their seeds go to ``infos``."""
         if not self._begun:
             self._set_out()
-        for deal, episodes in deals:
-            self._place(deal, episodes, deal.rows, t[deal.rows])
-            if deal.seeds is not None:
+        for batch, episodes in batches:
+            self._place(batch, episodes, batch.rows, t[batch.rows])
+            if batch.seeds is not None:
                 seeds, mask = infos.get("instance_seed"), infos.get("_instance_seed")
                 seeds = np.zeros(self.num_envs, dtype=np.int64) if seeds is None else seeds
                 mask = np.zeros(self.num_envs, dtype=np.bool_) if mask is None else mask
-                seeds[deal.rows], mask[deal.rows] = deal.seeds, True
+                seeds[batch.rows], mask[batch.rows] = batch.seeds, True
                 infos |= {"instance_seed": seeds, "_instance_seed": mask}
+
         for name in ("instance_seed", "_instance_seed"):
             if name in infos:
                 infos[name] = self._upload(infos[name])
+
         self._totals = self._totals.detach() * self._upload(~self._mask(rows))
         self._elapsed, self._over, self._part = self._elapsed.copy(), self._over.copy(), self._part.copy()
         self._elapsed[rows], self._over[rows], self._part[rows] = t[rows], False, t[rows] > 0
@@ -218,27 +237,27 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         self._wrong = torch.zeros(b, dtype=torch.bool, device=self.device)
         self._elapsed, self._since_check = np.zeros(b, dtype=np.intp), 0
         self._over, self._part = np.zeros(b, dtype=np.bool_), np.zeros(b, dtype=np.bool_)
-        self._deals: list[EpisodeBatch] = []
+        self._batches: list[EpisodeBatch] = []
         self._final: Tensor | None = None
         self._begun = True
 
-    def _fit(self, deal: EpisodeBatch, compiled: Compiled) -> None:
+    def _fit(self, batch: EpisodeBatch, compiled: Compiled) -> None:
         """Make simulator and observer anew where given instances are of another scenario."""
         if compiled.hash == self.layout.compiled.hash:
             return
-        if len(deal.rows) < self.num_envs:
+        if len(batch.rows) < self.num_envs:
             raise ValueError(
                 "options['instances']: belong to another scenario than the episodes that go on beside them; reset "
                 "all environments with such instances"
             )
         self._make(compiled)
 
-    def _place(self, deal: EpisodeBatch, episodes: Prepared, rows: Index, t: Index) -> None:
+    def _place(self, batch: EpisodeBatch, episodes: Prepared, rows: Index, t: Index) -> None:
         """Begin episodes, and remember whence they came."""
         self._simulator.begin(rows, episodes, t)
         self._observer.begin(rows, episodes)
-        left = [older.without(rows) for older in self._deals]
-        self._deals = [older for older in left if older is not None] + [deal]
+        left = [older.without(rows) for older in self._batches]
+        self._batches = [older for older in left if older is not None] + [batch]
 
     # Step ----------------------------------------------------------------------------------------
 
@@ -251,10 +270,12 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         self._totals = add_step(self._totals, figures.detach())
         self._elapsed = self._elapsed + 1
         self._since_check += 1
+
         rewards = figures[0] / self.layout.compiled.reward_scale_usd
         terminated = simulator.t_host >= simulator.steps
         truncated = self._truncated()
         self._over = terminated | truncated
+
         ended, cut = self._upload(terminated), self._upload(truncated)
         infos: Info = {}
         observation = self._observer.observe()
@@ -262,6 +283,8 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         if not self._over.any():
             _add(infos, KEYS, figures, everyone)
         else:
+            # To look at the actions waits for the device: done seldom, and where episodes end
+            # anyway.
             if self._since_check >= self._longest or self._over.all():
                 self._check_wrong()
             if self.autoreset_mode is AutoresetMode.DISABLED:
@@ -279,15 +302,18 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
             ended, observation = observation, observation.clone()
         else:
             ended = self._last_observation(observation, rows)
+
         infos |= {
             "final_obs": self._shown(ended),
             "_final_obs": over,
             "final_info": final,
             "_final_info": over,
         }
-        self._begin(rows, self._deal(rows), infos, np.zeros(self.num_envs, dtype=np.intp))
+
+        self._begin(rows, self._next_episodes(rows), infos, np.zeros(self.num_envs, dtype=np.intp))
         everyone = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
         _add(infos, KEYS, figures * ~over, everyone)
+
         if len(rows) == self.num_envs:
             return self._observer.observe(into=observation)
         self._observer.renew(observation, rows)
@@ -313,6 +339,7 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         self._since_check = 0
         if not bool(self._wrong.any()):
             return
+
         rows = torch.nonzero(self._wrong).flatten().tolist()
         self._wrong = torch.zeros_like(self._wrong)
         self._begun = False  # what has been played is worthless
@@ -337,7 +364,7 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         Episodes are kept as seeds, given instances, or states of the device's generator: they are made again.
         """
         return {
-            "deals": list(self._deals),
+            "batches": list(self._batches),
             "simulator": self._running().get_state(),
             "totals": self._totals.clone(),
             "wrong": self._wrong.clone(),
@@ -345,7 +372,7 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
             "over": self._over.copy(),
             "part": self._part.copy(),
             "since_check": self._since_check,
-            "generators": (self._dealer.get_state(), self._host.get_state()),
+            "generators": (self._supply.get_state(), self._host.get_state()),
             "np_random": copying.deepcopy(self.np_random),
             "np_random_seed": self._np_random_seed,
         }
@@ -354,15 +381,18 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         """Go back to where `get_state` was called, in these or other environments of the same scenario."""
         self._set_out()
         where = state["simulator"]
-        for deal in state["deals"]:
-            dealer: EpisodeSupply = self._dealer if deal.kind == "drawn" else self._host
-            if deal.kind == "instances":
-                self._fit(deal, deal.recipe[0].compiled)
-            episodes = dealer.rebuild(deal, self._simulator.prepare)
+
+        for batch in state["batches"]:
+            supply: EpisodeSupply = self._supply if batch.kind == "drawn" else self._host
+            if batch.kind == "instances":
+                self._fit(batch, batch.recipe[0].compiled)
+            episodes = supply.rebuild(batch, self._simulator.prepare)
+            # Episodes are written relative to the present row: turn the ring to where it stood.
             self._simulator.ring.row = where["row"]
-            alive = np.flatnonzero(deal.rows >= 0)
-            rows = deal.rows[alive]
-            self._place(deal, episodes.take(alive), rows, where["t"][rows])
+            alive = np.flatnonzero(batch.rows >= 0)
+            rows = batch.rows[alive]
+            self._place(batch, episodes.take(alive), rows, where["t"][rows])
+
         self._simulator.set_state(where)
         self._totals, self._wrong = (
             state["totals"].to(self.device).clone(),
@@ -370,7 +400,7 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         )
         self._elapsed, self._over = state["elapsed"].copy(), state["over"].copy()
         self._part, self._since_check = state["part"].copy(), state["since_check"]
-        self._dealer.set_state(state["generators"][0])
+        self._supply.set_state(state["generators"][0])
         self._host.set_state(state["generators"][1])
         self._np_random = copying.deepcopy(state["np_random"])
         self._np_random_seed = state["np_random_seed"]
