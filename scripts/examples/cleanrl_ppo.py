@@ -20,9 +20,8 @@ from dataclasses import dataclass
 
 import gymnasium as gym
 
-import gridai_env  # noqa: F401  registers the environments
-from scripts.examples._command import asked_for, iterations, needed, parser
-from scripts.runs.command import exit_code
+from scripts.examples.common import BatchOptions, iterations, make_batch, needed
+from scripts.runs.command import run_command
 
 with needed():
     import torch
@@ -187,30 +186,23 @@ def train(
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    arguments = parser(__doc__, num_envs=128, steps=300_000).parse_args(words)
+    return run_command(BatchOptions, learn, words)
 
-    def run() -> int:
-        torch.manual_seed(arguments.seed)
-        with asked_for():
-            envs = gym.make_vec(
-                "gridai/Custom-v1",  # or one of the named scenarios, e.g. "gridai/FourMarkets-v1"
-                num_envs=arguments.num_envs,
-                vectorization_mode="vector_entry_point",
-                scenario=arguments.scenario,
-                device=arguments.device,
-                flat_observations=True,
-            )
-        settings = Hyperparameters()
-        policy = GaussianPolicy(
-            gym.spaces.flatdim(envs.single_observation_space),
-            gym.spaces.flatdim(envs.single_action_space),
-            settings.initial_deviation,
-        ).to(arguments.device)
-        train(envs, policy, settings, arguments.steps, arguments.seed)
-        envs.close()
-        return 0
 
-    return exit_code(run)
+def learn(options: BatchOptions) -> int:
+    """Make the environments and the policy, and train."""
+    torch.manual_seed(options.seed)
+    envs = make_batch(options)
+    settings = Hyperparameters()
+    policy = GaussianPolicy(
+        gym.spaces.flatdim(envs.single_observation_space),
+        gym.spaces.flatdim(envs.single_action_space),
+        settings.initial_deviation,
+    ).to(options.device)
+
+    train(envs, policy, settings, options.steps, options.seed)
+    envs.close()
+    return 0
 
 
 if __name__ == "__main__":

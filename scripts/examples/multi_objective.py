@@ -26,12 +26,13 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from baselines.rules.single_signal import REGISTRY
 from gridai_env.arrays.types import Floats
 from gridai_env.envs.env import GridAIEnv, Observation
-from scripts.examples._command import iterations, parser
-from scripts.runs.command import exit_code
+from scripts.examples.common import ExampleOptions, iterations
+from scripts.runs.command import InputError, run_command
 
 OBJECTIVES = ("benefit", "emissions", "service")
 
@@ -88,28 +89,35 @@ def undominated(points: Floats) -> NDArray[np.bool_]:
     return ~beaten
 
 
+class RulesOptions(ExampleOptions):
+    """Options of this example."""
+
+    rules: list[str] = Field(sorted(REGISTRY), description="that are played")
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    line = parser(__doc__, num_envs=None, steps=480)
-    line.add_argument("--rules", nargs="+", default=sorted(REGISTRY), choices=sorted(REGISTRY))
-    arguments = line.parse_args(words)
+    return run_command(RulesOptions, compare_rules, words)
 
-    def run() -> int:
-        env = VectorReward(arguments.scenario)
-        episodes = iterations(arguments.steps, env.compiled.shape.steps)
-        points = np.array([play(env, name, episodes, arguments.seed) for name in arguments.rules])
-        print(f"{'':<16}{'benefit [USD]':>16}{'-CO2 [kg]':>14}{'-dropped [GPU-h]':>18}")
-        for name, point, good in zip(arguments.rules, points, undominated(points), strict=True):
-            print(f"{name:<16}{point[0]:>16,.0f}{point[1]:>14,.0f}{point[2]:>18,.1f}{'  *' if good else ''}")
-        print("* not dominated")
-        for usd_per_t in (1000.0 * env.prices[1], 200.0, 2000.0):
-            prices = np.array([1.0, usd_per_t / 1000.0, env.prices[2]])
-            print(
-                f"best at {usd_per_t:,g} USD per t of CO2: {arguments.rules[int(np.argmax(points @ prices))]}"
-            )
-        return 0
 
-    return exit_code(run)
+def compare_rules(options: RulesOptions) -> int:
+    """Play the rules and print their vectors, and the best one at three prices of carbon."""
+    if unknown := [name for name in options.rules if name not in REGISTRY]:
+        raise InputError(f"--rules {unknown[0]!r}: must be one of {', '.join(sorted(REGISTRY))}")
+    env = VectorReward(options.scenario)
+    episodes = iterations(options.steps, env.compiled.shape.steps)
+    points = np.array([play(env, name, episodes, options.seed) for name in options.rules])
+
+    print(f"{'':<16}{'benefit [USD]':>16}{'-CO2 [kg]':>14}{'-dropped [GPU-h]':>18}")
+    for name, point, good in zip(options.rules, points, undominated(points), strict=True):
+        print(f"{name:<16}{point[0]:>16,.0f}{point[1]:>14,.0f}{point[2]:>18,.1f}{'  *' if good else ''}")
+    print("* not dominated")
+
+    # The scenario's own price of carbon first.
+    for usd_per_t in (1000.0 * env.prices[1], 200.0, 2000.0):
+        prices = np.array([1.0, usd_per_t / 1000.0, env.prices[2]])
+        print(f"best at {usd_per_t:,g} USD per t of CO2: {options.rules[int(np.argmax(points @ prices))]}")
+    return 0
 
 
 if __name__ == "__main__":

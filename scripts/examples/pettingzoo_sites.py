@@ -31,8 +31,8 @@ from gridai_env.envs.env import GridAIEnv
 from gridai_env.observation.decode import JOB_FEATURES
 from gridai_env.observation.layout import Part
 from gridai_env.world.actions import Layout
-from scripts.examples._command import iterations, needed, parser
-from scripts.runs.command import exit_code
+from scripts.examples.common import ExampleOptions, iterations, needed
+from scripts.runs.command import run_command
 
 with needed():
     from pettingzoo import ParallelEnv
@@ -232,19 +232,20 @@ def play(view: SiteAgents, episodes: int, seed: int, rule: bool) -> float:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    arguments = parser(__doc__, num_envs=None, steps=480).parse_args(words)
+    return run_command(ExampleOptions, play_both, words)
 
-    def run() -> int:
-        view = SiteAgents(GridAIEnv(arguments.scenario))
-        episodes = iterations(arguments.steps, view.env.compiled.shape.steps)
-        for name in view.possible_agents:
-            seen, decided = view.observation_space(name).shape[0], view.action_space(name).shape[0]
-            print(f"{name}: sees {seen} numbers of {len(view.state_space.low)}, decides {decided}")
-        for label, rule in (("at random", False), ("by their own price", True)):
-            print(f"{label}: {play(view, episodes, arguments.seed, rule):,.0f} USD per episode")
-        return 0
 
-    return exit_code(run)
+def play_both(options: ExampleOptions) -> int:
+    """Say what each site sees and decides; play at random and by the rule."""
+    view = SiteAgents(GridAIEnv(options.scenario))
+    episodes = iterations(options.steps, view.env.compiled.shape.steps)
+    for name in view.possible_agents:
+        seen, decided = view.observation_space(name).shape[0], view.action_space(name).shape[0]
+        print(f"{name}: sees {seen} numbers of {len(view.state_space.low)}, decides {decided}")
+
+    for label, rule in (("at random", False), ("by their own price", True)):
+        print(f"{label}: {play(view, episodes, options.seed, rule):,.0f} USD per episode")
+    return 0
 
 
 if __name__ == "__main__":

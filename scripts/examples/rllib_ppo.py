@@ -15,13 +15,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import gymnasium as gym
 import numpy as np
+from pydantic import Field
 
-from scripts.examples._command import iterations, needed, parser
-from scripts.runs.command import exit_code
+from scripts.examples.common import ExampleOptions, iterations, needed
+from scripts.runs.arguments import Count
+from scripts.runs.command import run_command
 
 with needed("pip install -r scripts/examples/requirements-rllib.txt, in a virtual environment of its own"):
     import ray
@@ -62,32 +64,35 @@ def make_algorithm(scenario: str, steps_per_episode: int, runners: int, seed: in
     return config.build_algo()
 
 
+class RllibOptions(ExampleOptions):
+    """Options of this example."""
+
+    steps: Count = Field(50_000, description="environment steps, all environments together")
+    num_env_runners: Annotated[int, Field(ge=0)] = Field(1, description="processes that play; 0: this one")
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    line = parser(__doc__, num_envs=None, steps=50_000)
-    line.add_argument("--num-env-runners", type=int, default=1, help="processes that play; 0: this one")
-    arguments = line.parse_args(words)
+    return run_command(RllibOptions, learn, words)
 
-    def run() -> int:
-        from gridai_env.envs.env import GridAIEnv
 
-        compiled = GridAIEnv(arguments.scenario).compiled  # says at once where the scenario is wrong
-        updates = iterations(arguments.steps, EPISODES_PER_UPDATE * compiled.shape.steps)
-        ray.init(include_dashboard=False)
-        algorithm = make_algorithm(
-            arguments.scenario, compiled.shape.steps, arguments.num_env_runners, arguments.seed
-        )
-        for _ in range(updates):
-            found = algorithm.train()
-            mean_usd = found["env_runners"]["episode_return_mean"] * compiled.reward_scale_usd
-            print(
-                f"{found['num_env_steps_sampled_lifetime']:>9,.0f} steps  {mean_usd:>9,.0f} USD per episode"
-            )
-        algorithm.stop()
-        ray.shutdown()
-        return 0
+def learn(options: RllibOptions) -> int:
+    """Train, and print the mean benefit of an episode after each update."""
+    from gridai_env.envs.env import GridAIEnv
 
-    return exit_code(run)
+    compiled = GridAIEnv(options.scenario).compiled  # says at once where the scenario is wrong
+    updates = iterations(options.steps, EPISODES_PER_UPDATE * compiled.shape.steps)
+    ray.init(include_dashboard=False)
+    algorithm = make_algorithm(options.scenario, compiled.shape.steps, options.num_env_runners, options.seed)
+
+    for _ in range(updates):
+        found = algorithm.train()
+        mean_usd = found["env_runners"]["episode_return_mean"] * compiled.reward_scale_usd
+        print(f"{found['num_env_steps_sampled_lifetime']:>9,.0f} steps  {mean_usd:>9,.0f} USD per episode")
+
+    algorithm.stop()
+    ray.shutdown()
+    return 0
 
 
 if __name__ == "__main__":

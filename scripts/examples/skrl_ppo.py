@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+from pydantic import Field
 
-import gridai_env  # noqa: F401  registers the environments
-from scripts.examples._command import asked_for, iterations, needed, parser
-from scripts.runs.command import exit_code
+from scripts.examples.common import BatchOptions, iterations, make_batch, needed
+from scripts.runs.command import run_command
 
 with needed():
     import torch
@@ -164,36 +164,30 @@ def train(env: TensorBatch, agent: PPO, steps: int) -> None:
     SequentialTrainer(env=env, agents=agent, cfg=settings).train()
 
 
+class SkrlOptions(BatchOptions):
+    """Options of this example."""
+
+    run_dir: Path | None = Field(None, description="folder for TensorBoard and checkpoints")
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    line = parser(__doc__, num_envs=128, steps=300_000)
-    line.add_argument("--run-dir", type=Path, help="folder for TensorBoard and checkpoints")
-    arguments = line.parse_args(words)
+    return run_command(SkrlOptions, learn, words)
 
-    def run() -> int:
-        torch.manual_seed(arguments.seed)
-        with asked_for():
-            batch = gym.make_vec(
-                "gridai/Custom-v1",  # or one of the named scenarios, e.g. "gridai/FourMarkets-v1"
-                num_envs=arguments.num_envs,
-                vectorization_mode="vector_entry_point",
-                scenario=arguments.scenario,
-                device=arguments.device,
-                flat_observations=True,
-            )
-        env = TensorBatch(batch, arguments.seed)
-        train(env, make_agent(env, arguments.run_dir), arguments.steps)
-        env.close()
-        if env.benefits_usd:
-            few = max(len(env.benefits_usd) // 10, 1)
-            first, last = (
-                torch.stack(env.benefits_usd[:few]).mean(),
-                torch.stack(env.benefits_usd[-few:]).mean(),
-            )
-            print(f"benefit per episode: {float(first):,.0f} USD at first, {float(last):,.0f} USD in the end")
-        return 0
 
-    return exit_code(run)
+def learn(options: SkrlOptions) -> int:
+    """Make the environments and the agent, train, and print what was gained."""
+    torch.manual_seed(options.seed)
+    env = TensorBatch(make_batch(options), options.seed)
+    train(env, make_agent(env, options.run_dir), options.steps)
+    env.close()
+
+    if env.benefits_usd:
+        few = max(len(env.benefits_usd) // 10, 1)
+        first = float(torch.stack(env.benefits_usd[:few]).mean())
+        last = float(torch.stack(env.benefits_usd[-few:]).mean())
+        print(f"benefit per episode: {first:,.0f} USD at first, {last:,.0f} USD in the end")
+    return 0
 
 
 if __name__ == "__main__":

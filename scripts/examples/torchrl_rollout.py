@@ -19,11 +19,8 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-import gymnasium as gym
-
-import gridai_env  # noqa: F401  registers the environments
-from scripts.examples._command import asked_for, iterations, needed, parser
-from scripts.runs.command import exit_code
+from scripts.examples.common import BatchOptions, iterations, make_batch, needed
+from scripts.runs.command import run_command
 
 with needed():
     import torch
@@ -41,18 +38,11 @@ EPOCHS, MINIBATCHES = 4, 4
 DEVIATION = 0.3  # of the actions before the tanh; wider noise refuses work by accident
 
 
-def make_env(scenario: str, num_envs: int, device: str) -> EnvBase:
-    """The batch as a TorchRL environment."""
-    batch = gym.make_vec(
-        "gridai/Custom-v1",  # or one of the named scenarios, e.g. "gridai/FourMarkets-v1"
-        num_envs=num_envs,
-        vectorization_mode="vector_entry_point",
-        scenario=scenario,
-        device=device,
-        flat_observations=True,
-        stagger=True,  # episodes that all end together TorchRL would begin twice
-    )
-    return GymWrapper(batch, device=device, convert_actions_to_numpy=False)
+def make_env(options: BatchOptions) -> EnvBase:
+    """Return the batch as a TorchRL environment."""
+    # Episodes that all end together TorchRL would begin twice: they are staggered.
+    batch = make_batch(options, stagger=True)
+    return GymWrapper(batch, device=options.device, convert_actions_to_numpy=False)
 
 
 def make_actor(env: EnvBase) -> ProbabilisticActor:
@@ -134,17 +124,16 @@ def usd_per_reward(env: EnvBase) -> float:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    arguments = parser(__doc__, num_envs=128, steps=300_000).parse_args(words)
+    return run_command(BatchOptions, learn, words)
 
-    def run() -> int:
-        torch.manual_seed(arguments.seed)
-        with asked_for():
-            env = make_env(arguments.scenario, arguments.num_envs, arguments.device)
-        train(env, make_actor(env), make_critic(env), arguments.steps, arguments.seed)
-        env.close(raise_if_closed=False)
-        return 0
 
-    return exit_code(run)
+def learn(options: BatchOptions) -> int:
+    """Make the environments, the actor and the critic, and train."""
+    torch.manual_seed(options.seed)
+    env = make_env(options)
+    train(env, make_actor(env), make_critic(env), options.steps, options.seed)
+    env.close(raise_if_closed=False)
+    return 0
 
 
 if __name__ == "__main__":

@@ -71,10 +71,11 @@ def skrl() -> None:
 
 def torchrl() -> None:
     """Two updates of TorchRL's PPO, and a rollout that holds what the environment gave."""
+    from scripts.examples.common import BatchOptions
     from scripts.examples.torchrl_rollout import make_actor, make_critic, make_env, train
 
     torch.manual_seed(0)
-    env = make_env("two_sites", NUM_ENVS, "cpu")
+    env = make_env(BatchOptions(num_envs=NUM_ENVS))
     actor, critic = make_actor(env), make_critic(env)
     policy, value = copies(actor), copies(critic)
     losses = train(env, actor, critic, steps=2 * STEPS * NUM_ENVS)
@@ -83,7 +84,7 @@ def torchrl() -> None:
     assert len(losses) == 2 and all(math.isfinite(loss) for loss in losses)
 
     # Where an episode ends, the last observation is its own, and the next one the new episode's.
-    env = make_env("two_sites", NUM_ENVS, "cpu")
+    env = make_env(BatchOptions(num_envs=NUM_ENVS))
     env.set_seed(3)
     played = env.rollout(STEPS + 12, break_when_any_done=False)
     raw = batch(stagger=True)

@@ -1,0 +1,66 @@
+"""What the examples share: options, the batch on a device, and a clear word where a library is missing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import gymnasium as gym
+from pydantic import Field
+
+import gridai_env  # noqa: F401  registers the environments
+from scripts.runs.arguments import Count
+from scripts.runs.command import BAD_INPUT, InputError, Options
+
+PIP = "pip install -c constraints.txt -e '.[examples]'"
+
+
+class ExampleOptions(Options):
+    """Options of every example."""
+
+    scenario: str = Field("two_sites", description="name or YAML file")
+    steps: Count = Field(480, description="environment steps, all environments together")
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="of episodes and learning")
+
+
+class BatchOptions(ExampleOptions):
+    """Options of the examples that learn on a batch of tensors."""
+
+    steps: Count = Field(300_000, description="environment steps, all environments together")
+    num_envs: Count = Field(128, description="environments in the batch")
+    device: str = Field("cpu", description="of torch: cpu, cuda, cuda:1, ...")
+
+
+@contextmanager
+def needed(pip: str = PIP) -> Iterator[None]:
+    """Exit with code 2 where an import inside fails, and say which command brings the library."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        print(f"error: this example needs {error.name}: {pip}", file=sys.stderr)
+        raise SystemExit(BAD_INPUT) from error
+
+
+def make_batch(options: BatchOptions, **more: Any) -> gym.vector.VectorEnv:
+    """Return the batch of environments that steps tensors; raises InputError for what it refuses (a device)."""
+    try:
+        return gym.make_vec(
+            "gridai/Custom-v1",  # or one of the named scenarios, e.g. "gridai/FourMarkets-v1"
+            num_envs=options.num_envs,
+            vectorization_mode="vector_entry_point",
+            scenario=options.scenario,
+            device=options.device,
+            flat_observations=True,
+            **more,
+        )
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+
+def iterations(steps: int, each: int) -> int:
+    """Return how often ``each`` steps fit into the budget; raises InputError where they do not fit once."""
+    if steps < each:
+        raise InputError(f"--steps {steps}: must be at least {each}, what all environments play in one go")
+    return steps // each
