@@ -22,8 +22,9 @@ from gridai_env.traces import known_zones
 from gridai_env.traces.exports.carbon import portal_zone
 from gridai_env.traces.exports.plain import ZoneTable, join_exports, with_marginal, write_plain
 from gridai_env.traces.exports.read import EXPECTED, read_export
-from gridai_env.traces.exports.series import Export, stamp
+from gridai_env.traces.exports.series import Export
 from gridai_env.traces.files.formats import OPTIONAL
+from gridai_env.traces.local_time import stamp
 from scripts.runs.command import File, InputError, Options, Shown, run_command
 
 

@@ -1,6 +1,4 @@
-"""Prices, carbon intensity and weather of grid zones: a calibrated synthetic generator and readers of
-files.
-"""
+"""Prices, carbon intensity and weather of grid zones: a calibrated synthetic generator and readers of files."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from statistics import NormalDist
@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 
+from gridai_env.arrays.types import Float, Floats
 from gridai_env.traces.errors import TraceError
 
 TABLE_DIR = Path(__file__).parent / "calibration"
@@ -50,98 +51,103 @@ published one."""
 
 @dataclass(frozen=True)
 class ZoneCalibration:
-    """Tables of one zone; arrays `[12, 24]` are by local month and hour.
-
-    `quantiles[v]` [12, K]; `shift[v]` [12, 24]; `spread[v]` [12, 24] (additive variables only); `slow_share`,
-    `fast_phi` by variable; `spike_level` is the trigger level, `*_climatology` means of the model.
-    """
+    """Tables of one zone by local month and hour; dicts are by variable (see the model above)."""
 
     zone: str
     timezone: str
     marginal_kg_per_mwh: float
     marginal_source: str
     note: str
-    quantiles: dict[str, np.ndarray]
-    shift: dict[str, np.ndarray]
-    spread: dict[str, np.ndarray]
-    pv_profile: np.ndarray
-    pv_highest: np.ndarray
+    quantiles: dict[str, Float[Floats, "12 K"]]
+    shift: dict[str, Float[Floats, "12 24"]]  # of the additive variables
+    spread: dict[str, Float[Floats, "12 24"]]  # likewise
+    pv_profile: Float[Floats, "12 24"]
+    pv_highest: Float[Floats, " 12"]
     slow_share: dict[str, float]
     fast_phi: dict[str, float]
     spike_phi: float
     spike_size_phi: float
-    spike_level: np.ndarray
-    spike_cap_usd_per_mwh: np.ndarray
-    spike_mean_excess_usd_per_mwh: np.ndarray
-    spike_excess_shape: np.ndarray
-    climatology: dict[str, np.ndarray]
-    marginal_normal_kg_per_mwh: float
+    spike_level: Float[Floats, "12 24"]  # of the trigger
+    spike_cap_usd_per_mwh: Float[Floats, " 12"]
+    spike_mean_excess_usd_per_mwh: Float[Floats, " 12"]
+    spike_excess_shape: Float[Floats, " E"]
+    climatology: dict[str, Float[Floats, "12 24"]]  # means of the model
+    marginal_normal_kg_per_mwh: float  # in hours with a price above zero
 
 
 def known_zones() -> tuple[str, ...]:
-    """Zones with calibration tables, in the order of the tables."""
+    """Return the zones with calibration tables, in the order of the tables."""
     return tuple(_metadata()["zones"])
 
 
 def calibration_year() -> int:
-    """Year of the data behind the tables."""
+    """Return the year of the data behind the tables."""
     return int(_metadata()["year"])
 
 
 @lru_cache(maxsize=64)
 def zone_calibration(zone: str) -> ZoneCalibration:
-    """Tables of one zone; raises TraceError for a zone that has none."""
+    """Return the tables of one zone; raises TraceError for a zone that has none."""
     if zone not in known_zones():
         raise TraceError(f"zone {zone!r}: not calibrated; known zones: {', '.join(known_zones())}")
     entry = _metadata()["zones"][zone]
     memory, spike = entry["slow_share_and_fast_phi"], entry["spike"]
-    quantiles = {name: _rows("quantiles", zone, name) for name in VARIABLES}
     shift = {name: HUNDREDTH * _rows("shift", zone, name) for name in ADDITIVE}
     spread = {name: np.repeat(HUNDREDTH * _rows("spread", zone, name), BLOCK_H, axis=1) for name in ADDITIVE}
-    rate, pv_profile = _rows("spike_rate", zone), _rows("pv_profile", zone)
-    cap, excess = np.array(spike["cap_usd_per_mwh"]), np.array(spike["mean_excess_usd_per_mwh"])
-    level = trigger_level(rate)
-    body = body_weights(level)
-    weights = {name: body if name == "price" else gauss_nodes()[1] for name in ADDITIVE}
-    mean = {name: _expected(quantiles[name], shift[name], spread[name], weights[name]) for name in ADDITIVE}
-    mean["pv"] = _expected_pv(quantiles["pv"], pv_profile, np.array(entry["pv_highest"]))
-    surplus = (1 - rate) * _share_at_or_below_zero(quantiles["price"], shift["price"], spread["price"], body)
-    mean["price"] = (1 - rate) * mean["price"] + rate * (cap + excess)[:, None]
-    normal = entry["marginal_kg_per_mwh"] / (1 - (1 - MARGINAL_AT_SURPLUS) * _annual_mean(surplus))
-    mean["marginal"] = normal * (1 - (1 - MARGINAL_AT_SURPLUS) * surplus)
-    return ZoneCalibration(
+
+    without_means = ZoneCalibration(
         zone=zone,
         timezone=entry["timezone"],
         marginal_kg_per_mwh=entry["marginal_kg_per_mwh"],
         marginal_source=entry["marginal_source"],
         note=entry["note"],
-        quantiles=quantiles,
+        quantiles={name: _rows("quantiles", zone, name) for name in VARIABLES},
         shift=shift,
         spread=spread,
-        pv_profile=pv_profile,
+        pv_profile=_rows("pv_profile", zone),
         pv_highest=np.array(entry["pv_highest"]),
         slow_share={name: memory[name][0] for name in VARIABLES},
         fast_phi={name: memory[name][1] for name in VARIABLES},
         spike_phi=spike["phi"],
         spike_size_phi=spike["size_phi"],
-        spike_level=level,
-        spike_cap_usd_per_mwh=cap,
-        spike_mean_excess_usd_per_mwh=excess,
+        spike_level=trigger_level(_rows("spike_rate", zone)),
+        spike_cap_usd_per_mwh=np.array(spike["cap_usd_per_mwh"]),
+        spike_mean_excess_usd_per_mwh=np.array(spike["mean_excess_usd_per_mwh"]),
         spike_excess_shape=np.array(spike["excess_shape"]),
-        climatology=mean,
-        marginal_normal_kg_per_mwh=normal,
+        climatology={},
+        marginal_normal_kg_per_mwh=np.nan,
     )
+    return _with_means(without_means)
 
 
-def residual_correlation(zones: tuple[str, ...]) -> np.ndarray:
-    """Correlation of the residuals of the zones' VARIABLES, [Z*5, Z*5], variables of a zone side by side."""
+def _with_means(c: ZoneCalibration) -> ZoneCalibration:
+    """Add what the model's series are on average, by month and hour."""
+    rate = _rows("spike_rate", c.zone)
+    weights = dict.fromkeys(ADDITIVE, gauss_nodes()[1]) | {"price": body_weights(c.spike_level)}
+    value = {name: _at_nodes(c.quantiles[name], c.shift[name], c.spread[name]) for name in ADDITIVE}
+    mean = {name: (value[name] * weights[name]).sum(-1) for name in ADDITIVE}
+    mean["pv"] = _expected_pv(c.quantiles["pv"], c.pv_profile, c.pv_highest)
+
+    # In an hour with a spike the price is cap + excess in place of its body, and never below zero.
+    spike_usd_per_mwh = (c.spike_cap_usd_per_mwh + c.spike_mean_excess_usd_per_mwh)[:, None]
+    mean["price"] = (1 - rate) * mean["price"] + rate * spike_usd_per_mwh
+    surplus = (1 - rate) * ((value["price"] <= 0) * weights["price"]).sum(-1)
+
+    # Hours at or below zero have less: the others are raised, so that the annual mean stays the published one.
+    normal = c.marginal_kg_per_mwh / (1 - (1 - MARGINAL_AT_SURPLUS) * _annual_mean(surplus))
+    mean["marginal"] = normal * (1 - (1 - MARGINAL_AT_SURPLUS) * surplus)
+    return replace(c, climatology=mean, marginal_normal_kg_per_mwh=normal)
+
+
+def residual_correlation(zones: tuple[str, ...]) -> Float[Floats, "n n"]:
+    """Return the correlation of the residuals, n = Z * 5: the VARIABLES of a zone side by side."""
     labels, full = _correlation()
     picked = [labels.index(f"{zone}:{name}") for zone in zones for name in VARIABLES]
     return full[np.ix_(picked, picked)]
 
 
 def observed_statistics() -> dict[tuple[str, str], dict[str, float]]:
-    """(zone, variable) -> statistics of the calibration year, as in `statistics.csv`."""
+    """Return by (zone, variable) the statistics of the calibration year, as in `statistics.csv`."""
     with open(TABLE_DIR / "statistics.csv", newline="") as file:
         return {
             (row.pop("zone"), row.pop("variable")): {key: float(value) for key, value in row.items()}
@@ -150,15 +156,17 @@ def observed_statistics() -> dict[tuple[str, str], dict[str, float]]:
 
 
 @lru_cache(maxsize=1)
-def gauss_nodes() -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights for the mean over a standard normal of a piecewise linear function."""
+def gauss_nodes() -> tuple[Float[Floats, " N"], Float[Floats, " N"]]:
+    """Return nodes and weights for the mean over a standard normal of a piecewise linear function."""
     nodes = np.linspace(-4.0, 4.0, 161)
     density = np.exp(-nodes * nodes / 2)
     return nodes, density / density.sum()
 
 
-def interpolate_knots(table: np.ndarray, knots: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Row r of `table` [R, K] over equidistant `knots` [K], linearly, at `x` [R, N]; flat beyond the ends."""
+def interpolate_knots(
+    table: Float[Floats, "R K"], knots: Float[Floats, " K"], x: Float[Floats, "R N"]
+) -> Float[Floats, "R N"]:
+    """Return each row of a table over equidistant knots, linearly, at ``x``; flat beyond the ends."""
     count = len(knots)
     place = np.clip((x - knots[0]) / (knots[1] - knots[0]), 0.0, count - 1.0)
     left = np.minimum(place.astype(np.int64), count - 2)
@@ -166,10 +174,10 @@ def interpolate_knots(table: np.ndarray, knots: np.ndarray, x: np.ndarray) -> np
     return low + (place - left) * (np.take_along_axis(table, left + 1, axis=1) - low)
 
 
-def body_weights(level: np.ndarray) -> np.ndarray:
-    """Weights [12, 24, N] of the nodes of `gauss_nodes` for the body of the price in hours without a spike.
+def body_weights(level: Float[Floats, "12 24"]) -> Float[Floats, "12 24 N"]:
+    """Return weights of the nodes of `gauss_nodes` for the body of the price in hours without a spike.
 
-    The trigger leans on the body, so that hours in which the body is high are more often replaced by a spike.
+    The trigger is correlated with the body, so that hours with a high body are more often replaced by a spike.
     """
     nodes, weights = gauss_nodes()
     grid = np.linspace(-10.0, 10.0, 4001)
@@ -180,37 +188,29 @@ def body_weights(level: np.ndarray) -> np.ndarray:
     return kept / kept.sum(axis=-1, keepdims=True)
 
 
-def trigger_level(rate: np.ndarray) -> np.ndarray:
-    """Level that a standard normal exceeds with probability `rate`."""
+def trigger_level(rate: Float[Floats, "12 24"]) -> Float[Floats, "12 24"]:
+    """Return the level that a standard normal exceeds with probability `rate`."""
     return np.array([[NormalDist().inv_cdf(1 - p) if p > 0 else NEVER for p in row] for row in rate])
 
 
-def _expected(
-    quantiles: np.ndarray, shift: np.ndarray, spread: np.ndarray, weights: np.ndarray
-) -> np.ndarray:
-    """E[Q[m](shift + spread * z)], [12, 24]; `weights` [N] or [12, 24, N] are those of the nodes of z."""
+def _at_nodes(
+    quantiles: Float[Floats, "12 K"], shift: Float[Floats, "12 24"], spread: Float[Floats, "12 24"]
+) -> Float[Floats, "12 24 N"]:
+    """Return Q[m](shift + spread * z) at the nodes z of `gauss_nodes`."""
     nodes, _ = gauss_nodes()
     score = (shift[:, :, None] + spread[:, :, None] * nodes).reshape(12, -1)
-    return (interpolate_knots(quantiles, KNOTS, score).reshape(12, 24, -1) * weights).sum(-1)
+    return interpolate_knots(quantiles, KNOTS, score).reshape(12, 24, -1)
 
 
-def _share_at_or_below_zero(
-    quantiles: np.ndarray, shift: np.ndarray, spread: np.ndarray, weights: np.ndarray
-) -> np.ndarray:
-    """P[Q[m](shift + spread * z) <= 0], [12, 24]."""
-    nodes, _ = gauss_nodes()
-    score = (shift[:, :, None] + spread[:, :, None] * nodes).reshape(12, -1)
-    below = interpolate_knots(quantiles, KNOTS, score) <= 0
-    return (below.reshape(12, 24, -1) * weights).sum(-1)
-
-
-def _expected_pv(ratio: np.ndarray, profile: np.ndarray, highest: np.ndarray) -> np.ndarray:
+def _expected_pv(
+    ratio: Float[Floats, "12 K"], profile: Float[Floats, "12 24"], highest: Float[Floats, " 12"]
+) -> Float[Floats, "12 24"]:
     nodes, weights = gauss_nodes()
     factor = interpolate_knots(ratio, KNOTS, np.repeat(nodes[None], 12, axis=0))
     return np.minimum(highest[:, None, None], profile[:, :, None] * factor[:, None, :]) @ weights
 
 
-def _annual_mean(by_month_hour: np.ndarray) -> float:
+def _annual_mean(by_month_hour: Float[Floats, "12 24"]) -> float:
     days = np.array([31, 28.25, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
     return float(days @ by_month_hour.mean(axis=1) / days.sum())
 
@@ -222,7 +222,7 @@ def _metadata() -> dict[str, Any]:
 
 
 @lru_cache(maxsize=8)
-def _table(name: str) -> dict[tuple[str, ...], np.ndarray]:
+def _table(name: str) -> dict[tuple[str, ...], Float[Floats, "12 n"]]:
     """Twelve months stacked, by (zone,) or (zone, variable)."""
     stacked: dict[tuple[str, ...], list[list[float]]] = {}
     with open(TABLE_DIR / f"{name}.csv", newline="") as file:
@@ -233,12 +233,12 @@ def _table(name: str) -> dict[tuple[str, ...], np.ndarray]:
     return {key: np.array(rows) for key, rows in stacked.items()}
 
 
-def _rows(name: str, *key: str) -> np.ndarray:
+def _rows(name: str, *key: str) -> Float[Floats, "12 n"]:
     return _table(name)[key]
 
 
 @lru_cache(maxsize=1)
-def _correlation() -> tuple[list[str], np.ndarray]:
+def _correlation() -> tuple[list[str], Float[Floats, "n n"]]:
     """Labels `zone:variable` and the full symmetric matrix from its stored lower half."""
     with open(TABLE_DIR / "correlation.csv", newline="") as file:
         rows = list(csv.reader(file))[1:]

@@ -1,4 +1,4 @@
-"""Errors."""
+"""What readers and generators of traces raise."""
 
 from __future__ import annotations
 

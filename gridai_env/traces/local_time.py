@@ -12,17 +12,32 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 import numpy as np
+from jaxtyping import Shaped
+
+from gridai_env.arrays.types import Int, Ints
 
 MINUTES_PER_HOUR = 60
 MINUTES_PER_DAY = 1440
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def local_month_hour(timezone: str, start_utc: np.ndarray, hours: int) -> tuple[np.ndarray, np.ndarray]:
-    """Local month 0..11 and local hour 0..23 of the `hours` hours that follow each start.
+def utc_minute(moment: datetime) -> int:
+    """Return an aware moment in minutes since 1970 UTC; seconds are cut."""
+    return (moment - EPOCH) // timedelta(minutes=1)
 
-    `start_utc` is datetime64[m] of shape [B]; both results are int64 [B, hours]. An hour belongs to the
-    local hour in which it starts: in a zone at UTC+05:30 the hour from 00:00 UTC counts as local hour 5.
+
+def stamp(utc_minutes: int) -> str:
+    """Return minutes since 1970 UTC as text: 2023-07-03T00:00Z."""
+    return f"{np.datetime64(int(utc_minutes), 'm')}Z"
+
+
+def local_month_hour(
+    timezone: str, start_utc: Shaped[np.ndarray, " B"], hours: int
+) -> tuple[Int[Ints, "B hours"], Int[Ints, "B hours"]]:
+    """Return local month 0..11 and local hour 0..23 of the hours that follow each start (datetime64[m]).
+
+    An hour belongs to the local hour in which it starts: in a zone at UTC+05:30 the hour from 00:00 UTC counts
+    as local hour 5.
     """
     first = start_utc.astype("datetime64[m]").astype(np.int64)
     utc = first[:, None] + np.arange(hours, dtype=np.int64) * MINUTES_PER_HOUR
@@ -31,12 +46,11 @@ def local_month_hour(timezone: str, start_utc: np.ndarray, hours: int) -> tuple[
     return _month_of_day(day), (local - day * MINUTES_PER_DAY) // MINUTES_PER_HOUR
 
 
-def offset_minutes(timezone: str, utc_minutes: np.ndarray) -> np.ndarray:
-    """UTC offset in minutes (east positive), int64 [B, N]; `utc_minutes` [B, N] since 1970, rising along
-    N.
-    """
+def offset_minutes(timezone: str, utc_minutes: Int[Ints, "B N"]) -> Int[Ints, "B N"]:
+    """Return the UTC offset in minutes, east positive; ``utc_minutes`` count from 1970 and rise along N."""
     moments, offsets = _transitions(timezone, *_years(utc_minutes))
     period = np.searchsorted(moments, utc_minutes[:, 0], side="right") - 1
+
     offset = np.repeat(offsets[period][:, None], utc_minutes.shape[1], axis=1)
     # Only episodes with a clock change inside need a lookup per stamp.
     changing = period != np.searchsorted(moments, utc_minutes[:, -1], side="right") - 1
@@ -45,40 +59,40 @@ def offset_minutes(timezone: str, utc_minutes: np.ndarray) -> np.ndarray:
     return offset
 
 
-def _month_of_day(day: np.ndarray) -> np.ndarray:
+def _month_of_day(day: Int[Ints, "*batch"]) -> Int[Ints, "*batch"]:
     """Month 0..11 of days since 1970: a table over the days in use instead of a calendar rule per element."""
     low, high = int(day.min()), int(day.max())
     table = np.arange(low, high + 1).astype("datetime64[D]").astype("datetime64[M]").astype(np.int64) % 12
     return table[day - low]
 
 
-def _years(utc_minutes: np.ndarray) -> tuple[int, int]:
+def _years(utc_minutes: Int[Ints, "*batch"]) -> tuple[int, int]:
+    """First and last year of the stamps."""
     low, high = int(utc_minutes.min()), int(utc_minutes.max())
-    return (_EPOCH + timedelta(minutes=low)).year, (_EPOCH + timedelta(minutes=high)).year
+    return (EPOCH + timedelta(minutes=low)).year, (EPOCH + timedelta(minutes=high)).year
 
 
 @lru_cache(maxsize=1024)
-def _transitions(timezone: str, first_year: int, last_year: int) -> tuple[np.ndarray, np.ndarray]:
+def _transitions(timezone: str, first_year: int, last_year: int) -> tuple[Int[Ints, " n"], Int[Ints, " n"]]:
     """Moments (minutes since 1970) from which an offset holds, and the offsets, for the years asked for."""
-    pairs = [
-        pair for year in range(first_year, last_year + 1) for pair in _transitions_of_year(timezone, year)
-    ]
-    return np.array([p[0] for p in pairs], dtype=np.int64), np.array([p[1] for p in pairs], dtype=np.int64)
+    years = range(first_year, last_year + 1)
+    pairs = [pair for year in years for pair in _transitions_of_year(timezone, year)]
+    moments, offsets = np.array(pairs, dtype=np.int64).T
+    return moments, offsets
 
 
 @lru_cache(maxsize=1024)
 def _transitions_of_year(timezone: str, year: int) -> tuple[tuple[int, int], ...]:
-    """The offset at the start of the year and each change in it, found by halving the days that contain
-    one.
-    """
+    """The offset at the start of the year and each change in it: minutes since 1970, and the new offset."""
     zone = ZoneInfo(timezone)
-    first = int((datetime(year, 1, 1, tzinfo=UTC) - _EPOCH).total_seconds()) // 60
-    last = int((datetime(year + 1, 1, 1, tzinfo=UTC) - _EPOCH).total_seconds()) // 60
+    first, last = (utc_minute(datetime(y, 1, 1, tzinfo=UTC)) for y in (year, year + 1))
     found = [(first, _offset_at(zone, first))]
     for begin in range(first, last, MINUTES_PER_DAY):
         low, high = begin, min(begin + MINUTES_PER_DAY, last)
         if _offset_at(zone, low) == _offset_at(zone, high):
             continue
+
+        # zoneinfo does not tell its transitions: halve the day that contains one.
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if _offset_at(zone, middle) == _offset_at(zone, low) else (low, middle)
@@ -87,6 +101,6 @@ def _transitions_of_year(timezone: str, year: int) -> tuple[tuple[int, int], ...
 
 
 def _offset_at(zone: ZoneInfo, utc_minute: int) -> int:
-    moment = (_EPOCH + timedelta(minutes=utc_minute)).astimezone(zone).utcoffset()
+    moment = (EPOCH + timedelta(minutes=utc_minute)).astimezone(zone).utcoffset()
     assert moment is not None  # an aware datetime always has an offset
     return round(moment.total_seconds() / 60)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Shaped
 
 from gridai_env.arrays.draws import Draws, as_draws, in_parts
 from gridai_env.arrays.ops import (
@@ -22,7 +23,7 @@ from gridai_env.arrays.ops import (
     to_int64,
     update_where,
 )
-from gridai_env.arrays.types import Array
+from gridai_env.arrays.types import Array, Float, Floats, Int, Ints
 from gridai_env.traces.calibration import (
     EXCESS_KNOTS,
     KNOTS,
@@ -42,12 +43,12 @@ EPISODES = 16  # at a time: what is worked on stays in the processor's cache
 
 def synthetic_series(
     zones: Sequence[str],
-    start_utc: np.ndarray,
+    start_utc: Shaped[np.ndarray, " B"],
     steps: int,
     dt_h: float,
     rngs: Sequence[np.random.Generator] | Draws,
 ) -> ZoneSeries:
-    """Random series for B episodes; episode b depends on `start_utc[b]` and `rngs[b]` alone, bit for bit.
+    """Return random series of B episodes; episode b depends on `start_utc[b]` and `rngs[b]` alone, bit for bit.
 
     Hourly values are drawn; where dt < 1 h price and carbon stay constant inside the hour and weather is
     linear between the centres of the hours (held in the first half hour). Raises TraceError for an unknown or
@@ -66,23 +67,28 @@ def synthetic_series(
 
 
 def series_of_model(
-    model: ZoneModel, grid: StepGrid, cells: Array, start_utc: Array, dt_h: float, draws: Draws
+    model: ZoneModel,
+    grid: StepGrid,
+    cells: Int[Array, "B hours Z"],
+    start_utc: Shaped[Array, " B"],
+    dt_h: float,
+    draws: Draws,
 ) -> ZoneSeries:
-    """Draw the series of a model's zones; ``cells`` [B, hours, Z] as from `month_hour_cells`."""
+    """Return the series of a model's zones; ``cells`` as from `month_hour_cells`."""
     values = in_parts(draws, EPISODES, lambda few: _draw(model, cells[few], draws, few))
     hourly = dict(zip(VARIABLES, values, strict=True))
     usual = model.marginal_normal_kg_per_mwh
     surplus = hourly["price"] <= 0.0
+    marginal = namespace(surplus).where(surplus, MARGINAL_AT_SURPLUS * usual, usual)
     expected = {name: take_rows(model.climatology[name], cells) for name in EXPECTED}
+
     return ZoneSeries(
         zones=model.zones,
         start_utc=start_utc,
         dt_h=dt_h,
         price_usd_per_mwh=grid.hold(hourly["price"]),
         carbon_average_kg_per_mwh=grid.hold(hourly["carbon"]),
-        carbon_marginal_kg_per_mwh=grid.hold(
-            namespace(surplus).where(surplus, MARGINAL_AT_SURPLUS * usual, usual)
-        ),
+        carbon_marginal_kg_per_mwh=grid.hold(marginal),
         wetbulb_c=grid.interpolate(hourly["wetbulb"]),
         pv_cf=grid.interpolate(hourly["pv"]),
         wind_cf=grid.interpolate(hourly["wind"]),
@@ -95,8 +101,10 @@ def series_of_model(
     )
 
 
-def month_hour_cells(zones: tuple[str, ...], first_hour: np.ndarray, hours: int) -> np.ndarray:
-    """Index `zone*288 + month*24 + hour` (local) of every hour, int64 [B, hours, Z]."""
+def month_hour_cells(
+    zones: tuple[str, ...], first_hour: Shaped[np.ndarray, " B"], hours: int
+) -> Int[Ints, "B hours Z"]:
+    """Return the index `zone*288 + month*24 + hour` (local) of every hour."""
     cells = np.empty((len(first_hour), hours, len(zones)), dtype=np.int64)
     done: dict[str, np.ndarray] = {}
     for i, zone in enumerate(zones):
@@ -108,19 +116,26 @@ def month_hour_cells(zones: tuple[str, ...], first_hour: np.ndarray, hours: int)
     return cells
 
 
-def climatology_hourly(zone: str, first_hour: np.ndarray, hours: int) -> dict[str, np.ndarray]:
-    """Month-hour means of a calibrated zone, [B, hours]: price, carbon, marginal, wetbulb, pv, wind."""
+def climatology_hourly(
+    zone: str, first_hour: Shaped[np.ndarray, " B"], hours: int
+) -> dict[str, Float[Floats, "B hours"]]:
+    """Return month-hour means of a calibrated zone: price, carbon, marginal, wetbulb, pv, wind."""
     cells = month_hour_cells((zone,), first_hour, hours)[:, :, 0]
     return {name: values.take(cells) for name, values in zone_calibration(zone).climatology.items()}
 
 
-def _draw(model: ZoneModel, cells: Array, draws: Draws, few: slice) -> tuple[Array, ...]:
-    """Return hourly values of the VARIABLES, [b, hours, Z] each."""
+def _draw(
+    model: ZoneModel, cells: Int[Array, "b hours Z"], draws: Draws, few: slice
+) -> tuple[Float[Array, "b hours Z"], ...]:
+    """Return hourly values of the VARIABLES."""
     residual, trigger, size = _latent(model, draws, few, cells.shape[1])
     month = cells // 24
     values = dict(zip(VARIABLES, _values(model, cells, month, residual), strict=True))
+
     pv = values["pv"] * take_rows(model.pv_profile, cells)
     values["pv"] = namespace(pv).minimum(take_rows(model.pv_highest, month), pv)
+
+    # Spikes are rare: their prices are worked out only where there are some.
     spike = trigger > take_rows(model.spike_level, cells)
     values["price"] = update_where(
         spike, values["price"], lambda at, how: _spikes_usd_per_mwh(model, at, how), month, size
@@ -128,9 +143,10 @@ def _draw(model: ZoneModel, cells: Array, draws: Draws, few: slice) -> tuple[Arr
     return tuple(values.values())
 
 
-def _latent(model: ZoneModel, draws: Draws, few: slice, hours: int) -> tuple[list[Array], Array, Array]:
-    """Standard normals with memory, [b, hours, Z] each: residuals of the VARIABLES, trigger and size of
-    spikes."""
+def _latent(
+    model: ZoneModel, draws: Draws, few: slice, hours: int
+) -> tuple[list[Float[Array, "b hours Z"]], Float[Array, "b hours Z"], Float[Array, "b hours Z"]]:
+    """Standard normals with memory: residuals of the VARIABLES, trigger and size of spikes."""
     drive, count, variables = model.drive, len(model.zones), len(VARIABLES)
     normals = draws.normals(few, hours, drive.phi.shape[0])
     memory = empty(normals.shape, normals)
@@ -138,14 +154,21 @@ def _latent(model: ZoneModel, draws: Draws, few: slice, hours: int) -> tuple[lis
         matmul_rows(normals[..., block], innovation, memory[..., block])
         memory[:, 0, block] = mixed_row(normals[:, 0, block], start)
     memory = decay(memory, drive.phi)
+
+    # The columns of `Drive`: slow and fast part of each variable, own part of the trigger, size.
     parts = [memory[..., at : at + count] for at in range(0, memory.shape[-1], count)]
     residual = [slow + fast for slow, fast in zip(parts[:variables], parts[variables:-2], strict=True)]
     own, size = parts[-2:]
     return residual, SPIKE_FROM_PRICE * residual[VARIABLES.index("price")] + own, size
 
 
-def _values(model: ZoneModel, cells: Array, month: Array, residual: list[Array]) -> list[Array]:
-    """Return the quantiles of the residuals, [b, hours, Z] each; those of PV are relative."""
+def _values(
+    model: ZoneModel,
+    cells: Int[Array, "b hours Z"],
+    month: Int[Array, "b hours Z"],
+    residual: list[Float[Array, "b hours Z"]],
+) -> list[Float[Array, "b hours Z"]]:
+    """Return the quantiles of the residuals; those of PV are relative.  Overwrites the residuals."""
     base, values = month * len(KNOTS), []
     for v, place in enumerate(residual):
         place *= take_rows(model.place_spread[v], cells)
@@ -154,7 +177,9 @@ def _values(model: ZoneModel, cells: Array, month: Array, residual: list[Array])
     return values
 
 
-def _spikes_usd_per_mwh(model: ZoneModel, month: Array, size: Array) -> Array:
+def _spikes_usd_per_mwh(
+    model: ZoneModel, month: Int[Array, " spikes"], size: Float[Array, " spikes"]
+) -> Float[Array, " spikes"]:
     """Prices of spikes in months `zone * 12 + month`: cap + excess."""
     count = len(EXCESS_KNOTS)
     place = (size - float(EXCESS_KNOTS[0])) / float(EXCESS_KNOTS[1] - EXCESS_KNOTS[0])
@@ -165,15 +190,18 @@ def _spikes_usd_per_mwh(model: ZoneModel, month: Array, size: Array) -> Array:
     )
 
 
-def _interpolate(table: Array, count: int, base: Array, place: Array) -> Array:
+def _interpolate(
+    table: Float[Array, " n"], count: int, base: Int[Array, "*batch"], place: Float[Array, "*batch"]
+) -> Float[Array, "*batch"]:
     """Return `table[base + place]`, linear between the `count` knots, flat beyond the ends.
 
-    `place` counts knots.
+    `place` counts knots.  Works in place: new arrays of this size would cost more than the arithmetic.
     """
     place = namespace(place).clip(place, 0.0, count - 1.0)
     left = namespace(place).minimum(to_int64(place), count - 2)
     place -= left
     left += base
+
     low = take_rows(table, left)
     left += 1
     value = take_rows(table, left)

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from gridai_env.arrays.types import Array
+from gridai_env.arrays.types import Array, Float, Floats
 from gridai_env.traces.calibration import (
     ADDITIVE,
     KNOTS,
@@ -36,37 +36,37 @@ class Drive:
     """
 
     columns: tuple[slice, ...]
-    start: tuple[np.ndarray, ...]  # [n,n], first value = start @ draws
-    innovation: tuple[np.ndarray, ...]  # [n,n], innovations = draws @ innovation
-    phi: np.ndarray  # of all output columns
+    start: tuple[Float[Array, "n n"], ...]  # first value = start @ draws
+    innovation: tuple[Float[Array, "n n"], ...]  # innovations = draws @ innovation
+    phi: Float[Array, " columns"]  # AR(1) coefficients of all output columns
 
 
 @dataclass(frozen=True)
 class ZoneModel:
     """Tables of a tuple of zones, flattened so that one index array serves all of them.
 
-    `[Z*288]` tables are read with the cells of `month_hour_cells`; quantile tables `[Z*12*K]` with cell //
-    24. The tables `[V,...]` hold all VARIABLES; a residual z has its place among the knots, counted from the
-    first, at `place_shift + place_spread * z`.
+    Z zones, V variables, K knots.  Tables by cell (Z * 288) are read with the cells of `month_hour_cells`, those by
+    month (Z * 12) with cell // 24.  A residual z has its place among the knots, counted from the first, at
+    `place_shift + place_spread * z`.
     """
 
     zones: tuple[str, ...]
-    quantiles: np.ndarray
-    place_shift: np.ndarray
-    place_spread: np.ndarray
-    pv_profile: np.ndarray
-    pv_highest: np.ndarray
-    climatology: dict[str, np.ndarray]
-    spike_level: np.ndarray
-    spike_cap_usd_per_mwh: np.ndarray
-    spike_mean_excess_usd_per_mwh: np.ndarray
-    spike_excess_shape: np.ndarray
-    marginal_normal_kg_per_mwh: np.ndarray
-    slow_weight: np.ndarray
-    fast_weight: np.ndarray
-    phi: np.ndarray
-    start_factor: np.ndarray
-    innovation_factor: np.ndarray
+    quantiles: Float[Array, "V month*K"]
+    place_shift: Float[Array, "V cell"]
+    place_spread: Float[Array, "V cell"]
+    pv_profile: Float[Array, " cell"]
+    pv_highest: Float[Array, " month"]
+    climatology: dict[str, Float[Array, " cell"]]
+    spike_level: Float[Array, " cell"]
+    spike_cap_usd_per_mwh: Float[Array, " month"]
+    spike_mean_excess_usd_per_mwh: Float[Array, " month"]
+    spike_excess_shape: Float[Array, " Z*E"]
+    marginal_normal_kg_per_mwh: Float[Array, " Z"]
+    slow_weight: Float[Floats, " Z*V"]
+    fast_weight: Float[Floats, " Z*V"]
+    phi: Float[Floats, " n"]
+    start_factor: Float[Floats, "n n"]
+    innovation_factor: Float[Floats, "n n"]
     drive: Drive
     provenance: dict[str, str]
 
@@ -83,44 +83,41 @@ class ZoneModel:
         return replace(self, drive=drive, climatology=climatology, **arrays)
 
 
-_TABLES = (
-    "quantiles",
-    "place_shift",
-    "place_spread",
+# Tables of a zone that stand one after the other; with the others these are what drawing needs.
+_FLAT = (
     "pv_profile",
     "pv_highest",
     "spike_level",
     "spike_cap_usd_per_mwh",
     "spike_mean_excess_usd_per_mwh",
     "spike_excess_shape",
-    "marginal_normal_kg_per_mwh",
 )
+_TABLES = (*_FLAT, "quantiles", "place_shift", "place_spread", "marginal_normal_kg_per_mwh")
 
 
 @lru_cache(maxsize=64)
 def zone_model(zones: tuple[str, ...]) -> ZoneModel:
+    """Return the generator's tables; raises TraceError for no zone, a repeated one or one without calibration."""
     if not zones or len(set(zones)) != len(zones):
         raise TraceError(f"zones = {zones}: name at least one zone, each once")
     tables = [zone_calibration(zone) for zone in zones]
     slow = np.array([t.slow_share[name] for t in tables for name in VARIABLES])
     phi, start_factor, innovation_factor = _memory(zones, tables)
     place_shift, place_spread = _places(tables)
+    quantiles = np.array([[t.quantiles[name] for t in tables] for name in VARIABLES])
+
+    def flat(name: str) -> Float[Floats, " n"]:
+        return np.concatenate([getattr(t, name).ravel() for t in tables])
+
     return ZoneModel(
         zones=zones,
-        quantiles=np.array([[t.quantiles[name] for t in tables] for name in VARIABLES]).reshape(
-            len(VARIABLES), -1
-        ),
+        quantiles=quantiles.reshape(len(VARIABLES), -1),
         place_shift=place_shift,
         place_spread=place_spread,
-        pv_profile=np.concatenate([t.pv_profile.ravel() for t in tables]),
-        pv_highest=np.concatenate([t.pv_highest for t in tables]),
         climatology={
             k: np.concatenate([t.climatology[k].ravel() for t in tables]) for k in tables[0].climatology
         },
-        spike_level=np.concatenate([t.spike_level.ravel() for t in tables]),
-        spike_cap_usd_per_mwh=np.concatenate([t.spike_cap_usd_per_mwh for t in tables]),
-        spike_mean_excess_usd_per_mwh=np.concatenate([t.spike_mean_excess_usd_per_mwh for t in tables]),
-        spike_excess_shape=np.concatenate([t.spike_excess_shape for t in tables]),
+        **{name: flat(name) for name in _FLAT},
         marginal_normal_kg_per_mwh=np.array([t.marginal_normal_kg_per_mwh for t in tables]),
         slow_weight=np.sqrt(slow),
         fast_weight=np.sqrt(1 - slow),
@@ -132,24 +129,28 @@ def zone_model(zones: tuple[str, ...]) -> ZoneModel:
     )
 
 
-def _places(tables: list[ZoneCalibration]) -> tuple[np.ndarray, np.ndarray]:
-    """Shift and spread [V, Z*288] that lead from a residual to its place among the knots.
-
-    The residual of PV is the score itself.
-    """
+def _places(tables: list[ZoneCalibration]) -> tuple[Float[Floats, "V cell"], Float[Floats, "V cell"]]:
+    """Shift and spread that lead from a residual to its place among the knots."""
     cells = tables[0].shift[ADDITIVE[0]].size
+    # PV has neither: its residual is the score itself.
     shift = np.zeros((len(VARIABLES), len(tables), cells))
     spread = np.ones_like(shift)
     for v, name in enumerate(VARIABLES):
         if name in ADDITIVE:
             shift[v] = [t.shift[name].ravel() for t in tables]
             spread[v] = [t.spread[name].ravel() for t in tables]
+
     width = KNOTS[1] - KNOTS[0]
     flat = (len(VARIABLES), -1)
     return ((shift - KNOTS[0]) / width).reshape(flat), (spread / width).reshape(flat)
 
 
-def _drive(slow_share: np.ndarray, phi: np.ndarray, start: np.ndarray, innovation: np.ndarray) -> Drive:
+def _drive(
+    slow_share: Float[Floats, " s"],
+    phi: Float[Floats, " n"],
+    start: Float[Floats, "n n"],
+    innovation: Float[Floats, "n n"],
+) -> Drive:
     """Sort and weigh the output of the memory, block by block: slow, fast, own part of the trigger, size."""
     series = len(slow_share)
     count = series // len(VARIABLES)
@@ -162,6 +163,7 @@ def _drive(slow_share: np.ndarray, phi: np.ndarray, start: np.ndarray, innovatio
         (zones, own),
         (zones, np.ones(count)),
     ]
+
     at, columns, starts, innovations, kept = 0, [], [], [], []
     for order, weight in parts:
         block = slice(at, at + len(order))
@@ -185,7 +187,7 @@ def _provenance(table: ZoneCalibration) -> str:
 
 def _memory(
     zones: tuple[str, ...], tables: list[ZoneCalibration]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[Float[Floats, " n"], Float[Floats, "n n"], Float[Floats, "n n"]]:
     """AR(1) coefficients of all latent columns and the Cholesky factors of their start and their innovations.
 
     Columns: slow [Z*5], fast [Z*5], own part of the spike trigger [Z], spike size [Z]; n = Z*12. The
@@ -196,19 +198,22 @@ def _memory(
     fast_phi = np.array([t.fast_phi[name] for t in tables for name in VARIABLES])
     share = np.array([t.slow_share[name] for t in tables for name in VARIABLES])
     slow, fast = _split_correlation(observed, share, fast_phi)
-    price = slice(None, None, len(VARIABLES))
+    price = slice(None, None, len(VARIABLES))  # the first of each zone's variables
+
     blocks = [
         (slow, slow_phi),
         (fast, fast_phi),
         (observed[price, price], np.array([t.spike_phi for t in tables])),
         (np.eye(count), np.array([t.spike_size_phi for t in tables])),
     ]
+
     phi = np.concatenate([p for _, p in blocks])
     start, innovation = np.zeros((len(phi), len(phi))), np.zeros((len(phi), len(phi)))
     at = 0
     for stationary, p in blocks:
         rows = slice(at, at + len(p))
         decay = _decay(p)
+        # Innovations first: clipped to a correlation, they say which stationary one the memory really has.
         drive = _nearest_correlation(stationary * decay)
         innovation[rows, rows] = np.linalg.cholesky(drive) * np.sqrt(1 - p * p)[:, None]
         start[rows, rows] = np.linalg.cholesky(_nearest_correlation(drive / decay))
@@ -216,7 +221,7 @@ def _memory(
     return phi, start, innovation
 
 
-def _decay(phi: np.ndarray) -> np.ndarray:
+def _decay(phi: Float[Floats, " n"]) -> Float[Floats, "n n"]:
     """Correlation of the innovations over stationary correlation, for each pair of AR(1) with unit variance.
 
     A pair with innovation covariance c has the covariance c / (1 - phi_i * phi_j).
@@ -226,10 +231,9 @@ def _decay(phi: np.ndarray) -> np.ndarray:
 
 
 def _split_correlation(
-    observed: np.ndarray, share: np.ndarray, fast_phi: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Correlations of the slow and of the fast parts that together give the observed one where that is
-    possible.
+    observed: Float[Floats, "n n"], share: Float[Floats, " n"], fast_phi: Float[Floats, " n"]
+) -> tuple[Float[Floats, "n n"], Float[Floats, "n n"]]:
+    """Correlations of slow and fast parts that together give the observed one where that is possible.
 
     Two fast parts with different memory cannot be correlated fully; the slow parts then take over what is
     missing.
@@ -245,7 +249,7 @@ def _split_correlation(
     return slow, fast
 
 
-def _nearest_correlation(matrix: np.ndarray) -> np.ndarray:
+def _nearest_correlation(matrix: Float[Floats, "n n"]) -> Float[Floats, "n n"]:
     """Positive definite matrix with unit diagonal near `matrix`: eigenvalues clipped, diagonal rescaled."""
     values, vectors = np.linalg.eigh(matrix)
     clipped = (vectors * np.maximum(values, _SMALLEST_EIGENVALUE)) @ vectors.T

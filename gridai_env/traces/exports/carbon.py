@@ -6,15 +6,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC
 from pathlib import Path
 
 import numpy as np
 
 from gridai_env.traces.calibration import known_zones
 from gridai_env.traces.errors import TraceError
-from gridai_env.traces.exports.series import Export, utc_minute
-from gridai_env.traces.files.cells import number, text_rows
+from gridai_env.traces.exports.series import Export
+from gridai_env.traces.files.cells import date_time, number, text_rows
+from gridai_env.traces.local_time import utc_minute
 
 NAME = "electricitymaps"
 EXPECTED = "Datetime (UTC),...,Zone id,Carbon intensity gCO2eq/kWh (direct),...,Data estimated,..."
@@ -39,6 +40,8 @@ def read(path: Path, carbon: str, zone: str | None, drop_estimated: bool) -> Exp
         value = _column(path, original, header, carbon)
         when = header.index("datetime (utc)")
         where, guess = (_index(header, name) for name in ("zone id", "data estimated"))
+
+        # Exports of one zone may lack the column with its name; then all rows are of it.
         minutes, values, zones, estimated = [], [], set(), 0
         for line, row in rows:
             if where is not None:
@@ -51,10 +54,12 @@ def read(path: Path, carbon: str, zone: str | None, drop_estimated: bool) -> Exp
             estimated += is_guess
             keep = bool(text) and not (is_guess and drop_estimated)
             values.append(number(path, line, original[value], text, 0, MOST_KG_PER_MWH) if keep else np.nan)
+
     if (zone is None and len(zones) > 1) or zone not in {None, *zones}:
         raise TraceError(
             f"{path}: holds the zones {', '.join(sorted(zones))}; choose one with point= (--point)"
         )
+
     name = zone or "".join(zones) or None
     what = f"Electricity Maps {name or 'of no named zone'}"
     text = f"{what}, {carbon.replace('_', ' ')}, {estimated} of {len(values)} hours estimated"
@@ -81,10 +86,7 @@ def _column(path: Path, original: list[str], header: list[str], carbon: str) -> 
 
 
 def _utc(path: Path, line: int, text: str) -> int:
-    try:
-        moment = datetime.fromisoformat(text.strip())
-    except ValueError:
-        raise TraceError(f"{path}: line {line}, Datetime (UTC) = {text!r} is no date and time") from None
+    moment = date_time(path, line, "Datetime (UTC)", text)
     moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
     if moment.utcoffset():
         raise TraceError(f"{path}: line {line}, Datetime (UTC) = {text!r} is not UTC, as its header says")

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from gridai_env.arrays.types import Float, Floats, Int, Ints
 from gridai_env.files import atomic_write
 from gridai_env.traces.errors import TraceError
 from gridai_env.traces.exports.carbon import MOST_KG_PER_MWH
-from gridai_env.traces.exports.series import Export, stamp
+from gridai_env.traces.exports.series import Export
 from gridai_env.traces.files.cells import text_rows
 from gridai_env.traces.files.formats import OPTIONAL, REQUIRED
-from gridai_env.traces.local_time import MINUTES_PER_HOUR
+from gridai_env.traces.local_time import MINUTES_PER_HOUR, stamp
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,8 +26,8 @@ class ZoneTable:
     """Hourly columns of one zone, ascending without a missing row; NaN where a source has a gap."""
 
     zone: str
-    utc_minutes: np.ndarray
-    columns: dict[str, np.ndarray]
+    utc_minutes: Int[Ints, " N"]
+    columns: dict[str, Float[Floats, " N"]]
 
     @property
     def gaps(self) -> int:
@@ -51,11 +52,14 @@ def join_exports(zone: str, exports: Sequence[Export]) -> ZoneTable:
         raise TraceError(
             f"zone {zone!r}: no export brings {', '.join(missing)}; a trace file needs price and carbon"
         )
+
+    # A longer export is cut: outside of the common hours a row would have gaps throughout.
     first = max(int(export.utc_minutes[0]) for export in exports)
     last = min(int(export.utc_minutes[-1]) for export in exports)
     if last < first:
         spans = (f"{e.source}: {stamp(e.utc_minutes[0])} to {stamp(e.utc_minutes[-1])}" for e in exports)
         raise TraceError(f"zone {zone!r}: the exports have no hour in common ({'; '.join(spans)})")
+
     utc = np.arange(first, last + 1, MINUTES_PER_HOUR, dtype=np.int64)
     ordered = [name for name in (*REQUIRED, *OPTIONAL) if name in columns]
     return ZoneTable(zone, utc, {name: _on_axis(columns[name], name, utc) for name in ordered})
@@ -73,7 +77,8 @@ def with_marginal(table: ZoneTable, carbon_marginal_kg_per_mwh: float) -> ZoneTa
     )
 
 
-def _on_axis(export: Export, name: str, utc: np.ndarray) -> np.ndarray:
+def _on_axis(export: Export, name: str, utc: Int[Ints, " N"]) -> Float[Floats, " N"]:
+    """Return a column on the hours ``utc``; NaN where the export has none."""
     values = np.full(len(utc), np.nan)
     place = (export.utc_minutes - utc[0]) // MINUTES_PER_HOUR
     inside = (place >= 0) & (place < len(utc))
@@ -82,13 +87,14 @@ def _on_axis(export: Export, name: str, utc: np.ndarray) -> np.ndarray:
 
 
 def write_plain(path: str | Path, table: ZoneTable, add: bool = False) -> None:
-    """Write a zone to a .csv or .csv.gz, whole or not at all; ``add`` keeps the other zones of an existing file.
+    """Write a zone to a .csv or .csv.gz, atomically; ``add`` keeps the other zones of an existing file.
 
     Raises TraceError where the file has another suffix, exists without ``add``, or has other columns or the zone.
     """
     path = Path(path)
     if not path.name.endswith((".csv", ".csv.gz")):
         raise TraceError(f"{path}: a trace file is written as .csv or .csv.gz")
+
     header = ["utc", "zone", *table.columns]
     kept: list[list[str]] = []
     if path.exists():
@@ -97,6 +103,8 @@ def write_plain(path: str | Path, table: ZoneTable, add: bool = False) -> None:
                 f"{path}: exists; choose another name, or add the zone to it with add=True (--add)"
             )
         kept = _other_zones(path, header, table.zone)
+
+    # The other zones' rows are copied as text: their digits stay as they are.
     opener: Callable[..., Any] = gzip.open if path.name.endswith(".gz") else open
     with atomic_write(path) as partial, opener(partial, "wt", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")

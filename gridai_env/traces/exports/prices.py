@@ -21,8 +21,9 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from gridai_env.traces.errors import TraceError
-from gridai_env.traces.exports.series import Export, utc_minute
-from gridai_env.traces.files.cells import number, text_rows
+from gridai_env.traces.exports.series import Export
+from gridai_env.traces.files.cells import date_time, number, text_rows
+from gridai_env.traces.local_time import utc_minute
 
 ENERGINET, ERCOT, GRIDSTATUS = "energinet", "ercot", "gridstatus"
 EXPECTED = {
@@ -63,6 +64,7 @@ def read_energinet(path: Path, area: str | None, usd_per: Mapping[str, float]) -
     with text_rows(path, ";") as (header, rows):
         at = {name.lower(): i for i, name in enumerate(header)}
         offered = [unit for unit in ("EUR", "DKK") if f"spotprice{unit.lower()}" in at]
+        # The market clears in euros; kroner are converted by the exchange.
         currency = next((unit for unit in offered if unit in usd_per), None)
         if currency is None:
             raise TraceError(
@@ -132,12 +134,15 @@ def _ercot_utc(path: Path, line: int, day: str, ending: str, repeated: str) -> i
         or repeated not in ("N", "Y")
     ):
         raise TraceError(f"{where}: need an hour from 01:00 to 24:00 and a flag N or Y")
+
     try:
         midnight = datetime.strptime(day, "%m/%d/%Y")  # noqa: DTZ007  the zone is set two lines below
     except ValueError:
         raise TraceError(f"{where}: the day must be MM/DD/YYYY") from None
     local = (midnight + timedelta(hours=int(hour) - 1)).replace(tzinfo=CHICAGO, fold=int(repeated == "Y"))
     utc = local.astimezone(UTC)
+
+    # An hour that the clocks skipped does not survive the way to UTC and back.
     if utc.astimezone(CHICAGO).replace(tzinfo=None) != local.replace(tzinfo=None):
         raise TraceError(f"{where}: this hour does not exist: clocks were put forward")
     if repeated == "Y" and local.utcoffset() == local.replace(fold=0).utcoffset():
@@ -156,13 +161,9 @@ def read_gridstatus(path: Path, location: str | None) -> Export:
 
         def entries() -> Iterator[Entry]:
             for line, row in rows:
-                value = (
-                    number(path, line, header[price], row[price], LEAST, MOST)
-                    if row[price].strip()
-                    else np.nan
-                )
                 parts = [row[i] for i in (place, market) if i is not None]
-                yield " ".join(parts), _aware(path, line, header[when], row[when]), value
+                utc = _aware(path, line, header[when], row[when])
+                yield " ".join(parts), utc, _price(path, line, header[price], row[price])
 
         chosen = _one_place(path, "location and market", location, entries())
     return _export(path, GRIDSTATUS, f"gridstatus, {chosen[0] or 'the one price'}", chosen[1])
@@ -177,6 +178,7 @@ def _one_place(
         by_place.setdefault(entry[0], []).append(entry)
     if not by_place:
         raise TraceError(f"{path}: no rows below the header")
+
     name = next(iter(by_place)) if wanted is None and len(by_place) == 1 else wanted
     if wanted is not None and list(by_place) == [""]:
         raise TraceError(f"{path}: this form names no location; leave point={wanted!r} (--point) out")
@@ -194,23 +196,16 @@ def _export(path: Path, format_name: str, text: str, entries: list[Entry]) -> Ex
 
 
 def _naive(path: Path, line: int, name: str, text: str) -> datetime:
-    moment = _moment(path, line, name, text)
+    moment = date_time(path, line, name, text)
     if moment.tzinfo is not None:
         raise TraceError(f"{path}: line {line}, {name} = {text!r} has an offset, its column should have none")
     return moment
 
 
 def _aware(path: Path, line: int, name: str, text: str) -> int:
-    moment = _moment(path, line, name, text)
+    moment = date_time(path, line, name, text)
     if moment.tzinfo is None:
         raise TraceError(
             f"{path}: line {line}, {name} = {text!r} has no offset; export stamps with their offset"
         )
     return utc_minute(moment)
-
-
-def _moment(path: Path, line: int, name: str, text: str) -> datetime:
-    try:
-        return datetime.fromisoformat(text.strip())
-    except ValueError:
-        raise TraceError(f"{path}: line {line}, {name} = {text!r} is no date and time") from None

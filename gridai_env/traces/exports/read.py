@@ -88,9 +88,9 @@ def _recognised(path: Path) -> tuple[str | None, str]:
             data = export_weather.load(path)
         except FileNotFoundError:
             raise FileNotFoundError(f"{path}: no such file") from None
-        return (
-            export_weather.NAME if export_weather.is_ours(data) else None
-        ), f"JSON with {sorted(data)[:8]}"
+        name = export_weather.NAME if export_weather.is_ours(data) else None
+        return name, f"JSON with {sorted(data)[:8]}"
+
     looks = ""
     for name, (delimiter, is_ours) in _HEADERS.items():
         with text_rows(path, delimiter) as (header, _):

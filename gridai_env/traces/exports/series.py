@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
+from gridai_env.arrays.types import Float, Floats, Int, Ints
 from gridai_env.traces.errors import TraceError
-from gridai_env.traces.local_time import MINUTES_PER_HOUR
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+from gridai_env.traces.local_time import MINUTES_PER_HOUR, stamp
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,19 +19,9 @@ class Export:
     source: str
     format_name: str
     text: str  # what was taken, for provenance
-    utc_minutes: np.ndarray  # [N] int, start of the interval, minutes since 1970
-    columns: dict[str, np.ndarray]  # our names, [N] each; NaN: the source has no value
+    utc_minutes: Int[Ints, " N"]  # start of the interval, minutes since 1970
+    columns: dict[str, Float[Floats, " N"]]  # our names; NaN: the source has no value
     zone: str | None = None  # as the source names it, where it does
-
-
-def utc_minute(moment: datetime) -> int:
-    """Return an aware moment in minutes since 1970 (seconds are cut)."""
-    return int((moment - _EPOCH).total_seconds()) // 60
-
-
-def stamp(utc_minutes: int) -> str:
-    """Return minutes since 1970 as text."""
-    return f"{np.datetime64(int(utc_minutes), 'm')}Z"
 
 
 def hourly(export: Export, average: bool) -> Export:
@@ -45,12 +33,12 @@ def hourly(export: Export, average: bool) -> Export:
     path, utc = Path(export.source), export.utc_minutes
     if not len(utc):
         raise TraceError(f"{path}: no rows of the series asked for")
-    steps = np.diff(utc)
+
+    # Some portals list the newest hour first: that is turned round, any other disorder refused.
+    columns, steps = export.columns, np.diff(utc)
     if len(steps) and (steps < 0).all():
-        order = np.arange(len(utc))[::-1]
-        utc, steps = utc[order], -steps[::-1]
-    else:
-        order = np.arange(len(utc))
+        utc, steps = utc[::-1], -steps[::-1]
+        columns = {name: values[::-1] for name, values in columns.items()}
     if (steps == 0).any():
         raise TraceError(
             f"{path}: the hour {stamp(utc[1:][steps == 0][0])} stands twice; keep one row of each"
@@ -59,12 +47,12 @@ def hourly(export: Export, average: bool) -> Export:
         raise TraceError(
             f"{path}: {stamp(utc[1:][steps < 0][0])} is earlier than the row before; sort the rows"
         )
+
     step_min = int(steps.min()) if len(steps) else MINUTES_PER_HOUR
     if step_min > MINUTES_PER_HOUR:
         raise TraceError(
             f"{path}: the stamps are at least {step_min / 60:g} h apart; an hourly export is needed"
         )
-    columns = {name: values[order] for name, values in export.columns.items()}
     if step_min < MINUTES_PER_HOUR:
         utc, columns = _averaged(path, utc, columns, step_min, average)
     if (off := utc % MINUTES_PER_HOUR != 0).any():
@@ -73,9 +61,9 @@ def hourly(export: Export, average: bool) -> Export:
 
 
 def _averaged(
-    path: Path, utc: np.ndarray, columns: dict[str, np.ndarray], step_min: int, average: bool
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Return the means of hours that are whole."""
+    path: Path, utc: Int[Ints, " N"], columns: dict[str, Float[Floats, " N"]], step_min: int, average: bool
+) -> tuple[Int[Ints, " n"], dict[str, Float[Floats, " n"]]]:
+    """Return the hours that are whole, and their means."""
     if MINUTES_PER_HOUR % step_min or (utc % step_min).any():
         raise TraceError(f"{path}: steps of {step_min} min do not divide the hour; export hours")
     if not average:

@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from gridai_env.arrays.types import Float, Floats, Int, Ints
 from gridai_env.traces.errors import TraceError
-from gridai_env.traces.exports.series import Export, utc_minute
+from gridai_env.traces.exports.series import Export
+from gridai_env.traces.local_time import utc_minute
 from gridai_env.traces.weather import pv_proxy_cf, wet_bulb_c, wind_proxy_cf
 
 NAME = "openmeteo"
@@ -52,6 +54,7 @@ def read(path: Path) -> Export:
         raise TraceError(
             f"{path}: hourly has {sorted(hourly)}; needs temperature_2m and relative_humidity_2m"
         )
+
     columns = {"wetbulb_c": wet_bulb_c(temperature, humidity)}
     cloud = _values(path, hourly, units, CLOUD, "cloud", {"%": 1.0}, len(utc))
     wind = _values(path, hourly, units, WIND, "wind", MS_PER, len(utc))
@@ -59,12 +62,14 @@ def read(path: Path) -> Export:
         columns["pv_cf"] = pv_proxy_cf(float(data["latitude"]), float(data["longitude"]), utc, cloud)
     if wind is not None:
         columns["wind_cf"] = wind_proxy_cf(wind)
+
     text = f"Open-Meteo at {data['latitude']:.2f}, {data['longitude']:.2f}: wet bulb (Stull 2011)"
     text += ", PV and wind are proxies" if len(columns) > 1 else ""
     return Export(str(path), NAME, text, utc, columns)
 
 
-def _utc(path: Path, hourly: dict[str, Any], units: dict[str, str], offset_s: Any) -> np.ndarray:
+def _utc(path: Path, hourly: dict[str, Any], units: dict[str, str], offset_s: Any) -> Int[Ints, " N"]:
+    """Return the times in minutes since 1970 UTC."""
     if not isinstance(offset_s, int) or abs(offset_s) > 16 * 3600 or offset_s % 60:
         raise TraceError(f"{path}: utc_offset_seconds = {offset_s!r}: must be whole minutes within 16 h")
     times = hourly.get("time")
@@ -85,7 +90,7 @@ def _values(
     kind: str,
     scale: dict[str, float],
     count: int,
-) -> np.ndarray | None:
+) -> Float[Floats, " N"] | None:
     """Return a variable in our unit, NaN where null; None where the file does not have it."""
     name = next((name for name in names if name in hourly), None)
     if name is None:
@@ -93,12 +98,14 @@ def _values(
     unit = units.get(name)
     if unit not in scale:
         raise TraceError(f"{path}: {name} is in {unit!r}; must be in {' or '.join(scale)}")
+
     try:
         values = np.array(hourly[name], dtype=float) * scale[unit]
     except (TypeError, ValueError) as error:
         raise TraceError(f"{path}: hourly.{name}: {error}") from error
     if values.shape != (count,):
         raise TraceError(f"{path}: hourly.{name} has {values.size} values for {count} times")
+
     low, high = RANGES[kind]
     bad = (values < low) | (values > high)
     if bad.any():

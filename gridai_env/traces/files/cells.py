@@ -1,4 +1,4 @@
-"""Rows of delimited text files, plain or gzipped, with errors that name file and line."""
+"""What readers of files share: rows of text, cells, Parquet, and that an unchanged file is read once."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import hashlib
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
+from functools import lru_cache, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from gridai_env.traces.errors import TraceError
 
@@ -22,10 +24,11 @@ GZIP = b"\x1f\x8b"  # how every gzip archive begins
 def text_rows(
     path: Path, delimiter: str = ","
 ) -> Iterator[tuple[list[str], Iterator[tuple[int, list[str]]]]]:
-    """Open a file as its header (names without blanks around them) and its rows (line number, cells).
+    """Open a delimited file, plain or gzipped, as header (names without blanks around them) and rows.
 
-    Empty lines are passed over.  Raises FileNotFoundError, and TraceError for a file that is empty, not text,
-    not the gzip archive its name says, or has a row of another width than the header.
+    Each row is a line number and its cells; empty lines are passed over.  Raises FileNotFoundError, and TraceError
+    for a file that is empty, not text, not the gzip archive its name says, or has a row of another width than the
+    header.
     """
     opener: Callable[..., Any] = gzip.open if path.name.endswith(".gz") else open
     try:
@@ -77,6 +80,68 @@ def number(path: Path, line: int, name: str, text: str, low: float, high: float)
             "correct or remove the row"
         )
     return value
+
+
+def date_time(path: Path, line: int, name: str, text: str) -> datetime:
+    """Return a date and time of a cell in ISO 8601; raises TraceError where it is none."""
+    try:
+        return datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise TraceError(
+            f"{path}: line {line}, {name} = {text!r} is no ISO 8601 date and time (2023-07-03T00:00Z)"
+        ) from None
+
+
+# Whole files --------------------------------------------------------------------------------------------------------
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def read_once(
+    what: str, files: int = 16
+) -> Callable[[Callable[Concatenate[Path, P], T]], Callable[Concatenate[str | Path, P], T]]:
+    """Decorate a reader so that it reads an unchanged file once per process; the last ``files`` are kept.
+
+    The reader gets the resolved path; its other arguments must be hashable.  FileNotFoundError says that there is
+    no such ``what``.
+    """
+
+    def decorate(read: Callable[Concatenate[Path, P], T]) -> Callable[Concatenate[str | Path, P], T]:
+        # Time of change and size are part of the key: a file that was written again is read again.
+        @lru_cache(maxsize=files)
+        def kept(path: Path, mtime_ns: int, size: int, *args: P.args, **kwargs: P.kwargs) -> T:
+            return read(path, *args, **kwargs)
+
+        @wraps(read)
+        def reader(path: str | Path, /, *args: P.args, **kwargs: P.kwargs) -> T:
+            resolved = Path(path).resolve()
+            try:
+                status = resolved.stat()
+            except FileNotFoundError:
+                raise FileNotFoundError(f"{path}: no such {what}") from None
+            return kept(resolved, status.st_mtime_ns, status.st_size, *args, **kwargs)  # type: ignore[arg-type]
+
+        return reader
+
+    return decorate
+
+
+def check_suffix(path: Path) -> bool:
+    """Return whether a table is Parquet, and not text; raises TraceError for a suffix of neither."""
+    if not path.name.endswith((".parquet", ".csv", ".csv.gz")):
+        raise TraceError(f"{path}: unknown suffix {path.suffix!r}; use .parquet, .csv or .csv.gz")
+    return path.name.endswith(".parquet")
+
+
+def parquet_modules(path: Path) -> tuple[Any, Any]:
+    """Return pyarrow and pyarrow.parquet; raises ImportError naming the extra where they are missing."""
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise ImportError(f"{path}: reading Parquet needs pyarrow: pip install 'gridai-env[data]'") from error
+    return pa, pq
 
 
 def file_sha256(path: Path) -> str:

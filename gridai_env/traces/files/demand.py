@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from gridai_env.traces.errors import TraceError
 from gridai_env.traces.files import rates as windows
 from gridai_env.traces.files import requests
-from gridai_env.traces.files.cells import file_sha256, shown, text_rows
+from gridai_env.traces.files.cells import file_sha256, read_once, shown, text_rows
 from gridai_env.traces.files.requests import TokenMinutes, read_requests
 
 FORMATS = {"requests": requests.COLUMNS, "windows": windows.COLUMNS}
@@ -44,23 +43,12 @@ def demand_format(path: str | Path, expected: str | None = None) -> str:
     return found
 
 
-def read_demand(path: str | Path, format_name: str | None = None, model: str | None = None) -> DemandTrace:
+@read_once("file of demand; give a .csv or .csv.gz, or 'synthetic'")
+def read_demand(path: Path, format_name: str | None = None, model: str | None = None) -> DemandTrace:
     """Read a file of demand; the same unchanged file is read once per process.
 
     ``model`` chooses one of a file of windowed rates.  Raises TraceError, FileNotFoundError.
     """
-    resolved = Path(path).resolve()
-    try:
-        status = resolved.stat()
-    except FileNotFoundError:
-        raise FileNotFoundError(
-            f"{path}: no such file of demand; give a .csv or .csv.gz, or 'synthetic'"
-        ) from None
-    return _read(resolved, format_name, model, status.st_mtime_ns, status.st_size)
-
-
-@lru_cache(maxsize=16)
-def _read(path: Path, format_name: str | None, model: str | None, mtime_ns: int, size: int) -> DemandTrace:
     name = demand_format(path, format_name)
     if name == "requests" and model is not None:
         raise TraceError(f"{path}: model = {model!r}: a file of single requests has no models; leave it out")

@@ -10,69 +10,62 @@ plain
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
+from gridai_env.arrays.types import Float, Floats
 from gridai_env.traces.errors import TraceError
-from gridai_env.traces.files.cells import file_sha256, number, shown, text_rows
+from gridai_env.traces.files.cells import (
+    check_suffix,
+    file_sha256,
+    number,
+    parquet_modules,
+    read_once,
+    shown,
+    text_rows,
+)
 
 FORMS = {"pai": ("arrival_time", "length", "cpus"), "plain": ("arrival_h", "duration_h", "gpus")}
-LONGEST_H = 1e6
-MOST = 1e7
+MOST = (1e6, 1e6, 1e7)  # arrival and length in hours, size
 
 
 @dataclass(frozen=True)
 class JobRows:
-    """The jobs of a file, in file order, [N] each."""
+    """The jobs of a file, in file order."""
 
     source: str
     sha256: str
     form: str
-    arrival_h: np.ndarray  # rising
-    duration_h: np.ndarray
-    size: np.ndarray  # processors or accelerators
+    arrival_h: Float[Floats, " N"]  # rising
+    duration_h: Float[Floats, " N"]
+    size: Float[Floats, " N"]  # processors or accelerators
 
 
-def read_job_rows(path: str | Path) -> JobRows:
+@read_once("file of jobs; give a .parquet, .csv or .csv.gz", files=4)
+def read_job_rows(path: Path) -> JobRows:
     """Read a file of batch jobs (.parquet, .csv, .csv.gz); the same unchanged file is read once per process.
 
     Raises TraceError, and FileNotFoundError for a file that is not there.
     """
-    resolved = Path(path).resolve()
-    try:
-        status = resolved.stat()
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such file of jobs; give a .parquet, .csv or .csv.gz") from None
-    return _read(resolved, status.st_mtime_ns, status.st_size)
-
-
-@lru_cache(maxsize=4)
-def _read(path: Path, mtime_ns: int, size: int) -> JobRows:
-    if path.name.endswith(".parquet"):
-        form, columns = _parquet(path)
-    elif path.name.endswith((".csv", ".csv.gz")):
-        form, columns = _text(path)
-    else:
-        raise TraceError(f"{path}: unknown suffix {path.suffix!r}; use .parquet, .csv or .csv.gz")
-    arrival, duration, amount = columns
+    form, columns = _parquet(path) if check_suffix(path) else _text(path)
+    arrival, duration, size = columns
     if not len(arrival):
         raise TraceError(f"{path}: no rows")
-    for name, values, low in zip(FORMS[form], columns, (0.0, 0.0, 0.0), strict=True):
-        high = MOST if name in ("cpus", "gpus") else LONGEST_H
-        bad = ~((values >= low) & (values <= high))
+
+    for name, values, most in zip(FORMS[form], columns, MOST, strict=True):
+        bad = ~((values >= 0.0) & (values <= most))  # also where it is NaN
         if bad.any():
             at = int(np.flatnonzero(bad)[0])
             raise TraceError(
-                f"{path}: row {at + 1}, {name} = {values[at]:g}: must be a number from {low:g} to {high:g}"
+                f"{path}: row {at + 1}, {name} = {values[at]:g}: must be a number from 0 to {most:g}"
             )
     if (backwards := np.diff(arrival) < 0).any():
         at = int(np.flatnonzero(backwards)[0]) + 2
         raise TraceError(
             f"{path}: row {at}, {FORMS[form][0]} is earlier than the row before it; sort the rows"
         )
-    return JobRows(str(path), file_sha256(path), form, arrival, duration, amount)
+    return JobRows(str(path), file_sha256(path), form, arrival, duration, size)
 
 
 def _form(path: Path, header: list[str]) -> str:
@@ -83,24 +76,19 @@ def _form(path: Path, header: list[str]) -> str:
     return found
 
 
-def _text(path: Path) -> tuple[str, list[np.ndarray]]:
+def _text(path: Path) -> tuple[str, list[Float[Floats, " N"]]]:
     with text_rows(path) as (header, rows):
         form = _form(path, header)
         at = [header.index(name) for name in FORMS[form]]
         values = [
-            [number(path, line, name, row[i], 0, MOST) for name, i in zip(FORMS[form], at, strict=True)]
+            [number(path, line, name, row[i], 0, MOST[2]) for name, i in zip(FORMS[form], at, strict=True)]
             for line, row in rows
         ]
-    table = np.array(values, dtype=float).reshape(-1, 3)
-    return form, list(table.T)
+    return form, list(np.array(values, dtype=float).reshape(-1, 3).T)
 
 
-def _parquet(path: Path) -> tuple[str, list[np.ndarray]]:
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise ImportError(f"{path}: reading Parquet needs pyarrow: pip install 'gridai-env[data]'") from error
+def _parquet(path: Path) -> tuple[str, list[Float[Floats, " N"]]]:
+    pa, pq = parquet_modules(path)
     try:
         form = _form(path, pq.read_schema(path).names)
         table = pq.read_table(path, columns=list(FORMS[form]))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gridai_env.arrays.types import Float, Floats
 from gridai_env.traces.errors import TraceError
 from gridai_env.traces.files.cells import number, text_rows
 from gridai_env.traces.files.requests import TokenMinutes
@@ -20,7 +21,7 @@ from gridai_env.traces.files.requests import TokenMinutes
 COLUMNS = ("t_s", "model", "req_per_s", "output_tokens_mean")
 INPUT = "input_tokens_mean"
 MODALITIES = ("text_tokens_mean", "image_tokens_mean", "audio_tokens_mean", "video_tokens_mean")
-HOLE = 0.05
+HOLE = 0.05  # of the model's median rate
 MOST_RATE = 1e7
 MOST_TOKENS = 1e7
 LONGEST_S = 1e9
@@ -70,8 +71,8 @@ def _input_tokens(given: float, parts: list[float]) -> float:
     return float("nan") if np.isnan(parts[0]) else float(np.nansum(parts))
 
 
-def _by_minute(path: Path, model: str, windows: np.ndarray) -> TokenMinutes:
-    t_s, rate, prompt, generated = windows.T
+def _step_s(path: Path, model: str, t_s: Float[Floats, " n"]) -> float:
+    """Return the length of the windows; raises TraceError where they are not sorted, equal and whole minutes."""
     if len(t_s) < 2:
         raise TraceError(f"{path}: model {model!r} has {len(t_s)} window; at least two are needed")
     gaps = np.diff(t_s)
@@ -85,14 +86,20 @@ def _by_minute(path: Path, model: str, windows: np.ndarray) -> TokenMinutes:
         raise TraceError(
             f"{path}: model {model!r}: windows must be equal and whole minutes, found {step_s:g} s"
         )
-    step_min = round(step_s / 60)
+    return step_s
+
+
+def _by_minute(path: Path, model: str, windows: Float[Floats, "n 4"]) -> TokenMinutes:
+    t_s, rate, prompt, generated = windows.T
+    step_s = _step_s(path, model, t_s)
     place = np.round((t_s - t_s[0]) / step_s).astype(np.int64)
     good = (rate >= HOLE * np.median(rate)) & np.isfinite(prompt) & np.isfinite(generated)
 
-    def spread(per_s: np.ndarray) -> np.ndarray:
+    def spread(per_s: Float[Floats, " n"]) -> Float[Floats, " M"]:
+        """Amounts per minute of rates per second; NaN in holes."""
         dense = np.full(place[-1] + 1, np.nan)
         dense[place[good]] = per_s[good] * 60.0
-        return np.repeat(dense, step_min)
+        return np.repeat(dense, round(step_s / 60))
 
     return TokenMinutes(
         first_min=round(t_s[0] / 60),

@@ -15,8 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
+from gridai_env.arrays.types import Float, Floats, Int, Ints
 from gridai_env.traces.errors import TraceError
 from gridai_env.traces.files.cells import number, text_rows
+from gridai_env.traces.local_time import utc_minute
 
 COLUMNS = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
 IMAGES = "NumImages"
@@ -27,19 +29,18 @@ _REST = re.compile(r"(?::(\d\d)(?:\.\d+)?)?(Z|[+-]\d\d:?\d\d)?$")
 _UTC_OFFSETS = {"", "Z", "+00:00", "+0000", "-00:00"}
 _SECONDS = {f":{second:02d}": second for second in range(60)}
 _FRACTION = ".0123456789"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
 class TokenMinutes:
-    """Work by minute, [M] each; NaN where the source has a hole."""
+    """Work by minute; NaN where the source has a hole."""
 
     first_min: int  # the first minute: since 1970 UTC where stamped, else since midnight of the trace's day 0
     stamped: bool
-    requests: np.ndarray
-    context_tokens: np.ndarray
-    generated_tokens: np.ndarray
-    images: np.ndarray | None  # None: the source has no such column
+    requests: Float[Floats, " M"]
+    context_tokens: Float[Floats, " M"]
+    generated_tokens: Float[Floats, " M"]
+    images: Float[Floats, " M"] | None  # None: the source has no such column
 
 
 def read_requests(path: Path) -> TokenMinutes:
@@ -65,10 +66,17 @@ class _Sums:
 
     def __init__(self, columns: int) -> None:
         self._first_s = self._last_s = 0
-        self._parts: list[tuple[int, np.ndarray]] = []  # first minute and sums [m,columns] of each block
+        # First minute and sums of each block.
+        self._parts: list[tuple[int, Float[Floats, "m columns"]]] = []
         self._columns = columns
 
-    def add(self, path: Path, lines: list[int], moment_s: np.ndarray, amounts: list[np.ndarray]) -> None:
+    def add(
+        self,
+        path: Path,
+        lines: list[int],
+        moment_s: Int[Ints, " rows"],
+        amounts: list[Float[Floats, " rows"]],
+    ) -> None:
         """Add rows at ``moment_s`` seconds since 1970; raises TraceError where they are not in order."""
         if not self._parts:
             self._first_s = self._last_s = int(moment_s[0])
@@ -79,7 +87,9 @@ class _Sums:
             raise TraceError(
                 f"{path}: line {lines[at]}, TIMESTAMP {when} is earlier than the row before; sort the rows"
             )
+
         self._last_s = int(moment_s[-1])
+        # Counted from the block's first minute: a block spans few of them.
         minute = moment_s // 60
         place = minute - minute[0]
         sums = [np.bincount(place), *(np.bincount(place, amount) for amount in amounts)]
@@ -93,6 +103,7 @@ class _Sums:
         dense = np.zeros((self._last_s // 60 + 1 - origin, self._columns))
         for first, sums in self._parts:
             dense[first - origin : first - origin + len(sums)] += sums
+
         begin = int(self._first_s % 60 > 0)
         end = len(dense) - int(self._last_s % 60 < 59)
         if end <= begin:
@@ -103,7 +114,7 @@ class _Sums:
         )
 
 
-def _amounts(path: Path, lines: list[int], name: str, texts: list[str]) -> np.ndarray:
+def _amounts(path: Path, lines: list[int], name: str, texts: list[str]) -> Float[Floats, " rows"]:
     """Return tokens or images of rows; raises TraceError naming the first that is no number in range."""
     most = MOST_IMAGES if name == IMAGES else MOST_TOKENS
     try:
@@ -112,12 +123,10 @@ def _amounts(path: Path, lines: list[int], name: str, texts: list[str]) -> np.nd
             return values
     except ValueError:
         pass  # said below, with its line
-    return np.array(
-        [number(path, *pair, 0, most) for pair in ((i, name, t) for i, t in zip(lines, texts, strict=True))]
-    )
+    return np.array([number(path, line, name, t, 0, most) for line, t in zip(lines, texts, strict=True)])
 
 
-def _moments_s(path: Path, lines: list[int], texts: list[str]) -> np.ndarray:
+def _moments_s(path: Path, lines: list[int], texts: list[str]) -> Int[Ints, " rows"]:
     """Return stamps in seconds since 1970; most are read by their parts, which repeat from row to row."""
     minutes: dict[str, int] = {}
     out = np.empty(len(texts), dtype=np.int64)
@@ -150,4 +159,4 @@ def _minute(path: Path, line: int, text: str) -> int:
         raise TraceError(
             f"{path}: line {line}, TIMESTAMP begins with {text!r}, which is no date and time (2023-11-16 18:17)"
         ) from None
-    return round((moment - _EPOCH).total_seconds()) // 60
+    return utc_minute(moment)
