@@ -17,51 +17,51 @@ from gridai_env.arrays.types import Array
 
 
 def take_rows(table: Array, at: Array) -> Array:
-    """Entries of a table [N], or rows of one [N,n], at the integers ``at``: [*at.shape] or [*at.shape,n]."""
+    """Return entries of a table [N] at the integers ``at``, [*at.shape], or rows of one [N,n], [*at.shape,n]."""
     return table.take(at, axis=0) if isinstance(table, np.ndarray) else namespace(table).take_rows(table, at)
 
 
 def columns(x: Array, at: np.ndarray) -> Array:
-    """``x`` [...,N] with the columns ``at`` (integers, the host's) in their order; ``x`` itself where that is all."""
+    """Return the columns ``at`` (integers on the host) of ``x`` [...,N]; ``x`` itself where these are all, in order."""
     if len(at) == x.shape[-1] and (at == np.arange(len(at))).all():
         return x
     return x.take(at, axis=-1) if isinstance(x, np.ndarray) else namespace(x).columns(x, at)
 
 
 def empty(shape: tuple[int, ...], beside: Array) -> Array:
-    """An array of this shape, still to be written, of the real type of another (a batch innermost on a device)."""
+    """Return an uninitialised array of this shape and of the real type of another (a batch innermost on a device)."""
     if isinstance(beside, np.ndarray):
         return np.empty(shape, dtype=np.result_type(beside.dtype, np.float32))
     return namespace(beside).empty(shape, beside)
 
 
 def as_float32(x: Array) -> Array:
-    """``x`` as float32."""
+    """Return ``x`` as float32."""
     return x.astype(np.float32, copy=False) if isinstance(x, np.ndarray) else x.float()
 
 
 def as_float64(x: Array) -> Array:
-    """``x`` as float64."""
+    """Return ``x`` as float64."""
     return x.astype(np.float64, copy=False) if isinstance(x, np.ndarray) else x.double()
 
 
 def real(x: Array, as_in: Array) -> Array:
-    """Yes and no, or integers, as 1.0, 0.0 or numbers of the type of another array."""
+    """Return booleans or integers as numbers of the type of another array."""
     return x.astype(as_in.dtype) if isinstance(x, np.ndarray) else x.to(as_in.dtype)
 
 
 def to_int64(x: Array) -> Array:
-    """Numbers without what follows the point, int64."""
+    """Return numbers truncated to int64."""
     return x.astype(np.int64) if isinstance(x, np.ndarray) else x.long()
 
 
 def as_int32(x: Array) -> Array:
-    """Integers as int32."""
+    """Return integers as int32."""
     return x.astype(np.int32) if isinstance(x, np.ndarray) else x.int()
 
 
 def matmul_rows(x: Array, weights: Array, out: Array) -> None:
-    """Write products of matrices [b,L,n] and one [n,m] to ``out`` [b,L,m]: rounded alike however many there are."""
+    """Write the products of matrices [b,L,n] and one [n,m] to ``out`` [b,L,m], rounded alike for every b."""
     if isinstance(x, np.ndarray):
         np.matmul(x, weights, out=out)
     else:
@@ -69,12 +69,12 @@ def matmul_rows(x: Array, weights: Array, out: Array) -> None:
 
 
 def mixed_row(x: Array, weights: Array) -> Array:
-    """``weights`` [m,n] times each vector of ``x`` [b,n], [b,m]: rounded alike however many there are."""
+    """Return ``weights`` [m,n] times each vector of ``x`` [b,n]: [b,m], rounded alike for every b."""
     return np.matmul(weights, x[..., None])[..., 0] if isinstance(x, np.ndarray) else x @ weights.T
 
 
 def add_scaled(x: Array, y: Array, scale: float) -> None:
-    """``x += scale * y``; ``y`` is used up."""
+    """Add ``scale * y`` to ``x`` in place; ``y`` is overwritten."""
     if isinstance(x, np.ndarray):
         y *= scale
         x += y
@@ -83,7 +83,7 @@ def add_scaled(x: Array, y: Array, scale: float) -> None:
 
 
 def add_product(x: Array, y: Array, z: Array) -> None:
-    """``x += y * z``."""
+    """Add ``y * z`` to ``x`` in place."""
     if isinstance(x, np.ndarray):
         x += y * z
     else:
@@ -91,14 +91,14 @@ def add_product(x: Array, y: Array, z: Array) -> None:
 
 
 def within(x: Array, least: Array, most: Array) -> Array:
-    """``x``, at least and at most these."""
+    """Return ``x`` clipped to [least, most]."""
     if isinstance(x, np.ndarray):
         return np.minimum(np.maximum(x, least), most)
     return namespace(x).clip(x, least, most)
 
 
 def decay(x: Array, kept: Array) -> Array:
-    """``x(t) += kept * x(t-1)`` along axis 1 of [b,T,n], ``kept`` [n]: what is written stays in ``x``, returned."""
+    """Add ``kept * x(t-1)`` to ``x(t)`` along axis 1 of [b,T,n], in place, and return ``x``; ``kept`` is [n]."""
     if not isinstance(x, np.ndarray):
         return namespace(x).decay(x, kept)
     before = np.empty_like(x[:, 0])
@@ -109,7 +109,7 @@ def decay(x: Array, kept: Array) -> Array:
 
 
 def update_where(mask: Array, x: Array, make: Callable[..., Array], *inputs: Array) -> Array:
-    """``x`` with ``make(*inputs)``, computed element by element, where the mask holds; ``x`` is used up.
+    """Return ``x`` with ``make(*inputs)``, computed element by element, where the mask holds; ``x`` is overwritten.
 
     Rare elements cost little on NumPy.
     """
@@ -121,7 +121,7 @@ def update_where(mask: Array, x: Array, make: Callable[..., Array], *inputs: Arr
 
 
 def window_sum(x: Array, width: int) -> Array:
-    """Sum over the last ``width`` entries along axis 1, this one included; nothing comes before the first."""
+    """Return the sums over the last ``width`` entries along axis 1, this one included; before the first stands 0."""
     if not isinstance(x, np.ndarray):
         return namespace(x).window_sum(x, width)
     x = np.ascontiguousarray(x)
@@ -132,7 +132,7 @@ def window_sum(x: Array, width: int) -> Array:
 
 
 def stable_argsort(x: Array) -> Array:
-    """The order that sorts the last axis, int64; equals stay as they stand."""
+    """Return the order that sorts the last axis, int64; equal entries keep their order."""
     if isinstance(x, np.ndarray):
         return np.argsort(x, axis=-1, kind="stable")
     return namespace(x).stable_argsort(x)
@@ -143,7 +143,7 @@ PAIRWISE_FROM = 8
 
 
 def namespace(x: Any) -> ModuleType:
-    """NumPy, or `gridai_env.arrays.torch_ops` (NumPy's names for torch) where ``x`` is a tensor."""
+    """Return NumPy, or `gridai_env.arrays.torch_ops` (NumPy's names for torch) where ``x`` is a tensor."""
     if isinstance(x, np.ndarray | float):
         return np
     from gridai_env.arrays import torch_ops as tensors
@@ -152,32 +152,32 @@ def namespace(x: Any) -> ModuleType:
 
 
 def all_zero(x: Any) -> bool:
-    """Whether ``x`` is zero or false everywhere, so that a step may leave out what it would not change.
+    """Return whether ``x`` is zero or False everywhere, so that a step may skip what would change nothing.
 
-    Of a tensor nobody asks: the answer would have to come from the device, which costs more than the work.
+    Always False for tensors: checking would synchronise with the device.
     """
     return isinstance(x, np.ndarray) and not x.any()
 
 
 def positions(x: Any, axis: int) -> Any:
-    """0, 1, 2, ... along an axis of ``x``, where ``x`` lives."""
+    """Return 0, 1, 2, ... along an axis of ``x``, on its device."""
     return np.arange(x.shape[axis]) if isinstance(x, np.ndarray) else namespace(x).positions(x, axis)
 
 
 def as_real(x: Any, like: Any) -> Any:
-    """Numbers [B,n] as real as ``like`` and where it lives, with the batch axis innermost in memory."""
+    """Return numbers [B,n] of the type and on the device of ``like``, batch axis innermost in memory."""
     if isinstance(like, np.ndarray):
         return np.array(x.T, dtype=np.float64, order="C").T
     return namespace(like).as_real(x, like)
 
 
 def constant(x: np.ndarray, like: Any) -> Any:
-    """An array where ``like`` lives; numbers (not indices) as real as ``like``."""
+    """Return an array on the device of ``like``; floating-point numbers get its type, indices keep theirs."""
     return x if isinstance(like, np.ndarray) else namespace(like).constant(x, like)
 
 
 def total(x: Any, axis: int) -> Any:
-    """Sum over one axis (counted from the end), to the same bits in any memory layout.
+    """Return the sum over one axis (counted from the end), to the same bits in any memory layout.
 
     A batch lies in memory with the batch axis innermost, a single episode cannot; summed in chunks shorter than
     NumPy's pairwise blocks, both add in the same order, so that row i of a batch is that episode alone.
@@ -202,7 +202,7 @@ def total(x: Any, axis: int) -> Any:
 
 
 def total_each(arrays: list[Any]) -> list[Any]:
-    """`total` over the last axis of several arrays of one shape, in one go where that is faster."""
+    """Return `total` over the last axis of several arrays of one shape, in one go where that is faster."""
     if any(type(x) is not np.ndarray or x.dtype.kind == "O" for x in arrays):
         return [x.sum(-1) for x in arrays]
     return list(total(np.array(arrays), -1))
@@ -221,7 +221,7 @@ def shift_left(x: Any) -> Any:
 
 
 def batch_innermost(x: Any) -> Any:
-    """The same array [B,...] laid out in memory with the batch axis innermost, so that batches vectorise."""
+    """Return the same array [B,...] laid out with the batch axis innermost in memory, so that batches vectorise."""
     if not isinstance(x, np.ndarray):
         return namespace(x).batch_innermost(x)
     if x.ndim <= 1:

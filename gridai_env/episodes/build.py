@@ -74,7 +74,7 @@ class Source:
 
 @dataclass(frozen=True)
 class World(Record):
-    """What a batch of episodes brings, as NumPy arrays or as tensors on one device."""
+    """Everything drawn for a batch of episodes, as NumPy arrays or as tensors on one device."""
 
     sites: SiteSeries
     exogenous: Exogenous
@@ -242,7 +242,7 @@ def initial_state(compiled: Compiled, demand: Demand) -> State:
     xp, episodes = namespace(first_gpuh), first_gpuh.shape[0]
 
     def each(values: np.ndarray) -> Array:
-        """Every episode with the same values, as memory of its own."""
+        """Return every episode with the same values, as memory of its own."""
         return xp.copy(xp.broadcast_to(constant(values, first_gpuh), (episodes, *values.shape)))
 
     return State(

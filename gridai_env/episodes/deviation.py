@@ -10,6 +10,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from gridai_env.arrays.kept import kept_by
+from gridai_env.arrays.types import Float, Floats
 from gridai_env.traces import ZoneSeries, synthetic_series
 from gridai_env.traces.calibration import calibration_year
 from gridai_env.traces.files.zones import TraceTable
@@ -22,18 +24,18 @@ SAMPLE_SEED = 20230101
 FILE_SAMPLES = 366
 FILE_STEPS = 24
 ORDINARY = 0.99
+KEPT_TABLES = 64
 
 
 @dataclass(frozen=True)
 class Deviation:
-    """Root mean square of truth minus climatology by month and hour of the day in UTC, [288,Z] each, PV
-    [Z]."""
+    """Root mean square of truth minus climatology, for each month and hour of the day in UTC."""
 
-    price_usd_per_mwh: np.ndarray
-    carbon_average_kg_per_mwh: np.ndarray
-    carbon_marginal_kg_per_mwh: np.ndarray
-    pv_relative: np.ndarray  # of the climatology: nothing strays at night
-    wind_cf: np.ndarray
+    price_usd_per_mwh: Float[Floats, "288 Z"]
+    carbon_average_kg_per_mwh: Float[Floats, "288 Z"]
+    carbon_marginal_kg_per_mwh: Float[Floats, "288 Z"]
+    pv_relative: Float[Floats, " Z"]  # of the climatology: the sun never shines at night
+    wind_cf: Float[Floats, "288 Z"]
 
 
 @lru_cache(maxsize=64)
@@ -46,24 +48,16 @@ def synthetic_deviation(zones: tuple[str, ...]) -> Deviation:
     return series_deviation(synthetic_series(zones, starts, SAMPLE_STEPS, 1.0, rngs))
 
 
-_OF_TABLE: dict[tuple[str, tuple[str, ...]], Deviation] = {}
-_OF_TABLE_SIZE = 64
-
-
+@kept_by(lambda table, zones: (table.sha256, zones), KEPT_TABLES)
 def table_deviation(table: TraceTable, zones: tuple[str, ...]) -> Deviation:
     """Return the deviation in a file, from days spread over all of it.
 
     Nothing of an episode enters, neither dates nor horizon: whatever was made before in the process, the
     same file and zones give the same deviation.
     """
-    key = (table.sha256, zones)
-    if key not in _OF_TABLE:
-        starts_utc = table.valid_starts(zones, FILE_STEPS, 1.0)
-        picked = np.unique(np.linspace(0, len(starts_utc) - 1, FILE_SAMPLES).astype(int))
-        if len(_OF_TABLE) >= _OF_TABLE_SIZE:
-            _OF_TABLE.pop(next(iter(_OF_TABLE)))
-        _OF_TABLE[key] = series_deviation(table.window(zones, starts_utc[picked], FILE_STEPS, 1.0))
-    return _OF_TABLE[key]
+    starts_utc = table.valid_starts(zones, FILE_STEPS, 1.0)
+    picked = np.unique(np.linspace(0, len(starts_utc) - 1, FILE_SAMPLES).astype(int))
+    return series_deviation(table.window(zones, starts_utc[picked], FILE_STEPS, 1.0))
 
 
 def series_deviation(series: ZoneSeries) -> Deviation:

@@ -220,7 +220,7 @@ def stack(instances: Sequence[Instance]) -> InstanceBatch:
 
 
 def _same_constants(a: Params, b: Params) -> bool:
-    """Whether all constants that are not of the instance are equal."""
+    """Return whether all constants that are not of the instance are equal."""
     names = (name for name in Params.names() if name not in INSTANCE_FIELDS)
     pairs = ((getattr(a, name), getattr(b, name)) for name in names)
     return all(x is y or np.array_equal(x, y) for x, y in pairs)

@@ -58,7 +58,7 @@ class Part:
         return math.prod(self.shape)
 
     def index_names(self) -> list[str]:
-        """A name for every index, e.g. ``placed/west/sessions-home/texas``."""
+        """Return a name for every index, e.g. ``placed/west/sessions-home/texas``."""
         names = [self.name]
         for axis in self.axes:
             names = [f"{name}/{label}" for name in names for label in axis]
@@ -162,12 +162,12 @@ def _ahead(steps: int) -> tuple[str, ...]:
 
 
 def work_scale_gpuh(compiled: Compiled) -> AnyFloats:
-    """Mean work per step of each region and row [C,W]: mean demand x step x share of the row."""
+    """Return the mean work per step of each region and row [C,W]: mean demand x step x share of the row."""
     return no_zeros(compiled.regions.mean_gpus[:, None] * compiled.shape.dt_h * compiled.row_share)
 
 
 def job_scales(compiled: Compiled) -> AnyFloats:
-    """Scales of the features of a job slot [5+K]: largest site, longest job, episode, most valuable job."""
+    """Return the scales of a job slot [5+K]: largest site, longest job, episode, most valuable job."""
     shape = compiled.shape
     most_usd = max(compiled.job_value_usd, default=1.0)
     scales = [1.0, compiled.params.gpus.max(), shape.job_steps, shape.steps, most_usd]
@@ -205,11 +205,11 @@ class ObservationLayout:
         return {name: 1.0 / self.scales[where] for name, where in self.parts.items()}
 
     def space(self) -> spaces.Dict:
-        """The Dict of named boxes."""
+        """Return the Dict of named boxes."""
         return spaces.Dict({name: self._box([part]) for name, part in self.by_name.items()})
 
     def flat_space(self) -> spaces.Box:
-        """The flat box: what `FlattenObservation` makes of the Dict."""
+        """Return the flat box: what `FlattenObservation` makes of the Dict."""
         return self._box(list(self.by_name.values()))
 
     def _box(self, parts: list[Part]) -> spaces.Box:
@@ -218,20 +218,20 @@ class ObservationLayout:
         return spaces.Box(low, high, dtype=np.float32)
 
     def index_names(self, part: str | None = None) -> list[str]:
-        """Names of the indices of one part, or of the whole flat observation."""
+        """Return the names of the indices of one part, or of the whole flat observation."""
         chosen = self.by_name.values() if part is None else [self.by_name[part]]
         return [name for each in chosen for name in each.index_names()]
 
     def as_dict(self, flat: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        """Views [...,n] of the parts of a flat observation [...,N]."""
+        """Return views [...,n] of the parts of a flat observation [...,N]."""
         return {name: flat[..., where] for name, where in self.parts.items()}
 
     def flatten(self, observation: Mapping[str, Any]) -> NDArray[np.float32]:
-        """The flat observation [...,N] of a Dict of parts."""
+        """Return the flat observation [...,N] of a Dict of parts."""
         return np.concatenate([np.asarray(observation[name]) for name in self.parts], axis=-1)
 
     def physical(self, observation: Mapping[str, Any] | NDArray[np.float32]) -> dict[str, Floats]:
-        """Values in units (float64), in the shape of each part, batch axes leading.
+        """Return the values in units (float64), in the shape of each part, batch axes leading.
 
         Keys are those of `Exogenous` and `State` where there is one, and ``arrivals_before_gpuh [C,W]``,
         ``carbon_left_kg []``, ``clock [6]``, ``due_gpuh [C,W,max(D,1)]``, ``steps_left []``,
@@ -246,7 +246,7 @@ class ObservationLayout:
         return full_fields(self.compiled.shape, part)
 
     def rebuild(self, observation: Mapping[str, Any] | NDArray[np.float32]) -> tuple[State, Exogenous]:
-        """State and exogenous input of the step to come, as far as they matter, from the observation alone.
+        """Return state and exogenous input of the step to come, as far as they matter, from the observation alone.
 
         The jobs are those of the slots: J = V.  Work that is not bound to leave the queue counts as its
         limit.

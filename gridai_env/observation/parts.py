@@ -31,7 +31,7 @@ _SLACK = JOB_FEATURES.index("slack")
 
 
 def due_gpuh(on_hand_gpuh: Array, recent_gpuh: Array) -> Array:
-    """Work that must leave the queue by the end of this and the next steps, [B,C,Q,D].
+    """Return work that must leave the queue by the end of this and the next steps, [B,C,Q,D].
 
     That is all on hand [B,C,Q] but ``recent_gpuh`` [B,C,Q,D]: arrivals whose wait does not end by then.
     """
@@ -41,7 +41,7 @@ def due_gpuh(on_hand_gpuh: Array, recent_gpuh: Array) -> Array:
 
 
 def job_slots(active: Array, table: Array, slots: int, elapsed: Array) -> Array:
-    """Features [B,V,5+K] of the jobs [B,J] that may be started now, most urgent first.
+    """Return the features [B,V,5+K] of the jobs [B,J] that may be started now, most urgent first.
 
     ``table``: see `visible.job_table`; ``elapsed`` [B,1]: share of the episode that is over.
     """
@@ -80,7 +80,7 @@ YEARS = ("1900", "2201")  # first and last (not included) whose minutes can be t
 
 @dataclass(frozen=True, eq=False)
 class ExogenousView:
-    """What the world brings to some episodes, as arrays or as tensors."""
+    """Exogenous inputs of some episodes, as arrays or as tensors."""
 
     compiled: Compiled
     exogenous: Exogenous  # [B,T,...]
@@ -94,7 +94,7 @@ Prepared = Callable[[ExogenousView], Array]
 
 
 def clock(outside: ExogenousView) -> Array:
-    """Sine and cosine of hour of day, day of week and day of year (UTC) at each step, [B,T+1,6]."""
+    """Return sine and cosine of hour of day, day of week and day of year (UTC) at each step, [B,T+1,6]."""
     shape, start = outside.compiled.shape, outside.start_minutes
     xp, like = namespace(start), outside.exogenous.pue
     steps = np.round(np.arange(shape.steps + 1) * shape.dt_h * 60.0).astype(np.int64)
@@ -117,42 +117,42 @@ def clock(outside: ExogenousView) -> Array:
 
 @cache
 def _year_starts() -> NDArray[np.int64]:
-    """Minutes since 1970 at the begin of each of `YEARS`."""
+    """Return the minutes since 1970 at the start of each of `YEARS`."""
     return np.arange(*YEARS, dtype="datetime64[Y]").astype("datetime64[m]").astype(np.int64)
 
 
 @cache
 def _hand(period: int) -> NDArray[np.float64]:
-    """Sine and cosine of every minute of a period, [period,2]."""
+    """Return sine and cosine of every minute of a period, [period,2]."""
     angle = 2.0 * np.pi * np.arange(period) / period
     return np.stack([np.sin(angle), np.cos(angle)], axis=-1)
 
 
 def arrivals_before(outside: ExogenousView) -> Array:
-    """Arrivals of the step before [B,T,C,P] of the rows that may not wait; in the first step its own."""
+    """Return the arrivals of the step before [B,T,C,P] of the session rows; in the first step its own."""
     arrivals = outside.exogenous.arrivals_gpuh[..., : outside.compiled.shape.session_rows]
     return namespace(arrivals).concatenate([arrivals[:, :1], arrivals[:, :-1]], axis=1)
 
 
 def steps_left(outside: ExogenousView) -> Array:
-    """Steps still to come, [B,T+1,1]."""
+    """Return the steps still to come, [B,T+1,1]."""
     steps, like = outside.compiled.shape.steps, outside.exogenous.pue
     falling = constant(np.arange(steps, -1.0, -1.0)[:, None], like)
     return namespace(like).broadcast_to(falling, (len(like), steps + 1, 1))
 
 
 def _now(field: str) -> Prepared:
-    """Exogenous input of each step."""
+    """Return the maker of an exogenous input of each step."""
     return lambda outside: getattr(outside.exogenous, field)
 
 
 def _ahead(field: str) -> Prepared:
-    """Forecasts issued at each step."""
+    """Return the maker of forecasts issued at each step."""
     return lambda outside: getattr(outside.forecast, field)
 
 
 def _limit_ahead(kind: str) -> Prepared:
-    """Forecasts of a limit that events may reduce, issued at each step."""
+    """Return the maker of forecasts of a limit that events may reduce, issued at each step."""
     return lambda outside: limit_forecast(outside.compiled, kind, outside.event_active, outside.forecast)
 
 
@@ -191,7 +191,7 @@ PART_FUNCTIONS: dict[str, Prepared] = {
 
 @once_per_scenario
 def due_since(compiled: Compiled) -> NDArray[np.intp]:
-    """Where in `summed_arrivals_gpuh` to look [T+1,Q,D+1]: up to when work is due; last entry: now."""
+    """Return where in `summed_arrivals_gpuh` to look [T+1,Q,D+1]: up to when work is due; last entry: now."""
     shape = compiled.shape
     wait, last, longest = compiled.row_wait_steps[shape.session_rows :], shape.steps - 1, shape.wait_steps
     now = np.minimum(np.arange(shape.steps + 1), last)[:, None, None] + longest
@@ -203,7 +203,7 @@ def due_since(compiled: Compiled) -> NDArray[np.intp]:
 
 
 def summed_arrivals_gpuh(compiled: Compiled, exogenous: Exogenous) -> Array:
-    """Arrivals of the rows that may wait, summed up to each step, [D+T,B,C,Q]; D rows of 0 come first."""
+    """Return the arrivals of the rows that may wait, summed up to each step, [D+T,B,C,Q]; D rows of 0 come first."""
     arrivals = exogenous.arrivals_gpuh[..., compiled.shape.session_rows :].swapaxes(0, 1)
     xp, longest = namespace(arrivals), compiled.shape.wait_steps
     none = xp.zeros_like(arrivals[:1])
@@ -214,7 +214,7 @@ def summed_arrivals_gpuh(compiled: Compiled, exogenous: Exogenous) -> Array:
 
 
 def job_windows(compiled: Compiled, exogenous: Exogenous) -> tuple[Array, Array]:
-    """First and last step in which each job may be started, [B,J] each; T and -1 where it never may."""
+    """Return first and last step in which each job may be started, [B,J] each; T and -1 where it never may."""
     steps, opened = compiled.shape.steps, exogenous.job_open
     xp = namespace(opened)
     # A product with ones is a fast way to ask for any.
@@ -225,7 +225,7 @@ def job_windows(compiled: Compiled, exogenous: Exogenous) -> tuple[Array, Array]
 
 
 def job_table(p: Params, exogenous: Exogenous, last: Array, inverse: NDArray[np.floating]) -> Array:
-    """Scaled features [B,J+1,5+K] of jobs at step 0; the last row, for an empty slot, is zero.
+    """Return scaled features [B,J+1,5+K] of jobs at step 0; the last row, for an empty slot, is zero.
 
     ``last`` [B,J]: the last possible start; ``inverse`` [5+K]: one over the scales of the features.
     """
@@ -238,7 +238,7 @@ def job_table(p: Params, exogenous: Exogenous, last: Array, inverse: NDArray[np.
 
 
 def some_of(outside: ExogenousView, part: slice) -> ExogenousView:
-    """The episodes ``part`` of some."""
+    """Return the episodes ``part`` of some."""
     return replace(
         outside,
         exogenous=outside.exogenous.map(lambda x: x[part]),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import wraps
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gridai_env.arrays.kept import KeptBy, kept_by
 from gridai_env.arrays.types import Bool, Bools, Float, Floats, Int, Ints
 from gridai_env.scenario.capacity import import_limit_mw, nameplate_gpus
 from gridai_env.scenario.checks import check_scenario
@@ -83,53 +83,15 @@ class Compiled:
         return self.scenario.model_dump(mode="json")
 
 
-_CACHE: dict[str, Compiled] = {}
-_CACHE_SIZE = 32
+KEPT_SCENARIOS = 32
 
 
+@kept_by(scenario_hash, KEPT_SCENARIOS)
 def compile_scenario(scenario: Scenario) -> Compiled:
     """Return the arrays of a scenario, from a cache where it was compiled before.
 
     Raises ScenarioError where the scenario contradicts itself.
     """
-    key = scenario_hash(scenario)
-    if key not in _CACHE:
-        if len(_CACHE) >= _CACHE_SIZE:
-            _CACHE.pop(next(iter(_CACHE)))
-        _CACHE[key] = _compile(scenario, key)
-    return _CACHE[key]
-
-
-def once_per_scenario(function: Callable[[Compiled], R]) -> Callable[[Compiled], R]:
-    """Keep what ``function`` returns for the scenarios used last; nobody may change it."""
-    kept: dict[str, R] = {}
-
-    @wraps(function)
-    def remembered(compiled: Compiled) -> R:
-        if compiled.hash not in kept:
-            if len(kept) >= _CACHE_SIZE:
-                kept.pop(next(iter(kept)))
-            kept[compiled.hash] = function(compiled)
-        return kept[compiled.hash]
-
-    return remembered
-
-
-def build_rows(scenario: Scenario) -> list[Row]:
-    """Return the workload rows in their fixed order; rows without a share are left out.
-
-    Rows that may not wait come first; then higher priority, order of the classes, home, zone, anywhere.
-    """
-    rows = []
-    for index, task in enumerate(scenario.classes):
-        free = 1.0 - task.state_bound_share - task.law_bound_share
-        parts = dict(zip(LOCALITIES, (task.state_bound_share, task.law_bound_share, free), strict=True))
-        rows += [Row(index, name, task.share * part) for name, part in parts.items() if part > 1e-9]
-    classes = scenario.classes
-    return sorted(rows, key=lambda r: (classes[r.class_index].wait_h > 0, -classes[r.class_index].priority))
-
-
-def _compile(scenario: Scenario, key: str) -> Compiled:
     check_scenario(scenario)
     rows = build_rows(scenario)
     tasks = [scenario.classes[row.class_index] for row in rows]
@@ -140,7 +102,7 @@ def _compile(scenario: Scenario, key: str) -> Compiled:
 
     return Compiled(
         scenario=scenario,
-        hash=key,
+        hash=scenario_hash(scenario),
         shape=shape,
         params=_params(scenario, shape, tasks, geography, gpus),
         geography=geography,
@@ -156,6 +118,25 @@ def _compile(scenario: Scenario, key: str) -> Compiled:
         **of_rows,
         **of_jobs,
     )
+
+
+def once_per_scenario(function: Callable[[Compiled], R]) -> KeptBy[[Compiled], R]:
+    """Keep what ``function`` returns for the scenarios used last; nobody may change it."""
+    return KeptBy(function, lambda compiled: compiled.hash, KEPT_SCENARIOS)
+
+
+def build_rows(scenario: Scenario) -> list[Row]:
+    """Return the workload rows in their fixed order; rows without a share are left out.
+
+    Rows that may not wait come first; then higher priority, order of the classes, home, zone, anywhere.
+    """
+    rows = []
+    for index, task in enumerate(scenario.classes):
+        free = 1.0 - task.state_bound_share - task.law_bound_share
+        parts = dict(zip(LOCALITIES, (task.state_bound_share, task.law_bound_share, free), strict=True))
+        rows += [Row(index, name, task.share * part) for name, part in parts.items() if part > 1e-9]
+    classes = scenario.classes
+    return sorted(rows, key=lambda r: (classes[r.class_index].wait_h > 0, -classes[r.class_index].priority))
 
 
 def _shape(scenario: Scenario, wait_steps: Ints, duration_steps: Ints) -> Shape:

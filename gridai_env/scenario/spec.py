@@ -367,11 +367,11 @@ class Scenario(StrictModel):
         return round(self.horizon_h / self.dt_h)
 
     def index_of_site(self, name: str) -> int:
-        """Index of the site called ``name``; raises ValueError where there is none."""
+        """Return the index of the site called ``name``; raises ValueError where there is none."""
         return [site.name for site in self.sites].index(name)
 
     def nodes(self) -> list[ServiceNode]:
-        """Service nodes: those of the file, by default one at each site."""
+        """Return the service nodes: those of the file, by default one at each site."""
         if self.service_nodes is not None:
             return self.service_nodes
         keys = ("name", "latitude", "longitude", "legal_zone", "rtt_key")
@@ -379,6 +379,6 @@ class Scenario(StrictModel):
 
 
 def scenario_hash(scenario: Scenario) -> str:
-    """SHA-256 (hex) over all values of a scenario, defaults included; equal scenarios have equal hashes."""
+    """Return the SHA-256 (hex) over all values of a scenario, defaults included; equal scenarios have equal hashes."""
     text = json.dumps(scenario.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

@@ -57,7 +57,7 @@ class Layout:
         return sum(prod(shape) for shape in self.parts.values())
 
     def split(self, action: Floats) -> dict[str, Floats]:
-        """Views of the parts of ``action`` [B,A], in their own shapes."""
+        """Return views of the parts of ``action`` [B,A], in their own shapes."""
         lead = action.shape[:-1]
         return {
             name: action[..., self.slices[name]].reshape(lead + shape) for name, shape in self.parts.items()
@@ -111,19 +111,19 @@ def decode(p: Params, layout: Layout, action: NDArray[np.floating]) -> Request:
 
 
 def ratio(part: Floats, whole: Floats) -> Floats:
-    """``part / whole``, and 0 where the whole is 0."""
+    """Return ``part / whole``, 0 where the whole is 0."""
     zero = whole == 0.0
     return namespace(whole).where(zero, 0.0, part / (whole + zero))
 
 
 def active_jobs(state: State, exo: Exogenous) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
-    """Which jobs [B,J] may be started now somewhere, and the slot of each (most urgent first)."""
+    """Return which jobs [B,J] may be started now somewhere, and the slot of each (most urgent first)."""
     active = (state.waiting > 0.5) & (exo.job_open > 0.5).any(-1)
     return active, namespace(state.waiting).cumsum(active, axis=-1) - 1
 
 
 def encode(p: Params, layout: Layout, state: State, exo: Exogenous, flows: Flows) -> NDArray[np.float32]:
-    """The action [B,A] (float32) that asks for ``flows``: the inverse of `decode` for flows in normal form."""
+    """Return the action [B,A] (float32) that asks for ``flows``: the inverse of `decode` for flows in normal form."""
     on_hand = physics.work_on_hand_gpuh(state, exo)
     served = flows.served_gpuh
 
@@ -153,7 +153,7 @@ def encode(p: Params, layout: Layout, state: State, exo: Exogenous, flows: Flows
 
 
 def _encode_jobs(layout: Layout, state: State, exo: Exogenous, flows: Flows) -> Floats:
-    """Job slots [B,V,K+1]: 1 at the chosen site (or at "wait"), -1 elsewhere."""
+    """Return the job slots [B,V,K+1]: 1 at the chosen site (or at "wait"), -1 elsewhere."""
     shape = layout.shape
     lead = state.waiting.shape[:-1]
     score = np.full((*lead, shape.slots, shape.sites + 1), -1.0)
@@ -171,7 +171,7 @@ def _encode_jobs(layout: Layout, state: State, exo: Exogenous, flows: Flows) -> 
 
 
 def action_names(layout: Layout, regions: list[str], rows: list[str], sites: list[str]) -> list[str]:
-    """A name for every index of the flat action."""
+    """Return a name for every index of the flat action."""
     targets = [*sites, "hold", "refuse"]
     names = [f"routing/{c}/{w}/{k}" for c in regions for w in rows for k in targets]
     for part in ("battery", "generator", "renewable"):

@@ -22,7 +22,7 @@ from gridai_env.world.state import DERIVED, Exogenous, Flows, Params, State
 
 
 def to_normal_form(p: Params, state: State, exo: Exogenous, flows: Flows) -> Flows:
-    """Solver values [B,...] as flows in normal form: within bounds despite tolerances, books closed."""
+    """Return solver values [B,...] as flows in normal form: within bounds despite tolerances, grid balance closed."""
     on_hand = work_on_hand_gpuh(state, exo)
 
     # Solvers overshoot limits by their tolerance: scale each row back to the work on hand.
@@ -73,7 +73,7 @@ class _Work:
         self.served_wk_gpuh = total(gpuh, -3)
 
     def send_back(self, gpuh: Floats, queue_limit_gpuh: Floats) -> None:
-        """Work that found no room waits if it may, else it is dropped."""
+        """Queue work that found no room where it may wait, and drop the rest."""
         xp = namespace(gpuh)
         queued = xp.minimum(gpuh, xp.maximum(queue_limit_gpuh - self.held_gpuh, 0.0))
         self.held_gpuh = self.held_gpuh + queued
@@ -100,7 +100,7 @@ def project(p: Params, state: State, exo: Exogenous, request: Request) -> Flows:
 
 
 def project_load(p: Params, state: State, exo: Exogenous, request: Request) -> tuple[Flows, physics.Load]:
-    """`project`, and the load of the sites, which whoever goes on needs again."""
+    """Return the flows of `project`, and the load of the sites, which the next equations need again."""
     started = start_jobs(p, state, exo, request.job_score)
     committed_now = _committed_now(p, state, started)
     work = split_work(state, exo, request)
@@ -146,7 +146,7 @@ def start_jobs(p: Params, state: State, exo: Exogenous, score: Floats) -> Floats
 
 
 def _committed_now(p: Params, state: State, started: Floats) -> Floats:
-    """Accelerators held by running jobs in this step, [B,K]."""
+    """Return accelerators held by running jobs in this step, [B,K]."""
     if started.shape[-2] == 0:
         return state.committed_gpus[..., 0]
     return state.committed_gpus[..., 0] + (started * (p.job_gpus * p.job_profile[..., 0])[..., None]).sum(-2)
@@ -169,7 +169,7 @@ def split_work(state: State, exo: Exogenous, request: Request) -> _Work:
 
 
 def keep_by_order(demand: Floats, room: Floats) -> Floats:
-    """What fits of ``demand`` [B,W,K] into ``room`` [B,K] when earlier rows come first."""
+    """Return what fits of ``demand`` [B,W,K] into ``room`` [B,K] when earlier rows come first."""
     xp = namespace(demand)
     so_far = xp.cumsum(demand, axis=-2)
     kept = xp.minimum(demand, xp.maximum(room[:, None, :] - (so_far - demand), 0.0))
@@ -177,7 +177,7 @@ def keep_by_order(demand: Floats, room: Floats) -> Floats:
 
 
 def kept_share(kept: Floats, demand: Floats) -> Floats:
-    """``kept / demand`` over an inserted region axis, 1 where there is no demand."""
+    """Return ``kept / demand`` over an inserted region axis, 1 where there is no demand."""
     none = demand == 0.0
     return ((kept + none) / (demand + none))[:, None]
 
@@ -258,12 +258,12 @@ def supply_within_limits(p: Params, state: State, exo: Exogenous, request: Reque
 
 
 def least_gpu_short(p: Params, exo: Exogenous, committed_now: Floats) -> Floats:
-    """Accelerators that a fault takes from running jobs [B,K]: no more than are missing."""
+    """Return accelerators that a fault takes from running jobs [B,K]: no more than are missing."""
     return p.xp.maximum(committed_now - p.utilisation_limit * exo.available_gpus, 0.0)
 
 
 def battery_within_energy(p: Params, state: State, request: Request) -> tuple[Floats, Floats]:
-    """Charge and discharge [B,K] that the energy in the battery allows."""
+    """Return charge and discharge [B,K] that the energy in the battery allows."""
     xp = p.xp
     room_mw = xp.maximum(p.battery_max_mwh - state.battery_mwh, 0.0) / (p.charge_efficiency * p.dt_h)
     energy_mw = xp.maximum(state.battery_mwh - p.battery_min_mwh, 0.0) * p.discharge_efficiency / p.dt_h
@@ -271,7 +271,7 @@ def battery_within_energy(p: Params, state: State, request: Request) -> tuple[Fl
 
 
 def generator_within_rise(p: Params, state: State, wish_mw: Floats) -> Floats:
-    """Generation [B,K] within the rise limit; below the minimum load the generator is off."""
+    """Return generation [B,K] within the ramp limit; below the minimum load the generator is off."""
     if not p.has_generator:
         return wish_mw
     most = p.xp.minimum(state.generation_mw + p.generator_ramp_mw_per_h * p.dt_h, p.generator_max_mw)
@@ -279,7 +279,7 @@ def generator_within_rise(p: Params, state: State, wish_mw: Floats) -> Floats:
 
 
 def minimum_load(p: Params, generation_mw: Floats) -> Floats:
-    """Snap to the minimum load where it is met up to the decision slack, else switch off."""
+    """Return generation raised to the minimum load where it is met up to the decision slack, else 0."""
     runs = generation_mw >= p.generator_min_mw * (1.0 - DECISION_SLACK)
     return p.xp.where(runs, p.xp.maximum(generation_mw, p.generator_min_mw), 0.0)
 
@@ -317,7 +317,7 @@ def cut_work(p: Params, exo: Exogenous, work: _Work, deficit_mw: Floats) -> Floa
 
 
 def complete(p: Params, state: State, exo: Exogenous, **chosen: Floats) -> Flows:
-    """Flows from those that are chosen freely (the keyword arguments of `close_books`)."""
+    """Return flows from those that are chosen freely (the keyword arguments of `close_books`)."""
     committed_now = _committed_now(p, state, chosen["started"])
     gpu_short = least_gpu_short(p, exo, committed_now)
     load = physics.load_of(p, exo, total(chosen["served_gpuh"], -3), committed_now - gpu_short)

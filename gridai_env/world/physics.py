@@ -43,7 +43,7 @@ class Load(Record):
 
 
 def load_of(p: Params, exo: Exogenous, served_wk_gpuh: Array, job_gpus: Array) -> Load:
-    """Power of inference and of ``job_gpus`` [K] accelerators that run jobs (those a fault took left out)."""
+    """Return the power of inference and of ``job_gpus`` [K], accelerators of jobs (without those a fault took)."""
     it_mw = it_power_mw(p, exo, inference_gpus(p, served_wk_gpuh) + job_gpus)
     return Load.make(served_wk_gpuh=served_wk_gpuh, it_mw=it_mw, facility_mw=facility_power_mw(p, exo, it_mw))
 
@@ -56,7 +56,7 @@ def totals(
     load: Load | None = None,
     committed_gpus: Array | None = None,
 ) -> Totals:
-    """The common sums of a step; ``load`` and ``committed_gpus`` where they are known already."""
+    """Return the common sums of a step; ``load`` and ``committed_gpus`` where they are known already."""
     committed = committed_profile_gpus(p, state, flows) if committed_gpus is None else committed_gpus
     if load is None:
         load = load_of(p, exo, total(flows.served_gpuh, -3), committed[..., 0] - flows.gpu_short)
@@ -89,19 +89,24 @@ def totals(
 
 
 def work_on_hand_gpuh(state: State, exo: Exogenous) -> Array:
-    """Work that waits plus work that arrives, [C,W]."""
+    """Return work that waits plus work that arrives, [C,W]."""
     return state.backlog_gpuh + exo.arrivals_gpuh
 
 
 def next_backlog_gpuh(state: State, flows: Flows, exo: Exogenous, served_cw_gpuh: Array) -> Array:
-    """Work left at the end of the step, [C,W].  Bounded by `queue_limit_gpuh`, this is first-in-first-out service
-    with deadlines: the oldest work is always served or dropped first, so what is left is the youngest."""
+    """Return work left at the end of the step, [C,W].
+
+    Bounded by `queue_limit_gpuh`, this is first-in-first-out service with deadlines: the oldest work is always served
+    or dropped first, so what is left is the youngest.
+    """
     return work_on_hand_gpuh(state, exo) - served_cw_gpuh - flows.dropped_gpuh
 
 
 def newly_placed_gpuh(p: Params, state: State, flows: Flows, exo: Exogenous) -> Array:
-    """Sessions beyond those that grew in place, [C,W,K], negative where a site gave some up.  Rows that may wait
-    have no sessions: 0.  Demand that grows where it is served is no move."""
+    """Return sessions beyond those that grew in place, [C,W,K], negative where a site gave some up.
+
+    Demand that grows where it is served is no move.  Rows that may wait have no sessions: 0.
+    """
     in_place = exo.growth[..., None] * state.placed_gpuh
     if not all_zero(exo.rehomed_gpuh):  # seldom
         in_place = in_place + exo.rehomed_gpuh[..., None] * p.home[..., None, :]
@@ -109,7 +114,7 @@ def newly_placed_gpuh(p: Params, state: State, flows: Flows, exo: Exogenous) -> 
 
 
 def newly_warm_gpuh(p: Params, state: State, served_wk_gpuh: Array) -> Array:
-    """Work of a row that a site did not have the step before, [W,K], negative where it lost some."""
+    """Return work of a row that a site did not have the step before, [W,K], negative where it lost some."""
     return p.is_session[..., None] * (served_wk_gpuh - total(state.placed_gpuh, -3))
 
 
@@ -117,7 +122,7 @@ def newly_warm_gpuh(p: Params, state: State, served_wk_gpuh: Array) -> Array:
 
 
 def committed_profile_gpus(p: Params, state: State, flows: Flows) -> Array:
-    """Accelerators held by running jobs in this and the next steps, those started now included, [K,N]."""
+    """Return accelerators held by running jobs in this and the next steps, those started now included, [K,N]."""
     if not p.has_jobs:
         return state.committed_gpus
     profile_gpus = p.job_gpus[..., None] * p.job_profile
@@ -125,7 +130,7 @@ def committed_profile_gpus(p: Params, state: State, flows: Flows) -> Array:
 
 
 def inference_gpus(p: Params, served_wk_gpuh: Array) -> Array:
-    """Accelerators that inference keeps busy, [K]: reference GPU-h over what one accelerator does in a step."""
+    """Return accelerators that inference keeps busy, [K]: reference GPU-h over what one accelerator does in a step."""
     return total(served_wk_gpuh, -2) / (p.speed * p.dt_h)
 
 
@@ -133,34 +138,34 @@ def inference_gpus(p: Params, served_wk_gpuh: Array) -> Array:
 
 
 def it_power_mw(p: Params, exo: Exogenous, busy_gpus: Array) -> Array:
-    """IT power [K]: all accelerators in service idle, the busy ones draw the difference on top."""
+    """Return IT power [K]: all accelerators in service idle, the busy ones draw the difference on top."""
     return (
         exo.available_gpus * p.idle_kw_per_gpu + busy_gpus * (p.busy_kw_per_gpu - p.idle_kw_per_gpu)
     ) / 1000.0
 
 
 def facility_power_mw(p: Params, exo: Exogenous, it_mw: Array) -> Array:
-    """Facility power [K]: cooling and losses multiply IT power by PUE, once."""
+    """Return facility power [K]: cooling and losses multiply IT power by PUE, once."""
     return exo.pue * it_mw + p.base_load_mw
 
 
 def work_power_mw_per_gpuh(p: Params, exo: Exogenous) -> Array:
-    """Facility power that one GPU-h of work served in this step adds, [K]."""
+    """Return the facility power that one GPU-h of work served in this step adds, [K]."""
     return exo.pue * (p.busy_kw_per_gpu - p.idle_kw_per_gpu) / (1000.0 * p.speed * p.dt_h)
 
 
 def supply_mw(flows: Flows) -> Array:
-    """Power that comes in, [K]; shed load counts as supply."""
+    """Return the power that comes in, [K]; shed load counts as supply."""
     return flows.import_mw + flows.generation_mw + flows.renewable_mw + flows.discharge_mw + flows.shed_mw
 
 
 def balance_mw(flows: Flows, facility_mw: Array) -> Array:
-    """Supply minus use, [K]: zero in every feasible step."""
+    """Return supply minus use, [K]: zero in every feasible step."""
     return supply_mw(flows) - flows.export_mw - facility_mw - flows.charge_mw
 
 
 def next_battery_mwh(p: Params, state: State, flows: Flows) -> Array:
-    """Energy in the battery after the step, [K].  Losses fall on charging and on discharging."""
+    """Return the energy in the battery after the step, [K].  Losses fall on charging and on discharging."""
     stored_mw = p.charge_efficiency * flows.charge_mw - flows.discharge_mw / p.discharge_efficiency
     return state.battery_mwh + p.dt_h * stored_mw
 
@@ -169,7 +174,7 @@ def next_battery_mwh(p: Params, state: State, flows: Flows) -> Array:
 
 
 def friction_mwh(p: Params, flows: Flows) -> tuple[Array, Array, Array]:
-    """Network energy of payloads and of moved sessions, energy of loading weights; by receiving site [K] each.
+    """Return network energy of payloads and of moved sessions, and energy of loading weights, by receiving site [K].
 
     Billed, but outside the site's power balance: no circle between what fits and what it costs.
     """
@@ -183,12 +188,12 @@ def friction_mwh(p: Params, flows: Flows) -> tuple[Array, Array, Array]:
 
 
 def _over_routes(per_route: Array) -> Array:
-    """Sum over regions and rows, [K]."""
+    """Return the sum over regions and rows, [K]."""
     return total(total(per_route, -3), -2)
 
 
 def site_emissions_kg(p: Params, flows: Flows, carbon_kg_per_mwh: Array, network_mwh: Array) -> Array:
-    """Emissions of import, fuel and network energy, by site [K].  Exports earn no credit."""
+    """Return emissions of import, fuel and network energy, by site [K].  Exports earn no credit."""
     emitted = (p.dt_h * flows.import_mw + network_mwh) * carbon_kg_per_mwh
     if p.has_generator:
         emitted = emitted + p.dt_h * flows.generation_mw * p.generator_carbon_kg_per_mwh
@@ -196,12 +201,12 @@ def site_emissions_kg(p: Params, flows: Flows, carbon_kg_per_mwh: Array, network
 
 
 def billed_carbon_kg_per_mwh(p: Params, exo: Exogenous) -> Array:
-    """The grid intensity that is billed, [K]: marginal or average, as the scenario says."""
+    """Return the grid intensity that is billed, [K]: marginal or average, as the scenario says."""
     return exo.carbon_marginal_kg_per_mwh if p.bill_marginal else exo.carbon_average_kg_per_mwh
 
 
 def water_l(p: Params, flows: Flows, it_mw: Array) -> Array:
-    """Water of cooling and of power generation, summed over sites."""
+    """Return the water of cooling and of power generation, summed over sites."""
     stations = flows.import_mw * p.grid_water_l_per_mwh + flows.generation_mw * p.generator_water_l_per_mwh
     return total(p.dt_h * (it_mw * p.site_water_l_per_mwh + stations), -1)
 
@@ -210,12 +215,12 @@ def water_l(p: Params, flows: Flows, it_mw: Array) -> Array:
 
 
 def billed_kg(p: Params, sums: Totals | Outcome) -> Array:
-    """Emissions that are billed: at marginal or at average intensity, as the scenario says."""
+    """Return the emissions that are billed: at marginal or at average intensity, as the scenario says."""
     return sums.emissions_marginal_kg if p.bill_marginal else sums.emissions_average_kg
 
 
 def next_state(p: Params, state: State, flows: Flows, exo: Exogenous, sums: Totals | None = None) -> State:
-    """State after the step.  Emissions are counted against the budget only where there is one."""
+    """Return the state after the step.  Emissions count against the budget only where there is one."""
     sums = totals(p, flows, exo, state) if sums is None else sums
     carbon_kg = state.carbon_kg
     if p.has_carbon_budget:
@@ -234,14 +239,14 @@ def next_state(p: Params, state: State, flows: Flows, exo: Exogenous, sums: Tota
 
 
 def equalities(flows: Flows, sums: Totals) -> dict[str, Array]:
-    """Expressions that are zero in every feasible step (besides the state's own updates)."""
+    """Return expressions that are zero in every feasible step (besides the state's own updates)."""
     return {"power balance": balance_mw(flows, sums.facility_mw)}
 
 
 def slacks(
     p: Params, state: State, flows: Flows, exo: Exogenous, after: State, sums: Totals
 ) -> dict[str, Array]:
-    """Expressions that are not negative in any feasible step, by the name of the limit.
+    """Return expressions that are not negative in any feasible step, by the name of the limit.
 
     Together with `equalities`, with flows >= 0 and with closed routes at 0 they are the whole feasible set.
     """
@@ -276,7 +281,10 @@ def slacks(
 
 
 def charge_mode_slacks(p: Params, flows: Flows, charging: Array) -> dict[str, Array]:
-    """Either charge or discharge, [K]; ``charging`` is 1 or 0.  Needed where burning energy could pay."""
+    """Return slacks of charging or discharging, not both, [K]; needed where burning energy could pay.
+
+    ``charging`` is 1 or 0.
+    """
     return {
         "charge mode": p.charge_limit_mw * charging - flows.charge_mw,
         "discharge mode": p.discharge_limit_mw * (1.0 - charging) - flows.discharge_mw,
@@ -284,7 +292,7 @@ def charge_mode_slacks(p: Params, flows: Flows, charging: Array) -> dict[str, Ar
 
 
 def generator_mode_slacks(p: Params, flows: Flows, running: Array) -> dict[str, Array]:
-    """Off, or between minimum load and capacity, [K]; ``running`` is 1 or 0."""
+    """Return slacks of being off, or between minimum load and capacity, [K]; ``running`` is 1 or 0."""
     return {
         "generator on": p.generator_max_mw * running - flows.generation_mw,
         "generator minimum load": flows.generation_mw - p.generator_min_mw * running,

@@ -158,7 +158,7 @@ INSTANCE_FIELDS = ("job_gpus", "job_profile", "job_value_usd", "shed_usd_per_mwh
 
 @dataclass(frozen=True)
 class Exogenous(Record):
-    """What the world brings in one step (or, with a leading T, in every step of an episode)."""
+    """Exogenous inputs of one step (or, with a leading T, in every step of an episode)."""
 
     arrivals_gpuh: Float[Array, "*batch C W"]  # work that arrives in this step
     queue_limit_gpuh: Float[Array, "*batch C W"]  # most work that may be left at the end of this step
@@ -219,9 +219,9 @@ DERIVED = ("relocated_gpuh", "warmed_gpuh", "peak_rise_mw", "battery_short_mwh",
 
 @dataclass(frozen=True)
 class Outcome(Record):
-    """What one step came to.  Terms are signed USD per environment: earnings positive, costs negative."""
+    """Result of one step.  Terms are signed USD per environment: earnings positive, costs negative."""
 
-    terms_usd: dict[str, Array]  # name -> [B], see gridai_env.terms.TERMS
+    terms_usd: dict[str, Array]  # name -> [B], see gridai_env.world.terms.TERMS
     benefit_usd: Float[Array, "*batch"]  # sum of the terms
     it_mw: Float[Array, "*batch K"]
     facility_mw: Float[Array, "*batch K"]  # PUE * IT + base load

@@ -62,7 +62,7 @@ def energy_usd_per_mwh(
 
 
 def settle(p: Params, state: State, flows: Flows, exo: Exogenous, sums: Totals | None = None) -> Outcome:
-    """All terms and physical totals of one step, summed over regions, rows, sites and jobs."""
+    """Return all terms and physical totals of one step, summed over regions, rows, sites and jobs."""
     sums = totals(p, flows, exo, state) if sums is None else sums
     nothing = 0.0 * sums.emissions_average_kg
     water_used_l = water_l(p, flows, sums.it_mw) if p.has_water else nothing
@@ -100,8 +100,10 @@ def settle(p: Params, state: State, flows: Flows, exo: Exogenous, sums: Totals |
 
 
 def site_terms(p: Params, flows: Flows, exo: Exogenous, sums: Totals) -> dict[str, Array]:
-    """What arises at the sites, [K] each: energy, wear, last resorts; and the energy part of the friction terms,
-    billed at the price of the receiving site.  What a scenario does not have at all is left out."""
+    """Return what arises at the sites, [K] each: energy, wear, last resorts, and the energy part of the friction terms.
+
+    The latter is billed at the price of the receiving site.  What a scenario does not have at all is left out.
+    """
     dt_h, price = p.dt_h, exo.network_usd_per_mwh
     found: dict[str, Array] = {
         "import": -dt_h * exo.buy_usd_per_mwh * flows.import_mw,
@@ -129,7 +131,7 @@ def site_terms(p: Params, flows: Flows, exo: Exogenous, sums: Totals) -> dict[st
 
 
 def _friction_terms(p: Params, flows: Flows) -> dict[str, Array]:
-    """Fixed prices of payloads, moved sessions and loaded weights, positive."""
+    """Return the fixed prices of payloads, moved sessions and loaded weights, positive."""
     return {
         "egress": total(total(total(p.egress_usd_per_gpuh * flows.served_gpuh, -3), -2), -1),
         "relocation": total(total(total(p.relocation_usd_per_gpuh * flows.relocated_gpuh, -3), -2), -1),

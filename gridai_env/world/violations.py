@@ -17,7 +17,7 @@ from gridai_env.world.state import Exogenous, Flows, Params, State
 def violations(
     p: Params, state: State, exo: Exogenous, flows: Flows, after: State
 ) -> dict[str, NDArray[np.float64]]:
-    """By how much flows break each limit (0: not at all), [B,...] in the limit's own unit; for checks and tests."""
+    """Return by how much flows break each limit (0: not at all), [B,...] in the limit's own unit."""
     sums = physics.totals(p, flows, exo, state)
     slacks = physics.slacks(p, state, flows, exo, after, sums)
     xp = p.xp
@@ -29,7 +29,7 @@ def violations(
 
 
 # What each limit that is not about one site's power (the rest) is measured in.
-_UNITS = {
+UNITS = {
     "queue": "work",
     "backlog": "work",
     "gpus": "gpus",
@@ -59,7 +59,7 @@ _UNITS = {
 
 
 def relative_violations(p: Params, state: State, exo: Exogenous, flows: Flows) -> dict[str, float]:
-    """By how much flows [B,...] break each limit at most, over the limit's size (0: not at all).
+    """Return by how much flows [B,...] break each limit at most, over the limit's size (0: not at all).
 
     A value that is not a number shows as NaN.
     """
@@ -67,13 +67,13 @@ def relative_violations(p: Params, state: State, exo: Exogenous, flows: Flows) -
     broken = violations(p, state, exo, flows, after) | _binary_violations(p, flows)
     sizes = _sizes(p, state, exo)
     return {
-        name: float(np.max(amount / sizes[_UNITS.get(name, "mw")], initial=0.0))
+        name: float(np.max(amount / sizes[UNITS.get(name, "mw")], initial=0.0))
         for name, amount in broken.items()
     }
 
 
 def _binary_violations(p: Params, flows: Flows) -> dict[str, Floats]:
-    """By how much flows do what is a choice between two: [B,J,K] starts, [B,K] MW."""
+    """Return by how much flows mix what is a choice between two: [B,J,K] starts, [B,K] MW."""
     generation = flows.generation_mw
     return {
         "whole jobs": np.abs(flows.started - np.rint(flows.started)),
@@ -84,7 +84,7 @@ def _binary_violations(p: Params, flows: Flows) -> dict[str, Floats]:
 
 
 def _sizes(p: Params, state: State, exo: Exogenous) -> dict[str, Floats]:
-    """Sizes to measure by: of a site [K] power, energy, accelerators and work, of the rest one number."""
+    """Return the sizes to measure by: of a site [K] power, energy, accelerators and work, of the rest one number."""
     gpuh = p.gpus * p.speed * p.dt_h
     it_mw = p.gpus * p.busy_kw_per_gpu / 1000.0
     power = (it_mw, p.base_load_mw, p.charge_limit_mw, p.generator_max_mw)

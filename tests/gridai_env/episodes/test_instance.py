@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import gridai_env
-from gridai_env.episodes.deviation import _OF_TABLE
+from gridai_env.episodes.deviation import table_deviation
 from gridai_env.episodes.instance import Instance, load_instance, make_batch, make_instance, stack
 from gridai_env.episodes.last_resorts import last_resort_prices
 from gridai_env.episodes.planner_forecast import exogenous_forecast
@@ -542,9 +542,9 @@ def test_a_file_gives_the_same_episode_whatever_came_before(tmp_path: Path) -> N
         return make_batch(small(traces=str(path), forecast={"kind": "day_ahead"}, **changes), [3])[0].hash
 
     short = {"horizon_h": 24.0, "jobs": [], "start": {"first": "2023-05-03", "last": "2023-05-03"}}
-    _OF_TABLE.clear()
+    table_deviation.clear()
     fresh, fresh_short = made(), made(**short)
-    _OF_TABLE.clear()
+    table_deviation.clear()
     assert made(**short) == fresh_short
     assert made() == fresh
 

@@ -18,7 +18,7 @@ from gridai_env.rollout.run import run, run_many
 from gridai_env.rollout.step_table import write_table
 from gridai_env.world.actions import Layout
 from gridai_env.world.terms import TERMS
-from gridai_env.world.violations import _UNITS, relative_violations
+from gridai_env.world.violations import UNITS, relative_violations
 from tests.support.small_scenario import SMALL, small
 
 
@@ -207,9 +207,9 @@ def test_each_limit_has_a_size(instances: list[Instance]) -> None:
     broken = relative_violations(p, state, exo, flows)
     assert max(broken.values()) <= 1e-12
     power = ("power balance", "import", "export", "peak", "renewable", "charge", "discharge", "generator")
-    for name in broken.keys() - set(_UNITS):
+    for name in broken.keys() - set(UNITS):
         assert name.startswith(power) or name.endswith("_mw >= 0"), name
-    assert set(_UNITS) <= set(broken)
+    assert set(UNITS) <= set(broken)
 
 
 class Constant:

@@ -379,12 +379,12 @@ def test_nothing_waits_for_the_device_and_constants_move_once() -> None:
     ):
         source = TorchEpisodeGenerator(compiled, "cpu", torch.float32, seed=0)
         source.draw(4)
-        moved = tensors._moved.cache_info().misses
+        moved = tensors.moved_once.cache_info().misses
         with Watch() as watch:
             source.draw(4)
         assert not watch.waits
         assert 100 < watch.count < 3000
-        assert tensors._moved.cache_info().misses == moved
+        assert tensors.moved_once.cache_info().misses == moved
 
 
 def test_episodes_from_files_are_refused() -> None:
