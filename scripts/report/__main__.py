@@ -47,6 +47,7 @@ def report(options: ReportOptions) -> int:
     runs, left_out = find_runs(root)
     out = Path(options.out) if options.out else root / "report.html"
     check_writable(out)
+    # All is drawn before anything is written: an old report survives a failure.
     drawn = draw_runs(root, runs, left_out)
     size = write_whole(out, report_html(root, drawn, left_out))
     for run in left_out:

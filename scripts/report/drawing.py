@@ -11,7 +11,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from gridai_env.arrays.types import Floats
-from scripts.report.data.names import CYCLE, INK, MUTED, rounded
+from scripts.report.data import palette
+from scripts.report.data.names import rounded
 from scripts.report.data.parts import Plot
 
 GRID, FRAME, PAPER, WHISKER = "#e7ebef", "#b6c0c9", "#ffffff", "#55606b"
@@ -27,8 +28,8 @@ AXIS: dict[str, Any] = {
     "tickcolor": FRAME,
     "ticklen": 4,
     "automargin": True,
-    "title": {"font": {"size": 13, "color": MUTED}, "standoff": 8},
-    "tickfont": {"size": 12, "color": INK},
+    "title": {"font": {"size": 13, "color": palette.MUTED}, "standoff": 8},
+    "tickfont": {"size": 12, "color": palette.INK},
 }
 LEGEND: dict[str, Any] = {"orientation": "h", "x": 0, "y": -0.16, "yanchor": "top", "font": {"size": 12.5}}
 HOVER: dict[str, Any] = {
@@ -38,10 +39,10 @@ HOVER: dict[str, Any] = {
 }
 LOOK = go.layout.Template(
     layout={
-        "font": {"family": FONT, "size": 13, "color": INK},
+        "font": {"family": FONT, "size": 13, "color": palette.INK},
         "paper_bgcolor": PAPER,
         "plot_bgcolor": PAPER,
-        "colorway": list(CYCLE),
+        "colorway": list(palette.CYCLE),
         "margin": {"l": 10, "r": 16, "t": 26, "b": 10},
         "legend": LEGEND,
         "hoverlabel": HOVER,

@@ -97,6 +97,8 @@ def _compare_tiles(run: RunFolder) -> list[KeyFigure]:
     summary = run.table(SUMMARY, NEEDED)
     rows = {name: summary.where(policy=name) for name in summary.unique("policy")}
     first = next(iter(rows.values()))
+
+    # Any policy's rows tell it: bound and Local-Only are those of the episode.
     room = first.numbers("bound_score") - first.numbers("local_score")
     share = percent(float(room.sum() / first.numbers("reference").sum()))
     unit, scale = ("kg", "emissions") if first.text("objective")[0] == "carbon" else ("USD", "bill")
@@ -119,11 +121,13 @@ def _frontier_tiles(run: RunFolder) -> list[KeyFigure]:
     axis = next((axis for axis in rows.unique("axis") if axis != "scale"), None)
     if axis is None:
         return []
+
     own = rows.where(axis=axis, quantity="cost")
     arcs = own.numbers("arc_per_100ms")
     if not np.isfinite(arcs).any():
         return []
 
+    # A step without a plan at one of its ends has no return.
     best = int(np.nanargmax(np.where(np.isfinite(arcs), arcs, np.nan)))
     first, last = (number(float(own.numbers(name)[best])) for name in ("from_ms", "to_ms"))
     note = f"budget of {words(axis.removeprefix('class:'))}, {first} to {last} ms"
@@ -170,6 +174,7 @@ def missing_html(runs: Sequence[RunFolder]) -> str:
         if kind not in kinds:
             text = command.format(scenario=scenario, folder="RUN_DIR")
             lines.append(f"<li>{escape(what)}: <code>{escape(text)}</code></li>")
+
     if not lines:
         return ""
     return (
@@ -202,6 +207,7 @@ def warnings_html(runs: Sequence[RunFolder]) -> str:
         if isinstance(run.record.get("config"), dict) and run.record["config"].get("quick")
     ]
 
+    # Runs are shown side by side as if of one case: say so where they are not.
     for name in dict.fromkeys(run.scenario_name for run in shown if run.scenario):
         same = [run.scenario for run in shown if run.scenario and run.scenario_name == name]
         keys = sorted({key for scenario in same for key in scenario})

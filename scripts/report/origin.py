@@ -29,6 +29,7 @@ def _run_html(root: Path, run: RunFolder) -> str:
         f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in facts.items() if value
     )
 
+    # Hashes tell whether two runs played the same episodes; 16 digits suffice to compare them.
     hashes = [
         (str(item.get("seed")), str(item.get("start_utc")), str(item.get("hash"))[:16])
         for item in run.record.get("instances", [])
@@ -48,6 +49,7 @@ def _case(run: RunFolder) -> dict[str, str]:
         "traces": str(scenario.get("traces", "")),
         "carbon": "",
     }
+
     if scenario:
         hours, step_h, price = (
             number(float(scenario[key])) for key in ("horizon_h", "dt_h", "carbon_price_usd_per_t")
@@ -62,6 +64,7 @@ def _making(run: RunFolder) -> dict[str, str]:
     record = run.record
     command = record.get("command") or []
     words = [f"python -m scripts.{Path(str(command[0])).stem}", *map(str, command[1:])] if command else []
+
     versions, machine = (record.get(key) or {} for key in ("versions", "machine"))
     return {
         "written": str(record.get("time_utc", "")),

@@ -8,57 +8,33 @@ from collections.abc import Iterable
 from html import escape
 from pathlib import PurePath
 
-INK, MUTED = "#1c2733", "#5c6b7a"  # of text
-
-# Okabe and Ito: told apart also by people with colour blindness.
-ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILLION, PURPLE = (
-    "#E69F00",
-    "#56B4E9",
-    "#009E73",
-    "#D9C700",  # their yellow, darker: it must show on white
-    "#0072B2",
-    "#D55E00",
-    "#CC79A7",
-)
-BLACK, GREY, LIGHT_GREY = "#222222", "#8a8f94", "#c3c8cd"
-CYCLE = (BLUE, ORANGE, GREEN, PURPLE, VERMILLION, SKY, YELLOW, GREY, "#6a51a3", "#00525e")
+from scripts.report.data import palette
 
 # Policies: what they are called, and their colour.
 POLICIES = {
-    "local_only": ("Local-Only", GREY),
+    "local_only": ("Local-Only", palette.GREY),
     "nearest_region": ("Nearest-Region", "#a6855c"),
-    "price_only": ("Price-Only", ORANGE),
-    "carbon_only": ("Carbon-Only", YELLOW),
-    "greedy": ("Greedy", GREEN),
-    "random": ("Random", LIGHT_GREY),
-    "milp": ("Optimum", BLACK),
-    "mpc:perfect": ("MPC, perfect forecast", BLUE),
-    "mpc:day_ahead": ("MPC, day-ahead forecast", SKY),
-    "mpc:persistence": ("MPC, persistence", PURPLE),
+    "price_only": ("Price-Only", palette.ORANGE),
+    "carbon_only": ("Carbon-Only", palette.YELLOW),
+    "greedy": ("Greedy", palette.GREEN),
+    "random": ("Random", palette.LIGHT_GREY),
+    "milp": ("Optimum", palette.BLACK),
+    "mpc:perfect": ("MPC, perfect forecast", palette.BLUE),
+    "mpc:day_ahead": ("MPC, day-ahead forecast", palette.SKY),
+    "mpc:persistence": ("MPC, persistence", palette.PURPLE),
 }
 LEARNED, VARIANT, OPTIMUM = "ppo", "variant:", "milp"
 # Policies that know what is to come: no rivals of those that do not.
 SEEING = (OPTIMUM, "mpc:perfect")
-OTHER_COLOURS = ("#6a51a3", "#00525e", "#9e6b00", "#7f2704", "#54278f", "#4d9221")
-LAYER_COLOURS = {"local": GREY, "regional": SKY, "energy-oriented": GREEN}
-REASON_COLOURS = {
-    "latency": BLUE,
-    "law": VERMILLION,
-    "state": ORANGE,
-    "support": PURPLE,
-    "capacity": GREEN,
-    "home misses budget": BLACK,
-}
-REASON_LABELS = {"state": "session state", "support": "not supported there"}
 
 
 def policy_colour(name: str) -> str:
     """Return the colour of a policy, the same in every plot; policies without one of their own share a few."""
     if name.startswith(LEARNED):
-        return VERMILLION
+        return palette.VERMILLION
     if name in POLICIES:
         return POLICIES[name][1]
-    return OTHER_COLOURS[sum(name.encode()) % len(OTHER_COLOURS)]
+    return palette.OTHERS[sum(name.encode()) % len(palette.OTHERS)]
 
 
 def policy_label(name: str) -> str:
@@ -113,9 +89,3 @@ def tidy(value: float, digits: int = 5) -> float | None:
         return 0
     short = float(f"{number:.{digits}g}")
     return int(short) if short.is_integer() and abs(short) < 1e15 else short
-
-
-def faint(colour: str, opacity: float) -> str:
-    """Return a colour with opacity, for bands."""
-    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    return f"rgba({red},{green},{blue},{opacity})"

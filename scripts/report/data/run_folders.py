@@ -102,6 +102,8 @@ def read_table(file: Path, needed: Sequence[str] = ()) -> Table:
         raise InputError(f"{file}: missing; the run is not finished: run its command again") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{file}: cannot be read: {error}; run its command again") from error
+
+    # A run writes its tables at the end, a killed one may leave them empty or cut off.
     if len(rows) < 2:
         raise InputError(f"{file}: has no rows; the run is not finished: run its command again")
     header = rows[0]
@@ -111,6 +113,7 @@ def read_table(file: Path, needed: Sequence[str] = ()) -> Table:
                 f"{file}, line {position}: {len(row)} cells, the header has {len(header)}: half-written; "
                 "run its command again"
             )
+
     columns = {name: [row[i] for row in rows[1:]] for i, name in enumerate(header)}
     table = Table(file, columns, list(range(2, len(rows) + 1)))
     for name in needed:
@@ -172,12 +175,14 @@ def find_runs(root: Path) -> tuple[list[RunFolder], list[LeftOut]]:
     """
     if not root.is_dir():
         raise InputError(f"RUN_DIR {str(root)!r}: no such folder; give a run folder or one that holds some")
+
     files = sorted(path for path in root.rglob(RUN_FILE) if path.is_file())
     if not files:
         raise InputError(
             f"RUN_DIR {str(root)!r}: holds no {RUN_FILE}; write a run first, e.g. "
             f"python -m scripts.compare --scenario two_sites --policies local_only greedy milp --run-dir {root}"
         )
+
     runs: list[RunFolder] = []
     left_out: list[LeftOut] = []
     for file in files:
@@ -185,6 +190,7 @@ def find_runs(root: Path) -> tuple[list[RunFolder], list[LeftOut]]:
             runs.append(_read(file))
         except InputError as error:
             leave_out(root, file.parent, error, left_out)
+
     if not any(run.kind in SHOWN_KINDS for run in runs):
         if left_out:
             raise nothing_left(root, left_out)

@@ -74,6 +74,7 @@ def page(
     style, watch, draw = (
         (FOLDER / name).read_text(encoding="utf-8") for name in ("report.css", "watch.js", "draw.js")
     )
+
     return PAGE.substitute(
         policy=POLICY,
         title=escape(title),
@@ -124,6 +125,7 @@ def panel_html(anchor: str, panel: Panel) -> str:
     if panel.choices:
         pieces.append(f'<div class="controls">{"".join(map(select_html, panel.choices))}</div>')
 
+    # Data stand beside the plots, in an element of their own that the script reads.
     if panel.plots:
         columns = min(len(panel.plots), panel.columns)
         plots = "".join(map(plot_html, panel.plots))

@@ -8,16 +8,8 @@ from typing import Any
 import numpy as np
 
 from gridai_env.arrays.types import Float, Floats
-from scripts.report.data.names import (
-    BLACK,
-    BLUE,
-    GREY,
-    ORANGE,
-    policy_colour,
-    policy_label,
-    rounded,
-    safe,
-)
+from scripts.report.data import palette
+from scripts.report.data.names import policy_colour, policy_label, rounded, safe
 from scripts.report.data.numbers import number, percent, small_percent
 from scripts.report.data.parts import Panel, PlainTable, Plot, Section, seed_choice
 from scripts.report.data.run_folders import RunFolder, Table
@@ -25,8 +17,8 @@ from scripts.report.drawing import drawing, stroke
 
 NEEDED = ("seed", "method", "label", "cost_usd", "emissions_kg")
 METHODS = {
-    "epsilon": ("least cost under a cap on carbon", BLUE, "circle"),
-    "price": ("least cost at a carbon price", ORANGE, "diamond"),
+    "epsilon": ("least cost under a cap on carbon", palette.BLUE, "circle"),
+    "price": ("least cost at a carbon price", palette.ORANGE, "diamond"),
 }
 SETS = {"epsilon": "caps on carbon", "price": "carbon prices", "policies": "all policies together"}
 
@@ -55,6 +47,7 @@ def front_panel(front: Table, volumes: Table) -> Panel:
     seeds = front.unique("seed")
     policies = front.where(method="policy").unique("label")
 
+    # The selector chooses the episode, the legend the rest: keys begin with the seed.
     store: dict[str, Any] = {}
     for seed in seeds:
         own = front.where(seed=seed)
@@ -86,10 +79,11 @@ def _front_plot(policies: Sequence[str]) -> Plot:
     out.line(
         {path: f"{{seed}}|chords|{path}" for path in ("x", "y")},
         "front: chords between proven points",
-        line=stroke(BLUE, 2),
+        line=stroke(palette.BLUE, 2),
         hoverinfo="skip",
     )
 
+    # Hover texts hold what a point is: its cap or price, gap, and what its last tonne avoided costs.
     def markers(key: str, name: str, **marker: Any) -> None:
         bound = {path: f"{{seed}}|{key}|{path}" for path in ("x", "y", "text")}
         hover = "%{text}<extra></extra>"
@@ -98,10 +92,10 @@ def _front_plot(policies: Sequence[str]) -> Plot:
     for method, (label, colour, symbol) in METHODS.items():
         markers(method, label, size=8, symbol=symbol, color=colour)
     for name in policies:
-        edge = stroke(BLACK, 1)
+        edge = stroke(palette.BLACK, 1)
         colour = policy_colour(name)
         markers(f"policy|{name}", safe(policy_label(name)), size=13, symbol="square", color=colour, line=edge)
-    cross = {"size": 11, "symbol": "x-thin", "color": GREY, "line": stroke(GREY, 2)}
+    cross = {"size": 11, "symbol": "x-thin", "color": palette.GREY, "line": stroke(palette.GREY, 2)}
     markers("reference", "reference point of the hypervolume", **cross)
 
     out.figure.update_xaxes(title_text="emissions of the episode [t]")

@@ -8,7 +8,8 @@ import numpy as np
 
 from gridai_env.analysis.statistics import Interval
 from gridai_env.arrays.types import Float, Floats
-from scripts.report.data.names import BLUE, CYCLE, GREEN, VERMILLION, policy_label, rounded, safe, words
+from scripts.report.data import palette
+from scripts.report.data.names import policy_label, rounded, safe, words
 from scripts.report.data.numbers import number, with_interval
 from scripts.report.data.parts import Choice, Panel, PlainTable, Plot, Section
 from scripts.report.data.run_folders import RunFolder, Table
@@ -95,7 +96,7 @@ def _ranges(out: Drawing, group: Table, row: int, unit: str) -> None:
     )  # fmt: skip
 
     spread = [group.numbers(name) if group.has(name) else ours for name in ("low", "high")]
-    colours = [GREEN if x == 1 else VERMILLION for x in group.numbers("inside")]
+    colours = [palette.GREEN if x == 1 else palette.VERMILLION for x in group.numbers("inside")]
     out.add(
         "scatter", row=row, mode="markers", y=names, x=rounded(ours), marker={"size": 12, "color": colours},
         error_x=error_bars(*whiskers(ours, *spread)), hovertemplate=f"ours %{{x:.4g}} {unit}<extra></extra>",
@@ -134,8 +135,10 @@ def policies_panel(policies: Table) -> Panel:
     columns = [
         name for name in policies.columns if name not in ("model", "policy") and policies.is_numeric(name)
     ]
+
     cells = [[_cell(name, value) for value in policies.numbers(name)] for name in columns]
     labels = [policy_label(name) for name in policies.text("policy")]
+
     return Panel(
         "policies",
         "Policies and variants",
@@ -194,6 +197,7 @@ def sensitivity_panel(table: Table, headlines: Table) -> Panel:
 
 def _sensitivity(rows: Table, headlines: Table, key: str) -> dict[str, Any]:
     """One figure against one parameter, and the published range of the figure."""
+    # A line needs rising values; the file lists them in the order in which they were tried.
     rows = rows.rows(np.argsort(rows.numbers("value"), kind="stable").tolist())
     model, parameter, quantity = (rows.text(name)[0] for name in ("model", "parameter", "quantity"))
     unit = rows.text("unit")[0] if rows.has("unit") else ""
@@ -209,7 +213,7 @@ def _sensitivity(rows: Table, headlines: Table, key: str) -> dict[str, Any]:
         f"{key}|minus": below,
         f"{key}|xt": safe(_quantity(parameter)),
         f"{key}|yt": safe(f"{_quantity(quantity)} [{unit}]"),
-        f"{key}|colour": CYCLE[list(MODELS).index(model) if model in MODELS else 0],
+        f"{key}|colour": palette.CYCLE[list(MODELS).index(model) if model in MODELS else 0],
     }
     if band is not None:
         store |= {f"{key}|band|x": rounded(band[0]), f"{key}|band|y": rounded(band[1])}
@@ -221,13 +225,15 @@ def _sensitivity_plot() -> Plot:
     values = {"x": "{pair}|x", "y": "{pair}|y", "line.color": "{pair}|colour"}
     ends = {"error_y.array": "{pair}|plus", "error_y.arrayminus": "{pair}|minus"}
     out.add(
-        "scatter", values | ends, mode="lines+markers", marker={"size": 8}, line=stroke(BLUE, 2),
+        "scatter", values | ends, mode="lines+markers", marker={"size": 8}, line=stroke(palette.BLUE, 2),
         error_y=error_bars(), hovertemplate="%{x}: %{y:.4g}<extra></extra>",
     )  # fmt: skip
+
     out.line(
         {"x": "{pair}|band|x", "y": "{pair}|band|y"}, fill="toself", fillcolor=PUBLISHED, opacity=0.6,
         line={"width": 0}, hoverinfo="skip", zorder=-1,
     )  # fmt: skip
+
     out.bind(xaxis_title_text="{pair}|xt", yaxis_title_text="{pair}|yt")
     return out.plot("Our figure against the value of one parameter")
 

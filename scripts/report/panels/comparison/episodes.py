@@ -97,6 +97,7 @@ def load_episodes(run: RunFolder, summary: Table) -> EpisodeTables | None:
     names = {name: folder for folder, name in folders.items()}
     policies = [name for name in summary.unique("policy") if name in names]
 
+    # Curves side by side must be of the same episodes: those that every policy has finished.
     finished = set(zip(summary.text("policy"), summary.text("seed"), strict=True))
     whole = [seed for seed in summary.unique("seed") if all((name, seed) in finished for name in policies)]
     seeds = [int(seed) for seed in whole[:SHOWN_SEEDS]]

@@ -8,26 +8,8 @@ import numpy as np
 
 from gridai_env.analysis.statistics import Interval, gain_captured, gain_interval, gap, mean_interval
 from gridai_env.world.terms import BILL, EARNINGS, PENALTIES
-from scripts.report.data.names import (
-    BLACK,
-    BLUE,
-    GREEN,
-    GREY,
-    INK,
-    LIGHT_GREY,
-    OPTIMUM,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILLION,
-    YELLOW,
-    labels,
-    policy_colour,
-    policy_label,
-    rounded,
-    safe,
-    words,
-)
+from scripts.report.data import palette
+from scripts.report.data.names import OPTIMUM, labels, policy_colour, policy_label, rounded, safe, words
 from scripts.report.data.numbers import number, percent, plural, small_percent, with_interval
 from scripts.report.data.parts import Choice, Panel, PlainTable, Plot, Section
 from scripts.report.data.run_folders import RunFolder, Table
@@ -38,23 +20,23 @@ from scripts.report.panels.comparison.regret import regret_panel
 SUMMARY, LADDER = "summary.csv", "ladder.csv"
 NEEDED = ("policy", "seed", "benefit_usd", "bill_usd", "score", "bound_score", "local_score", "solver_gap")
 TERM_COLOURS = {
-    "revenue": LIGHT_GREY,
+    "revenue": palette.LIGHT_GREY,
     "job_value": "#9e9ac8",
-    "import": BLUE,
+    "import": palette.BLUE,
     "export": "#4d9221",
-    "fuel": VERMILLION,
-    "battery_wear": ORANGE,
-    "egress": SKY,
-    "relocation": PURPLE,
-    "warm_up": YELLOW,
+    "fuel": palette.VERMILLION,
+    "battery_wear": palette.ORANGE,
+    "egress": palette.SKY,
+    "relocation": palette.PURPLE,
+    "warm_up": palette.YELLOW,
     "demand_charge": "#00525e",
-    "carbon_price": GREEN,
+    "carbon_price": palette.GREEN,
     "carbon_excess": "#6a51a3",
     "water": "#8fbcd4",
     "drop_penalty": "#b2182b",
     "gpu_shortfall": "#7f2704",
-    "shed_penalty": BLACK,
-    "battery_shortfall": GREY,
+    "shed_penalty": palette.BLACK,
+    "battery_shortfall": palette.GREY,
 }
 TERM_LABELS = {"drop_penalty": "penalty for refused work"}  # the others: their name
 UNITS = {"benefit": "USD of benefit", "cost": "USD of cost", "carbon": "kg of CO₂"}
@@ -128,6 +110,7 @@ def _gain_plot(rows: dict[str, Table], gains: dict[str, Interval]) -> Plot:
         hovertemplate="%{customdata}<extra></extra>",
     )
 
+    # A policy may lie left of Local-Only or, by no more than the solver gap, right of the bound: mark both.
     _mark_line(out, 0.0, "Local-Only")
     _mark_line(out, 100.0, "bound")
     out.figure.update_xaxes(title_text="gain captured [%]", zeroline=False)
@@ -138,8 +121,8 @@ def _gain_plot(rows: dict[str, Table], gains: dict[str, Interval]) -> Plot:
 def _mark_line(out: Drawing, x: float, text: str) -> None:
     """Draw a thin vertical line with a word above it."""
     out.figure.add_vline(
-        x=x, line=stroke(INK, 1, dash="dot"), layer="below", annotation_text=text,
-        annotation={"y": 1.0, "xanchor": "center", "yanchor": "bottom", "font": {"size": 12, "color": INK}},
+        x=x, line=stroke(palette.INK, 1, dash="dot"), layer="below", annotation_text=text,
+        annotation={"y": 1.0, "xanchor": "center", "yanchor": "bottom", "font": {"size": 12, "color": palette.INK}},
     )  # fmt: skip
 
 
@@ -169,6 +152,7 @@ def ladder_table(rows: dict[str, Table], gains: dict[str, Interval]) -> PlainTab
                 f"{with_interval(gains[name])} %",
             )
         )
+
     headers = ("policy", "benefit, USD", "bill, USD", "emissions, t", "refused work, GPU-h", "path p95, ms")
     return PlainTable((*headers, "gap to the bound", "gain captured"), body)
 
@@ -206,6 +190,7 @@ def terms_panel(summary: Table) -> Panel:
         if np.abs(summary.numbers(f"terms/{term}_usd")).max() > LEAST_TERM_USD
     ]
 
+    # Costs are drawn to the right where revenue is left out, to the left where it is there.
     store: dict[str, Any] = {
         "costs|title": "mean cost of an episode [kUSD]",
         "all|title": "mean earnings (+) and costs (−) [kUSD]",
@@ -236,12 +221,13 @@ def _terms_plot(rows: dict[str, Table], terms: list[str]) -> Plot:
             orientation="h",
             name=term_label(term),
             y=labels(rows),
-            marker={"color": TERM_COLOURS.get(term, INK), "line": {"width": 0}},
+            marker={"color": TERM_COLOURS.get(term, palette.INK), "line": {"width": 0}},
             hovertemplate=term_label(term) + ": %{x:,.4g} kUSD<extra>%{y}</extra>",
         )
     out.bind(xaxis_title_text="{view}|title")
     out.figure.update_yaxes(showgrid=False)
 
+    # Said in words for those who do not see the bars.
     best = max(rows, key=lambda name: rows[name].mean("benefit_usd"))
     return out.plot(
         f"Stacked bars of the bill's terms by policy; the highest benefit has {policy_label(best)}"

@@ -9,7 +9,8 @@ import numpy as np
 
 from gridai_env.arrays.types import Float, Floats
 from gridai_env.render.coastline import Outline, land, water
-from scripts.report.data.names import BLUE, INK, MUTED, faint, plain, rounded, tidy
+from scripts.report.data import palette
+from scripts.report.data.names import plain, rounded, tidy
 from scripts.report.data.numbers import NOTHING, number, percent, plural
 from scripts.report.data.parts import Panel, Plot, choice_of
 from scripts.report.drawing import Drawing, colour_bar, drawing, stroke
@@ -72,6 +73,8 @@ def _arc_store(
         for c, k in arcs:
             gpuh, of_region = float(away[c, k]), float(flows.all[policy][c].sum())
             share = percent(gpuh / of_region) if of_region > 0 else NOTHING
+
+            # One scale for all policies: a thin arc is a small flow, whichever policy is shown.
             size = gpuh / flows.most_gpuh
             arrow_px = [0] * POINTS
             arrow_px[ARROW_AT] = round(6 + 9 * size**0.5)
@@ -80,7 +83,7 @@ def _arc_store(
             store |= {
                 f"{key}|visible": size > LEAST_SHOWN,
                 f"{key}|width": tidy(max(THINNEST_PX, WIDEST_PX * size), 3),
-                f"{key}|colour": faint(BLUE, round(0.3 + 0.4 * size**0.5, 2)),
+                f"{key}|colour": palette.faint(palette.BLUE, round(0.3 + 0.4 * size**0.5, 2)),
                 f"{key}|arrow": arrow_px,
                 f"{key}|text": f"<b>{plain(regions[c]['name'])} → {plain(sites[k]['name'])}</b><br>"
                 f"{number(gpuh)} GPU-h per day<br>{share} of the region's served work",
@@ -96,6 +99,7 @@ def _site_store(episodes: EpisodeTables, flows: Flows, gpus: list[float]) -> dic
             key: [episodes.mean(policy, f"{column}/{site}") for site in episodes.sites]
             for key, (column, _) in COLOURS.items()
         }
+
         done = flows.all[policy].sum(axis=0).tolist()
         store |= {f"{policy}|{key}": rounded(values, 4) for key, values in means.items()}
         store[f"{policy}|hover"] = [
@@ -134,6 +138,7 @@ def _base(spots: Float[Floats, "n 2"]) -> Drawing:
     _add_ground(out, land(), LAND_COLOUR)
     _add_ground(out, water(), SEA_COLOUR)
 
+    # True to scale at the middle latitude, else the north would look too wide.
     bare = {"showgrid": False, "zeroline": False}
     stretch = 1.0 / float(np.cos(np.radians((south + north) / 2.0)))
     out.figure.update_xaxes(
@@ -163,7 +168,9 @@ def _add_arc(out: Drawing, key: str, start: Float[Floats, " 2"], end: Float[Floa
     middle = (start + end) / 2.0 + BEND * np.array([-along[1], along[0]])
     s = np.linspace(0.0, 1.0, POINTS)[:, None]
     x, y = ((1 - s) ** 2 * start + 2 * s * (1 - s) * middle + s**2 * end).T
-    arrow = {"size": 0, "symbol": "arrow", "angleref": "previous", "color": BLUE, "opacity": 1}
+
+    # Plotly draws a symbol at every point: all but one get the size 0.
+    arrow = {"size": 0, "symbol": "arrow", "angleref": "previous", "color": palette.BLUE, "opacity": 1}
     out.add(
         "scatter",
         {
@@ -176,7 +183,7 @@ def _add_arc(out: Drawing, key: str, start: Float[Floats, " 2"], end: Float[Floa
         mode="lines+markers",
         x=rounded(x),
         y=rounded(y),
-        line=stroke(BLUE, 1, backoff=0),
+        line=stroke(palette.BLUE, 1, backoff=0),
         marker=arrow | {"line": {"width": 0}},
         hovertemplate="%{text}<extra></extra>",
     )
@@ -185,9 +192,11 @@ def _add_arc(out: Drawing, key: str, start: Float[Floats, " 2"], end: Float[Floa
 def _add_sites(out: Drawing, sites: list[Place], gpus: list[float]) -> None:
     """Add the sites' circles and names; the colour scale lies below the map."""
     x, y = _spots(sites).T
-    area = np.array(gpus) / max(gpus)
-    title = {"text": "", "side": "top", "font": {"size": 12.5, "color": MUTED}}
+    # The area of a circle, not its radius, follows the number of GPUs: that is what the eye compares.
+    size = 9.0 + 21.0 * np.sqrt(np.array(gpus) / max(gpus))
+    title = {"text": "", "side": "top", "font": {"size": 12.5, "color": palette.MUTED}}
     bar = {"orientation": "h", "len": 0.5, "x": 0.0, "xanchor": "left", "y": -0.17, "yanchor": "top"}
+
     out.add(
         "scatter",
         {
@@ -200,14 +209,14 @@ def _add_sites(out: Drawing, sites: list[Place], gpus: list[float]) -> None:
         y=y.tolist(),
         text=[f"<b>{plain(site['name'])}</b>" for site in sites],
         textposition=label_places(_spots(sites)),
-        textfont={"size": 12.5, "color": INK},
+        textfont={"size": 12.5, "color": palette.INK},
         marker={
-            "size": rounded(9.0 + 21.0 * np.sqrt(area), 3),
+            "size": rounded(size, 3),
             "color": [0.0] * len(sites),
             "colorscale": "YlOrRd",
-            "line": stroke(INK, 1.2),
+            "line": stroke(palette.INK, 1.2),
+            "opacity": 1.0,  # Plotly's default for circles of several sizes is 0.7
             "showscale": True,
-            "opacity": 1.0,
             "colorbar": colour_bar(**bar, title=title),
         },
         hovertemplate="%{hovertext}<extra></extra>",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from gridai_env.analysis.statistics import Interval
-from scripts.report.data.names import BLUE, ORANGE, SKY, labels, policy_label, rounded, words
+from scripts.report.data import palette
+from scripts.report.data.names import labels, policy_label, rounded, words
 from scripts.report.data.numbers import with_interval
 from scripts.report.data.parts import Panel, PlainTable, Plot
 from scripts.report.data.run_folders import Table
@@ -13,11 +14,11 @@ from scripts.report.drawing import drawing
 
 NEEDED = ("policy", "unit", "regret", "regret_low", "regret_high", "foresight", "decisions")
 # Column, name, colour; the two halves of foresight are known only where MPC with perfect forecasts played.
-WHOLE = (("foresight", "foresight", BLUE), ("decisions", "better decisions", ORANGE))
+WHOLE = (("foresight", "foresight", palette.BLUE), ("decisions", "better decisions", palette.ORANGE))
 SPLIT = (
-    ("horizon", "seeing the whole episode", BLUE),
-    ("forecast_error", "a perfect forecast", SKY),
-    ("decisions", "better decisions", ORANGE),
+    ("horizon", "seeing the whole episode", palette.BLUE),
+    ("forecast_error", "a perfect forecast", palette.SKY),
+    ("decisions", "better decisions", palette.ORANGE),
 )
 IN_TABLE = ("regret", "foresight", "horizon", "forecast_error", "decisions")
 
@@ -28,6 +29,7 @@ def regret_panel(ladder: Table) -> Panel | None:
     played = ladder.rows(
         i for i, name in enumerate(policies) if np.isfinite(foresight[i]) and name not in ("bound", "milp")
     )
+
     if not len(played):
         return None
     return Panel(
@@ -42,6 +44,7 @@ def regret_panel(ladder: Table) -> Panel | None:
 
 
 def _regret_plot(rows: Table) -> Plot:
+    # Plotly draws the first bar at the bottom: the largest regret.
     upwards = rows.rows(np.argsort(-rows.numbers("regret"), kind="stable"))
     halves = upwards.has("horizon") and bool(np.isfinite(upwards.numbers("horizon")).all())
     unit = upwards.text("unit")[0]

@@ -9,23 +9,8 @@ from typing import Any
 import numpy as np
 
 from gridai_env.arrays.types import Float, Floats
-from scripts.report.data.names import (
-    BLACK,
-    BLUE,
-    GREEN,
-    GREY,
-    MUTED,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILLION,
-    YELLOW,
-    faint,
-    policy_label,
-    rounded,
-    safe,
-    tidy,
-)
+from scripts.report.data import palette
+from scripts.report.data.names import policy_label, rounded, safe, tidy
 from scripts.report.data.numbers import number, seed_text
 from scripts.report.data.parts import Panel, Plot, choice_of, seed_choice
 from scripts.report.drawing import DATES, Drawing, stacked, stroke
@@ -34,13 +19,13 @@ from scripts.report.panels.comparison.episodes import DIGITS, ZERO, EpisodeTable
 # Stacked upwards, and downwards: column, name, colour.
 Layer = tuple[str, str, str]
 SUPPLY: tuple[Layer, ...] = (
-    ("import_mw", "import", BLUE),
-    ("renewable_mw", "renewable", GREEN),
-    ("generation_mw", "generator", VERMILLION),
-    ("discharge_mw", "discharge", ORANGE),
+    ("import_mw", "import", palette.BLUE),
+    ("renewable_mw", "renewable", palette.GREEN),
+    ("generation_mw", "generator", palette.VERMILLION),
+    ("discharge_mw", "discharge", palette.ORANGE),
     ("shed_mw", "shed", "#000000"),
 )
-USE: tuple[Layer, ...] = (("charge_mw", "charge", YELLOW), ("export_mw", "export", SKY))
+USE: tuple[Layer, ...] = (("charge_mw", "charge", palette.YELLOW), ("export_mw", "export", palette.SKY))
 PRICE, CARBON, GPUS = "buy_usd_per_mwh", "carbon_kg_per_mwh", "available_gpus"  # no policy changes them
 HEIGHTS = {
     "power [MW]": 0.36,
@@ -67,6 +52,8 @@ def schedule_panel(episodes: EpisodeTables) -> Panel:
         [layer for layer in USE if episodes.moves_at_a_site(layer[0])],
         episodes.moves_at_a_site("battery_mwh"),
     )
+
+    # Both figures have the same rows and, by their store, the same scales: they are compared side by side.
     missing = "The optimum is not among the policies of this run: add milp to --policies to see it here."
     left, right = episodes.pair
     return Panel(
@@ -173,20 +160,20 @@ def _add_curves(out: Drawing, side: str, layers: _Layers) -> None:
     for group, items in (("supply", layers.supply), ("use", layers.use)):
         for column, name, colour in items:
             over_time(
-                out, f"{own}{column}|{{site}}", 1, name=name, stackgroup=group, fillcolor=faint(colour, 0.85),
+                out, f"{own}{column}|{{site}}", 1, name=name, stackgroup=group, fillcolor=palette.faint(colour, 0.85),
                 line=stroke(colour, 0), hovertemplate="%{y:.4g} MW",
             )  # fmt: skip
-    over_time(out, own + "facility_mw|{site}", 1, name="facility load", line=stroke(BLACK, 1.6))
+    over_time(out, own + "facility_mw|{site}", 1, name="facility load", line=stroke(palette.BLACK, 1.6))
 
     # Rows below the first explain themselves by their title: no entries in the legend.
     last = 5 if layers.battery else 4
     charge = own + "battery_mwh|{site}"
     below: list[tuple[int, str, str, dict[str, Any]]] = [
-        (2, f"{{seed}}|{GPUS}|{{site}}", "available GPUs", stroke(GREY, 1.2, dash="dot")),
-        (2, own + "busy_gpus|{site}", "busy GPUs", stroke(BLUE, 1.5)),
-        *([(3, charge, "in the battery", stroke(ORANGE, 1.8))] if layers.battery else []),
-        (last - 1, f"{{seed}}|{PRICE}|{{site}}", "price", stroke(PURPLE, 1.6)),
-        (last, f"{{seed}}|{CARBON}|{{site}}", "carbon", stroke(GREEN, 1.6)),
+        (2, f"{{seed}}|{GPUS}|{{site}}", "available GPUs", stroke(palette.GREY, 1.2, dash="dot")),
+        (2, own + "busy_gpus|{site}", "busy GPUs", stroke(palette.BLUE, 1.5)),
+        *([(3, charge, "in the battery", stroke(palette.ORANGE, 1.8))] if layers.battery else []),
+        (last - 1, f"{{seed}}|{PRICE}|{{site}}", "price", stroke(palette.PURPLE, 1.6)),
+        (last, f"{{seed}}|{CARBON}|{{site}}", "carbon", stroke(palette.GREEN, 1.6)),
     ]
     for row, key, name, line in below:
         over_time(out, key, row, at_end=key == charge, name=name, line=line, showlegend=False)
@@ -199,7 +186,7 @@ def _label_axes(out: Drawing, titles: list[str]) -> None:
         )
         if row > 1 and not title.startswith("battery"):
             out.figure.update_yaxes(rangemode="tozero", row=row, col=1)
-    out.figure.update_yaxes(zerolinecolor=MUTED, row=1, col=1)
+    out.figure.update_yaxes(zerolinecolor=palette.MUTED, row=1, col=1)
 
     out.figure.update_xaxes(**DATES)
     out.figure.update_xaxes(title_text="UTC", row=len(titles), col=1, title_standoff=4)

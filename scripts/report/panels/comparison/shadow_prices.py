@@ -35,29 +35,35 @@ def duals_panel(run: RunFolder) -> Panel | None:
     tables = {seed: run.table(path.name, ("time_utc",)) for seed, path in files[:SHOWN_SEEDS]}
     if not tables:
         return None
-
+    # A limit that never binds has the price 0 throughout and is not offered.
     prices = priced(next(iter(tables.values())))
-    highest = {
-        price: max(_highest(table, price, places) for table in tables.values())
-        for price, places in prices.items()
-    }
-    options = [
-        (price, f"{label_of(price)} (at most {number(highest[price])} {unit_of(price)})") for price in prices
-    ]
-    first = max(highest, key=lambda price: (price.startswith("capacity"), highest[price]))
     return Panel(
         "duals",
         "Shadow prices: what the limits cost",
         "What one more unit of a limit would earn in the optimal plan, hour by hour; 0 where the limit does not bind. "
         "Bright cells say when and where more capacity, grid or storage would pay.",
         [_duals_plot(most_places=max(map(len, prices.values())))],
-        [Choice("price", "Limit", options, first), seed_choice(tables)],
+        [_limit_choice(tables, prices), seed_choice(tables)],
         _duals_store(tables, prices),
         notes=[
             "Duals of the program with its yes/no decisions fixed; where several limits bind at once, one of many "
             "sets of prices."
         ],
     )
+
+
+def _limit_choice(tables: dict[int, Table], prices: dict[str, list[str]]) -> Choice:
+    """The selector of the limit: capacity at first, else the one with the highest price."""
+    highest = {
+        price: max(_highest(table, price, places) for table in tables.values())
+        for price, places in prices.items()
+    }
+    options = [
+        (price, f"{label_of(price)} (at most {number(most)} {unit_of(price)})")
+        for price, most in highest.items()
+    ]
+    first = max(highest, key=lambda price: (price.startswith("capacity"), highest[price]))
+    return Choice("price", "Limit", options, first)
 
 
 def _duals_store(tables: dict[int, Table], prices: dict[str, list[str]]) -> dict[str, Any]:
@@ -86,6 +92,7 @@ def _duals_plot(most_places: int) -> Plot:
         hovertemplate="%{y}, %{x}<br>%{z:.4g}<extra></extra>",
         colorbar=colour_bar(),
     )
+
     out.figure.update_yaxes(autorange="reversed", showgrid=False)
     out.figure.update_xaxes(type="date", title_text="UTC", showgrid=False)
     return out.plot("Heat map of shadow prices by hour and place")

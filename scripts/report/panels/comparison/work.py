@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from scripts.report.data.names import GREY, policy_colour, policy_label, rounded, safe, words
+from scripts.report.data import palette
+from scripts.report.data.names import policy_colour, policy_label, rounded, safe, words
 from scripts.report.data.parts import Choice, Panel, Plot, seed_choice
 from scripts.report.drawing import DATES, stacked, stroke
 from scripts.report.panels.comparison.episodes import DIGITS, EpisodeTables, held, over_time
@@ -16,6 +17,8 @@ def work_panel(episodes: EpisodeTables) -> Panel:
     """When work arrives, when two policies serve it, and what waits."""
     table = next(iter(episodes.tables.values()))
     rows = [name.removeprefix(ARRIVALS) for name in table.columns if name.startswith(ARRIVALS)]
+
+    # At first a row is shown that waits: there is something to see.
     waiting = [row for row in rows if episodes.moves(f"backlog_gpuh/{row}")]
     left, right = episodes.pair
     return Panel(
@@ -61,7 +64,7 @@ def _work_plot(waits: bool) -> Plot:
     hover = "%{y:.4g} GPU-h"
 
     over_time(
-        out, "{seed}|{row}", 1, name="arrivals", fill="tozeroy", fillcolor="#e3e7ea", line=stroke(GREY, 0.8),
+        out, "{seed}|{row}", 1, name="arrivals", fill="tozeroy", fillcolor="#e3e7ea", line=stroke(palette.GREY, 0.8),
         hovertemplate=hover,
     )  # fmt: skip
     for side, dash in (("left", "solid"), ("right", "dash")):

@@ -9,7 +9,8 @@ import numpy as np
 
 from gridai_env.analysis.statistics import Interval
 from gridai_env.arrays.types import Float, Floats
-from scripts.report.data.names import BLUE, GREEN, ORANGE, faint, policy_label, rounded
+from scripts.report.data import palette
+from scripts.report.data.names import policy_label, rounded
 from scripts.report.data.numbers import plural, small_percent
 from scripts.report.data.parts import Choice, Panel, Plot
 from scripts.report.data.run_folders import Table
@@ -27,15 +28,16 @@ from scripts.report.panels.latency.axes import (
 
 # Objective: its column for policies, unit (a thousand of the file's), short title, colour.
 OBJECTIVES: dict[str, tuple[str, str, str, str]] = {
-    "benefit": ("benefit_usd", "kUSD", "most benefit", ORANGE),
-    "cost": ("cost_usd", "kUSD", "least cost", BLUE),
-    "carbon": ("emissions_kg", "t", "least carbon", GREEN),
+    "benefit": ("benefit_usd", "kUSD", "most benefit", palette.ORANGE),
+    "cost": ("cost_usd", "kUSD", "least cost", palette.BLUE),
+    "carbon": ("emissions_kg", "t", "least carbon", palette.GREEN),
 }
 
 
 def curves_panel(frontier: Table, axes: Sequence[Axis], policies: Table | None) -> Panel:
     """V, F_cost and F_co2 against the budget, with intervals over episodes and what the solver left open."""
     names = policies.unique("policy") if policies is not None else []
+
     store = axis_store(axes)
     for objective, (_, unit, title, _) in OBJECTIVES.items():
         store |= {
@@ -135,9 +137,10 @@ def _curve_plot(objective: str, policies: Sequence[str]) -> Plot:
     out = axis_drawing(330, showlegend=bool(policies), legend={"font": {"size": 11}}, margin={"t": 12})
     key, hover = f"{{axis}}|{{view}}|{objective}", "%{y:,.5g} " + unit
 
+    # The band is filled between two lines without width, drawn first so that the curve lies on top.
     edge: dict[str, Any] = {"line": {"width": 0, "color": colour}, "hoverinfo": "skip", "showlegend": False}
     add_curve(out, f"{key}|low", **edge)
-    add_curve(out, f"{key}|high", **edge, fill="tonexty", fillcolor=faint(colour, 0.2))
+    add_curve(out, f"{key}|high", **edge, fill="tonexty", fillcolor=palette.faint(colour, 0.2))
     add_curve(out, f"{key}|mean", "optimum", colour, hovertemplate=hover)
     add_policies(out, {name: f"{key}|{name}" for name in policies}, hover)
 

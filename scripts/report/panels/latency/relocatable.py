@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from gridai_env.arrays.types import Float, Floats
-from scripts.report.data.names import BLACK, BLUE, GREEN, MUTED, SKY
-from scripts.report.data.parts import Panel
+from scripts.report.data import palette
+from scripts.report.data.parts import Panel, Plot
 from scripts.report.data.run_folders import Table
 from scripts.report.panels.latency.axes import (
     SHARE,
@@ -24,10 +24,10 @@ from scripts.report.panels.latency.axes import (
 )
 
 RID = (
-    ("rid_latency", "could move by latency alone", SKY),
-    ("rid_feasible", "by all limits", BLUE),
-    ("rid_net", "with positive net benefit", GREEN),
-    ("rid_real", "moved by the optimum", BLACK),
+    ("rid_latency", "could move by latency alone", palette.SKY),
+    ("rid_feasible", "by all limits", palette.BLUE),
+    ("rid_net", "with positive net benefit", palette.GREEN),
+    ("rid_real", "moved by the optimum", palette.BLACK),
 )
 
 
@@ -47,23 +47,26 @@ def rid_panel(rid: Table, axes: Sequence[Axis], policies: Table | None) -> Panel
             moved = along(policies.where(axis=axis.name, policy=name), axis, "rid_real")
             store[f"{axis.name}|all|{name}"] = percents(_complete(moved))
 
-    out = axis_drawing(420)
-    for column, label, colour in RID:
-        add_curve(out, f"{{axis}}|{{class}}|{column}", label, colour, hovertemplate=SHARE)
-    add_policies(out, {name: f"{{axis}}|{{class}}|{name}" for name in names}, SHARE, "moved by ")
-    title = "share of the energy of arrived work [%]"
-    out.figure.update_yaxes(title_text=title, range=[-2, 103], title_font_color=MUTED)
-
     return Panel(
         "rid",
         "Relocatable demand (RID)",
         "Four shares of the energy of arrived work, never one: what latency alone would let move, what all limits let "
         "move, what would pay, and what the optimum really moves. The distances between the lines say what holds work "
         "at home.",
-        [out.plot("Lines of relocatable demand against the latency budget, four ways")],
+        [_rid_plot(names)],
         [axis_choice(axes), class_choice(classes)],
         store,
     )
+
+
+def _rid_plot(policies: Sequence[str]) -> Plot:
+    out = axis_drawing(420)
+    for column, label, colour in RID:
+        add_curve(out, f"{{axis}}|{{class}}|{column}", label, colour, hovertemplate=SHARE)
+    add_policies(out, {name: f"{{axis}}|{{class}}|{name}" for name in policies}, SHARE, "moved by ")
+    title = "share of the energy of arrived work [%]"
+    out.figure.update_yaxes(title_text=title, range=[-2, 103], title_font_color=palette.MUTED)
+    return out.plot("Lines of relocatable demand against the latency budget, four ways")
 
 
 def _complete(values: Float[Floats, "S P"]) -> Float[Floats, "s P"]:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from gridai_env.arrays.types import Float, Floats
-from scripts.report.data.names import BLUE, GREEN, rounded
+from scripts.report.data import palette
+from scripts.report.data.names import rounded
 from scripts.report.data.numbers import number
 from scripts.report.data.parts import Panel, PlainTable, Plot
 from scripts.report.data.run_folders import Table
@@ -15,9 +16,9 @@ from scripts.report.panels.latency.axes import Axis, axis_choice
 
 # Objective of the curve: quantity in the file, unit, name, colour.
 RETURNS = {
-    "benefit": ("V", "USD", "most benefit", BLUE),
-    "cost": ("cost", "USD", "ERL: least cost", BLUE),
-    "carbon": ("carbon", "kg", "CRL: least carbon", GREEN),
+    "benefit": ("V", "USD", "most benefit", palette.BLUE),
+    "cost": ("cost", "USD", "ERL: least cost", palette.BLUE),
+    "carbon": ("carbon", "kg", "CRL: least carbon", palette.GREEN),
 }
 DRAWN = ("cost", "carbon")
 
@@ -29,6 +30,7 @@ def returns_panel(returns: Table, axes: Sequence[Axis]) -> Panel:
     for axis in axes:
         what = "scale" if axis.is_scale else axis.label
         store[f"{axis.name}|title"] = f"step of the {what}"
+
         for objective, (quantity, unit, name, _) in RETURNS.items():
             own = returns.where(axis=axis.name, quantity=quantity)
             if not len(own):
@@ -76,6 +78,7 @@ def _returns_plot(objective: str) -> Plot:
     _, _, name, colour = RETURNS[objective]
     title = {"text": name, "font": {"size": 13}, "x": 0, "xref": "paper"}
     out = drawing(330, showlegend=False, bargap=0.35, margin={"t": 30}, title=title)
+
     key = f"{{axis}}|{objective}"
     ends = {"error_y.array": f"{key}|plus", "error_y.arrayminus": f"{key}|minus"}
     out.add(
@@ -85,6 +88,8 @@ def _returns_plot(objective: str) -> Plot:
         error_y=error_bars(),
         hovertemplate="%{x}: %{y:,.4g}<extra></extra>",
     )
+
     out.bind(yaxis_title_text=f"{key}|unit", xaxis_title_text="{axis}|title")
+    # Steps are of unequal length: bars of equal width stand for names, not for numbers.
     out.figure.update_xaxes(type="category", tickangle=-35)
     return out.plot(f"Bars of {name} per step of the latency budget")

@@ -7,15 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from scripts.report.data.names import (
-    GREY,
-    LAYER_COLOURS,
-    REASON_COLOURS,
-    REASON_LABELS,
-    faint,
-    rounded,
-    safe,
-)
+from scripts.report.data import palette
+from scripts.report.data.names import rounded, safe
 from scripts.report.data.parts import Choice, Panel, Plot
 from scripts.report.data.run_folders import Table
 from scripts.report.drawing import drawing, stroke
@@ -32,10 +25,19 @@ from scripts.report.panels.latency.axes import (
     percents,
 )
 
+# Layers and reasons: what they are called, and their colour.
 LAYERS = {
-    "local": "local: home, or within 10 ms",
-    "regional": "regional: same legal zone, or within 100 ms",
-    "energy-oriented": "energy-oriented: farther away",
+    "local": ("local: home, or within 10 ms", palette.GREY),
+    "regional": ("regional: same legal zone, or within 100 ms", palette.SKY),
+    "energy-oriented": ("energy-oriented: farther away", palette.GREEN),
+}
+REASONS = {
+    "latency": ("latency", palette.BLUE),
+    "law": ("law", palette.VERMILLION),
+    "state": ("session state", palette.ORANGE),
+    "support": ("not supported there", palette.PURPLE),
+    "capacity": ("capacity", palette.GREEN),
+    "home misses budget": ("home misses budget", palette.BLACK),
 }
 # What the bars of closed routes may show: title of the axis, factor on the file's column.
 MEASURES = {"share": ("share of the energy of arrived work [%]", 100.0), "routes": ("number of routes", 1.0)}
@@ -53,10 +55,10 @@ def layers_panel(layers: Table, axes: Sequence[Axis]) -> Panel:
 
     out = axis_drawing(400)
     for layer in names:
-        colour = LAYER_COLOURS.get(layer, GREY)
+        label, colour = LAYERS.get(layer, (layer, palette.GREY))
         add_curve(
-            out, f"{{axis}}|{{class}}|{layer}", safe(LAYERS.get(layer, layer)), stackgroup="all",
-            line=stroke(colour, 1), fillcolor=faint(colour, 0.75), hovertemplate=SHARE,
+            out, f"{{axis}}|{{class}}|{layer}", safe(label), stackgroup="all",
+            line=stroke(colour, 1), fillcolor=palette.faint(colour, 0.75), hovertemplate=SHARE,
         )  # fmt: skip
     out.figure.update_yaxes(title_text="share of served energy [%]", range=[0, 100])
 
@@ -77,6 +79,7 @@ def closed_panel(closed: Table, axes: Sequence[Axis]) -> Panel:
     shown = [reason for reason in reasons if closed.where(reason=reason).numbers("routes").max() > 0]
     unseen = ", ".join(reason for reason in reasons if reason not in shown)
 
+    # Reasons that close nothing here would only fill the legend.
     store: dict[str, Any] = {f"{measure}|title": title for measure, (title, _) in MEASURES.items()}
     points: list[tuple[str, str]] = []
     for axis in axes:
@@ -117,14 +120,16 @@ def _closed_means(rows: Table, classes: Sequence[str], key: str, reason: str) ->
 def _closed_plot(classes: Sequence[str], reasons: Sequence[str]) -> Plot:
     out = drawing(420, barmode="group", bargap=0.25)
     for reason in reasons:
+        label, colour = REASONS.get(reason, (reason, palette.GREY))
         out.add(
             "bar",
             {"y": f"{{at}}|{{measure}}|{reason}"},
             x=[safe(class_label(name)) for name in classes],
-            name=safe(REASON_LABELS.get(reason, reason)),
-            marker={"color": REASON_COLOURS.get(reason, GREY)},
+            name=safe(label),
+            marker={"color": colour},
             hovertemplate="%{x}: %{y:.4g}",
         )
+
     out.bind(yaxis_title_text="{measure}|title")
     out.figure.update_yaxes(rangemode="tozero")
     return out.plot("Bars of closed routes by reason and class")

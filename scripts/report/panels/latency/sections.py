@@ -20,6 +20,7 @@ def frontier_sections(run: RunFolder) -> list[Section]:
     policies = run.table("policies.csv", (*PLACE, "policy")) if run.has("policies.csv") else None
     axes = axes_of(frontier)
 
+    # Policies are played only where the command was asked to.
     panels = [
         curves_panel(frontier, axes, policies),
         returns_panel(run.table("returns.csv", ("quantity", "axis")), axes),

@@ -42,21 +42,6 @@ def worth_panel(breakeven: Table, run: RunFolder) -> Panel:
     sites = [site["name"] for site in run.scenario["sites"]]
     shown = [item for item in WORTH if breakeven.has(item[0])]
 
-    store: dict[str, Any] = {}
-    for column, _, unit in shown:
-        values = breakeven.numbers(column)
-        most = float(np.nanmax(np.abs(values[np.isfinite(values)]), initial=1e-9))
-        store |= {f"{column}|low": -most, f"{column}|high": most, f"{column}|unit": unit}
-    for name in classes:
-        own = breakeven.where(**{"class": name})
-        row_of = {pair: i for i, pair in enumerate(zip(own.text("region"), own.text("site"), strict=True))}
-        cells = [[(region, site, row_of.get((region, site))) for site in sites] for region in regions]
-        store[f"{name}|hover"] = [[_hover(own, *cell) for cell in row] for row in cells]
-        for column, _, _ in shown:
-            values = own.numbers(column)
-            grid = [[values[i] if i is not None else np.nan for _, _, i in row] for row in cells]
-            store[f"{name}|{column}"] = [rounded(row, 4) for row in grid]
-
     seeds = ", ".join(breakeven.unique("seed")) if breakeven.has("seed") else ""
     return Panel(
         "worth",
@@ -68,9 +53,32 @@ def worth_panel(breakeven: Table, run: RunFolder) -> Panel:
             choice_of("class", "Class", classes),
             Choice("column", "Show", [(column, label) for column, label, _ in shown]),
         ],
-        store,
+        _worth_store(breakeven, regions, sites, shown),
         notes=[f"Means over the work that arrives in the episode of seed {seeds}." if seeds else ""],
     )
+
+
+def _worth_store(
+    breakeven: Table, regions: Sequence[str], sites: Sequence[str], shown: Sequence[tuple[str, str, str]]
+) -> dict[str, Any]:
+    """Grids of every class and column; their colours are symmetric about 0, and the same for all classes."""
+    store: dict[str, Any] = {}
+    for column, _, unit in shown:
+        values = breakeven.numbers(column)
+        most = float(np.nanmax(np.abs(values[np.isfinite(values)]), initial=1e-9))
+        store |= {f"{column}|low": -most, f"{column}|high": most, f"{column}|unit": unit}
+
+    for name in breakeven.unique("class"):
+        own = breakeven.where(**{"class": name})
+        # The file has no row for the home of a region: its cell stays empty.
+        row_of = {pair: i for i, pair in enumerate(zip(own.text("region"), own.text("site"), strict=True))}
+        cells = [[(region, site, row_of.get((region, site))) for site in sites] for region in regions]
+        store[f"{name}|hover"] = [[_hover(own, *cell) for cell in row] for row in cells]
+        for column, _, _ in shown:
+            values = own.numbers(column)
+            grid = [[values[i] if i is not None else np.nan for _, _, i in row] for row in cells]
+            store[f"{name}|{column}"] = [rounded(row, 4) for row in grid]
+    return store
 
 
 def _worth_plot(regions: Sequence[str], sites: Sequence[str]) -> Plot:
@@ -93,6 +101,8 @@ def _worth_plot(regions: Sequence[str], sites: Sequence[str]) -> Plot:
         ygap=1,
         colorbar=colour_bar(),
     )
+
+    # Plotly counts rows from the bottom; regions read from the top, as in the scenario.
     out.figure.update_xaxes(title_text="to the site", tickangle=-35, showgrid=False)
     out.figure.update_yaxes(title_text="from the region", autorange="reversed", showgrid=False)
     return out.plot("Heat map of the net benefit of moves from regions to sites")
