@@ -1,9 +1,9 @@
-"""From what is seen to what is done: prices by rule, corrected by small networks that all sites and routes share.
+"""From observation to raw actions: prices by rule, corrected by small networks that all sites and routes share.
 
-Before any learning the networks give 0, and the decision is that of the rule, in this order: jobs are planned on the
+Before any learning the corrections are 0 and the decision is that of the rule, in this order: jobs are planned on the
 merit order of all power foreseen; batteries follow by dynamic programming over the net load that this leaves; work goes
-where power (what batteries give or leave included) is cheapest, within capacity, and waits until the room foreseen gets
-tight; generators run where fuel is cheaper than import, and renewables are left where import is paid for.
+where power (with what batteries discharge or take) is cheapest, within capacity, and waits while room is foreseen;
+generators run where fuel is cheaper than import; renewables are curtailed at negative import prices.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from agents.structured.observed import UNIT_USD, Reader
 from agents.structured.power import generator_share, renewable_share
 from agents.structured.situation import Situation
 from agents.structured.weights import LearnedParameters
+from gridai_env.arrays.types import Float
 from gridai_env.scenario.compile import Compiled
 
 
@@ -32,25 +33,30 @@ class Decision(LearnedParameters):
         self.storage = Storage(self.reader.params, UNIT_USD)
         self.slots = compiled.shape.slots
 
-    def forward(self, observation: Tensor) -> tuple[Tensor, Tensor]:
-        """Return raw_actions [B,A], in the layout of the action (routes as logarithms), and a summary [B,S]."""
+    def forward(
+        self, observation: Float[Tensor, "B N+M"]
+    ) -> tuple[Float[Tensor, "B A"], Float[Tensor, "B S"]]:
+        """Return raw actions in the layout of the action (routes as logarithms), and inputs of the value estimate."""
         now = Situation.of(self.reader, self.reader(observation))
         stack, planned_gpus = Stack.of(now), torch.zeros_like(now.price)
         plan = JobPlan.of(now, stack) if self.slots else None
         if plan:
             stack, planned_gpus = plan.stack, plan.gpus
+
+        # Work is placed twice: batteries need the load at the sites, and what they do changes where work is cheap.
         placed = Placement.of(now, self, offers_now(now, torch.zeros_like(now.room_gpuh)))
         present = (now.load_mw(placed.served_gpuh) - now.seen.renewable_mw[:, 0])[:, None]
         net = torch.cat([present, net_mw(now, stack, planned_gpus)[:, 1:]], 1)
         batteries = Batteries.of(now, self, self.storage, net, stack.scarcity(now))
-        if self.reader.has_renewables:  # what batteries give or leave changes which work is cheap where
+        if self.reader.has_renewables:
             placed = Placement.of(now, self, offers_now(now, batteries.taken_mw))
+
         needed_mw = now.load_mw(placed.served_gpuh) - now.seen.renewable_mw[:, 0] + batteries.taken_mw
         fuel = generator_share(self.reader, now.seen, now.supply.at(0), needed_mw, batteries.fuel_bonus)
         used = renewable_share(now.seen, needed_mw)
+
         raw_actions = [placed.raw_actions(), batteries.power, fuel, used]
         if plan:
             raw_actions.append(job_scores(now, self, plan, placed.scarcity, net[:, 0]))
-        return torch.cat([part.flatten(1) for part in raw_actions], -1), summary_of(
-            now, placed, batteries.slope
-        )
+        summary = summary_of(now, placed, batteries.slope)
+        return torch.cat([part.flatten(1) for part in raw_actions], -1), summary

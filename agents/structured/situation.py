@@ -1,4 +1,4 @@
-"""What all parts of a decision start from: prices by step and site, power that is at hand, work that is foreseen."""
+"""What all decisions start from: prices by step and site, power available, demand foreseen."""
 
 from __future__ import annotations
 
@@ -9,31 +9,32 @@ from torch import Tensor
 
 from agents.structured.observed import UNIT_USD, Observed, Reader
 from agents.structured.power import Supply, supply_of
+from gridai_env.arrays.types import Float
 from gridai_env.world import physics
 from gridai_env.world.state import Exogenous, Params
 
-LEAST_GPUH = 1e-3  # of work that figures are divided by: a step may have no arrivals
+LEAST_GPUH = 1e-3  # floor of work in denominators: a step may have no arrivals
 
 
 @dataclass(frozen=True)
 class ForeseenDemand:
-    """Work that is foreseen to arrive: what arrives now, moving with all arrivals of its region."""
+    """Work foreseen to arrive: each kind as it arrives now, scaled with the forecast of its region."""
 
-    rise: Tensor  # [B,F] arrivals of all regions over those of now
-    sessions_gpuh: Tensor  # [B,F]
-    bound_gpuh: Tensor  # [B,F,K] sessions that have a single route, by their site
-    free_gpuh: Tensor  # [B,F] sessions that have a choice
-    waiting_gpuh: Tensor  # [B,F] work that may wait
-    reach_gpuh: Tensor  # [B,F,K] work with a choice that may go to the site
+    sessions_gpuh: Float[Tensor, "B F"]
+    bound_gpuh: Float[Tensor, "B F K"]  # sessions that have a single route, by their site
+    free_gpuh: Float[Tensor, "B F"]  # sessions that have a choice
+    waiting_gpuh: Float[Tensor, "B F"]  # work that may wait
+    reach_gpuh: Float[Tensor, "B F K"]  # work with a choice that may go to the site
 
     @classmethod
     def of(cls, reader: Reader, seen: Observed) -> ForeseenDemand:
-        """Foresee the demand."""
+        """Return the demand foreseen."""
         p, first = reader.params, reader.first
-        every = seen.region_gpuh.sum(-1)
         rises = seen.region_gpuh / seen.region_gpuh[:, :1].clamp_min(1e-6)  # [B,F,C]
         head, tail = seen.part["arrivals"].tensor_split([first], -1)  # [B,C,P], [B,C,Q]
         bound = head * reader.single_route
+
+        # All figures scale with the regions in the same way: one product instead of five.
         choosing = torch.cat([head - bound, tail], -1)[..., None]
         kinds = torch.stack([head.sum(-1), (head - bound).sum(-1), tail.sum(-1)], -1)
         at_home = bound.sum(-1, keepdim=True) * p.home
@@ -41,40 +42,41 @@ class ForeseenDemand:
         sites = p.home.shape[-1]
         bound_gpuh, reach, rest = found.split([sites, sites, 3], -1)
         total, free, waiting = rest.unbind(-1)
-        rise = every / every[:, :1].clamp_min(1e-6)
-        return cls(rise, total, bound_gpuh, free, waiting, reach)
+        return cls(total, bound_gpuh, free, waiting, reach)
 
 
 @dataclass(frozen=True)
 class Situation:
-    """Where the world stands, [B,...]; prices in 10 USD per MWh."""
+    """The state of the system as observed and foreseen; prices in 10 USD per MWh."""
 
     reader: Reader
     seen: Observed
     exo: Exogenous  # PUE and accelerators in service, all that power depends on
-    price: Tensor  # [B,F,K] of import with its carbon
-    mwh_per_gpuh: Tensor  # [B,K]
-    relative: Tensor  # [B,K] the same over its mean
-    work_price: Tensor  # [B,F,K] of work, per MWh at a mean site
+    price: Float[Tensor, "B F K"]  # of import with its carbon
+    mwh_per_gpuh: Float[Tensor, "B K"]
+    relative: Float[Tensor, "B K"]  # the same over its mean
+    work_price: Float[Tensor, "B F K"]  # of work, per MWh at a mean site
     supply: Supply  # [B,F,K]
-    running_gpus: Tensor  # [B,F,K] held by jobs
-    room_gpuh: Tensor  # [B,K] work that the sites can do besides
+    running_gpus: Float[Tensor, "B F K"]  # held by jobs
+    room_gpuh: Float[Tensor, "B K"]  # work that the sites can do besides
     demand: ForeseenDemand
-    total_gpuh: Tensor  # [B] work on hand
-    log_room: Tensor  # [B,K] logarithm of room over work on hand
+    total_gpuh: Float[Tensor, " B"]  # work on hand
+    log_room: Float[Tensor, "B K"]  # logarithm of room over work on hand
 
     @classmethod
     def of(cls, reader: Reader, seen: Observed) -> Situation:
-        """Work out what several parts need."""
+        """Return what several decisions need."""
         p, part = reader.params, seen.part
         exo = Exogenous.make(pue=part["pue"], available_gpus=part["available_gpus"])
         mwh = physics.work_power_mw_per_gpuh(p, exo) * p.dt_h
         relative = mwh / mwh.mean(-1, keepdim=True)
+
         price = seen.usd_per_mwh / UNIT_USD
         supply = supply_of(reader, seen)
         running = _running_gpus(seen)
         room = usable_gpus(p, part["available_gpus"], running[:, 0]) * (p.speed * p.dt_h)
         total = seen.on_hand_gpuh.sum((1, 2))
+
         return cls(
             reader=reader,
             seen=seen,
@@ -93,29 +95,36 @@ class Situation:
 
     @property
     def p(self) -> Params:
-        """Constants of the scenario."""
+        """Return the constants of the scenario."""
         return self.reader.params
 
-    def load_mw(self, served_gpuh: Tensor) -> Tensor:
-        """Facility power [B,K] of work served [B,C,W,K] and of the jobs that run."""
+    def load_mw(self, served_gpuh: Float[Tensor, "B C W K"]) -> Float[Tensor, "B K"]:
+        """Return the facility power of work served and of the jobs that run."""
         served, held = served_gpuh.sum(1), self.running_gpus[:, 0]
         load: Tensor = physics.load_of(self.p, self.exo, served, held).facility_mw
         return load
 
-    def power_mw(self, busy_gpus: Tensor) -> Tensor:
-        """Facility power [B,F,K] of busy accelerators [B,F,K]; PUE and accelerators in service as now."""
+    def power_mw(self, busy_gpus: Float[Tensor, "B F K"]) -> Float[Tensor, "B F K"]:
+        """Return the facility power of busy accelerators; PUE and accelerators in service as now."""
         exo = Exogenous.make(pue=self.exo.pue[:, None], available_gpus=self.exo.available_gpus[:, None])
         power: Tensor = physics.facility_power_mw(self.p, exo, physics.it_power_mw(self.p, exo, busy_gpus))
         return power
 
 
-def usable_gpus(p: Params, available_gpus: Tensor, held_gpus: Tensor) -> Tensor:
-    """Accelerators for work [...,K] besides those that jobs hold."""
+def episode_mean(values: Float[Tensor, "B F K"], within: Float[Tensor, "B F"]) -> Float[Tensor, "B K"]:
+    """Return the mean over the steps foreseen that lie within the episode."""
+    return (values * within[..., None]).sum(1) / within.sum(1, keepdim=True).clamp_min(1.0)
+
+
+def usable_gpus(
+    p: Params, available_gpus: Float[Tensor, "*batch K"], held_gpus: Float[Tensor, "*batch K"]
+) -> Float[Tensor, "*batch K"]:
+    """Return the accelerators left for work besides those that jobs hold."""
     return (p.utilisation_limit * available_gpus - held_gpus).clamp_min(0.0)
 
 
-def _running_gpus(seen: Observed) -> Tensor:
-    """Accelerators [B,F,K] that jobs hold which run already."""
+def _running_gpus(seen: Observed) -> Float[Tensor, "B F K"]:
+    """Return the accelerators held by jobs that run already."""
     steps = seen.usd_per_mwh.shape[1]
     if "committed_gpus" not in seen.part:
         return torch.zeros_like(seen.usd_per_mwh)

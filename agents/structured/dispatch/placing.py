@@ -14,36 +14,42 @@ from agents.structured.dispatch.transport import CLOSED, WorkToPlace, transport
 from agents.structured.power import Offers
 from agents.structured.situation import Situation
 from agents.structured.weights import LearnedParameters
+from gridai_env.arrays.types import Float
 
-LEAST_ROOM_GPUH = 1e-3
+LEAST_ROOM_GPUH = 1e-3  # offers with less room are closed
+PRICES = 33  # candidates of the waiting price, quantiles of the foreseen prices
+WIDTH = 0.1  # of the smooth step (a sigmoid) from "dearer" to "cheaper"
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where work goes."""
+    """Decision on the work on hand."""
 
-    served_gpuh: Tensor  # [B,C,W,K]
-    hold: Tensor  # [B,C,W] fraction of the work on hand that waits
-    refuse: Tensor  # [B,C,W] fraction of the work on hand that is refused
-    scarcity: Tensor  # [B,K] what the room of a site adds to its cost
+    served_gpuh: Float[Tensor, "B C W K"]
+    hold: Float[Tensor, "B C W"]  # fraction of the work on hand that waits
+    refuse: Float[Tensor, "B C W"]  # fraction of the work on hand that is refused
+    scarcity: Float[Tensor, "B K"]  # what the room of a site adds to its cost
 
     @classmethod
     def of(cls, now: Situation, weights: LearnedParameters, offers: Offers) -> Placement:
-        """Decide on the work on hand; ``offers``: the room for it."""
+        """Decide; ``offers``: the room for work by kind of power."""
         p, seen, first = now.p, now.seen, now.reader.first
         routes = Routes.of(now, weights)
         kinds, (regions, rows) = offers.gpuh.shape[-1], seen.due_gpuh.shape[1:]
+
         # Each kind of power of a site is a place of its own.
         empty = CLOSED * (offers.gpuh < LEAST_ROOM_GPUH).to(offers.gpuh.dtype)
         spared = (now.price[:, 0, :, None] - offers.price) * now.relative[..., None]
         dearer = (empty - spared)[:, None, None]
         costs = (routes.cost[..., None] + dearer).flatten(-2)  # [B,C,W,P]
-        # Work that costs more than it brings is refused.
+
+        # Work that costs more than it earns is refused.
         refused = (routes.worth + weights.reluctance)[..., None].expand_as(costs[..., :1])
         due = seen.due_gpuh.flatten(1)
         must = WorkToPlace(torch.cat([costs, refused], -1).flatten(1, 2), due, torch.ones_like(due[0]))
         if now.reader.longest:
             must = must.and_also(_waiting(now, weights, routes, costs))
+
         places, scarcity = transport(must, offers.gpuh.flatten(1), weights.log_width.exp())
         each = places.unflatten(-1, (-1, kinds)).sum(-1)
         served = each[:, : regions * rows].unflatten(1, (regions, rows))
@@ -52,27 +58,30 @@ class Placement:
         if now.reader.longest:
             more = each[:, regions * rows :].unflatten(1, (regions, -1))
             served = torch.cat([served[:, :, :first], served[:, :, first:] + more], 2)
+
         hold = 1.0 - refuse - served.sum(-1) / on_hand
         scarce = scarcity.unflatten(-1, (-1, kinds)).amin(-1)
         return cls(served, (hold * p.may_wait).clamp(0.0, 1.0), refuse, scarce)
 
-    def raw_actions(self) -> Tensor:
-        """The routing part of the action [B,C,W,K+2]: logarithms of shares over the largest, hold, refuse."""
+    def raw_actions(self) -> Float[Tensor, "B C W K+2"]:
+        """Return the routing part of the action: logarithms of shares over the largest, hold, refuse."""
         most = self.served_gpuh.amax(-1, keepdim=True).clamp_min(1e-9)
         log_share = torch.log((self.served_gpuh / most).clamp_min(math.exp(LOWEST)))
         refuse = self.refuse - DEAD_ZONE * (1.0 - self.refuse)
         return torch.cat([log_share, self.hold[..., None], refuse[..., None]], -1)
 
 
-def offers_now(now: Situation, taken_mw: Tensor) -> Offers:
-    """Room for work in this step, where batteries take ``taken_mw`` [B,K]."""
+def offers_now(now: Situation, taken_mw: Float[Tensor, "B K"]) -> Offers:
+    """Return the room for work in this step, where batteries take ``taken_mw``."""
     surplus = (now.seen.renewable_mw - now.power_mw(now.running_gpus))[:, 0] - taken_mw
     mw_per_gpuh = now.mwh_per_gpuh / now.p.dt_h
     return Offers.of(now.reader, now.supply.at(0), now.room_gpuh, surplus, mw_per_gpuh)
 
 
-def _waiting(now: Situation, weights: LearnedParameters, routes: Routes, costs: Tensor) -> WorkToPlace:
-    """The work that may wait longer, with the cost of waiting as its last place."""
+def _waiting(
+    now: Situation, weights: LearnedParameters, routes: Routes, costs: Float[Tensor, "B C W P"]
+) -> WorkToPlace:
+    """Return the work that may wait longer, with the cost of waiting as its last place."""
     seen, first = now.seen, now.reader.first
     later = waiting_cost(now, routes, _level(now, weights))[..., None]
     gpuh = (seen.on_hand_gpuh - seen.due_gpuh)[:, :, first:].clamp_min(0.0)
@@ -82,15 +91,18 @@ def _waiting(now: Situation, weights: LearnedParameters, routes: Routes, costs: 
     )
 
 
-def _level(now: Situation, weights: LearnedParameters) -> Tensor:
-    """The price [B] below which waiting work is served now."""
+def _level(now: Situation, weights: LearnedParameters) -> Float[Tensor, " B"]:
+    """Return the price below which waiting work is served now."""
     seen, demand, work_price, first = now.seen, now.demand, now.work_price, now.reader.first
     room = now.room_gpuh[:, None].expand_as(work_price)
     left, at_cost = free_room(work_price, room, demand.bound_gpuh, demand.free_gpuh)
+
+    # Work that must be done against the room foreseen.
     future = torch.nn.functional.pad((demand.waiting_gpuh * seen.within)[:, 1:], (1, 0))
     waiting = seen.on_hand_gpuh[:, :, first:].sum((1, 2))
     must = to_be_done(waiting, seen.part["due"].sum((1, 2)), future, seen.steps_left)
     level = waiting_price(at_cost, left, seen.within, must)
+
     arriving = seen.part["arrivals"][:, :, first:].sum((1, 2)) + 1.0
     features = [
         torch.tanh(level - work_price[:, 0].amin(-1))[:, None],
@@ -102,15 +114,15 @@ def _level(now: Situation, weights: LearnedParameters) -> Tensor:
     return level + weights.wait(torch.cat(features, -1))[:, 0] - weights.patience
 
 
-PRICES = 33  # candidates, quantiles of the foreseen prices
-WIDTH = 0.1  # of the step from "dearer" to "cheaper"
+def free_room(
+    cost: Float[Tensor, "B F K"],
+    room: Float[Tensor, "B F K"],
+    bound: Float[Tensor, "B F K"],
+    free: Float[Tensor, "B F"],
+) -> tuple[Float[Tensor, "B F K"], Float[Tensor, "B F K"]]:
+    """Return the room that sessions leave and its cost, cheapest sites first.
 
-
-def free_room(cost: Tensor, room: Tensor, bound: Tensor, free: Tensor) -> tuple[Tensor, Tensor]:
-    """Room that sessions leave [B,F,K] and its cost, cheapest sites first.
-
-    ``cost`` and ``room`` [B,F,K]; sessions ``bound`` to their site [B,F,K], and ``free`` to choose [B,F] fill the
-    cheapest sites.
+    Sessions ``bound`` to their site are served there; those ``free`` to choose fill the cheapest sites.
     """
     order = cost.argsort(-1)
     left = (room - bound).clamp_min(0.0).gather(-1, order)
@@ -118,38 +130,52 @@ def free_room(cost: Tensor, room: Tensor, bound: Tensor, free: Tensor) -> tuple[
     return torch.minimum(after, left), cost.gather(-1, order)
 
 
-def waiting_price(cost: Tensor, room: Tensor, within: Tensor, must: Tensor) -> Tensor:
-    """The price [B] at which the room up to each step suffices.
+def waiting_price(
+    cost: Float[Tensor, "B F K"],
+    room: Float[Tensor, "B F K"],
+    within: Float[Tensor, "B F"],
+    must: Float[Tensor, "B F"],
+) -> Float[Tensor, " B"]:
+    """Return the lowest price at which the cheaper room up to each step suffices.
 
-    ``cost``, ``room`` [B,F,K]; ``within`` [B,F] steps of the episode; ``must`` [B,F] work to be done up to the end of
-    each step.  Differentiable in ``must``.
+    ``within``: 1.0 for steps of the episode; ``must``: work to be done up to the end of each step.  Differentiable in
+    ``must``.
     """
+    # Room that each candidate price makes available, cumulated over the steps.
     flat = cost.flatten(1)
     levels = torch.linspace(0.0, 1.0, PRICES, device=cost.device, dtype=cost.dtype)
     price = torch.quantile(flat, levels, dim=1).T
     price = torch.cat([price[:, :1] - 0.5, price, price[:, -1:] + 0.5], 1)
     cheaper = torch.sigmoid((price[:, :, None, None] - cost[:, None]) / WIDTH)
     have = ((room[:, None] * cheaper).sum(-1) * within[:, None]).cumsum(-1)
+
+    # The first candidate that suffices, and linear interpolation to the one below.
     short = (have.detach() < must.detach()[:, None]).sum(1).clamp_max(price.shape[1] - 1)
     below = (short - 1).clamp_min(0)
     high, low = (have.gather(1, index[:, None])[:, 0] for index in (short, below))
     upper, lower = price.gather(1, short), price.gather(1, below)
     found = lower + (upper - lower) * ((must - low) / (high - low).clamp_min(1e-6)).clamp(0.0, 1.0)
+
     needed = (must > 0.0) & (within > 0.5)
     return torch.where(needed, found, price[:, :1]).amax(1)
 
 
-def to_be_done(waiting: Tensor, due: Tensor, future: Tensor, steps_left: Tensor) -> Tensor:
-    """Work that must be done up to the end of each coming step, [B,F].
+def to_be_done(
+    waiting: Float[Tensor, " B"],
+    due: Float[Tensor, "B D"],
+    future: Float[Tensor, "B F"],
+    steps_left: Float[Tensor, " B"],
+) -> Float[Tensor, "B F"]:
+    """Return the work that must be done up to the end of each coming step.
 
-    ``waiting`` [B] on hand; ``due`` [B,D] of it within each of the next steps; ``future`` [B,F] arrivals, 0 in the
-    first step.  A step's arrivals are due D steps later, all at the end of the episode.
+    ``waiting`` on hand; ``due`` of it within each of the next steps; ``future`` arrivals, 0 in the first step.
+    Arrivals of a step are due D steps later, and all work at the end of the episode.
     """
     steps, longest = future.shape[1], due.shape[1]
+    beyond = max(steps - longest, 0)
     total = future.cumsum(1)
-    later = torch.cat([torch.zeros_like(total[:, :longest]), total[:, : max(steps - longest, 0)]], 1)[
-        :, :steps
-    ]
-    known = torch.cat([due, waiting[:, None].expand(-1, max(steps - longest, 0))], 1)[:, :steps]
+    later = torch.cat([torch.zeros_like(total[:, :longest]), total[:, :beyond]], 1)[:, :steps]
+    known = torch.cat([due, waiting[:, None].expand(-1, beyond)], 1)[:, :steps]
+
     last = torch.arange(steps, device=due.device) >= steps_left[:, None] - 1.0
     return torch.where(last, waiting[:, None] + total, known + later)
