@@ -1,7 +1,7 @@
-"""What the network decides, and what its numbers mean for the environment.
+"""The numbers that the network decides, and how they become actions of the environment.
 
-Only what is open is a number: closed routes, batteries that are not there and work that has a single route add
-neither noise nor entropy nor log-probability.
+Only open entries are numbers: closed routes, missing batteries and work that has a single route add neither noise nor
+entropy nor log-probability.
 
 ========== ===============================================================================================
 routes     logarithm of the share of a route, for work with at least two open routes; shares are their softmax
@@ -9,7 +9,7 @@ hold       fraction of the work on hand that waits, for rows that may
 refuse     fraction of the work on hand that is refused; nothing up to 0, so that noise refuses nothing
 battery    charge (+) or discharge (-) over the power limit
 generator  output over the capacity
-renewable  share left unused, as a number below 0; everything is used from 0 on, so that noise leaves nothing
+renewable  share curtailed, as a number below 0; from 0 on all is used, so that noise curtails nothing
 jobs       score of each slot and site, and of waiting
 ========== ===============================================================================================
 """
@@ -18,21 +18,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from gridai_env.arrays.types import Floats32
+from gridai_env.arrays.types import Array, Float, Floats32, Index, Int
 from gridai_env.envs.action_space import active_mask, home_action
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world.actions import Layout
 
-# Least logarithm of a share that is told apart from none.
+# Logarithms of shares below this count as no share.
 LOWEST = -12.0
 KINDS = ("routes", "hold", "refuse", "battery", "generator", "renewable", "jobs")
-# How far from 0 the numbers of work that is served (below) and of renewables that are used (above) lie.
+# Distance from 0 of the numbers of work that is served (below) and of renewables that are used (above).
 DEAD_ZONE = 0.3
 
 
@@ -44,11 +42,11 @@ class OpenActions:
     number of each site's route, -1 where it is closed.
     """
 
-    default: Floats32  # [A] the action of "everything at home"
-    kind: NDArray[np.intp]  # [n] index in KINDS
-    entry: NDArray[np.intp]  # [n] place in the flat action
-    route: NDArray[np.intp]  # [G,K]
-    places: NDArray[np.intp]  # [G,K] places of these routes in the flat action
+    default: Float[Floats32, " A"]  # the action of "everything at home"
+    kind: Int[Index, " n"]  # index in KINDS
+    entry: Int[Index, " n"]  # place in the flat action
+    route: Int[Index, "G K"]
+    places: Int[Index, "G K"]  # of these routes in the flat action
 
     @classmethod
     def of(cls, compiled: Compiled) -> OpenActions:
@@ -58,6 +56,7 @@ class OpenActions:
         active = active_mask(compiled, may_refuse=False).astype(float)
         at = {name: part.astype(np.intp) for name, part in layout.split(index).items()}
         on = {name: part > 0.5 for name, part in layout.split(active).items()}
+
         chosen = {
             "routes": at["routing"][..., :sites][on["routing"][..., :sites]],
             "hold": at["routing"][..., sites][on["routing"][..., sites]],
@@ -69,6 +68,8 @@ class OpenActions:
         }
         kind = np.concatenate([np.full(len(chosen[name]), i) for i, name in enumerate(KINDS)])
         entry = np.concatenate([chosen[name] for name in KINDS]).astype(np.intp)
+
+        # Rows of routes of which at least one is a number.
         number = np.full(layout.size, -1)
         number[entry] = np.arange(len(entry))
         routes = at["routing"][..., :sites].reshape(-1, sites)
@@ -81,30 +82,31 @@ class OpenActions:
         return len(self.entry)
 
     @cached_property
-    def low(self) -> Floats32:
-        """Least value of each number [n]."""
+    def low(self) -> Float[Floats32, " n"]:
+        """Least value of each number."""
         return np.array([LOWEST, 0.0, -1.0, -1.0, 0.0, -1.0, -1.0], dtype=np.float32)[self.kind]
 
     @cached_property
-    def high(self) -> Floats32:
-        """Greatest value of each number [n]."""
+    def high(self) -> Float[Floats32, " n"]:
+        """Greatest value of each number."""
         return np.array([-LOWEST, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0], dtype=np.float32)[self.kind]
 
     @cached_property
-    def start(self) -> Floats32:
-        """Numbers that mean "everything at home" [n]."""
+    def start(self) -> Float[Floats32, " n"]:
+        """Numbers that mean "everything at home"."""
         is_route = self.kind == 0
         at_entry = self.default[self.entry]
         return np.where(is_route, np.where(at_entry > 0.0, 0.0, LOWEST), at_entry).astype(np.float32)
 
     @cached_property
     def _tensors(self) -> dict[str, torch.Tensor]:
-        """Constants of `expand`: for each entry of the action the number or share that sets it, or neither."""
+        """Return constants of `expand`: for each entry of the action the number or share that sets it, or neither."""
         source = np.full(len(self.default), -1)
         own = self.kind > 0
         source[self.entry[own]] = np.flatnonzero(own)
         source[self.places.ravel()] = self.size + np.arange(self.places.size)
         fixed = source < 0
+
         return {
             "source": torch.as_tensor(np.where(fixed, 0, source)),
             "fixed": torch.as_tensor(fixed),
@@ -116,14 +118,14 @@ class OpenActions:
             "refuse": torch.as_tensor(self.kind == KINDS.index("refuse")),
         }
 
-    def expand(self, numbers: Any) -> Any:
-        """Return the environment's actions [...,A] for the numbers [...,n]; a tensor for a tensor."""
+    def expand(self, numbers: Float[Array, "*batch n"]) -> Float[Array, "*batch A"]:
+        """Return the environment's actions for the numbers; a tensor for a tensor."""
         if isinstance(numbers, np.ndarray):
             return self._expand(torch.as_tensor(np.asarray(numbers, dtype=np.float32))).numpy()
         return self._expand(numbers)
 
     def _there(self, device: torch.device) -> dict[str, torch.Tensor]:
-        """The constants on a device: copied there once."""
+        """Return the constants on a device, copied there once."""
         if device not in self._copies:
             self._copies[device] = {name: value.to(device) for name, value in self._tensors.items()}
         return self._copies[device]

@@ -1,4 +1,4 @@
-"""The flat observation as tensors in units: the present exactly, the future as foreseen."""
+"""The flat observation as tensors in units: the present as observed, the future as foreseen."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from agents.structured.forecast_memory import ForecastMemory
+from gridai_env.arrays.types import Array, Float
 from gridai_env.observation.decode import parts_in_units
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.scenario.compile import Compiled
@@ -18,41 +19,41 @@ from gridai_env.world.terms import energy_usd_per_mwh
 DAY_H = 24.0
 UNIT_USD = 10.0  # prices inside are in 10 USD per MWh
 CLOSED = 1e4  # cost of a closed route, in that unit
-HOURS_SHOWN = (1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 24.0)  # of the foreseen prices, to the networks
+HOURS_SHOWN = (1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 24.0)  # leads of the foreseen prices that the networks see
 PERSISTENCE_H = 12.0  # how far ahead sessions look before they move
 
 
 @dataclass(frozen=True)
 class Observed:
-    """What the policy sees, [B,...]; parts that the scenario does not have are None."""
+    """A batch of observations in units."""
 
     part: dict[str, Tensor]  # of the observation, by name, in its own shape and unit
-    usd_per_mwh: Tensor  # [B,F,K] price of import with its carbon, from now on
-    renewable_mw: Tensor  # [B,F,K] worth using: none where import is paid for
-    region_gpuh: Tensor  # [B,F,C] arrivals over all rows
-    within: Tensor  # [B,F] 1.0 for steps of the episode, else 0.0
-    steps_left: Tensor  # [B] the step to come included
-    on_hand_gpuh: Tensor  # [B,C,W]
-    due_gpuh: Tensor  # [B,C,W] what may not wait any longer
-    resident: Tensor  # [B,C,W,K] share of a region's sessions that was placed at a site in the step before
-    hands: Tensor  # [B,K,2] sine and cosine of the solar hour at the sites
-    hand: Tensor  # [B,2] the same of its mean over the sites
+    usd_per_mwh: Float[Tensor, "B F K"]  # price of import with its carbon, from now on
+    renewable_mw: Float[Tensor, "B F K"]  # worth using: none at negative import prices
+    region_gpuh: Float[Tensor, "B F C"]  # arrivals over all rows
+    within: Float[Tensor, "B F"]  # 1.0 for steps of the episode, else 0.0
+    steps_left: Float[Tensor, " B"]  # the step to come included
+    on_hand_gpuh: Float[Tensor, "B C W"]
+    due_gpuh: Float[Tensor, "B C W"]  # what may not wait any longer
+    resident: Float[Tensor, "B C W K"]  # share of a region's sessions placed at a site in the step before
+    hands: Float[Tensor, "B K 2"]  # sine and cosine of the solar hour at the sites
+    hand: Float[Tensor, "B 2"]  # the same of its mean over the sites
 
 
 class Reader(torch.nn.Module):
-    """Reads flat observations [B,N+M] of one scenario: those of the environment and the memory of forecasts.
+    """Decoder of flat observations [B,N+M] of one scenario: those of the environment and the memory of forecasts.
 
-    Besides the constants of the scenario it has what of them several parts of a decision need.
+    It also holds the constants of the scenario, and what several decisions derive from them.
     """
 
-    scale: Tensor  # [N]
-    offset: Tensor  # [N]
-    longitude: Tensor  # [K]
-    closed_cost: Tensor  # [C,W,K] `CLOSED` where a route is
-    single_route: Tensor  # [C,P] 1.0 for sessions that have one route
+    scale: Float[Tensor, " N"]
+    offset: Float[Tensor, " N"]
+    longitude: Float[Tensor, " K"]
+    closed_cost: Float[Tensor, "C W K"]  # `CLOSED` where a route is closed, else 0
+    single_route: Float[Tensor, "C P"]  # 1.0 for sessions that have one route
     open_index: Tensor  # open routes among all, flat
-    battery_target_mwh: Tensor  # [K] at the end of the episode
-    fuel_price: Tensor  # [K] of own generation with its carbon, in 10 USD per MWh
+    battery_target_mwh: Float[Tensor, " K"]  # at the end of the episode
+    fuel_price: Float[Tensor, " K"]  # of own generation with its carbon, in 10 USD per MWh
 
     def __init__(self, compiled: Compiled) -> None:
         super().__init__()
@@ -63,6 +64,7 @@ class Reader(torch.nn.Module):
         self._keep("scale", layout.scales)
         self._keep("offset", layout.offsets)
         self._keep("longitude", compiled.sites.longitude)
+
         self.params = constants_of(compiled)
         self.usd_per_kg = compiled.params.carbon_price_usd_per_kg
         self.carbon = f"carbon_{compiled.carbon_signal}"
@@ -71,6 +73,7 @@ class Reader(torch.nn.Module):
         self.horizon = min(round(PERSISTENCE_H / dt_h), foreseen)
         self.longest = compiled.shape.wait_steps
         self.has_renewables = bool(compiled.sites.renewable_mw.any())
+
         is_open = compiled.params.route_open
         self._keep("closed_cost", CLOSED * (1.0 - is_open))
         self._keep("single_route", is_open[:, : self.first].sum(-1) < 1.5)
@@ -80,26 +83,27 @@ class Reader(torch.nn.Module):
         self._keep("fuel_price", fuel / UNIT_USD)
         self.register_buffer("open_index", torch.as_tensor(np.flatnonzero(is_open)), persistent=False)
 
-    def _keep(self, name: str, values: np.ndarray) -> None:
-        """A constant that moves with the module and is not saved with the weights."""
+    def _keep(self, name: str, values: Array) -> None:
+        """Register a constant that moves with the module and is not saved with the weights."""
         self.register_buffer(name, torch.as_tensor(values, dtype=torch.float32), persistent=False)
 
     def _apply(self, fn, recurse: bool = True):  # type: ignore[no-untyped-def]
         self.params = self.params.map(lambda x: fn(x) if isinstance(x, Tensor) else x)
         return super()._apply(fn, recurse)
 
-    def forward(self, observation: Tensor) -> Observed:
-        """Return what an observation [B,N+M] says."""
+    def forward(self, observation: Float[Tensor, "B N+M"]) -> Observed:
+        """Decode a batch of observations with memory."""
         part = parts_in_units(self.layout, observation[:, : self.size], self.scale, self.offset)
         left = part["steps_left"][:, 0].round()
         curves = self.memory.curves(observation[:, self.size :])
         within = (torch.arange(curves.shape[1], device=left.device) < left[:, None]).to(observation.dtype)
-        sites = self.compiled.shape.sites
-        price = energy_usd_per_mwh(part["buy_price"], part[self.carbon], self.usd_per_kg)
-        now = torch.cat([price, part["renewable"], part["arrivals"].sum(-1)], -1)
+
         # Beyond the end nothing is foreseen: the present stands there, and `within` leaves it out.
+        now = self.memory.present(part)
         ahead = torch.where(within[..., None] > 0.5, curves, now[:, None])
         ahead = torch.cat([now[:, None], ahead[:, 1:]], 1)
+
+        sites = self.compiled.shape.sites
         on_hand, due = self._work(part)
         hour = self._local_h(part["clock"])
         return Observed(
@@ -117,7 +121,7 @@ class Reader(torch.nn.Module):
         )
 
     def _work(self, part: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Work on hand and work due now, [B,C,W] each: sessions are due at once."""
+        """Return work on hand and work due now, [B,C,W] each; sessions are due at once."""
         arrivals, first = part["arrivals"], self.first
         if first == arrivals.shape[-1]:
             return arrivals, arrivals
@@ -125,7 +129,7 @@ class Reader(torch.nn.Module):
         head = arrivals[..., :first]
         return torch.cat([head, waiting], -1), torch.cat([head, part["due"][..., 0]], -1)
 
-    def _resident(self, part: dict[str, Tensor]) -> Tensor:
+    def _resident(self, part: dict[str, Tensor]) -> Float[Tensor, "B C W K"]:
         arrivals, sites = part["arrivals"], self.compiled.shape.sites
         none = arrivals.new_zeros((*arrivals.shape, sites))
         if self.first == 0:
@@ -134,19 +138,19 @@ class Reader(torch.nn.Module):
         return torch.cat([share.clamp(0.0, 2.0), none[:, :, self.first :]], 2)
 
     def _local_h(self, clock: Tensor) -> Tensor:
-        """Solar hour at the sites [B,K]: hour UTC from its hand on the clock, plus longitude."""
+        """Return the solar hour at the sites [B,K]: hour UTC plus longitude at 15 degrees per hour."""
         hour = torch.atan2(clock[:, 0], clock[:, 1]) * (12.0 / np.pi)
         return hour[:, None] + self.longitude / 15.0
 
 
 def _hands(hour: Tensor) -> Tensor:
-    """Sine and cosine [...,2] of an hour of the day."""
+    """Return sine and cosine [...,2] of an hour of the day."""
     angle = hour * (2.0 * np.pi / DAY_H)
     return torch.stack([angle.sin(), angle.cos()], -1)
 
 
 def constants_of(compiled: Compiled) -> Params:
-    """The constants of a scenario as float32 tensors; without the fields of single instances."""
+    """Return the constants of a scenario as float32 tensors, without the fields of single instances."""
     fixed = {
         name: value
         for name in Params.names()

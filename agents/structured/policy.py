@@ -1,4 +1,4 @@
-"""The policy of Stable-Baselines3 made of a judgement: a masked normal distribution over its open numbers."""
+"""The actor-critic policy for Stable-Baselines3: a normal distribution over the open numbers of a `Decision`."""
 
 from __future__ import annotations
 
@@ -20,19 +20,20 @@ from agents.structured.decision import Decision
 from agents.structured.forecast_memory import ForecastMemory
 from agents.structured.weights import RULE_STEPS
 from agents.vec_env.memory import extended
+from gridai_env.arrays.types import Float, Int
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.scenario.compile import Compiled, compile_scenario
 from gridai_env.scenario.load import parse_scenario
 
 
 class StructuredPolicy(ActorCriticPolicy):
-    """Acts by `Decision`; explores its open numbers, each kind with a deviation of its own.
+    """Acts by `Decision`; explores its open numbers, each kind with a standard deviation of its own.
 
     ``scenario``: the scenario as plain values, saved with the weights; the weights themselves fit any scenario.
     """
 
-    entry: Tensor  # [n] place of each number in the flat action
-    kind: Tensor  # [n] index in `KINDS`
+    entry: Int[Tensor, " n"]  # place of each number in the flat action
+    kind: Int[Tensor, " n"]  # index in `KINDS`
 
     def __init__(
         self,
@@ -61,24 +62,26 @@ class StructuredPolicy(ActorCriticPolicy):
 
     @property
     def actions(self) -> OpenActions:
-        """How its numbers become actions of the environment."""
+        """How the numbers become actions of the environment."""
         return self._actions
 
     @property
     def memory(self) -> ForecastMemory:
-        """What must be appended to the environment's observation."""
+        """The memory that is appended to the environment's observations."""
         return self.judgement.reader.memory
 
     @property
-    def scenario_hash(self) -> str:
-        """Of the scenario that it decides on."""
-        return self._compiled.hash
+    def compiled(self) -> Compiled:
+        """The scenario that the policy decides on."""
+        return self._compiled
 
     def _build(self, lr_schedule: Schedule) -> None:
         compiled = compile_scenario(parse_scenario(self._own["scenario"], "checkpoint"))
         self._compiled = compiled
         self._actions = OpenActions.of(compiled)
+        # Files of weights know the decision under this name.
         self.judgement = Decision(compiled, self._own["hidden"])
+
         width = self._own["value_hidden"]
         layers = [
             nn.Linear(SUMMARY, width),
@@ -88,6 +91,7 @@ class StructuredPolicy(ActorCriticPolicy):
             nn.Linear(width, 1),
         ]
         self.value_net = nn.Sequential(*layers)  # type: ignore[assignment]  # annotated as a single layer
+
         self.log_std = nn.Parameter(torch.full((len(KINDS),), math.log(self._own["deviation"])))
         self.action_dist = DiagGaussianDistribution(self._actions.size)
         for name, index in (("entry", self._actions.entry), ("kind", self._actions.kind)):
@@ -96,13 +100,14 @@ class StructuredPolicy(ActorCriticPolicy):
         self.optimizer = self.optimizer_class(self.parameters(), **settings)
 
     def rule_numbers(self) -> dict[str, tuple[nn.Parameter, float]]:
-        """Return the numbers of the rule, each with the step of a first try (see `agents.training.rule_tuning`)."""
+        """Return the numbers of the rule, each with the first step of a search (see `agents.training.rule_tuning`)."""
         return {name: (getattr(self.judgement, name), step) for name, step in RULE_STEPS.items()}
 
     def for_scenario(self, compiled: Compiled) -> StructuredPolicy:
         """Return the same weights for another scenario: other sites, regions, rows or routes."""
         if compiled.hash == self._compiled.hash:
             return self
+
         memory = ForecastMemory(compiled)
         actions = OpenActions.of(compiled)
         own = self._own | {"scenario": compiled.resolved_scenario()}
@@ -112,11 +117,14 @@ class StructuredPolicy(ActorCriticPolicy):
             lambda _: 0.0,
             **own,
         )
+
         other.load_state_dict(self.state_dict())
         return other.to(self.device).train(self.training)
 
-    def mean_numbers(self, observation: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the mean numbers [B,n], and the summary [B,S] from which the value is estimated."""
+    def mean_numbers(
+        self, observation: Float[Tensor, "B N+M"]
+    ) -> tuple[Float[Tensor, "B n"], Float[Tensor, "B S"]]:
+        """Return the mean numbers, and the inputs of the value estimate."""
         raw_actions, summary = self.judgement(observation.float())
         return raw_actions[:, self.entry], summary
 

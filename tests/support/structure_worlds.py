@@ -1,4 +1,4 @@
-"""Structured policies in small worlds, for `test_structure`."""
+"""Structured policies in small worlds, for the tests of `agents.structured`."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def numbers_of(policy: StructuredPolicy, observations: Tensor) -> Tensor:
 
 def adapter(policy: StructuredPolicy, num_envs: int) -> GridAIVecEnv:
     """Training episodes of the scenario of a policy, on NumPy."""
-    compiled = policy._compiled
+    compiled = policy.compiled
     env = GridAIVectorEnv(num_envs, scenario=compiled.scenario, flat_observations=True)
     return GridAIVecEnv(env, policy.actions, memory=ForecastMemory(compiled))
 
@@ -101,9 +101,9 @@ class Scene:
     def __init__(self, policy: StructuredPolicy) -> None:
         self.policy, self.memory = policy, policy.memory
         self.layout = self.memory.layout
-        self.flat = first_observation(policy._compiled)
+        self.flat = first_observation(policy.compiled)
         self.ahead = self.memory.curves(self.memory.update(None, self.flat))[0, 1:].clone()  # [F-1,2K+C]
-        self.sites = policy._compiled.shape.sites
+        self.sites = policy.compiled.shape.sites
 
     def put(self, name: str, value: Any) -> Scene:
         """Set a part of the observation, in units."""
@@ -137,7 +137,7 @@ def issued_forecasts(compiled: Compiled, seed: int) -> np.ndarray:
 
 def remembered(policy: StructuredPolicy, steps: int, seed: int) -> Tensor:
     """Memories [steps,M] along an episode from its first step on, by the environment's own observations."""
-    env = GridAIVectorEnv(1, scenario=policy._compiled.scenario, flat_observations=True)
+    env = GridAIVectorEnv(1, scenario=policy.compiled.scenario, flat_observations=True)
     remembering = ObservationMemory(policy.memory)
     now, found = remembering.begin(env.reset(seed=seed)[0]), []
     for _ in range(steps):

@@ -125,7 +125,7 @@ def scores(scene: Scene) -> np.ndarray:
     """Scores [V,K+1] of the slots."""
     policy = scene.policy
     action = policy.actions.expand(numbers_of(policy, scene.observation()))
-    return Layout(policy._compiled.shape).split(action.numpy())["jobs"][0]
+    return Layout(policy.compiled.shape).split(action.numpy())["jobs"][0]
 
 
 def plan_of(scene: Scene) -> tuple[JobPlan, Situation]:
@@ -154,7 +154,7 @@ def test_a_job_waits_for_cheap_hours_and_not_past_its_window() -> None:
 def test_planned_jobs_see_each_other() -> None:
     """Two jobs that fill a site each, and one site with power to spare: the second goes elsewhere."""
     scene = scene_of(policy_of(world("microgrid_prosumer")))
-    gpus = scene.policy._compiled.params.gpus
+    gpus = scene.policy.compiled.params.gpus
     size = float(gpus[2])
     job = {"present": 1.0, "gpus": size, "duration": 4.0, "slack": 0.0, "value": 5000.0}
     scene = put_jobs(scene, [job, job]).put("renewable", [0.0, 0.0, 60.0])

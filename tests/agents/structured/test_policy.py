@@ -20,7 +20,7 @@ from agents.structured.action_numbers import KINDS, LOWEST, OpenActions
 from agents.structured.dispatch.batteries import CHARGES, Storage
 from agents.structured.dispatch.placing import to_be_done, waiting_price
 from agents.structured.dispatch.transport import CLOSED, WorkToPlace, transport
-from agents.structured.forecast_memory import ForecastMemory, usual_week
+from agents.structured.forecast_memory import ForecastMemory, weekly_climatology
 from agents.structured.policy import StructuredPolicy
 from agents.structured.power import Supply
 from agents.structured.situation import Situation
@@ -198,11 +198,11 @@ def test_the_first_decisions_do_not_depend_on_the_networks() -> None:
 def shares(scene: Scene) -> dict[str, np.ndarray]:
     policy = scene.policy
     action = policy.actions.expand(numbers_of(policy, scene.observation())).numpy()
-    request = decode(policy._compiled.params, Layout(policy._compiled.shape), action)
+    request = decode(policy.compiled.params, Layout(policy.compiled.shape), action)
     return {
         "share": request.share[0],
         "hold": request.hold[0],
-        "battery": split(policy._compiled, torch.as_tensor(action))["battery"][0],
+        "battery": split(policy.compiled, torch.as_tensor(action))["battery"][0],
     }
 
 
@@ -210,17 +210,17 @@ def test_work_goes_to_the_cheapest_site_that_has_room() -> None:
     policy = policy_of(world("four_markets"))
     price = np.array([80.0, 20.0, 60.0, 40.0])
     scene = Scene(policy).prices(price, price)
-    open_everywhere = policy._compiled.params.route_open.all((0, 2))
-    row = int(np.flatnonzero(open_everywhere & (policy._compiled.params.may_wait == 0.0))[0])
-    work = np.zeros(policy._compiled.params.route_open.shape[:2])
+    open_everywhere = policy.compiled.params.route_open.all((0, 2))
+    row = int(np.flatnonzero(open_everywhere & (policy.compiled.params.may_wait == 0.0))[0])
+    work = np.zeros(policy.compiled.params.route_open.shape[:2])
     work[:, row] = 1000.0
     scene.put("arrivals", work).put("arrivals_before", 0.0).put("placed", 0.0)
     scene.put("backlog", 0.0).put("due", 0.0)
     share = shares(scene)["share"][:, row].mean(0)
     assert share[1] > 0.98
     # Half of the room is taken away: what does not fit goes to the next.
-    gpus = policy._compiled.params.gpus.copy()
-    gpus[1] = 2000.0 / policy._compiled.params.utilisation_limit[1]
+    gpus = policy.compiled.params.gpus.copy()
+    gpus[1] = 2000.0 / policy.compiled.params.utilisation_limit[1]
     share = shares(scene.put("available_gpus", gpus))["share"][:, row].mean(0)
     assert 0.47 < share[1] < 0.51
     assert share[3] > 0.45
@@ -231,21 +231,21 @@ def test_work_that_costs_more_than_it_brings_is_refused_and_noise_refuses_nothin
     scene = Scene(policy).put("backlog", 0.0).put("due", 0.0)
     for price, refused in ((100.0, 0.0), (2000.0, 1.0)):
         action = policy.actions.expand(numbers_of(policy, scene.prices(price, price).observation()))
-        request = decode(policy._compiled.params, Layout(policy._compiled.shape), action.numpy())
-        held = policy._compiled.params.may_wait > 0.0
+        request = decode(policy.compiled.params, Layout(policy.compiled.shape), action.numpy())
+        held = policy.compiled.params.may_wait > 0.0
         np.testing.assert_allclose(request.refuse[0][:, ~held], refused, atol=0.02)
     numbers = torch.as_tensor(policy.actions.start).clone()
     refuses = torch.as_tensor(policy.actions.kind == KINDS.index("refuse"))
     for number, refused in ((-1.0, 0.0), (0.0, 0.0), (0.25, 0.25), (1.0, 1.0)):
         numbers[refuses] = number
         action = policy.actions.expand(numbers)[None].numpy()
-        request = decode(policy._compiled.params, Layout(policy._compiled.shape), action)
+        request = decode(policy.compiled.params, Layout(policy.compiled.shape), action)
         np.testing.assert_allclose(request.refuse, refused, atol=1e-6)
 
 
 def test_batteries_charge_when_power_is_cheap_and_discharge_when_it_is_dear() -> None:
     policy = policy_of(world("four_markets"))
-    scene, half = Scene(policy), policy._compiled.params.battery_max_mwh / 2.0
+    scene, half = Scene(policy), policy.compiled.params.battery_max_mwh / 2.0
     scene.put("battery", half)
     assert (shares(scene.prices(10.0, 200.0))["battery"] > 0.9).all()
     assert (shares(scene.prices(200.0, 10.0))["battery"] < -0.9).all()
@@ -258,7 +258,7 @@ def test_the_work_foreseen_moves_with_the_arrivals() -> None:
     part = scene.flat[0, scene.layout.parts["arrivals"]].reshape(arrivals.shape).numpy() * arrivals.scale
     scene.ahead[:, 2 * scene.sites :] = torch.as_tensor(1.5 * part.sum(-1), dtype=torch.float32)
     now = Situation.of(reader, reader(scene.observation()))
-    waiting = policy._compiled.params.may_wait > 0.0
+    waiting = policy.compiled.params.may_wait > 0.0
     np.testing.assert_allclose(now.demand.waiting_gpuh[0, 1:], 1.5 * part[:, waiting].sum(), rtol=1e-4)
     sessions = part[:, ~waiting].sum()
     np.testing.assert_allclose(now.demand.sessions_gpuh[0, 1:], 1.5 * sessions, rtol=1e-4)
@@ -270,7 +270,7 @@ def test_waiting_work_waits_for_a_cheap_hour_and_is_served_when_due() -> None:
     scene, later = Scene(policy), np.full((policy.memory.steps, 4), 100.0)
     later[3] = 5.0
     scene.put("backlog", 0.0).put("due", 0.0).prices(100.0, later)
-    waits = policy._compiled.params.may_wait > 0.0
+    waits = policy.compiled.params.may_wait > 0.0
     assert (shares(scene)["hold"][:, waits] > 0.95).all()
     arrivals = scene.layout.by_name["arrivals"]
     part = scene.flat[0, scene.layout.parts["arrivals"]].numpy().reshape(arrivals.shape)
@@ -475,15 +475,15 @@ def test_between_forecasts_the_memory_begins_with_the_usual_and_what_strays_from
     policy, seen = policy_of(world("four_markets")), observations("four_markets")
     memory = policy.memory
     observation = seen[at, : memory.layout.size][None]
-    part = memory._parts(observation)
+    part = memory.parts(observation)
     left = int(torch.round(part["steps_left"][0, 0]))
     assert (left < memory.leads[-1]) == (at == -1)
-    curve, usual = memory.curves(memory.update(None, observation))[0], memory._usual_from(part["clock"])[0]
-    strays = {0: memory._now(part)[0] - usual[0]}
+    curve, usual = memory.curves(memory.update(None, observation))[0], memory.climatology(part["clock"])[0]
+    strays = {0: memory.present(part)[0] - usual[0]}
     for i, lead in enumerate(memory.leads):
         last = strays[max(strays)]
         # Beyond the end nothing is issued: half of what strayed before.
-        strays[lead] = memory._issued(part)[0, i] - usual[lead] if lead < left else 0.5 * last
+        strays[lead] = memory.issued(part)[0, i] - usual[lead] if lead < left else 0.5 * last
     for earlier, later in zip((0, *memory.leads[:-1]), memory.leads, strict=True):
         for step in range(earlier + 1, min(later, left)):
             weight = (step - earlier) / (later - earlier)
@@ -496,8 +496,8 @@ def test_the_usual_is_that_of_the_month_and_the_hour_of_the_week(month: int, hou
     policy = policy_of(world("four_markets"))
     angles = 2.0 * np.pi * np.array([(hour % 24) / 24.0, hour / 168.0, (month + 0.5) / 12.0])
     clock = torch.as_tensor(np.stack([np.sin(angles), np.cos(angles)], -1).ravel()[None], dtype=torch.float32)
-    usual = policy.memory._usual_from(clock)[0].numpy()
-    weeks = usual_week(policy._compiled)
+    usual = policy.memory.climatology(clock)[0].numpy()
+    weeks = weekly_climatology(policy.compiled)
     at = (hour + np.arange(policy.memory.steps + 1)) % 168
     np.testing.assert_allclose(usual, weeks[month, at], rtol=1e-5)
 
