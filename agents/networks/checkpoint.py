@@ -1,8 +1,8 @@
-"""Trained networks as policies: they take the environment's Dict observation, single or batched.
+"""Trained networks as policies for the environment's Dict observation, single or batched.
 
-A checkpoint belongs to one scenario, one layout of observations and actions and one version of the
-environment; all of it stands in the ``run.json`` of its run, and a checkpoint is refused where it does not
-belong. Load only checkpoints that you trust: the file format of Stable-Baselines3 contains pickled objects.
+A checkpoint belongs to one scenario, one layout of observations and actions and one version of the environment.  The
+``run.json`` of its run says which, and the checkpoint is refused elsewhere.  Load only checkpoints that you trust: the
+file format of Stable-Baselines3 contains pickled objects.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from stable_baselines3 import PPO
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-from agents.networks.kinds import ActingPolicy, FitsScenarios
+from agents.networks.kinds import ActingPolicy, FitsScenarios, memory_of
 from agents.networks.mlp import ActivePolicy
 from agents.structured.compiled import Recorded, RecordingError, record
 from agents.structured.policy import StructuredPolicy
@@ -65,7 +65,7 @@ class Identity:
 
     @classmethod
     def read(cls, run_file: Path) -> Identity:
-        """Return the identity in a ``run.json``; raises CheckpointError where there is none."""
+        """Return the identity in a ``run.json``; raise CheckpointError where there is none."""
         try:
             return cls(**json.loads(run_file.read_text(encoding="utf-8"))["agent"])
         except FileNotFoundError as error:
@@ -109,15 +109,16 @@ class Identity:
 
 
 def _differences(there: dict[str, int], here: dict[str, int]) -> str:
+    """Name the parts of two observations whose lengths differ."""
     names = [name for name in {**there, **here} if there.get(name) != here.get(name)]
     found = ", ".join(f"{name}: {there.get(name, 0)} against {here.get(name, 0)}" for name in names)
     return found or "the same parts in another order"
 
 
 def world_hash(scenario: Scenario) -> str:
-    """SHA-256 (hex) over a scenario without what may differ between uses.
+    """Return the SHA-256 (hex) of a scenario without what may differ between uses.
 
-    That is its text, traces and days, and the latency budgets: they act through the masks, which are observed.
+    Left out are its text, traces and days, and the latency budgets: they act through the masks, which are observed.
     """
     data = scenario.model_dump(mode="json", exclude={"description", "traces", "start", "demand", "jobs_from"})
     data["latency"].pop("budget_scale")
@@ -132,9 +133,11 @@ class NetworkPolicy(Policy):
     def __init__(
         self, network: ActorCriticPolicy, identity: Identity, source: str = "network", name: str = "ppo"
     ) -> None:
-        """Take a network that knows what its numbers mean; raises TypeError for another."""
+        """Take a network with `actions`, the meaning of its numbers; raise TypeError for another."""
         if not isinstance(network, ActingPolicy):
-            raise TypeError(f"{source}: a {type(network).__name__} has no `actions` (see agents.design)")
+            raise TypeError(
+                f"{source}: a {type(network).__name__} has no `actions` (see agents.networks.kinds)"
+            )
         self.network, self.identity, self.source, self.name = network, identity, source, name
         self._expand = network.actions.expand
         self._recorded: Recorded | None = None
@@ -155,16 +158,17 @@ class NetworkPolicy(Policy):
             network = self.network.for_scenario(compiled)
             assert isinstance(network, ActingPolicy)
             if self._recorded and network is not before:
+                assert isinstance(network, StructuredPolicy)
                 self._recorded = Recorded(network, self._recorded.path)
             self.network, self._expand = network, network.actions.expand
 
     def compile(self, path: str | Path) -> None:
-        """Decide on single environments by machine code from now on: the same decisions, several times as fast.
+        """Use machine code for single environments from now on: the same decisions, several times as fast.
 
-        After `prepare`.  ``path`` (``*.pt2``): compiled code that was kept there is opened; where there is none yet, it
-        is compiled, which takes a minute or two and a C++ compiler, and kept.  It follows the weights when they change.
-        Batches and decisions with noise are taken as before.  Raises RecordingError for a network other than a
-        structured one on the CPU, without a compiler, and for a file that was made for something else.
+        Call it after `prepare`.  Compiled code in the file ``path`` (``*.pt2``) is opened; where there is none, compile
+        and save it, which takes a minute or two and a C++ compiler.  The code follows the weights when they change.
+        Batches and decisions with noise run as before.  Raise RecordingError for a network other than a structured one
+        on the CPU, without a compiler, and for a file that was made for something else.
         """
         if not isinstance(self.network, StructuredPolicy) or self.network.device.type != "cpu":
             raise RecordingError(
@@ -184,19 +188,21 @@ class NetworkPolicy(Policy):
         """Return actions in [-1, 1], [A] or [B,A], for Dict observations or flat ones ([N] or [B,N]).
 
         ``state`` is what the call before returned, with ``episode_start`` [B] for episodes that begin now (None: all,
-        where there is no state); a network that remembers nothing ignores both.  Raises ValueError for
-        observations that are not finite: a network would route on them as on any other.
+        where there is no state); a network without a memory ignores both.  Raise ValueError for observations that are
+        not finite: a network would act on them as on any other.
         """
         flat = self._flat(observation)
         if not np.isfinite(flat).all():
             raise ValueError(
                 f"observation: {self._corrupted(flat)}; repair what feeds the policy, it does not act"
             )
+
         begins = episode_start is not None and bool(np.any(episode_start))
         if self._recorded and deterministic and flat.size == flat.shape[-1]:
             whole, after = self._recorded(torch.as_tensor(flat).reshape(1, -1), None if begins else state)
             return whole.numpy().reshape(*flat.shape[:-1], -1), after
-        remembering = ObservationMemory(getattr(self.network, "memory", None))
+
+        remembering = ObservationMemory(memory_of(self.network))
         remembering.state = state
         fresh = None if episode_start is None or state is None else np.atleast_1d(episode_start)
         seen = remembering.go_on(np.atleast_2d(flat), fresh)
@@ -210,7 +216,7 @@ class NetworkPolicy(Policy):
         return np.concatenate([observation[name] for name in self.identity.observation], axis=-1)
 
     def _corrupted(self, flat: NDArray[np.float32]) -> str:
-        """Which parts of an observation are not finite, with the first such entry of each."""
+        """Name the parts of an observation that are not finite, with the first such entry of each."""
         found, begin = [], 0
         for name, size in self.identity.observation.items():
             part = flat[..., begin : begin + size]
@@ -222,16 +228,16 @@ class NetworkPolicy(Policy):
 
 
 def run_file_of(path: Path) -> Path:
-    """Return where the ``run.json`` of a checkpoint is: beside it, or one folder up for ``checkpoints/``."""
+    """Return the path of a checkpoint's ``run.json``: beside it, or one folder up for ``checkpoints/``."""
     beside = path.parent / RUN_FILE
     return beside if beside.is_file() or path.parent.name != "checkpoints" else path.parent.parent / RUN_FILE
 
 
 def _moved_objects(path: Path) -> dict[str, Any]:
-    """Return what stands in a file under a former address and is found under another now.
+    """Return replacements for objects that a file names by a former address.
 
-    Files of Stable-Baselines3 hold the class of the policy as a pickle, which is its address; runs of earlier
-    versions name one that has moved.  The kind of the policy in run.json says which class is meant.
+    Files of Stable-Baselines3 hold the class of the policy as a pickle, i.e. by its address, and classes have moved
+    since earlier versions.
     """
     with zipfile.ZipFile(path) as archive:
         address = json.loads(archive.read("data"))["policy_class"].get("__module__")
@@ -240,7 +246,7 @@ def _moved_objects(path: Path) -> dict[str, Any]:
 
 
 def load_model(path: Path, device: str = "auto", algorithm: type[PPO] = PPO, **changes: Any) -> PPO:
-    """Return the PPO of a file; raises CheckpointError where it is missing or damaged."""
+    """Return the PPO of a file; raise CheckpointError where it is missing or damaged."""
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; a trained agent is the model.zip of a run folder")
     try:
@@ -258,20 +264,23 @@ def load_model(path: Path, device: str = "auto", algorithm: type[PPO] = PPO, **c
 def load_policy(path: str | Path, device: str = "cpu") -> NetworkPolicy:
     """Return the policy of a ``model.zip`` or checkpoint.
 
-    ``prepare(compiled)`` then refuses scenarios that it was not trained for.
-    Raises CheckpointError for a file that is missing, damaged or without its ``run.json``.
+    Its ``prepare(compiled)`` refuses scenarios that it was not trained for.  Raise CheckpointError for a file that is
+    missing, damaged or without its ``run.json``.
     """
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; a trained agent is the model.zip of a run folder")
     identity = Identity.read(run_file_of(path))
     identity.check_version(str(path))
+
     network = load_model(path, device).policy
     if not isinstance(network, ActingPolicy):
         raise CheckpointError(f"{path}: not an agent of scripts.train but a {type(network).__name__}")
     assert isinstance(network, ActorCriticPolicy)
+
+    # The class may be the right one and the weights those of another layout.
     sizes = (network.observation_space.shape, network.actions.expand(network.actions.start).shape)
-    remembered = ObservationMemory(getattr(network, "memory", None)).size
+    remembered = ObservationMemory(memory_of(network)).size
     expected = ((sum(identity.observation.values()) + remembered,), (identity.action_size,))
     if sizes != expected:
         raise CheckpointError(f"{path}: sizes {sizes} are not those of its run.json, {expected}")

@@ -1,7 +1,7 @@
 """Kinds of networks: what each decides, how it is built, and how it begins.
 
-A kind is chosen by the setting ``policy``.  Training, evaluation and imitation know a network only by its
-`AgentActions` (numbers of the network -> action of the environment) and by this table.
+The setting ``policy`` chooses a kind.  Training, evaluation and imitation know a network only by its `AgentActions`
+(numbers of the network -> action of the environment) and by this table.
 """
 
 from __future__ import annotations
@@ -29,11 +29,25 @@ ACTIVATIONS: dict[str, type[torch.nn.Module]] = {"tanh": torch.nn.Tanh, "relu": 
 
 @runtime_checkable
 class ActingPolicy(Protocol):
-    """A policy of Stable-Baselines3 that knows what its numbers mean."""
+    """A policy of Stable-Baselines3 that says what its numbers mean."""
 
     @property
     def actions(self) -> AgentActions:
-        """How its numbers become actions of the environment."""
+        """How the numbers become actions of the environment."""
+
+
+@runtime_checkable
+class RemembersObservations(Protocol):
+    """A policy whose observations have a memory appended."""
+
+    @property
+    def memory(self) -> Memory:
+        """What is kept of earlier observations."""
+
+
+def memory_of(policy: object) -> Memory | None:
+    """Return the memory of a policy; None for one that sees the environment's observations alone."""
+    return policy.memory if isinstance(policy, RemembersObservations) else None
 
 
 @runtime_checkable
@@ -51,7 +65,7 @@ class Design(Protocol):
         """Return what the network decides in a scenario."""
 
     def memory(self, compiled: Compiled) -> Memory | None:
-        """Return what is appended to the observations of a scenario; None: nothing."""
+        """Return the memory that is appended to the observations of a scenario; None for none."""
 
     def policy(
         self, config: PPOConfig, compiled: Compiled, actions: AgentActions, seen: Floats32
@@ -66,11 +80,11 @@ class Mlp:
     """An MLP on standardised observations; its first mean action serves everything at home."""
 
     def actions(self, config: PPOConfig, compiled: Compiled) -> ActiveActions:
-        """Return the entries of the action that do something."""
+        """Return the entries of the action that have an effect."""
         return ActiveActions.of(compiled, config.may_refuse, config.shared_routing)
 
     def memory(self, compiled: Compiled) -> None:
-        """Remember nothing."""
+        """Return none: it sees the present observation alone."""
 
     def policy(
         self, config: PPOConfig, compiled: Compiled, actions: AgentActions, seen: Floats32
@@ -93,16 +107,17 @@ class Mlp:
         """Put the first mean action where ``actions`` starts, and fit the scales of the observations."""
         with torch.no_grad():
             model.policy.action_net.bias.copy_(torch.as_tensor(actions.start))  # type: ignore[operator]
+
         extractor = model.policy.features_extractor
         assert isinstance(extractor, Standardise)
         extractor.fit(seen)
 
 
 class Structured:
-    """A policy that knows the structure (see `agents.structured`); it begins as a rule."""
+    """A policy that knows the structure of the problem (see `agents.structured`); it begins as a rule."""
 
     def actions(self, config: PPOConfig, compiled: Compiled) -> OpenActions:
-        """Return the open entries; raises ConfigError for settings that this kind does not have."""
+        """Return the open entries; raise ConfigError for settings that this kind does not have."""
         if config.may_refuse or config.shared_routing:
             raise ConfigError(
                 "policy = 'structured': has no may_refuse and no shared_routing; leave them out"
@@ -110,13 +125,13 @@ class Structured:
         return OpenActions.of(compiled)
 
     def memory(self, compiled: Compiled) -> ForecastMemory:
-        """Remember what forecasts said."""
+        """Return the memory of forecasts."""
         return ForecastMemory(compiled)
 
     def policy(
         self, config: PPOConfig, compiled: Compiled, actions: AgentActions, seen: Floats32
     ) -> tuple[type[ActorCriticPolicy], dict[str, Any]]:
-        """Return `StructuredPolicy`; the first of the widths ``hidden`` is its networks', the last its value's."""
+        """Return `StructuredPolicy`; its networks have the first of the widths ``hidden``, its value head the last."""
         return StructuredPolicy, {
             "scenario": compiled.resolved_scenario(),
             "hidden": config.hidden[0],
@@ -125,7 +140,7 @@ class Structured:
         }
 
     def begin(self, model: OnPolicyAlgorithm, actions: AgentActions, seen: Floats32) -> None:
-        """Nothing: it is a rule already."""
+        """Leave the weights: it begins as a rule."""
 
 
 # Kinds by the setting `policy`.
@@ -133,7 +148,7 @@ DESIGNS: dict[str, Design] = {"mlp": Mlp(), "structured": Structured()}
 
 
 def design_of(config: PPOConfig) -> Design:
-    """Return the kind of network that the settings ask for; raises ConfigError where there is none."""
+    """Return the kind of network that the settings ask for; raise ConfigError where there is none."""
     if config.policy not in DESIGNS:
         raise ConfigError(f"policy = {config.policy!r}: must be one of {', '.join(map(repr, DESIGNS))}")
     return DESIGNS[config.policy]

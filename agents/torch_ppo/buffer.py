@@ -1,8 +1,8 @@
-"""The rollout buffer of Stable-Baselines3 on tensors: allocated once, filled and read without leaving the device.
+"""The rollout buffer of Stable-Baselines3 on tensors: allocated once, filled and read on the device.
 
-The class is given to an algorithm as ``rollout_buffer_class``.  Arithmetic and order of samples are those of
-`RolloutBuffer`, so equal data and an equal permutation give equal updates.  Shape letters: T steps, B
-environments, N observation entries, n numbers of the action.
+The class is passed to an algorithm as ``rollout_buffer_class``.  Arithmetic and order of samples are those of
+`RolloutBuffer`, so equal data and an equal permutation give equal updates.  Shape letters: T steps, B environments,
+N observation entries, n numbers of the action.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import spaces
-from numpy.typing import NDArray
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from torch import Tensor
+
+from gridai_env.arrays.types import Array, Float, Floats32, Int
 
 
 class DeviceRolloutBuffer(RolloutBuffer):
     """Transitions [T,B,...] as float32 tensors on ``device``; `add` takes tensors or arrays.
 
-    `values` and `returns` are shown as NumPy arrays, which is what the base class promises.  After `keep_features`,
-    what is called observations, given and returned, are features of them.
+    `values` and `returns` are NumPy arrays, as the base class promises.  After `keep_features`, ``observations`` are
+    features of them, in `add` as in samples.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -31,13 +32,13 @@ class DeviceRolloutBuffer(RolloutBuffer):
         super().__init__(*args, **kwargs)
 
     def reset(self) -> None:
-        """Start to fill the buffer from the beginning; memory is taken at the first call alone."""
+        """Start to fill the buffer from the beginning; memory is allocated at the first call alone."""
         if not self._allocated:
             self._allocate()
         self.pos, self.full, self.generator_ready = 0, False, False
 
     def keep_features(self, size: int) -> None:
-        """Keep features [T,B,size] in place of observations, in memory of that size; the buffer begins anew."""
+        """Store features [T,B,size] in place of observations; the buffer begins anew."""
         self.obs_shape = (size,)
         self._allocated = False
         self.reset()
@@ -47,6 +48,7 @@ class DeviceRolloutBuffer(RolloutBuffer):
             self.action_space, spaces.Box
         ):
             raise TypeError("DeviceRolloutBuffer: observations and actions must be boxes")
+
         lead = (self.buffer_size, self.n_envs)
 
         def empty(*shape: int) -> Tensor:
@@ -62,19 +64,25 @@ class DeviceRolloutBuffer(RolloutBuffer):
         self._allocated = True
 
     @property
-    def values(self) -> NDArray[np.float32]:  # type: ignore[override]
-        """Estimated values [T,B]."""
+    def values(self) -> Float[Floats32, "T B"]:  # type: ignore[override]
+        """Estimated values."""
         return np.asarray(self.value_estimates.cpu())
 
     @property
-    def returns(self) -> NDArray[np.float32]:  # type: ignore[override]
-        """TD(lambda) returns [T,B]."""
+    def returns(self) -> Float[Floats32, "T B"]:  # type: ignore[override]
+        """TD(lambda) returns."""
         return np.asarray(self.lambda_returns.cpu())
 
     def add(
-        self, obs: Any, action: Any, reward: Any, episode_start: Any, value: Tensor, log_prob: Tensor
+        self,
+        obs: Float[Array, "B N"],
+        action: Float[Array, "B n"],
+        reward: Float[Array, " B"],
+        episode_start: Array,
+        value: Tensor,
+        log_prob: Tensor,
     ) -> None:
-        """Keep one step of all environments; tensors or arrays, first axis B."""
+        """Store one step of all environments; tensors or arrays."""
         at = self.pos
         self.observations[at].copy_(torch.as_tensor(obs).reshape(self.n_envs, *self.obs_shape))
         self.actions[at].copy_(torch.as_tensor(action).reshape(self.n_envs, self.action_dim))
@@ -82,14 +90,16 @@ class DeviceRolloutBuffer(RolloutBuffer):
         self.episode_starts[at].copy_(torch.as_tensor(episode_start))
         self.value_estimates[at].copy_(value.detach().flatten())
         self.log_probs[at].copy_(log_prob.detach().flatten())
+
         self.pos += 1
         self.full = self.pos == self.buffer_size
 
-    def compute_returns_and_advantage(self, last_values: Tensor, dones: Any) -> None:
-        """Fill advantages (GAE) and returns; ``last_values`` [B] after the last step, ``dones`` [B] of it."""
+    def compute_returns_and_advantage(self, last_values: Float[Tensor, " B"], dones: Array) -> None:
+        """Fill advantages (GAE; Schulman et al., 2016) and returns; both arguments are of the last step."""
         following = last_values.detach().flatten()
         goes_on = 1.0 - torch.as_tensor(dones, device=self.device).to(torch.float32)
         advantage = torch.zeros_like(following)
+
         for step in reversed(range(self.buffer_size)):
             now = self.value_estimates[step]
             surprise = self.rewards[step] + self.gamma * following * goes_on - now
@@ -99,7 +109,7 @@ class DeviceRolloutBuffer(RolloutBuffer):
         torch.add(self.advantages, self.value_estimates, out=self.lambda_returns)
 
     def get(self, batch_size: int | None = None) -> Generator[RolloutBufferSamples, None, None]:
-        """Return all transitions once in random order, ``batch_size`` at a time (None: all)."""
+        """Yield all transitions once in random order, ``batch_size`` at a time (None: all)."""
         assert self.full, "the rollout is not complete"
         count = self.buffer_size * self.n_envs
         order = self.places(self.permutation(count))
@@ -107,12 +117,12 @@ class DeviceRolloutBuffer(RolloutBuffer):
         for start in range(0, count, size):
             yield self._samples(order[start : start + size])
 
-    def permutation(self, count: int) -> Tensor:
+    def permutation(self, count: int) -> Int[Tensor, " count"]:
         """Return 0..count-1 in random order, drawn on the device."""
         return torch.randperm(count, device=self.device)
 
     def places(self, order: Tensor) -> Tensor:
-        """Return where the transitions lie in [T*B] that the base class, which stores [B*T], calls ``order``."""
+        """Return the places in [T*B] of transitions ``order``, which the base class counts in [B*T]."""
         return (order % self.buffer_size) * self.n_envs + order // self.buffer_size
 
     def _samples(self, at: Tensor) -> RolloutBufferSamples:

@@ -1,11 +1,11 @@
-"""PPO whose rollouts and updates stay on the device; everything else is Stable-Baselines3's.
+"""PPO (Schulman et al., 2017) whose rollouts and updates stay on the device; the rest is Stable-Baselines3's.
 
 `learn`, `save`, `load`, `predict`, callbacks and logger are inherited.  The host decides when to step and when
 episodes end (both known from the clock); it reads from the device once per rollout (totals of ended episodes) and
 once per update (losses).  Files load into plain ``stable_baselines3.PPO``.
 
-Where the first layer of a policy learns nothing (`FixedFeatures`), its output is worked out once, while acting, and
-kept in place of the observations: PPO would work it out again in every pass.
+Where the first layer of a policy has no weights (`FixedFeatures`), its output is computed once, while acting, and
+stored in place of the observations: PPO would compute it again in every epoch.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from gymnasium import spaces
 from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.distributions import DiagGaussianDistribution, StateDependentNoiseDistribution
 from stable_baselines3.common.distributions import Distribution as ActionDistribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import RolloutBufferSamples
@@ -34,10 +35,13 @@ from agents.vec_env.torch import DeviceVecEnv, EpisodeEnds, read_ends
 # What an update reports, in the order in which `_loss` returns it.
 FIGURES = ("policy_gradient_loss", "value_loss", "entropy_loss", "clip_fraction", "approx_kl", "loss")
 
+# Policies with these have a standard deviation, ``log_std``.
+GAUSSIAN = (DiagGaussianDistribution, StateDependentNoiseDistribution)
+
 
 @runtime_checkable
 class FixedFeatures(Protocol):
-    """A policy whose `extract_features` has nothing to learn: ``judge(extract_features(obs))`` is its forward pass."""
+    """A policy whose `extract_features` has no weights: ``judge(extract_features(obs))`` is its forward pass."""
 
     features_dim: int
 
@@ -63,18 +67,20 @@ class DevicePPO(PPO):
 
     def _setup_model(self) -> None:
         super()._setup_model()
+
         assert isinstance(self.action_space, spaces.Box)
         self._low = torch.as_tensor(self.action_space.low, device=self.device)
         self._high = torch.as_tensor(self.action_space.high, device=self.device)
         self._fixed = fixed_features(self.policy)
         if self._fixed is not None and isinstance(self.rollout_buffer, DeviceRolloutBuffer):
             self.rollout_buffer.keep_features(self._fixed.features_dim)
+
         if isinstance(self.policy.optimizer, torch.optim.Adam):
             for group in self.policy.optimizer.param_groups:
                 group["fused"] = True  # one call for all weights
 
     def _excluded_save_params(self) -> list[str]:
-        """Tensors of this device stay out of files, and so does the buffer's class: plain PPO takes its own."""
+        """Keep tensors of this device out of files, and the buffer's class: plain PPO takes its own."""
         own = ["_low", "_high", "_fixed", "_last_obs", "_last_episode_starts", "_loss_function"]
         return [*super()._excluded_save_params(), *own, "rollout_buffer_class"]
 
@@ -93,15 +99,18 @@ class DevicePPO(PPO):
     ) -> bool:
         """Fill the buffer; callbacks see ``dones`` [B] on the host, and ``ended_totals`` at the end.
 
-        Raises TypeError for an environment or a buffer that is not on tensors.
+        Raise TypeError for an environment or a buffer that is not on tensors.
         """
         if not isinstance(env, DeviceVecEnv) or not isinstance(rollout_buffer, DeviceRolloutBuffer):
             raise TypeError("DevicePPO needs a DeviceVecEnv and a DeviceRolloutBuffer; use PPO for others")
+
         self.policy.set_training_mode(False)
         rollout_buffer.reset()
         callback.on_rollout_start()
         infos: tuple[dict[str, Any], ...] = ()
         ends: list[EpisodeEnds] = []
+
+        # Callbacks read the local variables of this function by name: ``dones``, ``infos``, ``ended_totals``.
         with unchecked_distributions(), torch.no_grad():
             for _ in range(n_rollout_steps):
                 rewards, dones, ended = self._advance(env, rollout_buffer)
@@ -114,6 +123,7 @@ class DevicePPO(PPO):
                 rollout_buffer.rewards[rollout_buffer.pos - 1].copy_(rewards)  # callbacks may have changed it
             values = self.policy.predict_values(self._last_obs)  # type: ignore[arg-type]
             rollout_buffer.compute_returns_and_advantage(values, self._last_episode_starts)
+
         infos_of_episodes, ended_totals = read_ends(ends, env.seconds())
         self.ep_info_buffer.extend(infos_of_episodes)  # type: ignore[union-attr]
         callback.update_locals(locals())
@@ -123,20 +133,21 @@ class DevicePPO(PPO):
     def _advance(
         self, env: DeviceVecEnv, buffer: DeviceRolloutBuffer
     ) -> tuple[Tensor, np.ndarray, EpisodeEnds | None]:
-        """Act once everywhere and keep the transition; return rewards, dones on the host, and ended episodes."""
+        """Act once everywhere and store the transition; return rewards, dones on the host, and ended episodes."""
         observation, starts = self._last_obs, cast(Tensor, self._last_episode_starts)
         seen, (actions, values, log_probs) = self._act(cast(Tensor, observation))
         after, rewards, dones, ended = env.step_tensor(self._executed(actions))
         if ended is not None and ended.truncated.any():
             rewards = self._bootstrapped(rewards, ended)
         buffer.add(seen, actions, rewards, starts, values, log_probs)
+
         self._last_obs = after  # type: ignore[assignment]
         begun = torch.zeros_like(starts) if ended is None else torch.as_tensor(dones, device=self.device)
         self._last_episode_starts = begun  # type: ignore[assignment]
         return rewards, dones, ended
 
     def _act(self, observation: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
-        """What is kept of observations (them, or their features); sampled actions, values and log-probabilities."""
+        """Return observations or their features, whichever is stored; sampled actions, values, log-probabilities."""
         if self._fixed is None:
             return observation, self.policy(observation)
         features = self._fixed.extract_features(observation)
@@ -145,13 +156,13 @@ class DevicePPO(PPO):
         return features, (actions, values, distribution.log_prob(actions))
 
     def _executed(self, actions: Tensor) -> Tensor:
-        """What a sample [B,n] does: rescaled where the policy squashes, else cut to the bounds."""
+        """Return the actions that samples [B,n] stand for: rescaled where the policy squashes, else clipped."""
         if self.policy.squash_output:
             return self._low + 0.5 * (actions + 1.0) * (self._high - self._low)
         return torch.clamp(actions, self._low, self._high)
 
     def _bootstrapped(self, rewards: Tensor, ended: EpisodeEnds) -> Tensor:
-        """Rewards with the value of what would have followed in episodes that were cut short."""
+        """Add the value of what would have followed in truncated episodes (bootstrapping)."""
         at = torch.as_tensor(ended.rows[ended.truncated], device=rewards.device)
         values = self.policy.predict_values(ended.final_obs[torch.as_tensor(ended.truncated)]).flatten()
         return rewards.index_add(0, at, values.to(rewards.dtype), alpha=self.gamma)
@@ -166,6 +177,7 @@ class DevicePPO(PPO):
         clip_values = None
         if self.clip_range_vf is not None:
             clip_values = self.clip_range_vf(self._current_progress_remaining)  # type: ignore[operator]
+
         figures: list[list[Tensor]] = []
         with unchecked_distributions():
             for _ in range(self.n_epochs):
@@ -177,12 +189,13 @@ class DevicePPO(PPO):
         self._report(figures, clip_range, clip_values)
 
     def _epoch(self, clip_range: float, clip_values: float | None, figures: list[Tensor]) -> bool:
-        """One pass over the buffer; returns False where the divergence exceeds its limit."""
+        """Pass once over the buffer; return False where the divergence exceeds its limit."""
         for batch in self.rollout_buffer.get(self.batch_size):
             loss, reported = self._loss_of(batch, clip_range, clip_values)
             figures.append(reported)
             if self.target_kl is not None and float(reported[4]) > 1.5 * self.target_kl:
                 return False
+
             self.policy.optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
@@ -200,21 +213,26 @@ class DevicePPO(PPO):
     def _loss(
         self, batch: RolloutBufferSamples, clip_range: float, clip_values: float | None
     ) -> tuple[Tensor, Tensor]:
-        """Return the loss of a batch (Schulman et al., 2017) and the figures of `FIGURES`."""
+        """Return the clipped surrogate loss of a batch and the figures of `FIGURES`."""
         values, log_prob, entropy = self._judged(batch.observations, batch.actions)
         values = values.flatten()
         advantages = batch.advantages
         if self.normalize_advantage and len(advantages) > 1:
             advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+
         log_ratio = log_prob - batch.old_log_prob
         ratio = torch.exp(log_ratio)
         clipped = torch.clamp(ratio, 1 - clip_range, 1 + clip_range)
         policy_loss = -torch.min(advantages * ratio, advantages * clipped).mean()
+
         if clip_values is not None:
             values = batch.old_values + torch.clamp(values - batch.old_values, -clip_values, clip_values)
         value_loss = mse_loss(batch.returns, values)
         entropy_loss = torch.mean(log_prob) if entropy is None else -torch.mean(entropy)
+
         loss = policy_loss + self.ent_coef * entropy_loss + self.vf_coef * value_loss
+
+        # The divergence by the estimator (r - 1) - log r, which is never negative (Schulman, 2020).
         with torch.no_grad():
             clip_fraction = torch.mean((torch.abs(ratio - 1) > clip_range).float())
             approx_kl = torch.mean((ratio - 1) - log_ratio)
@@ -222,7 +240,7 @@ class DevicePPO(PPO):
         return loss, reported
 
     def _judged(self, seen: Tensor, actions: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Values, log-probabilities and entropies of actions, from what `_act` kept."""
+        """Return values, log-probabilities and entropies of actions, from what `_act` stored."""
         if self._fixed is None:
             return self.policy.evaluate_actions(seen, actions)
         distribution, values = self._fixed.judge(seen)
@@ -233,18 +251,17 @@ class DevicePPO(PPO):
         buffer = self.rollout_buffer
         assert isinstance(buffer, DeviceRolloutBuffer)
         steps = torch.stack([reported for epoch in figures for reported in epoch])
-        last = len(figures[-1])
         left = torch.var(buffer.lambda_returns - buffer.value_estimates, correction=0)
         spread = torch.var(buffer.lambda_returns, correction=0)
-        std = torch.exp(self.policy.log_std).mean() if hasattr(self.policy, "log_std") else spread * 0.0
-        means = torch.cat(
-            [steps.mean(0), steps[-last:, 4].mean()[None], steps[-1, 5:], 1 - left / spread[None]]
-        )
-        read = torch.cat([means, std[None]]).tolist()
-        named = dict(zip(FIGURES, read, strict=False))
-        named |= {"approx_kl": read[6], "loss": read[7], "explained_variance": read[8]}
-        if hasattr(self.policy, "log_std"):
-            named["std"] = read[9]
+
+        # Means over the update; the divergence over its last epoch, the loss of its last step, as PPO reports them.
+        found = dict(zip(FIGURES, steps.mean(0), strict=True))
+        found["approx_kl"] = steps[-len(figures[-1]) :, 4].mean()
+        found |= {"loss": steps[-1, 5], "explained_variance": 1 - left / spread}
+        if isinstance(self.policy.action_dist, GAUSSIAN):
+            found["std"] = torch.exp(self.policy.log_std).mean()
+
+        named = dict(zip(found, torch.stack(list(found.values())).tolist(), strict=True))
         for name, value in named.items():
             self.logger.record(f"train/{name}", value)
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
@@ -254,14 +271,14 @@ class DevicePPO(PPO):
 
 
 def fixed_features(policy: ActorCriticPolicy) -> FixedFeatures | None:
-    """The policy, where it shows what its first layer gives and that layer has no weights."""
+    """Return the policy if it shows the features of its first layer and that layer has no weights."""
     learns = not policy.share_features_extractor or any(True for _ in policy.features_extractor.parameters())
     return policy if isinstance(policy, FixedFeatures) and not learns else None
 
 
 @contextmanager
 def unchecked_distributions() -> Iterator[None]:
-    """No checks of distributions' arguments: each waits for the device.  NaNs are looked for once per update."""
+    """Skip checks of distributions' arguments: each waits for the device.  NaNs are looked for once per update."""
     before = Distribution._validate_args
     Distribution.set_default_validate_args(False)
     try:
