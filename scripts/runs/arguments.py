@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 from collections.abc import Iterable, Sequence
 from copy import copy
@@ -62,16 +61,6 @@ TimeLimit = Annotated[
     Field(ge=0.1, allow_inf_nan=False, description="of one solve; the bound holds also when it runs out"),
     Shown(unit="s"),
 ]
-
-
-def add_scenario_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--scenario`` and what changes it."""
-    for name in ScenarioOptions.model_fields:
-        parser.add_argument(
-            f"--{name.replace('_', '-')}",
-            required=name == "scenario",
-            type=float if name in ("horizon_h", "latency_scale", "carbon_price_usd_per_t") else str,
-        )
 
 
 # Groups of options --------------------------------------------------------------------------------------------
@@ -142,7 +131,7 @@ class ResumableOptions(Options):
 class InstancesBySeed:
     """Instances of the chosen scenario, by seed; a trace file is read once."""
 
-    def __init__(self, options: Any) -> None:
+    def __init__(self, options: ScenarioOptions) -> None:
         """Load the scenario; raises ScenarioError or TraceError."""
         overrides: dict[str, Any] = {name: getattr(options, name) for name in OVERRIDES}
         self.compiled: Compiled = compile_scenario(load_scenario(options.scenario, **overrides))

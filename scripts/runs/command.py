@@ -227,12 +227,6 @@ def _value(value: Any) -> str:
     return text if re.fullmatch(r"[-+.\deE]+", text) else repr(value)
 
 
-def checked_number(name: str, value: float | None, low: float, high: float, unit: str) -> None:
-    """Raise InputError where a number is outside [low, high); None passes."""
-    if value is not None and not low <= value < high:
-        raise InputError(f"--{name} {value:g}: must be in [{low:g}, {high:g}) [{unit}]")
-
-
 # Running ------------------------------------------------------------------------------------------------------
 
 

@@ -5,7 +5,6 @@ Cores are shared, not fought for: each of ``jobs`` workers gets cores // jobs so
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import socket
@@ -22,26 +21,6 @@ R = TypeVar("R")
 
 RAY_WAIT_S = 5.0  # for a cluster that does not answer
 RAY_ROUNDS = 4
-
-
-def add_parallel_arguments(parser: argparse.ArgumentParser, jobs: int | None = None) -> None:
-    """Add ``--jobs``, ``--threads`` and ``--ray``."""
-    parser.add_argument(
-        "--jobs",
-        type=int,
-        default=jobs,
-        help="worker processes side by side; default: the cores of this machine",
-    )
-    parser.add_argument("--threads", type=int, help="of each solver; default: cores // jobs, at least 1")
-    parser.add_argument(
-        "--ray", metavar="ADDRESS", help="workers on a Ray cluster: its address, or 'local' to start one here"
-    )
-
-
-def add_resumable_arguments(parser: argparse.ArgumentParser, default: str) -> None:
-    """Add ``--run-dir`` and ``--overwrite`` of a job that goes on where it stopped; ``default``: its folder's name."""
-    parser.add_argument("--run-dir", help=f"output folder, also to go on with; default: runs/{default}")
-    parser.add_argument("--overwrite", action="store_true", help="compute everything again")
 
 
 def cores() -> int:

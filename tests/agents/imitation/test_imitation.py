@@ -418,7 +418,7 @@ def two_sites_on_training_days(seed: int) -> Any:
         (["--seeds", "0-3"], "--seeds 0: not a training seed"),
         (["--seeds", str(2**31)], f"--seeds {2**31}: not a training seed"),
         (["--seeds", "1000000", "--episodes", "3"], "leave out --episodes"),
-        (["--episodes", "0"], "--episodes 0: must be at least 1"),
+        (["--episodes", "0"], "--episodes 0: must be a whole number, at least 1"),
         (["--planner", "mpc:perfct"], "known:"),
         (["--planner", "ppo:x.zip"], "unknown"),
         (["--forecast", "persistence"], "--planner mpc:day_ahead: episodes with 'persistence' forecasts"),

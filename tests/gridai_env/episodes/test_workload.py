@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import gzip
 import math
@@ -30,7 +29,7 @@ from gridai_env.scenario.spec import DemandSpec, Scenario, scenario_hash
 from gridai_env.traces import TraceError
 from gridai_env.traces.files.demand import read_demand
 from gridai_env.traces.files.jobs import read_job_rows
-from scripts.runs.arguments import InstancesBySeed, add_scenario_arguments, sources
+from scripts.runs.arguments import InstancesBySeed, ScenarioOptions, sources
 from scripts.validate import main as validate
 from tests.support.small_scenario import SMALL
 
@@ -616,11 +615,7 @@ def test_the_switch_works_in_yaml_and_on_the_command_line(
     assert validate([str(scenario), "--demand", f"{path},model=m"]) == 0
     out = capsys.readouterr().out
     assert "demand: own.csv model m (sha256 " in out and "rhine on seed 0: mean" in out
-    parser = argparse.ArgumentParser()
-    add_scenario_arguments(parser)
-    options = parser.parse_args(
-        ["--scenario", str(scenario), "--demand", f"{path},model=m", "--start", START]
-    )
+    options = ScenarioOptions(scenario=str(scenario), demand=f"{path},model=m", start=START)
     instance = InstancesBySeed(options).make(0)
     assert instance.exogenous.arrivals_gpuh.sum(-1) == pytest.approx(
         expected_arrivals(instance, raw_gpus(path, "m"), 10)
