@@ -15,42 +15,23 @@ import gymnasium as _gym
 
 from gridai_env.version import __version__, environment_version
 
-__all__ = [
-    "DictAction",
-    "GridAIEnv",
-    "GridAIVectorEnv",
-    "Instance",
-    "InstanceBatch",
-    "InstanceError",
-    "Scenario",
-    "ScenarioError",
-    "__version__",
-    "environment_version",
-    "load_instance",
-    "load_scenario",
-    "make_batch",
-    "make_instance",
-    "scenario_names",
-    "stack",
-]
-
 if TYPE_CHECKING:
-    from gridai_env.envs.env import GridAIEnv
-    from gridai_env.envs.vector_env import GridAIVectorEnv
-    from gridai_env.envs.wrappers import DictAction
-    from gridai_env.episodes.instance import (
-        Instance,
-        InstanceBatch,
-        load_instance,
-        make_batch,
-        make_instance,
-        stack,
-    )
-    from gridai_env.files import InstanceError
-    from gridai_env.scenario.errors import ScenarioError
-    from gridai_env.scenario.load import load_scenario, scenario_names
-    from gridai_env.scenario.spec import Scenario
+    from gridai_env.envs.env import GridAIEnv as GridAIEnv
+    from gridai_env.envs.vector_env import GridAIVectorEnv as GridAIVectorEnv
+    from gridai_env.envs.wrappers import DictAction as DictAction
+    from gridai_env.episodes.instance import Instance as Instance
+    from gridai_env.episodes.instance import InstanceBatch as InstanceBatch
+    from gridai_env.episodes.instance import load_instance as load_instance
+    from gridai_env.episodes.instance import make_batch as make_batch
+    from gridai_env.episodes.instance import make_instance as make_instance
+    from gridai_env.episodes.instance import stack as stack
+    from gridai_env.files import InstanceError as InstanceError
+    from gridai_env.scenario.errors import ScenarioError as ScenarioError
+    from gridai_env.scenario.load import load_scenario as load_scenario
+    from gridai_env.scenario.load import scenario_names as scenario_names
+    from gridai_env.scenario.spec import Scenario as Scenario
 
+# Where each public name is defined: loaded when it is first used, so that the import is light.
 _MODULES = {
     "DictAction": "envs.wrappers",
     "GridAIEnv": "envs.env",
@@ -67,6 +48,8 @@ _MODULES = {
     "scenario_names": "scenario.load",
     "stack": "episodes.instance",
 }
+
+__all__ = [*_MODULES, "__version__", "environment_version"]
 
 IDS: dict[str, str | None] = {
     "gridai/TwoSites-v1": "two_sites",

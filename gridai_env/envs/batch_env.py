@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +12,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.error import ResetNeeded
 from gymnasium.vector.utils import batch_space
+from numpy.typing import ArrayLike
 
 from gridai_env.arrays.types import Bool, Bools, Index, Int
 from gridai_env.envs.action_space import action_box, names_of_actions
@@ -29,6 +31,7 @@ class BatchEnv(gym.vector.VectorEnv[Any, Any, Any], Generic[S]):
 
     _simulator: S
     _mask_kinds = "a NumPy array"  # of reset masks, for messages
+    _books: tuple[str, ...] = ("_totals", "_elapsed", "_over")  # what a snapshot keeps besides the simulator
     _elapsed: Int[Index, " B"]  # steps played of each episode
     _over: Bool[Bools, " B"]
 
@@ -122,6 +125,12 @@ class BatchEnv(gym.vector.VectorEnv[Any, Any, Any], Generic[S]):
         mask[rows] = True
         return mask
 
+    def _add_seeds(self, infos: Info, rows: Int[Index, " rows"], seeds: ArrayLike) -> None:
+        """Add the seeds of the episodes that begin at ``rows``."""
+        all_seeds = infos.setdefault("instance_seed", np.zeros(self.num_envs, dtype=np.int64))
+        mask = infos.setdefault("_instance_seed", np.zeros(self.num_envs, dtype=np.bool_))
+        all_seeds[rows], mask[rows] = seeds, True
+
     def _truncated(self) -> Bool[Bools, " B"]:
         """Return which episodes have reached ``max_episode_steps``."""
         limit = self.max_episode_steps
@@ -130,3 +139,15 @@ class BatchEnv(gym.vector.VectorEnv[Any, Any, Any], Generic[S]):
     def _shown(self, flat: Any) -> Any:
         """Return observations [B,N] in the form that was asked for."""
         return flat if self.flat_observations else self.layout.as_dict(flat)
+
+    # Snapshots -----------------------------------------------------------------------------------
+
+    def _get_books(self) -> dict[str, Any]:
+        """Return copies of the books and of Gymnasium's generator."""
+        names = (*self._books, "_np_random", "_np_random_seed")
+        return {name: copy.deepcopy(getattr(self, name)) for name in names}
+
+    def _set_books(self, books: dict[str, Any]) -> None:
+        """Put back copies of what `_get_books` gave."""
+        for name, value in books.items():
+            setattr(self, name, copy.deepcopy(value))

@@ -5,7 +5,6 @@ Environment i of the batch is the single environment with the same seed, bit for
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -48,6 +47,8 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
         "autoreset_mode": AutoresetMode.SAME_STEP,
     }
 
+    _books = (*BatchEnv._books, "_last", "_generators")
+
     @keywords_of(VectorOptions)
     def __init__(self, options: VectorOptions) -> None:
         """Open the scenario; raises ValueError (ScenarioError, InstanceError, ...) where that fails."""
@@ -83,33 +84,28 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
         self._begin(rows, batch)
         infos: Info = {}
         _add(infos, KEYS, np.zeros((len(KEYS), self.num_envs)), self._mask(rows))
-        self._add_seeds(infos, rows, batch)
+        self._add_seeds(infos, rows, batch.seeds)
         return self._shown(self._observer.observe(self._running())), infos
 
     def _reseed(self, seeds: list[int | None], rows: NDArray[np.intp]) -> dict[int, int]:
         """Give the environments their generators; return the seeds of the rows that were seeded now."""
         if self._generators is None:
             self._generators = [seeding.np_random(seed)[0] for seed in seeds]
-            return {int(i): seed for i in rows if (seed := seeds[i]) is not None}
-        chosen = {}
-        for i in rows:
-            seed = seeds[i]
-            if seed is not None:
-                self._generators[i] = seeding.np_random(seed)[0]
-                chosen[int(i)] = seed
-        return chosen
+        else:
+            for i in rows:
+                if seeds[i] is not None:
+                    self._generators[i] = seeding.np_random(seeds[i])[0]
+        return {int(i): seed for i in rows if (seed := seeds[i]) is not None}
 
     def _next_batch(self, rows: NDArray[np.intp], chosen: dict[int, int]) -> InstanceBatch:
         """The next episodes of ``rows``: of the given seed, else of one that the own generator draws."""
-        generators = self._generators
-        assert generators is not None
-        seeds = [
-            chosen[i] if i in chosen else int(generators[i].integers(DRAWN_SEEDS)) for i in rows.tolist()
-        ]
+        assert self._generators is not None
+        draw = [generator.integers for generator in self._generators]
+        seeds = [chosen[i] if i in chosen else int(draw[i](DRAWN_SEEDS)) for i in rows.tolist()]
         return self._source.batch(seeds)
 
     def _given(self, instances: Sequence[str | Path | Instance], count: int) -> InstanceBatch:
-        """The episodes given in the options."""
+        """Return the episodes given in the options."""
         self._check_given(instances, count)
         return self._source.of_instances(instances)
 
@@ -196,7 +192,7 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
         batch = self._next_batch(rows, {})
         self._begin(rows, batch)
         _add(infos, KEYS, np.where(over, 0.0, figures), np.ones(self.num_envs, dtype=np.bool_))
-        self._add_seeds(infos, rows, batch)
+        self._add_seeds(infos, rows, batch.seeds)
         return self._observer.observe(self._running())
 
     def _add_final(self, infos: Info, figures: NDArray[np.float64], terminated: Bools, rows: Bools) -> None:
@@ -205,12 +201,6 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
         ended = terminated & rows
         if ended.any():
             _add(infos, EPISODE_KEYS, self._totals * ended, ended)
-
-    def _add_seeds(self, infos: Info, rows: NDArray[np.intp], batch: InstanceBatch) -> None:
-        """Seeds of the episodes that begin."""
-        seeds, mask = np.zeros(self.num_envs, dtype=np.int64), np.zeros(self.num_envs, dtype=np.bool_)
-        seeds[rows], mask[rows] = batch.seeds, True
-        infos |= {"instance_seed": seeds, "_instance_seed": mask}
 
     # Pictures, states ----------------------------------------------------------------------------
 
@@ -234,28 +224,14 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
 
     def get_state(self) -> dict[str, Any]:
         """Everything that `set_state` needs to go on from here bit for bit; can be pickled."""
-        running = self._running()
-        assert self._generators is not None
-        return {
-            "instances": self.instances,
-            "simulator": running.get_state(),
-            "totals": self._totals.copy(),
-            "elapsed": self._elapsed.copy(),
-            "over": self._over.copy(),
-            "last": self._last,
-            "generators": copy.deepcopy(self._generators),
-            "np_random": copy.deepcopy(self.np_random),
-            "np_random_seed": self._np_random_seed,
-        }
+        simulator = self._running().get_state()
+        return {"instances": self.instances, "simulator": simulator, "books": self._get_books()}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go back to where `get_state` was called, in these or other environments of the same scenario."""
         self._begin(np.arange(self.num_envs), self._given(state["instances"], self.num_envs))
         self._running().set_state(state["simulator"])
-        self._totals, self._elapsed = state["totals"].copy(), state["elapsed"].copy()
-        self._over, self._last = state["over"].copy(), state["last"]
-        self._generators = copy.deepcopy(state["generators"])
-        self._np_random, self._np_random_seed = copy.deepcopy(state["np_random"]), state["np_random_seed"]
+        self._set_books(state["books"])
 
 
 def _add(infos: Info, keys: tuple[str, ...], values: NDArray[np.float64], rows: Bools) -> None:

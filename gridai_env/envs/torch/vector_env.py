@@ -5,7 +5,6 @@ Everything about time is known on the host (`simulator.t_host`), so a step asks 
 
 from __future__ import annotations
 
-import copy as copying
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -77,6 +76,7 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
     metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012  Gymnasium's type
 
     _mask_kinds = "a NumPy array or a tensor"
+    _books = (*BatchEnv._books, "_wrong", "_part", "_since_check")
 
     @keywords_of(TorchVectorOptions)
     def __init__(self, options: TorchVectorOptions) -> None:
@@ -107,9 +107,8 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         if compiled.demand.source != "synthetic":
             reasons.append(f"its demand is the file {compiled.demand.source!r}")
 
-        kind = one_of("episodes", episodes or ("host" if reasons else "device"), ("device", "host"))
-        self.episodes = kind
-        if kind == "host":
+        self.episodes = one_of("episodes", episodes or ("host" if reasons else "device"), ("device", "host"))
+        if self.episodes == "host":
             return self._host
 
         if reasons:
@@ -173,17 +172,14 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         if seed is None:
             return None
 
-        if self.episodes == "device" and (
-            isinstance(seed, Sequence | np.ndarray) and not isinstance(seed, str)
-        ):
+        if self.episodes == "host":
+            return seed_list(seed, self.num_envs)
+        if isinstance(seed, Sequence | np.ndarray) and not isinstance(seed, str):
             raise ValueError(
                 f"seed: a list of {len(seed)}, but episodes made on the device come from one generator; "
                 "give one integer, or use episodes='host'"
             )
-
-        if self.episodes == "device":
-            return [plain_seed(seed)]
-        return seed_list(seed, self.num_envs)
+        return [plain_seed(seed)]
 
     def _next_episodes(self, rows: Index, seeds: list[int | None] | None = None) -> Iterator[Supplied]:
         """The next episodes of the environments' own."""
@@ -216,11 +212,7 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         for batch, episodes in batches:
             self._place(batch, episodes, batch.rows, t[batch.rows])
             if batch.seeds is not None:
-                seeds, mask = infos.get("instance_seed"), infos.get("_instance_seed")
-                seeds = np.zeros(self.num_envs, dtype=np.int64) if seeds is None else seeds
-                mask = np.zeros(self.num_envs, dtype=np.bool_) if mask is None else mask
-                seeds[batch.rows], mask[batch.rows] = batch.seeds, True
-                infos |= {"instance_seed": seeds, "_instance_seed": mask}
+                self._add_seeds(infos, batch.rows, batch.seeds)
 
         for name in ("instance_seed", "_instance_seed"):
             if name in infos:
@@ -366,15 +358,8 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         return {
             "batches": list(self._batches),
             "simulator": self._running().get_state(),
-            "totals": self._totals.clone(),
-            "wrong": self._wrong.clone(),
-            "elapsed": self._elapsed.copy(),
-            "over": self._over.copy(),
-            "part": self._part.copy(),
-            "since_check": self._since_check,
-            "generators": (self._supply.get_state(), self._host.get_state()),
-            "np_random": copying.deepcopy(self.np_random),
-            "np_random_seed": self._np_random_seed,
+            "supplies": (self._supply.get_state(), self._host.get_state()),
+            "books": self._get_books(),
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -394,16 +379,10 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
             self._place(batch, episodes.take(alive), rows, where["t"][rows])
 
         self._simulator.set_state(where)
-        self._totals, self._wrong = (
-            state["totals"].to(self.device).clone(),
-            state["wrong"].to(self.device).clone(),
-        )
-        self._elapsed, self._over = state["elapsed"].copy(), state["over"].copy()
-        self._part, self._since_check = state["part"].copy(), state["since_check"]
-        self._supply.set_state(state["generators"][0])
-        self._host.set_state(state["generators"][1])
-        self._np_random = copying.deepcopy(state["np_random"])
-        self._np_random_seed = state["np_random_seed"]
+        self._set_books(state["books"])
+        self._totals, self._wrong = self._totals.to(self.device), self._wrong.to(self.device)
+        for supply, own in zip((self._supply, self._host), state["supplies"], strict=True):
+            supply.set_state(own)
 
 
 def _add(infos: Info, keys: tuple[str, ...], values: Tensor, rows: Tensor) -> None:
