@@ -32,7 +32,7 @@ def digest(arrays: dict[str, np.ndarray]) -> str:
 
 
 def write_archive(path: Path, header: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-    """Write header and arrays to ``path``; the file appears whole or not at all."""
+    """Write header and arrays to ``path`` atomically."""
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: its folder does not exist; make it first")
     text = json.dumps(header, sort_keys=True)
@@ -78,9 +78,9 @@ def write_json(path: Path, record: Any) -> None:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A path to write to in place of ``path``, which appears whole when the block ends, and not at all if it fails.
+    """Yield a temporary path, with the same ending, that atomically replaces ``path`` on success.
 
-    It has the same ending, by which writers choose a format.
+    Writers choose a format by the ending.
     """
     partial = path.with_name(f".{os.getpid()}.{path.name}")
     try:

@@ -12,9 +12,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gridai_env.arrays.types import Floats
+from gridai_env.arrays.types import Bool, Bools, Floats
 from gridai_env.episodes.instance import Instance
 from gridai_env.episodes.last_resorts import last_resort_prices
 from gridai_env.scenario.compile import Compiled, compile_scenario
@@ -60,11 +59,11 @@ class Sweep:
         return "1" if self.axis == SCALE else "ms"
 
     def budget_ms(self, i: int) -> float:
-        """Budget of the swept class at point ``i``; NaN on the scale axis."""
+        """Return budget of the swept class at point ``i``; NaN on the scale axis."""
         return math.nan if self.axis == SCALE else self.grid[i]
 
     def scale(self, i: int) -> float:
-        """Factor on all budgets at point ``i``; NaN where one class is swept."""
+        """Return factor on all budgets at point ``i``; NaN where one class is swept."""
         return self.grid[i] if self.axis == SCALE else math.nan
 
 
@@ -156,17 +155,15 @@ def default_grid(scenario: Scenario, axis: str, points: int = 12) -> tuple[float
     return tuple(sorted(budgets))
 
 
-def _allowed(compiled: Compiled) -> NDArray[np.bool_]:
-    """Routes [C,W,K] away from home that only latency can close."""
+def _allowed(compiled: Compiled) -> Bool[Bools, "C W K"]:
+    """Return routes [C,W,K] away from home that only latency can close."""
     geo = compiled.geography
-    allowed: NDArray[np.bool_] = geo.by_law & geo.by_state & geo.by_support & ~geo.home[:, None, :]
+    allowed: Bools = geo.by_law & geo.by_state & geo.by_support & ~geo.home[:, None, :]
     return allowed
 
 
-def _class_openings(
-    compiled: Compiled, rows: NDArray[np.bool_], name: str
-) -> tuple[float, Floats, float, float, float]:
-    """Path latencies in ms: of the tightest point, of the openings, of the loosest; processing; own budget."""
+def _class_openings(compiled: Compiled, rows: Bools, name: str) -> tuple[float, Floats, float, float, float]:
+    """Return path latencies in ms (tightest point, openings, loosest), processing and the class's own budget."""
     geo = compiled.geography
     path_ms, allowed = geo.path_ms[:, rows], _allowed(compiled)[:, rows]
     if not allowed.any():
@@ -185,7 +182,7 @@ def _class_openings(
 
 
 def _scale_openings(compiled: Compiled) -> tuple[float, Floats, float, Floats]:
-    """Factors on all budgets: of the tightest point, of the openings, of the loosest; each class's last one."""
+    """Return factors on all budgets (tightest point, openings, loosest) and each class's last opening."""
     geo, allowed = compiled.geography, _allowed(compiled)
     ratio = np.where(allowed, geo.latency_ms / geo.budget_ms[None, :, None], np.inf)
     if not allowed.any():
@@ -205,7 +202,7 @@ def _scale_openings(compiled: Compiled) -> tuple[float, Floats, float, Floats]:
 
 
 def _spread(low: float, opens: Floats, high: float, first: Floats, points: int) -> tuple[float, ...]:
-    """``points`` numbers from ``low`` to ``high``: openings in between, of these ``first`` before others."""
+    """Return ``points`` numbers from ``low`` to ``high``: openings in between, ``first`` before the others."""
     inner = opens[(opens > low) & (opens < high)]
     wanted = points - 2
     kept = _evenly(np.intersect1d(inner, first), wanted)
@@ -218,7 +215,7 @@ def _spread(low: float, opens: Floats, high: float, first: Floats, points: int) 
 
 
 def _evenly(values: Floats, count: int) -> Floats:
-    """At most ``count`` of the sorted ``values``, evenly by rank, both ends where there is room for them."""
+    """Return at most ``count`` of the sorted ``values``, evenly by rank, both ends where there is room."""
     if len(values) <= count:
         return values
     picked: Floats = values[np.linspace(0, len(values) - 1, count).round().astype(int)]
@@ -226,7 +223,7 @@ def _evenly(values: Floats, count: int) -> Floats:
 
 
 def _round_up(value: float, digits: int = 3) -> float:
-    """The least number of so many digits that is not below ``value`` > 0."""
+    """Return the least number of so many digits that is not below ``value`` > 0."""
     unit = 10.0 ** (math.floor(math.log10(value)) + 1 - digits)
     rounded = round(math.ceil(value / unit - 1e-9) * unit, 12)
     return rounded if rounded >= value else math.nextafter(value, math.inf)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gridai_env.analysis.statistics import mean_interval
-from gridai_env.arrays.types import Floats
+from gridai_env.arrays.types import Float, Floats
 
 # Relative to the largest value of a curve: what a solver's tolerance may make of "never rises".
 TOLERANCE = 1e-6
@@ -29,21 +29,20 @@ TOLERANCE = 1e-6
 class Returns:
     """Returns on latency along a grid, means over seeds; ``unit`` is USD or kg, per ``per`` of the axis."""
 
-    points: Floats  # [P] ms, or factors on all budgets
+    points: Float[Floats, " P"]  # ms, or factors on all budgets
     unit: str  # of F: "USD" or "kg"
     per: Literal["ms", "%"]  # of the axis: 1 ms, or 1 per cent of scale
-    value: Floats  # [P] mean F
-    arc: Floats  # [P-1]
-    arc_low: (
-        Floats  # [P-1] interval: spread over seeds and what solvers left open; NaN where there is neither
-    )
-    arc_high: Floats
-    marginal: Floats  # [P]
-    relative_percent: Floats  # [P-1] arc per 100 ms (per 1 % of scale) in % of the base
+    value: Float[Floats, " P"]  # mean F
+    arc: Float[Floats, " P-1"]
+    # Interval of the arcs: spread over seeds and what solvers left open; NaN where there is neither.
+    arc_low: Float[Floats, " P-1"]
+    arc_high: Float[Floats, " P-1"]
+    marginal: Float[Floats, " P"]
+    relative_percent: Float[Floats, " P-1"]  # arc per 100 ms (per 1 % of scale) in % of the base
     base: float  # what figures are relative to: |F| at the tightest point, or what the caller gave
 
     def rows(self, quantity: str, class_name: str) -> list[dict[str, Any]]:
-        """One row per arc: the columns of ``returns.csv``; cells that do not belong to the axis are NaN.
+        """Return one row per arc: the columns of ``returns.csv``; cells that do not belong to the axis are NaN.
 
         The marginal return of a row is that at the point from which the arc starts, ``marginal_to`` at its end.
         """
@@ -135,14 +134,14 @@ def _check_shapes(curves: list[Floats], at: Floats) -> None:
 
 
 def _end(sample: Floats, level: float, end: Literal["low", "high"]) -> float:
-    """Lower or upper end of the mean's bootstrap interval; the mean itself of one number, or if one is infinite."""
+    """Return an end of the mean's bootstrap interval; the mean itself of one number, or if one is infinite."""
     if len(sample) == 1 or not np.isfinite(sample).all():
         return float(sample.mean())
     return float(getattr(mean_interval(sample, level=level, draws=2_000), end))
 
 
 def _marginal(arc: Floats, width: Floats) -> Floats:
-    """Central differences [P] from the arcs [P-1]."""
+    """Return central differences [P] from the arcs [P-1]."""
     fall = arc * width
     inner = (fall[:-1] + fall[1:]) / (width[:-1] + width[1:])
     return np.concatenate([arc[:1], inner, arc[-1:]])

@@ -18,9 +18,8 @@ from math import factorial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gridai_env.arrays.types import Floats
+from gridai_env.arrays.types import Bools, Float, Floats, Floats32
 from gridai_env.envs.action_space import active_mask
 from gridai_env.episodes.instance import Instance
 from gridai_env.rollout.policy import Policy, Predictor, as_policy
@@ -38,11 +37,11 @@ class LeverLoss:
     """What a lever is worth on each episode, USD, positive where the better schedule uses it better."""
 
     lever: str
-    shapley_usd: Floats  # [m]; over all levers they sum to the difference
-    alone_usd: Floats  # [m] by replacing this lever alone
+    shapley_usd: Float[Floats, " m"]  # over all levers they sum to the difference
+    alone_usd: Float[Floats, " m"]  # by replacing this lever alone
 
 
-def lever_masks(compiled: Compiled) -> dict[str, NDArray[np.bool_]]:
+def lever_masks(compiled: Compiled) -> dict[str, Bools]:
     """Return which entries of the flat action [A] belong to each lever that the scenario has."""
     layout, sites = Layout(compiled.shape), compiled.shape.sites
     active = active_mask(compiled, may_refuse=True)
@@ -60,7 +59,7 @@ def lever_masks(compiled: Compiled) -> dict[str, NDArray[np.bool_]]:
 class Mixture(Policy):
     """A policy of which some entries of the action are those of recorded schedules, one per episode."""
 
-    def __init__(self, policy: Policy, schedules: NDArray[np.float32], replaced: NDArray[np.bool_]) -> None:
+    def __init__(self, policy: Policy, schedules: Floats32, replaced: Bools) -> None:
         """Take recorded actions [B,T,A] and which entries [A] they replace."""
         self.policy, self.schedules, self.replaced = policy, schedules, replaced
         self.name = "mixture"
@@ -75,11 +74,11 @@ class Mixture(Policy):
 
     def predict(
         self,
-        observation: dict[str, NDArray[np.float32]],
+        observation: dict[str, Floats32],
         state: Any = None,
-        episode_start: NDArray[np.bool_] | None = None,
+        episode_start: Bools | None = None,
         deterministic: bool = True,
-    ) -> tuple[NDArray[np.float32], Any]:
+    ) -> tuple[Floats32, Any]:
         """Return actions [B,A]; the memory is the step and the policy's own."""
         t, memory = (0, None) if state is None else state
         action, memory = self.policy.predict(observation, memory, episode_start, deterministic)
@@ -89,7 +88,7 @@ class Mixture(Policy):
 def lever_losses(
     policy: Policy | Predictor,
     instances: Sequence[Instance],
-    schedules: Sequence[NDArray[np.float32]],
+    schedules: Sequence[Floats32],
     seed: int = 0,
     on_progress: Callable[[], object] | None = None,
 ) -> list[LeverLoss]:

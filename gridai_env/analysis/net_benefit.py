@@ -36,9 +36,7 @@ class Assumptions:
     """What the scenario does not say.  Raises ValueError for values out of range."""
 
     dwell_h: float = 8.0  # own choice: how long work stays where it was moved, about one block of cheap hours
-    latency_usd_per_gpuh_ms: float = (
-        0.0  # worth of 1 ms of path latency per GPU-h; the budget rules, not a price
-    )
+    latency_usd_per_gpuh_ms: float = 0.0  # worth of 1 ms of path latency; the budget rules, not a price
 
     def __post_init__(self) -> None:
         if not self.dwell_h > 0.0:
@@ -53,24 +51,22 @@ class Assumptions:
 class NetBenefit(Record):
     """Parts of the net benefit of a move from home, [T,C,W,K] or means of it [...,C,K]; 0 at home itself."""
 
-    energy_saved_usd_per_gpuh: Array
-    carbon_saved_usd_per_gpuh: Array
-    water_saved_usd_per_gpuh: Array
-    egress_usd_per_gpuh: Array
-    transfer_usd_per_gpuh: Array  # network energy of the payload, with its carbon
-    friction_usd_per_gpuh: Array  # spread over the dwell time
-    latency_usd_per_gpuh: (
-        Array  # value of the extra path latency; negative where the site is nearer than home
-    )
+    energy_saved_usd_per_gpuh: Float[Array, "*batch K"]
+    carbon_saved_usd_per_gpuh: Float[Array, "*batch K"]
+    water_saved_usd_per_gpuh: Float[Array, "*batch K"]
+    egress_usd_per_gpuh: Float[Array, "*batch K"]
+    transfer_usd_per_gpuh: Float[Array, "*batch K"]  # network energy of the payload, with its carbon
+    friction_usd_per_gpuh: Float[Array, "*batch K"]  # spread over the dwell time
+    latency_usd_per_gpuh: Float[Array, "*batch K"]  # of the extra path; negative where the site is nearer
     # What break-evens and returns need besides
-    carbon_saved_kg_per_gpuh: Array
-    extra_path_ms: Array  # path latency beyond that of home
-    placing_usd_per_gpu: Array  # friction of moving the work of one accelerator, once
-    home_mwh_per_gpuh: Array  # facility energy of the work at home
-    home_usd_per_mwh: Array
-    site_usd_per_mwh: Array
-    payload_usd_per_gb: Array  # egress, network energy and its carbon
-    gpuh_per_request: Array
+    carbon_saved_kg_per_gpuh: Float[Array, "*batch K"]
+    extra_path_ms: Float[Array, "*batch K"]  # path latency beyond that of home
+    placing_usd_per_gpu: Float[Array, "*batch K"]  # friction of moving the work of one accelerator, once
+    home_mwh_per_gpuh: Float[Array, "*batch K"]  # facility energy of the work at home
+    home_usd_per_mwh: Float[Array, "*batch K"]
+    site_usd_per_mwh: Float[Array, "*batch K"]
+    payload_usd_per_gb: Float[Array, "*batch K"]  # egress, network energy and its carbon
+    gpuh_per_request: Float[Array, "*batch K"]
 
     @property
     def saved_usd_per_gpuh(self) -> Array:
@@ -135,8 +131,8 @@ def _savings(instance: Instance) -> dict[str, Float[Floats, "T C 1 K"]]:
     }
 
 
-def work_mwh_per_gpuh(instance: Instance) -> Floats:
-    """Facility energy of one GPU-h of work at each site and step, [T,K]."""
+def work_mwh_per_gpuh(instance: Instance) -> Float[Floats, "T K"]:
+    """Return facility energy of one GPU-h of work at each site and step, [T,K]."""
     power: Floats = physics.work_power_mw_per_gpuh(instance.params, instance.exogenous)
     return power * instance.params.dt_h
 
@@ -158,7 +154,7 @@ def unit_work(instance: Instance) -> Outcome:
 
 
 def _no_flows(instance: Instance, lead: tuple[int, ...]) -> Flows:
-    """Flows that are 0 everywhere, with leading axes ``lead``."""
+    """Return flows that are 0 everywhere, with leading axes ``lead``."""
     s = instance.compiled.shape
     routes, by_site = (s.regions, s.rows, s.sites), (s.sites,)
     shapes: dict[str, tuple[int, ...]] = dict.fromkeys(Flows.names(), by_site) | {
@@ -172,8 +168,8 @@ def _no_flows(instance: Instance, lead: tuple[int, ...]) -> Flows:
     return Flows(**{name: np.zeros((*lead, *own)) for name, own in shapes.items()})
 
 
-def _placing_usd_per_gpuh(instance: Instance, usd_per_mwh: Floats) -> Floats:
-    """What newly placing a GPU-h at a site costs once, [T,C,W,K]: sessions and weights, with their energy."""
+def _placing_usd_per_gpuh(instance: Instance, usd_per_mwh: Floats) -> Float[Floats, "T C W K"]:
+    """Return what placing a GPU-h at a site costs once, [T,C,W,K]: sessions and weights, with their energy."""
     p = instance.params
     relocation = p.relocation_usd_per_gpuh + p.relocation_mwh_per_gpuh * usd_per_mwh
     warm_up = p.warm_usd_per_gpuh[:, None] + p.warm_mwh_per_gpuh[:, None] * usd_per_mwh
@@ -194,12 +190,12 @@ class BreakEvens:
     data cost nothing, NaN where it pays with none.
     """
 
-    volume_gpuh: Floats
-    volume_requests: Floats
-    spread_usd_per_mwh: Floats
-    payload_gb_per_gpuh: Floats
-    payload_gb_per_request: Floats
-    dwell_h: Floats
+    volume_gpuh: Float[Floats, "*batch K"]
+    volume_requests: Float[Floats, "*batch K"]
+    spread_usd_per_mwh: Float[Floats, "*batch K"]
+    payload_gb_per_gpuh: Float[Floats, "*batch K"]
+    payload_gb_per_request: Float[Floats, "*batch K"]
+    dwell_h: Float[Floats, "*batch K"]
 
 
 def break_evens(benefit: NetBenefit) -> BreakEvens:
@@ -241,7 +237,7 @@ def route_returns(benefit: NetBenefit) -> tuple[Floats, Floats]:
 
 
 def class_means(instance: Instance, values: Floats) -> Floats:
-    """Mean [n,C,K] of ``values`` [T,C,W,K] over steps and rows of each class, weighted by arrived work.
+    """Return the mean [n,C,K] of ``values`` [T,C,W,K] over steps and rows of each class, weighted by arrivals.
 
     NaN where nothing of a class arrived in a region.
     """

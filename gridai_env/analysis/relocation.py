@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gridai_env.analysis.net_benefit import Assumptions, net_benefit, work_mwh_per_gpuh
-from gridai_env.arrays.types import Floats
+from gridai_env.arrays.types import Bool, Bools, Float, Floats
 from gridai_env.episodes.instance import Instance
 from gridai_env.rollout.played import PlayedEpisode
 from gridai_env.scenario.geography import LAYERS
@@ -34,20 +34,20 @@ FULL = 1e-5
 
 @dataclass(frozen=True, eq=False)
 class RID:
-    """Relocatable inference demand, four ways, [1+n] each: all classes, then each; NaN where nothing arrived.
+    """Relocatable inference demand, four ways: all classes, then each; NaN where nothing arrived.
 
     ``latency >= feasible >= net`` and ``feasible >= real``.  ``real`` is not bounded by ``net``: a plan may move
     work at a loss of its own, to make room for other work.
     """
 
     names: tuple[str, ...]  # "all" and the classes
-    latency: Floats  # some other site within the budget
-    feasible: Floats  # some other route open: latency, law, state and support
-    net: Floats  # some other open route with positive net benefit in the step
-    real: Floats  # served away from home; NaN without flows
+    latency: Float[Floats, " 1+n"]  # some other site within the budget
+    feasible: Float[Floats, " 1+n"]  # some other route open: latency, law, state and support
+    net: Float[Floats, " 1+n"]  # some other open route with positive net benefit in the step
+    real: Float[Floats, " 1+n"]  # served away from home; NaN without flows
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row per class: the columns of ``rid.csv``."""
+        """Return one row per class: the columns of ``rid.csv``."""
         kinds = ("latency", "feasible", "net", "real")
         return [
             {"class": name, **{f"rid_{kind}": float(getattr(self, kind)[i]) for kind in kinds}}
@@ -83,15 +83,15 @@ def relocatable(
     )
 
 
-def arrived_mwh(instance: Instance) -> Floats:
-    """Facility energy of the arrived work if done at home in the step of its arrival, [T,C,W]."""
+def arrived_mwh(instance: Instance) -> Float[Floats, "T C W"]:
+    """Return facility energy of the arrived work if done at home in the step of its arrival, [T,C,W]."""
     at_home = work_mwh_per_gpuh(instance)[:, instance.compiled.home_site]
     energy: Floats = instance.exogenous.arrivals_gpuh * at_home[:, :, None]
     return energy
 
 
-def _moved_mwh(instance: Instance, flows: Flows) -> Floats:
-    """Energy as if at home of the work served away from it, [C,W]."""
+def _moved_mwh(instance: Instance, flows: Flows) -> Float[Floats, "C W"]:
+    """Return the energy, as if at home, of the work served away from it, [C,W]."""
     arrived, energy_mwh = instance.exogenous.arrivals_gpuh, arrived_mwh(instance)
     away_gpuh = (flows.served_gpuh * (1.0 - instance.params.home[:, None, :])).sum(-1)
     at_home = work_mwh_per_gpuh(instance)[:, instance.compiled.home_site][:, :, None]
@@ -102,7 +102,7 @@ def _moved_mwh(instance: Instance, flows: Flows) -> Floats:
 
 
 def _share(instance: Instance, part: Floats, whole: Floats) -> Floats:
-    """``part`` over ``whole`` ([...,W] each), of all rows and of each class, [1+n]; NaN over nothing."""
+    """Return ``part`` over ``whole`` ([...,W] each), of all rows and of each class, [1+n]; NaN over nothing."""
     rows = instance.compiled.row_class
     wanted = [np.ones(len(rows), dtype=bool)]
     wanted += [rows == n for n in range(len(instance.compiled.class_names))]
@@ -172,7 +172,7 @@ def closed_routes(instance: Instance, flows: Flows | None = None) -> list[dict[s
 def _reason_rows(
     instance: Instance, reason: str, routes: NDArray[np.integer], mwh: Floats
 ) -> list[dict[str, Any]]:
-    """Rows of one reason from ``routes`` [C,W] and the energy that it concerns [T,C,W]."""
+    """Return rows of one reason from ``routes`` [C,W] and the energy that it concerns [T,C,W]."""
     rows = instance.compiled.row_class
     shares = _share(instance, mwh, arrived_mwh(instance))
     counts = [routes.sum()]
@@ -183,12 +183,12 @@ def _reason_rows(
     ]
 
 
-def full_sites(instance: Instance, flows: Flows) -> NDArray[np.bool_]:
-    """Whether no accelerator of a site was free for more work, [T,K]."""
+def full_sites(instance: Instance, flows: Flows) -> Bool[Bools, "T K"]:
+    """Return whether no accelerator of a site was free for more work, [T,K]."""
     episode = episode_of(instance, flows)
     p, exo = instance.params, instance.exogenous
     free = physics.slacks(p, episode.before, flows, exo, episode.after, episode.totals)["gpus"]
-    full: NDArray[np.bool_] = free <= FULL * p.utilisation_limit * p.gpus
+    full: Bools = free <= FULL * p.utilisation_limit * p.gpus
     return full
 
 

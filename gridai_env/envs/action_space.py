@@ -1,16 +1,16 @@
-"""Action space."""
+"""The flat action space: its box, the names of its entries, and which of them have an effect."""
 
 from __future__ import annotations
 
 import gymnasium as gym
 import numpy as np
-from numpy.typing import NDArray
 
+from gridai_env.arrays.types import Bool, Bools, Float, Floats32
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world.actions import Layout, action_names
 
 
-def active_mask(compiled: Compiled, may_refuse: bool) -> NDArray[np.bool_]:
+def active_mask(compiled: Compiled, may_refuse: bool) -> Bool[Bools, " A"]:
     """Return which entries of the flat action [A] can change anything."""
     layout, p, sites = Layout(compiled.shape), compiled.params, compiled.shape.sites
     mask = np.zeros(layout.size)
@@ -30,7 +30,7 @@ def active_mask(compiled: Compiled, may_refuse: bool) -> NDArray[np.bool_]:
     return mask > 0.0
 
 
-def home_action(compiled: Compiled, refuse: float = -1.0) -> NDArray[np.float32]:
+def home_action(compiled: Compiled, refuse: float = -1.0) -> Float[Floats32, " A"]:
     """Return the action [A] of "everything at home": no battery or generator, jobs at the first open site."""
     layout = Layout(compiled.shape)
     action = np.zeros(layout.size)
@@ -43,11 +43,11 @@ def home_action(compiled: Compiled, refuse: float = -1.0) -> NDArray[np.float32]
 
 
 def action_box(compiled: Compiled) -> gym.spaces.Box:
-    """The action space of a scenario."""
+    """Return the action space of a scenario."""
     return gym.spaces.Box(-1.0, 1.0, (Layout(compiled.shape).size,), np.float32)
 
 
 def names_of_actions(compiled: Compiled) -> list[str]:
-    """A name for every index of the flat action."""
+    """Return a name for every index of the flat action."""
     rows = [name.replace("/", "-") for name in compiled.row_names]
     return action_names(Layout(compiled.shape), list(compiled.region_names), rows, list(compiled.site_names))

@@ -1,4 +1,4 @@
-"""Arguments."""
+"""Checks of what users hand to environments: actions, seeds, options, modes."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 from gymnasium.vector import AutoresetMode
-from numpy.typing import NDArray
 
-from gridai_env.arrays.types import Bools
+from gridai_env.arrays.types import AnyFloats, Bools
 
 RENDER_MODES = ["rgb_array"]
 
 
-def checked_action(action: Any, shape: tuple[int, ...]) -> NDArray[np.floating]:
+def checked_action(action: Any, shape: tuple[int, ...]) -> AnyFloats:
     """Return the action as an array; raises ValueError where shape, type or values are impossible."""
     array = np.asarray(action)
     if array.shape != shape:
@@ -26,7 +25,7 @@ def checked_action(action: Any, shape: tuple[int, ...]) -> NDArray[np.floating]:
     return array
 
 
-def _fault(action: NDArray[np.floating]) -> str:
+def _fault(action: AnyFloats) -> str:
     """Say which entry of an action is not in [-1, 1]."""
     with np.errstate(invalid="ignore"):
         index = np.argwhere(~(np.abs(action) <= 1.0))[0]
@@ -62,7 +61,7 @@ def plain_seed(seed: Any) -> int | None:
 
 
 def seed_list(seed: int | Sequence[int | None] | None, num_envs: int) -> list[int | None]:
-    """A seed for each environment: seed + i, or those of the list; raises ValueError for a wrong one."""
+    """Return a seed for each environment: seed + i, or those of the list; raises ValueError for a wrong one."""
     if not isinstance(seed, Sequence | np.ndarray) or isinstance(seed, str):
         first = plain_seed(seed)
         return [None if first is None else first + i for i in range(num_envs)]

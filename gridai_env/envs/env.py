@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
-from gridai_env.arrays.types import Observation
+from gridai_env.arrays.types import Floats32, Observation
 from gridai_env.envs.action_space import action_box, names_of_actions
 from gridai_env.envs.arguments import check_options, checked_action, plain_seed
 from gridai_env.envs.episode_source import DRAWN_SEEDS
@@ -208,7 +208,7 @@ class GridAIEnv(gym.Env[Observation, Any]):
         self._totals = np.zeros((len(KEYS), 1))
         self._last: tuple[Flows, Outcome] | None = None
 
-    def step(self, action: NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Floats32) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Advance one step; raises ValueError for an impossible action and ResetNeeded after the end."""
         simulator = self._running()
         if simulator.t[0] >= simulator.steps:
@@ -252,7 +252,7 @@ class GridAIEnv(gym.Env[Observation, Any]):
         self._pictures.clear()
 
     def get_state(self) -> dict[str, Any]:
-        """Everything that `set_state` needs to go on from here bit for bit; can be pickled."""
+        """Return everything that `set_state` needs to continue bit for bit; can be pickled."""
         running = self._running()
         return {
             "instance": self._batch[0],

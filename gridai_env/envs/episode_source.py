@@ -78,7 +78,7 @@ def open_source(
 def _fixed_source(
     scenario: ScenarioSource | None, instance: str | Path | Instance, given: dict[str, Any]
 ) -> EpisodeSource:
-    """The source of an environment whose episodes are all ``instance``."""
+    """Return the source of an environment whose episodes are all ``instance``."""
     if given:
         raise ValueError(
             f"{', '.join(given)}: cannot be changed together with instance=, which is one frozen episode; "
@@ -137,7 +137,7 @@ def check_fits(instance: Instance, compiled: Compiled) -> None:
 
 
 def space_key(compiled: Compiled) -> tuple[Any, ...]:
-    """What decides the spaces and the meaning of their indices."""
+    """Return what decides the spaces and the meaning of their indices."""
     return (
         compiled.shape,
         compiled.site_names,
@@ -150,6 +150,6 @@ def space_key(compiled: Compiled) -> tuple[Any, ...]:
 
 
 def scales(compiled: Compiled) -> dict[str, tuple[Any, ...]]:
-    """What turns each part of the observation into units: scale, offset and the names of the axes."""
+    """Return what turns each part of the observation into units: scale, offset and the names of the axes."""
     parts = ObservationLayout(compiled).by_name
     return {name: (part.scale.tobytes(), part.offset, part.axes) for name, part in parts.items()}

@@ -8,9 +8,8 @@ and that the queue must be empty at the end.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gridai_env.arrays.types import AnyFloats
+from gridai_env.arrays.types import AnyFloats, Float, Floats32, Index
 from gridai_env.envs.simulator import Simulator
 from gridai_env.episodes.instance import InstanceBatch
 from gridai_env.observation.decode import JOB_FEATURES
@@ -31,7 +30,7 @@ EPISODES = 8  # prepared at a time: what is worked on stays in the processor's c
 
 
 def outside_of(batch: InstanceBatch) -> ExogenousView:
-    """What the world brings to the episodes of a batch."""
+    """Return the exogenous inputs of a batch's episodes, as observations need them."""
     minutes = batch.start_utc.astype("datetime64[m]").astype(np.int64)
     return ExogenousView(
         batch.compiled, batch.exogenous, batch.forecast, batch.knowledge.event_active, minutes
@@ -67,7 +66,7 @@ class Observer:
     # Once per episode ----------------------------------------------------------------------------
 
     def _segments(self) -> tuple[list[tuple[slice, slice]], int]:
-        """Slices (in the observation, in the block) that hold prepared parts; neighbours are joined."""
+        """Return slices (in the observation, in the block) that hold prepared parts; neighbours are joined."""
         moves: list[tuple[slice, slice]] = []
         width = 0
         for name, where in self.layout.parts.items():
@@ -84,15 +83,15 @@ class Observer:
             width += size
         return moves, width
 
-    def _inverse_of_world(self) -> NDArray[np.float32]:
-        """One over the scale of each column of the block, [M]."""
+    def _inverse_of_world(self) -> Float[Floats32, " M"]:
+        """Return one over the scale of each column of the block, [M]."""
         inverse = [values for name, values in self._inverse.items() if name in PART_FUNCTIONS]
         return np.concatenate(inverse).astype(np.float32)
 
     def _prepared(
-        self, batch: InstanceBatch, block: NDArray[np.float32] | None = None
-    ) -> tuple[NDArray[np.float32], AnyFloats, AnyFloats, NDArray[np.intp]]:
-        """Scaled world [T+1,B,M], summed arrivals [D+T,B,C,Q], jobs [B,J+1,5+K], their windows [2,B,J].
+        self, batch: InstanceBatch, block: Floats32 | None = None
+    ) -> tuple[Floats32, AnyFloats, AnyFloats, Index]:
+        """Return scaled world [T+1,B,M], summed arrivals [D+T,B,C,Q], jobs [B,J+1,5+K] and their windows [2,B,J].
 
         ``block``: where to write the world, which saves the time that new memory takes.
         """
@@ -114,7 +113,7 @@ class Observer:
         jobs, window = self._job_tables(batch)
         return block, arrived, jobs, window
 
-    def _write_world(self, outside: ExogenousView, world: NDArray[np.float32]) -> None:
+    def _write_world(self, outside: ExogenousView, world: Floats32) -> None:
         """Write the scaled world of some episodes to ``world`` [b,T+1,M]."""
         world[:, -1] = 0.0
         start = 0
@@ -127,15 +126,15 @@ class Observer:
             start += named.size
         world *= self._world_inverse
 
-    def _job_tables(self, batch: InstanceBatch) -> tuple[AnyFloats, NDArray[np.intp]]:
-        """Scaled features [B,J+1,5+K] of jobs at step 0, the last row zero, and windows of starts [2,B,J]."""
+    def _job_tables(self, batch: InstanceBatch) -> tuple[AnyFloats, Index]:
+        """Return scaled features [B,J+1,5+K] of jobs at step 0 (the last row zero) and windows of starts [2,B,J]."""
         if not self._has_jobs:
             return np.zeros((len(batch), 1, 0)), np.zeros((2, len(batch), 0), dtype=np.intp)
         first, last = job_windows(batch.compiled, batch.exogenous)
         table = job_table(batch.params, batch.exogenous, last, self._job_inverse)
         return table, np.stack([first, last])
 
-    def replace(self, rows: NDArray[np.intp], batch: InstanceBatch) -> None:
+    def replace(self, rows: Index, batch: InstanceBatch) -> None:
         """Put new episodes at the places ``rows``."""
         if np.array_equal(rows, np.arange(self._block.shape[1])):
             self._block, self._arrived, self._jobs, self._window = self._prepared(batch, self._block)
@@ -146,7 +145,7 @@ class Observer:
 
     # At every step -------------------------------------------------------------------------------
 
-    def observe(self, simulator: Simulator) -> NDArray[np.float32]:
+    def observe(self, simulator: Simulator) -> Float[Floats32, "B N"]:
         """Return the flat observation [B,N] of where the simulator stands, as a fresh array."""
         t, state, parts = simulator.t, simulator.state, self.layout.parts
         step = _common_step(t)
@@ -176,33 +175,33 @@ class Observer:
             out[:, parts["jobs"]] = self._job_slots(state.waiting, t)
         return out
 
-    def _write(self, out: NDArray[np.float32], name: str, values: AnyFloats) -> None:
+    def _write(self, out: Floats32, name: str, values: AnyFloats) -> None:
         """Scale ``values`` [B,...] into the part ``name``."""
         flat = values.reshape(len(out), -1)
         np.multiply(flat, self._inverse[name], out[:, self.layout.parts[name]], casting="same_kind")
 
-    def _due_gpuh(self, simulator: Simulator, backlog: AnyFloats) -> AnyFloats:
-        """Work that must leave the queue by the end of this and the next steps, [B,C,Q,D]; 0 at the end."""
+    def _due_gpuh(self, simulator: Simulator, backlog: AnyFloats) -> Float[AnyFloats, "B C Q D"]:
+        """Return work that must leave the queue by the end of this and the next steps, [B,C,Q,D]; 0 at the end."""
         t = simulator.t
         arrivals = simulator.exogenous.arrivals_gpuh[:, :, self._first :]
         on_hand = (backlog + arrivals) * (t < self._steps)[:, None, None]
         arrived = self._arrived[(self._since[t][:, None], *self._everyone)]
         return due_gpuh(on_hand, arrived[..., -1:] - arrived[..., :-1])
 
-    def _job_slots(self, waiting: AnyFloats, t: NDArray[np.intp]) -> AnyFloats:
-        """Features [B,V*(5+K)] of the jobs that may be started now, most urgent first."""
+    def _job_slots(self, waiting: AnyFloats, t: Index) -> Float[AnyFloats, "B V*(5+K)"]:
+        """Return features [B,V*(5+K)] of the jobs that may be started now, most urgent first."""
         now = t[:, None]
         active = (self._window[0] <= now) & (self._window[1] >= now) & (waiting > 0.5)
         return job_slots(active, self._jobs, self._slots, now / self._steps).reshape(len(t), -1)
 
 
-def _common_step(t: NDArray[np.intp]) -> int | None:
-    """The step of all episodes, or None where they stand at different ones."""
+def _common_step(t: Index) -> int | None:
+    """Return the step of all episodes, or None where they stand at different ones."""
     first = int(t[0])
     return first if len(t) == 1 or (t == first).all() else None
 
 
-def _open_grid(*sizes: int) -> tuple[NDArray[np.intp], ...]:
-    """Index arrays that together address all of some axes, with one axis more behind them."""
+def _open_grid(*sizes: int) -> tuple[Index, ...]:
+    """Return index arrays that together address all of some axes, with one axis more behind them."""
     count = len(sizes)
     return tuple(np.arange(n).reshape(-1, *[1] * (count - i)) for i, n in enumerate(sizes))

@@ -29,7 +29,7 @@ class Pictures:
         self._renderer = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Pictures are not copied."""
+        """Leave the renderer out of copies: it is made again when needed."""
         return {"_renderer": None, "_hash": ""}
 
     def frame(

@@ -9,10 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gridai_env.arrays.ops import all_zero, batch_innermost
-from gridai_env.arrays.types import Index
+from gridai_env.arrays.types import AnyFloats, Bool, Bools, Index
 from gridai_env.episodes.instance import InstanceBatch
 from gridai_env.world import physics
 from gridai_env.world.actions import Floats, Layout, decode
@@ -24,7 +23,7 @@ from gridai_env.world.terms import settle
 def play(
     p: Params, layout: Layout, state: State, exo: Exogenous, action: Any
 ) -> tuple[State, Flows, Outcome]:
-    """One step, for arrays and tensors: an action [B,A] in [-1, 1] becomes flows, these the next state."""
+    """Play one step, for arrays and tensors: an action [B,A] in [-1, 1] becomes flows, these the next state."""
     flows, load = project_load(p, state, exo, decode(p, layout, action))
     after, outcome = advance(p, state, exo, flows, load)
     return after, flows, outcome
@@ -33,7 +32,7 @@ def play(
 def advance(
     p: Params, state: State, exo: Exogenous, flows: Flows, load: physics.Load | None = None
 ) -> tuple[State, Outcome]:
-    """The state after feasible flows and what the step came to; ``load`` where `project_load` gave it."""
+    """Return next state and outcome (terms, loads, emissions) of feasible flows."""
     xp = p.xp
     # Most steps start no job: then the profile of running jobs is what it was.
     committed = state.committed_gpus if all_zero(flows.started) else None
@@ -70,7 +69,7 @@ class Simulator:
 
     @staticmethod
     def _flat(exogenous: Exogenous) -> dict[str, Floats]:
-        """Every exogenous field as [B,T,n]."""
+        """Return every exogenous field as [B,T,n]."""
         return {
             name: getattr(exogenous, name).reshape(*getattr(exogenous, name).shape[:2], -1)
             for name in Exogenous.names()
@@ -84,7 +83,7 @@ class Simulator:
         }
 
     def _exogenous_at(self, t: Index) -> Exogenous:
-        """Exogenous input of step ``t`` [B]; past the end the last step stands (nothing is done with it)."""
+        """Return the exogenous inputs of step ``t`` [B]; past the end those of the last step, which nobody uses."""
         rows = len(t)
         step: Any = min(int(t[0]), self.steps - 1)
         where: Any = slice(None)
@@ -103,7 +102,7 @@ class Simulator:
             }
         )
 
-    def step(self, action: NDArray[np.floating]) -> tuple[Flows, Outcome]:
+    def step(self, action: AnyFloats) -> tuple[Flows, Outcome]:
         """Advance every episode by one action [B,A] in [-1, 1]."""
         self.state, flows, outcome = play(self.params, self.layout, self.state, self.exogenous, action)
         self._go_on()
@@ -120,7 +119,7 @@ class Simulator:
         self.exogenous = self._exogenous_at(self.t)
 
     @property
-    def done(self) -> NDArray[np.bool_]:
+    def done(self) -> Bool[Bools, " B"]:
         """Which episodes have reached the end of their horizon [B]."""
         return self.t >= self.steps
 
@@ -148,7 +147,7 @@ class Simulator:
         self.exogenous = self._exogenous_at(self.t)
 
     def get_state(self) -> dict[str, Any]:
-        """Where every episode stands, as copies."""
+        """Return the state and step of every episode, as copies."""
         return {"state": self.state.map(np.array), "t": self.t.copy()}
 
     def set_state(self, snapshot: dict[str, Any]) -> None:

@@ -7,9 +7,8 @@ from operator import add
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gridai_env.arrays.types import Array
+from gridai_env.arrays.types import Array, Float, Floats
 from gridai_env.envs.simulator import Simulator
 from gridai_env.world.physics import billed_kg
 from gridai_env.world.state import Exogenous, Flows, Outcome, Params, State
@@ -36,11 +35,9 @@ EPISODE_KEYS = tuple(f"episode/{key}" for key in KEYS)
 _BACKLOG = KEYS.index("backlog_gpuh")
 
 
-def step_figures(
-    simulator: Simulator, before: Exogenous, flows: Flows, outcome: Outcome
-) -> NDArray[np.float64]:
+def step_figures(simulator: Simulator, before: Exogenous, flows: Flows, outcome: Outcome) -> Floats:
     """Return the figures of the step just made, [len(KEYS),B]; ``before`` is the input of that step."""
-    figures: NDArray[np.float64] = figures_of(simulator.params, simulator.state, before, flows, outcome)
+    figures: Floats = figures_of(simulator.params, simulator.state, before, flows, outcome)
     return figures
 
 
@@ -73,7 +70,7 @@ def figures_of(p: Params, after: State, exo: Exogenous, flows: Flows, outcome: O
     return p.xp.concatenate([row[None] for row in rows])
 
 
-def _sum(x: Array) -> Array:
+def _sum(x: Array) -> Float[Array, " B"]:
     """Sum [B] over all axes but the first, number by number: to the same bits in any batch of arrays."""
     if not isinstance(x, np.ndarray):
         return x.sum(tuple(range(1, x.ndim)))

@@ -15,7 +15,7 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
-from gridai_env.arrays.types import Bools
+from gridai_env.arrays.types import Bools, Floats, Floats32, Index
 from gridai_env.envs.arguments import check_options, checked_action, seed_list
 from gridai_env.envs.batch_env import BatchEnv, Info
 from gridai_env.envs.episode_source import DRAWN_SEEDS
@@ -87,7 +87,7 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
         self._add_seeds(infos, rows, batch.seeds)
         return self._shown(self._observer.observe(self._running())), infos
 
-    def _reseed(self, seeds: list[int | None], rows: NDArray[np.intp]) -> dict[int, int]:
+    def _reseed(self, seeds: list[int | None], rows: Index) -> dict[int, int]:
         """Give the environments their generators; return the seeds of the rows that were seeded now."""
         if self._generators is None:
             self._generators = [seeding.np_random(seed)[0] for seed in seeds]
@@ -97,8 +97,8 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
                     self._generators[i] = seeding.np_random(seeds[i])[0]
         return {int(i): seed for i in rows if (seed := seeds[i]) is not None}
 
-    def _next_batch(self, rows: NDArray[np.intp], chosen: dict[int, int]) -> InstanceBatch:
-        """The next episodes of ``rows``: of the given seed, else of one that the own generator draws."""
+    def _next_batch(self, rows: Index, chosen: dict[int, int]) -> InstanceBatch:
+        """Return the next episodes of ``rows``: of the given seed, else of one that the own generator draws."""
         assert self._generators is not None
         draw = [generator.integers for generator in self._generators]
         seeds = [chosen[i] if i in chosen else int(draw[i](DRAWN_SEEDS)) for i in rows.tolist()]
@@ -109,7 +109,7 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
         self._check_given(instances, count)
         return self._source.of_instances(instances)
 
-    def _begin(self, rows: NDArray[np.intp], batch: InstanceBatch) -> None:
+    def _begin(self, rows: Index, batch: InstanceBatch) -> None:
         """Put the episodes of ``batch`` at the places ``rows``."""
         if len(rows) == self.num_envs:
             same = batch.compiled.hash == self.layout.compiled.hash
@@ -142,7 +142,7 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
 
     # Step ----------------------------------------------------------------------------------------
 
-    def step(self, actions: NDArray[np.float32]) -> tuple[Any, NDArray[np.float64], Bools, Bools, Info]:
+    def step(self, actions: Floats32) -> tuple[Any, Floats, Bools, Bools, Info]:
         """Advance all episodes; raises ValueError for a wrong action, ResetNeeded where one is over."""
         simulator = self._ready()
         checked = checked_action(actions, self.action_space.shape or ())
@@ -168,9 +168,7 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
             observation = self._restart(infos, observation, figures, terminated)
         return self._shown(observation), rewards, terminated, truncated, infos
 
-    def _restart(
-        self, infos: Info, observation: NDArray[np.float32], figures: NDArray[np.float64], terminated: Bools
-    ) -> NDArray[np.float32]:
+    def _restart(self, infos: Info, observation: Floats32, figures: Floats, terminated: Bools) -> Floats32:
         """Begin new episodes where one is over; keep what the old ones ended with in ``infos``."""
         over = self._over
         rows = np.flatnonzero(over)
@@ -195,8 +193,8 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
         self._add_seeds(infos, rows, batch.seeds)
         return self._observer.observe(self._running())
 
-    def _add_final(self, infos: Info, figures: NDArray[np.float64], terminated: Bools, rows: Bools) -> None:
-        """Figures of the step of ``rows``, and totals of those whose episode reached its end."""
+    def _add_final(self, infos: Info, figures: Floats, terminated: Bools, rows: Bools) -> None:
+        """Add the figures of the step of ``rows``, and totals of those whose episode reached its end."""
         _add(infos, KEYS, figures * rows, rows)
         ended = terminated & rows
         if ended.any():
@@ -223,7 +221,7 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
         self._pictures.clear()
 
     def get_state(self) -> dict[str, Any]:
-        """Everything that `set_state` needs to go on from here bit for bit; can be pickled."""
+        """Return everything that `set_state` needs to continue bit for bit; can be pickled."""
         simulator = self._running().get_state()
         return {"instances": self.instances, "simulator": simulator, "books": self._get_books()}
 
@@ -234,7 +232,7 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
         self._set_books(state["books"])
 
 
-def _add(infos: Info, keys: tuple[str, ...], values: NDArray[np.float64], rows: Bools) -> None:
+def _add(infos: Info, keys: tuple[str, ...], values: Floats, rows: Bools) -> None:
     """Put values [len(keys),B] and masks into ``infos`` as new arrays."""
     masks = np.repeat(rows[None], len(keys), axis=0)
     for key, value, mask in zip(keys, np.array(values), masks, strict=True):

@@ -8,7 +8,6 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from numpy.typing import NDArray
 
 from gridai_env.arrays.types import AnyFloats
 from gridai_env.envs.action_space import names_of_actions
@@ -68,7 +67,7 @@ class DictAction(gym.ActionWrapper[Any, dict[str, AnyFloats], AnyFloats]):
             parts.append(part.reshape(-1))
         return np.concatenate(parts)
 
-    def reverse_action(self, action: NDArray[np.floating]) -> dict[str, AnyFloats]:
+    def reverse_action(self, action: AnyFloats) -> dict[str, AnyFloats]:
         """Return the Dict of a flat action [A] (or of a batch of them [...,A]), as copies."""
         parts = self._layout.split(np.asarray(action, dtype=np.float32))
         return {name: parts[name].copy() for name in sorted(self._shapes)}

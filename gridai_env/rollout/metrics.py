@@ -1,4 +1,4 @@
-"""What one episode came to: work, latency, waiting, energy, money, emissions and water, as named totals.
+"""Totals of one episode by name: work, latency, waiting, energy, money, emissions and water, as named totals.
 
 Everything follows from states and flows through `physics` and `terms`: no formula of the world stands here.
  Path latency (the network's share, in ms) and hours waited are kept apart: adding them would hide both.
@@ -7,9 +7,8 @@ Everything follows from states and flows through `physics` and `terms`: no formu
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gridai_env.arrays.types import Floats
+from gridai_env.arrays.types import Bools, Float, Floats
 from gridai_env.episodes.instance import Instance
 from gridai_env.rollout.played import PlayedEpisode
 from gridai_env.scenario.geography import LAYERS
@@ -18,7 +17,7 @@ from gridai_env.world.terms import BILL, EARNINGS, PENALTIES
 
 
 def episode_metrics(episode: PlayedEpisode) -> dict[str, float]:
-    """All totals of an episode by name; the unit is the end of the name.
+    """Return all totals of an episode by name; the unit is the end of the name.
 
     A mean over nothing (latency where nothing was served) is NaN.
     """
@@ -38,7 +37,7 @@ def episode_metrics(episode: PlayedEpisode) -> dict[str, float]:
 
 
 def money(episode: PlayedEpisode) -> dict[str, float]:
-    """Benefit, bill (a cost: positive), cost (all terms but earnings) and penalties."""
+    """Return benefit, bill (a cost: positive), cost (all terms but earnings) and penalties."""
     terms = episode.terms_usd
     return {
         "benefit_usd": sum(terms.values()),
@@ -50,7 +49,7 @@ def money(episode: PlayedEpisode) -> dict[str, float]:
 
 
 def emissions_and_water(episode: PlayedEpisode) -> dict[str, float]:
-    """Emissions at both intensities, the billed one, what exports may have avoided elsewhere, and water."""
+    """Return emissions at both intensities, the billed one, those that exports may have avoided, and water."""
     p, exo, outcome = episode.instance.params, episode.instance.exogenous, episode.outcome
     avoided = p.dt_h * episode.flows.export_mw * physics.billed_carbon_kg_per_mwh(p, exo)
     return {
@@ -66,7 +65,7 @@ def emissions_and_water(episode: PlayedEpisode) -> dict[str, float]:
 
 
 def work(episode: PlayedEpisode) -> dict[str, float]:
-    """Work in reference GPU-h and in requests.  ``dropped_gpuh`` is all work refused or dropped.
+    """Return work in reference GPU-h and in requests.  ``dropped_gpuh`` is all work refused or dropped.
 
     ``deferred_gpuh`` is work not finished in the step in which it arrived.  Service is first in, first out,
     so what is left of a step's arrivals is the smaller of these arrivals and the backlog.  ``moved_share`` (of
@@ -101,14 +100,14 @@ def work(episode: PlayedEpisode) -> dict[str, float]:
     }
 
 
-def rows_of_classes(instance: Instance) -> list[tuple[str, NDArray[np.bool_]]]:
-    """Name of each class and which rows [W] are its own."""
+def rows_of_classes(instance: Instance) -> list[tuple[str, Bools]]:
+    """Return the name of each class and which rows [W] are its own."""
     compiled = instance.compiled
     return [(name, compiled.row_class == index) for index, name in enumerate(compiled.class_names)]
 
 
 def jobs(episode: PlayedEpisode) -> dict[str, float]:
-    """Training jobs started, and accelerator-hours that faults took from running ones."""
+    """Return the number of training jobs started, and accelerator-hours that faults took from running ones."""
     flows, dt_h = episode.flows, episode.instance.params.dt_h
     return {
         "jobs_started": float(flows.started.sum()),
@@ -121,7 +120,7 @@ def jobs(episode: PlayedEpisode) -> dict[str, float]:
 
 
 def latency(episode: PlayedEpisode) -> dict[str, float]:
-    """Path latency weighted by served work: mean and p95 over all routes and by class, without processing.
+    """Return path latency weighted by served work, without processing: mean and p95, over all and by class.
 
     Also the work served on routes that miss the class's budget (only home routes can).
     """
@@ -134,7 +133,7 @@ def latency(episode: PlayedEpisode) -> dict[str, float]:
 
 
 def layers(episode: PlayedEpisode) -> dict[str, float]:
-    """Share of each execution layer in the GPU-h served, of all and of each class; NaN where nothing is served."""
+    """Return the share of each execution layer in the GPU-h served, of all and of each class; NaN where none is."""
     layer, served = episode.instance.compiled.geography.layer, episode.flows.served_gpuh.sum(0)
     groups = [("", np.ones(served.shape[1], dtype=np.bool_))]
     groups += [(f"{name}/", rows) for name, rows in rows_of_classes(episode.instance)]
@@ -156,7 +155,7 @@ def _latency_pair(suffix: str, path_ms: Floats, served_gpuh: Floats) -> dict[str
 
 
 def weighted_quantile(values: Floats, weights: Floats, share: float) -> float:
-    """The least value up to which values carry at least ``share`` of the weight; NaN without weight."""
+    """Return the least value up to which values carry at least ``share`` of the weight; NaN without weight."""
     order = np.argsort(values, kind="stable")
     carried = np.cumsum(weights[order])
     if carried.size == 0 or carried[-1] <= 0.0:
@@ -165,7 +164,7 @@ def weighted_quantile(values: Floats, weights: Floats, share: float) -> float:
 
 
 def waiting(episode: PlayedEpisode) -> dict[str, float]:
-    """Mean hours that finished work of the rows which may wait has waited, over all and by class.
+    """Return mean hours that finished work of the rows which may wait has waited, over all and by class.
 
     By Little's law: the backlog summed over time, over the work that left the queue (served, refused or
     dropped).
@@ -186,7 +185,7 @@ def waiting(episode: PlayedEpisode) -> dict[str, float]:
 
 
 def energy(episode: PlayedEpisode) -> dict[str, float]:
-    """Energy in MWh over all sites, peak import, and full battery cycles (mean over sites with a battery)."""
+    """Return energy in MWh over all sites, peak import, and full battery cycles (mean over sites with a battery)."""
     p, flows, exo = episode.instance.params, episode.flows, episode.instance.exogenous
     names = (
         "import_mw",
@@ -212,8 +211,8 @@ def energy(episode: PlayedEpisode) -> dict[str, float]:
     }
 
 
-def battery_cycles(episode: PlayedEpisode) -> Floats:
-    """Equivalent full cycles of each battery, [K]: energy through the cells over twice the usable energy."""
+def battery_cycles(episode: PlayedEpisode) -> Float[Floats, " K"]:
+    """Return full cycles of each battery, [K]: energy through the cells over twice the usable energy."""
     p, flows = episode.instance.params, episode.flows
     through_mw = p.charge_efficiency * flows.charge_mw + flows.discharge_mw / p.discharge_efficiency
     usable_mwh = p.battery_max_mwh - p.battery_min_mwh
@@ -222,5 +221,5 @@ def battery_cycles(episode: PlayedEpisode) -> Floats:
 
 
 def ratio(part: float, whole: float) -> float:
-    """``part / whole``, NaN where the whole is 0."""
+    """Return ``part / whole``, NaN where the whole is 0."""
     return part / whole if whole else float("nan")

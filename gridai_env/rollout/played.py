@@ -1,11 +1,11 @@
-"""Played."""
+"""A played episode: states and flows step by step, and what follows from them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
 
-from gridai_env.arrays.types import Floats
+from gridai_env.arrays.types import Float, Floats
 from gridai_env.episodes.instance import Instance
 from gridai_env.world import physics
 from gridai_env.world.physics import Totals
@@ -44,7 +44,7 @@ class PlayedEpisode:
         return {name: float(value.sum()) for name, value in self.outcome.terms_usd.items()}
 
     @property
-    def billed_kg(self) -> Floats:
+    def billed_kg(self) -> Float[Floats, " T"]:
         """Emissions at the intensity that the scenario bills, [T]."""
         billed: Floats = physics.billed_kg(self.instance.params, self.totals)
         return billed

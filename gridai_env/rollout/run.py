@@ -1,4 +1,4 @@
-"""The one judge: plays a policy or a plan on an instance and says what it came to.
+"""Play a policy or a plan on an instance and record it.
 
 `run` goes through the public `step` of the environment, action by action, and keeps the books by the same
 ledger that pays the reward; whatever a policy or a solver claims of itself does not count.  `run_many` plays
@@ -14,9 +14,8 @@ from operator import itemgetter
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gridai_env.arrays.types import Floats
+from gridai_env.arrays.types import Floats, Floats32
 from gridai_env.envs.arguments import checked_action
 from gridai_env.envs.env import GridAIEnv
 from gridai_env.envs.observer import Observer
@@ -187,11 +186,11 @@ class _Log:
     def __init__(self) -> None:
         self.before: list[State] = []
         self.flows: list[Flows] = []
-        self.actions: list[NDArray[np.float32]] = []
+        self.actions: list[Floats32] = []
         self.rewards: list[Floats] = []
         self.seconds: list[float] = []
 
-    def look(self, simulator: Simulator, action: NDArray[np.float32], seconds: float) -> None:
+    def look(self, simulator: Simulator, action: Floats32, seconds: float) -> None:
         """Note where the episodes stand, and the flows that ``action`` [B,A] will become there."""
         request = decode(simulator.params, simulator.layout, action)
         self.before.append(simulator.state)
@@ -200,7 +199,7 @@ class _Log:
         self.seconds.append(seconds)
 
     def trajectories(self, name: str, instances: Sequence[Instance]) -> list[Trajectory]:
-        """One trajectory per episode; raises RuntimeError where rewards and ledger differ."""
+        """Return one trajectory per episode; raises RuntimeError where rewards and ledger differ."""
         before, flows = _over_time(self.before, State), _over_time(self.flows, Flows)
         actions = np.stack(self.actions) if self.actions else None
         rewards = np.stack(self.rewards).astype(np.float64)

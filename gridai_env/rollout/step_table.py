@@ -21,7 +21,7 @@ Table = NDArray[np.void]
 
 
 def step_table(episode: PlayedEpisode, reward: Array) -> Table:
-    """The table of an episode; ``reward`` [T] is what the environment paid.
+    """Return the table of an episode; ``reward`` [T] is what the environment paid.
 
     ``battery_mwh`` and ``backlog_gpuh`` are those at the end of the step, everything else holds during it.
     ``time_utc`` is the start of the step.
@@ -56,7 +56,7 @@ def step_times_utc(start_utc: np.datetime64, steps: int, dt_h: float) -> Array:
 
 
 def system_columns(episode: PlayedEpisode) -> dict[str, Array]:
-    """Money, emissions and water of the whole system, [T] each."""
+    """Return money, emissions and water of the whole system, [T] each."""
     outcome = episode.outcome
     return {
         "benefit_usd": outcome.benefit_usd,
@@ -71,7 +71,7 @@ def system_columns(episode: PlayedEpisode) -> dict[str, Array]:
 
 
 def site_columns(episode: PlayedEpisode) -> dict[str, Array]:
-    """Power, accelerators, prices and carbon of each site, [T] each."""
+    """Return power, accelerators, prices and carbon of each site, [T] each."""
     p, exo, flows = episode.instance.params, episode.instance.exogenous, episode.flows
     held_gpus = episode.totals.committed_gpus[..., 0] - flows.gpu_short
 
@@ -102,7 +102,7 @@ def site_columns(episode: PlayedEpisode) -> dict[str, Array]:
 
 
 def row_columns(episode: PlayedEpisode) -> dict[str, Array]:
-    """Work of each row, summed over regions, [T] each."""
+    """Return work of each row, summed over regions, [T] each."""
     exo, flows = episode.instance.exogenous, episode.flows
     by_row: dict[str, Array] = {
         "arrivals_gpuh": exo.arrivals_gpuh.sum(-2),
@@ -114,8 +114,10 @@ def row_columns(episode: PlayedEpisode) -> dict[str, Array]:
 
 
 def route_columns(episode: PlayedEpisode) -> dict[str, Array]:
-    """Work of a region that each site does, and its share of all the region's served work, [T] each; the share
-    is 0 where nothing is served."""
+    """Return the work of a region that each site does, and its share in the region's served work, [T] each.
+
+    The share is 0 where nothing is served.
+    """
     compiled = episode.instance.compiled
     served = episode.flows.served_gpuh.sum(-2)
     total = served.sum(-1, keepdims=True)

@@ -5,10 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-from numpy.typing import NDArray
-
-from gridai_env.arrays.types import Floats
+from gridai_env.arrays.types import Float, Floats, Floats32
 from gridai_env.episodes.instance import Instance
 from gridai_env.rollout.metrics import episode_metrics
 from gridai_env.rollout.played import PlayedEpisode
@@ -18,12 +15,12 @@ from gridai_env.world.state import Flows
 
 @dataclass(frozen=True, eq=False)
 class Trajectory:
-    """What a policy did in an episode and what that came to."""
+    """What a policy did in an episode, and every figure that follows from it."""
 
     policy: str
     episode: PlayedEpisode
-    rewards: Floats  # [T]
-    actions: NDArray[np.float32] | None  # [T,A]; None where flows were replayed
+    rewards: Float[Floats, " T"]
+    actions: Float[Floats32, "T A"] | None  # None where flows were replayed
     seconds_per_decision: float  # wall time; NaN for a plan, which decided beforehand
 
     @property

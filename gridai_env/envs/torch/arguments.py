@@ -13,7 +13,7 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 def checked_device(device: torch.device | str) -> torch.device:
-    """The device; raises ValueError where torch does not know it or cannot reach it."""
+    """Return the device; raises ValueError where torch does not know it or cannot reach it."""
     try:
         found = torch.device(device)
         torch.empty(1, device=found)
@@ -31,7 +31,7 @@ def checked_device(device: torch.device | str) -> torch.device:
 
 
 def checked_dtype(dtype: torch.dtype | str) -> torch.dtype:
-    """The type of the numbers; raises ValueError for one that the physics is not made for."""
+    """Return the type of the numbers; raises ValueError for one that the physics is not made for."""
     found = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
     if found not in DTYPES.values():
         raise ValueError(f"dtype = {dtype!r}: must be one of {list(DTYPES)}")
@@ -40,14 +40,14 @@ def checked_dtype(dtype: torch.dtype | str) -> torch.dtype:
 
 
 def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> str:
-    """The value; raises ValueError where it is not allowed."""
+    """Return the value; raises ValueError where it is not allowed."""
     if value not in allowed:
         raise ValueError(f"{name} = {value!r}: must be one of {list(allowed)}")
     return str(value)
 
 
 def checked_actions(actions: Any, shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Actions as a tensor on the device.  Only those of NumPy are looked into: the host has them already."""
+    """Return actions as a tensor on the device; only NumPy ones are looked into, which the host has already."""
     if not isinstance(actions, Tensor):
         return torch.as_tensor(checked_action(actions, shape)).to(device, dtype)
     if tuple(actions.shape) != shape:

@@ -36,7 +36,7 @@ class BatchLastTensor:
         return [*shape[: self.at], shape[-1], *shape[self.at : -1]]
 
     def axis(self, axis: int) -> int:
-        """Where an axis of the original is now; raises ValueError for the batch axis."""
+        """Return where an axis of the original is now; raises ValueError for the batch axis."""
         axis %= self.rank
         if axis == self.at:
             raise ValueError("an operation along the batch axis")
@@ -44,7 +44,7 @@ class BatchLastTensor:
 
 
 def back(result: BatchLastTensor | Tensor) -> Tensor:
-    """The original of a result, as a view."""
+    """Return the original of a result, as a view."""
     return result.values.movedim(-1, result.at) if isinstance(result, BatchLastTensor) else result
 
 
@@ -66,7 +66,7 @@ class BatchLast(Interpreter):
 def run_last(
     graph: GraphModule, inputs: Sequence[Tensor], at: Sequence[int]
 ) -> list[BatchLastTensor | Tensor]:
-    """Results of a traced function of one list of tensors, given with the batch axis last; ``at``: where it was."""
+    """Return the results of a traced function of one list of tensors, given with the batch axis last."""
     results: list[BatchLastTensor | Tensor] = BatchLast(graph).run(*map(BatchLastTensor, inputs, at))
     return results
 
@@ -75,7 +75,7 @@ def run_last(
 
 
 def _pointwise(target: Any, args: Any, kwargs: Any) -> BatchLastTensor:
-    """Element by element, with broadcasting."""
+    """Run an operation element by element, with broadcasting."""
     laid = [x for x in args if isinstance(x, BatchLastTensor)]
     behind = laid[0].rank - laid[0].at  # axes from the batch axis on
     assert all(x.rank - x.at == behind for x in laid), "batch axes that do not face each other"
@@ -94,7 +94,7 @@ def _pointwise(target: Any, args: Any, kwargs: Any) -> BatchLastTensor:
 
 
 def _reduced(target: Any, args: Any, kwargs: Any) -> BatchLastTensor:
-    """Sums, extremes and tests along one or several axes."""
+    """Run sums, extremes and tests along one or several axes."""
     x, axes, *rest = args
     many = isinstance(axes, list | tuple)
     gone = [axis % x.rank for axis in (axes if many else [axes])]
@@ -105,7 +105,7 @@ def _reduced(target: Any, args: Any, kwargs: Any) -> BatchLastTensor:
 
 
 def _cumsum(target: Any, args: Any, kwargs: Any) -> BatchLastTensor:
-    """Sums from the first entry on, as sums of products with ones and zeros: axes are short."""
+    """Sum from the first entry on, as sums of products with ones and zeros: axes are short."""
     x, axis = args[0], args[0].axis(args[1])
     if x.values.dtype == torch.bool:
         x = BatchLastTensor(x.values.to(torch.int64), x.at)
@@ -116,7 +116,7 @@ def _cumsum(target: Any, args: Any, kwargs: Any) -> BatchLastTensor:
 
 
 def _along(target: Any, args: Any, kwargs: Any) -> BatchLastTensor:
-    """Operations along one axis that leave it there."""
+    """Run an operation along one axis that leaves it there."""
     x, axis, *rest = args
     others = [y.values if isinstance(y, BatchLastTensor) else y for y in rest]
     return BatchLastTensor(target(x.values, x.axis(axis), *others, **kwargs), x.at)
@@ -155,7 +155,7 @@ def _transpose(target: Any, args: Any, kwargs: Any) -> BatchLastTensor:
 
 
 def _view(target: Any, args: Any, kwargs: Any) -> BatchLastTensor:
-    """Another shape; the batch must stay an axis of its own."""
+    """Give another shape; the batch must stay an axis of its own."""
     x, shape = args[0], list(args[1])
     if -1 in shape:
         shape[shape.index(-1)] = x.values.numel() // -prod(shape)
@@ -186,7 +186,7 @@ def _stack(target: Any, args: Any, kwargs: Any) -> BatchLastTensor:
 
 
 def _bmm(target: Any, args: Any, kwargs: Any) -> BatchLastTensor:
-    """Products of matrices: written out, since each is small."""
+    """Multiply matrices: written out, since each is small."""
     a, b = (x.values for x in args)
     assert args[0].at == args[1].at == 0
     return BatchLastTensor((a.unsqueeze(2) * b.unsqueeze(0)).sum(1), 0)

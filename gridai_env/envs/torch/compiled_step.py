@@ -36,7 +36,7 @@ class Traced:
     """
 
     def __init__(self, function: Function, at: tuple[int, ...], graphs: bool = False) -> None:
-        """Nothing is compiled yet."""
+        """Compile nothing yet."""
         self._function, self._at, self._graphs = function, at, graphs
         self._compiled: dict[tuple[Any, ...], _Compiled] = {}
 
@@ -90,5 +90,5 @@ class Traced:
         return _Compiled(torch.compile(graph, dynamic=False, fullgraph=True, **options), list(found))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Machine code is not copied: a copy compiles anew."""
+        """Leave machine code out of copies: a copy compiles anew."""
         return self.__dict__ | {"_compiled": {}}

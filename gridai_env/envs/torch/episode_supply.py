@@ -17,7 +17,7 @@ import torch
 from gymnasium.utils import seeding
 from numpy.typing import NDArray
 
-from gridai_env.arrays.types import Index
+from gridai_env.arrays.types import Index, Int
 from gridai_env.envs.episode_source import DRAWN_SEEDS, EpisodeSource
 from gridai_env.envs.torch.episode_tensors import EpisodeTensors
 from gridai_env.envs.torch.generate import TorchEpisodeGenerator
@@ -33,13 +33,13 @@ MOST, LEAST, SHARE = 1024, 64, 1 / 8
 class EpisodeBatch:
     """Episodes and their places; -1: an episode that nobody plays any more."""
 
-    rows: Index  # [b]
+    rows: Int[Index, " b"]
     kind: str  # "seeds", "instances" or "drawn"
     recipe: Any
     seeds: NDArray[np.int64] | None = None  # [b] of the instances, where they have some
 
     def without(self, rows: Index) -> EpisodeBatch | None:
-        """The batch after other episodes began at ``rows``; None where nothing of it is left."""
+        """Return the batch after other episodes began at ``rows``; None where nothing of it is left."""
         left = np.where(np.isin(self.rows, rows), -1, self.rows)
         return EpisodeBatch(left, self.kind, self.recipe, self.seeds) if (left >= 0).any() else None
 
@@ -53,16 +53,16 @@ class EpisodeSupply(Protocol):
     def next_episodes(
         self, rows: Index, seeds: list[int | None] | None, prepare: Prepare
     ) -> Iterator[Supplied]:
-        """The next episodes of the environments ``rows``; ``seeds`` [num_envs] where some are given."""
+        """Return the next episodes of the environments ``rows``; ``seeds`` [num_envs] where some are given."""
 
     def seed(self, rows: Index, seeds: list[int | None]) -> None:
         """Start the generators of the environments ``rows`` anew."""
 
     def rebuild(self, batch: EpisodeBatch, prepare: Prepare) -> Prepared:
-        """The episodes of an earlier batch."""
+        """Return the episodes of an earlier batch."""
 
     def get_state(self) -> Any:
-        """The generators."""
+        """Return the state of the generators."""
 
     def set_state(self, state: Any) -> None:
         """Put the generators back."""
@@ -74,7 +74,7 @@ class HostEpisodeSupply:
     def __init__(
         self, source: EpisodeSource, num_envs: int, device: torch.device, dtype: torch.dtype
     ) -> None:
-        """Episodes of ``source`` for ``num_envs`` environments."""
+        """Make episodes of ``source`` for ``num_envs`` environments."""
         self._source, self._device, self._dtype = source, device, dtype
         self._generators: list[np.random.Generator | None] = [None] * num_envs
 
@@ -104,7 +104,7 @@ class HostEpisodeSupply:
     def given(
         self, rows: Index, instances: Sequence[str | Path | Instance]
     ) -> tuple[EpisodeBatch, EpisodeTensors]:
-        """Given instances, or their files."""
+        """Return given instances, or those in their files."""
         given = self._source.of_instances(instances)
         batch = EpisodeBatch(rows, "instances", list(given), np.array(given.seeds, dtype=np.int64))
         return batch, EpisodeTensors.of(given, self._device, self._dtype)
@@ -136,7 +136,7 @@ class TorchEpisodeSupply:
     """Synthetic episodes made on the device: one generator for the whole batch."""
 
     def __init__(self, source: TorchEpisodeGenerator, num_envs: int) -> None:
-        """Episodes of ``source`` for ``num_envs`` environments."""
+        """Make episodes of ``source`` for ``num_envs`` environments."""
         self._source = source
         self._few = min(num_envs, MOST, max(LEAST, int(num_envs * SHARE)))
         self._stock: _Stock | None = None
@@ -169,7 +169,7 @@ class TorchEpisodeSupply:
             self._stock = self._left = None
 
     def _filled(self, wanted: int, prepare: Prepare) -> _Stock:
-        """A stock with episodes left."""
+        """Return a stock with episodes left."""
         if self._left is not None:
             origin, size, used = self._left
             self._stock, self._left = _Stock(origin, self._made(origin, size, prepare), used), None
@@ -180,7 +180,7 @@ class TorchEpisodeSupply:
         return self._stock
 
     def _made(self, origin: Any, size: int, prepare: Prepare) -> Prepared:
-        """What the generator made from an earlier state; it stays where it is."""
+        """Return what the generator made from an earlier state; it stays where it is."""
         now = self._source.get_state()
         self._source.set_state(origin)
         episodes = self._source.draw(size)

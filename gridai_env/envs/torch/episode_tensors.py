@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from gridai_env.arrays.torch_ops import batch_innermost
+from gridai_env.arrays.types import Bool, Float, Index, Int
 from gridai_env.episodes.forecast import ForecastSet
 from gridai_env.episodes.instance import InstanceBatch
 from gridai_env.observation.parts import ExogenousView
@@ -30,9 +30,9 @@ class EpisodeTensors:
     exogenous: Exogenous  # [B,T,...]
     params_of_instance: dict[str, Tensor]  # the fields of INSTANCE_FIELDS, [B,...] each
     initial: State  # [B,...]
-    forecast: Tensor  # [B,T,H,S]
-    event_active: Tensor  # [B,T,E] bool
-    start_minutes: Tensor  # [B] int64, since 1970 (UTC)
+    forecast: Float[Tensor, "B T H S"]
+    event_active: Bool[Tensor, "B T E"]
+    start_minutes: Int[Tensor, " B"]  # since 1970 (UTC)
     constants: Params | None = None  # NumPy; None: those of the scenario
 
     def __len__(self) -> int:
@@ -69,8 +69,8 @@ class EpisodeTensors:
             constants=batch.params,
         )
 
-    def take(self, rows: NDArray[np.intp]) -> EpisodeTensors:
-        """Some of the episodes."""
+    def take(self, rows: Index) -> EpisodeTensors:
+        """Return some of the episodes."""
         if len(rows) == len(self) and (rows == np.arange(len(rows))).all():
             return self
 
@@ -86,13 +86,13 @@ class EpisodeTensors:
         )
 
     def outside(self) -> ExogenousView:
-        """What the world brings, as observations need it."""
+        """Return the exogenous inputs as observations need them."""
         compiled = self.compiled
         seen = ForecastSet(self.forecast, compiled.shape.sites, compiled.forecast.lead_steps)
         return ExogenousView(compiled, self.exogenous, seen, self.event_active, self.start_minutes)
 
     def params(self) -> Params:
-        """The constants as tensors, those of the instances included; nothing is read back from the device."""
+        """Return the constants as tensors, those of the instances included; nothing is read back from the device."""
         plain = self.compiled.params if self.constants is None else self.constants
         like = self.forecast
 

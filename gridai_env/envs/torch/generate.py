@@ -18,6 +18,7 @@ import torch
 from gridai_env.arrays import torch_ops as tensors
 from gridai_env.arrays.draws import Draws
 from gridai_env.arrays.torch_ops import batch_innermost
+from gridai_env.arrays.types import Float, Int
 from gridai_env.envs.torch.episode_tensors import EpisodeTensors, Tensor
 from gridai_env.episodes.build import make_world
 from gridai_env.episodes.demand import Week, synthetic_demand, week_gpuh, week_places
@@ -41,10 +42,10 @@ AT_ONCE_ON_DEVICE = 256
 class StartCalendar:
     """What clock and calendar say at each of n possible starts; letters as in `gridai_env.episodes.instance`."""
 
-    minutes: Tensor  # [n] int64, since 1970 (UTC)
-    cells: Tensor  # [hours,Z,n] see `month_hour_cells`
-    places: Tensor  # [L+T,C,n] see `week_places`
-    month_hour: Tensor  # [T,n] month * 24 + hour in UTC
+    minutes: Int[Tensor, " n"]  # since 1970 (UTC)
+    cells: Int[Tensor, "hours Z n"]  # see `month_hour_cells`
+    places: Int[Tensor, "L+T C n"]  # see `week_places`
+    month_hour: Int[Tensor, "T n"]  # month * 24 + hour in UTC
     hours: int
     grid: tuple[Tensor, Tensor, Tensor] | None  # [L+T,n] each: held, left and weight of `StepGrid`
 
@@ -63,19 +64,19 @@ class BatchDraws:
         """Yield all episodes at once."""
         yield slice(0, self._count)
 
-    def normals(self, part: slice, *shape: int) -> Tensor:
+    def normals(self, part: slice, *shape: int) -> Float[Tensor, "B ..."]:
         """Return standard normals [B,*shape]."""
         return self._drawn(torch.randn, shape, self._dtype)
 
-    def uniforms(self, part: slice, *shape: int) -> Tensor:
+    def uniforms(self, part: slice, *shape: int) -> Float[Tensor, "B ..."]:
         """Return numbers evenly from [0, 1), [B,*shape]."""
         return self._drawn(torch.rand, shape, self._dtype)
 
-    def coarse_normals(self, part: slice, *shape: int) -> Tensor:
+    def coarse_normals(self, part: slice, *shape: int) -> Float[Tensor, "B ..."]:
         """Return standard normals, float32 [B,*shape]."""
         return self._drawn(torch.randn, shape, torch.float32)
 
-    def indices(self, count: int) -> Tensor:
+    def indices(self, count: int) -> Int[Tensor, " B"]:
         """Return integers evenly from 0 to count - 1, int64 [B]."""
         return self._drawn(partial(torch.randint, count), (), torch.int64)
 
@@ -136,7 +137,7 @@ class TorchEpisodeGenerator:
             self.generator.manual_seed(seed)
 
     def get_state(self) -> Tensor:
-        """Where the generator stands."""
+        """Return the state of the generator."""
         return self.generator.get_state()
 
     def set_state(self, state: Tensor) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gridai_env.arrays.types import Index
+from gridai_env.arrays.types import Float, Index
 from gridai_env.envs.torch.compiled_step import Traced
 from gridai_env.envs.torch.episode_tensors import Tensor
 from gridai_env.envs.torch.prepared import Prepared
@@ -33,8 +33,8 @@ class _Run:
 
     shown: slice
     columns: slice
-    offset: Tensor  # [n,1]
-    inverse: Tensor  # [n,1] float32
+    offset: Float[Tensor, "n 1"]
+    inverse: Float[Tensor, "n 1"]  # float32
 
 
 class TorchObserver:
@@ -51,7 +51,7 @@ class TorchObserver:
         compile: bool = False,
         graphs: bool = False,
     ) -> None:
-        """``copy``: each observation is a new tensor; else two are used in turn."""
+        """Observe a simulator; ``copy``: each observation is a new tensor, else two are used in turn."""
         self.layout, self._simulator, self._copy = layout, simulator, copy
         self._first, self._shape = layout.compiled.shape.session_rows, layout.compiled.shape
         self._inverse = {name: self._there(x) for name, x in layout.inverse_scales.items()}
@@ -66,7 +66,7 @@ class TorchObserver:
         return torch.as_tensor(np.asarray(x), dtype=dtype or where.dtype, device=where.device)
 
     def _prepared_runs(self) -> list[_Run]:
-        """Prepared parts, neighbours joined."""
+        """Return runs of prepared parts, neighbours joined."""
         columns, layout = self._simulator.ring.columns, self.layout
         found: list[list[str]] = []
         for name in layout.parts:
@@ -108,8 +108,8 @@ class TorchObserver:
 
     # At every step -------------------------------------------------------------------------------
 
-    def observe(self, into: Tensor | None = None) -> Tensor:
-        """The observation [B,N] of where the simulator stands; ``into``: one to write over, given out or not."""
+    def observe(self, into: Tensor | None = None) -> Float[Tensor, "B N"]:
+        """Return the observation [B,N] of where the simulator stands; ``into``: one to write over."""
         state, _, now = self._simulator.inputs()
         # Gradients do not survive writing in place: then all parts are joined to a new tensor.
         if self._parts is None and any(x.requires_grad for x in state):
@@ -133,8 +133,8 @@ class TorchObserver:
         for place, values in self._values(some, pick(now, rows), jobs):
             put(observation.T[place], rows, values)
 
-    def _room(self) -> Tensor:
-        """A tensor [N,B] whose constant parts are written."""
+    def _room(self) -> Float[Tensor, "N B"]:
+        """Return a tensor [N,B] whose constant parts are written."""
         if len(self._pair) == 2:
             self._pair.reverse()
             return self._pair[1]
@@ -146,18 +146,18 @@ class TorchObserver:
         return out
 
     def _joined(self, values: list[tuple[slice, Tensor]]) -> Tensor:
-        """The observation as a tensor that carries gradients."""
+        """Return the observation as a tensor that carries gradients."""
         routes = self._routes.expand(-1, self._simulator.num_envs)
         found = sorted([*values, (self.layout.parts[STATIC], routes)], key=lambda item: item[0].start)
         return torch.cat([part for _, part in found]).T
 
     def _places(self) -> list[slice]:
-        """What lies between the constant parts, as few slices as there can be."""
+        """Return what lies between the constant parts, in as few slices as there can be."""
         static = self.layout.parts[STATIC]
         return [s for s in (slice(0, static.start), slice(static.stop, self.layout.size)) if s.start < s.stop]
 
     def _segments(self, state: list[Tensor], now: Tensor, jobs: Tensor) -> list[Tensor]:
-        """The observation in the segments of `_places`, [n,B] each."""
+        """Return the observation in the segments of `_places`, [n,B] each."""
         values = sorted(self._values(state, now, jobs), key=lambda item: item[0].start)
         return [
             torch.cat([part for at, part in values if place.start <= at.start < place.stop])
@@ -165,7 +165,7 @@ class TorchObserver:
         ]
 
     def _values(self, state: list[Tensor], now: Tensor, jobs: Tensor) -> list[tuple[slice, Tensor]]:
-        """All parts that are not constant: where they lie, and their scaled values [n,B]."""
+        """Return all parts that are not constant: where they lie, and their scaled values [n,B]."""
         s = State.make(**dict(zip(State.names(), state, strict=True)))
         exo, parts = self._simulator.ring.fields(now), self.layout.parts
         found = [(run.shown, (now[run.columns] - run.offset).float() * run.inverse) for run in self._runs]
@@ -193,8 +193,8 @@ class TorchObserver:
             found.append((parts["jobs"], slots.movedim(0, -1).reshape(-1, slots.shape[0]).float()))
         return found
 
-    def _job_slots(self, state: State, exo: Exogenous, now: Tensor, jobs: Tensor) -> Tensor:
-        """Features [B,V,5+K] of the jobs that may be started now."""
+    def _job_slots(self, state: State, exo: Exogenous, now: Tensor, jobs: Tensor) -> Float[Tensor, "B V 5+K"]:
+        """Return features [B,V,5+K] of the jobs that may be started now."""
         active, _ = active_jobs(state, exo)
         left = self._simulator.ring.column(now, "steps_left")
         elapsed = (self._shape.steps - left) / self._shape.steps

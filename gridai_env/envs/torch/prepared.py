@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from gridai_env.arrays.torch_ops import batch_innermost
-from gridai_env.arrays.types import Index
+from gridai_env.arrays.types import Float, Index
 from gridai_env.envs.torch.episode_tensors import EpisodeTensors, Tensor
 from gridai_env.envs.torch.ring import RingColumn, block_of, run_of
 from gridai_env.episodes.demand import first_placement_gpuh
@@ -27,14 +27,14 @@ class Prepared:
     compiled: Compiled
     params: Params  # INSTANCE_FIELDS with a leading b
     initial: State  # [b,...]
-    block: Tensor  # [T+1,M,b], see `ring.block_of`
-    jobs: Tensor  # [J+1,5+K,b] features of the jobs (see `visible.job_table`); nothing where none are shown
+    block: Float[Tensor, "T+1 M b"]  # see `ring.block_of`
+    jobs: Float[Tensor, "J+1 5+K b"]  # features (see `observation.parts.job_table`); empty where none show
 
     def __len__(self) -> int:
         return int(self.block.shape[-1])
 
     def take(self, rows: Index) -> Prepared:
-        """Some of the episodes; views where they follow one another."""
+        """Return some of the episodes; views where they follow one another."""
         run = run_of(rows)
         at = run if run else torch.as_tensor(rows, device=self.block.device)
 
@@ -51,7 +51,7 @@ class Prepared:
         )
 
     def midway(self, column: RingColumn, t: Index) -> State:
-        """The initial states of episodes that begin at steps ``t`` [b]: sessions of the step before at home.
+        """Return the initial states of episodes that begin at steps ``t`` [b]: sessions of the step before at home.
 
         ``column``: where the arrivals are.
         """
@@ -68,7 +68,7 @@ class Prepared:
 def prepare(
     episodes: EpisodeTensors, columns: dict[str, RingColumn], observed: ObservationLayout | None
 ) -> Prepared:
-    """Episodes ready to be played, with what observations of a layout need."""
+    """Return episodes ready to be played, with what observations of a layout need."""
     params = episodes.params()
     jobs = episodes.forecast.new_zeros(0)
     if observed and "jobs" in observed.parts:

@@ -13,7 +13,7 @@ from math import prod
 import numpy as np
 import torch
 
-from gridai_env.arrays.types import Index
+from gridai_env.arrays.types import Float, Index
 from gridai_env.envs.torch.episode_tensors import EpisodeTensors, Tensor
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.observation.parts import EXOGENOUS_PARTS, PART_FUNCTIONS, due_since, summed_arrivals_gpuh
@@ -33,7 +33,7 @@ class RingColumn:
 
 
 def plan(compiled: Compiled, layout: ObservationLayout | None) -> dict[str, RingColumn]:
-    """The columns: fields of `Exogenous` by their names, then what only observations show.
+    """Return the columns: fields of `Exogenous` by their names, then what only observations show.
 
     With a ``layout``, parts of the observation that lie side by side there do so here.
     """
@@ -62,15 +62,15 @@ def plan(compiled: Compiled, layout: ObservationLayout | None) -> dict[str, Ring
 
 
 def _field_shape(compiled: Compiled, name: str) -> tuple[int, ...]:
-    """Shape of a field of `Exogenous` in one step."""
+    """Return the shape of a field of `Exogenous` in one step."""
     s = compiled.shape
     if name in ("arrivals_gpuh", "queue_limit_gpuh", "growth", "rehomed_gpuh"):
         return (s.regions, s.rows)
     return (s.jobs, s.sites) if name == "job_open" else (s.sites,)
 
 
-def block_of(episodes: EpisodeTensors, columns: dict[str, RingColumn]) -> Tensor:
-    """The columns of whole episodes, [T+1,M,b]."""
+def block_of(episodes: EpisodeTensors, columns: dict[str, RingColumn]) -> Float[Tensor, "T+1 M b"]:
+    """Return the columns of whole episodes, [T+1,M,b]."""
     steps, width = episodes.compiled.shape.steps, max(c.place.stop for c in columns.values())
     block = torch.empty((steps + 1, width, len(episodes)), dtype=episodes.dtype, device=episodes.device)
     outside = episodes.outside()
@@ -87,8 +87,8 @@ def block_of(episodes: EpisodeTensors, columns: dict[str, RingColumn]) -> Tensor
     return block
 
 
-def recent_gpuh(episodes: EpisodeTensors) -> Tensor:
-    """Arrivals so recent that their wait does not end by the end of this and the next steps, [B,T,C,Q,D]."""
+def recent_gpuh(episodes: EpisodeTensors) -> Float[Tensor, "B T C Q D"]:
+    """Return arrivals whose wait does not end by the end of this and the next steps, [B,T,C,Q,D]."""
     compiled = episodes.compiled
     exact = episodes.exogenous.replace(arrivals_gpuh=episodes.exogenous.arrivals_gpuh.double())
     summed = summed_arrivals_gpuh(compiled, exact)  # sums of many steps, of which differences count
@@ -108,8 +108,8 @@ class Ring:
         self.values = torch.zeros((steps + 1, width, num_envs), dtype=like.dtype, device=like.device)
         self.row = 0
 
-    def now(self) -> Tensor:
-        """All columns in this step, [M,B]: a view."""
+    def now(self) -> Float[Tensor, "M B"]:
+        """Return all columns in this step, [M,B], as a view."""
         return self.values[self.row]
 
     def forward(self) -> None:
@@ -127,23 +127,23 @@ class Ring:
             put(self.values[:begin], rows[mine], part[size - begin :])
 
     def fields(self, now: Tensor) -> Exogenous:
-        """The exogenous input in a row [M,B], as views [B,...]."""
+        """Return the exogenous inputs in a row [M,B], as views [B,...]."""
         return Exogenous.make(**{name: self.column(now, name) for name in Exogenous.names()})
 
     def column(self, now: Tensor, name: str) -> Tensor:
-        """One field of a row [M,B], as a view [B,...]."""
+        """Return one field of a row [M,B], as a view [B,...]."""
         column = self.columns[name]
         return now[column.place].reshape(*column.shape, now.shape[-1]).movedim(-1, 0)
 
 
 def run_of(rows: Index) -> slice | None:
-    """The places ``rows`` as a slice, where they follow one another."""
+    """Return the places ``rows`` as a slice, where they follow one another."""
     first = int(rows[0])
     return slice(first, first + len(rows)) if (np.diff(rows) == 1).all() else None
 
 
 def pick(x: Tensor, rows: Index) -> Tensor:
-    """The entries ``rows`` along the last axis; a view where they follow one another."""
+    """Return the entries ``rows`` along the last axis; a view where they follow one another."""
     run = run_of(rows)
     return x[..., run] if run else x[..., torch.as_tensor(rows, device=x.device)]
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from gridai_env.arrays.torch_ops import batch_innermost
-from gridai_env.arrays.types import Index
+from gridai_env.arrays.types import Float, Index
 from gridai_env.envs.simulator import advance, play
 from gridai_env.envs.step_figures import figures_of
 from gridai_env.envs.torch.compiled_step import Traced
@@ -73,7 +73,7 @@ class TorchSimulator:
 
     @classmethod
     def of(cls, episodes: EpisodeTensors, **options: Any) -> TorchSimulator:
-        """All ``episodes``, each at its first step; ``options`` as for the constructor."""
+        """Return a simulator of all ``episodes``, each at its first step; ``options`` as for the constructor."""
         simulator = cls(episodes.compiled, len(episodes), episodes.device, episodes.dtype, **options)
         simulator.begin(np.arange(len(episodes)), simulator.prepare(episodes))
         return simulator
@@ -81,7 +81,7 @@ class TorchSimulator:
     # Episodes ------------------------------------------------------------------------------------
 
     def prepare(self, episodes: EpisodeTensors) -> Prepared:
-        """Episodes in the form that `begin` takes."""
+        """Return episodes in the form that `begin` takes."""
         return prepare(episodes, self.ring.columns, self._observed)
 
     def begin(self, rows: Index, episodes: Prepared, t: Index | None = None) -> None:
@@ -112,7 +112,7 @@ class TorchSimulator:
         self.t_host[rows] = t
 
     def _make_room(self, episodes: Prepared) -> None:
-        """Parameters and state of the right shapes, whose episodes are still to come."""
+        """Make parameters and state of the right shapes, whose episodes are still to come."""
 
         def room(x: Tensor) -> Tensor:
             return batch_innermost(x.new_zeros((self.num_envs, *x.shape[1:])))
@@ -160,7 +160,7 @@ class TorchSimulator:
         self.t_host = self.t_host + 1
 
     def inputs(self) -> tuple[list[Tensor], list[Tensor], Tensor]:
-        """State, parameters of the instances, and the present row."""
+        """Return state, parameters of the instances, and the present row."""
         state = [getattr(self.state, name) for name in State.names()]
         return state, list(_instance(self.params).values()), self.ring.now()
 
@@ -173,7 +173,7 @@ class TorchSimulator:
     def _play(
         self, state: list[Tensor], instance: list[Tensor], now: Tensor, actions: Tensor
     ) -> tuple[Params, State, Exogenous, Flows, Outcome]:
-        """One step of plain lists of tensors."""
+        """Play one step of plain lists of tensors."""
         known = self.params.__dict__ | dict(zip(INSTANCE_FIELDS, instance, strict=True))
         p, exo = self.params.make(**known), self.ring.fields(now)
         before = State.make(**dict(zip(State.names(), state, strict=True)))
@@ -183,7 +183,7 @@ class TorchSimulator:
     def _flows_flat(
         self, state: list[Tensor], instance: list[Tensor], now: Tensor, actions: Tensor
     ) -> list[Tensor]:
-        """State, flows, outcome, one after the other."""
+        """Return state, flows, outcome, one after the other."""
         _, after, _, flows, outcome = self._play(state, instance, now, actions)
         found = [getattr(after, name) for name in State.names()]
         found += [getattr(flows, name) for name in Flows.names()]
@@ -193,7 +193,7 @@ class TorchSimulator:
     def _figures_flat(
         self, state: list[Tensor], instance: list[Tensor], now: Tensor, actions: Tensor
     ) -> list[Tensor]:
-        """State, figures, wrong actions."""
+        """Return state, figures, wrong actions."""
         p, after, exo, flows, outcome = self._play(state, instance, now, actions)
         wrong = ~(actions.abs() <= 1.0).all(-1)
         figures = figures_of(p, after, exo, flows, outcome)
@@ -206,7 +206,7 @@ class TorchSimulator:
     # Snapshots -----------------------------------------------------------------------------------
 
     def get_state(self) -> dict[str, Any]:
-        """Where every episode stands, as copies; the episodes themselves are not in it."""
+        """Return the state, step and ring position of every episode as copies, without the episodes themselves."""
         state = self.state.map(lambda x: x.detach().clone())
         return {"state": state, "t": self.t_host.copy(), "row": self.ring.row}
 
@@ -217,12 +217,12 @@ class TorchSimulator:
 
 
 def _instance(p: Params) -> dict[str, Tensor]:
-    """What belongs to the instances, [B,...] each."""
+    """Return the parameters that belong to the instances, [B,...] each."""
     return {name: getattr(p, name) for name in INSTANCE_FIELDS}
 
 
-def _with(old: Tensor, rows: Index, new: Tensor) -> Tensor:
-    """A copy of ``old`` [B,...] with other entries at ``rows``; the batch axis stays innermost."""
+def _with(old: Tensor, rows: Index, new: Tensor) -> Float[Tensor, "B ..."]:
+    """Return a copy of ``old`` [B,...] with other entries at ``rows``; the batch axis stays innermost."""
     fresh = old.movedim(0, -1).clone(memory_format=torch.contiguous_format)
     put(fresh, rows, new.movedim(0, -1))
     return fresh.movedim(-1, 0)

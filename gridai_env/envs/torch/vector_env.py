@@ -13,7 +13,7 @@ import torch
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
-from gridai_env.arrays.types import Bools, Index
+from gridai_env.arrays.types import AnyFloats, Bools, Index
 from gridai_env.envs.arguments import check_options, plain_seed, seed_list
 from gridai_env.envs.batch_env import BatchEnv, Info
 from gridai_env.envs.options import TorchVectorOptions, keywords_of
@@ -97,7 +97,7 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         self._part: Bools  # whose episode began midway
 
     def _open_supply(self, episodes: str | None) -> EpisodeSupply:
-        """Who makes the episodes; raises ValueError where the device cannot."""
+        """Return who makes the episodes; raises ValueError where the device cannot."""
         compiled = self.compiled
         reasons = []
         if self._source.fixed is not None:
@@ -121,7 +121,7 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         )
 
     def _make(self, compiled: Compiled) -> None:
-        """Simulator and observer for episodes of a scenario (the own, or one that given instances belong to)."""
+        """Make simulator and observer for episodes of a scenario (the own, or one that given instances belong to)."""
         if self.layout.compiled.hash != compiled.hash:
             self.layout = ObservationLayout(compiled)
         self._simulator = TorchSimulator(
@@ -168,7 +168,7 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         return super()._rows(mask.cpu().numpy() if isinstance(mask, Tensor) else mask)
 
     def _seeds(self, seed: Any) -> list[int | None] | None:
-        """A seed for each environment, or None."""
+        """Return a seed for each environment, or None."""
         if seed is None:
             return None
 
@@ -182,7 +182,7 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         return [plain_seed(seed)]
 
     def _next_episodes(self, rows: Index, seeds: list[int | None] | None = None) -> Iterator[Supplied]:
-        """The next episodes of the environments' own."""
+        """Return the next episodes of the environments' own."""
         if self.layout.compiled.hash != self.compiled.hash:
             if len(rows) < self.num_envs:
                 raise ValueError(
@@ -193,7 +193,7 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         return self._supply.next_episodes(rows, seeds, self._simulator.prepare)
 
     def _given(self, rows: Index, instances: Any) -> Supplied:
-        """The episodes given in the options."""
+        """Return the episodes given in the options."""
         self._check_given(instances, len(rows))
         batch, episodes = self._host.given(rows, instances)
         self._fit(batch, episodes.compiled)
@@ -205,7 +205,7 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         steps = self.layout.compiled.shape.steps
         return steps if self.max_episode_steps is None else min(steps, self.max_episode_steps)
 
-    def _begin(self, rows: Index, batches: Iterable[Supplied], infos: Info, t: NDArray[np.intp]) -> None:
+    def _begin(self, rows: Index, batches: Iterable[Supplied], infos: Info, t: Index) -> None:
         """Put new episodes at the places ``rows``, at steps ``t`` [num_envs]; their seeds go to ``infos``."""
         if not self._begun:
             self._set_out()
@@ -223,7 +223,7 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         self._elapsed[rows], self._over[rows], self._part[rows] = t[rows], False, t[rows] > 0
 
     def _set_out(self) -> None:
-        """Books of environments that have not begun."""
+        """Open the books of environments that have not begun."""
         b = self.num_envs
         self._totals = torch.zeros((len(KEYS), b), dtype=self.dtype, device=self.device)
         self._wrong = torch.zeros(b, dtype=torch.bool, device=self.device)
@@ -253,7 +253,7 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
 
     # Step ----------------------------------------------------------------------------------------
 
-    def step(self, actions: Tensor | NDArray[np.floating]) -> tuple[Any, Tensor, Tensor, Tensor, Info]:
+    def step(self, actions: Tensor | AnyFloats) -> tuple[Any, Tensor, Tensor, Tensor, Info]:
         """Advance all episodes; raises ValueError for a wrong action, ResetNeeded where one is over."""
         simulator = self._ready()
         checked = checked_actions(actions, (self.num_envs, simulator.layout.size), self.device, self.dtype)
@@ -312,14 +312,14 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         return observation
 
     def _last_observation(self, observation: Tensor, rows: Index) -> Tensor:
-        """The tensor that keeps last observations, with those of ``rows`` copied to it."""
+        """Return the tensor that keeps last observations, with those of ``rows`` copied to it."""
         if self._final is None:
             self._final = torch.zeros_like(observation.T).T
         put(self._final.T, rows, pick(observation.T, rows))
         return self._final
 
     def _add_final(self, infos: Info, figures: Tensor, terminated: Bools, rows: Tensor) -> None:
-        """Figures of the step of ``rows``, and totals of those whose whole episode reached its end."""
+        """Add the figures of the step of ``rows``, and totals of those whose whole episode reached its end."""
         _add(infos, KEYS, figures, rows)
         ended = terminated & self._over & ~self._part
         if ended.any():
@@ -343,7 +343,7 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         )
 
     def _upload(self, x: NDArray[Any]) -> Tensor:
-        """A small host array on the device."""
+        """Return a small host array on the device."""
         if x.dtype == np.bool_ and not x.any():
             return torch.zeros(x.shape, dtype=torch.bool, device=self.device)
         return torch.tensor(x).to(self.device, non_blocking=True)
@@ -351,7 +351,7 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
     # States --------------------------------------------------------------------------------------
 
     def get_state(self) -> dict[str, Any]:
-        """Everything that `set_state` needs to go on from here bit for bit; can be pickled.
+        """Return everything that `set_state` needs to continue bit for bit; can be pickled.
 
         Episodes are kept as seeds, given instances, or states of the device's generator: they are made again.
         """
