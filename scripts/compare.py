@@ -5,7 +5,7 @@
 
 Prints a table and the ladder (bound, planners, learned, rules; regret split into foresight and decisions, see
 `scripts.studies.comparison.ladder`) and writes, into the run folder: summary.csv (one row per policy and
-seed), ladder.csv, tables/ (one row per step), figures/ (schedules beside the optimum), shadow prices,
+seed), ladder.csv, tables/ (one row per step), shadow prices, seeds/ (results to go on with),
 tensorboard/ (one run per policy, the same tags in each) and run.json. The optimum's bound and Local-Only are
 always computed: gap and gain captured need them. A policy that passes the bound ends the command with exit
 code 1.
@@ -137,7 +137,8 @@ def show(comparison: Comparison) -> None:
     print("", ladder_table(rungs), *ladder_notes(rungs, forecast), sep="\n")
 
     folder = comparison.folder
-    print(f"\nsummary, ladder, tables, figures, run.json: {folder}")
+    print(f"\nsummary, ladder, tables, run.json: {folder}")
+    print(f"pictures:  python -m scripts.report {folder}")
     print(f"schedules side by side:  tensorboard --logdir {folder / 'tensorboard'}")
 
 

@@ -7,7 +7,7 @@
 Axes: ``scale`` (all budgets together; 1 is as in the scenario) and classes (one class's budget in ms). At each
 point and episode V = -most benefit, F_cost and F_co2 are solved; cost and carbon keep the service that the
 benefit plan gives at the tightest point.  Writes frontier.csv (and .parquet), returns.csv (ERL, CRL), rid.csv,
-layers.csv, closed.csv, breakeven.csv, figures/ and tensorboard/ into the run folder, and one file per point: a
+layers.csv, closed.csv, breakeven.csv and tensorboard/ into the run folder, and one file per point: a
 killed sweep goes on where it stopped.
 """
 
@@ -61,7 +61,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def frontier(options: FrontierOptions) -> int:
     """Check everything, compute what is missing, write and print."""
-    need_packages("pyomo", "highspy", "scipy", "joblib", "tqdm", "tensorboard", "matplotlib", "pyarrow")
+    need_packages("pyomo", "highspy", "scipy", "joblib", "tqdm", "tensorboard", "pyarrow")
     from scripts.studies.latency.text import show
 
     run = prepared(options)
@@ -82,7 +82,8 @@ def frontier(options: FrontierOptions) -> int:
         return INTERRUPTED
 
     show(run.write())
-    print(f"\ntables, figures, points, run.json: {run.folder}")
+    print(f"\ntables, points, run.json: {run.folder}")
+    print(f"pictures:  python -m scripts.report {run.folder}")
     print(f"curves over the latency axis:  tensorboard --logdir {run.folder / 'tensorboard'}")
     return 0
 

@@ -5,7 +5,7 @@
 At each episode: least cost under caps on emissions (epsilon constraint, evenly from the least emissions possible to
 those of the least-cost plan) and least cost at carbon prices, both under the service of the benefit optimum; the
 benefit optimum, Local-Only and the policies named; hypervolumes.  Cost leaves out what carbon itself is charged.
-Writes front.csv, hypervolume.csv, figures/ and tensorboard/ into the run folder, and one file per point: a killed run
+Writes front.csv, hypervolume.csv and tensorboard/ into the run folder, and one file per point: a killed run
 goes on where it stopped.
 """
 
@@ -67,7 +67,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def pareto(options: ParetoOptions) -> int:
     """Check everything, compute what is missing, write and print."""
-    need_packages("pyomo", "highspy", "scipy", "joblib", "tqdm", "tensorboard", "matplotlib", "moocore")
+    need_packages("pyomo", "highspy", "scipy", "joblib", "tqdm", "tensorboard", "moocore")
     run = prepared(options)
     first = run.instances[0]
     print(f"{first.scenario_name}: {len(options.seeds)} episode(s)", *sources(first), sep="\n", flush=True)
@@ -79,7 +79,8 @@ def pareto(options: ParetoOptions) -> int:
         return INTERRUPTED
 
     print("\n" + run.write(options.reference))
-    print(f"tables, figures, points, run.json: {run.folder}")
+    print(f"tables, points, run.json: {run.folder}")
+    print(f"pictures:  python -m scripts.report {run.folder}")
     print(f"curves:  tensorboard --logdir {run.folder / BOARD}")
     return 0
 

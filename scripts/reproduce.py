@@ -6,7 +6,7 @@
 
 Model A is arXiv 2604.27855 (`energy_geography`), model B arXiv 2605.03751 (`microgrid_prosumer`), on synthetic traces;
 seeds, published ranges and grids stand in `configs/experiments`.  Writes headlines.csv, policies.csv,
-sensitivity.csv, figures/ and tensorboard/ into the run folder, and one file per task: a reproduction that was killed
+sensitivity.csv and tensorboard/ into the run folder, and one file per task: a reproduction that was killed
 goes on where it stopped.
 """
 
@@ -50,7 +50,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def reproduce(options: ReproduceOptions) -> int:
     """Check everything, compute what is missing, write and print."""
-    need_packages("pyomo", "highspy", "scipy", "tqdm", "tensorboard", "matplotlib")
+    need_packages("pyomo", "highspy", "scipy", "tqdm", "tensorboard")
     from scripts.studies.reproduction.tasks import compute, tasks_of
 
     experiments = _experiments(options)
@@ -84,7 +84,8 @@ def reproduce(options: ReproduceOptions) -> int:
     seconds = time.perf_counter() - begin
     write_tables(folder, store, experiments)
     write_run(folder, KIND, config, seeds, finished=True, seconds=seconds, computed=computed, jobs=jobs)
-    print(f"\n{computed} of {len(tasks)} tasks computed now, in {seconds:.0f} s; tables, figures: {folder}")
+    print(f"\n{computed} of {len(tasks)} tasks computed now, in {seconds:.0f} s; tables: {folder}")
+    print(f"pictures:  python -m scripts.report {folder}")
     return 0
 
 

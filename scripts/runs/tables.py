@@ -38,6 +38,11 @@ def _pad(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join([first, *(cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True))])
 
 
+def known(value: float, form: str) -> str:
+    """Return a number as text, "-" where it is not known (NaN)."""
+    return "-" if math.isnan(value) else form.format(value)
+
+
 def spread_text(interval: Interval | None, form: str, ends: bool = True) -> str:
     """A value, with ``ends`` those of its interval; "-" where it is not known."""
     if interval is None or np.isnan(interval.value):

@@ -49,8 +49,6 @@ def test_the_tables_hold_every_point(finished: Path) -> None:
         assert rows_of(finished / f"{name}.csv"), name
     assert len(rows_of(finished / "policies.csv")) == 3 * 2
     assert read_run(finished, "frontier")["finished"] is True
-    for name in ("frontier", "returns", "relocatable", "layers"):
-        assert (finished / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     assert list((finished / "tensorboard" / "scale_x1000" / "local_only").glob("events.*"))
 
 

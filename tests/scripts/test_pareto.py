@@ -396,7 +396,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_the_command_writes_tables_pictures_and_curves(folder: Path) -> None:
+def test_the_command_writes_tables_and_curves(folder: Path) -> None:
     rows = rows_of(folder / "front.csv")
     assert [row["label"] for row in rows] == LABELS
     first = "seed method label carbon_price_usd_per_t cap_kg cost_usd emissions_kg bound gap meets_floor status seconds"
@@ -406,7 +406,6 @@ def test_the_command_writes_tables_pictures_and_curves(folder: Path) -> None:
     assert kg == sorted(kg, reverse=True)
     trajectory = run(REGISTRY["greedy"](None), make_instance("two_sites", seed=3, horizon_h=6.0))
     assert float(rows[-1]["emissions_kg"]) == pytest.approx(trajectory.emissions_kg)
-    assert (folder / "figures" / "front_seed3.png").read_bytes().startswith(b"\x89PNG")
     assert {path.name for path in (folder / "tensorboard").iterdir()} >= {"epsilon", "price", "greedy"}
     record = read_run(folder, "front")
     assert record["finished"] is True and record["config"]["scenario_resolved"]["horizon_h"] == 6.0

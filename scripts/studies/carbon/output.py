@@ -1,4 +1,4 @@
-"""What is made from the points of fronts: tables, hypervolumes, pictures, TensorBoard, and what is printed."""
+"""What is made from the points of fronts: tables, hypervolumes, TensorBoard, and what is printed."""
 
 from __future__ import annotations
 
@@ -11,24 +11,15 @@ import numpy as np
 
 from baselines.optimum.carbon_front import CostCarbonPoint, hypervolume, nondominated, reference_of
 from scripts.runs.command import InputError
-from scripts.runs.tables import aligned
+from scripts.runs.tables import aligned, known
 from scripts.runs.tensorboard import EventWriter
 from scripts.studies.carbon.points import LOCAL, place_in
 from scripts.studies.comparison.tensorboard import config_text
-from scripts.studies.schedule_figure import NEEDS, png_of
 
 Row = dict[str, Any]
 Reference = tuple[float, float]
 
 EPSILON, PRICE, POLICY = "epsilon", "price", "policy"
-# Okabe and Ito: told apart also by people with colour blindness.
-# Where a label may stand, points right of and above its marker: nearest first.
-OFFSETS = [
-    (x * k, y * k)
-    for k in (1, 2, 3, 5)
-    for x, y in ((5, 6), (5, -11), (-38, 6), (-38, -11), (-16, 14), (-16, -20))
-]
-COLOURS = ("#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
 
 
 def of_seed(rows: Sequence[Row], seed: int) -> list[Row]:
@@ -107,115 +98,10 @@ def mark_nondominated(rows: Sequence[Row]) -> list[Row]:
     return out
 
 
-# Pictures -----------------------------------------------------------------------------------------------------------
+# TensorBoard --------------------------------------------------------------------------------------------------------
 
 
-def picture(rows: Sequence[Row], reference: Reference, title: str) -> tuple[bytes, tuple[int, int]]:
-    """The front of one episode with the policies on it, as PNG and its size; thousand USD over t."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(NEEDS) from error
-    figure = Figure(figsize=(8.0, 5.5), layout="constrained", dpi=100)
-    FigureCanvasAgg(figure)
-    axes: Any = figure.subplots()
-    _curve(axes, rows)
-    _policies(axes, [row for row in rows if row["method"] == POLICY])
-    axes.plot(
-        reference[1] / 1e3, reference[0] / 1e3, "+", color="grey", markersize=12, label="reference point"
-    )
-    axes.set_xlabel("emissions, t CO2 (billed)")
-    axes.set_ylabel("cost without charges on carbon, thousand USD")
-    axes.set_title(title, fontsize=10)
-    axes.grid(color="#DDDDDD", linewidth=0.6)
-    axes.legend(fontsize=8, frameon=False)
-    label_prices(figure, axes, [row for row in rows if row["method"] == PRICE])
-    return png_of(figure)
-
-
-def _xy(rows: Sequence[Row]) -> tuple[list[float], list[float]]:
-    found = sorted(place.coordinates[::-1] for row in rows if (place := place_in(row)) is not None)
-    return [kg / 1e3 for kg, _ in found], [usd / 1e3 for _, usd in found]
-
-
-def _curve(axes: Any, rows: Sequence[Row]) -> None:
-    axes.plot(*_xy(front_rows(rows)), "-", color="#0072B2", label="front: chords between proven points")
-    caps, prices = ([row for row in rows if row["method"] == method] for method in (EPSILON, PRICE))
-    axes.plot(*_xy(caps), "o", color="#0072B2", markersize=4, label="least cost under a cap")
-    if prices:
-        look = {"markerfacecolor": "none", "markeredgecolor": "black", "markersize": 7}
-        axes.plot(*_xy(prices), "D", label="least cost at a carbon price", **look)
-
-
-def front_rows(rows: Sequence[Row]) -> list[Row]:
-    """The points of both sweeps that no other one of them beats in both coordinates."""
-    solved = [row for row in rows if row["method"] in (EPSILON, PRICE) and place_in(row) is not None]
-    kept = nondominated([place for row in solved if (place := place_in(row)) is not None])
-    return [row for row, is_best in zip(solved, kept, strict=True) if is_best]
-
-
-def label_prices(figure: Any, axes: Any, rows: Sequence[Row]) -> list[Any]:
-    """Write each price beside its point, where it covers no other label and not the legend; returns the labels.
-
-    A price for which there is no such spot has no label: ``front.csv`` names it.
-    """
-    from matplotlib.text import Text
-
-    figure.draw_without_rendering()
-    renderer = figure.canvas.get_renderer()
-    legend = axes.get_legend().get_window_extent()
-    axes.get_legend().set_loc(
-        tuple(axes.transAxes.inverted().transform(legend.p0))
-    )  # labels must not move it
-    taken, labels = [legend], []
-    for row in rows:
-        place = place_in(row)
-        if place is None:
-            continue
-        usd, kg = place.coordinates
-        text = f"{row['carbon_price_usd_per_t']:g} USD/t"
-        for offset in OFFSETS:
-            label = axes.annotate(
-                text, (kg / 1e3, usd / 1e3), xytext=offset, textcoords="offset points", fontsize=7,
-                arrowprops={"arrowstyle": "-", "color": "#999999", "linewidth": 0.5}, annotation_clip=False,
-            )  # fmt: skip
-            label.set_in_layout(False)  # else labels would move what they stand beside
-            label.update_positions(renderer)
-            box = Text.get_window_extent(label, renderer)  # without the line to the marker
-            inside = all(axes.bbox.contains(*corner) for corner in box.corners())
-            if inside and not any(box.overlaps(other) for other in taken):
-                taken.append(box)
-                labels.append(label)
-                break
-            label.remove()
-    return labels
-
-
-def _policies(axes: Any, rows: Sequence[Row]) -> None:
-    for i, row in enumerate(rows):
-        x, y = _xy([row])
-        keeps = bool(row["meets_floor"])
-        label = row["label"] if keeps else f"{row['label']} (less service)"
-        axes.plot(x, y, "s" if keeps else "x", color=COLOURS[i % len(COLOURS)], markersize=8, label=label)
-
-
-def write_pictures(
-    folder: Path, rows: Sequence[Row], volumes: Sequence[Row], scenario: str
-) -> dict[int, Any]:
-    """One PNG per episode; returns them by seed."""
-    out = {}
-    for seed in sorted({row["seed"] for row in rows}):
-        first = next(volume for volume in volumes if volume["seed"] == seed)
-        reference = (first["reference_cost_usd"], first["reference_emissions_kg"])
-        out[seed] = picture(of_seed(rows, seed), reference, f"{scenario}, seed {seed}: equal service")
-        (folder / f"front_seed{seed}.png").write_bytes(out[seed][0])
-    return out
-
-
-def write_board(
-    folder: Path, rows: Sequence[Row], volumes: Sequence[Row], pictures: dict[int, Any], config: Row
-) -> None:
+def write_board(folder: Path, rows: Sequence[Row], volumes: Sequence[Row], config: Row) -> None:
     """TensorBoard: one run per method and policy; tag ``front/cost_usd/seed<n>`` with the axis in kg."""
     now = time.time()
     names = [EPSILON, PRICE, *dict.fromkeys(row["label"] for row in rows if row["method"] == POLICY)]
@@ -231,8 +117,6 @@ def write_board(
                     writer.scalars({"front/share_of_epsilon": row["share_of_epsilon"]}, row["seed"], now)
             if name == EPSILON:
                 writer.text("config", config_text(config), now)
-                for seed, (png, size) in pictures.items():
-                    writer.picture("front", png, size, seed, now)
 
 
 # Screen -------------------------------------------------------------------------------------------------------------
@@ -253,12 +137,8 @@ def _line(row: Row) -> list[str]:
     if place is None:
         return [row["label"], "none in time", "-", "-", "-", "-"]
     usd, kg = place.coordinates
-    number = {name: "-" if np.isnan(row[name]) else f"{row[name]:{form}}" for name, form in _FORMS.items()}
-    keeps = "yes" if row["meets_floor"] else "no"
-    return [row["label"], f"{usd:,.0f}", f"{kg:,.0f}", number["gap"], number["slope_usd_per_t"], keeps]
-
-
-_FORMS = {"gap": ".1e", "slope_usd_per_t": ",.1f"}
+    gap, slope = known(row["gap"], "{:.1e}"), known(row["slope_usd_per_t"], "{:,.1f}")
+    return [row["label"], f"{usd:,.0f}", f"{kg:,.0f}", gap, slope, "yes" if row["meets_floor"] else "no"]
 
 
 def _volumes(volumes: Sequence[Row], given: bool) -> list[str]:

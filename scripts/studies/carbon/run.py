@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from scripts.studies.carbon.points import FrontSettings, FrontTask
 
 KIND = "front"
-POINTS, FIGURES, BOARD = "points", "figures", "tensorboard"
+POINTS, BOARD = "points", "tensorboard"
 
 
 class FrontRun:
@@ -61,7 +61,7 @@ class FrontRun:
         self.seconds = time.perf_counter() - begin
 
     def write(self, reference: Sequence[float] | None) -> str:
-        """Make tables, figures and TensorBoard files from the points; returns what to print."""
+        """Make tables and TensorBoard files from the points; returns what to print."""
         from scripts.runs.tables import write_rows
         from scripts.studies.carbon import output
         from scripts.studies.carbon.points import check_policies
@@ -72,12 +72,9 @@ class FrontRun:
         volumes = output.hypervolume_rows(rows, reference)
         write_rows(rows, self.folder / "front.csv")
         write_rows(volumes, self.folder / "hypervolume.csv")
-        for name in (FIGURES, BOARD):
-            shutil.rmtree(self.folder / name, ignore_errors=True)
-            (self.folder / name).mkdir()
-        scenario = self.instances[0].scenario_name
-        pictures = output.write_pictures(self.folder / FIGURES, rows, volumes, scenario)
-        output.write_board(self.folder / BOARD, rows, volumes, pictures, self.config)
+        shutil.rmtree(self.folder / BOARD, ignore_errors=True)
+        (self.folder / BOARD).mkdir()
+        output.write_board(self.folder / BOARD, rows, volumes, self.config)
         self._record(finished=True)
         return output.show(rows, volumes, given=reference is not None)
 

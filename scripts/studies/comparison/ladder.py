@@ -22,14 +22,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
-from gridai_env.analysis.statistics import Interval, gain_captured, gain_interval, mean_interval
+from gridai_env.analysis.statistics import UNKNOWN, Interval, mean_interval, policy_score
 from gridai_env.arrays.types import Floats
 from scripts.runs.tables import aligned, spread_text
-from scripts.studies.comparison.table import in_common
+from scripts.studies.comparison.table import Row, in_common
 from scripts.studies.names import FORECASTS, NETWORK, OPTIMUM, PLANNER, VARIANT
 
 BOUND = "bound"
@@ -61,14 +60,14 @@ class Rung:
     parts: dict[str, Interval]  # see PARTS; empty where the planners did not take part
 
 
-def rungs_of(rows: Sequence[dict[str, Any]], forecast: str) -> list[Rung]:
+def rungs_of(rows: Sequence[Row], forecast: str) -> list[Rung]:
     """The ladder of rows of ``summary.csv``, from the top; ``forecast`` is the kind that the scenario gives.
 
     Only seeds count on which every policy has a result; where there are none, each rung has its own.
     """
     played = len({row["seed"] for row in rows})
     rows = in_common(rows)
-    by_policy: dict[str, dict[int, dict[str, Any]]] = {}
+    by_policy: dict[str, dict[int, Row]] = {}
     for row in rows:
         by_policy.setdefault(row["policy"], {})[row["seed"]] = row
     scores = {name: np.mean([row["score"] for row in own.values()]) for name, own in by_policy.items()}
@@ -85,7 +84,7 @@ def _rank(policy: str) -> tuple[int, int]:
     return kind, planned.index(policy) if policy in planned else 0
 
 
-def _bound(rows: Sequence[dict[str, Any]]) -> Rung:
+def _bound(rows: Sequence[Row]) -> Rung:
     one = list({row["seed"]: row for row in rows}.values())
     benefit = rows[0]["objective"] == "benefit"
     score = [row["bound_score"] if benefit else np.nan for row in one]
@@ -94,22 +93,16 @@ def _bound(rows: Sequence[dict[str, Any]]) -> Rung:
     return Rung(BOUND, len(one), len(one), rows[0]["objective"], mean, whole, nothing, {})
 
 
-def _rung(policy: str, by_policy: dict[str, dict[int, dict[str, Any]]], forecast: str) -> Rung:
+def _rung(policy: str, by_policy: dict[str, dict[int, Row]], forecast: str) -> Rung:
     own = by_policy[policy]
     score, bound, local = (_column(own, name) for name in ("score", "bound_score", "local_score"))
     objective = next(iter(own.values()))["objective"]
-    captured = gain_captured(score, local, bound)
+
+    planned, perfect = _planned(policy, by_policy, forecast) if objective == "benefit" else (None, None)
+    found = policy_score(score, local, bound, planned, perfect, draws=DRAWS)
+    benefit_usd = mean_interval(_column(own, "benefit_usd"), draws=DRAWS)
     return Rung(
-        policy,
-        len(own),
-        len(own),
-        objective,
-        mean_interval(_column(own, "benefit_usd"), draws=DRAWS),
-        gain_interval(score, local, bound, draws=DRAWS)
-        if np.isfinite(captured)
-        else Interval(captured, captured, captured),
-        mean_interval(bound - score, draws=DRAWS),
-        _split(policy, by_policy, forecast) if objective == "benefit" else {},
+        policy, len(own), len(own), objective, benefit_usd, found.gain_captured, found.regret, found.parts
     )
 
 
@@ -118,48 +111,43 @@ def planners(forecast: str) -> list[str]:
     return list(dict.fromkeys(PLANNER + kind for kind in ("perfect", forecast)))
 
 
-def _split(
-    policy: str, by_policy: dict[str, dict[int, dict[str, Any]]], forecast: str
-) -> dict[str, Interval]:
-    """The parts of a policy's regret; none where a planner is missing, altogether or on one of its episodes."""
+def _planned(
+    policy: str, by_policy: dict[str, dict[int, Row]], forecast: str
+) -> tuple[Floats, Floats] | tuple[None, None]:
+    """Return the scores of the planner that a policy is measured by and of the one with perfect forecasts.
+
+    None where a planner is missing, altogether or on one of the policy's episodes.
+    """
     own = by_policy[policy]
     if any(not set(own) <= set(by_policy.get(name, {})) for name in planners(forecast)):
-        return {}
-    score, bound = _column(own, "score"), _column(own, "bound_score")
-    perfect = _column(by_policy[PLANNER + "perfect"], "score", own)
+        return None, None
+
+    # What knows the whole episode lacks no foresight; a planner is measured by itself.
     if policy == OPTIMUM or policy.startswith(VARIANT):
-        perfect = planned = bound
-    elif policy.startswith(PLANNER):
-        planned = score
-    else:
-        planned = _column(by_policy[PLANNER + forecast], "score", own)
-    parts = {
-        "foresight": bound - planned,
-        "horizon": bound - perfect,
-        "forecast_error": perfect - planned,
-        "decisions": planned - score,
-    }
-    return {name: mean_interval(values, draws=DRAWS) for name, values in parts.items()}
+        return _column(own, "bound_score"), _column(own, "bound_score")
+    perfect = _column(by_policy[PLANNER + "perfect"], "score", own)
+    if policy.startswith(PLANNER):
+        return _column(own, "score"), perfect
+    return _column(by_policy[PLANNER + forecast], "score", own), perfect
 
 
-def _column(rows: dict[int, dict[str, Any]], name: str, seeds: Iterable[int] | None = None) -> Floats:
+def _column(rows: dict[int, Row], name: str, seeds: Iterable[int] | None = None) -> Floats:
     return np.array([rows[seed][name] for seed in (rows if seeds is None else seeds)], dtype=np.float64)
 
 
 # As a file, and for people ----------------------------------------------------------------------------------
 
 
-def record_of(place: int, rung: Rung) -> dict[str, Any]:
+def record_of(place: int, rung: Rung) -> Row:
     """A row of ``ladder.csv``; what is not known is NaN."""
-    unknown = Interval(np.nan, np.nan, np.nan)
     intervals = {
         "benefit_usd": rung.benefit_usd,
         "gain_captured": rung.gain_captured,
         "regret": rung.regret,
-        **{name: rung.parts.get(name, unknown) for name in PARTS},
+        **{name: rung.parts.get(name, UNKNOWN) for name in PARTS},
     }
     unit = "kg" if rung.objective == "carbon" else "USD"
-    out: dict[str, Any] = {
+    out: Row = {
         "rung": place,
         "policy": rung.policy,
         "episodes": rung.episodes,

@@ -13,7 +13,8 @@ from scripts.runs.tasks import Record, check_settings
 KIND = "compare"
 SUMMARY, LADDER = "summary.csv", "ladder.csv"
 SEEDS = "seeds"  # the results, a file per seed, from which all tables are made
-FOLDERS = (SEEDS, "tables", "figures", "tensorboard")
+FOLDERS = (SEEDS, "tables", "tensorboard")
+EARLIER = "figures"  # pictures that versions before this one wrote
 PRICES = "shadow_prices_seed"
 # What decides a result; threads, workers and folders do not.
 DECISIVE = ("scenario_resolved", "policies", "checkpoints", "objective", "start", "mip_gap", "time_limit_s")
@@ -25,7 +26,7 @@ def make_room(folder: Path, overwrite: bool) -> None:
     Raises InputError where ``overwrite`` does not say so, and where the files belong to no comparison.
     """
     if not (folder / RUN_FILE).exists():
-        found = [name for name in (SUMMARY, LADDER, *FOLDERS) if (folder / name).exists()]
+        found = [name for name in (SUMMARY, LADDER, *FOLDERS, EARLIER) if (folder / name).exists()]
         if found:
             raise InputError(
                 f"{folder} holds {', '.join(found)} but no {RUN_FILE}: not a comparison's; give another --run-dir"
@@ -38,7 +39,7 @@ def make_room(folder: Path, overwrite: bool) -> None:
         )
     for file in (folder / SUMMARY, folder / LADDER, *folder.glob(f"{PRICES}*.csv")):
         file.unlink(missing_ok=True)
-    for name in FOLDERS:
+    for name in (*FOLDERS, EARLIER):
         if (folder / name).exists():
             shutil.rmtree(folder / name)
     (folder / RUN_FILE).unlink()

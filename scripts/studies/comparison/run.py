@@ -126,7 +126,7 @@ class Comparison:
         for played in result.played:
             name = f"{folders[played.contender]}_seed{task.seed}"
             _write_whole(played.table, self.folder / "tables" / f"{name}.csv")
-            self._show(played, task.seed, name, writers[played.contender])
+            self._show(played, task.seed, writers[played.contender])
         if result.shadow_prices is not None:
             _write_whole(result.shadow_prices, self.folder / f"{PRICES}{task.seed}.csv")
         for writer in writers.values():
@@ -140,13 +140,12 @@ class Comparison:
         for row in self.finished[task.seed]:
             check_bound(row)
 
-    def _show(self, played: Played, seed: int, name: str, writer: EventWriter) -> None:
+    def _show(self, played: Played, seed: int, writer: EventWriter) -> None:
         """Figures of the episode; of a seed that is shown also its picture and its hourly curves."""
         write_episode(writer, played.row, time.time())
         if played.picture is None:
             return
         png, size = played.picture
-        (self.folder / "figures" / f"{name}.png").write_bytes(png)
         write_curves(writer, played.table, self.match.episodes.compiled, seed)
         writer.picture(f"schedule/seed{seed}", png, size, 0, time.time())
 

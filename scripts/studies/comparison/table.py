@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from gridai_env.analysis.statistics import Interval, gain_captured, gain_interval, gap, mean_interval
-from scripts.runs.tables import aligned, spread_text
+from gridai_env.analysis.statistics import gain_interval, gap, mean_interval
+from scripts.runs.tables import aligned, known, spread_text
 
 HEADERS = (
     "policy",
@@ -57,16 +57,9 @@ def _line(rows: Sequence[Row], paired: bool) -> tuple[str, ...]:
         return np.array([row[name] for row in rows], dtype=np.float64)
 
     def mean(name: str) -> float:
-        values = column(name)
-        return float(values.mean())
+        return float(column(name).mean())
 
     score, bound, local = column("score"), column("bound_score"), column("local_score")
-    captured = gain_captured(score, local, bound)
-    interval = (
-        gain_interval(score, local, bound)
-        if np.isfinite(captured)
-        else Interval(captured, captured, captured)
-    )
     floor = "" if all(row["meets_floor"] for row in rows) else " (serves less than the floor)"
     return (
         rows[0]["policy"] + ("" if paired else f" (n = {len(rows)})") + floor,
@@ -76,18 +69,10 @@ def _line(rows: Sequence[Row], paired: bool) -> tuple[str, ...]:
         f"{mean('dropped_gpuh'):,.2f}",
         f"{mean('path_latency_mean_ms'):.1f}",
         f"{mean('path_latency_p95_ms'):.1f}",
-        _share(gap(score, bound, column("reference"))),
-        spread_text(interval, "{:.1%}"),
-        _seconds(mean("seconds_per_decision")),
+        known(gap(score, bound, column("reference")), "{:.2%}"),
+        spread_text(gain_interval(score, local, bound), "{:.1%}"),
+        known(mean("seconds_per_decision"), "{:.1e}"),
     )
-
-
-def _share(value: float) -> str:
-    return "-" if np.isnan(value) else f"{value:.2%}"
-
-
-def _seconds(value: float) -> str:
-    return "-" if np.isnan(value) else f"{value:.1e}"
 
 
 def sample_note(rows: Sequence[Row]) -> str:

@@ -35,7 +35,10 @@ def show_where(
     print(
         aligned(
             ("", "USD [95 %]"),
-            [(name, spread_text(mean_interval(x), "{:,.0f}")) for name, x in split.items()],
+            [
+                (name.removesuffix("_error"), spread_text(mean_interval(x), "{:,.0f}"))
+                for name, x in split.items()
+            ],
         )
     )
     terms = ledger_difference(result, frozen)

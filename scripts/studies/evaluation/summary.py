@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gridai_env.analysis import statistics
-from gridai_env.analysis.statistics import Interval, gap
+from gridai_env.analysis.statistics import UNKNOWN, Interval, gap
 from gridai_env.arrays.types import Floats
 from gridai_env.benchmarks.published import LOCAL, OPTIMUM, FrozenSet
 
 PERFECT, DAY_AHEAD, PERSISTENCE = "mpc:perfect", "mpc:day_ahead", "mpc:persistence"
-UNKNOWN = Interval(float("nan"), float("nan"), float("nan"))
 
 
 @dataclass(frozen=True)
@@ -151,23 +150,17 @@ def _beats(benefit: Floats, frozen: FrozenSet, planner: str, strata: Sequence[st
 
 
 def foresight_split(result: PolicyResult, frozen: FrozenSet) -> dict[str, Floats]:
-    """USD on each episode [m] by which a policy stays below the bound, split as
-    `scripts.studies.comparison.ladder` does.
+    """Return the USD on each episode [m] by which a policy stays below the bound (``loss``), and its parts.
 
-    loss = foresight + decisions.  foresight: the bound less the planner with the agent's own forecasts, which no better
-    decision can get; decisions: that planner less the policy.  foresight = horizon + forecast, where the planner with
-    perfect forecasts is published: looking ahead over a window only, and seeing that window through a forecast.
+    The planner is that with the agent's own forecasts; see `gridai_env.analysis.statistics.regret_parts`.
     """
     benefit, bounds = result.array("benefit_usd").mean(0), frozen.bound_usd
-    out = {"loss": bounds - benefit}
+    loss = {"loss": bounds - benefit}
     if DAY_AHEAD not in frozen.published:
-        return out
+        return loss
     planned = frozen.column(DAY_AHEAD, "benefit_usd")
-    out["foresight"] = bounds - planned
-    if PERFECT in frozen.published:
-        perfect = frozen.column(PERFECT, "benefit_usd")
-        out |= {"horizon": bounds - perfect, "forecast": perfect - planned}
-    return out | {"decisions": planned - benefit}
+    perfect = frozen.column(PERFECT, "benefit_usd") if PERFECT in frozen.published else None
+    return loss | statistics.regret_parts(benefit, bounds, planned, perfect)
 
 
 def ledger_difference(result: PolicyResult, frozen: FrozenSet) -> dict[str, float]:

@@ -23,7 +23,7 @@ from scripts.studies.latency.points import Curve, SweepSettings, SweepTask, comp
 from scripts.studies.latency.tables import Results, Row, check_frontier, return_rows, write_parquet
 
 KIND = "frontier"
-POINTS, FIGURES, BOARD = "points", "figures", "tensorboard"
+POINTS, BOARD = "points", "tensorboard"
 
 
 @dataclass
@@ -109,8 +109,8 @@ class Frontier:
         self.seconds = time.perf_counter() - begin
 
     def write(self) -> Results:
-        """Make tables, figures and TensorBoard files from the points; raises FrontierError on contradictions."""
-        from scripts.studies.latency.tensorboard import write_board, write_figures
+        """Make tables and TensorBoard files from the points; raises FrontierError on contradictions."""
+        from scripts.studies.latency.tensorboard import write_board
 
         results = self._collect()
         check_frontier(results.frontier, results.checks, self.sweeps)
@@ -120,10 +120,8 @@ class Frontier:
             if rows := getattr(results, name):
                 write_rows(rows, self.folder / f"{name}.csv")
         write_parquet(self.folder / "frontier.parquet", results.frontier)
-        for name in (FIGURES, BOARD):
-            shutil.rmtree(self.folder / name, ignore_errors=True)
-            (self.folder / name).mkdir()
-        write_figures(self.folder / FIGURES, results)
+        shutil.rmtree(self.folder / BOARD, ignore_errors=True)
+        (self.folder / BOARD).mkdir()
         write_board(self.folder / BOARD, results, self.config)
         self._record(finished=True)
         return results

@@ -11,12 +11,13 @@ import numpy as np
 from baselines.optimum.objectives import OBJECTIVES
 from gridai_env.analysis.latency_budgets import Sweep
 from gridai_env.scenario.geography import LAYERS
-from scripts.runs.tables import aligned
+from scripts.runs.tables import aligned, known
 from scripts.studies.latency.tables import Row, curve_returns, curves, mean_rows
 
 if TYPE_CHECKING:
     from scripts.studies.latency.tables import Results
 
+SHARE = "{:.1%}"
 RID = ("rid_latency", "rid_feasible", "rid_net", "rid_real")
 
 
@@ -114,14 +115,14 @@ def _here(results: Results, rows: Sequence[Row]) -> list[Row]:
 def _rid_lines(results: Results) -> tuple[list[str], list[list[str]]]:
     rows = mean_rows(_here(results, results.rid), ("class",), RID)
     head = ["class", "by latency alone", "by all masks", "with net benefit", "really moved"]
-    return head, [[row["class"], *(_share(row[name]) for name in RID)] for row in rows]
+    return head, [[row["class"], *(known(row[name], SHARE) for name in RID)] for row in rows]
 
 
 def _layer_lines(results: Results) -> tuple[list[str], list[list[str]]]:
     rows = mean_rows(_here(results, results.layers), ("class", "layer"), ("share",))
     shares = {(row["class"], row["layer"]): row["share"] for row in rows}
     classes = list(dict.fromkeys(row["class"] for row in rows))
-    return ["class", *LAYERS], [[c, *(_share(shares[c, layer]) for layer in LAYERS)] for c in classes]
+    return ["class", *LAYERS], [[c, *(known(shares[c, layer], SHARE) for layer in LAYERS)] for c in classes]
 
 
 def _closed_lines(results: Results) -> tuple[list[str], list[list[str]]]:
@@ -130,7 +131,7 @@ def _closed_lines(results: Results) -> tuple[list[str], list[list[str]]]:
     reasons = list(dict.fromkeys(row["reason"] for row in rows))
     classes = list(dict.fromkeys(row["class"] for row in rows))
     return ["class", *reasons], [
-        [c, *(_share(shares.get((c, reason), float("nan"))) for reason in reasons)] for c in classes
+        [c, *(known(shares.get((c, reason), float("nan")), SHARE) for reason in reasons)] for c in classes
     ]
 
 
@@ -180,14 +181,10 @@ def _policy_lines(results: Results) -> tuple[list[str], list[list[str]]]:
             f"{row['cost_usd']:,.0f}",
             f"{row['emissions_kg'] / 1000.0:,.2f}",
             f"{row['dropped_gpuh']:,.1f}",
-            _share(row["rid_real"]),
+            known(row["rid_real"], SHARE),
         ]
         for row in rows
     ]
-
-
-def _share(value: float) -> str:
-    return "-" if np.isnan(value) else f"{value:.1%}"
 
 
 def notes(results: Results) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scripts.runs.command import Options
-from scripts.runs.tables import aligned
+from scripts.runs.tables import aligned, known
 from scripts.runs.tasks import Store, open_store
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from scripts.studies.reproduction.tables import Row
 
 KIND, TASK = "reproduce", "reproduction task"
-TASKS, FIGURES, BOARD = "tasks", "figures", "tensorboard"
+TASKS, BOARD = "tasks", "tensorboard"
 
 
 def config_of(options: Options, experiments: Mapping[str, Experiment]) -> dict[str, Any]:
@@ -41,10 +41,10 @@ def open_results(folder: Path, config: dict[str, Any], overwrite: bool) -> Store
 
 
 def write_tables(folder: Path, store: Store, experiments: Mapping[str, Experiment]) -> None:
-    """Make tables, figures and TensorBoard files from the results, and print."""
+    """Make tables and TensorBoard files from the results, and print."""
     from scripts.runs.tables import write_rows
     from scripts.studies.reproduction.tables import headline_rows, policy_rows, sensitivity_rows
-    from scripts.studies.reproduction.tensorboard import write_board, write_figures
+    from scripts.studies.reproduction.tensorboard import write_board
 
     models = list(experiments.values())
     headlines = [row for one in models for row in headline_rows(one, store)]
@@ -56,10 +56,8 @@ def write_tables(folder: Path, store: Store, experiments: Mapping[str, Experimen
         else:
             (folder / f"{name}.csv").unlink(missing_ok=True)
 
-    for name in (FIGURES, BOARD):
-        shutil.rmtree(folder / name, ignore_errors=True)
-        (folder / name).mkdir()
-    write_figures(folder / FIGURES, models, headlines, sensitivities)
+    shutil.rmtree(folder / BOARD, ignore_errors=True)
+    (folder / BOARD).mkdir()
     write_board(folder / BOARD, headlines, sensitivities)
     for one in models:
         _show(one, headlines, policies, sensitivities)
@@ -102,9 +100,6 @@ POLICY_HEADERS = (
 
 
 def _policy(row: Row) -> tuple[str, ...]:
-    def known(value: float, form: str) -> str:
-        return "-" if value != value else form.format(value)
-
     return (
         row["policy"],
         f"{row['benefit_usd'] / 1e3:,.1f}",

@@ -1,7 +1,6 @@
 """The report: what it says is what the runs hold, it needs no network, and every plot draws in a browser."""
 
 import csv
-import importlib
 import json
 import os
 import re
@@ -30,7 +29,6 @@ from scripts.report.data.run_folders import read_table
 from scripts.report.page.html import panel_json
 from scripts.report.panels.comparison.ladder import term_label
 from scripts.runs import command
-from scripts.studies.carbon import output as _front_output
 from tests.support.report_samples import HOSTILE, sample_reproduce, write_csv
 
 SCENARIO = ["--scenario", "two_sites", "--horizon-h", "6", "--threads", "1"]
@@ -190,36 +188,6 @@ def test_no_point_of_the_front_lies_below_its_line(own: Path) -> None:
         assert usd / 1e3 >= np.interp(kg / 1e3, x, y) - 1e-12
     assert "last tonne avoided costs 7.25 USD" in store["3|epsilon|text"][0]
     assert "chords" in text and "price of the next tonne" not in text
-
-
-def test_the_picture_of_the_front_labels_prices_apart() -> None:
-    """Labels name their unit, and none covers another one or the legend, also where points nearly coincide."""
-    pytest.importorskip("matplotlib")
-    pytest.importorskip("moocore")
-    figures = importlib.import_module("matplotlib.figure")
-    agg = importlib.import_module("matplotlib.backends.backend_agg")
-    figure = figures.Figure(figsize=(8.0, 5.5), layout="constrained", dpi=100)
-    agg.FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    blank = {"last_resort_usd": 0.0, "last_resort_kg": 0.0, "carbon_price_usd_per_t": float("nan")}
-    places = [(1e5, 5e3), (6e4, 3e4), (5e4, 3.5e4), (49_990.0, 35_010.0), (49_980.0, 35_020.0), (4e4, 1e5)]
-    rows = [
-        blank
-        | {"method": "price", "cost_usd": usd, "emissions_kg": kg, "carbon_price_usd_per_t": 100.0 - 20.0 * i}
-        for i, (usd, kg) in enumerate(places)
-    ]
-    rows += [blank | {"method": "epsilon", "cost_usd": 8e4, "emissions_kg": 5e4}]
-    _front_output._curve(axes, rows)
-    axes.legend()
-    labels = _front_output.label_prices(figure, axes, rows[:-1])
-    assert [label.get_text() for label in labels] == [f"{100 - 20 * i} USD/t" for i in range(len(places))]
-    figure.draw_without_rendering()
-    text = importlib.import_module("matplotlib.text").Text
-    boxes = [axes.get_legend().get_window_extent(), *(text.get_window_extent(label) for label in labels)]
-    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
-    assert all(axes.bbox.contains(*corner) for box in boxes for corner in box.corners())
-    front_line = axes.lines[0]
-    assert sorted(front_line.get_xdata()) == pytest.approx(sorted(kg / 1e3 for _, kg in places))
 
 
 def test_sensitivities_stand_before_the_published_range(html: str) -> None:
