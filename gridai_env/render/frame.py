@@ -19,27 +19,33 @@ from gridai_env.world.state import Flows, Outcome, State
 
 
 class Renderer:
-    """Draws frames of episodes of one scenario on one figure, which it keeps and clears."""
+    """Draws frames of episodes of one scenario on one figure, which it keeps and clears.
+
+    ``figure`` has the axes ``header_axes``, ``map_axes``, ``legend_axes`` and ``side_axes``, and two more for the
+    strips of every frame; ``chart`` knows where things lie on the map.
+    """
 
     def __init__(self, compiled: Compiled) -> None:
         """Prepare the figure; raises DependencyNotInstalled where Matplotlib is missing."""
-        self.figure, self._canvas = _blank()
-        self._compiled = compiled
-        self._chart, self._panel = Chart(compiled), SidePanel(compiled)
+        self.figure, self.canvas = _blank()
+        self.compiled = compiled
+        self.chart, self._panel = Chart(compiled), SidePanel(compiled)
         with _settings():
             self._draw_static()
 
     def _draw_static(self) -> None:
         """Draw what all frames share and keep it as pixels: most of the time goes into text."""
         self.figure.set_facecolor(style.PAPER)
-        self._header = self._axes(style.HEADER_BOX, bare=True)
-        self._map, self._side = self._axes(style.MAP_BOX), self._axes(style.PANEL_BOX, bare=True)
-        self._chart.draw_static(self._map)
-        self._legend = self._axes(style.LEGEND_BOX, bare=True)
-        self._chart.draw_legend(self._legend)
-        self._panel.draw_static(self._side)
-        self._canvas.draw()
-        self._background = self._canvas.copy_from_bbox(self.figure.bbox)
+        self.header_axes = self._axes(style.HEADER_BOX, bare=True)
+        self.map_axes, self.side_axes = self._axes(style.MAP_BOX), self._axes(style.PANEL_BOX, bare=True)
+        self.chart.draw_static(self.map_axes)
+        self.legend_axes = self._axes(style.LEGEND_BOX, bare=True)
+        self.chart.draw_legend(self.legend_axes)
+        self._panel.draw_static(self.side_axes)
+
+        # Every frame starts from these pixels; only artists that are not in _kept are drawn and removed again.
+        self.canvas.draw()
+        self._background = self.canvas.copy_from_bbox(self.figure.bbox)
         self._kept = {axes: set(axes.get_children()) for axes in self.figure.axes}
 
     def frame(
@@ -60,17 +66,17 @@ class Renderer:
         Prices and carbon are those of step t-1 (at t = 0: of the first step); later steps are not drawn.
         Raises ValueError for an instance of another scenario or a ``t`` that does not go with the flows.
         """
-        if instance.compiled.hash != self._compiled.hash:
+        if instance.compiled.hash != self.compiled.hash:
             raise ValueError(
                 f"instance of scenario {instance.scenario_name!r} ({instance.compiled.hash[:12]}): "
-                f"this renderer draws {self._compiled.name!r} ({self._compiled.hash[:12]})"
+                f"this renderer draws {self.compiled.name!r} ({self.compiled.hash[:12]})"
             )
         view = look(instance, t, state, flows, outcome, totals)
         with _settings():
             self._forget()
             self._draw(view)
             self._paint()
-        return np.asarray(self._canvas.buffer_rgba())[..., :3].copy()
+        return np.asarray(self.canvas.buffer_rgba())[..., :3].copy()
 
     def _forget(self) -> None:
         """Remove what the frame before added."""
@@ -83,19 +89,19 @@ class Renderer:
 
     def _draw(self, view: Moment) -> None:
         """Add the artists of one moment."""
-        draw_header(self._header, view)
-        self._chart.draw(self._map, self._legend, view)
-        self._panel.draw(self._side, view)
+        draw_header(self.header_axes, view)
+        self.chart.draw(self.map_axes, self.legend_axes, view)
+        self._panel.draw(self.side_axes, view)
         draw_strip(self._axes(style.PRICE_BOX), view, view.past_buy_usd_per_mwh, "price of import, USD/MWh")
         title = f"{view.compiled.carbon_signal} carbon intensity of the grid, kg CO₂/MWh"
         draw_strip(self._axes(style.CARBON_BOX), view, view.past_carbon_kg_per_mwh, title)
 
     def _paint(self) -> None:
         """Put the new artists on the kept pixels."""
-        self._canvas.restore_region(self._background)
+        self.canvas.restore_region(self._background)
         for axes in self.figure.axes:
             if axes not in self._kept:
-                axes.draw(self._canvas.get_renderer())
+                axes.draw(self.canvas.get_renderer())
                 continue
             new = [artist for artist in axes.get_children() if artist not in self._kept[axes]]
             for artist in sorted(new, key=lambda a: a.get_zorder()):

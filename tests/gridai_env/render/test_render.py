@@ -2,6 +2,7 @@
 
 import builtins
 import gc
+import importlib
 import re
 import warnings
 import weakref
@@ -74,12 +75,12 @@ def texts(renderer: Renderer) -> list[str]:
 
 def check_texts_keep_apart(renderer: Renderer) -> None:
     """Measured with the fonts: cards hold their text, and elsewhere no text touches another."""
-    pixels = renderer._canvas.get_renderer()
-    for text in (t for t in renderer._map.texts if t.get_zorder() == 8):
+    pixels = renderer.canvas.get_renderer()
+    for text in (t for t in renderer.map_axes.texts if t.get_zorder() == 8):
         box = text.get_window_extent(pixels).translated(-look.MAP_BOX[0], -look.MAP_BOX[1])
-        cards = renderer._chart.cards.boxes
+        cards = renderer.chart.cards.boxes
         assert any(c[0] < box.x0 and box.x1 < c[2] and c[1] < box.y0 and box.y1 < c[3] for c in cards), text
-    for axes in (renderer._side, renderer._legend, renderer._header):
+    for axes in (renderer.side_axes, renderer.legend_axes, renderer.header_axes):
         boxes = [text.get_window_extent(pixels) for text in axes.texts]
         for one, other in combinations(range(len(boxes)), 2):
             assert not boxes[one].overlaps(boxes[other]), (axes.texts[one], axes.texts[other])
@@ -202,7 +203,7 @@ def test_of_many_flows_the_largest_are_drawn_and_the_picture_says_so() -> None:
         instance = make_instance(name, seed=1)
         renderer = Renderer(instance.compiled)
         renderer.frame(instance, *moment(instance, 5))
-        flows = [a for a in renderer._map.findobj(PolyCollection) if a.get_zorder() == 3]
+        flows = [a for a in renderer.map_axes.findobj(PolyCollection) if a.get_zorder() == 3]
         written = [text for text in texts(renderer) if "largest of" in text]
         return sum(len(a.get_paths()) for a in flows), written, renderer
 
@@ -211,11 +212,11 @@ def test_of_many_flows_the_largest_are_drawn_and_the_picture_says_so() -> None:
     assert len(written) == 1
     total = re.fullmatch(rf"the {MOST_ARROWS} largest of (\d+) flows", written[0])
     assert total is not None and int(total[1]) > MOST_ARROWS
-    note = next(text for text in renderer._map.texts if text.get_text() == written[0])
-    box = note.get_window_extent(renderer._canvas.get_renderer())
+    note = next(text for text in renderer.map_axes.texts if text.get_text() == written[0])
+    box = note.get_window_extent(renderer.canvas.get_renderer())
     corner = np.array(look.MAP_BOX[:2] * 2) + NOTE_BOX
     assert corner[0] <= box.x0 and box.x1 <= corner[2] and corner[1] <= box.y0 and box.y1 <= corner[3]
-    for card in renderer._chart.cards.boxes:
+    for card in renderer.chart.cards.boxes:
         assert min(card[2], NOTE_BOX[2]) <= max(card[0], NOTE_BOX[0]) or card[1] >= NOTE_BOX[3]
     count, written, _ = drawn("four_markets")
     assert 0 < count <= MOST_ARROWS
@@ -223,15 +224,14 @@ def test_of_many_flows_the_largest_are_drawn_and_the_picture_says_so() -> None:
 
 
 def test_nothing_is_left_behind(two_sites: Instance) -> None:
-    from matplotlib import _pylab_helpers
-
+    pyplot = importlib.import_module("matplotlib.pyplot")
     renderer = Renderer(two_sites.compiled)
     counts = []
     for m in list(play(two_sites))[3:9]:
         renderer.frame(two_sites, *m)
         counts.append(len(renderer.figure.axes))
     assert len(set(counts)) == 1
-    assert _pylab_helpers.Gcf.figs == {}
+    assert pyplot.get_fignums() == []
     figure = weakref.ref(renderer.figure)
     del renderer
     gc.collect()
@@ -279,13 +279,13 @@ def test_records_that_do_not_fit_are_refused(two_sites: Instance) -> None:
 
 def check_cards_keep_apart(renderer: Renderer) -> None:
     """Cards lie on the map and overlap neither each other nor a marker."""
-    boxes = np.array(renderer._chart.cards.boxes)
-    markers = np.array(renderer._chart.fixed)[: len(boxes)]
+    boxes = np.array(renderer.chart.cards.boxes)
+    markers = np.array(renderer.chart.fixed)[: len(boxes)]
     assert (boxes[:, :2] >= 0).all() and (boxes[:, 2:] <= look.MAP_BOX[2:]).all()
     for i, box in enumerate(boxes):
         others = np.concatenate([np.delete(boxes, i, axis=0), markers])
         low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
-        assert ((high - low).min(axis=1) <= 0).all(), renderer._compiled.site_names[i]
+        assert ((high - low).min(axis=1) <= 0).all(), renderer.compiled.site_names[i]
 
 
 @pytest.mark.parametrize("name", scenario_names())
