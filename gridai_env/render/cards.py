@@ -41,7 +41,7 @@ class Cards:
         self.links = [_link(site, box) for site, box in zip(sites, self.boxes, strict=True)]
 
     def _width(self, k: int) -> float:
-        """Width of a card that holds the longest text it can get."""
+        """Return the width of a card that holds the longest text it can get."""
         return TEXT_PX * max(len(self.names[k]) + 11, 24) + self._indent(k)
 
     def _indent(self, k: int) -> float:
@@ -76,7 +76,7 @@ class Cards:
         axes.text(left, y + 9, f"{price}   {carbon}", fontsize=5.8, **(text | {"color": style.MUTED}))
 
     def _draw_batteries(self, axes: Any, view: Moment) -> None:
-        """Bars filled to the state of charge, green while charging, red while discharging."""
+        """Draw bars filled to the state of charge, green while charging, red while discharging."""
         from matplotlib.collections import PolyCollection
 
         fills, colours, frames, poles = [], [], [], []

@@ -20,7 +20,7 @@ Outline = Float[Floats, "points 2"]  # longitude and latitude in degrees, closed
 
 @cache
 def _polygons() -> dict[str, list[list[Outline]]]:
-    """Polygons by feature: an outline and its holes each."""
+    """Return polygons by feature: an outline and its holes each."""
     features = json.loads(FILE.read_text(encoding="utf-8"))["features"]
     return {
         feature["properties"]["name"]: [

@@ -108,7 +108,7 @@ class Renderer:
                 axes.draw_artist(artist)
 
     def _axes(self, box: tuple[float, ...], bare: bool = False) -> Any:
-        """Axes at a box in pixels; bare ones have no frame."""
+        """Return axes at a box in pixels; bare ones have no frame."""
         left, bottom, width, height = box
         wide, tall = style.WIDTH_PX, style.HEIGHT_PX
         axes = self.figure.add_axes((left / wide, bottom / tall, width / wide, height / tall))

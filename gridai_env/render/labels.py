@@ -95,7 +95,7 @@ def _options(
 
 
 def _candidates(anchor: Float[Floats, " 2"], size: tuple[float, float]) -> list[Box]:
-    """Boxes around the anchor, at rising distance and in all directions."""
+    """Return boxes around the anchor, at rising distance and in all directions."""
     wide, tall = size
     boxes = []
     for gap in GAPS_PX:
@@ -109,7 +109,7 @@ def _candidates(anchor: Float[Floats, " 2"], size: tuple[float, float]) -> list[
 def _pushed_inside(
     anchor: Float[Floats, " 2"], size: tuple[float, float], width: float, height: float
 ) -> Box:
-    """The box beside the anchor, moved onto the map as far as it fits."""
+    """Return the box beside the anchor, moved onto the map as far as it fits."""
     x = float(np.clip(anchor[0] + 14.0, 3.0, max(width - size[0] - 3.0, 3.0)))
     y = float(np.clip(anchor[1] - size[1] / 2.0, 3.0, max(height - size[1] - 3.0, 3.0)))
     return box_at(x, y, *size)

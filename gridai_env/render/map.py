@@ -63,7 +63,7 @@ class Chart:
         return style.clipped(self.compiled.region_names[c], 22)
 
     def _name_box(self, c: int) -> Box:
-        """Room that the mark and the name of a region take."""
+        """Return the room that the mark and the name of a region take."""
         x, y = self.regions[c] - 6.0
         return box_at(x, y, 16.0 + 5.2 * len(self._region(c)), 12.0)
 
@@ -201,7 +201,7 @@ class Chart:
         return False
 
     def _radius_px(self, view: Moment) -> Float[Floats, " K"]:
-        """Radius of the markers: their area is the facility's power."""
+        """Return the radius of the markers: their area is the facility's power."""
         share = np.nan_to_num(view.sites.facility_mw / self.full_mw)
         return 5.0 + 10.0 * np.sqrt(np.clip(share, 0.0, 1.2))
 

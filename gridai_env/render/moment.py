@@ -158,7 +158,7 @@ def _sites(
 
 
 def _sent_gpuh(compiled: Compiled, flows: Flows | None) -> Float[Floats, "2 C K"]:
-    """Served work by kind of row, region and site: rows that may not wait, rows that may."""
+    """Return the served work of rows that may not wait and of rows that may."""
     shape = compiled.shape
     if flows is None:
         return np.zeros((2, shape.regions, shape.sites))

@@ -223,7 +223,7 @@ def _metadata() -> dict[str, Any]:
 
 @lru_cache(maxsize=8)
 def _table(name: str) -> dict[tuple[str, ...], Float[Floats, "12 n"]]:
-    """Twelve months stacked, by (zone,) or (zone, variable)."""
+    """Return twelve months stacked, by (zone,) or (zone, variable)."""
     stacked: dict[tuple[str, ...], list[list[float]]] = {}
     with open(TABLE_DIR / f"{name}.csv", newline="") as file:
         reader = csv.reader(file)
@@ -239,7 +239,7 @@ def _rows(name: str, *key: str) -> Float[Floats, "12 n"]:
 
 @lru_cache(maxsize=1)
 def _correlation() -> tuple[list[str], Float[Floats, "n n"]]:
-    """Labels `zone:variable` and the full symmetric matrix from its stored lower half."""
+    """Return labels `zone:variable` and the full symmetric matrix from its stored lower half."""
     with open(TABLE_DIR / "correlation.csv", newline="") as file:
         rows = list(csv.reader(file))[1:]
     full = np.eye(len(rows))

@@ -60,21 +60,21 @@ def offset_minutes(timezone: str, utc_minutes: Int[Ints, "B N"]) -> Int[Ints, "B
 
 
 def _month_of_day(day: Int[Ints, "*batch"]) -> Int[Ints, "*batch"]:
-    """Month 0..11 of days since 1970: a table over the days in use instead of a calendar rule per element."""
+    """Return the month 0..11 of days since 1970, from a table over the days in use: no calendar rule per element."""
     low, high = int(day.min()), int(day.max())
     table = np.arange(low, high + 1).astype("datetime64[D]").astype("datetime64[M]").astype(np.int64) % 12
     return table[day - low]
 
 
 def _years(utc_minutes: Int[Ints, "*batch"]) -> tuple[int, int]:
-    """First and last year of the stamps."""
+    """Return the first and last year of the stamps."""
     low, high = int(utc_minutes.min()), int(utc_minutes.max())
     return (EPOCH + timedelta(minutes=low)).year, (EPOCH + timedelta(minutes=high)).year
 
 
 @lru_cache(maxsize=1024)
 def _transitions(timezone: str, first_year: int, last_year: int) -> tuple[Int[Ints, " n"], Int[Ints, " n"]]:
-    """Moments (minutes since 1970) from which an offset holds, and the offsets, for the years asked for."""
+    """Return moments (minutes since 1970) from which an offset holds, and the offsets, for the years asked for."""
     years = range(first_year, last_year + 1)
     pairs = [pair for year in years for pair in _transitions_of_year(timezone, year)]
     moments, offsets = np.array(pairs, dtype=np.int64).T
@@ -83,7 +83,7 @@ def _transitions(timezone: str, first_year: int, last_year: int) -> tuple[Int[In
 
 @lru_cache(maxsize=1024)
 def _transitions_of_year(timezone: str, year: int) -> tuple[tuple[int, int], ...]:
-    """The offset at the start of the year and each change in it: minutes since 1970, and the new offset."""
+    """Return the offset at the start of the year and each change in it: minutes since 1970, and the new offset."""
     zone = ZoneInfo(timezone)
     first, last = (utc_minute(datetime(y, 1, 1, tzinfo=UTC)) for y in (year, year + 1))
     found = [(first, _offset_at(zone, first))]

@@ -146,7 +146,7 @@ def _draw(
 def _latent(
     model: ZoneModel, draws: Draws, few: slice, hours: int
 ) -> tuple[list[Float[Array, "b hours Z"]], Float[Array, "b hours Z"], Float[Array, "b hours Z"]]:
-    """Standard normals with memory: residuals of the VARIABLES, trigger and size of spikes."""
+    """Return standard normals with memory: residuals of the VARIABLES, trigger and size of spikes."""
     drive, count, variables = model.drive, len(model.zones), len(VARIABLES)
     normals = draws.normals(few, hours, drive.phi.shape[0])
     memory = empty(normals.shape, normals)
@@ -180,7 +180,7 @@ def _values(
 def _spikes_usd_per_mwh(
     model: ZoneModel, month: Int[Array, " spikes"], size: Float[Array, " spikes"]
 ) -> Float[Array, " spikes"]:
-    """Prices of spikes in months `zone * 12 + month`: cap + excess."""
+    """Return prices of spikes in months `zone * 12 + month`: cap + excess."""
     count = len(EXCESS_KNOTS)
     place = (size - float(EXCESS_KNOTS[0])) / float(EXCESS_KNOTS[1] - EXCESS_KNOTS[0])
     excess = _interpolate(model.spike_excess_shape, count, month // 12 * count, place)

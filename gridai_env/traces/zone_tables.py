@@ -130,7 +130,7 @@ def zone_model(zones: tuple[str, ...]) -> ZoneModel:
 
 
 def _places(tables: list[ZoneCalibration]) -> tuple[Float[Floats, "V cell"], Float[Floats, "V cell"]]:
-    """Shift and spread that lead from a residual to its place among the knots."""
+    """Return shift and spread that lead from a residual to its place among the knots."""
     cells = tables[0].shift[ADDITIVE[0]].size
     # PV has neither: its residual is the score itself.
     shift = np.zeros((len(VARIABLES), len(tables), cells))
@@ -188,7 +188,7 @@ def _provenance(table: ZoneCalibration) -> str:
 def _memory(
     zones: tuple[str, ...], tables: list[ZoneCalibration]
 ) -> tuple[Float[Floats, " n"], Float[Floats, "n n"], Float[Floats, "n n"]]:
-    """AR(1) coefficients of all latent columns and the Cholesky factors of their start and their innovations.
+    """Return AR(1) coefficients of all latent columns and the Cholesky factors of their start and their innovations.
 
     Columns: slow [Z*5], fast [Z*5], own part of the spike trigger [Z], spike size [Z]; n = Z*12. The
     triggers of the zones are correlated like their prices.
@@ -222,7 +222,7 @@ def _memory(
 
 
 def _decay(phi: Float[Floats, " n"]) -> Float[Floats, "n n"]:
-    """Correlation of the innovations over stationary correlation, for each pair of AR(1) with unit variance.
+    """Return innovation over stationary correlation for each pair of AR(1) processes with unit variance.
 
     A pair with innovation covariance c has the covariance c / (1 - phi_i * phi_j).
     """
@@ -233,7 +233,7 @@ def _decay(phi: Float[Floats, " n"]) -> Float[Floats, "n n"]:
 def _split_correlation(
     observed: Float[Floats, "n n"], share: Float[Floats, " n"], fast_phi: Float[Floats, " n"]
 ) -> tuple[Float[Floats, "n n"], Float[Floats, "n n"]]:
-    """Correlations of slow and fast parts that together give the observed one where that is possible.
+    """Return correlations of slow and fast parts that give the observed one where that is possible.
 
     Two fast parts with different memory cannot be correlated fully; the slow parts then take over what is
     missing.
@@ -250,7 +250,7 @@ def _split_correlation(
 
 
 def _nearest_correlation(matrix: Float[Floats, "n n"]) -> Float[Floats, "n n"]:
-    """Positive definite matrix with unit diagonal near `matrix`: eigenvalues clipped, diagonal rescaled."""
+    """Return a positive definite matrix with unit diagonal near `matrix`: eigenvalues clipped, diagonal rescaled."""
     values, vectors = np.linalg.eigh(matrix)
     clipped = (vectors * np.maximum(values, _SMALLEST_EIGENVALUE)) @ vectors.T
     scale = np.sqrt(np.diag(clipped))

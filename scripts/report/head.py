@@ -83,7 +83,7 @@ def key_figures(drawn: Sequence[tuple[RunFolder, list[KeyFigure]]]) -> list[KeyF
 
 
 def _case(run: RunFolder) -> str:
-    """Scenario and length of the episodes."""
+    """Return scenario and length of the episodes."""
     return f"{words(run.scenario_name)}, {_length(run)}" if run.scenario else "both source models"
 
 
@@ -93,7 +93,7 @@ def tiles_of(run: RunFolder) -> list[KeyFigure]:
 
 
 def _compare_tiles(run: RunFolder) -> list[KeyFigure]:
-    """What flexibility could gain, and what the best policies without foresight get of it."""
+    """Return what flexibility could gain, and what the best policies without foresight get of it."""
     summary = run.table(SUMMARY, NEEDED)
     rows = {name: summary.where(policy=name) for name in summary.unique("policy")}
     first = next(iter(rows.values()))
@@ -116,7 +116,7 @@ def _compare_tiles(run: RunFolder) -> list[KeyFigure]:
 
 
 def _frontier_tiles(run: RunFolder) -> list[KeyFigure]:
-    """The highest return in cost along the first class that was swept."""
+    """Return the highest return in cost along the first class that was swept."""
     rows = run.table("returns.csv", ("axis", "quantity"))
     axis = next((axis for axis in rows.unique("axis") if axis != "scale"), None)
     if axis is None:
@@ -135,7 +135,7 @@ def _frontier_tiles(run: RunFolder) -> list[KeyFigure]:
 
 
 def _front_tiles(run: RunFolder) -> list[KeyFigure]:
-    """How far emissions can fall along the sweep of caps, mean over episodes."""
+    """Return how far emissions can fall along the sweep of caps, mean over episodes."""
     rows = run.table("front.csv", ("seed", "method", "emissions_kg")).where(method="epsilon")
     shares = []
     for seed in rows.unique("seed"):

@@ -40,7 +40,7 @@ def _run_html(root: Path, run: RunFolder) -> str:
 
 
 def _case(run: RunFolder) -> dict[str, str]:
-    """What was run: empty texts where a run spans several scenarios."""
+    """Return what was run: empty texts where a run spans several scenarios."""
     scenario = run.scenario
     case = {
         "scenario": str(scenario.get("name", "several")),
@@ -60,7 +60,7 @@ def _case(run: RunFolder) -> dict[str, str]:
 
 
 def _making(run: RunFolder) -> dict[str, str]:
-    """How, when and with what it was run."""
+    """Return how, when and with what a run was made."""
     record = run.record
     command = record.get("command") or []
     words = [f"python -m scripts.{Path(str(command[0])).stem}", *map(str, command[1:])] if command else []

@@ -68,7 +68,7 @@ def read(path: Path, carbon: str, zone: str | None, drop_estimated: bool) -> Exp
 
 
 def portal_zone(zone: str) -> str | None:
-    """What the portal calls a zone; None where that is not known."""
+    """Return the portal's name of a zone; None where that is not known."""
     return OTHER_NAMES.get(zone, zone) if zone in known_zones() else None
 
 

@@ -45,7 +45,7 @@ def text_rows(
 
 
 def gzip_advice(path: Path) -> str | None:
-    """What to do where a file is a gzip archive and its name does not say so; None where that is not the fault."""
+    """Return what to do where a gzip archive has no .gz in its name; None where that is not the fault."""
     if path.name.endswith(".gz"):
         return None
     with path.open("rb") as file:

@@ -81,7 +81,7 @@ def _mapping(path: Path, header: list[str]) -> _Mapping:
 
 
 def _shift_minutes(path: Path, in_file: set[Any]) -> int:
-    """Minutes to add so that stamps mark the start of the hour, which they do where there is no `stamp`."""
+    """Return the minutes to add so that stamps mark the start of the hour; 0 where there is no `stamp`."""
     named = sorted(str(value) for value in in_file)
     if len(named) > 1 or (named and named[0] not in STAMPS):
         raise TraceError(
@@ -117,7 +117,7 @@ def _load_csv(path: Path) -> RawTable:
 
 
 def _first_seen(texts: Sequence[str]) -> Iterator[tuple[int, str]]:
-    """Each text with the line on which it first stands, the header being line 1."""
+    """Return each text with the line on which it first stands, the header being line 1."""
     seen: set[str] = set()
     for line, text in enumerate(texts, start=2):
         if text not in seen:
@@ -126,7 +126,7 @@ def _first_seen(texts: Sequence[str]) -> Iterator[tuple[int, str]]:
 
 
 def _parse_stamp(path: Path, line: int, text: str) -> int:
-    """Minutes since 1970 UTC."""
+    """Return minutes since 1970 UTC."""
     moment = date_time(path, line, "utc", text)
     if moment.tzinfo is None:
         raise TraceError(f"{path}: line {line}, utc = {text!r} has no offset; write Z or +hh:mm")
@@ -137,7 +137,7 @@ def _parse_stamp(path: Path, line: int, text: str) -> int:
 
 
 def _parse_numbers(path: Path, name: str, texts: Sequence[str]) -> Float[Floats, " N"]:
-    """Numbers of a CSV column; an empty cell is NaN, and is refused only where the hour is used."""
+    """Return numbers of a CSV column; an empty cell is NaN, and is refused only where the hour is used."""
     try:
         return np.array([float(text) if text.strip() else np.nan for text in texts])
     except ValueError as error:

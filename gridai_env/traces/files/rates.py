@@ -96,7 +96,7 @@ def _by_minute(path: Path, model: str, windows: Float[Floats, "n 4"]) -> TokenMi
     good = (rate >= HOLE * np.median(rate)) & np.isfinite(prompt) & np.isfinite(generated)
 
     def spread(per_s: Float[Floats, " n"]) -> Float[Floats, " M"]:
-        """Amounts per minute of rates per second; NaN in holes."""
+        """Return amounts per minute of rates per second; NaN in holes."""
         dense = np.full(place[-1] + 1, np.nan)
         dense[place[good]] = per_s[good] * 60.0
         return np.repeat(dense, round(step_s / 60))

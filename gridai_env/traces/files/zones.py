@@ -135,7 +135,7 @@ class TraceTable:
         )
 
     def _cut(self, zone: str, grid: StepGrid, last: Int[Ints, " B"]) -> tuple[Cut, Cut]:
-        """Values of one zone, and what is expected of them; hours after the last one in use repeat it."""
+        """Return the values of one zone and their climatology; hours after the last one in use repeat it."""
         series = self._zone(zone)
         first = grid.first_hour.astype(np.int64) // MINUTES_PER_HOUR
         offset = np.minimum(np.arange(grid.hours), last[:, None])
@@ -158,7 +158,7 @@ class TraceTable:
         return expected | values, expected
 
     def _provenance(self, zone: str) -> str:
-        """Where each series comes from, in words."""
+        """Return in words where each series comes from."""
         raw = self.raw
         by_hour = " by UTC hour of day" if self._zone(zone).has_profile else ""
         own = f"mean{by_hour} over the whole file, this episode included"

@@ -10,7 +10,7 @@ NOTHING = "–"
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A number with at least so many significant digits; whole above them: 0.0123, 4.56, 12,345."""
+    """Return a number with at least so many significant digits; whole above them: 0.0123, 4.56, 12,345."""
     if not math.isfinite(value):
         return NOTHING
     if value == 0.0 or abs(value) < 1e-12:
@@ -23,24 +23,24 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """A share as per cent."""
+    """Return a share as per cent."""
     return NOTHING if not math.isfinite(share) else f"{100.0 * share:.{digits}f} %".replace("-", "−")
 
 
 def small_percent(share: float) -> str:
-    """A small share as per cent, never as a bare 0 that was only rounded."""
+    """Return a small share as per cent, never as a bare 0 that was only rounded."""
     if share == 0.0 or not math.isfinite(share):
         return percent(share, 0)
     return f"{number(100.0 * share, 2)} %" if abs(share) >= 1e-6 else "0.0001 %"
 
 
 def plural(count: int, word: str) -> str:
-    """A number of things."""
+    """Return a number of things: 1 episode, 2 episodes."""
     return f"{count} {word}{'' if count == 1 else 's'}"
 
 
 def with_interval(interval: Interval, scale: float = 1.0, digits: int = 3) -> str:
-    """A value with its interval in brackets, where there is one."""
+    """Return a value with its interval in brackets, where there is one."""
     if not math.isfinite(interval.low + interval.high):
         return number(interval.value * scale, digits)
     low, high = number(interval.low * scale, digits), number(interval.high * scale, digits)
@@ -48,13 +48,13 @@ def with_interval(interval: Interval, scale: float = 1.0, digits: int = 3) -> st
 
 
 def listed(words: list[str], most: int = 12) -> str:
-    """Words in a row, the rest counted."""
+    """Return words in a row, the rest counted."""
     shown = ", ".join(words[:most])
     return shown if len(words) <= most else f"{shown} and {len(words) - most} more"
 
 
 def seed_text(seeds: list[int]) -> str:
-    """Seeds in few characters: 0-9, 12."""
+    """Return seeds in few characters: 0-9, 12."""
     parts: list[str] = []
     start = 0
     for i in range(len(seeds)):

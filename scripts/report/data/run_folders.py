@@ -37,13 +37,13 @@ class Table:
         return name in self.columns
 
     def text(self, name: str) -> list[str]:
-        """A column as it stands in the file; raises InputError where it is missing."""
+        """Return a column as it stands in the file; raises InputError where it is missing."""
         if name not in self.columns:
             raise InputError(f"{self.file}: column {name!r} is missing; {self._again()}")
         return self.columns[name]
 
     def numbers(self, name: str) -> Floats:
-        """A column as numbers, empty cells as NaN; raises InputError where a cell is no number."""
+        """Return a column as numbers, empty cells as NaN; raises InputError where a cell is no number."""
         if name not in self._parsed:
             cells = self.text(name)
             self._parsed[name] = np.array([self._number(name, i, cell) for i, cell in enumerate(cells)])
@@ -73,14 +73,14 @@ class Table:
         return list(dict.fromkeys(self.text(name)))
 
     def where(self, **wanted: str) -> Table:
-        """The rows in which every named column has the wanted text."""
+        """Return the rows in which every named column has the wanted text."""
         keep = [
             i for i in range(len(self)) if all(self.text(name)[i] == value for name, value in wanted.items())
         ]
         return self.rows(keep)
 
     def rows(self, positions: Iterable[int]) -> Table:
-        """Some rows, in the given order."""
+        """Return some rows, in the given order."""
         kept = list(positions)
         columns = {name: [cells[i] for i in kept] for name, cells in self.columns.items()}
         return Table(self.file, columns, [self.lines[i] for i in kept])
@@ -155,7 +155,7 @@ class RunFolder:
         return (self.folder / name).is_file()
 
     def table(self, name: str, needed: Sequence[str] = ()) -> Table:
-        """One of its CSV files; raises InputError as `read_table`."""
+        """Return one of its CSV files; raises InputError as `read_table`."""
         return read_table(self.folder / name, needed)
 
 
@@ -168,7 +168,7 @@ class LeftOut:
 
 
 def find_runs(root: Path) -> tuple[list[RunFolder], list[LeftOut]]:
-    """All run folders at or below ``root`` in order of their paths, and those that cannot be read.
+    """Return all run folders at or below ``root`` in order of their paths, and those that cannot be read.
 
     A run is left out where its run.json is damaged, of another version or of an unknown kind.  Raises InputError
     where ``root`` itself is such a run, where it holds no run, and where none is left of which something is drawn.
@@ -217,6 +217,6 @@ def leave_out(root: Path, folder: Path, error: InputError, left_out: list[LeftOu
 
 
 def nothing_left(root: Path, left_out: Sequence[LeftOut]) -> InputError:
-    """The error where no run is left that could be shown."""
+    """Return the error where no run is left that could be shown."""
     more = f" (and {len(left_out) - 1} more)" if len(left_out) > 1 else ""
     return InputError(f"RUN_DIR {str(root)!r}: no run can be shown: {left_out[0].reason}{more}")

@@ -43,7 +43,7 @@ def front_sections(run: RunFolder) -> list[Section]:
 
 
 def front_panel(front: Table, volumes: Table) -> Panel:
-    """Cost against emissions: both sweeps, all policies, and the reference point."""
+    """Return the panel of cost against emissions: both sweeps, all policies, and the reference point."""
     seeds = front.unique("seed")
     policies = front.where(method="policy").unique("label")
 
@@ -130,7 +130,7 @@ def corners(kg: Float[Floats, " n"], usd: Float[Floats, " n"]) -> list[int]:
 
 
 def _chords(rows: Table, key: str) -> dict[str, Any]:
-    """The front of one episode: through what is best of both sweeps."""
+    """Return the front of one episode: through what is best of both sweeps."""
     kg, usd = coordinates(rows.rows(i for i, method in enumerate(rows.text("method")) if method in METHODS))
     best = corners(kg, usd)
     return _place(key, kg[best], usd[best], []) if best else {}
@@ -141,7 +141,7 @@ def _points(rows: Table, key: str) -> dict[str, Any]:
 
 
 def _place(key: str, kg: Floats, usd: Floats, texts: list[str]) -> dict[str, Any]:
-    """Points in tonnes and thousand USD."""
+    """Return points in tonnes and thousand USD."""
     return {f"{key}|x": rounded(kg / 1000.0), f"{key}|y": rounded(usd / 1000.0), f"{key}|text": texts}
 
 
@@ -182,7 +182,7 @@ def _hover(rows: Table, i: int) -> str:
 
 
 def volume_panel(volumes: Table) -> Panel:
-    """Hypervolume of each set as a share of that of the sweep of caps."""
+    """Return the table of hypervolumes as shares of that of the sweep of caps."""
     rows = []
     for name in volumes.unique("set"):
         own = volumes.where(set=name)
@@ -210,6 +210,6 @@ def volume_panel(volumes: Table) -> Panel:
 
 
 def _over(statistic: Callable[[Floats], Any], values: Floats) -> float:
-    """A statistic of the finite values; NaN without any."""
+    """Return a statistic of the finite values; NaN without any."""
     there = values[np.isfinite(values)]
     return float(statistic(there)) if len(there) else float("nan")

@@ -45,7 +45,7 @@ def reproduce_sections(run: RunFolder) -> list[Section]:
 
 
 def headlines_panel(headlines: Table) -> Panel:
-    """Published range against our value, headline by headline."""
+    """Return the panel of published ranges against our values, headline by headline."""
     inside = headlines.numbers("inside") == 1
     columns = [headlines.text("model"), headlines.text("headline"), _published(headlines)]
     columns += [_ours(headlines), headlines.text("unit"), ["yes" if ok else "no" for ok in inside]]
@@ -67,7 +67,7 @@ def headlines_panel(headlines: Table) -> Panel:
 
 
 def _headlines_plot(headlines: Table) -> Plot:
-    """One row of the plot per unit: they share no axis."""
+    """Return one row of bars per unit: they share no axis."""
     groups = {unit: headlines.where(unit=unit) for unit in headlines.unique("unit")}
     height = 70 + 36 * len(headlines) + 66 * len(groups)
     heights = [len(group) + 0.4 for group in groups.values()]
@@ -106,7 +106,7 @@ def _ranges(out: Drawing, group: Table, row: int, unit: str) -> None:
 
 
 def _published(table: Table) -> list[str]:
-    """Published ranges in words, row by row."""
+    """Return published ranges in words, row by row."""
 
     def text(low: float, high: float) -> str:
         if not np.isfinite(low) and not np.isfinite(high):
@@ -121,7 +121,7 @@ def _published(table: Table) -> list[str]:
 
 
 def _ours(table: Table) -> list[str]:
-    """Our values with their intervals, row by row."""
+    """Return our values with their intervals, row by row."""
     ours = table.numbers("ours")
     low, high = (table.numbers(name) if table.has(name) else ours + np.nan for name in ("low", "high"))
     return [with_interval(Interval(*ends)) for ends in zip(ours, low, high, strict=True)]
@@ -131,7 +131,7 @@ def _ours(table: Table) -> list[str]:
 
 
 def policies_panel(policies: Table) -> Panel:
-    """What each policy and variant comes to, as a table."""
+    """Return the table of what each policy and variant comes to."""
     columns = [
         name for name in policies.columns if name not in ("model", "policy") and policies.is_numeric(name)
     ]
@@ -175,7 +175,7 @@ def _cell(column: str, value: float) -> str:
 
 
 def sensitivity_panel(table: Table, headlines: Table) -> Panel:
-    """One assumption at a time: our figure against the value of a parameter."""
+    """Return the panel of our figures against one assumption at a time."""
     keys = [table.text(name) for name in ("model", "parameter", "quantity")]
     store: dict[str, Any] = {}
     options = []
@@ -196,7 +196,7 @@ def sensitivity_panel(table: Table, headlines: Table) -> Panel:
 
 
 def _sensitivity(rows: Table, headlines: Table, key: str) -> dict[str, Any]:
-    """One figure against one parameter, and the published range of the figure."""
+    """Return one figure against one parameter, and the published range of the figure."""
     # A line needs rising values; the file lists them in the order in which they were tried.
     rows = rows.rows(np.argsort(rows.numbers("value"), kind="stable").tolist())
     model, parameter, quantity = (rows.text(name)[0] for name in ("model", "parameter", "quantity"))

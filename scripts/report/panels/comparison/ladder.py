@@ -71,7 +71,7 @@ def rows_by_policy(summary: Table) -> dict[str, Table]:
 
 
 def gain_panel(summary: Table) -> Panel:
-    """Horizontal bars from Local-Only (0 %) to the bound (100 %)."""
+    """Return the panel of gain captured: bars from Local-Only (0 %) to the bound (100 %)."""
     rows = rows_by_policy(summary)
     gains = {name: gain_percent(own) for name, own in rows.items()}
     objective = summary.text("objective")[0] if summary.has("objective") else "benefit"
@@ -182,7 +182,7 @@ def term_label(term: str) -> str:
 
 
 def terms_panel(summary: Table) -> Panel:
-    """What the benefit is made of, stacked, by policy."""
+    """Return the panel of the ledger's terms, stacked, by policy."""
     rows = rows_by_policy(summary)
     terms = [
         term

@@ -32,7 +32,7 @@ BEND = 0.2  # of an arc, as a share of its length
 
 
 def map_panel(episodes: EpisodeTables) -> Panel:
-    """Sites by capacity and price, flows by policy."""
+    """Return the map: sites by capacity and price, flows by policy."""
     regions, sites = episodes.run.scenario["regions"], episodes.run.scenario["sites"]
     flows = mean_flows(episodes)
     gpus = [
@@ -67,7 +67,7 @@ def map_panel(episodes: EpisodeTables) -> Panel:
 def _arc_store(
     flows: Flows, arcs: Sequence[tuple[int, int]], regions: list[Place], sites: list[Place]
 ) -> dict[str, Any]:
-    """What each arc is under each policy."""
+    """Return width, colour and text of each arc under each policy."""
     store: dict[str, Any] = {}
     for policy, away in flows.away.items():
         for c, k in arcs:
@@ -92,7 +92,7 @@ def _arc_store(
 
 
 def _site_store(episodes: EpisodeTables, flows: Flows, gpus: list[float]) -> dict[str, Any]:
-    """Colours and hover texts of the sites under each policy."""
+    """Return colours and hover texts of the sites under each policy."""
     store: dict[str, Any] = {f"title|{key}": title for key, (_, title) in COLOURS.items()}
     for policy in episodes.policies:
         means = {
@@ -125,12 +125,12 @@ def _map_plot(
 
 
 def _spots(places: list[Place]) -> Float[Floats, "n 2"]:
-    """Longitude and latitude."""
+    """Return longitude and latitude in degrees."""
     return np.array([(place["longitude"], place["latitude"]) for place in places], dtype=float)
 
 
 def _base(spots: Float[Floats, "n 2"]) -> Drawing:
-    """Land and water around the spots; a degree is as long on both axes as it is in the middle of the map."""
+    """Return land and water around the spots; a degree is as long on both axes in the middle of the map."""
     pad = np.array([14.0, 8.0])
     west, south = np.maximum(spots.min(axis=0) - pad, (-180.0, -60.0))
     east, north = np.minimum(spots.max(axis=0) + pad, (180.0, 78.0))

@@ -24,7 +24,7 @@ IN_TABLE = ("regret", "foresight", "horizon", "forecast_error", "decisions")
 
 
 def regret_panel(ladder: Table) -> Panel | None:
-    """Stacked bars of the split regret; None where no policy's regret could be split."""
+    """Return stacked bars of the split regret; None where no policy's regret could be split."""
     policies, foresight = ladder.text("policy"), ladder.numbers("foresight")
     played = ladder.rows(
         i for i, name in enumerate(policies) if np.isfinite(foresight[i]) and name not in ("bound", "milp")

@@ -46,7 +46,7 @@ class _Layers:
 
 
 def schedule_panel(episodes: EpisodeTables) -> Panel:
-    """Power, GPUs, battery, price and carbon of a site under two policies."""
+    """Return the panel of power, GPUs, battery, price and carbon of a site under two policies."""
     layers = _Layers(
         [layer for layer in SUPPLY if episodes.moves_at_a_site(layer[0])],
         [layer for layer in USE if episodes.moves_at_a_site(layer[0])],
@@ -81,7 +81,7 @@ def schedule_panel(episodes: EpisodeTables) -> Panel:
 
 
 def _store(episodes: EpisodeTables, layers: _Layers) -> dict[str, Any]:
-    """All curves, keyed by policy, seed, column and site; what no policy changes is there once per seed."""
+    """Return all curves, keyed by policy, seed, column and site; what no policy changes is there once per seed."""
     store: dict[str, Any] = dict(episodes.clock)
     for site in episodes.sites:
         most = max(float(values.max()) for values in episodes.each(f"battery_mwh/{site}"))
@@ -105,7 +105,7 @@ def _store(episodes: EpisodeTables, layers: _Layers) -> dict[str, Any]:
 def _site_curves(
     episodes: EpisodeTables, policy: str, seed: int, site: str, layers: _Layers
 ) -> dict[str, list[float | None]]:
-    """Curves of one site under one policy; layers that are 0 throughout are left out."""
+    """Return curves of one site under one policy; layers that are 0 throughout are left out."""
 
     def of(column: str) -> Float[Floats, " T"]:
         return episodes.column(policy, seed, f"{column}/{site}")
@@ -120,7 +120,7 @@ def _site_curves(
 
 
 def _power_range(episodes: EpisodeTables, seed: int, site: str, layers: _Layers) -> list[float | None]:
-    """The range of power [MW] that holds every policy's schedule of a site."""
+    """Return the range of power [MW] that holds every policy's schedule of a site."""
 
     def most(policy: str, items: Sequence[Layer]) -> float:
         columns = [episodes.column(policy, seed, f"{column}/{site}") for column, _, _ in items]
@@ -135,7 +135,7 @@ def _power_range(episodes: EpisodeTables, seed: int, site: str, layers: _Layers)
 
 
 def _side(side: str, layers: _Layers) -> Plot:
-    """The figure of one side; its curves follow the selectors."""
+    """Return the figure of one side; its curves follow the selectors."""
     heights = {title: h for title, h in HEIGHTS.items() if layers.battery or title != "battery [MWh]"}
     out = stacked(
         860 if layers.battery else 740,

@@ -28,7 +28,7 @@ UNITS = {"mwh": "USD/MWh", "gpuh": "USD/GPU-h", "kg": "USD/kg"}
 
 
 def duals_panel(run: RunFolder) -> Panel | None:
-    """Heat map of shadow prices; None where the run has none."""
+    """Return the heat map of shadow prices; None where the run has none."""
     files = sorted(
         (int(match[1]), path) for path in run.folder.iterdir() if (match := FILES.fullmatch(path.name))
     )
@@ -53,7 +53,7 @@ def duals_panel(run: RunFolder) -> Panel | None:
 
 
 def _limit_choice(tables: dict[int, Table], prices: dict[str, list[str]]) -> Choice:
-    """The selector of the limit: capacity at first, else the one with the highest price."""
+    """Return the selector of the limit: capacity at first, else the one with the highest price."""
     highest = {
         price: max(_highest(table, price, places) for table in tables.values())
         for price, places in prices.items()

@@ -14,7 +14,7 @@ ARRIVALS = "arrivals_gpuh/"
 
 
 def work_panel(episodes: EpisodeTables) -> Panel:
-    """When work arrives, when two policies serve it, and what waits."""
+    """Return the panel of work over time: arrived, served by two policies, waiting."""
     table = next(iter(episodes.tables.values()))
     rows = [name.removeprefix(ARRIVALS) for name in table.columns if name.startswith(ARRIVALS)]
 

@@ -35,7 +35,7 @@ OBJECTIVES: dict[str, tuple[str, str, str, str]] = {
 
 
 def curves_panel(frontier: Table, axes: Sequence[Axis], policies: Table | None) -> Panel:
-    """V, F_cost and F_co2 against the budget, with intervals over episodes and what the solver left open."""
+    """Return the curves V, F_cost and F_co2 against the budget, with their intervals over episodes."""
     names = policies.unique("policy") if policies is not None else []
 
     store = axis_store(axes)
@@ -95,7 +95,7 @@ def planless_note(frontier: Table, policies: Table | None) -> str:
 
 
 def _curve_store(frontier: Table, axis: Axis, objective: str, policies: Table | None) -> dict[str, Any]:
-    """Curve and band of one objective, and what policies get."""
+    """Return curve and band of one objective, and what policies get."""
     rows = frontier.where(axis=axis.name, objective=objective)
     value, bound = along(rows, axis, "value") / 1000.0, along(rows, axis, "bound") / 1000.0
     # Means at all points are over the same episodes: those with a plan everywhere, where there are some.
@@ -123,12 +123,12 @@ def _curve_store(frontier: Table, axis: Axis, objective: str, policies: Table | 
 
 
 def _with_gaps(values: Float[Floats, "S P"]) -> Float[Floats, "S P"]:
-    """The values with NaN at every point that lacks an episode."""
+    """Return the values with NaN at every point that lacks an episode."""
     return np.where(np.isfinite(values).all(axis=0), values, np.nan)
 
 
 def _edge(interval: Interval, side: float) -> float:
-    """An edge of a band; the value itself where a single episode gives no interval."""
+    """Return an edge of a band; the value itself where a single episode gives no interval."""
     return side if np.isfinite(side) else interval.value
 
 

@@ -32,7 +32,7 @@ RID = (
 
 
 def rid_panel(rid: Table, axes: Sequence[Axis], policies: Table | None) -> Panel:
-    """Four shares of work that could run elsewhere, or does."""
+    """Return the panel of four shares of work that could run elsewhere, or does."""
     classes = rid.unique("class")
     names = policies.unique("policy") if policies is not None else []
 
@@ -70,5 +70,5 @@ def _rid_plot(policies: Sequence[str]) -> Plot:
 
 
 def _complete(values: Float[Floats, "S P"]) -> Float[Floats, "s P"]:
-    """The episodes without a missing point."""
+    """Return the episodes without a missing point."""
     return values[np.isfinite(values).all(axis=1)]

@@ -24,7 +24,7 @@ DRAWN = ("cost", "carbon")
 
 
 def returns_panel(returns: Table, axes: Sequence[Axis]) -> Panel:
-    """ERL and CRL between neighbouring points, with their intervals."""
+    """Return the panel of ERL and CRL between neighbouring points, with their intervals."""
     store: dict[str, Any] = {}
     rows: list[tuple[str, ...]] = []
     for axis in axes:

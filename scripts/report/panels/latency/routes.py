@@ -44,7 +44,7 @@ MEASURES = {"share": ("share of the energy of arrived work [%]", 100.0), "routes
 
 
 def layers_panel(layers: Table, axes: Sequence[Axis]) -> Panel:
-    """Shares of local, regional and energy-oriented execution along the budget."""
+    """Return the panel of local, regional and energy-oriented execution along the budget."""
     classes, names = layers.unique("class"), layers.unique("layer")
     store = axis_store(axes)
     for axis in axes:
@@ -74,7 +74,7 @@ def layers_panel(layers: Table, axes: Sequence[Axis]) -> Panel:
 
 
 def closed_panel(closed: Table, axes: Sequence[Axis]) -> Panel:
-    """Why routes are closed, by class, at one point of a sweep."""
+    """Return the panel of why routes are closed, by class, at one point of a sweep."""
     classes, reasons = closed.unique("class"), closed.unique("reason")
     shown = [reason for reason in reasons if closed.where(reason=reason).numbers("routes").max() > 0]
     unseen = ", ".join(reason for reason in reasons if reason not in shown)
@@ -107,7 +107,7 @@ def closed_panel(closed: Table, axes: Sequence[Axis]) -> Panel:
 
 
 def _closed_means(rows: Table, classes: Sequence[str], key: str, reason: str) -> dict[str, Any]:
-    """Means over seeds by class; NaN for a class without rows."""
+    """Return means over seeds by class; NaN for a class without rows."""
     own = [rows.where(**{"class": name}) for name in classes]
     return {
         f"{key}|{measure}|{reason}": rounded(
@@ -136,7 +136,7 @@ def _closed_plot(classes: Sequence[str], reasons: Sequence[str]) -> Plot:
 
 
 def _widest_scale(axes: Sequence[Axis]) -> str:
-    """The budgets of the scenario itself where the scale is swept, else the widest point of the first axis."""
+    """Return the budgets of the scenario itself where the scale is swept, else the widest point of the first axis."""
     for axis in axes:
         if axis.is_scale:
             return f"{axis.name}:{axis.points[int(np.argmin(np.abs(axis.grid - 1.0)))]}"

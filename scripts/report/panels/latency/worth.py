@@ -37,7 +37,7 @@ BREAK_EVENS = (
 
 
 def worth_panel(breakeven: Table, run: RunFolder) -> Panel:
-    """Heat map from regions to sites, class by class."""
+    """Return the heat map of what a move is worth, from regions to sites, class by class."""
     classes, regions = breakeven.unique("class"), breakeven.unique("region")
     sites = [site["name"] for site in run.scenario["sites"]]
     shown = [item for item in WORTH if breakeven.has(item[0])]
@@ -61,7 +61,7 @@ def worth_panel(breakeven: Table, run: RunFolder) -> Panel:
 def _worth_store(
     breakeven: Table, regions: Sequence[str], sites: Sequence[str], shown: Sequence[tuple[str, str, str]]
 ) -> dict[str, Any]:
-    """Grids of every class and column; their colours are symmetric about 0, and the same for all classes."""
+    """Return grids of every class and column; their colours are symmetric about 0, and the same for all classes."""
     store: dict[str, Any] = {}
     for column, _, unit in shown:
         values = breakeven.numbers(column)
