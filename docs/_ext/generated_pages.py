@@ -36,6 +36,7 @@ from gridai_env.world.actions import Layout
 DOCS = Path(__file__).resolve().parents[1]
 ROOT = DOCS.parent
 GENERATED = DOCS / "_generated"
+NO_BREAK = "\N{NO-BREAK SPACE}"  # a number and its sign stay on one line
 IDS: dict[str, str] = {id_: name for id_, name in gridai_env.IDS.items() if name is not None}
 
 
@@ -504,14 +505,14 @@ def frozen_sets() -> str:
 
 def percent(value: str | float, digits: int = 1) -> str:
     """Return a share as a percentage; empty where there is none."""
-    return f"{100 * float(value):.{digits}f} %" if value not in ("", None) else ""
+    return f"{100 * float(value):.{digits}f}{NO_BREAK}%" if value not in ("", None) else ""
 
 
 def interval(row: dict[str, str], name: str) -> str:
     """Return a share with its interval."""
     value = percent(row[name])
     low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
-    return f"{value} [{percent(low)[:-2]}, {percent(high)[:-2]}]" if value and low and high else value
+    return f"{value} [{percent(low)[:-2]},{NO_BREAK}{percent(high)[:-2]}]" if value and low and high else value
 
 
 def test_results() -> str:
@@ -543,7 +544,8 @@ def test_results() -> str:
             "bill saved", "emissions", "dropped over optimum", "on closed routes, GPU-h",
         )  # fmt: skip
         command = (folder / "test.md").read_text(encoding="utf-8").splitlines()
-        about = f"{command[0]} {command[2].split(',')[0]}."
+        commit = re.search(r"Commit (\w{7})", command[2])
+        about = f"{command[0]}, commit `{commit[1] if commit else '?'}`."
         parts.append(f"### {folder.name}\n\n{about}\n\n{table(header, rows, left=1)}")
     return "\n".join(parts)
 
@@ -592,7 +594,8 @@ def measured(name: str) -> str:
     with (DOCS / "measured" / f"{name}.csv").open(encoding="utf-8", newline="") as file:
         header, *rows = csv.reader(file)
     origin = [f"`{about['command']}`", f"commit `{about['commit']}`", about["conditions"]]
-    return f"{', '.join(origin)}.\n\n{table(header, rows)}"
+    together = [[re.sub(r"(?<=\d) (?=%)|(?<=\d,) (?=[-\d.]+\])", NO_BREAK, cell) for cell in row] for row in rows]
+    return f"{', '.join(origin)}.\n\n{table(header, together)}"
 
 
 def measured_names() -> list[str]:

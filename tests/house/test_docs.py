@@ -199,7 +199,7 @@ def test_results_are_those_of_the_committed_files() -> None:
         with path.open(encoding="utf-8", newline="") as file:
             for given, row in zip(csv.DictReader(file), cells(part)[1:], strict=True):
                 assert row[0] == f"`{given['policy']}`"
-                assert row[4].startswith(f"{100 * float(given['gain_captured']):.1f} %")
+                assert row[4].startswith(f"{100 * float(given['gain_captured']):.1f}")
     stages = cells(generated_pages.training_stages())[1:]
     assert {row[0].strip("`") for row in stages} == {
         path.name for path in (ROOT / "configs" / "agents" / "pretrained").iterdir()
