@@ -249,13 +249,8 @@ def fields(record: type) -> list[tuple[str, str, str]]:
         match = re.match(r"    (\w+): (.+?)(?:\s+# (.*))?$", line)
         if match and match[1] in record.names():  # type: ignore[attr-defined]
             shaped = re.search(r'"([^"]*)"', match[2])
-            comment = match[3] or ""
-            in_comment = re.match(r"(\[[\w,+* ]*\])\s*(.*)", comment)
-            if in_comment:
-                shape, comment = in_comment[1], in_comment[2]
-            else:
-                shape = f"[{','.join(shaped[1].split())}]" if shaped else ""
-            found.append((match[1], shape, comment))
+            axes = [axis for axis in (shaped[1] if shaped else "").split() if not axis.startswith("*")]
+            found.append((match[1], f"[{','.join(axes)}]", match[3] or ""))
     return found
 
 
@@ -267,7 +262,7 @@ def records() -> str:
         rows = [
             (code(name), code(shape) if shape else "", comment) for name, shape, comment in fields(record)
         ]
-        text.append(f"### {record.__name__}\n\n{about}\n\n{table(('field', 'shape', 'note'), rows)}")
+        text.append(f"### {record.__name__}\n\n{about}\n\n{table(('field', 'shape', 'unit', 'note'), rows)}")
     return "\n".join(text)
 
 
@@ -280,7 +275,7 @@ UNITS = {
     "_l_per_mwh": "L/MWh", "_mw_per_h": "MW/h", "_kwh_per_gb": "kWh/GB", "_gb_per_gpuh": "GB/GPU-h",
     "_mwh_per_gpuh": "MWh/GPU-h", "_kw_per_gpu": "kW per GPU", "_km_per_ms": "km/ms",
     "_tokens_per_gpu_s": "tokens/s per GPU", "gpuh_per_request": "GPU-h", "_mwh": "MWh", "_mw": "MW",
-    "_kg": "kg", "_usd": "USD", "_ms": "ms", "_h": "h", "_gpus": "GPUs", "gpus": "GPUs", "_c": "degrees C",
+    "_kg": "kg", "_usd": "USD", "_gpuh": "GPU-h", "_ms": "ms", "_h": "h", "_gpus": "GPUs", "gpus": "GPUs", "_c": "degrees C",
     "latitude": "degrees", "longitude": "degrees", "pue_per_c": "per degree C", "peak_hour": "h",
     "hour_utc": "h", "_share": "share", "share": "share", "efficiency": "share", "_tokens": "tokens",
 }  # fmt: skip
@@ -512,7 +507,9 @@ def interval(row: dict[str, str], name: str) -> str:
     """Return a share with its interval."""
     value = percent(row[name])
     low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
-    return f"{value} [{percent(low)[:-2]},{NO_BREAK}{percent(high)[:-2]}]" if value and low and high else value
+    return (
+        f"{value} [{percent(low)[:-2]},{NO_BREAK}{percent(high)[:-2]}]" if value and low and high else value
+    )
 
 
 def test_results() -> str:
@@ -594,7 +591,9 @@ def measured(name: str) -> str:
     with (DOCS / "measured" / f"{name}.csv").open(encoding="utf-8", newline="") as file:
         header, *rows = csv.reader(file)
     origin = [f"`{about['command']}`", f"commit `{about['commit']}`", about["conditions"]]
-    together = [[re.sub(r"(?<=\d) (?=%)|(?<=\d,) (?=[-\d.]+\])", NO_BREAK, cell) for cell in row] for row in rows]
+    together = [
+        [re.sub(r"(?<=\d) (?=%)|(?<=\d,) (?=[-\d.]+\])", NO_BREAK, cell) for cell in row] for row in rows
+    ]
     return f"{', '.join(origin)}.\n\n{table(header, together)}"
 
 

@@ -1,34 +1,34 @@
 """Draw the picture of the README: one hour of the optimum of an episode, as the environment renders it.
 
-python -m scripts.maintenance.picture                        # docs/images/optimal_hour.png, about two minutes
-python -m scripts.maintenance.picture --scenario two_sites --hour 18 --out hour.png
+python -m scripts.maintenance.picture                        # docs/images/optimal_hour.png, half a minute
+python -m scripts.maintenance.picture --scenario two_sites --hours 24 --step 18 --out hour.png
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 from pydantic import Field
 
 from baselines.optimum.milp import solve
 from gridai_env import GridAIEnv, make_instance
-from scripts.runs.arguments import SCENARIO_HELP, Count
-from scripts.runs.command import InputError, Options, run_command
+from scripts.runs.command import File, InputError, Options, run_command
 
 PICTURE = Path(__file__).resolve().parents[2] / "docs" / "images" / "optimal_hour.png"
+COLOURS = 128  # of the PNG's palette: flat colours need no more, and the file is a third of the size
 
 
 class PictureOptions(Options):
-    """Which hour of which episode is drawn."""
+    """Which hour of which episode."""
 
-    scenario: str = Field("global", description=SCENARIO_HELP)
-    seed: Annotated[int, Field(ge=0)] = Field(0, description="of the episode")
-    hours: Annotated[float, Field(gt=0)] = Field(48.0, description="length of the episode")
-    hour: Count = Field(20, description="step that is shown, from 1")
-    out: Path = Field(PICTURE, description="PNG file")
+    scenario: str = Field("global", description="name or file of a scenario")
+    seed: int = Field(0, ge=0, description="seed of the episode")
+    hours: float = Field(48.0, gt=0, description="length of the episode")
+    step: int = Field(20, ge=1, description="step that is shown, counted from 1")
+    out: File = Field(str(PICTURE), description="PNG file")
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -37,30 +37,30 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def draw(options: PictureOptions) -> int:
-    """Solve the episode, play its plan up to the hour and write the picture."""
+    """Solve the episode, play its plan up to the step and write the picture."""
     instance = make_instance(options.scenario, seed=options.seed, horizon_h=options.hours)
-    if not 1 <= options.hour <= instance.compiled.shape.steps:
-        raise InputError(f"--hour {options.hour}: must be from 1 to {instance.compiled.shape.steps}")
+    if options.step > instance.steps:
+        raise InputError(f"--step {options.step}: the episode has {instance.steps} steps")
     plan = solve(instance, mip_gap=0.001, time_limit_s=600)
     if plan.actions is None:
         raise InputError("no plan was found within 600 s: shorten the episode with --hours")
 
     env = GridAIEnv(instance=instance, scenario=None, render_mode="rgb_array")
     env.reset()
-    for action in plan.actions[: options.hour]:
+    for action in plan.actions[: options.step]:
         env.step(action)
-    _write(options.out, env)
+    write_frame(Path(options.out), np.asarray(env.render()))
     print(options.out)
     return 0
 
 
-def _write(path: Path, env: GridAIEnv) -> None:
-    """Write the frame as a PNG with a palette: flat colours need no more, and the file is a third of the size."""
+def write_frame(path: Path, frame: np.ndarray) -> None:
+    """Write a frame [height, width, 3] as a PNG with a palette."""
     from PIL import Image
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.asarray(env.render())).quantize(128).save(path, optimize=True)
+    Image.fromarray(frame).quantize(COLOURS).save(path, optimize=True)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())
