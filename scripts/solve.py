@@ -5,7 +5,8 @@
 
 Writes the plan (flows and actions) and, beside it, the instance (plan.instance.npz), both without pickled
 objects. ``--shadow-prices prices.csv`` writes what one more unit of each limit would earn, by hour and site (see
-baselines/optimum/shadow_prices.py). Exit code 1: no plan was found within the time limit; the bound is printed all the same.
+`baselines.optimum.shadow_prices`). Exit code 1: no plan was found within the time limit; the bound is printed all
+the same.
 """
 
 from __future__ import annotations

@@ -275,7 +275,8 @@ UNITS = {
     "_l_per_mwh": "L/MWh", "_mw_per_h": "MW/h", "_kwh_per_gb": "kWh/GB", "_gb_per_gpuh": "GB/GPU-h",
     "_mwh_per_gpuh": "MWh/GPU-h", "_kw_per_gpu": "kW per GPU", "_km_per_ms": "km/ms",
     "_tokens_per_gpu_s": "tokens/s per GPU", "gpuh_per_request": "GPU-h", "_mwh": "MWh", "_mw": "MW",
-    "_kg": "kg", "_usd": "USD", "_gpuh": "GPU-h", "_ms": "ms", "_h": "h", "_gpus": "GPUs", "gpus": "GPUs", "_c": "degrees C",
+    "_kg": "kg", "_usd": "USD",
+    "_gpuh": "GPU-h", "_ms": "ms", "_h": "h", "_gpus": "GPUs", "gpus": "GPUs", "_c": "degrees C",
     "latitude": "degrees", "longitude": "degrees", "pue_per_c": "per degree C", "peak_hour": "h",
     "hour_utc": "h", "_share": "share", "share": "share", "efficiency": "share", "_tokens": "tokens",
 }  # fmt: skip
