@@ -141,11 +141,11 @@ class InstancesBySeed:
         self._table: TraceTable | None = None if traces == "synthetic" else read_table(traces)
 
     def make(self, seed: int) -> Instance:
-        """The instance of a seed."""
+        """Return the instance of a seed."""
         return self.batch([seed])[0]
 
     def with_carbon_budget(self, budget_kg: float | None) -> InstancesBySeed:
-        """The same episodes under another carbon budget (of the whole episode, kg); None: without one."""
+        """Return the same episodes under another carbon budget (of the whole episode, kg); None: without one."""
         out = copy(self)
         out.compiled = compile_scenario(
             self.compiled.scenario.model_copy(update={"carbon_budget_kg": budget_kg})
@@ -153,12 +153,12 @@ class InstancesBySeed:
         return out
 
     def batch(self, seeds: Sequence[int]) -> InstanceBatch:
-        """The instances of some seeds."""
+        """Return the instances of some seeds."""
         return make_batch(self.compiled, seeds, self._table, self._start)
 
 
 def sources(instance: Instance) -> list[str]:
-    """Lines that say where prices, carbon and weather of an instance came from."""
+    """Return lines that say where prices, carbon and weather of an instance came from."""
     zones = ", ".join(f"{site.name} = {site.zone}" for site in instance.scenario.sites)
     lines = [f"zones: {zones}", f"traces: {instance.scenario.traces}"]
     return lines + [f"  {name}: {text}" for name, text in instance.provenance.items()]

@@ -59,6 +59,8 @@ def open_folder(path: str | Path, kind: str) -> Path:
         raise InputError(
             f"output folder {str(folder)!r} cannot be written: {error.strerror or error}"
         ) from error
+
+    # A run of another kind would be damaged.
     found = _kind_of(folder / RUN_FILE)
     if found not in (None, kind):
         raise InputError(
@@ -106,6 +108,7 @@ def write_run(
         "instances": [i if isinstance(i, dict) else instance_record(i) for i in instances],
         **more,
     }
+
     path = folder / RUN_FILE
     with atomic_write(path) as partial:
         partial.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
@@ -124,6 +127,7 @@ def read_run(path: str | Path, kind: str | None = None) -> dict[str, Any]:
         raise InputError(f"{file}: cannot be read: {error.strerror or error}") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{file}: not a run.json: {error}") from error
+
     wanted = {"run_format": RUN_FORMAT, "environment_version": environment_version()}
     if kind is not None:
         wanted["kind"] = kind  # type: ignore[assignment]
@@ -135,7 +139,7 @@ def read_run(path: str | Path, kind: str | None = None) -> dict[str, Any]:
 
 
 def instance_record(instance: Instance) -> dict[str, Any]:
-    """What identifies an instance."""
+    """Return what identifies an instance."""
     return {"seed": instance.seed, "start_utc": str(instance.start_utc), "hash": instance.hash}
 
 
@@ -143,7 +147,7 @@ def instance_record(instance: Instance) -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """Commit of the checkout, with "+changes" where files differ from it; None outside of one."""
+    """Return commit of the checkout, with "+changes" where files differ from it; None outside of one."""
     root = Path(__file__).resolve().parents[2]
 
     def git(*words: str) -> str:
@@ -160,7 +164,7 @@ def commit() -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that matter, as far as they are installed."""
+    """Return versions of Python and of the packages that matter, as far as they are installed."""
     found = {"python": platform.python_version(), "gridai_env": gridai_env.__version__}
     for name in PACKAGES:
         try:
@@ -171,17 +175,17 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, Any]:
-    """Processor and system."""
+    """Return processor and system."""
     return {"system": platform.platform(), "processor": platform.processor(), "cpus": os.cpu_count()}
 
 
 def as_stored(value: Any) -> Any:
-    """A setting as ``run.json`` gives it back."""
+    """Return a setting as ``run.json`` gives it back."""
     return json.loads(json.dumps(value, default=str))
 
 
 def differences(there: Any, here: Any, name: str) -> Iterator[str]:
-    """Where two stored settings differ, in words."""
+    """Yield where two stored settings differ, in words."""
     if isinstance(there, dict) and isinstance(here, dict):
         for key in {**there, **here}:
             yield from differences(there.get(key), here.get(key), f"{name}.{key}")

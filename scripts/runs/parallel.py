@@ -24,12 +24,12 @@ RAY_ROUNDS = 4
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Return cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def checked_jobs(jobs: int | None, tasks: int | None = None, ray: str | None = None) -> int:
-    """Number of workers: as given, else one per core of this machine, and no more than tasks.
+    """Return number of workers: as given, else one per core of this machine, and no more than tasks.
 
     Raises InputError below 1, and for a cluster whose number of workers is not given.
     """
@@ -42,7 +42,7 @@ def checked_jobs(jobs: int | None, tasks: int | None = None, ray: str | None = N
 
 
 def solver_threads(jobs: int, threads: int | None = None) -> int:
-    """Threads of each solver so that ``jobs`` of them share the cores; as given where it is."""
+    """Return threads of each solver so that ``jobs`` of them share the cores; as given where it is."""
     if threads is not None and threads < 1:
         raise InputError(f"--threads {threads}: must be at least 1")
     return max(1, cores() // jobs) if threads is None else threads
@@ -130,7 +130,7 @@ def _interrupts_later() -> Iterator[None]:
 
 
 def _interrupted(error: BaseException | None) -> bool:
-    """Whether an error is a KeyboardInterrupt or came up while one was handled."""
+    """Return whether an error is a KeyboardInterrupt or came up while one was handled."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error is not None
@@ -144,7 +144,7 @@ def _quietly(function: Callable[..., R], *task: Any) -> R:
 
 @contextmanager
 def _backend(ray: str | None) -> Iterator[None]:
-    """The joblib backend: its own processes, or Ray."""
+    """Yield the joblib backend: its own processes, or Ray."""
     from joblib import parallel_config
 
     if ray is None:
@@ -171,7 +171,7 @@ def check_ray(address: str | None) -> None:
 
 
 def _silent(address: str, error: Exception) -> str:
-    """What to say of a cluster that cannot be reached."""
+    """Return what to say of a cluster that cannot be reached."""
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return (
         f"--ray {address!r}: no Ray cluster answers there ({reason}); start one with `ray start --head`, "

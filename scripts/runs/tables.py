@@ -27,7 +27,7 @@ def _cell(value: Any) -> Any:
 
 
 def aligned(headers: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A table: the first column to the left, the others to the right."""
+    """Return a table: the first column to the left, the others to the right."""
     widths = [max(len(line[i]) for line in [headers, *lines]) for i in range(len(headers))]
     ruler = "  ".join("-" * width for width in widths)
     return "\n".join([_pad(headers, widths), ruler, *(_pad(line, widths) for line in lines)])
@@ -44,7 +44,7 @@ def known(value: float, form: str) -> str:
 
 
 def spread_text(interval: Interval | None, form: str, ends: bool = True) -> str:
-    """A value, with ``ends`` those of its interval; "-" where it is not known."""
+    """Return a value, with ``ends`` those of its interval; "-" where it is not known."""
     if interval is None or np.isnan(interval.value):
         return "-"
     text = form.format(interval.value)

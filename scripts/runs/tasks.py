@@ -56,7 +56,7 @@ class Task(ABC):
         return {}
 
     def is_current(self, record: Record) -> bool:
-        """Whether a stored result holds; one that does not is computed again rather than refused."""
+        """Return whether a stored result holds; one that does not is computed again rather than refused."""
         return True
 
 
@@ -69,7 +69,7 @@ def key_of(*facts: Any) -> str:
 
 
 def had_time(record: Record, time_limit_s: float) -> bool:
-    """Whether a solve was finished, or stopped at a limit no shorter than the one allowed now."""
+    """Return whether a solve was finished, or stopped at a limit no shorter than the one allowed now."""
     stopped = record["row"] is not None and record["row"].get("status") == "time_limit"
     return not stopped or bool(record["time_limit_s"] >= time_limit_s)
 

@@ -28,6 +28,7 @@ class EventWriter:
             from tensorboard.summary.writer.event_file_writer import EventFileWriter
         except ImportError as error:
             raise ImportError(NEEDS) from error
+
         self._event, self._summary = event_pb2.Event, summary_pb2.Summary
         self._tensor, self._shape, self._types = (
             tensor_pb2.TensorProto,
@@ -65,7 +66,7 @@ class EventWriter:
         self._writer.add_event(self._event(wall_time=wall_time_s, step=step, summary=summary))
 
     def flush(self) -> None:
-        """See to it that all so far is on disk."""
+        """Write all so far to disk."""
         self._writer.flush()
 
     def close(self) -> None:

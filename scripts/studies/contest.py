@@ -50,7 +50,7 @@ class Reference:
         return value if np.isfinite(value) else float("nan")
 
     def score(self, trajectory: Trajectory) -> float:
-        """The objective as something to be raised."""
+        """Return the objective as something to be raised."""
         return {
             "benefit": trajectory.benefit_usd,
             "cost": -trajectory.metrics["cost_usd"],
@@ -63,13 +63,13 @@ class Reference:
         return self.local.emissions_kg if self.plan.objective == "carbon" else self.local.bill_usd
 
     def meets_floor(self, trajectory: Trajectory, slack: float = REPLAY_TOLERANCE) -> bool:
-        """Whether a policy serves what the objective asks for: always, for benefit."""
+        """Return whether a policy serves what the objective asks for: always, for benefit."""
         if self.plan.objective == "benefit" or self.benefit_plan.flows is None:
             return True
         return meets_floor(service_of(self.benefit_plan), trajectory, slack)
 
     def bound_margin(self, trajectory: Trajectory) -> float:
-        """Distance below the bound over the sum of absolute terms: a negative one beyond rounding is a defect.
+        """Return distance below the bound over the sum of absolute terms: a negative one beyond rounding is a defect.
 
         NaN where nothing is proven of the policy: no bound in time, or less service than the floor.  Last
         resorts weigh in ``cost`` and ``carbon`` as they do in the solver's objective.
@@ -110,9 +110,10 @@ def play(contender: PolicySpec, reference: Reference, seed: int) -> Trajectory |
 
 
 def row_of(contender: PolicySpec, reference: Reference, trajectory: Trajectory) -> dict[str, Any]:
-    """One row of ``summary.csv``."""
-    plan, local = reference.plan, reference.local
+    """Return one row of ``summary.csv``."""
     score, metrics = reference.score(trajectory), dict(trajectory.metrics)
+
+    # Columns in the order of the file: what is read first, what it is measured against, then all other metrics.
     first = {
         "policy": contender.name,
         "seed": reference.instance.seed,
@@ -124,13 +125,22 @@ def row_of(contender: PolicySpec, reference: Reference, trajectory: Trajectory) 
         "path_latency_mean_ms": metrics.pop("path_latency_mean_ms"),
         "path_latency_p95_ms": metrics.pop("path_latency_p95_ms"),
         "gap": gap(score, reference.bound_score, reference.scale),
-        "gain_captured": gain_captured(score, reference.score(local), reference.bound_score),
+        "gain_captured": gain_captured(score, reference.score(reference.local), reference.bound_score),
         "seconds_per_decision": trajectory.seconds_per_decision,
         NOT_OPTIMAL: float(decisions_not_optimal(contender)),
+        **_yardsticks(reference, trajectory),
+    }
+    return first | metrics | {f"terms/{name}_usd": value for name, value in trajectory.terms.items()}
+
+
+def _yardsticks(reference: Reference, trajectory: Trajectory) -> dict[str, Any]:
+    """Return what a policy is measured against on an episode, and how that was found."""
+    plan, local = reference.plan, reference.local
+    return {
         "local_benefit_usd": local.benefit_usd,
         "local_bill_usd": local.bill_usd,
         "objective": plan.objective,
-        "score": score,
+        "score": reference.score(trajectory),
         "bound_score": reference.bound_score,
         "local_score": reference.score(local),
         "reference": reference.scale,
@@ -143,11 +153,10 @@ def row_of(contender: PolicySpec, reference: Reference, trajectory: Trajectory) 
         "start_utc": f"{reference.instance.start_utc}Z",
         "instance_hash": reference.instance.hash,
     }
-    return first | metrics | {f"terms/{name}_usd": value for name, value in trajectory.terms.items()}
 
 
 def decisions_not_optimal(contender: PolicySpec) -> int:
-    """How many decisions of the episode just played ended before they were proven optimal (planners only)."""
+    """Return how many decisions of the episode just played ended before they were proven optimal (planners only)."""
     statuses: dict[str, int] = getattr(contender.policy, "statuses", {})
     return sum(count for status, count in statuses.items() if status != "optimal")
 

@@ -56,7 +56,7 @@ class DemonstrationWork:
 
 
 def on_days(episodes: InstancesBySeed, days: str | None, start: str | None) -> InstancesBySeed:
-    """The episodes on the training days of the scenario's benchmark, or on all days; says which.
+    """Return the episodes on the training days of the scenario's benchmark, or on all days; says which.
 
     Raises InputError for training days that are asked for where they are not known.
     """
@@ -66,6 +66,7 @@ def on_days(episodes: InstancesBySeed, days: str | None, start: str | None) -> I
         days = "train" if fits else "all"
     elif days == "train" and start is not None:
         raise InputError("--days train: --start fixes the day; leave one of them out")
+
     if days == "all":
         print("days: all that the scenario has" if start is None else f"days: from {start} on")
         return episodes
@@ -81,7 +82,7 @@ def on_days(episodes: InstancesBySeed, days: str | None, start: str | None) -> I
 
 
 def training_instances(episodes: InstancesBySeed, seeds: Sequence[int]) -> list[Instance]:
-    """The episodes of the seeds; raises InputError for seeds that are not for training."""
+    """Return the episodes of the seeds; raises InputError for seeds that are not for training."""
     bad = [seed for seed in seeds if seed not in TRAINING_SEEDS]
     if bad:
         raise InputError(
@@ -143,6 +144,7 @@ def compute(batch: Sequence[DemonstrationTask]) -> Iterator[tuple[Row, Record | 
         if found is None:
             yield row, None
             continue
+        # The episode's file names the planner as the command line does, and how it went.
         own = {name: row[name] for name in ("planner", "status", "seconds")}
         yield row, found.facts | own | {ARRAYS: found.arrays}
 
@@ -202,6 +204,7 @@ class DemonstrationRun:
     def play(self) -> None:
         """Play all episodes that have no file yet."""
         tasks = self.tasks
+
         missing = [[task] for task in tasks if task.name not in self.rows]
         try:
             with tqdm(total=len(tasks), initial=len(tasks) - len(missing), unit="episode") as bar:

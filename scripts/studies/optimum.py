@@ -56,34 +56,22 @@ class SolveOptions(EpisodeOptions):
 
 
 def solve_one(arguments: SolveOptions) -> int:
-    """Solve, print, replay, write."""
-    from baselines.optimum.highs import InfeasibleError
-    from baselines.optimum.milp import solve
-
+    """Solve, print, replay and write; return the exit code."""
+    # Before the solver starts, since it may take long: can everything be written?
     out = None if arguments.out is None else _checked_out("--out", arguments.out, ".npz")
     prices = _checked_prices(arguments)
     instance = _instance(arguments)
-    print(
-        "\n".join(
-            [f"{instance.scenario_name}, seed {instance.seed}, {instance.start_utc}Z", *sources(instance)]
-        )
-    )
-    try:
-        plan = solve(
-            instance,
-            arguments.objective,
-            mip_gap=arguments.mip_gap,
-            time_limit_s=arguments.time_limit_s,
-            threads=arguments.threads,
-        )
-    except InfeasibleError as error:
-        raise InputError(str(error)) from error
+    where = f"{instance.scenario_name}, seed {instance.seed}, {instance.start_utc}Z"
+    print("\n".join([where, *sources(instance)]))
+
+    plan = _solved(instance, arguments)
     _print_plan(plan)
     if out is not None:
         beside = instance.save(out.with_suffix(".instance.npz"))
         print(f"instance: {beside}")
     if plan.actions is None:
         return NO_PLAN
+
     _print_replay(plan)
     if out is not None:
         from baselines.optimum.plan_files import save_plan
@@ -92,6 +80,23 @@ def solve_one(arguments: SolveOptions) -> int:
     if prices is not None:
         _write_prices(plan, prices, arguments)
     return 0
+
+
+def _solved(instance: Instance, arguments: SolveOptions) -> Plan:
+    """Solve for the objective; raises InputError where nothing is feasible."""
+    from baselines.optimum.highs import InfeasibleError
+    from baselines.optimum.milp import solve
+
+    try:
+        return solve(
+            instance,
+            arguments.objective,
+            mip_gap=arguments.mip_gap,
+            time_limit_s=arguments.time_limit_s,
+            threads=arguments.threads,
+        )
+    except InfeasibleError as error:
+        raise InputError(str(error)) from error
 
 
 def _instance(arguments: SolveOptions) -> Instance:
@@ -137,7 +142,7 @@ def _budgeted(episodes: InstancesBySeed, seed: int, share: float, arguments: Sol
 
 
 def _checked_prices(arguments: SolveOptions) -> Path | None:
-    """The file for prices; raises InputError before the solver starts."""
+    """Return the file for prices; raises InputError before the solver starts."""
     if arguments.shadow_prices is None:
         return None
     if arguments.objective == "carbon":
@@ -146,7 +151,7 @@ def _checked_prices(arguments: SolveOptions) -> Path | None:
 
 
 def _checked_out(option: str, name: str, suffix: str) -> Path:
-    """The file to write; raises InputError where it cannot be written, before the solver starts."""
+    """Return the file to write; raises InputError where it cannot be written, before the solver starts."""
     path = Path(name)
     if path.suffix != suffix:
         raise InputError(f"{option} {name!r}: the name must end in {suffix}")

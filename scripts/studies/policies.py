@@ -48,12 +48,12 @@ def find_contenders(
 
 
 def pretrained_root() -> Path:
-    """Where the agents lie that are shipped: a folder per scenario, in it one per training seed."""
+    """Return where the agents lie that are shipped: a folder per scenario, in it one per training seed."""
     return Path(__file__).resolve().parents[2] / "configs" / "agents" / PRETRAINED
 
 
 def pretrained(name: str, scenario: str) -> list[Path]:
-    """The checkpoints that are shipped for a scenario, one per training seed.
+    """Return the checkpoints that are shipped for a scenario, one per training seed.
 
     Raises InputError where there is none; ``name``: the policy as on the command line.
     """
@@ -70,7 +70,7 @@ def pretrained(name: str, scenario: str) -> list[Path]:
 
 
 def resolved(name: str, scenario: str) -> str:
-    """The name of a policy with ``ppo:pretrained`` spelled out as the path of its first training seed; others as is.
+    """Return the name of a policy, ``ppo:pretrained`` as the path of its first training seed.
 
     Raises InputError where no agent is shipped for the scenario.
     """
@@ -92,9 +92,12 @@ def _check_name(name: str) -> None:
     kind, colon, what = name.partition(":")
     if kind + colon == NETWORK and what:
         return
+
     known = known_names()
     if name in known:
         return
+
+    # Only names of the same kind are near: mpc:foo is no misspelt rule.
     same_kind = [other for other in known if other.startswith(f"{kind}:")]
     names = same_kind or [*known, "ppo:PATH"]
     advice = (
@@ -107,7 +110,7 @@ def _check_name(name: str) -> None:
 
 
 def known_names() -> list[str]:
-    """All policies but networks, whose names end in a path."""
+    """Return all policies but networks, whose names end in a path."""
     from baselines.optimum.variants import VARIANTS
 
     planners = [PLANNER + kind for kind in FORECASTS]
@@ -155,7 +158,7 @@ def _load_network(path: str, compiled: Compiled) -> Policy:
 
 
 def _folders(names: Sequence[str]) -> dict[str, str]:
-    """A folder for each policy: ``ppo`` where there is one network, else ``ppo_1``, ``ppo_2`` in order."""
+    """Return a folder for each policy: ``ppo`` where there is one network, else ``ppo_1``, ``ppo_2`` in order."""
     networks = [name for name in names if name.startswith(NETWORK)]
     folders = {name: name.replace(":", "_") for name in names if name not in networks}
     for i, name in enumerate(networks):
@@ -215,6 +218,8 @@ def checkpoint_files(where: str) -> list[Path]:
         found = [path / MODEL] if (path / MODEL).is_file() else sorted(path.glob(f"*/{MODEL}"), key=_natural)
     else:
         found = [path]
+
+    # A pattern may match folders without an agent.
     found = [file for file in found if file.is_file()]
     if not found:
         raise InputError(
@@ -225,5 +230,5 @@ def checkpoint_files(where: str) -> list[Path]:
 
 
 def _natural(path: Path) -> list[Any]:
-    """Order in which seed10 comes after seed9."""
+    """Return order in which seed10 comes after seed9."""
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", str(path))]

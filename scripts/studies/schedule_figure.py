@@ -20,23 +20,20 @@ SUPPLY = {
     "discharge_mw": ("discharge", "#E69F00"),
 }
 USE = {"charge_mw": ("charge", "#F0E442"), "export_mw": ("export", "#56B4E9")}
-NEEDS = "figures need Matplotlib: pip install 'gridai-env[render]'"
 
 
 def schedule_figure(columns: dict[str, Trajectory]) -> tuple[bytes, tuple[int, int]]:
-    """A PNG and its size (width, height): one row per site, one column per trajectory (all of one instance).
+    """Return a PNG and its size (width, height): one row per site, one column per trajectory (all of one instance).
 
     Stacked: supply above zero, charging and export below.  Line: facility load.  Dashed: price, at the right.
-    Raises ImportError naming the extra where Matplotlib is missing.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(NEEDS) from error
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     sites = next(iter(columns.values())).instance.compiled.site_names
     figure = Figure(figsize=(1.0 + 6.0 * len(columns), 1.0 + 2.1 * len(sites)), layout="constrained", dpi=90)
     FigureCanvasAgg(figure)
+
     grid: Any = figure.subplots(len(sites), len(columns), sharex=True, sharey="row", squeeze=False)
     for k, site in enumerate(sites):
         for column, (name, trajectory) in enumerate(columns.items()):
@@ -48,16 +45,17 @@ def schedule_figure(columns: dict[str, Trajectory]) -> tuple[bytes, tuple[int, i
                 axes.set_ylabel(f"{site}\nMW")
     for axes in grid[-1]:
         axes.set_xlabel("hours since the start")
+
+    # One legend below all panels: they share their colours.
     handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(
-        handles,
-        labels,
-        loc="outside lower center",
-        ncols=min(len(labels), 4 * grid.shape[1]),
-        fontsize=8,
-        frameon=False,
-    )
-    return png_of(figure)
+    columns_of_legend = min(len(labels), 4 * grid.shape[1])
+    look = {"ncols": columns_of_legend, "fontsize": 8, "frameon": False}
+    figure.legend(handles, labels, loc="outside lower center", **look)
+
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png")
+    width, height = figure.canvas.get_width_height()
+    return buffer.getvalue(), (int(width), int(height))
 
 
 def _draw_site(axes: Axes, trajectory: Trajectory, site: str, price_label: bool) -> None:
@@ -67,6 +65,8 @@ def _draw_site(axes: Axes, trajectory: Trajectory, site: str, price_label: bool)
         axes, edges, {label: (table[f"{name}/{site}"], colour) for name, (label, colour) in SUPPLY.items()}
     )
     _stack(axes, edges, {label: (-table[f"{name}/{site}"], colour) for name, (label, colour) in USE.items()})
+
+    # Above zero what supplies the site, below what leaves its bus: facility load meets the supply less that.
     axes.stairs(table[f"facility_mw/{site}"], edges, color="black", linewidth=1.2, label="facility load")
     axes.plot([], [], color="#CC79A7", linestyle="--", linewidth=1.0, label="price")
     axes.axhline(0.0, color="grey", linewidth=0.6)
@@ -87,11 +87,3 @@ def _stack(axes: Axes, edges: Any, series: dict[str, tuple[Any, str]]) -> None:
     for label, (values, colour) in series.items():
         axes.stairs(base + values, edges, baseline=base, fill=True, color=colour, label=label, linewidth=0.0)
         base = base + values
-
-
-def png_of(figure: Any) -> tuple[bytes, tuple[int, int]]:
-    """A figure as PNG and its size (width, height)."""
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png")
-    width, height = figure.canvas.get_width_height()
-    return buffer.getvalue(), (int(width), int(height))

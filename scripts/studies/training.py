@@ -16,6 +16,7 @@ from pydantic import Field
 
 from agents.config import PPOConfig, parse_config
 from gridai_env.episodes.instance import Instance
+from gridai_env.files import atomic_write
 from gridai_env.scenario.compile import Compiled
 from scripts.runs.command import INTERRUPTED, InputError, Options, Shown
 from scripts.runs.folder import default_folder, open_folder, read_run, write_run
@@ -80,6 +81,8 @@ def _clear(folder: Path, overwrite: bool) -> None:
             f"{folder} holds a training run: go on with it (--resume {folder}), replace it (--overwrite), "
             "or give another --run-dir"
         )
+
+    # Bounds belong to the instances, not to the run: they stay.
     for name in FILES:
         (folder / name).unlink(missing_ok=True)
     for name in (CHECKPOINTS, EVENTS):
@@ -132,22 +135,16 @@ def load_config_of(record: dict[str, Any], overrides: dict[str, Any], source: st
 def _train(config: PPOConfig, compiled: Compiled, model: Any, folder: Path, evaluates: bool) -> int:
     from agents.networks.checkpoint import Identity
     from agents.training import train
-    from agents.training.checkpoints import latest_checkpoint
     from agents.training.validation import Milestones
 
     frozen = _validation(config, compiled) if evaluates else None
     instances: list[Instance] = []
     if evaluates:
         instances = _unpublished(config) if frozen is None else frozen.instances
-    write_run(
-        folder,
-        KIND,
-        config.model_dump(mode="json"),
-        seeds=[config.seed],
-        instances=instances,
-        device=str(model.device),
-        agent=Identity.of(compiled).as_dict(),
-    )
+    settings, agent = config.model_dump(mode="json"), Identity.of(compiled).as_dict()
+    write_run(folder, KIND, settings, [config.seed], instances, device=str(model.device), agent=agent)
+
+    # Bounds may take minutes to solve: run.json stands before, so that the folder says what is under way.
     held_out = frozen
     if evaluates and frozen is None:
         held_out = _held_out(config, instances, folder)
@@ -155,16 +152,23 @@ def _train(config: PPOConfig, compiled: Compiled, model: Any, folder: Path, eval
         with _curves(model, config, folder / EVENTS):
             evaluations = train.train(model, config, folder, held_out, watched=[folder / EVENTS])
     except KeyboardInterrupt:
-        last = latest_checkpoint(folder)
-        print(f"\nstopped after {model.num_timesteps:,} steps; last checkpoint: {last}", file=sys.stderr)
-        if last is not None:
-            print(f"go on with: python -m scripts.train --resume {folder}", file=sys.stderr)
+        _say_how_to_go_on(model, folder)
         return INTERRUPTED
+
     if held_out is not None and evaluations is not None and evaluations.last is not None:
         print(f"{model.num_timesteps:,} steps: {evaluations.last.line()}")
         print(f"over Local-Only by stage: {Milestones(folder, held_out).line()}")
     print(f"agent: {folder / 'model.zip'}\ncurves: tensorboard --logdir {folder}")
     return 0
+
+
+def _say_how_to_go_on(model: Any, folder: Path) -> None:
+    from agents.training.checkpoints import latest_checkpoint
+
+    last = latest_checkpoint(folder)
+    print(f"\nstopped after {model.num_timesteps:,} steps; last checkpoint: {last}", file=sys.stderr)
+    if last is not None:
+        print(f"go on with: python -m scripts.train --resume {folder}", file=sys.stderr)
 
 
 @contextmanager
@@ -184,7 +188,7 @@ def _curves(model: Any, config: PPOConfig, folder: Path) -> Iterator[None]:
 
 
 def _validation(config: PPOConfig, compiled: Compiled) -> Any:
-    """The frozen validation episodes with their published bounds, where a run trains on the training days."""
+    """Return the frozen validation episodes with their published bounds, where a run trains on the training days."""
     from agents.training.validation import HeldOut
     from gridai_env.benchmarks.published import validation_of
     from gridai_env.benchmarks.sets import BenchmarkError
@@ -199,7 +203,7 @@ def _validation(config: PPOConfig, compiled: Compiled) -> Any:
 
 
 def _unpublished(config: PPOConfig) -> list[Instance]:
-    """Held-out episodes where changed settings leave no published ones; on validation days where training has days."""
+    """Return held-out episodes where changed settings leave no published ones (on validation days, if any)."""
     from agents.config import compiled_of
     from agents.training import environments
 
@@ -228,9 +232,8 @@ def bounds_usd(config: PPOConfig, instances: list[Instance], cache: Path) -> lis
         if instance.hash not in known:
             plan = solve(instance, mip_gap=options.bound_mip_gap, time_limit_s=options.bound_time_limit_s)
             known[instance.hash] = plan.bound
-            partial = cache.with_name(f".{cache.name}")
-            partial.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
-            partial.replace(cache)
+            with atomic_write(cache) as partial:
+                partial.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
     return [known[instance.hash] for instance in instances]
 
 

@@ -23,12 +23,12 @@ EPSILON, PRICE, POLICY = "epsilon", "price", "policy"
 
 
 def of_seed(rows: Sequence[Row], seed: int) -> list[Row]:
-    """The rows of one episode."""
+    """Return the rows of one episode."""
     return [row for row in rows if row["seed"] == seed]
 
 
 def places(rows: Sequence[Row], method: str) -> list[CostCarbonPoint]:
-    """Places of one method, where a plan was found and the service floor is kept."""
+    """Return places of one method, where a plan was found and the service floor is kept."""
     found = [place_in(row) for row in rows if row["method"] == method and row["meets_floor"]]
     return [place for place in found if place is not None]
 
@@ -37,17 +37,20 @@ def places(rows: Sequence[Row], method: str) -> list[CostCarbonPoint]:
 
 
 def reference_point(rows: Sequence[Row], given: Sequence[float] | None) -> Reference:
-    """The reference point of one episode; raises InputError where the given one is not worse than the whole front."""
+    """Return the reference point of an episode; raises InputError where the given one is not worse than the front."""
     front = [*places(rows, EPSILON), *places(rows, PRICE)]
     if not front:
         raise InputError(
             f"seed {rows[0]['seed']}: no point of the front was found in time; raise --time-limit-s"
         )
+
     if given is None:
         local = next(row for row in rows if row["label"] == LOCAL)
         place = place_in(local)
         assert place is not None
         return reference_of(front, place)
+
+    # Coordinates weigh last resorts, so a reference that looks bad enough in front.csv may not be.
     worst = np.max([place.coordinates for place in front], axis=0)
     if given[0] <= worst[0] or given[1] <= worst[1]:
         raise InputError(
@@ -58,7 +61,7 @@ def reference_point(rows: Sequence[Row], given: Sequence[float] | None) -> Refer
 
 
 def hypervolume_rows(rows: Sequence[Row], given: Sequence[float] | None) -> list[Row]:
-    """Rows of ``hypervolume.csv``: both methods, all policies together, and each policy.
+    """Return rows of ``hypervolume.csv``: both methods, all policies together, and each policy.
 
     A policy that gives less service than the floor has none (NaN): its cost and emissions are of other work.
     """
@@ -67,10 +70,13 @@ def hypervolume_rows(rows: Sequence[Row], given: Sequence[float] | None) -> list
         mine = of_seed(rows, seed)
         reference = reference_point(mine, given)
         sets = {EPSILON: places(mine, EPSILON), PRICE: places(mine, PRICE), "policies": places(mine, POLICY)}
+
+        # All shares are of the front's own volume: 1 is a policy on the front.
         whole = hypervolume(sets[EPSILON], reference)
         for row in mine:
             if row["method"] == POLICY:
                 sets[row["label"]] = places([row], POLICY)
+
         for name, members in sets.items():
             volume = hypervolume(members, reference) if members else float("nan")
             out.append(
@@ -87,7 +93,7 @@ def hypervolume_rows(rows: Sequence[Row], given: Sequence[float] | None) -> list
 
 
 def mark_nondominated(rows: Sequence[Row]) -> list[Row]:
-    """The rows with ``nondominated``: 1 where no other point that keeps the floor is better in both."""
+    """Return the rows with ``nondominated``: 1 where no other point that keeps the floor is better in both."""
     out: list[Row] = []
     for seed in sorted({row["seed"] for row in rows}):
         mine = of_seed(rows, seed)
@@ -102,11 +108,12 @@ def mark_nondominated(rows: Sequence[Row]) -> list[Row]:
 
 
 def write_board(folder: Path, rows: Sequence[Row], volumes: Sequence[Row], config: Row) -> None:
-    """TensorBoard: one run per method and policy; tag ``front/cost_usd/seed<n>`` with the axis in kg."""
+    """Write one TensorBoard run per method and policy; tag ``front/cost_usd/seed<n>`` with the axis in kg."""
     now = time.time()
     names = [EPSILON, PRICE, *dict.fromkeys(row["label"] for row in rows if row["method"] == POLICY)]
     for name in names:
         mine = [row for row in rows if name in (row["method"], row["label"])]
+        # The axis of TensorBoard holds whole numbers: emissions in kg, ascending, are the step.
         with EventWriter(folder / name.replace(":", "_").replace("/", "_")) as writer:
             points = [(place, row["seed"]) for row in mine if (place := place_in(row)) is not None]
             for place, seed in sorted(points, key=lambda entry: entry[0].coordinates[1]):
@@ -123,7 +130,7 @@ def write_board(folder: Path, rows: Sequence[Row], volumes: Sequence[Row], confi
 
 
 def show(rows: Sequence[Row], volumes: Sequence[Row], given: bool) -> str:
-    """The points and hypervolumes of every episode as text."""
+    """Return the points and hypervolumes of every episode as text."""
     out = []
     for seed in sorted({row["seed"] for row in rows}):
         lines = [_line(row) for row in of_seed(rows, seed)]
@@ -145,6 +152,7 @@ def _volumes(volumes: Sequence[Row], given: bool) -> list[str]:
     first = volumes[0]
     origin = "as given" if given else "the worst of Local-Only and the front, and 5 % of the range on top"
     point = f"{first['reference_cost_usd']:,.0f} USD, {first['reference_emissions_kg']:,.0f} kg"
+
     shares = ", ".join(
         f"{row['set']} {100 * row['share_of_epsilon']:.1f} %"
         for row in volumes

@@ -114,7 +114,7 @@ class FrontTask(Task):
         return {"under": self._under, "time_limit_s": self.settings.limit_s}
 
     def is_current(self, record: Record) -> bool:
-        """Whether earlier stages are as they were, and no more time is allowed to a solve that ran out of it."""
+        """Return whether earlier stages are as they were, and no more time is allowed to a solve that ran out of it."""
         return record["under"] == self._under and had_time(record, self.settings.limit_s)
 
 
@@ -137,6 +137,7 @@ def stages(
     ]
     yield [*ends, *played]
 
+    # Caps rest on both ends, prices on the floor alone.
     caps = [f"cap {i}" for i in range(1, settings.points - 1)]
     prices = [f"{price:g} USD/t" for price in settings.prices_usd_per_t]
     between = []
@@ -276,7 +277,7 @@ def _policy_row(name: str, trajectory: Trajectory, floor: Floor) -> Record:
 
 
 def place_in(row: Record) -> CostCarbonPoint | None:
-    """Where a row stands; None without a plan."""
+    """Return where a row stands; None without a plan."""
     values = [row[name] for name in ("cost_usd", "emissions_kg", "last_resort_usd", "last_resort_kg")]
     return None if np.isnan(values[0]) else CostCarbonPoint(*values)
 

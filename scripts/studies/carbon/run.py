@@ -79,7 +79,7 @@ class FrontRun:
         return output.show(rows, volumes, given=reference is not None)
 
     def _rows(self) -> list[dict[str, Any]]:
-        """All points, by seed: the front from least cost to least carbon, prices, policies."""
+        """Return all points, by seed: the front from least cost to least carbon, prices, policies."""
         tasks = [task for batches in self.stages() for batch in batches for task in batch]
         found = [row for task in tasks if (row := self.store.result(task)["row"]) is not None]
         order = {"epsilon": 0, "price": 1, "policy": 2}

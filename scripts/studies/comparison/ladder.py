@@ -61,7 +61,7 @@ class Rung:
 
 
 def rungs_of(rows: Sequence[Row], forecast: str) -> list[Rung]:
-    """The ladder of rows of ``summary.csv``, from the top; ``forecast`` is the kind that the scenario gives.
+    """Return the ladder of rows of ``summary.csv``, from the top; ``forecast`` is the kind that the scenario gives.
 
     Only seeds count on which every policy has a result; where there are none, each rung has its own.
     """
@@ -77,7 +77,7 @@ def rungs_of(rows: Sequence[Row], forecast: str) -> list[Rung]:
 
 
 def _rank(policy: str) -> tuple[int, int]:
-    """Place on the ladder: the optimum, variants, planners by forecast, networks, rules."""
+    """Return place on the ladder: the optimum, variants, planners by forecast, networks, rules."""
     planned = [PLANNER + kind for kind in FORECASTS]
     kinds = [policy == OPTIMUM, policy.startswith(VARIANT), policy in planned, policy.startswith(NETWORK)]
     kind = kinds.index(True) if True in kinds else len(kinds)
@@ -107,7 +107,7 @@ def _rung(policy: str, by_policy: dict[str, dict[int, Row]], forecast: str) -> R
 
 
 def planners(forecast: str) -> list[str]:
-    """The policies without which regret cannot be split."""
+    """Return the policies without which regret cannot be split."""
     return list(dict.fromkeys(PLANNER + kind for kind in ("perfect", forecast)))
 
 
@@ -139,13 +139,14 @@ def _column(rows: dict[int, Row], name: str, seeds: Iterable[int] | None = None)
 
 
 def record_of(place: int, rung: Rung) -> Row:
-    """A row of ``ladder.csv``; what is not known is NaN."""
+    """Return a row of ``ladder.csv``; what is not known is NaN."""
     intervals = {
         "benefit_usd": rung.benefit_usd,
         "gain_captured": rung.gain_captured,
         "regret": rung.regret,
         **{name: rung.parts.get(name, UNKNOWN) for name in PARTS},
     }
+
     unit = "kg" if rung.objective == "carbon" else "USD"
     out: Row = {
         "rung": place,
@@ -154,18 +155,19 @@ def record_of(place: int, rung: Rung) -> Row:
         "objective": rung.objective,
         "unit": unit,
     }
+
     for name, interval in intervals.items():
         out |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
     return out
 
 
 def ladder_table(rungs: Sequence[Rung]) -> str:
-    """The ladder as text; with the number of episodes of each rung where that is not the same for all."""
+    """Return the ladder as text; with the number of episodes of each rung where that is not the same for all."""
     return aligned(HEADERS, [_line(rung, are_paired(rungs)) for rung in rungs])
 
 
 def are_paired(rungs: Sequence[Rung]) -> bool:
-    """Whether all rungs are means over the same episodes (else the bound's are more than those of some)."""
+    """Return whether all rungs are means over the same episodes (else the bound's are more than those of some)."""
     return len({rung.episodes for rung in rungs}) == 1
 
 
@@ -187,7 +189,7 @@ def _line(rung: Rung, paired: bool) -> tuple[str, ...]:
 
 
 def ladder_notes(rungs: Sequence[Rung], forecast: str) -> list[str]:
-    """What a reader of the ladder must know, and which policies to add where the split is not complete."""
+    """Return what a reader of the ladder must know, and which policies to add where the split is not complete."""
     first = rungs[0]
     unit = "kg" if first.objective == "carbon" else "USD"
     notes = [
@@ -196,6 +198,7 @@ def ladder_notes(rungs: Sequence[Rung], forecast: str) -> list[str]:
     ]
     if first.objective != "benefit":
         return [*notes, "regret is split for --objective benefit only: the planners plan for it"]
+
     here = {rung.policy for rung in rungs}
     missing = [name for name in planners(forecast) if name not in here]
     if missing:
@@ -211,7 +214,7 @@ def ladder_notes(rungs: Sequence[Rung], forecast: str) -> list[str]:
 
 
 def _sample_notes(rungs: Sequence[Rung]) -> list[str]:
-    """Which episodes the ladder is a mean over, where not of all."""
+    """Return which episodes the ladder is a mean over, where not of all."""
     first = rungs[0]
     if not are_paired(rungs):
         return [

@@ -34,15 +34,15 @@ class EpisodeJob:
     checkpoints: dict[str, str]  # SHA-256 of each network's file, by the policy's name
 
     def works(self, shown: bool) -> int:
-        """How many pieces of work `compute` tells of of each seed."""
+        """Return how many pieces of work `compute` tells of of each seed."""
         return 1 + len(self.policies) + self.prices(shown)
 
     def prices(self, shown: bool) -> bool:
-        """Whether shadow prices of the optimum are wanted."""
+        """Return whether shadow prices of the optimum are wanted."""
         return shown and OPTIMUM in self.policies
 
     def contenders(self) -> list[PolicySpec]:
-        """The policies, new; raises InputError where a network's file is no longer the one at the start."""
+        """Return the policies, new; raises InputError where a network's file is no longer the one at the start."""
         changed = [name for name, now in checkpoints(self.policies).items() if now != self.checkpoints[name]]
         if changed:
             raise InputError(f"{changed[0]}: the file changed during the comparison; compare a copy of it")
@@ -102,6 +102,8 @@ def compute(
 def _play_seed(match: EpisodeJob, seed: int, shown: bool, on_progress: Callable[[str], None]) -> SeedResult:
     on_progress(f"seed {seed}: optimum")
     reference = refer(match.episodes.make(seed), match.objective, **match.solver)
+
+    # Policies are made anew: what they remember of one seed must not reach the next.
     played, notes = [], []
     for contender in match.contenders():
         on_progress(f"seed {seed}: {contender.name}")
@@ -114,6 +116,7 @@ def _play_seed(match: EpisodeJob, seed: int, shown: bool, on_progress: Callable[
         played.append(
             Played(contender.name, row_of(contender, reference, trajectory), trajectory.table, picture)
         )
+
     prices = None
     if match.prices(shown):
         on_progress(f"seed {seed}: shadow prices")
@@ -122,7 +125,7 @@ def _play_seed(match: EpisodeJob, seed: int, shown: bool, on_progress: Callable[
 
 
 def _shadow_prices(reference: Reference, solver: dict[str, Any], notes: list[str]) -> Table | None:
-    """What one more unit of each limit is worth in the optimum; None for least carbon and without a plan."""
+    """Return what one more unit of each limit is worth in the optimum; None for least carbon and without a plan."""
     plan = reference.plan
     if plan.flows is None or plan.objective == "carbon":
         return None
@@ -137,7 +140,7 @@ def _shadow_prices(reference: Reference, solver: dict[str, Any], notes: list[str
 def _picture(
     contender: PolicySpec, trajectory: Trajectory, reference: Reference
 ) -> tuple[bytes, tuple[int, int]]:
-    """The schedule beside the optimum."""
+    """Return the schedule beside the optimum."""
     columns = {contender.name: trajectory}
     if contender.name != OPTIMUM and reference.optimum is not None:
         columns[f"optimum ({reference.plan.objective})"] = reference.optimum

@@ -37,6 +37,8 @@ def make_room(folder: Path, overwrite: bool) -> None:
             f"{folder} holds a comparison: go on with it (--continue), replace it (--overwrite) or give another "
             "--run-dir"
         )
+
+    # Other files of the folder are not ours: only what a comparison writes goes.
     for file in (folder / SUMMARY, folder / LADDER, *folder.glob(f"{PRICES}*.csv")):
         file.unlink(missing_ok=True)
     for name in (*FOLDERS, EARLIER):
@@ -52,6 +54,8 @@ def check_resumable(folder: Path, config: Record, seeds: Sequence[int]) -> None:
         return
     record = read_run(folder, KIND)
     check_settings(record["config"], config, DECISIVE, f"--continue: {folder} was set up otherwise")
+
+    # Tables and ladder follow the order of the seeds, so they may only grow at the end.
     if list(seeds)[: len(record["seeds"])] != record["seeds"]:
         raise InputError(
             f"--continue: {folder} has the seeds {' '.join(map(str, record['seeds']))}: --seeds must begin with these; "
@@ -65,7 +69,7 @@ def check_resumable(folder: Path, config: Record, seeds: Sequence[int]) -> None:
 
 
 def earlier_commits(folder: Path) -> list[str]:
-    """Commits of the runs that left what is in ``folder``."""
+    """Return commits of the runs that left what is in ``folder``."""
     if not (folder / RUN_FILE).exists():
         return []
     record = read_run(folder, KIND)

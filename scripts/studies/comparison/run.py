@@ -141,7 +141,7 @@ class Comparison:
             check_bound(row)
 
     def _show(self, played: Played, seed: int, writer: EventWriter) -> None:
-        """Figures of the episode; of a seed that is shown also its picture and its hourly curves."""
+        """Write the figures of the episode; of a seed that is shown also its picture and its hourly curves."""
         write_episode(writer, played.row, time.time())
         if played.picture is None:
             return
@@ -180,7 +180,7 @@ class Comparison:
 
 
 def _instance(row: dict[str, Any]) -> dict[str, Any]:
-    """What identifies the instance of a row, as `instance_record` has it."""
+    """Return what identifies the instance of a row, as `instance_record` has it."""
     return {
         "seed": row["seed"],
         "start_utc": row["start_utc"].removesuffix("Z"),

@@ -32,7 +32,7 @@ Row = dict[str, Any]  # of summary.csv
 
 
 def in_common(rows: Sequence[Row]) -> list[Row]:
-    """Rows of the seeds on which every policy has a result; all rows where there is no such seed."""
+    """Return rows of the seeds on which every policy has a result; all rows where there is no such seed."""
     names = {row["policy"] for row in rows}
     by_seed: dict[int, set[str]] = {}
     for row in rows:
@@ -41,12 +41,12 @@ def in_common(rows: Sequence[Row]) -> list[Row]:
 
 
 def is_paired(rows: Sequence[Row]) -> bool:
-    """Whether every policy has a result on every seed."""
+    """Return whether every policy has a result on every seed."""
     return len(rows) == len({row["policy"] for row in rows}) * len({row["seed"] for row in rows})
 
 
 def comparison_table(rows: Sequence[Row]) -> str:
-    """The table for rows of ``summary.csv``, in the order in which policies first appear."""
+    """Return the table for rows of ``summary.csv``, in the order in which policies first appear."""
     names, common = list(dict.fromkeys(row["policy"] for row in rows)), in_common(rows)
     lines = [_line([row for row in common if row["policy"] == name], is_paired(common)) for name in names]
     return aligned(HEADERS, lines)
@@ -59,6 +59,7 @@ def _line(rows: Sequence[Row], paired: bool) -> tuple[str, ...]:
     def mean(name: str) -> float:
         return float(column(name).mean())
 
+    # A policy that serves less than the floor may lie beyond the bound: the table says so.
     score, bound, local = column("score"), column("bound_score"), column("local_score")
     floor = "" if all(row["meets_floor"] for row in rows) else " (serves less than the floor)"
     return (
@@ -76,10 +77,11 @@ def _line(rows: Sequence[Row], paired: bool) -> tuple[str, ...]:
 
 
 def sample_note(rows: Sequence[Row]) -> str:
-    """Which episodes means are over."""
+    """Return which episodes means are over."""
     common, count = in_common(rows), len({row["seed"] for row in rows})
     if is_paired(rows):
         return f"means over {count} episode(s)"
+
     counts = Counter(row["policy"] for row in rows)
     absent = ", ".join(f"{name} has none on {count - n}" for name, n in counts.items() if n < count)
     if is_paired(common):
@@ -92,7 +94,7 @@ def sample_note(rows: Sequence[Row]) -> str:
 
 
 def decision_notes(rows: Sequence[Row]) -> list[str]:
-    """Whose decisions stopped at a time limit."""
+    """Return whose decisions stopped at a time limit."""
     late: Counter[str] = Counter()
     for row in rows:
         count = row.get("decisions_not_optimal", 0)
@@ -105,7 +107,7 @@ def decision_notes(rows: Sequence[Row]) -> list[str]:
 
 
 def footnotes(rows: Sequence[Row]) -> list[str]:
-    """What a reader must know beside the table: sample, objective, scale of the gap, proof of the bound."""
+    """Return what a reader must know beside the table: sample, objective, scale of the gap, proof of the bound."""
     by_seed = {row["seed"]: row for row in rows}
     first = rows[0]
     scale = "emissions" if first["objective"] == "carbon" else "bill"
@@ -114,6 +116,8 @@ def footnotes(rows: Sequence[Row]) -> list[str]:
         f"gap: distance to the perfect-foresight bound ({first['objective']}) over the Local-Only {scale}",
         "gain captured: 0 % is Local-Only, 100 % is the bound; path latency: the network alone",
     ]
+
+    # Solve times and gaps are of the optimum: one per seed, not one per policy.
     solver_gap = max(
         (row["solver_gap"] for row in by_seed.values() if np.isfinite(row["solver_gap"])), default=0.0
     )

@@ -57,7 +57,7 @@ LADDER = ("benefit_usd", "gain_captured", "regret", "foresight", "horizon", "for
 
 
 def curve_tags(table: Table, compiled: Compiled, seed: int) -> dict[str, str]:
-    """Tag of each column that is shown, by the column's name."""
+    """Return tag of each column that is shown, by the column's name."""
     never = {
         f"backlog_gpuh/{row}"
         for row, waits in zip(compiled.row_names, compiled.params.may_wait, strict=True)
@@ -89,6 +89,6 @@ def write_rung(writer: EventWriter, record: Mapping[str, Any], episodes: int, wa
 
 
 def config_text(config: Mapping[str, Any]) -> str:
-    """Settings as a Markdown table."""
+    """Return settings as a Markdown table."""
     lines = ["| setting | value |", "|---|---|"]
     return "\n".join(lines + [f"| {key} | {value} |" for key, value in config.items()])

@@ -129,7 +129,7 @@ def _played(policy: str, instance: Instance) -> Record:
 
 
 def _of_decisions(player: Any, played: Trajectory) -> dict[str, Any]:
-    """What a planner's decisions took, and how many were not proven optimal."""
+    """Return what a planner's decisions took, and how many were not proven optimal."""
     statuses: dict[str, int] | None = getattr(player, "statuses", None)
     if statuses is None:
         return {}
@@ -171,6 +171,8 @@ def _entry(own: Sequence[FreezeTask], store: Store) -> Entry:
     records = {task.policy: store.result(task) for task in own}
     optimum, key, instance = records[OPTIMUM], own[0].episode, own[0].instance()
     results = {policy: dict(record["result"]) for policy, record in records.items()}
+
+    # Terms that a world does not have are left out of what is published.
     for policy, result in results.items():
         result["terms_usd"] = {name: value for name, value in result["terms_usd"].items() if value}
         scale = max(sum(abs(value) for value in result["terms_usd"].values()), 1.0)
@@ -190,7 +192,7 @@ def _entry(own: Sequence[FreezeTask], store: Store) -> Entry:
 
 
 def _short(value: Any) -> Any:
-    """Numbers to DIGITS significant digits, all the way down."""
+    """Return numbers to DIGITS significant digits, all the way down."""
     if isinstance(value, float):
         return float(f"{value:.{DIGITS}g}")
     if isinstance(value, dict):

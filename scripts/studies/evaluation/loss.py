@@ -41,10 +41,13 @@ def show_where(
             ],
         )
     )
+
     terms = ledger_difference(result, frozen)
     print("\nshort of the optimum, by term of the ledger, mean USD per episode over the whole set:")
     ordered = sorted(terms.items(), key=lambda item: -abs(item[1]))
     print(aligned(("term", "USD"), [(name, f"{value:,.0f}") for name, value in ordered]))
+
+    # Every lever needs 2^levers replays of each episode, so they are taken over a sample.
     losses = levers(policy, sample, better)
     total = np.sum([loss.shapley_usd for loss in losses], axis=0)
     lines = [line(loss, float(total.mean())) for loss in losses]
@@ -58,7 +61,7 @@ def show_where(
 
 
 def line(loss: LeverLoss, total_usd: float) -> tuple[str, ...]:
-    """A lever as a line of the table."""
+    """Return a lever as a line of the table."""
     mean = float(loss.shapley_usd.mean())
     share = f"{mean / total_usd:.1%}" if total_usd else "-"
     return (
@@ -70,7 +73,7 @@ def line(loss: LeverLoss, total_usd: float) -> tuple[str, ...]:
 
 
 def levers(policy: Any, sample: FrozenSet, better: str) -> list[LeverLoss]:
-    """What each lever of a better schedule is worth to the policy, on all episodes of a sample."""
+    """Return what each lever of a better schedule is worth to the policy, on all episodes of a sample."""
     from tqdm import tqdm
 
     instances = sample.instances()

@@ -36,7 +36,7 @@ HEADERS = (
 
 
 def table_lines(summaries: Sequence[Summary]) -> list[tuple[str, ...]]:
-    """One line of text for each policy."""
+    """Return one line of text for each policy."""
     return [
         (
             one.policy,
@@ -60,7 +60,7 @@ def table_lines(summaries: Sequence[Summary]) -> list[tuple[str, ...]]:
 
 
 def _rounded(value: float, digits: int) -> float:
-    """A number as it is shown, without a minus before a zero."""
+    """Return a number as it is shown, without a minus before a zero."""
     return round(value, digits) + 0.0
 
 
@@ -69,18 +69,18 @@ def _share(value: float, sign: str = "") -> str:
 
 
 def _between(interval: Interval, digits: int) -> str:
-    """A share with its interval, in per cent."""
+    """Return a share with its interval, in per cent."""
     shown = Interval(*(_rounded(x, digits) for x in (interval.value, interval.low, interval.high)))
     return spread_text(shown, f"{{:.{digits - 2}%}}")
 
 
 def report_lines(results: Sequence[PolicyResult], summaries: Sequence[Summary]) -> list[str]:
-    """The table for people, with what its columns mean."""
+    """Return the table for people, with what its columns mean."""
     return [aligned(HEADERS, table_lines(summaries)), *seed_lines(results, summaries), *NOTES]
 
 
 def seed_lines(results: Sequence[PolicyResult], summaries: Sequence[Summary]) -> list[str]:
-    """The gain captured by each training seed, for policies of several."""
+    """Return the gain captured by each training seed, for policies of several."""
     lines = []
     for result, one in zip(results, summaries, strict=True):
         if one.runs > 1:
@@ -151,7 +151,7 @@ def write_table(path: Path, summaries: Sequence[Summary], facts: Sequence[str]) 
 
 
 def _flat(summary: Summary) -> dict[str, Any]:
-    """A summary as one row; an interval becomes three columns."""
+    """Return a summary as one row; an interval becomes three columns."""
     out: dict[str, Any] = {}
     for name, value in vars(summary).items():
         if isinstance(value, Interval):

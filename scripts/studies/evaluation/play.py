@@ -55,7 +55,7 @@ def player_for(policy: Policy, instance: Instance, shift: str) -> Policy:
 
 
 def by_world(instances: Sequence[Instance]) -> list[list[int]]:
-    """Places of the episodes that share a scenario, shift included."""
+    """Return places of the episodes that share a scenario, shift included."""
     groups: dict[str, list[int]] = {}
     for i, instance in enumerate(instances):
         groups.setdefault(instance.compiled.hash, []).append(i)
@@ -63,7 +63,7 @@ def by_world(instances: Sequence[Instance]) -> list[list[int]]:
 
 
 def played(policy: Policy, frozen: FrozenSet, instances: Sequence[Instance]) -> list[Trajectory]:
-    """One trajectory for each episode."""
+    """Return one trajectory for each episode."""
     out: dict[int, Trajectory] = {}
     for places in by_world(instances):
         first = places[0]
@@ -74,11 +74,13 @@ def played(policy: Policy, frozen: FrozenSet, instances: Sequence[Instance]) -> 
 
 
 def decision_ms(policy: Policy, instance: Instance, shift: str) -> float:
-    """Median time of a decision in a single environment, ms."""
+    """Return median time of a decision in a single environment, ms."""
     player = player_for(policy, instance, shift)
     env = GridAIEnv(instance.scenario)
     observation, _ = env.reset(seed=0, options={"instance": instance})
     player.prepare(instance.compiled)
+
+    # Alone, one observation at a time: what a user of a single environment waits for.
     seconds: list[float] = []
     memory, terminated = None, False
     start = np.ones(1, dtype=np.bool_)
@@ -108,7 +110,7 @@ def check_local(frozen: FrozenSet, instances: Sequence[Instance]) -> None:
 
 
 def scale_usd(figures: dict[str, Any]) -> float:
-    """Sum of absolute terms of an episode."""
+    """Return sum of absolute terms of an episode."""
     return max(sum(abs(value) for value in figures["terms_usd"].values()), 1.0)
 
 
@@ -121,6 +123,8 @@ def check_result(name: str, frozen: FrozenSet, figures: Sequence[dict[str, Any]]
                 f"seed {entry.key.seed}: {name} passes the proven bound by {over_usd:,.6f} USD; solver and simulator "
                 f"disagree, please report it with the instance {entry.hash[:12]}"
             )
+
+        # Written so that NaN fails too.
         if not own["masked_gpuh"] <= 0.0:
             raise BoundError(
                 f"seed {entry.key.seed}: {name} serves {own['masked_gpuh']:g} GPU-h over masked routes, please report "
@@ -148,7 +152,7 @@ def play_network(
 
 
 def optimum_actions(frozen: FrozenSet, instance: Instance, threads: int) -> NDArray[np.float32]:
-    """The actions [T,A] of the optimum of an episode, solved."""
+    """Return the actions [T,A] of the optimum of an episode, solved."""
     from baselines.optimum.milp import solve
 
     options = frozen.benchmark.solver
@@ -159,7 +163,7 @@ def optimum_actions(frozen: FrozenSet, instance: Instance, threads: int) -> NDAr
 
 
 def planner_actions(name: str, instance: Instance) -> NDArray[np.float32]:
-    """The actions [T,A] that a planner took on an episode."""
+    """Return the actions [T,A] that a planner took on an episode."""
     from scripts.studies.policies import find_contenders
 
     policy = find_contenders([name], instance.compiled)[0].policy

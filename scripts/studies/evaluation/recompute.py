@@ -24,7 +24,7 @@ def differences(frozen: FrozenSet, folder: Path) -> list[str]:
 
 
 def _faults(frozen: FrozenSet, entry: Entry, task: FreezeTask, record: Record) -> list[str]:
-    """A bound may differ by the solver's gap, and so may the optimum's plan; the rest by rounding."""
+    """Return a bound may differ by the solver's gap, and so may the optimum's plan; the rest by rounding."""
     own, there = record["result"], entry.results[task.policy]
     gap_usd = frozen.benchmark.solver.mip_gap * abs(entry.bound_usd)
     allowed = SAME * scale_usd(own) + (2.0 * gap_usd if task.policy == OPTIMUM else 0.0)

@@ -51,29 +51,23 @@ class EvaluateOptions(Options):
 
 
 def play_and_judge(arguments: EvaluateOptions) -> int:
-    from gridai_env.benchmarks.published import read_set
+    """Check everything, play what is not published, judge, write and print; return the exit code."""
     from scripts.studies.evaluation import output
-    from scripts.studies.evaluation.play import check_local
     from scripts.studies.evaluation.summary import summarise
     from scripts.studies.policies import find_entrants
 
-    folder = Path(arguments.benchmarks) if arguments.benchmarks else None
-    frozen = read_set(arguments.scenario, arguments.set, folder)
-    if arguments.episodes is not None:
-        frozen = frozen.first(arguments.episodes)
+    frozen = _frozen(arguments)
     entrants = find_entrants(arguments.policies, arguments.scenario)
     policies = [_ready(entrant, frozen) for entrant in entrants]
     table = _table_path(arguments, frozen)
     if arguments.where:
         _check_where(arguments, entrants[0], policies[0])
+
     run_dir = open_folder(arguments.run_dir or default_folder(KIND, arguments.scenario), KIND)
-    instances = frozen.instances()
-    check_local(frozen, instances)
-    results = _results(entrants, policies, frozen, instances)
+    results = _judged(arguments, entrants, policies, frozen, run_dir)
     summaries = [summarise(result, frozen) for result in results]
-    seeds, runs = [instance.seed for instance in instances], [entrant.runs for entrant in entrants]
-    write_run(run_dir, KIND, vars(arguments), seeds, instances, runs=runs)
     output.write_results(run_dir, results, summaries, frozen)
+
     facts = _facts(frozen, entrants)
     print("\n".join([*facts, *output.report_lines(results, summaries)]), flush=True)
     if table is not None:
@@ -82,13 +76,45 @@ def play_and_judge(arguments: EvaluateOptions) -> int:
         _where(arguments, policies[0], results[0], frozen, run_dir)
     if arguments.recompute and not _recompute(frozen, arguments.set, run_dir):
         return DEFECT
+
+    # The last line is read by programs.
     print(f"results: {run_dir}")
     print(summaries[0].line())
     return 0
 
 
+def _judged(
+    arguments: EvaluateOptions,
+    entrants: Sequence[TrainedPolicy],
+    policies: Sequence[list[Any]],
+    frozen: FrozenSet,
+    run_dir: Path,
+) -> list[PolicyResult]:
+    """Play what is not published and write run.json; raises InputError where the simulator is another one."""
+    from scripts.studies.evaluation.play import check_local
+
+    # Local-Only is published: where it earns something else here, the published bounds do not hold either.
+    instances = frozen.instances()
+    check_local(frozen, instances)
+    results = _results(entrants, policies, frozen, instances)
+
+    seeds, runs = [instance.seed for instance in instances], [entrant.runs for entrant in entrants]
+    write_run(run_dir, KIND, vars(arguments), seeds, instances, runs=runs)
+    return results
+
+
+def _frozen(arguments: EvaluateOptions) -> FrozenSet:
+    """Return the frozen set, or the episodes of it that are asked for."""
+    from gridai_env.benchmarks.published import read_set
+
+    frozen = read_set(
+        arguments.scenario, arguments.set, Path(arguments.benchmarks) if arguments.benchmarks else None
+    )
+    return frozen if arguments.episodes is None else frozen.first(arguments.episodes)
+
+
 def _table_path(arguments: EvaluateOptions, frozen: FrozenSet) -> Path | None:
-    """Where the table goes, None without one; raises InputError for a name that does not end in .md."""
+    """Return where the table goes, None without one; raises InputError for a name that does not end in .md."""
     from gridai_env.benchmarks.published import set_path
 
     if arguments.table is None:
@@ -110,7 +136,7 @@ def _check_where(arguments: EvaluateOptions, entrant: TrainedPolicy, policies: l
 
 
 def _ready(entrant: TrainedPolicy, frozen: FrozenSet) -> list[Any]:
-    """The policies of an entrant; none where its results are published.  Raises InputError before anything runs."""
+    """Return the policies of an entrant, none where its results are published; raises InputError for bad ones."""
     from gridai_env.scenario.compile import compile_scenario
     from gridai_env.scenario.load import load_scenario
 
@@ -147,7 +173,7 @@ def _results(
 
 
 def _facts(frozen: FrozenSet, entrants: Sequence[TrainedPolicy]) -> list[str]:
-    """What a reader of the figures must know."""
+    """Return what a reader of the figures must know."""
     from scripts.studies.policies import ENOUGH_SEEDS
 
     made = frozen.facts
@@ -167,7 +193,7 @@ def _facts(frozen: FrozenSet, entrants: Sequence[TrainedPolicy]) -> list[str]:
 
 
 def _short_commit(text: str | None) -> str:
-    """A commit in seven letters, with a plus where files differed from it."""
+    """Return a commit in seven letters, with a plus where files differed from it."""
     return "unknown" if text is None else text[:7] + ("+" if text.endswith("+changes") else "")
 
 
@@ -182,7 +208,7 @@ def _write_table(path: Path, summaries: Any, facts: Sequence[str]) -> None:
 
 
 def _without_folder(words: Sequence[str]) -> list[str]:
-    """The words of a command line without its run folder, which is of one machine."""
+    """Return the words of a command line without its run folder, which is of one machine."""
     hidden = [i for i, word in enumerate(words) if word == "--run-dir"]
     return [word for i, word in enumerate(words) if i not in hidden and i - 1 not in hidden]
 
@@ -199,7 +225,7 @@ def _where(
 
 
 def _recompute(frozen: FrozenSet, name: str, run_dir: Path) -> bool:
-    """Whether what is published comes out again; prints what does not."""
+    """Return whether what is published comes out again; prints what does not."""
     from scripts.studies.evaluation.recompute import differences
 
     faults = differences(frozen, run_dir / "recomputed")

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gridai_env.analysis import statistics
 from gridai_env.analysis.statistics import UNKNOWN, Interval, gap
@@ -33,7 +32,7 @@ class PolicyResult:
 
 
 def published_result(name: str, frozen: FrozenSet) -> PolicyResult:
-    """What the frozen set says of a policy."""
+    """Return what the frozen set says of a policy."""
     own = [entry.results[name] for entry in frozen.entries]
     seconds = [result.get("seconds_per_decision", np.nan) for result in own]
     return PolicyResult(name, (name,), [own], 1000.0 * float(np.median(seconds)), "published")
@@ -75,7 +74,7 @@ class Summary:
 
 
 def strata_of(frozen: FrozenSet) -> list[str]:
-    """Month and shift of each episode; all alike where that would leave an episode alone."""
+    """Return month and shift of each episode; all alike where that would leave an episode alone."""
     strata = [f"{entry.key.shift}/{entry.key.start_utc[:7]}" for entry in frozen.entries]
     for labels in (strata, [entry.key.shift for entry in frozen.entries]):
         if min(labels.count(label) for label in labels) > 1:
@@ -88,10 +87,9 @@ def summarise(result: PolicyResult, frozen: FrozenSet) -> Summary:
     local, bounds = frozen.column(LOCAL, "benefit_usd"), frozen.bound_usd
     local_bill, arrived = frozen.column(LOCAL, "bill_usd"), frozen.column(LOCAL, "arrived_gpuh").sum()
     local_kg, best_dropped = frozen.column(LOCAL, "emissions_kg"), frozen.column(OPTIMUM, "dropped_gpuh")
-    benefit, strata = result.array("benefit_usd"), strata_of(frozen)
-    room = bounds - local > statistics.LEAST_ROOM * np.maximum(np.abs(bounds), 1.0)
-    dropped = result.array("dropped_gpuh")
-    runs = len(benefit)
+    benefit, dropped = result.array("benefit_usd"), result.array("dropped_gpuh")
+    runs, strata = len(benefit), strata_of(frozen)
+
     return Summary(
         policy=result.name,
         runs=runs,
@@ -102,7 +100,7 @@ def summarise(result: PolicyResult, frozen: FrozenSet) -> Summary:
         emissions_change=_change(result.array("emissions_kg"), local_kg),
         gain_captured=statistics.interval(statistics.median_captured, benefit, local, bounds, strata=strata),
         gain_by_run=[float(x) for x in statistics.captured(benefit, local, bounds)],
-        gain_iqm=_iqm(benefit, local, bounds, strata, room),
+        gain_iqm=_iqm(benefit, local, bounds, strata),
         gap=gap(benefit.mean(0), bounds, local_bill),
         of_mpc_day_ahead=_against(benefit, local, frozen, DAY_AHEAD),
         of_mpc_persistence=_against(benefit, local, frozen, PERSISTENCE),
@@ -117,15 +115,14 @@ def summarise(result: PolicyResult, frozen: FrozenSet) -> Summary:
 
 
 def _change(values: Floats, reference: Floats) -> float:
-    """Relative change of the sum; NaN where the reference is not positive (a site that lives on its exports)."""
+    """Return relative change of the sum; NaN where the reference is not positive (a site that lives on its exports)."""
     whole = float(reference.sum())
     return float(values.mean(0).sum()) / whole - 1.0 if whole > 0.0 else float("nan")
 
 
-def _iqm(
-    benefit: Floats, local: Floats, bounds: Floats, strata: Sequence[str], room: NDArray[np.bool_]
-) -> Interval:
-    """The interquartile mean over the episodes on which anything can be gained."""
+def _iqm(benefit: Floats, local: Floats, bounds: Floats, strata: Sequence[str]) -> Interval:
+    """Return the interquartile mean over the episodes on which anything can be gained; others have no share."""
+    room = bounds - local > statistics.LEAST_ROOM * np.maximum(np.abs(bounds), 1.0)
     if not room.any():
         return UNKNOWN
     kept = [label for label, has_room in zip(strata, room, strict=True) if has_room]
@@ -135,7 +132,7 @@ def _iqm(
 
 
 def _against(benefit: Floats, local: Floats, frozen: FrozenSet, planner: str) -> float:
-    """Gain over Local-Only relative to that of a planner; NaN where its results are not published."""
+    """Return gain over Local-Only relative to that of a planner; NaN where its results are not published."""
     if planner not in frozen.published:
         return float("nan")
     planned = frozen.column(planner, "benefit_usd")
@@ -164,7 +161,7 @@ def foresight_split(result: PolicyResult, frozen: FrozenSet) -> dict[str, Floats
 
 
 def ledger_difference(result: PolicyResult, frozen: FrozenSet) -> dict[str, float]:
-    """Mean USD per episode by which each term of the ledger falls short of the optimum's; they sum to the loss."""
+    """Return the mean USD per episode by which each term of the ledger falls short of the optimum's."""
     best = [entry.results[OPTIMUM]["terms_usd"] for entry in frozen.entries]
     names = dict.fromkeys(
         name for own in [*best, *(x["terms_usd"] for run in result.figures for x in run)] for name in own

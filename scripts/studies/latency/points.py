@@ -104,7 +104,7 @@ class SweepTask(Task):
         return {"time_limit_s": self.settings.limit_s}
 
     def is_current(self, record: Record) -> bool:
-        """Whether the point is solved, or stopped at a limit no shorter than now."""
+        """Return whether the point is solved, or stopped at a limit no shorter than now."""
         return had_time(record, self.settings.limit_s)
 
     @property
@@ -136,7 +136,7 @@ def cut(curves: Sequence[Curve], settings: SweepSettings, jobs: int) -> list[lis
 
 
 def is_linear(instance: Instance) -> bool:
-    """Whether the programs of an episode have no yes/no decisions, so that points are solved one from the other."""
+    """Return whether the programs have no yes/no decisions, so that points are solved one from the other."""
     p = instance.params
     return not (p.has_jobs or p.has_battery or (p.generator_min_mw > 0.0).any())
 

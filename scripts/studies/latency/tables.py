@@ -49,7 +49,7 @@ class FrontierError(RuntimeError):
 
 
 def curves(rows: Sequence[Row], sweep: Sweep, objective: str) -> tuple[list[int], Floats, Floats, Floats]:
-    """Seeds that are complete on an axis, and points, proven bounds and values of an objective, [S,P] each."""
+    """Return seeds that are complete on an axis, and points, proven bounds and values of an objective, [S,P] each."""
     found: dict[int, dict[int, Row]] = defaultdict(dict)
     for row in rows:
         if row["axis"] == sweep.axis and row["objective"] == objective:
@@ -66,7 +66,7 @@ def curves(rows: Sequence[Row], sweep: Sweep, objective: str) -> tuple[list[int]
 
 
 def curve_returns(rows: Sequence[Row], sweep: Sweep, objective: str) -> Returns | None:
-    """ERL or CRL along an axis, means over the seeds; None before a seed is complete.
+    """Return ERL or CRL along an axis, means over the seeds; None before a seed is complete.
 
     Figures of V are relative to the least cost at the tightest point: a profit may be near 0.
     """
@@ -82,7 +82,7 @@ def curve_returns(rows: Sequence[Row], sweep: Sweep, objective: str) -> Returns 
 
 
 def return_rows(rows: Sequence[Row], sweeps: Sequence[Sweep]) -> list[Row]:
-    """Rows of ``returns.csv``."""
+    """Return rows of ``returns.csv``."""
     out: list[Row] = []
     for sweep in sweeps:
         for objective in OBJECTIVES:
@@ -106,6 +106,8 @@ def check_frontier(rows: Sequence[Row], checks: Sequence[Row], sweeps: Sequence[
                 rise = monotone(high, TOLERANCE, low)
                 if rise is not None:
                     raise FrontierError(f"{sweep.axis}, seed {seed}, {objective}: {rise}")
+
+    # A policy serves at its own will: least cost and carbon bound it only where it keeps their floor.
     bound = {(r["axis"], r["seed"], r["point"], r["objective"]): r["bound"] for r in rows}
     for check in checks:
         for objective in OBJECTIVES:
@@ -133,7 +135,7 @@ def write_parquet(path: Path, rows: Sequence[Row]) -> None:
 
 
 def mean_rows(rows: Iterable[Row], keys: Sequence[str], values: Sequence[str]) -> list[Row]:
-    """Means of columns over rows that share ``keys`` (NaN left out), in the order of their first appearance."""
+    """Return means of columns over rows that share ``keys`` (NaN left out), in the order of their first appearance."""
     groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in rows:
         groups[tuple(row[key] for key in keys)].append(row)

@@ -20,14 +20,14 @@ RID = ("rid_latency", "rid_feasible", "rid_net", "rid_real")
 
 
 def _means(rows: Sequence[Row], sweep: Sweep, values: Sequence[str]) -> list[Row]:
-    """Means over seeds at each point of an axis, for the swept class or all."""
+    """Return means over seeds at each point of an axis, for the swept class or all."""
     name = sweep.class_name or "all"
     own = [r for r in rows if r["axis"] == sweep.axis and r["class"] == name]
     return sorted(mean_rows(own, ("point",), values), key=lambda r: r["point"])
 
 
 def write_board(folder: Path, results: Results, config: dict[str, Any]) -> None:
-    """One TensorBoard run per axis and policy, the optimum among them, under the same tags: curves overlay.
+    """Write one TensorBoard run per axis and policy, the optimum among them; equal tags, so that curves overlay.
 
     The step is the budget in ms, on the scale axis 1000 x scale.  The optimum's cost and emissions are the least ones,
     each of a program of its own.
@@ -68,6 +68,8 @@ def _optimum_scalars(results: Results, sweep: Sweep) -> list[dict[str, float]]:
         found = curve_returns(results.frontier, sweep, objective)
         if found is None:
             continue
+
+        # V = -benefit is what the frontier lowers; people read the benefit.
         sign = -1.0 if objective == "benefit" else 1.0
         for i in range(len(sweep)):
             out[i][f"frontier/{level}"] = sign * float(found.value[i])

@@ -59,6 +59,8 @@ def _curve_lines(results: Results, sweep: Sweep) -> tuple[list[str], list[list[s
         "dV USD",
         "moved",
     ]
+
+    # Returns per 100 ms, or per 1 % of scale.
     per = 100.0 if sweep.unit == "ms" else 1.0
     found = {objective: curve_returns(results.frontier, sweep, objective) for objective in OBJECTIVES}
     moved = _moved(results.frontier, sweep)
@@ -97,7 +99,7 @@ def _moved(rows: Sequence[Row], sweep: Sweep) -> dict[int, float]:
 
 
 def _as_is(results: Results) -> tuple[tuple[str, int], str]:
-    """The point that is nearest to the scenario's own budgets, and its name."""
+    """Return the point that is nearest to the scenario's own budgets, and its name."""
     for sweep in results.sweeps:
         if sweep.class_name is None:
             point = int(np.argmin(np.abs(np.log(np.array(sweep.grid)))))
@@ -144,7 +146,7 @@ WORTH = {
 
 
 def _worth_lines(results: Results) -> tuple[list[str], list[list[str]]]:
-    """The best open route of each class, means over seeds; "-" where nothing pays."""
+    """Return the best open route of each class, means over seeds; "-" where nothing pays."""
     keys = ("class", "region", "site")
     rows = [row for row in results.breakeven if row["open_share"] > 0.0]
     means = mean_rows(rows, keys, tuple(WORTH))
@@ -159,9 +161,11 @@ def _worth_lines(results: Results) -> tuple[list[str], list[list[str]]]:
 
 
 def _policy_lines(results: Results) -> tuple[list[str], list[list[str]]]:
-    """What policies come to beside the bound."""
+    """Return what policies come to beside the bound."""
     values = ("benefit_usd", "cost_usd", "emissions_kg", "dropped_gpuh", "rid_real")
     rows = mean_rows(_here(results, results.policies), ("policy",), values)
+
+    # Least cost and carbon are no bounds of policies that keep no floor: only benefit is compared.
     proven = [-row["bound"] for row in _here(results, results.frontier) if row["objective"] == "benefit"]
     bound = float(np.mean(proven))
     head = [
@@ -188,7 +192,7 @@ def _policy_lines(results: Results) -> tuple[list[str], list[list[str]]]:
 
 
 def notes(results: Results) -> list[str]:
-    """What a reader must know beside the tables."""
+    """Return what a reader must know beside the tables."""
     gaps = [row["gap"] for row in results.frontier if np.isfinite(row["gap"])]
     late = sum(row["status"] != "optimal" for row in results.frontier)
     count = len({row["seed"] for row in results.frontier})

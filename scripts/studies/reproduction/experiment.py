@@ -81,12 +81,14 @@ class Experiment(StrictModel):
         return self
 
     def smaller(self) -> Experiment:
-        """One seed, the ends of each grid, and what `quick` says."""
+        """Return one seed, the ends of each grid, and what `quick` says."""
         first = self.seeds[:1]
         axis = self.latency
         if axis is not None:
             ends = [axis.budget_ms[0], axis.budget_ms[len(axis.budget_ms) // 2], axis.budget_ms[-1]]
             axis = axis.model_copy(update={"seeds": first, "budget_ms": ends})
+
+        # Both ends of each grid and the middle of the axis: the headline of its first half needs it.
         grids = {name: sorted({grid[0], grid[-1]}) for name, grid in self.sensitivities.items()}
         return self.model_copy(
             update={
@@ -104,6 +106,7 @@ def load_experiments(names: Sequence[str] | None = None) -> dict[str, Experiment
     """Return the experiments by model name, all of them or those named; raises InputError."""
     known = {one.model: one for one in (_load(path) for path in sorted(FOLDER.glob("reproduce_*.yaml")))}
     wanted = list(known) if names is None else list(names)
+
     for name in wanted:
         if name not in known:
             raise InputError(f"--models {name!r}: unknown model ({closest(name, known)})")

@@ -116,7 +116,7 @@ def _policy(row: Row) -> tuple[str, ...]:
 
 
 def _show_outside(headlines: Sequence[Row], sensitivities: Sequence[Row]) -> None:
-    """For each headline outside its range, which assumptions move it."""
+    """Print for each headline outside its range which assumptions move it."""
     from scripts.studies.reproduction.tables import movers
 
     for row in headlines:

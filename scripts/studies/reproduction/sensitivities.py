@@ -77,7 +77,7 @@ def _routable_now(scenario: Scenario) -> float | None:
 
 
 def _no_budget(data: Data, value: float) -> None:
-    """The share is of the emissions without a budget, which are known only after a solve."""
+    """Remove the budget: the share is of the emissions without one, which are known only after a solve."""
     data["carbon_budget_kg"] = None
 
 
@@ -100,7 +100,7 @@ BUDGET = "carbon_budget_share"
 
 
 def changed(scenario: Scenario, parameter: str, value: float) -> Scenario:
-    """The scenario with one assumption changed; itself where it has that value already."""
+    """Return the scenario with one assumption changed; itself where it has that value already."""
     lever = LEVERS[parameter]
     if lever.own(scenario) == value:
         return scenario

@@ -25,17 +25,17 @@ UNKNOWN = Interval(float("nan"), float("nan"), float("nan"))
 
 
 def of(records: Sequence[Record], policy: str, name: str) -> np.ndarray:
-    """One figure of a policy in each episode."""
+    """Return one figure of a policy in each episode."""
     return np.array([record["policies"][policy][name] for record in records], dtype=float)
 
 
 def ratio_of_sums(top: np.ndarray, bottom: np.ndarray) -> float:
-    """Sum over sum, so that small episodes do not dominate; NaN where the lower sum is not positive."""
+    """Return sum over sum, so that small episodes do not dominate; NaN where the lower sum is not positive."""
     return float(top.sum() / bottom.sum()) if bottom.sum() > 0.0 else float("nan")
 
 
 def _change(name: str) -> Callable[[Sequence[Record], Experiment], Interval]:
-    """Change of a figure, joint against the reference, %."""
+    """Return change of a figure, joint against the reference, %."""
 
     def compute(records: Sequence[Record], one: Experiment) -> Interval:
         pair = of(records, JOINT, name), of(records, one.reference, name)
@@ -79,7 +79,7 @@ def _solve_s(records: Sequence[Record], one: Experiment) -> Interval:
 
 
 def _budget_cost(records: Sequence[Record], one: Experiment) -> Interval:
-    """Benefit that a carbon budget costs, % of the benefit without one."""
+    """Return benefit that a carbon budget costs, % of the benefit without one."""
     if any("free" not in record for record in records):
         return UNKNOWN
     pair = of(records, JOINT, "benefit_usd"), [record["free"]["benefit_usd"] for record in records]
@@ -114,7 +114,7 @@ SHOWN_OF_BUDGET = ("benefit", "emissions", "no_carbon_ratio", "budget_cost")
 
 
 def first_half_share(records: Sequence[Record]) -> Interval:
-    """Gain from the tightest budget to the middle of the axis over the gain to its end, %."""
+    """Return gain from the tightest budget to the middle of the axis over the gain to its end, %."""
     curves = np.array([record["latency"]["value_usd"] for record in records], dtype=float)
     at = np.array(records[0]["latency"]["budget_ms"], dtype=float)
     middle = np.array([np.interp((at[0] + at[-1]) / 2.0, at, curve) for curve in curves])
@@ -123,7 +123,7 @@ def first_half_share(records: Sequence[Record]) -> Interval:
 
 
 def latency_rows(one: Experiment, records: Sequence[Record]) -> list[Row]:
-    """Gain and return on latency along the axis; raises ValueError where V rises by more than solvers leave."""
+    """Return gain and return on latency along the axis; raises ValueError where V rises by more than solvers leave."""
     assert one.latency is not None
     curves, bounds = (
         np.array([record["latency"][name] for record in records], dtype=float)
@@ -132,12 +132,15 @@ def latency_rows(one: Experiment, records: Sequence[Record]) -> list[Row]:
     at = [float(x) for x in one.latency.budget_ms]
     for record, curve, bound in zip(records, curves, bounds, strict=True):
         check_monotone(curve, f"model {one.model}, seed {record['seed']}: V", lows=bound)
+
     found = returns(curves, bounds, curves, at, axis=f"class:{one.latency.task_class}")
     parameter = f"{one.latency.task_class}_budget_ms"
     rows = [
         _row(one, parameter, x, "gain", "thousand USD", bootstrap(lambda v: 1e-3 * float(v.mean()), gain))
         for x, gain in zip(at, (curves[:, :1] - curves).T, strict=True)
     ]
+
+    # A return belongs to the step between two budgets and stands at the wider one.
     arcs = zip(at[1:], found.arc, found.arc_low, found.arc_high, strict=True)
     return rows + [
         _row(one, parameter, x, "return", "USD/ms", Interval(*(float(v) for v in arc))) for x, *arc in arcs
@@ -172,7 +175,7 @@ def latency_records(one: Experiment, store: Store) -> list[Record]:
 
 
 def headline_rows(one: Experiment, store: Store) -> list[Row]:
-    """Published range, our mean with its interval over seeds, and whether it lies inside."""
+    """Return published range, our mean with its interval over seeds, and whether it lies inside."""
     records, sweeps = own_records(one, store), latency_records(one, store)
     return [_headline(one, headline, records, sweeps) for headline in one.headlines]
 
@@ -216,7 +219,7 @@ def check_headlines(one: Experiment) -> None:
 
 
 def sensitivity_rows(one: Experiment, store: Store) -> list[Row]:
-    """Quantities against one assumption at a time, and along the latency axis."""
+    """Return quantities against one assumption at a time, and along the latency axis."""
     own = load_scenario(one.scenario, horizon_h=one.horizon_h)
     rows: list[Row] = []
     for parameter, grid in one.sensitivities.items():
@@ -235,7 +238,7 @@ POLICY_MEANS = ("benefit_usd", "bill_usd", "emissions_kg", "moved_share", "dropp
 
 
 def policy_rows(one: Experiment, store: Store) -> list[Row]:
-    """Means over the main episodes; changes against Local-Only (%), and joint over the policy."""
+    """Return means over the main episodes; changes against Local-Only (%), and joint over the policy."""
     records = own_records(one, store)
     rows = []
     for name in one.policies:
@@ -257,7 +260,7 @@ def policy_rows(one: Experiment, store: Store) -> list[Row]:
 
 
 def movers(headline: Mapping[str, Any], rows: Sequence[Row]) -> list[str]:
-    """How each assumption moves a headline, the strongest first: one line each."""
+    """Return how each assumption moves a headline, the strongest first: one line each."""
     low, high = headline["published_low"], headline["published_high"]
     found: list[tuple[float, str]] = []
     own = [r for r in rows if (r["model"], r["quantity"]) == (headline["model"], headline["quantity"])]
@@ -270,6 +273,8 @@ def movers(headline: Mapping[str, Any], rows: Sequence[Row]) -> list[str]:
         inside = [f"{value:g}" for value, ours in points if low <= ours <= high]
         where = f"inside at {', '.join(inside)}" if inside else "never inside"
         curve = ", ".join(f"{ours:.3g} at {value:g}" for value, ours in points)
+
+        # Strongest: the widest range of the headline over the values of the assumption.
         values = [ours for _, ours in points]
         unit = LEVERS[parameter].unit if parameter in LEVERS else ""
         found.append((max(values) - min(values), f"{parameter} ({unit}): {curve}; {where}"))

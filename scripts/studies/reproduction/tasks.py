@@ -53,7 +53,7 @@ class EpisodeTask(Task):
         return f"{self.experiment.model}_{self.parameter}_{self.value:g}_seed{self.seed}"
 
     def scenario(self) -> Scenario:
-        """The scenario with its one change."""
+        """Return the scenario with its one change."""
         own = load_scenario(self.experiment.scenario, horizon_h=self.experiment.horizon_h)
         unchanged = self.parameter in (OWN, LATENCY)
         return own if unchanged else changed(own, self.parameter, self.value)
@@ -79,7 +79,7 @@ class EpisodeTask(Task):
 
 
 def tasks_of(experiment: Experiment) -> list[EpisodeTask]:
-    """All tasks of a model, the main ones first; points that equal the scenario are no tasks of their own."""
+    """Return all tasks of a model, the main ones first; points that equal the scenario are no tasks of their own."""
     own = load_scenario(experiment.scenario, horizon_h=experiment.horizon_h)
     tasks = [EpisodeTask(experiment, OWN, 0.0, seed) for seed in experiment.seeds]
     if experiment.latency is not None:
@@ -91,7 +91,7 @@ def tasks_of(experiment: Experiment) -> list[EpisodeTask]:
 
 
 def point_task(experiment: Experiment, own: Scenario, parameter: str, value: float, seed: int) -> EpisodeTask:
-    """The task of one value of a parameter: the main one where the scenario has that value already."""
+    """Return the task of one value of a parameter: the main one where the scenario has that value already."""
     if changed(own, parameter, value) is own:
         return EpisodeTask(experiment, OWN, 0.0, seed)
     return EpisodeTask(experiment, parameter, value, seed)
@@ -126,10 +126,12 @@ def _policies(task: EpisodeTask, threads: int) -> Record:
     if task.parameter == BUDGET:
         free = _solved(task, JOINT, instance, threads)
         extra = {"free": facts(run(free, instance, replay="flows"))}
+        # A budget is a share of what the optimum emits without one.
         budget = task.scenario().model_copy(
             update={"carbon_budget_kg": task.value * extra["free"]["emissions_kg"]}
         )
         instance = make_instance(budget, seed=task.seed)
+
     found: dict[str, Record] = {}
     for name in task.policies:
         found[name], plan = _play(task, name, instance, threads)
@@ -142,7 +144,7 @@ def _policies(task: EpisodeTask, threads: int) -> Record:
 
 
 def _play(task: EpisodeTask, name: str, instance: Instance, threads: int) -> tuple[Record, Plan | None]:
-    """What a policy comes to, and its plan where it has one."""
+    """Return what a policy comes to, and its plan where it has one."""
     if name in REGISTRY:
         return facts(run(REGISTRY[name](), instance)), None
     plan = _solved(task, name, instance, threads)
@@ -167,7 +169,7 @@ def _solved(task: EpisodeTask, name: str, instance: Instance, threads: int) -> P
 
 
 def facts(played: Trajectory) -> Record:
-    """The totals of an episode that the tables need."""
+    """Return the totals of an episode that the tables need."""
     m, terms = played.metrics, played.terms
     return {
         "benefit_usd": m["benefit_usd"],
@@ -181,7 +183,7 @@ def facts(played: Trajectory) -> Record:
 
 
 def _latency(task: EpisodeTask, threads: int) -> Record:
-    """V = -most benefit along the class's budget, with what is proven of it."""
+    """Return V = -most benefit along the class's budget, with what is proven of it."""
     axis = task.experiment.latency
     assert axis is not None
     base = make_instance(task.scenario(), seed=task.seed)
@@ -190,6 +192,7 @@ def _latency(task: EpisodeTask, threads: int) -> Record:
     except ValueError as error:
         raise InputError(f"latency axis of model {task.experiment.model}: {error}") from error
     base = widest(base, sweep)
+
     chain = LatencySweepSolver(instance_at(base, sweep, len(sweep) - 1), "benefit", threads=threads)
     begin = time.perf_counter()
     one = task.experiment

@@ -13,7 +13,7 @@ STEP_SCALE = 1000  # TensorBoard's axis holds whole numbers: value x 1000
 
 
 def write_board(folder: Path, headlines: Sequence[Row], rows: Sequence[Row]) -> None:
-    """One TensorBoard run per model and assumption: quantities against its value (x 1000)."""
+    """Write one TensorBoard run per model and assumption: quantities against its value (x 1000)."""
     now = time.time()
     with EventWriter(folder / "headlines") as writer:
         writer.scalars({f"headline/{r['model']}/{r['quantity']}": r["ours"] for r in headlines}, 0, now)

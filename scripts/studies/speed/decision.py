@@ -44,7 +44,7 @@ def decision_figures(compiled: bool) -> Iterator[Figure]:
 
 
 def _compiled_figure(name: str, policy: NetworkPolicy, world: Compiled) -> Figure:
-    """The figure as machine code; raises InputError where it cannot be made."""
+    """Return the figure as machine code; raises InputError where it cannot be made."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "decision.pt2"
         begin = time.perf_counter()
@@ -67,7 +67,7 @@ def _figure(name: str, policy: NetworkPolicy, world: Compiled, note: str) -> Fig
 
 
 def decision_times_ms(policy: NetworkPolicy, world: Compiled, decisions: int = DECISIONS) -> list[float]:
-    """Wall time of each of some decisions along episodes, the first ten left out."""
+    """Return wall time of each of some decisions along episodes, the first ten left out."""
     policy.prepare(world)
     env = GridAIEnv(world.scenario)
     observation, state, done = env.reset(seed=0)[0], None, False
@@ -84,7 +84,7 @@ def decision_times_ms(policy: NetworkPolicy, world: Compiled, decisions: int = D
 
 
 def untrained(settings: str, scenario: str) -> tuple[NetworkPolicy, Compiled]:
-    """The policy that training with a shipped configuration begins with, and its scenario."""
+    """Return the policy that training with a shipped configuration begins with, and its scenario."""
     changes: dict[str, Any] = {
         "device": "cpu",
         "num_envs": 2,

@@ -65,7 +65,7 @@ class BenchmarkOptions(Options):
 
 
 def single_speed(name: str, episodes: int) -> float:
-    """Steps per second of one environment through the public API, resets included."""
+    """Return steps per second of one environment through the public API, resets included."""
     env = gym.make(f"gridai/{name}-v1")
     rng = np.random.default_rng(0)
     size = env.action_space.shape[0]  # type: ignore[index]
@@ -85,7 +85,7 @@ def single_speed(name: str, episodes: int) -> float:
 
 
 def batch_speed(name: str, num_envs: int, episodes: int) -> float:
-    """Environment-steps per second of one batch in one process, resets included."""
+    """Return environment-steps per second of one batch in one process, resets included."""
     envs = gym.make_vec(f"gridai/{name}-v1", num_envs=num_envs, vectorization_mode="vector_entry_point")
     rng = np.random.default_rng(0)
     actions = rng.uniform(-1.0, 1.0, (8, *envs.action_space.shape)).astype(np.float32)  # type: ignore[misc]
@@ -101,7 +101,7 @@ def batch_speed(name: str, num_envs: int, episodes: int) -> float:
 
 
 def reset_in_steps(name: str) -> float:
-    """Cost of a reset, in steps of the same environment."""
+    """Return cost of a reset, in steps of the same environment."""
     env = gym.make(f"gridai/{name}-v1")
     action = np.zeros(env.action_space.shape, dtype=np.float32)  # type: ignore[type-var]
     env.reset(seed=0)
@@ -116,20 +116,20 @@ def reset_in_steps(name: str) -> float:
 
 
 def in_fresh_process(code: str) -> float:
-    """The number that a snippet prints in a new interpreter."""
+    """Return the number that a snippet prints in a new interpreter."""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return float(done.stdout.strip().splitlines()[-1])
 
 
 def import_seconds() -> float:
-    """Wall seconds of ``import gridai_env`` in a fresh interpreter."""
+    """Return wall seconds of ``import gridai_env`` in a fresh interpreter."""
     return in_fresh_process(
         "import time; t=time.perf_counter(); import gridai_env; print(time.perf_counter()-t)"
     )
 
 
 def memory_mb(name: str) -> float:
-    """Peak resident memory (Linux) of a process that makes, resets and steps one environment, in MB."""
+    """Return peak resident memory (Linux) of a process that makes, resets and steps one environment, in MB."""
     return in_fresh_process(
         "import gymnasium as gym, gridai_env\n"
         f"env = gym.make('gridai/{name}-v1'); env.reset(seed=0)\n"
@@ -162,7 +162,7 @@ def _solved(name: str, plan: Plan, asked: float) -> Figure:
 
 
 def mpc_decision(name: str, seed: int, decisions: int) -> Figure:
-    """Median wall time of a planner's decisions, 24 h ahead, the first one (which compiles) left out."""
+    """Return median wall time of a planner's decisions, 24 h ahead, the first one (which compiles) left out."""
     from baselines.mpc.policy import MPC
 
     env = gym.make(f"gridai/{name}-v1")
@@ -184,7 +184,7 @@ def mpc_decision(name: str, seed: int, decisions: int) -> Figure:
 
 
 def frontier_times(seeds: int, points: int) -> Iterator[Figure]:
-    """A sweep of all latency budgets with one worker, then with two, one solver thread each."""
+    """Yield a sweep of all latency budgets with one worker, then with two, one solver thread each."""
     from gridai_env.analysis.latency_budgets import make_sweep
     from scripts.studies.latency.run import POINTS, Frontier
 
@@ -204,7 +204,7 @@ def frontier_times(seeds: int, points: int) -> Iterator[Figure]:
 
 
 def long_optima(seed: int, threads: int) -> Iterator[Figure]:
-    """Two optima that take minutes: MicrogridProsumer to 0.1 %, Global under a carbon budget."""
+    """Yield two optima that take minutes: MicrogridProsumer to 0.1 %, Global under a carbon budget."""
     from baselines.optimum.milp import solve
 
     prosumer = make_instance("microgrid_prosumer", seed)
@@ -218,7 +218,7 @@ def long_optima(seed: int, threads: int) -> Iterator[Figure]:
 
 
 def measure(args: BenchmarkOptions) -> list[Figure]:
-    """All figures, printed as they come."""
+    """Return all figures, printed as they come."""
     figures: list[Figure] = []
 
     def add(name: str, unit: str, function: Callable[[], float]) -> None:
@@ -245,7 +245,7 @@ def measure(args: BenchmarkOptions) -> list[Figure]:
 
 
 def on_device(args: BenchmarkOptions) -> Iterator[Figure]:
-    """The figures of the batch on torch; none with ``--device none``."""
+    """Yield the figures of the batch on torch; none with ``--device none``."""
     if args.device == "none":
         return
     import torch
@@ -263,7 +263,7 @@ def on_device(args: BenchmarkOptions) -> Iterator[Figure]:
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

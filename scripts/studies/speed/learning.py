@@ -29,13 +29,13 @@ class Way:
 
 
 def ways(compiled: bool) -> list[Way]:
-    """Ours, then those of plain PPO."""
+    """Return ours, then those of plain PPO."""
     batches = [EAGER, COMPILED] if compiled else [EAGER]
     return [*(Way(OURS, batch) for batch in batches), *(Way(PLAIN, batch) for batch in (NUMPY, *batches))]
 
 
 def learning_figures(setting: Setting) -> Iterator[Figure]:
-    """Environment-steps per second of PPO with its updates, and the ratio to plain Stable-Baselines3."""
+    """Yield environment-steps per second of PPO with its updates, and the ratio to plain Stable-Baselines3."""
     models = {way: warm(setting, way) for way in ways(setting.compiled)}
     speeds: dict[Way, list[float]] = {way: [] for way in models}
     for _ in range(setting.repetitions):
@@ -55,7 +55,7 @@ def learning_figures(setting: Setting) -> Iterator[Figure]:
 
 
 def fastest(speeds: dict[Way, list[float]], algorithm: str) -> Way:
-    """The way of an algorithm whose median speed is highest."""
+    """Return the way of an algorithm whose median speed is highest."""
     own = {way: statistics.median(found) for way, found in speeds.items() if way.algorithm == algorithm}
     return max(own, key=own.__getitem__)
 
@@ -65,7 +65,7 @@ def _spread(values: list[float]) -> str:
 
 
 def warm(setting: Setting, way: Way) -> Any:
-    """A model that has made its first update: what is compiled is compiled."""
+    """Return a model that has made its first update: what is compiled is compiled."""
     from agents.config import compiled_of
     from agents.training.environments import make_training_env
     from agents.training.train import build
@@ -78,7 +78,7 @@ def warm(setting: Setting, way: Way) -> Any:
 
 
 def _speed(model: Any, setting: Setting) -> float:
-    """Environment-steps per second over as many steps as an episode has."""
+    """Return environment-steps per second over as many steps as an episode has."""
     updates = -(-model.env.env.compiled.shape.steps // model.n_steps)
     steps = updates * model.n_steps * model.n_envs
     return steps / seconds(lambda: model.learn(steps, reset_num_timesteps=False), setting.device)

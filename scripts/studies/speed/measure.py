@@ -53,7 +53,7 @@ class Figure:
     note: str = ""
 
     def line(self) -> str:
-        """One row of the printed table."""
+        """Return one row of the printed table."""
         target = TARGETS.get(self.name)
         goal = "" if target is None else f"{target[1]} {target[0]:,g}"
         if self.value is None:
@@ -67,7 +67,7 @@ class Figure:
 
 
 def median_of(measure: Callable[[], float], repetitions: int) -> tuple[float, str]:
-    """Median of repeated measurements, and their range as a note."""
+    """Return median of repeated measurements, and their range as a note."""
     values = [measure() for _ in range(repetitions)]
     return statistics.median(values), f"{min(values):,.4g} to {max(values):,.4g}"
 
@@ -92,7 +92,7 @@ class Setting:
         return self.device.type
 
     def note(self, batch: int, more: str = "") -> str:
-        """What a figure was measured with."""
+        """Return what a figure was measured with."""
         where = (
             torch.cuda.get_device_name(self.device)
             if self.kind == "cuda"
@@ -102,7 +102,7 @@ class Setting:
 
 
 def seconds(function: Callable[[], Any], device: torch.device) -> float:
-    """Wall time of a function, until the device is done with it."""
+    """Return wall time of a function, until the device is done with it."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     begin = time.perf_counter()
@@ -113,7 +113,7 @@ def seconds(function: Callable[[], Any], device: torch.device) -> float:
 
 
 def settings_of(setting: Setting, algorithm: str, compile: bool = False) -> Any:
-    """The settings of the shipped configuration of device training, where and how ``setting`` says."""
+    """Return the settings of the shipped configuration of device training, where and how ``setting`` says."""
     from agents.config import load_config
 
     wanted: dict[str, Any] = {

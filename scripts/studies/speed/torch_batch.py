@@ -29,7 +29,7 @@ SCENARIO = "global"
 
 
 def bandwidth_gb_s(device: torch.device) -> float:
-    """Bytes read and written per second while a large tensor is copied, the best of five."""
+    """Return bytes read and written per second while a large tensor is copied, the best of five."""
     source = torch.zeros(COPIED_BYTES[device.type] // 4, dtype=torch.float32, device=device)
     target = torch.empty_like(source)
     best_s = min(seconds(lambda: target.copy_(source), device) for _ in range(6))
@@ -37,14 +37,14 @@ def bandwidth_gb_s(device: torch.device) -> float:
 
 
 def random_actions(setting: Setting, batch: int, size: int) -> list[torch.Tensor]:
-    """Four batches of actions [B,A]."""
+    """Return four batches of actions [B,A]."""
     generator = torch.Generator(device=setting.device).manual_seed(0)
     shape = (batch, size)
     return [torch.rand(shape, generator=generator, device=setting.device) * 2.0 - 1.0 for _ in range(4)]
 
 
 def bytes_of_step(simulator: TorchSimulator, actions: torch.Tensor) -> float:
-    """Bytes per environment that a step cannot but read and write.
+    """Return bytes per environment that a step cannot but read and write.
 
     Read: state, the instance's constants, exogenous input, actions; written: the next state and the figures.
     """
@@ -58,7 +58,7 @@ def bytes_of_step(simulator: TorchSimulator, actions: torch.Tensor) -> float:
 
 
 def simulator_speed(setting: Setting, batch: int, compile: bool) -> tuple[float, str, float]:
-    """Environment-steps per second of the simulator, their range, and the bytes of a step."""
+    """Return environment-steps per second of the simulator, their range, and the bytes of a step."""
     compiled = compile_scenario(load_scenario(SCENARIO))
     dtype = getattr(torch, setting.dtype)
     episodes = TorchEpisodeGenerator(compiled, setting.device, dtype, seed=0).draw(batch)
@@ -80,7 +80,7 @@ def simulator_speed(setting: Setting, batch: int, compile: bool) -> tuple[float,
 
 
 def simulator_figures(setting: Setting) -> Iterator[Figure]:
-    """Speed of the simulator at the best batch, eager and compiled, with its share of the memory bandwidth."""
+    """Yield speed of the simulator at the best batch, eager and compiled, with its share of the memory bandwidth."""
     for compile in (False, True) if setting.compiled else (False,):
         found = [(*simulator_speed(setting, batch, compile), batch) for batch in setting.batches]
         value, spread, counted, batch = max(found)
@@ -98,7 +98,7 @@ def simulator_figures(setting: Setting) -> Iterator[Figure]:
 
 
 def environment_figures(setting: Setting) -> Iterator[Figure]:
-    """Speed of the environment: observations, books, episodes that end and begin."""
+    """Yield speed of the environment: observations, books, episodes that end and begin."""
     batch = setting.batches[-1]
     for name in ("FourMarkets", "Global"):
         for compile in (False, True) if setting.compiled else (False,):
@@ -133,7 +133,7 @@ def _environment_speed(setting: Setting, name: str, batch: int, compile: bool) -
 
 
 def memory_figure(setting: Setting) -> Figure:
-    """Memory of 8,192 environments with their stock of episodes, from what a smaller batch holds."""
+    """Return memory of 8,192 environments with their stock of episodes, from what a smaller batch holds."""
     few = 128
     compiled = compile_scenario(load_scenario(SCENARIO))
     envs: Any = gym.make_vec(
@@ -150,7 +150,7 @@ def memory_figure(setting: Setting) -> Figure:
 
 
 def elsewhere(kind: str) -> Iterator[Figure]:
-    """The figures of a device that is not measured."""
+    """Yield the figures of a device that is not measured."""
     note = f"needs --device {kind}"
     yield Figure(f"Global simulator, {kind}", None, "env-steps/s", note)
     yield Figure(f"Global simulator, {kind}, share of bandwidth", None, "%", note)
@@ -161,7 +161,7 @@ def elsewhere(kind: str) -> Iterator[Figure]:
 
 
 def device_figures(setting: Setting, learn: bool) -> Iterator[Figure]:
-    """All figures of one device, then the open cells of the other."""
+    """Yield all figures of one device, then the open cells of the other."""
     yield from simulator_figures(setting)
     yield from environment_figures(setting)
     yield memory_figure(setting)
