@@ -262,25 +262,22 @@ def break_even_rows(instance: Instance, assumptions: Assumptions | None = None) 
     compiled = instance.compiled
     full = net_benefit(instance, assumptions)
     mean = full.map(lambda x: class_means(instance, x))
-    even = break_evens(mean)
-
     erl, crl = route_returns(mean)
-    shape = full.energy_saved_usd_per_gpuh.shape
-    open_share = class_means(instance, np.broadcast_to(instance.params.route_open, shape))
-    positive = class_means(instance, (full.total_usd_per_gpuh > 0.0).astype(float))
+    pays = full.total_usd_per_gpuh > 0.0
+    is_open = np.broadcast_to(instance.params.route_open, pays.shape)
 
     columns = {
         "net_benefit_usd_per_gpuh": mean.total_usd_per_gpuh,
         **{name: getattr(mean, name) for name in NetBenefit.names()[:9]},
-        "open_share": open_share,
-        "positive_share": positive,
+        "open_share": class_means(instance, is_open),
+        "positive_share": class_means(instance, pays.astype(float)),
         "erl_usd_per_gpuh_ms": erl,
         "crl_kg_per_gpuh_ms": crl,
-        **{f"break_even_{name}": value for name, value in vars(even).items()},
+        **{f"break_even_{name}": value for name, value in vars(break_evens(mean)).items()},
     }
 
     # A move leads away from home: home itself has no row.
-    away = np.argwhere(np.broadcast_to(instance.params.home == 0.0, open_share.shape))
+    away = np.argwhere(np.broadcast_to(instance.params.home == 0.0, erl.shape))
     return [
         {
             "class": compiled.class_names[n],

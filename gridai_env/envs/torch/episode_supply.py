@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from gridai_env.arrays.types import Index, Int
 from gridai_env.envs.episode_source import DRAWN_SEEDS, EpisodeSource
+from gridai_env.envs.torch.arguments import one_of
 from gridai_env.envs.torch.episode_tensors import EpisodeTensors
 from gridai_env.envs.torch.generate import TorchEpisodeGenerator
 from gridai_env.envs.torch.prepared import Prepare, Prepared
@@ -204,3 +205,25 @@ class TorchEpisodeSupply:
         now, self._left = state
         self._stock = None
         self._source.set_state(now)
+
+
+def kind_of_episodes(wanted: str | None, source: EpisodeSource) -> str:
+    """Return "host" or "device", where episodes are made; None leaves the choice.
+
+    Raises ValueError for another word, and where the device cannot make them.
+    """
+    compiled, reasons = source.compiled, []
+    if source.fixed is not None:
+        reasons.append("instance= is one frozen episode")
+    if compiled.traces != "synthetic":
+        reasons.append(f"its traces are the file {compiled.traces!r}")
+    if compiled.demand.source != "synthetic":
+        reasons.append(f"its demand is the file {compiled.demand.source!r}")
+
+    kind = one_of("episodes", wanted or ("host" if reasons else "device"), ("device", "host"))
+    if kind == "device" and reasons:
+        raise ValueError(
+            f"episodes = 'device': only synthetic episodes are made on the device, but {' and '.join(reasons)}; "
+            "use episodes='host'"
+        )
+    return kind

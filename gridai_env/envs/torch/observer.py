@@ -59,6 +59,7 @@ class TorchObserver:
         self._routes = self._there(layout.compiled.params.route_open.ravel(), torch.float32)[:, None]
         self._jobs = simulator.ring.values.new_zeros((0,))
         self._pair: list[Tensor] = []
+        self._last: Tensor | None = None
         self._parts = Traced(self._segments, (0, -1, -1), graphs) if compile else None
 
     def _there(self, x: Any, dtype: torch.dtype | None = None) -> Tensor:
@@ -132,6 +133,13 @@ class TorchObserver:
         jobs = pick(self._jobs, rows) if self._jobs.ndim > 1 else self._jobs
         for place, values in self._values(some, pick(now, rows), jobs):
             put(observation.T[place], rows, values)
+
+    def keep_last(self, observation: Float[Tensor, "B N"], rows: Index) -> Float[Tensor, "B N"]:
+        """Copy the observations of ``rows`` to the tensor that keeps last observations, and return it."""
+        if self._last is None:
+            self._last = torch.zeros_like(observation.T)
+        put(self._last, rows, pick(observation.T, rows))
+        return self._last.T
 
     def _room(self) -> Float[Tensor, "N B"]:
         """Return a tensor [N,B] whose constant parts are written."""

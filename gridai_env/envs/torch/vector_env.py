@@ -22,7 +22,6 @@ from gridai_env.envs.torch.arguments import (
     checked_actions,
     checked_device,
     checked_dtype,
-    one_of,
 )
 from gridai_env.envs.torch.episode_supply import (
     EpisodeBatch,
@@ -30,12 +29,12 @@ from gridai_env.envs.torch.episode_supply import (
     HostEpisodeSupply,
     Supplied,
     TorchEpisodeSupply,
+    kind_of_episodes,
 )
 from gridai_env.envs.torch.episode_tensors import Tensor
 from gridai_env.envs.torch.generate import TorchEpisodeGenerator
 from gridai_env.envs.torch.observer import TorchObserver
 from gridai_env.envs.torch.prepared import Prepared
-from gridai_env.envs.torch.ring import pick, put
 from gridai_env.envs.torch.simulator import TorchSimulator
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.scenario.compile import Compiled
@@ -88,37 +87,17 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
             _check_compilable(self.num_envs, self.compiled)
 
         self._host = HostEpisodeSupply(self._source, self.num_envs, self.device, self.dtype)
-        self._supply = self._open_supply(options.episodes)
+        self.episodes = kind_of_episodes(options.episodes, self._source)
+        self._supply: EpisodeSupply = self._host
+        if self.episodes == "device":
+            generator = TorchEpisodeGenerator(self.compiled, self.device, self.dtype)
+            self._supply = TorchEpisodeSupply(generator, self.num_envs)
 
         self._options = {"compile": options.compile, "graphs": options.graphs}
         self._copy = options.copy
         self._make(self.compiled)
         self._totals: Tensor
         self._part: Bools  # whose episode began midway
-
-    def _open_supply(self, episodes: str | None) -> EpisodeSupply:
-        """Return who makes the episodes; raises ValueError where the device cannot."""
-        compiled = self.compiled
-        reasons = []
-        if self._source.fixed is not None:
-            reasons.append("instance= is one frozen episode")
-        if compiled.traces != "synthetic":
-            reasons.append(f"its traces are the file {compiled.traces!r}")
-        if compiled.demand.source != "synthetic":
-            reasons.append(f"its demand is the file {compiled.demand.source!r}")
-
-        self.episodes = one_of("episodes", episodes or ("host" if reasons else "device"), ("device", "host"))
-        if self.episodes == "host":
-            return self._host
-
-        if reasons:
-            raise ValueError(
-                f"episodes = 'device': only synthetic episodes are made on the device, but {' and '.join(reasons)}; "
-                "use episodes='host'"
-            )
-        return TorchEpisodeSupply(
-            TorchEpisodeGenerator(self.compiled, self.device, self.dtype), self.num_envs
-        )
 
     def _make(self, compiled: Compiled) -> None:
         """Make simulator and observer for episodes of a scenario (the own, or one that given instances belong to)."""
@@ -230,7 +209,6 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         self._elapsed, self._since_check = np.zeros(b, dtype=np.intp), 0
         self._over, self._part = np.zeros(b, dtype=np.bool_), np.zeros(b, dtype=np.bool_)
         self._batches: list[EpisodeBatch] = []
-        self._final: Tensor | None = None
         self._begun = True
 
     def _fit(self, batch: EpisodeBatch, compiled: Compiled) -> None:
@@ -293,7 +271,7 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         if self._copy:
             ended, observation = observation, observation.clone()
         else:
-            ended = self._last_observation(observation, rows)
+            ended = self._observer.keep_last(observation, rows)
 
         infos |= {
             "final_obs": self._shown(ended),
@@ -310,13 +288,6 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
             return self._observer.observe(into=observation)
         self._observer.renew(observation, rows)
         return observation
-
-    def _last_observation(self, observation: Tensor, rows: Index) -> Tensor:
-        """Return the tensor that keeps last observations, with those of ``rows`` copied to it."""
-        if self._final is None:
-            self._final = torch.zeros_like(observation.T).T
-        put(self._final.T, rows, pick(observation.T, rows))
-        return self._final
 
     def _add_final(self, infos: Info, figures: Tensor, terminated: Bools, rows: Tensor) -> None:
         """Add the figures of the step of ``rows``, and totals of those whose whole episode reached its end."""
