@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gridai_env.arrays.ops import as_float32, columns, constant, empty, namespace, take_rows
-from gridai_env.arrays.types import Array
+from gridai_env.arrays.types import Array, Float, Floats32
 from gridai_env.episodes.demand import Demand, queue_limits_gpuh, session_growth
 from gridai_env.episodes.deviation import Deviation
 from gridai_env.episodes.events import EventTable
@@ -46,42 +46,38 @@ class SiteSeries:
 class UsualDeviation:
     """How far prices, billed carbon, wind power and sun at the sites stray from their climatology."""
 
-    by_month_hour: Array  # float32 [288,3K] by month and hour in UTC: USD/MWh, kg/MWh, MW of wind
-    sun_mw: np.ndarray  # float32 [K] for each unit of the climatology of PV
+    by_month_hour: Float[Array, "288 3*K"]  # by month and hour in UTC: USD/MWh, kg/MWh, MW of wind
+    sun_mw: Float[Floats32, " K"]  # for each unit of the climatology of PV
 
 
 def site_series(compiled: Compiled, series: ZoneSeries) -> SiteSeries:
-    """Lay the series of zones on sites: ``buy = scale * (m + spread * (price - m)) + adder``, m the
-    climatology."""
+    """Lay the series of zones on sites: ``buy = scale * (m + spread * (price - m)) + adder``, m the climatology."""
     table = compiled.sites
-    marginal = bool(compiled.params.bill_marginal)
 
     def at(values: Array) -> Array:
-        return columns(values, table.zone)
+        return columns(values, table.zone_index)
 
     def of(values: np.ndarray) -> Array:
         return constant(values, series.price_usd_per_mwh)
 
+    # The tariff of the site on top of the market's price; its spread stretches deviations alone.
     scale, adder = of(table.price_scale), of(table.price_adder_usd_per_mwh)
     expected_usd = at(series.price_climatology_usd_per_mwh)
     strays_usd = of(table.price_spread_scale) * (at(series.price_usd_per_mwh) - expected_usd)
-    pv_mw, wind_mw = of(table.pv_mw), of(table.wind_mw)
-    warm_c = namespace(scale).maximum(at(series.wetbulb_c) - of(table.pue_threshold_c), 0.0)
 
-    expected_carbon = (
-        series.carbon_marginal_climatology_kg_per_mwh
-        if marginal
-        else series.carbon_average_climatology_kg_per_mwh
-    )
+    pv_mw, wind_mw = of(table.pv_mw), of(table.wind_mw)
+    expected_mw = pv_mw * at(series.pv_cf_climatology) + wind_mw * at(series.wind_cf_climatology)
+    warm_c = namespace(scale).maximum(at(series.wetbulb_c) - of(table.pue_threshold_c), 0.0)
     return SiteSeries(
         buy_usd_per_mwh=scale * (expected_usd + strays_usd) + adder,
         buy_climatology_usd_per_mwh=scale * expected_usd + adder,
         carbon_average_kg_per_mwh=at(series.carbon_average_kg_per_mwh),
         carbon_marginal_kg_per_mwh=at(series.carbon_marginal_kg_per_mwh),
-        carbon_climatology_kg_per_mwh=at(expected_carbon),
+        carbon_climatology_kg_per_mwh=at(
+            getattr(series, f"carbon_{compiled.carbon_signal}_climatology_kg_per_mwh")
+        ),
         renewable_mw=pv_mw * at(series.pv_cf) + wind_mw * at(series.wind_cf),
-        renewable_climatology_mw=pv_mw * at(series.pv_cf_climatology)
-        + wind_mw * at(series.wind_cf_climatology),
+        renewable_climatology_mw=expected_mw,
         pue=of(table.pue_base) + of(table.pue_per_c) * warm_c,
     )
 
@@ -197,7 +193,7 @@ def forecast_background(
 
 def usual_deviations(compiled: Compiled, deviation: Deviation) -> UsualDeviation:
     """Return the deviation of zones at the sites."""
-    table, at = compiled.sites, compiled.sites.zone
+    table, at = compiled.sites, compiled.sites.zone_index
     carbon, _ = billed_and_other(
         compiled, deviation.carbon_average_kg_per_mwh, deviation.carbon_marginal_kg_per_mwh
     )
@@ -212,7 +208,7 @@ def _deviations(
     compiled: Compiled, series: ZoneSeries, demand: Demand, usual: UsualDeviation, month_hour: Array
 ) -> list[Array]:
     """Return the usual deviation of each series from its climatology, float32, together [B,T,3K+C]."""
-    at = compiled.sites.zone
+    at = compiled.sites.zone_index
     now, sites = np.s_[:, -compiled.shape.steps :], compiled.shape.sites
     grid = take_rows(usual.by_month_hour, month_hour)
     wind_mw = grid[..., 2 * sites :]

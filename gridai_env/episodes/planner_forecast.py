@@ -15,7 +15,7 @@ from gridai_env.arrays.types import Array
 from gridai_env.episodes.demand import calendar, expected_row_shares, queue_limits_gpuh, session_growth
 from gridai_env.episodes.events import EventTable
 from gridai_env.episodes.exogenous import battery_targets_mwh, billed_and_other, grid_fields
-from gridai_env.episodes.forecast import day_steps, days_back
+from gridai_env.episodes.forecast import SeriesBlock, day_steps, days_back
 from gridai_env.episodes.instance import Instance
 from gridai_env.scenario.spec import ForecastKind
 from gridai_env.world.state import Exogenous
@@ -75,18 +75,15 @@ def kind_at_hand(instance: Instance, kind: str | None) -> ForecastKind:
 def _foreseen(instance: Instance, t: int, end: int, kind: ForecastKind) -> Exogenous:
     compiled, exo = instance.compiled, instance.exogenous
     known = _known_events(instance, t, np.arange(t, end), kind)
-    series = forecast_series(instance, t, end, known, kind)
-    sites = compiled.shape.sites
-    buy, carbon, renewable = (series[:, i * sites : (i + 1) * sites] for i in range(3))
-
-    arrivals = _split_rows(instance, t, end, series[:, 3 * sites :])
-    wait = compiled.row_wait_steps
-    growth, rehomed = session_growth(arrivals, wait)
+    series = SeriesBlock(forecast_series(instance, t, end, known, kind), compiled.shape.sites)
+    arrivals = _split_rows(instance, t, end, series.arrivals_gpuh)
+    growth, rehomed = session_growth(arrivals, compiled.row_wait_steps)
 
     # Only the billed signal is forecast; of the other the last known day is taken.
     _, other_now = billed_and_other(compiled, exo.carbon_average_kg_per_mwh, exo.carbon_marginal_kg_per_mwh)
     other = last_known_day(instance, instance.knowledge.history_other_carbon_kg_per_mwh, other_now, t, end)
-    average, marginal = (other, carbon) if compiled.params.bill_marginal else (carbon, other)
+    billed = series.carbon_kg_per_mwh
+    average, marginal = (other, billed) if compiled.params.bill_marginal else (billed, other)
 
     last = end == instance.steps
     future = Exogenous(
@@ -95,14 +92,15 @@ def _foreseen(instance: Instance, t: int, end: int, kind: ForecastKind) -> Exoge
         growth=growth,
         rehomed_gpuh=rehomed,
         pue=last_known_day(instance, instance.knowledge.history_pue, exo.pue, t, end),
-        renewable_available_mw=renewable,
-        **grid_fields(compiled, buy, known),
+        renewable_available_mw=series.renewable_mw,
+        **grid_fields(compiled, series.buy_usd_per_mwh, known),
         carbon_average_kg_per_mwh=average,
         carbon_marginal_kg_per_mwh=marginal,
         battery_target_mwh=battery_targets_mwh(compiled, end - t, last),
         job_open=exo.job_open[t:end].copy(),
     )
 
+    # The present is no forecast.
     for name in Exogenous.names():
         getattr(future, name)[0] = getattr(exo, name)[t]
     return future

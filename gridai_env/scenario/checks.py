@@ -69,8 +69,7 @@ def names(s: Scenario) -> Iterator[str]:
                 yield problem(key, name, "the name of a site", closest(name, sites))
 
     for key, listed in _site_lists(s):
-        if listed is not None and (not listed or len(set(listed)) < len(listed)):
-            yield problem(key, listed, "a list of different sites, at least one", "null means all sites")
+        yield from _different(key, listed, "sites", "null means all sites")
 
 
 def _site_lists(s: Scenario) -> list[tuple[str, list[str] | None]]:
@@ -83,17 +82,14 @@ def _site_lists(s: Scenario) -> list[tuple[str, list[str] | None]]:
 def places(s: Scenario) -> Iterator[str]:
     """Check time zones, entries of the RTT table, and that each legal zone in use has a service node."""
     for i, region in enumerate(s.regions):
-        if not _is_timezone(region.timezone):
-            allowed = "an IANA time zone such as 'Europe/Berlin'"
-            yield problem(f"regions[{i}].timezone", region.timezone, allowed)
+        yield from _timezone(f"regions[{i}].timezone", region.timezone)
 
     for kind in ("sites", "regions", "service_nodes"):
         for i, place in enumerate(getattr(s, kind) or []):
-            if place.rtt_key is not None and place.rtt_key not in rtt_keys():
-                allowed = "null or a name of the RTT table"
-                yield problem(
-                    f"{kind}[{i}].rtt_key", place.rtt_key, allowed, closest(place.rtt_key, rtt_keys())
-                )
+            key, known = f"{kind}[{i}].rtt_key", rtt_keys()
+            if place.rtt_key is not None and place.rtt_key not in known:
+                advice = closest(place.rtt_key, known)
+                yield problem(key, place.rtt_key, "null or a name of the RTT table", advice)
     if s.service_nodes is not None and not s.service_nodes:
         yield problem("service_nodes", [], "null or a list with at least one entry", "null: one at each site")
 
@@ -217,19 +213,20 @@ def demand(s: Scenario) -> Iterator[str]:
     for name in listed or []:
         if name not in known:
             yield problem("demand.classes", name, "the name of a class", closest(name, known))
+    yield from _different("demand.classes", listed, "classes", "null means all")
+    yield from _timezone("demand.timezone", s.demand.timezone)
+
+
+def _different(key: str, listed: list[str] | None, kind: str, advice: str) -> Iterator[str]:
     if listed is not None and (not listed or len(set(listed)) < len(listed)):
-        yield problem("demand.classes", listed, "a list of different classes, at least one", "null means all")
-    if not _is_timezone(s.demand.timezone):
-        allowed = "an IANA time zone such as 'Europe/Berlin'"
-        yield problem("demand.timezone", s.demand.timezone, allowed)
+        yield problem(key, listed, f"a list of different {kind}, at least one", advice)
 
 
-def _is_timezone(name: str) -> bool:
+def _timezone(key: str, name: str) -> Iterator[str]:
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        return False
-    return True
+        yield problem(key, name, "an IANA time zone such as 'Europe/Berlin'")
 
 
 def clocks(s: Scenario) -> Iterator[str]:

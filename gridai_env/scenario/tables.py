@@ -7,11 +7,12 @@ E events, H leads of the forecast.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel
 
 from gridai_env.arrays.types import Bool, Bools, Float, Floats, Index, Int, Ints
 from gridai_env.scenario.spec import ForecastKind, ForecastSpec, Scenario
@@ -22,7 +23,7 @@ class SiteTable:
     """Constants of the sites."""
 
     zones: tuple[str, ...]  # price and carbon zones in use, each once
-    zone: Int[Index, " K"]  # index into `zones`
+    zone_index: Int[Index, " K"]  # into `zones`, of each site
     longitude: Float[Floats, " K"]  # degrees east
     latitude: Float[Floats, " K"]  # degrees north
     pv_mw: Float[Floats, " K"]
@@ -44,28 +45,13 @@ class SiteTable:
         sites, grids = scenario.sites, [site.grid for site in scenario.sites]
         zones = tuple(dict.fromkeys(site.zone for site in sites))
         batteries = [site.battery for site in sites]
-
-        of_site = _columns(
-            sites, ["longitude", "latitude", "pv_mw", "wind_mw", "pue_base", "pue_per_c", "pue_threshold_c"]
-        )
-        of_grid = _columns(
-            grids,
-            [
-                "price_scale",
-                "price_spread_scale",
-                "price_adder_usd_per_mwh",
-                "sell_share",
-                "sell_spread_usd_per_mwh",
-            ],
-        )
-
         return cls(
             zones=zones,
-            zone=np.array([zones.index(site.zone) for site in sites]),
-            renewable_mw=of_site["pv_mw"] + of_site["wind_mw"],
+            zone_index=np.array([zones.index(site.zone) for site in sites]),
+            renewable_mw=np.array([site.pv_mw + site.wind_mw for site in sites]),
             battery_target_mwh=np.array([b.target_share * b.capacity_mwh if b else 0.0 for b in batteries]),
-            **of_site,
-            **of_grid,
+            **_columns(cls, sites),
+            **_columns(cls, grids),
         )
 
 
@@ -85,11 +71,8 @@ class RegionTable:
     @classmethod
     def of(cls, scenario: Scenario) -> RegionTable:
         """Return the table of a scenario."""
-        names = ["longitude", "latitude", "mean_gpus", "peak_hour", "swing", "weekend_factor", "noise"]
-        return cls(
-            timezones=tuple(region.timezone for region in scenario.regions),
-            **_columns(scenario.regions, names),
-        )
+        timezones = tuple(region.timezone for region in scenario.regions)
+        return cls(timezones=timezones, **_columns(cls, scenario.regions))
 
 
 @dataclass(frozen=True)
@@ -119,11 +102,13 @@ class EventRules:
         return cls(
             kind=tuple(e.kind for e in events),
             announced=np.array([e.announced for e in events], dtype=bool),
+            factor=np.array([e.factor for e in events], dtype=float),
+            add_usd_per_mwh=np.array([e.add_usd_per_mwh for e in events], dtype=float),
+            probability=np.array([e.probability for e in events], dtype=float),
             at_site=np.array(hit, dtype=bool).reshape(len(events), len(scenario.sites)),
             first_step=_whole([e.earliest_h / dt_h for e in events]),
             last_step=last,
             length_steps=np.maximum(_whole([e.duration_h / dt_h for e in events]), 1),
-            **_columns(events, ["factor", "add_usd_per_mwh", "probability"]),
         )
 
 
@@ -172,8 +157,9 @@ def _days(first: date, last: date) -> NDArray[np.datetime64]:
     return days
 
 
-def _columns(items: Sequence[object], names: list[str]) -> dict[str, Floats]:
-    """Return some attributes of all items as arrays, by name."""
+def _columns(table: type, items: Sequence[BaseModel]) -> dict[str, Floats]:
+    """Return the fields of a table that are keys of the items, of which there is at least one."""
+    names = [f.name for f in fields(table) if f.name in type(items[0]).model_fields]
     return {name: np.array([getattr(item, name) for item in items], dtype=float) for name in names}
 
 

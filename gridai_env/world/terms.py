@@ -67,6 +67,23 @@ def settle(p: Params, state: State, flows: Flows, exo: Exogenous, sums: Totals |
     nothing = 0.0 * sums.emissions_average_kg
     water_used_l = water_l(p, flows, sums.it_mw) if p.has_water else nothing
 
+    terms = _terms(p, flows, exo, sums, nothing)
+    if p.has_water:
+        terms["water"] = -p.water_price_usd_per_l * water_used_l
+
+    return Outcome.make(
+        terms_usd=terms,
+        benefit_usd=reduce(add, terms.values()),
+        it_mw=sums.it_mw,
+        facility_mw=sums.facility_mw,
+        emissions_average_kg=sums.emissions_average_kg,
+        emissions_marginal_kg=sums.emissions_marginal_kg,
+        water_l=water_used_l,
+    )
+
+
+def _terms(p: Params, flows: Flows, exo: Exogenous, sums: Totals, nothing: Array) -> dict[str, Array]:
+    """Return all terms in USD but that of water; ``nothing``: zero of their shape."""
     by_site = site_terms(p, flows, exo, sums)
     at_sites = dict(zip(by_site, total_each(list(by_site.values())), strict=True))
 
@@ -85,18 +102,7 @@ def settle(p: Params, state: State, flows: Flows, exo: Exogenous, sums: Totals |
         terms["job_value"] = (p.job_value_usd * flows.started.sum(-1)).sum(-1)
     if p.has_carbon_budget:
         terms["carbon_excess"] = -p.carbon_excess_usd_per_kg * flows.carbon_excess_kg
-    if p.has_water:
-        terms["water"] = -p.water_price_usd_per_l * water_used_l
-
-    return Outcome.make(
-        terms_usd=terms,
-        benefit_usd=reduce(add, terms.values()),
-        it_mw=sums.it_mw,
-        facility_mw=sums.facility_mw,
-        emissions_average_kg=sums.emissions_average_kg,
-        emissions_marginal_kg=sums.emissions_marginal_kg,
-        water_l=water_used_l,
-    )
+    return terms
 
 
 def site_terms(p: Params, flows: Flows, exo: Exogenous, sums: Totals) -> dict[str, Array]:
