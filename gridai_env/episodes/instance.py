@@ -10,7 +10,7 @@ series.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +31,8 @@ from gridai_env.world.state import INSTANCE_FIELDS, Exogenous, Params, State
 
 FORMAT = "gridai-env instance"
 FORMAT_VERSION = 2
+# Records of an instance whose arrays belong to the episode, as in its archive.
+RECORDS: dict[str, Any] = {"exogenous": Exogenous, "initial": State, "knowledge": Knowledge}
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +87,7 @@ class Instance:
     def arrays(self) -> dict[str, np.ndarray]:
         """Return all arrays that belong to the episode, by name."""
         named = {f"params/{name}": getattr(self.params, name) for name in INSTANCE_FIELDS}
-        for group in ("exogenous", "initial", "knowledge"):
+        for group in RECORDS:
             record = getattr(self, group)
             named |= {f"{group}/{name}": getattr(record, name) for name in record.names()}
         named["forecast/values"] = self.forecast.values
@@ -137,11 +139,9 @@ class InstanceBatch:
             seed=self.seeds[b],
             start_utc=self.start_utc[b],
             params=self.params.replace(**{name: getattr(self.params, name)[b] for name in INSTANCE_FIELDS}),
-            exogenous=self.exogenous.map(lambda x: x[b]),
-            initial=self.initial.map(lambda x: x[b]),
-            forecast=ForecastSet(self.forecast.values[b], self.forecast.sites, self.forecast.leads),
-            knowledge=self.knowledge.map(lambda x: x[b]),
+            forecast=replace(self.forecast, values=self.forecast.values[b]),
             provenance=self.provenance[b],
+            **{name: getattr(self, name).map(lambda x: x[b]) for name in RECORDS},
         )
 
     def __iter__(self) -> Iterator[Instance]:
@@ -211,11 +211,9 @@ def stack(instances: Sequence[Instance]) -> InstanceBatch:
         seeds=tuple(i.seed for i in instances),
         start_utc=np.array([i.start_utc for i in instances]),
         params=first.params.replace(**fields),
-        exogenous=_stacked(Exogenous, [i.exogenous for i in instances]),
-        initial=_stacked(State, [i.initial for i in instances]),
-        forecast=ForecastSet(values, first.forecast.sites, first.forecast.leads),
-        knowledge=_stacked(Knowledge, [i.knowledge for i in instances]),
+        forecast=replace(first.forecast, values=values),
         provenance=tuple(i.provenance for i in instances),
+        **{name: _stacked(kind, [getattr(i, name) for i in instances]) for name, kind in RECORDS.items()},
     )
 
 
@@ -252,13 +250,11 @@ def load_instance(path: str | Path) -> Instance:
         seed=header["seed"],
         start_utc=np.datetime64(header["start_utc"], "m"),
         params=compiled.params.replace(**groups["params"]),
-        exogenous=Exogenous(**groups["exogenous"]),
-        initial=State(**groups["initial"]),
         forecast=ForecastSet(
             groups["forecast"]["values"], compiled.shape.sites, compiled.forecast.lead_steps
         ),
-        knowledge=Knowledge(**groups["knowledge"]),
         provenance=header["provenance"],
+        **{name: kind(**groups[name]) for name, kind in RECORDS.items()},
     )
 
     _check_constants(path, header, instance)
@@ -280,7 +276,7 @@ def _grouped(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, dict[str, n
     """Return the arrays by group and field; raises InstanceError where the fields are not those of the
     format."""
     wanted = {f"params/{name}" for name in INSTANCE_FIELDS} | {"forecast/values"}
-    for group, record in (("exogenous", Exogenous), ("initial", State), ("knowledge", Knowledge)):
+    for group, record in RECORDS.items():
         wanted |= {f"{group}/{name}" for name in record.names()}
     if odd := wanted ^ arrays.keys():
         raise InstanceError(f"{path}: missing or unknown arrays: {', '.join(sorted(odd))}; save it again")

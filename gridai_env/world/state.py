@@ -30,6 +30,11 @@ from gridai_env.arrays.record import Record
 from gridai_env.arrays.types import Array, Float
 
 
+def _is_anywhere(*names: str) -> cached_property[bool]:
+    """Return a property: whether one of these fields, none of them negative, is above 0 anywhere."""
+    return cached_property(lambda p: any(bool((getattr(p, name) > 0.0).any()) for name in names))
+
+
 @dataclass(frozen=True)
 class Params(Record):
     """Constants of a scenario, compiled to arrays.  No batch axis, except in the fields of `INSTANCE_FIELDS`."""
@@ -115,41 +120,13 @@ class Params(Record):
         """Whether emissions are limited."""
         return bool(self.carbon_budget_kg < float("inf"))
 
-    @cached_property
-    def has_demand_charge(self) -> bool:
-        """Whether any site pays for its peak import."""
-        return bool((self.demand_charge_usd_per_mw > 0.0).any())
-
-    @cached_property
-    def has_battery(self) -> bool:
-        """Whether any site has a battery."""
-        return bool((self.battery_max_mwh > 0.0).any())
-
-    @cached_property
-    def has_generator(self) -> bool:
-        """Whether any site has a generator."""
-        return bool((self.generator_max_mw > 0.0).any())
-
-    @cached_property
-    def has_water(self) -> bool:
-        """Whether water is used anywhere."""
-        used = self.site_water_l_per_mwh + self.grid_water_l_per_mwh + self.generator_water_l_per_mwh
-        return bool((used > 0.0).any())
-
-    @cached_property
-    def has_network_energy(self) -> bool:
-        """Whether payloads cost network energy."""
-        return bool((self.network_mwh_per_gpuh > 0.0).any())
-
-    @cached_property
-    def has_relocation_energy(self) -> bool:
-        """Whether moving sessions costs network energy."""
-        return bool((self.relocation_mwh_per_gpuh > 0.0).any())
-
-    @cached_property
-    def has_warm_energy(self) -> bool:
-        """Whether loading weights costs energy."""
-        return bool((self.warm_mwh_per_gpuh > 0.0).any())
+    has_demand_charge = _is_anywhere("demand_charge_usd_per_mw")
+    has_battery = _is_anywhere("battery_max_mwh")
+    has_generator = _is_anywhere("generator_max_mw")
+    has_water = _is_anywhere("site_water_l_per_mwh", "grid_water_l_per_mwh", "generator_water_l_per_mwh")
+    has_network_energy = _is_anywhere("network_mwh_per_gpuh")  # payloads cost energy
+    has_relocation_energy = _is_anywhere("relocation_mwh_per_gpuh")  # moving sessions does
+    has_warm_energy = _is_anywhere("warm_mwh_per_gpuh")  # loading weights does
 
 
 # Fields of Params that differ between instances of one scenario; a batch stacks them on a leading axis.
