@@ -99,6 +99,7 @@ def batch_parts(
     demand = draw_demand(compiled, start_utc, lead_in, streams(seeds, "demand"))
     jobs = draw_jobs(compiled, streams(seeds, "jobs"))
     events = draw_events(compiled, streams(seeds, "events"))
+
     usual = usual_deviations(compiled, source.deviation)
     month_hour = month_hours_utc(start_utc, 0, shape.steps, shape.dt_h)
     draws = EpisodeDraws(streams(seeds, "forecast"))

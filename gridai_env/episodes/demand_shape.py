@@ -114,11 +114,14 @@ def _drawn_offset(
     if not shape.has_days:
         offset = int(rng.integers(shape.period_min))
         return offset, f"repeated end to end, from its minute {offset}; it has no time of day"
+
     first, end = since.min(0), since.max(0) + step_min  # [C] minutes in use, of day 0
     days = _good_days(shape, first, end)
     if not days.size:
         _refuse(shape, int(first.min()), int(end.max()))
     day = int(days[rng.integers(len(days))])
+
+    # Provenance says what was drawn.
     how = "not repeated"
     if shape.repeat:
         how = (
@@ -245,10 +248,13 @@ def _shape(spec_json: str, trace: DemandTrace) -> DemandShape:
     mean = float(np.nanmean(filled)) if np.isfinite(filled).any() else 0.0
     if mean <= 0:
         raise TraceError(f"{trace.source}: the file holds no work: the sum of its tokens is 0")
+
+    # A profile by local hour needs to know at which minute of the day the file starts.
     minutes = trace.minutes
     local = minutes.first_min
     if minutes.stamped:
         local += int(offset_minutes(spec.timezone, np.array([[local]]))[0, 0])
+
     name = Path(trace.source).name
     of_model = f" model {trace.model}" if trace.model else ""
     text = (

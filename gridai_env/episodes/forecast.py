@@ -131,6 +131,7 @@ def day_ahead(rules: ForecastRules, dt_h: float, background: Background, draws: 
         deviation = background.deviation[part]
         most, lowest = _most(background, mean), constant(least, mean)
         out = empty((mean.shape[0], steps, len(leads), series), mean)
+        # From the longest lead on: each forecast refines the one before it.
         for i, value in _vintages(rules.skill.tolist(), mean, anomaly, deviation, normal):
             ahead = np.s_[:, steps - counts[i] :]
             out[:, : counts[i], i] = within(value[ahead], lowest, most[ahead])

@@ -204,6 +204,7 @@ def stack(instances: Sequence[Instance]) -> InstanceBatch:
         if not _same_constants(first.params, other.params):
             raise InstanceError("instances whose constants were changed differently cannot be stacked")
 
+    # The constants are shared; what differs between instances gets the leading B.
     fields = {name: np.stack([getattr(i.params, name) for i in instances]) for name in INSTANCE_FIELDS}
     values = np.stack([i.forecast.values for i in instances])
     return InstanceBatch(

@@ -81,6 +81,7 @@ def _site_parts(compiled: Compiled) -> list[Part]:
     p, sites = compiled.params, (compiled.site_names,)
     battery, renewable = no_zeros(p.battery_max_mwh), no_zeros(compiled.sites.renewable_mw)
     import_mw, export_mw = no_zeros(compiled.import_limit_mw), no_zeros(compiled.export_limit_mw)
+
     return [
         Part("available_gpus", "gpus", sites, p.gpus),
         Part("battery", "mwh", sites, battery),
@@ -132,6 +133,7 @@ def _forecast_parts(compiled: Compiled) -> list[Part]:
         "export_limit": ("mw", no_zeros(compiled.export_limit_mw)),
         "import_limit": ("mw", no_zeros(compiled.import_limit_mw)),
     }
+
     return [
         Part("forecast_arrivals", "gpuh", (leads, compiled.region_names), work_scale_gpuh(compiled).sum(-1)),
         Part("forecast_buy_price", "usd_per_mwh", (leads, sites), PRICE_SCALE, low=-BOUND),

@@ -127,6 +127,7 @@ def classes(s: Scenario) -> Iterator[str]:
             advice = f"state_bound_share is {task.state_bound_share:g}"
             allowed = f"at most {1.0 - task.state_bound_share:g} so that both sum to at most 1"
             yield problem(f"classes[{i}].law_bound_share", task.law_bound_share, allowed, advice)
+        # Home always stays open, so it must be able to serve every class.
         missing = {r.home for r in s.regions} - set(task.supported_at or [site.name for site in s.sites])
         if missing:
             allowed = f"a list with all homes; missing: {', '.join(sorted(missing))}"

@@ -248,6 +248,7 @@ def _params(
     ``tasks``: the class of each row.
     """
     is_session = (np.arange(shape.rows) < shape.session_rows).astype(float)
+    # No budget is an infinite one, so that equations need no case for it.
     budget = scenario.carbon_budget_kg
 
     return Params(

@@ -105,6 +105,7 @@ def _line(error: Any, model: type[BaseModel]) -> str:
         what = schema.get("description", "")
         return f"{key}: missing; must be {allowed} [{unit_of(key)}]" + (f" ({what})" if what else "")
 
+    # The checks of this package word their own advice; pydantic's messages are left out.
     advice = error["msg"].removeprefix("Value error, ") if kind == "value_error" else _advice(value, allowed)
     return problem(key, _Short(value), allowed, advice)
 

@@ -154,6 +154,7 @@ def _rules(
     """Return the masks of law, state locality and support, [C,W,K] each."""
     shape = (home.shape[0], len(rows), home.shape[1])
     law, state, support = (np.ones(shape, dtype=bool) for _ in range(3))
+
     names = [s.name for s in scenario.sites]
     for w, row in enumerate(rows):
         if row.locality == "zone":

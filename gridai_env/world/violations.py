@@ -91,6 +91,7 @@ def _sizes(p: Params, state: State, exo: Exogenous) -> dict[str, Floats]:
     site_mw = np.maximum.reduce([np.asarray(x, dtype=float) for x in power])
 
     site_mw = np.maximum(site_mw, exo.renewable_available_mw.max(0))
+    # Work is compared with what a site does in a step, so that a tiny demand does not inflate the error.
     most_work = max(float(physics.work_on_hand_gpuh(state, exo).max()), float(gpuh.max()))
 
     return {
