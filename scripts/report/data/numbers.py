@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from gridai_env.analysis.statistics import Interval
+from gridai_env.arrays.types import Floats
 
 NOTHING = "–"
 
@@ -45,6 +46,11 @@ def with_interval(interval: Interval, scale: float = 1.0, digits: int = 3) -> st
         return number(interval.value * scale, digits)
     low, high = number(interval.low * scale, digits), number(interval.high * scale, digits)
     return f"{number(interval.value * scale, digits)} [{low}, {high}]"
+
+
+def with_intervals(values: Floats, low: Floats, high: Floats) -> list[str]:
+    """Return values with their intervals, one by one; NaN ends where there is none."""
+    return [with_interval(Interval(*map(float, ends))) for ends in zip(values, low, high, strict=True)]
 
 
 def listed(words: list[str], most: int = 12) -> str:

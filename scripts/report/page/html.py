@@ -18,32 +18,6 @@ FOLDER = Path(__file__).parent
 WIDE_COLUMNS = 9  # more make a table's type smaller
 # Nothing may be loaded from anywhere; what the page needs stands in it.
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
-PAGE = Template("""<!DOCTYPE html>
-<html lang="en-GB">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="$policy">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>$title</title>
-<link rel="icon" href="data:,">
-<style>$css</style>
-<script>$watch</script>
-</head>
-<body data-figures="$figures">
-<a class="skip" href="#content">Skip to the content</a>
-<header class="top"><div><h1>$title</h1><p>$subtitle</p><ul class="facts">$facts</ul></div></header>
-<div class="frame">
-<nav class="contents" aria-label="Contents"><details open><summary>Contents</summary>$contents</details></nav>
-<main id="content">
-$body
-<footer>$footer</footer>
-</main>
-</div>
-<script>$plotly</script>
-<script>$draw</script>
-</body>
-</html>
-""")
 
 
 @dataclass(frozen=True)
@@ -71,11 +45,12 @@ def page(
     ``parts`` pairs an anchor with each section; ``head`` and ``tail`` are HTML, all other text is plain.
     """
     body = "\n".join(section_html(anchor, section) for anchor, section in parts)
-    style, watch, draw = (
-        (FOLDER / name).read_text(encoding="utf-8") for name in ("report.css", "watch.js", "draw.js")
+    template, style, watch, draw = (
+        (FOLDER / name).read_text(encoding="utf-8")
+        for name in ("page.html", "report.css", "watch.js", "draw.js")
     )
 
-    return PAGE.substitute(
+    return Template(template).substitute(
         policy=POLICY,
         title=escape(title),
         subtitle=escape(subtitle),

@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from gridai_env.analysis.statistics import Interval
 from gridai_env.arrays.types import Float, Floats
 from scripts.report.data import palette
 from scripts.report.data.names import policy_label, rounded, safe, words
-from scripts.report.data.numbers import number, with_interval
+from scripts.report.data.numbers import number, with_intervals
 from scripts.report.data.parts import Choice, Panel, PlainTable, Plot, Section
 from scripts.report.data.run_folders import RunFolder, Table
 from scripts.report.drawing import Drawing, drawing, error_bars, stacked, stroke, whiskers
@@ -123,8 +122,10 @@ def _published(table: Table) -> list[str]:
 def _ours(table: Table) -> list[str]:
     """Return our values with their intervals, row by row."""
     ours = table.numbers("ours")
-    low, high = (table.numbers(name) if table.has(name) else ours + np.nan for name in ("low", "high"))
-    return [with_interval(Interval(*ends)) for ends in zip(ours, low, high, strict=True)]
+    unknown = np.full(len(ours), np.nan)
+    return with_intervals(
+        ours, *(table.numbers(name) if table.has(name) else unknown for name in ("low", "high"))
+    )
 
 
 # Policies ---------------------------------------------------------------------------------------------------

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from gridai_env.analysis.statistics import Interval
 from scripts.report.data import palette
 from scripts.report.data.names import labels, policy_label, rounded, words
-from scripts.report.data.numbers import with_interval
+from scripts.report.data.numbers import with_intervals
 from scripts.report.data.parts import Panel, PlainTable, Plot
 from scripts.report.data.run_folders import Table
 from scripts.report.drawing import drawing
@@ -69,11 +68,8 @@ def _regret_table(rows: Table) -> PlainTable:
     columns = [name for name in IN_TABLE if rows.has(name)]
     unit = rows.text("unit")[0]
 
-    def cells(name: str) -> list[str]:
-        ends = zip(*(rows.numbers(name + end) for end in ("", "_low", "_high")), strict=True)
-        return [with_interval(Interval(*values)) for values in ends]
-
+    cells = [with_intervals(*(rows.numbers(name + end) for end in ("", "_low", "_high"))) for name in columns]
     return PlainTable(
         ("policy", *(f"{words(name)}, {unit}" for name in columns)),
-        list(zip(map(policy_label, rows.text("policy")), *map(cells, columns), strict=True)),
+        list(zip(map(policy_label, rows.text("policy")), *cells, strict=True)),
     )
