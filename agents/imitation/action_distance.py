@@ -1,7 +1,7 @@
-"""How far an action lies from a demonstrated one, measured where it matters: in MWh that go another way.
+"""Distance of an action from a demonstrated one, in MWh that are used elsewhere or at another time.
 
-Entries of an action that mean the same are no distance apart: a share over open routes is a share whatever its
-scale, every hold below 0 holds nothing, a closed route carries nothing.
+Actions with the same effect have distance 0: shares over open routes do not depend on their scale, every hold below 0
+holds nothing, a closed route carries nothing.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gridai_env.arrays.types import Float
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world.actions import Layout, decode
 
 Batch = dict[str, Tensor]  # rows of `agents.imitation.demonstrations.Demonstrations.arrays`
 
-# Scores of jobs lie in [-1, 1]; times this they are logits, so that a clear choice is a nearly sure one.
+# Scores of jobs lie in [-1, 1]; times this they are logits, so that a clear choice has a probability near 1.
 JOB_SHARPNESS = 4.0
 
-# Below these (renewables: above) all values of an entry mean the same, see `gridai_env.world.actions`.
+# Below these (renewables: above) all values of an entry have the same effect, see `gridai_env.world.actions`.
 NO_HOLD, NO_REFUSAL, NO_GENERATION, FULL_RENEWABLES = 0.0, 0.5, 0.0, 0.0
 
 
@@ -34,21 +35,24 @@ class Distance:
         p = compiled.params
         self.layout, self.dt_h = Layout(compiled.shape), float(p.dt_h)
         self.params = p.map(lambda value: moved(value) if isinstance(value, np.ndarray) else value)
+
         energy_kw = np.asarray(p.busy_kw_per_gpu) / np.asarray(p.speed)
         self.mwh_per_gpuh = float(energy_kw.mean()) / 1000.0
         self.battery_mw = torch.maximum(self.params.charge_limit_mw, self.params.discharge_limit_mw)
         self.generator_mw = self.params.generator_max_mw
 
-    def parts(self, actions: Tensor, batch: Batch, squared: bool = False) -> dict[str, Tensor]:
-        """Mean distance of each part of the action in MWh per step, each a scalar.
+    def parts(self, actions: Float[Tensor, "B A"], batch: Batch, squared: bool = False) -> dict[str, Tensor]:
+        """Return the mean distance of each part of the action in MWh per step, each a scalar.
 
-        ``squared``: fractions count by their squares.  That is what to learn from: where a plan is now one thing, now
-        another and the observation does not say which, it draws to the mean, not to the more frequent.
+        ``squared``: fractions count by their squares, for learning.  Where the observation does not tell which of two
+        plans is followed, squares lead to their mean, absolute values to the more frequent one.
         """
         measure = torch.square if squared else torch.abs
         own: dict[str, Any] = self.layout.split(actions)  # type: ignore[arg-type]
         goal: dict[str, Any] = self.layout.split(batch["actions"])  # type: ignore[arg-type]
         sites = self.layout.shape.sites
+
+        # Each fraction with the energy that it decides on.
         work, sent = batch["on_hand_gpuh"] * self.mwh_per_gpuh, batch["routed_gpuh"] * self.mwh_per_gpuh
         hold, refuse = own["routing"][..., sites], own["routing"][..., sites + 1]
         hold_goal, refuse_goal = goal["routing"][..., sites], goal["routing"][..., sites + 1]
@@ -63,6 +67,7 @@ class Distance:
             ),
             "renewable": (batch["renewable_available_mw"] * self.dt_h, renewable),
         }
+
         moved = self._share(actions) - self._share(batch["actions"])
         return {
             "route": _mean(sent * measure(moved).sum(-1) / 2.0),
@@ -71,20 +76,21 @@ class Distance:
         }
 
     def loss(self, actions: Tensor, batch: Batch) -> Tensor:
-        """What to learn from, a scalar: the sum of the parts, squared."""
+        """Return the loss, a scalar: the sum of the parts, squared."""
         return torch.stack(list(self.parts(actions, batch, squared=True).values())).sum()
 
     def _share(self, actions: Tensor) -> Tensor:
-        """Shares of the routed work [B,C,W,K], by the environment's own reading."""
+        """Return the shares of the routed work [B,C,W,K] as the environment decodes them."""
         return torch.as_tensor(decode(self.params, self.layout, actions).share)  # type: ignore[arg-type]
 
     def _jobs(self, own: Any, goal: Any, batch: Batch) -> Tensor:
-        """Cross-entropy of the chosen entry among the open ones, weighed by the energy of the job."""
+        """Return the cross-entropy of the chosen entry among the open ones, weighted by the energy of the job."""
         size = batch["job_gpuh"]
         if size.shape[-1] == 0:
             return size.sum()
-        is_open = batch["job_open"] > 0.0
-        is_open = is_open | (size == 0.0)[..., None]  # empty slots weigh nothing; keep them finite
+
+        # Empty slots have no weight; their entries count as open to keep them finite.
+        is_open = (batch["job_open"] > 0.0) | (size == 0.0)[..., None]
         score = torch.where(is_open, JOB_SHARPNESS * own, -torch.inf)
         chosen = torch.where(is_open, goal, -torch.inf).argmax(-1, keepdim=True)
         surprise = -torch.log_softmax(score, -1).gather(-1, chosen)[..., 0]
@@ -92,13 +98,13 @@ class Distance:
 
 
 def _mean(weighed: Tensor) -> Tensor:
-    """Sum over all but the batch, mean over the batch."""
+    """Sum over all axes but the batch, mean over the batch."""
     return weighed.flatten(1).sum(1).mean()
 
 
 def _above(own: Tensor, goal: Tensor, edge: float) -> Tensor:
-    """Distance of what the entries mean, where everything up to ``edge`` means the same.
+    """Return the difference of effects, where all values up to ``edge`` have the same.
 
-    The gradient passes the edge where the goal lies beyond it: an entry is drawn to its goal from anywhere.
+    Where the goal lies above the edge the gradient passes it: an entry is drawn to its goal from anywhere.
     """
     return torch.where(goal > edge, own - goal, torch.clamp_min(own - edge, 0.0))

@@ -1,21 +1,20 @@
-"""Learning from demonstrations: behaviour cloning before PPO, and on states that the network itself reaches.
+"""Learning from demonstrations: behaviour cloning, and DAgger on states that the network itself reaches.
 
-Cloning brings the environment action that the network's mean numbers expand to near the demonstrated one (see
-`agents.imitation.action_distance`).  A cloned network has seen only the planner's states; `dagger` plays the
-network, lets the planner label what it meets, and clones again.  What imitation was worth: see
-`agents.training.validation`.
+Cloning brings the environment action of the network's mean numbers close to the demonstrated one (see
+`agents.imitation.action_distance`).  A cloned network has seen only the planner's states; `dagger` (Ross et al., 2011)
+plays the network, lets the planner label the states it meets, and clones again.  `agents.training.validation` says
+what imitation was worth.
 """
 
 from __future__ import annotations
 
 import copy
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from stable_baselines3 import PPO
@@ -24,22 +23,15 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from agents.config import ConfigError, PPOConfig, compiled_of
 from agents.imitation.action_distance import Batch, Distance
 from agents.imitation.demonstrations import Demonstration, DemonstrationError, Demonstrations, demonstrate
-from agents.networks.kinds import ActingPolicy
+from agents.networks.kinds import ActingPolicy, memory_of
+from agents.vec_env.actions import AgentActions
 from gridai_env.episodes.instance import Instance
-from gridai_env.files import atomic_write
+from gridai_env.files import write_json
 from gridai_env.rollout.policy import Policy
 
 WARM_START_FILE = "warm_start.json"
 # The learning rate falls to this share of its first value, on a straight line.
 LAST_RATE = 0.05
-
-
-class Numbers(Protocol):
-    """How an agent's numbers become environment actions, e.g. `agents.vec_env.actions.ActiveActions`."""
-
-    def expand(self, actions: Any) -> Any:
-        """Environment actions [...,A] of the agent's [...,n]; differentiable for tensors."""
-        ...
 
 
 class ImitationError(RuntimeError):
@@ -58,13 +50,13 @@ class ValueGoal:
 
 @dataclass(frozen=True)
 class CloneReport:
-    """What cloning came to."""
+    """Result of cloning."""
 
     epochs: int  # passes made
     best_epoch: int  # whose weights were kept
     steps: int  # demonstrated steps learned from
     seconds: float
-    loss: float  # what was minimised, on the episodes left out (where none was: on all), as all that follows
+    loss: float  # on the episodes left out (if none: on all), as all that follows
     distance_mwh: float  # per step
     parts_mwh: dict[str, float] = field(default_factory=dict)  # the same by part of the action
     value_error: float | None = None  # root mean square, in units of reward
@@ -75,7 +67,7 @@ Callback = Callable[[int, dict[str, float]], None]  # epoch, figures
 
 def clone(
     policy: ActorCriticPolicy,
-    actions: Numbers,
+    actions: AgentActions,
     data: Demonstrations,
     epochs: int = 60,
     batch_size: int = 256,
@@ -85,17 +77,18 @@ def clone(
     value: ValueGoal | None = None,
     left_out: float = 0.1,
 ) -> CloneReport:
-    """Draw the network to the demonstrations; it ends with the weights of its best epoch.
+    """Train the network on the demonstrations; it ends with the weights of its best epoch.
 
-    The best epoch is the one nearest to the episodes ``left_out`` (a share of them).  ``value``: also regress the value
-    head; None leaves it alone, as far as it shares no weights.  The policy's own optimiser is not used.  Raises
-    ImitationError where the distance is not a number; the weights are then those of the best epoch so far.
+    The best epoch has the lowest loss on the episodes ``left_out`` (a share of them).  ``value``: also regress the
+    value head; None leaves it alone, as far as it shares no weights.  The policy's own optimiser is not used.  Raise
+    ImitationError where the loss is not finite; the weights are then those of the best epoch so far.
     """
     if epochs < 1 or batch_size < 1 or not learning_rate > 0.0 or not 0.0 <= left_out < 1.0:
         raise ValueError(
             f"epochs = {epochs}, batch_size = {batch_size} must be at least 1, learning_rate = {learning_rate} "
             f"above 0, left_out = {left_out} in [0, 1)"
         )
+
     return _Cloning(policy, actions, data, value, left_out, seed).run(
         epochs, batch_size, learning_rate, callback
     )
@@ -107,7 +100,7 @@ class _Cloning:
     def __init__(
         self,
         policy: ActorCriticPolicy,
-        actions: Numbers,
+        actions: AgentActions,
         data: Demonstrations,
         value: ValueGoal | None,
         left_out: float,
@@ -117,20 +110,22 @@ class _Cloning:
         self.distance = Distance(data.compiled, data.device)
         self.train, self.test = data.split(left_out, seed)
         self.generator = torch.Generator().manual_seed(seed)
+
+        # The network sees what it would remember; a copy of its memory moves, its own stays where it is.
         self.observations = data.arrays["observations"]
-        memory = getattr(policy, "memory", None)
-        if memory is not None:  # the network sees what it would remember
-            memory = copy.copy(memory).to(self.observations.device)  # its own stays where it is
-            self.observations = torch.cat(
-                [self.observations, memory.along(self.observations, data.lengths)], 1
-            )
+        memory = memory_of(policy)
+        if memory is not None:
+            memory = copy.copy(memory).to(self.observations.device)
+            remembered = memory.along(self.observations, data.lengths)
+            self.observations = torch.cat([self.observations, remembered], 1)
+
         self.returns = None
         if value is not None:
             self.returns = data.returns(value.gamma, value.reward_factor, value.drop_charge_usd_per_gpuh)
-        # Scales, so that rates mean the same in every scenario: MWh on hand, spread of the returns.
-        self.mwh = max(
-            float(data.arrays["on_hand_gpuh"].flatten(1).sum(1).mean()) * self.distance.mwh_per_gpuh, 1e-9
-        )
+
+        # Scales, so that learning rates mean the same in every scenario: MWh on hand, spread of the returns.
+        on_hand_gpuh = float(data.arrays["on_hand_gpuh"].flatten(1).sum(1).mean())
+        self.mwh = max(on_hand_gpuh * self.distance.mwh_per_gpuh, 1e-9)
         self.spread = 1.0 if self.returns is None else max(float(self.returns.std()), 1e-6)
 
     def run(
@@ -140,6 +135,8 @@ class _Cloning:
         optimiser = torch.optim.Adam(self.policy.parameters(), lr=learning_rate)
         steps = epochs * math.ceil(len(self.train) / batch_size)
         schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, LAST_RATE, total_iters=steps)
+
+        # The best weights are put back however the passes end.
         best, best_epoch = math.inf, 0
         kept = copy.deepcopy(self.policy.state_dict())
         try:
@@ -153,6 +150,7 @@ class _Cloning:
                     callback(epoch, figures)
         finally:
             self.policy.load_state_dict(kept)
+
         figures = self.judge()
         return CloneReport(
             epochs=epochs,
@@ -166,7 +164,7 @@ class _Cloning:
         )
 
     def _pass(self, optimiser: torch.optim.Optimizer, schedule: Any, batch_size: int, epoch: int) -> None:
-        """Go once through the demonstrations; raises ImitationError where the loss is no number."""
+        """Go once through the demonstrations; raise ImitationError where the loss is not finite."""
         self.policy.set_training_mode(True)
         order = self.train[torch.randperm(len(self.train), generator=self.generator).to(self.train.device)]
         for rows in order.split(batch_size):
@@ -174,11 +172,13 @@ class _Cloning:
             loss = self.distance.loss(self._acts(batch), batch) / self.mwh
             if self.value is not None:
                 loss = loss + self.value.weight * self._value_loss(batch, rows)
+
             if not math.isfinite(loss.item()):
                 raise ImitationError(
                     f"epoch {epoch}: the loss is {loss.item()}; lower the learning rate "
                     f"({optimiser.defaults['lr']:g}), or look for numbers that are none in the demonstrations"
                 )
+
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -190,10 +190,10 @@ class _Cloning:
         return batch | {"observations": self.observations[rows]}
 
     def _acts(self, batch: Batch) -> torch.Tensor:
-        """The environment actions of the network's mean numbers.
+        """Return the environment actions of the network's mean numbers.
 
-        Numbers beyond the box are cut as they are when the network is played, but the gradient passes: an entry that
-        has run out of the box can be called back.
+        Numbers beyond the box are clipped as when the network is played, but the gradient passes (straight-through):
+        an entry that has left the box can come back.
         """
         numbers = self.policy.get_distribution(batch["observations"]).mode()
         space: Any = self.policy.action_space
@@ -208,7 +208,7 @@ class _Cloning:
 
     @torch.no_grad()
     def judge(self, chunk: int = 4096) -> dict[str, float]:
-        """Distance and its parts on the steps left out (else on all), and the error of the value head."""
+        """Return distance and its parts on the steps left out (else on all), and the error of the value head."""
         rows = self.test if len(self.test) else self.train
         sums: dict[str, float] = {}
         for part in rows.split(chunk):
@@ -219,6 +219,8 @@ class _Cloning:
                 figures["value"] = self._value_loss(batch, part)
             for name, figure in figures.items():
                 sums[name] = sums.get(name, 0.0) + float(figure) * len(part) / len(rows)
+
+        # What is left after these two are the parts of the distance.
         loss, value = sums.pop("loss"), sums.pop("value", None)
         found = {"loss": loss, "distance_mwh": sum(sums.values()), **sums}
         return found if value is None else found | {"value_error": math.sqrt(value) * self.spread}
@@ -227,7 +229,7 @@ class _Cloning:
 def warm_start(model: PPO, config: PPOConfig, run_dir: Path) -> CloneReport:
     """Clone the demonstrations that the settings name, before PPO begins (a stage of `agents.training.stages`).
 
-    Writes ``warm_start.json``.  Raises ConfigError for demonstrations that are missing or of another scenario.
+    Write ``warm_start.json``.  Raise ConfigError for demonstrations that are missing or of another scenario.
     """
     wanted = config.warm_start
     assert wanted.data is not None
@@ -237,6 +239,8 @@ def warm_start(model: PPO, config: PPOConfig, run_dir: Path) -> CloneReport:
         data = Demonstrations.load(wanted.data, compiled_of(config), str(model.device))
     except DemonstrationError as error:
         raise ConfigError(f"warm_start.data = {wanted.data!r}: {error}") from error
+
+    # The value head learns the return that PPO learns from; that needs the gain over serving at home.
     goal = ValueGoal(config.gamma, config.reward_factor, config.drop_charge_usd_per_gpuh)
     try:
         report = clone(
@@ -251,31 +255,22 @@ def warm_start(model: PPO, config: PPOConfig, run_dir: Path) -> CloneReport:
         )
     except ImitationError as error:
         raise ConfigError(f"warm_start: {error}") from error
+
     if wanted.deviation is not None:
         _set_deviation(model.policy, wanted.deviation)
-    _write(
-        run_dir / WARM_START_FILE,
-        asdict(report) | {"planners": sorted({e.facts["planner"] for e in data.episodes})},
-    )
+    planners = sorted({episode.facts["planner"] for episode in data.episodes})
+    write_json(run_dir / WARM_START_FILE, asdict(report) | {"planners": planners})
     return report
 
 
 def _set_deviation(policy: ActorCriticPolicy, deviation: float) -> None:
-    """Set the standard deviation of the actions; raises ConfigError where the policy has none of its own."""
+    """Set the standard deviation of the actions; raise ConfigError where the policy has none of its own."""
     if not isinstance(getattr(policy, "log_std", None), torch.nn.Parameter):
         raise ConfigError(
             f"warm_start.deviation: a {type(policy).__name__} has no deviation to set; leave it out"
         )
     with torch.no_grad():
         policy.log_std.fill_(math.log(deviation))
-
-
-def _write(path: Path, record: dict[str, Any]) -> None:
-    with atomic_write(path) as partial:
-        partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-
-
-# Labels where the network goes --------------------------------------------------------------------------------------
 
 
 def dagger(
@@ -294,6 +289,7 @@ def dagger(
     """
     if rounds < 1 or len(instances) < rounds:
         raise ValueError(f"rounds = {rounds}: must be at least 1, and {len(instances)} instances no fewer")
+
     each, reports = len(instances) // rounds, []
     for number in range(rounds):
         new: list[Demonstration] = [

@@ -1,8 +1,8 @@
-"""What a planner did, step by step, as data to learn from: one file per episode, and a set of them as tensors.
+"""Demonstrations: what a policy observed and did, one file per episode, and a set of them as tensors.
 
-Whatever acts, a plan of the whole episode, a planner, a rule or a network, is played through the environment's
-public step; noted are what it saw, what it asked for (the encoded action) and how much each part of that
-action weighed.  A `teacher` may label the states that somebody else reaches.
+A plan of the whole episode, a planner, a rule or a network is played through the environment's public step.  Recorded
+are its observations, the encoded actions, and the energy that each part of an action decides on.  A `teacher` may
+label the states that another policy reaches.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ FORMAT_VERSION = 1
 # Arrays of an episode and their shapes (A and N: sizes of action and observation).
 ARRAYS = {
     "observations": "T N",  # float32, flat, in the order of `ObservationLayout`
-    "actions": "T A",  # float32, what was asked for
+    "actions": "T A",  # float32, as requested
     "on_hand_gpuh": "T C W",  # work on hand
-    "routed_gpuh": "T C W",  # of which the action sends so much to sites
+    "routed_gpuh": "T C W",  # the part of it that the action sends to sites
     "renewable_available_mw": "T K",
     "job_gpuh": "T V",  # size of the job in each slot, 0 where there is none
     "job_open": "T V K+1",  # 1 where the job may be started (the last entry is "wait"), 0 in empty slots
-    "gain_usd": "T",  # benefit less that of serving at home, of whoever acted
+    "gain_usd": "T",  # benefit of the acting policy less that of serving at home
     "dropped_gpuh": "T",
 }
 
@@ -53,25 +53,26 @@ class DemonstrationError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Demonstration:
-    """One episode; ``facts`` say whose."""
+    """One episode; ``facts`` say of which policy, scenario and seed."""
 
     facts: dict[str, Any]
     arrays: dict[str, NDArray[np.generic]]  # see ARRAYS
 
     def save(self, path: Path) -> Path:
-        """Write one file (.npz, nothing pickled), which appears whole or not at all."""
+        """Write one file (.npz, nothing pickled) atomically."""
         write_archive(path, {"format": FORMAT, "format_version": FORMAT_VERSION, **self.facts}, self.arrays)
         return path
 
     @classmethod
     def load(cls, path: Path) -> Demonstration:
-        """Read one file; raises DemonstrationError where it is damaged or of another kind or version."""
+        """Read one file; raise DemonstrationError where it is damaged or of another kind or version."""
         try:
             facts, arrays = read_archive(path)
         except InstanceError as error:
             raise DemonstrationError(
                 f"{path}: damaged or no demonstration; delete it and make it again"
             ) from error
+
         found = facts.pop("format", None), facts.pop("format_version", None)
         if found != (FORMAT, FORMAT_VERSION):
             raise DemonstrationError(
@@ -85,10 +86,10 @@ class Demonstration:
 
 
 class Recorder(Policy):
-    """A policy that plays another one (or a plan) and notes what it saw and what was asked for.
+    """A policy that plays another one (or a plan) and records its observations and actions.
 
-    With a ``teacher`` the actions noted are the teacher's at the same observations; it also acts in place of the
-    actor in ``teacher_share`` of the steps, drawn at random.
+    With a ``teacher``, the actions recorded are the teacher's at the same observations; the teacher also acts in place
+    of the actor in ``teacher_share`` of the steps, drawn at random.
     """
 
     def __init__(self, actor: Policy, teacher: Policy | None = None, teacher_share: float = 0.0) -> None:
@@ -125,10 +126,11 @@ class Recorder(Policy):
         episode_start: NDArray[np.bool_] | None = None,
         deterministic: bool = True,
     ) -> tuple[NDArray[np.float32], Any]:
-        """Action [A] of the actor (or the teacher); what was seen and asked for is kept."""
+        """Return the action [A] of the actor (or the teacher), and record it with the observation."""
         self.seen.append(np.concatenate([observation[name] for name in self._parts], axis=-1))
         own, taught = (None, None) if state is None else state
         action, own = self.actor.predict(observation, own, episode_start, True)
+
         label = action
         if self.teacher is not None:
             label, taught = self.teacher.predict(observation, taught, episode_start, True)
@@ -145,12 +147,13 @@ def demonstrate(
     teacher_share: float = 0.0,
     seed: int = 0,
 ) -> Demonstration:
-    """Play a policy, or a plan of this very instance, and note it; ``teacher`` labels the states (see `Recorder`).
+    """Play a policy, or a plan of this instance, and record it; ``teacher`` labels the states (see `Recorder`).
 
-    Raises ValueError for a plan of another instance or without a schedule.
+    Raise ValueError for a plan of another instance or without a schedule.
     """
     recorder = Recorder(as_policy(actor), None if teacher is None else as_policy(teacher), teacher_share)
     trajectory = run(recorder, instance, seed)
+
     actions = np.stack(recorder.labels)
     arrays = {"observations": np.stack(recorder.seen), "actions": actions, **_weights(trajectory, actions)}
     label = (recorder.teacher or recorder.actor).name
@@ -167,10 +170,11 @@ def demonstrate(
 
 
 def _weights(trajectory: Trajectory, actions: NDArray[np.float32]) -> dict[str, NDArray[np.floating]]:
-    """What the parts of the actions [T,A] weigh, and what the steps earned."""
+    """Return the work and energy that the actions [T,A] decide on, and what the steps earned."""
     instance, before = trajectory.instance, trajectory.episode.before
     exo = instance.exogenous
     request = decode(instance.params, Layout(instance.compiled.shape), actions)
+
     on_hand = work_on_hand_gpuh(before, exo)
     size, entries = _jobs(instance, before)
     home = at_home_usd(instance)
@@ -187,15 +191,17 @@ def _weights(trajectory: Trajectory, actions: NDArray[np.float32]) -> dict[str, 
 
 
 def at_home_usd(instance: Instance) -> NDArray[np.float64]:
-    """What serving at home earns in each step, [T]: see `agents.vec_env.home_reference`."""
+    """Return the benefit [T] of serving at home in each step, see `agents.vec_env.home_reference`."""
     steps, p = instance.steps, instance.params
+
+    # The steps of the episode take the place of a batch.
     own = {name: np.asarray(getattr(p, name)) for name in INSTANCE_FIELDS}
     p = p.replace(**{name: np.broadcast_to(value, (steps, *value.shape)) for name, value in own.items()})
     return HomeReference(instance.compiled, steps).benefit_usd(p, instance.exogenous)
 
 
 def _jobs(instance: Instance, before: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Accelerator-hours of the job in each slot [T,V] and the entries open to it [T,V,K+1]."""
+    """Return the accelerator-hours of the job in each slot [T,V] and the entries open to it [T,V,K+1]."""
     shape, p = instance.compiled.shape, instance.params
     size = np.zeros((instance.steps, shape.slots))
     entries = np.zeros((instance.steps, shape.slots, shape.sites + 1))
@@ -214,7 +220,7 @@ class Demonstrations:
     """Steps of many episodes as tensors [n,...] on one device, episodes one after the other."""
 
     def __init__(self, episodes: Sequence[Demonstration], compiled: Compiled, device: str = "cpu") -> None:
-        """Take episodes of this scenario; raises DemonstrationError for others and where there are none."""
+        """Take episodes of this scenario; raise DemonstrationError for others and where there are none."""
         if not episodes:
             raise DemonstrationError("no demonstrations; make some with scripts.demonstrate")
         here = Identity.of(compiled)
@@ -241,13 +247,13 @@ class Demonstrations:
         return sum(self.lengths)
 
     def with_more(self, episodes: Sequence[Demonstration]) -> Demonstrations:
-        """These and further ones."""
+        """Return these and further ones."""
         return Demonstrations([*self.episodes, *episodes], self.compiled, str(self.device))
 
     def split(self, share: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Indices of the steps to learn from, and of those of a ``share`` of the episodes that are left out.
+        """Return the indices of the steps to learn from, and of those of a ``share`` of the episodes left out.
 
-        Whole episodes: neighbouring hours are too alike to judge by.  A single episode is not split.
+        Whole episodes are left out: neighbouring hours are too similar for validation.  A single one is not split.
         """
         count = len(self.episodes)
         out = min(round(share * count), count - 1)
@@ -262,9 +268,10 @@ class Demonstrations:
     def returns(
         self, gamma: float, reward_factor: float = 1.0, drop_charge_usd_per_gpuh: float = 0.0
     ) -> torch.Tensor:
-        """Discounted return to go [n] of whoever acted, as rewards of `agents.vec_env.numpy` with a reference."""
+        """Return the discounted returns to go [n] of the acting policy, in the gain over serving at home."""
         usd = self.arrays["gain_usd"] - drop_charge_usd_per_gpuh * self.arrays["dropped_gpuh"]
         rewards = (reward_factor / self.compiled.reward_scale_usd * usd).cpu().numpy()
+
         out = np.zeros(len(self), dtype=np.float32)
         end = 0
         for length in self.lengths:
@@ -277,7 +284,7 @@ class Demonstrations:
 
 
 def episode_files(folder: Path) -> list[Path]:
-    """Files of a run folder in a fixed order; raises DemonstrationError where there are none."""
+    """Return the files of a run folder in a fixed order; raise DemonstrationError where there are none."""
     files = sorted(path for path in (folder / "episodes").glob("*.npz") if not path.name.startswith("."))
     if not files:
         raise DemonstrationError(
@@ -291,11 +298,9 @@ def check(episode: Demonstration, here: Identity) -> None:
     facts, own = dict(episode.facts.get("agent", {})), here.as_dict()
     for key, value in own.items():
         if facts.get(key) != value:
-            shown = (
-                (f"{facts.get(key)!r} against {value!r}")
-                if key not in ("world", "observation")
-                else "they differ"
-            )
+            # Hashes and lists of parts would fill the screen.
+            is_long = key in ("world", "observation")
+            shown = "they differ" if is_long else f"{facts.get(key)!r} against {value!r}"
             raise DemonstrationError(
                 f"demonstration of seed {episode.facts.get('seed')} ({episode.facts.get('planner')}): {_WORDS[key]}: "
                 f"{shown}; give the same scenario, overrides and version, or make the demonstrations again"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -31,8 +32,11 @@ class Memory(Protocol):
     def update(self, memory: Tensor | None, observation: Tensor, fresh: Tensor | None = None) -> Tensor:
         """Return the memory [B,M] after an observation [B,N]; ``fresh`` [B]: rows that begin anew."""
 
+    def along(self, observations: Tensor, lengths: Sequence[int]) -> Tensor:
+        """Return the memories [n,M] along whole episodes of observations [n,N], one episode after the other."""
+
     def to(self, device: torch.device | str) -> Any:
-        """Move the constants to a device."""
+        """Move the constants to a device and return the memory."""
 
 
 class ObservationMemory:
