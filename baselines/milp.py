@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 
 from baselines.optimum.highs import InfeasibleError, SolverError
-from baselines.optimum.milp import Plan, read_plan, replayed, service_of, solve, solve_matrix
+from baselines.optimum.milp import Plan, read_plan, replayed, service_of, solve
 from baselines.optimum.service_floor import REPLAY_TOLERANCE
 
 __all__ = [
@@ -17,7 +17,6 @@ __all__ = [
     "replayed",
     "service_of",
     "solve",
-    "solve_matrix",
 ]
 
 warnings.warn(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from baselines.mpc.window import Expressions
+from baselines.optimum.compiled import set_matrix
 from gridai_env.arrays.types import Floats, Index
 
 # What rounding may leave in a row without columns.
@@ -59,6 +60,15 @@ class Structure:
             costs=_summed(found.cost.column, found.cost.value, self.count),
             cost_constants=found.cost.constant,
         )
+
+    def narrow(self, sides: Sides, lower: Floats, upper: Floats) -> None:
+        """Narrow the bounds of columns in place by the rows ``value * x + constant >= 0`` (or ``== 0``)."""
+        value, row, column = sides.coefficients[self.single], self.row[self.single], self.column[self.single]
+        end = -sides.constants[row] / np.where(value == 0.0, 1.0, value)
+        equal = self.is_equality[row]
+        floor, ceiling = (value > 0.0) | (equal & (value != 0.0)), (value < 0.0) | (equal & (value != 0.0))
+        np.maximum.at(lower, column[floor], end[floor])
+        np.minimum.at(upper, column[ceiling], end[ceiling])
 
     def next_step(self) -> Index:
         """For each row of the program the same one a step later; itself in the last step, [kept]."""
@@ -137,10 +147,8 @@ def loaded_lp(
     place = np.searchsorted(s.kept, s.row[s.many]), s.column[s.many]
     matrix = sparse.csc_matrix((coefficients, place), shape=(len(s.kept), s.count))
     lp = highspy.HighsLp()
-    lp.num_row_, lp.num_col_ = matrix.shape
     lp.col_cost_ = costs
     lp.col_lower_, lp.col_upper_ = columns
     lp.row_lower_, lp.row_upper_ = rows
-    lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
-    lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = matrix.indptr, matrix.indices, matrix.data
+    set_matrix(lp, matrix)
     return lp

@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baselines.mpc.affine import Affine
-from gridai_env.arrays.types import Index
-from gridai_env.world import physics
+from baselines.optimum.rows import Modes, Rows, has_both_ways, has_minimum_load, make_rows
+from gridai_env.arrays.types import Float, Floats, Index, Int
 from gridai_env.world.state import Exogenous, Flows, Params, Shape, State
-from gridai_env.world.terms import settle
 
 # State that is a flow of the step before: no columns of its own but in the first step.
 CARRIED = {"placed_gpuh": "served_gpuh", "generation_mw": "generation_mw"}
@@ -43,6 +42,23 @@ class Columns:
             both = (now >= 0) & (then >= 0)
             out[now[both]] = then[both]
         return out
+
+    @property
+    def modes(self) -> Int[Index, " n"]:
+        """Columns of charging or discharging and of running generators."""
+        together = np.concatenate([self.charging.ravel(), self.running.ravel()])
+        return together[together >= 0]
+
+    @property
+    def choices(self) -> Int[Index, " n"]:
+        """All yes/no columns: the modes, and starts of jobs."""
+        started = self.flows.started[self.flows.started >= 0]
+        return np.concatenate([self.modes, started])
+
+    def flows_of(self, values: Float[Floats, " columns"]) -> Flows:
+        """Return the flows [h,...] in a solution."""
+        values = np.append(values, 0.0)  # index -1: always 0
+        return self.flows.map(lambda index: values[index])
 
     @property
     def before(self) -> State:
@@ -76,8 +92,8 @@ def make_columns(p: Params, shape: Shape, steps: int) -> Columns:
     for name, flow in CARRIED.items():
         is_kept = state_masks[name]
         states[name] = np.concatenate([states[name], np.where(is_kept, getattr(flows, flow), -1)])
-    charging = columns((p.charge_limit_mw > 0.0) & (p.discharge_limit_mw > 0.0), steps)
-    running = columns(p.generator_min_mw > 0.0, steps)
+    charging = columns(has_both_ways(p), steps)
+    running = columns(has_minimum_load(p), steps)
     step = np.concatenate(used)
     return Columns(flows, State(**states), charging, running, len(step), step)
 
@@ -124,52 +140,45 @@ def _state_masks(p: Params, shape: Shape) -> dict[str, NDArray[np.bool_]]:
 
 @dataclass
 class Expressions:
-    """All rows of a window, each ``expression >= 0`` or ``== 0``, and what it costs (minus the benefit) [h]."""
+    """All rows of a window, each ``expression >= 0`` or ``== 0``, and what it costs (minus the benefit)."""
 
     rows: list[tuple[str, Affine, bool]]  # name, expressions [h,...], whether it is an equality
-    cost: Affine
+    cost: Affine  # [h] USD
 
 
 def expressions(p: Params, columns: Columns, exo: Exogenous) -> Expressions:
     """Run the physics on the columns; ``exo`` [h,...]."""
-    flows, state = columns.flows.map(Affine.of_columns), columns.before.map(Affine.of_columns)
     after = columns.after.map(Affine.of_columns)
-    sums = physics.totals(p, flows, exo, state)
-    reached = physics.next_state(p, state, flows, exo, sums)
-    rows = [
-        (f"next {name}", getattr(reached, name) - getattr(after, name), True)
-        for name in State.names()
-        if name not in CARRIED and not _is_idle(p, name)
-    ]
-    rows += [(name, gap, True) for name, gap in physics.equalities(flows, sums).items()]
-    slacks = physics.slacks(p, state, flows, exo, after, sums)
-    # Implied: relocation costs, so the optimum takes its least value, which never exceeds what is served.
-    slacks.pop("relocated within served")
-    if not p.has_carbon_budget:
-        slacks.pop("carbon budget")
-    slacks["peak"] = slacks["peak"][:, np.flatnonzero(p.demand_charge_usd_per_mw > 0.0)]
-    # Rows that may wait have no sessions: nothing to warm.
-    slacks["warmed"] = slacks["warmed"][:, np.flatnonzero(p.is_session > 0.5)]
-    slacks |= _modes(p, columns, flows)
-    rows += [(name, slack, False) for name, slack in slacks.items()]
-    return Expressions(rows, -settle(p, state, flows, exo, sums).benefit_usd)
+    updates: list[tuple[str, Affine, bool]] = []
+
+    def link(reached: State) -> State:
+        for name in State.names():
+            if name not in CARRIED and not _is_idle(p, name):
+                updates.append((f"next {name}", getattr(reached, name) - getattr(after, name), True))
+        return after
+
+    modes = Modes(
+        charging=Affine.of_columns(columns.charging),
+        is_charging_open=has_both_ways(p),
+        running=Affine.of_columns(columns.running),
+        is_running_open=has_minimum_load(p),
+    )
+    flows, before = columns.flows.map(Affine.of_columns), columns.before.map(Affine.of_columns)
+    limits, _, outcome = make_rows(p, before, flows, exo, modes, link)
+
+    # Equalities stand first: the order decides which of equally good plans the solver returns.
+    rows = [(name, _at(block), block.is_equality) for name, block in limits.items()]
+    return Expressions(updates + sorted(rows, key=lambda row: not row[2]), -outcome.benefit_usd)
+
+
+def _at(rows: Rows) -> Affine:
+    """Return the expressions [h,...] of the places that need them."""
+    expression: Affine = rows.expression
+    return expression if rows.where is None else expression[:, np.flatnonzero(rows.where)]
 
 
 def _is_idle(p: Params, name: str) -> bool:
-    """Whether a field of the state never changes in this scenario."""
+    """Return whether a field of the state never changes in this scenario."""
     without_jobs = name in ("committed_gpus", "waiting") and not p.has_jobs
     without_charge = name == "peak_import_mw" and not p.has_demand_charge
     return without_jobs or without_charge or (name == "carbon_kg" and not p.has_carbon_budget)
-
-
-def _modes(p: Params, columns: Columns, flows: Flows) -> dict[str, Affine]:
-    """Charge or discharge, and off or at least the minimum load, at the sites where it matters."""
-    two_way, least = (np.flatnonzero(x[0] >= 0) for x in (columns.charging, columns.running))
-    rows: dict[str, Affine] = {}
-    if len(two_way):
-        charge = physics.charge_mode_slacks(p, flows, Affine.of_columns(columns.charging))
-        rows |= {name: slack[:, two_way] for name, slack in charge.items()}
-    if len(least):
-        load = physics.generator_mode_slacks(p, flows, Affine.of_columns(columns.running))
-        rows |= {name: slack[:, least] for name, slack in load.items()}
-    return rows

@@ -21,27 +21,22 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
-from baselines.optimum.highs import (
-    HUGE_ROWS,
-    CompiledProgram,
-    Deadline,
-    InfeasibleError,
-    PersistentSolver,
-    SolverResult,
-)
-from baselines.optimum.milp import Plan, read_plan, solve_matrix
+from baselines.optimum.compiled import CompiledProgram
+from baselines.optimum.highs import InfeasibleError, SolverResult
+from baselines.optimum.milp import Plan, read_plan
 from baselines.optimum.objectives import last_resorts
 from baselines.optimum.program import build
+from baselines.optimum.relax_and_round import ProgramSolver
 from baselines.optimum.rounding import rounding
 from baselines.optimum.service_floor import Floor
 from gridai_env.arrays.types import Floats
 from gridai_env.episodes.instance import Instance
 from gridai_env.rollout.trajectory import Trajectory
 from gridai_env.world import physics
+from gridai_env.world.state import Flows
 from gridai_env.world.terms import EARNINGS
 
 # What carbon itself is charged: left out of the cost, else it would count in both coordinates.
@@ -99,17 +94,10 @@ def place_of(trajectory: Trajectory) -> CostCarbonPoint:
     return CostCarbonPoint(cost_usd, trajectory.emissions_kg, *_resorts(free, trajectory.flows))
 
 
-def _resorts(free: Instance, flows: Any) -> tuple[float, float]:
+def _resorts(free: Instance, flows: Flows) -> tuple[float, float]:
     """Weight of last resorts of an uncharged instance, as cost [USD] and as carbon [kg]."""
     usd, kg = (float(last_resorts(free, name).total(free.params, flows).sum()) for name in ("cost", "carbon"))
     return usd, kg
-
-
-@dataclass
-class Solved(SolverResult):
-    """A result, and the dual of the cap in the linear program that its values are from (NaN: not known)."""
-
-    cap_dual: float = np.nan
 
 
 class FrontProgram:
@@ -135,31 +123,21 @@ class FrontProgram:
         if not (physics.billed_carbon_kg_per_mwh(p, exo).any() or p.generator_carbon_kg_per_mwh.any()):
             raise ValueError(f"seed {instance.seed}: nothing emits carbon here, so cost has no rival")
         self.mip_gap, self.time_limit_s = mip_gap, time_limit_s
-        self.options: dict[str, Any] = {"threads": threads, "seed": seed}
         self.program = build(self.instance, "cost", floor, carbon_cap_kg=0.0)
         self.matrix = CompiledProgram(self.program.model)
-        self.matrix.rounding = rounding(self.program, self.instance)
+        round_ = rounding(self.program, self.matrix, p)
+        self.solver = ProgramSolver(
+            self.matrix, rounding=round_, relax_first=True, threads=threads, seed=seed
+        )
         rows = self.matrix.rows
         self.cap_row = next(i for i, (row, _) in enumerate(rows) if row.local_name == "carbon_cap")
         self.usd, self.kg = np.array(self.matrix.lp.col_cost_), self._row(self.cap_row)
         self.usd_0 = float(self.matrix.lp.offset_)
         self.kg_0 = -float(np.array(self.matrix.lp.row_upper_)[self.cap_row])
-        self.choices = np.flatnonzero(self.matrix.integer)
-        bounds = (
-            np.array(side)[self.choices] for side in (self.matrix.lp.col_lower_, self.matrix.lp.col_upper_)
-        )
-        self._lowest, self._highest = bounds
-        self._live = None if self.matrix.size[0] > HUGE_ROWS else self._loaded()
 
     def _row(self, i: int) -> Floats:
-        """Coefficients of a row."""
+        """Return the coefficients of a row."""
         return np.asarray(self.matrix.matrix.tocsr()[[i]].todense(), dtype=float).ravel()
-
-    def _loaded(self) -> PersistentSolver:
-        live = PersistentSolver(self.matrix, **self.options)
-        if len(self.choices):
-            live.set_integer(self.choices, False)
-        return live
 
     # Points -----------------------------------------------------------------------------------------------------------
 
@@ -202,7 +180,7 @@ class FrontProgram:
         """Least cost under a cap on emissions; raises InfeasibleError for a cap that nothing can keep."""
         begin = time.perf_counter()
         result = self._solve(self.usd, cap_kg)
-        slope = _slope_usd_per_t(result) if np.isfinite(cap_kg) else 0.0
+        slope = self._slope_usd_per_t(result) if np.isfinite(cap_kg) else 0.0
         point = self._point(
             "epsilon",
             label or f"cap {cap_kg:.0f} kg",
@@ -240,7 +218,7 @@ class FrontProgram:
         usd = float(self.usd @ result.values) + self.usd_0
         read = SolverResult(result.status, usd, usd, result.values)
         plan = read_plan(self.instance, "cost", self.program, self.matrix, read, 0.0, seconds)
-        assert plan.objective_value is not None and plan.emissions_kg is not None
+        assert plan.flows is not None and plan.objective_value is not None and plan.emissions_kg is not None
         resorts = _resorts(self.instance, plan.flows)
         place = CostCarbonPoint(plan.objective_value - resorts[0], plan.emissions_kg, *resorts)
         cost_usd, kg = place.coordinates
@@ -252,93 +230,20 @@ class FrontProgram:
             method, label, cap_kg, price, np.nan, place, bound, gap, result.status, seconds, plan
         )
 
-    # Solving ----------------------------------------------------------------------------------------------------------
+    def _solve(self, costs: Floats, cap_kg: float) -> SolverResult:
+        """Minimise ``costs`` under the cap; constants are left out of the bound."""
+        live = self.solver.live
+        live.set_costs(np.arange(len(costs)), costs)
+        live.set_row_bounds([self.cap_row], -np.inf, cap_kg - self.kg_0)
+        # The front probes caps that nothing can keep: it does not ask which rows they conflict with.
+        result = self.solver.solve(mip_gap=self.mip_gap, time_limit_s=self.time_limit_s, explain=False)
+        return replace(result, bound=result.bound - self.usd_0)
 
-    def _solve(self, costs: Floats, cap_kg: float) -> Solved:
-        """Minimise ``costs`` under the cap; constants are left out of objective and bound."""
-        upper, clock = cap_kg - self.kg_0, Deadline(self.time_limit_s)
-        if self._live is None:
-            return self._solve_huge(costs, upper, clock)
-        self._live.set_costs(np.arange(len(costs)), costs)
-        self._live.set_row_bounds([self.cap_row], -np.inf, upper)
-        relaxed = self._run(clock)
-        if relaxed.values is None or not len(self.choices):
-            return relaxed
-        assert self.matrix.rounding is not None
-        found = self._fix(self.matrix.rounding(self.matrix, relaxed.values), relaxed.bound, clock)
-        return found if found.status == "optimal" else self._branch(found, clock)
-
-    def _run(self, clock: Deadline) -> Solved:
-        """Solve the loaded linear program."""
-        assert self._live is not None
-        result = self._live.solve(time_limit_s=clock.left_s())
-        if result.values is None or result.objective is None:
-            return Solved("time_limit", None, -np.inf, None)
-        objective, bound = result.objective - self.usd_0, result.bound - self.usd_0
-        return Solved(
-            result.status, objective, bound, result.values, float(self._live.row_dual[self.cap_row])
-        )
-
-    def _fix(self, values: Floats, bound: float, clock: Deadline) -> Solved:
-        """Fix the yes/no decisions at ``values`` and solve the rest; "optimal" where that is near ``bound``."""
-        assert self._live is not None
-        chosen = np.round(values[self.choices])
-        self._live.set_column_bounds(self.choices, chosen, chosen)
-        try:
-            fixed = self._run(clock)
-        except InfeasibleError:  # rounding lost a job, or the cap
-            fixed = Solved("time_limit", None, -np.inf, None)
-        finally:
-            self._live.set_column_bounds(self.choices, self._lowest, self._highest)
-        if fixed.objective is None:
-            return Solved("time_limit", None, bound, None)
-        near = fixed.objective - bound <= self.mip_gap * max(abs(fixed.objective + self.usd_0), 1e-9)
-        return replace(fixed, status="optimal" if near else "time_limit", bound=bound)
-
-    def _branch(self, found: Solved, clock: Deadline) -> Solved:
-        """Branch and bound; never worse than what rounding found.  Raises InfeasibleError where there is no plan."""
-        if clock.is_over():
-            return found
-        try:
-            result = self._branched(clock)
-        except InfeasibleError:
-            if found.values is None:
-                raise
-            return (
-                found  # meets its rows only within tolerances: a plan, of which the relaxed bound is proven
-            )
-        bound = max(found.bound, result.bound - self.usd_0)
-        if result.values is None or result.objective is None:
-            return replace(found, bound=bound)
-        best = self._fix(result.values, bound, clock)
-        if best.objective is None:  # its own plan meets its rows only within tolerances, or no time is left
-            best = Solved(result.status, result.objective - self.usd_0, bound, result.values)
-        if found.objective is not None and best.objective is not None and found.objective < best.objective:
-            best = found
-        return replace(best, status=result.status, bound=bound)
-
-    def _branched(self, clock: Deadline) -> SolverResult:
-        """The loaded program with its yes/no decisions; they are relaxed again however it ends."""
-        assert self._live is not None
-        self._live.set_integer(self.choices, True)
-        try:
-            return self._live.solve(time_limit_s=clock.left_s(), mip_gap=self.mip_gap)
-        finally:
-            self._live.set_integer(self.choices, False)
-
-    def _solve_huge(self, costs: Floats, upper: float, clock: Deadline) -> Solved:
-        """The same for programs that simplex is too slow for: interior point, every time from the start."""
-        lp, sides = self.matrix.lp, np.array(self.matrix.lp.row_upper_)
-        sides[self.cap_row] = upper
-        lp.col_cost_, lp.row_upper_ = costs, sides
-        result = solve_matrix(self.matrix, mip_gap=self.mip_gap, time_limit_s=clock.left_s(), **self.options)
-        objective = None if result.objective is None else result.objective - self.usd_0
-        return Solved(result.status, objective, result.bound - self.usd_0, result.values)
-
-
-def _slope_usd_per_t(solved: Solved) -> float:
-    """What the last t under the cap costs: minus the dual of the cap."""
-    return max(0.0, -1000.0 * solved.cap_dual) if np.isfinite(solved.cap_dual) else np.nan
+    def _slope_usd_per_t(self, solved: SolverResult) -> float:
+        """Return what the last t under the cap costs, minus the dual of the cap; NaN where it is not known."""
+        if solved.row_dual is None:
+            return np.nan
+        return max(0.0, -1000.0 * float(solved.row_dual[self.cap_row]))
 
 
 def caps_between(high_kg: float, low_kg: float, points: int) -> list[float]:

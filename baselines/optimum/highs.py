@@ -1,32 +1,50 @@
-"""A Pyomo model as matrices, solved by HiGHS: bounds, gap, seeds, fixing of binaries, and who conflicts.
+"""A linear or mixed-integer program that stays in HiGHS: bounds, costs and coefficients change between solves.
 
-Going through the standard form instead of Pyomo's solver interface costs a third of the time and gives the dual
-bound, basis and conflict analysis.
+HiGHS is called directly, not through Pyomo: that costs a third of the time and gives bounds, basis and duals.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import highspy
 import numpy as np
-import pyomo.environ as pyo
-from numpy.typing import NDArray
-from pyomo.repn.plugins.standard_form import LinearStandardFormCompiler
+from numpy.typing import ArrayLike
 
-from gridai_env.arrays.types import Floats
+from gridai_env.arrays.types import Float, Floats, Index
 
-# Pure linear programs above this number of rows go to the interior point method, smaller ones to simplex.
-LARGE_ROWS = 20_000
-# Above this number of rows the interior point solution is used as it is (the bound is proven from its duals), and
-# yes/no decisions are rounded from it before branch and bound is tried.
-HUGE_ROWS = 60_000
 INTERIOR_TOLERANCE = 1e-6
 FEASIBILITY_TOLERANCE = 1e-9
+
+# How linear programs are solved.  "simplex" starts where the solve before ended; the others start afresh.
+# "interior" is for programs too large for simplex: its tolerance is made honest by a bound that is proven apart, and
+# crossover runs only where it ends imprecise.  "interior_vertex" always crosses over, because presolve may spoil the
+# duals of a solution that is no vertex.
+Method = Literal["simplex", "ipm", "interior", "interior_vertex"]
+_SIMPLEX: dict[str, Any] = {
+    "solver": "choose",
+    "run_crossover": "on",
+    "ipm_optimality_tolerance": 1e-8,
+    "primal_feasibility_tolerance": FEASIBILITY_TOLERANCE,
+    "dual_feasibility_tolerance": FEASIBILITY_TOLERANCE,
+}
+_INTERIOR: dict[str, Any] = {
+    "solver": "hipo",
+    "run_crossover": "choose",
+    "ipm_optimality_tolerance": INTERIOR_TOLERANCE,
+    "primal_feasibility_tolerance": 1e-7,
+    "dual_feasibility_tolerance": 1e-7,
+}
+METHODS: dict[Method, dict[str, Any]] = {
+    "simplex": _SIMPLEX,
+    "ipm": _SIMPLEX | {"solver": "ipm"},
+    "interior": _INTERIOR,
+    "interior_vertex": _INTERIOR | {"run_crossover": "on"},
+}
 
 
 class SolverError(RuntimeError):
@@ -39,377 +57,206 @@ class InfeasibleError(ValueError):
 
 @dataclass
 class SolverResult:
-    """What a solve came to, in the model's own (minimising) sense."""
+    """Outcome of a solve, in the program's own (minimising) sense."""
 
     status: str  # "optimal", "time_limit" or "node_limit"
     objective: float | None  # of the incumbent
     bound: float  # proven: no solution is below
-    values: Floats | None  # of the columns
+    values: Float[Floats, " columns"] | None
+    row_dual: Float[Floats, " rows"] | None = (
+        None  # of the linear program that the values are from, where known
+    )
 
 
 class Deadline:
-    """What is left of a time limit that several solves share."""
+    """Time limit shared by several solves."""
 
     def __init__(self, limit_s: float | None) -> None:
         """Start the clock; None: no limit."""
         self.limit_s, self.begin = limit_s, time.perf_counter()
 
     def left_s(self) -> float | None:
-        """Seconds left, at least a tenth so that a solver can say what it has."""
+        """Return the seconds left, at least a tenth so that a solver can report what it has."""
         return None if self.limit_s is None else max(self.limit_s - (time.perf_counter() - self.begin), 0.1)
 
     def is_over(self) -> bool:
-        """Whether nothing is left."""
+        """Return whether no time is left."""
         return self.limit_s is not None and time.perf_counter() - self.begin >= self.limit_s
 
 
-class CompiledProgram:
-    """One compiled model.  Column bounds and costs may be changed between solves."""
-
-    def __init__(self, model: pyo.ConcreteModel) -> None:
-        """Compile ``model`` (one linear objective, to be minimised)."""
-        form = LinearStandardFormCompiler().write(model, mixed_form=True, set_sense=pyo.minimize)
-        self.columns = form.columns
-        self.rows = form.rows
-        self.index = {id(variable): i for i, variable in enumerate(form.columns)}
-        self.integer = np.array([v.is_integer() for v in form.columns], dtype=bool)
-        infinity = highspy.kHighsInf
-        lower = np.array([-infinity if v.lb is None else v.lb for v in form.columns])
-        upper = np.array([infinity if v.ub is None else v.ub for v in form.columns])
-        kind = np.array([kind for _, kind in form.rows])
-        self.matrix = form.A.tocsc()
-        self.lp = _highs_lp(form, lower, upper, kind)
-        # How the model rounds a relaxed solution's yes/no columns; None: to the nearest integer.
-        self.rounding: Callable[[CompiledProgram, Floats], Floats] | None = None
-        self.size = (len(form.rows), len(form.columns))
-
-    def set_upper(self, columns: NDArray[np.intp], upper: Floats) -> None:
-        """New upper bounds of some columns, for the solves that follow."""
-        bounds = np.array(self.lp.col_upper_)
-        bounds[columns] = upper
-        self.lp.col_upper_ = bounds
-
-    def solve(
-        self,
-        *,
-        mip_gap: float = 1e-4,
-        time_limit_s: float | None = None,
-        threads: int = 1,
-        seed: int = 0,
-        start: Floats | None = None,
-        log: bool = False,
-    ) -> SolverResult:
-        """Solve with the integrality that the model declares."""
-        if self.size[0] > HUGE_ROWS:
-            return self._solve_huge(mip_gap, time_limit_s, threads, seed)
-        solver = self._solver(time_limit_s, threads, seed, log)
-        if self.integer.any():
-            _set(solver, "mip_rel_gap", float(mip_gap))
-            _set(solver, "mip_abs_gap", 0.0)
-            if start is not None:
-                solution = highspy.HighsSolution()
-                solution.col_value = list(start)
-                solver.setSolution(solution)
-        elif self.size[0] > LARGE_ROWS:
-            _set(solver, "solver", "ipm")
-        return self._run(solver)
-
-    def solve_fixed(
-        self, values: Floats, *, time_limit_s: float | None = None, threads: int = 1, seed: int = 0
-    ) -> SolverResult | None:
-        """Round the integer columns of ``values``, fix them and solve the linear program that is left.
-
-        Returns None where that program is infeasible (the incumbent met its rows only within tolerances) or takes
-        too long.
-        """
-        solver = self._solver(time_limit_s, threads, seed, False)
-        where = np.flatnonzero(self.integer).astype(np.int32)
-        fixed = np.round(values[where])
-        _continuous(solver, where)
-        solver.changeColsBounds(len(where), where, fixed, fixed)
-        if self.size[0] > HUGE_ROWS:
-            _interior(solver)
-        elif self.size[0] > LARGE_ROWS:
-            _set(solver, "solver", "ipm")
-        try:
-            result = self._run(solver)
-        except InfeasibleError:
-            return None
-        return result if result.values is not None else None
-
-    def _solve_huge(
-        self, mip_gap: float, time_limit_s: float | None, threads: int, seed: int
-    ) -> SolverResult:
-        """Relax, prove a bound from the duals, round, fix, solve again; branch only where that is not enough."""
-        clock = Deadline(time_limit_s)
-        solver = self._solver(clock.left_s(), threads, seed, False)
-        where = np.flatnonzero(self.integer).astype(np.int32)
-        if len(where):
-            _continuous(solver, where)
-        _interior(solver)
-        relaxed = self._run(solver)
-        bound = self.safe_bound(np.array(solver.getSolution().row_dual))
-        if relaxed.values is None or not len(where):
-            return SolverResult(relaxed.status, relaxed.objective, bound, relaxed.values)
-        rounded = relaxed.values.copy()
-        choose = np.round if self.rounding is None else partial(self.rounding, self)
-        rounded[where] = choose(relaxed.values)[where]
-        fixed = self.solve_fixed(rounded, time_limit_s=clock.left_s(), threads=threads, seed=seed)
-        found = SolverResult("time_limit", None, bound, None)
-        if fixed is not None and fixed.objective is not None:
-            found = SolverResult("time_limit", fixed.objective, bound, fixed.values)
-            if is_within(fixed.objective, bound, mip_gap):
-                return SolverResult("optimal", fixed.objective, bound, fixed.values)
-        return found if clock.is_over() else self._branch(found, mip_gap, clock, threads, seed)
-
-    def _branch(
-        self, found: SolverResult, mip_gap: float, clock: Deadline, threads: int, seed: int
-    ) -> SolverResult:
-        """Branch and bound from what relaxing and rounding found; never worse than that."""
-        solver = self._solver(clock.left_s(), threads, seed, False)
-        _set(solver, "mip_rel_gap", float(mip_gap))
-        if found.values is not None:
-            solution = highspy.HighsSolution()
-            solution.col_value = list(found.values)
-            solver.setSolution(solution)
-        result = self._run(solver)
-        better = found if result.objective is None else result
-        if (
-            found.objective is not None
-            and result.objective is not None
-            and found.objective < result.objective
-        ):
-            better = found
-        return SolverResult(result.status, better.objective, max(found.bound, result.bound), better.values)
-
-    def safe_bound(self, row_dual: Floats) -> float:
-        """A bound that holds for any multipliers ``row_dual``, whatever the tolerances of the solver.
-
-        Lagrangian bound of Neumaier and Shcherbina (2004): each row and each column at the end of its interval that
-        is worst for the bound.  Needs finite bounds on columns, which the model states.
-        """
-        lower, upper = np.asarray(self.lp.row_lower_), np.asarray(self.lp.row_upper_)
-        if len(row_dual) != self.size[0]:  # the solver stopped before it had any
-            row_dual = np.zeros(self.size[0])
-        y = np.where(row_dual > 0.0, np.where(np.isfinite(lower), row_dual, 0.0), row_dual)
-        y = np.where((y < 0.0) & ~np.isfinite(upper), 0.0, y)
-        rows = np.where(y > 0.0, y * np.where(y > 0.0, lower, 0.0), y * np.where(y < 0.0, upper, 0.0))
-        reduced = np.asarray(self.lp.col_cost_) - self.matrix.T @ y
-        ends = np.where(reduced > 0.0, np.asarray(self.lp.col_lower_), np.asarray(self.lp.col_upper_))
-        columns = np.where(reduced == 0.0, 0.0, reduced * np.where(reduced == 0.0, 0.0, ends))
-        return float(self.lp.offset_ + rows.sum() + columns.sum())
-
-    def _solver(self, time_limit_s: float | None, threads: int, seed: int, log: bool) -> highspy.Highs:
-        return _loaded(self.lp, time_limit_s, threads, seed, log)
-
-    def _run(self, solver: highspy.Highs) -> SolverResult:
-        try:
-            result = _outcome(solver)
-        except InfeasibleError as error:
-            raise InfeasibleError(f"no feasible plan; rows that conflict: {self.conflict(solver)}") from error
-        if result.status == "time_limit":
-            result.bound = max(result.bound, self.safe_bound(np.zeros(0)))
-        return result
-
-    def conflict(self, solver: highspy.Highs) -> str:
-        """Names of a small set of rows that cannot hold together (an irreducible infeasible subset)."""
-        _set(solver, "iis_strategy", 26 if self.integer.any() else 2)
-        _set(solver, "time_limit", solver.getRunTime() + 60.0)
-        _, iis = solver.getIis()
-        names = [self.rows[i][0].name for i in iis.row_index_]
-        if not names:
-            return "not found within a minute"
-        shown = ", ".join(names[:10])
-        return shown + (f" and {len(names) - 10} more" if len(names) > 10 else "")
-
-    def is_integral(self, values: Floats) -> bool:
-        """Whether the integer columns hold whole numbers exactly, so that fixing them would change nothing."""
-        choices = values[self.integer]
-        return bool(np.array_equal(choices, np.round(choices)))
-
-    def columns_of(self, variables: NDArray[np.object_]) -> NDArray[np.intp]:
-        """Column of each entry of an object array, -1 where it is a number or not in the model."""
-        flat = [self.index.get(id(v), -1) for v in variables.ravel()]
-        return np.array(flat, dtype=np.intp).reshape(variables.shape)
+def is_within(objective: float, bound: float, gap: float) -> bool:
+    """Return whether the gap of an incumbent to a bound below it, relative to the incumbent, is at most ``gap``."""
+    return objective - bound <= gap * abs(objective)
 
 
 class PersistentSolver:
-    """A program that stays in HiGHS: bounds, costs and coefficients change between solves, the basis stays.
+    """A program loaded in HiGHS.
 
-    A solve that follows a small change starts where the one before ended (simplex), which is what makes sweeps and
-    rolling horizons cheap.  Rows and columns are numbered as in the program it was made from.
+    A solve that follows a small change starts from the last basis (simplex), which makes sweeps and rolling horizons
+    cheap.  Rows and columns are numbered as in the program it was made from.
     """
 
-    def __init__(self, lp: CompiledProgram | highspy.HighsLp, *, threads: int = 1, seed: int = 0) -> None:
-        """Load the program."""
-        self.lp = lp.lp if isinstance(lp, CompiledProgram) else lp
-        self.solver = _loaded(self.lp, None, threads, seed, False)
-        self.is_mip = any(kind != highspy.HighsVarType.kContinuous for kind in self.lp.integrality_)
+    def __init__(self, lp: highspy.HighsLp, *, threads: int = 1, seed: int = 0, log: bool = False) -> None:
+        """Load the program; raises SolverError where HiGHS refuses it."""
+        highspy.Highs.resetGlobalScheduler(True)  # the number of threads is process-wide otherwise
+        self.solver = highspy.Highs()
+        self.set_option("output_flag", bool(log))
+        self.set_option("threads", int(threads))
+        self.set_option("random_seed", int(seed))
+        self.set_option("mip_feasibility_tolerance", FEASIBILITY_TOLERANCE)
+        self._set_all(METHODS["simplex"])
+        if self.solver.passModel(lp) == highspy.HighsStatus.kError:
+            raise SolverError("HiGHS did not accept the model; look for infinite or NaN coefficients")
 
-    def set_column_bounds(self, columns: Any, lower: Any, upper: Any) -> None:
-        """New bounds of some columns."""
+        # Kept beside HiGHS, which copies the whole program whenever it is asked for a part.
+        self.lower, self.upper = np.array(lp.col_lower_), np.array(lp.col_upper_)
+        self.integer = np.zeros(lp.num_col_, dtype=bool)
+        self.integer[: len(lp.integrality_)] = [
+            kind != highspy.HighsVarType.kContinuous for kind in lp.integrality_
+        ]
+
+    @property
+    def is_mip(self) -> bool:
+        """Whether any column must be a whole number."""
+        return bool(self.integer.any())
+
+    # Changes ----------------------------------------------------------------------------------------------------
+
+    def set_column_bounds(self, columns: ArrayLike, lower: ArrayLike, upper: ArrayLike) -> None:
+        """Change the bounds of some columns."""
         where = np.asarray(columns, dtype=np.int32)
-        self.solver.changeColsBounds(len(where), where, *_vectors(len(where), lower, upper))
+        self.lower[where], self.upper[where] = lower, upper
+        self.solver.changeColsBounds(len(where), where, self.lower[where], self.upper[where])
 
-    def set_row_bounds(self, rows: Any, lower: Any, upper: Any) -> None:
-        """New sides of some rows."""
+    def set_row_bounds(self, rows: ArrayLike, lower: ArrayLike, upper: ArrayLike) -> None:
+        """Change the sides of some rows."""
         where = np.asarray(rows, dtype=np.int32)
         rows_changed: Any = self.solver  # the stubs of highspy leave this function out
         rows_changed.changeRowsBounds(len(where), where, *_vectors(len(where), lower, upper))
 
-    def set_costs(self, columns: Any, costs: Any) -> None:
-        """New costs of some columns."""
+    def set_costs(self, columns: ArrayLike, costs: ArrayLike) -> None:
+        """Change the costs of some columns."""
         where = np.asarray(columns, dtype=np.int32)
         self.solver.changeColsCost(len(where), where, *_vectors(len(where), costs))
 
-    def set_coefficients(self, rows: Any, columns: Any, values: Any) -> None:
-        """New entries of the matrix, one for each pair of row and column."""
+    def set_coefficients(self, rows: Index, columns: Index, values: Floats) -> None:
+        """Change entries of the matrix, one for each pair of row and column."""
         for row, column, value in zip(rows, columns, values, strict=True):
             self.solver.changeCoeff(int(row), int(column), float(value))
 
-    def set_integer(self, columns: Any, integer: bool) -> None:
+    def set_integer(self, columns: ArrayLike, integer: bool) -> None:
         """Demand whole numbers of some columns, or no longer."""
         where = np.asarray(columns, dtype=np.int32)
+        if not len(where):
+            return
+        self.integer[where] = integer
         kind = highspy.HighsVarType.kInteger if integer else highspy.HighsVarType.kContinuous
         self.solver.changeColsIntegrality(len(where), where, np.full(len(where), kind.value, dtype=np.uint8))
-        self.is_mip = any(
-            kind != highspy.HighsVarType.kContinuous for kind in self.solver.getLp().integrality_
-        )
 
-    def use_interior_point(self) -> None:
-        """Interior point in the solves that follow, each from the start: for programs too large for simplex.
+    @contextmanager
+    def fixed(self, columns: Index, values: ArrayLike) -> Iterator[None]:
+        """Hold some columns at ``values`` inside the block; their bounds return however it ends."""
+        lower, upper = self.lower[columns], self.upper[columns]
+        self.set_column_bounds(columns, values, values)
+        try:
+            yield
+        finally:
+            self.set_column_bounds(columns, lower, upper)
 
-        Crossover brings it to a corner, because presolve may spoil the duals of a solution that is none.
-        """
-        _interior(self.solver)
-        _set(self.solver, "run_crossover", "on")
+    def start_from(self, values: Floats) -> None:
+        """Give branch and bound an incumbent to start from."""
+        solution = highspy.HighsSolution()
+        solution.col_value = list(values)
+        self.solver.setSolution(solution)
+
+    def forget(self) -> None:
+        """Drop basis and solution, so that the next solve starts from scratch."""
+        self.solver.clearSolver()
+
+    # Solving ----------------------------------------------------------------------------------------------------
 
     def solve(
-        self, *, time_limit_s: float | None = None, mip_gap: float = 1e-4, node_limit: int | None = None
+        self,
+        *,
+        time_limit_s: float | None = None,
+        mip_gap: float = 1e-4,
+        node_limit: int | None = None,
+        method: Method = "simplex",
     ) -> SolverResult:
-        """Solve from where the last solve ended; raises InfeasibleError or SolverError as `CompiledProgram.solve` does.
+        """Solve from where the last solve ended; raise InfeasibleError or SolverError where there is no result.
 
         ``node_limit``: of branch and bound, at least 1 (the root); what it leaves does not depend on the machine.
         """
         highspy.Highs.resetGlobalScheduler(True)
+        self._set_all(METHODS[method])
+        if method != "simplex":
+            self.forget()
         limit_s = (
             highspy.kHighsInf if time_limit_s is None else self.solver.getRunTime() + float(time_limit_s)
         )
-        _set(self.solver, "time_limit", limit_s)
+        self.set_option("time_limit", limit_s)
         if self.is_mip:
-            _set(self.solver, "mip_rel_gap", float(mip_gap))
-            _set(self.solver, "mip_abs_gap", 0.0)
-            _set(self.solver, "mip_max_nodes", highspy.kHighsIInf if node_limit is None else int(node_limit))
+            self.set_option("mip_rel_gap", float(mip_gap))
+            self.set_option("mip_abs_gap", 0.0)
+            self.set_option("mip_max_nodes", highspy.kHighsIInf if node_limit is None else int(node_limit))
+
         try:
-            return _outcome(self.solver)
+            return self.outcome()
         except SolverError:  # a start from the basis before may end just outside of the tolerances
-            self.solver.clearSolver()
-            return _outcome(self.solver)
+            self.forget()
+            return self.outcome()
+
+    def outcome(self) -> SolverResult:
+        """Run HiGHS as it is set and read its result; raise InfeasibleError or SolverError where there is none."""
+        self.solver.run()
+        status, info = self.solver.getModelStatus(), self.solver.getInfo()
+        if status in (highspy.HighsModelStatus.kInfeasible, highspy.HighsModelStatus.kUnboundedOrInfeasible):
+            raise InfeasibleError("no feasible plan")
+        has_values = info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
+        is_optimal = status == highspy.HighsModelStatus.kOptimal
+        if is_optimal and not has_values:
+            raise SolverError(
+                f"HiGHS found an optimum that misses its rows by {info.max_primal_infeasibility:.1e}, more than "
+                f"{FEASIBILITY_TOLERANCE:.0e}"
+            )
+
+        values = np.array(self.solver.getSolution().col_value) if has_values else None
+        objective = float(info.objective_function_value) if has_values else None
+        if self.is_mip:
+            bound = float(info.mip_dual_bound)
+        else:
+            bound = float(info.objective_function_value) if is_optimal else -np.inf
+        if is_optimal:
+            return SolverResult("optimal", objective, bound, values)
+        if status == highspy.HighsModelStatus.kSolutionLimit:  # so HiGHS names its limit on nodes
+            return SolverResult("node_limit", objective, bound, values)
+        if status in (highspy.HighsModelStatus.kTimeLimit, highspy.HighsModelStatus.kInterrupt):
+            # A linear program that was cut off has neither a feasible solution nor a bound of use.
+            return SolverResult(
+                "time_limit", *((objective, bound, values) if self.is_mip else (None, bound, None))
+            )
+        raise SolverError(f"HiGHS stopped with status {self.solver.modelStatusToString(status)}")
 
     @property
-    def row_dual(self) -> Floats:
+    def row_dual(self) -> Float[Floats, " rows"]:
         """Dual of each row after the last solve of a linear program."""
         return np.array(self.solver.getSolution().row_dual)
 
     @property
-    def column_dual(self) -> Floats:
+    def column_dual(self) -> Float[Floats, " columns"]:
         """Reduced cost of each column after the last solve of a linear program."""
         return np.array(self.solver.getSolution().col_dual)
 
+    def _set_all(self, options: dict[str, Any]) -> None:
+        for option, value in options.items():
+            self.set_option(option, value)
 
-def _vectors(length: int, *values: Any) -> list[Floats]:
-    """Each value as a vector of ``length``."""
+    def set_option(self, option: str, value: Any) -> None:
+        """Set an option; raise SolverError where HiGHS refuses it: it would go on with its default."""
+        if self.solver.setOptionValue(option, value) != highspy.HighsStatus.kOk:
+            raise SolverError(f"HiGHS refused the option {option} = {value!r}")
+
+
+def _vectors(length: int, *values: ArrayLike) -> list[Floats]:
+    """Return each value as a vector of ``length``."""
     return [np.ascontiguousarray(np.broadcast_to(np.asarray(v, dtype=float), (length,))) for v in values]
-
-
-def _loaded(
-    lp: highspy.HighsLp, time_limit_s: float | None, threads: int, seed: int, log: bool
-) -> highspy.Highs:
-    """A solver with the project's tolerances that holds ``lp``."""
-    highspy.Highs.resetGlobalScheduler(True)  # the number of threads is process-wide otherwise
-    solver = highspy.Highs()
-    _set(solver, "output_flag", bool(log))
-    _set(solver, "threads", int(threads))
-    _set(solver, "random_seed", int(seed))
-    _set(solver, "primal_feasibility_tolerance", FEASIBILITY_TOLERANCE)
-    _set(solver, "dual_feasibility_tolerance", FEASIBILITY_TOLERANCE)
-    _set(solver, "mip_feasibility_tolerance", FEASIBILITY_TOLERANCE)
-    if time_limit_s is not None:
-        _set(solver, "time_limit", float(time_limit_s))
-    if solver.passModel(lp) == highspy.HighsStatus.kError:
-        raise SolverError("HiGHS did not accept the model; look for infinite or NaN coefficients")
-    return solver
-
-
-def _outcome(solver: highspy.Highs) -> SolverResult:
-    """Run a solver and read what it came to; raises InfeasibleError or SolverError."""
-    solver.run()
-    status, info = solver.getModelStatus(), solver.getInfo()
-    if status in (highspy.HighsModelStatus.kInfeasible, highspy.HighsModelStatus.kUnboundedOrInfeasible):
-        raise InfeasibleError("no feasible plan")
-    is_mip = any(kind != highspy.HighsVarType.kContinuous for kind in solver.getLp().integrality_)
-    has_values = info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
-    if status == highspy.HighsModelStatus.kOptimal and not has_values:
-        raise SolverError(
-            f"HiGHS found an optimum that misses its rows by {info.max_primal_infeasibility:.1e}, more than "
-            f"{FEASIBILITY_TOLERANCE:.0e}"
-        )
-    values = np.array(solver.getSolution().col_value) if has_values else None
-    objective = float(info.objective_function_value) if has_values else None
-    if status == highspy.HighsModelStatus.kOptimal:
-        bound = float(info.mip_dual_bound) if is_mip else float(info.objective_function_value)
-        return SolverResult("optimal", objective, bound, values)
-    if status == highspy.HighsModelStatus.kSolutionLimit:  # so HiGHS names its limit on nodes
-        return SolverResult("node_limit", objective, float(info.mip_dual_bound), values)
-    if status in (highspy.HighsModelStatus.kTimeLimit, highspy.HighsModelStatus.kInterrupt):
-        bound = float(info.mip_dual_bound) if is_mip else -np.inf
-        return SolverResult("time_limit", objective if is_mip else None, bound, values if is_mip else None)
-    raise SolverError(f"HiGHS stopped with status {solver.modelStatusToString(status)}")
-
-
-def is_within(objective: float, bound: float, gap: float) -> bool:
-    """Whether the relative gap between an incumbent and a bound below it is small enough."""
-    return objective - bound <= gap * abs(objective)
-
-
-def _continuous(solver: highspy.Highs, where: NDArray[np.int32]) -> None:
-    """Drop the integrality of the columns ``where``."""
-    kinds = np.full(len(where), highspy.HighsVarType.kContinuous.value, dtype=np.uint8)
-    solver.changeColsIntegrality(len(where), where, kinds)
-
-
-def _interior(solver: highspy.Highs) -> None:
-    """Interior point, to a tolerance that the proven bound makes honest; crossover only where it ends imprecise."""
-    _set(solver, "solver", "hipo")
-    _set(solver, "run_crossover", "choose")
-    _set(solver, "ipm_optimality_tolerance", INTERIOR_TOLERANCE)
-    _set(solver, "primal_feasibility_tolerance", 1e-7)
-    _set(solver, "dual_feasibility_tolerance", 1e-7)
-
-
-def _set(solver: highspy.Highs, option: str, value: Any) -> None:
-    """Set an option and insist that it was taken: HiGHS goes on with its default otherwise."""
-    if solver.setOptionValue(option, value) != highspy.HighsStatus.kOk:
-        raise SolverError(f"HiGHS refused the option {option} = {value!r}")
-
-
-def _highs_lp(form: Any, lower: Floats, upper: Floats, kind: NDArray[np.int_]) -> highspy.HighsLp:
-    """The standard form as HiGHS wants it."""
-    infinity = highspy.kHighsInf
-    matrix = form.A.tocsc()
-    lp = highspy.HighsLp()
-    lp.num_row_, lp.num_col_ = matrix.shape
-    lp.col_cost_ = np.asarray(form.c.todense(), dtype=float).ravel()
-    lp.offset_ = float(form.c_offset[0])
-    lp.col_lower_, lp.col_upper_ = lower, upper
-    lp.row_lower_ = np.where(kind <= 0, form.rhs, -infinity)
-    lp.row_upper_ = np.where(kind >= 0, form.rhs, infinity)
-    lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
-    lp.a_matrix_.start_ = matrix.indptr
-    lp.a_matrix_.index_ = matrix.indices
-    lp.a_matrix_.value_ = matrix.data
-    integer = [v.is_integer() for v in form.columns]
-    if any(integer):
-        kinds = {True: highspy.HighsVarType.kInteger, False: highspy.HighsVarType.kContinuous}
-        lp.integrality_ = [kinds[i] for i in integer]
-    return lp

@@ -10,15 +10,15 @@ the upper bound 0.  Linear programs stay in the solver and start from the basis 
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.optimum.highs import HUGE_ROWS, CompiledProgram, PersistentSolver, SolverResult
-from baselines.optimum.milp import Plan, read_plan, solve_matrix
+from baselines.optimum.compiled import CompiledProgram
+from baselines.optimum.milp import Plan, read_plan
 from baselines.optimum.objectives import OBJECTIVES, Objective
 from baselines.optimum.program import Program, build
+from baselines.optimum.relax_and_round import ProgramSolver
 from baselines.optimum.rounding import rounding
 from baselines.optimum.service_floor import Floor
 from gridai_env.episodes.instance import Instance
@@ -52,14 +52,14 @@ class LatencySweepSolver:
             )
         begin = time.perf_counter()
         self.widest, self.objective = widest, objective
-        self.options: dict[str, Any] = {"threads": threads, "seed": seed}
         self.program = build(widest, objective, floor)
         self.matrix = CompiledProgram(self.program.model)
-        self.matrix.rounding = rounding(self.program, widest)
+        round_ = rounding(self.program, self.matrix, widest.params)
+        self.solver = ProgramSolver(
+            self.matrix, rounding=round_, starts_warm=True, threads=threads, seed=seed
+        )
         self._columns, self._places = _route_columns(self.program, self.matrix)
-        self._upper = np.asarray(self.matrix.lp.col_upper_)[self._columns]
-        stays_loaded = not self.matrix.integer.any() and self.matrix.size[0] <= HUGE_ROWS
-        self._live = PersistentSolver(self.matrix, **self.options) if stays_loaded else None
+        self._upper = self.solver.live.upper[self._columns]
         self._build_s = time.perf_counter() - begin  # counted to the first plan
 
     def solve(self, instance: Instance, *, mip_gap: float = 1e-4, time_limit_s: float | None = None) -> Plan:
@@ -72,15 +72,8 @@ class LatencySweepSolver:
         begin = time.perf_counter()
         open_routes = instance.params.route_open[tuple(self._places.T)]
         upper = np.where(open_routes > 0.0, self._upper, 0.0)
-        self.matrix.set_upper(self._columns, upper)
-        if self._live is None:
-            result = solve_matrix(self.matrix, mip_gap=mip_gap, time_limit_s=time_limit_s, **self.options)
-        else:
-            self._live.set_column_bounds(self._columns, 0.0, upper)
-            result = self._live.solve(time_limit_s=time_limit_s)
-            if result.status == "time_limit":
-                bound = self.matrix.safe_bound(np.zeros(0))
-                result = SolverResult(result.status, None, bound, None)
+        self.solver.live.set_column_bounds(self._columns, 0.0, upper)
+        result = self.solver.solve(mip_gap=mip_gap, time_limit_s=time_limit_s)
         solve_s, build_s = time.perf_counter() - begin, self._build_s
         self._build_s = 0.0
         return read_plan(instance, self.objective, self.program, self.matrix, result, build_s, solve_s)

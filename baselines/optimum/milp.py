@@ -17,9 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.optimum.highs import CompiledProgram, Deadline, InfeasibleError, SolverError, SolverResult
+from baselines.optimum.compiled import CompiledProgram
+from baselines.optimum.highs import Deadline, InfeasibleError, SolverError, SolverResult
 from baselines.optimum.objectives import OBJECTIVES, Objective, goal, last_resorts
 from baselines.optimum.program import Program, build
+from baselines.optimum.relax_and_round import ProgramSolver
 from baselines.optimum.rounding import rounding
 from baselines.optimum.service_floor import Floor
 from gridai_env.arrays.types import Floats
@@ -149,25 +151,13 @@ def _solve_program(
     begin = time.perf_counter()
     program = build(instance, objective, service, carbon_cap_kg)
     matrix = CompiledProgram(program.model)
-    matrix.rounding = rounding(program, instance)
     built = time.perf_counter()
-    result = solve_matrix(matrix, mip_gap=mip_gap, time_limit_s=time_limit_s, threads=threads, seed=seed)
+    solver = ProgramSolver(
+        matrix, rounding=rounding(program, matrix, instance.params), threads=threads, seed=seed
+    )
+    result = solver.solve(mip_gap=mip_gap, time_limit_s=time_limit_s)
     solved = time.perf_counter()
     return read_plan(instance, objective, program, matrix, result, built - begin, solved - built)
-
-
-def solve_matrix(
-    matrix: CompiledProgram, *, mip_gap: float, time_limit_s: float | None, threads: int, seed: int
-) -> SolverResult:
-    """Solve; where yes/no columns came out broken, round and fix them and solve the rest again."""
-    result = matrix.solve(mip_gap=mip_gap, time_limit_s=time_limit_s, threads=threads, seed=seed)
-    values = result.values
-    if values is not None and not matrix.is_integral(values):
-        left_s = None if time_limit_s is None else max(time_limit_s, 5.0)
-        fixed = matrix.solve_fixed(values, time_limit_s=left_s, threads=threads, seed=seed)
-        if fixed is not None and fixed.values is not None:
-            return SolverResult(result.status, fixed.objective, result.bound, fixed.values)
-    return result
 
 
 def read_plan(

@@ -1,31 +1,27 @@
 """The perfect-foresight program of one instance, built by calling the simulator's own physics on Pyomo variables.
 
-No formula of the world stands here: states, limits and terms come from `gridai_env.world.physics` and
-`gridai_env.world.terms`. What is added is what an optimiser needs on top: fresh variables for each state
-(else expressions grow with T squared), yes/no variables, and the service floor of the objectives ``cost`` and
-``carbon``.
+The rows come from `baselines.optimum.rows`.  Added here: variables for flows, states and yes/no decisions, the
+objective, and the service floor of the objectives ``cost`` and ``carbon``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
 import numpy as np
 import pyomo.environ as pyo
-from numpy.typing import NDArray
 
+from baselines.optimum.compiled import CompiledProgram
 from baselines.optimum.flow_bounds import flow_ceilings
-from baselines.optimum.highs import CompiledProgram
 from baselines.optimum.objectives import OBJECTIVES, Objective, goal, last_resorts
+from baselines.optimum.rows import Modes, Rows, has_both_ways, has_minimum_load, make_rows
 from baselines.optimum.service_floor import FLOOR_SLACK, Floor
-from gridai_env.arrays.types import Objects
+from gridai_env.arrays.types import Array, Bools, Floats, Objects
 from gridai_env.episodes.instance import Instance
-from gridai_env.world import physics
 from gridai_env.world.state import Exogenous, Flows, Params, State
-from gridai_env.world.terms import settle
 
 
 @dataclass
@@ -86,6 +82,7 @@ class _Builder:
         self.burn_pays = np.logical_or.accumulate(paid_to_consume[::-1])[::-1]
 
     def build(self) -> Program:
+        """Return the program of all steps."""
         flows_of_steps: list[Flows] = []
         goals: list[Any] = []
         carbon: list[Any] = []
@@ -94,15 +91,16 @@ class _Builder:
         for t in range(self.instance.steps):
             exo = self.instance.exogenous.map(itemgetter(t))
             flows = self._flows(t, exo)
-            sums = physics.totals(self.p, flows, exo, state)
-            after = self._after(t, state, flows, exo, sums)
-            self._limits(t, state, flows, exo, after, sums)
-            outcome = settle(self.p, state, flows, exo, sums)
+            rows, state, outcome = make_rows(
+                self.p, state, flows, exo, self._modes(t), partial(self._link, t, exo)
+            )
+            for name, block in rows.items():
+                self._add(t, name, block)
             goals.append(goal(self.p, flows, outcome, self.objective, resorts[self.objective]))
             if self.carbon_cap_kg is not None:
                 carbon.append(goal(self.p, flows, outcome, "carbon", resorts["carbon"]))
             flows_of_steps.append(flows)
-            state = after
+
         if self.floor is not None:
             self._service_floor(flows_of_steps)
         if self.carbon_cap_kg is not None:
@@ -112,7 +110,7 @@ class _Builder:
 
     # Variables ------------------------------------------------------------------------------------------------------
 
-    def _variables(self, t: int, name: str, ceiling: NDArray[np.float64]) -> Objects:
+    def _variables(self, t: int, name: str, ceiling: Floats) -> Objects:
         """A variable wherever the flow can be positive, the number 0 elsewhere."""
         out = np.zeros(ceiling.shape, dtype=object)
         everywhere = self.priced and name in PRICED_AT_ZERO
@@ -127,30 +125,42 @@ class _Builder:
     def _flows(self, t: int, exo: Exogenous) -> Flows:
         """The flows of step ``t``; those that are 0 in every feasible step get no variable."""
         arrays = {name: self._variables(t, name, ceiling) for name, ceiling in self._ceilings(t, exo).items()}
-        arrays["started"] = self._started(t, exo)
+        arrays["started"] = self._choices("started", t, exo.job_open > 0.5)
         arrays["carbon_excess_kg"] = arrays["carbon_excess_kg"][()]
         return Flows(**arrays)
 
-    def _ceilings(self, t: int, exo: Exogenous) -> dict[str, NDArray[np.float64]]:
+    def _ceilings(self, t: int, exo: Exogenous) -> dict[str, Floats]:
         """The most that each flow can be in step ``t``."""
         before = self.instance.exogenous.queue_limit_gpuh[t - 1] if t else self.instance.initial.backlog_gpuh
         # A longer queue would bring work to steps that have none.
         return flow_ceilings(self.p, exo, before + 1.0 if self.priced else before)
 
-    def _started(self, t: int, exo: Exogenous) -> Objects:
-        out = np.zeros(exo.job_open.shape, dtype=object)
-        for j, k in np.argwhere(exo.job_open > 0.5):
-            out[j, k] = self.model.choice["started", t, int(j), int(k)]
+    def _modes(self, t: int) -> Modes:
+        """Return yes/no variables of step ``t`` where burning energy could pay, and for minimum loads."""
+        p, minimum = self.p, has_minimum_load(self.p)
+        # From this step on: a battery emptied now has room for energy that one is paid to take later.
+        everywhere = self.objective == "carbon" or self.carbon_cap_kg is not None
+        # A generator that rises slowly may run for the sake of the next step, with no use for its power now.
+        slow = p.generator_ramp_mw_per_h * p.dt_h < p.generator_max_mw
+        two_way = has_both_ways(p) & (self.burn_pays[t] | minimum | slow | everywhere)
+        return Modes(
+            self._choices("charging", t, two_way), two_way, self._choices("running", t, minimum), minimum
+        )
+
+    def _choices(self, name: str, t: int, where: Bools) -> Objects:
+        """Return a yes/no variable at each place of ``where``, 0 elsewhere."""
+        out = np.zeros(where.shape, dtype=object)
+        for place in np.argwhere(where).tolist():
+            out[tuple(place)] = self.model.choice[name, t, *place]
         return out
 
     # Rows -----------------------------------------------------------------------------------------------------------
 
-    def _after(self, t: int, state: State, flows: Flows, exo: Exogenous, sums: physics.Totals) -> State:
-        """State after the step, as fresh variables tied to the physics' expressions."""
-        after = physics.next_state(self.p, state, flows, exo, sums)
-        if not self.p.has_demand_charge:
-            after = after.replace(peak_import_mw=np.zeros(len(self.p.gpus)))
+    def _link(self, t: int, exo: Exogenous, reached: State) -> State:
+        """Return the state after the step as fresh variables tied to the physics' expressions."""
         p = self.p
+        if not p.has_demand_charge:
+            reached = reached.replace(peak_import_mw=np.zeros(len(p.gpus)))
         most = {
             "backlog_gpuh": exo.queue_limit_gpuh,
             "battery_mwh": p.battery_max_mwh,
@@ -159,84 +169,42 @@ class _Builder:
             "peak_import_mw": self.instance.exogenous.import_limit_mw.max(0),
             "carbon_kg": p.carbon_budget_kg,
         }
-        linked = {
-            name: self._fresh(t, name, getattr(after, name), most.get(name, 0.0)) for name in State.names()
+        fresh = {
+            name: self._fresh(t, name, getattr(reached, name), most.get(name, 0.0)) for name in State.names()
         }
-        return State(**linked)
+        return State(**fresh)
 
-    def _fresh(self, t: int, name: str, value: Any, most: Any) -> Any:
+    def _fresh(self, t: int, name: str, value: Array, most: Array) -> Array:
         """Replace every expression by a variable that equals it; numbers and bare variables stay."""
         array = np.asarray(value, dtype=object)
         ceiling = np.broadcast_to(np.asarray(most, dtype=float), array.shape)
         out = np.empty(array.shape, dtype=object)
         for place in np.ndindex(array.shape):
-            expression = array[place]
-            if _is_plain(expression):
+            expression: Any = array[place]
+            if _is_number(expression) or expression.is_variable_type():
                 out[place] = expression
                 continue
-            key = (name, t, *place)
-            variable = self.model.state[key]
+            variable = self.model.state[name, t, *place]
             if not self.priced:
                 variable.setub(float(ceiling[place]) * (1.0 + 1e-6))
-            self.model.update[key] = variable == expression
+            self.model.update[name, t, *place] = variable == expression
             out[place] = variable
         return out if out.ndim else out[()]
 
-    def _limits(
-        self, t: int, state: State, flows: Flows, exo: Exogenous, after: State, sums: physics.Totals
-    ) -> None:
-        slacks = physics.slacks(self.p, state, flows, exo, after, sums)
-        # Implied: relocation costs, so the optimum takes its least value, which never exceeds what is served.
-        slacks.pop("relocated within served")
-        if not self.p.has_carbon_budget:
-            slacks.pop("carbon budget")
-        no_charge = ~(self.p.demand_charge_usd_per_mw > 0.0)
-        slacks["peak"] = np.where(no_charge, 0.0, slacks["peak"])
-        slacks |= self._modes(t, flows)
-        for place, name, slack in _entries(slacks):
-            self._row(("limit", name, t, *place), slack, equality=False)
-        for place, name, gap in _entries(physics.equalities(flows, sums)):
-            self._row(("limit", name, t, *place), gap, equality=True)
-
-    def _row(self, key: tuple[Any, ...], expression: Any, *, equality: bool) -> None:
-        """Demand ``expression >= 0`` (or ``== 0``); numbers are checked at once."""
-        if _is_number(expression):
-            if expression < -1e-6 or (equality and expression > 1e-6):
+    def _add(self, t: int, name: str, rows: Rows) -> None:
+        """Add the rows of one kind in step ``t``; numbers are checked at once."""
+        array = np.asarray(rows.expression, dtype=object)
+        for place in np.ndindex(array.shape):
+            expression = array[place]
+            if rows.where is not None and not rows.where[place[0]]:
+                continue
+            if not _is_number(expression):
+                row = expression == 0.0 if rows.is_equality else expression >= 0.0
+                self.model.limit[name, t, *place] = row
+            elif expression < -1e-6 or (rows.is_equality and expression > 1e-6):
                 raise ValueError(
-                    f"instance contradicts itself: {key[1]} at step {key[2]}, index {key[3:]}: {expression}"
+                    f"instance contradicts itself: {name} at step {t}, index {place}: {expression}"
                 )
-            return
-        self.model.limit[key[1:]] = (expression == 0.0) if equality else (expression >= 0.0)
-
-    def _modes(self, t: int, flows: Flows) -> dict[str, Objects]:
-        """Yes/no rows: charge or discharge where burning energy could pay, generators with a minimum load."""
-        p = self.p
-        minimum = p.generator_min_mw > 0.0
-        # From this step on: a battery emptied now has room for energy that one is paid to take later.
-        everywhere = self.objective == "carbon" or self.carbon_cap_kg is not None
-        # A generator that rises slowly may run for the sake of the next step, with no use for its power now.
-        slow = p.generator_ramp_mw_per_h * p.dt_h < p.generator_max_mw
-        two_way = (p.battery_max_mwh > 0.0) & (self.burn_pays[t] | minimum | slow | everywhere)
-        rows: dict[str, Objects] = {}
-        if two_way.any():
-            charging = self._choices("charging", t, two_way)
-            rows |= {
-                name: np.where(two_way, slack, 0.0)
-                for name, slack in physics.charge_mode_slacks(p, flows, charging).items()
-            }
-        if minimum.any():
-            running = self._choices("running", t, minimum)
-            rows |= {
-                name: np.where(minimum, slack, 0.0)
-                for name, slack in physics.generator_mode_slacks(p, flows, running).items()
-            }
-        return rows
-
-    def _choices(self, name: str, t: int, where: NDArray[np.bool_]) -> Objects:
-        out = np.zeros(where.shape, dtype=object)
-        for k in np.flatnonzero(where):
-            out[k] = self.model.choice[name, t, int(k)]
-        return out
 
     # Objective and floor --------------------------------------------------------------------------------------------
 
@@ -264,15 +232,3 @@ class _Builder:
 
 def _is_number(expression: Any) -> bool:
     return isinstance(expression, int | float | np.number)
-
-
-def _is_plain(expression: Any) -> bool:
-    return _is_number(expression) or expression.is_variable_type()
-
-
-def _entries(named: dict[str, Any]) -> Iterator[tuple[tuple[int, ...], str, Any]]:
-    """Every entry of every array: its place, the name, the expression."""
-    for name, value in named.items():
-        array = np.asarray(value, dtype=object)
-        for place in np.ndindex(array.shape):
-            yield place, name, array[place]

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
-from baselines.optimum.highs import CompiledProgram
+from baselines.optimum.compiled import CompiledProgram
 from baselines.optimum.program import Program
 from gridai_env.arrays.types import Floats
-from gridai_env.episodes.instance import Instance
 from gridai_env.world.state import Params
 
 
@@ -40,43 +38,33 @@ def rounded_starts(p: Params, fractions: Floats, held_gpus: Floats | None = None
     return out
 
 
-def rounding(program: Program, instance: Instance) -> Callable[[CompiledProgram, Floats], Floats]:
-    """How to round the yes/no columns of a relaxed solution so that they stay feasible.
+def rounding(program: Program, matrix: CompiledProgram, p: Params) -> Callable[[Floats], Floats]:
+    """Return how to round the yes/no columns of a relaxed solution so that they stay feasible.
 
-    Jobs, dearest first, take the start with the largest fraction at which they still fit; modes follow the flows.
+    Jobs: see `rounded_starts`; modes follow the flows.
     """
-    p = instance.params
+    choices = program.choices(matrix)
+    starts = [(name[1:], column) for name, column in choices if name[0] == "started"]
 
-    def apply(matrix: CompiledProgram, values: Floats) -> Floats:
+    def apply(values: Floats) -> Floats:
         out = values.copy()
-        for name, column in program.choices(matrix):
-            if name[0] == "charging":
-                out[column] = float(_net_charge(program, matrix, values, *name[1:]) > 0.0)
-            elif name[0] == "running":
-                generation = _value(matrix, values, program.flows[name[1]].generation_mw[name[2]])
-                out[column] = float(generation >= 0.5 * p.generator_min_mw[name[2]])
-        _round_jobs(program, matrix, values, out, p)
+
+        def flow(name: str, t: int, k: int) -> float:
+            column = matrix.index.get(id(getattr(program.flows[t], name)[k]), -1)
+            return float(values[column]) if column >= 0 else 0.0
+
+        for (name, *place), column in choices:
+            if name == "charging":
+                out[column] = float(flow("charge_mw", *place) > flow("discharge_mw", *place))
+            elif name == "running":
+                out[column] = float(flow("generation_mw", *place) >= 0.5 * p.generator_min_mw[place[1]])
+
+        fractions = np.full((len(program.flows), len(p.job_gpus), len(p.gpus)), -1.0)  # -1: closed
+        for where, column in starts:
+            fractions[where] = values[column]
+        whole = rounded_starts(p, fractions)
+        for where, column in starts:
+            out[column] = whole[where]
         return out
 
     return apply
-
-
-def _value(matrix: CompiledProgram, values: Floats, variable: Any) -> float:
-    column = matrix.index.get(id(variable), -1)
-    return float(values[column]) if column >= 0 else 0.0
-
-
-def _net_charge(program: Program, matrix: CompiledProgram, values: Floats, t: int, k: int) -> float:
-    flows = program.flows[t]
-    return _value(matrix, values, flows.charge_mw[k]) - _value(matrix, values, flows.discharge_mw[k])
-
-
-def _round_jobs(program: Program, matrix: CompiledProgram, values: Floats, out: Floats, p: Params) -> None:
-    """Give every job the start with the largest fraction at which it fits; see `rounded_starts`."""
-    starts = [(name[1:], column) for name, column in program.choices(matrix) if name[0] == "started"]
-    fractions = np.full((len(program.flows), len(p.job_gpus), len(p.gpus)), -1.0)  # -1: closed
-    for place, column in starts:
-        fractions[place] = values[column]
-    rounded = rounded_starts(p, fractions)
-    for place, column in starts:
-        out[column] = rounded[place]

@@ -21,9 +21,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.optimum.highs import HUGE_ROWS, CompiledProgram, PersistentSolver
+from baselines.optimum.compiled import CompiledProgram
+from baselines.optimum.highs import Method, PersistentSolver
 from baselines.optimum.milp import Plan, service_of
 from baselines.optimum.program import Program, build
+from baselines.optimum.relax_and_round import HUGE_ROWS
 from baselines.optimum.service_floor import Floor
 from gridai_env.arrays.types import Floats
 from gridai_env.episodes.instance import Instance
@@ -166,16 +168,16 @@ class _Fixed:
         self.matrix = CompiledProgram(program.model)
         self.fixed = decisions(plan, program, self.matrix)
         columns = np.flatnonzero(self.matrix.integer)
-        live = PersistentSolver(self.matrix, threads=threads)
-        if self.matrix.size[0] > HUGE_ROWS:
-            live.use_interior_point()
+        live = PersistentSolver(self.matrix.lp, threads=threads)
         if len(columns):
             live.set_integer(columns, False)
             live.set_column_bounds(columns, self.fixed[columns], self.fixed[columns])
         self.rows = {_name(row): i for i, (row, _) in enumerate(self.matrix.rows)}
         at_least = np.array([kind < 0 for _, kind in self.matrix.rows])
         self._lift(live, at_least)
-        if live.solve(time_limit_s=time_limit_s).values is None:
+        is_huge = self.matrix.size[0] > HUGE_ROWS
+        method: Method = "interior_vertex" if is_huge else "simplex"
+        if live.solve(time_limit_s=time_limit_s, method=method).values is None:
             raise TimeoutError(f"prices were not found within {time_limit_s:g} s: raise the time limit")
         self.row_dual, self.column_dual = live.row_dual, live.column_dual
         # Rows read "expression >= 0": a unit more of the limit moves them by -1, one kept as "<=" by +1.

@@ -109,7 +109,7 @@ ROUTES = {
         (
             Stop(
                 "baselines.optimum",
-                ("highs:CompiledProgram.solve", "milp:read_plan", "milp:replayed"),
+                ("relax_and_round:ProgramSolver.solve", "milp:read_plan", "milp:replayed"),
                 "values become flows, derived ones at their least",
             ),
             Stop(

@@ -16,7 +16,6 @@ from baselines.optimum.carbon_front import (
     CostCarbonPoint,
     FrontPoint,
     FrontProgram,
-    Solved,
     hypervolume,
     margin_below,
     nondominated,
@@ -190,7 +189,7 @@ def test_yes_no_decisions_reach_the_same_ends() -> None:
         point = program.least_cost()
         assert coordinates(point)[0] == pytest.approx(wanted.objective_value, abs=1e-6 * size), seed
         assert point.bound <= wanted.objective_value + 1e-6 * size, seed
-        choices += len(program.choices) > 0
+        choices += len(program.solver.choices) > 0
         after = program.at_cap(coordinates(program.least_carbon())[1] * 1.1)
         again = FrontProgram(instance, service_of(plan), mip_gap=GAP).at_cap(after.cap_kg)
         assert coordinates(after)[0] == pytest.approx(coordinates(again)[0], abs=1e-6 * size), seed
@@ -202,7 +201,7 @@ def mixed(seed: int) -> tuple[Instance, Plan, FrontProgram]:
     instance = random_instance(seed)
     plan = solve(instance, mip_gap=GAP, threads=1)
     program = FrontProgram(instance, service_of(plan), mip_gap=GAP)
-    assert len(program.choices)
+    assert len(program.solver.choices)
     return instance, plan, program
 
 
@@ -210,8 +209,7 @@ def mixed(seed: int) -> tuple[Instance, Plan, FrontProgram]:
 def test_a_cap_that_nothing_keeps_leaves_nothing_behind(seed: int) -> None:
     """Below the least emissions, above those of the relaxed program; then another cap, as on a fresh program."""
     instance, plan, program = mixed(seed)
-    live = program._live
-    assert live is not None
+    live = program.solver.live
     live.set_costs(np.arange(len(program.kg)), program.kg)
     live.set_row_bounds([program.cap_row], -np.inf, np.inf)
     loose_kg = float(program.kg @ live.solve().values) + program.kg_0
@@ -226,22 +224,25 @@ def test_a_cap_that_nothing_keeps_leaves_nothing_behind(seed: int) -> None:
     assert not live.is_mip
 
 
-def test_branching_keeps_the_better_plan_with_its_own_dual() -> None:
+def test_branching_keeps_the_better_plan_with_its_own_dual(monkeypatch: pytest.MonkeyPatch) -> None:
     """What rounding found stands, dual included, where branch and bound ends above it."""
     _, _, program = mixed(9)
-    found = program._solve(program.usd, (coordinates(program.least_carbon())[1] + 6000.0) / 2)
-    assert found.objective is not None and np.isfinite(found.cap_dual)
-    better = Solved("time_limit", found.objective - 1.0, found.bound - 2.0, found.values, -123.0)
-    best = program._branch(better, Deadline(None))
-    assert (best.objective, best.cap_dual, best.status) == (better.objective, -123.0, "optimal")
+    program.at_cap((coordinates(program.least_carbon())[1] + 6000.0) / 2)
+    solver = program.solver
+    found = solver.solve(mip_gap=GAP)
+    assert found.objective is not None and found.row_dual is not None
+    better = replace(found, objective=found.objective - 1.0, row_dual=found.row_dual - 123.0)
+    monkeypatch.setattr(solver, "rounded_first", lambda relaxed, clock: better)
+    best = solver.whole_plan(replace(found, bound=found.bound - 2.0), Deadline(None), mip_gap=GAP)
+    assert (best.objective, best.status) == (better.objective, "optimal")
+    assert best.row_dual is better.row_dual
 
 
 def test_a_plan_of_branch_and_bound_that_cannot_be_fixed_stands(monkeypatch: pytest.MonkeyPatch) -> None:
     """It meets its rows within tolerances only, or no time is left: still a plan, of unknown dual."""
     instance, plan, program = mixed(9)
     wanted = program.least_cost()
-    nothing = Solved("time_limit", None, -np.inf, None)
-    monkeypatch.setattr(program, "_fix", lambda values, bound, clock: replace(nothing, bound=bound))
+    monkeypatch.setattr(program.solver, "solve_fixed", lambda values, limit_s: None)
     point = program.at_cap(wanted.place.emissions_kg * 0.9)  # type: ignore[union-attr]
     monkeypatch.undo()
     fresh = FrontProgram(instance, service_of(plan), mip_gap=GAP).at_cap(point.cap_kg)
@@ -296,11 +297,10 @@ def test_the_path_of_huge_programs_agrees(monkeypatch: pytest.MonkeyPatch) -> No
     loaded = [
         (floored, [p.at_cap(c) for c in caps(p)], p.at_price(90.0)) for *floored, p in fronts(range(40, 44))
     ]
-    monkeypatch.setattr("baselines.optimum.highs.HUGE_ROWS", 0)
-    monkeypatch.setattr("baselines.optimum.carbon_front.HUGE_ROWS", 0)
+    monkeypatch.setattr("baselines.optimum.relax_and_round.HUGE_ROWS", 0)
     for (seed, instance, plan), capped, priced in loaded:
         program = FrontProgram(instance, service_of(plan), mip_gap=1e-4)
-        assert program._live is None
+        assert program.solver.is_huge
         for a, b in [(a, program.at_cap(a.cap_kg)) for a in capped] + [(priced, program.at_price(90.0))]:
             size = max(abs(value(a)), scale_usd(run(plan, instance)), 1.0)
             assert max(a.bound, b.bound) <= min(value(a), value(b)) + 1e-6 * size, seed

@@ -10,8 +10,9 @@ import pytest
 
 from baselines.mpc.affine import Affine
 from baselines.mpc.rolling import Options, RollingModel
-from baselines.optimum.highs import CompiledProgram
+from baselines.optimum.compiled import CompiledProgram
 from baselines.optimum.program import build
+from baselines.optimum.relax_and_round import ProgramSolver
 from gridai_env import make_instance
 from gridai_env.arrays.ops import shift_left, total
 from gridai_env.episodes.instance import Instance
@@ -92,8 +93,8 @@ def check_same_optimum(instance: Instance) -> None:
         instance.params, instance.compiled.shape, instance.steps, Options(mip_gap=1e-9, node_limit=10_000)
     )
     window = model.decide(instance.params, instance.exogenous, instance.initial, last=True)
-    matrix = CompiledProgram(build(instance, "benefit", None).model)
-    whole = matrix.solve(mip_gap=1e-9, threads=1)
+    program = CompiledProgram(build(instance, "benefit", None).model)
+    whole = ProgramSolver(program).solve(mip_gap=1e-9)
     assert whole.objective is not None and window.status == "optimal"
     assert window.objective_usd == pytest.approx(-whole.objective, rel=1e-7, abs=1e-6)
 

@@ -10,22 +10,24 @@ import highspy
 import numpy as np
 import pytest
 
-import baselines.mpc.rolling
+import baselines.mpc.loaded_window
 from baselines.mpc.policy import MPC
-from baselines.mpc.rolling import Options, RollingModel, now_and_later
+from baselines.mpc.rolling import Options, RollingModel
 from baselines.mpc.terminal_value import (
     backlog_usd_per_gpuh,
     battery_usd_per_mwh,
     gpu_step_usd,
     later_job_usd,
 )
-from baselines.optimum.highs import InfeasibleError, PersistentSolver, SolverError
+from baselines.mpc.whole_window import WholeWindow, now_and_later
+from baselines.optimum.highs import Deadline, InfeasibleError, PersistentSolver, SolverError
 from baselines.optimum.milp import solve
 from baselines.rules.single_signal import LocalOnly
 from gridai_env import make_instance
 from gridai_env.envs.env import GridAIEnv
 from gridai_env.episodes.instance import Instance, make_batch
 from gridai_env.episodes.planner_forecast import exogenous_forecast
+from gridai_env.observation.layout import ObservationLayout
 from gridai_env.rollout.run import run
 from gridai_env.world import physics
 from gridai_env.world.state import Exogenous, Flows
@@ -356,7 +358,7 @@ def test_one_model_for_all_decisions(with_everything: Instance, monkeypatch: pyt
     def never(*arguments: Any, **named: Any) -> None:
         raise AssertionError("Pyomo was called")
 
-    monkeypatch.setattr(baselines.mpc.rolling, "PersistentSolver", Counted)
+    monkeypatch.setattr(baselines.mpc.loaded_window, "PersistentSolver", Counted)
     monkeypatch.setattr("pyomo.environ.ConcreteModel.__init__", never)
     policy = MPC("persistence", horizon_h=6.0)
     other = make_batch(with_everything.compiled, [1005])[0]
@@ -443,12 +445,10 @@ def test_rounding_elsewhere_may_take_the_load_away_from_a_generator_that_runs() 
     p, steps = instance.params, instance.steps
     model = RollingModel(p, instance.compiled.shape, steps)
     window = model.decide(p, instance.exogenous, instance.initial, last=True)
-    assert model._live is not None
-    lp = model._live.solver.getLp()
-    bounds = np.array(lp.col_lower_), np.array(lp.col_upper_)
-    relaxed = np.array(model._live.solver.getSolution().col_value)
+    live = model.loaded.live
+    relaxed = np.array(live.solver.getSolution().col_value)
     relaxed[model.columns.flows.generation_mw] = p.generator_min_mw
-    rounded = model._rounded(p, model._live, model._flows(relaxed), bounds, instance.initial)
+    rounded = WholeWindow(live, model.columns, p, instance.initial).rounded(relaxed, Deadline(None))
     assert rounded.values is not None and not rounded.values[model.columns.flows.generation_mw].any()
     assert window.status == "optimal"
 
@@ -478,8 +478,8 @@ def test_a_branch_that_fails_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) ->
             with pytest.raises(SolverError, match="no"):
                 found.decide(*arguments, last=True)
         assert calls == [False, nodes > 0]
-        live = found._live
-        assert live is not None and not live.is_mip
+        live = found.loaded.live
+        assert not live.is_mip
         upper = np.array(live.solver.getLp().col_upper_)[found.columns.running]
         assert (upper == 1.0).all()
 
@@ -505,7 +505,7 @@ def test_bounds_that_contradict_each_other_are_named() -> None:
 def test_observations_of_any_form(day: Instance) -> None:
     policy = MPC("day_ahead")
     observation = played_until(policy, day, 5)
-    flat = policy._observation.flatten(observation)
+    flat = ObservationLayout(day.compiled).flatten(observation)
 
     def forms() -> Iterator[Any]:
         yield observation
@@ -572,7 +572,7 @@ def test_windows_of_the_smaller_scenarios_are_not_large() -> None:
     ):
         instance = make_instance(name, seed=1, horizon_h=horizon_h)
         model = RollingModel(instance.params, instance.compiled.shape, 24)
-        model._read(instance.params, instance.exogenous.map(lambda x: x[:24]))
+        model.read(instance.params, instance.exogenous.map(lambda x: x[:24]))
         assert model.is_large == is_large, name
 
 
@@ -641,26 +641,25 @@ def test_starts_in_part_are_rounded_now_and_later() -> None:
 def test_of_both_the_better_one_is_taken(with_everything: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
     """A window whose relaxed plan starts a job in part now."""
     both: list[tuple[float, ...]] = []
-    as_it_is = RollingModel._rounded_first
-    rounded = RollingModel._rounded
+    as_it_is, rounded = WholeWindow.rounded_first, WholeWindow.rounded_flows
 
-    def noted(self: RollingModel, *arguments: Any) -> Any:
+    def noted(self: WholeWindow, *arguments: Any) -> Any:
         tried: list[float] = []
 
-        def seen(*inner: Any) -> Any:
-            out = rounded(*inner)
-            if not len(self._undecided(inner[1], out.values)):
+        def seen(search: WholeWindow, *inner: Any) -> Any:
+            out = rounded(search, *inner)
+            if not len(search.open_columns(out.values)):
                 tried.append(out.objective)
             return out
 
         with monkeypatch.context() as patch:
-            patch.setattr(RollingModel, "_rounded", seen)
+            patch.setattr(WholeWindow, "rounded_flows", seen)
             best = as_it_is(self, *arguments)
         if len(tried) > 1:
             both.append((best.objective, *tried))
         return best
 
-    monkeypatch.setattr(RollingModel, "_rounded_first", noted)
+    monkeypatch.setattr(WholeWindow, "rounded_first", noted)
     instance = make_instance("microgrid_prosumer", seed=1000)
     run(MPC("day_ahead", options=Options(large_rows=0, node_limit=0)), instance)
     assert both and all(best == min(tried) for best, *tried in both)

@@ -8,8 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from baselines.optimum import highs
-from baselines.optimum.highs import InfeasibleError
+from baselines.optimum.highs import InfeasibleError, PersistentSolver, SolverError, SolverResult
 from baselines.optimum.latency_chain import LatencySweepSolver
 from baselines.optimum.milp import service_of, solve
 from baselines.optimum.objectives import OBJECTIVES, Objective
@@ -171,15 +170,15 @@ def test_a_time_limit_leaves_a_proven_bound() -> None:
 def test_a_start_that_misses_its_tolerances_begins_afresh(monkeypatch: pytest.MonkeyPatch) -> None:
     points = points_of("energy_geography", "scale")
     expected = [plan.objective_value for plan in chain_plans(points, "benefit")]
-    real, calls = highs._outcome, []
+    real, calls = PersistentSolver.outcome, []
 
-    def misses_at_first(solver: object) -> highs.SolverResult:
+    def misses_at_first(solver: PersistentSolver) -> SolverResult:
         calls.append(solver)
         if len(calls) % 2:
-            raise highs.SolverError("misses its rows")
-        return real(solver)  # type: ignore[arg-type]
+            raise SolverError("misses its rows")
+        return real(solver)
 
-    monkeypatch.setattr(highs, "_outcome", misses_at_first)
+    monkeypatch.setattr(PersistentSolver, "outcome", misses_at_first)
     found = [plan.objective_value for plan in chain_plans(points, "benefit")]
     assert found == pytest.approx(expected, rel=1e-9)
     assert len(calls) == 2 * len(points)

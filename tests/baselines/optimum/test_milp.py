@@ -7,9 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from baselines.optimum.highs import HUGE_ROWS, CompiledProgram, InfeasibleError
+from baselines.optimum.compiled import CompiledProgram
+from baselines.optimum.highs import InfeasibleError
 from baselines.optimum.milp import Plan, service_of, solve
 from baselines.optimum.program import build
+from baselines.optimum.relax_and_round import HUGE_ROWS, ProgramSolver
 from baselines.optimum.service_floor import Floor
 from baselines.rules import single_signal as rules
 from gridai_env import make_instance
@@ -106,7 +108,7 @@ def test_the_time_limit_of_huge_programs_leaves_a_bound(
     jobs_day: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     best_usd = solve(jobs_day, mip_gap=1e-2, threads=1).objective_value
-    monkeypatch.setattr("baselines.optimum.highs.HUGE_ROWS", 0)
+    monkeypatch.setattr("baselines.optimum.relax_and_round.HUGE_ROWS", 0)
     check_stopped(solve(jobs_day, mip_gap=0.0, time_limit_s=1e-3, threads=1), best_usd)
     check_stopped(solve(jobs_day, mip_gap=0.0, time_limit_s=1.5, threads=1), best_usd)
 
@@ -129,10 +131,11 @@ def test_bad_arguments(day: Instance, arguments: dict, message: str) -> None:  #
 def test_the_proven_bound_holds_for_any_multipliers(jobs_day: Instance) -> None:
     """The bound from duals lies below the optimum for the right duals, for none and for nonsense."""
     matrix = CompiledProgram(build(jobs_day, "benefit", None).model)
-    best = matrix.solve(mip_gap=1e-2, threads=1)
+    solver = ProgramSolver(matrix)
+    best = solver.solve(mip_gap=1e-2)
     rng = np.random.default_rng(0)
     for scale in (0.0, 1.0, 100.0):
-        bound = matrix.safe_bound(rng.normal(size=matrix.size[0]) * scale)
+        bound = solver.safe_bound(rng.normal(size=matrix.size[0]) * scale)
         assert np.isfinite(bound) and bound <= best.objective
 
 
@@ -142,7 +145,7 @@ def test_the_path_for_huge_programs_agrees(scenario: str, monkeypatch: pytest.Mo
     instance = make_instance(scenario, seed=4)
     plain = solve(instance, mip_gap=1e-3, threads=1)
     assert plain.rows < HUGE_ROWS
-    monkeypatch.setattr("baselines.optimum.highs.HUGE_ROWS", 0)
+    monkeypatch.setattr("baselines.optimum.relax_and_round.HUGE_ROWS", 0)
     huge = solve(instance, mip_gap=1e-2, threads=1)
     size = abs(plain.objective_value)
     assert huge.objective_value <= plain.bound + 1e-6 * size

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from baselines.optimum.highs import CompiledProgram, InfeasibleError
+from baselines.optimum.compiled import CompiledProgram
+from baselines.optimum.highs import InfeasibleError
 from baselines.optimum.milp import Plan, service_of, solve
 from baselines.optimum.program import build
+from baselines.optimum.relax_and_round import ProgramSolver
 from baselines.optimum.shadow_prices import SITE_PRICES, ShadowPrices, decisions, shadow_prices
 from gridai_env import make_instance
 from gridai_env.episodes.instance import Instance
@@ -116,7 +118,7 @@ def fixed_optimum(instance: Instance, plan: Plan) -> float:
     floor = None if plan.objective == "benefit" else service_of(plan)
     program = build(instance, plan.objective, floor, priced=True)
     matrix = CompiledProgram(program.model)
-    result = matrix.solve_fixed(decisions(plan, program, matrix))
+    result = ProgramSolver(matrix).solve_fixed(decisions(plan, program, matrix))
     if result is None:
         raise InfeasibleError("with the decisions of the plan")
     assert result.objective is not None

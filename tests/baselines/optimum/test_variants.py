@@ -9,9 +9,10 @@ from functools import cache
 import numpy as np
 import pytest
 
-from baselines.optimum.highs import CompiledProgram
+from baselines.optimum.compiled import CompiledProgram
 from baselines.optimum.milp import Plan, solve
 from baselines.optimum.program import build
+from baselines.optimum.relax_and_round import ProgramSolver
 from baselines.optimum.variants import (
     RELAXATIONS,
     RESTRICTIONS,
@@ -157,7 +158,7 @@ def test_a_restriction_is_the_program_with_its_columns_at_zero(name: str) -> Non
                 columns = matrix.columns_of(np.asarray(getattr(flows, field), dtype=object))
                 upper[columns[columns >= 0]] = 0.0
         matrix.lp.col_upper_ = upper
-        found = matrix.solve(mip_gap=1e-9, time_limit_s=None, threads=1, seed=0)
+        found = ProgramSolver(matrix).solve(mip_gap=1e-9)
         plan = planned(seed, name)
         assert -found.objective == pytest.approx(
             plan.benefit_usd, abs=TOLERANCE * scale_of(instance, plan)

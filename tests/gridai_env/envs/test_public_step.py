@@ -62,7 +62,7 @@ def test_a_plan_earns_its_objective_in_every_shipped_environment(id_: str) -> No
 
 def test_the_path_of_huge_programs_earns_its_objective_with_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
     """The largest environment long enough to keep jobs, solved the way its whole week is."""
-    monkeypatch.setattr("baselines.optimum.highs.HUGE_ROWS", 1000)
+    monkeypatch.setattr("baselines.optimum.relax_and_round.HUGE_ROWS", 1000)
     env = gym.make("gridai/Global-v1", horizon_h=40.0)
     env.reset(seed=21)
     instance = env.unwrapped.instance

@@ -1,0 +1,89 @@
+"""A window's program in HiGHS: numbers change from decision to decision, the basis moves on by one step."""
+
+from __future__ import annotations
+
+import highspy
+import numpy as np
+
+from baselines.mpc.sparsity import Sides, Structure, loaded_lp
+from baselines.mpc.window import Columns
+from baselines.optimum.highs import InfeasibleError, PersistentSolver, SolverError, SolverResult
+from gridai_env.arrays.types import Float, Floats
+
+# Blocks of rows that say what moving and warming up comes to.
+FRICTION = ("relocated", "warmed")
+
+
+class LoadedWindow:
+    """The relaxed program of windows that share a structure, loaded once."""
+
+    def __init__(self, structure: Structure, columns: Columns, *, threads: int = 1, seed: int = 0) -> None:
+        """Take the structure; `push` loads the first numbers."""
+        self.structure, self.threads, self.seed = structure, threads, seed
+        self.next_column, self.next_row = columns.next_step(), structure.next_step()
+        self.row_of_pair = np.searchsorted(structure.kept, structure.row[structure.many])
+        self._live: PersistentSolver | None = None
+        self._basis: highspy.HighsBasis | None = None
+        self._pushed: Floats = np.zeros(0)
+
+    @property
+    def live(self) -> PersistentSolver:
+        """The solver; raises RuntimeError before the first `push`."""
+        if self._live is None:
+            raise RuntimeError("nothing is loaded before the first decision")
+        return self._live
+
+    def push(
+        self,
+        sides: Sides,
+        bounds: tuple[Float[Floats, " columns"], Float[Floats, " columns"]],
+        costs: Float[Floats, " columns"],
+        steps: int,
+        billed_steps: int,
+    ) -> None:
+        """Bring the numbers of a window of ``steps`` into the program; ``billed_steps`` of friction at most."""
+        s = self.structure
+        last = np.where(s.of_block(*FRICTION), min(steps, billed_steps), steps)
+        closed = (s.step >= last)[s.kept]
+        right = -sides.constants[s.kept]
+        row_lower = np.where(closed, -highspy.kHighsInf, right)
+        row_upper = np.where(closed | ~s.is_equality[s.kept], highspy.kHighsInf, right)
+        coefficients = sides.coefficients[s.many]
+
+        if self._live is None:
+            lp = loaded_lp(s, coefficients, costs, bounds, (row_lower, row_upper))
+            self._live = PersistentSolver(lp, threads=self.threads, seed=self.seed)
+        else:
+            changed = np.flatnonzero(coefficients != self._pushed)
+            columns = s.column[s.many[changed]]
+            self._live.set_coefficients(self.row_of_pair[changed], columns, coefficients[changed])
+            self._live.set_column_bounds(np.arange(s.count), *bounds)
+            self._live.set_costs(np.arange(s.count), costs)
+            self._live.set_row_bounds(np.arange(len(s.kept)), row_lower, row_upper)
+        self._pushed = coefficients
+
+    def relax(self, *, from_scratch: bool) -> SolverResult:
+        """Solve the window without yes/no decisions, from where the last one ended or from scratch."""
+        live = self.live
+        if from_scratch:
+            live.forget()
+            return live.solve()
+        if self._basis is not None:
+            live.solver.setBasis(self._moved(self._basis))
+        try:
+            result = live.solve()
+        except (InfeasibleError, SolverError):
+            # A basis of other numbers can lead simplex astray: from scratch it has the last word.
+            live.forget()
+            result = live.solve()
+        self._basis = live.solver.getBasis()
+        return result
+
+    def _moved(self, basis: highspy.HighsBasis) -> highspy.HighsBasis:
+        """Return the basis one step later: the plan of the window before, of which one step is done."""
+        out = highspy.HighsBasis()
+        out.valid = out.alien = True  # alien: HiGHS completes what the new last step lacks
+        column_status, row_status = list(basis.col_status), list(basis.row_status)
+        out.col_status = [column_status[i] for i in self.next_column]
+        out.row_status = [row_status[i] for i in self.next_row]
+        return out

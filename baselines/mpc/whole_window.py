@@ -1,0 +1,110 @@
+"""Yes/no decisions of a window: which ones a relaxed plan leaves open, and how they are rounded.
+
+Jobs, minimum loads and charging with discharging are demanded only where the relaxed plan leaves them open, and the
+program is solved again until none is: what is left relaxed is whole already, so the plan is optimal to the gap.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from baselines.mpc.window import Columns
+from baselines.optimum.highs import Deadline, PersistentSolver, SolverResult
+from baselines.optimum.relax_and_round import RelaxAndRound
+from baselines.optimum.rounding import rounded_starts
+from gridai_env.arrays.types import Bools, Float, Floats, Index
+from gridai_env.world.state import Flows, Params, State
+
+# A flow below this share of its limit is none: what a solver leaves behind.
+NOTHING = 1e-6
+
+
+class WholeWindow(RelaxAndRound):
+    """One window whose numbers are loaded; ``state`` is the state before it."""
+
+    def __init__(self, live: PersistentSolver, columns: Columns, p: Params, state: State) -> None:
+        """Decide with the constants ``p`` that hold for this window."""
+        super().__init__(live)
+        self.columns, self.p, self.state = columns, p, state
+        upper = np.append(live.upper, 0.0)  # index -1: always 0
+        self.may_start: Bools = upper[columns.flows.started] > 0.5
+
+    def open_columns(self, values: Float[Floats, " columns"]) -> Index:
+        """Return the yes/no columns whose relaxed decision is none.
+
+        Charging with discharging, running below the minimum load, and all starts of jobs that start in part.
+        """
+        p, flows = self.p, self.columns.flows_of(values)
+        burns = np.minimum(flows.charge_mw, flows.discharge_mw) > NOTHING * p.charge_limit_mw
+        slow = (flows.generation_mw > NOTHING * p.generator_min_mw) & (
+            flows.generation_mw < (1.0 - NOTHING) * p.generator_min_mw
+        )
+        parts = np.abs(flows.started - np.round(flows.started)) > NOTHING
+        split = np.broadcast_to(parts.any((0, 2))[:, None], parts.shape)
+
+        found = [self.columns.charging[burns], self.columns.running[slow], self.columns.flows.started[split]]
+        together = np.concatenate(found)
+        return together[together >= 0]
+
+    def rounded_first(self, relaxed: SolverResult, clock: Deadline) -> SolverResult:
+        """Return the better of the plans that start a job now, or later, where the relaxed one does so in part."""
+        assert relaxed.values is not None
+        is_open = self.open_columns(relaxed.values)
+        flows = self.columns.flows_of(relaxed.values)
+        found = []
+        for started in now_and_later(flows.started):
+            guess = flows.replace(started=started)
+            plan = self.rounded_flows(guess, is_open)
+            assert plan.values is not None
+            if len(self.open_columns(plan.values)):  # fixing these opened others
+                plan = self.rounded_flows(guess)
+            found.append(plan)
+        return min(reversed(found), key=lambda plan: plan.objective or 0.0)
+
+    def rounded(self, values: Float[Floats, " columns"], clock: Deadline) -> SolverResult:
+        """Return the plan with all decisions of a solution rounded."""
+        return self.rounded_flows(self.columns.flows_of(values))
+
+    def rounded_flows(self, flows: Flows, only: Index | None = None) -> SolverResult:
+        """Return the relaxed plan ``flows`` [h,...] with its decisions rounded and fixed: all, or ``only`` these.
+
+        A generator is run from half its minimum load on.  Where that is more than anybody can use, those below their
+        minimum load are off, then all (rounding may also take the load away that another one had): nobody has to
+        make power, so that is a plan.
+        """
+        p, columns = self.p, self.columns
+        fixed = np.zeros(columns.count + 1)
+        fixed[columns.charging] = flows.charge_mw > flows.discharge_mw
+        if p.has_jobs:
+            fractions = np.where(self.may_start, flows.started, -1.0)
+            fixed[columns.flows.started] = rounded_starts(p, fractions, self.state.committed_gpus)
+
+        where = columns.choices if only is None else only
+        for share in (0.5, 1.0 - NOTHING):
+            fixed[columns.running] = flows.generation_mw >= share * p.generator_min_mw
+            plan = self.fix(where, fixed[where])
+            if plan is not None:
+                return plan
+        fixed[columns.running] = 0.0
+        with self.live.fixed(where, fixed[where]):
+            return self.live.solve()
+
+
+def now_and_later(started: Float[Floats, "h J K"]) -> list[Float[Floats, "h J K"]]:
+    """Return fractions of starts to be rounded: as they are; where jobs start in part now, all those now, and later.
+
+    Only the first step of a plan is carried out: that is the decision that must not hang on which fraction happens to
+    be the largest.  "Later": in the proportions of the other steps; closed (-1) in the first one.
+    """
+    parts = (started[0] > NOTHING) & (started[0] < 1.0 - NOTHING)  # [J,K]
+    if not parts.any():
+        return [started]
+    now, later = started.copy(), started.copy()
+    now[0] += parts
+
+    jobs = parts.any(1)
+    rest = started[1:, jobs].sum((0, 2))
+    whole = started[:, jobs].sum((0, 2))
+    later[0, jobs] = -1.0
+    later[1:, jobs] *= (whole / np.where(rest > NOTHING, rest, whole))[:, None]
+    return [now, later]

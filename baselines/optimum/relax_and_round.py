@@ -1,0 +1,332 @@
+"""Relax, round, fix, branch: one way to a plan with yes/no decisions and to what is proven about it.
+
+1. Solve the program without its yes/no decisions: no plan is better than this relaxation.
+2. Round the decisions, fix them, solve the linear program that is left.  Where that is within the gap of the
+   relaxation nothing needs to branch.
+3. Branch and bound on the decisions that are open; never worse than what rounding found.
+
+`RelaxAndRound` is the strategy; `ProgramSolver` follows it for whole episodes, the windows of `baselines.mpc` for
+theirs.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+
+from baselines.optimum.compiled import CompiledProgram
+from baselines.optimum.highs import (
+    Deadline,
+    InfeasibleError,
+    Method,
+    PersistentSolver,
+    SolverResult,
+    is_within,
+)
+from gridai_env.arrays.types import Float, Floats, Index
+
+# Linear programs above this number of rows go to the interior point method, smaller ones to simplex.
+LARGE_ROWS = 20_000
+# Above this number of rows the interior point solution is used as it is (the bound is proven from its duals), and
+# yes/no decisions are rounded from it before branch and bound is tried.
+HUGE_ROWS = 60_000
+# Seconds that a plan may take to be made whole after the time limit: without them what was found would be lost.
+GRACE_S = 5.0
+
+
+class RelaxAndRound(ABC):
+    """The strategy; subclasses say which decisions are open and how they are rounded."""
+
+    # Whether branch and bound starts from the rounded plan: in huge programs it may find none of its own in time.
+    hands_over_plan = False
+
+    def __init__(self, live: PersistentSolver) -> None:
+        """Search with the program loaded in ``live``, whose decisions are relaxed."""
+        self.live = live
+
+    @abstractmethod
+    def open_columns(self, values: Float[Floats, " columns"]) -> Index:
+        """Return the yes/no columns that a solution leaves undecided."""
+
+    @abstractmethod
+    def rounded(self, values: Float[Floats, " columns"], clock: Deadline) -> SolverResult | None:
+        """Return the plan with all decisions of a solution rounded and fixed; None where that is no plan."""
+
+    def rounded_first(self, relaxed: SolverResult, clock: Deadline) -> SolverResult | None:
+        """Return what rounding makes of the relaxation, before anything branches."""
+        assert relaxed.values is not None
+        return self.rounded(relaxed.values, clock)
+
+    def repaired(self, found: SolverResult, clock: Deadline) -> SolverResult:
+        """Return what branch and bound found with its decisions exactly whole."""
+        return found
+
+    def whole_plan(
+        self,
+        relaxed: SolverResult,
+        clock: Deadline,
+        *,
+        mip_gap: float,
+        node_limit: int | None = None,
+        round_first: bool = True,
+    ) -> SolverResult:
+        """Return the best plan within the limits and its bound; raise InfeasibleError where there is none.
+
+        Status "optimal": within ``mip_gap`` of the bound; "rounded": no incumbent within the nodes.
+        """
+        rounded = self.rounded_first(relaxed, clock) if round_first else None
+        if rounded is not None:
+            assert rounded.objective is not None
+            is_near = is_within(rounded.objective, relaxed.bound, mip_gap)
+            rounded = replace(rounded, status="optimal" if is_near else "time_limit", bound=relaxed.bound)
+            if is_near:
+                return rounded
+        try:
+            found, is_open = self.branched(relaxed, rounded, clock, mip_gap, node_limit)
+        except InfeasibleError:
+            if rounded is None:
+                raise
+            return (
+                rounded  # meets its rows only within tolerances: a plan, of which the relaxed bound is proven
+            )
+
+        best = rounded
+        if is_open and not round_first:
+            assert found.values is not None
+            best = self.rounded(found.values, clock)
+        elif not is_open:
+            best = self.repaired(found, clock)
+            if rounded is not None and _is_better(rounded, best):
+                best = rounded
+        bound = max(relaxed.bound, found.bound)
+        if best is None:
+            return SolverResult(found.status, None, bound, None)
+        return replace(best, status=found.status, bound=bound)
+
+    def branched(
+        self,
+        relaxed: SolverResult,
+        rounded: SolverResult | None,
+        clock: Deadline,
+        mip_gap: float,
+        node_limit: int | None,
+    ) -> tuple[SolverResult, bool]:
+        """Demand whole numbers until no decision is open; return the last solution and whether any is open still.
+
+        Demanding only those that are open keeps the search small: a relaxation is whole in most of them.  Nodes and
+        time are those of all rounds together.
+        """
+        chosen, result = np.zeros(0, dtype=np.intp), replace(relaxed, status="optimal")
+        nodes_left = np.inf if node_limit is None else node_limit
+        try:
+            while True:
+                assert result.values is not None
+                more = np.setdiff1d(self.open_columns(result.values), chosen)
+                if not len(more):
+                    return result, False
+                if nodes_left < 1 or clock.is_over():
+                    return replace(result, status="rounded" if nodes_left < 1 else "time_limit"), True
+
+                chosen = np.union1d(chosen, more)
+                self.live.set_integer(more, True)
+                if self.hands_over_plan and rounded is not None and rounded.values is not None:
+                    self.live.start_from(rounded.values)
+                found = self.live.solve(
+                    time_limit_s=clock.left_s(),
+                    mip_gap=mip_gap,
+                    node_limit=None if node_limit is None else int(nodes_left),
+                )
+                if found.values is None:
+                    status = "rounded" if found.status == "node_limit" else found.status
+                    return replace(result, status=status, bound=max(result.bound, found.bound)), True
+                nodes_left -= max(int(self.live.solver.getInfo().mip_node_count), 1)
+                result = found
+        finally:
+            self.live.set_integer(chosen, False)
+
+    def fix(
+        self,
+        columns: Index,
+        values: Floats,
+        time_limit_s: float | None = None,
+        method: Method = "simplex",
+    ) -> SolverResult | None:
+        """Solve with some columns held at ``values``; None where that is infeasible or takes too long."""
+        with self.live.fixed(columns, values):
+            try:
+                result = self.live.solve(time_limit_s=time_limit_s, method=method)
+            except InfeasibleError:
+                return None
+        return None if result.values is None else result
+
+
+class ProgramSolver(RelaxAndRound):
+    """Solves the compiled program of an episode, which stays loaded: bounds and costs may change between solves.
+
+    Small programs go to branch and bound at once; huge ones, and all with ``relax_first``, follow the strategy.
+    """
+
+    def __init__(
+        self,
+        program: CompiledProgram,
+        *,
+        rounding: Callable[[Floats], Floats] = np.round,
+        relax_first: bool = False,
+        starts_warm: bool = False,
+        threads: int = 1,
+        seed: int = 0,
+    ) -> None:
+        """Load ``program``.
+
+        ``rounding`` of the columns of a relaxed solution, yes/no columns to 0 or 1.  ``relax_first``: round before
+        branching in programs of every size, and give duals with every plan.  ``starts_warm``: linear programs start
+        from the last basis instead of afresh.
+        """
+        super().__init__(PersistentSolver(program.lp, threads=threads, seed=seed))
+        self.program, self.rounding = program, rounding
+        self.choices = np.flatnonzero(program.integer)
+        self.relax_first, self.starts_warm = relax_first, starts_warm or relax_first
+        self.is_huge = program.size[0] > HUGE_ROWS
+        if relax_first or self.is_huge:
+            self.live.set_integer(self.choices, False)
+        self.method: Method = "simplex"
+        if self.is_huge:
+            self.method, self.hands_over_plan = "interior", True
+        elif program.size[0] > LARGE_ROWS and not self.starts_warm:
+            self.method = "ipm"
+
+    def solve(
+        self, *, mip_gap: float = 1e-4, time_limit_s: float | None = None, explain: bool = True
+    ) -> SolverResult:
+        """Solve within the limits.
+
+        Raises InfeasibleError where there is no plan, naming rows that conflict where it may ``explain`` (it takes up
+        to a minute).
+        """
+        clock = Deadline(time_limit_s)
+        try:
+            if len(self.choices) and not (self.relax_first or self.is_huge):
+                return self._branch_at_once(clock, mip_gap)
+            with self._relaxed_choices():
+                relaxed = self._relaxed(clock)
+                if relaxed.values is None or not len(self.choices):
+                    return relaxed
+                return self.whole_plan(relaxed, clock, mip_gap=mip_gap)
+        except InfeasibleError as error:
+            if not explain:
+                raise
+            raise InfeasibleError(f"no feasible plan; rows that conflict: {self.conflict()}") from error
+
+    def solve_fixed(
+        self, values: Float[Floats, " columns"], time_limit_s: float | None = None
+    ) -> SolverResult | None:
+        """Round the integer columns of ``values``, fix them and solve the linear program that is left.
+
+        Returns None where that program is infeasible (the incumbent met its rows only within tolerances) or takes
+        too long.
+        """
+        if not self.starts_warm:
+            self.live.forget()
+        with self._relaxed_choices():
+            chosen = np.round(values[self.choices])
+            found = self.fix(self.choices, chosen, time_limit_s=time_limit_s, method=self.method)
+            return None if found is None else self._with_duals(found)
+
+    def open_columns(self, values: Float[Floats, " columns"]) -> Index:
+        """Return all yes/no columns: one branch and bound decides them together."""
+        return self.choices
+
+    def rounded(self, values: Float[Floats, " columns"], clock: Deadline) -> SolverResult | None:
+        """Return the plan with the decisions of a solution rounded by the program's own rule."""
+        return self.solve_fixed(self.rounding(values), clock.left_s())
+
+    def repaired(self, found: SolverResult, clock: Deadline) -> SolverResult:
+        """Return the plan with the decisions of an incumbent made exactly whole, where that is feasible."""
+        assert found.values is not None
+        if self.program.is_integral(found.values) and not self.relax_first:
+            return found
+        left_s = clock.left_s()
+        fixed = self.solve_fixed(found.values, None if left_s is None else max(left_s, GRACE_S))
+        return found if fixed is None else replace(fixed, status=found.status, bound=found.bound)
+
+    def _branch_at_once(self, clock: Deadline, mip_gap: float) -> SolverResult:
+        self.live.forget()  # what branch and bound finds must not depend on the solve before
+        found = self.live.solve(time_limit_s=clock.left_s(), mip_gap=mip_gap)
+        if found.status == "time_limit":
+            found.bound = max(found.bound, self.safe_bound())
+        return found if found.values is None else self.repaired(found, clock)
+
+    def _relaxed(self, clock: Deadline) -> SolverResult:
+        """Return the optimum without yes/no decisions, with a bound that its tolerances cannot spoil."""
+        if not self.starts_warm:
+            self.live.forget()
+        result = self.live.solve(time_limit_s=clock.left_s(), method=self.method)
+        if self.is_huge:
+            result.bound = self.safe_bound(self.live.row_dual)
+        elif result.status == "time_limit":
+            result.bound = self.safe_bound()
+        return self._with_duals(result)
+
+    def _with_duals(self, result: SolverResult) -> SolverResult:
+        """Attach the duals of a linear program; those of an interior solution are not exact enough to be prices."""
+        if self.relax_first and not self.is_huge and result.values is not None:
+            result.row_dual = self.live.row_dual
+        return result
+
+    @contextmanager
+    def _relaxed_choices(self) -> Iterator[None]:
+        """Demand no whole numbers inside the block."""
+        integer = np.flatnonzero(self.live.integer)
+        self.live.set_integer(integer, False)
+        try:
+            yield
+        finally:
+            self.live.set_integer(integer, True)
+
+    # Proofs -----------------------------------------------------------------------------------------------------
+
+    def safe_bound(self, row_dual: Float[Floats, " rows"] | None = None) -> float:
+        """Return a lower bound that holds for any multipliers (default 0), whatever the solver's tolerances.
+
+        Lagrangian bound of Neumaier and Shcherbina (2004): each row and each column at the end of its interval that
+        is worst for the bound.  Needs finite bounds on columns, which the model states.
+        """
+        lp = self.live.solver.getLp()
+        lower, upper = np.asarray(lp.row_lower_), np.asarray(lp.row_upper_)
+        if row_dual is None or len(row_dual) != len(lower):  # the solver stopped before it had any
+            row_dual = np.zeros(len(lower))
+        # A multiplier of a side that is not there proves nothing: 0 instead.
+        y = np.where((row_dual > 0.0) & ~np.isfinite(lower), 0.0, row_dual)
+        y = np.where((y < 0.0) & ~np.isfinite(upper), 0.0, y)
+        reduced = np.asarray(lp.col_cost_) - self.program.matrix.T @ y
+
+        rows = worst_case(y, lower, upper)
+        columns = worst_case(reduced, self.live.lower, self.live.upper)
+        return float(lp.offset_ + rows + columns)
+
+    def conflict(self) -> str:
+        """Return names of a small set of rows that cannot hold together (an irreducible infeasible subset)."""
+        solver = self.live.solver
+        self.live.set_option("iis_strategy", 26 if len(self.choices) else 2)
+        self.live.set_option("time_limit", solver.getRunTime() + 60.0)
+        _, iis = solver.getIis()
+        names = [self.program.rows[i][0].name for i in iis.row_index_]
+        if not names:
+            return "not found within a minute"
+        shown = ", ".join(names[:10])
+        return shown + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+
+
+def worst_case(factor: Floats, lower: Floats, upper: Floats) -> float:
+    """Return the least of ``sum(factor * x)`` for x between its bounds; infinite ends count where the factor does."""
+    ends = np.where(factor > 0.0, lower, upper)
+    return float((factor * np.where(factor == 0.0, 0.0, ends)).sum())
+
+
+def _is_better(plan: SolverResult, other: SolverResult) -> bool:
+    assert plan.objective is not None and other.objective is not None
+    return plan.objective < other.objective
