@@ -29,8 +29,8 @@ from baselines.mpc.sparsity import TOLERANCE, Sides, Structure, structure_of
 from baselines.mpc.terminal_value import Ending, ending_costs
 from baselines.mpc.whole_window import WholeWindow
 from baselines.mpc.window import Columns, expressions, make_columns
-from baselines.optimum.flow_bounds import flow_ceilings
 from baselines.optimum.highs import Deadline, InfeasibleError, SolverResult
+from baselines.optimum.rows import flow_ceilings
 from gridai_env.arrays.types import Bool, Bools, Float, Floats
 from gridai_env.world.state import Exogenous, Flows, Params, Shape, State
 

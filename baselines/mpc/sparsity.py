@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from baselines.mpc.window import Expressions
-from baselines.optimum.compiled import set_matrix
+from baselines.optimum.highs import set_matrix
 from gridai_env.arrays.types import Floats, Index
 
 # What rounding may leave in a row without columns.

@@ -24,7 +24,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from baselines.optimum.compiled import CompiledProgram
 from baselines.optimum.highs import InfeasibleError, SolverResult
 from baselines.optimum.milp import Plan, read_plan
 from baselines.optimum.objectives import last_resorts
@@ -124,20 +123,18 @@ class FrontProgram:
             raise ValueError(f"seed {instance.seed}: nothing emits carbon here, so cost has no rival")
         self.mip_gap, self.time_limit_s = mip_gap, time_limit_s
         self.program = build(self.instance, "cost", floor, carbon_cap_kg=0.0)
-        self.matrix = CompiledProgram(self.program.model)
-        round_ = rounding(self.program, self.matrix, p)
         self.solver = ProgramSolver(
-            self.matrix, rounding=round_, relax_first=True, threads=threads, seed=seed
+            self.program, rounding=rounding(self.program, p), relax_first=True, threads=threads, seed=seed
         )
-        rows = self.matrix.rows
+        rows = self.program.rows
         self.cap_row = next(i for i, (row, _) in enumerate(rows) if row.local_name == "carbon_cap")
-        self.usd, self.kg = np.array(self.matrix.lp.col_cost_), self._row(self.cap_row)
-        self.usd_0 = float(self.matrix.lp.offset_)
-        self.kg_0 = -float(np.array(self.matrix.lp.row_upper_)[self.cap_row])
+        self.usd, self.kg = np.array(self.program.lp.col_cost_), self._row(self.cap_row)
+        self.usd_0 = float(self.program.lp.offset_)
+        self.kg_0 = -float(np.array(self.program.lp.row_upper_)[self.cap_row])
 
     def _row(self, i: int) -> Floats:
         """Return the coefficients of a row."""
-        return np.asarray(self.matrix.matrix.tocsr()[[i]].todense(), dtype=float).ravel()
+        return np.asarray(self.program.matrix.tocsr()[[i]].todense(), dtype=float).ravel()
 
     # Points -----------------------------------------------------------------------------------------------------------
 
@@ -217,7 +214,7 @@ class FrontProgram:
             )
         usd = float(self.usd @ result.values) + self.usd_0
         read = SolverResult(result.status, usd, usd, result.values)
-        plan = read_plan(self.instance, "cost", self.program, self.matrix, read, 0.0, seconds)
+        plan = read_plan(self.instance, "cost", self.program, read, 0.0, seconds)
         assert plan.flows is not None and plan.objective_value is not None and plan.emissions_kg is not None
         resorts = _resorts(self.instance, plan.flows)
         place = CostCarbonPoint(plan.objective_value - resorts[0], plan.emissions_kg, *resorts)

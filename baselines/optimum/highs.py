@@ -14,6 +14,7 @@ from typing import Any, Literal
 import highspy
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import sparse
 
 from gridai_env.arrays.types import Float, Floats, Index
 
@@ -260,3 +261,12 @@ class PersistentSolver:
 def _vectors(length: int, *values: ArrayLike) -> list[Floats]:
     """Return each value as a vector of ``length``."""
     return [np.ascontiguousarray(np.broadcast_to(np.asarray(v, dtype=float), (length,))) for v in values]
+
+
+def set_matrix(lp: highspy.HighsLp, matrix: sparse.csc_matrix) -> None:
+    """Give a program its coefficients and its size."""
+    lp.num_row_, lp.num_col_ = matrix.shape
+    lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
+    lp.a_matrix_.start_ = matrix.indptr
+    lp.a_matrix_.index_ = matrix.indices
+    lp.a_matrix_.value_ = matrix.data

@@ -14,7 +14,6 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.optimum.compiled import CompiledProgram
 from baselines.optimum.milp import Plan, read_plan
 from baselines.optimum.objectives import OBJECTIVES, Objective
 from baselines.optimum.program import Program, build
@@ -53,12 +52,14 @@ class LatencySweepSolver:
         begin = time.perf_counter()
         self.widest, self.objective = widest, objective
         self.program = build(widest, objective, floor)
-        self.matrix = CompiledProgram(self.program.model)
-        round_ = rounding(self.program, self.matrix, widest.params)
         self.solver = ProgramSolver(
-            self.matrix, rounding=round_, starts_warm=True, threads=threads, seed=seed
+            self.program,
+            rounding=rounding(self.program, widest.params),
+            starts_warm=True,
+            threads=threads,
+            seed=seed,
         )
-        self._columns, self._places = _route_columns(self.program, self.matrix)
+        self._columns, self._places = _route_columns(self.program)
         self._upper = self.solver.live.upper[self._columns]
         self._build_s = time.perf_counter() - begin  # counted to the first plan
 
@@ -76,7 +77,7 @@ class LatencySweepSolver:
         result = self.solver.solve(mip_gap=mip_gap, time_limit_s=time_limit_s)
         solve_s, build_s = time.perf_counter() - begin, self._build_s
         self._build_s = 0.0
-        return read_plan(instance, self.objective, self.program, self.matrix, result, build_s, solve_s)
+        return read_plan(instance, self.objective, self.program, result, build_s, solve_s)
 
     def _check(self, instance: Instance) -> None:
         """Refuse what the compiled program does not describe."""
@@ -95,12 +96,11 @@ class LatencySweepSolver:
             )
 
 
-def _route_columns(program: Program, matrix: CompiledProgram) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _route_columns(program: Program) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Columns of all flows on routes and the route of each: [N] and [N,3] as (region, row, site)."""
     columns, places = [], []
     for flows in program.flows:
         for field in (flows.served_gpuh, flows.relocated_gpuh):
-            found = matrix.columns_of(field)
-            columns.append(found[found >= 0])
-            places.append(np.argwhere(found >= 0))
+            columns.append(field[field >= 0])
+            places.append(np.argwhere(field >= 0))
     return np.concatenate(columns), np.concatenate(places)

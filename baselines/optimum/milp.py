@@ -17,14 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.optimum.compiled import CompiledProgram
 from baselines.optimum.highs import Deadline, InfeasibleError, SolverError, SolverResult
 from baselines.optimum.objectives import OBJECTIVES, Objective, goal, last_resorts
 from baselines.optimum.program import Program, build
 from baselines.optimum.relax_and_round import ProgramSolver
 from baselines.optimum.rounding import rounding
 from baselines.optimum.service_floor import Floor
-from gridai_env.arrays.types import Floats
 from gridai_env.envs.simulator import Simulator
 from gridai_env.episodes.instance import Instance, stack
 from gridai_env.world.actions import Layout, encode
@@ -150,21 +148,17 @@ def _solve_program(
 ) -> Plan:
     begin = time.perf_counter()
     program = build(instance, objective, service, carbon_cap_kg)
-    matrix = CompiledProgram(program.model)
     built = time.perf_counter()
-    solver = ProgramSolver(
-        matrix, rounding=rounding(program, matrix, instance.params), threads=threads, seed=seed
-    )
+    solver = ProgramSolver(program, rounding=rounding(program, instance.params), threads=threads, seed=seed)
     result = solver.solve(mip_gap=mip_gap, time_limit_s=time_limit_s)
     solved = time.perf_counter()
-    return read_plan(instance, objective, program, matrix, result, built - begin, solved - built)
+    return read_plan(instance, objective, program, result, built - begin, solved - built)
 
 
 def read_plan(
     instance: Instance,
     objective: Objective,
     program: Program,
-    matrix: CompiledProgram,
     result: SolverResult,
     build_s: float,
     solve_s: float,
@@ -172,14 +166,14 @@ def read_plan(
     """The plan in a solver's result, replayed in the simulator; raises SolverError where the two disagree."""
     sign = -1.0 if objective == "benefit" else 1.0
     unit = "kg" if objective == "carbon" else "USD"
-    common = {"build_s": build_s, "solve_s": solve_s, "rows": matrix.size[0], "columns": matrix.size[1]}
+    common = {"build_s": build_s, "solve_s": solve_s, "rows": program.size[0], "columns": program.size[1]}
     if result.values is None:
         empty = {"objective_value": None, "solver_objective": None, "benefit_usd": None, "emissions_kg": None}
         return Plan(
             instance, objective, result.status, unit, bound=sign * result.bound, gap=np.inf, flows=None,
             actions=None, **empty, **common,  # type: ignore[arg-type]
         )  # fmt: skip
-    raw = [_flow_values(matrix, flows, result.values) for flows in program.flows]
+    raw = [step.map(lambda x: x[None]) for step in program.flows_of(result.values)]
     replay = replayed(instance, raw, objective)
     assert result.objective is not None
     if abs(replay.value - result.objective) > REPLAY_TOLERANCE * replay.scale:
@@ -207,16 +201,6 @@ def read_plan(
 
 def _gap(value: float, bound: float) -> float:
     return abs(value - bound) / max(abs(value), 1e-9)
-
-
-def _flow_values(matrix: CompiledProgram, flows: Flows, values: Floats) -> Flows:
-    """Numbers in place of variables, with a batch axis of one."""
-
-    def read(variables: object) -> Floats:
-        columns = matrix.columns_of(np.asarray(variables, dtype=object))
-        return np.where(columns >= 0, values[np.maximum(columns, 0)], 0.0)[None]
-
-    return flows.map(read)
 
 
 @dataclass(frozen=True)

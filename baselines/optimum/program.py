@@ -1,4 +1,5 @@
-"""The perfect-foresight program of one instance, built by calling the simulator's own physics on Pyomo variables.
+"""The perfect-foresight program of one instance as matrices, built by calling the simulator's own physics on Pyomo
+variables.
 
 The rows come from `baselines.optimum.rows`.  Added here: variables for flows, states and yes/no decisions, the
 objective, and the service floor of the objectives ``cost`` and ``carbon``.
@@ -6,35 +7,81 @@ objective, and the service floor of the objectives ``cost`` and ``carbon``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
 from typing import Any
 
+import highspy
 import numpy as np
 import pyomo.environ as pyo
+from pyomo.repn.plugins.standard_form import LinearStandardFormCompiler
+from scipy import sparse
 
-from baselines.optimum.compiled import CompiledProgram
-from baselines.optimum.flow_bounds import flow_ceilings
+from baselines.optimum.highs import set_matrix
 from baselines.optimum.objectives import OBJECTIVES, Objective, goal, last_resorts
-from baselines.optimum.rows import Modes, Rows, has_both_ways, has_minimum_load, make_rows
+from baselines.optimum.rows import Modes, Rows, flow_ceilings, has_both_ways, has_minimum_load, make_rows
 from baselines.optimum.service_floor import FLOOR_SLACK, Floor
-from gridai_env.arrays.types import Array, Bools, Floats, Objects
+from gridai_env.arrays.types import Array, Bools, Float, Floats, Index, Objects
 from gridai_env.episodes.instance import Instance
 from gridai_env.world.state import Exogenous, Flows, Params, State
 
 
-@dataclass
 class Program:
-    """The Pyomo model and where each flow of each step stands in it."""
+    """The compiled program: as HiGHS gets it, and where each flow, decision and row stands in it."""
 
-    model: pyo.ConcreteModel
-    flows: list[Flows]  # [T] of object arrays: variables, or 0.0 where a flow cannot be
+    def __init__(self, model: pyo.ConcreteModel, flows: list[Flows]) -> None:
+        """Compile ``model`` (one linear objective, to be minimised); ``flows`` of each step: variables, or 0.0."""
+        form = LinearStandardFormCompiler().write(model, mixed_form=True, set_sense=pyo.minimize)
+        self.model, self.rows = model, form.rows
+        self.index = {id(variable): i for i, variable in enumerate(form.columns)}
+        self.integer: Bools = np.array([v.is_integer() for v in form.columns], dtype=bool)
+        self.matrix = form.A.tocsc()
+        self.lp = _highs_lp(form, self.matrix, self.integer)
+        self.size = (len(form.rows), len(form.columns))
+        self.flows = [step.map(self._columns_of) for step in flows]  # [T] of columns, -1: always 0
 
-    def choices(self, matrix: CompiledProgram) -> list[tuple[tuple[Any, ...], int]]:
-        """Name and column of every yes/no variable: ("started", t, j, k), ("charging", t, k), ("running", t, k)."""
-        columns = ((name, matrix.index.get(id(variable))) for name, variable in self.model.choice.items())
+    def choices(self) -> list[tuple[tuple[Any, ...], int]]:
+        """Return name and column of every yes/no variable.
+
+        Names: ("started", t, j, k), ("charging", t, k), ("running", t, k).
+        """
+        columns = ((name, self.index.get(id(variable))) for name, variable in self.model.choice.items())
         return [(name, column) for name, column in columns if column is not None]
+
+    def is_integral(self, values: Float[Floats, " columns"]) -> bool:
+        """Return whether the integer columns hold whole numbers exactly, so that fixing them changes nothing."""
+        choices = values[self.integer]
+        return bool(np.array_equal(choices, np.round(choices)))
+
+    def flows_of(self, values: Float[Floats, " columns"]) -> list[Flows]:
+        """Return the flows of each step in a solution."""
+        values = np.append(values, 0.0)
+        return [step.map(lambda columns: values[columns]) for step in self.flows]
+
+    def _columns_of(self, variables: Array) -> Index:
+        """Return the column of each entry of an object array, -1 where it is a number or in no row."""
+        array = np.asarray(variables, dtype=object)
+        flat = [self.index.get(id(v), -1) for v in array.ravel()]
+        return np.array(flat, dtype=np.intp).reshape(array.shape)
+
+
+def _highs_lp(form: Any, matrix: sparse.csc_matrix, integer: Bools) -> highspy.HighsLp:
+    """Return the standard form as HiGHS wants it."""
+    infinity = highspy.kHighsInf
+    kind = np.array([kind for _, kind in form.rows])
+
+    lp = highspy.HighsLp()
+    lp.col_cost_ = np.asarray(form.c.todense(), dtype=float).ravel()
+    lp.offset_ = float(form.c_offset[0])
+    lp.col_lower_ = np.array([-infinity if v.lb is None else v.lb for v in form.columns])
+    lp.col_upper_ = np.array([infinity if v.ub is None else v.ub for v in form.columns])
+    lp.row_lower_ = np.where(kind <= 0, form.rhs, -infinity)
+    lp.row_upper_ = np.where(kind >= 0, form.rhs, infinity)
+    set_matrix(lp, matrix)
+    if integer.any():
+        kinds = {True: highspy.HighsVarType.kInteger, False: highspy.HighsVarType.kContinuous}
+        lp.integrality_ = [kinds[bool(i)] for i in integer]
+    return lp
 
 
 # Limits that are zero somewhere have a price there too: their flows keep a variable in a program that is to be priced.

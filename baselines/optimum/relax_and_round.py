@@ -18,7 +18,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from baselines.optimum.compiled import CompiledProgram
 from baselines.optimum.highs import (
     Deadline,
     InfeasibleError,
@@ -27,6 +26,7 @@ from baselines.optimum.highs import (
     SolverResult,
     is_within,
 )
+from baselines.optimum.program import Program
 from gridai_env.arrays.types import Float, Floats, Index
 
 # Linear programs above this number of rows go to the interior point method, smaller ones to simplex.
@@ -172,7 +172,7 @@ class ProgramSolver(RelaxAndRound):
 
     def __init__(
         self,
-        program: CompiledProgram,
+        program: Program,
         *,
         rounding: Callable[[Floats], Floats] = np.round,
         relax_first: bool = False,

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-from baselines.optimum.compiled import CompiledProgram
 from baselines.optimum.program import Program
 from gridai_env.arrays.types import Floats
 from gridai_env.world.state import Params
@@ -38,28 +37,23 @@ def rounded_starts(p: Params, fractions: Floats, held_gpus: Floats | None = None
     return out
 
 
-def rounding(program: Program, matrix: CompiledProgram, p: Params) -> Callable[[Floats], Floats]:
+def rounding(program: Program, p: Params) -> Callable[[Floats], Floats]:
     """Return how to round the yes/no columns of a relaxed solution so that they stay feasible.
 
     Jobs: see `rounded_starts`; modes follow the flows.
     """
-    choices = program.choices(matrix)
+    choices = program.choices()
     starts = [(name[1:], column) for name, column in choices if name[0] == "started"]
 
     def apply(values: Floats) -> Floats:
-        out = values.copy()
-
-        def flow(name: str, t: int, k: int) -> float:
-            column = matrix.index.get(id(getattr(program.flows[t], name)[k]), -1)
-            return float(values[column]) if column >= 0 else 0.0
-
-        for (name, *place), column in choices:
+        out, flows = values.copy(), program.flows_of(values)
+        for (name, t, k, *_), column in choices:
             if name == "charging":
-                out[column] = float(flow("charge_mw", *place) > flow("discharge_mw", *place))
+                out[column] = flows[t].charge_mw[k] > flows[t].discharge_mw[k]
             elif name == "running":
-                out[column] = float(flow("generation_mw", *place) >= 0.5 * p.generator_min_mw[place[1]])
+                out[column] = flows[t].generation_mw[k] >= 0.5 * p.generator_min_mw[k]
 
-        fractions = np.full((len(program.flows), len(p.job_gpus), len(p.gpus)), -1.0)  # -1: closed
+        fractions = np.full((len(flows), len(p.job_gpus), len(p.gpus)), -1.0)  # -1: closed
         for where, column in starts:
             fractions[where] = values[column]
         whole = rounded_starts(p, fractions)

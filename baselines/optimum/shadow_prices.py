@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.optimum.compiled import CompiledProgram
 from baselines.optimum.highs import Method, PersistentSolver
 from baselines.optimum.milp import Plan, service_of
 from baselines.optimum.program import Program, build
@@ -165,17 +164,17 @@ class _Fixed:
     """The linear program that is left where a plan's yes/no decisions stand, solved; and its duals by name."""
 
     def __init__(self, plan: Plan, program: Program, threads: int, time_limit_s: float | None) -> None:
-        self.matrix = CompiledProgram(program.model)
-        self.fixed = decisions(plan, program, self.matrix)
-        columns = np.flatnonzero(self.matrix.integer)
-        live = PersistentSolver(self.matrix.lp, threads=threads)
+        self.program = program
+        self.fixed = decisions(plan, program)
+        columns = np.flatnonzero(self.program.integer)
+        live = PersistentSolver(self.program.lp, threads=threads)
         if len(columns):
             live.set_integer(columns, False)
             live.set_column_bounds(columns, self.fixed[columns], self.fixed[columns])
-        self.rows = {_name(row): i for i, (row, _) in enumerate(self.matrix.rows)}
-        at_least = np.array([kind < 0 for _, kind in self.matrix.rows])
+        self.rows = {_name(row): i for i, (row, _) in enumerate(self.program.rows)}
+        at_least = np.array([kind < 0 for _, kind in self.program.rows])
         self._lift(live, at_least)
-        is_huge = self.matrix.size[0] > HUGE_ROWS
+        is_huge = self.program.size[0] > HUGE_ROWS
         method: Method = "interior_vertex" if is_huge else "simplex"
         if live.solve(time_limit_s=time_limit_s, method=method).values is None:
             raise TimeoutError(f"prices were not found within {time_limit_s:g} s: raise the time limit")
@@ -186,7 +185,7 @@ class _Fixed:
     def _lift(self, live: PersistentSolver, at_least: NDArray[np.bool_]) -> None:
         """Raise every limit by a hair."""
         rows = np.array([i for name, i in self.rows.items() if name[0] in LIMITS])
-        lower, upper = np.array(self.matrix.lp.row_lower_)[rows], np.array(self.matrix.lp.row_upper_)[rows]
+        lower, upper = np.array(self.program.lp.row_lower_)[rows], np.array(self.program.lp.row_upper_)[rows]
         side = np.where(at_least[rows], lower, upper)
         hair = np.maximum(HAIR * np.abs(side), HAIR_LEAST)
         live.set_row_bounds(rows, lower - hair, upper + hair)
@@ -198,7 +197,7 @@ class _Fixed:
 
     def dual_objective(self) -> float:
         """The objective put together from duals: rows at their sides, fixed columns at their values."""
-        lp = self.matrix.lp
+        lp = self.program.lp
         side = np.where(self.row_dual > 0.0, np.asarray(lp.row_lower_), np.asarray(lp.row_upper_))
         rows = np.where(self.row_dual == 0.0, 0.0, self.row_dual * np.where(self.row_dual == 0.0, 0.0, side))
         return float(lp.offset_ + rows.sum() + (self.column_dual * self.fixed).sum())
@@ -211,14 +210,14 @@ def _name(row: Any) -> tuple[Any, ...]:
     return tuple(index) if where == "limit" else (where, *index)
 
 
-def decisions(plan: Plan, program: Program, matrix: CompiledProgram) -> Floats:
+def decisions(plan: Plan, program: Program) -> Floats:
     """The yes/no columns of a program [columns] as the plan's flows have them, 0 elsewhere.
 
     A battery that rests counts as discharging.
     """
     assert plan.flows is not None
-    out, flows = np.zeros(matrix.size[1]), plan.flows
-    for (name, *place), column in program.choices(matrix):
+    out, flows = np.zeros(program.size[1]), plan.flows
+    for (name, *place), column in program.choices():
         where = tuple(place)
         if name == "started":
             out[column] = round(float(flows.started[where]))

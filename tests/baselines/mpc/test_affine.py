@@ -10,7 +10,6 @@ import pytest
 
 from baselines.mpc.affine import Affine
 from baselines.mpc.rolling import Options, RollingModel
-from baselines.optimum.compiled import CompiledProgram
 from baselines.optimum.program import build
 from baselines.optimum.relax_and_round import ProgramSolver
 from gridai_env import make_instance
@@ -93,7 +92,7 @@ def check_same_optimum(instance: Instance) -> None:
         instance.params, instance.compiled.shape, instance.steps, Options(mip_gap=1e-9, node_limit=10_000)
     )
     window = model.decide(instance.params, instance.exogenous, instance.initial, last=True)
-    program = CompiledProgram(build(instance, "benefit", None).model)
+    program = build(instance, "benefit", None)
     whole = ProgramSolver(program).solve(mip_gap=1e-9)
     assert whole.objective is not None and window.status == "optimal"
     assert window.objective_usd == pytest.approx(-whole.objective, rel=1e-7, abs=1e-6)
@@ -129,10 +128,10 @@ def test_a_window_has_the_rows_of_the_program_but_trivial_ones() -> None:
     model = RollingModel(instance.params, instance.compiled.shape, instance.steps)
     model.decide(instance.params, instance.exogenous, instance.initial, last=True)
     found = Counter(model.structure.name_of(row).split(" at step")[0] for row in model.structure.kept)
-    matrix = CompiledProgram(build(instance, "benefit", None).model)
-    terms = np.diff(matrix.matrix.tocsr().indptr)
+    program = build(instance, "benefit", None)
+    terms = np.diff(program.program.tocsr().indptr)
     wanted = Counter(
-        row.name.split("[")[1].split(",")[0] for (row, _), n in zip(matrix.rows, terms, strict=True) if n > 1
+        row.name.split("[")[1].split(",")[0] for (row, _), n in zip(program.rows, terms, strict=True) if n > 1
     )
     always = {"battery target": 48, "charge mode": 48, "discharge mode": 48}
     assert {name: found.pop(name) for name in always} == always

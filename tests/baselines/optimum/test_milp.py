@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from baselines.optimum.compiled import CompiledProgram
 from baselines.optimum.highs import InfeasibleError
 from baselines.optimum.milp import Plan, service_of, solve
 from baselines.optimum.program import build
@@ -130,12 +129,12 @@ def test_bad_arguments(day: Instance, arguments: dict, message: str) -> None:  #
 
 def test_the_proven_bound_holds_for_any_multipliers(jobs_day: Instance) -> None:
     """The bound from duals lies below the optimum for the right duals, for none and for nonsense."""
-    matrix = CompiledProgram(build(jobs_day, "benefit", None).model)
-    solver = ProgramSolver(matrix)
+    program = build(jobs_day, "benefit", None)
+    solver = ProgramSolver(program)
     best = solver.solve(mip_gap=1e-2)
     rng = np.random.default_rng(0)
     for scale in (0.0, 1.0, 100.0):
-        bound = solver.safe_bound(rng.normal(size=matrix.size[0]) * scale)
+        bound = solver.safe_bound(rng.normal(size=program.size[0]) * scale)
         assert np.isfinite(bound) and bound <= best.objective
 
 

@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from baselines.optimum.compiled import CompiledProgram
 from baselines.optimum.milp import Plan, service_of, solve
 from baselines.optimum.program import build
 from baselines.optimum.relax_and_round import ProgramSolver
@@ -250,10 +249,10 @@ def test_cost_and_carbon_bounds(objective: str, record_property: Callable[[str, 
 def test_relaxation_is_no_lower_than_the_optimum() -> None:
     for seed in range(2000, 2030):
         instance, plan = solved(seed)
-        matrix = CompiledProgram(build(instance, "benefit", None).model)
-        matrix.lp.integrality_ = []
-        matrix.integer[:] = False
-        relaxed = -ProgramSolver(matrix).solve().objective
+        program = build(instance, "benefit", None)
+        program.lp.integrality_ = []
+        program.integer[:] = False
+        relaxed = -ProgramSolver(program).solve().objective
         scale = max(replay(instance, plan.flows).scale_usd[0], 1.0)
         assert relaxed >= plan.bound - TOLERANCE * scale, seed
         assert plan.bound >= plan.objective_value - TOLERANCE * scale, seed

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from baselines.optimum.compiled import CompiledProgram
 from baselines.optimum.highs import InfeasibleError
 from baselines.optimum.milp import Plan, service_of, solve
 from baselines.optimum.program import build
@@ -117,8 +116,7 @@ def fixed_optimum(instance: Instance, plan: Plan) -> float:
     """The objective (to be raised) of the plan's program on another instance, yes/no decisions kept."""
     floor = None if plan.objective == "benefit" else service_of(plan)
     program = build(instance, plan.objective, floor, priced=True)
-    matrix = CompiledProgram(program.model)
-    result = ProgramSolver(matrix).solve_fixed(decisions(plan, program, matrix))
+    result = ProgramSolver(program).solve_fixed(decisions(plan, program))
     if result is None:
         raise InfeasibleError("with the decisions of the plan")
     assert result.objective is not None

@@ -9,7 +9,6 @@ from functools import cache
 import numpy as np
 import pytest
 
-from baselines.optimum.compiled import CompiledProgram
 from baselines.optimum.milp import Plan, solve
 from baselines.optimum.program import build
 from baselines.optimum.relax_and_round import ProgramSolver
@@ -151,14 +150,13 @@ def test_a_restriction_is_the_program_with_its_columns_at_zero(name: str) -> Non
     for seed in WORLDS:
         instance = random_instance(seed)
         program = build(instance, "benefit", None)
-        matrix = CompiledProgram(program.model)
-        upper = np.array(matrix.lp.col_upper_)
+        upper = np.array(program.lp.col_upper_)
         for flows in program.flows:
             for field in CLOSED[name]:
-                columns = matrix.columns_of(np.asarray(getattr(flows, field), dtype=object))
+                columns = getattr(flows, field)
                 upper[columns[columns >= 0]] = 0.0
-        matrix.lp.col_upper_ = upper
-        found = ProgramSolver(matrix).solve(mip_gap=1e-9)
+        program.lp.col_upper_ = upper
+        found = ProgramSolver(program).solve(mip_gap=1e-9)
         plan = planned(seed, name)
         assert -found.objective == pytest.approx(
             plan.benefit_usd, abs=TOLERANCE * scale_of(instance, plan)
