@@ -323,7 +323,7 @@ def test_the_command_writes_prices_beside_the_schedule(
             ["--shadow-prices", "p.csv", "--objective", "carbon"],
             "use --objective benefit or cost, not carbon",
         ),
-        (["--carbon-budget-share", "0"], "--carbon-budget-share 0: must be in"),
+        (["--carbon-budget-share", "0"], "--carbon-budget-share 0: must be"),
     ],
 )
 def test_bad_input_to_the_command(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
