@@ -21,6 +21,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,7 @@ from baselines.optimum.program import build
 from baselines.optimum.relax_and_round import ProgramSolver
 from baselines.optimum.rounding import rounding
 from baselines.optimum.service_floor import Floor
-from gridai_env.arrays.types import Floats
+from gridai_env.arrays.types import Float, Floats
 from gridai_env.episodes.instance import Instance
 from gridai_env.rollout.trajectory import Trajectory
 from gridai_env.world import physics
@@ -48,7 +49,7 @@ TIE_SHARE, TIE_KG = 1e-7, 1e-6
 
 @dataclass(frozen=True)
 class CostCarbonPoint:
-    """Where a plan or a policy stands."""
+    """Cost and emissions of a plan or a policy."""
 
     cost_usd: float  # all but earnings and charges on carbon
     emissions_kg: float  # billed
@@ -57,7 +58,7 @@ class CostCarbonPoint:
 
     @property
     def coordinates(self) -> tuple[float, float]:
-        """Cost and emissions with the weight of last resorts: what is compared."""
+        """Cost [USD] and emissions [kg] with the weight of last resorts, as they are compared."""
         return self.cost_usd + self.last_resort_usd, self.emissions_kg + self.last_resort_kg
 
 
@@ -65,28 +66,30 @@ class CostCarbonPoint:
 class FrontPoint:
     """One optimum."""
 
-    method: str  # "epsilon" or "price"
     label: str
-    cap_kg: float  # infinite: none
-    price_usd_per_t: float  # that was asked for; NaN for epsilon
-    slope_usd_per_t: float  # what the last t avoided costs: price of the cap; NaN where it is not known
-    place: CostCarbonPoint | None  # None where no plan was found in time
-    bound: float  # USD, of cost (epsilon) or of cost + price * emissions (price): nothing is below
-    gap: float  # relative distance to the bound, infinite without a plan
     status: str  # "optimal" or "time_limit"
+    bound: float  # USD, of cost (epsilon) or of cost + price * emissions (price): nothing is below
     seconds: float
-    plan: Plan | None
+    method: str = "epsilon"  # or "price"
+    cap_kg: float = np.inf  # infinite: none
+    price_usd_per_t: float = np.nan  # that was asked for; NaN for epsilon
+    slope_usd_per_t: float = (
+        np.nan
+    )  # what the last t avoided costs: price of the cap; NaN where it is not known
+    place: CostCarbonPoint | None = None  # None where no plan was found in time
+    gap: float = np.inf  # relative distance to the bound, infinite without a plan
+    plan: Plan | None = None
     least_kg: float = np.nan  # proven least emissions; only at the least-carbon end
 
 
 def uncharged(instance: Instance) -> Instance:
-    """The episode without a charge on carbon and without a budget of it."""
+    """Return the episode without a charge on carbon and without a budget of it."""
     free = instance.params.replace(carbon_price_usd_per_kg=0.0, carbon_budget_kg=np.array(np.inf))
     return replace(instance, params=free)
 
 
 def place_of(trajectory: Trajectory) -> CostCarbonPoint:
-    """Where a policy stands that was played on its instance."""
+    """Return cost and emissions of a policy that was played on its instance."""
     free = uncharged(trajectory.instance)
     charged = (*EARNINGS, *CARBON_CHARGES)
     cost_usd = -sum(value for name, value in trajectory.terms.items() if name not in charged)
@@ -94,7 +97,7 @@ def place_of(trajectory: Trajectory) -> CostCarbonPoint:
 
 
 def _resorts(free: Instance, flows: Flows) -> tuple[float, float]:
-    """Weight of last resorts of an uncharged instance, as cost [USD] and as carbon [kg]."""
+    """Return the weight of last resorts of an uncharged instance, as cost [USD] and as carbon [kg]."""
     usd, kg = (float(last_resorts(free, name).total(free.params, flows).sum()) for name in ("cost", "carbon"))
     return usd, kg
 
@@ -102,8 +105,7 @@ def _resorts(free: Instance, flows: Flows) -> tuple[float, float]:
 class FrontProgram:
     """One compiled program: least cost under a cap, whose cap and costs change between solves.
 
-    Where there are yes/no decisions, a point is the relaxed program, rounded, fixed and solved again; branch and bound
-    follows only where that leaves more than ``mip_gap``.
+    Every point is relaxed and rounded first (`baselines.optimum.relax_and_round`).
     """
 
     def __init__(
@@ -116,34 +118,33 @@ class FrontProgram:
         threads: int = 1,
         seed: int = 0,
     ) -> None:
-        """Build and compile; raises ValueError where nothing can emit.  ``time_limit_s`` is for each point."""
+        """Build and compile; raise ValueError where nothing can emit.  ``time_limit_s`` is for each point."""
         self.instance = uncharged(instance)
         p, exo = self.instance.params, self.instance.exogenous
         if not (physics.billed_carbon_kg_per_mwh(p, exo).any() or p.generator_carbon_kg_per_mwh.any()):
             raise ValueError(f"seed {instance.seed}: nothing emits carbon here, so cost has no rival")
         self.mip_gap, self.time_limit_s = mip_gap, time_limit_s
-        self.program = build(self.instance, "cost", floor, carbon_cap_kg=0.0)
+        self.program = program = build(self.instance, "cost", floor, carbon_cap_kg=0.0)
         self.solver = ProgramSolver(
-            self.program, rounding=rounding(self.program, p), relax_first=True, threads=threads, seed=seed
+            program, rounding=rounding(program, p), relax_first=True, threads=threads, seed=seed
         )
-        rows = self.program.rows
-        self.cap_row = next(i for i, (row, _) in enumerate(rows) if row.local_name == "carbon_cap")
-        self.usd, self.kg = np.array(self.program.lp.col_cost_), self._row(self.cap_row)
-        self.usd_0 = float(self.program.lp.offset_)
-        self.kg_0 = -float(np.array(self.program.lp.row_upper_)[self.cap_row])
 
-    def _row(self, i: int) -> Floats:
-        """Return the coefficients of a row."""
-        return np.asarray(self.program.matrix.tocsr()[[i]].todense(), dtype=float).ravel()
+        # Both coordinates are affine in the columns; the row of the cap holds the emissions.
+        names = [row.local_name for row, _ in program.rows]
+        self.cap_row = names.index("carbon_cap")
+        self.usd = np.array(program.lp.col_cost_)
+        self.kg = program.matrix.tocsr()[[self.cap_row]].toarray().ravel()
+        self.usd_0 = float(program.lp.offset_)
+        self.kg_0 = -float(np.array(program.lp.row_upper_)[self.cap_row])
 
     # Points -----------------------------------------------------------------------------------------------------------
 
     def sweep(self, points: int = 9, prices_usd_per_t: Sequence[float] = ()) -> list[FrontPoint]:
-        """Both ends, ``points`` caps (the ends included) and the prices, in that order of methods."""
+        """Return both ends, ``points`` caps (the ends included) and the prices, in that order of methods."""
         return [*self.epsilon(points), *(self.at_price(price) for price in prices_usd_per_t)]
 
     def epsilon(self, points: int) -> Iterator[FrontPoint]:
-        """The least-cost end, the least-carbon end, and caps spread evenly between them."""
+        """Yield the least-cost end, the least-carbon end, and caps spread evenly between them."""
         if points < 2:
             raise ValueError(f"points = {points}: must be at least 2, the two ends")
         cheapest, cleanest = self.least_cost(), self.least_carbon()
@@ -155,79 +156,69 @@ class FrontProgram:
         yield cleanest
 
     def least_cost(self) -> FrontPoint:
-        """The end of the front without a cap."""
+        """Return the end of the front without a cap."""
         return self.at_cap(np.inf, "least cost")
 
     def least_carbon(self) -> FrontPoint:
-        """The other end: least emissions, ties by cost."""
-        begin = time.perf_counter()
+        """Return the other end: least emissions, ties by cost."""
+        begin, label = time.perf_counter(), "least carbon"
         lowest = self._solve(self.kg, np.inf)
         seconds = time.perf_counter() - begin
         if lowest.values is None:
-            return self._point("epsilon", "least carbon", np.nan, np.nan, lowest, np.nan, begin)
+            return self._point(lowest, np.nan, begin, label=label, cap_kg=np.nan)
+
+        # Ties by cost: the least emissions become a cap.
         least_kg = float(self.kg @ lowest.values) + self.kg_0
         cap_kg = least_kg + TIE_SHARE * abs(least_kg) + TIE_KG
         try:
-            point = self.at_cap(cap_kg, "least carbon")
+            point = self.at_cap(cap_kg, label)
         except InfeasibleError:  # the cap is met by the plan at hand, but within tolerances only
-            point = self._point("epsilon", "least carbon", cap_kg, np.nan, lowest, -np.inf, begin)
+            point = self._point(lowest, -np.inf, begin, label=label, cap_kg=cap_kg)
         return replace(point, seconds=point.seconds + seconds, least_kg=lowest.bound + self.kg_0)
 
     def at_cap(self, cap_kg: float, label: str = "") -> FrontPoint:
-        """Least cost under a cap on emissions; raises InfeasibleError for a cap that nothing can keep."""
+        """Return the least cost under a cap on emissions; raise InfeasibleError for a cap that nothing can keep."""
         begin = time.perf_counter()
         result = self._solve(self.usd, cap_kg)
         slope = self._slope_usd_per_t(result) if np.isfinite(cap_kg) else 0.0
-        point = self._point(
-            "epsilon",
-            label or f"cap {cap_kg:.0f} kg",
-            cap_kg,
-            np.nan,
+        return self._point(
             result,
             result.bound + self.usd_0,
             begin,
+            label=label or f"cap {cap_kg:.0f} kg",
+            cap_kg=cap_kg,
+            slope_usd_per_t=slope,
         )
-        return replace(point, slope_usd_per_t=slope)
 
     def at_price(self, usd_per_t: float) -> FrontPoint:
-        """Least cost + price * emissions."""
+        """Return the least of cost + price * emissions."""
         begin, price = time.perf_counter(), usd_per_t / 1000.0
         result = self._solve(self.usd + price * self.kg, np.inf)
         bound = result.bound + self.usd_0 + price * self.kg_0
-        point = self._point("price", f"{usd_per_t:g} USD/t", np.inf, usd_per_t, result, bound, begin)
-        return replace(point, slope_usd_per_t=usd_per_t)
+        price_of = {"price_usd_per_t": usd_per_t, "slope_usd_per_t": usd_per_t}
+        return self._point(result, bound, begin, label=f"{usd_per_t:g} USD/t", method="price", **price_of)
 
-    def _point(
-        self,
-        method: str,
-        label: str,
-        cap_kg: float,
-        price: float,
-        result: SolverResult,
-        bound: float,
-        begin: float,
-    ) -> FrontPoint:
-        seconds = time.perf_counter() - begin
+    def _point(self, result: SolverResult, bound: float, begin: float, **facts: Any) -> FrontPoint:
+        """Return the point of a solver's result: its plan, replayed, and the gap to ``bound``."""
+        point = FrontPoint(status=result.status, bound=bound, seconds=time.perf_counter() - begin, **facts)
         if result.values is None:
-            return FrontPoint(
-                method, label, cap_kg, price, np.nan, None, bound, np.inf, result.status, seconds, None
-            )
+            return point
         usd = float(self.usd @ result.values) + self.usd_0
         read = SolverResult(result.status, usd, usd, result.values)
-        plan = read_plan(self.instance, "cost", self.program, read, 0.0, seconds)
+        plan = read_plan(self.instance, "cost", self.program, read, 0.0, point.seconds)
         assert plan.flows is not None and plan.objective_value is not None and plan.emissions_kg is not None
+
         resorts = _resorts(self.instance, plan.flows)
         place = CostCarbonPoint(plan.objective_value - resorts[0], plan.emissions_kg, *resorts)
         cost_usd, kg = place.coordinates
-        value = cost_usd + (0.0 if np.isnan(price) else price / 1000.0 * kg)
+        value = cost_usd + (0.0 if point.method == "epsilon" else point.price_usd_per_t / 1000.0 * kg)
         bound = min(bound, value)
         gap = (value - bound) / max(abs(value), 1e-9)
-        plan = replace(plan, bound=bound if method == "epsilon" else np.nan, gap=gap)
-        return FrontPoint(
-            method, label, cap_kg, price, np.nan, place, bound, gap, result.status, seconds, plan
-        )
+        # The bound at a price is one of cost and emissions together: it says nothing of the plan's cost.
+        plan = replace(plan, bound=bound if point.method == "epsilon" else np.nan, gap=gap)
+        return replace(point, place=place, bound=bound, gap=gap, plan=plan)
 
-    def _solve(self, costs: Floats, cap_kg: float) -> SolverResult:
+    def _solve(self, costs: Float[Floats, " columns"], cap_kg: float) -> SolverResult:
         """Minimise ``costs`` under the cap; constants are left out of the bound."""
         live = self.solver.live
         live.set_costs(np.arange(len(costs)), costs)
@@ -244,7 +235,7 @@ class FrontProgram:
 
 
 def caps_between(high_kg: float, low_kg: float, points: int) -> list[float]:
-    """Caps strictly between the emissions of the two ends, evenly spread, from the loosest to the tightest."""
+    """Return caps strictly between the emissions of the two ends, evenly spread, from the loosest to the tightest."""
     return [] if high_kg <= low_kg else [float(kg) for kg in np.linspace(high_kg, low_kg, points)[1:-1]]
 
 
@@ -252,7 +243,7 @@ def caps_between(high_kg: float, low_kg: float, points: int) -> list[float]:
 
 
 def margin_below(points: Sequence[FrontPoint], place: CostCarbonPoint, scale_usd: float) -> float:
-    """How far a place that keeps the floor lies above what is proven, relative; below 0: beyond the front.
+    """Return how far a place that keeps the floor lies above what is proven, relative; below 0: beyond the front.
 
     Proven: the bound under every cap that the place keeps, the bound at every price, and the least emissions.
     ``scale_usd`` is the sum of absolute terms of the place, which rounding is relative to.
@@ -269,7 +260,7 @@ def margin_below(points: Sequence[FrontPoint], place: CostCarbonPoint, scale_usd
 
 
 def reference_of(places_of_front: Sequence[CostCarbonPoint], local: CostCarbonPoint) -> tuple[float, float]:
-    """The default reference point (USD, kg): the worst of Local-Only and the front, and 5 % of the range on top.
+    """Return the default reference point (USD, kg): the worst of Local-Only and the front, and 5 % of the range on top.
 
     It depends on the episode alone, not on the policies compared.
     """
@@ -280,7 +271,7 @@ def reference_of(places_of_front: Sequence[CostCarbonPoint], local: CostCarbonPo
 
 
 def hypervolume(places: Sequence[CostCarbonPoint], reference: tuple[float, float]) -> float:
-    """Area [USD kg] between the reference point and the places, as moocore computes it; 0 where none is better."""
+    """Return the area [USD kg] between the reference point and the places (by moocore), 0 where none is better."""
     import moocore
 
     if not places:
@@ -290,7 +281,7 @@ def hypervolume(places: Sequence[CostCarbonPoint], reference: tuple[float, float
 
 
 def nondominated(places: Sequence[CostCarbonPoint]) -> list[bool]:
-    """Which places no other one beats in both coordinates (of equal ones the first stays)."""
+    """Return which places no other one beats in both coordinates (of equal ones the first stays)."""
     import moocore
 
     if not places:

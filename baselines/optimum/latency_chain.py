@@ -99,8 +99,7 @@ class LatencySweepSolver:
 def _route_columns(program: Program) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Columns of all flows on routes and the route of each: [N] and [N,3] as (region, row, site)."""
     columns, places = [], []
-    for flows in program.flows:
-        for field in (flows.served_gpuh, flows.relocated_gpuh):
-            columns.append(field[field >= 0])
-            places.append(np.argwhere(field >= 0))
+    for field in (program.flows.served_gpuh, program.flows.relocated_gpuh):
+        columns.append(field[field >= 0])
+        places.append(np.argwhere(field >= 0)[:, 1:])
     return np.concatenate(columns), np.concatenate(places)

@@ -15,14 +15,14 @@ from operator import itemgetter
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from baselines.optimum.highs import Deadline, InfeasibleError, SolverError, SolverResult
 from baselines.optimum.objectives import OBJECTIVES, Objective, goal, last_resorts
-from baselines.optimum.program import Program, build
+from baselines.optimum.program import Program, build, stacked
 from baselines.optimum.relax_and_round import ProgramSolver
 from baselines.optimum.rounding import rounding
 from baselines.optimum.service_floor import Floor
+from gridai_env.arrays.types import Float, Floats32
 from gridai_env.envs.simulator import Simulator
 from gridai_env.episodes.instance import Instance, stack
 from gridai_env.world.actions import Layout, encode
@@ -49,7 +49,7 @@ class Plan:
     benefit_usd: float | None
     emissions_kg: float | None  # at the billed intensity
     flows: Flows | None  # each [T,...]
-    actions: NDArray[np.float32] | None  # [T,A] inside the action space
+    actions: Float[Floats32, "T A"] | None  # inside the action space
     build_s: float
     solve_s: float
     rows: int
@@ -83,36 +83,33 @@ def solve(
         raise ValueError(f"threads {threads} must be at least 1")
     if time_limit_s is not None and not time_limit_s > 0:
         raise ValueError(f"time_limit_s {time_limit_s} must be above 0 seconds, or None for no limit")
+    if objective == "benefit" and floor is not None:
+        raise ValueError("a floor belongs to the objectives cost and carbon, not to benefit")
     clock = Deadline(time_limit_s)
 
     def options() -> dict[str, Any]:
         return {"mip_gap": mip_gap, "time_limit_s": clock.left_s(), "threads": threads, "seed": seed}
 
-    service: Floor | None = None
+    # Without a floor, cost and carbon keep the service of the instance's own benefit plan.
     base: Plan | Floor | None = floor
-    if objective == "benefit":
-        if floor is not None:
-            raise ValueError("a floor belongs to the objectives cost and carbon, not to benefit")
-    else:
-        base = solve(instance, "benefit", **options()) if floor is None else floor
-        service = base if isinstance(base, Floor) else service_of(base)
+    if objective != "benefit" and floor is None:
+        base = solve(instance, "benefit", **options())
+    service = service_of(base) if isinstance(base, Plan) else base
     plan = _solve_program(instance, objective, service, None, **options())
     if objective == "carbon" and plan.objective_value is not None:
         plan = _break_ties(plan, service, **options())
-    if floor is None and isinstance(base, Plan):  # the floor was found on the way
-        plan = replace(plan, build_s=plan.build_s + base.build_s, solve_s=plan.solve_s + base.solve_s)
-    return plan
+    return _with_time_of(base, plan) if floor is None and isinstance(base, Plan) else plan
 
 
 def service_of(plan: Plan) -> Floor:
-    """The service floor that a plan sets: its set of jobs and the work it serves per row."""
+    """Return the service floor that a plan sets: its set of jobs and the work it serves per row."""
     if plan.flows is None:
         raise ValueError("the plan has no flows (time limit without an incumbent): it sets no floor")
     return Floor(started=plan.flows.started.sum((0, 2)), served_gpuh=plan.flows.served_gpuh.sum((0, 1, 3)))
 
 
 def _break_ties(plan: Plan, service: Floor | None, **options: Any) -> Plan:
-    """Among plans that emit no more than ``plan``, the one of least cost; bound and status stay the first's."""
+    """Return the plan of least cost among those that emit no more; bound and status stay those of ``plan``."""
     assert plan.objective_value is not None
     cap = plan.objective_value * (1.0 + 1e-7) + 1e-6
     try:
@@ -121,19 +118,18 @@ def _break_ties(plan: Plan, service: Floor | None, **options: Any) -> Plan:
         return plan
     if cheaper.flows is None:
         return plan
-    value = _objective(plan.instance, cheaper.flows, "carbon")
-    return replace(
-        cheaper,
-        objective="carbon",
-        unit="kg",
-        status=plan.status,
-        objective_value=value,
-        solver_objective=plan.solver_objective,
-        bound=plan.bound,
-        gap=_gap(value, plan.bound),
-        build_s=plan.build_s + cheaper.build_s,
-        solve_s=plan.solve_s + cheaper.solve_s,
-    )
+
+    value = replayed(plan.instance, cheaper.flows, "carbon").value
+    proven = {
+        name: getattr(plan, name) for name in ("objective", "unit", "status", "solver_objective", "bound")
+    }
+    cheaper = replace(cheaper, **proven, objective_value=value, gap=_gap(value, plan.bound))
+    return _with_time_of(plan, cheaper)
+
+
+def _with_time_of(before: Plan, plan: Plan) -> Plan:
+    """Add the time of a plan that was solved on the way."""
+    return replace(plan, build_s=plan.build_s + before.build_s, solve_s=plan.solve_s + before.solve_s)
 
 
 def _solve_program(
@@ -163,30 +159,46 @@ def read_plan(
     build_s: float,
     solve_s: float,
 ) -> Plan:
-    """The plan in a solver's result, replayed in the simulator; raises SolverError where the two disagree."""
+    """Return the plan in a solver's result, replayed in the simulator; raise SolverError where the two disagree."""
+    # Signs: the solver minimises, a plan reports its benefit as it is.
     sign = -1.0 if objective == "benefit" else 1.0
     unit = "kg" if objective == "carbon" else "USD"
-    common = {"build_s": build_s, "solve_s": solve_s, "rows": program.size[0], "columns": program.size[1]}
-    if result.values is None:
-        empty = {"objective_value": None, "solver_objective": None, "benefit_usd": None, "emissions_kg": None}
-        return Plan(
-            instance, objective, result.status, unit, bound=sign * result.bound, gap=np.inf, flows=None,
-            actions=None, **empty, **common,  # type: ignore[arg-type]
-        )  # fmt: skip
-    raw = [step.map(lambda x: x[None]) for step in program.flows_of(result.values)]
-    replay = replayed(instance, raw, objective)
-    assert result.objective is not None
-    if abs(replay.value - result.objective) > REPLAY_TOLERANCE * replay.scale:
-        raise SolverError(
-            f"the plan replays to {replay.value:.9g} {unit} but the solver reported {result.objective:.9g}: "
-            "model and simulator disagree"
-        )
-    bound = min(result.bound, replay.value)  # in the minimising sense
-    return Plan(
+    plan = Plan(
         instance=instance,
         objective=objective,
         status=result.status,
         unit=unit,
+        objective_value=None,
+        solver_objective=None,
+        bound=sign * result.bound,
+        gap=np.inf,
+        benefit_usd=None,
+        emissions_kg=None,
+        flows=None,
+        actions=None,
+        build_s=build_s,
+        solve_s=solve_s,
+        rows=program.size[0],
+        columns=program.size[1],
+    )
+    return (
+        plan if result.values is None else _with_schedule(plan, program.flows_of(result.values), result, sign)
+    )
+
+
+def _with_schedule(plan: Plan, flows: Flows, result: SolverResult, sign: float) -> Plan:
+    """Add the schedule of solver flows [T,...], as the simulator replays it."""
+    replay = replayed(plan.instance, flows, plan.objective)
+    assert result.objective is not None
+    if abs(replay.value - result.objective) > REPLAY_TOLERANCE * replay.scale:
+        raise SolverError(
+            f"the plan replays to {replay.value:.9g} {plan.unit} but the solver reported {result.objective:.9g}: "
+            "model and simulator disagree"
+        )
+    # Replayed, a plan may be better than its bound by rounding.
+    bound = min(result.bound, replay.value)
+    return replace(
+        plan,
         objective_value=sign * replay.value,
         solver_objective=sign * result.objective,
         bound=sign * bound,
@@ -195,7 +207,6 @@ def read_plan(
         emissions_kg=replay.emissions_kg,
         flows=replay.flows,
         actions=replay.actions,
-        **common,  # type: ignore[arg-type]
     )
 
 
@@ -205,39 +216,35 @@ def _gap(value: float, bound: float) -> float:
 
 @dataclass(frozen=True)
 class Replayed:
-    flows: Flows
-    actions: NDArray[np.float32]
+    """A schedule as the simulator carries it out."""
+
+    flows: Flows  # [T,...]
+    actions: Float[Floats32, "T A"]
     value: float  # of the minimised objective
     scale: float  # sum of absolute terms
     benefit_usd: float
     emissions_kg: float
 
 
-def replayed(instance: Instance, raw: list[Flows], objective: Objective) -> Replayed:
-    """Replay solver flows in the simulator: rounding is cleaned, derived flows are tight, the books close."""
+def replayed(instance: Instance, raw: Flows, objective: Objective) -> Replayed:
+    """Replay solver flows [T,...] in the simulator: rounding is cleaned, derived flows are tight, the books close."""
     simulator = Simulator(stack([instance]))
     layout = Layout(instance.compiled.shape)
     resorts = last_resorts(instance, objective)
     value = scale = benefit_usd = emissions_kg = 0.0
     cleaned: list[Flows] = []
-    actions: list[NDArray[np.float32]] = []
-    for flows in raw:
+    actions: list[Floats32] = []
+    for t in range(instance.steps):
         p, state, exo = simulator.params, simulator.state, simulator.exogenous
-        flows = to_normal_form(p, state, exo, flows)
+        flows = to_normal_form(p, state, exo, raw.map(itemgetter(slice(t, t + 1))))
+        cleaned.append(flows.map(itemgetter(0)))
+        # Before the step: an action is encoded against the state that it meets.
         actions.append(encode(p, layout, state, exo, flows)[0])
         _, outcome = simulator.step_flows(flows)
+
         value += float(goal(p, flows, outcome, objective, resorts)[0])
         scale += sum(abs(float(term[0])) for term in outcome.terms_usd.values())
         benefit_usd += float(outcome.benefit_usd[0])
         emissions_kg += float(billed_kg(p, outcome)[0])
-        cleaned.append(flows)
-    joined = Flows(**{n: np.concatenate([getattr(f, n) for f in cleaned]) for n in Flows.names()})
-    return Replayed(
-        joined, np.stack(actions), value, max(scale, emissions_kg, 1.0), benefit_usd, emissions_kg
-    )
-
-
-def _objective(instance: Instance, flows: Flows, objective: Objective) -> float:
-    """Value of the minimised objective of flows [T,...]."""
-    steps = [flows.map(itemgetter(slice(t, t + 1))) for t in range(instance.steps)]
-    return replayed(instance, steps, objective).value
+    scale = max(scale, emissions_kg, 1.0)
+    return Replayed(stacked(cleaned), np.stack(actions), value, scale, benefit_usd, emissions_kg)

@@ -38,7 +38,8 @@ class Program:
         self.matrix = form.A.tocsc()
         self.lp = _highs_lp(form, self.matrix, self.integer)
         self.size = (len(form.rows), len(form.columns))
-        self.flows = [step.map(self._columns_of) for step in flows]  # [T] of columns, -1: always 0
+        columns = [step.map(self._columns_of) for step in flows]
+        self.flows: Flows = stacked(columns)  # [T,...] of columns, -1: always 0
 
     def choices(self) -> list[tuple[tuple[Any, ...], int]]:
         """Return name and column of every yes/no variable.
@@ -53,16 +54,21 @@ class Program:
         choices = values[self.integer]
         return bool(np.array_equal(choices, np.round(choices)))
 
-    def flows_of(self, values: Float[Floats, " columns"]) -> list[Flows]:
-        """Return the flows of each step in a solution."""
+    def flows_of(self, values: Float[Floats, " columns"]) -> Flows:
+        """Return the flows [T,...] in a solution."""
         values = np.append(values, 0.0)
-        return [step.map(lambda columns: values[columns]) for step in self.flows]
+        return self.flows.map(lambda columns: values[columns])
 
     def _columns_of(self, variables: Array) -> Index:
         """Return the column of each entry of an object array, -1 where it is a number or in no row."""
         array = np.asarray(variables, dtype=object)
         flat = [self.index.get(id(v), -1) for v in array.ravel()]
         return np.array(flat, dtype=np.intp).reshape(array.shape)
+
+
+def stacked(steps: list[Flows]) -> Flows:
+    """Return the flows of all steps on a leading axis, [T,...]."""
+    return Flows(**{name: np.stack([getattr(step, name) for step in steps]) for name in Flows.names()})
 
 
 def _highs_lp(form: Any, matrix: sparse.csc_matrix, integer: Bools) -> highspy.HighsLp:

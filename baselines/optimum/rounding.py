@@ -49,11 +49,11 @@ def rounding(program: Program, p: Params) -> Callable[[Floats], Floats]:
         out, flows = values.copy(), program.flows_of(values)
         for (name, t, k, *_), column in choices:
             if name == "charging":
-                out[column] = flows[t].charge_mw[k] > flows[t].discharge_mw[k]
+                out[column] = flows.charge_mw[t, k] > flows.discharge_mw[t, k]
             elif name == "running":
-                out[column] = flows[t].generation_mw[k] >= 0.5 * p.generator_min_mw[k]
+                out[column] = flows.generation_mw[t, k] >= 0.5 * p.generator_min_mw[k]
 
-        fractions = np.full((len(flows), len(p.job_gpus), len(p.gpus)), -1.0)  # -1: closed
+        fractions = np.full(flows.started.shape, -1.0)  # -1: closed
         for where, column in starts:
             fractions[where] = values[column]
         whole = rounded_starts(p, fractions)

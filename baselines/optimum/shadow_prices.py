@@ -19,14 +19,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from baselines.optimum.highs import Method, PersistentSolver
 from baselines.optimum.milp import Plan, service_of
 from baselines.optimum.program import Program, build
-from baselines.optimum.relax_and_round import HUGE_ROWS
+from baselines.optimum.relax_and_round import HUGE_ROWS, worst_case
 from baselines.optimum.service_floor import Floor
-from gridai_env.arrays.types import Floats
+from gridai_env.arrays.types import Bool, Bools, Float, Floats, Index
 from gridai_env.episodes.instance import Instance
 from gridai_env.rollout.step_table import Table, step_times_utc
 
@@ -54,20 +53,22 @@ class ShadowPrices:
 
     instance: Instance
     objective: str  # of the plan: "benefit" or "cost"
-    capacity_usd_per_gpuh: (
-        Floats  # [T,K] one more accelerator-hour that may be busy (its energy is paid apart)
-    )
-    energy_usd_per_mwh: Floats  # [T,K] what a MWh is worth at the site: the dual of the power balance
-    import_limit_usd_per_mwh: Floats  # [T,K] one more MW of import for one hour
-    export_limit_usd_per_mwh: Floats  # [T,K] the same of export
-    generator_limit_usd_per_mwh: Floats  # [T,K] the same of a running generator
-    stored_energy_usd_per_mwh: Floats  # [T,K] a MWh in the battery at the end of the step
-    battery_capacity_usd_per_mwh: Floats  # [T,K] one more MWh of capacity at the end of the step
-    charge_limit_usd_per_mwh: Floats  # [T,K] one more MW of charging for one hour
-    discharge_limit_usd_per_mwh: Floats  # [T,K] the same of discharging
-    queue_usd_per_gpuh: Floats  # [T,C,W] deadlines: one more GPU-h may be left waiting at the end of the step
-    carbon_usd_per_kg: Floats  # [T] one more kg of the budget from this step on; 0 without a budget
-    floor_usd_per_gpuh: Floats  # [W] one GPU-h less demanded by the service floor of `cost`; 0 for `benefit`
+    capacity_usd_per_gpuh: Float[
+        Floats, "T K"
+    ]  # one more that may be busy for an hour (energy is paid apart)
+    energy_usd_per_mwh: Float[Floats, "T K"]  # what a MWh is worth at the site: the dual of the power balance
+    import_limit_usd_per_mwh: Float[Floats, "T K"]  # one more MW of import for one hour
+    export_limit_usd_per_mwh: Float[Floats, "T K"]  # the same of export
+    generator_limit_usd_per_mwh: Float[Floats, "T K"]  # the same of a running generator
+    stored_energy_usd_per_mwh: Float[Floats, "T K"]  # a MWh in the battery at the end of the step
+    battery_capacity_usd_per_mwh: Float[Floats, "T K"]  # one more MWh of capacity at the end of the step
+    charge_limit_usd_per_mwh: Float[Floats, "T K"]  # one more MW of charging for one hour
+    discharge_limit_usd_per_mwh: Float[Floats, "T K"]  # the same of discharging
+    queue_usd_per_gpuh: Float[Floats, "T C W"]  # deadlines: one more GPU-h may wait at the end of the step
+    carbon_usd_per_kg: Float[Floats, " T"]  # one more kg of the budget from this step on; 0 without a budget
+    floor_usd_per_gpuh: Float[
+        Floats, " W"
+    ]  # one GPU-h less demanded by the service floor of `cost`; 0 for `benefit`
     dual_usd: float  # the plan's benefit or cost, put together from all prices and limits (strong duality)
 
     @property
@@ -76,11 +77,11 @@ class ShadowPrices:
         return len(self.energy_usd_per_mwh)
 
     def budget_usd_per_kg(self) -> float:
-        """What one more kg of the episode's carbon budget would earn."""
+        """Return what one more kg of the episode's carbon budget would earn."""
         return float(self.carbon_usd_per_kg[0])
 
     def table(self) -> Table:
-        """A row per step: ``price_unit/site``, ``queue_usd_per_gpuh/region/row``, ``carbon_usd_per_kg``.
+        """Return a row per step: ``price_unit/site``, ``queue_usd_per_gpuh/region/row``, ``carbon_usd_per_kg``.
 
         Equipment that a site does not have gets no column.
         """
@@ -95,21 +96,19 @@ class ShadowPrices:
             out[name] = values
         return out
 
-    def _columns(self) -> dict[str, Floats]:
+    def _columns(self) -> dict[str, Float[Floats, " T"]]:
         compiled = self.instance.compiled
         out: dict[str, Floats] = {}
         for name in SITE_PRICES:
-            for k, site in enumerate(compiled.site_names):
-                values = getattr(self, name)[:, k]
-                if not np.isnan(values).any():
-                    out[f"{name}/{site}"] = values
+            prices = zip(compiled.site_names, getattr(self, name).T, strict=True)
+            out |= {f"{name}/{site}": values for site, values in prices if not np.isnan(values).any()}
         for c, region in enumerate(compiled.region_names):
             for w, row in enumerate(compiled.row_names):
                 out[f"queue_usd_per_gpuh/{region}/{row}"] = self.queue_usd_per_gpuh[:, c, w]
         return out | {"carbon_usd_per_kg": self.carbon_usd_per_kg}
 
     def highest(self, per_kind: int = 4) -> list[tuple[str, str, float, int]]:
-        """The places where each kind of limit is worth most: name of the price, place, value, step; dearest first.
+        """Return where each kind of limit is worth most: name of the price, place, value, step; dearest first.
 
         Energy and stored energy are goods rather than limits and are left out.
         """
@@ -156,33 +155,30 @@ def shadow_prices(
     if plan.objective == "cost":
         service = floor if isinstance(floor, Floor) else service_of(plan if floor is None else floor)
     program = build(plan.instance, plan.objective, service, priced=True)
-    solved = _Fixed(plan, program, threads, time_limit_s)
-    return _read(plan, solved)
+    return _read(plan, _Fixed(plan, program, threads, time_limit_s))
 
 
 class _Fixed:
     """The linear program that is left where a plan's yes/no decisions stand, solved; and its duals by name."""
 
     def __init__(self, plan: Plan, program: Program, threads: int, time_limit_s: float | None) -> None:
-        self.program = program
-        self.fixed = decisions(plan, program)
-        columns = np.flatnonzero(self.program.integer)
-        live = PersistentSolver(self.program.lp, threads=threads)
-        if len(columns):
-            live.set_integer(columns, False)
-            live.set_column_bounds(columns, self.fixed[columns], self.fixed[columns])
-        self.rows = {_name(row): i for i, (row, _) in enumerate(self.program.rows)}
-        at_least = np.array([kind < 0 for _, kind in self.program.rows])
+        self.program, self.fixed = program, decisions(plan, program)
+        live = PersistentSolver(program.lp, threads=threads)
+        columns = np.flatnonzero(program.integer)
+        live.set_integer(columns, False)
+        live.set_column_bounds(columns, self.fixed[columns], self.fixed[columns])
+        self.rows = {_name(row): i for i, (row, _) in enumerate(program.rows)}
+        at_least: Bools = np.array([kind < 0 for _, kind in program.rows])
         self._lift(live, at_least)
-        is_huge = self.program.size[0] > HUGE_ROWS
-        method: Method = "interior_vertex" if is_huge else "simplex"
+
+        method: Method = "interior_vertex" if program.size[0] > HUGE_ROWS else "simplex"
         if live.solve(time_limit_s=time_limit_s, method=method).values is None:
             raise TimeoutError(f"prices were not found within {time_limit_s:g} s: raise the time limit")
         self.row_dual, self.column_dual = live.row_dual, live.column_dual
         # Rows read "expression >= 0": a unit more of the limit moves them by -1, one kept as "<=" by +1.
         self.worth = np.where(at_least, self.row_dual, -self.row_dual)
 
-    def _lift(self, live: PersistentSolver, at_least: NDArray[np.bool_]) -> None:
+    def _lift(self, live: PersistentSolver, at_least: Bool[Bools, " rows"]) -> None:
         """Raise every limit by a hair."""
         rows = np.array([i for name, i in self.rows.items() if name[0] in LIMITS])
         lower, upper = np.array(self.program.lp.row_lower_)[rows], np.array(self.program.lp.row_upper_)[rows]
@@ -190,110 +186,89 @@ class _Fixed:
         hair = np.maximum(HAIR * np.abs(side), HAIR_LEAST)
         live.set_row_bounds(rows, lower - hair, upper + hair)
 
-    def price(self, name: str, t: int, *place: int) -> float:
-        """Worth of one more unit of a limit; 0 where the limit is a number that nothing depends on."""
-        row = self.rows.get((name, t, *place))
-        return 0.0 if row is None else max(0.0, float(self.worth[row]))
+    def rows_at(self, *name: str, shape: tuple[int, ...]) -> Index:
+        """Return the row of each place of a limit, -1 where it is a number that nothing depends on."""
+        found = [self.rows.get((*name, *place), -1) for place in np.ndindex(shape)]
+        return np.array(found, dtype=np.intp).reshape(shape)
+
+    def prices(self, *name: str, shape: tuple[int, ...]) -> Floats:
+        """Return the worth of one more unit of a limit at each place."""
+        return np.append(np.maximum(self.worth, 0.0), 0.0)[self.rows_at(*name, shape=shape)]
 
     def dual_objective(self) -> float:
-        """The objective put together from duals: rows at their sides, fixed columns at their values."""
+        """Return the objective put together from duals: rows at their sides, fixed columns at their values."""
         lp = self.program.lp
-        side = np.where(self.row_dual > 0.0, np.asarray(lp.row_lower_), np.asarray(lp.row_upper_))
-        rows = np.where(self.row_dual == 0.0, 0.0, self.row_dual * np.where(self.row_dual == 0.0, 0.0, side))
-        return float(lp.offset_ + rows.sum() + (self.column_dual * self.fixed).sum())
+        rows = worst_case(self.row_dual, np.asarray(lp.row_lower_), np.asarray(lp.row_upper_))
+        return float(lp.offset_ + rows + (self.column_dual * self.fixed).sum())
 
 
 def _name(row: Any) -> tuple[Any, ...]:
-    """Name of a row: (limit, t, place), ("update", state, t, place), ("floor", ...)."""
+    """Return the name of a row: (limit, t, place), ("update", state, t, place), ("floor", ...)."""
     index = row.index() if isinstance(row.index(), tuple) else (row.index(),)
     where = row.parent_component().local_name
     return tuple(index) if where == "limit" else (where, *index)
 
 
-def decisions(plan: Plan, program: Program) -> Floats:
-    """The yes/no columns of a program [columns] as the plan's flows have them, 0 elsewhere.
+def decisions(plan: Plan, program: Program) -> Float[Floats, " columns"]:
+    """Return the yes/no columns of a program as the plan's flows have them, 0 elsewhere.
 
     A battery that rests counts as discharging.
     """
     assert plan.flows is not None
-    out, flows = np.zeros(program.size[1]), plan.flows
+    flows = plan.flows
+    chosen = {
+        "started": np.round(flows.started),
+        "charging": flows.charge_mw > 0.0,
+        "running": flows.generation_mw > 0.0,
+    }
+    out = np.zeros(program.size[1])
     for (name, *place), column in program.choices():
-        where = tuple(place)
-        if name == "started":
-            out[column] = round(float(flows.started[where]))
-        elif name == "charging":
-            out[column] = float(flows.charge_mw[where] > 0.0)
-        else:
-            out[column] = float(flows.generation_mw[where] > 0.0)
+        out[column] = chosen[name][tuple(place)]
     return out
-
-
-# Reading ------------------------------------------------------------------------------------------------------------
 
 
 def _read(plan: Plan, solved: _Fixed) -> ShadowPrices:
-    instance, flows = plan.instance, plan.flows
-    p, exo = instance.params, instance.exogenous
-    assert flows is not None
-    steps, sites = exo.buy_usd_per_mwh.shape
-    regions, rows = exo.arrivals_gpuh.shape[1:]
+    """Return the prices of all limits, per MWh or GPU-h where a row is per MW and step."""
+    assert plan.flows is not None
+    p, flows = plan.instance.params, plan.flows
+    at_sites = flows.charge_mw.shape  # [T,K]
 
-    def at_sites(name: str, has: Any, per: float = 1.0) -> Floats:
-        """Prices [T,K] of a limit per MWh (or GPU-h) instead of per MW and step."""
-        values = [[solved.price(name, t, k) / per for k in range(sites)] for t in range(steps)]
-        return np.where(has, np.array(values), np.nan)
-
-    battery, generator = p.battery_max_mwh > 0.0, p.generator_max_mw > 0.0
-    charging = flows.charge_mw > 0.0
     # With its direction fixed, a battery's (or generator's) limit may stand in two rows: the price is their sum.
-    charge = at_sites("charge", battery, p.dt_h) + charging * at_sites("charge mode", battery, p.dt_h)
-    discharge = at_sites("discharge", battery, p.dt_h) + ~charging * at_sites(
-        "discharge mode", battery, p.dt_h
-    )
-    running = flows.generation_mw > 0.0
-    limit = at_sites("generator", generator, p.dt_h) + running * at_sites("generator on", generator, p.dt_h)
-    queue = [
-        [[solved.price("queue", t, c, w) for w in range(rows)] for c in range(regions)] for t in range(steps)
-    ]
-    budget = np.array([solved.price("carbon budget", t) for t in range(steps)])
-    sign = -1.0 if plan.objective == "benefit" else 1.0
+    charging, running = flows.charge_mw > 0.0, flows.generation_mw > 0.0
+    per_step = {
+        name: solved.prices(name, shape=at_sites) + fixed * solved.prices(mode, shape=at_sites)
+        for name, mode, fixed in (
+            ("charge", "charge mode", charging),
+            ("discharge", "discharge mode", ~charging),
+            ("generator", "generator on", running),
+        )
+    }
+    per_step |= {name: solved.prices(name, shape=at_sites) for name in ("gpus", "import", "export")}
+    per_unit = {name: price / p.dt_h for name, price in per_step.items()}
+
+    # Power balance: supply minus use is 0, a unit more of use moves the row by +1.  Energy stored: "after = before +
+    # charged", one more MWh is a right side of +1 and lowers the objective by minus the dual.
+    energy = solved.row_dual[solved.rows_at("power balance", shape=at_sites)] / p.dt_h
+    stored = -solved.row_dual[solved.rows_at("update", "battery_mwh", shape=at_sites)]
+
+    has_battery, has_generator = p.battery_max_mwh > 0.0, p.generator_max_mw > 0.0
+    budget = solved.prices("carbon budget", shape=at_sites[:1])
     return ShadowPrices(
-        instance=instance,
+        instance=plan.instance,
         objective=plan.objective,
-        capacity_usd_per_gpuh=at_sites("gpus", True, p.dt_h),
-        energy_usd_per_mwh=_energy(solved, steps, sites) / p.dt_h,
-        import_limit_usd_per_mwh=at_sites("import", True, p.dt_h),
-        export_limit_usd_per_mwh=at_sites("export", True, p.dt_h),
-        generator_limit_usd_per_mwh=limit,
-        stored_energy_usd_per_mwh=_stored(solved, steps, battery),
-        battery_capacity_usd_per_mwh=at_sites("battery full", battery),
-        charge_limit_usd_per_mwh=charge,
-        discharge_limit_usd_per_mwh=discharge,
-        queue_usd_per_gpuh=np.array(queue).reshape(steps, regions, rows),
+        capacity_usd_per_gpuh=per_unit["gpus"],
+        energy_usd_per_mwh=energy,
+        import_limit_usd_per_mwh=per_unit["import"],
+        export_limit_usd_per_mwh=per_unit["export"],
+        generator_limit_usd_per_mwh=np.where(has_generator, per_unit["generator"], np.nan),
+        stored_energy_usd_per_mwh=np.where(has_battery, stored, np.nan),
+        battery_capacity_usd_per_mwh=np.where(
+            has_battery, solved.prices("battery full", shape=at_sites), np.nan
+        ),
+        charge_limit_usd_per_mwh=np.where(has_battery, per_unit["charge"], np.nan),
+        discharge_limit_usd_per_mwh=np.where(has_battery, per_unit["discharge"], np.nan),
+        queue_usd_per_gpuh=solved.prices("queue", shape=flows.dropped_gpuh.shape),
         carbon_usd_per_kg=np.cumsum(budget[::-1])[::-1],
-        floor_usd_per_gpuh=np.array([_floor(solved, w) for w in range(rows)]),
-        dual_usd=sign * solved.dual_objective(),
+        floor_usd_per_gpuh=solved.prices("floor", "served", shape=flows.dropped_gpuh.shape[2:]),
+        dual_usd=solved.dual_objective() * (-1.0 if plan.objective == "benefit" else 1.0),
     )
-
-
-def _energy(solved: _Fixed, steps: int, sites: int) -> Floats:
-    """Duals of the power balances [T,K] per MW: supply minus use is 0; a unit more of use moves the row by +1."""
-    rows = [[solved.rows["power balance", t, k] for k in range(sites)] for t in range(steps)]
-    return solved.row_dual[np.array(rows)]
-
-
-def _stored(solved: _Fixed, steps: int, battery: NDArray[np.bool_]) -> Floats:
-    """Worth of a MWh in each battery at the end of each step [T,K]: the dual of "energy after = before + charged".
-
-    One more MWh is a right side of +1 and lowers the objective by minus the dual.
-    """
-    out = np.full((steps, len(battery)), np.nan)
-    for t in range(steps):
-        for k in np.flatnonzero(battery):
-            out[t, k] = -solved.row_dual[solved.rows["update", "battery_mwh", t, int(k)]]
-    return out
-
-
-def _floor(solved: _Fixed, w: int) -> float:
-    row = solved.rows.get(("floor", "served", w))
-    return 0.0 if row is None else max(0.0, float(solved.row_dual[row]))

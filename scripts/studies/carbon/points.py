@@ -299,7 +299,10 @@ def check_policies(rows: Sequence[Record]) -> None:
 
 def _point_in(row: Record) -> FrontPoint:
     cap_kg = np.inf if np.isnan(row["cap_kg"]) else row["cap_kg"]
+    same = ("label", "status", "bound", "seconds", "method", "slope_usd_per_t", "gap", "least_kg")
     return FrontPoint(
-        row["method"], row["label"], cap_kg, row["carbon_price_usd_per_t"], row["slope_usd_per_t"], place_in(row),
-        row["bound"], row["gap"], row["status"], row["seconds"], None, row["least_kg"],
-    )  # fmt: skip
+        **{name: row[name] for name in same},
+        cap_kg=cap_kg,
+        price_usd_per_t=row["carbon_price_usd_per_t"],
+        place=place_in(row),
+    )

@@ -129,7 +129,7 @@ def test_a_window_has_the_rows_of_the_program_but_trivial_ones() -> None:
     model.decide(instance.params, instance.exogenous, instance.initial, last=True)
     found = Counter(model.structure.name_of(row).split(" at step")[0] for row in model.structure.kept)
     program = build(instance, "benefit", None)
-    terms = np.diff(program.program.tocsr().indptr)
+    terms = np.diff(program.matrix.tocsr().indptr)
     wanted = Counter(
         row.name.split("[")[1].split(",")[0] for (row, _), n in zip(program.rows, terms, strict=True) if n > 1
     )

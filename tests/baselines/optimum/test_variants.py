@@ -151,10 +151,9 @@ def test_a_restriction_is_the_program_with_its_columns_at_zero(name: str) -> Non
         instance = random_instance(seed)
         program = build(instance, "benefit", None)
         upper = np.array(program.lp.col_upper_)
-        for flows in program.flows:
-            for field in CLOSED[name]:
-                columns = getattr(flows, field)
-                upper[columns[columns >= 0]] = 0.0
+        for field in CLOSED[name]:
+            columns = getattr(program.flows, field)
+            upper[columns[columns >= 0]] = 0.0
         program.lp.col_upper_ = upper
         found = ProgramSolver(program).solve(mip_gap=1e-9)
         plan = planned(seed, name)
