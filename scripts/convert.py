@@ -25,10 +25,10 @@ from gridai_env.traces.exports.read import EXPECTED, read_export
 from gridai_env.traces.exports.series import Export
 from gridai_env.traces.files.formats import OPTIONAL
 from gridai_env.traces.local_time import stamp
-from scripts.runs.command import File, InputError, Options, Shown, run_command
+from scripts.runs.command import CommandOptions, File, InputError, Shown, run_command
 
 
-class ConvertOptions(Options):
+class ConvertOptions(CommandOptions):
     """Exports to read and the trace file to write."""
 
     zone: str = Field(description="name of the zone in the trace file, e.g. US-TEX-ERCO")

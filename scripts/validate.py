@@ -19,11 +19,11 @@ from pydantic import Field
 from gridai_env.scenario.compile import compile_scenario
 from gridai_env.scenario.load import load_scenario, scenario_names
 from gridai_env.scenario.spec import Scenario
-from scripts.runs.command import InputError, Options, Shown, run_command
+from scripts.runs.command import CommandOptions, InputError, Shown, run_command
 from scripts.studies.scenario_report import report
 
 
-class ValidateOptions(Options):
+class ValidateOptions(CommandOptions):
     """What to check."""
 
     scenario: Annotated[str | None, Shown(names=("scenario",), nargs="?")] = Field(

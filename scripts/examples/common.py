@@ -12,13 +12,13 @@ from pydantic import Field
 
 import gridai_env  # noqa: F401  registers the environments
 from scripts.runs.arguments import Count
-from scripts.runs.command import BAD_INPUT, InputError, Options
+from scripts.runs.command import BAD_INPUT, CommandOptions, InputError
 
 PIP = "pip install -c constraints.txt -e '.[examples]'"
 
 
-class ExampleOptions(Options):
-    """Options of every example."""
+class ExampleOptions(CommandOptions):
+    """CommandOptions of every example."""
 
     scenario: str = Field("two_sites", description="name or YAML file")
     steps: Count = Field(480, description="environment steps, all environments together")
@@ -26,7 +26,7 @@ class ExampleOptions(Options):
 
 
 class BatchOptions(ExampleOptions):
-    """Options of the examples that learn on a batch of tensors."""
+    """CommandOptions of the examples that learn on a batch of tensors."""
 
     steps: Count = Field(300_000, description="environment steps, all environments together")
     num_envs: Count = Field(128, description="environments in the batch")

@@ -44,7 +44,7 @@ from scripts.maintenance.calibration_fit import (
     model_values,
     own_trigger_phi,
 )
-from scripts.runs.command import InputError, Options, run_command
+from scripts.runs.command import CommandOptions, InputError, run_command
 
 COLUMNS = {
     "price": "price_usd",
@@ -230,7 +230,7 @@ def write_files(
     (out / "zones.json").write_text(json.dumps({"year": year, "zones": zones}, indent=1) + "\n")
 
 
-class CalibrateOptions(Options):
+class CalibrateOptions(CommandOptions):
     """Which year, and where the tables go."""
 
     year: int = Field(2023, description="of the panel")

@@ -21,7 +21,7 @@ from pydantic import Field
 from gridai_env.arrays.types import Float, Floats
 from gridai_env.files import atomic_write
 from gridai_env.render.coastline import FILE
-from scripts.runs.command import InputError, Options, Shown, run_command
+from scripts.runs.command import CommandOptions, InputError, Shown, run_command
 
 SOURCE = "Natural Earth 4.1, 1:110m physical vectors (land, lakes), naturalearthdata.com"
 LICENCE = "public domain: https://www.naturalearthdata.com/about/terms-of-use/"
@@ -30,7 +30,7 @@ DIGITS = 2  # after the point
 Rings = list[Float[Floats, "n 2"]]  # of one polygon: its outline, then its holes
 
 
-class CoastlineOptions(Options):
+class CoastlineOptions(CommandOptions):
     """What is read, and the file that is written."""
 
     land: Annotated[Path, Shown(names=("land",))] = Field(description="TopoJSON file with the object 'land'")

@@ -23,7 +23,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from scripts.runs.command import Options, Shown, run_command
+from scripts.runs.command import CommandOptions, Shown, run_command
 from scripts.runs.tables import aligned
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -324,7 +324,7 @@ def report(figures: Sequence[TreeFigure], details: bool) -> str:
     return "\n".join([text, *lists])
 
 
-class FiguresOptions(Options):
+class FiguresOptions(CommandOptions):
     """What is measured, and how much is said."""
 
     folders: Annotated[list[str], Shown(names=("folders",), nargs="*", metavar="FOLDER")] = Field(

@@ -20,7 +20,7 @@ from pydantic import Field
 from gridai_env.envs.simulator import Simulator
 from gridai_env.episodes.instance import make_instance, stack
 from gridai_env.world.terms import TERMS
-from scripts.runs.command import InputError, Options, Shown, run_command
+from scripts.runs.command import CommandOptions, InputError, Shown, run_command
 
 FOLDER = Path(__file__).resolve().parents[2] / "tests" / "golden"
 # Scenario and horizon in hours.
@@ -74,7 +74,7 @@ def golden_episode(name: str) -> dict[str, np.ndarray]:
     return {key: np.stack([np.asarray(row[key])[0] for row in rows]) for key in rows[0]}
 
 
-class GoldenOptions(Options):
+class GoldenOptions(CommandOptions):
     """Which files are written."""
 
     scenarios: Annotated[list[str], Shown(names=("scenarios",), nargs="*")] = Field(

@@ -15,13 +15,13 @@ from pydantic import Field
 
 from baselines.optimum.milp import solve
 from gridai_env import GridAIEnv, make_instance
-from scripts.runs.command import File, InputError, Options, run_command
+from scripts.runs.command import CommandOptions, File, InputError, run_command
 
 PICTURE = Path(__file__).resolve().parents[2] / "docs" / "images" / "optimal_hour.png"
 COLOURS = 128  # of the PNG's palette: flat colours need no more, and the file is a third of the size
 
 
-class PictureOptions(Options):
+class PictureOptions(CommandOptions):
     """Which hour of which episode."""
 
     scenario: str = Field("global", description="name or file of a scenario")

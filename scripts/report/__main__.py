@@ -20,10 +20,10 @@ from typing import Annotated
 from pydantic import Field
 
 from gridai_env.files import atomic_write
-from scripts.runs.command import File, InputError, Options, Shown, need_packages, run_command
+from scripts.runs.command import CommandOptions, File, InputError, Shown, need_packages, run_command
 
 
-class ReportOptions(Options):
+class ReportOptions(CommandOptions):
     """What is read, and the file that is written."""
 
     run_dir: Annotated[str, Shown(names=("run_dir",), metavar="RUN_DIR")] = Field(

@@ -1,4 +1,4 @@
-"""Options that several commands share, and the instances that they choose."""
+"""CommandOptions that several commands share, and the instances that they choose."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gridai_env.episodes.instance import Instance, InstanceBatch, make_batch
 from gridai_env.scenario.compile import Compiled, compile_scenario
 from gridai_env.scenario.load import load_scenario, scenario_names
 from gridai_env.traces import TraceTable, read_table
-from scripts.runs.command import InputError, Options, Shown
+from scripts.runs.command import CommandOptions, InputError, Shown
 from scripts.runs.parallel import check_ray, checked_jobs, solver_threads
 
 OVERRIDES = ("traces", "demand", "horizon_h", "forecast", "latency_scale", "carbon_price_usd_per_t")
@@ -66,7 +66,7 @@ TimeLimit = Annotated[
 # Groups of options --------------------------------------------------------------------------------------------
 
 
-class EpisodeOptions(Options):
+class EpisodeOptions(CommandOptions):
     """What changes a scenario."""
 
     group: ClassVar = "episodes"
@@ -94,7 +94,7 @@ class ScenarioOptions(EpisodeOptions):
     scenario: str = Field(description=SCENARIO_HELP)
 
 
-class ParallelOptions(Options):
+class ParallelOptions(CommandOptions):
     """Work side by side."""
 
     group: ClassVar = "parallel work"
@@ -114,7 +114,7 @@ class ParallelOptions(Options):
         return jobs, solver_threads(jobs, self.threads)
 
 
-class ResumableOptions(Options):
+class ResumableOptions(CommandOptions):
     """The folder of a job that goes on where it stopped."""
 
     group: ClassVar = "results"

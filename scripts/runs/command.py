@@ -1,7 +1,7 @@
 """How every command runs: options from a model, errors in one line with exit code 2, ctrl-C with exit code 130.
 
-Each field of a command's `Options` is an option: its description is the help, its type and range are checked.  The
-same names are the keys of the YAML file that ``--config`` reads; what the command line says goes before the file.
+Each field of a command's `CommandOptions` is an option: its description is the help, its type and range are checked.
+The same names are the keys of the YAML file that ``--config`` reads; what the command line says goes before the file.
 """
 
 from __future__ import annotations
@@ -60,17 +60,17 @@ def need_packages(*modules: str) -> None:
             raise InputError(f"this command needs {name}: pip install 'gridai-env[{EXTRAS[name]}]'")
 
 
-# Options ------------------------------------------------------------------------------------------------------
+# CommandOptions ------------------------------------------------------------------------------------------------------
 
 
-class Options(BaseModel):
+class CommandOptions(BaseModel):
     """Base of a command's options; fields of bases with a ``group`` stand under that title in ``--help``."""
 
     model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True, validate_default=True)
     group: ClassVar[str | None] = None
 
 
-OptionsT = TypeVar("OptionsT", bound=Options)
+OptionsT = TypeVar("OptionsT", bound=CommandOptions)
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def parse_options(options: type[OptionsT], words: Sequence[str] | None, program:
         raise InputError("; ".join(_faults(options, error))) from error
 
 
-def _parser(options: type[Options], program: str, text: str) -> Any:
+def _parser(options: type[CommandOptions], program: str, text: str) -> Any:
     from jsonargparse import ArgumentParser
 
     parser = ArgumentParser(
@@ -185,7 +185,7 @@ def _choices(kind: Any) -> str | None:
 # Errors -------------------------------------------------------------------------------------------------------
 
 
-def _complaint(options: type[Options], text: str) -> str:
+def _complaint(options: type[CommandOptions], text: str) -> str:
     """Return a parser's message as one line that names options as they are written."""
     text = re.sub(r"^Parser key \"(\w+)\":", r"--\1:", " ".join(text.split()))
     head, sign, names = text.partition("the following arguments are required: ")
@@ -200,7 +200,7 @@ def _written(name: str, field: FieldInfo) -> str:
     return first if first.startswith("-") else str(_shown(field).metavar or first)
 
 
-def _faults(options: type[Options], error: ValidationError) -> Iterator[str]:
+def _faults(options: type[CommandOptions], error: ValidationError) -> Iterator[str]:
     """Yield option, value, allowed range and unit for each fault."""
     schema = options.model_json_schema()["properties"]
     for fault in error.errors(include_url=False):

@@ -18,7 +18,7 @@ from agents.config import PPOConfig, parse_config
 from gridai_env.episodes.instance import Instance
 from gridai_env.files import atomic_write
 from gridai_env.scenario.compile import Compiled
-from scripts.runs.command import INTERRUPTED, InputError, Options, Shown
+from scripts.runs.command import INTERRUPTED, CommandOptions, InputError, Shown
 from scripts.runs.folder import default_folder, open_folder, read_run, write_run
 
 KIND = "train"
@@ -29,7 +29,7 @@ CHANGEABLE = ("total_steps", "evaluation.", "checkpoint_every_steps", "device", 
 CHECKPOINTS = "checkpoints"
 
 
-class TrainOptions(Options):
+class TrainOptions(CommandOptions):
     """The options of `scripts.train` besides the settings of `PPOConfig`."""
 
     config: str | None = Field(

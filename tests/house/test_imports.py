@@ -25,11 +25,16 @@ THIRD_PARTY: dict[str, set[str]] = {
     "scripts": CORE
     | {"highspy", "joblib", "jsonargparse", "matplotlib", "moocore", "plotly", "pyarrow", "pyomo", "ray"}
     | {"rich", "scipy", "stable_baselines3", "tensorboard", "torch", "tqdm"}
+    | {"PIL"}  # the picture of the README
     | {"pettingzoo", "skrl", "tensordict", "torchrl"},  # the examples
 }
 
 # Inside a function, because they come with an extra: module -> rooms of gridai_env that may.
-LAZY = {"matplotlib": ("gridai_env.render",), "pyarrow": ("gridai_env.traces",)}
+LAZY = {
+    "matplotlib": ("gridai_env.render",),
+    "pyarrow": ("gridai_env.traces",),
+    "torch": ("gridai_env.envs.options",),  # for an annotation
+}
 # Loaded only where a tensor or a device came in; they may import torch on loading.
 ON_TENSORS = ("gridai_env.arrays.torch_ops", "gridai_env.envs.torch")
 

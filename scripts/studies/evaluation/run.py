@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from scripts.runs.command import InputError, Options, Shown
+from scripts.runs.command import CommandOptions, InputError, Shown
 from scripts.runs.folder import commit, default_folder, open_folder, write_run
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ KIND = "evaluate"
 DEFECT = 1  # exit code where a policy passes the proven bound, or a published figure cannot be repeated
 
 
-class EvaluateOptions(Options):
+class EvaluateOptions(CommandOptions):
     """What is evaluated on what, and what is written."""
 
     policies: Annotated[list[str], Shown(names=("--policy", "--policies"), metavar="SPEC")] = Field(

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scripts.runs.command import Options
+from scripts.runs.command import CommandOptions
 from scripts.runs.tables import aligned, known
 from scripts.runs.tasks import Store, open_store
 
@@ -19,7 +19,7 @@ KIND, TASK = "reproduce", "reproduction task"
 TASKS, BOARD = "tasks", "tensorboard"
 
 
-def config_of(options: Options, experiments: Mapping[str, Experiment]) -> dict[str, Any]:
+def config_of(options: CommandOptions, experiments: Mapping[str, Experiment]) -> dict[str, Any]:
     """Return the settings of a run, with its experiments and their scenarios resolved."""
     from gridai_env.scenario.load import load_scenario
 

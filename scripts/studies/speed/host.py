@@ -20,7 +20,7 @@ from pydantic import Field
 from gridai_env.episodes.instance import make_instance
 from gridai_env.scenario.load import load_scenario
 from scripts.runs.arguments import Count
-from scripts.runs.command import InputError, Options, Shown, need_packages
+from scripts.runs.command import CommandOptions, InputError, Shown, need_packages
 from scripts.studies.speed.measure import Figure, median_of
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ GAPS = {"TwoSites": 1e-4, "MicrogridProsumer": 1e-2, "FourMarkets": 1e-2, "Globa
 BUDGET_SHARE, BUDGET_GAP = 0.8, 1e-2
 
 
-class BenchmarkOptions(Options):
+class BenchmarkOptions(CommandOptions):
     """What is measured, and how often."""
 
     repetitions: Count = Field(5, description="of each timing")
