@@ -8,6 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from gymnasium.utils import seeding
+
+from gridai_env.arrays.types import Index
 from gridai_env.episodes.instance import Instance, InstanceBatch, load_instance, make_batch, stack
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.scenario.compile import Compiled, compile_scenario
@@ -48,6 +52,31 @@ class EpisodeSource:
         for instance in opened:
             check_fits(instance, self.compiled)
         return stack(opened)
+
+
+class EpisodeSeeds:
+    """Seeds of the next episodes: each environment draws them from a generator of its own."""
+
+    def __init__(self, num_envs: int) -> None:
+        """Make the generators when they are first needed."""
+        self._generators: list[np.random.Generator | None] = [None] * num_envs
+
+    def seed(self, rows: Index, seeds: Sequence[int | None]) -> None:
+        """Start the generators of the environments ``rows`` anew; None lets one go on."""
+        for row in rows.tolist():
+            if seeds[row] is not None or self._generators[row] is None:
+                self._generators[row] = seeding.np_random(seeds[row])[0]
+
+    def draw(self, rows: Index, seeds: Sequence[int | None] | None = None) -> list[int]:
+        """Return the seeds of the next episodes of ``rows``: the given one, else one from the generator."""
+        return [self._next(row, seeds[row] if seeds else None) for row in rows.tolist()]
+
+    def _next(self, row: int, given: int | None) -> int:
+        if given is not None:
+            return given
+        generator = self._generators[row] or seeding.np_random()[0]
+        self._generators[row] = generator
+        return int(generator.integers(DRAWN_SEEDS))
 
 
 def open_source(

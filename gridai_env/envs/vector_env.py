@@ -11,14 +11,13 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from gridai_env.arrays.types import Bools, Floats, Floats32, Index
 from gridai_env.envs.arguments import check_options, checked_action, seed_list
 from gridai_env.envs.batch_env import BatchEnv, Info
-from gridai_env.envs.episode_source import DRAWN_SEEDS
+from gridai_env.envs.episode_source import EpisodeSeeds
 from gridai_env.envs.observer import Observer
 from gridai_env.envs.options import VectorOptions, keywords_of
 from gridai_env.envs.pictures import Pictures
@@ -47,13 +46,13 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
         "autoreset_mode": AutoresetMode.SAME_STEP,
     }
 
-    _books = (*BatchEnv._books, "_last", "_generators")
+    _books = (*BatchEnv._books, "_last", "_seeds")
 
     @keywords_of(VectorOptions)
     def __init__(self, options: VectorOptions) -> None:
         """Open the scenario; raises ValueError (ScenarioError, InstanceError, ...) where that fails."""
         super().__init__(options)
-        self._generators: list[np.random.Generator] | None = None
+        self._seeds = EpisodeSeeds(self.num_envs)
         self._observer: Observer
         self._pictures = Pictures()
 
@@ -74,35 +73,18 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
         rows = self._rows(options.get("reset_mask"))
         seeds = seed_list(seed, self.num_envs)
         super().reset(seed=None if seed is None else seeds[0])
-        chosen = self._reseed(seeds, rows)
+        self._seeds.seed(rows, seeds)
 
         if "instances" in options:
             batch = self._given(options["instances"], len(rows))
         else:
-            batch = self._next_batch(rows, chosen)
+            batch = self._source.batch(self._seeds.draw(rows, seeds))
 
         self._begin(rows, batch)
         infos: Info = {}
         _add(infos, KEYS, np.zeros((len(KEYS), self.num_envs)), self._mask(rows))
         self._add_seeds(infos, rows, batch.seeds)
         return self._shown(self._observer.observe(self._running())), infos
-
-    def _reseed(self, seeds: list[int | None], rows: Index) -> dict[int, int]:
-        """Give the environments their generators; return the seeds of the rows that were seeded now."""
-        if self._generators is None:
-            self._generators = [seeding.np_random(seed)[0] for seed in seeds]
-        else:
-            for i in rows:
-                if seeds[i] is not None:
-                    self._generators[i] = seeding.np_random(seeds[i])[0]
-        return {int(i): seed for i in rows if (seed := seeds[i]) is not None}
-
-    def _next_batch(self, rows: Index, chosen: dict[int, int]) -> InstanceBatch:
-        """Return the next episodes of ``rows``: of the given seed, else of one that the own generator draws."""
-        assert self._generators is not None
-        draw = [generator.integers for generator in self._generators]
-        seeds = [chosen[i] if i in chosen else int(draw[i](DRAWN_SEEDS)) for i in rows.tolist()]
-        return self._source.batch(seeds)
 
     def _given(self, instances: Sequence[str | Path | Instance], count: int) -> InstanceBatch:
         """Return the episodes given in the options."""
@@ -187,7 +169,7 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
             "_final_info": over.copy(),
         }
 
-        batch = self._next_batch(rows, {})
+        batch = self._source.batch(self._seeds.draw(rows))
         self._begin(rows, batch)
         _add(infos, KEYS, np.where(over, 0.0, figures), np.ones(self.num_envs, dtype=np.bool_))
         self._add_seeds(infos, rows, batch.seeds)

@@ -14,11 +14,10 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from gymnasium.utils import seeding
 from numpy.typing import NDArray
 
 from gridai_env.arrays.types import Index, Int
-from gridai_env.envs.episode_source import DRAWN_SEEDS, EpisodeSource
+from gridai_env.envs.episode_source import EpisodeSeeds, EpisodeSource
 from gridai_env.envs.torch.arguments import one_of
 from gridai_env.envs.torch.episode_tensors import EpisodeTensors
 from gridai_env.envs.torch.generate import TorchEpisodeGenerator
@@ -77,7 +76,7 @@ class HostEpisodeSupply:
     ) -> None:
         """Make episodes of ``source`` for ``num_envs`` environments."""
         self._source, self._device, self._dtype = source, device, dtype
-        self._generators: list[np.random.Generator | None] = [None] * num_envs
+        self._seeds = EpisodeSeeds(num_envs)
 
     def next_episodes(
         self, rows: Index, seeds: list[int | None] | None, prepare: Prepare
@@ -87,20 +86,13 @@ class HostEpisodeSupply:
             some = rows[first : first + MOST]
             if seeds:
                 self.seed(some, seeds)
-            chosen = [self._next_seed(row, seeds[row] if seeds else None) for row in some.tolist()]
+            chosen = self._seeds.draw(some, seeds)
             batch = EpisodeBatch(some, "seeds", chosen, np.array(chosen, dtype=np.int64))
             yield batch, self.rebuild(batch, prepare)
 
     def seed(self, rows: Index, seeds: list[int | None]) -> None:
         """See `EpisodeSupply`; None lets a generator go on."""
-        for row in rows.tolist():
-            if seeds[row] is not None:
-                self._generators[row] = seeding.np_random(seeds[row])[0]
-
-    def _next_seed(self, row: int, given: int | None) -> int:
-        generator = self._generators[row] or seeding.np_random()[0]
-        self._generators[row] = generator
-        return int(generator.integers(DRAWN_SEEDS)) if given is None else given
+        self._seeds.seed(rows, seeds)
 
     def given(
         self, rows: Index, instances: Sequence[str | Path | Instance]
@@ -117,11 +109,11 @@ class HostEpisodeSupply:
 
     def get_state(self) -> Any:
         """See `EpisodeSupply`."""
-        return copy.deepcopy(self._generators)
+        return copy.deepcopy(self._seeds)
 
     def set_state(self, state: Any) -> None:
         """See `EpisodeSupply`."""
-        self._generators = copy.deepcopy(state)
+        self._seeds = copy.deepcopy(state)
 
 
 @dataclass

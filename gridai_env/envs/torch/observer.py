@@ -18,7 +18,7 @@ from gridai_env.envs.torch.compiled_step import Traced
 from gridai_env.envs.torch.episode_tensors import Tensor
 from gridai_env.envs.torch.prepared import Prepared
 from gridai_env.envs.torch.ring import RECENT, pick, put
-from gridai_env.envs.torch.simulator import TorchSimulator
+from gridai_env.envs.torch.simulator import TorchSimulator, record_of
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.observation.parts import EXOGENOUS_PARTS, PART_FUNCTIONS, due_gpuh, job_slots
 from gridai_env.world.actions import active_jobs
@@ -174,7 +174,7 @@ class TorchObserver:
 
     def _values(self, state: list[Tensor], now: Tensor, jobs: Tensor) -> list[tuple[slice, Tensor]]:
         """Return all parts that are not constant: where they lie, and their scaled values [n,B]."""
-        s = State.make(**dict(zip(State.names(), state, strict=True)))
+        s = record_of(State, state)
         exo, parts = self._simulator.ring.fields(now), self.layout.parts
         found = [(run.shown, (now[run.columns] - run.offset).float() * run.inverse) for run in self._runs]
 

@@ -5,11 +5,13 @@ Nothing in a step waits for the device: time is known on the host, and no branch
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
+from gridai_env.arrays.record import Record
 from gridai_env.arrays.torch_ops import batch_innermost
 from gridai_env.arrays.types import Float, Index
 from gridai_env.envs.simulator import advance, play
@@ -23,6 +25,8 @@ from gridai_env.scenario.compile import Compiled
 from gridai_env.world.actions import Layout
 from gridai_env.world.state import INSTANCE_FIELDS, Exogenous, Flows, Outcome, Params, State
 from gridai_env.world.terms import TERMS
+
+R = TypeVar("R", bound=Record)
 
 _SUMMARY = tuple(name for name in Outcome.names() if name != "terms_usd")
 
@@ -103,9 +107,8 @@ class TorchSimulator:
             old, new = _instance(self.params), _instance(episodes.params)
             fields = {name: _with(old[name], rows, new[name]) for name in INSTANCE_FIELDS}
             self.params = self.params.make(**self.params.__dict__ | fields)
-            names = State.names()
-            state = {n: _with(getattr(self.state, n), rows, getattr(initial, n)) for n in names}
-            self.state = State.make(**state)
+            pairs = zip(tensors_of(self.state), tensors_of(initial), strict=True)
+            self.state = record_of(State, [_with(one, rows, other) for one, other in pairs])
 
         self.ring.write(rows, episodes.block, t)
         self.t_host = self.t_host.copy()
@@ -135,7 +138,7 @@ class TorchSimulator:
             self.state, flows, outcome = play(self.params, self.layout, self.state, self.exogenous, actions)
         else:
             found = self._take(self._flows_step(*self.inputs(), actions))
-            flows = Flows.make(**dict(zip(Flows.names(), found, strict=False)))
+            flows = record_of(Flows, found)
             summary = dict(zip(_SUMMARY, found[len(Flows.names()) :], strict=False))
             terms = dict(zip(TERMS, found[-len(TERMS) :], strict=True))
             outcome = Outcome.make(terms_usd=terms, **summary)
@@ -161,14 +164,12 @@ class TorchSimulator:
 
     def inputs(self) -> tuple[list[Tensor], list[Tensor], Tensor]:
         """Return state, parameters of the instances, and the present row."""
-        state = [getattr(self.state, name) for name in State.names()]
-        return state, list(_instance(self.params).values()), self.ring.now()
+        return tensors_of(self.state), list(_instance(self.params).values()), self.ring.now()
 
     def _take(self, found: list[Tensor]) -> list[Tensor]:
         """Keep the state, which comes first; return the rest."""
-        names = State.names()
-        self.state = State.make(**dict(zip(names, found, strict=False)))
-        return found[len(names) :]
+        self.state = record_of(State, found)
+        return found[len(State.names()) :]
 
     def _play(
         self, state: list[Tensor], instance: list[Tensor], now: Tensor, actions: Tensor
@@ -176,8 +177,7 @@ class TorchSimulator:
         """Play one step of plain lists of tensors."""
         known = self.params.__dict__ | dict(zip(INSTANCE_FIELDS, instance, strict=True))
         p, exo = self.params.make(**known), self.ring.fields(now)
-        before = State.make(**dict(zip(State.names(), state, strict=True)))
-        after, flows, outcome = play(p, self.layout, before, exo, actions)
+        after, flows, outcome = play(p, self.layout, record_of(State, state), exo, actions)
         return p, after.map(batch_innermost), exo, flows, outcome
 
     def _flows_flat(
@@ -185,10 +185,8 @@ class TorchSimulator:
     ) -> list[Tensor]:
         """Return state, flows, outcome, one after the other."""
         _, after, _, flows, outcome = self._play(state, instance, now, actions)
-        found = [getattr(after, name) for name in State.names()]
-        found += [getattr(flows, name) for name in Flows.names()]
-        found += [getattr(outcome, name) for name in _SUMMARY]
-        return found + [outcome.terms_usd[name] for name in TERMS]
+        summary = [getattr(outcome, name) for name in _SUMMARY]
+        return tensors_of(after) + tensors_of(flows) + summary + [outcome.terms_usd[name] for name in TERMS]
 
     def _figures_flat(
         self, state: list[Tensor], instance: list[Tensor], now: Tensor, actions: Tensor
@@ -197,7 +195,7 @@ class TorchSimulator:
         p, after, exo, flows, outcome = self._play(state, instance, now, actions)
         wrong = ~(actions.abs() <= 1.0).all(-1)
         figures = figures_of(p, after, exo, flows, outcome)
-        return [*(getattr(after, name) for name in State.names()), figures, wrong]
+        return [*tensors_of(after), figures, wrong]
 
     def detach(self) -> None:
         """Forget where the state came from: gradients end here."""
@@ -214,6 +212,16 @@ class TorchSimulator:
         """Put back what `get_state` gave, for the same episodes, which stand in the ring as they did then."""
         self.state = snapshot["state"].map(lambda x: x.to(self.device).clone())
         self.t_host, self.ring.row = snapshot["t"].copy(), snapshot["row"]
+
+
+def tensors_of(record: Record) -> list[Tensor]:
+    """Return the fields of a record in their order."""
+    return [getattr(record, name) for name in record.names()]
+
+
+def record_of(kind: type[R], tensors: Sequence[Tensor]) -> R:
+    """Return the record whose fields are the first of ``tensors``."""
+    return kind.make(**dict(zip(kind.names(), tensors, strict=False)))
 
 
 def _instance(p: Params) -> dict[str, Tensor]:
