@@ -54,31 +54,22 @@ def reproduce(options: ReproduceOptions) -> int:
     from scripts.studies.reproduction.tasks import compute, tasks_of
 
     experiments = _experiments(options)
+    tasks = [task for one in experiments.values() for task in tasks_of(one)]
     jobs, threads = options.workers()
+
     folder = open_folder(options.run_dir or f"runs/{KIND}{'-quick' if options.quick else ''}", KIND)
     config = config_of(options, experiments)
     store = open_results(folder, config, options.overwrite)
     seeds = sorted({seed for one in experiments.values() for seed in one.seeds})
     write_run(folder, KIND, config, seeds, finished=False)
 
-    tasks = [task for one in experiments.values() for task in tasks_of(one)]
-    work = partial(compute, threads=threads)
+    work, stages = partial(compute, threads=threads), [[[task] for task in tasks]]
     begin = time.perf_counter()
     try:
-        computed = run_tasks(
-            store,
-            [[[task] for task in tasks]],
-            work,
-            jobs=jobs,
-            ray=options.ray,
-            total=len(tasks),
-            unit="task",
-        )
+        computed = run_tasks(store, stages, work, jobs=jobs, ray=options.ray, total=len(tasks), unit="task")
     except KeyboardInterrupt:
-        print(
-            f"interrupted: {store.count(tasks)} of {len(tasks)} tasks are kept; go on with --run-dir {folder}",
-            file=sys.stderr,
-        )
+        kept = f"{store.count(tasks)} of {len(tasks)} tasks are kept"
+        print(f"interrupted: {kept}; go on with --run-dir {folder}", file=sys.stderr)
         return INTERRUPTED
 
     seconds = time.perf_counter() - begin

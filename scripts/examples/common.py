@@ -18,7 +18,7 @@ PIP = "pip install -c constraints.txt -e '.[examples]'"
 
 
 class ExampleOptions(CommandOptions):
-    """CommandOptions of every example."""
+    """Options of every example."""
 
     scenario: str = Field("two_sites", description="name or YAML file")
     steps: Count = Field(480, description="environment steps, all environments together")
@@ -26,7 +26,7 @@ class ExampleOptions(CommandOptions):
 
 
 class BatchOptions(ExampleOptions):
-    """CommandOptions of the examples that learn on a batch of tensors."""
+    """Options of the examples that learn on a batch of tensors."""
 
     steps: Count = Field(300_000, description="environment steps, all environments together")
     num_envs: Count = Field(128, description="environments in the batch")

@@ -90,7 +90,7 @@ def undominated(points: Floats) -> NDArray[np.bool_]:
 
 
 class RulesOptions(ExampleOptions):
-    """CommandOptions of this example."""
+    """Options of this example."""
 
     rules: list[str] = Field(sorted(REGISTRY), description="that are played")
 

@@ -65,7 +65,7 @@ def make_algorithm(scenario: str, steps_per_episode: int, runners: int, seed: in
 
 
 class RllibOptions(ExampleOptions):
-    """CommandOptions of this example."""
+    """Options of this example."""
 
     steps: Count = Field(50_000, description="environment steps, all environments together")
     num_env_runners: Annotated[int, Field(ge=0)] = Field(1, description="processes that play; 0: this one")

@@ -165,7 +165,7 @@ def train(env: TensorBatch, agent: PPO, steps: int) -> None:
 
 
 class SkrlOptions(BatchOptions):
-    """CommandOptions of this example."""
+    """Options of this example."""
 
     run_dir: Path | None = Field(None, description="folder for TensorBoard and checkpoints")
 

@@ -53,16 +53,39 @@ COLUMNS = {
     "pv": "pv_cf_proxy",
     "wind": "wind_cf_proxy",
 }
+HOURS = [f"h{h}" for h in range(24)]
+OF_SERIES = ["zone", "variable", "month"]
+HEADERS = {
+    "quantiles": [*OF_SERIES, *(f"z{k:.1f}" for k in KNOTS)],
+    "spread": [*OF_SERIES, *HOURS[::BLOCK_H]],
+    "shift": [*OF_SERIES, *HOURS],
+    "pv_profile": ["zone", "month", *HOURS],
+    "spike_rate": ["zone", "month", *HOURS],
+    "statistics": [
+        "zone",
+        "variable",
+        "mean",
+        "sd",
+        "residual_sd",
+        "share_le_0",
+        "share_lt_0",
+        "ac1",
+        "residual_ac1",
+        "p99",
+        "max",
+    ],
+}
 OWN_MARGINAL_KG_PER_MWH = {"US-NY-NYIS": 420.0}
 
 
 def read_year(data_dir: Path, year: int) -> tuple[list[ZoneYear], list[dict[str, str]]]:
-    """The panel's zones for one year; refuses a zone with gaps or NaN."""
+    """Return the panel's zones for one year; raises ValueError for a zone with gaps or NaN."""
     with open(data_dir / "panel" / "zones.csv", newline="") as file:
         metadata = list(csv.DictReader(file))
     table = pq.read_table(
         data_dir / "panel" / "hourly_2021_2023.parquet", columns=["zone", "utc", *COLUMNS.values()]
     )
+
     names = np.array(table["zone"].to_pylist())
     utc = table["utc"].to_numpy().astype("datetime64[m]")
     columns = {name: table[column].to_numpy().astype(float) for name, column in COLUMNS.items()}
@@ -71,6 +94,7 @@ def read_year(data_dir: Path, year: int) -> tuple[list[ZoneYear], list[dict[str,
         np.datetime64(f"{year + 1}-01-01T00:00"),
         np.timedelta64(60, "m"),
     )
+
     years = []
     for row in metadata:
         of_zone = np.flatnonzero((names == row["zone"]) & (utc >= grid[0]) & (utc <= grid[-1]))
@@ -84,29 +108,19 @@ def read_year(data_dir: Path, year: int) -> tuple[list[ZoneYear], list[dict[str,
 
 
 def statistics_of(data: ZoneYear) -> list[list[object]]:
-    """What the tests compare with: mean, sd, share <= 0, share < 0, lag-1 autocorrelation of value and
-    residual.
-    """
+    """Return what the tests compare with: moments, shares and lag-1 autocorrelations of values and residuals."""
     rows: list[list[object]] = []
     for name in VARIABLES:
         x = data.values[name]
         residual = x - by_month_hour(x, data)[data.month, data.hour]
         ac = [np.corrcoef(y[1:], y[:-1])[0, 1] for y in (x, residual)]
-        figures = [
-            x.mean(),
-            x.std(),
-            residual.std(),
-            (x <= 0).mean(),
-            (x < 0).mean(),
-            *ac,
-            np.quantile(x, 0.99),
-            x.max(),
-        ]
+        shares = (x <= 0).mean(), (x < 0).mean()
+        figures = [x.mean(), x.std(), residual.std(), *shares, *ac, np.quantile(x, 0.99), x.max()]
         rows.append([data.zone, name, *(f"{v:.4g}" for v in figures)])
     return rows
 
 
-def write_rows(path: Path, header: list[object], rows: list[list[object]]) -> None:
+def write_rows(path: Path, header: Sequence[object], rows: list[list[object]]) -> None:
     with open(path, "w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
@@ -122,14 +136,16 @@ Tables = dict[str, list[list[object]]]
 
 def write_tables(out: Path, year: int, years: list[ZoneYear], metadata: list[dict[str, str]]) -> None:
     """Fit every zone and write the tables."""
-    names = ("quantiles", "spread", "shift", "pv_profile", "spike_rate", "statistics")
-    tables: Tables = {name: [] for name in names}
+    tables: Tables = {name: [] for name in HEADERS}
     zones: dict[str, object] = {}
     scores: list[np.ndarray] = []
+
     for data, row in zip(years, metadata, strict=True):
         spikes, spike = fit_spikes(data)
         weights = body_weights(trigger_level(spikes["rate"]))
         memory = {}
+
+        # Spikes have tables of their own: the body of prices is fitted without them.
         for name in VARIABLES:
             used = ~spike if name == "price" else np.ones(len(spike), bool)
             if name == "pv":
@@ -141,6 +157,7 @@ def write_tables(out: Path, year: int, years: list[ZoneYear], metadata: list[dic
             add_fit(tables, data.zone, name, fit)
             memory[name] = fit_memory(model_values(fit), data.values[name], data, used)
             scores.append(score)
+
         tables["spike_rate"] += by_month(data.zone, spikes["rate"], 3)
         tables["statistics"] += statistics_of(data)
         zones[data.zone] = describe(row) | {
@@ -168,7 +185,7 @@ def add_fit(tables: Tables, zone: str, name: str, fit: dict[str, np.ndarray]) ->
 
 
 def describe(row: dict[str, str]) -> dict[str, object]:
-    """Time zone, annual marginal factor and source notes of a zone, from a row of zones.csv."""
+    """Return time zone, annual marginal factor and source notes of a zone, from a row of zones.csv."""
     own = OWN_MARGINAL_KG_PER_MWH.get(row["zone"])
     published = f"annual marginal factor of {row['wt_region']}, Green Software Foundation real-time-cloud"
     return {
@@ -191,42 +208,18 @@ def describe_spikes(spikes: dict[str, np.ndarray], price_memory: tuple[float, fl
     }
 
 
-def write_files(
-    out: Path, year: int, tables: dict[str, list[list[object]]], zones: dict[str, object], matrix: np.ndarray
-) -> None:
+def write_files(out: Path, year: int, tables: Tables, zones: dict[str, object], matrix: np.ndarray) -> None:
+    """Write the tables, the correlation of all series and what is known of the zones."""
     out.mkdir(parents=True, exist_ok=True)
-    hours: list[object] = [f"h{h}" for h in range(24)]
-    knots: list[object] = [f"z{k:.1f}" for k in KNOTS]
-    blocks: list[object] = [f"h{h}" for h in range(0, 24, BLOCK_H)]
-    key: list[object] = ["zone", "variable", "month"]
-    write_rows(out / "quantiles.csv", key + knots, tables["quantiles"])
-    write_rows(out / "spread.csv", key + blocks, tables["spread"])
-    write_rows(out / "shift.csv", key + hours, tables["shift"])
-    write_rows(out / "pv_profile.csv", ["zone", "month", *hours], tables["pv_profile"])
-    write_rows(out / "spike_rate.csv", ["zone", "month", *hours], tables["spike_rate"])
-    write_rows(
-        out / "statistics.csv",
-        [
-            "zone",
-            "variable",
-            "mean",
-            "sd",
-            "residual_sd",
-            "share_le_0",
-            "share_lt_0",
-            "ac1",
-            "residual_ac1",
-            "p99",
-            "max",
-        ],
-        tables["statistics"],
-    )
+    for name, columns in HEADERS.items():
+        write_rows(out / f"{name}.csv", columns, tables[name])
+
+    # The lower triangle is enough.
     labels = [f"{zone}:{name}" for zone in zones for name in VARIABLES]
-    write_rows(
-        out / "correlation.csv",
-        ["series"],
-        [[label, *numbers(matrix[i, : i + 1] / HUNDREDTH)] for i, label in enumerate(labels)],
-    )
+    rows: list[list[object]] = [
+        [label, *numbers(matrix[i, : i + 1] / HUNDREDTH)] for i, label in enumerate(labels)
+    ]
+    write_rows(out / "correlation.csv", ["series"], rows)
     (out / "zones.json").write_text(json.dumps({"year": year, "zones": zones}, indent=1) + "\n")
 
 

@@ -48,7 +48,7 @@ class DemonstrationWork:
 
     @property
     def solver(self) -> dict[str, Any]:
-        """CommandOptions of `baselines.optimum.milp.solve`."""
+        """Options of `baselines.optimum.milp.solve`."""
         return {"mip_gap": self.mip_gap, "time_limit_s": self.time_limit_s, "threads": self.threads}
 
 
