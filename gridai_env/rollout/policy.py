@@ -96,25 +96,17 @@ class AdaptedPolicy(Policy):
     """An object with ``predict`` that is no `Policy`; what else it has of a policy's methods is called, too."""
 
     def __init__(self, adapted: Predictor) -> None:
-        self.adapted = adapted
-        self.name = _name_of(adapted)
-
-    def prepare(self, compiled: Compiled) -> None:
-        """Hand the constants on."""
-        self._hand_on("prepare", compiled)
-
-    def reseed(self, seed: int) -> None:
-        """Hand the seed on."""
-        self._hand_on("reseed", seed)
-
-    def begin(self, instance: Instance) -> None:
-        """Hand the episode on."""
-        self._hand_on("begin", instance)
+        """Take over the methods that the object has."""
+        self.adapted, self.name = adapted, _name_of(adapted)
+        for method in ("prepare", "reseed", "begin"):
+            own = getattr(adapted, method, None)
+            if own is not None:
+                setattr(self, method, own)
 
     @property
     def plays_one_episode(self) -> bool:
         """Whether the object has ``begin``."""
-        return getattr(self.adapted, "begin", None) is not None
+        return "begin" in vars(self)
 
     def predict(
         self,
@@ -128,11 +120,6 @@ class AdaptedPolicy(Policy):
             observation, state=state, episode_start=episode_start, deterministic=deterministic
         )
         return action, memory
-
-    def _hand_on(self, method: str, argument: object) -> None:
-        own = getattr(self.adapted, method, None)
-        if own is not None:
-            own(argument)
 
 
 class ReplayedPlan(Policy):

@@ -6,6 +6,7 @@ batch are neighbours in memory.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -69,21 +70,25 @@ class EpisodeTensors:
             constants=batch.params,
         )
 
+    def map(self, function: Callable[[Tensor], Tensor]) -> EpisodeTensors:
+        """Return the episodes with ``function`` applied to each tensor, always in the same order."""
+        return replace(
+            self,
+            exogenous=self.exogenous.map(function),
+            params_of_instance={name: function(x) for name, x in self.params_of_instance.items()},
+            initial=self.initial.map(function),
+            forecast=function(self.forecast),
+            event_active=function(self.event_active),
+            start_minutes=function(self.start_minutes),
+        )
+
     def take(self, rows: Index) -> EpisodeTensors:
         """Return some of the episodes."""
         if len(rows) == len(self) and (rows == np.arange(len(rows))).all():
             return self
 
         at = torch.as_tensor(rows, device=self.device)
-        return replace(
-            self,
-            exogenous=self.exogenous.map(lambda x: x[at]),
-            params_of_instance={name: x[at] for name, x in self.params_of_instance.items()},
-            initial=self.initial.map(lambda x: x[at]),
-            forecast=self.forecast[at],
-            event_active=self.event_active[at],
-            start_minutes=self.start_minutes[at],
-        )
+        return self.map(lambda x: x[at])
 
     def outside(self) -> ExogenousView:
         """Return the exogenous inputs as observations need them."""

@@ -7,8 +7,8 @@ distribution of `make_batch`'s but not its random numbers: an episode here has n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -154,7 +154,7 @@ class TorchEpisodeGenerator:
             if number == count:
                 return few
             if room is None:
-                room = mapped(few, lambda x: tensors.empty((count, *x.shape[1:]), x))
+                room = few.map(lambda x: tensors.empty((count, *x.shape[1:]), x))
 
             for target, values in zip(all_of(room), all_of(few), strict=True):
                 target[first : first + number] = values
@@ -216,19 +216,6 @@ def possible_starts(compiled: Compiled, zones: tuple[str, ...], real: Any, there
     )
 
 
-def mapped(episodes: EpisodeTensors, function: Callable[[Tensor], Tensor]) -> EpisodeTensors:
-    """Return the episodes with ``function`` applied to each tensor."""
-    return replace(
-        episodes,
-        exogenous=episodes.exogenous.map(function),
-        params_of_instance={name: function(x) for name, x in episodes.params_of_instance.items()},
-        initial=episodes.initial.map(function),
-        forecast=function(episodes.forecast),
-        event_active=function(episodes.event_active),
-        start_minutes=function(episodes.start_minutes),
-    )
-
-
 def all_of(episodes: EpisodeTensors) -> list[Tensor]:
     """Return the tensors of episodes, always in the same order."""
     found: list[Tensor] = []
@@ -237,5 +224,5 @@ def all_of(episodes: EpisodeTensors) -> list[Tensor]:
         found.append(x)
         return x
 
-    mapped(episodes, note)
+    episodes.map(note)
     return found
