@@ -31,7 +31,7 @@ class Affine:
 
     @classmethod
     def of_columns(cls, columns: Index) -> Affine:
-        """The columns of a program as an array; 0 where the index is negative."""
+        """Return the columns of a program as an array; 0 where the index is negative."""
         flat = columns.ravel()
         row = np.flatnonzero(flat >= 0)
         return cls(np.zeros(columns.shape), row, flat[row], np.ones(len(row)))
@@ -87,13 +87,13 @@ class Affine:
         return self * (1.0 / np.asarray(divisor, dtype=float))
 
     def __matmul__(self, other: Any) -> Affine:
-        """Product with a matrix of numbers, [...,I,J] @ [...,J,N]."""
+        """Return the product with a matrix of numbers, [...,I,J] @ [...,J,N]."""
         return (self[..., None] * np.asarray(other, dtype=float)[..., None, :, :]).sum(-2)
 
     # Shape ----------------------------------------------------------------------------------------------------
 
     def _moved(self, shape: tuple[int, ...], constant: Floats, to: Index) -> Affine:
-        """Entries at new flat places ``to`` (-1: gone) of an array of another shape."""
+        """Return entries at new flat places ``to`` (-1: gone) of an array of another shape."""
         row = to[self.row]
         kept = row >= 0
         if kept.all():
@@ -101,21 +101,21 @@ class Affine:
         return Affine(constant.reshape(shape), row[kept], self.column[kept], self.value[kept])
 
     def __getitem__(self, key: Any) -> Affine:
-        """Entries at a basic index (integers, slices, None, ...)."""
+        """Return entries at a basic index (integers, slices, None, ...)."""
         places = np.arange(self.constant.size).reshape(self.shape)[key]
         to = np.full(self.constant.size, -1)
         to[places.ravel()] = np.arange(places.size)
         return self._moved(places.shape, self.constant[key], to)
 
     def swapaxes(self, a: int, b: int) -> Affine:
-        """The array with two axes exchanged."""
+        """Return the array with two axes exchanged."""
         places = np.arange(self.constant.size).reshape(self.shape).swapaxes(a, b)
         to = np.empty(self.constant.size, dtype=np.intp)
         to[places.ravel()] = np.arange(places.size)
         return self._moved(places.shape, self.constant.swapaxes(a, b), to)
 
     def sum(self, axis: int | Sequence[int] | None = None) -> Affine:
-        """Sum over axes, over all by default."""
+        """Return the sum over axes, over all by default."""
         axes = tuple(range(self.ndim)) if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
         axes = tuple(a % max(self.ndim, 1) for a in axes)
         kept = tuple(1 if i in axes else n for i, n in enumerate(self.shape))
@@ -132,14 +132,16 @@ class Affine:
         return self._moved(self.shape, constant, to.ravel())
 
     def broadcast_to(self, shape: tuple[int, ...]) -> Affine:
-        """The array repeated to a larger shape."""
+        """Return the array repeated to a larger shape."""
         if shape == self.shape:
             return self
+
         size = self.constant.size
         source = np.broadcast_to(np.arange(size).reshape(self.shape), shape).ravel()
         copies = len(source) // size if size else 0
         # All places that an entry goes to, [size, copies].
         places = np.argsort(source, kind="stable").reshape(size, copies)
+
         return Affine(
             np.broadcast_to(self.constant, shape),
             places[self.row].ravel(),
@@ -150,6 +152,6 @@ class Affine:
     # Reading --------------------------------------------------------------------------------------------------
 
     def at(self, values: Floats) -> Floats:
-        """Values of the expressions where the columns have ``values``."""
+        """Return the values of the expressions where the columns have ``values``."""
         found = np.bincount(self.row, self.value * values[self.column], self.constant.size)
         return self.constant + found.reshape(self.shape)

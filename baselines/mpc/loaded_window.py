@@ -50,6 +50,7 @@ class LoadedWindow:
         row_upper = np.where(closed | ~s.is_equality[s.kept], highspy.kHighsInf, right)
         coefficients = sides.coefficients[s.many]
 
+        # After the first load only what has changed: coefficients one by one, the rest as whole vectors.
         if self._live is None:
             lp = loaded_lp(s, coefficients, costs, bounds, (row_lower, row_upper))
             self._live = PersistentSolver(lp, threads=self.threads, seed=self.seed)
@@ -68,6 +69,7 @@ class LoadedWindow:
         if from_scratch:
             live.forget()
             return live.solve()
+
         if self._basis is not None:
             live.solver.setBasis(self._moved(self._basis))
         try:

@@ -1,4 +1,4 @@
-"""Model predictive control: plans a window ahead with the forecasts that the agent gets, does the first step, again.
+"""Model predictive control: plan a window ahead with the forecasts that the agent gets, do the first step, repeat.
 
 The fair rival of a learned policy: it sees the observation, the constants of the scenario and a forecast, and plans
 with the same model as the perfect-foresight optimum.
@@ -19,14 +19,15 @@ with the same model as the perfect-foresight optimum.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from baselines.mpc.rolling import Options, RollingModel, WindowDecision
-from gridai_env.arrays.types import AnyFloats, Floats
+from baselines.rules.rule import Actions, Observed, ScenarioPolicy
+from gridai_env.arrays.types import Bools, Float, Floats
 from gridai_env.episodes.instance import Instance
 from gridai_env.episodes.last_resorts import last_resort_prices
 from gridai_env.episodes.planner_forecast import (
@@ -36,17 +37,15 @@ from gridai_env.episodes.planner_forecast import (
     kind_at_hand,
 )
 from gridai_env.observation.decode import records
-from gridai_env.observation.layout import ObservationLayout
-from gridai_env.rollout.policy import Policy
 from gridai_env.scenario.compile import Compiled
-from gridai_env.world.actions import Layout, encode
+from gridai_env.world.actions import encode
 from gridai_env.world.feasible import to_normal_form
 from gridai_env.world.state import INSTANCE_FIELDS, Exogenous, Params, State
 
 ROUNDING = 1e-5  # relative, of what the observation shows in float32
 
 
-class MPC(Policy):
+class MPC(ScenarioPolicy):
     """Rolling horizon with one kind of forecast: "perfect", "day_ahead" or "persistence"."""
 
     def __init__(
@@ -60,28 +59,27 @@ class MPC(Policy):
             raise ValueError(f"kind = {kind!r}: must be one of {', '.join(FORECAST_KINDS)}")
         if not horizon_h > 0.0:
             raise ValueError(f"horizon_h = {horizon_h}: must be above 0 hours")
+        super().__init__()
         self.kind, self.horizon_h, self.options = kind, horizon_h, options or Options()
         self.name = f"mpc:{kind}"
-        self._compiled: Compiled | None = None
         self._instance: Instance | None = None
-        self.last: WindowDecision | None = None  # what the last window came to
-        # How often decisions of this episode had each `Decision.status`; counted anew from `begin` on.  Where there
-        # is a "time_limit", or the limit turned one to "rounded", the machine had a say in the result.
-        self.statuses: dict[str, int] = {}
+
+        self.last: WindowDecision | None = None  # plan of the last window
+        # How often decisions of this episode had each `WindowDecision.status`; counted anew from `begin` on.  Where
+        # there is a "time_limit", or the limit turned one to "rounded", the machine had a say in the result.
+        self.statuses: Counter[str] = Counter()
 
     def prepare(self, compiled: Compiled) -> None:
-        """Take the constants of the scenario that the next episodes belong to."""
-        if self._compiled is compiled:
-            return
-        self._compiled, self._instance = compiled, None
-        self._observation = ObservationLayout(compiled)
-        self._layout = Layout(compiled.shape)
+        """Take the constants of the scenario that the next episodes belong to; forget the episode of another one."""
+        if self._compiled is not compiled:
+            self._instance = None
+        super().prepare(compiled)
 
     def begin(self, instance: Instance) -> None:
-        """Take the episode whose forecasts to read; raises ValueError where it has none of this kind."""
+        """Take the episode whose forecasts to read; raise ValueError where it has none of this kind."""
         kind_at_hand(instance, self.kind)
         self.prepare(instance.compiled)
-        self._instance, self.statuses = instance, {}
+        self._instance, self.statuses = instance, Counter()
         shape = instance.compiled.shape
         steps = min(max(round(self.horizon_h / shape.dt_h), 1), shape.steps)
         # A model of its own, so that an episode does not depend on those that were played before it.
@@ -89,46 +87,47 @@ class MPC(Policy):
 
     def predict(
         self,
-        observation: Mapping[str, NDArray[np.float32]] | NDArray[np.float32],
+        observation: Observed,
         state: Any = None,
-        episode_start: NDArray[np.bool_] | None = None,
+        episode_start: Bools | None = None,
         deterministic: bool = True,
-    ) -> tuple[NDArray[np.float32], Any]:
-        """Action [A] for an observation (Dict or flat) of the episode that `begin` named; ``state`` passes through.
+    ) -> tuple[Actions, Any]:
+        """Return the action [A] for an observation (Dict or flat) of the episode that `begin` named.
 
-        A batch of one is taken, too.  Raises RuntimeError before `begin`, ValueError for larger batches.
+        A batch of one is taken, too; ``state`` passes through.  Raises RuntimeError before `begin`, ValueError for
+        larger batches.
         """
         instance = self._instance
         if instance is None:
             raise RuntimeError(
                 "MPC knows no episode yet, so it has no forecasts: call begin(instance) before the first predict"
             )
-        if not isinstance(observation, Mapping):
-            observation = self._observation.as_dict(np.asarray(observation))
-        lead = next(iter(observation.values())).shape[:-1]
+        parts = self.parts_of(observation)
+        lead = next(iter(parts.values())).shape[:-1]
         if int(np.prod(lead)) != 1:
             raise ValueError(f"the observation has batch axes {lead}: MPC plays one episode at a time")
-        units = {name: np.asarray(part, dtype=float).reshape(-1) for name, part in observation.items()}
-        action = self._decide(instance, units)
+
+        one = {name: np.asarray(part, dtype=float).reshape(-1) for name, part in parts.items()}
+        action = self._decide(instance, self.observation_layout.physical(one))
         return action.reshape(*lead, -1), state
 
-    def _decide(self, instance: Instance, observation: Mapping[str, AnyFloats]) -> NDArray[np.float32]:
-        units = self._observation.physical(observation)
+    def _decide(self, instance: Instance, units: Mapping[str, Floats]) -> Actions:
         t = instance.steps - int(units["steps_left"])
-        foreseen = exogenous_forecast(instance, t, self._model.steps, self.kind)
         state = self._state(instance, t, units)
+        foreseen = exogenous_forecast(instance, t, self._model.steps, self.kind)
         # Of jobs that are not known to wait, nothing is known.
         foreseen = foreseen.replace(job_open=foreseen.job_open * state.waiting[:, None])
         p = self._constants(instance, foreseen, state, t)
+
         end = t + len(foreseen.arrivals_gpuh)
         later = instance.exogenous.job_open[end:].any((0, 2)) & (state.waiting > 0.5)
         self.last = self._model.decide(p, foreseen, state, end == instance.steps, later)
-        self.statuses[self.last.status] = self.statuses.get(self.last.status, 0) + 1
+        self.statuses[self.last.status] += 1
         return self._action(instance.params, foreseen, state, self.last)
 
     def _state(self, instance: Instance, t: int, units: Mapping[str, Floats]) -> State:
-        """The state that the observation shows, within its limits despite float32, with the jobs of the instance."""
-        seen, _ = records(self._observation.compiled.params, units)
+        """Return the state that is observed, within its limits despite float32, with the jobs of the instance."""
+        seen, _ = records(self.compiled.params, units)
         p = instance.params
         return seen.replace(
             battery_mwh=np.clip(seen.battery_mwh, p.battery_min_mwh, p.battery_max_mwh),
@@ -139,12 +138,14 @@ class MPC(Policy):
         )
 
     def _constants(self, instance: Instance, foreseen: Exogenous, state: State, t: int) -> Params:
-        """Constants of a window: only jobs that wait, last resorts and budget of what is foreseen."""
+        """Return the constants of a window: only jobs that wait, last resorts and budget of what is foreseen."""
         p = instance.params
         shed, gpu_short = last_resort_prices(p, foreseen.map(lambda x: x[None]))
         sites = np.ones(len(p.gpus))
+        # The window may spend what is left of the budget in proportion to its steps.
         share = len(foreseen.arrivals_gpuh) / (instance.steps - t)
         left_kg = p.carbon_budget_kg - state.carbon_kg
+
         return p.replace(
             job_gpus=p.job_gpus * state.waiting,
             job_profile=p.job_profile * state.waiting[:, None],
@@ -154,19 +155,19 @@ class MPC(Policy):
             carbon_budget_kg=state.carbon_kg + left_kg * share if p.has_carbon_budget else p.carbon_budget_kg,
         )
 
-    def _action(
-        self, p: Params, foreseen: Exogenous, state: State, decision: WindowDecision
-    ) -> NDArray[np.float32]:
-        """The action [A] that asks for the first step of the plan."""
+    def _action(self, p: Params, foreseen: Exogenous, state: State, decision: WindowDecision) -> Actions:
+        """Return the action [A] that asks for the first step of the plan."""
         one = p.replace(**{name: np.asarray(getattr(p, name))[None] for name in INSTANCE_FIELDS})
         now = foreseen.map(lambda x: x[:1])
         before = state.map(lambda x: np.asarray(x)[None])
         flows = to_normal_form(one, before, now, decision.first.map(lambda x: np.asarray(x)[None]))
-        return encode(one, self._layout, before, now, flows)[0]
+        return encode(one, self.layout, before, now, flows)[0]
 
 
-def waiting_jobs(instance: Instance, t: int, units: Mapping[str, AnyFloats], foreseen: bool) -> AnyFloats:
-    """Which jobs of the instance wait at step t, [J]: those that the slots show; later ones where ``foreseen``.
+def waiting_jobs(
+    instance: Instance, t: int, units: Mapping[str, Floats], foreseen: bool
+) -> Float[Floats, " J"]:
+    """Return 1.0 for jobs of the instance that wait at step t: those in the slots; later ones where ``foreseen``.
 
     Slots show the jobs that wait and may be started now, in the order of the instance.  Jobs that look alike are
     alike in all that matters.  ``units``: see `ObservationLayout.physical`.
@@ -176,14 +177,7 @@ def waiting_jobs(instance: Instance, t: int, units: Mapping[str, AnyFloats], for
     slots = iter(np.flatnonzero(units["job_present"] > 0.5))
     slot = next(slots, None)
     for j in np.flatnonzero(job_open[t].any(-1)):
-        slack = np.flatnonzero(job_open[t:, j].any(-1))[-1]
-        if slot is not None and (
-            np.isclose(units["job_gpus"][slot], p.job_gpus[j], rtol=ROUNDING)
-            and np.isclose(units["job_value_usd"][slot], p.job_value_usd[j], rtol=ROUNDING)
-            and round(float(units["job_duration_steps"][slot])) == round(float(p.job_profile[j].sum()))
-            and round(float(units["job_slack_steps"][slot])) == slack
-            and np.array_equal(units["job_open"][slot] > 0.5, job_open[:, j].max(0) > 0.5)
-        ):
+        if slot is not None and _shows(instance, t, units, int(slot), int(j)):
             waiting[j] = 1.0
             slot = next(slots, None)
     if slot is not None:
@@ -191,6 +185,21 @@ def waiting_jobs(instance: Instance, t: int, units: Mapping[str, AnyFloats], for
             f"the observation shows a job in slot {slot} at step {t} that the instance of seed {instance.seed} does "
             "not have: call begin(instance) with the episode that is played"
         )
+
+    # With perfect foresight, jobs that are not released yet are known to wait.
     if foreseen:
         waiting[job_open[t + 1 :].any((0, 2)) & ~job_open[: t + 1].any((0, 2))] = 1.0
     return waiting
+
+
+def _shows(instance: Instance, t: int, units: Mapping[str, Floats], slot: int, j: int) -> bool:
+    """Return whether a slot shows job ``j``, by all that a slot says of a job."""
+    p, job_open = instance.params, instance.exogenous.job_open
+    slack = np.flatnonzero(job_open[t:, j].any(-1))[-1]
+    return bool(
+        np.isclose(units["job_gpus"][slot], p.job_gpus[j], rtol=ROUNDING)
+        and np.isclose(units["job_value_usd"][slot], p.job_value_usd[j], rtol=ROUNDING)
+        and round(float(units["job_duration_steps"][slot])) == round(float(p.job_profile[j].sum()))
+        and round(float(units["job_slack_steps"][slot])) == slack
+        and np.array_equal(units["job_open"][slot] > 0.5, job_open[:, j].max(0) > 0.5)
+    )

@@ -110,6 +110,8 @@ class RollingModel:
         n = len(exo.arrivals_gpuh)
         if not 1 <= n <= self.steps:
             raise ValueError(f"the window has {n} steps, the model 1 to {self.steps}")
+
+        # Steps behind the end of a short window repeat the last one; their bounds close them.
         padded = _padded(exo, self.steps)
         sides = self.read(p, padded)
         bounds = self._bounds(p, padded, state, sides, n)
@@ -138,9 +140,11 @@ class RollingModel:
         """Return the plan with its status, and whether its relaxation left nothing open."""
         relaxed = self.loaded.relax(from_scratch=self.is_large)
         assert relaxed.values is not None
+
         search = WholeWindow(self.loaded.live, self.columns, p, state)
         if not len(search.open_columns(relaxed.values)):
             return relaxed, True
+        # Large windows round first: there branching is slow, and rounding is nearly always within the gap.
         plan = search.whole_plan(
             relaxed,
             Deadline(self.options.time_limit_s),

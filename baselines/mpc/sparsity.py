@@ -7,12 +7,11 @@ from itertools import pairwise
 
 import highspy
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
 from baselines.mpc.window import Expressions
 from baselines.optimum.highs import set_matrix
-from gridai_env.arrays.types import Floats, Index
+from gridai_env.arrays.types import Bools, Floats, Index
 
 # What rounding may leave in a row without columns.
 TOLERANCE = 1e-6
@@ -37,7 +36,7 @@ class Structure:
     column: Index  # [pairs]
     size: Index  # [rows] columns in each
     step: Index  # [rows]
-    is_equality: NDArray[np.bool_]  # [rows]
+    is_equality: Bools  # [rows]
     names: list[tuple[str, int]]  # of blocks of rows, with their first row
     count: int  # of columns
     kept: Index = field(init=False)  # rows of more than one column: those of the program
@@ -50,7 +49,7 @@ class Structure:
         self.many = np.flatnonzero(self.size[self.row] > 1)
 
     def read(self, found: Expressions) -> Sides:
-        """The numbers of a window whose expressions have this structure."""
+        """Return the numbers of a window whose expressions have this structure."""
         value = np.concatenate([e.value for _, e, _ in found.rows])
         constants = np.concatenate([e.constant.ravel() for _, e, _ in found.rows])
         self._check_empty(constants)
@@ -71,7 +70,7 @@ class Structure:
         np.minimum.at(upper, column[ceiling], end[ceiling])
 
     def next_step(self) -> Index:
-        """For each row of the program the same one a step later; itself in the last step, [kept]."""
+        """Return for each row of the program the same one a step later; itself in the last step, [kept]."""
         blocks = [first for _, first in self.names] + [len(self.size)]
         later = np.arange(len(self.size))
         for start, end in pairwise(blocks):
@@ -82,8 +81,8 @@ class Structure:
         found = place[later[self.kept]]
         return np.where(found >= 0, found, np.arange(len(self.kept)))
 
-    def of_block(self, *names: str) -> NDArray[np.bool_]:
-        """Whether each row is of one of the blocks ``names``, [rows]; raises KeyError where there is no such block."""
+    def of_block(self, *names: str) -> Bools:
+        """Return whether each row is of one of the blocks ``names``, [rows]; raise KeyError for an unknown one."""
         out = np.zeros(len(self.size), dtype=bool)
         ends = [first for _, first in self.names[1:]] + [len(self.size)]
         spans = {name: slice(first, end) for (name, first), end in zip(self.names, ends, strict=True)}
@@ -100,27 +99,29 @@ class Structure:
             raise ValueError(f"the window contradicts itself: {self.name_of(row)}: {constants[row]}")
 
     def single_rows_of(self, column: int) -> list[str]:
-        """Names of the rows that have no other column than this one."""
+        """Return names of the rows that have no other column than this one."""
         return [self.name_of(int(row)) for row in self.row[self.single][self.column[self.single] == column]]
 
     def name_of(self, row: int) -> str:
-        """Name and step of a row."""
+        """Return name and step of a row."""
         block = max(i for i, (_, first) in enumerate(self.names) if first <= row)
         return f"{self.names[block][0]} at step {self.step[row]} of the window"
 
 
 def _summed(place: Index, value: Floats, size: int) -> Floats:
-    """Sum of the values at each place, [size]."""
+    """Return the sum of the values at each place, [size]."""
     return np.bincount(place, value, size).astype(np.float64, copy=False)
 
 
 def structure_of(found: Expressions, count: int) -> Structure:
-    """The structure of a window's expressions; ``count`` columns."""
+    """Return the structure of a window's expressions; ``count`` columns."""
     sizes = [e.constant.size for _, e, _ in found.rows]
     first = np.concatenate([[0], np.cumsum(sizes)])
     row = np.concatenate([e.row + start for (_, e, _), start in zip(found.rows, first, strict=False)])
     column = np.concatenate([e.column for _, e, _ in found.rows])
+    # A pair of row and column may occur several times: its values add up in one entry of the matrix.
     distinct, pairs = np.unique(row * count + column, return_inverse=True)
+
     step = [
         np.repeat(np.arange(len(e.constant)), e.constant.size // len(e.constant)) for _, e, _ in found.rows
     ]
@@ -143,7 +144,7 @@ def loaded_lp(
     columns: tuple[Floats, Floats],
     rows: tuple[Floats, Floats],
 ) -> highspy.HighsLp:
-    """The program as HiGHS wants it."""
+    """Return the program as HiGHS wants it."""
     place = np.searchsorted(s.kept, s.row[s.many]), s.column[s.many]
     matrix = sparse.csc_matrix((coefficients, place), shape=(len(s.kept), s.count))
     lp = highspy.HighsLp()

@@ -1,4 +1,4 @@
-"""What is left at the end of a window is worth: without it a rolling horizon empties batteries and queues for nothing.
+"""Value of what is left at the end of a window: without it a rolling horizon empties batteries and queues for nothing.
 
 Valued at the mean cost of energy that the window foresees, ``e`` [K] (price and billed carbon, USD/MWh):
 
@@ -10,8 +10,8 @@ Valued at the mean cost of energy that the window foresees, ``e`` [K] (price and
 
 With windows of 8 hours and more none of these figures matters much; without them short windows waste.  At the end
 of the episode nothing of this counts: targets and queue limits are those of the episode.  A demand charge falls on
-rises above the highest import so far, which is part of the state.  The budget of
-carbon that a window may spend is what is left of it, shared evenly over the steps left.
+rises above the highest import so far, which is part of the state.  The budget of carbon that a window may spend is
+what is left of it, shared evenly over the steps left.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from baselines.mpc.window import Columns
-from gridai_env.arrays.types import Floats
+from gridai_env.arrays.types import Bool, Bools, Floats
 from gridai_env.world import physics
 from gridai_env.world.state import Exogenous, Params
 from gridai_env.world.terms import energy_usd_per_mwh
@@ -38,9 +37,9 @@ class Ending:
 
 
 def ending_costs(
-    p: Params, exo: Exogenous, columns: Columns, n: int, later: NDArray[np.bool_] | None, ending: Ending
+    p: Params, exo: Exogenous, columns: Columns, n: int, later: Bool[Bools, " J"] | None, ending: Ending
 ) -> Floats:
-    """Cost (minus value, USD) of each column for what it leaves after step n - 1; ``exo`` [n,...]."""
+    """Return the cost (minus value, USD) of each column for what it leaves after step n - 1; ``exo`` [n,...]."""
     costs = np.zeros(columns.count + 1)
     energy = mean_energy_usd_per_mwh(p, exo)
     at_end = columns.state.map(lambda index: index[n])
@@ -55,36 +54,36 @@ def ending_costs(
 
 
 def mean_energy_usd_per_mwh(p: Params, exo: Exogenous) -> Floats:
-    """Mean cost of a MWh with its carbon, [K]."""
+    """Return the mean cost of a MWh with its carbon, [K]."""
     billed = physics.billed_carbon_kg_per_mwh(p, exo)
     steps = energy_usd_per_mwh(exo.buy_usd_per_mwh, billed, p.carbon_price_usd_per_kg)
     return np.asarray(steps.mean(0))
 
 
 def battery_usd_per_mwh(p: Params, energy_usd_per_mwh: Floats) -> Floats:
-    """Value of a MWh left in the battery, [K]."""
+    """Return the value of a MWh left in the battery, [K]."""
     return np.maximum(p.discharge_efficiency * (energy_usd_per_mwh - p.wear_usd_per_mwh), 0.0)
 
 
 def backlog_usd_per_gpuh(p: Params, exo: Exogenous) -> Floats:
-    """Value of a GPU-h left waiting, [C,W]."""
+    """Return the value of a GPU-h left waiting, [C,W]."""
     at_site = work_mwh_per_gpuh(p, exo) * mean_energy_usd_per_mwh(p, exo)
     return np.asarray(p.revenue_usd_per_gpuh - (p.home * at_site).sum(-1)[:, None])
 
 
 def gpu_step_usd(p: Params, exo: Exogenous) -> Floats:
-    """Energy cost of an accelerator that runs a job for one step, [K]."""
+    """Return the energy cost of an accelerator that runs a job for one step, [K]."""
     gpuh_per_step = p.speed * p.dt_h
     return np.asarray(gpuh_per_step * work_mwh_per_gpuh(p, exo) * mean_energy_usd_per_mwh(p, exo))
 
 
 def work_mwh_per_gpuh(p: Params, exo: Exogenous) -> Floats:
-    """Mean energy of a GPU-h of work, [K]."""
+    """Return the mean energy of a GPU-h of work, [K]."""
     return np.asarray((physics.work_power_mw_per_gpuh(p, exo) * p.dt_h).mean(0))
 
 
 def later_job_usd(p: Params, exo: Exogenous, per_gpu_step_usd: Floats) -> Floats:
-    """Value of a job that is started after the window, [J]."""
+    """Return the value of a job that is started after the window, [J]."""
     run_steps = p.job_profile.sum(-1) * p.job_gpus
     cost = run_steps * per_gpu_step_usd.min()
     return np.maximum(p.job_value_usd - cost, 0.0)

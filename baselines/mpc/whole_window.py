@@ -51,6 +51,7 @@ class WholeWindow(RelaxAndRound):
         assert relaxed.values is not None
         is_open = self.open_columns(relaxed.values)
         flows = self.columns.flows_of(relaxed.values)
+
         found = []
         for started in now_and_later(flows.started):
             guess = flows.replace(started=started)
@@ -59,6 +60,7 @@ class WholeWindow(RelaxAndRound):
             if len(self.open_columns(plan.values)):  # fixing these opened others
                 plan = self.rounded_flows(guess)
             found.append(plan)
+        # Of equally good ones the later.
         return min(reversed(found), key=lambda plan: plan.objective or 0.0)
 
     def rounded(self, values: Float[Floats, " columns"], clock: Deadline) -> SolverResult:
@@ -79,6 +81,7 @@ class WholeWindow(RelaxAndRound):
             fractions = np.where(self.may_start, flows.started, -1.0)
             fixed[columns.flows.started] = rounded_starts(p, fractions, self.state.committed_gpus)
 
+        # From what is likeliest to what is certain to be a plan.
         where = columns.choices if only is None else only
         for share in (0.5, 1.0 - NOTHING):
             fixed[columns.running] = flows.generation_mw >= share * p.generator_min_mw

@@ -9,11 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from baselines.mpc.affine import Affine
 from baselines.optimum.rows import Modes, Rows, has_both_ways, has_minimum_load, make_rows
-from gridai_env.arrays.types import Float, Floats, Index, Int
+from gridai_env.arrays.types import Bools, Float, Floats, Index, Int
 from gridai_env.world.state import Exogenous, Flows, Params, Shape, State
 
 # State that is a flow of the step before: no columns of its own but in the first step.
@@ -32,7 +31,7 @@ class Columns:
     step: Index  # [count] of a flow, or of the flows that lead to a state; 0 for the state before the window
 
     def next_step(self) -> Index:
-        """For each column the same one a step later; itself in the last step, [count]."""
+        """Return for each column the same one a step later; itself in the last step, [count]."""
         out = np.arange(self.count)
         flows = [getattr(self.flows, name) for name in Flows.names()]
         # Of what is carried over, only the first step has columns of its own.
@@ -72,10 +71,10 @@ class Columns:
 
 
 def make_columns(p: Params, shape: Shape, steps: int) -> Columns:
-    """A column wherever the constants allow a flow at all."""
+    """Return a column wherever the constants allow a flow at all."""
     used: list[Index] = []
 
-    def columns(mask: NDArray[np.bool_], leading: int, first_step: int = 0) -> Index:
+    def columns(mask: Bools, leading: int, first_step: int = 0) -> Index:
         where = np.broadcast_to(mask, (leading, *mask.shape))
         start = sum(map(len, used))
         out = np.where(where, start - 1 + np.cumsum(where).reshape(where.shape), -1)
@@ -83,6 +82,7 @@ def make_columns(p: Params, shape: Shape, steps: int) -> Columns:
         used.append(np.broadcast_to(step.reshape(-1, *[1] * mask.ndim), where.shape)[where])
         return out
 
+    # State that is a flow of the step before has columns of its own in the first step only.
     flow_masks, state_masks = _flow_masks(p, shape), _state_masks(p, shape)
     flows = Flows(**{name: columns(flow_masks[name], steps) for name in Flows.names()})
     states = {
@@ -98,8 +98,8 @@ def make_columns(p: Params, shape: Shape, steps: int) -> Columns:
     return Columns(flows, State(**states), charging, running, len(step), step)
 
 
-def _flow_masks(p: Params, shape: Shape) -> dict[str, NDArray[np.bool_]]:
-    """Which flows the constants allow."""
+def _flow_masks(p: Params, shape: Shape) -> dict[str, Bools]:
+    """Return which flows the constants allow."""
     route = p.route_open > 0.5
     session = (p.is_session > 0.5)[:, None] & route
     site = np.ones(shape.sites, dtype=bool)
@@ -123,8 +123,8 @@ def _flow_masks(p: Params, shape: Shape) -> dict[str, NDArray[np.bool_]]:
     }
 
 
-def _state_masks(p: Params, shape: Shape) -> dict[str, NDArray[np.bool_]]:
-    """Which states can be other than 0."""
+def _state_masks(p: Params, shape: Shape) -> dict[str, Bools]:
+    """Return which states can be other than 0."""
     waits = np.broadcast_to(p.may_wait > 0.5, (shape.regions, shape.rows))
     return {
         "backlog_gpuh": waits,

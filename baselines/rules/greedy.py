@@ -1,12 +1,10 @@
 """Greedy: what an operator with spreadsheets would do, step by step, from prices, carbon and forecasts.
 
-- Work goes where energy, carbon, egress and (for moved sessions) relocation and warm-up cost least and there
-  is room;
-  work that costs more than its revenue and penalty is refused.
+- Work goes where energy, carbon, egress and (for moved sessions) relocation and warm-up cost least and there is
+  room; work that costs more than its revenue and penalty is refused.
 - Work that may wait is held when a forecast hour within its slack is cheaper.
-- Batteries charge in cheap hours and discharge in dear ones, judged by quantiles of present and forecast
-  prices, and
-  are back at their target at the end.
+- Batteries charge in cheap hours and discharge in dear ones, judged by quantiles of present and forecast prices,
+  and are back at their target at the end.
 - Generators run where fuel is cheaper than import.  Jobs start at once where energy is cheapest.
 
 No optimisation and no model of what others do: a fair floor for agents, not a rival to the optimum.
@@ -14,16 +12,19 @@ No optimisation and no model of what others do: a fair floor for agents, not a r
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
-from numpy.typing import NDArray
 
 from baselines.rules.placing import ServiceOptions, allocate, place_urgent, start_at_once, to_action
-from baselines.rules.rule import Rule
+from baselines.rules.rule import Actions, Rule
 from baselines.rules.view import ROUNDING, View
-from gridai_env.arrays.types import Floats
+from gridai_env.arrays.types import Bool, Bools, Float, Floats
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world import physics
 from gridai_env.world.terms import energy_usd_per_mwh
+
+PerSite: TypeAlias = Float[Floats, "B K"]
 
 
 class Greedy(Rule):
@@ -35,8 +36,7 @@ class Greedy(Rule):
     payback_h = 4.0
     # Forecasts err: a later hour must be cheaper by this share of the present cost of energy.
     deferral_margin = 0.1
-    # Present price among present and forecast prices: below the first quantile charge, above the second
-    # discharge.
+    # Present price among present and forecast prices: below the first quantile charge, above the second discharge.
     cheap, dear = 0.35, 0.65
     # Least gain of a stored MWh over losses and wear.
     least_gain_usd_per_mwh = 1.0
@@ -46,26 +46,15 @@ class Greedy(Rule):
         super().prepare(compiled)
         self._target_mwh = compiled.sites.battery_target_mwh
 
-    def decide(self, view: View) -> NDArray[np.float32]:
-        """Jobs, deferral, routing, then power for the load that follows."""
-        p, exo = view.p, view.exo
-        value_now = with_carbon_usd_per_mwh(view, exo.buy_usd_per_mwh, billed_kg(view))
+    def decide(self, view: View) -> Actions:
+        """Return actions: jobs, deferral and routing, then power for the load that follows."""
+        value_now = with_carbon_usd_per_mwh(view, view.exo.buy_usd_per_mwh, billed_kg(view))
         value_ahead = ahead_usd_per_mwh(view)
-        job_score = start_at_once(view, value_now * exo.pue)
+        job_score = start_at_once(view, value_now * view.exo.pue)
         started = view.starts(job_score)
         spare_mw = self._generator_mw(view, value_now) + self._discharge_limit_mw(view)
         room = view.room_gpuh(started, spare_mw)
-
-        options = self._options(view, value_now)
-        until = self._patience_gpuh(view, value_now, value_ahead, room)
-        paying = np.where(options.cost < self._worth(view), options.cost, np.inf)
-        placed, left = allocate(view.on_hand_gpuh, ServiceOptions(paying, options.limit_gpuh, until), room)
-        # Where only sites are left that cost more than the work brings, it is refused.
-        losing = (np.isinf(paying) & np.isfinite(options.cost)).any(-1)
-        refused = np.where(losing, left, 0.0) * p.is_session
-        placed = place_urgent(
-            view, placed, left - refused, np.where(np.isinf(options.cost), 1e12, options.cost)
-        )
+        placed, left, refused = self._placed_gpuh(view, value_now, value_ahead, room)
 
         load_mw = self._load_mw(view, placed, started)
         generation_mw = self._generation_mw(view, value_now, load_mw)
@@ -74,7 +63,7 @@ class Greedy(Rule):
             view,
             self.layout,
             placed,
-            hold_gpuh=left * p.may_wait,
+            hold_gpuh=left * view.p.may_wait,
             refuse_gpuh=refused,
             battery_mw=battery_mw,
             generation_mw=generation_mw,
@@ -83,18 +72,33 @@ class Greedy(Rule):
 
     # Work ---------------------------------------------------------------------------------------------------
 
-    def _options(self, view: View, value_now: Floats) -> ServiceOptions:
-        """Cost and limit [B,C,W,2K] of serving in place (first K: sessions already there) and of moving."""
-        p = view.p
+    def _placed_gpuh(
+        self, view: View, value_now: PerSite, value_ahead: Floats, room: PerSite
+    ) -> tuple[Floats, Floats, Floats]:
+        """Return work placed [B,C,W,K], left and, of that, refused [B,C,W]."""
+        options = self._options(view, value_now)
+        until = self._patience_gpuh(view, value_now, value_ahead, room)
+        paying = np.where(options.cost < self._worth(view), options.cost, np.inf)
+        placed, left = allocate(view.on_hand_gpuh, ServiceOptions(paying, options.limit_gpuh, until), room)
+
+        # Where only sites are left that cost more than the work brings, it is refused.
+        losing = (np.isinf(paying) & np.isfinite(options.cost)).any(-1)
+        refused = np.where(losing, left, 0.0) * view.p.is_session
+        closed_last = np.where(np.isinf(options.cost), 1e12, options.cost)
+        return place_urgent(view, placed, left - refused, closed_last), left, refused
+
+    # Work ---------------------------------------------------------------------------------------------------
+
+    def _options(self, view: View, value_now: PerSite) -> ServiceOptions:
+        """Return cost and limit [B,C,W,2K] of serving in place (first K: sessions already there) and of moving."""
+        p, state, exo = view.p, view.state, view.exo
         stay = serving_usd_per_gpuh(view, value_now, np.maximum(view.exo.buy_usd_per_mwh, 0.0))
         move_energy = p.relocation_mwh_per_gpuh + p.warm_mwh_per_gpuh[:, None]
-        moving = (
-            p.relocation_usd_per_gpuh
-            + p.warm_usd_per_gpuh[:, None]
-            + move_energy * value_now[:, None, None, :]
-        )
+        moving = p.relocation_usd_per_gpuh + p.warm_usd_per_gpuh[:, None]
+        moving = moving + move_energy * value_now[:, None, None, :]
+        # A move is paid once but serves the sessions for hours: this step bears its share of the payback time.
         moved = stay + p.is_session[:, None] * moving * (p.dt_h / self.payback_h)
-        state, exo = view.state, view.exo
+
         there = exo.growth[..., None] * state.placed_gpuh + exo.rehomed_gpuh[..., None] * p.home[:, None, :]
         there = there * p.is_session[:, None]
         cost = np.concatenate([stay, moved], axis=-1)
@@ -104,7 +108,7 @@ class Greedy(Rule):
 
     @staticmethod
     def _worth(view: View) -> Floats:
-        """What serving a GPU-h brings, [B,1,W,2K]: revenue, no penalty, and savings that are not paid yet."""
+        """Return what serving a GPU-h brings, [B,1,W,2K]: revenue, no penalty, and savings that are not paid yet."""
         p = view.p
         mwh = physics.work_power_mw_per_gpuh(p, view.exo) * p.dt_h
         spared = mwh * spared_usd_per_kg(view)[:, None] * billed_kg(view)
@@ -112,9 +116,9 @@ class Greedy(Rule):
         return np.concatenate([worth, worth], axis=-1)
 
     def _patience_gpuh(
-        self, view: View, value_now: Floats, value_ahead: Floats, room: Floats
+        self, view: View, value_now: PerSite, value_ahead: Floats, room: Floats
     ) -> Floats | None:
-        """Work [B,C,W,2K] for which a site is cheap enough now: the rest rather waits for a forecast hour.
+        """Return the work [B,C,W,2K] for which a site is cheap enough now: the rest rather waits for a forecast hour.
 
         Oldest work first, as the queue serves it.  Work that is due, or may not wait, takes any site.
         """
@@ -122,6 +126,7 @@ class Greedy(Rule):
         longest = due.shape[-1]
         if not p.may_wait.any() or not (view.leads <= longest).any():
             return None
+
         mwh = physics.work_power_mw_per_gpuh(p, view.exo) * p.dt_h
         movable = ((on_hand - due[..., 0]) * p.may_wait).sum((-1, -2))
         now = mwh * value_now
@@ -129,6 +134,7 @@ class Greedy(Rule):
         # What is due before the first lead has nothing to wait for: it takes any site.
         first = int(view.leads[0])
         until = due[..., first - 1, None] + np.zeros_like(now)[:, None, None, :]
+
         for i, lead in enumerate(view.leads):
             if lead > longest:
                 break
@@ -141,6 +147,7 @@ class Greedy(Rule):
             can_wait = np.maximum(due_then - due[..., int(lead) - 1], 0.0)
             cheap = now * (1.0 - self.deferral_margin * np.sign(now)) <= best[:, None]
             until = until + can_wait[..., None] * cheap[:, None, None, :]
+
         until = np.where((p.may_wait > 0.5)[:, None], until, np.inf)
         return np.concatenate([until, until], axis=-1)
 
@@ -148,7 +155,7 @@ class Greedy(Rule):
 
     @staticmethod
     def _load_mw(view: View, placed: Floats, started: Floats) -> Floats:
-        """Facility power [B,K] less renewables, for the work placed and the jobs running."""
+        """Return facility power [B,K] less renewables, for the work placed and the jobs running."""
         p, exo = view.p, view.exo
         busy = view.state.committed_gpus[..., 0] + physics.inference_gpus(p, placed.sum(-3))
         if started.shape[-2]:
@@ -157,15 +164,15 @@ class Greedy(Rule):
         facility: Floats = physics.facility_power_mw(p, exo, physics.it_power_mw(p, exo, busy))
         return facility - exo.renewable_available_mw
 
-    def _generator_mw(self, view: View, value_now: Floats) -> Floats:
-        """Output [B,K] that generators can have now where fuel is cheaper than import, else 0."""
+    def _generator_mw(self, view: View, value_now: PerSite) -> Floats:
+        """Return the output [B,K] that generators can have now where fuel is cheaper than import, else 0."""
         p = view.p
         most = np.minimum(view.state.generation_mw + p.generator_ramp_mw_per_h * p.dt_h, p.generator_max_mw)
         fuel = with_carbon_usd_per_mwh(view, p.fuel_usd_per_mwh, p.generator_carbon_kg_per_mwh)
         return np.where((fuel < value_now) & (most >= p.generator_min_mw), most, 0.0)
 
-    def _generation_mw(self, view: View, value_now: Floats, load_mw: Floats) -> Floats:
-        """Generation [B,K]: what the load needs, and export where it pays."""
+    def _generation_mw(self, view: View, value_now: PerSite, load_mw: Floats) -> Floats:
+        """Return generation [B,K]: what the load needs, and export where it pays."""
         p, exo = view.p, view.exo
         fuel = with_carbon_usd_per_mwh(view, p.fuel_usd_per_mwh, p.generator_carbon_kg_per_mwh)
         needed = np.maximum(load_mw, 0.0) + np.where(exo.sell_usd_per_mwh > fuel, exo.export_limit_mw, 0.0)
@@ -174,51 +181,61 @@ class Greedy(Rule):
 
     @staticmethod
     def _discharge_limit_mw(view: View) -> Floats:
-        """Discharge [B,K] that power limit and energy allow."""
+        """Return the discharge [B,K] that power limit and energy allow."""
         p = view.p
         energy = np.maximum(view.state.battery_mwh - p.battery_min_mwh, 0.0) * p.discharge_efficiency / p.dt_h
         return np.minimum(p.discharge_limit_mw, energy)
 
-    def _battery_mw(self, view: View, value_now: Floats, value_ahead: Floats, load_mw: Floats) -> Floats:
-        """Charging (+) or discharging (-) power [B,K] for the load that is left."""
-        p, exo = view.p, view.exo
-        valid = view.valid[..., None]
+    def _battery_mw(self, view: View, value_now: PerSite, value_ahead: Floats, load_mw: PerSite) -> PerSite:
+        """Return charging (+) or discharging (-) power [B,K] for the load that is left."""
+        p, exo, stored_mwh = view.p, view.exo, view.state.battery_mwh
+        charge_pays, discharge_pays, dear = self._arbitrage(view, value_now, value_ahead)
+
+        # Steps after this one that could still refill; one in five is kept in hand.
+        most_mwh = p.charge_limit_mw * p.charge_efficiency * p.dt_h
+        refill_mwh = 0.8 * most_mwh * (view.steps_left - 1.0)[:, None]
+        target = np.minimum(self._target_mwh, p.battery_max_mwh)
+        floor = np.maximum(p.battery_min_mwh, target - refill_mwh)
+        per_mw = p.charge_efficiency * p.dt_h
+        must = np.maximum(floor * (1.0 - ROUNDING) - stored_mwh, 0.0) / per_mw
+        free = np.maximum(stored_mwh - floor, 0.0) * p.discharge_efficiency / p.dt_h
+
+        # Energy above the target is worth nothing at the end.
+        spill = (view.steps_left <= 1.0)[:, None] & (value_now > p.wear_usd_per_mwh)
+        sold = np.where(exo.sell_usd_per_mwh >= dear, exo.export_limit_mw, 0.0)
+        discharge = np.minimum(np.minimum(p.discharge_limit_mw, free), np.maximum(load_mw, 0.0) + sold)
+        discharge = np.where(discharge_pays | spill, discharge, 0.0)
+
+        # A demand charge falls on a new peak of import: charging stays below the one so far.
+        room_mw = np.maximum(p.battery_max_mwh - stored_mwh, 0.0) / per_mw
+        quiet = np.where(p.demand_charge_usd_per_mw > 0.0, view.state.peak_import_mw - load_mw, np.inf)
+        charge = np.where(charge_pays, np.maximum(quiet, 0.0), 0.0)
+        charge = np.minimum(np.maximum(charge, must), np.minimum(p.charge_limit_mw, room_mw))
+        return np.where(charge > 0.0, charge, -discharge)
+
+    def _arbitrage(
+        self, view: View, value_now: PerSite, value_ahead: Floats
+    ) -> tuple[Bool[Bools, "B K"], Bool[Bools, "B K"], PerSite]:
+        """Return where charging and where discharging pays now, and the price from which it is dear."""
+        p, valid = view.p, view.valid[..., None]
         low, high = (np.where(valid, value_ahead, worst) for worst in (np.inf, -np.inf))
         low, high = low.min(1, initial=np.inf), high.max(1, initial=-np.inf)
         seen = np.concatenate([value_now[:, None], np.where(valid, value_ahead, value_now[:, None])], axis=1)
         cheap, dear = np.quantile(seen, [self.cheap, self.dear], axis=1)
+
+        # Against the best later hour, after losses and wear both ways.
         kept = p.charge_efficiency * p.discharge_efficiency
         wear, gain = p.wear_usd_per_mwh, self.least_gain_usd_per_mwh
         charge_pays = kept * (high - wear) - (value_now + wear) > gain
         discharge_pays = kept * (value_now - wear) - (low + wear) > gain
-
-        most_mwh = p.charge_limit_mw * p.charge_efficiency * p.dt_h
-        # Steps after this one that could still refill; one in five is kept in hand.
-        refill_mwh = 0.8 * most_mwh * (view.steps_left - 1.0)[:, None]
-        target = np.minimum(self._target_mwh, p.battery_max_mwh)
-        floor = np.maximum(p.battery_min_mwh, target - refill_mwh)
-        must = np.maximum(floor * (1.0 - ROUNDING) - view.state.battery_mwh, 0.0) / (
-            p.charge_efficiency * p.dt_h
-        )
-        free = np.maximum(view.state.battery_mwh - floor, 0.0) * p.discharge_efficiency / p.dt_h
-        # Energy above the target is worth nothing at the end.
-        spill = (view.steps_left <= 1.0)[:, None] & (value_now > wear)
-
-        sold = np.where(exo.sell_usd_per_mwh >= dear, exo.export_limit_mw, 0.0)
-        discharge = np.minimum(np.minimum(p.discharge_limit_mw, free), np.maximum(load_mw, 0.0) + sold)
-        discharge = np.where((discharge_pays & (value_now >= dear)) | spill, discharge, 0.0)
-        room_mw = np.maximum(p.battery_max_mwh - view.state.battery_mwh, 0.0) / (p.charge_efficiency * p.dt_h)
-        quiet = np.where(p.demand_charge_usd_per_mw > 0.0, view.state.peak_import_mw - load_mw, np.inf)
-        charge = np.where(charge_pays & (value_now <= cheap), np.maximum(quiet, 0.0), 0.0)
-        charge = np.minimum(np.maximum(charge, must), np.minimum(p.charge_limit_mw, room_mw))
-        return np.where(charge > 0.0, charge, -discharge)
+        return charge_pays & (value_now <= cheap), discharge_pays & (value_now >= dear), dear
 
 
 # What things cost -------------------------------------------------------------------------------------------
 
 
 def carbon_usd_per_kg(view: View) -> Floats:
-    """Price of a kg to act on, [B]: with the excess price while the budget is spent faster than evenly.
+    """Return the price of a kg to act on, [B]: with the excess price while the budget is spent faster than evenly.
 
     Waiting until it is spent would leave all savings to the last hours.
     """
@@ -231,33 +248,33 @@ def carbon_usd_per_kg(view: View) -> Floats:
 
 
 def spared_usd_per_kg(view: View) -> Floats:
-    """What acting on `carbon_usd_per_kg` counts beyond the price that is paid now, [B]."""
+    """Return what acting on `carbon_usd_per_kg` counts beyond the price that is paid now, [B]."""
     spent = view.carbon_left_kg <= 0.0
     paid = view.p.carbon_price_usd_per_kg + np.where(spent, float(view.p.carbon_excess_usd_per_kg), 0.0)
     return carbon_usd_per_kg(view) - paid
 
 
 def billed_kg(view: View) -> Floats:
-    """Billed intensity now, kg/MWh [B,K]."""
+    """Return the billed intensity now, kg/MWh [B,K]."""
     carbon: Floats = physics.billed_carbon_kg_per_mwh(view.p, view.exo)
     return carbon
 
 
 def with_carbon_usd_per_mwh(view: View, usd_per_mwh: Floats, kg_per_mwh: Floats) -> Floats:
-    """Price now of a MWh with its carbon, [B,K]."""
+    """Return the price now of a MWh with its carbon, [B,K]."""
     priced: Floats = energy_usd_per_mwh(usd_per_mwh, kg_per_mwh, carbon_usd_per_kg(view)[:, None])
     return priced
 
 
 def ahead_usd_per_mwh(view: View) -> Floats:
-    """Forecast price of a MWh with its carbon, [B,H,K]; meaningless where a lead is not valid."""
+    """Return the forecast price of a MWh with its carbon, [B,H,K]; meaningless where a lead is not valid."""
     per_kg = carbon_usd_per_kg(view)[:, None, None]
     ahead: Floats = energy_usd_per_mwh(view.forecast_buy_usd_per_mwh, view.forecast_carbon_kg_per_mwh, per_kg)
     return ahead
 
 
 def serving_usd_per_gpuh(view: View, energy_usd_per_mwh: Floats, network_usd_per_mwh: Floats) -> Floats:
-    """Energy, its carbon and egress of a GPU-h on each route, [B,C,W,K]."""
+    """Return energy, its carbon and egress of a GPU-h on each route, [B,C,W,K]."""
     p = view.p
     mwh = physics.work_power_mw_per_gpuh(p, view.exo) * p.dt_h
     network = with_carbon_usd_per_mwh(view, network_usd_per_mwh, billed_kg(view))
@@ -266,7 +283,7 @@ def serving_usd_per_gpuh(view: View, energy_usd_per_mwh: Floats, network_usd_per
 
 
 def tranche_usd_per_gpuh(cost: Floats, room_gpuh: Floats, low_gpuh: Floats, high_gpuh: Floats) -> Floats:
-    """Mean cost [B] of the work between ``low`` and ``high`` [B] when sites fill up from the cheapest on.
+    """Return the mean cost [B] of the work between ``low`` and ``high`` [B] when sites fill up from the cheapest on.
 
     ``cost`` and ``room_gpuh`` are [B,K].  Infinite where the work does not fit, 0 where there is none.
     """

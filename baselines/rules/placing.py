@@ -8,10 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from baselines.rules.view import View
-from gridai_env.arrays.types import Floats
+from gridai_env.arrays.types import Float, Floats, Floats32, Index
 from gridai_env.world.actions import Layout, ratio
 from gridai_env.world.feasible import keep_by_order, kept_share
 
@@ -20,9 +19,11 @@ from gridai_env.world.feasible import keep_by_order, kept_share
 class ServiceOptions:
     """Ways to serve work: M = n * K of them, option m at site m % K."""
 
-    cost: Floats  # [B,C,W,M] USD per GPU-h or any other measure; infinite where closed
-    limit_gpuh: Floats | None = None  # [B,C,W,M] most that the option takes
-    until_gpuh: Floats | None = None  # [B,C,W,M] the option takes nothing once this much is placed in all
+    cost: Float[Floats, "B C W M"]  # USD per GPU-h or any other measure; infinite where closed
+    limit_gpuh: Float[Floats, "B C W M"] | None = None  # most that the option takes
+    until_gpuh: Float[Floats, "B C W M"] | None = (
+        None  # the option takes nothing once this much is placed in all
+    )
 
 
 def allocate(
@@ -43,16 +44,14 @@ def allocate(
     return first + second, left_first + left_second
 
 
-def _ranks(cost: Floats, tie: Floats | None) -> NDArray[np.intp]:
+def _ranks(cost: Floats, tie: Floats | None) -> Index:
     if tie is None:
         return np.argsort(cost, axis=-1, kind="stable")
     return np.lexsort((np.broadcast_to(tie, cost.shape), cost), axis=-1)
 
 
-def _fill(
-    work: Floats, options: ServiceOptions, order: NDArray[np.intp], room: Floats
-) -> tuple[Floats, Floats, Floats]:
-    """Placed, left and the room that remains."""
+def _fill(work: Floats, options: ServiceOptions, order: Index, room: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return placed, left and the room that remains."""
     sites = room.shape[-1]
     placed = np.zeros((*work.shape, sites))
     left = work
@@ -61,14 +60,18 @@ def _fill(
             break
         option = order[..., rank : rank + 1]
 
-        def chosen(array: Floats, option: NDArray[np.intp] = option) -> Floats:
+        def chosen(array: Floats, option: Index = option) -> Floats:
             return np.take_along_axis(array, option, -1)[..., 0]
+
+        # What the option may take of what is left.
 
         taken = np.where(np.isfinite(chosen(options.cost)), left, 0.0)
         if options.limit_gpuh is not None:
             taken = np.minimum(taken, chosen(options.limit_gpuh))
         if options.until_gpuh is not None:
             taken = np.clip(chosen(options.until_gpuh) - (work - left), 0.0, taken)
+
+        # Where regions and rows ask for more than the room, each gets its share.
         wish = taken[..., None] * (option % sites == np.arange(sites))
         demand = wish.sum(-3)
         done = wish * kept_share(keep_by_order(demand, room), demand)
@@ -94,23 +97,29 @@ def to_action(
     battery_mw: Floats | None = None,
     generation_mw: Floats | None = None,
     job_score: Floats | None = None,
-) -> NDArray[np.float32]:
-    """The action [B,A] that asks for this: work per site, held and refused work, battery, generator.
+) -> Float[Floats32, "B A"]:
+    """Return the action [B,A] that asks for this: work per site, held and refused work, battery, generator.
 
     ``battery_mw`` is positive for charging.  All renewables are used.  Jobs wait without ``job_score``.
     """
     p, shape, on_hand = view.p, layout.shape, view.on_hand_gpuh
     lead = on_hand.shape[:-2]
+
+    # Routing: weights of sites, then held and refused shares.
     routing = np.zeros((*on_hand.shape, shape.sites + 2))
     routing[..., :-2] = 2.0 * ratio(placed_gpuh, placed_gpuh.max(-1, keepdims=True)) - 1.0
     routing[..., -2] = ratio(hold_gpuh, on_hand) * p.may_wait
     if refuse_gpuh is not None:
         routing[..., -1] = np.where(refuse_gpuh > 0.0, 0.5 + 0.5 * ratio(refuse_gpuh, on_hand), 0.0)
+
+    # Power: no battery or generator asked for is a level of 0.
     idle = np.zeros((*lead, shape.sites))
     battery = idle if battery_mw is None else _share(np.maximum(battery_mw, 0.0), p.charge_limit_mw)
     if battery_mw is not None:
         battery = battery - _share(np.maximum(-battery_mw, 0.0), p.discharge_limit_mw)
     generator = idle if generation_mw is None else _share(generation_mw, p.generator_max_mw)
+
+    # Jobs: the last score is "wait".
     wait = np.zeros((*lead, shape.slots, shape.sites + 1))
     wait[..., -1] = 1.0
     parts = [routing, battery, generator, idle, wait if job_score is None else job_score]
@@ -119,7 +128,7 @@ def to_action(
 
 
 def start_at_once(view: View, cost: Floats) -> Floats:
-    """Job scores [B,V,K+1]: start now, at the site of least ``cost`` ([B,K] or [B,V,K]) where the job fits."""
+    """Return job scores [B,V,K+1]: start now, at the site of least ``cost`` ([B,K] or [B,V,K]) where the job fits."""
     sites = cost.shape[-1]
     each = cost if cost.ndim == 3 else cost[:, None, :]
     rank = np.argsort(np.argsort(each, axis=-1, kind="stable"), axis=-1)

@@ -1,29 +1,29 @@
-"""The frame of all rules: Stable-Baselines3's `predict` around one decision on a batch of views."""
+"""The frame of policies that know a scenario, and of rules: one decision on a batch of views."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from baselines.rules.view import View, read_view
+from gridai_env.arrays.types import Bools, Float, Floats32
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.rollout.policy import Policy
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world.actions import Layout
 
+Actions: TypeAlias = Float[Floats32, "*batch A"]
+Observed: TypeAlias = Mapping[str, Floats32] | Floats32  # parts, or flat
 
-class Rule(Policy):
-    """A policy that knows the scenario's constants (`prepare`) and the observation, nothing else.
 
-    It takes one observation or a batch; row i of a batch is decided as if it stood alone.
-    """
+class ScenarioPolicy(Policy):
+    """A policy that knows the constants of a scenario and reads its observations."""
 
     def __init__(self, compiled: Compiled | None = None) -> None:
-        """Make the rule ready for a scenario, now or later by `prepare`."""
+        """Make the policy ready for a scenario, now or later by `prepare`."""
         self._compiled: Compiled | None = None
         if compiled is not None:
             self.prepare(compiled)
@@ -33,7 +33,7 @@ class Rule(Policy):
         if self._compiled is compiled:
             return
         self._compiled = compiled
-        self._observation = ObservationLayout(compiled)
+        self.observation_layout = ObservationLayout(compiled)
         self.layout = Layout(compiled.shape)
 
     @property
@@ -45,24 +45,34 @@ class Rule(Policy):
             )
         return self._compiled
 
+    def parts_of(self, observation: Observed) -> Mapping[str, Floats32]:
+        """Return the parts of an observation, Dict or flat."""
+        if isinstance(observation, Mapping):
+            return observation
+        return self.observation_layout.as_dict(np.asarray(observation))
+
+
+class Rule(ScenarioPolicy):
+    """A policy that knows the scenario's constants (`prepare`) and the observation, nothing else.
+
+    It takes one observation or a batch; row i of a batch is decided as if it stood alone.
+    """
+
     def predict(
         self,
-        observation: Mapping[str, NDArray[np.float32]] | NDArray[np.float32],
+        observation: Observed,
         state: Any = None,
-        episode_start: NDArray[np.bool_] | None = None,
+        episode_start: Bools | None = None,
         deterministic: bool = True,
-    ) -> tuple[NDArray[np.float32], Any]:
-        """Action [A] for an observation (Dict or flat), [B,A] for a batch; ``state`` passes through."""
+    ) -> tuple[Actions, Any]:
+        """Return the action [A] for an observation (Dict or flat), [B,A] for a batch; ``state`` passes through."""
         compiled = self.compiled
-        if not isinstance(observation, Mapping):
-            observation = self._observation.as_dict(np.asarray(observation))
-        single = next(iter(observation.values())).ndim == 1
-        batch = {
-            name: np.asarray(part)[None] if single else np.asarray(part) for name, part in observation.items()
-        }
-        action = self.decide(read_view(self._observation, compiled, batch))
+        parts = self.parts_of(observation)
+        single = next(iter(parts.values())).ndim == 1
+        batch = {name: np.asarray(part)[None] if single else np.asarray(part) for name, part in parts.items()}
+        action = self.decide(read_view(self.observation_layout, compiled, batch))
         return (action[0] if single else action), state
 
     @abstractmethod
-    def decide(self, view: View) -> NDArray[np.float32]:
-        """Actions [B,A] for a batch of views."""
+    def decide(self, view: View) -> Actions:
+        """Return actions [B,A] for a batch of views."""

@@ -11,11 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from baselines.rules.greedy import Greedy
 from baselines.rules.placing import ServiceOptions, allocate, place_urgent, start_at_once, to_action
-from baselines.rules.rule import Rule
+from baselines.rules.rule import Actions, Rule
 from baselines.rules.view import View
 from gridai_env.arrays.types import Floats
 from gridai_env.scenario.compile import Compiled
@@ -29,8 +28,8 @@ class RoutingRule(Rule):
     site of the job's own list (without a list: in the order of the scenario) where they fit.
     """
 
-    def decide(self, view: View) -> NDArray[np.float32]:
-        """Place the work on hand by preference."""
+    def decide(self, view: View) -> Actions:
+        """Return actions that place the work on hand by preference."""
         cost = np.where(view.p.route_open > 0.5, self.preference(view), np.inf)
         cost = np.broadcast_to(cost, (*view.on_hand_gpuh.shape, cost.shape[-1]))
         job_score = self.job_score(view)
@@ -43,10 +42,10 @@ class RoutingRule(Rule):
 
     @abstractmethod
     def preference(self, view: View) -> Floats:
-        """What the rule minimises, broadcast to [B,C,W,K]."""
+        """Return what the rule minimises, broadcast to [B,C,W,K]."""
 
     def job_score(self, view: View) -> Floats:
-        """Scores [B,V,K+1]: start at once, in the order of the job's own list of sites."""
+        """Return scores [B,V,K+1]: start at once, in the order of the job's own list of sites."""
         return start_at_once(view, view.job_site_rank.astype(np.float64))
 
 
@@ -56,7 +55,7 @@ class LocalOnly(RoutingRule):
     name = "local_only"
 
     def preference(self, view: View) -> Floats:
-        """Path latency, home before all."""
+        """Return path latency in ms, -1 for home."""
         return np.where(view.p.home[:, None, :] > 0.5, -1.0, self.compiled.geography.path_ms)
 
 
@@ -66,7 +65,7 @@ class NearestRegion(RoutingRule):
     name = "nearest_region"
 
     def preference(self, view: View) -> Floats:
-        """Path latency."""
+        """Return path latency in ms, [C,K]."""
         path_ms: Floats = self.compiled.geography.path_ms
         return path_ms
 
@@ -77,12 +76,12 @@ class PriceOnly(RoutingRule):
     name = "price_only"
 
     def preference(self, view: View) -> Floats:
-        """USD per GPU-h for energy, [B,1,1,K]."""
+        """Return USD per GPU-h for energy, [B,1,1,K]."""
         usd = physics.work_power_mw_per_gpuh(view.p, view.exo) * view.exo.buy_usd_per_mwh
         return usd[:, None, None, :]
 
     def job_score(self, view: View) -> Floats:
-        """Start at once where energy is cheapest."""
+        """Return scores that start jobs at once where energy is cheapest."""
         return start_at_once(view, self.preference(view)[:, 0, 0])
 
 
@@ -92,12 +91,12 @@ class CarbonOnly(RoutingRule):
     name = "carbon_only"
 
     def preference(self, view: View) -> Floats:
-        """kg per GPU-h, [B,1,1,K]."""
+        """Return kg per GPU-h, [B,1,1,K]."""
         carbon = physics.billed_carbon_kg_per_mwh(view.p, view.exo)
         return (physics.work_power_mw_per_gpuh(view.p, view.exo) * carbon)[:, None, None, :]
 
     def job_score(self, view: View) -> Floats:
-        """Start at once where energy is cleanest."""
+        """Return scores that start jobs at once where energy is cleanest."""
         return start_at_once(view, self.preference(view)[:, 0, 0])
 
 
@@ -115,8 +114,8 @@ class Random(Rule):
         """Draw from another seed."""
         self.seed = seed
 
-    def decide(self, view: View) -> NDArray[np.float32]:
-        """One uniform action per row, the same for rows that stand at the same step."""
+    def decide(self, view: View) -> Actions:
+        """Return one uniform action per row, the same for rows that stand at the same step."""
         step = np.maximum(self.compiled.shape.steps - view.steps_left, 0.0).astype(int)
         drawn = [np.random.default_rng((self.seed, t)).uniform(-1.0, 1.0, self.layout.size) for t in step]
         return np.array(drawn, dtype=np.float32)

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gridai_env.arrays.types import Floats
+from gridai_env.arrays.types import Bool, Bools, Float, Floats, Index, Int, Ints
 from gridai_env.observation.decode import records
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.scenario.compile import Compiled
@@ -31,29 +30,31 @@ class View:
     p: Params
     state: State
     exo: Exogenous
-    due_gpuh: Floats  # [B,C,W,D] work on hand that must leave the queue by the end of the step h ahead
-    carbon_left_kg: Floats  # [B] infinite without a budget
-    steps_left: Floats  # [B] the step to come included
+    due_gpuh: Float[
+        Floats, "B C W D"
+    ]  # work on hand that must leave the queue by the end of the step h ahead
+    carbon_left_kg: Float[Floats, " B"]  # infinite without a budget
+    steps_left: Float[Floats, " B"]  # the step to come included
     steps: int  # of the episode
-    leads: NDArray[np.intp]  # [H] steps
-    forecast_buy_usd_per_mwh: Floats  # [B,H,K]
-    forecast_carbon_kg_per_mwh: Floats  # [B,H,K] billed
-    forecast_arrivals_gpuh: Floats  # [B,H,C]
-    job_site_rank: NDArray[np.int64]  # [B,V,K] 0: the job's preferred site; see `site_ranks`
+    leads: Int[Index, " H"]  # steps
+    forecast_buy_usd_per_mwh: Float[Floats, "B H K"]
+    forecast_carbon_kg_per_mwh: Float[Floats, "B H K"]  # billed
+    forecast_arrivals_gpuh: Float[Floats, "B H C"]
+    job_site_rank: Int[Ints, "B V K"]  # 0: the job's preferred site; see `site_ranks`
 
     @property
-    def on_hand_gpuh(self) -> Floats:
-        """Work that waits or arrives, [B,C,W]."""
+    def on_hand_gpuh(self) -> Float[Floats, "B C W"]:
+        """Work that waits or arrives."""
         on_hand: Floats = physics.work_on_hand_gpuh(self.state, self.exo)
         return on_hand
 
     @property
-    def valid(self) -> NDArray[np.bool_]:
-        """Leads that lie within the episode, [B,H]."""
+    def valid(self) -> Bool[Bools, "B H"]:
+        """Whether a lead lies within the episode."""
         return self.leads < self.steps_left[:, None]
 
     def room_gpuh(self, started: Floats, extra_mw: Floats | float = 0.0) -> Floats:
-        """Work [B,K] that sites can do besides running jobs and those started now ([B,V,K]).
+        """Return the work [B,K] that sites can do besides running jobs and those started now ([B,V,K]).
 
         Bounded by accelerators, and by import, renewables and ``extra_mw`` of own supply.
         """
@@ -68,48 +69,51 @@ class View:
         return np.maximum(np.minimum(by_gpus, by_power), 0.0) * (1.0 - ROUNDING)
 
     def starts(self, job_score: Floats) -> Floats:
-        """Jobs [B,V,K] that the environment will start for these scores [B,V,K+1]."""
+        """Return the jobs [B,V,K] that the environment will start for these scores [B,V,K+1]."""
         return start_jobs(self.p, self.state, self.exo, job_score)
 
 
 def read_view(layout: ObservationLayout, compiled: Compiled, observation: Mapping[str, Any]) -> View:
-    """The view in a batch of observations (arrays [B,n])."""
+    """Return the view in a batch of observations (arrays [B,n])."""
     exact = layout.physical(observation)
     state, exo = records(compiled.params, exact)
     shape = compiled.shape
+
+    # Jobs are the slots: each shows one that waits, or none.
     running = np.arange(shape.job_steps) < exact["job_duration_steps"][..., None] - 0.5
     params = compiled.params.replace(
         job_gpus=exact["job_gpus"], job_profile=running.astype(float), job_value_usd=exact["job_value_usd"]
     )
+    named = ("due_gpuh", "carbon_left_kg", "forecast_buy_usd_per_mwh", "forecast_carbon_kg_per_mwh")
     return View(
         p=params,
         state=state,
         exo=exo,
-        due_gpuh=exact["due_gpuh"],
-        carbon_left_kg=exact["carbon_left_kg"],
+        **{name: exact[name] for name in (*named, "forecast_arrivals_gpuh")},
         steps_left=np.round(exact["steps_left"]),
         steps=shape.steps,
         leads=np.array(compiled.forecast.lead_steps, dtype=np.intp),
-        forecast_buy_usd_per_mwh=exact["forecast_buy_usd_per_mwh"],
-        forecast_carbon_kg_per_mwh=exact["forecast_carbon_kg_per_mwh"],
-        forecast_arrivals_gpuh=exact["forecast_arrivals_gpuh"],
         job_site_rank=site_ranks(compiled, exact),
     )
 
 
-def site_ranks(compiled: Compiled, units: Mapping[str, Floats]) -> NDArray[np.int64]:
-    """Each site's place in the own list of the job in a slot, [B,V,K]; ``units``: see `ObservationLayout.physical`.
+def site_ranks(compiled: Compiled, units: Mapping[str, Floats]) -> Int[Ints, "B V K"]:
+    """Return each site's place in the own list of the job in a slot, 0 the preferred.
 
-    A slot does not name its job.  It is the job of the scenario that shares most of: allowed sites, duration, value
-    per accelerator, and size and latest start within their jitter; of several, the first in the scenario.  A drawn
-    job shares all five with its own entry, so only jobs alike in all of them can be mistaken for each other.
+    ``units``: see `ObservationLayout.physical`.  A slot does not name its job.  It is the job of the scenario that
+    shares most of: allowed sites, duration, value per accelerator, and size and latest start within their jitter; of
+    several, the first in the scenario.  A drawn job shares all five with its own entry, so only jobs alike in all of
+    them can be mistaken for each other.
     """
     if compiled.shape.jobs == 0:
         return np.zeros(units["job_open"].shape, dtype=np.int64)
+
+    # Empty slots count as one accelerator: they divide, and nobody asks for their rank.
     gpus = np.where(units["job_present"] > 0.5, units["job_gpus"], 1.0)
     step = compiled.shape.steps - np.round(units["steps_left"])[..., None]
     latest = compiled.job_deadline_steps - compiled.job_duration_steps
     worth = compiled.job_value_usd / compiled.job_gpus
+
     shared = [
         ((units["job_open"] > 0.5)[..., None, :] == compiled.job_allowed).all(-1),
         units["job_duration_steps"][..., None] == compiled.job_duration_steps,
