@@ -33,6 +33,8 @@ def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
     own: list[str] = []
     settings: list[str] = []
     target = own
+
+    # Values follow their option, whoever it belongs to.
     for word in words:
         if word.startswith("-"):
             is_own = word == "-h" or word.removeprefix("--").partition("=")[0] in known

@@ -55,17 +55,17 @@ class GaussianPolicy(nn.Module):
         self.log_deviation = nn.Parameter(torch.full((actions,), math.log(deviation)))
 
     def actions(self, observation: Tensor) -> Normal:
-        """The distribution of the action [B,A]."""
+        """Return the distribution of the action [B,A]."""
         return Normal(self.mean(observation), self.log_deviation.exp())
 
     def worth(self, observation: Tensor) -> Tensor:
-        """The value [B]."""
+        """Return the value [B] of observations [B,N]."""
         worth: Tensor = self.value(observation)[..., 0]
         return worth
 
 
 def network(inputs: int, outputs: int, width: int, last_gain: float) -> nn.Sequential:
-    """Two hidden layers of tanh, orthogonal weights."""
+    """Return two hidden layers of tanh with orthogonal weights."""
     gains = [math.sqrt(2.0), math.sqrt(2.0), last_gain]
     layers = [nn.Linear(a, b) for a, b in ((inputs, width), (width, width), (width, outputs))]
     for layer, gain in zip(layers, gains, strict=True):
@@ -98,16 +98,21 @@ def play(
         chosen = policy.actions(observation)
         action = chosen.sample()
         value = policy.worth(observation)
+
         # The environment takes [-1, 1] only; the gradient is that of the action before clipping.
         following, reward, terminated, truncated, infos = envs.step(action.clamp(-1.0, 1.0))
+
+        # Bootstrap where an episode was cut off: its last observation is not in `following`.
         if "final_obs" in infos:  # episodes ended, and `following` belongs to the next ones already
             reward = reward + settings.gamma * truncated * policy.worth(infos["final_obs"])
             final = infos["final_info"]
             if "episode/benefit_usd" in final:
                 benefits_usd.append(final["episode/benefit_usd"][final["_episode/benefit_usd"]])
+
         ended = (terminated | truncated).to(reward.dtype)
         kept.append((observation, action, chosen.log_prob(action).sum(-1), value, reward, ended))
         observation = following
+
     columns = [torch.stack(column) for column in zip(*kept, strict=True)]
     observations, actions, log_probs, values, rewards, over = columns
     return Rollout(observations, actions, log_probs, values, rewards, over, benefits_usd), observation
@@ -115,7 +120,7 @@ def play(
 
 @torch.no_grad()
 def advantages(rollout: Rollout, last_value: Tensor, settings: Hyperparameters) -> Tensor:
-    """Generalised advantage estimates [T,B]."""
+    """Return generalised advantage estimates [T,B] (Schulman et al. 2016)."""
     found = torch.zeros_like(rollout.rewards)
     following, running = last_value, torch.zeros_like(last_value)
     for t in reversed(range(len(found))):
@@ -138,18 +143,19 @@ def improve(
     observations, actions, log_probs = flat
     gained = advantage.flatten()
     returns = gained + rollout.values.flatten()
+
     losses = []
     for _ in range(settings.epochs):
         order = torch.randperm(len(gained), device=gained.device)
         for rows in order.chunk(settings.minibatches):
-            ratio = (
-                policy.actions(observations[rows]).log_prob(actions[rows]).sum(-1) - log_probs[rows]
-            ).exp()
+            log_prob = policy.actions(observations[rows]).log_prob(actions[rows]).sum(-1)
+            ratio = (log_prob - log_probs[rows]).exp()
             scaled = (gained[rows] - gained[rows].mean()) / (gained[rows].std() + 1e-8)
             clipped = ratio.clamp(1.0 - settings.clip_range, 1.0 + settings.clip_range)
             policy_loss = -torch.minimum(ratio * scaled, clipped * scaled).mean()
             value_loss = (policy.worth(observations[rows]) - returns[rows]).square().mean()
             loss = policy_loss + settings.value_weight * value_loss
+
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(policy.parameters(), settings.max_grad_norm)
@@ -166,15 +172,16 @@ def train(
     per_iteration = settings.rollout_steps * envs.num_envs
     count = iterations(steps, per_iteration)
     observation, _ = envs.reset(seed=seed)
+
     losses, benefits_usd, begun = [], [], time.perf_counter()
     for i in range(1, count + 1):
         optimizer.param_groups[0]["lr"] = settings.learning_rate * (1.0 - (i - 1) / count)
         rollout, observation = play(envs, policy, observation, settings)
         with torch.no_grad():
             last_value = policy.worth(observation)
-        losses.append(
-            improve(policy, optimizer, rollout, advantages(rollout, last_value, settings), settings)
-        )
+        gained = advantages(rollout, last_value, settings)
+        losses.append(improve(policy, optimizer, rollout, gained, settings))
+
         benefits_usd += rollout.benefits_usd
         if (i % math.ceil(count / 10) == 0 or i == count) and benefits_usd:
             speed = i * per_iteration / (time.perf_counter() - begun)

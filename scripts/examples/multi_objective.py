@@ -59,7 +59,7 @@ class VectorReward(GridAIEnv):
         return observation, self._vector(info), terminated, truncated, info | {"reward": reward}
 
     def _vector(self, info: dict[str, Any]) -> Floats:
-        """The three figures of a step."""
+        """Return the three figures of a step, over the scale of the reward."""
         emitted_kg = info["emissions_kg"]
         dropped_gpuh = -info["terms/drop_penalty_usd"] / self.prices[2]
         billed_usd = info["terms/carbon_price_usd"] + info["terms/drop_penalty_usd"]
@@ -68,7 +68,7 @@ class VectorReward(GridAIEnv):
 
 
 def play(env: VectorReward, name: str, episodes: int, seed: int) -> Floats:
-    """Mean vector of an episode under one of the rules, in units (USD, kg, GPU-h)."""
+    """Return the mean vector of an episode under one of the rules, in units (USD, kg, GPU-h)."""
     rule = REGISTRY[name](env.compiled)
     returns = np.zeros(env.reward_dim)
     for episode in range(episodes):
@@ -82,7 +82,7 @@ def play(env: VectorReward, name: str, episodes: int, seed: int) -> Floats:
 
 
 def undominated(points: Floats) -> NDArray[np.bool_]:
-    """Which of the points [n,d] no other one beats: nowhere worse and somewhere better."""
+    """Return which of the points [n,d] no other one dominates (nowhere worse, somewhere better)."""
     no_worse = (points[:, None] >= points[None]).all(-1)
     better = (points[:, None] > points[None]).any(-1)
     beaten: NDArray[np.bool_] = np.any(no_worse & better, axis=0)

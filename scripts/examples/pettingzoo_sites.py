@@ -66,12 +66,15 @@ class SiteAgents(ParallelEnv[str, Floats32, Floats32]):
         self.render_mode = None
         self.possible_agents = list(env.compiled.site_names)
         self.agents: list[str] = []
+
+        # Entries that several sites hold (a job's waiting) are averaged: `_holders` counts them.
         sites = dict(enumerate(self.possible_agents))
         self.acts_on = {name: _acts_on(env, k) for k, name in sites.items()}
         self.sees = {name: _sees(env, k) for k, name in sites.items()}
         self._acts = {name: np.concatenate(list(parts.values())) for name, parts in self.acts_on.items()}
         self._seen = {name: np.concatenate(list(parts.values())) for name, parts in self.sees.items()}
         self._holders = np.bincount(np.concatenate(list(self._acts.values())), minlength=self._size)
+
         flat = env.layout.flat_space()
         self.state_space = flat
         self.observation_spaces = {
@@ -83,31 +86,35 @@ class SiteAgents(ParallelEnv[str, Floats32, Floats32]):
 
     @property
     def _size(self) -> int:
-        """Length of the environment's action."""
+        """Return the length of the environment's action."""
         return int(self.env.action_space.shape[0])
 
     def observation_space(self, agent: str) -> spaces.Box:
-        """What an agent sees."""
+        """Return the space of what an agent sees."""
         return self.observation_spaces[agent]
 
     def action_space(self, agent: str) -> spaces.Box:
-        """What an agent decides."""
+        """Return the space of what an agent decides."""
         return self.action_spaces[agent]
 
     def joint(self, actions: Mapping[str, Floats32]) -> Floats32:
-        """The environment's action: of each entry the mean of those who hold it; raises ValueError."""
+        """Return the environment's action, of each entry the mean of those who hold it.
+
+        Raises ValueError where an agent or an entry is missing.
+        """
         if set(actions) != set(self.possible_agents):
             raise ValueError(f"actions: of {sorted(actions)}, must be of all of {self.possible_agents}")
         for name, space in self.action_spaces.items():
             if np.shape(actions[name]) != space.shape:
                 raise ValueError(f"actions[{name!r}]: shape {np.shape(actions[name])}, must be {space.shape}")
+
         where = np.concatenate([self._acts[name] for name in self.possible_agents])
         what = np.concatenate([np.asarray(actions[name]) for name in self.possible_agents])
         sums = np.bincount(where, weights=what, minlength=self._size)
         return (sums / self._holders).astype(np.float32)
 
     def split(self, action: Floats32) -> dict[str, Floats32]:
-        """What each agent has to do so that `joint` gives ``action``."""
+        """Return what each agent has to do so that `joint` gives ``action``."""
         return {name: np.asarray(action, dtype=np.float32)[acts] for name, acts in self._acts.items()}
 
     def reset(
@@ -142,11 +149,11 @@ class SiteAgents(ParallelEnv[str, Floats32, Floats32]):
         return {name: self._state[seen] for name, seen in self._seen.items()}
 
     def state(self) -> Floats32:
-        """The whole flat observation."""
+        """Return the whole flat observation."""
         return self._state.copy()
 
     def part(self, agent: str, observation: Floats32, name: str) -> Floats32:
-        """One part of what an agent sees, e.g. ``buy_price`` [1]."""
+        """Return one part of what an agent sees, e.g. ``buy_price`` [1]."""
         sizes = {part: len(indices) for part, indices in self.sees[agent].items()}
         start = sum(list(sizes.values())[: list(sizes).index(name)])
         return observation[start : start + sizes[name]]
@@ -157,9 +164,11 @@ class SiteAgents(ParallelEnv[str, Floats32, Floats32]):
 
 
 def _acts_on(env: GridAIEnv, k: int) -> Indices:
-    """Indices of the flat action that site ``k`` holds, by part."""
+    """Return the indices of the flat action that site ``k`` holds, by part."""
     layout, sites = Layout(env.compiled.shape), env.compiled.shape.sites
     parts = {name: x.astype(np.intp) for name, x in layout.split(np.arange(layout.size, dtype=float)).items()}
+
+    # A region's holding and refusing belong to its home site.
     at_home = env.compiled.params.home[:, k] > 0.5
     found = {
         "bids": parts["routing"][:, :, k],
@@ -174,7 +183,7 @@ def _acts_on(env: GridAIEnv, k: int) -> Indices:
 
 
 def _sees(env: GridAIEnv, k: int) -> Indices:
-    """Indices of the flat observation that site ``k`` sees, by part."""
+    """Return the indices of the flat observation that site ``k`` sees, by part."""
     found = {}
     for name, part in env.layout.by_name.items():
         where = env.layout.parts[name]
@@ -183,7 +192,7 @@ def _sees(env: GridAIEnv, k: int) -> Indices:
 
 
 def _view(part: Part, indices: NDArray[np.intp], k: int) -> NDArray[np.intp]:
-    """What site ``k`` sees of a part."""
+    """Return the indices of a part that site ``k`` sees."""
     if part.name in COMMON:
         return indices
     if part.name == "jobs":  # [V,5+K]: what the job is, and whether it may run here
@@ -195,10 +204,11 @@ def _view(part: Part, indices: NDArray[np.intp], k: int) -> NDArray[np.intp]:
 
 
 def by_own_price(view: SiteAgents, agent: str, observation: Floats32) -> Floats32:
-    """A decision from what one site sees: bid for work and charge while power is cheap here."""
+    """Return a decision from what one site sees: bid for work and charge while power is cheap here."""
     price = float(view.part(agent, observation, "buy_price")[0])  # in 100 USD per MWh
     outlook = float(view.part(agent, observation, "forecast_buy_price").mean())
     bid = np.clip(1.0 - 2.0 * price, -0.9, 1.0)
+
     choice = {
         "bids": bid,
         "hold_refuse": -1.0,
@@ -218,6 +228,7 @@ def play(view: SiteAgents, episodes: int, seed: int, rule: bool) -> float:
     benefits_usd = []
     for agent, space in view.action_spaces.items():
         space.seed(seed + view.possible_agents.index(agent))
+
     for episode in range(episodes):
         observations, infos = view.reset(seed=seed + episode)
         while view.agents:
@@ -226,6 +237,7 @@ def play(view: SiteAgents, episodes: int, seed: int, rule: bool) -> float:
             else:
                 actions = {name: view.action_space(name).sample().astype(np.float32) for name in view.agents}
             observations, _, _, _, infos = view.step(actions)
+        # All agents have the same figures.
         benefits_usd.append(next(iter(infos.values()))["episode/benefit_usd"])
     return float(np.mean(benefits_usd))
 

@@ -36,7 +36,7 @@ LENGTH = 3.0  # of RLlib's action where the environment's is 1
 
 
 def make_env(config: dict[str, Any]) -> gym.Env:
-    """One environment with a flat observation; Ray calls this in its own processes.
+    """Return one environment with a flat observation; Ray calls this in its own processes.
 
     RLlib's first deviation of an action is 1, of which noise alone refuses a lot of work: here an action is three times
     as long as the environment's. Actions beyond the bounds, which the environment does not take, are clipped.
@@ -49,9 +49,11 @@ def make_env(config: dict[str, Any]) -> gym.Env:
 
 
 def make_algorithm(scenario: str, steps_per_episode: int, runners: int, seed: int) -> Algorithm:
-    """PPO for a scenario, with environments in ``runners`` processes (0: in this one)."""
+    """Return PPO for a scenario, with environments in ``runners`` processes (0: in this one)."""
     register_env("gridai", make_env)
     steps = EPISODES_PER_UPDATE * steps_per_episode
+
+    # The actions of `make_env` have bounds of their own: RLlib must not normalise them again.
     config = (
         PPOConfig()
         .environment("gridai", env_config={"scenario": scenario}, normalize_actions=False)

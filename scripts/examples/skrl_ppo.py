@@ -48,16 +48,16 @@ class TensorBatch(Wrapper):
 
     @property
     def observation_space(self) -> gym.Space:
-        """The space of one environment."""
+        """Return the observation space of one environment."""
         return self._env.single_observation_space
 
     @property
     def action_space(self) -> gym.Space:
-        """The action space of one environment."""
+        """Return the action space of one environment."""
         return self._env.single_action_space
 
     def reset(self) -> tuple[Tensor, dict[str, Any]]:
-        """Where the environments stand: they reset themselves."""
+        """Return where the environments stand: they reset themselves."""
         return self._observation, self._infos
 
     def step(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
@@ -93,7 +93,7 @@ class Actor(GaussianMixin, Model):
         self.log_deviation = nn.Parameter(torch.full((self.num_actions,), math.log(INITIAL_DEVIATION)))
 
     def compute(self, inputs: dict[str, Any], role: str = "") -> tuple[Tensor, dict[str, Any]]:
-        """Mean and logarithm of the deviation."""
+        """Return the mean and the logarithm of the deviation."""
         return self.net(inputs["observations"]), {"log_std": self.log_deviation}
 
 
@@ -106,26 +106,26 @@ class Critic(DeterministicMixin, Model):
         self.net = network(self.num_observations, 1)
 
     def compute(self, inputs: dict[str, Any], role: str = "") -> tuple[Tensor, dict[str, Any]]:
-        """The value."""
+        """Return the value."""
         return self.net(inputs["observations"]), {}
 
 
 def network(inputs: int, outputs: int, width: int = 64) -> nn.Sequential:
-    """Two hidden layers."""
+    """Return a network with two hidden layers."""
     return nn.Sequential(
         nn.Linear(inputs, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, outputs)
     )
 
 
 def last_layer(net: nn.Sequential) -> nn.Linear:
-    """The output layer."""
+    """Return the output layer."""
     layer = net[-1]
     assert isinstance(layer, nn.Linear)
     return layer
 
 
 def make_agent(env: TensorBatch, folder: Path | None = None) -> PPO:
-    """PPO for the environments; with a folder it writes TensorBoard files and checkpoints there."""
+    """Return PPO for the environments; with a folder it writes TensorBoard files and checkpoints there."""
     spaces = (env.observation_space, env.action_space, env.device)
     settings = PPO_CFG(
         rollouts=ROLLOUT_STEPS,
@@ -137,11 +137,13 @@ def make_agent(env: TensorBatch, folder: Path | None = None) -> PPO:
         value_clip=0.0,
         value_loss_scale=0.5,
     )
+
     if folder is None:
         settings.experiment.write_interval = settings.experiment.checkpoint_interval = 0
     else:
         settings.experiment.directory, settings.experiment.experiment_name = str(folder.parent), folder.name
         settings.experiment.write_interval = ROLLOUT_STEPS  # a record for every update
+
     return PPO(
         models={"policy": Actor(*spaces), "value": Critic(*spaces)},
         memory=RandomMemory(memory_size=ROLLOUT_STEPS, num_envs=env.num_envs, device=env.device),

@@ -46,7 +46,7 @@ def make_env(options: BatchOptions) -> EnvBase:
 
 
 def make_actor(env: EnvBase) -> ProbabilisticActor:
-    """A Gaussian through a tanh over the flat action."""
+    """Return a Gaussian through a tanh over the flat action."""
     mean = network(env, env.action_spec.shape[-1])
     with torch.no_grad():
         mean[-1].weight *= 0.01
@@ -60,12 +60,12 @@ def make_actor(env: EnvBase) -> ProbabilisticActor:
 
 
 def make_critic(env: EnvBase) -> ValueOperator:
-    """The value of an observation."""
+    """Return the value of an observation."""
     return ValueOperator(network(env, 1), in_keys=["observation"])
 
 
 def network(env: EnvBase, outputs: int) -> MLP:
-    """Two hidden layers."""
+    """Return a network with two hidden layers."""
     inputs = env.observation_spec["observation"].shape[-1]
     return MLP(inputs, outputs, num_cells=[64, 64], activation_class=nn.Tanh, device=env.device)
 
@@ -84,10 +84,12 @@ def train(
         total_frames=count * per_iteration,
         auto_register_policy_transforms=False,
     )
+
     # Episodes end, so money is worth as much in the evening: no discount.
     advantage = GAE(gamma=1.0, lmbda=0.8, value_network=critic)
     loss = ClipPPOLoss(actor, critic, entropy_bonus=False, critic_coeff=0.5, normalize_advantage=True)
     optimizer = torch.optim.Adam(loss.parameters(), lr=1e-3)
+
     losses, rewards = [], []
     for i, played in enumerate(collector, start=1):
         with torch.no_grad():
@@ -118,7 +120,7 @@ def improve(loss: ClipPPOLoss, optimizer: torch.optim.Optimizer, played: TensorD
 
 
 def usd_per_reward(env: EnvBase) -> float:
-    """What an episode with a mean reward of 1 per step earns (USD)."""
+    """Return what an episode with a mean reward of 1 per step earns (USD)."""
     return float(env.compiled.shape.steps * env.compiled.reward_scale_usd)
 
 

@@ -35,14 +35,14 @@ SEED = 7
 
 
 def golden_actions(steps: int, size: int) -> np.ndarray:
-    """Actions [T,A] that a generator of fixed seed draws; a third of the entries is 0."""
+    """Return actions [T,A] that a generator of fixed seed draws; a third of the entries is 0."""
     rng = np.random.default_rng(SEED)
     actions = rng.uniform(-1.0, 1.0, (steps, size))
     return (actions * (rng.random((steps, size)) < 2.0 / 3.0)).astype(np.float32)
 
 
 def golden_episode(name: str) -> dict[str, np.ndarray]:
-    """What comes in, what is done and what it costs in each step of one episode, float64 [T,...]."""
+    """Return inputs, flows, terms and states of each step of one episode, float64 [T,...]."""
     simulator = Simulator(stack([make_instance(name, seed=SEED, horizon_h=EPISODES[name])]))
     rows: list[dict[str, Any]] = []
     for action in golden_actions(simulator.steps, simulator.layout.size):
@@ -55,6 +55,8 @@ def golden_episode(name: str) -> dict[str, np.ndarray]:
             "renewable_available_mw": exo.renewable_available_mw,
             "pue": exo.pue,
         }
+
+        # The record of a step spans it: inputs from before, states from after.
         flows, outcome = simulator.step(action[None])
         row |= {
             "terms_usd": np.stack([outcome.terms_usd[term] for term in TERMS], axis=-1),
@@ -71,6 +73,7 @@ def golden_episode(name: str) -> dict[str, np.ndarray]:
             "water_l": outcome.water_l,
         }
         rows.append(row)
+
     return {key: np.stack([np.asarray(row[key])[0] for row in rows]) for key in rows[0]}
 
 

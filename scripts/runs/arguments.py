@@ -1,4 +1,4 @@
-"""CommandOptions that several commands share, and the instances that they choose."""
+"""Options that several commands share, and the instances that they choose."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def need_packages(*modules: str) -> None:
             raise InputError(f"this command needs {name}: pip install 'gridai-env[{EXTRAS[name]}]'")
 
 
-# CommandOptions ------------------------------------------------------------------------------------------------------
+# Options ------------------------------------------------------------------------------------------------------
 
 
 class CommandOptions(BaseModel):
