@@ -32,7 +32,7 @@ templates_path = ["_templates"]
 suppress_warnings = ["mystnb.unknown_mime_type"]
 
 # Markdown
-myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "attrs_inline"]
+myst_enable_extensions = ["colon_fence", "deflist", "attrs_inline"]
 myst_heading_anchors = 3
 
 # Code cells: always run, never written back; a cell that raises stops the build.

@@ -42,9 +42,11 @@ IDS: dict[str, str] = {id_: name for id_, name in gridai_env.IDS.items() if name
 
 def table(header: Iterable[str], rows: Iterable[Iterable[Any]], left: int | None = None) -> str:
     """Return a Markdown table; columns from index ``left`` on are right-aligned (numbers)."""
-    header = list(header)
-    rules = ["---" if left is None or i < left else "---:" for i in range(len(header))]
-    lines = [header, rules, *([str(cell) for cell in row] for row in rows)]
+    lines = [list(header), *([str(cell) for cell in row] for row in rows)]
+    width = len(lines[0])
+    if any(len(line) != width for line in lines):
+        raise ValueError(f"a table with the columns {lines[0]} has rows of another width")
+    lines.insert(1, ["---" if left is None or i < left else "---:" for i in range(width)])
     return (
         "\n".join("| " + " | ".join(cell.replace("\n", " ") for cell in line) + " |" for line in lines) + "\n"
     )
@@ -259,9 +261,7 @@ def records() -> str:
     text = []
     for record in (state.Exogenous, state.State, state.Flows):
         about = (inspect.getdoc(record) or "").split("\n")[0]
-        rows = [
-            (code(name), code(shape) if shape else "", comment) for name, shape, comment in fields(record)
-        ]
+        rows = [(code(name), code(shape), unit_of(name), comment) for name, shape, comment in fields(record)]
         text.append(f"### {record.__name__}\n\n{about}\n\n{table(('field', 'shape', 'unit', 'note'), rows)}")
     return "\n".join(text)
 
