@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.policies import ActorCriticPolicy
+from torch.optim.lr_scheduler import LinearLR
 
 from agents.config import ConfigError, PPOConfig, compiled_of
 from agents.imitation.action_distance import Batch, Distance
@@ -132,9 +133,7 @@ class _Cloning:
         self, epochs: int, batch_size: int, learning_rate: float, callback: Callback | None
     ) -> CloneReport:
         begin = time.perf_counter()
-        optimiser = torch.optim.Adam(self.policy.parameters(), lr=learning_rate)
-        steps = epochs * math.ceil(len(self.train) / batch_size)
-        schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, LAST_RATE, total_iters=steps)
+        optimiser, schedule = self._optimiser(epochs * math.ceil(len(self.train) / batch_size), learning_rate)
 
         # The best weights are put back however the passes end.
         best, best_epoch = math.inf, 0
@@ -163,7 +162,12 @@ class _Cloning:
             parts_mwh=figures,
         )
 
-    def _pass(self, optimiser: torch.optim.Optimizer, schedule: Any, batch_size: int, epoch: int) -> None:
+    def _optimiser(self, updates: int, learning_rate: float) -> tuple[torch.optim.Adam, LinearLR]:
+        """Return an optimiser of its own and the schedule of its learning rate: the policy's stay as they are."""
+        optimiser = torch.optim.Adam(self.policy.parameters(), lr=learning_rate)
+        return optimiser, LinearLR(optimiser, 1.0, LAST_RATE, total_iters=updates)
+
+    def _pass(self, optimiser: torch.optim.Adam, schedule: LinearLR, batch_size: int, epoch: int) -> None:
         """Go once through the demonstrations; raise ImitationError where the loss is not finite."""
         self.policy.set_training_mode(True)
         order = self.train[torch.randperm(len(self.train), generator=self.generator).to(self.train.device)]

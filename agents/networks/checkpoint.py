@@ -82,6 +82,8 @@ class Identity:
     def check(self, here: Identity, source: str) -> None:
         """Raise CheckpointError where this identity (of ``source``) is not that of ``here``."""
         self.check_version(source)
+
+        # From the coarsest difference to the finest, so that the message names the cause.
         if self.scenario != here.scenario:
             raise CheckpointError(
                 f"{source}: trained on scenario {self.scenario!r}, not on {here.scenario!r}"

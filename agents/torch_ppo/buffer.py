@@ -108,6 +108,11 @@ class DeviceRolloutBuffer(RolloutBuffer):
             following, goes_on = now, 1.0 - self.episode_starts[step]
         torch.add(self.advantages, self.value_estimates, out=self.lambda_returns)
 
+    def explained_variance(self) -> Tensor:
+        """Return 1 - Var[returns - values] / Var[returns], a scalar on the device."""
+        left = torch.var(self.lambda_returns - self.value_estimates, correction=0)
+        return 1 - left / torch.var(self.lambda_returns, correction=0)
+
     def get(self, batch_size: int | None = None) -> Generator[RolloutBufferSamples, None, None]:
         """Yield all transitions once in random order, ``batch_size`` at a time (None: all)."""
         assert self.full, "the rollout is not complete"

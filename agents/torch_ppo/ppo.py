@@ -71,9 +71,9 @@ class DevicePPO(PPO):
         assert isinstance(self.action_space, spaces.Box)
         self._low = torch.as_tensor(self.action_space.low, device=self.device)
         self._high = torch.as_tensor(self.action_space.high, device=self.device)
-        self._fixed = fixed_features(self.policy)
-        if self._fixed is not None and isinstance(self.rollout_buffer, DeviceRolloutBuffer):
-            self.rollout_buffer.keep_features(self._fixed.features_dim)
+        self.fixed = fixed_features(self.policy)
+        if self.fixed is not None and isinstance(self.rollout_buffer, DeviceRolloutBuffer):
+            self.rollout_buffer.keep_features(self.fixed.features_dim)
 
         if isinstance(self.policy.optimizer, torch.optim.Adam):
             for group in self.policy.optimizer.param_groups:
@@ -81,7 +81,7 @@ class DevicePPO(PPO):
 
     def _excluded_save_params(self) -> list[str]:
         """Keep tensors of this device out of files, and the buffer's class: plain PPO takes its own."""
-        own = ["_low", "_high", "_fixed", "_last_obs", "_last_episode_starts", "_loss_function"]
+        own = ["_low", "_high", "fixed", "_last_obs", "_last_episode_starts", "_loss_function"]
         return [*super()._excluded_save_params(), *own, "rollout_buffer_class"]
 
     def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
@@ -113,7 +113,7 @@ class DevicePPO(PPO):
         # Callbacks read the local variables of this function by name: ``dones``, ``infos``, ``ended_totals``.
         with unchecked_distributions(), torch.no_grad():
             for _ in range(n_rollout_steps):
-                rewards, dones, ended = self._advance(env, rollout_buffer)
+                rewards, dones, ended = self.advance(env, rollout_buffer)
                 if ended is not None:
                     ends.append(ended)
                 self.num_timesteps += env.num_envs
@@ -130,7 +130,7 @@ class DevicePPO(PPO):
         callback.on_rollout_end()
         return True
 
-    def _advance(
+    def advance(
         self, env: DeviceVecEnv, buffer: DeviceRolloutBuffer
     ) -> tuple[Tensor, np.ndarray, EpisodeEnds | None]:
         """Act once everywhere and store the transition; return rewards, dones on the host, and ended episodes."""
@@ -148,10 +148,10 @@ class DevicePPO(PPO):
 
     def _act(self, observation: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
         """Return observations or their features, whichever is stored; sampled actions, values, log-probabilities."""
-        if self._fixed is None:
+        if self.fixed is None:
             return observation, self.policy(observation)
-        features = self._fixed.extract_features(observation)
-        distribution, values = self._fixed.judge(features)
+        features = self.fixed.extract_features(observation)
+        distribution, values = self.fixed.judge(features)
         actions = distribution.get_actions()
         return features, (actions, values, distribution.log_prob(actions))
 
@@ -178,6 +178,10 @@ class DevicePPO(PPO):
         if self.clip_range_vf is not None:
             clip_values = self.clip_range_vf(self._current_progress_remaining)  # type: ignore[operator]
 
+        # Compiled once for all updates; not before the first, for it is not saved.
+        if self._loss_function is None:
+            self._loss_function = torch.compile(self._loss) if self.compile_loss else self._loss
+
         figures: list[list[Tensor]] = []
         with unchecked_distributions():
             for _ in range(self.n_epochs):
@@ -191,7 +195,7 @@ class DevicePPO(PPO):
     def _epoch(self, clip_range: float, clip_values: float | None, figures: list[Tensor]) -> bool:
         """Pass once over the buffer; return False where the divergence exceeds its limit."""
         for batch in self.rollout_buffer.get(self.batch_size):
-            loss, reported = self._loss_of(batch, clip_range, clip_values)
+            loss, reported = self._loss_function(batch, clip_range, clip_values)
             figures.append(reported)
             if self.target_kl is not None and float(reported[4]) > 1.5 * self.target_kl:
                 return False
@@ -201,14 +205,6 @@ class DevicePPO(PPO):
             torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
             self.policy.optimizer.step()
         return True
-
-    def _loss_of(
-        self, batch: RolloutBufferSamples, clip_range: float, clip_values: float | None
-    ) -> tuple[Tensor, Tensor]:
-        if self._loss_function is None:
-            self._loss_function = torch.compile(self._loss) if self.compile_loss else self._loss
-        found: tuple[Tensor, Tensor] = self._loss_function(batch, clip_range, clip_values)
-        return found
 
     def _loss(
         self, batch: RolloutBufferSamples, clip_range: float, clip_values: float | None
@@ -241,33 +237,35 @@ class DevicePPO(PPO):
 
     def _judged(self, seen: Tensor, actions: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return values, log-probabilities and entropies of actions, from what `_act` stored."""
-        if self._fixed is None:
+        if self.fixed is None:
             return self.policy.evaluate_actions(seen, actions)
-        distribution, values = self._fixed.judge(seen)
+        distribution, values = self.fixed.judge(seen)
         return values, distribution.log_prob(actions), distribution.entropy()
 
     def _report(self, figures: list[list[Tensor]], clip_range: float, clip_values: float | None) -> None:
         """Read the figures of the update from the device and log them under the names that PPO uses."""
-        buffer = self.rollout_buffer
-        assert isinstance(buffer, DeviceRolloutBuffer)
-        steps = torch.stack([reported for epoch in figures for reported in epoch])
-        left = torch.var(buffer.lambda_returns - buffer.value_estimates, correction=0)
-        spread = torch.var(buffer.lambda_returns, correction=0)
-
-        # Means over the update; the divergence over its last epoch, the loss of its last step, as PPO reports them.
-        found = dict(zip(FIGURES, steps.mean(0), strict=True))
-        found["approx_kl"] = steps[-len(figures[-1]) :, 4].mean()
-        found |= {"loss": steps[-1, 5], "explained_variance": 1 - left / spread}
+        assert isinstance(self.rollout_buffer, DeviceRolloutBuffer)
+        found = of_update(figures) | {"explained_variance": self.rollout_buffer.explained_variance()}
         if isinstance(self.policy.action_dist, GAUSSIAN):
             found["std"] = torch.exp(self.policy.log_std).mean()
 
-        named = dict(zip(found, torch.stack(list(found.values())).tolist(), strict=True))
-        for name, value in named.items():
+        # One read for all of them: each waits for the device.
+        for name, value in zip(found, torch.stack(list(found.values())).tolist(), strict=True):
             self.logger.record(f"train/{name}", value)
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/clip_range", clip_range)
         if clip_values is not None:
             self.logger.record("train/clip_range_vf", clip_values)
+
+
+def of_update(figures: list[list[Tensor]]) -> dict[str, Tensor]:
+    """Return the figures of an update, from those of its epochs and gradient steps, as PPO reports them.
+
+    They are means over the update, but for the divergence (of the last epoch) and the loss (of the last step).
+    """
+    steps = torch.stack([reported for epoch in figures for reported in epoch])
+    found = dict(zip(FIGURES, steps.mean(0), strict=True))
+    return found | {"approx_kl": steps[-len(figures[-1]) :, 4].mean(), "loss": steps[-1, 5]}
 
 
 def fixed_features(policy: ActorCriticPolicy) -> FixedFeatures | None:

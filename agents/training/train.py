@@ -130,26 +130,16 @@ def train(
     fresh = model._last_obs is None and model.num_timesteps == 0
     milestones = None if held_out is None else Milestones(run_dir, held_out)
     before = _before_ppo(model, config, run_dir, milestones) if fresh else None
-
-    evaluations = None
-    if held_out is not None:
-        best = run_dir / "best_model.zip" if config.evaluation.keep == "best" else None
-        every = config.evaluation.every_steps
-        evaluations = EvaluationCallback(_as_policy(config), held_out, every, best, before)
+    evaluations = None if held_out is None else _evaluations(config, run_dir, held_out, before)
     progress = ProgressCallback(config.total_steps, evaluations, always_progress)
     guard = GuardCallback(run_dir, tuple(watched))
 
     began = time.perf_counter()
     with stop_request() as stop, writers_report_once():
-        callbacks: list[BaseCallback] = [
-            guard,
-            # Before checkpoints, which save the best evaluation so far.
-            *([] if evaluations is None else [evaluations]),
-            CheckpointCallback(run_dir, config.checkpoint_every_steps, stop),
-            TotalsCallback(),
-            progress,
-            *extra,
-        ]
+        # Evaluations come before checkpoints, which save the best one so far.
+        looking: list[BaseCallback] = [guard] if evaluations is None else [guard, evaluations]
+        checkpoints = CheckpointCallback(run_dir, config.checkpoint_every_steps, stop)
+        callbacks = [*looking, checkpoints, TotalsCallback(), progress, *extra]
         try:
             _learn(model, config, run_dir, callbacks, fresh)
             if evaluations is not None and milestones is not None:
@@ -162,6 +152,14 @@ def train(
         finally:
             progress.close()
     return evaluations
+
+
+def _evaluations(
+    config: PPOConfig, run_dir: Path, held_out: HeldOut, before: Evaluation | None
+) -> EvaluationCallback:
+    best = run_dir / "best_model.zip" if config.evaluation.keep == "best" else None
+    every = config.evaluation.every_steps
+    return EvaluationCallback(_as_policy(config), held_out, every, best, before)
 
 
 def _before_ppo(

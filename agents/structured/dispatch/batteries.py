@@ -15,7 +15,7 @@ from torch import Tensor
 from agents.structured.power import Supply
 from agents.structured.situation import Situation, episode_mean
 from agents.structured.weights import LearnedParameters, symlog
-from gridai_env.arrays.types import Float
+from gridai_env.arrays.types import Bool, Float, Int
 from gridai_env.world.state import Params
 
 CHARGES = 17  # grid points between empty and full, G
@@ -50,11 +50,8 @@ class Storage(torch.nn.Module):
         rise = p.charge_limit_mw * p.charge_efficiency * p.dt_h
         fall = p.discharge_limit_mw / p.discharge_efficiency * p.dt_h
 
-        # Whole grid steps that the power allows; one that is reached to 70 % counts.
-        up, down = (rise / step + 0.3).floor(), (fall / step + 0.3).floor()
-        self.down, self.up = int(down.max()), int(up.max())
-        moves = torch.arange(-self.down, self.up + 1)
-        allowed = (moves <= up[:, None]) & (moves >= -down[:, None])
+        moves, allowed = _moves(rise / step, fall / step)
+        self.down, self.up = -int(moves[0]), int(moves[-1])
         change = moves * step[:, None]
         charge_mw = (change.clamp_min(0.0) / p.charge_efficiency[:, None]) / p.dt_h
         discharge_mw = (-change).clamp_min(0.0) * p.discharge_efficiency[:, None] / p.dt_h
@@ -142,6 +139,16 @@ class Storage(torch.nn.Module):
         slope = (right - left)[..., idle] / self.step_mwh
         paid = self._paid(supply, net_mw, self.level_mw)
         return kept - paid - FORBIDDEN * over.to(kept.dtype), slope.detach()
+
+
+def _moves(
+    up: Float[Tensor, " K"], down: Float[Tensor, " K"]
+) -> tuple[Int[Tensor, " O"], Bool[Tensor, "K O"]]:
+    """Return the moves between grid points, and which of them the power allows; limits in grid steps per step."""
+    # A grid step that is reached to 70 % counts.
+    up, down = (up + 0.3).floor(), (down + 0.3).floor()
+    moves = torch.arange(-int(down.max()), int(up.max()) + 1)
+    return moves, (moves <= up[:, None]) & (moves >= -down[:, None])
 
 
 def _signed(

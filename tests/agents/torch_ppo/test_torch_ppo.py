@@ -180,7 +180,7 @@ def test_what_the_first_layer_gives_is_kept_in_place_of_observations(monkeypatch
         size = model.policy.features_dim
         assert model.rollout_buffer.observations.shape == (9, 8, size)
         if not keeps:
-            model._fixed = None
+            model.fixed = None
             model.rollout_buffer.keep_features(model.observation_space.shape[0])  # type: ignore[index]
         model.set_logger(Recorded())
         calls.append(0)
@@ -316,7 +316,7 @@ def test_the_device_is_not_asked_during_a_rollout(monkeypatch: pytest.MonkeyPatc
     with torch.no_grad(), unchecked_distributions():
         for _ in range(5):
             model.rollout_buffer.pos = 0
-            model._advance(venv, model.rollout_buffer)  # type: ignore[arg-type]
+            model.advance(venv, model.rollout_buffer)  # type: ignore[arg-type]
     assert asked in ([], ["__bool__"])  # the environment looks at its actions once per episode
 
 

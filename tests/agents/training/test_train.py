@@ -186,8 +186,7 @@ def test_without_leave_to_refuse_nothing_is_refused() -> None:
 
 def test_adapter_plays_the_episodes_of_the_single_environment() -> None:
     venv = adapter(num_envs=2)
-    venv.seed(5)
-    seeds = list(venv._seeds)
+    seeds = list(venv.seed(5))
     observation = venv.reset()
     singles = [GridAIEnv("two_sites", horizon_h=6.0) for _ in seeds]
     layout = venv.env.layout
