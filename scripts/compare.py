@@ -92,17 +92,18 @@ def prepared(options: CompareOptions) -> Comparison:
     from scripts.studies.comparison.resume import KIND
     from scripts.studies.comparison.run import Comparison
     from scripts.studies.policies import checkpoints, find_contenders, resolved
+    from scripts.studies.solver import SolverOptions
 
     if options.go_on and (options.overwrite or not options.run_dir):
         raise InputError("--continue needs the --run-dir to go on with, and goes without --overwrite")
     seeds = options.seeds
     jobs, threads = options.workers(len(seeds))
-    solver = {"mip_gap": options.mip_gap, "time_limit_s": options.time_limit_s, "threads": threads}
+    solver = SolverOptions(options.mip_gap, options.time_limit_s, threads)
 
     episodes = InstancesBySeed(options)
     compiled = episodes.compiled
     options.policies = [resolved(name, compiled.name) for name in options.policies]
-    contenders = find_contenders(options.policies, compiled, solver)
+    contenders = find_contenders(options.policies, compiled, vars(solver))
     match = EpisodeJob(
         episodes, tuple(options.policies), options.objective, solver, checkpoints(options.policies)
     )

@@ -100,11 +100,12 @@ def prepared(options: DemonstrateOptions) -> DemonstrationRun:
         on_days,
         training_instances,
     )
+    from scripts.studies.solver import SolverOptions
 
     episodes = on_days(InstancesBySeed(options), options.days, options.start)
     instances = training_instances(episodes, wanted_seeds(options))
     jobs, threads = options.workers(len(instances))
-    work = DemonstrationWork(options.planner, options.mip_gap, options.time_limit_s, threads)
+    work = DemonstrationWork(options.planner, SolverOptions(options.mip_gap, options.time_limit_s, threads))
     check_planner(work, episodes.compiled)
 
     folder = open_folder(options.run_dir or default_folder(KIND, options.scenario), KIND)

@@ -94,6 +94,7 @@ def prepared(options: FrontierOptions) -> Frontier:
     from scripts.studies.latency.sweeps import find_sweeps
     from scripts.studies.names import OPTIMUM
     from scripts.studies.policies import find_contenders, resolved
+    from scripts.studies.solver import SolverOptions
 
     episodes = InstancesBySeed(options)
     sweeps = find_sweeps(episodes.compiled.scenario, options.axes, options.grid, options.points)
@@ -109,10 +110,8 @@ def prepared(options: FrontierOptions) -> Frontier:
         instances=instances,
         sweeps=sweeps,
         policies=options.policies,
-        mip_gap=options.mip_gap,
-        time_limit_s=options.time_limit_s,
+        solver=SolverOptions(options.mip_gap, options.time_limit_s, threads),
         jobs=jobs,
-        threads=threads,
         ray=options.ray,
         config=options.model_dump() | {"scenario_resolved": episodes.compiled.resolved_scenario()},
     )

@@ -90,6 +90,7 @@ def prepared(options: ParetoOptions) -> FrontRun:
     from scripts.studies.carbon.points import LOCAL, FrontSettings
     from scripts.studies.names import OPTIMUM
     from scripts.studies.policies import find_contenders, resolved
+    from scripts.studies.solver import SolverOptions
 
     check_numbers(options)
     episodes = InstancesBySeed(options)
@@ -102,7 +103,7 @@ def prepared(options: ParetoOptions) -> FrontRun:
 
     instances = list(episodes.batch(options.seeds))
     settings = FrontSettings(
-        options.points, tuple(options.prices), options.mip_gap, options.time_limit_s, threads
+        options.points, tuple(options.prices), SolverOptions(options.mip_gap, options.time_limit_s, threads)
     )
     config = options.model_dump() | {"scenario_resolved": episodes.compiled.resolved_scenario()}
     folder = open_folder(options.run_dir or default_folder(KIND, options.scenario), KIND)

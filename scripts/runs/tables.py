@@ -13,6 +13,8 @@ import numpy as np
 from gridai_env.analysis.statistics import Interval
 from gridai_env.files import atomic_write
 
+Row = dict[str, Any]  # of a table: cells by column
+
 
 def write_rows(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """Write records of equal keys; the file appears whole or not at all."""

@@ -127,7 +127,7 @@ def row_of(contender: PolicySpec, reference: Reference, trajectory: Trajectory) 
         "gap": gap(score, reference.bound_score, reference.scale),
         "gain_captured": gain_captured(score, reference.score(reference.local), reference.bound_score),
         "seconds_per_decision": trajectory.seconds_per_decision,
-        NOT_OPTIMAL: float(decisions_not_optimal(contender)),
+        NOT_OPTIMAL: float(decisions_not_optimal(contender.policy)),
         **_yardsticks(reference, trajectory),
     }
     return first | metrics | {f"terms/{name}_usd": value for name, value in trajectory.terms.items()}
@@ -155,10 +155,15 @@ def _yardsticks(reference: Reference, trajectory: Trajectory) -> dict[str, Any]:
     }
 
 
-def decisions_not_optimal(contender: PolicySpec) -> int:
-    """Return how many decisions of the episode just played ended before they were proven optimal (planners only)."""
-    statuses: dict[str, int] = getattr(contender.policy, "statuses", {})
-    return sum(count for status, count in statuses.items() if status != "optimal")
+def statuses_of(policy: object) -> dict[str, int]:
+    """Return how many decisions of the episode just played ended with each status; empty unless a planner solves."""
+    statuses: dict[str, int] = getattr(policy, "statuses", {})
+    return statuses
+
+
+def decisions_not_optimal(policy: object) -> int:
+    """Return how many decisions of the episode just played ended before they were proven optimal."""
+    return sum(count for status, count in statuses_of(policy).items() if status != "optimal")
 
 
 def check_bound(row: dict[str, Any]) -> None:

@@ -23,12 +23,12 @@ from gridai_env.scenario.errors import closest
 from scripts.runs.arguments import InstancesBySeed
 from scripts.runs.command import InputError
 from scripts.runs.folder import write_run
-from scripts.runs.tables import write_rows
+from scripts.runs.tables import Row, write_rows
 from scripts.runs.tasks import ARRAYS, Record, Store, Task, key_of, open_store, results_of
+from scripts.studies.contest import statuses_of
 from scripts.studies.names import FORECASTS, OPTIMUM, PLANNER
 from scripts.studies.policies import find_contenders
-
-Row = dict[str, Any]  # of demonstrations.csv
+from scripts.studies.solver import SolverOptions
 
 KIND = "demonstrate"
 EPISODES, TABLE = "episodes", "demonstrations.csv"
@@ -42,14 +42,7 @@ class DemonstrationWork:
     """What a worker needs to know."""
 
     planner: str
-    mip_gap: float
-    time_limit_s: float
-    threads: int
-
-    @property
-    def solver(self) -> dict[str, Any]:
-        """Options of `baselines.optimum.milp.solve`."""
-        return {"mip_gap": self.mip_gap, "time_limit_s": self.time_limit_s, "threads": self.threads}
+    solver: SolverOptions
 
 
 # Which episodes -----------------------------------------------------------------------------------------------------
@@ -100,7 +93,7 @@ def check_planner(work: DemonstrationWork, compiled: Compiled) -> None:
         told = f" ({hint})" if hint.startswith("did you mean") else ""
         raise InputError(f"--planner {work.planner!r}: unknown{told}; known: {', '.join(known)}")
     try:
-        find_contenders([work.planner], compiled, work.solver)
+        find_contenders([work.planner], compiled, vars(work.solver))
     except InputError as error:
         raise InputError(str(error).replace("--policies", "--planner")) from error
 
@@ -123,7 +116,11 @@ class DemonstrationTask(Task):
     @cached_property
     def key(self) -> str:
         """What the demonstration is computed from."""
-        solver = (self.work.mip_gap, self.work.time_limit_s) if self.work.planner == OPTIMUM else None
+        solver = (
+            (self.work.solver.mip_gap, self.work.solver.time_limit_s)
+            if self.work.planner == OPTIMUM
+            else None
+        )
         return key_of(self.instance.hash, self.work.planner, solver)
 
 
@@ -154,13 +151,13 @@ def _demonstrated(instance: Instance, work: DemonstrationWork) -> tuple[Demonstr
     if work.planner == OPTIMUM:
         from baselines.optimum.milp import solve
 
-        plan = solve(instance, **work.solver)
+        plan = solve(instance, **vars(work.solver))
         return (None, "no plan") if plan.actions is None else (demonstrate(plan, instance), plan.status)
 
-    actor = find_contenders([work.planner], instance.compiled, work.solver)[0].policy
+    actor = find_contenders([work.planner], instance.compiled, vars(work.solver))[0].policy
     assert actor is not None
     found = demonstrate(actor, instance)
-    statuses: dict[str, int] = getattr(actor, "statuses", {})
+    statuses = statuses_of(actor)
     if all(status == "optimal" for status in statuses):
         return found, "played"
     return found, " ".join(f"{status}:{count}" for status, count in sorted(statuses.items()))

@@ -5,18 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from baselines.optimum.carbon_front import CostCarbonPoint, hypervolume, nondominated, reference_of
 from scripts.runs.command import InputError
-from scripts.runs.tables import aligned, known
+from scripts.runs.tables import Row, aligned, known
 from scripts.runs.tensorboard import EventWriter
 from scripts.studies.carbon.points import LOCAL, place_in
 from scripts.studies.comparison.tensorboard import config_text
 
-Row = dict[str, Any]
 Reference = tuple[float, float]
 
 EPSILON, PRICE, POLICY = "epsilon", "price", "policy"

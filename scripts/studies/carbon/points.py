@@ -11,11 +11,9 @@ where --time-limit-s is raised.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -36,6 +34,7 @@ from scripts.runs.command import InputError
 from scripts.runs.tasks import Record, Store, Task, had_time, key_of
 from scripts.studies.names import OPTIMUM, VARIANT
 from scripts.studies.policies import checkpoint_of, find_contenders
+from scripts.studies.solver import SolverOptions
 
 KIND = "front point"
 LOCAL = "local_only"
@@ -58,18 +57,7 @@ class FrontSettings:
 
     points: int  # caps, both ends included
     prices_usd_per_t: tuple[float, ...]
-    mip_gap: float
-    time_limit_s: float | None
-    threads: int
-
-    def solver(self) -> dict[str, Any]:
-        """Return the options of every solve."""
-        return {"mip_gap": self.mip_gap, "time_limit_s": self.time_limit_s, "threads": self.threads}
-
-    @property
-    def limit_s(self) -> float:
-        """The time limit of a solve as a number, s."""
-        return math.inf if self.time_limit_s is None else self.time_limit_s
+    solver: SolverOptions
 
 
 @dataclass(frozen=True)
@@ -96,7 +84,7 @@ class FrontTask(Task):
         """What the point is computed from; floor, ends and time limit are no part, see `is_current`."""
         solved = self.kind != "policy" or self.label.startswith(VARIANT)
         grid = self.settings.points if self.label.startswith("cap ") else 0
-        gap = self.settings.mip_gap if solved else None
+        gap = self.settings.solver.mip_gap if solved else None
         return key_of(self.instance.hash, self.kind, self.label, gap, grid, checkpoint_of(self.label))
 
     @cached_property
@@ -111,11 +99,11 @@ class FrontTask(Task):
     @property
     def stamp(self) -> Record:
         """What the point rests on, and the time that the solver had."""
-        return {"under": self._under, "time_limit_s": self.settings.limit_s}
+        return {"under": self._under, "time_limit_s": self.settings.solver.limit_s}
 
     def is_current(self, record: Record) -> bool:
         """Return whether earlier stages are as they were, and no more time is allowed to a solve that ran out of it."""
-        return record["under"] == self._under and had_time(record, self.settings.limit_s)
+        return record["under"] == self._under and had_time(record, self.settings.solver.limit_s)
 
 
 def stages(
@@ -177,7 +165,7 @@ def compute(batch: Sequence[FrontTask]) -> Iterator[Record]:
         yield from ({"row": _play(task)} for task in batch)
     else:
         assert first.floor is not None
-        program = FrontProgram(first.instance, first.floor, **first.settings.solver())
+        program = FrontProgram(first.instance, first.floor, **vars(first.settings.solver))
         for task in batch:
             point = _point(program, task)
             yield {"row": None if point is None else _point_row(task.instance.seed, point)}
@@ -185,7 +173,7 @@ def compute(batch: Sequence[FrontTask]) -> Iterator[Record]:
 
 def _optimum(task: FrontTask) -> Record:
     """Solve for the benefit; raises InputError where there is no plan in time."""
-    plan = solve(task.instance, **task.settings.solver())
+    plan = solve(task.instance, **vars(task.settings.solver))
     if plan.flows is None:
         raise InputError(
             f"seed {task.instance.seed}: no benefit plan in time, so the front has no service floor; "
@@ -201,7 +189,7 @@ def _play(task: FrontTask) -> Record:
     """Play a policy, or something that plans the episode beforehand; return its row."""
     instance, floor = task.instance, task.floor
     assert floor is not None
-    contender = find_contenders([task.label], instance.compiled, task.settings.solver())[0]
+    contender = find_contenders([task.label], instance.compiled, vars(task.settings.solver))[0]
     what = contender.policy if contender.plan is None else contender.plan(instance)
     if getattr(what, "actions", True) is None:
         return _row(instance.seed, "policy", task.label, None) | {"status": "time_limit", "meets_floor": 0}

@@ -94,5 +94,5 @@ class FrontRun:
         seeds = [instance.seed for instance in self.instances]
         write_run(
             self.folder, KIND, self.config, seeds, self.instances, finished=finished,
-            seconds=self.seconds, jobs=self.jobs, threads=self.settings.threads,
+            seconds=self.seconds, jobs=self.jobs, threads=self.settings.solver.threads,
         )  # fmt: skip

@@ -27,8 +27,8 @@ import numpy as np
 
 from gridai_env.analysis.statistics import UNKNOWN, Interval, mean_interval, policy_score
 from gridai_env.arrays.types import Floats
-from scripts.runs.tables import aligned, spread_text
-from scripts.studies.comparison.table import Row, in_common
+from scripts.runs.tables import Row, aligned, spread_text
+from scripts.studies.comparison.table import in_common
 from scripts.studies.names import FORECASTS, NETWORK, OPTIMUM, PLANNER, VARIANT
 
 BOUND = "bound"

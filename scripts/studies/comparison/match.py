@@ -21,6 +21,7 @@ from scripts.studies.contest import Reference, play, refer, row_of
 from scripts.studies.names import OPTIMUM
 from scripts.studies.policies import PolicySpec, checkpoints, find_contenders
 from scripts.studies.schedule_figure import schedule_figure
+from scripts.studies.solver import SolverOptions
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class EpisodeJob:
     episodes: InstancesBySeed
     policies: tuple[str, ...]
     objective: str
-    solver: dict[str, Any]  # options of `baselines.optimum.milp.solve`
+    solver: SolverOptions
     checkpoints: dict[str, str]  # SHA-256 of each network's file, by the policy's name
 
     def works(self, shown: bool) -> int:
@@ -46,7 +47,7 @@ class EpisodeJob:
         changed = [name for name, now in checkpoints(self.policies).items() if now != self.checkpoints[name]]
         if changed:
             raise InputError(f"{changed[0]}: the file changed during the comparison; compare a copy of it")
-        return find_contenders(self.policies, self.episodes.compiled, self.solver)
+        return find_contenders(self.policies, self.episodes.compiled, vars(self.solver))
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class SeedTask(Task):
     def key(self) -> str:
         """What its rows are computed from."""
         match = self.match
-        solver = [match.solver.get(name) for name in ("mip_gap", "time_limit_s")]
+        solver = match.solver.mip_gap, match.solver.time_limit_s
         files = sorted(match.checkpoints.items())
         return key_of(match.episodes.make(self.seed).hash, match.policies, files, match.objective, solver)
 
@@ -101,7 +102,7 @@ def compute(
 
 def _play_seed(match: EpisodeJob, seed: int, shown: bool, on_progress: Callable[[str], None]) -> SeedResult:
     on_progress(f"seed {seed}: optimum")
-    reference = refer(match.episodes.make(seed), match.objective, **match.solver)
+    reference = refer(match.episodes.make(seed), match.objective, **vars(match.solver))
 
     # Policies are made anew: what they remember of one seed must not reach the next.
     played, notes = [], []
@@ -124,14 +125,14 @@ def _play_seed(match: EpisodeJob, seed: int, shown: bool, on_progress: Callable[
     return SeedResult(seed, played, notes, prices)
 
 
-def _shadow_prices(reference: Reference, solver: dict[str, Any], notes: list[str]) -> Table | None:
+def _shadow_prices(reference: Reference, solver: SolverOptions, notes: list[str]) -> Table | None:
     """Return what one more unit of each limit is worth in the optimum; None for least carbon and without a plan."""
     plan = reference.plan
     if plan.flows is None or plan.objective == "carbon":
         return None
     floor = None if plan.objective == "benefit" else reference.benefit_plan
     try:
-        return shadow_prices(plan, floor, solver["threads"], solver["time_limit_s"]).table()
+        return shadow_prices(plan, floor, solver.threads, solver.time_limit_s).table()
     except TimeoutError as error:
         notes.append(f"seed {reference.instance.seed}: shadow {error}")
         return None

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from gridai_env.files import atomic_write
 from gridai_env.rollout.step_table import Table, write_table
 from scripts.runs.folder import open_folder, write_run
-from scripts.runs.tables import write_rows
+from scripts.runs.tables import Row, write_rows
 from scripts.runs.tasks import Store, results_of
 from scripts.runs.tensorboard import EventWriter
 from scripts.studies.comparison.ladder import ladder_table, record_of, rungs_of
@@ -31,7 +31,6 @@ from scripts.studies.comparison.resume import (
     earlier_commits,
     make_room,
 )
-from scripts.studies.comparison.table import Row
 from scripts.studies.comparison.tensorboard import config_text, write_curves, write_episode, write_rung
 from scripts.studies.contest import check_bound
 from scripts.studies.policies import PolicySpec

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from gridai_env.analysis.statistics import gain_interval, gap, mean_interval
-from scripts.runs.tables import aligned, known, spread_text
+from scripts.runs.tables import Row, aligned, known, spread_text
 
 HEADERS = (
     "policy",
@@ -27,8 +26,6 @@ HEADERS = (
     "gain captured",
     "s/decision",
 )
-
-Row = dict[str, Any]  # of summary.csv
 
 
 def in_common(rows: Sequence[Row]) -> list[Row]:

@@ -32,7 +32,7 @@ from gridai_env.version import __version__
 from scripts.runs.command import InputError
 from scripts.runs.folder import commit, machine, versions
 from scripts.runs.tasks import Record, Store, Task, key_of
-from scripts.studies.contest import BOUND_TOLERANCE
+from scripts.studies.contest import BOUND_TOLERANCE, decisions_not_optimal, statuses_of
 from scripts.studies.policies import find_contenders
 
 KIND = "frozen result"
@@ -130,11 +130,12 @@ def _played(policy: str, instance: Instance) -> Record:
 
 def _of_decisions(player: Any, played: Trajectory) -> dict[str, Any]:
     """Return what a planner's decisions took, and how many were not proven optimal."""
-    statuses: dict[str, int] | None = getattr(player, "statuses", None)
-    if statuses is None:
+    if not statuses_of(player):
         return {}
-    unproven = sum(count for status, count in statuses.items() if status != "optimal")
-    return {"seconds_per_decision": played.seconds_per_decision, "decisions_not_optimal": unproven}
+    return {
+        "seconds_per_decision": played.seconds_per_decision,
+        "decisions_not_optimal": decisions_not_optimal(player),
+    }
 
 
 # Publishing -------------------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -24,27 +23,9 @@ from gridai_env.rollout.run import run
 from gridai_env.rollout.trajectory import Trajectory
 from scripts.runs.tasks import Record, Task, had_time, key_of
 from scripts.studies.policies import checkpoint_of, find_contenders
+from scripts.studies.solver import SolverOptions
 
 KIND = "frontier point"
-
-
-@dataclass(frozen=True)
-class SweepSettings:
-    """What all points of a sweep share."""
-
-    mip_gap: float
-    time_limit_s: float | None
-    threads: int
-
-    @property
-    def solver(self) -> dict[str, Any]:
-        """Options of `baselines.optimum.milp.solve`."""
-        return {"mip_gap": self.mip_gap, "time_limit_s": self.time_limit_s, "threads": self.threads}
-
-    @property
-    def limit_s(self) -> float:
-        """The time limit of a solve as a number, s."""
-        return math.inf if self.time_limit_s is None else self.time_limit_s
 
 
 @dataclass(frozen=True)
@@ -82,7 +63,7 @@ class SweepTask(Task):
 
     curve: Curve
     point: int
-    settings: SweepSettings
+    solver: SolverOptions
 
     @property
     def name(self) -> str:
@@ -96,16 +77,16 @@ class SweepTask(Task):
         """What the point is computed from; the time limit is no part, see `is_current`."""
         curve = self.curve
         instance, checkpoint = curve.at(self.point), checkpoint_of(curve.what)
-        return key_of(instance.hash, curve.what, checkpoint, curve.floor, self.settings.mip_gap)
+        return key_of(instance.hash, curve.what, checkpoint, curve.floor, self.solver.mip_gap)
 
     @property
     def stamp(self) -> Record:
         """The time that the solver had."""
-        return {"time_limit_s": self.settings.limit_s}
+        return {"time_limit_s": self.solver.limit_s}
 
     def is_current(self, record: Record) -> bool:
         """Return whether the point is solved, or stopped at a limit no shorter than now."""
-        return had_time(record, self.settings.limit_s)
+        return had_time(record, self.solver.limit_s)
 
     @property
     def place(self) -> Record:
@@ -120,7 +101,7 @@ class SweepTask(Task):
         }
 
 
-def cut(curves: Sequence[Curve], settings: SweepSettings, jobs: int) -> list[list[SweepTask]]:
+def cut(curves: Sequence[Curve], options: SolverOptions, jobs: int) -> list[list[SweepTask]]:
     """Cut curves of one objective or policy on all episodes into batches, so that every worker has something to do.
 
     Points of linear programs start from the point before, so they stay together as far as there are enough
@@ -132,7 +113,7 @@ def cut(curves: Sequence[Curve], settings: SweepSettings, jobs: int) -> list[lis
         pieces = max(1, -(-jobs // (2 * len(curves))))
 
     parts = np.array_split(np.arange(points), min(pieces, points))
-    return [[SweepTask(curve, int(n), settings) for n in part] for curve in curves for part in parts]
+    return [[SweepTask(curve, int(n), options) for n in part] for curve in curves for part in parts]
 
 
 def is_linear(instance: Instance) -> bool:
@@ -151,14 +132,12 @@ def compute(batch: Sequence[SweepTask]) -> Iterator[Record]:
         yield from map(_played, batch)
         return
 
-    settings = batch[0].settings
+    options = batch[0].solver
     objective: Objective = curve.what  # type: ignore[assignment]
     floor = None if objective == "benefit" else curve.service()
-    solver = LatencySweepSolver(curve.at(len(curve.sweep) - 1), objective, floor, threads=settings.threads)
+    solver = LatencySweepSolver(curve.at(len(curve.sweep) - 1), objective, floor, threads=options.threads)
     for task in batch:
-        plan = solver.solve(
-            curve.at(task.point), mip_gap=settings.mip_gap, time_limit_s=settings.time_limit_s
-        )
+        plan = solver.solve(curve.at(task.point), mip_gap=options.mip_gap, time_limit_s=options.time_limit_s)
         yield _plan_record(task, plan)
 
 
@@ -200,7 +179,7 @@ POLICY_FIGURES = ("benefit_usd", "cost_usd", "emissions_kg", "dropped_gpuh", "ri
 def _played(task: SweepTask) -> Record:
     """Play the policy at a point; return one row of ``policies.csv``, and what must not lie below the frontier."""
     instance = task.curve.at(task.point)
-    contender = find_contenders([task.curve.what], task.curve.instance.compiled, task.settings.solver)[0]
+    contender = find_contenders([task.curve.what], task.curve.instance.compiled, vars(task.solver))[0]
     player = contender.plan(instance) if contender.plan is not None else contender.policy
     assert player is not None  # the optimum is no policy of a sweep
     row = task.place | {"policy": task.curve.what}

@@ -16,11 +16,12 @@ from gridai_env.analysis.net_benefit import break_even_rows
 from gridai_env.episodes.instance import Instance
 from scripts.runs.command import InputError
 from scripts.runs.folder import write_run
-from scripts.runs.tables import write_rows
+from scripts.runs.tables import Row, write_rows
 from scripts.runs.tasks import Record, Store, open_store, run_tasks
 from scripts.studies.latency.points import KIND as POINT
-from scripts.studies.latency.points import Curve, SweepSettings, SweepTask, compute, cut
-from scripts.studies.latency.tables import Results, Row, check_frontier, return_rows, write_parquet
+from scripts.studies.latency.points import Curve, SweepTask, compute, cut
+from scripts.studies.latency.tables import Results, check_frontier, return_rows, write_parquet
+from scripts.studies.solver import SolverOptions
 
 KIND = "frontier"
 POINTS, BOARD = "points", "tensorboard"
@@ -34,19 +35,12 @@ class Frontier:
     instances: Sequence[Instance]
     sweeps: Sequence[Sweep]
     policies: Sequence[str]
-    mip_gap: float
-    time_limit_s: float | None
+    solver: SolverOptions
     jobs: int
-    threads: int
     ray: str | None
     config: dict[str, Any]
     seconds: float = 0.0
     computed: int = 0
-
-    @property
-    def settings(self) -> SweepSettings:
-        """What all points share."""
-        return SweepSettings(self.mip_gap, self.time_limit_s, self.threads)
 
     @property
     def store(self) -> Store:
@@ -74,14 +68,14 @@ class Frontier:
             for sweep in self.sweeps
             for batch in cut(
                 [Curve(i, sweep, what, floors.get((i.seed, sweep))) for i in self.instances],
-                self.settings,
+                self.solver,
                 self.jobs,
             )
         ]
 
     def _floor(self, instance: Instance, sweep: Sweep) -> Record:
         """Return the service that the tightest point's benefit plan gives; raises InputError without such a plan."""
-        tightest = SweepTask(Curve(instance, sweep, "benefit"), 0, self.settings)
+        tightest = SweepTask(Curve(instance, sweep, "benefit"), 0, self.solver)
         floor: Record | None = self.store.result(tightest)["floor"]
         if floor is None:
             raise InputError(
@@ -158,5 +152,5 @@ class Frontier:
         grids = {sweep.axis: list(sweep.grid) for sweep in self.sweeps}
         write_run(
             self.folder, KIND, self.config, seeds, self.instances, finished=finished, grids=grids,
-            seconds=self.seconds, computed=self.computed, jobs=self.jobs, threads=self.threads,
+            seconds=self.seconds, computed=self.computed, jobs=self.jobs, threads=self.solver.threads,
         )  # fmt: skip

@@ -16,6 +16,7 @@ from gridai_env.analysis.latency_returns import Returns, monotone, returns
 from gridai_env.arrays.types import Floats
 from gridai_env.episodes.instance import Instance
 from gridai_env.files import atomic_write
+from scripts.runs.tables import Row
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,10 @@ class Results:
     computed: int  # points computed now
 
 
-Row = dict[str, Any]
-
 # How the minimised quantity of each objective is called, and its unit.
 QUANTITIES = {"benefit": ("V", "USD"), "cost": ("cost", "USD"), "carbon": ("carbon", "kg")}
+# Shares of relocatable demand, from the widest to what the optimum moves.
+RID = ("rid_latency", "rid_feasible", "rid_net", "rid_real")
 # By how much a curve may rise, or a policy lie below it, relative to its size: what solvers and rounding need.
 TOLERANCE = 1e-6
 

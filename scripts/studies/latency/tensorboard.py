@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gridai_env.analysis.latency_budgets import Sweep
+from scripts.runs.tables import Row
 from scripts.runs.tensorboard import EventWriter
 from scripts.studies.comparison.tensorboard import config_text
-from scripts.studies.latency.tables import Row, curve_returns, mean_rows
+from scripts.studies.latency.tables import RID, curve_returns, mean_rows
 from scripts.studies.names import OPTIMUM
 
 if TYPE_CHECKING:
     from scripts.studies.latency.tables import Results
-
-RID = ("rid_latency", "rid_feasible", "rid_net", "rid_real")
 
 
 def _means(rows: Sequence[Row], sweep: Sweep, values: Sequence[str]) -> list[Row]:

@@ -11,14 +11,13 @@ import numpy as np
 from baselines.optimum.objectives import OBJECTIVES
 from gridai_env.analysis.latency_budgets import Sweep
 from gridai_env.scenario.geography import LAYERS
-from scripts.runs.tables import aligned, known
-from scripts.studies.latency.tables import Row, curve_returns, curves, mean_rows
+from scripts.runs.tables import Row, aligned, known
+from scripts.studies.latency.tables import RID, curve_returns, curves, mean_rows
 
 if TYPE_CHECKING:
     from scripts.studies.latency.tables import Results
 
 SHARE = "{:.1%}"
-RID = ("rid_latency", "rid_feasible", "rid_net", "rid_real")
 
 
 def show(results: Results) -> None:

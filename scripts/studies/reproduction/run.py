@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scripts.runs.command import CommandOptions
-from scripts.runs.tables import aligned, known
+from scripts.runs.tables import Row, aligned, known
 from scripts.runs.tasks import Store, open_store
 
 if TYPE_CHECKING:
     from scripts.studies.reproduction.experiment import Experiment
-    from scripts.studies.reproduction.tables import Row
 
 KIND, TASK = "reproduce", "reproduction task"
 TASKS, BOARD = "tasks", "tensorboard"

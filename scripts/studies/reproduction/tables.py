@@ -12,12 +12,12 @@ from gridai_env.analysis.statistics import Interval, bootstrap
 from gridai_env.scenario.errors import closest
 from gridai_env.scenario.load import load_scenario
 from scripts.runs.command import InputError
+from scripts.runs.tables import Row
 from scripts.runs.tasks import Record, Store
 from scripts.studies.reproduction.experiment import JOINT, Experiment, Headline
 from scripts.studies.reproduction.sensitivities import BUDGET, LEVERS
 from scripts.studies.reproduction.tasks import LATENCY, OWN, EpisodeTask, point_task
 
-Row = dict[str, Any]
 UNKNOWN = Interval(float("nan"), float("nan"), float("nan"))
 
 

@@ -6,8 +6,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from scripts.runs.tables import Row
 from scripts.runs.tensorboard import EventWriter
-from scripts.studies.reproduction.tables import Row
 
 STEP_SCALE = 1000  # TensorBoard's axis holds whole numbers: value x 1000
 

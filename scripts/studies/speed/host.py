@@ -186,15 +186,15 @@ def mpc_decision(name: str, seed: int, decisions: int) -> Figure:
 def frontier_times(seeds: int, points: int) -> Iterator[Figure]:
     """Yield a sweep of all latency budgets with one worker, then with two, one solver thread each."""
     from gridai_env.analysis.latency_budgets import make_sweep
-    from scripts.studies.latency.run import POINTS, Frontier
+    from scripts.studies.latency.run import Frontier
+    from scripts.studies.solver import SolverOptions
 
     instances = [make_instance("energy_geography", seed) for seed in range(seeds)]
     sweep = make_sweep(instances[0].scenario, "scale", points=points)
-    seconds: dict[int, float] = {}
+    options, seconds = SolverOptions(1e-4, None, threads=1), dict[int, float]()
     for jobs in (1, 2):
         with tempfile.TemporaryDirectory() as folder:
-            run = Frontier(Path(folder), instances, [sweep], [], 1e-4, None, jobs, 1, None, {})
-            (Path(folder) / POINTS).mkdir()
+            run = Frontier(Path(folder), instances, [sweep], [], options, jobs, None, {})
             run.compute()
             seconds[jobs] = run.seconds
     note = f"{points} points x 3 objectives x {seeds} episodes; one worker {seconds[1]:.4g} s"

@@ -1,0 +1,20 @@
+"""Options of the solves of a run."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class SolverOptions:
+    """Options of `baselines.optimum.milp.solve`, as ``vars`` gives them."""
+
+    mip_gap: float  # relative
+    time_limit_s: float | None  # of one solve
+    threads: int
+
+    @property
+    def limit_s(self) -> float:
+        """The time limit as a number, s."""
+        return math.inf if self.time_limit_s is None else self.time_limit_s
