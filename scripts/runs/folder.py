@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -78,6 +79,18 @@ def _kind_of(run_file: Path) -> str | None:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{run_file}: not a run.json ({error}); give another folder") from error
     return str(data.get("kind", "something else")) if isinstance(data, dict) else "something else"
+
+
+def emptied(folder: Path) -> Path:
+    """Make a folder anew, without what it holds; return it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    return folder
+
+
+def file_name(name: str) -> str:
+    """Return the name of a policy or an axis as part of a file name."""
+    return name.replace(":", "_").replace("/", "_")
 
 
 def write_run(

@@ -16,6 +16,7 @@ from gridai_env.rollout.policy import Policy, Schedule
 from gridai_env.scenario.compile import Compiled
 from gridai_env.scenario.errors import closest
 from scripts.runs.command import InputError
+from scripts.runs.folder import file_name
 from scripts.studies.names import FORECASTS, NETWORK, OPTIMUM, PLANNER, PRETRAINED, VARIANT
 
 
@@ -160,7 +161,7 @@ def _load_network(path: str, compiled: Compiled) -> Policy:
 def _folders(names: Sequence[str]) -> dict[str, str]:
     """Return a folder for each policy: ``ppo`` where there is one network, else ``ppo_1``, ``ppo_2`` in order."""
     networks = [name for name in names if name.startswith(NETWORK)]
-    folders = {name: name.replace(":", "_") for name in names if name not in networks}
+    folders = {name: file_name(name) for name in names if name not in networks}
     for i, name in enumerate(networks):
         folders[name] = "ppo" if len(networks) == 1 else f"ppo_{i + 1}"
     return folders
@@ -229,6 +230,6 @@ def checkpoint_files(where: str) -> list[Path]:
     return found
 
 
-def _natural(path: Path) -> list[Any]:
+def _natural(path: Path) -> list[str | int]:
     """Return order in which seed10 comes after seed9."""
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", str(path))]

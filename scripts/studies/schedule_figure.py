@@ -6,6 +6,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gridai_env.rollout.trajectory import Trajectory
 
@@ -82,7 +83,9 @@ def _draw_site(axes: Axes, trajectory: Trajectory, site: str, price_label: bool)
         price.tick_params(labelright=False)
 
 
-def _stack(axes: Axes, edges: Any, series: dict[str, tuple[Any, str]]) -> None:
+def _stack(
+    axes: Axes, edges: NDArray[np.floating], series: dict[str, tuple[NDArray[np.floating], str]]
+) -> None:
     base = np.zeros(len(edges) - 1)
     for label, (values, colour) in series.items():
         axes.stairs(base + values, edges, baseline=base, fill=True, color=colour, label=label, linewidth=0.0)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import yaml
 from pydantic import Field
@@ -20,6 +20,11 @@ from gridai_env.files import atomic_write
 from gridai_env.scenario.compile import Compiled
 from scripts.runs.command import INTERRUPTED, CommandOptions, InputError, Shown
 from scripts.runs.folder import default_folder, open_folder, read_run, write_run
+
+if TYPE_CHECKING:
+    from stable_baselines3 import PPO
+
+    from agents.training.validation import HeldOut
 
 KIND = "train"
 BOUNDS = "bounds.json"
@@ -132,13 +137,13 @@ def load_config_of(record: dict[str, Any], overrides: dict[str, Any], source: st
     return parse_config(data, source)
 
 
-def _train(config: PPOConfig, compiled: Compiled, model: Any, folder: Path, evaluates: bool) -> int:
+def _train(config: PPOConfig, compiled: Compiled, model: PPO, folder: Path, evaluates: bool) -> int:
     from agents.networks.checkpoint import Identity
     from agents.training import train
     from agents.training.validation import Milestones
 
     frozen = _validation(config, compiled) if evaluates else None
-    instances: list[Instance] = []
+    instances: Sequence[Instance] = []
     if evaluates:
         instances = _unpublished(config) if frozen is None else frozen.instances
     settings, agent = config.model_dump(mode="json"), Identity.of(compiled).as_dict()
@@ -162,7 +167,7 @@ def _train(config: PPOConfig, compiled: Compiled, model: Any, folder: Path, eval
     return 0
 
 
-def _say_how_to_go_on(model: Any, folder: Path) -> None:
+def _say_how_to_go_on(model: PPO, folder: Path) -> None:
     from agents.training.checkpoints import latest_checkpoint
 
     last = latest_checkpoint(folder)
@@ -172,7 +177,7 @@ def _say_how_to_go_on(model: Any, folder: Path) -> None:
 
 
 @contextmanager
-def _curves(model: Any, config: PPOConfig, folder: Path) -> Iterator[None]:
+def _curves(model: PPO, config: PPOConfig, folder: Path) -> Iterator[None]:
     """Let a model write its curves to a folder while the block runs."""
     from stable_baselines3.common.logger import configure
 
@@ -187,7 +192,7 @@ def _curves(model: Any, config: PPOConfig, folder: Path) -> Iterator[None]:
     model.logger.close()
 
 
-def _validation(config: PPOConfig, compiled: Compiled) -> Any:
+def _validation(config: PPOConfig, compiled: Compiled) -> HeldOut | None:
     """Return the frozen validation episodes with their published bounds, where a run trains on the training days."""
     from agents.training.validation import HeldOut
     from gridai_env.benchmarks.published import validation_of
@@ -210,7 +215,7 @@ def _unpublished(config: PPOConfig) -> list[Instance]:
     return environments.held_out_instances(compiled_of(config, "validation"), config.evaluation.instances)
 
 
-def _held_out(config: PPOConfig, instances: list[Instance], folder: Path) -> Any:
+def _held_out(config: PPOConfig, instances: Sequence[Instance], folder: Path) -> HeldOut:
     """Play Local-Only on the held-out episodes and solve them, as far as wanted."""
     from agents.training.validation import HeldOut
     from baselines.rules.single_signal import LocalOnly
@@ -220,7 +225,7 @@ def _held_out(config: PPOConfig, instances: list[Instance], folder: Path) -> Any
     return HeldOut.of(run_many(LocalOnly(), instances), bounds)
 
 
-def bounds_usd(config: PPOConfig, instances: list[Instance], cache: Path) -> list[float]:
+def bounds_usd(config: PPOConfig, instances: Sequence[Instance], cache: Path) -> list[float]:
     """Return the proven bound of each instance; those solved before are read from ``cache``."""
     from tqdm import tqdm
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from baselines.optimum.carbon_front import CostCarbonPoint, hypervolume, nondominated, reference_of
 from scripts.runs.command import InputError
+from scripts.runs.folder import file_name
 from scripts.runs.tables import Row, aligned, known
 from scripts.runs.tensorboard import EventWriter
 from scripts.studies.carbon.points import LOCAL, place_in
@@ -112,7 +113,7 @@ def write_board(folder: Path, rows: Sequence[Row], volumes: Sequence[Row], confi
     for name in names:
         mine = [row for row in rows if name in (row["method"], row["label"])]
         # The axis of TensorBoard holds whole numbers: emissions in kg, ascending, are the step.
-        with EventWriter(folder / name.replace(":", "_").replace("/", "_")) as writer:
+        with EventWriter(folder / file_name(name)) as writer:
             points = [(place, row["seed"]) for row in mine if (place := place_in(row)) is not None]
             for place, seed in sorted(points, key=lambda entry: entry[0].coordinates[1]):
                 usd, kg = place.coordinates

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gridai_env.episodes.instance import Instance
-from scripts.runs.folder import write_run
+from scripts.runs.folder import emptied, write_run
 from scripts.runs.tasks import Store, open_store, run_tasks
 
 if TYPE_CHECKING:
@@ -72,9 +71,7 @@ class FrontRun:
         volumes = output.hypervolume_rows(rows, reference)
         write_rows(rows, self.folder / "front.csv")
         write_rows(volumes, self.folder / "hypervolume.csv")
-        shutil.rmtree(self.folder / BOARD, ignore_errors=True)
-        (self.folder / BOARD).mkdir()
-        output.write_board(self.folder / BOARD, rows, volumes, self.config)
+        output.write_board(emptied(self.folder / BOARD), rows, volumes, self.config)
         self._record(finished=True)
         return output.show(rows, volumes, given=reference is not None)
 

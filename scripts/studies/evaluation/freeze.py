@@ -30,7 +30,7 @@ from gridai_env.rollout.run import run
 from gridai_env.rollout.trajectory import Trajectory
 from gridai_env.version import __version__
 from scripts.runs.command import InputError
-from scripts.runs.folder import commit, machine, versions
+from scripts.runs.folder import commit, file_name, machine, versions
 from scripts.runs.tasks import Record, Store, Task, key_of
 from scripts.studies.contest import BOUND_TOLERANCE, decisions_not_optimal, statuses_of
 from scripts.studies.policies import find_contenders
@@ -61,7 +61,7 @@ class FreezeTask(Task):
     @property
     def name(self) -> str:
         """Name of the file of its result."""
-        return f"{self.place:03d}_{self.policy.replace(':', '_')}"
+        return f"{self.place:03d}_{file_name(self.policy)}"
 
     @cached_property
     def key(self) -> str:

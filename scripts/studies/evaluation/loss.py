@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,7 @@ from gridai_env.analysis.loss_by_lever import LeverLoss, lever_losses, lever_mas
 from gridai_env.analysis.statistics import mean_interval
 from gridai_env.benchmarks.published import OPTIMUM, FrozenSet
 from gridai_env.episodes.instance import Instance
+from gridai_env.rollout.policy import Policy
 from scripts.runs.tables import aligned, spread_text, write_rows
 from scripts.studies.evaluation.play import by_world, optimum_actions, planner_actions, player_for
 from scripts.studies.evaluation.summary import PolicyResult, foresight_split, ledger_difference
@@ -24,7 +24,7 @@ HEADERS = ("lever", "USD per episode [95 %]", "of the loss", "replaced alone, US
 
 
 def show_where(
-    policy: Any, result: PolicyResult, frozen: FrozenSet, sample: FrozenSet, better: str, run_dir: Path
+    policy: Policy, result: PolicyResult, frozen: FrozenSet, sample: FrozenSet, better: str, run_dir: Path
 ) -> None:
     """Print what foresight and what decisions lack, the ledger's differences, and the levers' over a sample.
 
@@ -72,7 +72,7 @@ def line(loss: LeverLoss, total_usd: float) -> tuple[str, ...]:
     )
 
 
-def levers(policy: Any, sample: FrozenSet, better: str) -> list[LeverLoss]:
+def levers(policy: Policy, sample: FrozenSet, better: str) -> list[LeverLoss]:
     """Return what each lever of a better schedule is worth to the policy, on all episodes of a sample."""
     from tqdm import tqdm
 
@@ -96,8 +96,8 @@ def levers(policy: Any, sample: FrozenSet, better: str) -> list[LeverLoss]:
 
 
 def _of_world(
-    policy: Any, sample: FrozenSet, instances: Sequence[Instance], schedules: Sequence[NDArray[np.float32]],
-    places: list[int], on_progress: Callable[[], Any],
+    policy: Policy, sample: FrozenSet, instances: Sequence[Instance], schedules: Sequence[NDArray[np.float32]],
+    places: list[int], on_progress: Callable[[], object],
 ) -> list[LeverLoss]:  # fmt: skip
     player = player_for(policy, instances[places[0]], sample.entries[places[0]].key.shift)
     own = [instances[i] for i in places]
@@ -105,7 +105,7 @@ def _of_world(
 
 
 def _schedule(
-    better: str, sample: FrozenSet, instance: Instance, on_progress: Callable[[], Any]
+    better: str, sample: FrozenSet, instance: Instance, on_progress: Callable[[], object]
 ) -> NDArray[np.float32]:
     actions = optimum_actions(sample, instance, 1) if better == OPTIMUM else planner_actions(better, instance)
     on_progress()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
@@ -15,7 +15,8 @@ from scripts.runs.folder import commit, default_folder, open_folder, write_run
 if TYPE_CHECKING:
     from gridai_env.benchmarks.published import FrozenSet
     from gridai_env.episodes.instance import Instance
-    from scripts.studies.evaluation.summary import PolicyResult
+    from gridai_env.rollout.policy import Policy
+    from scripts.studies.evaluation.summary import PolicyResult, Summary
     from scripts.studies.policies import TrainedPolicy
 
 
@@ -86,7 +87,7 @@ def play_and_judge(arguments: EvaluateOptions) -> int:
 def _judged(
     arguments: EvaluateOptions,
     entrants: Sequence[TrainedPolicy],
-    policies: Sequence[list[Any]],
+    policies: Sequence[list[Policy]],
     frozen: FrozenSet,
     run_dir: Path,
 ) -> list[PolicyResult]:
@@ -125,7 +126,7 @@ def _table_path(arguments: EvaluateOptions, frozen: FrozenSet) -> Path | None:
     return path
 
 
-def _check_where(arguments: EvaluateOptions, entrant: TrainedPolicy, policies: list[Any]) -> None:
+def _check_where(arguments: EvaluateOptions, entrant: TrainedPolicy, policies: list[Policy]) -> None:
     """Raise InputError where ``--where`` cannot be answered."""
     from scripts.studies.evaluation.loss import BETTER
 
@@ -135,7 +136,7 @@ def _check_where(arguments: EvaluateOptions, entrant: TrainedPolicy, policies: l
         raise InputError(f"--where is for rules and networks, not for {entrant.name}")
 
 
-def _ready(entrant: TrainedPolicy, frozen: FrozenSet) -> list[Any]:
+def _ready(entrant: TrainedPolicy, frozen: FrozenSet) -> list[Policy]:
     """Return the policies of an entrant, none where its results are published; raises InputError for bad ones."""
     from gridai_env.scenario.compile import compile_scenario
     from gridai_env.scenario.load import load_scenario
@@ -143,15 +144,16 @@ def _ready(entrant: TrainedPolicy, frozen: FrozenSet) -> list[Any]:
     if entrant.name in frozen.published:
         return []
     compiled = compile_scenario(load_scenario(frozen.scenario))
-    policies = entrant.policies(compiled, {"threads": 1})
-    if None in policies:
+    found = entrant.policies(compiled, {"threads": 1})
+    policies = [policy for policy in found if policy is not None]
+    if len(policies) < len(found):
         raise InputError(f"--policy {entrant.name}: its results are not in {frozen.scenario}/{frozen.name}")
     return policies
 
 
 def _results(
     entrants: Sequence[TrainedPolicy],
-    policies: Sequence[list[Any]],
+    policies: Sequence[list[Policy]],
     frozen: FrozenSet,
     instances: list[Instance],
 ) -> list[PolicyResult]:
@@ -197,7 +199,7 @@ def _short_commit(text: str | None) -> str:
     return "unknown" if text is None else text[:7] + ("+" if text.endswith("+changes") else "")
 
 
-def _write_table(path: Path, summaries: Any, facts: Sequence[str]) -> None:
+def _write_table(path: Path, summaries: Sequence[Summary], facts: Sequence[str]) -> None:
     """Write the table that is committed, with command, commit and device."""
     from scripts.studies.evaluation.output import write_table
 
@@ -214,7 +216,7 @@ def _without_folder(words: Sequence[str]) -> list[str]:
 
 
 def _where(
-    arguments: EvaluateOptions, policies: list[Any], result: PolicyResult, frozen: FrozenSet, run_dir: Path
+    arguments: EvaluateOptions, policies: list[Policy], result: PolicyResult, frozen: FrozenSet, run_dir: Path
 ) -> None:
     """Print and write where the first policy (of several training seeds the first) loses."""
     from scripts.studies.evaluation.loss import show_where

@@ -21,6 +21,7 @@ from gridai_env.analysis.relocation import closed_routes, layer_shares, relocata
 from gridai_env.episodes.instance import Instance
 from gridai_env.rollout.run import run
 from gridai_env.rollout.trajectory import Trajectory
+from scripts.runs.folder import file_name
 from scripts.runs.tasks import Record, Task, had_time, key_of
 from scripts.studies.policies import checkpoint_of, find_contenders
 from scripts.studies.solver import SolverOptions
@@ -68,8 +69,7 @@ class SweepTask(Task):
     @property
     def name(self) -> str:
         """Name of the point's file."""
-        what = self.curve.what.replace(":", "_").replace("/", "_")
-        axis = self.curve.sweep.axis.replace(":", "_")
+        what, axis = file_name(self.curve.what), file_name(self.curve.sweep.axis)
         return f"{axis}_seed{self.curve.instance.seed}_{what}_point{self.point:02d}"
 
     @cached_property

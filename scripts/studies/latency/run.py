@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from gridai_env.analysis.latency_budgets import Sweep
 from gridai_env.analysis.net_benefit import break_even_rows
 from gridai_env.episodes.instance import Instance
 from scripts.runs.command import InputError
-from scripts.runs.folder import write_run
+from scripts.runs.folder import emptied, write_run
 from scripts.runs.tables import Row, write_rows
 from scripts.runs.tasks import Record, Store, open_store, run_tasks
 from scripts.studies.latency.points import KIND as POINT
@@ -114,9 +113,7 @@ class Frontier:
             if rows := getattr(results, name):
                 write_rows(rows, self.folder / f"{name}.csv")
         write_parquet(self.folder / "frontier.parquet", results.frontier)
-        shutil.rmtree(self.folder / BOARD, ignore_errors=True)
-        (self.folder / BOARD).mkdir()
-        write_board(self.folder / BOARD, results, self.config)
+        write_board(emptied(self.folder / BOARD), results, self.config)
         self._record(finished=True)
         return results
 

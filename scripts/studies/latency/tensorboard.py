@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gridai_env.analysis.latency_budgets import Sweep
+from scripts.runs.folder import file_name
 from scripts.runs.tables import Row
 from scripts.runs.tensorboard import EventWriter
 from scripts.studies.comparison.tensorboard import config_text
@@ -37,7 +38,7 @@ def write_board(folder: Path, results: Results, config: dict[str, Any]) -> None:
             found = (
                 _optimum_scalars(results, sweep) if name == OPTIMUM else _policy_scalars(results, sweep, name)
             )
-            with EventWriter(folder / axis / name.replace(":", "_").replace("/", "_")) as writer:
+            with EventWriter(folder / axis / file_name(name)) as writer:
                 writer.text("config", config_text(config | {"axis": sweep.axis, "policy": name}), time.time())
                 for i, values in enumerate(found):
                     step = round(sweep.grid[i] * (1.0 if sweep.unit == "ms" else 1000.0))

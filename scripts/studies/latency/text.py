@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from baselines.optimum.objectives import OBJECTIVES
 from gridai_env.analysis.latency_budgets import Sweep
+from gridai_env.analysis.latency_returns import Returns
 from gridai_env.scenario.geography import LAYERS
 from scripts.runs.tables import Row, aligned, known
 from scripts.studies.latency.tables import RID, curve_returns, curves, mean_rows
@@ -80,7 +81,7 @@ def _curve_lines(results: Results, sweep: Sweep) -> tuple[list[str], list[list[s
     return head, lines
 
 
-def _arc(found: Any, i: int, per: float) -> str:
+def _arc(found: Returns | None, i: int, per: float) -> str:
     """Return between the point before and this one, with its interval."""
     if found is None or i < 0:
         return ""

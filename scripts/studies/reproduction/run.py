@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scripts.runs.command import CommandOptions
+from scripts.runs.folder import emptied
 from scripts.runs.tables import Row, aligned, known
 from scripts.runs.tasks import Store, open_store
 
@@ -55,9 +55,7 @@ def write_tables(folder: Path, store: Store, experiments: Mapping[str, Experimen
         else:
             (folder / f"{name}.csv").unlink(missing_ok=True)
 
-    shutil.rmtree(folder / BOARD, ignore_errors=True)
-    (folder / BOARD).mkdir()
-    write_board(folder / BOARD, headlines, sensitivities)
+    write_board(emptied(folder / BOARD), headlines, sensitivities)
     for one in models:
         _show(one, headlines, policies, sensitivities)
 

@@ -101,7 +101,7 @@ class Setting:
         return f"{where}, batch {batch:,}, {self.dtype}" + (f", {more}" if more else "")
 
 
-def seconds(function: Callable[[], Any], device: torch.device) -> float:
+def seconds(function: Callable[[], object], device: torch.device) -> float:
     """Return wall time of a function, until the device is done with it."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
