@@ -219,16 +219,16 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path: Path, monkeypatch: Any, capsys:
 
 
 def test_no_plan_in_time_still_leaves_a_table(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
-    from scripts.studies import contest as _contest
+    from scripts.studies import contest
 
-    honest = _contest.solve
+    honest = contest.solve
 
     def hasty(*arguments: Any, **options: Any) -> Plan:
         plan = honest(*arguments, **options)
         nothing = {"flows": None, "actions": None, "objective_value": None, "benefit_usd": None}
         return Plan(**{**vars(plan), **nothing, "status": "time_limit", "gap": float("inf")})
 
-    monkeypatch.setattr(_contest, "solve", hasty)
+    monkeypatch.setattr(contest, "solve", hasty)
     words = [*BASE, "--policies", "local_only", "milp", "--seeds", "0", "--run-dir", str(tmp_path)]
     assert compare.main(words) == 0
     shown = capsys.readouterr()

@@ -61,7 +61,7 @@ from gridai_env.world.actions import Layout
 from scripts import evaluate as evaluate_command
 from scripts.maintenance import freeze as freeze_command
 from scripts.runs.command import InputError
-from scripts.studies import policies as _contenders
+from scripts.studies import policies
 from scripts.studies.contest import BoundError
 from scripts.studies.evaluation import freeze, play
 from scripts.studies.evaluation.output import table_lines
@@ -711,7 +711,7 @@ def test_bad_input_is_refused(
 
 
 def test_pretrained_agents_are_found_by_scenario(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(_contenders, "pretrained_root", lambda: tmp_path)
+    monkeypatch.setattr(policies, "pretrained_root", lambda: tmp_path)
     compiled = make_instance("two_sites", horizon_h=3.0).compiled
     with pytest.raises(InputError, match=r"no agent is shipped for .two_sites.(.|\n)*train one"):
         find_entrants(["ppo:pretrained"], "two_sites")

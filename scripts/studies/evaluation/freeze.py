@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from baselines.optimum.milp import Plan, solve
-from baselines.rules.single_signal import LocalOnly
 from gridai_env.benchmarks.published import (
     LOCAL,
     OPTIMUM,
@@ -26,6 +25,7 @@ from gridai_env.benchmarks.published import (
 from gridai_env.benchmarks.sets import Benchmark, EpisodeKey, SetName, episode_keys, make
 from gridai_env.episodes.instance import Instance
 from gridai_env.files import atomic_write
+from gridai_env.rollout.policy import Policy
 from gridai_env.rollout.run import run
 from gridai_env.rollout.trajectory import Trajectory
 from gridai_env.version import __version__
@@ -122,13 +122,12 @@ def _solver_facts(plan: Plan) -> dict[str, Any]:
 
 
 def _played(policy: str, instance: Instance) -> Record:
-    contender = find_contenders([policy], instance.compiled)[0]
-    player = LocalOnly() if policy == LOCAL else contender.policy
+    player = find_contenders([policy], instance.compiled)[0].policy
     assert player is not None
     return {"result": figures_of(played := run(player, instance)) | _of_decisions(player, played)}
 
 
-def _of_decisions(player: Any, played: Trajectory) -> dict[str, Any]:
+def _of_decisions(player: Policy, played: Trajectory) -> dict[str, Any]:
     """Return what a planner's decisions took, and how many were not proven optimal."""
     if not statuses_of(player):
         return {}
