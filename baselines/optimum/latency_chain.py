@@ -12,7 +12,6 @@ from __future__ import annotations
 import time
 
 import numpy as np
-from numpy.typing import NDArray
 
 from baselines.optimum.milp import Plan, read_plan
 from baselines.optimum.objectives import OBJECTIVES, Objective
@@ -20,8 +19,8 @@ from baselines.optimum.program import Program, build
 from baselines.optimum.relax_and_round import ProgramSolver
 from baselines.optimum.rounding import rounding
 from baselines.optimum.service_floor import Floor
+from gridai_env.arrays.types import Index, Int
 from gridai_env.episodes.instance import Instance
-from gridai_env.world.state import Params
 
 
 class LatencySweepSolver:
@@ -42,13 +41,14 @@ class LatencySweepSolver:
         threads: int = 1,
         seed: int = 0,
     ) -> None:
-        """Build and compile; raises ValueError where objective and floor do not go together."""
+        """Build and compile; raise ValueError where objective and floor do not go together."""
         if objective not in OBJECTIVES:
             raise ValueError(f"objective {objective!r} is unknown; allowed: {', '.join(OBJECTIVES)}")
         if (objective == "benefit") != (floor is None):
             raise ValueError(
                 "a floor belongs to the objectives cost and carbon, which need one; benefit has none"
             )
+
         begin = time.perf_counter()
         self.widest, self.objective = widest, objective
         self.program = build(widest, objective, floor)
@@ -64,7 +64,7 @@ class LatencySweepSolver:
         self._build_s = time.perf_counter() - begin  # counted to the first plan
 
     def solve(self, instance: Instance, *, mip_gap: float = 1e-4, time_limit_s: float | None = None) -> Plan:
-        """The optimum of ``instance``: the widest one's episode with fewer routes open.
+        """Return the optimum of ``instance``: the widest one's episode with fewer routes open.
 
         Raises ValueError for another episode or one with routes that the widest has not; InfeasibleError where
         the floor cannot be kept.
@@ -80,24 +80,29 @@ class LatencySweepSolver:
         return read_plan(instance, self.objective, self.program, result, build_s, solve_s)
 
     def _check(self, instance: Instance) -> None:
-        """Refuse what the compiled program does not describe."""
+        """Raise ValueError for what the compiled program does not describe."""
         ours, theirs = self.widest.params, instance.params
         if (theirs.route_open > ours.route_open).any():
             raise ValueError(
                 f"seed {instance.seed}: opens routes that are closed at the widest budget; build the chain there"
             )
-        names = [name for name in Params.names() if name != "route_open"]
-        changed = [name for name in names if not np.array_equal(getattr(ours, name), getattr(theirs, name))]
-        arrays, others = self.widest.exogenous, instance.exogenous
-        changed += [n for n in arrays.names() if not np.array_equal(getattr(arrays, n), getattr(others, n))]
+
+        # All but the routes must be the same: it is in the coefficients of the program.
+        pairs = ((ours, theirs), (self.widest.exogenous, instance.exogenous))
+        changed = [
+            name
+            for mine, other in pairs
+            for name in mine.names()
+            if name != "route_open" and not np.array_equal(getattr(mine, name), getattr(other, name))
+        ]
         if changed:
             raise ValueError(
                 f"seed {instance.seed}: not the episode of the chain; {', '.join(changed)} differ"
             )
 
 
-def _route_columns(program: Program) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Columns of all flows on routes and the route of each: [N] and [N,3] as (region, row, site)."""
+def _route_columns(program: Program) -> tuple[Int[Index, " N"], Int[Index, "N 3"]]:
+    """Return columns of all flows on routes and the route of each as (region, row, site)."""
     columns, places = [], []
     for field in (program.flows.served_gpuh, program.flows.relocated_gpuh):
         columns.append(field[field >= 0])

@@ -1,4 +1,4 @@
-"""Objectives."""
+"""What the optimum minimises: benefit lost, cost or emissions; and the weights that keep last resorts the last."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class LastResorts:
     gpu_short: float
 
     def total(self, p: Params, flows: Flows) -> Any:
-        """The weight of a step's last resorts, in the unit of the objective."""
+        """Return the weight of a step's last resorts, in the unit of the objective."""
         short_mwh = p.dt_h * flows.gpu_short * p.busy_kw_per_gpu / 1000.0
         return (
             self.battery_short * flows.battery_short_mwh
@@ -42,30 +42,32 @@ class LastResorts:
 
 
 def last_resorts(instance: Instance, objective: Objective) -> LastResorts:
-    """Weights of the last resorts in `cost` and `carbon`; see `LastResorts`."""
+    """Return the weights of the last resorts in `cost` and `carbon`; see `LastResorts`."""
     if objective == "benefit":
         return LastResorts(0.0, 0.0, 0.0)
     p, exo = instance.params, instance.exogenous
     work_mwh = physics.work_power_mw_per_gpuh(p, exo) * p.dt_h
-    spread = float(
-        work_mwh.max() / work_mwh.min()
-    )  # a MWh here may replace that many at a less efficient site
+    # A MWh here may replace that many at a less efficient site.
+    spread = float(work_mwh.max() / work_mwh.min())
     kg = max(
         float(physics.billed_carbon_kg_per_mwh(p, exo).max()), float(p.generator_carbon_kg_per_mwh.max()), 1.0
     )
+
+    # The most that a MWh can save, in the unit of the objective.
     dearest = kg
     if objective == "cost":
         excess = float(p.carbon_excess_usd_per_kg) if p.has_carbon_budget else 0.0
         energy = max(float(exo.buy_usd_per_mwh.max()), float(p.fuel_usd_per_mwh.max()), 1.0)
         peak = float(p.demand_charge_usd_per_mw.max()) / p.dt_h
         dearest = energy + kg * (p.carbon_price_usd_per_kg + excess) + peak
+
     step = RESORT_MARGIN * spread
     battery_short = 3.0 * spread * dearest
     return LastResorts(battery_short, battery_short * step, 3.0 * battery_short * step * step)
 
 
 def goal(p: Params, flows: Flows, outcome: Outcome, objective: Objective, resorts: LastResorts) -> Any:
-    """What one step adds to the minimised objective: minus benefit [USD], cost [USD] or billed emissions [kg].
+    """Return what one step adds to the minimised objective: minus benefit [USD], cost [USD] or billed emissions [kg].
 
     `cost` and `carbon` carry the weights of `last_resorts`, which are part of what is reported.
     """

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from baselines.optimum.milp import Plan
+from gridai_env.arrays.types import Float, Floats32
 from gridai_env.files import InstanceError, read_archive, write_archive
 from gridai_env.version import environment_version
 from gridai_env.world.state import Flows
@@ -39,17 +37,14 @@ class SavedPlan:
 
     facts: dict[str, Any]  # see FACTS, and instance_hash
     flows: Flows
-    actions: NDArray[np.float32]
+    actions: Float[Floats32, "T A"]
 
 
 def save_plan(plan: Plan, path: Path) -> Path:
-    """Write a plan that holds a schedule; the file appears whole or not at all."""
+    """Write a plan that holds a schedule, atomically; raise InstanceError where it holds none."""
     if plan.flows is None or plan.actions is None:
         raise InstanceError("the plan holds no schedule: raise --time-limit-s")
-    header = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "environment_version": environment_version(),
+    header = _kind() | {
         "scenario": plan.instance.scenario_name,
         "seed": plan.instance.seed,
         "instance_hash": plan.instance.hash,
@@ -61,17 +56,21 @@ def save_plan(plan: Plan, path: Path) -> Path:
 
 
 def load_plan(path: str | Path) -> SavedPlan:
-    """Return the plan in a file; raises InstanceError for another kind or version, InstanceError if damaged."""
+    """Return the plan in a file; raise InstanceError for another kind or version and for a damaged file."""
     header, arrays = read_archive(Path(path))
-    wanted = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "environment_version": environment_version(),
-    }
-    for key, value in wanted.items():
+    for key, value in _kind().items():
         if header.get(key) != value:
             raise InstanceError(
                 f"{path}: {key} is {header.get(key)!r}, this program reads {value!r}; solve again"
             )
     flows = Flows(**{name: arrays[f"flows/{name}"] for name in Flows.names()})
     return SavedPlan(header, flows, arrays["actions"])
+
+
+def _kind() -> dict[str, Any]:
+    """Return what a file must say of itself to be read."""
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "environment_version": environment_version(),
+    }

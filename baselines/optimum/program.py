@@ -32,22 +32,21 @@ class Program:
     def __init__(self, model: pyo.ConcreteModel, flows: list[Flows]) -> None:
         """Compile ``model`` (one linear objective, to be minimised); ``flows`` of each step: variables, or 0.0."""
         form = LinearStandardFormCompiler().write(model, mixed_form=True, set_sense=pyo.minimize)
-        self.model, self.rows = model, form.rows
+        self.rows = form.rows
         self.index = {id(variable): i for i, variable in enumerate(form.columns)}
         self.integer: Bools = np.array([v.is_integer() for v in form.columns], dtype=bool)
         self.matrix = form.A.tocsc()
         self.lp = _highs_lp(form, self.matrix, self.integer)
         self.size = (len(form.rows), len(form.columns))
+
         columns = [step.map(self._columns_of) for step in flows]
         self.flows: Flows = stacked(columns)  # [T,...] of columns, -1: always 0
-
-    def choices(self) -> list[tuple[tuple[Any, ...], int]]:
-        """Return name and column of every yes/no variable.
-
-        Names: ("started", t, j, k), ("charging", t, k), ("running", t, k).
-        """
-        columns = ((name, self.index.get(id(variable))) for name, variable in self.model.choice.items())
-        return [(name, column) for name, column in columns if column is not None]
+        # Columns of the modes [T,K], -1 where there is no choice.
+        modes = {name: np.full(self.flows.charge_mw.shape, -1) for name in ("charging", "running")}
+        for (name, *place), variable in model.choice.items():
+            if name in modes:
+                modes[name][tuple(place)] = self.index.get(id(variable), -1)
+        self.charging, self.running = modes["charging"], modes["running"]
 
     def is_integral(self, values: Float[Floats, " columns"]) -> bool:
         """Return whether the integer columns hold whole numbers exactly, so that fixing them changes nothing."""
@@ -74,6 +73,7 @@ def stacked(steps: list[Flows]) -> Flows:
 def _highs_lp(form: Any, matrix: sparse.csc_matrix, integer: Bools) -> highspy.HighsLp:
     """Return the standard form as HiGHS wants it."""
     infinity = highspy.kHighsInf
+    # Of each row: -1 at least, 0 equal to, 1 at most its side.
     kind = np.array([kind for _, kind in form.rows])
 
     lp = highspy.HighsLp()
@@ -123,12 +123,14 @@ class _Builder:
         self.instance, self.objective, self.floor = instance, objective, floor
         self.carbon_cap_kg, self.priced = carbon_cap_kg, priced
         self.p: Params = instance.params
+
         self.model = pyo.ConcreteModel()
         self.model.flow = pyo.Var(pyo.Any, dense=False, domain=pyo.NonNegativeReals)
         self.model.state = pyo.Var(pyo.Any, dense=False, domain=pyo.NonNegativeReals)
         self.model.choice = pyo.Var(pyo.Any, dense=False, domain=pyo.Binary)
         self.model.limit = pyo.Constraint(pyo.Any)
         self.model.update = pyo.Constraint(pyo.Any)
+
         # Burning energy (charge with discharge) may pay in a step at whose price consuming pays, and in all steps
         # before it: an emptied battery can be paid for being filled.
         paid_to_consume = instance.exogenous.buy_usd_per_mwh + self.p.wear_usd_per_mwh <= 0.0
@@ -212,6 +214,7 @@ class _Builder:
     def _link(self, t: int, exo: Exogenous, reached: State) -> State:
         """Return the state after the step as fresh variables tied to the physics' expressions."""
         p = self.p
+        # Without a charge the peak is nobody's concern; without budget and jobs their states are numbers already.
         if not p.has_demand_charge:
             reached = reached.replace(peak_import_mw=np.zeros(len(p.gpus)))
         most = {
@@ -222,6 +225,7 @@ class _Builder:
             "peak_import_mw": self.instance.exogenous.import_limit_mw.max(0),
             "carbon_kg": p.carbon_budget_kg,
         }
+
         fresh = {
             name: self._fresh(t, name, getattr(reached, name), most.get(name, 0.0)) for name in State.names()
         }
@@ -237,8 +241,9 @@ class _Builder:
             if _is_number(expression) or expression.is_variable_type():
                 out[place] = expression
                 continue
+
             variable = self.model.state[name, t, *place]
-            if not self.priced:
+            if not self.priced:  # a hair above the limit, which has its own row
                 variable.setub(float(ceiling[place]) * (1.0 + 1e-6))
             self.model.update[name, t, *place] = variable == expression
             out[place] = variable
@@ -251,6 +256,7 @@ class _Builder:
             expression = array[place]
             if rows.where is not None and not rows.where[place[0]]:
                 continue
+
             if not _is_number(expression):
                 row = expression == 0.0 if rows.is_equality else expression >= 0.0
                 self.model.limit[name, t, *place] = row
@@ -262,25 +268,23 @@ class _Builder:
     # Objective and floor --------------------------------------------------------------------------------------------
 
     def _service_floor(self, flows: list[Flows]) -> None:
-        """The same jobs, start and site free; per row at least the work of the floor."""
+        """Demand the same jobs, start and site free, and per row of work at least that of the floor."""
         assert self.floor is not None
+        other = "which this instance never {}: floor of another instance?"
         self.model.floor = pyo.Constraint(pyo.Any)
         for w, served in enumerate(self.floor.served_gpuh):
             total = pyo.quicksum(v for f in flows for v in f.served_gpuh[:, w].ravel() if not _is_number(v))
             if not _is_number(total):
                 self.model.floor["served", w] = total >= float(served) * (1.0 - FLOOR_SLACK)
             elif served > 1e-9:
-                raise ValueError(
-                    f"floor wants work of row {w}, which this instance never has: floor of another instance?"
-                )
+                raise ValueError(f"floor wants work of row {w}, {other.format('has')}")
+
         for j, started in enumerate(self.floor.started):
             entries = [v for f in flows for v in f.started[j].ravel() if not _is_number(v)]
             if entries:
                 self.model.floor["started", j] = pyo.quicksum(entries) == round(float(started))
             elif started > 0.5:
-                raise ValueError(
-                    f"floor wants job {j}, which this instance never lets start: floor of another instance?"
-                )
+                raise ValueError(f"floor wants job {j}, {other.format('lets start')}")
 
 
 def _is_number(expression: Any) -> bool:

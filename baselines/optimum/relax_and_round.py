@@ -189,6 +189,7 @@ class ProgramSolver(RelaxAndRound):
         super().__init__(PersistentSolver(program.lp, threads=threads, seed=seed))
         self.program, self.rounding = program, rounding
         self.choices = np.flatnonzero(program.integer)
+
         self.relax_first, self.starts_warm = relax_first, starts_warm or relax_first
         self.is_huge = program.size[0] > HUGE_ROWS
         if relax_first or self.is_huge:
@@ -211,6 +212,7 @@ class ProgramSolver(RelaxAndRound):
         try:
             if len(self.choices) and not (self.relax_first or self.is_huge):
                 return self._branch_at_once(clock, mip_gap)
+            # Relaxed first: the strategy needs the program without its decisions.
             with self._relaxed_choices():
                 relaxed = self._relaxed(clock)
                 if relaxed.values is None or not len(self.choices):

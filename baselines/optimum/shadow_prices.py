@@ -28,6 +28,7 @@ from baselines.optimum.service_floor import Floor
 from gridai_env.arrays.types import Bool, Bools, Float, Floats, Index
 from gridai_env.episodes.instance import Instance
 from gridai_env.rollout.step_table import Table, step_times_utc
+from gridai_env.world.state import Flows
 
 # Limits that have a price; all are lifted by this share (or amount, where nearly zero) before they are priced.
 LIMITS = {
@@ -195,6 +196,17 @@ class _Fixed:
         """Return the worth of one more unit of a limit at each place."""
         return np.append(np.maximum(self.worth, 0.0), 0.0)[self.rows_at(*name, shape=shape)]
 
+    def energy_usd_per_mw(self, at_sites: tuple[int, ...]) -> Float[Floats, "T K"]:
+        """Return the duals of the power balances: supply minus use is 0, a unit more of use moves the row by +1."""
+        return self.row_dual[self.rows_at("power balance", shape=at_sites)]
+
+    def stored_usd_per_mwh(self, at_sites: tuple[int, ...]) -> Float[Floats, "T K"]:
+        """Return the worth of a MWh in each battery at the end of each step: of "after = before + charged".
+
+        One more MWh is a right side of +1 and lowers the objective by minus the dual.
+        """
+        return -self.row_dual[self.rows_at("update", "battery_mwh", shape=at_sites)]
+
     def dual_objective(self) -> float:
         """Return the objective put together from duals: rows at their sides, fixed columns at their values."""
         lp = self.program.lp
@@ -215,16 +227,26 @@ def decisions(plan: Plan, program: Program) -> Float[Floats, " columns"]:
     A battery that rests counts as discharging.
     """
     assert plan.flows is not None
-    flows = plan.flows
-    chosen = {
-        "started": np.round(flows.started),
-        "charging": flows.charge_mw > 0.0,
-        "running": flows.generation_mw > 0.0,
-    }
-    out = np.zeros(program.size[1])
-    for (name, *place), column in program.choices():
-        out[column] = chosen[name][tuple(place)]
-    return out
+    out, flows = np.zeros(program.size[1] + 1), plan.flows  # index -1: no choice
+    out[program.flows.started] = np.round(flows.started)
+    out[program.charging] = flows.charge_mw > 0.0
+    out[program.running] = flows.generation_mw > 0.0
+    return out[:-1]
+
+
+def _per_unit(flows: Flows, solved: _Fixed, dt_h: float) -> dict[str, Float[Floats, "T K"]]:
+    """Return prices per MWh (or GPU-h) of limits whose rows are per MW (or accelerator) and step."""
+    at_sites = flows.charge_mw.shape
+    prices = {name: solved.prices(name, shape=at_sites) for name in ("gpus", "import", "export")}
+    # With its direction fixed, a battery's (or generator's) limit may stand in two rows: the price is their sum.
+    charging, running = flows.charge_mw > 0.0, flows.generation_mw > 0.0
+    for name, mode, is_fixed in (
+        ("charge", "charge mode", charging),
+        ("discharge", "discharge mode", ~charging),
+        ("generator", "generator on", running),
+    ):
+        prices[name] = solved.prices(name, shape=at_sites) + is_fixed * solved.prices(mode, shape=at_sites)
+    return {name: price / dt_h for name, price in prices.items()}
 
 
 def _read(plan: Plan, solved: _Fixed) -> ShadowPrices:
@@ -233,40 +255,25 @@ def _read(plan: Plan, solved: _Fixed) -> ShadowPrices:
     p, flows = plan.instance.params, plan.flows
     at_sites = flows.charge_mw.shape  # [T,K]
 
-    # With its direction fixed, a battery's (or generator's) limit may stand in two rows: the price is their sum.
-    charging, running = flows.charge_mw > 0.0, flows.generation_mw > 0.0
-    per_step = {
-        name: solved.prices(name, shape=at_sites) + fixed * solved.prices(mode, shape=at_sites)
-        for name, mode, fixed in (
-            ("charge", "charge mode", charging),
-            ("discharge", "discharge mode", ~charging),
-            ("generator", "generator on", running),
-        )
-    }
-    per_step |= {name: solved.prices(name, shape=at_sites) for name in ("gpus", "import", "export")}
-    per_unit = {name: price / p.dt_h for name, price in per_step.items()}
-
-    # Power balance: supply minus use is 0, a unit more of use moves the row by +1.  Energy stored: "after = before +
-    # charged", one more MWh is a right side of +1 and lowers the objective by minus the dual.
-    energy = solved.row_dual[solved.rows_at("power balance", shape=at_sites)] / p.dt_h
-    stored = -solved.row_dual[solved.rows_at("update", "battery_mwh", shape=at_sites)]
-
+    per_unit = _per_unit(plan.flows, solved, p.dt_h)
+    # Sites without the equipment have no price.
     has_battery, has_generator = p.battery_max_mwh > 0.0, p.generator_max_mw > 0.0
+    battery = {
+        "stored_energy_usd_per_mwh": solved.stored_usd_per_mwh(at_sites),
+        "battery_capacity_usd_per_mwh": solved.prices("battery full", shape=at_sites),
+        "charge_limit_usd_per_mwh": per_unit["charge"],
+        "discharge_limit_usd_per_mwh": per_unit["discharge"],
+    }
     budget = solved.prices("carbon budget", shape=at_sites[:1])
     return ShadowPrices(
         instance=plan.instance,
         objective=plan.objective,
         capacity_usd_per_gpuh=per_unit["gpus"],
-        energy_usd_per_mwh=energy,
+        energy_usd_per_mwh=solved.energy_usd_per_mw(at_sites) / p.dt_h,
         import_limit_usd_per_mwh=per_unit["import"],
         export_limit_usd_per_mwh=per_unit["export"],
         generator_limit_usd_per_mwh=np.where(has_generator, per_unit["generator"], np.nan),
-        stored_energy_usd_per_mwh=np.where(has_battery, stored, np.nan),
-        battery_capacity_usd_per_mwh=np.where(
-            has_battery, solved.prices("battery full", shape=at_sites), np.nan
-        ),
-        charge_limit_usd_per_mwh=np.where(has_battery, per_unit["charge"], np.nan),
-        discharge_limit_usd_per_mwh=np.where(has_battery, per_unit["discharge"], np.nan),
+        **{name: np.where(has_battery, price, np.nan) for name, price in battery.items()},
         queue_usd_per_gpuh=solved.prices("queue", shape=flows.dropped_gpuh.shape),
         carbon_usd_per_kg=np.cumsum(budget[::-1])[::-1],
         floor_usd_per_gpuh=solved.prices("floor", "served", shape=flows.dropped_gpuh.shape[2:]),

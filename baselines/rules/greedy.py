@@ -52,11 +52,11 @@ class Greedy(Rule):
         value_ahead = ahead_usd_per_mwh(view)
         job_score = start_at_once(view, value_now * view.exo.pue)
         started = view.starts(job_score)
-        spare_mw = self._generator_mw(view, value_now) + self._discharge_limit_mw(view)
+        spare_mw = self._generator_mw(view, value_now) + discharge_limit_mw(view)
         room = view.room_gpuh(started, spare_mw)
         placed, left, refused = self._placed_gpuh(view, value_now, value_ahead, room)
 
-        load_mw = self._load_mw(view, placed, started)
+        load_mw = load_mw_of(view, placed, started)
         generation_mw = self._generation_mw(view, value_now, load_mw)
         battery_mw = self._battery_mw(view, value_now, value_ahead, load_mw - generation_mw)
         return to_action(
@@ -78,7 +78,7 @@ class Greedy(Rule):
         """Return work placed [B,C,W,K], left and, of that, refused [B,C,W]."""
         options = self._options(view, value_now)
         until = self._patience_gpuh(view, value_now, value_ahead, room)
-        paying = np.where(options.cost < self._worth(view), options.cost, np.inf)
+        paying = np.where(options.cost < worth_usd_per_gpuh(view), options.cost, np.inf)
         placed, left = allocate(view.on_hand_gpuh, ServiceOptions(paying, options.limit_gpuh, until), room)
 
         # Where only sites are left that cost more than the work brings, it is refused.
@@ -105,15 +105,6 @@ class Greedy(Rule):
         closed = np.concatenate([p.route_open, p.route_open], axis=-1) < 0.5
         limit = np.concatenate([there, np.full_like(there, np.inf)], axis=-1)
         return ServiceOptions(np.where(closed, np.inf, cost), limit)
-
-    @staticmethod
-    def _worth(view: View) -> Floats:
-        """Return what serving a GPU-h brings, [B,1,W,2K]: revenue, no penalty, and savings that are not paid yet."""
-        p = view.p
-        mwh = physics.work_power_mw_per_gpuh(p, view.exo) * p.dt_h
-        spared = mwh * spared_usd_per_kg(view)[:, None] * billed_kg(view)
-        worth = (p.revenue_usd_per_gpuh + p.drop_usd_per_gpuh)[:, None] + spared[:, None, None, :]
-        return np.concatenate([worth, worth], axis=-1)
 
     def _patience_gpuh(
         self, view: View, value_now: PerSite, value_ahead: Floats, room: Floats
@@ -153,17 +144,6 @@ class Greedy(Rule):
 
     # Power --------------------------------------------------------------------------------------------------
 
-    @staticmethod
-    def _load_mw(view: View, placed: Floats, started: Floats) -> Floats:
-        """Return facility power [B,K] less renewables, for the work placed and the jobs running."""
-        p, exo = view.p, view.exo
-        busy = view.state.committed_gpus[..., 0] + physics.inference_gpus(p, placed.sum(-3))
-        if started.shape[-2]:
-            busy = busy + (started * p.job_gpus[..., None]).sum(-2)
-        busy = np.minimum(busy, p.utilisation_limit * exo.available_gpus)
-        facility: Floats = physics.facility_power_mw(p, exo, physics.it_power_mw(p, exo, busy))
-        return facility - exo.renewable_available_mw
-
     def _generator_mw(self, view: View, value_now: PerSite) -> Floats:
         """Return the output [B,K] that generators can have now where fuel is cheaper than import, else 0."""
         p = view.p
@@ -178,13 +158,6 @@ class Greedy(Rule):
         needed = np.maximum(load_mw, 0.0) + np.where(exo.sell_usd_per_mwh > fuel, exo.export_limit_mw, 0.0)
         wish = np.minimum(self._generator_mw(view, value_now), needed)
         return np.where(wish >= p.generator_min_mw, wish, 0.0)
-
-    @staticmethod
-    def _discharge_limit_mw(view: View) -> Floats:
-        """Return the discharge [B,K] that power limit and energy allow."""
-        p = view.p
-        energy = np.maximum(view.state.battery_mwh - p.battery_min_mwh, 0.0) * p.discharge_efficiency / p.dt_h
-        return np.minimum(p.discharge_limit_mw, energy)
 
     def _battery_mw(self, view: View, value_now: PerSite, value_ahead: Floats, load_mw: PerSite) -> PerSite:
         """Return charging (+) or discharging (-) power [B,K] for the load that is left."""
@@ -296,3 +269,33 @@ def tranche_usd_per_gpuh(cost: Floats, room_gpuh: Floats, low_gpuh: Floats, high
     size = high_gpuh - low_gpuh
     mean: Floats = (part * cost).sum(-1) / np.where(size > 0.0, size, 1.0)
     return np.where(high_gpuh > filled[:, -1], np.inf, mean)
+
+
+def worth_usd_per_gpuh(view: View) -> Floats:
+    """Return what serving a GPU-h brings, [B,1,W,2K]: revenue, no penalty, and savings that are not paid yet."""
+    p = view.p
+    mwh = physics.work_power_mw_per_gpuh(p, view.exo) * p.dt_h
+    spared = mwh * spared_usd_per_kg(view)[:, None] * billed_kg(view)
+    worth = (p.revenue_usd_per_gpuh + p.drop_usd_per_gpuh)[:, None] + spared[:, None, None, :]
+    return np.concatenate([worth, worth], axis=-1)
+
+
+# Power --------------------------------------------------------------------------------------------------------
+
+
+def load_mw_of(view: View, placed: Floats, started: Floats) -> Floats:
+    """Return facility power [B,K] less renewables, for the work placed and the jobs running."""
+    p, exo = view.p, view.exo
+    busy = view.state.committed_gpus[..., 0] + physics.inference_gpus(p, placed.sum(-3))
+    if started.shape[-2]:
+        busy = busy + (started * p.job_gpus[..., None]).sum(-2)
+    busy = np.minimum(busy, p.utilisation_limit * exo.available_gpus)
+    facility: Floats = physics.facility_power_mw(p, exo, physics.it_power_mw(p, exo, busy))
+    return facility - exo.renewable_available_mw
+
+
+def discharge_limit_mw(view: View) -> Floats:
+    """Return the discharge [B,K] that power limit and energy allow."""
+    p = view.p
+    energy = np.maximum(view.state.battery_mwh - p.battery_min_mwh, 0.0) * p.discharge_efficiency / p.dt_h
+    return np.minimum(p.discharge_limit_mw, energy)
