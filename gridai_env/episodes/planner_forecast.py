@@ -11,7 +11,7 @@ from typing import get_args
 
 import numpy as np
 
-from gridai_env.arrays.types import Array
+from gridai_env.arrays.types import Array, Floats
 from gridai_env.episodes.demand import calendar, expected_row_shares, queue_limits_gpuh, session_growth
 from gridai_env.episodes.events import EventTable
 from gridai_env.episodes.exogenous import battery_targets_mwh, billed_and_other, grid_fields
@@ -79,11 +79,7 @@ def _foreseen(instance: Instance, t: int, end: int, kind: ForecastKind) -> Exoge
     arrivals = _split_rows(instance, t, end, series.arrivals_gpuh)
     growth, rehomed = session_growth(arrivals, compiled.row_wait_steps)
 
-    # Only the billed signal is forecast; of the other the last known day is taken.
-    _, other_now = billed_and_other(compiled, exo.carbon_average_kg_per_mwh, exo.carbon_marginal_kg_per_mwh)
-    other = last_known_day(instance, instance.knowledge.history_other_carbon_kg_per_mwh, other_now, t, end)
-    billed = series.carbon_kg_per_mwh
-    average, marginal = (other, billed) if compiled.params.bill_marginal else (billed, other)
+    average, marginal = _carbon(instance, series.carbon_kg_per_mwh, t, end)
 
     last = end == instance.steps
     future = Exogenous(
@@ -104,6 +100,14 @@ def _foreseen(instance: Instance, t: int, end: int, kind: ForecastKind) -> Exoge
     for name in Exogenous.names():
         getattr(future, name)[0] = getattr(exo, name)[t]
     return future
+
+
+def _carbon(instance: Instance, billed: Floats, t: int, end: int) -> tuple[Floats, Floats]:
+    """Return average and marginal intensity, [h,K]: the billed one as given, of the other the last known day."""
+    compiled, exo = instance.compiled, instance.exogenous
+    _, other_now = billed_and_other(compiled, exo.carbon_average_kg_per_mwh, exo.carbon_marginal_kg_per_mwh)
+    other = last_known_day(instance, instance.knowledge.history_other_carbon_kg_per_mwh, other_now, t, end)
+    return (other, billed) if compiled.params.bill_marginal else (billed, other)
 
 
 def _known_events(instance: Instance, t: int, at: np.ndarray, kind: ForecastKind) -> EventTable:
