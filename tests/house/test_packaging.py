@@ -6,6 +6,7 @@ its site-packages (`-S`), so neither an extra nor the checkout can help out.
 
 import subprocess
 import sys
+import tarfile
 import zipfile
 from importlib import metadata
 from pathlib import Path
@@ -25,6 +26,7 @@ PACKAGE_DATA = {
 
 EPISODE = """
 import sys
+import tarfile
 import gymnasium as gym
 import gridai_env
 
@@ -146,3 +148,12 @@ def test_the_version_is_the_same_everywhere(installed: Path) -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["version"] == own.version
     assert f"## {own.version}\n" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_sdist_holds_what_a_contributor_needs(wheel: Path) -> None:
+    (archive,) = wheel.parent.glob("*.tar.gz")
+    with tarfile.open(archive) as file:
+        names = {name.split("/", 1)[1] for name in file.getnames() if "/" in name}
+    assert {"README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/conf.py", "docs/index.md"} <= names
+    assert {"docs/images/optimal_hour.png", "docs/measured/measured.yaml", "tests/conftest.py"} <= names
+    assert not [name for name in names if name.startswith(("docs/_build", "docs/_generated", "docs/api/"))]
