@@ -1,8 +1,7 @@
-"""The settings of a training run: a YAML file whose keys are the fields below, with overrides from the
-command line.
+"""The settings of a training run: a YAML file whose keys are the fields below, with overrides from the command line.
 
-Every field is followed by a sentence that says what it does.  Unknown keys are refused with the closest known
-one; the resolved settings are saved next to every run.
+Every field has a description.  Unknown keys are refused with the closest known one; the resolved settings are saved
+next to every run.
 """
 
 from __future__ import annotations
@@ -178,10 +177,9 @@ class PPOConfig(StrictModel):
 
 
 def load_config(path: str | Path | None, overrides: Mapping[str, Any] | None = None) -> PPOConfig:
-    """Return the settings of a YAML file (None: defaults) with ``overrides`` by dotted key put in their
-    place.
+    """Return the settings of a YAML file (None: defaults) with ``overrides`` by dotted key.
 
-    Raises ConfigError with all faults in one message.
+    Raise ConfigError with all faults in one message.
     """
     data = {} if path is None else _read(Path(path))
     for key, value in (overrides or {}).items():
@@ -224,10 +222,9 @@ def put(data: dict[str, Any], dotted: str, value: Any) -> None:
 
 
 def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
-    """Return ``{"hidden": [64, 64], "evaluation.instances": 8}`` for ``--hidden 64 64 --evaluation.instances
-    8``.
+    """Return settings by dotted key: ``{"hidden": [64, 64]}`` for ``--hidden 64 64``.
 
-    A single value may also be written ``--key=value``; a list has its values after each other.
+    A single value may also be written ``--key=value``; the values of a list follow each other.
     """
     found: dict[str, list[str]] = {}
     key = ""
@@ -242,6 +239,7 @@ def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
             found[key].append(word)
         else:
             raise ConfigError(f"{word!r}: expected --key value")
+
     empty = [name for name, values in found.items() if not values]
     if empty:
         raise ConfigError(f"--{empty[0]}: needs a value")
@@ -254,7 +252,7 @@ def _shape(key: str, values: list[Any]) -> Any:
 
 
 def _scalar(text: str) -> Any:
-    """Return what YAML reads, and floats such as 1e-4 that YAML takes for text; whole floats suit counts."""
+    """Return the value of a text in YAML; also floats such as 1e-4, text to YAML, as integers where whole."""
     try:
         value = yaml.safe_load(text) if text else text
     except yaml.YAMLError as error:
@@ -271,7 +269,7 @@ def _scalar(text: str) -> Any:
 def compiled_of(config: PPOConfig, part: Part = "train") -> Compiled:
     """Return the scenario of a run, compiled; with ``environment.days: train`` on the days of a part of its benchmark.
 
-    Raises ConfigError where it has no such days.
+    Raise ConfigError where it has no such days.
     """
     world = config.environment
     scenario = load_scenario(world.scenario, **world.overrides())
@@ -284,9 +282,9 @@ def compiled_of(config: PPOConfig, part: Part = "train") -> Compiled:
 
 
 def device_of(config: PPOConfig) -> torch.device:
-    """Return where a run computes.
+    """Return the device of a run.
 
-    Raises ConfigError where the wanted GPU is not there (the library would take the CPU without a word).
+    Raise ConfigError where the GPU asked for is missing (the library would silently take the CPU).
     """
     there = torch.cuda.is_available()
     if config.device == "cuda" and not there:
