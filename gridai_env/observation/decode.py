@@ -63,11 +63,10 @@ def parts_in_units(
 
     ``scale`` and ``offset`` are those of the layout, of the kind of ``flat`` and where it lives.
     """
-    values = flat * scale + offset
-    lead = values.shape[:-1]
+    parts, lead = layout.as_dict(flat * scale + offset), flat.shape[:-1]
     return {
-        name: values[..., layout.parts[name]].reshape((*lead, *layout.by_name[name].shape))
-        for name in (layout.parts if names is None else names)
+        name: parts[name].reshape((*lead, *layout.by_name[name].shape))
+        for name in (parts if names is None else names)
     }
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from gridai_env.arrays.types import AnyFloats, Float, Floats
+from gridai_env.arrays.types import AnyFloats, Array, Float, Floats
 from gridai_env.observation.decode import JOB_FEATURES, full_fields, parts_in_units, records
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world.state import Exogenous, State
@@ -224,8 +224,8 @@ class ObservationLayout:
         chosen = self.by_name.values() if part is None else [self.by_name[part]]
         return [name for each in chosen for name in each.index_names()]
 
-    def as_dict(self, flat: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        """Return views [...,n] of the parts of a flat observation [...,N]."""
+    def as_dict(self, flat: Float[Array, "*batch N"]) -> dict[str, Array]:
+        """Return views [*batch,n] of the parts of a flat observation."""
         return {name: flat[..., where] for name, where in self.parts.items()}
 
     def flatten(self, observation: Mapping[str, Any]) -> NDArray[np.float32]:

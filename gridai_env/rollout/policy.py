@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -29,6 +29,7 @@ class Schedule(Protocol):
     def flows(self) -> Flows | None: ...
 
 
+@runtime_checkable
 class Predictor(Protocol):
     """Anything with Stable-Baselines3's ``predict``, called with the keywords of `Policy.predict`.
 
@@ -171,8 +172,8 @@ def as_policy(policy: Policy | Predictor | Schedule) -> Policy:
     if isinstance(policy, type):
         raise ValueError(f"policy = {policy.__name__}: is a class; give an object, {policy.__name__}()")
 
-    if callable(getattr(policy, "predict", None)):
-        return AdaptedPolicy(policy)  # type: ignore[arg-type]
+    if isinstance(policy, Predictor) and callable(policy.predict):
+        return AdaptedPolicy(policy)
     if isinstance(getattr(policy, "instance", None), Instance):
         return ReplayedPlan(policy)  # type: ignore[arg-type]
     raise ValueError(
