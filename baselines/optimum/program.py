@@ -8,6 +8,7 @@ objective, and the service floor of the objectives ``cost`` and ``carbon``.
 from __future__ import annotations
 
 from functools import partial
+from itertools import repeat
 from operator import itemgetter
 from typing import Any
 
@@ -61,8 +62,8 @@ class Program:
     def _columns_of(self, variables: Array) -> Index:
         """Return the column of each entry of an object array, -1 where it is a number or in no row."""
         array = np.asarray(variables, dtype=object)
-        flat = [self.index.get(id(v), -1) for v in array.ravel()]
-        return np.array(flat, dtype=np.intp).reshape(array.shape)
+        found = map(self.index.get, map(id, array.ravel().tolist()), repeat(-1))
+        return np.fromiter(found, dtype=np.intp, count=array.size).reshape(array.shape)
 
 
 def stacked(steps: list[Flows]) -> Flows:
