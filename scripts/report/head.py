@@ -13,29 +13,11 @@ import numpy as np
 from gridai_env.analysis.statistics import gain_captured
 from scripts.report.data.names import knows_future, policy_label, words
 from scripts.report.data.numbers import number, percent, plural
+from scripts.report.data.parts import texts
 from scripts.report.data.run_folders import SHOWN_KINDS, LeftOut, RunFolder
 from scripts.report.page.html import KeyFigure, warning_html
 from scripts.report.panels.comparison.ladder import NEEDED, SUMMARY
 
-# What a kind of run would add, and the command that writes one.
-COMMANDS = {
-    "compare": (
-        "Ladder, map and schedules",
-        "python -m scripts.compare --scenario {scenario} --policies local_only greedy milp --run-dir {folder}/compare",
-    ),
-    "frontier": (
-        "Frontier, layers by class and closed routes",
-        "python -m scripts.frontier --scenario {scenario} --run-dir {folder}/frontier",
-    ),
-    "front": (
-        "Cost-carbon front",
-        "python -m scripts.pareto --scenario {scenario} --run-dir {folder}/front",
-    ),
-    "reproduce": (
-        "Published figures beside ours",
-        "python -m scripts.reproduce --run-dir {folder}/reproduce",
-    ),
-}
 BEST_SHOWN = 2  # policies among the key figures
 SCORES = ("score", "local_score", "bound_score")
 
@@ -170,10 +152,10 @@ def missing_html(runs: Sequence[RunFolder]) -> str:
     kinds = {run.kind for run in runs}
     scenario = next((run.scenario_name for run in runs if run.scenario), "energy_geography")
     lines = []
-    for kind, (what, command) in COMMANDS.items():
+    for kind, text in texts()["missing"].items():
         if kind not in kinds:
-            text = command.format(scenario=scenario, folder="RUN_DIR")
-            lines.append(f"<li>{escape(what)}: <code>{escape(text)}</code></li>")
+            command = text["command"].format(scenario=scenario, folder="RUN_DIR")
+            lines.append(f"<li>{escape(text['adds'])}: <code>{escape(command)}</code></li>")
 
     if not lines:
         return ""

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
+import yaml
 
 from scripts.report.data.names import words
+
+
+@cache
+def texts() -> dict[str, dict[str, dict[str, str]]]:
+    """Return the prose of the report, as it stands in ``texts.yaml``."""
+    found: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("texts.yaml").read_text(encoding="utf-8"))
+    return found
 
 
 @dataclass(frozen=True)
@@ -57,12 +67,10 @@ class PlainTable:
 class Panel:
     """One or more plots side by side under a heading, with their selectors, data and a table.
 
-    ``lead`` says how to read it; it, ``notes`` and ``title`` are plain text.
+    ``key`` finds its prose in ``texts.yaml``; ``facts`` fill the places in braces there.  All text is plain.
     """
 
     key: str
-    title: str
-    lead: str
     plots: Sequence[Plot] = ()
     choices: Sequence[Choice] = ()
     store: Mapping[str, Any] = field(default_factory=dict)
@@ -70,14 +78,33 @@ class Panel:
     notes: Sequence[str] = ()  # empty ones are left out
     table: PlainTable | None = None
     open_table: bool = False  # shown at once, not folded
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """Its heading."""
+        return texts()["panels"][self.key]["title"]
+
+    @property
+    def lead(self) -> str:
+        """How to read it."""
+        return texts()["panels"][self.key]["lead"].format(**self.facts)
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the report with an entry in the table of contents."""
+    """A part of the report with an entry in the table of contents; ``key`` finds its prose in ``texts.yaml``."""
 
     key: str
-    title: str
     panels: Sequence[Panel]
-    intro: str = ""
     of: str = ""  # which run or scenario, where the report has several
+
+    @property
+    def title(self) -> str:
+        """Its heading."""
+        return texts()["sections"][self.key]["title"]
+
+    @property
+    def intro(self) -> str:
+        """What all its panels have in common; "" where nothing is said."""
+        return texts()["sections"][self.key].get("intro", "")

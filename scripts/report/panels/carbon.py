@@ -27,16 +27,7 @@ def front_sections(run: RunFolder) -> list[Section]:
     """Return the front of a run; raises InputError where its files are damaged."""
     front = run.table("front.csv", NEEDED)
     volumes = run.table("hypervolume.csv", ("seed", "set", "hypervolume", "share_of_epsilon"))
-    return [
-        Section(
-            "front",
-            "Cost and carbon: the front",
-            [front_panel(front, volumes), volume_panel(volumes)],
-            "Every point of the front is the least cost at which an episode can be served with no more than so much "
-            "carbon, or at so high a carbon price, at the service of the benefit optimum: proven up to the solver gap. "
-            "What carbon itself is charged is left out of the cost, else it would count twice.",
-        )
-    ]
+    return [Section("front", [front_panel(front, volumes), volume_panel(volumes)])]
 
 
 # Front ------------------------------------------------------------------------------------------------------
@@ -63,10 +54,6 @@ def front_panel(front: Table, volumes: Table) -> Panel:
     )
     return Panel(
         "pareto",
-        "What cleaner costs",
-        "Down is cheaper, left is cleaner. The line joins the best points of both sweeps by straight chords: what lies "
-        "between two of them was not solved, and plans a little below a chord may exist. What the last tonne avoided "
-        "costs is in the hover text of the points where it is proven. A policy is as good as it is near to the line.",
         [_front_plot(policies)],
         [seed_choice(seeds)],
         store,
@@ -199,11 +186,6 @@ def volume_panel(volumes: Table) -> Panel:
 
     return Panel(
         "hypervolume",
-        "Hypervolume",
-        "The area between a set of points and the reference point: the larger, the nearer to the front, in cost and "
-        "carbon at once. 100 % is the sweep of caps: "
-        "carbon prices, and what lies between the caps, may reach a little more. A policy "
-        "that serves less than the front has none.",
         table=PlainTable(("set", "hypervolume, kUSD · t", "share of the caps', mean", "over episodes"), rows),
         open_table=True,
     )

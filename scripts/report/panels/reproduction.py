@@ -29,15 +29,7 @@ def reproduce_sections(run: RunFolder) -> list[Section]:
         table = run.table("sensitivity.csv", ("model", "parameter", "value", "quantity", "ours"))
         panels.append(sensitivity_panel(table, headlines))
 
-    return [
-        Section(
-            "reproduction",
-            "Reproduction: published and ours",
-            panels,
-            "Two published models are rebuilt from their scenario files. Nothing was tuned outside of the ranges that "
-            "their papers state to hit a number.",
-        )
-    ]
+    return [Section("reproduction", panels)]
 
 
 # Headlines --------------------------------------------------------------------------------------------------
@@ -51,9 +43,6 @@ def headlines_panel(headlines: Table) -> Panel:
 
     return Panel(
         "headlines",
-        "Headline figures",
-        "Grey bars are the published ranges, dots our values with their 95 % intervals: green inside, red outside. "
-        f"{int(inside.sum())} of {len(headlines)} lie inside.",
         [_headlines_plot(headlines)],
         notes=["; ".join(text for name, text in MODELS.items() if name in headlines.text("model")) + "."],
         table=PlainTable(
@@ -62,6 +51,7 @@ def headlines_panel(headlines: Table) -> Panel:
             names=2,
         ),
         open_table=True,
+        facts={"inside": int(inside.sum()), "all": len(headlines)},
     )
 
 
@@ -142,9 +132,6 @@ def policies_panel(policies: Table) -> Panel:
 
     return Panel(
         "policies",
-        "Policies and variants",
-        "Means of an episode. Changes are against Local-Only; the last columns set Joint, which may use everything, "
-        "against the policy of the row.",
         table=PlainTable(
             ("model", "policy", *map(_heading, columns)),
             list(zip(policies.text("model"), labels, *cells, strict=True)),
@@ -185,15 +172,7 @@ def sensitivity_panel(table: Table, headlines: Table) -> Panel:
         store |= _sensitivity(rows, headlines, str(i))
         options.append((str(i), f"{model}: {_quantity(quantity)} against {_quantity(parameter)}"))
 
-    return Panel(
-        "sensitivity",
-        "Sensitivities",
-        "One assumption is changed at a time. A headline that a small change moves in or out of the published range "
-        "hangs on that assumption. Grey: the published range of the figure, where there is one.",
-        [_sensitivity_plot()],
-        [Choice("pair", "Show", options)],
-        store,
-    )
+    return Panel("sensitivity", [_sensitivity_plot()], [Choice("pair", "Show", options)], store)
 
 
 def _sensitivity(rows: Table, headlines: Table, key: str) -> dict[str, Any]:

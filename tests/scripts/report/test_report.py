@@ -488,7 +488,7 @@ def test_missing_plotly_names_the_extra(
 
 
 def test_data_cannot_end_its_element() -> None:
-    text = panel_json(Panel("key", "title", "lead", store={"</script><b>": ["<!--", "\u2028"]}))
+    text = panel_json(Panel("key", store={"</script><b>": ["<!--", "\u2028"]}))
     assert "<" not in text and "\u2028" not in text
     assert json.loads(text)["store"] == {"</script><b>": ["<!--", "\u2028"]}
 

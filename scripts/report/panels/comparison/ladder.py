@@ -50,13 +50,7 @@ def ladder_section(run: RunFolder) -> Section:
     summary = run.table(SUMMARY, NEEDED)
     regret = regret_panel(run.table(LADDER, REGRET)) if run.has(LADDER) else None
     panels = [gain_panel(summary), regret, terms_panel(summary)]
-    return Section(
-        "ladder",
-        "Ladder: what foresight and decisions are worth",
-        [panel for panel in panels if panel is not None],
-        "All policies are judged by the same simulator on the same episodes. The bound comes from a mixed-integer "
-        "program that knows each episode beforehand: no policy passes it, and without foresight none reaches it.",
-    )
+    return Section("ladder", [panel for panel in panels if panel is not None])
 
 
 def rows_by_policy(summary: Table) -> dict[str, Table]:
@@ -77,12 +71,10 @@ def gain_panel(summary: Table) -> Panel:
     objective = summary.text("objective")[0] if summary.has("objective") else "benefit"
     return Panel(
         "gain",
-        "Gain captured",
-        "0 % is Local-Only, which serves all work at home; 100 % is the proven bound. Whiskers are 95 % bootstrap "
-        f"intervals over episodes, all policies on the same ones; objective: {UNITS[objective]}.",
         [_gain_plot(rows, gains)],
         notes=[solver_note(summary)],
         table=ladder_table(rows, gains),
+        facts={"unit": UNITS[objective]},
     )
 
 
@@ -203,9 +195,6 @@ def terms_panel(summary: Table) -> Panel:
 
     return Panel(
         "terms",
-        "Terms of the bill",
-        "Each bar is the mean of an episode, split into the terms of the ledger. Penalties for refused work stand "
-        "beside the savings: a bill that is small because work was refused is no saving.",
         [_terms_plot(rows, terms)],
         [Choice("view", "Show", [("costs", "costs and penalties"), ("all", "all terms, revenue included")])],
         store,

@@ -45,11 +45,6 @@ def map_panel(episodes: EpisodeTables) -> Panel:
     store = _arc_store(flows, arcs, regions, sites) | _site_store(episodes, flows, gpus)
     return Panel(
         "map",
-        "Where the work goes",
-        "Circles are sites: the area follows the number of GPUs, the colour price, carbon or load. Arcs lead from the "
-        "region where work arises to the site that does it; their width is the moved work per day, on one scale for "
-        "all policies. Work done at home has no arc, "
-        "nor have flows below 0.4 % of the widest.",
         [_map_plot(regions, sites, arcs, gpus)],
         [
             episodes.policy_choice("policy", "Policy", episodes.pair[1]),

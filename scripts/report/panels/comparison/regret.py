@@ -31,15 +31,7 @@ def regret_panel(ladder: Table) -> Panel | None:
 
     if not len(played):
         return None
-    return Panel(
-        "regret",
-        "Regret: foresight or decisions?",
-        "How far a policy stays below the bound, and why. Blue is what knowing the future would give to the best "
-        "planner on the same information; orange is what that planner decides better. Orange to the left of zero: the "
-        "policy beats the planner.",
-        [_regret_plot(played)],
-        table=_regret_table(played),
-    )
+    return Panel("regret", [_regret_plot(played)], table=_regret_table(played))
 
 
 def _regret_plot(rows: Table) -> Plot:

@@ -58,10 +58,6 @@ def schedule_panel(episodes: EpisodeTables) -> Panel:
     left, right = episodes.pair
     return Panel(
         "schedule",
-        "Hour by hour: two policies side by side",
-        "Above zero: where the power comes from; below: charging and export; the black line is the load of the "
-        "facility. A good schedule imports and charges in the cheap or clean hours of the rows below, and does its "
-        "work where and when that is so. Both sides have the same scales.",
         [_side(side, layers) for side in ("left", "right")],
         [
             choice_of("site", "Site", episodes.sites),

@@ -21,6 +21,6 @@ def compare_sections(run: RunFolder) -> list[Section]:
 
     panels = [schedule_panel(episodes), work_panel(episodes), duals_panel(run)]
     hours = [panel for panel in panels if panel is not None]
-    found.append(Section("places", "Places: sites and flows", [map_panel(episodes)]))
-    found.append(Section("hours", "Schedules: learned and optimal", hours))
+    found.append(Section("places", [map_panel(episodes)]))
+    found.append(Section("hours", hours))
     return found

@@ -39,9 +39,6 @@ def duals_panel(run: RunFolder) -> Panel | None:
     prices = priced(next(iter(tables.values())))
     return Panel(
         "duals",
-        "Shadow prices: what the limits cost",
-        "What one more unit of a limit would earn in the optimal plan, hour by hour; 0 where the limit does not bind. "
-        "Bright cells say when and where more capacity, grid or storage would pay.",
         [_duals_plot(most_places=max(map(len, prices.values())))],
         [_limit_choice(tables, prices), seed_choice(tables)],
         _duals_store(tables, prices),

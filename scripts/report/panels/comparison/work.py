@@ -23,9 +23,6 @@ def work_panel(episodes: EpisodeTables) -> Panel:
     left, right = episodes.pair
     return Panel(
         "work",
-        "When work is served",
-        "The grey area is the work that arrives, the lines what two policies serve. Where a line leaves the area, work "
-        "was kept for a better hour or made up for; below is what waits. Rows of classes that may not wait have none.",
         [_work_plot(waits=bool(waiting))],
         [
             Choice(

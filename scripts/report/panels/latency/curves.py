@@ -49,10 +49,6 @@ def curves_panel(frontier: Table, axes: Sequence[Axis], policies: Table | None) 
 
     return Panel(
         "curves",
-        "Gain along the latency budget",
-        "Each curve shows how much better the proven optimum gets as the budget grows, against the tightest budget "
-        "(or the value itself). A curve that bends flat says that further milliseconds buy little. Bands: 95 % over "
-        "episodes, widened by what the solver left open. With the value itself: dashed, what policies get there.",
         [_curve_plot(objective, names) for objective in OBJECTIVES],
         [
             axis_choice(axes),

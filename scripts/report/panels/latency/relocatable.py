@@ -47,16 +47,7 @@ def rid_panel(rid: Table, axes: Sequence[Axis], policies: Table | None) -> Panel
             moved = along(policies.where(axis=axis.name, policy=name), axis, "rid_real")
             store[f"{axis.name}|all|{name}"] = percents(_complete(moved))
 
-    return Panel(
-        "rid",
-        "Relocatable demand (RID)",
-        "Four shares of the energy of arrived work, never one: what latency alone would let move, what all limits let "
-        "move, what would pay, and what the optimum really moves. The distances between the lines say what holds work "
-        "at home.",
-        [_rid_plot(names)],
-        [axis_choice(axes), class_choice(classes)],
-        store,
-    )
+    return Panel("rid", [_rid_plot(names)], [axis_choice(axes), class_choice(classes)], store)
 
 
 def _rid_plot(policies: Sequence[str]) -> Plot:

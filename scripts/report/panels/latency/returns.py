@@ -47,9 +47,6 @@ def returns_panel(returns: Table, axes: Sequence[Axis]) -> Panel:
 
     return Panel(
         "returns",
-        "ERL and CRL: return on latency",
-        "Energy return on latency (ERL) is the fall of the least cost, carbon return (CRL) that of the least "
-        "emissions, per 100 ms of budget (scale axis: per 1 %). Tall bars are the steps at which new routes open.",
         [_returns_plot(objective) for objective in DRAWN],
         [axis_choice(axes)],
         store,

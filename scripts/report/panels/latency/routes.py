@@ -64,9 +64,6 @@ def layers_panel(layers: Table, axes: Sequence[Axis]) -> Panel:
 
     return Panel(
         "layers",
-        "Execution layers by class",
-        "How far from home the benefit plan does the work of a class, as the budget grows. The wider the green area, "
-        "the more the place is chosen for its electricity.",
         [out.plot("Stacked areas of execution layers against the latency budget")],
         [axis_choice(axes), class_choice(classes)],
         store,
@@ -92,10 +89,6 @@ def closed_panel(closed: Table, axes: Sequence[Axis]) -> Panel:
 
     return Panel(
         "closed",
-        "Closed routes by reason",
-        "A route leads from a region to a site other than its home. Several reasons may close one route, so the bars "
-        "do not add up; “latency alone” is what a larger budget would open at once. Capacity: the route is open, but "
-        "the site was full.",
         [_closed_plot(classes, shown)],
         [
             Choice("at", "Budgets", points, _widest_scale(axes)),

@@ -36,12 +36,6 @@ def frontier_sections(run: RunFolder) -> list[Section]:
         routes.append(worth_panel(first, run))
 
     return [
-        Section(
-            "frontier",
-            "Frontier: what a millisecond buys",
-            panels,
-            "The same episodes are solved under tighter and looser latency budgets. Cost and carbon keep the service "
-            "of the benefit plan at the tightest budget, so that nothing is saved by refusing work.",
-        ),
-        Section("routes", "Routes: where work is done, and why not elsewhere", routes),
+        Section("frontier", panels),
+        Section("routes", routes),
     ]

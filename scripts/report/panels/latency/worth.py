@@ -45,9 +45,6 @@ def worth_panel(breakeven: Table, run: RunFolder) -> Panel:
     seeds = ", ".join(breakeven.unique("seed")) if breakeven.has("seed") else ""
     return Panel(
         "worth",
-        "What a move is worth",
-        "Mean net benefit of doing one GPU-h elsewhere than at home: energy and carbon saved, less egress, transfer "
-        "and friction. Blue pays, red costs; empty is the home itself. Hover for parts and break-evens.",
         [_worth_plot(regions, sites)],
         [
             choice_of("class", "Class", classes),
