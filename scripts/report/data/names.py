@@ -5,24 +5,29 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
+from functools import cache
 from html import escape
-from pathlib import PurePath
+from pathlib import Path, PurePath
+
+import yaml
 
 from scripts.report.data import palette
 
-# Policies: what they are called, and their colour.
-POLICIES = {
-    "local_only": ("Local-Only", palette.GREY),
-    "nearest_region": ("Nearest-Region", "#a6855c"),
-    "price_only": ("Price-Only", palette.ORANGE),
-    "carbon_only": ("Carbon-Only", palette.YELLOW),
-    "greedy": ("Greedy", palette.GREEN),
-    "random": ("Random", palette.LIGHT_GREY),
-    "milp": ("Optimum", palette.BLACK),
-    "mpc:perfect": ("MPC, perfect forecast", palette.BLUE),
-    "mpc:day_ahead": ("MPC, day-ahead forecast", palette.SKY),
-    "mpc:persistence": ("MPC, persistence", palette.PURPLE),
-}
+FILE = Path(__file__).with_name("names.yaml")
+
+
+@cache
+def _tables() -> dict[str, dict[str, tuple[str, str]]]:
+    tables: dict[str, dict[str, tuple[str, str]]] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+    return tables
+
+
+def named(table: str) -> dict[str, tuple[str, str]]:
+    """Return what the items of a table of ``names.yaml`` are called, and their colour or unit."""
+    return {key: (label, vars(palette).get(look, look)) for key, (label, look) in _tables()[table].items()}
+
+
+POLICIES = named("policies")
 LEARNED, VARIANT, OPTIMUM = "ppo", "variant:", "milp"
 # Policies that know what is to come: no rivals of those that do not.
 SEEING = (OPTIMUM, "mpc:perfect")

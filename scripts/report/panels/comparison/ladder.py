@@ -9,7 +9,16 @@ import numpy as np
 from gridai_env.analysis.statistics import Interval, gain_captured, gain_interval, gap, mean_interval
 from gridai_env.world.terms import BILL, EARNINGS, PENALTIES
 from scripts.report.data import palette
-from scripts.report.data.names import OPTIMUM, labels, policy_colour, policy_label, rounded, safe, words
+from scripts.report.data.names import (
+    OPTIMUM,
+    labels,
+    named,
+    policy_colour,
+    policy_label,
+    rounded,
+    safe,
+    words,
+)
 from scripts.report.data.numbers import number, percent, plural, small_percent, with_interval
 from scripts.report.data.parts import Choice, Panel, PlainTable, Plot, Section
 from scripts.report.data.run_folders import RunFolder, Table
@@ -19,26 +28,7 @@ from scripts.report.panels.comparison.regret import regret_panel
 
 SUMMARY, LADDER = "summary.csv", "ladder.csv"
 NEEDED = ("policy", "seed", "benefit_usd", "bill_usd", "score", "bound_score", "local_score", "solver_gap")
-TERM_COLOURS = {
-    "revenue": palette.LIGHT_GREY,
-    "job_value": "#9e9ac8",
-    "import": palette.BLUE,
-    "export": "#4d9221",
-    "fuel": palette.VERMILLION,
-    "battery_wear": palette.ORANGE,
-    "egress": palette.SKY,
-    "relocation": palette.PURPLE,
-    "warm_up": palette.YELLOW,
-    "demand_charge": "#00525e",
-    "carbon_price": palette.GREEN,
-    "carbon_excess": "#6a51a3",
-    "water": "#8fbcd4",
-    "drop_penalty": "#b2182b",
-    "gpu_shortfall": "#7f2704",
-    "shed_penalty": palette.BLACK,
-    "battery_shortfall": palette.GREY,
-}
-TERM_LABELS = {"drop_penalty": "penalty for refused work"}  # the others: their name
+TERM_NAMES = named("terms")
 UNITS = {"benefit": "USD of benefit", "cost": "USD of cost", "carbon": "kg of CO₂"}
 LEAST_TERM_USD = 0.5  # of an episode: smaller terms are not drawn
 FEW_EPISODES = 10
@@ -170,7 +160,7 @@ def solver_note(summary: Table) -> str:
 
 def term_label(term: str) -> str:
     """Return what a term of the ledger is called in a plot, escaped."""
-    return safe(TERM_LABELS.get(term, words(term)))
+    return safe(TERM_NAMES[term][0] if term in TERM_NAMES else words(term))
 
 
 def terms_panel(summary: Table) -> Panel:
@@ -210,7 +200,7 @@ def _terms_plot(rows: dict[str, Table], terms: list[str]) -> Plot:
             orientation="h",
             name=term_label(term),
             y=labels(rows),
-            marker={"color": TERM_COLOURS.get(term, palette.INK), "line": {"width": 0}},
+            marker={"color": TERM_NAMES.get(term, ("", palette.INK))[1], "line": {"width": 0}},
             hovertemplate=term_label(term) + ": %{x:,.4g} kUSD<extra>%{y}</extra>",
         )
     out.bind(xaxis_title_text="{view}|title")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from scripts.report.data import palette
-from scripts.report.data.names import labels, policy_label, rounded, words
+from scripts.report.data.names import labels, named, policy_label, rounded, words
 from scripts.report.data.numbers import with_intervals
 from scripts.report.data.parts import Panel, PlainTable, Plot
 from scripts.report.data.run_folders import Table
@@ -14,11 +14,7 @@ from scripts.report.drawing import drawing
 NEEDED = ("policy", "unit", "regret", "regret_low", "regret_high", "foresight", "decisions")
 # Column, name, colour; the two halves of foresight are known only where MPC with perfect forecasts played.
 WHOLE = (("foresight", "foresight", palette.BLUE), ("decisions", "better decisions", palette.ORANGE))
-SPLIT = (
-    ("horizon", "seeing the whole episode", palette.BLUE),
-    ("forecast_error", "a perfect forecast", palette.SKY),
-    ("decisions", "better decisions", palette.ORANGE),
-)
+SPLIT = [(column, *look) for column, look in named("regret").items()]
 IN_TABLE = ("regret", "foresight", "horizon", "forecast_error", "decisions")
 
 

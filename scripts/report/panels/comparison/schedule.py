@@ -10,7 +10,7 @@ import numpy as np
 
 from gridai_env.arrays.types import Float, Floats
 from scripts.report.data import palette
-from scripts.report.data.names import policy_label, rounded, safe, tidy
+from scripts.report.data.names import named, policy_label, rounded, safe, tidy
 from scripts.report.data.numbers import number, seed_text
 from scripts.report.data.parts import Panel, Plot, choice_of, seed_choice
 from scripts.report.drawing import DATES, Drawing, stacked, stroke
@@ -18,14 +18,7 @@ from scripts.report.panels.comparison.episodes import DIGITS, ZERO, EpisodeTable
 
 # Stacked upwards, and downwards: column, name, colour.
 Layer = tuple[str, str, str]
-SUPPLY: tuple[Layer, ...] = (
-    ("import_mw", "import", palette.BLUE),
-    ("renewable_mw", "renewable", palette.GREEN),
-    ("generation_mw", "generator", palette.VERMILLION),
-    ("discharge_mw", "discharge", palette.ORANGE),
-    ("shed_mw", "shed", "#000000"),
-)
-USE: tuple[Layer, ...] = (("charge_mw", "charge", palette.YELLOW), ("export_mw", "export", palette.SKY))
+SUPPLY, USE = ([(column, *look) for column, look in named(side).items()] for side in ("supply", "use"))
 PRICE, CARBON, GPUS = "buy_usd_per_mwh", "carbon_kg_per_mwh", "available_gpus"  # no policy changes them
 HEIGHTS = {
     "power [MW]": 0.36,

@@ -8,6 +8,7 @@ import numpy as np
 
 from gridai_env.arrays.types import Float, Floats
 from scripts.report.data import palette
+from scripts.report.data.names import named
 from scripts.report.data.parts import Panel, Plot
 from scripts.report.data.run_folders import Table
 from scripts.report.panels.latency.axes import (
@@ -23,12 +24,7 @@ from scripts.report.panels.latency.axes import (
     percents,
 )
 
-RID = (
-    ("rid_latency", "could move by latency alone", palette.SKY),
-    ("rid_feasible", "by all limits", palette.BLUE),
-    ("rid_net", "with positive net benefit", palette.GREEN),
-    ("rid_real", "moved by the optimum", palette.BLACK),
-)
+RID = named("relocatable")
 
 
 def rid_panel(rid: Table, axes: Sequence[Axis], policies: Table | None) -> Panel:
@@ -40,7 +36,7 @@ def rid_panel(rid: Table, axes: Sequence[Axis], policies: Table | None) -> Panel
     for axis in axes:
         for class_name in classes:
             rows = rid.where(axis=axis.name, **{"class": class_name})
-            for column, _, _ in RID:
+            for column in RID:
                 store[f"{axis.name}|{class_name}|{column}"] = percents(_complete(along(rows, axis, column)))
         for name in names:
             assert policies is not None
@@ -52,7 +48,7 @@ def rid_panel(rid: Table, axes: Sequence[Axis], policies: Table | None) -> Panel
 
 def _rid_plot(policies: Sequence[str]) -> Plot:
     out = axis_drawing(420)
-    for column, label, colour in RID:
+    for column, (label, colour) in RID.items():
         add_curve(out, f"{{axis}}|{{class}}|{column}", label, colour, hovertemplate=SHARE)
     add_policies(out, {name: f"{{axis}}|{{class}}|{name}" for name in policies}, SHARE, "moved by ")
     title = "share of the energy of arrived work [%]"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from scripts.report.data import palette
-from scripts.report.data.names import rounded, safe
+from scripts.report.data.names import named, rounded, safe
 from scripts.report.data.parts import Choice, Panel, Plot
 from scripts.report.data.run_folders import Table
 from scripts.report.drawing import drawing, stroke
@@ -25,20 +25,7 @@ from scripts.report.panels.latency.axes import (
     percents,
 )
 
-# Layers and reasons: what they are called, and their colour.
-LAYERS = {
-    "local": ("local: home, or within 10 ms", palette.GREY),
-    "regional": ("regional: same legal zone, or within 100 ms", palette.SKY),
-    "energy-oriented": ("energy-oriented: farther away", palette.GREEN),
-}
-REASONS = {
-    "latency": ("latency", palette.BLUE),
-    "law": ("law", palette.VERMILLION),
-    "state": ("session state", palette.ORANGE),
-    "support": ("not supported there", palette.PURPLE),
-    "capacity": ("capacity", palette.GREEN),
-    "home misses budget": ("home misses budget", palette.BLACK),
-}
+LAYERS, REASONS = named("layers"), named("reasons")
 # What the bars of closed routes may show: title of the axis, factor on the file's column.
 MEASURES = {"share": ("share of the energy of arrived work [%]", 100.0), "routes": ("number of routes", 1.0)}
 
