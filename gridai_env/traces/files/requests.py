@@ -7,9 +7,8 @@ are read, so that a file of many million rows needs little memory.  A minute wit
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
@@ -18,17 +17,12 @@ import numpy as np
 from gridai_env.arrays.types import Float, Floats, Int, Ints
 from gridai_env.traces.errors import TraceError
 from gridai_env.traces.files.cells import number, text_rows
-from gridai_env.traces.local_time import utc_minute
 
 COLUMNS = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
 IMAGES = "NumImages"
 MOST_TOKENS = 1e7  # of one request; more is a fault of the file
 MOST_IMAGES = 1e4
 BLOCK = 50_000  # rows at a time
-_REST = re.compile(r"(?::(\d\d)(?:\.\d+)?)?(Z|[+-]\d\d:?\d\d)?$")
-_UTC_OFFSETS = {"", "Z", "+00:00", "+0000", "-00:00"}
-_SECONDS = {f":{second:02d}": second for second in range(60)}
-_FRACTION = ".0123456789"
 
 
 @dataclass(frozen=True)
@@ -127,36 +121,19 @@ def _amounts(path: Path, lines: list[int], name: str, texts: list[str]) -> Float
 
 
 def _moments_s(path: Path, lines: list[int], texts: list[str]) -> Int[Ints, " rows"]:
-    """Return stamps in seconds since 1970; most are read by their parts, which repeat from row to row."""
-    minutes: dict[str, int] = {}
-    out = np.empty(len(texts), dtype=np.int64)
-    for i, text in enumerate(map(str.strip, texts)):
-        minute_text, second = text[:16], _SECONDS.get(text[16:19])
-        if second is None or text[19:].lstrip(_FRACTION) not in _UTC_OFFSETS:
-            second = _second(path, lines[i], text)
-        if minute_text not in minutes:
-            minutes[minute_text] = _minute(path, lines[i], minute_text)
-        out[i] = minutes[minute_text] * 60 + second
-    return out
-
-
-def _second(path: Path, line: int, text: str) -> int:
-    """Return the second of a stamp; raises TraceError where what follows the minute is not UTC."""
-    rest = _REST.match(text, 16)
-    if rest is None:
-        raise TraceError(
-            f"{path}: line {line}, TIMESTAMP = {text!r} is no stamp such as 2023-11-16 18:17:03.97"
-        )
-    if (rest[2] or "") not in _UTC_OFFSETS:
-        raise TraceError(f"{path}: line {line}, TIMESTAMP = {text!r} is not UTC; convert the stamps to UTC")
-    return int(rest[1] or 0)
-
-
-def _minute(path: Path, line: int, text: str) -> int:
-    try:
-        moment = datetime.fromisoformat(text).replace(tzinfo=UTC)
-    except ValueError:
-        raise TraceError(
-            f"{path}: line {line}, TIMESTAMP begins with {text!r}, which is no date and time (2023-11-16 18:17)"
-        ) from None
-    return utc_minute(moment)
+    """Return stamps in seconds since 1970; raises TraceError naming the first that is none, or not UTC."""
+    moments = []
+    for line, text in zip(lines, texts, strict=True):
+        try:
+            moment = datetime.fromisoformat(text.strip())
+        except ValueError:
+            raise TraceError(
+                f"{path}: line {line}, TIMESTAMP = {text!r}, which is no date and time such as "
+                "2023-11-16 18:17:03.97"
+            ) from None
+        if moment.utcoffset():
+            raise TraceError(
+                f"{path}: line {line}, TIMESTAMP = {text!r} is not UTC; convert the stamps to UTC"
+            )
+        moments.append(moment if moment.tzinfo is None else moment.replace(tzinfo=None))
+    return np.array(moments, dtype="datetime64[us]").astype("datetime64[s]").astype(np.int64)
