@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -200,29 +200,20 @@ def read_set(scenario: str, name: str, folder: Path | None = None) -> FrozenSet:
     return FrozenSet(benchmark, name, entries, data, folder)
 
 
+# What a file says of an episode's key besides the scenario, which is that of the whole file.
+OF_KEY = ("seed", "start_utc", "shift")
+
+
 def _entry(scenario: str, item: dict[str, Any]) -> Entry:
-    return Entry(
-        key=EpisodeKey(scenario, item["shift"], item["seed"], item["start_utc"]),
-        hash=item["hash"],
-        sketch=tuple(item["sketch"]),
-        bound_usd=float(item["bound_usd"]),
-        solver=item["solver"],
-        results=item["results"],
-    )
+    key = EpisodeKey(scenario, **{name: item.pop(name) for name in OF_KEY})
+    return Entry(key, **item | {"sketch": tuple(item["sketch"])})
 
 
 def entry_record(entry: Entry) -> dict[str, Any]:
     """Return what `read_set` reads of an entry."""
-    return {
-        "seed": entry.key.seed,
-        "start_utc": entry.key.start_utc,
-        "shift": entry.key.shift,
-        "hash": entry.hash,
-        "sketch": list(entry.sketch),
-        "bound_usd": entry.bound_usd,
-        "solver": entry.solver,
-        "results": entry.results,
-    }
+    record = asdict(entry)
+    key = record.pop("key")
+    return {name: key[name] for name in OF_KEY} | record
 
 
 FIGURES = (

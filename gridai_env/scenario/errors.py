@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -12,39 +14,7 @@ from pydantic import BaseModel, ValidationError
 from gridai_env.scenario.spec import Scenario
 
 # Ends of key names and the units they stand for, longest first where one contains another.
-UNITS = (
-    ("_usd_per_mw_month", "USD per MW and month"),
-    ("_usd_per_mwh", "USD/MWh"),
-    ("_usd_per_gpuh", "USD/GPU-h"),
-    ("_usd_per_gb", "USD/GB"),
-    ("_usd_per_t", "USD/t"),
-    ("_usd_per_m3", "USD/m3"),
-    ("_kg_per_mwh", "kg/MWh"),
-    ("_mwh_per_gpuh", "MWh/GPU-h"),
-    ("_gb_per_gpuh", "GB/GPU-h"),
-    ("_kw_per_gpu", "kW per accelerator"),
-    ("_tokens_per_gpu_s", "tokens per GPU-s"),
-    ("_tokens", "tokens"),
-    ("_kwh_per_gb", "kWh/GB"),
-    ("_l_per_mwh", "L/MWh"),
-    ("_mw_per_h", "MW/h"),
-    ("_km_per_ms", "km/ms"),
-    ("gpuh_per_request", "GPU-h per request"),
-    ("pue_per_c", "1/degree Celsius"),
-    ("_mwh", "MWh"),
-    ("_mw", "MW"),
-    ("_ms", "ms"),
-    ("_usd", "USD"),
-    ("_kg", "kg"),
-    ("_utc", "hour of the day, UTC"),
-    ("peak_hour", "hour of the day, local"),
-    ("_h", "h"),
-    ("_c", "degrees Celsius"),
-    ("gpus", "accelerators"),
-    ("count", "jobs"),
-    ("latitude", "degrees"),
-    ("longitude", "degrees"),
-)
+UNITS: dict[str, str] = json.loads(Path(__file__).with_name("units.json").read_text(encoding="utf-8"))
 
 
 class ScenarioError(ValueError):
@@ -58,16 +28,16 @@ class ScenarioError(ValueError):
 def unit_of(key: str) -> str:
     """Return the unit that the name of a key stands for; "no unit" for shares, factors, names."""
     name = key.rsplit(".", 1)[-1].split("[", 1)[0]
-    return next((unit for end, unit in UNITS if name.endswith(end)), "no unit")
+    return next((unit for end, unit in UNITS.items() if name.endswith(end)), "no unit")
 
 
 def problem(key: str, value: Any, allowed: str, advice: str = "") -> str:
     """Return one line: key, value, allowed range, unit, and what to do."""
-    unit = unit_of(key)
-    tail = f" ({advice})" if advice else ""
-    return (
-        f"{key} = {value!r}: must be {allowed}" + (f" [{unit}]" if unit != "no unit" else " [no unit]") + tail
-    )
+    return _fault(key, repr(value), allowed, advice)
+
+
+def _fault(key: str, shown: str, allowed: str, advice: str) -> str:
+    return f"{key} = {shown}: must be {allowed} [{unit_of(key)}]" + (f" ({advice})" if advice else "")
 
 
 def raise_all(source: str, problems: Iterable[str]) -> None:
@@ -107,7 +77,7 @@ def _line(error: Any, model: type[BaseModel]) -> str:
 
     # The checks of this package word their own advice; pydantic's messages are left out.
     advice = error["msg"].removeprefix("Value error, ") if kind == "value_error" else _advice(value, allowed)
-    return problem(key, _Short(value), allowed, advice)
+    return _fault(key, _short(value), allowed, advice)
 
 
 def _advice(value: Any, allowed: str) -> str:
@@ -116,17 +86,8 @@ def _advice(value: Any, allowed: str) -> str:
     return "true/false is not a number" if isinstance(value, bool) and "number" in allowed else ""
 
 
-class _Short(str):
-    """Text that stands for a value: its repr is cut to a readable length."""
-
-    def __new__(cls, value: Any) -> _Short:
-        return super().__new__(cls, _short(value))
-
-    def __repr__(self) -> str:
-        return str(self)
-
-
 def _short(value: Any) -> str:
+    """Return the repr of a value, cut to a readable length."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from string import Template
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+import yaml
 from plotly.subplots import make_subplots
 
 from gridai_env.arrays.types import Floats
@@ -15,42 +18,11 @@ from scripts.report.data import palette
 from scripts.report.data.names import rounded
 from scripts.report.data.parts import Plot
 
-GRID, FRAME, PAPER, WHISKER = "#e7ebef", "#b6c0c9", "#ffffff", "#55606b"
-FONT = "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', Roboto, Helvetica, Arial, sans-serif"
+FILE = Path(__file__).with_name("look.yaml")
+LAYOUT: dict[str, Any] = yaml.safe_load(Template(FILE.read_text(encoding="utf-8")).substitute(vars(palette)))
+LOOK = go.layout.Template(layout=LAYOUT | {"colorway": list(palette.CYCLE)})
+WHISKER = "#55606b"
 LEGEND_GAP_PX = 62  # from the axis to the legend: room for the axis' title
-
-AXIS: dict[str, Any] = {
-    "gridcolor": GRID,
-    "linecolor": FRAME,
-    "zerolinecolor": "#9aa6b2",
-    "zerolinewidth": 1,
-    "ticks": "outside",
-    "tickcolor": FRAME,
-    "ticklen": 4,
-    "automargin": True,
-    "title": {"font": {"size": 13, "color": palette.MUTED}, "standoff": 8},
-    "tickfont": {"size": 12, "color": palette.INK},
-}
-LEGEND: dict[str, Any] = {"orientation": "h", "x": 0, "y": -0.16, "yanchor": "top", "font": {"size": 12.5}}
-HOVER: dict[str, Any] = {
-    "font": {"family": FONT, "size": 12.5},
-    "bgcolor": "#ffffff",
-    "bordercolor": FRAME,
-}
-LOOK = go.layout.Template(
-    layout={
-        "font": {"family": FONT, "size": 13, "color": palette.INK},
-        "paper_bgcolor": PAPER,
-        "plot_bgcolor": PAPER,
-        "colorway": list(palette.CYCLE),
-        "margin": {"l": 10, "r": 16, "t": 26, "b": 10},
-        "legend": LEGEND,
-        "hoverlabel": HOVER,
-        "xaxis": AXIS | {"showline": True},
-        "yaxis": AXIS,
-        "colorscale": {"sequential": "Cividis"},
-    }
-)
 # Axes of time: few digits, upright also on a phone.
 DATES: dict[str, Any] = {"type": "date", "tickformat": "%H:%M<br>%d %b", "nticks": 6, "tickangle": 0}
 # What a trace lacks until a selector fills it.

@@ -197,4 +197,4 @@ def _short(value: Any) -> Any:
         return float(f"{value:.{DIGITS}g}")
     if isinstance(value, dict):
         return {key: _short(item) for key, item in value.items()}
-    return [_short(item) for item in value] if isinstance(value, list) else value
+    return [_short(item) for item in value] if isinstance(value, list | tuple) else value
