@@ -1,13 +1,9 @@
 """Former address of `agents.vec_env.numpy`."""
 
-from __future__ import annotations
-
 import warnings
 
-from agents.vec_env.base import TOTALS, TRAINING_SEEDS
-from agents.vec_env.numpy import GridAIVecEnv
-
-__all__ = ["TOTALS", "TRAINING_SEEDS", "GridAIVecEnv"]
+from agents.vec_env.base import *  # noqa: F403
+from agents.vec_env.numpy import *  # noqa: F403
 
 warnings.warn(
     "agents.vecenv is agents.vec_env.numpy now; this address goes in the next release",

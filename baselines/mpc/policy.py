@@ -21,13 +21,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from baselines.mpc.rolling import Options, RollingModel, WindowDecision
 from baselines.rules.rule import Actions, Observed, ScenarioPolicy
-from gridai_env.arrays.types import Bools, Float, Floats
+from gridai_env.arrays.types import Float, Floats
 from gridai_env.episodes.instance import Instance
 from gridai_env.episodes.last_resorts import last_resort_prices
 from gridai_env.episodes.planner_forecast import (
@@ -85,17 +84,10 @@ class MPC(ScenarioPolicy):
         # A model of its own, so that an episode does not depend on those that were played before it.
         self._model = RollingModel(instance.params, shape, steps, self.options)
 
-    def predict(
-        self,
-        observation: Observed,
-        state: Any = None,
-        episode_start: Bools | None = None,
-        deterministic: bool = True,
-    ) -> tuple[Actions, Any]:
+    def act(self, observation: Observed) -> Actions:
         """Return the action [A] for an observation (Dict or flat) of the episode that `begin` named.
 
-        A batch of one is taken, too; ``state`` passes through.  Raises RuntimeError before `begin`, ValueError for
-        larger batches.
+        A batch of one is taken, too.  Raises RuntimeError before `begin`, ValueError for larger batches.
         """
         instance = self._instance
         if instance is None:
@@ -109,7 +101,7 @@ class MPC(ScenarioPolicy):
 
         one = {name: np.asarray(part, dtype=float).reshape(-1) for name, part in parts.items()}
         action = self._decide(instance, self.observation_layout.physical(one))
-        return action.reshape(*lead, -1), state
+        return action.reshape(*lead, -1)
 
     def _decide(self, instance: Instance, units: Mapping[str, Floats]) -> Actions:
         t = instance.steps - int(units["steps_left"])

@@ -24,14 +24,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from baselines.optimum.milp import Plan, replayed, solve
 from baselines.rules.single_signal import LocalOnly
 from gridai_env.arrays.record import Record
 from gridai_env.arrays.types import Array
 from gridai_env.episodes.instance import Instance
-from gridai_env.rollout.policy import Policy
+from gridai_env.rollout.policy import PlanPolicy
 from gridai_env.rollout.run import run
 from gridai_env.scenario.errors import closest
 
@@ -146,17 +145,18 @@ def plan_variant(instance: Instance, name: str, **options: Any) -> VariantPlan:
     return VariantPlan(**facts, variant=name, within=within)
 
 
-class VariantPolicy(Policy):
+class VariantPolicy(PlanPolicy):
     """A variant as a policy: solves when an episode begins (with perfect foresight) and plays that plan.
 
-    It plays one episode at a time; its memory is the number of the next step.
+    It plays one episode at a time.
     """
+
+    plan: VariantPlan | None = None
 
     def __init__(self, variant_name: str, **options: Any) -> None:
         """Take the variant and the options of `plan_variant`; raises ValueError for an unknown name."""
         variant(variant_name)
         self.name = f"variant:{variant_name}"
-        self.plan: VariantPlan | None = None
         self._variant, self._options = variant_name, options
 
     def begin(self, instance: Instance) -> None:
@@ -165,18 +165,3 @@ class VariantPolicy(Policy):
         if plan.actions is None:
             raise ValueError(f"{self.name}: no plan was found within the time limit: raise time_limit_s")
         self.plan = plan
-
-    def predict(
-        self,
-        observation: Any,
-        state: int | None = None,
-        episode_start: NDArray[np.bool_] | None = None,
-        deterministic: bool = True,
-    ) -> tuple[NDArray[np.float32], int]:
-        """The next action of the plan; raises RuntimeError before `begin` and after the last step."""
-        if self.plan is None or self.plan.actions is None:
-            raise RuntimeError(f"{self.name} knows no episode yet: call begin(instance) first")
-        step = 0 if state is None or (episode_start is not None and bool(np.any(episode_start))) else state
-        if step >= len(self.plan.actions):
-            raise RuntimeError(f"{self.name}: the plan has {len(self.plan.actions)} steps and all are played")
-        return self.plan.actions[step], step + 1

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
 from baselines.rules.view import View, read_view
-from gridai_env.arrays.types import Bools, Float, Floats32
+from gridai_env.arrays.types import Float, Floats32
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.rollout.policy import Policy
 from gridai_env.scenario.compile import Compiled
@@ -52,26 +52,20 @@ class ScenarioPolicy(Policy):
         return self.observation_layout.as_dict(np.asarray(observation))
 
 
-class Rule(ScenarioPolicy):
+class Rule(ScenarioPolicy, ABC):
     """A policy that knows the scenario's constants (`prepare`) and the observation, nothing else.
 
     It takes one observation or a batch; row i of a batch is decided as if it stood alone.
     """
 
-    def predict(
-        self,
-        observation: Observed,
-        state: Any = None,
-        episode_start: Bools | None = None,
-        deterministic: bool = True,
-    ) -> tuple[Actions, Any]:
-        """Return the action [A] for an observation (Dict or flat), [B,A] for a batch; ``state`` passes through."""
+    def act(self, observation: Observed) -> Actions:
+        """Return the action [A] for an observation (Dict or flat), [B,A] for a batch."""
         compiled = self.compiled
         parts = self.parts_of(observation)
         single = next(iter(parts.values())).ndim == 1
         batch = {name: np.asarray(part)[None] if single else np.asarray(part) for name, part in parts.items()}
         action = self.decide(read_view(self.observation_layout, compiled, batch))
-        return (action[0] if single else action), state
+        return action[0] if single else action
 
     @abstractmethod
     def decide(self, view: View) -> Actions:

@@ -6,7 +6,6 @@ Inside there is only `Policy`.  `as_policy` takes what users have: a policy, any
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
@@ -47,7 +46,7 @@ class _ClassName:
         return owner.__name__
 
 
-class Policy(ABC):
+class Policy:
     """Something that acts on observations, as Stable-Baselines3 calls it.
 
     Before an episode `prepare`, `reseed` and `begin` are called, in this order; each does nothing unless overridden.
@@ -55,13 +54,13 @@ class Policy(ABC):
 
     name: str = _ClassName()  # type: ignore[assignment]
 
-    def prepare(self, compiled: Compiled) -> None:  # noqa: B027
+    def prepare(self, compiled: Compiled) -> None:
         """Take the constants of the scenario that the next observations belong to."""
 
-    def reseed(self, seed: int) -> None:  # noqa: B027
+    def reseed(self, seed: int) -> None:
         """Take the seed of the run, where the policy draws."""
 
-    def begin(self, instance: Instance) -> None:  # noqa: B027
+    def begin(self, instance: Instance) -> None:
         """Take the episode itself: only planners do.
 
         They read forecasts beyond the observation (`gridai_env.episodes.planner_forecast`), or the whole episode where
@@ -78,7 +77,6 @@ class Policy(ABC):
         """Size of each part of the observation that the policy reads; None for one that adapts to any scenario."""
         return None
 
-    @abstractmethod
     def predict(
         self,
         observation: Observation,
@@ -89,8 +87,13 @@ class Policy(ABC):
         """Return the action [A] (or [B,A] for a batch) in [-1, 1], and the policy's memory for the next call.
 
         ``state`` is the memory that the call before returned, None at the start; ``episode_start`` [B] is True for
-        episodes that begin now.
+        episodes that begin now.  Policies with a memory override it, others `act`.
         """
+        return self.act(observation), state
+
+    def act(self, observation: Observation) -> Floats32:
+        """Return the action [A] (or [B,A] for a batch) in [-1, 1] of a policy without a memory."""
+        raise NotImplementedError(f"{type(self).__name__}: define act(observation), or predict")
 
 
 class AdaptedPolicy(Policy):
@@ -123,8 +126,31 @@ class AdaptedPolicy(Policy):
         return action, memory
 
 
-class ReplayedPlan(Policy):
+class PlanPolicy(Policy):
     """A plan's actions, step by step, whatever is observed; the memory is the number of the next step."""
+
+    plan: Schedule | None = None
+
+    def predict(
+        self,
+        observation: Observation,
+        state: int | None = None,
+        episode_start: Bools | None = None,
+        deterministic: bool = True,
+    ) -> tuple[Floats32, int]:
+        """Return the plan's next action; raise RuntimeError without a plan and after its last step."""
+        if self.plan is None or self.plan.actions is None:
+            raise RuntimeError(f"{self.name} knows no episode yet: call begin(instance) first")
+        step = 0 if state is None or (episode_start is not None and bool(np.any(episode_start))) else state
+        if step >= len(self.plan.actions):
+            raise RuntimeError(f"{self.name}: the plan has {len(self.plan.actions)} steps and all are played")
+        return self.plan.actions[step], step + 1
+
+
+class ReplayedPlan(PlanPolicy):
+    """A plan made beforehand."""
+
+    plan: Schedule
 
     def __init__(self, plan: Schedule) -> None:
         self.plan = plan
@@ -147,19 +173,6 @@ class ReplayedPlan(Policy):
         for what, steps in (("actions", len(plan.actions)), ("flows", len(plan.flows.served_gpuh))):
             if steps != instance.steps:
                 raise ValueError(f"the plan's {what} are of {steps} steps, the instance has {instance.steps}")
-
-    def predict(
-        self,
-        observation: Observation,
-        state: int | None = None,
-        episode_start: Bools | None = None,
-        deterministic: bool = True,
-    ) -> tuple[Floats32, int]:
-        """Return the plan's next action."""
-        assert self.plan.actions is not None
-        starts = state is None or (episode_start is not None and bool(np.any(episode_start)))
-        step = 0 if starts or state is None else state
-        return self.plan.actions[step], step + 1
 
 
 def as_policy(policy: Policy | Predictor | Schedule) -> Policy:
