@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gridai_env.arrays.types import Bool, Bools, Float, Floats, Int, Ints
-from gridai_env.render.map_crop import Box, box_at, inside
+from gridai_env.render.map_crop import Box, box_at, inside, overlap
 
 GAPS_PX = (14.0, 26.0, 42.0, 64.0, 92.0, 130.0, 180.0, 240.0)  # from anchor to label
 DIRECTIONS = 16
@@ -71,7 +71,7 @@ def _costs(options: list[_Options], chosen: dict[int, int], i: int) -> Float[Flo
     boxes = np.stack([options[j].boxes[chosen[j]] for j in others])
     lines = np.concatenate([options[j].lines[chosen[j]] for j in others])
     crossings = _covered(mine.lines, boxes).sum((1, 2)) + _covered(lines, mine.boxes).sum(0)
-    return mine.alone + OVERLAP_PX * _overlap(mine.boxes, boxes) + CROSSING_PX * crossings
+    return mine.alone + OVERLAP_PX * overlap(mine.boxes, boxes) + CROSSING_PX * crossings
 
 
 def _options(
@@ -90,7 +90,7 @@ def _options(
     share = first + (1.0 - first) * np.linspace(0.0, 1.0, LINE_POINTS)
     lines = anchor + share[..., None] * reach[:, None]
     alone = distance + HIDING_PX * _covered(paths, boxes).sum(0) / max(len(paths), 1)
-    alone += OVERLAP_PX * _overlap(boxes, fixed) + CROSSING_PX * _covered(lines, fixed).sum((1, 2))
+    alone += OVERLAP_PX * overlap(boxes, fixed) + CROSSING_PX * _covered(lines, fixed).sum((1, 2))
     return _Options(boxes, lines, alone)
 
 
@@ -117,13 +117,6 @@ def _pushed_inside(
 
 def _chosen_boxes(options: list[_Options], chosen: list[int]) -> Float[Floats, "n 4"]:
     return np.array([one.boxes[m] for one, m in zip(options, chosen, strict=True)])
-
-
-def _overlap(boxes: Float[Floats, "m 4"], others: Float[Floats, "n 4"]) -> Float[Floats, " m"]:
-    """Return the area that each box shares with the others."""
-    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    return np.maximum(high - low, 0.0).prod(-1).sum(1)
 
 
 def _covered(points: Float[Floats, "... 2"], boxes: Float[Floats, "n 4"]) -> Bool[Bools, "... n"]:

@@ -193,7 +193,7 @@ class Chart:
         for share in (0.5, 0.4, 0.6, 0.3, 0.7):
             x, y = arrow.line[int(share * (len(arrow.line) - 1))]
             box = box_at(x - wide / 2.0, y - tall / 2.0, wide, tall)
-            if inside(box, self.width, self.height) and overlap(box, np.array(taken)) == 0.0:
+            if inside(box, self.width, self.height) and not overlap(np.array([box]), np.array(taken)).any():
                 colour = FLOW_COLOURS[arrow.kind]
                 axes.text(x, y, text, color=colour, ha="center", va="center_baseline", **ARROW_TEXT)
                 taken.append(box)

@@ -62,13 +62,11 @@ def box_at(x: float, y: float, width: float, height: float) -> Box:
     return (x, y, x + width, y + height)
 
 
-def overlap(box: Box, others: Float[Floats, "n 4"]) -> float:
-    """Return the area that ``box`` shares with other boxes."""
-    if len(others) == 0:
-        return 0.0
-    wide = np.minimum(box[2], others[:, 2]) - np.maximum(box[0], others[:, 0])
-    tall = np.minimum(box[3], others[:, 3]) - np.maximum(box[1], others[:, 1])
-    return float((np.maximum(wide, 0.0) * np.maximum(tall, 0.0)).sum())
+def overlap(boxes: Float[Floats, "m 4"], others: Float[Floats, "n 4"]) -> Float[Floats, " m"]:
+    """Return the area that each box shares with the others."""
+    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    return np.maximum(high - low, 0.0).prod(-1).sum(1)
 
 
 def inside(box: Box, width: float, height: float) -> bool:
