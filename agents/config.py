@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import torch
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
@@ -279,14 +278,3 @@ def compiled_of(config: PPOConfig, part: Part = "train") -> Compiled:
         except BenchmarkError as error:
             raise ConfigError(f"environment.days = 'train': {error}") from error
     return compile_scenario(scenario)
-
-
-def device_of(config: PPOConfig) -> torch.device:
-    """Return the device of a run.
-
-    Raise ConfigError where the GPU asked for is missing (the library would silently take the CPU).
-    """
-    there = torch.cuda.is_available()
-    if config.device == "cuda" and not there:
-        raise ConfigError("device = 'cuda': torch finds no CUDA device here; use 'auto' or 'cpu'")
-    return torch.device("cuda" if there and config.device != "cpu" else "cpu")

@@ -10,10 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -22,8 +25,9 @@ from numpy.typing import NDArray
 from stable_baselines3 import PPO
 from stable_baselines3.common.policies import ActorCriticPolicy
 
+from agents.networks import mlp
 from agents.networks.kinds import ActingPolicy, FitsScenarios, memory_of
-from agents.networks.mlp import ActivePolicy
+from agents.structured import policy as structured
 from agents.structured.compiled import Recorded, RecordingError, record
 from agents.structured.policy import StructuredPolicy
 from agents.vec_env.memory import ObservationMemory
@@ -35,6 +39,9 @@ from gridai_env.version import environment_version
 from gridai_env.world.actions import Layout
 
 RUN_FILE = "run.json"
+
+# Module of earlier versions -> where its classes stand now.
+FORMER_MODULES: dict[str, ModuleType] = {"agents.network": mlp, "agents.structure.policy": structured}
 
 
 class CheckpointError(ValueError):
@@ -235,16 +242,16 @@ def run_file_of(path: Path) -> Path:
     return beside if beside.is_file() or path.parent.name != "checkpoints" else path.parent.parent / RUN_FILE
 
 
-def _moved_objects(path: Path) -> dict[str, Any]:
-    """Return replacements for objects that a file names by a former address.
-
-    Files of Stable-Baselines3 hold the class of the policy as a pickle, i.e. by its address, and classes have moved
-    since earlier versions.
-    """
-    with zipfile.ZipFile(path) as archive:
-        address = json.loads(archive.read("data"))["policy_class"].get("__module__")
-    moved = {"agents.structure.policy": StructuredPolicy, "agents.network": ActivePolicy}
-    return {"policy_class": moved[address]} if address in moved else {}
+@contextmanager
+def _former_addresses() -> Iterator[None]:
+    """Let pickles find classes by the modules in which they stood before; files of Stable-Baselines3 hold addresses."""
+    added = {name: module for name, module in FORMER_MODULES.items() if name not in sys.modules}
+    sys.modules.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            del sys.modules[name]
 
 
 def load_model(path: Path, device: str = "auto", algorithm: type[PPO] = PPO, **changes: Any) -> PPO:
@@ -252,7 +259,8 @@ def load_model(path: Path, device: str = "auto", algorithm: type[PPO] = PPO, **c
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; a trained agent is the model.zip of a run folder")
     try:
-        return algorithm.load(path, device=device, custom_objects=_moved_objects(path), **changes)
+        with _former_addresses():
+            return algorithm.load(path, device=device, **changes)
     except (zipfile.BadZipFile, ValueError, KeyError, EOFError, RuntimeError, AssertionError) as error:
         raise CheckpointError(
             f"{path}: not a readable checkpoint ({error}); train again or take another"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from agents.config import ConfigError, PPOConfig, device_of
+import torch
+
+from agents.config import ConfigError, PPOConfig
 from agents.networks.kinds import design_of
 from agents.vec_env.actions import AgentActions
 from agents.vec_env.base import BatchVecEnv
@@ -20,6 +22,17 @@ FIRST_HELD_OUT_SEED = 2**31
 def held_out_instances(compiled: Compiled, count: int) -> list[Instance]:
     """Return the first ``count`` held-out episodes of a scenario, the same for every run."""
     return make_batch(compiled, range(FIRST_HELD_OUT_SEED, FIRST_HELD_OUT_SEED + count)).instances
+
+
+def device_of(config: PPOConfig) -> torch.device:
+    """Return the device of a run.
+
+    Raise ConfigError where the GPU asked for is missing (the library would silently take the CPU).
+    """
+    there = torch.cuda.is_available()
+    if config.device == "cuda" and not there:
+        raise ConfigError("device = 'cuda': torch finds no CUDA device here; use 'auto' or 'cpu'")
+    return torch.device("cuda" if there and config.device != "cpu" else "cpu")
 
 
 def make_training_env(config: PPOConfig, compiled: Compiled) -> BatchVecEnv:

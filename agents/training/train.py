@@ -19,11 +19,12 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import LinearSchedule
 
-from agents.config import PPOConfig, compiled_of, device_of
+from agents.config import PPOConfig, compiled_of
 from agents.networks.checkpoint import Identity, NetworkPolicy, load_model
 from agents.networks.kinds import design_of
 from agents.training.callbacks import CheckpointCallback, EvaluationCallback, ProgressCallback, TotalsCallback
 from agents.training.checkpoints import read_training_state, remove_leftovers, save_model, set_training_state
+from agents.training.environments import device_of
 from agents.training.failures import (
     GuardCallback,
     bad_figures,

@@ -14,7 +14,8 @@ import torch
 from scripts import benchmark
 from scripts.studies.speed import host, learning
 from scripts.studies.speed.learning import COMPILED, EAGER, NUMPY, OURS, PLAIN, Way
-from scripts.studies.speed.measure import TARGETS, Figure, Setting, settings_of
+from scripts.studies.speed.measure import TARGETS, Figure
+from scripts.studies.speed.setting import Setting, settings_of
 
 CPU = Setting(torch.device("cpu"), "float32", (8,), 3, True)
 

@@ -251,7 +251,7 @@ def on_device(args: BenchmarkOptions) -> Iterator[Figure]:
     import torch
 
     from gridai_env.envs.torch.arguments import checked_device, checked_dtype
-    from scripts.studies.speed.measure import Setting
+    from scripts.studies.speed.setting import Setting
     from scripts.studies.speed.torch_batch import BATCHES, device_figures
 
     torch.set_num_threads(args.torch_threads or cores())
@@ -272,7 +272,7 @@ def check(args: BenchmarkOptions) -> None:
     if args.device != "none":
         need_packages("torch", "stable_baselines3")
         from gridai_env.envs.torch.arguments import checked_device
-        from scripts.studies.speed.measure import KINDS
+        from scripts.studies.speed.setting import KINDS
 
         try:
             device = checked_device(args.device)

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from scripts.studies.speed.measure import Figure, Setting, seconds, settings_of
+from scripts.studies.speed.measure import Figure
+from scripts.studies.speed.setting import Setting, seconds, settings_of
 
 NUMPY, EAGER, COMPILED = "NumPy batch", "torch batch", "compiled torch batch"
 OURS, PLAIN = "device_ppo", "ppo"

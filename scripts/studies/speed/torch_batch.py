@@ -20,7 +20,8 @@ from gridai_env.scenario.compile import compile_scenario
 from gridai_env.scenario.load import load_scenario
 from gridai_env.world.state import Exogenous
 from scripts.studies.speed.decision import decision_figures
-from scripts.studies.speed.measure import KINDS, Figure, Setting, median_of, seconds
+from scripts.studies.speed.measure import Figure, median_of
+from scripts.studies.speed.setting import KINDS, Setting, seconds
 
 # Environments in a batch: on a processor as many as its cache holds, on a device to the best of several.
 BATCHES = {"cpu": (256, 512), "cuda": (8_192, 32_768, 65_536, 131_072)}

@@ -1,6 +1,8 @@
 """How commands read their options: forms on the command line, YAML files, help, and errors in one line."""
 
 import builtins
+import subprocess
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -167,6 +169,18 @@ def test_a_bad_file_is_one_line(
 
 def test_a_place_that_is_missing_is_named_as_it_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert refused(capsys, options=NoGroups) == "missing: PLACE; see --help"
+
+
+def test_help_loads_no_heavy_library() -> None:
+    """What imports torch takes seconds to answer, and fails where the extra is missing."""
+    heavy = "torch", "stable_baselines3", "matplotlib", "pyomo", "plotly", "pyarrow", "joblib"
+    code = (
+        "import sys\n"
+        f"import {', '.join(f'scripts.{path.stem}' for path in sorted(Path('scripts').glob('[a-z]*.py')))}\n"
+        f"print(*[name for name in {heavy} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
 
 
 def test_help_lists_options_with_their_defaults(capsys: pytest.CaptureFixture[str]) -> None:
