@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
+from baselines.rules.registry import REGISTRY
 from scripts.runs.arguments import (
     Count,
     InstancesBySeed,
@@ -43,7 +44,7 @@ class CompareOptions(ScenarioOptions, ParallelOptions):
     """Which policies are compared, on which episodes."""
 
     policies: Annotated[list[str], Shown(metavar="NAME")] = Field(
-        description="local_only nearest_region price_only carbon_only greedy random milp, mpc:FORECAST (perfect, "
+        description=f"{' '.join(REGISTRY)} milp, mpc:FORECAST (perfect, "
         "day_ahead, persistence), variant:NAME (no_battery, no_routing, ...), ppo:PATH of a model.zip, ppo:pretrained"
     )
     seeds: Seeds = Field([0, 1, 2])

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from baselines.rules.greedy import Greedy
+from baselines.rules.registry import REGISTRY
 from baselines.rules.rule import Rule
 from baselines.rules.single_signal import (
-    REGISTRY,
     CarbonOnly,
     LocalOnly,
     NearestRegion,

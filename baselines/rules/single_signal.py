@@ -7,12 +7,9 @@ all savings; `NearestRegion`, `PriceOnly` and `CarbonOnly` are the single-signal
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
-from baselines.rules.greedy import Greedy
 from baselines.rules.placing import ServiceOptions, allocate, place_urgent, start_at_once, to_action
 from baselines.rules.rule import Actions, Rule
 from baselines.rules.view import View
@@ -65,7 +62,7 @@ class NearestRegion(RoutingRule):
     name = "nearest_region"
 
     def preference(self, view: View) -> Floats:
-        """Return path latency in ms, [C,K]."""
+        """Return path latency in ms, [C,W,K]."""
         path_ms: Floats = self.compiled.geography.path_ms
         return path_ms
 
@@ -119,8 +116,3 @@ class Random(Rule):
         step = np.maximum(self.compiled.shape.steps - view.steps_left, 0.0).astype(int)
         drawn = [np.random.default_rng((self.seed, t)).uniform(-1.0, 1.0, self.layout.size) for t in step]
         return np.array(drawn, dtype=np.float32)
-
-
-REGISTRY: dict[str, Callable[..., Any]] = {
-    rule.name: rule for rule in (LocalOnly, NearestRegion, PriceOnly, CarbonOnly, Greedy, Random)
-}

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from baselines.rules.single_signal import REGISTRY
+from baselines.rules.registry import REGISTRY
 from gridai_env.arrays.types import Floats
 from gridai_env.envs.env import GridAIEnv, Observation
 from scripts.examples.common import ExampleOptions, iterations

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from agents.imitation.demonstrations import Demonstration, demonstrate
 from agents.vec_env.base import TRAINING_SEEDS
-from baselines.rules.single_signal import REGISTRY
+from baselines.rules.registry import REGISTRY
 from gridai_env.benchmarks.sets import BenchmarkError, benchmark_names, restricted
 from gridai_env.episodes.instance import Instance
 from gridai_env.scenario.compile import Compiled, compile_scenario

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from baselines.rules.single_signal import REGISTRY
+from baselines.rules.registry import REGISTRY
 from gridai_env.episodes.instance import Instance
 from gridai_env.rollout.policy import Policy, Schedule
 from gridai_env.scenario.compile import Compiled

@@ -298,7 +298,7 @@ def test_commands_have_a_row_and_a_sentence() -> None:
 
 
 def test_rules_are_those_of_the_code() -> None:
-    from baselines.rules import single_signal as rules
+    from baselines import rules
 
     table = cells(section(PAGES["planners.md"], "Rules"))[1:]
     assert {row[0].strip("`") for row in table} == {rule.__name__ for rule in rules.REGISTRY.values()}

@@ -65,17 +65,7 @@ def read_energinet(path: Path, area: str | None, usd_per: Mapping[str, float]) -
         at = {name.lower(): i for i, name in enumerate(header)}
         offered = [unit for unit in ("EUR", "DKK") if f"spotprice{unit.lower()}" in at]
         # The market clears in euros; kroner are converted by the exchange.
-        currency = next((unit for unit in offered if unit in usd_per), None)
-        if currency is None:
-            raise TraceError(
-                f"{path}: prices are in {' and '.join(offered)}; give the rate to USD, e.g. "
-                f"usd_per={{'{(offered or ['EUR'])[0]}': ...}} (--rate {(offered or ['EUR'])[0]}=...)"
-            )
-        rate = usd_per[currency]
-        if not 0 < rate < 1000:
-            raise TraceError(
-                f"usd_per[{currency!r}] = {rate!r}: must be a number above 0, USD for one {currency}"
-            )
+        currency, rate = _rate(path, offered, usd_per)
 
         def entries() -> Iterator[Entry]:
             for line, row in rows:
@@ -87,6 +77,22 @@ def read_energinet(path: Path, area: str | None, usd_per: Mapping[str, float]) -
 
         chosen = _one_place(path, "price area", area, entries())
     return _export(path, ENERGINET, f"Energinet, {chosen[0]}, 1 {currency} = {rate:g} USD", chosen[1])
+
+
+def _rate(path: Path, offered: list[str], usd_per: Mapping[str, float]) -> tuple[str, float]:
+    """Return the first of the currencies ``offered`` that has a rate, and the rate in USD."""
+    currency = next((unit for unit in offered if unit in usd_per), None)
+    if currency is None:
+        raise TraceError(
+            f"{path}: prices are in {' and '.join(offered)}; give the rate to USD, e.g. "
+            f"usd_per={{'{(offered or ['EUR'])[0]}': ...}} (--rate {(offered or ['EUR'])[0]}=...)"
+        )
+    rate = usd_per[currency]
+    if not 0 < rate < 1000:
+        raise TraceError(
+            f"usd_per[{currency!r}] = {rate!r}: must be a number above 0, USD for one {currency}"
+        )
+    return currency, rate
 
 
 def _price(path: Path, line: int, name: str, text: str) -> float:

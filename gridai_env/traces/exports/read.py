@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from gridai_env.traces.errors import TraceError
 from gridai_env.traces.exports import carbon as export_carbon
@@ -21,11 +22,43 @@ EXPECTED = {
     **export_prices.EXPECTED,
     export_weather.NAME: export_weather.EXPECTED,
 }
-_HEADERS: dict[str, tuple[str, Callable[[list[str]], bool]]] = {
-    export_carbon.NAME: (",", export_carbon.is_ours),
-    export_prices.ENERGINET: (";", export_prices.is_energinet),
-    export_prices.ERCOT: (",", export_prices.is_ercot),
-    export_prices.GRIDSTATUS: (",", export_prices.is_gridstatus),
+
+
+class _Choices(NamedTuple):
+    """What `read_export` was told about the file, for the readers."""
+
+    point: str | None
+    usd_per: Mapping[str, float]
+    carbon: str
+    drop_estimated: bool
+
+
+class _Form(NamedTuple):
+    """A text format: what its header looks like and how it is read."""
+
+    delimiter: str
+    is_ours: Callable[[list[str]], bool]  # of a header in lower case
+    read: Callable[[Path, _Choices], Export]
+
+
+# The first whose header fits reads the file.
+_FORMS = {
+    export_carbon.NAME: _Form(
+        ",",
+        export_carbon.is_ours,
+        lambda path, given: export_carbon.read(path, given.carbon, given.point, given.drop_estimated),
+    ),
+    export_prices.ENERGINET: _Form(
+        ";",
+        export_prices.is_energinet,
+        lambda path, given: export_prices.read_energinet(path, given.point, given.usd_per),
+    ),
+    export_prices.ERCOT: _Form(
+        ",", export_prices.is_ercot, lambda path, given: export_prices.read_ercot(path, given.point)
+    ),
+    export_prices.GRIDSTATUS: _Form(
+        ",", export_prices.is_gridstatus, lambda path, given: export_prices.read_gridstatus(path, given.point)
+    ),
 }
 
 
@@ -51,16 +84,10 @@ def read_export(
     """
     path = Path(path)
     name = export_format(path, format_name)
-    if name == export_carbon.NAME:
-        export = export_carbon.read(path, carbon, point, drop_estimated)
-    elif name == export_prices.ENERGINET:
-        export = export_prices.read_energinet(path, point, usd_per or {})
-    elif name == export_prices.ERCOT:
-        export = export_prices.read_ercot(path, point)
-    elif name == export_prices.GRIDSTATUS:
-        export = export_prices.read_gridstatus(path, point)
-    else:
+    if name == export_weather.NAME:
         export = export_weather.read(path)
+    else:
+        export = _FORMS[name].read(path, _Choices(point, usd_per or {}, carbon, drop_estimated))
     return hourly(export, average)
 
 
@@ -92,9 +119,9 @@ def _recognised(path: Path) -> tuple[str | None, str]:
         return name, f"JSON with {sorted(data)[:8]}"
 
     looks = ""
-    for name, (delimiter, is_ours) in _HEADERS.items():
-        with text_rows(path, delimiter) as (header, _):
+    for name, form in _FORMS.items():
+        with text_rows(path, form.delimiter) as (header, _):
             looks = looks or f"the header {shown(header)}"
-            if is_ours([column.lower() for column in header]):
+            if form.is_ours([column.lower() for column in header]):
                 return name, looks
     return None, looks

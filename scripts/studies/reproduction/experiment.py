@@ -10,7 +10,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from baselines.optimum.variants import VARIANTS
-from baselines.rules.single_signal import REGISTRY
+from baselines.rules.registry import REGISTRY
 from gridai_env.scenario.errors import closest
 from gridai_env.scenario.spec import StrictModel
 from scripts.runs.command import InputError

@@ -11,7 +11,7 @@ from typing import Any
 from baselines.optimum.latency_chain import LatencySweepSolver
 from baselines.optimum.milp import Plan, solve
 from baselines.optimum.variants import VARIANTS, plan_variant
-from baselines.rules.single_signal import REGISTRY
+from baselines.rules.registry import REGISTRY
 from gridai_env.analysis.latency_budgets import instance_at, make_sweep, widest
 from gridai_env.analysis.relocation import relocatable
 from gridai_env.episodes.instance import Instance, make_instance

@@ -12,7 +12,8 @@ from hypothesis.extra.numpy import arrays
 
 from baselines.rules.greedy import Greedy, tranche_usd_per_gpuh
 from baselines.rules.placing import ServiceOptions, allocate
-from baselines.rules.single_signal import REGISTRY, CarbonOnly, LocalOnly, NearestRegion, PriceOnly
+from baselines.rules.registry import REGISTRY
+from baselines.rules.single_signal import CarbonOnly, LocalOnly, NearestRegion, PriceOnly
 from gridai_env.envs.env import GridAIEnv
 from gridai_env.episodes.forecast import ForecastSet
 from gridai_env.episodes.instance import Instance, make_batch, make_instance

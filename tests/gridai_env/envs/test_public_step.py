@@ -8,20 +8,12 @@ import pytest
 
 import gridai_env
 from baselines.optimum.milp import Plan, solve
-from baselines.rules import single_signal as rules
+from baselines.rules.registry import REGISTRY
 from gridai_env.episodes.instance import Instance
 from gridai_env.rollout.run import run
 from tests.support.strategies import random_instance
 
 TOLERANCE = 1e-6
-RULES = (
-    rules.LocalOnly,
-    rules.NearestRegion,
-    rules.PriceOnly,
-    rules.CarbonOnly,
-    rules.Greedy,
-    rules.Random,
-)
 IDS = {
     "gridai/TwoSites-v1": 24.0,
     "gridai/MicrogridProsumer-v1": 24.0,
@@ -101,7 +93,7 @@ def test_plans_of_random_worlds_through_the_custom_environment() -> None:
         assert abs(by_flows.benefit_usd - plan.objective_value) <= 1e-9 * max(scale, 1.0), seed
 
 
-@pytest.mark.parametrize("make", RULES)
+@pytest.mark.parametrize("make", REGISTRY.values(), ids=REGISTRY)
 def test_no_rule_beats_the_bound(make: type) -> None:
     for seed in range(31_000, 31_040):
         instance = random_instance(seed)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scripts.maintenance.golden import EPISODES, FOLDER, golden_episode
-
-TOLERANCE = 1e-9
+from scripts.maintenance.golden import EPISODES, FOLDER, TOLERANCE, golden_episode
 
 
 @pytest.mark.parametrize("name", EPISODES)

@@ -10,7 +10,8 @@ import pytest
 
 from baselines.optimum.milp import Plan, solve
 from baselines.rules.greedy import Greedy
-from baselines.rules.single_signal import REGISTRY, LocalOnly, Random
+from baselines.rules.registry import REGISTRY
+from baselines.rules.single_signal import LocalOnly, Random
 from gridai_env.envs.env import GridAIEnv
 from gridai_env.envs.simulator import Simulator
 from gridai_env.episodes.instance import Instance, make_batch, stack
