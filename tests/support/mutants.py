@@ -324,7 +324,13 @@ MUTANTS = (
         "| minimum | everywhere",
         BRUTE,
     ),
-    Mutant("minimum load is no choice", M, "if minimum.any():", "if False:", BRUTE + PROMISES),
+    Mutant(
+        "minimum load is no choice",
+        M,
+        "p, minimum = self.p, has_minimum_load(self.p)",
+        "p, minimum = self.p, has_minimum_load(self.p) & False",
+        BRUTE + PROMISES,
+    ),
     Mutant("a lower floor", M, "float(served) * (1.0 - FLOOR_SLACK)", "float(served) * 0.9", FLOORS),
 )
 
