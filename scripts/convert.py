@@ -41,7 +41,7 @@ class ConvertOptions(CommandOptions):
     )
     out: File = Field(description="trace file to write, .csv or .csv.gz")
     add: bool = Field(False, description="add the zone to the file if it exists")
-    price_format: str | None = Field(
+    price_format: Annotated[str | None, Shown(metavar="FORMAT")] = Field(
         None, description=f"one of {', '.join(sorted(EXPECTED))}; default: by the header"
     )
     point: str | None = Field(

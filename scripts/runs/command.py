@@ -50,7 +50,7 @@ EXTRAS = {
 
 # Errors whose message is all that a user needs.  Anything else is a fault of the program: its traceback
 # shows.
-USER_ERRORS = (InputError, ScenarioError, TraceError, InstanceError, ImportError, OSError)
+USER_ERRORS = (InputError, ScenarioError, TraceError, InstanceError, OSError)
 
 
 def need_packages(*modules: str) -> None:
@@ -244,11 +244,13 @@ def exit_code(call: Callable[[], int]) -> int:
     """Return what a call returns; bad input becomes one line on standard error and 2, ctrl-C 130."""
     try:
         return call()
-    except ModuleNotFoundError as error:
+    except ImportError as error:
+        # Python's own error has a name: a package that an extra brings, else a fault of the program.
         extra = EXTRAS.get((error.name or "").split(".")[0])
-        if extra is None:
+        if error.name and not (extra and isinstance(error, ModuleNotFoundError)):
             raise
-        print(f"error: this command needs {error.name}: pip install 'gridai-env[{extra}]'", file=sys.stderr)
+        needed = f"this command needs {error.name}: pip install 'gridai-env[{extra}]'"
+        print(f"error: {needed if error.name else error}", file=sys.stderr)
         return BAD_INPUT
     except USER_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
