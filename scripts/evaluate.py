@@ -22,7 +22,7 @@ import sys
 from collections.abc import Sequence
 
 from scripts.runs.command import InputError, need_packages, run_command
-from scripts.studies.evaluation.run import DEFECT, EvaluateOptions, play_and_judge
+from scripts.studies.evaluation.options import DEFECT, EvaluateOptions
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -35,6 +35,7 @@ def evaluate(options: EvaluateOptions) -> int:
     need_packages("pyomo", "highspy", "scipy", "tqdm")
     from gridai_env.benchmarks.sets import BenchmarkError
     from scripts.studies.contest import BoundError
+    from scripts.studies.evaluation.run import play_and_judge
 
     try:
         return play_and_judge(options)

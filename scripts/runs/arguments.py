@@ -13,7 +13,7 @@ from gridai_env.episodes.instance import Instance, InstanceBatch, make_batch
 from gridai_env.scenario.compile import Compiled, compile_scenario
 from gridai_env.scenario.load import load_scenario, scenario_names
 from gridai_env.traces import TraceTable, read_table
-from scripts.runs.command import CommandOptions, InputError, Shown
+from scripts.runs.command import CommandOptions, InputError, Shown, refuse_doubles
 from scripts.runs.parallel import check_ray, checked_jobs, solver_threads
 
 OVERRIDES = ("traces", "demand", "horizon_h", "forecast", "latency_scale", "carbon_price_usd_per_t")
@@ -33,9 +33,7 @@ def parse_seeds(words: Iterable[str | int]) -> list[int]:
             raise InputError(f"--seeds {word!r}: the range ends before it begins; write {last}-{first}")
         seeds += range(first, last + 1)
 
-    doubles = sorted({seed for seed in seeds if seeds.count(seed) > 1})
-    if doubles:
-        raise InputError(f"--seeds: given twice: {', '.join(map(str, doubles))}")
+    refuse_doubles("--seeds", seeds)
     return seeds
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from inspect import get_annotations
@@ -58,6 +59,13 @@ def need_packages(*modules: str) -> None:
     for name in modules:
         if find_spec(name) is None:
             raise InputError(f"this command needs {name}: pip install 'gridai-env[{EXTRAS[name]}]'")
+
+
+def refuse_doubles(option: str, values: Iterable[Any]) -> None:
+    """Raise InputError naming the values of an option that are given twice."""
+    doubles = sorted(value for value, count in Counter(values).items() if count > 1)
+    if doubles:
+        raise InputError(f"{option}: given twice: {', '.join(map(str, doubles))}")
 
 
 # Options ------------------------------------------------------------------------------------------------------

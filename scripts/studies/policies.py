@@ -15,7 +15,7 @@ from gridai_env.episodes.instance import Instance
 from gridai_env.rollout.policy import Policy, Schedule
 from gridai_env.scenario.compile import Compiled
 from gridai_env.scenario.errors import closest
-from scripts.runs.command import InputError
+from scripts.runs.command import InputError, refuse_doubles
 from scripts.runs.folder import file_name
 from scripts.studies.names import FORECASTS, NETWORK, OPTIMUM, PLANNER, PRETRAINED, VARIANT
 
@@ -39,9 +39,7 @@ def find_contenders(
     Raises InputError for unknown names, doubles, and checkpoints that are missing, damaged or of another
     scenario or version; ImportError naming the extra where a package is missing.
     """
-    doubles = sorted({name for name in names if list(names).count(name) > 1})
-    if doubles:
-        raise InputError(f"--policies: given twice: {', '.join(doubles)}")
+    refuse_doubles("--policies", names)
     for name in names:
         _check_name(name)
     folders = _folders(names)
@@ -190,9 +188,7 @@ class TrainedPolicy:
 
 def find_entrants(names: Sequence[str], scenario: str) -> list[TrainedPolicy]:
     """Return the policies of the command line; raises InputError for doubles and networks without a file."""
-    doubles = sorted({name for name in names if list(names).count(name) > 1})
-    if doubles:
-        raise InputError(f"--policies: given twice: {', '.join(doubles)}")
+    refuse_doubles("--policies", names)
     return [TrainedPolicy(name, tuple(_runs(name, scenario))) for name in names]
 
 

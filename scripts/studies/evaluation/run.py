@@ -1,62 +1,33 @@
-"""Run."""
+"""One evaluation: what is asked for is checked, played where it is not published, judged, written and printed."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field
+from tqdm import tqdm
 
-from scripts.runs.command import CommandOptions, InputError, Shown
+from gridai_env.benchmarks.published import FrozenSet, read_set, set_path
+from gridai_env.episodes.instance import Instance
+from gridai_env.rollout.policy import Policy
+from gridai_env.scenario.compile import compile_scenario
+from gridai_env.scenario.load import load_scenario
+from scripts.runs.command import InputError
 from scripts.runs.folder import commit, default_folder, open_folder, write_run
-
-if TYPE_CHECKING:
-    from gridai_env.benchmarks.published import FrozenSet
-    from gridai_env.episodes.instance import Instance
-    from gridai_env.rollout.policy import Policy
-    from scripts.studies.evaluation.summary import PolicyResult, Summary
-    from scripts.studies.policies import TrainedPolicy
-
+from scripts.studies.evaluation import output
+from scripts.studies.evaluation.loss import BETTER, show_where
+from scripts.studies.evaluation.options import DEFECT, EvaluateOptions
+from scripts.studies.evaluation.play import check_local, play_network
+from scripts.studies.evaluation.recompute import differences
+from scripts.studies.evaluation.summary import PolicyResult, Summary, published_result, summarise
+from scripts.studies.policies import ENOUGH_SEEDS, TrainedPolicy, find_entrants
 
 KIND = "evaluate"
-DEFECT = 1  # exit code where a policy passes the proven bound, or a published figure cannot be repeated
-
-
-class EvaluateOptions(CommandOptions):
-    """What is evaluated on what, and what is written."""
-
-    policies: Annotated[list[str], Shown(names=("--policy", "--policies"), metavar="SPEC")] = Field(
-        description="ppo:PATH, ppo:pretrained, a rule, mpc:FORECAST, milp"
-    )
-    scenario: str = Field(description="a scenario with a file in configs/benchmarks")
-    set: str = Field("test", description="test, validation, train or shifted")
-    episodes: Annotated[int | None, Shown(metavar="N")] = Field(
-        None, description="only N of the set's episodes, evenly spread"
-    )
-    run_dir: str | None = Field(None, description="output folder; default: runs/evaluate-<scenario>-<time>")
-    table: Annotated[str | None, Shown(nargs="?", const="", metavar="FILE.md")] = Field(
-        None,
-        description="write the table of results, default configs/benchmarks/<scenario>/<set>.md, and a .csv beside it",
-    )
-    recompute: bool = Field(False, description="solve and play again what is published, and compare")
-    where: Annotated[str | None, Shown(nargs="?", const="milp", metavar="BETTER")] = Field(
-        None,
-        description="which lever loses against BETTER: milp (where none is named) or mpc:FORECAST; of the first policy",
-    )
-    where_episodes: Annotated[int, Field(ge=1), Shown(metavar="N")] = Field(6, description="for --where")
-    benchmarks: Annotated[str | None, Shown(metavar="DIR")] = Field(
-        None, description="folder of the benchmarks; default: configs/benchmarks"
-    )
 
 
 def play_and_judge(arguments: EvaluateOptions) -> int:
     """Check everything, play what is not published, judge, write and print; return the exit code."""
-    from scripts.studies.evaluation import output
-    from scripts.studies.evaluation.summary import summarise
-    from scripts.studies.policies import find_entrants
-
     frozen = _frozen(arguments)
     entrants = find_entrants(arguments.policies, arguments.scenario)
     policies = [_ready(entrant, frozen) for entrant in entrants]
@@ -74,7 +45,9 @@ def play_and_judge(arguments: EvaluateOptions) -> int:
     if table is not None:
         _write_table(table, summaries, facts)
     if arguments.where:
-        _where(arguments, policies[0], results[0], frozen, run_dir)
+        sample = frozen.first(min(arguments.where_episodes, len(frozen.entries)))
+        # Of several training seeds the first.
+        show_where(policies[0][0], results[0], frozen, sample, arguments.where, run_dir)
     if arguments.recompute and not _recompute(frozen, arguments.set, run_dir):
         return DEFECT
 
@@ -92,8 +65,6 @@ def _judged(
     run_dir: Path,
 ) -> list[PolicyResult]:
     """Play what is not published and write run.json; raises InputError where the simulator is another one."""
-    from scripts.studies.evaluation.play import check_local
-
     # Local-Only is published: where it earns something else here, the published bounds do not hold either.
     instances = frozen.instances()
     check_local(frozen, instances)
@@ -106,8 +77,6 @@ def _judged(
 
 def _frozen(arguments: EvaluateOptions) -> FrozenSet:
     """Return the frozen set, or the episodes of it that are asked for."""
-    from gridai_env.benchmarks.published import read_set
-
     frozen = read_set(
         arguments.scenario, arguments.set, Path(arguments.benchmarks) if arguments.benchmarks else None
     )
@@ -116,8 +85,6 @@ def _frozen(arguments: EvaluateOptions) -> FrozenSet:
 
 def _table_path(arguments: EvaluateOptions, frozen: FrozenSet) -> Path | None:
     """Return where the table goes, None without one; raises InputError for a name that does not end in .md."""
-    from gridai_env.benchmarks.published import set_path
-
     if arguments.table is None:
         return None
     path = Path(arguments.table or set_path(frozen.scenario, frozen.name, frozen.folder).with_suffix(".md"))
@@ -128,8 +95,6 @@ def _table_path(arguments: EvaluateOptions, frozen: FrozenSet) -> Path | None:
 
 def _check_where(arguments: EvaluateOptions, entrant: TrainedPolicy, policies: list[Policy]) -> None:
     """Raise InputError where ``--where`` cannot be answered."""
-    from scripts.studies.evaluation.loss import BETTER
-
     if arguments.where not in BETTER:
         raise InputError(f"--where {arguments.where!r}: must be one of {', '.join(BETTER)}")
     if not policies or policies[0].plays_one_episode:
@@ -138,9 +103,6 @@ def _check_where(arguments: EvaluateOptions, entrant: TrainedPolicy, policies: l
 
 def _ready(entrant: TrainedPolicy, frozen: FrozenSet) -> list[Policy]:
     """Return the policies of an entrant, none where its results are published; raises InputError for bad ones."""
-    from gridai_env.scenario.compile import compile_scenario
-    from gridai_env.scenario.load import load_scenario
-
     if entrant.name in frozen.published:
         return []
     compiled = compile_scenario(load_scenario(frozen.scenario))
@@ -158,11 +120,6 @@ def _results(
     instances: list[Instance],
 ) -> list[PolicyResult]:
     """Play what is not published, with a bar."""
-    from tqdm import tqdm
-
-    from scripts.studies.evaluation.play import play_network
-    from scripts.studies.evaluation.summary import published_result
-
     out = []
     total = sum(len(own) for own in policies)
     with tqdm(total=total, desc=f"{frozen.scenario}/{frozen.name}", disable=not sys.stderr.isatty()) as bar:
@@ -176,8 +133,6 @@ def _results(
 
 def _facts(frozen: FrozenSet, entrants: Sequence[TrainedPolicy]) -> list[str]:
     """Return what a reader of the figures must know."""
-    from scripts.studies.policies import ENOUGH_SEEDS
-
     made = frozen.facts
     gap = max(entry.solver["gap"] for entry in frozen.entries)
     lines = [
@@ -201,11 +156,9 @@ def _short_commit(text: str | None) -> str:
 
 def _write_table(path: Path, summaries: Sequence[Summary], facts: Sequence[str]) -> None:
     """Write the table that is committed, with command, commit and device."""
-    from scripts.studies.evaluation.output import write_table
-
     command = " ".join(["python -m scripts.evaluate", *_without_folder(sys.argv[1:])])
     head = [f"`{command}`", f"Commit {commit()}, device cpu.", *(f"{line}." for line in facts)]
-    for written in write_table(path, summaries, head):
+    for written in output.write_table(path, summaries, head):
         print(f"table: {written}")
 
 
@@ -215,21 +168,8 @@ def _without_folder(words: Sequence[str]) -> list[str]:
     return [word for i, word in enumerate(words) if i not in hidden and i - 1 not in hidden]
 
 
-def _where(
-    arguments: EvaluateOptions, policies: list[Policy], result: PolicyResult, frozen: FrozenSet, run_dir: Path
-) -> None:
-    """Print and write where the first policy (of several training seeds the first) loses."""
-    from scripts.studies.evaluation.loss import show_where
-
-    assert arguments.where is not None
-    sample = frozen.first(min(arguments.where_episodes, len(frozen.entries)))
-    show_where(policies[0], result, frozen, sample, arguments.where, run_dir)
-
-
 def _recompute(frozen: FrozenSet, name: str, run_dir: Path) -> bool:
     """Return whether what is published comes out again; prints what does not."""
-    from scripts.studies.evaluation.recompute import differences
-
     faults = differences(frozen, run_dir / "recomputed")
     for fault in faults:
         print(f"defect: {fault}", file=sys.stderr)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from gridai_env.analysis.latency_budgets import MOST_POINTS, Sweep, make_sweep
 from gridai_env.scenario.spec import Scenario
-from scripts.runs.command import InputError
+from scripts.runs.command import InputError, refuse_doubles
 
 POINTS = 12  # of a grid, where no number is given
 
@@ -34,9 +34,7 @@ def find_sweeps(
 
 def check_grids(names: Sequence[str], grid: Sequence[float] | None, points: int | None) -> None:
     """Raise InputError where axes and their points do not go together."""
-    doubles = sorted({name for name in names if names.count(name) > 1})
-    if doubles:
-        raise InputError(f"--axes: given twice: {', '.join(doubles)}")
+    refuse_doubles("--axes", names)
     if grid is not None and (len(names) != 1 or points is not None):
         raise InputError("--grid: belongs to a single axis (--axes NAME) and excludes --points")
     if points is not None and points > MOST_POINTS:

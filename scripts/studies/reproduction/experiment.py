@@ -13,7 +13,7 @@ from baselines.optimum.variants import VARIANTS
 from baselines.rules.registry import REGISTRY
 from gridai_env.scenario.errors import closest
 from gridai_env.scenario.spec import StrictModel
-from scripts.runs.command import InputError
+from scripts.runs.command import InputError, refuse_doubles
 from scripts.studies.reproduction.sensitivities import LEVERS
 
 FOLDER = Path(__file__).resolve().parents[3] / "configs" / "experiments"
@@ -110,8 +110,7 @@ def load_experiments(names: Sequence[str] | None = None) -> dict[str, Experiment
     for name in wanted:
         if name not in known:
             raise InputError(f"--models {name!r}: unknown model ({closest(name, known)})")
-    if doubles := sorted({name for name in wanted if wanted.count(name) > 1}):
-        raise InputError(f"--models: given twice: {', '.join(doubles)}")
+    refuse_doubles("--models", wanted)
     return {name: known[name] for name in wanted}
 
 
