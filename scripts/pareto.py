@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
@@ -30,7 +30,11 @@ from scripts.runs.arguments import (
 )
 from scripts.runs.command import INTERRUPTED, InputError, Shown, need_packages, run_command
 from scripts.runs.folder import default_folder, open_folder
-from scripts.studies.carbon.run import BOARD, KIND, FrontRun
+
+if TYPE_CHECKING:
+    from scripts.studies.carbon.run import FrontRun
+
+KIND = "front"
 
 PRICES_USD_PER_T = [0.0, 50.0, 100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0, 6400.0]
 
@@ -73,7 +77,7 @@ def pareto(options: ParetoOptions) -> int:
     print(f"{first.scenario_name}: {len(options.seeds)} episode(s)", *sources(first), sep="\n", flush=True)
 
     try:
-        run.compute(options.ray)
+        run.compute()
     except KeyboardInterrupt:
         print(f"interrupted: finished points are kept; go on with --run-dir {run.folder}", file=sys.stderr)
         return INTERRUPTED
@@ -81,13 +85,14 @@ def pareto(options: ParetoOptions) -> int:
     print("\n" + run.write(options.reference))
     print(f"tables, points, run.json: {run.folder}")
     print(f"pictures:  python -m scripts.report {run.folder}")
-    print(f"curves:  tensorboard --logdir {run.folder / BOARD}")
+    print(f"curves:  tensorboard --logdir {run.folder / 'tensorboard'}")
     return 0
 
 
 def prepared(options: ParetoOptions) -> FrontRun:
     """Return the run that is asked for, its folder ready; raises InputError for what cannot be done."""
     from scripts.studies.carbon.points import LOCAL, FrontSettings
+    from scripts.studies.carbon.run import FrontRun
     from scripts.studies.names import OPTIMUM
     from scripts.studies.policies import find_contenders, resolved
     from scripts.studies.solver import SolverOptions
@@ -102,12 +107,17 @@ def prepared(options: ParetoOptions) -> FrontRun:
     jobs, threads = options.workers()
 
     instances = list(episodes.batch(options.seeds))
-    settings = FrontSettings(
-        options.points, tuple(options.prices), SolverOptions(options.mip_gap, options.time_limit_s, threads)
+    solver = SolverOptions(options.mip_gap, options.time_limit_s, threads)
+    run = FrontRun(
+        folder=open_folder(options.run_dir or default_folder(KIND, options.scenario), KIND),
+        instances=instances,
+        policies=policies,
+        solver=solver,
+        settings=FrontSettings(options.points, tuple(options.prices), solver),
+        jobs=jobs,
+        ray=options.ray,
+        config=options.model_dump() | {"scenario_resolved": episodes.compiled.resolved_scenario()},
     )
-    config = options.model_dump() | {"scenario_resolved": episodes.compiled.resolved_scenario()}
-    folder = open_folder(options.run_dir or default_folder(KIND, options.scenario), KIND)
-    run = FrontRun(folder, instances, policies, settings, jobs, config)
     run.open(options.overwrite)
     return run
 

@@ -182,11 +182,9 @@ def _silent(address: str, error: Exception) -> str:
 @contextmanager
 def _ray_cluster(address: str) -> Iterator[None]:
     """Connect to a Ray cluster (or start one here) and make it known to joblib; disconnect at the end."""
-    try:
-        import ray
-        from ray.util.joblib import register_ray
-    except ModuleNotFoundError as error:
-        raise InputError(f"--ray needs {error.name}: pip install 'gridai-env[ray]'") from error
+    import ray
+    from ray.util.joblib import register_ray
+
     try:
         if address == "local":
             ray.init(address="local", num_cpus=cores(), include_dashboard=False, log_to_driver=False)

@@ -24,6 +24,14 @@ def write_rows(rows: Sequence[dict[str, Any]], path: Path) -> None:
         writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
 
 
+def write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write a table of a run; one without rows leaves no file, nor one of an earlier run."""
+    if rows:
+        write_rows(rows, path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def _cell(value: Any) -> Any:
     return "" if value is None or (isinstance(value, float) and math.isnan(value)) else value
 

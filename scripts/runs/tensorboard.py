@@ -4,38 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
-
-NEEDS = "TensorBoard files need the package tensorboard: pip install 'gridai-env[rl]'"
 
 
 class EventWriter:
     """One TensorBoard run.  Use as a context: the file is complete when it closes."""
 
     def __init__(self, folder: Path) -> None:
-        """Open an event file in ``folder``; raises ImportError where tensorboard is missing."""
-        try:
-            from tensorboard.compat.proto import (
-                event_pb2,
-                summary_pb2,
-                tensor_pb2,
-                tensor_shape_pb2,
-                types_pb2,
-            )
-            from tensorboard.summary.writer.event_file_writer import EventFileWriter
-        except ImportError as error:
-            raise ImportError(NEEDS) from error
+        """Open an event file in ``folder``; raises ModuleNotFoundError where tensorboard is missing."""
+        from tensorboard.compat.proto import event_pb2, summary_pb2, tensor_pb2, tensor_shape_pb2, types_pb2
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
         self._event, self._summary = event_pb2.Event, summary_pb2.Summary
-        self._tensor, self._shape, self._types = (
-            tensor_pb2.TensorProto,
-            tensor_shape_pb2.TensorShapeProto,
-            types_pb2,
-        )
         self._metadata = summary_pb2.SummaryMetadata
+        self._tensor, self._shape = tensor_pb2.TensorProto, tensor_shape_pb2.TensorShapeProto
+        self._string = types_pb2.DT_STRING
         self._writer = EventFileWriter(str(folder), max_queue_size=1000, flush_secs=120)
 
     def scalars(self, values: Mapping[str, float], step: int, wall_time_s: float) -> None:
@@ -56,11 +41,20 @@ class EventWriter:
     def text(self, tag: str, text: str, wall_time_s: float) -> None:
         """Add text (Markdown)."""
         shape = self._shape(dim=[self._shape.Dim(size=1)])
-        tensor = self._tensor(dtype=self._types.DT_STRING, string_val=[text.encode()], tensor_shape=shape)
+        tensor = self._tensor(dtype=self._string, string_val=[text.encode()], tensor_shape=shape)
         metadata = self._metadata(plugin_data=self._metadata.PluginData(plugin_name="text"))
         summary = self._summary()
         summary.value.add(tag=f"{tag}/text_summary", metadata=metadata, tensor=tensor)
         self._add(summary, 0, wall_time_s)
+
+    def settings(self, config: Mapping[str, Any], wall_time_s: float) -> None:
+        """Add settings as a Markdown table."""
+        lines = [
+            "| setting | value |",
+            "|---|---|",
+            *(f"| {key} | {value} |" for key, value in config.items()),
+        ]
+        self.text("config", "\n".join(lines), wall_time_s)
 
     def _add(self, summary: Any, step: int, wall_time_s: float) -> None:
         self._writer.add_event(self._event(wall_time=wall_time_s, step=step, summary=summary))
@@ -69,14 +63,8 @@ class EventWriter:
         """Write all so far to disk."""
         self._writer.flush()
 
-    def close(self) -> None:
-        """Write out what is left."""
-        self._writer.close()
-
     def __enter__(self) -> EventWriter:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    def __exit__(self, *error: object) -> None:
+        self._writer.close()

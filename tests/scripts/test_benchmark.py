@@ -12,7 +12,8 @@ pytest.importorskip("stable_baselines3", reason="needs the extra 'rl'")
 import torch
 
 from scripts import benchmark
-from scripts.studies.speed import host, learning
+from scripts.runs import parallel
+from scripts.studies.speed import learning
 from scripts.studies.speed.learning import COMPILED, EAGER, NUMPY, OURS, PLAIN, Way
 from scripts.studies.speed.measure import TARGETS, Figure
 from scripts.studies.speed.setting import Setting, settings_of
@@ -81,10 +82,10 @@ def test_every_way_runs(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_default_is_one_thread_for_each_core(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert 1 <= host.cores() <= (os.cpu_count() or 1)
+    assert 1 <= parallel.cores() <= (os.cpu_count() or 1)
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 7)
-    assert host.cores() == 7
+    assert parallel.cores() == 7
 
 
 def test_rows_say_whether_a_target_is_met() -> None:

@@ -14,7 +14,6 @@ from scripts.runs.folder import file_name
 from scripts.runs.tables import Row, aligned, known
 from scripts.runs.tensorboard import EventWriter
 from scripts.studies.carbon.points import LOCAL, place_in
-from scripts.studies.comparison.tensorboard import config_text
 
 Reference = tuple[float, float]
 
@@ -122,7 +121,7 @@ def write_board(folder: Path, rows: Sequence[Row], volumes: Sequence[Row], confi
                 if row["set"] == name:
                     writer.scalars({"front/share_of_epsilon": row["share_of_epsilon"]}, row["seed"], now)
             if name == EPSILON:
-                writer.text("config", config_text(config), now)
+                writer.settings(config, now)
 
 
 # Screen -------------------------------------------------------------------------------------------------------------

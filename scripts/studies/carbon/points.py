@@ -138,11 +138,6 @@ def stages(
     yield between
 
 
-def count_of(instances: Sequence[Instance], policies: Sequence[str], settings: FrontSettings) -> int:
-    """Return the number of points of all stages."""
-    return len(instances) * (1 + settings.points + len(settings.prices_usd_per_t) + len(policies))
-
-
 def floor_in(record: Record) -> Floor:
     """Return the service of an episode's benefit plan, which all points keep."""
     return Floor(**{name: np.array(values) for name, values in record["floor"].items()})

@@ -31,7 +31,7 @@ from scripts.studies.comparison.resume import (
     earlier_commits,
     make_room,
 )
-from scripts.studies.comparison.tensorboard import config_text, write_curves, write_episode, write_rung
+from scripts.studies.comparison.tensorboard import write_curves, write_episode, write_rung
 from scripts.studies.contest import check_bound
 from scripts.studies.policies import PolicySpec
 
@@ -162,7 +162,7 @@ class Comparison:
 
     def _writer(self, contender: PolicySpec) -> EventWriter:
         writer = EventWriter(self.folder / "tensorboard" / contender.folder)
-        writer.text("config", config_text(self.config | {"policy": contender.name}), time.time())
+        writer.settings(self.config | {"policy": contender.name}, time.time())
         return writer
 
     def _record(self, done: bool) -> None:

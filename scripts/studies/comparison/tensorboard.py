@@ -86,9 +86,3 @@ def write_episode(writer: EventWriter, row: Mapping[str, Any], wall_time_s: floa
 def write_rung(writer: EventWriter, record: Mapping[str, Any], episodes: int, wall_time_s: float) -> None:
     """Write a row of ``ladder.csv``; the step is the number of episodes that it is a mean of."""
     writer.scalars({f"ladder/{name}": float(record[name]) for name in LADDER}, episodes, wall_time_s)
-
-
-def config_text(config: Mapping[str, Any]) -> str:
-    """Return settings as a Markdown table."""
-    lines = ["| setting | value |", "|---|---|"]
-    return "\n".join(lines + [f"| {key} | {value} |" for key, value in config.items()])

@@ -1,4 +1,4 @@
-"""Freeze a set: solve and play its episodes, then publish."""
+"""Freeze a set: solve and play its episodes, then publish; and whether what is published comes out again."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from gridai_env.benchmarks.published import (
     LOCAL,
     OPTIMUM,
     Entry,
+    FrozenSet,
     entry_record,
     figures_of,
     head,
@@ -31,8 +32,9 @@ from gridai_env.rollout.trajectory import Trajectory
 from gridai_env.version import __version__
 from scripts.runs.command import InputError
 from scripts.runs.folder import commit, file_name, machine, versions
-from scripts.runs.tasks import Record, Store, Task, key_of
+from scripts.runs.tasks import Record, Store, Task, key_of, run_tasks
 from scripts.studies.contest import BOUND_TOLERANCE, decisions_not_optimal, statuses_of
+from scripts.studies.evaluation.play import SAME, scale_usd
 from scripts.studies.policies import find_contenders
 
 KIND = "frozen result"
@@ -198,3 +200,34 @@ def _short(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _short(item) for key, item in value.items()}
     return [_short(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+# Recomputing ------------------------------------------------------------------------------------------------
+
+
+def differences(frozen: FrozenSet, folder: Path) -> list[str]:
+    """Return one line for each published figure that does not come out again; results are kept in ``folder``."""
+    settings = FreezeSettings(frozen.benchmark, frozen.folder, threads=1)
+    work = [
+        (entry, FreezeTask(settings, place, entry.key, policy))
+        for policy in frozen.published
+        for place, entry in enumerate(frozen.entries)
+    ]
+    store = Store(folder / frozen.name, KIND)
+    run_tasks(store, [[[task] for _, task in work]], compute, total=len(work), label="recomputing")
+    return [fault for entry, task in work for fault in _faults(frozen, entry, task, store.result(task))]
+
+
+def _faults(frozen: FrozenSet, entry: Entry, task: FreezeTask, record: Record) -> list[str]:
+    """Return a bound may differ by the solver's gap, and so may the optimum's plan; the rest by rounding."""
+    own, there = record["result"], entry.results[task.policy]
+    gap_usd = frozen.benchmark.solver.mip_gap * abs(entry.bound_usd)
+    allowed = SAME * scale_usd(own) + (2.0 * gap_usd if task.policy == OPTIMUM else 0.0)
+    pairs = [("benefit", own["benefit_usd"], there["benefit_usd"])]
+    if task.policy == OPTIMUM:
+        pairs.append(("bound", record["bound_usd"], entry.bound_usd))
+    return [
+        f"seed {entry.key.seed}, {task.policy}: {what} is {here:,.4f} USD here, {published:,.4f} published"
+        for what, here, published in pairs
+        if not abs(here - published) <= allowed
+    ]

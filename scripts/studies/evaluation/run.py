@@ -16,10 +16,10 @@ from gridai_env.scenario.load import load_scenario
 from scripts.runs.command import InputError
 from scripts.runs.folder import commit, default_folder, open_folder, write_run
 from scripts.studies.evaluation import output
+from scripts.studies.evaluation.freeze import differences
 from scripts.studies.evaluation.loss import BETTER, show_where
 from scripts.studies.evaluation.options import DEFECT, EvaluateOptions
 from scripts.studies.evaluation.play import check_local, play_network
-from scripts.studies.evaluation.recompute import differences
 from scripts.studies.evaluation.summary import PolicyResult, Summary, published_result, summarise
 from scripts.studies.policies import ENOUGH_SEEDS, TrainedPolicy, find_entrants
 

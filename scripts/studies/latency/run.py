@@ -2,55 +2,31 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from baselines.optimum.objectives import OBJECTIVES
 from gridai_env.analysis.latency_budgets import Sweep
 from gridai_env.analysis.net_benefit import break_even_rows
 from gridai_env.episodes.instance import Instance
 from scripts.runs.command import InputError
-from scripts.runs.folder import emptied, write_run
-from scripts.runs.tables import Row, write_rows
-from scripts.runs.tasks import Record, Store, open_store, run_tasks
+from scripts.runs.tables import Row, write_table
+from scripts.runs.tasks import Record
 from scripts.studies.latency.points import KIND as POINT
 from scripts.studies.latency.points import Curve, SweepTask, compute, cut
 from scripts.studies.latency.tables import Results, check_frontier, return_rows, write_parquet
-from scripts.studies.solver import SolverOptions
-
-KIND = "frontier"
-POINTS, BOARD = "points", "tensorboard"
+from scripts.studies.latency.tensorboard import write_board
+from scripts.studies.point_run import PointRun
 
 
-@dataclass
-class Frontier:
+@dataclass(kw_only=True)
+class Frontier(PointRun[SweepTask]):
     """One run of `scripts.frontier`."""
 
-    folder: Path
-    instances: Sequence[Instance]
+    kind, point = "frontier", POINT
+
     sweeps: Sequence[Sweep]
-    policies: Sequence[str]
-    solver: SolverOptions
-    jobs: int
-    ray: str | None
-    config: dict[str, Any]
-    seconds: float = 0.0
-    computed: int = 0
-
-    @property
-    def store(self) -> Store:
-        """Where the points lie."""
-        return Store(self.folder / POINTS, POINT)
-
-    def open(self, overwrite: bool) -> None:
-        """Make the folder ready; raises InputError for one that holds a sweep of another scenario or version."""
-        holds = "the frontier of another scenario"
-        open_store(self.folder, KIND, POINTS, self.config, ("scenario_resolved",), holds, overwrite)
-        self._record(finished=False)
 
     def stages(self) -> Iterator[list[list[SweepTask]]]:
         """Yield batches in the order of need: benefit sets the service floor of the other two."""
@@ -95,26 +71,17 @@ class Frontier:
 
     def compute(self) -> None:
         """Compute all points that have no file yet; raises InputError for files of something else."""
-        begin = time.perf_counter()
-        self.computed = run_tasks(
-            self.store, self.stages(), compute, jobs=self.jobs, ray=self.ray, total=self.planned()
-        )
-        self.seconds = time.perf_counter() - begin
+        self.compute_by(compute)
 
     def write(self) -> Results:
         """Make tables and TensorBoard files from the points; raises FrontierError on contradictions."""
-        from scripts.studies.latency.tensorboard import write_board
-
         results = self._collect()
         check_frontier(results.frontier, results.checks, self.sweeps)
-        names = ("frontier", "returns", "rid", "layers", "closed", "breakeven", "policies")
-        for name in names:
-            (self.folder / f"{name}.csv").unlink(missing_ok=True)
-            if rows := getattr(results, name):
-                write_rows(rows, self.folder / f"{name}.csv")
+        for name in ("frontier", "returns", "rid", "layers", "closed", "breakeven", "policies"):
+            write_table(self.folder / f"{name}.csv", getattr(results, name))
         write_parquet(self.folder / "frontier.parquet", results.frontier)
-        write_board(emptied(self.folder / BOARD), results, self.config)
-        self._record(finished=True)
+        write_board(self.empty_board(), results, self.config)
+        self.record(finished=True)
         return results
 
     def _collect(self) -> Results:
@@ -122,7 +89,7 @@ class Frontier:
         policies: list[Row] = []
         checks: list[Row] = []
         parts: dict[str, list[Row]] = {"rid": [], "layers": [], "closed": []}
-        for task in (task for batches in self.stages() for batch in batches for task in batch):
+        for task in self.tasks():
             record = self.store.result(task)
             (policies if task.curve.is_policy else solved).append(record["row"])
             checks += [record["checks"]] if "checks" in record else []
@@ -144,10 +111,7 @@ class Frontier:
             **parts,
         )
 
-    def _record(self, finished: bool) -> None:
-        seeds = [instance.seed for instance in self.instances]
+    def facts(self) -> Record:
+        """Return grids, time and number of points computed, for run.json."""
         grids = {sweep.axis: list(sweep.grid) for sweep in self.sweeps}
-        write_run(
-            self.folder, KIND, self.config, seeds, self.instances, finished=finished, grids=grids,
-            seconds=self.seconds, computed=self.computed, jobs=self.jobs, threads=self.solver.threads,
-        )  # fmt: skip
+        return {"grids": grids} | super().facts() | {"computed": self.computed}

@@ -123,14 +123,12 @@ def check_frontier(rows: Sequence[Row], checks: Sequence[Row], sweeps: Sequence[
 
 
 def write_parquet(path: Path, rows: Sequence[Row]) -> None:
-    """Write rows as Parquet; raises ImportError naming the extra where pyarrow is missing."""
+    """Write rows as Parquet."""
     if not rows:
         return
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise ImportError("Parquet needs pyarrow: pip install 'gridai-env[data]'") from error
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     with atomic_write(path) as partial:
         pq.write_table(pa.Table.from_pylist(list(rows)), partial)
 

@@ -5,18 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gridai_env.analysis.latency_budgets import Sweep
 from scripts.runs.folder import file_name
 from scripts.runs.tables import Row
 from scripts.runs.tensorboard import EventWriter
-from scripts.studies.comparison.tensorboard import config_text
-from scripts.studies.latency.tables import RID, curve_returns, mean_rows
+from scripts.studies.latency.tables import RID, Results, curve_returns, mean_rows
 from scripts.studies.names import OPTIMUM
-
-if TYPE_CHECKING:
-    from scripts.studies.latency.tables import Results
 
 
 def _means(rows: Sequence[Row], sweep: Sweep, values: Sequence[str]) -> list[Row]:
@@ -39,7 +35,7 @@ def write_board(folder: Path, results: Results, config: dict[str, Any]) -> None:
                 _optimum_scalars(results, sweep) if name == OPTIMUM else _policy_scalars(results, sweep, name)
             )
             with EventWriter(folder / axis / file_name(name)) as writer:
-                writer.text("config", config_text(config | {"axis": sweep.axis, "policy": name}), time.time())
+                writer.settings(config | {"axis": sweep.axis, "policy": name}, time.time())
                 for i, values in enumerate(found):
                     step = round(sweep.grid[i] * (1.0 if sweep.unit == "ms" else 1000.0))
                     writer.scalars(values, step, time.time())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,10 +12,7 @@ from gridai_env.analysis.latency_budgets import Sweep
 from gridai_env.analysis.latency_returns import Returns
 from gridai_env.scenario.geography import LAYERS
 from scripts.runs.tables import Row, aligned, known
-from scripts.studies.latency.tables import RID, curve_returns, curves, mean_rows
-
-if TYPE_CHECKING:
-    from scripts.studies.latency.tables import Results
+from scripts.studies.latency.tables import RID, Results, curve_returns, curves, mean_rows
 
 SHARE = "{:.1%}"
 
@@ -121,19 +117,21 @@ def _rid_lines(results: Results) -> tuple[list[str], list[list[str]]]:
 
 
 def _layer_lines(results: Results) -> tuple[list[str], list[list[str]]]:
-    rows = mean_rows(_here(results, results.layers), ("class", "layer"), ("share",))
-    shares = {(row["class"], row["layer"]): row["share"] for row in rows}
-    classes = list(dict.fromkeys(row["class"] for row in rows))
-    return ["class", *LAYERS], [[c, *(known(shares[c, layer], SHARE) for layer in LAYERS)] for c in classes]
+    return _share_lines(_here(results, results.layers), "layer", LAYERS)
 
 
 def _closed_lines(results: Results) -> tuple[list[str], list[list[str]]]:
-    rows = mean_rows(_here(results, results.closed), ("class", "reason"), ("share",))
-    shares = {(row["class"], row["reason"]): row["share"] for row in rows}
-    reasons = list(dict.fromkeys(row["reason"] for row in rows))
-    classes = list(dict.fromkeys(row["class"] for row in rows))
-    return ["class", *reasons], [
-        [c, *(known(shares.get((c, reason), float("nan")), SHARE) for reason in reasons)] for c in classes
+    rows = _here(results, results.closed)
+    return _share_lines(rows, "reason", list(dict.fromkeys(row["reason"] for row in rows)))
+
+
+def _share_lines(rows: Sequence[Row], column: str, names: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+    """Return the shares of a column's values by class, means over seeds."""
+    means = mean_rows(rows, ("class", column), ("share",))
+    shares = {(row["class"], row[column]): row["share"] for row in means}
+    classes = list(dict.fromkeys(row["class"] for row in means))
+    return ["class", *names], [
+        [c, *(known(shares.get((c, name), math.nan), SHARE) for name in names)] for c in classes
     ]
 
 

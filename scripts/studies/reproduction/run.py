@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scripts.runs.command import CommandOptions
 from scripts.runs.folder import emptied
-from scripts.runs.tables import Row, aligned, known
+from scripts.runs.tables import Row, aligned, known, write_table
 from scripts.runs.tasks import Store, open_store
+from scripts.runs.tensorboard import EventWriter
 
 if TYPE_CHECKING:
     from scripts.studies.reproduction.experiment import Experiment
@@ -41,23 +43,36 @@ def open_results(folder: Path, config: dict[str, Any], overwrite: bool) -> Store
 
 def write_tables(folder: Path, store: Store, experiments: Mapping[str, Experiment]) -> None:
     """Make tables and TensorBoard files from the results, and print."""
-    from scripts.runs.tables import write_rows
     from scripts.studies.reproduction.tables import headline_rows, policy_rows, sensitivity_rows
-    from scripts.studies.reproduction.tensorboard import write_board
 
     models = list(experiments.values())
     headlines = [row for one in models for row in headline_rows(one, store)]
     policies = [row for one in models for row in policy_rows(one, store)]
     sensitivities = [row for one in models for row in sensitivity_rows(one, store)]
     for name, rows in (("headlines", headlines), ("policies", policies), ("sensitivity", sensitivities)):
-        if rows:
-            write_rows(rows, folder / f"{name}.csv")
-        else:
-            (folder / f"{name}.csv").unlink(missing_ok=True)
+        write_table(folder / f"{name}.csv", rows)
 
     write_board(emptied(folder / BOARD), headlines, sensitivities)
     for one in models:
         _show(one, headlines, policies, sensitivities)
+
+
+# TensorBoard --------------------------------------------------------------------------------------------------------
+
+STEP_SCALE = 1000  # TensorBoard's axis holds whole numbers: value x 1000
+
+
+def write_board(folder: Path, headlines: Sequence[Row], rows: Sequence[Row]) -> None:
+    """Write one TensorBoard run per model and assumption: quantities against its value (x 1000)."""
+    now = time.time()
+    with EventWriter(folder / "headlines") as writer:
+        writer.scalars({f"headline/{r['model']}/{r['quantity']}": r["ours"] for r in headlines}, 0, now)
+    for model, parameter in dict.fromkeys((row["model"], row["parameter"]) for row in rows):
+        with EventWriter(folder / f"{model}_{parameter}") as writer:
+            for row in rows:
+                if (row["model"], row["parameter"]) == (model, parameter):
+                    tag = f"sensitivity/{row['quantity']}"
+                    writer.scalars({tag: row["ours"]}, round(STEP_SCALE * row["value"]), now)
 
 
 # Words --------------------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from gridai_env.episodes.instance import make_instance
 from gridai_env.scenario.load import load_scenario
 from scripts.runs.arguments import Count
 from scripts.runs.command import CommandOptions, InputError, Shown, need_packages
+from scripts.runs.parallel import cores
 from scripts.studies.speed.measure import Figure, median_of
 
 if TYPE_CHECKING:
@@ -194,7 +195,10 @@ def frontier_times(seeds: int, points: int) -> Iterator[Figure]:
     options, seconds = SolverOptions(1e-4, None, threads=1), dict[int, float]()
     for jobs in (1, 2):
         with tempfile.TemporaryDirectory() as folder:
-            run = Frontier(Path(folder), instances, [sweep], [], options, jobs, None, {})
+            run = Frontier(
+                folder=Path(folder), instances=instances, sweeps=[sweep], policies=[], solver=options, jobs=jobs,
+                ray=None, config={},
+            )  # fmt: skip
             run.compute()
             seconds[jobs] = run.seconds
     note = f"{points} points x 3 objectives x {seeds} episodes; one worker {seconds[1]:.4g} s"
@@ -260,11 +264,6 @@ def on_device(args: BenchmarkOptions) -> Iterator[Figure]:
     batches = tuple(args.batches or BATCHES[device.type])
     setting = Setting(device, args.dtype, batches, args.repetitions, not args.eager)
     yield from device_figures(setting, learn=not args.no_learning)
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check(args: BenchmarkOptions) -> None:

@@ -1,0 +1,81 @@
+"""A run whose results are points of episodes of one scenario: its folder, its points in stages, its record."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Generic
+
+from gridai_env.episodes.instance import Instance
+from scripts.runs.folder import emptied, write_run
+from scripts.runs.tasks import Compute, K, Record, Store, open_store, run_tasks
+from scripts.studies.solver import SolverOptions
+
+POINTS, BOARD = "points", "tensorboard"
+
+
+@dataclass(kw_only=True)
+class PointRun(ABC, Generic[K]):
+    """One run of `scripts.frontier` or `scripts.pareto`; nothing is written before `open`."""
+
+    kind: ClassVar[str]  # of the run folder
+    point: ClassVar[str]  # kind of the points' files
+
+    folder: Path
+    instances: Sequence[Instance]
+    policies: Sequence[str]
+    solver: SolverOptions
+    jobs: int
+    ray: str | None
+    config: dict[str, Any]
+    seconds: float = 0.0  # wall time of what was computed now
+    computed: int = 0  # points computed now
+
+    @property
+    def store(self) -> Store:
+        """Where the points lie."""
+        return Store(self.folder / POINTS, self.point)
+
+    @abstractmethod
+    def stages(self) -> Iterator[list[list[K]]]:
+        """Yield the batches of each stage, which may rest on the results of those before it."""
+
+    @abstractmethod
+    def planned(self) -> int:
+        """Return the number of points of all stages."""
+
+    def tasks(self) -> list[K]:
+        """Return all points, once they are computed."""
+        return [task for batches in self.stages() for batch in batches for task in batch]
+
+    def open(self, overwrite: bool) -> None:
+        """Make the folder ready; raises InputError for one that holds points of another scenario or version."""
+        holds = f"the {self.kind} of another scenario"
+        open_store(self.folder, self.kind, POINTS, self.config, ("scenario_resolved",), holds, overwrite)
+        self.record(finished=False)
+
+    def compute_by(self, compute: Compute[K, Record]) -> None:
+        """Compute all points that have no file yet; raises InputError for files of something else."""
+        begin = time.perf_counter()
+        self.computed = run_tasks(
+            self.store, self.stages(), compute, jobs=self.jobs, ray=self.ray, total=self.planned()
+        )
+        self.seconds = time.perf_counter() - begin
+
+    def empty_board(self) -> Path:
+        """Return the folder of TensorBoard files, without those of an earlier run."""
+        return emptied(self.folder / BOARD)
+
+    def facts(self) -> Record:
+        """Return what run.json says of the run besides its settings."""
+        return {"seconds": self.seconds}
+
+    def record(self, finished: bool) -> None:
+        """Write run.json."""
+        seeds = [instance.seed for instance in self.instances]
+        facts: Record = {"finished": finished} | self.facts()
+        facts |= {"jobs": self.jobs, "threads": self.solver.threads}
+        write_run(self.folder, self.kind, self.config, seeds, self.instances, **facts)
