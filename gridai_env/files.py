@@ -70,10 +70,15 @@ def read_archive(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     return header, arrays
 
 
-def write_json(path: Path, record: Any) -> None:
-    """Write a JSON file atomically."""
+def write_json(path: Path, record: Any, **style: Any) -> None:
+    """Write a JSON file atomically; ``style``: keywords of `json.dumps`, by default an indent of 2."""
+    write_text(path, json.dumps(record, **{"indent": 2} | style) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file (UTF-8) atomically."""
     with atomic_write(path) as partial:
-        partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        partial.write_text(text, encoding="utf-8")
 
 
 @contextmanager

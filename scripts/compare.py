@@ -90,8 +90,7 @@ def compare(options: CompareOptions) -> int:
 def prepared(options: CompareOptions) -> Comparison:
     """Return the comparison that is asked for, its folder ready; raises InputError for what cannot be done."""
     from scripts.studies.comparison.match import EpisodeJob
-    from scripts.studies.comparison.resume import KIND
-    from scripts.studies.comparison.run import Comparison
+    from scripts.studies.comparison.run import KIND, Comparison
     from scripts.studies.policies import checkpoints, find_contenders, resolved
     from scripts.studies.solver import SolverOptions
 

@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from agents.config import ConfigError, PPOConfig, load_config, parse_overrides
-from scripts.runs.command import InputError, run_command
-from scripts.studies.training import TrainOptions, need_training, resume, start
+from scripts.runs.command import InputError, need_packages, run_command
+from scripts.studies.training import TrainOptions, resume, start
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -49,7 +49,7 @@ def train(options: TrainOptions, words: Sequence[str]) -> int:
         print(describe(PPOConfig()))
         return 0
 
-    need_training("stable_baselines3", "torch", "tensorboard", "tqdm", extra="rl")
+    need_packages("stable_baselines3", "torch", "tensorboard", "tqdm")
     from agents.networks.checkpoint import CheckpointError
     from agents.training.failures import TrainingError
 

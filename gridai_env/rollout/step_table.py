@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gridai_env.arrays.types import Array
+from gridai_env.files import atomic_write
 from gridai_env.rollout.played import PlayedEpisode
 from gridai_env.world import physics
 from gridai_env.world.terms import BILL
@@ -137,8 +138,8 @@ def _columns(by_place: dict[str, Array], places: tuple[str, ...]) -> dict[str, A
 
 
 def write_table(table: Table, path: Path) -> None:
-    """Write a table as CSV with a header; numbers in full precision, times as ISO 8601 with Z."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    """Write a table as CSV with a header, atomically; numbers in full precision, times as ISO 8601 with Z."""
+    with atomic_write(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(table.dtype.names or ())
         for row in table:

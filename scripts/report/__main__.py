@@ -19,7 +19,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from gridai_env.files import atomic_write
+from gridai_env.files import write_text
 from scripts.runs.command import CommandOptions, File, InputError, Shown, need_packages, run_command
 
 
@@ -75,8 +75,7 @@ def check_writable(out: Path) -> None:
 
 def write_whole(out: Path, text: str) -> int:
     """Write a file whole or not at all; return its size in bytes."""
-    with atomic_write(out) as partial:
-        partial.write_text(text, encoding="utf-8")
+    write_text(out, text)
     return out.stat().st_size
 
 

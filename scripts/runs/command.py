@@ -54,11 +54,14 @@ EXTRAS = {
 USER_ERRORS = (InputError, ScenarioError, TraceError, InstanceError, OSError)
 
 
-def need_packages(*modules: str) -> None:
-    """Raise InputError naming package and extra where one is not installed: before anything is computed."""
-    for name in modules:
-        if find_spec(name) is None:
-            raise InputError(f"this command needs {name}: pip install 'gridai-env[{EXTRAS[name]}]'")
+def need_packages(*modules: str, advice: str = "") -> None:
+    """Raise InputError naming packages and extras where some are not installed: before anything is computed."""
+    missing = [name for name in modules if find_spec(name) is None]
+    if missing:
+        extras = ",".join(dict.fromkeys(EXTRAS[name] for name in missing))
+        raise InputError(
+            f"this command needs {', '.join(missing)}: pip install 'gridai-env[{extras}]'{advice}"
+        )
 
 
 def refuse_doubles(option: str, values: Iterable[Any]) -> None:

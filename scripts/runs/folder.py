@@ -17,7 +17,7 @@ from typing import Any
 
 import gridai_env
 from gridai_env.episodes.instance import Instance
-from gridai_env.files import atomic_write
+from gridai_env.files import write_json
 from gridai_env.version import environment_version
 from scripts.runs.command import InputError
 
@@ -123,8 +123,7 @@ def write_run(
     }
 
     path = folder / RUN_FILE
-    with atomic_write(path) as partial:
-        partial.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
+    write_json(path, record, default=str)
     return path
 
 

@@ -24,7 +24,7 @@ def write_rows(rows: Sequence[dict[str, Any]], path: Path) -> None:
         writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
 
 
-def write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+def replace_rows(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """Write a table of a run; one without rows leaves no file, nor one of an earlier run."""
     if rows:
         write_rows(rows, path)
@@ -51,6 +51,11 @@ def _pad(cells: Sequence[str], widths: Sequence[int]) -> str:
 def known(value: float, form: str) -> str:
     """Return a number as text, "-" where it is not known (NaN)."""
     return "-" if math.isnan(value) else form.format(value)
+
+
+def interval_columns(name: str, interval: Interval) -> Row:
+    """Return the columns of a value and the ends of its interval."""
+    return {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
 def spread_text(interval: Interval | None, form: str, ends: bool = True) -> str:

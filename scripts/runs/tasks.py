@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gridai_env.files import InstanceError, atomic_write, read_archive, write_archive
+from gridai_env.files import InstanceError, read_archive, write_archive, write_json
 from gridai_env.version import environment_version
 from scripts.runs.command import InputError
 from scripts.runs.folder import RUN_FILE, as_stored, differences, read_run
@@ -130,9 +130,8 @@ class Store:
         if self.binary:
             arrays = record.pop(ARRAYS)
             write_archive(path, record, arrays)
-            return
-        with atomic_write(path) as partial:
-            partial.write_text(json.dumps(record, default=float) + "\n", encoding="utf-8")
+        else:
+            write_json(path, record, indent=None, default=float)
 
     def count(self, tasks: Iterable[Task]) -> int:
         """Return how many of the tasks have a file."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from gridai_env.episodes.instance import Instance, load_instance
-from gridai_env.files import atomic_write
+from gridai_env.rollout.run import run
 from gridai_env.rollout.step_table import write_table
 from gridai_env.world.terms import TERMS
 from scripts.runs.arguments import (
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 
 NO_PLAN = 1
+SOLVER = {"mip_gap", "time_limit_s", "threads"}  # what of the options a solve takes
 
 
 class SolveOptions(EpisodeOptions):
@@ -88,13 +89,7 @@ def _solved(instance: Instance, arguments: SolveOptions) -> Plan:
     from baselines.optimum.milp import solve
 
     try:
-        return solve(
-            instance,
-            arguments.objective,
-            mip_gap=arguments.mip_gap,
-            time_limit_s=arguments.time_limit_s,
-            threads=arguments.threads,
-        )
+        return solve(instance, arguments.objective, **arguments.model_dump(include=SOLVER))
     except InfeasibleError as error:
         raise InputError(str(error)) from error
 
@@ -123,12 +118,8 @@ def _budgeted(episodes: InstancesBySeed, seed: int, share: float, arguments: Sol
     """Return the episodes under a budget that is a share of what the benefit optimum emits without one."""
     from baselines.optimum.milp import solve
 
-    free = solve(
-        episodes.with_carbon_budget(None).make(seed),
-        mip_gap=arguments.mip_gap,
-        time_limit_s=arguments.time_limit_s,
-        threads=arguments.threads,
-    )
+    without = episodes.with_carbon_budget(None).make(seed)
+    free = solve(without, **arguments.model_dump(include=SOLVER))
     if free.emissions_kg is None:
         raise InputError(
             "--carbon-budget-share: no optimum without a budget was found in time; raise --time-limit-s"
@@ -171,37 +162,33 @@ def _write_prices(plan: Plan, path: Path, arguments: SolveOptions) -> None:
 
     prices = shadow_prices(plan, threads=arguments.threads)
     table = prices.table()
-    with atomic_write(path) as partial:
-        write_table(table, partial)
+    write_table(table, path)
     print("\nlimits that bind, and what one unit more would earn where that is most:")
     for name, place, value, step in prices.highest():
         print(f"  {name:30s}{place:34s}{value:14,.4f}  in step {step} ({table['time_utc'][step]}Z)")
     print(f"shadow prices: {path}")
 
 
-def _print_plan(plan: object) -> None:
+def _print_plan(plan: Plan) -> None:
     """Print status, objective, bound, gap and times."""
-    facts = vars(plan)
-    value = "none found in time" if facts["objective_value"] is None else f"{facts['objective_value']:,.2f}"
-    print(f"\nobjective {facts['objective']}: {facts['status']}")
-    print(f"  plan        {value} {facts['unit']}")
-    print(f"  bound       {facts['bound']:,.2f} {facts['unit']}  (gap {facts['gap']:.2e})")
-    print(f"  model       {facts['rows']:,} rows, {facts['columns']:,} columns")
-    print(f"  time        build {facts['build_s']:.2f} s, solve {facts['solve_s']:.2f} s")
+    value = "none found in time" if plan.objective_value is None else f"{plan.objective_value:,.2f}"
+    print(f"\nobjective {plan.objective}: {plan.status}")
+    print(f"  plan        {value} {plan.unit}")
+    print(f"  bound       {plan.bound:,.2f} {plan.unit}  (gap {plan.gap:.2e})")
+    print(f"  model       {plan.rows:,} rows, {plan.columns:,} columns")
+    print(f"  time        build {plan.build_s:.2f} s, solve {plan.solve_s:.2f} s")
 
 
-def _print_replay(plan: object) -> None:
+def _print_replay(plan: Plan) -> None:
     """Replay the actions through the environment and print the ledger and the difference."""
-    from gridai_env.rollout.run import run
-
-    facts = vars(plan)
-    replay = run(plan, facts["instance"])  # type: ignore[arg-type]
+    assert plan.benefit_usd is not None
+    replay = run(plan, plan.instance)
     print("\nreplayed through the public step, action by action:")
     for name in TERMS:
         if abs(replay.terms[name]) >= 0.005:
             print(f"  {name:18s}{replay.terms[name]:16,.2f} USD")
     scale = sum(abs(value) for value in replay.terms.values())
-    apart = replay.benefit_usd - facts["benefit_usd"]
+    apart = replay.benefit_usd - plan.benefit_usd
     print(f"  {'benefit':18s}{replay.benefit_usd:16,.2f} USD")
     print(f"  {'emissions':18s}{replay.emissions_kg:16,.0f} kg (billed intensity)")
     print(f"  difference to the solver: {apart:+.2e} USD ({abs(apart) / max(scale, 1.0):.1e} of all terms)")

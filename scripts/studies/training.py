@@ -7,18 +7,17 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import yaml
 from pydantic import Field
 
-from agents.config import PPOConfig, parse_config
+from agents.config import PPOConfig, compiled_of, parse_config, put
 from gridai_env.episodes.instance import Instance
-from gridai_env.files import atomic_write
+from gridai_env.files import write_json
 from gridai_env.scenario.compile import Compiled
-from scripts.runs.command import INTERRUPTED, CommandOptions, InputError, Shown
+from scripts.runs.command import INTERRUPTED, CommandOptions, InputError, Shown, need_packages
 from scripts.runs.folder import default_folder, open_folder, read_run, write_run
 
 if TYPE_CHECKING:
@@ -52,20 +51,12 @@ class TrainOptions(CommandOptions):
     keys: bool = Field(False, description="list all settings with their defaults, and stop")
 
 
-def need_training(*modules: str, extra: str, advice: str = "") -> None:
-    """Raise InputError where a package is missing; ``extra`` brings it."""
-    missing = [name for name in modules if find_spec(name) is None]
-    if missing:
-        raise InputError(f"training needs {', '.join(missing)}: pip install 'gridai-env[{extra}]'{advice}")
-
-
 def start(arguments: TrainOptions, config: PPOConfig) -> int:
     """Begin a run; everything that can be wrong is found before a file is written."""
-    from agents.config import compiled_of
     from agents.training import environments, train
 
     if config.evaluation.bounds and not arguments.no_evaluation:
-        need_training("pyomo", "highspy", extra="milp", advice=", or --no-bounds")
+        need_packages("pyomo", "highspy", advice=", or --no-bounds")
     compiled = compiled_of(config)
     model = train.build(config, environments.make_training_env(config, compiled))
     folder = open_folder(arguments.run_dir or default_folder(KIND, config.environment.scenario), KIND)
@@ -97,7 +88,6 @@ def _clear(folder: Path, overwrite: bool) -> None:
 
 def resume(arguments: TrainOptions, overrides: dict[str, Any]) -> int:
     """Go on with a run: its own settings, but a new total, evaluation and so on where given."""
-    from agents.config import compiled_of
     from agents.networks.checkpoint import Identity
     from agents.training import environments, train
     from agents.training.checkpoints import latest_checkpoint
@@ -129,8 +119,6 @@ def resume(arguments: TrainOptions, overrides: dict[str, Any]) -> int:
 
 def load_config_of(record: dict[str, Any], overrides: dict[str, Any], source: str) -> PPOConfig:
     """Return the settings in a run.json with overrides."""
-    from agents.config import put
-
     data = json.loads(json.dumps(record["config"]))
     for key, value in overrides.items():
         put(data, key, value)
@@ -209,7 +197,6 @@ def _validation(config: PPOConfig, compiled: Compiled) -> HeldOut | None:
 
 def _unpublished(config: PPOConfig) -> list[Instance]:
     """Return held-out episodes where changed settings leave no published ones (on validation days, if any)."""
-    from agents.config import compiled_of
     from agents.training import environments
 
     return environments.held_out_instances(compiled_of(config, "validation"), config.evaluation.instances)
@@ -237,8 +224,7 @@ def bounds_usd(config: PPOConfig, instances: Sequence[Instance], cache: Path) ->
         if instance.hash not in known:
             plan = solve(instance, mip_gap=options.bound_mip_gap, time_limit_s=options.bound_time_limit_s)
             known[instance.hash] = plan.bound
-            with atomic_write(cache) as partial:
-                partial.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+            write_json(cache, known, indent=1)
     return [known[instance.hash] for instance in instances]
 
 

@@ -17,7 +17,7 @@ from gridai_env.episodes.instance import make_instance
 from gridai_env.rollout.run import run
 from gridai_env.world.terms import TERMS
 from scripts import train
-from scripts.studies import training
+from scripts.runs import command
 
 TINY = ["--config", str(Path(__file__).resolve().parents[2] / "configs" / "agents" / "ppo_tiny.yaml")]
 
@@ -188,10 +188,10 @@ def test_keys_lists_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_missing_package_is_named_with_its_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(training, "find_spec", lambda name: None if name == "highspy" else object())
+    monkeypatch.setattr(command, "find_spec", lambda name: None if name == "highspy" else object())
     assert start(tmp_path / "run") == 2
     assert "needs highspy: pip install 'gridai-env[milp]', or --no-bounds" in capsys.readouterr().err
-    monkeypatch.setattr(training, "find_spec", lambda name: None)
+    monkeypatch.setattr(command, "find_spec", lambda name: None)
     assert start(tmp_path / "run") == 2
     assert "gridai-env[rl]" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

@@ -27,7 +27,7 @@ import numpy as np
 
 from gridai_env.analysis.statistics import UNKNOWN, Interval, mean_interval, policy_score
 from gridai_env.arrays.types import Floats
-from scripts.runs.tables import Row, aligned, spread_text
+from scripts.runs.tables import Row, aligned, interval_columns, spread_text
 from scripts.studies.comparison.table import in_common
 from scripts.studies.names import FORECASTS, NETWORK, OPTIMUM, PLANNER, VARIANT
 
@@ -157,7 +157,7 @@ def record_of(place: int, rung: Rung) -> Row:
     }
 
     for name, interval in intervals.items():
-        out |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
+        out |= interval_columns(name, interval)
     return out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -12,29 +13,26 @@ from typing import Any
 
 from tqdm import tqdm
 
-from gridai_env.files import atomic_write
-from gridai_env.rollout.step_table import Table, write_table
-from scripts.runs.folder import open_folder, write_run
+from gridai_env.rollout.step_table import write_table
+from scripts.runs.command import InputError
+from scripts.runs.folder import RUN_FILE, open_folder, read_run, write_run
 from scripts.runs.tables import Row, write_rows
-from scripts.runs.tasks import Store, results_of
+from scripts.runs.tasks import Record, Store, check_settings, results_of
 from scripts.runs.tensorboard import EventWriter
 from scripts.studies.comparison.ladder import ladder_table, record_of, rungs_of
 from scripts.studies.comparison.match import EpisodeJob, Played, SeedResult, SeedTask, compute
-from scripts.studies.comparison.resume import (
-    FOLDERS,
-    KIND,
-    LADDER,
-    PRICES,
-    SEEDS,
-    SUMMARY,
-    check_resumable,
-    earlier_commits,
-    make_room,
-)
 from scripts.studies.comparison.tensorboard import write_curves, write_episode, write_rung
 from scripts.studies.contest import check_bound
 from scripts.studies.policies import PolicySpec
 
+KIND = "compare"
+SUMMARY, LADDER = "summary.csv", "ladder.csv"
+SEEDS = "seeds"  # the results, a file per seed, from which all tables are made
+FOLDERS = (SEEDS, "tables", "tensorboard")
+EARLIER = "figures"  # pictures that versions before this one wrote
+PRICES = "shadow_prices_seed"
+# What decides a result; threads, workers and folders do not.
+DECISIVE = ("scenario_resolved", "policies", "checkpoints", "objective", "start", "mip_gap", "time_limit_s")
 # Hourly curves, pictures and shadow prices of this many seeds; tables and summary hold all.
 SHOWN_SEEDS = 5
 
@@ -124,10 +122,10 @@ class Comparison:
         folders = {c.name: c.folder for c in self.contenders}
         for played in result.played:
             name = f"{folders[played.contender]}_seed{task.seed}"
-            _write_whole(played.table, self.folder / "tables" / f"{name}.csv")
+            write_table(played.table, self.folder / "tables" / f"{name}.csv")
             self._show(played, task.seed, writers[played.contender])
         if result.shadow_prices is not None:
-            _write_whole(result.shadow_prices, self.folder / f"{PRICES}{task.seed}.csv")
+            write_table(result.shadow_prices, self.folder / f"{PRICES}{task.seed}.csv")
         for writer in writers.values():
             writer.flush()
 
@@ -180,14 +178,64 @@ class Comparison:
 
 def _instance(row: dict[str, Any]) -> dict[str, Any]:
     """Return what identifies the instance of a row, as `instance_record` has it."""
-    return {
-        "seed": row["seed"],
-        "start_utc": row["start_utc"].removesuffix("Z"),
-        "hash": row["instance_hash"],
-    }
+    start_utc = row["start_utc"].removesuffix("Z")
+    return {"seed": row["seed"], "start_utc": start_utc, "hash": row["instance_hash"]}
 
 
-def _write_whole(table: Table, path: Path) -> None:
-    """Write a table in such a way that the file appears whole or not at all."""
-    with atomic_write(path) as partial:
-        write_table(table, partial)
+# Going on ---------------------------------------------------------------------------------------------------
+
+
+def make_room(folder: Path, overwrite: bool) -> None:
+    """Remove an older comparison from a folder, whose rows, files and curves would mix with the new ones.
+
+    Raises InputError where ``overwrite`` does not say so, and where the files belong to no comparison.
+    """
+    if not (folder / RUN_FILE).exists():
+        found = [name for name in (SUMMARY, LADDER, *FOLDERS, EARLIER) if (folder / name).exists()]
+        if found:
+            raise InputError(
+                f"{folder} holds {', '.join(found)} but no {RUN_FILE}: not a comparison's; give another --run-dir"
+            )
+        return
+    if not overwrite:
+        raise InputError(
+            f"{folder} holds a comparison: go on with it (--continue), replace it (--overwrite) or give another "
+            "--run-dir"
+        )
+
+    # Other files of the folder are not ours: only what a comparison writes goes.
+    for file in (folder / SUMMARY, folder / LADDER, *folder.glob(f"{PRICES}*.csv")):
+        file.unlink(missing_ok=True)
+    for name in (*FOLDERS, EARLIER):
+        if (folder / name).exists():
+            shutil.rmtree(folder / name)
+    (folder / RUN_FILE).unlink()
+
+
+def check_resumable(folder: Path, config: Record, seeds: Sequence[int]) -> None:
+    """Raise InputError, naming the difference, where the run in ``folder`` cannot go on with these settings."""
+    if not (folder / RUN_FILE).exists():
+        make_room(folder, overwrite=False)
+        return
+    record = read_run(folder, KIND)
+    check_settings(record["config"], config, DECISIVE, f"--continue: {folder} was set up otherwise")
+
+    # Tables and ladder follow the order of the seeds, so they may only grow at the end.
+    if list(seeds)[: len(record["seeds"])] != record["seeds"]:
+        raise InputError(
+            f"--continue: {folder} has the seeds {' '.join(map(str, record['seeds']))}: --seeds must begin with these; "
+            "more may follow"
+        )
+    if (folder / SUMMARY).exists() and not (folder / SEEDS).exists():
+        raise InputError(
+            f"--continue: {folder} was written by an earlier version of this program ({SUMMARY} without {SEEDS}/); "
+            "start anew (--overwrite), or give another --run-dir"
+        )
+
+
+def earlier_commits(folder: Path) -> list[str]:
+    """Return commits of the runs that left what is in ``folder``."""
+    if not (folder / RUN_FILE).exists():
+        return []
+    record = read_run(folder, KIND)
+    return sorted({*record.get("earlier_commits", []), str(record["commit"])})

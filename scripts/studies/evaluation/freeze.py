@@ -11,7 +11,6 @@ from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from baselines.optimum.milp import Plan, solve
 from gridai_env.benchmarks.published import (
     LOCAL,
     OPTIMUM,
@@ -25,7 +24,7 @@ from gridai_env.benchmarks.published import (
 )
 from gridai_env.benchmarks.sets import Benchmark, EpisodeKey, SetName, episode_keys, make
 from gridai_env.episodes.instance import Instance
-from gridai_env.files import atomic_write
+from gridai_env.files import write_text
 from gridai_env.rollout.policy import Policy
 from gridai_env.rollout.run import run
 from gridai_env.rollout.trajectory import Trajectory
@@ -34,7 +33,7 @@ from scripts.runs.command import InputError
 from scripts.runs.folder import commit, file_name, machine, versions
 from scripts.runs.tasks import Record, Store, Task, key_of, run_tasks
 from scripts.studies.contest import BOUND_TOLERANCE, decisions_not_optimal, statuses_of
-from scripts.studies.evaluation.play import SAME, scale_usd
+from scripts.studies.evaluation.play import SAME, scale_usd, solved
 from scripts.studies.policies import find_contenders
 
 KIND = "frozen result"
@@ -107,20 +106,10 @@ def compute(batch: Sequence[FreezeTask]) -> Iterator[Record]:
 
 def _optimum(task: FreezeTask) -> Record:
     """Return bound and plan of the perfect-foresight optimum; raises InputError where no plan was found in time."""
-    instance, options = task.instance(), task.settings.benchmark.solver
-    plan = solve(
-        instance, mip_gap=options.mip_gap, time_limit_s=options.time_limit_s, threads=task.settings.threads
-    )
-    if plan.actions is None:
-        raise InputError(
-            f"{instance.scenario_name}, seed {instance.seed}: no plan within {options.time_limit_s:g} s; raise "
-            "solver.time_limit_s of the benchmark"
-        )
-    return {"bound_usd": plan.bound, "solver": _solver_facts(plan), "result": figures_of(run(plan, instance))}
-
-
-def _solver_facts(plan: Plan) -> dict[str, Any]:
-    return {"status": plan.status, "gap": plan.gap, "seconds": plan.build_s + plan.solve_s}
+    instance = task.instance()
+    plan = solved(task.settings.benchmark, instance, task.settings.threads)
+    proof = {"status": plan.status, "gap": plan.gap, "seconds": plan.build_s + plan.solve_s}
+    return {"bound_usd": plan.bound, "solver": proof, "result": figures_of(run(plan, instance))}
 
 
 def _played(policy: str, instance: Instance) -> Record:
@@ -163,8 +152,7 @@ def publish(settings: FreezeSettings, name: SetName, tasks: Sequence[FreezeTask]
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(data, indent=1).removesuffix("\n}")
     lines = ",\n".join(json.dumps(_short(entry_record(entry))) for entry in entries)
-    with atomic_write(path) as partial:
-        partial.write_text(f'{text},\n "episodes": [\n{lines}\n ]\n}}\n', encoding="utf-8")
+    write_text(path, f'{text},\n "episodes": [\n{lines}\n ]\n}}\n')
     return path
 
 

@@ -15,7 +15,7 @@ from gridai_env.benchmarks.published import OPTIMUM, FrozenSet
 from gridai_env.episodes.instance import Instance
 from gridai_env.rollout.policy import Policy
 from scripts.runs.tables import aligned, spread_text, write_rows
-from scripts.studies.evaluation.play import by_world, optimum_actions, planner_actions, player_for
+from scripts.studies.evaluation.play import by_world, planner_actions, player_for, solved
 from scripts.studies.evaluation.summary import PolicyResult, foresight_split, ledger_difference
 from scripts.studies.names import FORECASTS, PLANNER
 
@@ -107,7 +107,11 @@ def _of_world(
 def _schedule(
     better: str, sample: FrozenSet, instance: Instance, on_progress: Callable[[], object]
 ) -> NDArray[np.float32]:
-    actions = optimum_actions(sample, instance, 1) if better == OPTIMUM else planner_actions(better, instance)
+    is_optimum = better == OPTIMUM
+    actions = (
+        solved(sample.benchmark, instance, 1).actions if is_optimum else planner_actions(better, instance)
+    )
+    assert actions is not None
     on_progress()
     return actions
 

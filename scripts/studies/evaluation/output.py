@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,9 +10,9 @@ from typing import Any
 
 from gridai_env.analysis.statistics import Interval
 from gridai_env.benchmarks.published import FIGURES, LOCAL, FrozenSet
-from gridai_env.files import atomic_write
+from gridai_env.files import write_json, write_text
 from gridai_env.world.terms import TERMS
-from scripts.runs.tables import aligned, spread_text, write_rows
+from scripts.runs.tables import aligned, interval_columns, spread_text, write_rows
 from scripts.studies.evaluation.summary import PolicyResult, Summary
 
 HEADERS = (
@@ -114,9 +113,7 @@ def write_results(
                 _row(result.name, run, entry, one) for entry, one in zip(frozen.entries, own, strict=True)
             ]
     write_rows(rows, folder / "results.csv")
-    with atomic_write(folder / "results.json") as partial:
-        text = json.dumps([asdict(summary) for summary in summaries], indent=1)
-        partial.write_text(text + "\n", encoding="utf-8")
+    write_json(folder / "results.json", [asdict(summary) for summary in summaries], indent=1)
 
 
 def _row(policy: str, run: str, entry: Any, figures: dict[str, Any]) -> dict[str, Any]:
@@ -142,11 +139,9 @@ def write_table(path: Path, summaries: Sequence[Summary], facts: Sequence[str]) 
     body = "\n".join("| " + " | ".join(cells) + " |" for cells in (HEADERS, ruler, *lines))
     text = "\n\n".join([*facts, body, *(f"{note}." for note in NOTES)])
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as partial:
-        partial.write_text(text + "\n", encoding="utf-8")
-    rows = [_flat(summary) for summary in summaries]
+    write_text(path, text + "\n")
     beside = path.with_suffix(".csv")
-    write_rows(rows, beside)
+    write_rows([_flat(summary) for summary in summaries], beside)
     return [path, beside]
 
 
@@ -155,7 +150,7 @@ def _flat(summary: Summary) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for name, value in vars(summary).items():
         if isinstance(value, Interval):
-            out |= {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
+            out |= interval_columns(name, value)
         else:
             out[name] = " ".join(f"{x:.6f}" for x in value) if isinstance(value, list) else value
     return out

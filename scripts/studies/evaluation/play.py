@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from baselines.optimum.milp import Plan, solve
 from baselines.rules.single_signal import LocalOnly
 from gridai_env.benchmarks.published import LOCAL, FrozenSet, figures_of
-from gridai_env.envs.env import GridAIEnv
+from gridai_env.benchmarks.sets import Benchmark
 from gridai_env.episodes.instance import Instance
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.rollout.policy import Policy
@@ -19,7 +20,9 @@ from gridai_env.rollout.run import run, run_many
 from gridai_env.rollout.trajectory import Trajectory
 from scripts.runs.command import InputError
 from scripts.studies.contest import BOUND_TOLERANCE, BoundError
+from scripts.studies.decision_times import decision_times_s
 from scripts.studies.evaluation.summary import PolicyResult
+from scripts.studies.policies import find_contenders
 
 TIMED_DECISIONS = 100
 SAME = 1e-6  # published and replayed benefits, over the sum of absolute terms
@@ -75,23 +78,8 @@ def played(policy: Policy, frozen: FrozenSet, instances: Sequence[Instance]) -> 
 
 def decision_ms(policy: Policy, instance: Instance, shift: str) -> float:
     """Return median time of a decision in a single environment, ms."""
-    player = player_for(policy, instance, shift)
-    env = GridAIEnv(instance.scenario)
-    observation, _ = env.reset(seed=0, options={"instance": instance})
-    player.prepare(instance.compiled)
-
-    # Alone, one observation at a time: what a user of a single environment waits for.
-    seconds: list[float] = []
-    memory, terminated = None, False
-    start = np.ones(1, dtype=np.bool_)
-    while not terminated and len(seconds) < TIMED_DECISIONS:
-        begin = time.perf_counter()
-        action, memory = player.predict(observation, memory, start, deterministic=True)
-        seconds.append(time.perf_counter() - begin)
-        observation, _, terminated, _, _ = env.step(action)
-        start = np.zeros(1, dtype=np.bool_)
-    env.close()
-    return 1000.0 * float(np.median(seconds))
+    times_s = decision_times_s(player_for(policy, instance, shift), instance)
+    return 1000.0 * float(np.median(list(islice(times_s, TIMED_DECISIONS))))
 
 
 # Trust ------------------------------------------------------------------------------------------------------
@@ -151,21 +139,20 @@ def play_network(
     return PolicyResult(name, tuple(runs), figures, float(np.median(times_ms)), "played")
 
 
-def optimum_actions(frozen: FrozenSet, instance: Instance, threads: int) -> NDArray[np.float32]:
-    """Return the actions [T,A] of the optimum of an episode, solved."""
-    from baselines.optimum.milp import solve
-
-    options = frozen.benchmark.solver
+def solved(benchmark: Benchmark, instance: Instance, threads: int) -> Plan:
+    """Return the optimum of an episode as the benchmark asks for it; raises InputError without a plan in time."""
+    options = benchmark.solver
     plan = solve(instance, mip_gap=options.mip_gap, time_limit_s=options.time_limit_s, threads=threads)
     if plan.actions is None:
-        raise InputError(f"seed {instance.seed}: no plan within {options.time_limit_s:g} s")
-    return plan.actions
+        raise InputError(
+            f"{instance.scenario_name}, seed {instance.seed}: no plan within {options.time_limit_s:g} s; raise "
+            "solver.time_limit_s of the benchmark"
+        )
+    return plan
 
 
 def planner_actions(name: str, instance: Instance) -> NDArray[np.float32]:
     """Return the actions [T,A] that a planner took on an episode."""
-    from scripts.studies.policies import find_contenders
-
     policy = find_contenders([name], instance.compiled)[0].policy
     assert policy is not None
     actions = run(policy, instance).actions

@@ -11,7 +11,7 @@ from gridai_env.analysis.latency_budgets import Sweep
 from gridai_env.analysis.net_benefit import break_even_rows
 from gridai_env.episodes.instance import Instance
 from scripts.runs.command import InputError
-from scripts.runs.tables import Row, write_table
+from scripts.runs.tables import Row, replace_rows
 from scripts.runs.tasks import Record
 from scripts.studies.latency.points import KIND as POINT
 from scripts.studies.latency.points import Curve, SweepTask, compute, cut
@@ -78,7 +78,7 @@ class Frontier(PointRun[SweepTask]):
         results = self._collect()
         check_frontier(results.frontier, results.checks, self.sweeps)
         for name in ("frontier", "returns", "rid", "layers", "closed", "breakeven", "policies"):
-            write_table(self.folder / f"{name}.csv", getattr(results, name))
+            replace_rows(getattr(results, name), self.folder / f"{name}.csv")
         write_parquet(self.folder / "frontier.parquet", results.frontier)
         write_board(self.empty_board(), results, self.config)
         self.record(finished=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from scripts.runs.command import CommandOptions
 from scripts.runs.folder import emptied
-from scripts.runs.tables import Row, aligned, known, write_table
+from scripts.runs.tables import Row, aligned, known, replace_rows
 from scripts.runs.tasks import Store, open_store
 from scripts.runs.tensorboard import EventWriter
 
@@ -50,7 +50,7 @@ def write_tables(folder: Path, store: Store, experiments: Mapping[str, Experimen
     policies = [row for one in models for row in policy_rows(one, store)]
     sensitivities = [row for one in models for row in sensitivity_rows(one, store)]
     for name, rows in (("headlines", headlines), ("policies", policies), ("sensitivity", sensitivities)):
-        write_table(folder / f"{name}.csv", rows)
+        replace_rows(rows, folder / f"{name}.csv")
 
     write_board(emptied(folder / BOARD), headlines, sensitivities)
     for one in models:

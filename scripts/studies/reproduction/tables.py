@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from gridai_env.analysis.latency_returns import check_monotone, returns
-from gridai_env.analysis.statistics import Interval, bootstrap
+from gridai_env.analysis.statistics import UNKNOWN, Interval, bootstrap
 from gridai_env.scenario.errors import closest
 from gridai_env.scenario.load import load_scenario
 from scripts.runs.command import InputError
@@ -17,9 +18,6 @@ from scripts.runs.tasks import Record, Store
 from scripts.studies.reproduction.experiment import JOINT, Experiment, Headline
 from scripts.studies.reproduction.sensitivities import BUDGET, LEVERS
 from scripts.studies.reproduction.tasks import LATENCY, OWN, EpisodeTask, point_task
-
-UNKNOWN = Interval(float("nan"), float("nan"), float("nan"))
-
 
 # Quantities ---------------------------------------------------------------------------------------------------------
 
@@ -34,44 +32,26 @@ def ratio_of_sums(top: np.ndarray, bottom: np.ndarray) -> float:
     return float(top.sum() / bottom.sum()) if bottom.sum() > 0.0 else float("nan")
 
 
-def _change(name: str) -> Callable[[Sequence[Record], Experiment], Interval]:
+def _change(name: str, records: Sequence[Record], one: Experiment) -> Interval:
     """Return change of a figure, joint against the reference, %."""
-
-    def compute(records: Sequence[Record], one: Experiment) -> Interval:
-        pair = of(records, JOINT, name), of(records, one.reference, name)
-        return bootstrap(lambda a, b: 100.0 * (ratio_of_sums(a, b) - 1.0), *pair)
-
-    return compute
+    pair = of(records, JOINT, name), of(records, one.reference, name)
+    return bootstrap(lambda a, b: 100.0 * (ratio_of_sums(a, b) - 1.0), *pair)
 
 
-def _ratio(
-    name: str, factor: float, top: str | None = None
-) -> Callable[[Sequence[Record], Experiment], Interval]:
+def _ratio(name: str, factor: float, top: str | None, records: Sequence[Record], one: Experiment) -> Interval:
     """``top`` over joint where it is named, else joint over the reference."""
-
-    def compute(records: Sequence[Record], one: Experiment) -> Interval:
-        names = (JOINT, one.reference) if top is None else (top, JOINT)
-        if any(who not in record["policies"] for record in records for who in names):
-            return UNKNOWN
-        return bootstrap(
-            lambda a, b: factor * ratio_of_sums(a, b), *(of(records, who, name) for who in names)
-        )
-
-    return compute
+    names = (JOINT, one.reference) if top is None else (top, JOINT)
+    if any(who not in record["policies"] for record in records for who in names):
+        return UNKNOWN
+    return bootstrap(lambda a, b: factor * ratio_of_sums(a, b), *(of(records, who, name) for who in names))
 
 
-def _rid(kind: str) -> Callable[[Sequence[Record], Experiment], Interval]:
-    def compute(records: Sequence[Record], one: Experiment) -> Interval:
-        return bootstrap(lambda x: 100.0 * float(x.mean()), [record["rid"][kind] for record in records])
-
-    return compute
+def _rid(kind: str, records: Sequence[Record], one: Experiment) -> Interval:
+    return bootstrap(lambda x: 100.0 * float(x.mean()), [record["rid"][kind] for record in records])
 
 
-def _total(name: str, factor: float) -> Callable[[Sequence[Record], Experiment], Interval]:
-    def compute(records: Sequence[Record], one: Experiment) -> Interval:
-        return bootstrap(lambda x: factor * float(x.mean()), of(records, JOINT, name))
-
-    return compute
+def _total(name: str, factor: float, records: Sequence[Record], one: Experiment) -> Interval:
+    return bootstrap(lambda x: factor * float(x.mean()), of(records, JOINT, name))
 
 
 def _solve_s(records: Sequence[Record], one: Experiment) -> Interval:
@@ -87,18 +67,18 @@ def _budget_cost(records: Sequence[Record], one: Experiment) -> Interval:
 
 
 QUANTITIES: dict[str, tuple[str, Callable[[Sequence[Record], Experiment], Interval]]] = {
-    "cost_change": ("%", _change("electricity_usd")),
-    "carbon_change": ("%", _change("emissions_kg")),
-    "bill_change": ("%", _change("bill_usd")),
-    "rid_net": ("%", _rid("net")),
-    "rid_feasible": ("%", _rid("feasible")),
-    "rid_real": ("%", _rid("real")),
-    "benefit_ratio": ("times", _ratio("benefit_usd", 1.0)),
-    "emission_ratio": ("%", _ratio("emissions_kg", 100.0)),
-    "no_carbon_ratio": ("%", _ratio("benefit_usd", 100.0, "no_carbon")),
+    "cost_change": ("%", partial(_change, "electricity_usd")),
+    "carbon_change": ("%", partial(_change, "emissions_kg")),
+    "bill_change": ("%", partial(_change, "bill_usd")),
+    "rid_net": ("%", partial(_rid, "net")),
+    "rid_feasible": ("%", partial(_rid, "feasible")),
+    "rid_real": ("%", partial(_rid, "real")),
+    "benefit_ratio": ("times", partial(_ratio, "benefit_usd", 1.0, None)),
+    "emission_ratio": ("%", partial(_ratio, "emissions_kg", 100.0, None)),
+    "no_carbon_ratio": ("%", partial(_ratio, "benefit_usd", 100.0, "no_carbon")),
     "budget_cost": ("%", _budget_cost),
-    "benefit": ("thousand USD", _total("benefit_usd", 1e-3)),
-    "emissions": ("t", _total("emissions_kg", 1e-3)),
+    "benefit": ("thousand USD", partial(_total, "benefit_usd", 1e-3)),
+    "emissions": ("t", partial(_total, "emissions_kg", 1e-3)),
     "solve_s": ("s", _solve_s),
 }
 FIRST_HALF = "first_half_share"  # of the latency axis; from records of its own
@@ -181,7 +161,10 @@ def headline_rows(one: Experiment, store: Store) -> list[Row]:
 
 
 def _headline(one: Experiment, wanted: Headline, records: list[Record], sweeps: list[Record]) -> Row:
-    ours = first_half_share(sweeps) if wanted.quantity == FIRST_HALF else _quantity(wanted, records, one)
+    if wanted.quantity == FIRST_HALF:
+        ours, episodes = first_half_share(sweeps), len(sweeps)
+    else:
+        ours, episodes = QUANTITIES[wanted.quantity][1](records, one), len(records)
     return {
         "model": one.model,
         "headline": wanted.name,
@@ -193,12 +176,8 @@ def _headline(one: Experiment, wanted: Headline, records: list[Record], sweeps: 
         "low": ours.low,
         "high": ours.high,
         "inside": int(wanted.low <= ours.value <= wanted.high),
-        "episodes": len(sweeps if wanted.quantity == FIRST_HALF else records),
+        "episodes": episodes,
     }
-
-
-def _quantity(wanted: Headline, records: list[Record], one: Experiment) -> Interval:
-    return QUANTITIES[wanted.quantity][1](records, one)
 
 
 def check_headlines(one: Experiment) -> None:

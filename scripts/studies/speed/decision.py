@@ -10,6 +10,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,10 @@ from agents.networks.checkpoint import Identity, NetworkPolicy
 from agents.structured.compiled import RecordingError
 from agents.training.environments import make_training_env
 from agents.training.train import build
-from gridai_env.envs.env import GridAIEnv
+from gridai_env.episodes.instance import make_instance
 from gridai_env.scenario.compile import Compiled
 from scripts.runs.command import InputError
+from scripts.studies.decision_times import decision_times_s
 from scripts.studies.speed.measure import Figure
 
 SCENARIO, DECISIONS = "four_markets", 400
@@ -68,19 +70,9 @@ def _figure(name: str, policy: NetworkPolicy, world: Compiled, note: str) -> Fig
 
 def decision_times_ms(policy: NetworkPolicy, world: Compiled, decisions: int = DECISIONS) -> list[float]:
     """Return wall time of each of some decisions along episodes, the first ten left out."""
-    policy.prepare(world)
-    env = GridAIEnv(world.scenario)
-    observation, state, done = env.reset(seed=0)[0], None, False
-    found: list[float] = []
-    while len(found) < decisions + 10:
-        if done:
-            observation, state = env.reset()[0], None
-        begin = time.perf_counter()
-        action, state = policy.predict(observation, state)
-        found.append(1e3 * (time.perf_counter() - begin))
-        observation, _, done, _, _ = env.step(action)
-    env.close()
-    return found[10:]
+    episodes = (make_instance(world.scenario, seed) for seed in count())
+    times_s = chain.from_iterable(decision_times_s(policy, instance) for instance in episodes)
+    return [1e3 * time_s for time_s in islice(times_s, 10, decisions + 10)]
 
 
 def untrained(settings: str, scenario: str) -> tuple[NetworkPolicy, Compiled]:

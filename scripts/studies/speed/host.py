@@ -9,19 +9,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import gymnasium as gym
 import numpy as np
 from pydantic import Field
 
-from gridai_env.episodes.instance import make_instance
+from gridai_env.episodes.instance import Instance, make_instance
 from gridai_env.scenario.load import load_scenario
 from scripts.runs.arguments import Count
 from scripts.runs.command import CommandOptions, InputError, Shown, need_packages
 from scripts.runs.parallel import cores
+from scripts.studies.decision_times import decision_times_s
 from scripts.studies.speed.measure import Figure, median_of
 
 if TYPE_CHECKING:
@@ -144,14 +145,18 @@ def optimum(name: str, seed: int, threads: int) -> list[Figure]:
     """Time and gap of the perfect-foresight optimum of one instance."""
     from baselines.optimum.milp import solve
 
-    instance = gym.make(f"gridai/{name}-v1").unwrapped
-    instance.reset(seed=seed)
-    plan = solve(instance.instance, mip_gap=GAPS[name], threads=threads)  # type: ignore[attr-defined]
+    plan = solve(_episode(name, seed), mip_gap=GAPS[name], threads=threads)
     figures = [_solved(f"{name} optimum", plan, GAPS[name])]
     if name == "Global":
         share = 100 * plan.build_s / (plan.build_s + plan.solve_s)
         figures.append(Figure("Global optimum, share of building", share, "%"))
     return figures
+
+
+def _episode(name: str, seed: int) -> Instance:
+    env: Any = gym.make(f"gridai/{name}-v1").unwrapped
+    env.reset(seed=seed)
+    return env.instance
 
 
 def _solved(name: str, plan: Plan, asked: float) -> Figure:
@@ -166,19 +171,7 @@ def mpc_decision(name: str, seed: int, decisions: int) -> Figure:
     """Return median wall time of a planner's decisions, 24 h ahead, the first one (which compiles) left out."""
     from baselines.mpc.policy import MPC
 
-    env = gym.make(f"gridai/{name}-v1")
-    observation, _ = env.reset(seed=seed)
-    instance = env.unwrapped.instance  # type: ignore[attr-defined]
-    planner = MPC("day_ahead")
-    planner.prepare(instance.compiled)
-    planner.begin(instance)
-    times_s: list[float] = []
-    done = False
-    while not done and len(times_s) <= decisions:
-        begin = time.perf_counter()
-        action, _ = planner.predict(observation)
-        times_s.append(time.perf_counter() - begin)
-        observation, _, done, _, _ = env.step(action)
+    times_s = list(islice(decision_times_s(MPC("day_ahead"), _episode(name, seed)), decisions + 1))
     rest = times_s[1:]
     note = f"seed {seed}; {len(rest)} decisions, at most {max(rest):.3g} s, the first {times_s[0]:.3g} s"
     return Figure(f"{name}, MPC decision", statistics.median(rest), "s", note)
