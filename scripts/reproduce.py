@@ -24,7 +24,8 @@ from scripts.runs.arguments import ParallelOptions, ResumableOptions, Seeds
 from scripts.runs.command import INTERRUPTED, Shown, need_packages, run_command
 from scripts.runs.folder import open_folder, write_run
 from scripts.runs.tasks import run_tasks
-from scripts.studies.reproduction.run import KIND, config_of, open_results, write_tables
+
+KIND = "reproduce"
 
 
 class ReproduceOptions(ResumableOptions, ParallelOptions):
@@ -51,6 +52,7 @@ def main(words: Sequence[str] | None = None) -> int:
 def reproduce(options: ReproduceOptions) -> int:
     """Check everything, compute what is missing, write and print."""
     need_packages("pyomo", "highspy", "scipy", "tqdm", "tensorboard")
+    from scripts.studies.reproduction.run import config_of, open_results, write_tables
     from scripts.studies.reproduction.tasks import compute, tasks_of
 
     experiments = _experiments(options)

@@ -14,11 +14,31 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from agents.config import ConfigError, PPOConfig, load_config, parse_overrides
-from scripts.runs.command import InputError, need_packages, run_command
-from scripts.studies.training import TrainOptions, resume, start
+from scripts.runs.command import CommandOptions, InputError, Shown, need_packages, run_command
+
+
+class TrainOptions(CommandOptions):
+    """The options of `scripts.train` besides the settings of `PPOConfig`."""
+
+    config: str | None = Field(
+        None, description="YAML file of settings, e.g. configs/agents/ppo.yaml; default: built-in values"
+    )
+    scenario: str | None = Field(None, description="name or file; short for --environment.scenario")
+    traces: str | None = Field(None, description="trace file or 'synthetic'; short for --environment.traces")
+    run_dir: str | None = Field(None, description="run folder; default: runs/train-<scenario>-<time>")
+    resume: Annotated[str | None, Shown(metavar="RUN_DIR")] = Field(
+        None, description="go on with a run from its last checkpoint"
+    )
+    overwrite: bool = Field(False, description="replace the run that is in --run-dir")
+    no_bounds: bool = Field(False, description="do not solve the held-out episodes")
+    no_evaluation: bool = Field(False, description="train only")
+    keys: bool = Field(False, description="list all settings with their defaults, and stop")
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -52,14 +72,26 @@ def train(options: TrainOptions, words: Sequence[str]) -> int:
     need_packages("stable_baselines3", "torch", "tensorboard", "tqdm")
     from agents.networks.checkpoint import CheckpointError
     from agents.training.failures import TrainingError
+    from scripts.studies.training import resume, start
 
     try:
         overrides = _overrides(options, words)
         if options.resume is not None:
-            return resume(options, overrides)
-        return start(options, load_config(options.config, overrides))
+            return resume(_folder_to_resume(options, options.resume), overrides, not options.no_evaluation)
+        config = load_config(options.config, overrides)
+        return start(config, options.run_dir, options.overwrite, not options.no_evaluation)
     except (ConfigError, CheckpointError, TrainingError) as error:
         raise InputError(str(error)) from error
+
+
+def _folder_to_resume(options: TrainOptions, folder: str) -> Path:
+    """Return the folder of the run to go on with; raises InputError for options that belong to a new run."""
+    elsewhere = options.run_dir is not None and Path(options.run_dir) != Path(folder)
+    if options.config is not None or elsewhere:
+        raise InputError(
+            "--resume goes on in the folder and with the settings of its run; leave out --config, --run-dir"
+        )
+    return Path(folder)
 
 
 def _overrides(options: TrainOptions, words: Sequence[str]) -> dict[str, Any]:

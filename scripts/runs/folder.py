@@ -72,13 +72,20 @@ def open_folder(path: str | Path, kind: str) -> Path:
 
 
 def _kind_of(run_file: Path) -> str | None:
-    try:
-        data = json.loads(run_file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not run_file.exists():
         return None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{run_file}: not a run.json ({error}); give another folder") from error
+    data = _read_record(run_file, "; give another folder")
     return str(data.get("kind", "something else")) if isinstance(data, dict) else "something else"
+
+
+def _read_record(file: Path, advice: str = "") -> Any:
+    """Return what a run.json holds; raises InputError where it is missing or damaged."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error.strerror or error}") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: not a run.json: {error}{advice}") from error
 
 
 def emptied(folder: Path) -> Path:
@@ -133,13 +140,7 @@ def read_run(path: str | Path, kind: str | None = None) -> dict[str, Any]:
     Raises InputError where it is missing, of another kind, format or version of the environment.
     """
     file = Path(path) / RUN_FILE if Path(path).is_dir() else Path(path)
-    try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read: {error.strerror or error}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: not a run.json: {error}") from error
-
+    record = _read_record(file)
     wanted = {"run_format": RUN_FORMAT, "environment_version": environment_version()}
     if kind is not None:
         wanted["kind"] = kind  # type: ignore[assignment]

@@ -103,10 +103,7 @@ def play(contender: PolicySpec, reference: Reference, seed: int) -> Trajectory |
     """Judge a policy on the instance; None for a plan that was not found in time."""
     if contender.policy is None:
         return reference.optimum
-    if contender.plan is None:
-        return run(contender.policy, reference.instance, seed=seed)
-    plan = contender.plan(reference.instance)
-    return None if plan.actions is None else run(plan, reference.instance)
+    return contender.play(reference.instance, seed)[0]
 
 
 def row_of(contender: PolicySpec, reference: Reference, trajectory: Trajectory) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from scripts.runs.tables import Row, write_rows
 from scripts.runs.tasks import ARRAYS, Record, Store, Task, key_of, open_store, results_of
 from scripts.studies.contest import statuses_of
 from scripts.studies.names import FORECASTS, OPTIMUM, PLANNER
-from scripts.studies.policies import find_contenders
+from scripts.studies.policies import find_contender, unknown_name
 from scripts.studies.solver import SolverOptions
 
 KIND = "demonstrate"
@@ -89,11 +89,9 @@ def check_planner(work: DemonstrationWork, compiled: Compiled) -> None:
     """Raise InputError for a planner that is unknown or cannot plan in this scenario."""
     known = [OPTIMUM, *(PLANNER + kind for kind in FORECASTS), *REGISTRY]
     if work.planner not in known:
-        hint = closest(work.planner, known)
-        told = f" ({hint})" if hint.startswith("did you mean") else ""
-        raise InputError(f"--planner {work.planner!r}: unknown{told}; known: {', '.join(known)}")
+        raise unknown_name("--planner", work.planner, closest(work.planner, known), known)
     try:
-        find_contenders([work.planner], compiled, vars(work.solver))
+        find_contender(work.planner, compiled, work.solver)
     except InputError as error:
         raise InputError(str(error).replace("--policies", "--planner")) from error
 
@@ -154,8 +152,7 @@ def _demonstrated(instance: Instance, work: DemonstrationWork) -> tuple[Demonstr
         plan = solve(instance, **vars(work.solver))
         return (None, "no plan") if plan.actions is None else (demonstrate(plan, instance), plan.status)
 
-    actor = find_contenders([work.planner], instance.compiled, vars(work.solver))[0].policy
-    assert actor is not None
+    actor = find_contender(work.planner, instance.compiled, work.solver).decider
     found = demonstrate(actor, instance)
     statuses = statuses_of(actor)
     if all(status == "optimal" for status in statuses):

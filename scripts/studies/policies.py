@@ -10,14 +10,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from baselines.mpc.policy import MPC
+from baselines.optimum.variants import VARIANTS, VariantPlan, VariantPolicy, plan_variant
 from baselines.rules.registry import REGISTRY
 from gridai_env.episodes.instance import Instance
-from gridai_env.rollout.policy import Policy, Schedule
+from gridai_env.rollout.policy import Policy
+from gridai_env.rollout.run import run
+from gridai_env.rollout.trajectory import Trajectory
 from gridai_env.scenario.compile import Compiled
 from gridai_env.scenario.errors import closest
 from scripts.runs.command import InputError, refuse_doubles
 from scripts.runs.folder import file_name
 from scripts.studies.names import FORECASTS, NETWORK, OPTIMUM, PLANNER, PRETRAINED, VARIANT
+from scripts.studies.solver import SolverOptions
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,21 @@ class PolicySpec:
     folder: str  # name of its TensorBoard run and of its files
     policy: Policy | None = None
     # The same for one that plans the whole episode beforehand; its actions are None where time did not suffice.
-    plan: Callable[[Instance], Schedule] | None = None
+    plan: Callable[[Instance], VariantPlan] | None = None
+
+    def play(self, instance: Instance, seed: int) -> tuple[Trajectory | None, str]:
+        """Return the episode, None for a plan that was not found in time, and "played" or the plan's status."""
+        if self.plan is None:
+            return run(self.decider, instance, seed=seed), "played"
+        plan = self.plan(instance)
+        found = None if plan.actions is None else run(plan, instance, seed=seed)
+        return found, "time_limit" if found is None else plan.status
+
+    @property
+    def decider(self) -> Policy:
+        """The policy that acts on observations; the optimum has none."""
+        assert self.policy is not None, f"{self.name} decides nothing step by step"
+        return self.policy
 
 
 def find_contenders(
@@ -44,6 +63,11 @@ def find_contenders(
         _check_name(name)
     folders = _folders(names)
     return [_make(name, folders[name], compiled, solver or {}) for name in names]
+
+
+def find_contender(name: str, compiled: Compiled, solver: SolverOptions | None = None) -> PolicySpec:
+    """Return `find_contenders` of one policy."""
+    return find_contenders([name], compiled, None if solver is None else vars(solver))[0]
 
 
 def pretrained_root() -> Path:
@@ -104,14 +128,17 @@ def _check_name(name: str) -> None:
     )
     if same_kind:
         advice = advice.replace("mean '", f"mean '{kind}:")
+    raise unknown_name("--policies", name, advice, names)
+
+
+def unknown_name(option: str, name: str, advice: str, known: Sequence[str]) -> InputError:
+    """Return the error for a name that is not known; ``advice`` as `closest` gives it."""
     hint = f" ({advice})" if advice.startswith("did you mean") else ""
-    raise InputError(f"--policies {name!r}: unknown{hint}; known: {', '.join(names)}")
+    return InputError(f"{option} {name!r}: unknown{hint}; known: {', '.join(known)}")
 
 
 def known_names() -> list[str]:
     """Return all policies but networks, whose names end in a path."""
-    from baselines.optimum.variants import VARIANTS
-
     planners = [PLANNER + kind for kind in FORECASTS]
     return [*REGISTRY, *planners, *(VARIANT + name for name in VARIANTS), OPTIMUM]
 
@@ -124,8 +151,6 @@ def _make(name: str, folder: str, compiled: Compiled, solver: dict[str, Any]) ->
         path = resolved(name, compiled.name).removeprefix(NETWORK)
         return PolicySpec(name, folder, _load_network(path, compiled))
     if kind == "mpc":
-        from baselines.mpc.policy import MPC
-
         own = compiled.forecast.kind
         if what == "day_ahead" and own != what:
             raise InputError(
@@ -133,8 +158,6 @@ def _make(name: str, folder: str, compiled: Compiled, solver: dict[str, Any]) ->
             )
         return PolicySpec(name, folder, MPC(what))  # type: ignore[arg-type]
     if kind == "variant":
-        from baselines.optimum.variants import VariantPolicy, plan_variant
-
         return PolicySpec(
             name, folder, VariantPolicy(what, **solver), partial(plan_variant, name=what, **solver)
         )
@@ -180,10 +203,6 @@ class TrainedPolicy:
     def is_network(self) -> bool:
         """Whether it was trained."""
         return self.name.startswith(NETWORK)
-
-    def policies(self, compiled: Compiled, solver: dict[str, Any]) -> list[Policy | None]:
-        """Return the policies of all runs; raises InputError for a file that does not belong to the scenario."""
-        return [find_contenders([run], compiled, solver)[0].policy for run in self.runs]
 
 
 def find_entrants(names: Sequence[str], scenario: str) -> list[TrainedPolicy]:

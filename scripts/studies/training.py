@@ -8,22 +8,27 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Any
 
 import yaml
-from pydantic import Field
+from stable_baselines3 import PPO
+from stable_baselines3.common.logger import configure
+from tqdm import tqdm
 
 from agents.config import PPOConfig, compiled_of, parse_config, put
+from agents.networks.checkpoint import Identity
+from agents.training import environments, train
+from agents.training.checkpoints import latest_checkpoint
+from agents.training.validation import HeldOut, Milestones
+from baselines.rules.single_signal import LocalOnly
+from gridai_env.benchmarks.published import validation_of
+from gridai_env.benchmarks.sets import BenchmarkError
 from gridai_env.episodes.instance import Instance
 from gridai_env.files import write_json
+from gridai_env.rollout.run import run_many
 from gridai_env.scenario.compile import Compiled
-from scripts.runs.command import INTERRUPTED, CommandOptions, InputError, Shown, need_packages
+from scripts.runs.command import INTERRUPTED, InputError, need_packages
 from scripts.runs.folder import default_folder, open_folder, read_run, write_run
-
-if TYPE_CHECKING:
-    from stable_baselines3 import PPO
-
-    from agents.training.validation import HeldOut
 
 KIND = "train"
 BOUNDS = "bounds.json"
@@ -33,35 +38,15 @@ CHANGEABLE = ("total_steps", "evaluation.", "checkpoint_every_steps", "device", 
 CHECKPOINTS = "checkpoints"
 
 
-class TrainOptions(CommandOptions):
-    """The options of `scripts.train` besides the settings of `PPOConfig`."""
-
-    config: str | None = Field(
-        None, description="YAML file of settings, e.g. configs/agents/ppo.yaml; default: built-in values"
-    )
-    scenario: str | None = Field(None, description="name or file; short for --environment.scenario")
-    traces: str | None = Field(None, description="trace file or 'synthetic'; short for --environment.traces")
-    run_dir: str | None = Field(None, description="run folder; default: runs/train-<scenario>-<time>")
-    resume: Annotated[str | None, Shown(metavar="RUN_DIR")] = Field(
-        None, description="go on with a run from its last checkpoint"
-    )
-    overwrite: bool = Field(False, description="replace the run that is in --run-dir")
-    no_bounds: bool = Field(False, description="do not solve the held-out episodes")
-    no_evaluation: bool = Field(False, description="train only")
-    keys: bool = Field(False, description="list all settings with their defaults, and stop")
-
-
-def start(arguments: TrainOptions, config: PPOConfig) -> int:
+def start(config: PPOConfig, run_dir: str | None, overwrite: bool, evaluates: bool) -> int:
     """Begin a run; everything that can be wrong is found before a file is written."""
-    from agents.training import environments, train
-
-    if config.evaluation.bounds and not arguments.no_evaluation:
+    if config.evaluation.bounds and evaluates:
         need_packages("pyomo", "highspy", advice=", or --no-bounds")
     compiled = compiled_of(config)
     model = train.build(config, environments.make_training_env(config, compiled))
-    folder = open_folder(arguments.run_dir or default_folder(KIND, config.environment.scenario), KIND)
-    _clear(folder, arguments.overwrite)
-    return _train(config, compiled, model, folder, not arguments.no_evaluation)
+    folder = open_folder(run_dir or default_folder(KIND, config.environment.scenario), KIND)
+    _clear(folder, overwrite)
+    return _train(config, compiled, model, folder, evaluates)
 
 
 # What a run writes besides checkpoints and curves.
@@ -86,18 +71,8 @@ def _clear(folder: Path, overwrite: bool) -> None:
             shutil.rmtree(folder / name)
 
 
-def resume(arguments: TrainOptions, overrides: dict[str, Any]) -> int:
+def resume(folder: Path, overrides: dict[str, Any], evaluates: bool) -> int:
     """Go on with a run: its own settings, but a new total, evaluation and so on where given."""
-    from agents.networks.checkpoint import Identity
-    from agents.training import environments, train
-    from agents.training.checkpoints import latest_checkpoint
-
-    assert arguments.resume is not None
-    folder = Path(arguments.resume)
-    if arguments.config is not None or (arguments.run_dir is not None and Path(arguments.run_dir) != folder):
-        raise InputError(
-            "--resume goes on in the folder and with the settings of its run; leave out --config, --run-dir"
-        )
     fixed = sorted(key for key in overrides if not key.startswith(CHANGEABLE))
     if fixed:
         raise InputError(f"--resume: {', '.join(fixed)} cannot change within a run; start a new one")
@@ -114,7 +89,7 @@ def resume(arguments: TrainOptions, overrides: dict[str, Any]) -> int:
     open_folder(folder, KIND)
     model = train.resume(config, environments.make_training_env(config, compiled), checkpoint)
     print(f"resuming {folder} after {model.num_timesteps:,} of {config.total_steps:,} steps")
-    return _train(config, compiled, model, folder, not arguments.no_evaluation)
+    return _train(config, compiled, model, folder, evaluates)
 
 
 def load_config_of(record: dict[str, Any], overrides: dict[str, Any], source: str) -> PPOConfig:
@@ -126,9 +101,6 @@ def load_config_of(record: dict[str, Any], overrides: dict[str, Any], source: st
 
 
 def _train(config: PPOConfig, compiled: Compiled, model: PPO, folder: Path, evaluates: bool) -> int:
-    from agents.networks.checkpoint import Identity
-    from agents.training import train
-    from agents.training.validation import Milestones
 
     frozen = _validation(config, compiled) if evaluates else None
     instances: Sequence[Instance] = []
@@ -156,7 +128,6 @@ def _train(config: PPOConfig, compiled: Compiled, model: PPO, folder: Path, eval
 
 
 def _say_how_to_go_on(model: PPO, folder: Path) -> None:
-    from agents.training.checkpoints import latest_checkpoint
 
     last = latest_checkpoint(folder)
     print(f"\nstopped after {model.num_timesteps:,} steps; last checkpoint: {last}", file=sys.stderr)
@@ -167,8 +138,6 @@ def _say_how_to_go_on(model: PPO, folder: Path) -> None:
 @contextmanager
 def _curves(model: PPO, config: PPOConfig, folder: Path) -> Iterator[None]:
     """Let a model write its curves to a folder while the block runs."""
-    from stable_baselines3.common.logger import configure
-
     model.set_logger(configure(str(folder), ["tensorboard"]))
     _show_settings(model.logger, config)
     try:
@@ -182,10 +151,6 @@ def _curves(model: PPO, config: PPOConfig, folder: Path) -> Iterator[None]:
 
 def _validation(config: PPOConfig, compiled: Compiled) -> HeldOut | None:
     """Return the frozen validation episodes with their published bounds, where a run trains on the training days."""
-    from agents.training.validation import HeldOut
-    from gridai_env.benchmarks.published import validation_of
-    from gridai_env.benchmarks.sets import BenchmarkError
-
     if config.environment.days == "all":
         return None
     try:
@@ -197,24 +162,17 @@ def _validation(config: PPOConfig, compiled: Compiled) -> HeldOut | None:
 
 def _unpublished(config: PPOConfig) -> list[Instance]:
     """Return held-out episodes where changed settings leave no published ones (on validation days, if any)."""
-    from agents.training import environments
-
     return environments.held_out_instances(compiled_of(config, "validation"), config.evaluation.instances)
 
 
 def _held_out(config: PPOConfig, instances: Sequence[Instance], folder: Path) -> HeldOut:
     """Play Local-Only on the held-out episodes and solve them, as far as wanted."""
-    from agents.training.validation import HeldOut
-    from baselines.rules.single_signal import LocalOnly
-    from gridai_env.rollout.run import run_many
-
     bounds = bounds_usd(config, instances, folder / BOUNDS) if config.evaluation.bounds else None
     return HeldOut.of(run_many(LocalOnly(), instances), bounds)
 
 
 def bounds_usd(config: PPOConfig, instances: Sequence[Instance], cache: Path) -> list[float]:
     """Return the proven bound of each instance; those solved before are read from ``cache``."""
-    from tqdm import tqdm
 
     from baselines.optimum.milp import solve
 

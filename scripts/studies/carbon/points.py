@@ -33,7 +33,7 @@ from gridai_env.rollout.trajectory import Trajectory
 from scripts.runs.command import InputError
 from scripts.runs.tasks import Record, Store, Task, had_time, key_of
 from scripts.studies.names import OPTIMUM, VARIANT
-from scripts.studies.policies import checkpoint_of, find_contenders
+from scripts.studies.policies import checkpoint_of, find_contender
 from scripts.studies.solver import SolverOptions
 
 KIND = "front point"
@@ -184,14 +184,11 @@ def _play(task: FrontTask) -> Record:
     """Play a policy, or something that plans the episode beforehand; return its row."""
     instance, floor = task.instance, task.floor
     assert floor is not None
-    contender = find_contenders([task.label], instance.compiled, vars(task.settings.solver))[0]
-    what = contender.policy if contender.plan is None else contender.plan(instance)
-    if getattr(what, "actions", True) is None:
-        return _row(instance.seed, "policy", task.label, None) | {"status": "time_limit", "meets_floor": 0}
-
-    trajectory = run(what, instance, seed=instance.seed)  # type: ignore[arg-type]
-    row = _policy_row(task.label, trajectory, floor)
-    return row | {"status": getattr(what, "status", row["status"])}
+    contender = find_contender(task.label, instance.compiled, task.settings.solver)
+    trajectory, status = contender.play(instance, instance.seed)
+    if trajectory is None:
+        return _row(instance.seed, "policy", task.label, None) | {"status": status, "meets_floor": 0}
+    return _policy_row(task.label, trajectory, floor) | {"status": status}
 
 
 def _point(program: FrontProgram, task: FrontTask) -> FrontPoint | None:
@@ -235,16 +232,15 @@ def _row(seed: int, method: str, label: str, place: CostCarbonPoint | None) -> R
     }
 
 
+# Columns that are fields of a `FrontPoint` under the same names.
+SHARED = ("label", "status", "bound", "seconds", "method", "slope_usd_per_t", "gap", "least_kg")
+
+
 def _point_row(seed: int, point: FrontPoint) -> Record:
     return _row(seed, point.method, point.label, point.place) | {
+        **{name: getattr(point, name) for name in SHARED},
         "carbon_price_usd_per_t": point.price_usd_per_t,
         "cap_kg": point.cap_kg if np.isfinite(point.cap_kg) else float("nan"),
-        "bound": point.bound,
-        "gap": point.gap,
-        "status": point.status,
-        "seconds": point.seconds,
-        "slope_usd_per_t": point.slope_usd_per_t,
-        "least_kg": point.least_kg,
     }
 
 
@@ -252,7 +248,6 @@ def _policy_row(name: str, trajectory: Trajectory, floor: Floor) -> Record:
     scale_usd = sum(float(np.abs(term).sum()) for term in trajectory.episode.outcome.terms_usd.values())
     return _row(trajectory.instance.seed, "policy", name, place_of(trajectory)) | {
         "meets_floor": int(meets_floor(floor, trajectory)),
-        "status": "played",
         "seconds": trajectory.seconds_per_decision * trajectory.instance.steps,
         "scale_usd": scale_usd,
         "keeps_floor_exactly": int(meets_floor(floor, trajectory, slack=0.0)),
@@ -282,9 +277,8 @@ def check_policies(rows: Sequence[Record]) -> None:
 
 def _point_in(row: Record) -> FrontPoint:
     cap_kg = np.inf if np.isnan(row["cap_kg"]) else row["cap_kg"]
-    same = ("label", "status", "bound", "seconds", "method", "slope_usd_per_t", "gap", "least_kg")
     return FrontPoint(
-        **{name: row[name] for name in same},
+        **{name: row[name] for name in SHARED},
         cap_kg=cap_kg,
         price_usd_per_t=row["carbon_price_usd_per_t"],
         place=place_in(row),

@@ -34,7 +34,7 @@ from scripts.runs.folder import commit, file_name, machine, versions
 from scripts.runs.tasks import Record, Store, Task, key_of, run_tasks
 from scripts.studies.contest import BOUND_TOLERANCE, decisions_not_optimal, statuses_of
 from scripts.studies.evaluation.play import SAME, scale_usd, solved
-from scripts.studies.policies import find_contenders
+from scripts.studies.policies import find_contender
 
 KIND = "frozen result"
 DIGITS = 12  # significant, of published figures
@@ -113,8 +113,7 @@ def _optimum(task: FreezeTask) -> Record:
 
 
 def _played(policy: str, instance: Instance) -> Record:
-    player = find_contenders([policy], instance.compiled)[0].policy
-    assert player is not None
+    player = find_contender(policy, instance.compiled).decider
     return {"result": figures_of(played := run(player, instance)) | _of_decisions(player, played)}
 
 

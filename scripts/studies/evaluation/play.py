@@ -22,7 +22,7 @@ from scripts.runs.command import InputError
 from scripts.studies.contest import BOUND_TOLERANCE, BoundError
 from scripts.studies.decision_times import decision_times_s
 from scripts.studies.evaluation.summary import PolicyResult
-from scripts.studies.policies import find_contenders
+from scripts.studies.policies import find_contender
 
 TIMED_DECISIONS = 100
 SAME = 1e-6  # published and replayed benefits, over the sum of absolute terms
@@ -153,8 +153,6 @@ def solved(benchmark: Benchmark, instance: Instance, threads: int) -> Plan:
 
 def planner_actions(name: str, instance: Instance) -> NDArray[np.float32]:
     """Return the actions [T,A] that a planner took on an episode."""
-    policy = find_contenders([name], instance.compiled)[0].policy
-    assert policy is not None
-    actions = run(policy, instance).actions
+    actions = run(find_contender(name, instance.compiled).decider, instance).actions
     assert actions is not None
     return actions

@@ -21,7 +21,7 @@ from scripts.studies.evaluation.loss import BETTER, show_where
 from scripts.studies.evaluation.options import DEFECT, EvaluateOptions
 from scripts.studies.evaluation.play import check_local, play_network
 from scripts.studies.evaluation.summary import PolicyResult, Summary, published_result, summarise
-from scripts.studies.policies import ENOUGH_SEEDS, TrainedPolicy, find_entrants
+from scripts.studies.policies import ENOUGH_SEEDS, TrainedPolicy, find_contenders, find_entrants
 
 KIND = "evaluate"
 
@@ -106,7 +106,7 @@ def _ready(entrant: TrainedPolicy, frozen: FrozenSet) -> list[Policy]:
     if entrant.name in frozen.published:
         return []
     compiled = compile_scenario(load_scenario(frozen.scenario))
-    found = entrant.policies(compiled, {"threads": 1})
+    found = [find_contenders([run], compiled, {"threads": 1})[0].policy for run in entrant.runs]
     policies = [policy for policy in found if policy is not None]
     if len(policies) < len(found):
         raise InputError(f"--policy {entrant.name}: its results are not in {frozen.scenario}/{frozen.name}")

@@ -23,7 +23,7 @@ from gridai_env.rollout.run import run
 from gridai_env.rollout.trajectory import Trajectory
 from scripts.runs.folder import file_name
 from scripts.runs.tasks import Record, Task, had_time, key_of
-from scripts.studies.policies import checkpoint_of, find_contenders
+from scripts.studies.policies import checkpoint_of, find_contender
 from scripts.studies.solver import SolverOptions
 
 KIND = "frontier point"
@@ -179,14 +179,12 @@ POLICY_FIGURES = ("benefit_usd", "cost_usd", "emissions_kg", "dropped_gpuh", "ri
 def _played(task: SweepTask) -> Record:
     """Play the policy at a point; return one row of ``policies.csv``, and what must not lie below the frontier."""
     instance = task.curve.at(task.point)
-    contender = find_contenders([task.curve.what], task.curve.instance.compiled, vars(task.solver))[0]
-    player = contender.plan(instance) if contender.plan is not None else contender.policy
-    assert player is not None  # the optimum is no policy of a sweep
+    contender = find_contender(task.curve.what, task.curve.instance.compiled, task.solver)
+    played, status = contender.play(instance, instance.seed)
     row = task.place | {"policy": task.curve.what}
-    if getattr(player, "actions", True) is None:  # a variant without a plan in time
-        return {"row": row | dict.fromkeys(POLICY_FIGURES, math.nan) | {"status": "time_limit"}}
+    if played is None:  # a variant without a plan in time
+        return {"row": row | dict.fromkeys(POLICY_FIGURES, math.nan) | {"status": status}}
 
-    played = run(player, instance, seed=instance.seed)
     rid = relocatable(instance, played.flows).rows()
     figures = {
         "benefit_usd": played.benefit_usd,

@@ -5,16 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from gridai_env.scenario.load import load_scenario
 from scripts.runs.command import CommandOptions
 from scripts.runs.folder import emptied
 from scripts.runs.tables import Row, aligned, known, replace_rows
 from scripts.runs.tasks import Store, open_store
 from scripts.runs.tensorboard import EventWriter
-
-if TYPE_CHECKING:
-    from scripts.studies.reproduction.experiment import Experiment
+from scripts.studies.reproduction.experiment import Experiment
+from scripts.studies.reproduction.tables import headline_rows, movers, policy_rows, sensitivity_rows
 
 KIND, TASK = "reproduce", "reproduction task"
 TASKS, BOARD = "tasks", "tensorboard"
@@ -22,8 +22,6 @@ TASKS, BOARD = "tasks", "tensorboard"
 
 def config_of(options: CommandOptions, experiments: Mapping[str, Experiment]) -> dict[str, Any]:
     """Return the settings of a run, with its experiments and their scenarios resolved."""
-    from gridai_env.scenario.load import load_scenario
-
     resolved = {
         name: load_scenario(one.scenario, horizon_h=one.horizon_h).model_dump(mode="json")
         for name, one in experiments.items()
@@ -43,8 +41,6 @@ def open_results(folder: Path, config: dict[str, Any], overwrite: bool) -> Store
 
 def write_tables(folder: Path, store: Store, experiments: Mapping[str, Experiment]) -> None:
     """Make tables and TensorBoard files from the results, and print."""
-    from scripts.studies.reproduction.tables import headline_rows, policy_rows, sensitivity_rows
-
     models = list(experiments.values())
     headlines = [row for one in models for row in headline_rows(one, store)]
     policies = [row for one in models for row in policy_rows(one, store)]
@@ -129,8 +125,6 @@ def _policy(row: Row) -> tuple[str, ...]:
 
 def _show_outside(headlines: Sequence[Row], sensitivities: Sequence[Row]) -> None:
     """Print for each headline outside its range which assumptions move it."""
-    from scripts.studies.reproduction.tables import movers
-
     for row in headlines:
         if row["inside"]:
             continue

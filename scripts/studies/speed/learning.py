@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from scripts.studies.speed.measure import Figure
+from scripts.studies.speed.measure import Figure, spread_of
 from scripts.studies.speed.setting import Setting, seconds, settings_of
 
 NUMPY, EAGER, COMPILED = "NumPy batch", "torch batch", "compiled torch batch"
@@ -47,10 +47,10 @@ def learning_figures(setting: Setting) -> Iterator[Figure]:
         model = models[way]
         where = setting.kind if way in best.values() else f"{setting.kind}, {way.batch}"
         passes = f"{model.n_epochs} passes in batches of {model.batch_size:,}"
-        note = setting.note(model.n_envs, f"{way.batch}, {passes}; {_spread(found)}")
+        note = setting.note(model.n_envs, f"{way.batch}, {passes}; {spread_of(found)}")
         yield Figure(f"{TITLES[way.algorithm]}, {where}", statistics.median(found), "env-steps/s", note)
     gains = [mine / plain for mine, plain in zip(speeds[best[OURS]], speeds[best[PLAIN]], strict=True)]
-    note = f"each in its fastest way: {best[OURS].batch}, {best[PLAIN].batch}; {_spread(gains)}"
+    note = f"each in its fastest way: {best[OURS].batch}, {best[PLAIN].batch}; {spread_of(gains)}"
     name = f"FourMarkets PPO over plain SB3, {setting.kind}"
     yield Figure(name, statistics.median(gains), "1", note)
 
@@ -59,10 +59,6 @@ def fastest(speeds: dict[Way, list[float]], algorithm: str) -> Way:
     """Return the way of an algorithm whose median speed is highest."""
     own = {way: statistics.median(found) for way, found in speeds.items() if way.algorithm == algorithm}
     return max(own, key=own.__getitem__)
-
-
-def _spread(values: list[float]) -> str:
-    return f"{min(values):,.4g} to {max(values):,.4g}"
 
 
 def warm(setting: Setting, way: Way) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 # What the project set out to reach: (figure, comparison).
@@ -65,4 +65,9 @@ class Figure:
 def median_of(measure: Callable[[], float], repetitions: int) -> tuple[float, str]:
     """Return median of repeated measurements, and their range as a note."""
     values = [measure() for _ in range(repetitions)]
-    return statistics.median(values), f"{min(values):,.4g} to {max(values):,.4g}"
+    return statistics.median(values), spread_of(values)
+
+
+def spread_of(values: Sequence[float]) -> str:
+    """Return the range of repeated measurements as text."""
+    return f"{min(values):,.4g} to {max(values):,.4g}"
