@@ -90,8 +90,7 @@ def frontier(options: FrontierOptions) -> int:
 
 def prepared(options: FrontierOptions) -> Frontier:
     """Return the run that is asked for, its folder ready; raises InputError for what cannot be done."""
-    from scripts.studies.latency.run import Frontier
-    from scripts.studies.latency.sweeps import find_sweeps
+    from scripts.studies.latency.run import Frontier, find_sweeps
     from scripts.studies.names import OPTIMUM
     from scripts.studies.policies import find_contenders, resolved
     from scripts.studies.solver import SolverOptions

@@ -14,7 +14,7 @@ from gridai_env.scenario.compile import Compiled, compile_scenario
 from gridai_env.scenario.load import load_scenario, scenario_names
 from gridai_env.traces import TraceTable, read_table
 from scripts.runs.command import CommandOptions, InputError, Shown, refuse_doubles
-from scripts.runs.parallel import check_ray, checked_jobs, solver_threads
+from scripts.runs.parallel import check_ray, cores
 
 OVERRIDES = ("traces", "demand", "horizon_h", "forecast", "latency_scale", "carbon_price_usd_per_t")
 
@@ -106,10 +106,19 @@ class ParallelOptions(CommandOptions):
     )
 
     def workers(self, tasks: int | None = None) -> tuple[int, int]:
-        """Return the number of workers and the solver threads of each; raises InputError where no cluster answers."""
+        """Return the number of workers, at most that of tasks, and the solver threads of each.
+
+        Raises InputError where no cluster answers, and for one whose number of workers is not given.
+        """
         check_ray(self.ray)
-        jobs = checked_jobs(self.jobs, tasks, self.ray)
-        return jobs, solver_threads(jobs, self.threads)
+        if self.jobs is None and self.ray not in (None, "local"):
+            raise InputError(f"--ray {self.ray!r}: give --jobs too, how many workers of the cluster to use")
+
+        jobs = self.jobs or cores()
+        if tasks is not None:
+            jobs = max(1, min(jobs, tasks))
+        # Workers share the cores of this machine, they do not fight for them.
+        return jobs, self.threads or max(1, cores() // jobs)
 
 
 class ResumableOptions(CommandOptions):

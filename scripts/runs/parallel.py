@@ -1,6 +1,6 @@
 """Independent tasks side by side through joblib: local processes, or a Ray cluster by one option.
 
-Cores are shared, not fought for: each of ``jobs`` workers gets cores // jobs solver threads (`solver_threads`).
+Cores are shared, not fought for: each of ``jobs`` workers gets cores // jobs solver threads.
 """
 
 from __future__ import annotations
@@ -26,26 +26,6 @@ RAY_ROUNDS = 4
 def cores() -> int:
     """Return cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def checked_jobs(jobs: int | None, tasks: int | None = None, ray: str | None = None) -> int:
-    """Return number of workers: as given, else one per core of this machine, and no more than tasks.
-
-    Raises InputError below 1, and for a cluster whose number of workers is not given.
-    """
-    if jobs is None and ray not in (None, "local"):
-        raise InputError(f"--ray {ray!r}: give --jobs too, how many workers of the cluster to use")
-    if jobs is not None and jobs < 1:
-        raise InputError(f"--jobs {jobs}: must be at least 1")
-    wanted = cores() if jobs is None else jobs
-    return wanted if tasks is None else max(1, min(wanted, tasks))
-
-
-def solver_threads(jobs: int, threads: int | None = None) -> int:
-    """Return threads of each solver so that ``jobs`` of them share the cores; as given where it is."""
-    if threads is not None and threads < 1:
-        raise InputError(f"--threads {threads}: must be at least 1")
-    return max(1, cores() // jobs) if threads is None else threads
 
 
 def spread(

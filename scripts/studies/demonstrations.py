@@ -127,6 +127,7 @@ def compute(batch: Sequence[DemonstrationTask]) -> Iterator[tuple[Row, Record | 
     for task in batch:
         begin = time.perf_counter()
         found, status = _demonstrated(task.instance, task.work)
+
         row = {
             "planner": task.work.planner,
             "seed": task.instance.seed,

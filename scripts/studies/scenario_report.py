@@ -58,6 +58,7 @@ def capacity(c: Compiled) -> Iterator[str]:
     sites = c.scenario.sites
     peak = peak_demand_gpus(c.scenario)
     usable = c.params.gpus * c.params.utilisation_limit * c.params.speed
+
     header = f"{'GPUs':>10s}{'usable':>10s}{'local peak':>12s}{'full MW':>9s}{'import MW':>11s}"
     yield f"{'site':20s}{header}{'battery MWh':>13s}"
     for k, site in enumerate(sites):
@@ -81,6 +82,7 @@ def routes(c: Compiled) -> Iterator[str]:
         others = np.all([getattr(geo, f"by_{r}") for r in REASONS if r != reason], axis=0)
         alone = (~mask & others & away).sum()
         yield f"  closed by {reason:8s} {(~mask & away).sum():5d}, by it alone {alone:5d}"
+
     counts = [f"{name} {(geo.open & (geo.layer == i)).sum()}" for i, name in enumerate(LAYERS)]
     yield "open routes by layer, home included: " + ", ".join(counts)
     for r, w in np.argwhere(geo.home_misses_budget):

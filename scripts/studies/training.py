@@ -76,16 +76,19 @@ def resume(folder: Path, overrides: dict[str, Any], evaluates: bool) -> int:
     fixed = sorted(key for key in overrides if not key.startswith(CHANGEABLE))
     if fixed:
         raise InputError(f"--resume: {', '.join(fixed)} cannot change within a run; start a new one")
+
     record = read_run(folder, KIND)
     config = load_config_of(record, overrides, str(folder / "run.json"))
     compiled = compiled_of(config)
     Identity.read(folder / "run.json").check(Identity.of(compiled), str(folder))
+
     checkpoint = latest_checkpoint(folder)
     if checkpoint is None:
         raise InputError(
             f"{folder}: no checkpoint in {folder / CHECKPOINTS}: it ended before the first one (calibration and "
             "imitation come before); start the run anew with its own command and --overwrite"
         )
+
     open_folder(folder, KIND)
     model = train.resume(config, environments.make_training_env(config, compiled), checkpoint)
     print(f"resuming {folder} after {model.num_timesteps:,} of {config.total_steps:,} steps")

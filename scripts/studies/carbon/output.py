@@ -111,6 +111,7 @@ def write_board(folder: Path, rows: Sequence[Row], volumes: Sequence[Row], confi
     names = [EPSILON, PRICE, *dict.fromkeys(row["label"] for row in rows if row["method"] == POLICY)]
     for name in names:
         mine = [row for row in rows if name in (row["method"], row["label"])]
+
         # The axis of TensorBoard holds whole numbers: emissions in kg, ascending, are the step.
         with EventWriter(folder / file_name(name)) as writer:
             points = [(place, row["seed"]) for row in mine if (place := place_in(row)) is not None]

@@ -176,6 +176,7 @@ def _line(rung: Rung, paired: bool) -> tuple[str, ...]:
     only = {
         name: spread_text(rung.parts.get(name), "{:,.0f}", False) for name in ("horizon", "forecast_error")
     }
+
     return (
         rung.policy + ("" if paired else f" (n = {rung.episodes})"),
         spread_text(rung.benefit_usd, "{:,.0f}"),

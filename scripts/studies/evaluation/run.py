@@ -9,7 +9,6 @@ from pathlib import Path
 from tqdm import tqdm
 
 from gridai_env.benchmarks.published import FrozenSet, read_set, set_path
-from gridai_env.episodes.instance import Instance
 from gridai_env.rollout.policy import Policy
 from gridai_env.scenario.compile import compile_scenario
 from gridai_env.scenario.load import load_scenario
@@ -68,7 +67,14 @@ def _judged(
     # Local-Only is published: where it earns something else here, the published bounds do not hold either.
     instances = frozen.instances()
     check_local(frozen, instances)
-    results = _results(entrants, policies, frozen, instances)
+    results = []
+    total = sum(len(own) for own in policies)
+    with tqdm(total=total, desc=f"{frozen.scenario}/{frozen.name}", disable=not sys.stderr.isatty()) as bar:
+        for entrant, own in zip(entrants, policies, strict=True):
+            if own:
+                results.append(play_network(entrant.name, entrant.runs, own, frozen, instances, bar.update))
+            else:
+                results.append(published_result(entrant.name, frozen))
 
     seeds, runs = [instance.seed for instance in instances], [entrant.runs for entrant in entrants]
     write_run(run_dir, KIND, vars(arguments), seeds, instances, runs=runs)
@@ -111,24 +117,6 @@ def _ready(entrant: TrainedPolicy, frozen: FrozenSet) -> list[Policy]:
     if len(policies) < len(found):
         raise InputError(f"--policy {entrant.name}: its results are not in {frozen.scenario}/{frozen.name}")
     return policies
-
-
-def _results(
-    entrants: Sequence[TrainedPolicy],
-    policies: Sequence[list[Policy]],
-    frozen: FrozenSet,
-    instances: list[Instance],
-) -> list[PolicyResult]:
-    """Play what is not published, with a bar."""
-    out = []
-    total = sum(len(own) for own in policies)
-    with tqdm(total=total, desc=f"{frozen.scenario}/{frozen.name}", disable=not sys.stderr.isatty()) as bar:
-        for entrant, own in zip(entrants, policies, strict=True):
-            if own:
-                out.append(play_network(entrant.name, entrant.runs, own, frozen, instances, bar.update))
-            else:
-                out.append(published_result(entrant.name, frozen))
-    return out
 
 
 def _facts(frozen: FrozenSet, entrants: Sequence[TrainedPolicy]) -> list[str]:

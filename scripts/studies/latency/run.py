@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from baselines.optimum.objectives import OBJECTIVES
-from gridai_env.analysis.latency_budgets import Sweep
+from gridai_env.analysis.latency_budgets import MOST_POINTS, Sweep, make_sweep
 from gridai_env.analysis.net_benefit import break_even_rows
 from gridai_env.episodes.instance import Instance
-from scripts.runs.command import InputError
+from gridai_env.scenario.spec import Scenario
+from scripts.runs.command import InputError, refuse_doubles
 from scripts.runs.tables import Row, replace_rows
 from scripts.runs.tasks import Record
 from scripts.studies.latency.points import KIND as POINT
@@ -18,6 +19,8 @@ from scripts.studies.latency.points import Curve, SweepTask, compute, cut
 from scripts.studies.latency.tables import Results, check_frontier, return_rows, write_parquet
 from scripts.studies.latency.tensorboard import write_board
 from scripts.studies.point_run import PointRun
+
+POINTS = 12  # of a grid, where no number is given
 
 
 @dataclass(kw_only=True)
@@ -115,3 +118,36 @@ class Frontier(PointRun[SweepTask]):
         """Return grids, time and number of points computed, for run.json."""
         grids = {sweep.axis: list(sweep.grid) for sweep in self.sweeps}
         return {"grids": grids} | super().facts() | {"computed": self.computed}
+
+
+# Axes -------------------------------------------------------------------------------------------------------
+
+
+def find_sweeps(
+    scenario: Scenario, axes: Sequence[str] | None, grid: Sequence[float] | None, points: int | None
+) -> list[Sweep]:
+    """Return the sweeps of some axes (None: of all on which a route opens); raises InputError for bad ones."""
+    names = axes or ["scale", *(task.name for task in scenario.classes)]
+    check_grids(names, grid, points)
+
+    sweeps = []
+    for name in names:
+        try:
+            axis = name if name == "scale" else f"class:{name.removeprefix('class:')}"
+            sweeps.append(make_sweep(scenario, axis, grid, points=points or POINTS))
+        except ValueError as error:
+            if axes:
+                raise InputError(f"--axes {name}: {error}") from error
+            print(f"left out: {error}")  # by default, every axis on which there is something to see
+    if not sweeps:
+        raise InputError("no latency budget opens any route in this scenario: there is no frontier")
+    return sweeps
+
+
+def check_grids(names: Sequence[str], grid: Sequence[float] | None, points: int | None) -> None:
+    """Raise InputError where axes and their points do not go together."""
+    refuse_doubles("--axes", names)
+    if grid is not None and (len(names) != 1 or points is not None):
+        raise InputError("--grid: belongs to a single axis (--axes NAME) and excludes --points")
+    if points is not None and points > MOST_POINTS:
+        raise InputError(f"--points {points}: must be at most {MOST_POINTS}; --grid takes own points")

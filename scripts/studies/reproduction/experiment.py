@@ -24,7 +24,9 @@ Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 class Headline(StrictModel):
     """A published figure as a range; the ends lie inside."""
 
-    quantity: str = Field(description="what of ours is compared, see `_reproduction_tables.QUANTITIES`")
+    quantity: str = Field(
+        description="what of ours is compared, see `scripts.studies.reproduction.tables.QUANTITIES`"
+    )
     name: str
     unit: str
     low: float
@@ -73,6 +75,7 @@ class Experiment(StrictModel):
                 )
         if not {JOINT, self.reference} <= set(self.policies):
             raise ValueError(f"policies must contain {JOINT!r} and the reference {self.reference!r}")
+
         for name, grid in self.sensitivities.items():
             if name not in LEVERS:
                 raise ValueError(f"parameter {name!r} is unknown: {closest(name, LEVERS)}")

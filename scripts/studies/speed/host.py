@@ -73,6 +73,7 @@ def single_speed(name: str, episodes: int) -> float:
     size = env.action_space.shape[0]  # type: ignore[index]
     actions = rng.uniform(-1.0, 1.0, (64, size)).astype(np.float32)
     env.reset(seed=0)
+
     steps, total_usd, begin = 0, 0.0, time.perf_counter()
     for _ in range(episodes):
         env.reset()
@@ -93,6 +94,7 @@ def batch_speed(name: str, num_envs: int, episodes: int) -> float:
     actions = rng.uniform(-1.0, 1.0, (8, *envs.action_space.shape)).astype(np.float32)  # type: ignore[misc]
     envs.reset(seed=0)
     steps = envs.unwrapped.simulator.steps * episodes  # type: ignore[attr-defined]
+
     moved = np.zeros(num_envs)
     begin = time.perf_counter()
     for i in range(steps):

@@ -42,6 +42,7 @@ def learning_figures(setting: Setting) -> Iterator[Figure]:
     for _ in range(setting.repetitions):
         for way, model in models.items():
             speeds[way].append(_speed(model, setting))
+
     best = {name: fastest(speeds, name) for name in (OURS, PLAIN)}
     for way, found in speeds.items():
         model = models[way]
@@ -49,6 +50,7 @@ def learning_figures(setting: Setting) -> Iterator[Figure]:
         passes = f"{model.n_epochs} passes in batches of {model.batch_size:,}"
         note = setting.note(model.n_envs, f"{way.batch}, {passes}; {spread_of(found)}")
         yield Figure(f"{TITLES[way.algorithm]}, {where}", statistics.median(found), "env-steps/s", note)
+
     gains = [mine / plain for mine, plain in zip(speeds[best[OURS]], speeds[best[PLAIN]], strict=True)]
     note = f"each in its fastest way: {best[OURS].batch}, {best[PLAIN].batch}; {spread_of(gains)}"
     name = f"FourMarkets PPO over plain SB3, {setting.kind}"

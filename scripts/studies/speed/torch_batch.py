@@ -90,6 +90,7 @@ def simulator_figures(setting: Setting) -> Iterator[Figure]:
         yield Figure(
             name, value, "env-steps/s", setting.note(batch, f"{spread}" + (f"; {others}" if others else ""))
         )
+
     limit_gb_s = bandwidth_gb_s(setting.device)
     moved_gb_s = value * counted / 1e9
     note = f"{counted:,.0f} bytes a step, {moved_gb_s:,.3g} of {limit_gb_s:,.3g} GB/s measured by copying"
