@@ -6,6 +6,7 @@ next to every run.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -181,13 +182,14 @@ def load_config(path: str | Path | None, overrides: Mapping[str, Any] | None = N
     Raise ConfigError with all faults in one message.
     """
     data = {} if path is None else _read(Path(path))
+    return parse_config(data, "settings" if path is None else str(path), overrides)
+
+
+def parse_config(data: dict[str, Any], source: str, overrides: Mapping[str, Any] | None = None) -> PPOConfig:
+    """Return checked settings with ``overrides`` by dotted key; ``source`` names them in errors."""
+    data = copy.deepcopy(data)
     for key, value in (overrides or {}).items():
-        put(data, key, value)
-    return parse_config(data, "settings" if path is None else str(path))
-
-
-def parse_config(data: Mapping[str, Any], source: str) -> PPOConfig:
-    """Return checked settings; ``source`` names them in errors."""
+        _put(data, key, value)
     try:
         return PPOConfig.model_validate(data)
     except ValidationError as error:
@@ -209,7 +211,7 @@ def _read(path: Path) -> dict[str, Any]:
     return data
 
 
-def put(data: dict[str, Any], dotted: str, value: Any) -> None:
+def _put(data: dict[str, Any], dotted: str, value: Any) -> None:
     """Set ``a.b`` in nested tables."""
     *parents, last = dotted.split(".")
     for part in parents:
@@ -225,7 +227,7 @@ def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
 
     A single value may also be written ``--key=value``; the values of a list follow each other.
     """
-    found: dict[str, list[str]] = {}
+    found: dict[str, list[Any]] = {}
     key = ""
     for word in words:
         if word.startswith("--"):
@@ -233,21 +235,19 @@ def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
             key = name.replace("-", "_")
             if key in found:
                 raise ConfigError(f"--{name}: given twice")
-            found[key] = [value] if equals else []
+            found[key] = [_scalar(value)] if equals else []
         elif key:
-            found[key].append(word)
+            found[key].append(_scalar(word))
         else:
             raise ConfigError(f"{word!r}: expected --key value")
 
     empty = [name for name, values in found.items() if not values]
     if empty:
         raise ConfigError(f"--{empty[0]}: needs a value")
-    return {name: _shape(name, [_scalar(v) for v in values]) for name, values in found.items()}
-
-
-def _shape(key: str, values: list[Any]) -> Any:
-    is_list = key == "hidden"
-    return values if is_list or len(values) > 1 else values[0]
+    # A list of one value is still a list.
+    return {
+        name: values if name == "hidden" or len(values) > 1 else values[0] for name, values in found.items()
+    }
 
 
 def _scalar(text: str) -> Any:

@@ -96,14 +96,10 @@ def _folder_to_resume(options: TrainOptions, folder: str) -> Path:
 
 def _overrides(options: TrainOptions, words: Sequence[str]) -> dict[str, Any]:
     """Return the settings given on the command line, by dotted key."""
-    overrides = parse_overrides(words)
-    if options.scenario is not None:
-        overrides["environment.scenario"] = options.scenario
-    if options.traces is not None:
-        overrides["environment.traces"] = options.traces
+    short: dict[str, Any] = {"environment.scenario": options.scenario, "environment.traces": options.traces}
     if options.no_bounds:
-        overrides["evaluation.bounds"] = False
-    return overrides
+        short["evaluation.bounds"] = False
+    return parse_overrides(words) | {key: value for key, value in short.items() if value is not None}
 
 
 def describe(config: Any, prefix: str = "") -> str:

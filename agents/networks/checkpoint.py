@@ -26,7 +26,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from agents.networks import mlp
-from agents.networks.kinds import ActingPolicy, FitsScenarios, memory_of
+from agents.networks.kinds import ActingPolicy, memory_of
 from agents.structured import policy as structured
 from agents.structured.compiled import Recorded, RecordingError, record
 from agents.structured.policy import StructuredPolicy
@@ -162,12 +162,9 @@ class NetworkPolicy(Policy):
         A network whose weights fit any routes is put on those that are open here.
         """
         self.identity.check(Identity.of(compiled), self.source)
-        if isinstance(self.network, FitsScenarios):
-            before: object = self.network
+        if isinstance(self.network, StructuredPolicy):
             network = self.network.for_scenario(compiled)
-            assert isinstance(network, ActingPolicy)
-            if self._recorded and network is not before:
-                assert isinstance(network, StructuredPolicy)
+            if self._recorded and network is not self.network:
                 self._recorded = Recorded(network, self._recorded.path)
             self.network, self._expand = network, network.actions.expand
 

@@ -36,26 +36,9 @@ class ActingPolicy(Protocol):
         """How the numbers become actions of the environment."""
 
 
-@runtime_checkable
-class RemembersObservations(Protocol):
-    """A policy whose observations have a memory appended."""
-
-    @property
-    def memory(self) -> Memory:
-        """What is kept of earlier observations."""
-
-
 def memory_of(policy: object) -> Memory | None:
     """Return the memory of a policy; None for one that sees the environment's observations alone."""
-    return policy.memory if isinstance(policy, RemembersObservations) else None
-
-
-@runtime_checkable
-class FitsScenarios(Protocol):
-    """A policy whose weights fit other sites, regions, rows and routes."""
-
-    def for_scenario(self, compiled: Compiled) -> ActorCriticPolicy:
-        """Return the same weights for another scenario."""
+    return policy.memory if isinstance(policy, StructuredPolicy) else None
 
 
 class Design(Protocol):
@@ -148,7 +131,5 @@ DESIGNS: dict[str, Design] = {"mlp": Mlp(), "structured": Structured()}
 
 
 def design_of(config: PPOConfig) -> Design:
-    """Return the kind of network that the settings ask for; raise ConfigError where there is none."""
-    if config.policy not in DESIGNS:
-        raise ConfigError(f"policy = {config.policy!r}: must be one of {', '.join(map(repr, DESIGNS))}")
+    """Return the kind of network that the settings ask for."""
     return DESIGNS[config.policy]

@@ -15,7 +15,6 @@ import copy
 import hashlib
 import json
 import logging
-import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from torch import Tensor, nn
 
 from agents.structured.policy import StructuredPolicy
 from gridai_env.arrays.types import Float
+from gridai_env.files import atomic_write
 from gridai_env.version import environment_version
 
 SUFFIX = ".pt2"
@@ -126,12 +126,8 @@ def record(network: StructuredPolicy, path: Path) -> Recorded:
             "name one in CXX, or decide without compiling: the same, but slower"
         ) from error
 
-    partial = path.with_name(f".{path.stem}.{os.getpid()}{SUFFIX}")
-    try:
+    with atomic_write(path) as partial:
         _compile(network, partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     return Recorded(network, path)
 
 

@@ -61,26 +61,16 @@ class StructuredPolicy(ActorCriticPolicy):
         return super()._get_constructor_parameters() | self._own
 
     @property
-    def actions(self) -> OpenActions:
-        """How the numbers become actions of the environment."""
-        return self._actions
-
-    @property
     def memory(self) -> ForecastMemory:
         """The memory that is appended to the environment's observations."""
         return self.judgement.reader.memory
 
-    @property
-    def compiled(self) -> Compiled:
-        """The scenario that the policy decides on."""
-        return self._compiled
-
     def _build(self, lr_schedule: Schedule) -> None:
-        compiled = compile_scenario(parse_scenario(self._own["scenario"], "checkpoint"))
-        self._compiled = compiled
-        self._actions = OpenActions.of(compiled)
+        # The scenario that the policy decides on, and how its numbers become actions of the environment.
+        self.compiled = compile_scenario(parse_scenario(self._own["scenario"], "checkpoint"))
+        self.actions = OpenActions.of(self.compiled)
         # Files of weights know the decision under this name.
-        self.judgement = Decision(compiled, self._own["hidden"])
+        self.judgement = Decision(self.compiled, self._own["hidden"])
 
         width = self._own["value_hidden"]
         layers = [
@@ -93,8 +83,8 @@ class StructuredPolicy(ActorCriticPolicy):
         self.value_net = nn.Sequential(*layers)  # type: ignore[assignment]  # annotated as a single layer
 
         self.log_std = nn.Parameter(torch.full((len(KINDS),), math.log(self._own["deviation"])))
-        self.action_dist = DiagGaussianDistribution(self._actions.size)
-        for name, index in (("entry", self._actions.entry), ("kind", self._actions.kind)):
+        self.action_dist = DiagGaussianDistribution(self.actions.size)
+        for name, index in (("entry", self.actions.entry), ("kind", self.actions.kind)):
             self.register_buffer(name, torch.as_tensor(np.asarray(index)), persistent=False)
         settings = {"lr": lr_schedule(1)} | self.optimizer_kwargs
         self.optimizer = self.optimizer_class(self.parameters(), **settings)
@@ -105,7 +95,7 @@ class StructuredPolicy(ActorCriticPolicy):
 
     def for_scenario(self, compiled: Compiled) -> StructuredPolicy:
         """Return the same weights for another scenario: other sites, regions, rows or routes."""
-        if compiled.hash == self._compiled.hash:
+        if compiled.hash == self.compiled.hash:
             return self
 
         memory = ForecastMemory(compiled)
@@ -155,8 +145,7 @@ class StructuredPolicy(ActorCriticPolicy):
     def predict_values(self, obs: PyTorchObs) -> Tensor:
         """Return the values [B,1]."""
         assert isinstance(obs, Tensor)
-        values: Tensor = self.value_net(self.mean_numbers(obs)[1])
-        return values
+        return self.value_net(self.mean_numbers(obs)[1])
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
         assert isinstance(observation, Tensor)

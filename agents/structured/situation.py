@@ -101,14 +101,12 @@ class Situation:
     def load_mw(self, served_gpuh: Float[Tensor, "B C W K"]) -> Float[Tensor, "B K"]:
         """Return the facility power of work served and of the jobs that run."""
         served, held = served_gpuh.sum(1), self.running_gpus[:, 0]
-        load: Tensor = physics.load_of(self.p, self.exo, served, held).facility_mw
-        return load
+        return physics.load_of(self.p, self.exo, served, held).facility_mw
 
     def power_mw(self, busy_gpus: Float[Tensor, "B F K"]) -> Float[Tensor, "B F K"]:
         """Return the facility power of busy accelerators; PUE and accelerators in service as now."""
         exo = Exogenous.make(pue=self.exo.pue[:, None], available_gpus=self.exo.available_gpus[:, None])
-        power: Tensor = physics.facility_power_mw(self.p, exo, physics.it_power_mw(self.p, exo, busy_gpus))
-        return power
+        return physics.facility_power_mw(self.p, exo, physics.it_power_mw(self.p, exo, busy_gpus))
 
 
 def episode_mean(values: Float[Tensor, "B F K"], within: Float[Tensor, "B F"]) -> Float[Tensor, "B K"]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from tqdm import tqdm
 
 from agents.config import ConfigError, PPOConfig, compiled_of
 from agents.networks.checkpoint import Identity, NetworkPolicy
+from agents.structured.policy import StructuredPolicy
 from gridai_env.episodes.instance import make_batch
 from gridai_env.files import write_json
 from gridai_env.rollout.run import run_many
@@ -29,14 +29,6 @@ RUNS, EPISODES_OF_A_RUN = 2**14, 2**16
 HALVED = 0.5
 
 Score = Callable[[], float]
-
-
-@runtime_checkable
-class TunableRule(Protocol):
-    """A network with numbers of a rule."""
-
-    def rule_numbers(self) -> Mapping[str, tuple[torch.nn.Parameter, float]]:
-        """Return the numbers, each with the step of a first try."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +84,7 @@ def calibrate(model: PPO, config: PPOConfig, run_dir: Path) -> Found:
     Raise ConfigError for a network that has none.
     """
     policy = model.policy
-    if not isinstance(policy, TunableRule):
+    if not isinstance(policy, StructuredPolicy):
         raise ConfigError(f"calibration: a {type(policy).__name__} has no numbers of a rule; set rounds to 0")
 
     compiled, wanted = compiled_of(config), config.calibration

@@ -8,24 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
 
 from stable_baselines3 import PPO
 
 from agents.config import PPOConfig
-from agents.imitation.cloning import warm_start
-from agents.training.rule_tuning import calibrate
+from agents.imitation.cloning import CloneReport, warm_start
+from agents.training.rule_tuning import Found, calibrate
 
-
-class Learned(Protocol):
-    """What a stage reports."""
-
-    @property
-    def steps(self) -> int:
-        """Steps learned from."""
-
-
-Stage = Callable[[PPO, PPOConfig, Path], Learned]
+Stage = Callable[[PPO, PPOConfig, Path], Found | CloneReport]  # what it reports has ``steps`` learned from
 
 
 def stages(config: PPOConfig) -> Iterator[tuple[str, Stage, int]]:

@@ -54,8 +54,7 @@ class GridAIVecEnv(BatchVecEnv):
         if self._reference is None:
             return 0.0
         simulator = self.env.simulator
-        earned: Floats = self._reference.benefit_usd(simulator.params, simulator.exogenous)
-        return earned
+        return self._reference.benefit_usd(simulator.params, simulator.exogenous)
 
     def _end_of_episode(self, i: int, infos: dict[str, Any], truncated: bool) -> dict[str, Any]:
         """Return the info of the episode that ended at place ``i``; one that was cut short has no totals."""

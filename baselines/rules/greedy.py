@@ -229,21 +229,18 @@ def spared_usd_per_kg(view: View) -> Floats:
 
 def billed_kg(view: View) -> Floats:
     """Return the billed intensity now, kg/MWh [B,K]."""
-    carbon: Floats = physics.billed_carbon_kg_per_mwh(view.p, view.exo)
-    return carbon
+    return physics.billed_carbon_kg_per_mwh(view.p, view.exo)
 
 
 def with_carbon_usd_per_mwh(view: View, usd_per_mwh: Floats, kg_per_mwh: Floats) -> Floats:
     """Return the price now of a MWh with its carbon, [B,K]."""
-    priced: Floats = energy_usd_per_mwh(usd_per_mwh, kg_per_mwh, carbon_usd_per_kg(view)[:, None])
-    return priced
+    return energy_usd_per_mwh(usd_per_mwh, kg_per_mwh, carbon_usd_per_kg(view)[:, None])
 
 
 def ahead_usd_per_mwh(view: View) -> Floats:
     """Return the forecast price of a MWh with its carbon, [B,H,K]; meaningless where a lead is not valid."""
     per_kg = carbon_usd_per_kg(view)[:, None, None]
-    ahead: Floats = energy_usd_per_mwh(view.forecast_buy_usd_per_mwh, view.forecast_carbon_kg_per_mwh, per_kg)
-    return ahead
+    return energy_usd_per_mwh(view.forecast_buy_usd_per_mwh, view.forecast_carbon_kg_per_mwh, per_kg)
 
 
 def serving_usd_per_gpuh(view: View, energy_usd_per_mwh: Floats, network_usd_per_mwh: Floats) -> Floats:

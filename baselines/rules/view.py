@@ -45,8 +45,7 @@ class View:
     @property
     def on_hand_gpuh(self) -> Float[Floats, "B C W"]:
         """Work that waits or arrives."""
-        on_hand: Floats = physics.work_on_hand_gpuh(self.state, self.exo)
-        return on_hand
+        return physics.work_on_hand_gpuh(self.state, self.exo)
 
     @property
     def valid(self) -> Bool[Bools, "B H"]:

@@ -158,8 +158,7 @@ def default_grid(scenario: Scenario, axis: str, points: int = 12) -> tuple[float
 def _allowed(compiled: Compiled) -> Bool[Bools, "C W K"]:
     """Return routes [C,W,K] away from home that only latency can close."""
     geo = compiled.geography
-    allowed: Bools = geo.by_law & geo.by_state & geo.by_support & ~geo.home[:, None, :]
-    return allowed
+    return geo.by_law & geo.by_state & geo.by_support & ~geo.home[:, None, :]
 
 
 def _class_openings(compiled: Compiled, rows: Bools, name: str) -> tuple[float, Floats, float, float, float]:
@@ -218,8 +217,7 @@ def _evenly(values: Floats, count: int) -> Floats:
     """Return at most ``count`` of the sorted ``values``, evenly by rank, both ends where there is room."""
     if len(values) <= count:
         return values
-    picked: Floats = values[np.linspace(0, len(values) - 1, count).round().astype(int)]
-    return picked
+    return values[np.linspace(0, len(values) - 1, count).round().astype(int)]
 
 
 def _round_up(value: float, digits: int = 3) -> float:

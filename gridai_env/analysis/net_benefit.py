@@ -173,8 +173,7 @@ def _placing_usd_per_gpuh(instance: Instance, usd_per_mwh: Floats) -> Float[Floa
     p = instance.params
     relocation = p.relocation_usd_per_gpuh + p.relocation_mwh_per_gpuh * usd_per_mwh
     warm_up = p.warm_usd_per_gpuh[:, None] + p.warm_mwh_per_gpuh[:, None] * usd_per_mwh
-    placing: Floats = p.is_session[:, None] * (relocation + warm_up)
-    return placing
+    return p.is_session[:, None] * (relocation + warm_up)
 
 
 @dataclass(frozen=True, eq=False)

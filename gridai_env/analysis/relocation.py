@@ -86,8 +86,7 @@ def relocatable(
 def arrived_mwh(instance: Instance) -> Float[Floats, "T C W"]:
     """Return facility energy of the arrived work if done at home in the step of its arrival, [T,C,W]."""
     at_home = work_mwh_per_gpuh(instance)[:, instance.compiled.home_site]
-    energy: Floats = instance.exogenous.arrivals_gpuh * at_home[:, :, None]
-    return energy
+    return instance.exogenous.arrivals_gpuh * at_home[:, :, None]
 
 
 def _moved_mwh(instance: Instance, flows: Flows) -> Float[Floats, "C W"]:
@@ -188,8 +187,7 @@ def full_sites(instance: Instance, flows: Flows) -> Bool[Bools, "T K"]:
     episode = episode_of(instance, flows)
     p, exo = instance.params, instance.exogenous
     free = physics.slacks(p, episode.before, flows, exo, episode.after, episode.totals)["gpus"]
-    full: Bools = free <= FULL * p.utilisation_limit * p.gpus
-    return full
+    return free <= FULL * p.utilisation_limit * p.gpus
 
 
 def episode_of(instance: Instance, flows: Flows) -> PlayedEpisode:

@@ -51,8 +51,7 @@ def gain_share(
     """
     room = (bounds - local).sum(-1)
     least = LEAST_ROOM * np.maximum(np.abs(bounds.sum(-1)), 1.0)
-    share: Floats = (scores - local).sum(-1) / np.where(room > least, room, np.nan)
-    return share
+    return (scores - local).sum(-1) / np.where(room > least, room, np.nan)
 
 
 def gain_captured(values: ArrayLike, local: ArrayLike, bounds: ArrayLike) -> float:
@@ -79,8 +78,7 @@ def captured_by_episode(
 
 def median_captured(scores: Floats, local: Floats, bounds: Floats) -> Floats:
     """Return the median over runs of the gain captured, [...]."""
-    out: Floats = np.median(captured(scores, local, bounds), axis=-1)
-    return out
+    return np.median(captured(scores, local, bounds), axis=-1)
 
 
 def iqm_captured(scores: Floats, local: Floats, bounds: Floats) -> Floats:
@@ -104,8 +102,7 @@ def _iqm(values: Floats) -> Floats:
     # Value i covers [i, i + 1] of the ordered sample; it weighs with what lies between the quartiles.
     edge = np.arange(count + 1)
     inside = np.clip(np.minimum(edge[1:], 0.75 * count) - np.maximum(edge[:-1], 0.25 * count), 0.0, 1.0)
-    out: Floats = (ordered * inside).sum(-1) / inside.sum()
-    return out
+    return (ordered * inside).sum(-1) / inside.sum()
 
 
 # Distances to the bound and to other policies ---------------------------------------------------------------

@@ -119,6 +119,13 @@ class BatchEnv(gym.vector.VectorEnv[Any, Any, Any], Generic[S]):
         if len(instances) != count:
             raise ValueError(f"options['instances']: {len(instances)} given, {count} environments to reset")
 
+    def _foreign(self) -> ValueError:
+        """Return the error where the environments' own episodes would begin beside those of another scenario."""
+        return ValueError(
+            "options['instances']: were of another scenario than the environments' own, which would "
+            "begin now beside them; reset all environments at the end of such episodes"
+        )
+
     def _mask(self, rows: Int[Index, " rows"]) -> Bool[Bools, " B"]:
         """Return True at the places ``rows``."""
         mask = np.zeros(self.num_envs, dtype=np.bool_)

@@ -18,7 +18,7 @@ from gridai_env.envs.observer import Observer
 from gridai_env.envs.options import EnvOptions, keywords_of
 from gridai_env.envs.pictures import Pictures
 from gridai_env.envs.simulator import Simulator
-from gridai_env.envs.step_figures import EPISODE_KEYS, KEYS, add_step, step_figures
+from gridai_env.envs.step_figures import EPISODE_KEYS, KEYS, add_step, figures_of
 from gridai_env.episodes.instance import Instance, InstanceBatch
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.scenario.compile import Compiled
@@ -217,7 +217,7 @@ class GridAIEnv(gym.Env[Observation, Any]):
         checked = checked_action(action, self.action_space.shape)
         before = simulator.exogenous
         self._last = simulator.step(checked[None])
-        figures = step_figures(simulator, before, *self._last)
+        figures = figures_of(simulator.params, simulator.state, before, *self._last)
         self._totals = add_step(self._totals, figures)
 
         row = figures[:, 0].tolist()

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gridai_env.arrays.types import Array, Float, Floats
-from gridai_env.envs.simulator import Simulator
+from gridai_env.arrays.types import Array, Float
 from gridai_env.world.physics import billed_kg
 from gridai_env.world.state import Exogenous, Flows, Outcome, Params, State
 from gridai_env.world.terms import BILL, TERMS
@@ -33,12 +32,6 @@ TERM_KEYS = tuple(f"terms/{name}_usd" for name in TERMS)
 KEYS = (*PHYSICAL, "emissions_kg", "bill_usd", *TERM_KEYS)
 EPISODE_KEYS = tuple(f"episode/{key}" for key in KEYS)
 _BACKLOG = KEYS.index("backlog_gpuh")
-
-
-def step_figures(simulator: Simulator, before: Exogenous, flows: Flows, outcome: Outcome) -> Floats:
-    """Return the figures of the step just made, [len(KEYS),B]; ``before`` is the input of that step."""
-    figures: Floats = figures_of(simulator.params, simulator.state, before, flows, outcome)
-    return figures
 
 
 def figures_of(p: Params, after: State, exo: Exogenous, flows: Flows, outcome: Outcome) -> Array:

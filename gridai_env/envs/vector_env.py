@@ -22,7 +22,7 @@ from gridai_env.envs.observer import Observer
 from gridai_env.envs.options import VectorOptions, keywords_of
 from gridai_env.envs.pictures import Pictures
 from gridai_env.envs.simulator import Simulator
-from gridai_env.envs.step_figures import EPISODE_KEYS, KEYS, add_step, step_figures
+from gridai_env.envs.step_figures import EPISODE_KEYS, KEYS, add_step, figures_of
 from gridai_env.episodes.instance import Instance, InstanceBatch
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.world.state import Flows, Outcome
@@ -111,10 +111,7 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
 
         # Episodes that go on beside new ones share one simulator, hence one scenario.
         if batch.compiled.hash != self.layout.compiled.hash:
-            raise ValueError(
-                "options['instances']: were of another scenario than the environments' own, which would "
-                "begin now beside them; reset all environments at the end of such episodes"
-            )
+            raise self._foreign()
 
         self._running().replace(rows, batch)
         self._observer.replace(rows, batch)
@@ -131,7 +128,7 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
 
         before = simulator.exogenous
         self._last = simulator.step(checked)
-        figures = step_figures(simulator, before, *self._last)
+        figures = figures_of(simulator.params, simulator.state, before, *self._last)
         self._totals = add_step(self._totals, figures)
         self._elapsed = self._elapsed + 1
 

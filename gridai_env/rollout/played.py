@@ -46,5 +46,4 @@ class PlayedEpisode:
     @property
     def billed_kg(self) -> Float[Floats, " T"]:
         """Emissions at the intensity that the scenario bills, [T]."""
-        billed: Floats = physics.billed_kg(self.instance.params, self.totals)
-        return billed
+        return physics.billed_kg(self.instance.params, self.totals)

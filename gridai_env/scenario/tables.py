@@ -133,8 +133,7 @@ def skills(spec: ForecastSpec) -> Float[Floats, " H"]:
     """Return the squared correlation of forecast and truth at each lead: it falls linearly in log lead."""
     log_lead = np.log(np.array(spec.leads_h))
     span = max(float(log_lead[-1] - log_lead[0]), 1e-12)
-    skill: Floats = spec.skill_first + (spec.skill_last - spec.skill_first) * (log_lead - log_lead[0]) / span
-    return skill
+    return spec.skill_first + (spec.skill_last - spec.skill_first) * (log_lead - log_lead[0]) / span
 
 
 def synthetic_starts(scenario: Scenario) -> NDArray[np.datetime64]:

@@ -217,8 +217,7 @@ def _annual_mean(by_month_hour: Float[Floats, "12 24"]) -> float:
 
 @lru_cache(maxsize=1)
 def _metadata() -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads((TABLE_DIR / "zones.json").read_text())
-    return loaded
+    return json.loads((TABLE_DIR / "zones.json").read_text())
 
 
 @lru_cache(maxsize=8)

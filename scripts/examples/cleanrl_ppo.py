@@ -60,8 +60,7 @@ class GaussianPolicy(nn.Module):
 
     def worth(self, observation: Tensor) -> Tensor:
         """Return the value [B] of observations [B,N]."""
-        worth: Tensor = self.value(observation)[..., 0]
-        return worth
+        return self.value(observation)[..., 0]
 
 
 def network(inputs: int, outputs: int, width: int, last_gain: float) -> nn.Sequential:

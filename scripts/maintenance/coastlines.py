@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import Field
 
 from gridai_env.arrays.types import Float, Floats
-from gridai_env.files import atomic_write
+from gridai_env.files import write_json
 from gridai_env.render.coastline import FILE
 from scripts.runs.command import CommandOptions, InputError, Shown, run_command
 
@@ -49,8 +49,7 @@ def write(options: CoastlineOptions) -> int:
     """Read both files and write one GeoJSON file."""
     features = [feature(path, name) for name, path in (("land", options.land), ("lakes", options.lakes))]
     record = {"type": "FeatureCollection", "source": SOURCE, "license": LICENCE, "features": features}
-    with atomic_write(options.out) as partial:
-        partial.write_text(json.dumps(record, separators=(",", ":")) + "\n", encoding="utf-8")
+    write_json(options.out, record, indent=None, separators=(",", ":"))
     print(f"{options.out}: {options.out.stat().st_size / 1e3:.0f} kB")
     return 0
 

@@ -154,8 +154,7 @@ def _yardsticks(reference: Reference, trajectory: Trajectory) -> dict[str, Any]:
 
 def statuses_of(policy: object) -> dict[str, int]:
     """Return how many decisions of the episode just played ended with each status; empty unless a planner solves."""
-    statuses: dict[str, int] = getattr(policy, "statuses", {})
-    return statuses
+    return getattr(policy, "statuses", {})
 
 
 def decisions_not_optimal(policy: object) -> int:

@@ -15,7 +15,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.logger import configure
 from tqdm import tqdm
 
-from agents.config import PPOConfig, compiled_of, parse_config, put
+from agents.config import PPOConfig, compiled_of, parse_config
 from agents.networks.checkpoint import Identity
 from agents.training import environments, train
 from agents.training.checkpoints import latest_checkpoint
@@ -78,7 +78,7 @@ def resume(folder: Path, overrides: dict[str, Any], evaluates: bool) -> int:
         raise InputError(f"--resume: {', '.join(fixed)} cannot change within a run; start a new one")
 
     record = read_run(folder, KIND)
-    config = load_config_of(record, overrides, str(folder / "run.json"))
+    config = parse_config(record["config"], str(folder / "run.json"), overrides)
     compiled = compiled_of(config)
     Identity.read(folder / "run.json").check(Identity.of(compiled), str(folder))
 
@@ -93,14 +93,6 @@ def resume(folder: Path, overrides: dict[str, Any], evaluates: bool) -> int:
     model = train.resume(config, environments.make_training_env(config, compiled), checkpoint)
     print(f"resuming {folder} after {model.num_timesteps:,} of {config.total_steps:,} steps")
     return _train(config, compiled, model, folder, evaluates)
-
-
-def load_config_of(record: dict[str, Any], overrides: dict[str, Any], source: str) -> PPOConfig:
-    """Return the settings in a run.json with overrides."""
-    data = json.loads(json.dumps(record["config"]))
-    for key, value in overrides.items():
-        put(data, key, value)
-    return parse_config(data, source)
 
 
 def _train(config: PPOConfig, compiled: Compiled, model: PPO, folder: Path, evaluates: bool) -> int:

@@ -39,13 +39,6 @@ def checked_dtype(dtype: torch.dtype | str) -> torch.dtype:
     return found
 
 
-def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> str:
-    """Return the value; raises ValueError where it is not allowed."""
-    if value not in allowed:
-        raise ValueError(f"{name} = {value!r}: must be one of {list(allowed)}")
-    return str(value)
-
-
 def checked_actions(actions: Any, shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
     """Return actions as a tensor on the device; only NumPy ones are looked into, which the host has already."""
     if not isinstance(actions, Tensor):

@@ -67,8 +67,7 @@ def run_last(
     graph: GraphModule, inputs: Sequence[Tensor], at: Sequence[int]
 ) -> list[BatchLastTensor | Tensor]:
     """Return the results of a traced function of one list of tensors, given with the batch axis last."""
-    results: list[BatchLastTensor | Tensor] = BatchLast(graph).run(*map(BatchLastTensor, inputs, at))
-    return results
+    return BatchLast(graph).run(*map(BatchLastTensor, inputs, at))
 
 
 # One operation each -------------------------------------------------------------------------------
@@ -193,8 +192,7 @@ def _bmm(target: Any, args: Any, kwargs: Any) -> BatchLastTensor:
 
 
 def _same(target: Any, args: Any, kwargs: Any) -> BatchLastTensor:
-    laid: BatchLastTensor = args[0]
-    return laid
+    return args[0]
 
 
 def _like(target: Any, args: Any, kwargs: Any) -> BatchLastTensor:

@@ -10,7 +10,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from gridai_env.arrays.types import Index, Int
 from gridai_env.envs.episode_source import EpisodeSeeds, EpisodeSource
-from gridai_env.envs.torch.arguments import one_of
 from gridai_env.envs.torch.episode_tensors import EpisodeTensors
 from gridai_env.envs.torch.generate import TorchEpisodeGenerator
 from gridai_env.envs.torch.prepared import Prepare, Prepared
@@ -47,27 +46,6 @@ class EpisodeBatch:
 Supplied = tuple[EpisodeBatch, Prepared]
 
 
-class EpisodeSupply(Protocol):
-    """Makes episodes: on the host from seeds, or on the device."""
-
-    def next_episodes(
-        self, rows: Index, seeds: list[int | None] | None, prepare: Prepare
-    ) -> Iterator[Supplied]:
-        """Return the next episodes of the environments ``rows``; ``seeds`` [num_envs] where some are given."""
-
-    def seed(self, rows: Index, seeds: list[int | None]) -> None:
-        """Start the generators of the environments ``rows`` anew."""
-
-    def rebuild(self, batch: EpisodeBatch, prepare: Prepare) -> Prepared:
-        """Return the episodes of an earlier batch."""
-
-    def get_state(self) -> Any:
-        """Return the state of the generators."""
-
-    def set_state(self, state: Any) -> None:
-        """Put the generators back."""
-
-
 class HostEpisodeSupply:
     """Instances of NumPy, one generator for each environment as in `GridAIVectorEnv`, uploaded."""
 
@@ -81,7 +59,10 @@ class HostEpisodeSupply:
     def next_episodes(
         self, rows: Index, seeds: list[int | None] | None, prepare: Prepare
     ) -> Iterator[Supplied]:
-        """See `EpisodeSupply`; an environment that is seeded plays the instance of its seed."""
+        """Yield the next episodes of the environments ``rows``; ``seeds`` [num_envs] where some are given.
+
+        An environment that is seeded plays the instance of its seed.
+        """
         for first in range(0, len(rows), MOST):
             some = rows[first : first + MOST]
             if seeds:
@@ -91,7 +72,7 @@ class HostEpisodeSupply:
             yield batch, self.rebuild(batch, prepare)
 
     def seed(self, rows: Index, seeds: list[int | None]) -> None:
-        """See `EpisodeSupply`; None lets a generator go on."""
+        """Start the generators of the environments ``rows`` anew; None lets one go on."""
         self._seeds.seed(rows, seeds)
 
     def given(
@@ -103,16 +84,16 @@ class HostEpisodeSupply:
         return batch, EpisodeTensors.of(given, self._device, self._dtype)
 
     def rebuild(self, batch: EpisodeBatch, prepare: Prepare) -> Prepared:
-        """See `EpisodeSupply`."""
+        """Yield the next episodes of the environments ``rows``; ``seeds`` [num_envs] where some are given."""
         make = self._source.batch if batch.kind == "seeds" else self._source.of_instances
         return prepare(EpisodeTensors.of(make(batch.recipe), self._device, self._dtype))
 
     def get_state(self) -> Any:
-        """See `EpisodeSupply`."""
+        """Return the episodes of an earlier batch."""
         return copy.deepcopy(self._seeds)
 
     def set_state(self, state: Any) -> None:
-        """See `EpisodeSupply`."""
+        """Return the state of the generators."""
         self._seeds = copy.deepcopy(state)
 
 
@@ -138,7 +119,7 @@ class TorchEpisodeSupply:
     def next_episodes(
         self, rows: Index, seeds: list[int | None] | None, prepare: Prepare
     ) -> Iterator[Supplied]:
-        """See `EpisodeSupply`."""
+        """Yield the next episodes of the environments ``rows``; ``seeds`` [num_envs] where some are given."""
         if seeds:
             self.seed(rows, seeds)
 
@@ -156,7 +137,7 @@ class TorchEpisodeSupply:
                 self._stock = None  # its memory is free before more are made
 
     def seed(self, rows: Index, seeds: list[int | None]) -> None:
-        """See `EpisodeSupply`; the first seed is that of the one generator."""
+        """Start the one generator anew from the first seed."""
         if seeds[0] is not None:
             self._source.seed(seeds[0])
             self._stock = self._left = None
@@ -181,22 +162,25 @@ class TorchEpisodeSupply:
         return prepare(episodes)
 
     def rebuild(self, batch: EpisodeBatch, prepare: Prepare) -> Prepared:
-        """See `EpisodeSupply`."""
+        """Return the episodes of an earlier batch."""
         origin, size, used = batch.recipe
         return self._made(origin, size, prepare).take(np.arange(used, used + len(batch.rows)))
 
     def get_state(self) -> Any:
-        """See `EpisodeSupply`."""
+        """Return the state of the generators."""
         left = self._left
         if self._stock is not None:
             left = (self._stock.origin, len(self._stock.episodes), self._stock.used)
         return self._source.get_state(), left
 
     def set_state(self, state: Any) -> None:
-        """See `EpisodeSupply`."""
+        """Put the generators back."""
         now, self._left = state
         self._stock = None
         self._source.set_state(now)
+
+
+EpisodeSupply = HostEpisodeSupply | TorchEpisodeSupply
 
 
 def kind_of_episodes(wanted: str | None, source: EpisodeSource) -> str:
@@ -212,7 +196,9 @@ def kind_of_episodes(wanted: str | None, source: EpisodeSource) -> str:
     if compiled.demand.source != "synthetic":
         reasons.append(f"its demand is the file {compiled.demand.source!r}")
 
-    kind = one_of("episodes", wanted or ("host" if reasons else "device"), ("device", "host"))
+    kind = wanted or ("host" if reasons else "device")
+    if kind not in ("device", "host"):
+        raise ValueError(f"episodes = {wanted!r}: must be one of ['device', 'host']")
     if kind == "device" and reasons:
         raise ValueError(
             f"episodes = 'device': only synthetic episodes are made on the device, but {' and '.join(reasons)}; "

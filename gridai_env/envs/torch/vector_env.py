@@ -164,10 +164,7 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         """Return the next episodes of the environments' own."""
         if self.layout.compiled.hash != self.compiled.hash:
             if len(rows) < self.num_envs:
-                raise ValueError(
-                    "options['instances']: were of another scenario than the environments' own, which would "
-                    "begin now beside them; reset all environments at the end of such episodes"
-                )
+                raise self._foreign()
             self._make(self.compiled)
         return self._supply.next_episodes(rows, seeds, self._simulator.prepare)
 

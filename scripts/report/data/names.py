@@ -18,8 +18,7 @@ FILE = Path(__file__).with_name("names.yaml")
 
 @cache
 def _tables() -> dict[str, dict[str, tuple[str, str]]]:
-    tables: dict[str, dict[str, tuple[str, str]]] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
-    return tables
+    return yaml.safe_load(FILE.read_text(encoding="utf-8"))
 
 
 def named(table: str) -> dict[str, tuple[str, str]]:

@@ -17,8 +17,7 @@ from scripts.report.data.names import words
 @cache
 def texts() -> dict[str, dict[str, dict[str, str]]]:
     """Return the prose of the report, as it stands in ``texts.yaml``."""
-    found: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("texts.yaml").read_text(encoding="utf-8"))
-    return found
+    return yaml.safe_load(Path(__file__).with_name("texts.yaml").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
