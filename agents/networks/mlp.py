@@ -132,12 +132,7 @@ class ActivePolicy(ActorCriticPolicy):
 
     def __init__(self, *args: Any, active: dict[str, Any], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.active = ActiveActions.read(active)
-
-    @property
-    def actions(self) -> ActiveActions:
-        """How the numbers become actions of the environment."""
-        return self.active
+        self.actions = ActiveActions.read(active)  # how the numbers become actions of the environment
 
     def judge(self, features: torch.Tensor) -> tuple[Distribution, torch.Tensor]:
         """Return the distribution of the numbers, and the values [B,1], for features [B,F] of `extract_features`."""
@@ -145,4 +140,4 @@ class ActivePolicy(ActorCriticPolicy):
         return self._get_action_dist_from_latent(latent_pi), self.value_net(latent_vf)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
-        return super()._get_constructor_parameters() | {"active": self.active.as_dict()}
+        return super()._get_constructor_parameters() | {"active": self.actions.as_dict()}

@@ -14,7 +14,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from tqdm import tqdm
 
 from agents.training.checkpoints import checkpoint_path, latest_checkpoint, save_checkpoint, save_model
-from agents.training.failures import StopRequest
+from agents.training.failures import StopRequest, UpdateCallback
 from agents.training.validation import Evaluation, HeldOut, evaluate
 from agents.vec_env.base import TOTALS
 from gridai_env.rollout.policy import Policy
@@ -34,7 +34,7 @@ class Every:
         return True
 
 
-class EvaluationCallback(BaseCallback):
+class EvaluationCallback(UpdateCallback):
     """Evaluate on the held-out episodes before training, every ``every_steps`` steps, and after the last update.
 
     Figures go to the logger under ``eval/``; `last` holds the newest.  ``before``: figures of the weights that
@@ -65,9 +65,6 @@ class EvaluationCallback(BaseCallback):
         # A resumed run must not compare these weights: one that was never stopped does not see them.
         self._note(self._before or self._found(), compare=self.num_timesteps == 0)
         self.logger.dump(self.num_timesteps)
-
-    def _on_step(self) -> bool:
-        return True
 
     def _on_rollout_end(self) -> None:
         is_last = self.num_timesteps >= self.model._total_timesteps
@@ -104,7 +101,7 @@ class EvaluationCallback(BaseCallback):
         return self.last
 
 
-class CheckpointCallback(BaseCallback):
+class CheckpointCallback(UpdateCallback):
     """Write a checkpoint at the start, every ``every_steps`` environment steps (between two updates), and at the end.
 
     The first, untrained one serves runs that are stopped before the second, and is deleted once that is written.
@@ -117,9 +114,6 @@ class CheckpointCallback(BaseCallback):
 
     def _on_training_start(self) -> None:
         self._every.last = self.num_timesteps
-
-    def _on_step(self) -> bool:
-        return True
 
     def _on_rollout_start(self) -> None:
         is_first = latest_checkpoint(self._run_dir) is None
@@ -165,7 +159,7 @@ class TotalsCallback(BaseCallback):
                 self.logger.record(f"rollout/{name}", float(value))
 
 
-class ProgressCallback(BaseCallback):
+class ProgressCallback(UpdateCallback):
     """A bar with steps per second and the last evaluation; hidden without a terminal unless ``always``."""
 
     def __init__(
@@ -185,9 +179,6 @@ class ProgressCallback(BaseCallback):
             disable=self._disable,
             dynamic_ncols=True,
         )
-
-    def _on_step(self) -> bool:
-        return True
 
     def _on_rollout_end(self) -> None:
         assert self._bar is not None

@@ -26,7 +26,14 @@ class TrainingError(RuntimeError):
     """Training cannot go on; the message says what, where, and what to do.  The last checkpoint is intact."""
 
 
-class GuardCallback(BaseCallback):
+class UpdateCallback(BaseCallback):
+    """A callback that acts between updates, not at every step."""
+
+    def _on_step(self) -> bool:
+        return True
+
+
+class GuardCallback(UpdateCallback):
     """Check after every update that losses and weights are finite and the folders ``watched`` still there.
 
     Raise TrainingError otherwise.  Must come before the callback that writes checkpoints, so that none holds a NaN.
@@ -35,9 +42,6 @@ class GuardCallback(BaseCallback):
     def __init__(self, run_dir: Path, watched: tuple[Path, ...] = ()) -> None:
         super().__init__()
         self._run_dir, self._watched = run_dir, watched
-
-    def _on_step(self) -> bool:
-        return True
 
     def _on_rollout_start(self) -> None:
         self.check()

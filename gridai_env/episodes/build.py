@@ -29,23 +29,10 @@ from gridai_env.episodes.exogenous import (
     site_series,
     usual_deviations,
 )
-from gridai_env.episodes.forecast import (
-    Background,
-    ForecastSet,
-    ahead,
-    day_ahead,
-    day_steps,
-    persistence,
-)
+from gridai_env.episodes.forecast import Background, ForecastSet, ahead, day_ahead, day_steps, persistence
 from gridai_env.episodes.jobs import JobTable, draw_jobs
 from gridai_env.episodes.last_resorts import last_resort_prices
-from gridai_env.episodes.starts import (
-    checked_seeds,
-    draw_starts,
-    streams,
-    table_starts,
-    whole_start,
-)
+from gridai_env.episodes.starts import checked_seeds, draw_starts, streams, table_starts, whole_start
 from gridai_env.scenario.compile import Compiled
 from gridai_env.traces import TraceTable, ZoneSeries, synthetic_series
 from gridai_env.world.state import INSTANCE_FIELDS, Exogenous, State

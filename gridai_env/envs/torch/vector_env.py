@@ -18,11 +18,7 @@ from gridai_env.envs.arguments import check_options, plain_seed, seed_list
 from gridai_env.envs.batch_env import BatchEnv, Info
 from gridai_env.envs.options import TorchVectorOptions, keywords_of
 from gridai_env.envs.step_figures import EPISODE_KEYS, KEYS, add_step
-from gridai_env.envs.torch.arguments import (
-    checked_actions,
-    checked_device,
-    checked_dtype,
-)
+from gridai_env.envs.torch.arguments import checked_actions, checked_device, checked_dtype
 from gridai_env.envs.torch.episode_supply import (
     EpisodeBatch,
     EpisodeSupply,
