@@ -151,13 +151,7 @@ def _hands(hour: Tensor) -> Tensor:
 
 def constants_of(compiled: Compiled) -> Params:
     """Return the constants of a scenario as float32 tensors, without the fields of single instances."""
-    fixed = {
-        name: value
-        for name in Params.names()
-        if name not in INSTANCE_FIELDS and (value := getattr(compiled.params, name)) is not None
-    }
-    tensors = {
-        name: torch.as_tensor(value, dtype=torch.float32) if isinstance(value, np.ndarray) else value
-        for name, value in fixed.items()
-    }
-    return Params.make(**tensors, **dict.fromkeys(INSTANCE_FIELDS))
+    tensors: Params = compiled.params.map(
+        lambda x: torch.as_tensor(x, dtype=torch.float32) if isinstance(x, np.ndarray) else x
+    )
+    return tensors.replace(**dict.fromkeys(INSTANCE_FIELDS))

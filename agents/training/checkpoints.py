@@ -26,17 +26,13 @@ CHECKPOINTS = "checkpoints"
 STATE_MEMBER = "training_state.pkl"
 
 
-def save_model(model: BaseAlgorithm, path: Path) -> Path:
-    """Write a model to ``path`` (.zip) atomically."""
-    return _save(model, path, state=None)
-
-
 def save_checkpoint(model: PPO, path: Path) -> Path:
     """Write a model with the state of its training to ``path`` (.zip) atomically."""
-    return _save(model, path, pickle.dumps(training_state(model), protocol=5))
+    return save_model(model, path, pickle.dumps(training_state(model), protocol=5))
 
 
-def _save(model: BaseAlgorithm, path: Path, state: bytes | None) -> Path:
+def save_model(model: BaseAlgorithm, path: Path, state: bytes | None = None) -> Path:
+    """Write a model to ``path`` (.zip) atomically, with the pickled ``state`` of its training where given."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as partial:
         with partial.open("wb") as file:

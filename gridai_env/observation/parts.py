@@ -18,7 +18,7 @@ from gridai_env.arrays.types import Array, Bool, Int
 from gridai_env.episodes.events import EventTable
 from gridai_env.episodes.exogenous import limit
 from gridai_env.episodes.forecast import ForecastSet
-from gridai_env.observation.decode import JOB_FEATURES
+from gridai_env.observation.decode import FIELDS, JOB_FEATURES
 from gridai_env.scenario.compile import Compiled, once_per_scenario
 from gridai_env.world.state import Exogenous, Params
 
@@ -157,19 +157,7 @@ def _limit_ahead(kind: str) -> Prepared:
 
 
 # What of the observation does not depend on what the agent does: name -> field of `Exogenous`.
-EXOGENOUS_PARTS = {
-    "arrivals": "arrivals_gpuh",
-    "available_gpus": "available_gpus",
-    "battery_target": "battery_target_mwh",
-    "buy_price": "buy_usd_per_mwh",
-    "carbon_average": "carbon_average_kg_per_mwh",
-    "carbon_marginal": "carbon_marginal_kg_per_mwh",
-    "export_limit": "export_limit_mw",
-    "import_limit": "import_limit_mw",
-    "pue": "pue",
-    "renewable": "renewable_available_mw",
-    "sell_price": "sell_usd_per_mwh",
-}
+EXOGENOUS_PARTS = {name: field for name, field in FIELDS.items() if field in Exogenous.names()}
 # The same, name -> values in units.
 PART_FUNCTIONS: dict[str, Prepared] = {
     **{name: _now(field) for name, field in EXOGENOUS_PARTS.items()},
