@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -160,14 +159,11 @@ class TotalsCallback(BaseCallback):
 
 
 class ProgressCallback(UpdateCallback):
-    """A bar with steps per second and the last evaluation; hidden without a terminal unless ``always``."""
+    """A bar with steps per second and the last evaluation; hidden without a terminal."""
 
-    def __init__(
-        self, total_steps: int, evaluations: EvaluationCallback | None, always: bool = False
-    ) -> None:
+    def __init__(self, total_steps: int, evaluations: EvaluationCallback | None) -> None:
         super().__init__()
         self._total, self._evaluations = total_steps, evaluations
-        self._disable = not (always or sys.stderr.isatty())
         self._bar: tqdm | None = None
 
     def _on_training_start(self) -> None:
@@ -176,7 +172,7 @@ class ProgressCallback(UpdateCallback):
             initial=self.num_timesteps,
             unit="step",
             unit_scale=True,
-            disable=self._disable,
+            disable=None,
             dynamic_ncols=True,
         )
 

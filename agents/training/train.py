@@ -115,7 +115,6 @@ def train(
     run_dir: Path,
     held_out: HeldOut | None = None,
     extra: Sequence[BaseCallback] = (),
-    always_progress: bool = False,
     watched: Sequence[Path] = (),
 ) -> EvaluationCallback | None:
     """Train to ``config.total_steps``; write checkpoints and ``model.zip`` below ``run_dir``.
@@ -132,7 +131,7 @@ def train(
     milestones = None if held_out is None else Milestones(run_dir, held_out)
     before = _before_ppo(model, config, run_dir, milestones) if fresh else None
     evaluations = None if held_out is None else _evaluations(config, run_dir, held_out, before)
-    progress = ProgressCallback(config.total_steps, evaluations, always_progress)
+    progress = ProgressCallback(config.total_steps, evaluations)
     guard = GuardCallback(run_dir, tuple(watched))
 
     began = time.perf_counter()
