@@ -106,14 +106,24 @@ def parse_options(options: type[OptionsT], words: Sequence[str] | None, program:
     """
     parser = _parser(options, program, text)
     try:
-        found = parser.parse_args(words)
+        found = parser.parse_args(_files_first(options, sys.argv[1:] if words is None else words))
     except argparse.ArgumentError as error:
         raise InputError(_complaint(options, str(error))) from error
 
     try:
-        return options.model_validate({name: found[name] for name in options.model_fields})
+        return options.model_validate({name: found[name] for name in options.model_fields if name in found})
     except ValidationError as error:
         raise InputError("; ".join(_faults(options, error))) from error
+
+
+def _files_first(options: type[CommandOptions], words: Sequence[str]) -> list[str]:
+    """Return the words with ``--config FILE`` in front of those that go before it."""
+    if "config" in options.model_fields:
+        return list(words)
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    finder.add_argument("--config", action="append", default=[])
+    found, others = finder.parse_known_args(words)
+    return [f"--config={file}" for file in found.config] + others
 
 
 def _parser(options: type[CommandOptions], program: str, text: str) -> Any:
@@ -153,6 +163,8 @@ def _keywords(name: str, field: FieldInfo) -> dict[str, Any]:
 
     # A positional argument without default must have no default at all.
     out: dict[str, Any] = {"help": text} | ({} if field.is_required() else {"default": default})
+    if positional and "default" in out:
+        out["default"] = argparse.SUPPRESS  # else a word left out would go before the file's
     if not positional:
         out["dest"] = name
         out["required"] = field.is_required()

@@ -112,8 +112,13 @@ def test_every_form_of_an_option() -> None:
 
 def test_a_file_gives_options_and_the_command_line_goes_first(tmp_path: Path) -> None:
     file = tmp_path / "settings.yaml"
-    file.write_text("seeds: [3, 4-5]\npolicies: [milp]\ngo_on: true\nreference: [1, 2]\ntraces: 2023\n")
+    file.write_text(
+        "target: here\nseeds: [3, 4-5]\npolicies: [milp]\ngo_on: true\nreference: [1, 2]\ntraces: 2023\n"
+    )
+    assert given("--config", str(file), "there").target == "there"
+    assert given("there", "--seeds", "9", "--config", str(file)).seeds == [9]
     found = given("--config", str(file), "--policies", "greedy", "random")
+    assert found.target == "here"
     assert (
         found.seeds == [3, 4, 5] and found.go_on and found.reference == [1.0, 2.0] and found.traces == "2023"
     )
