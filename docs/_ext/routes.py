@@ -46,7 +46,7 @@ ROUTES = {
             ),
             Stop(
                 "gridai_env.envs",
-                ("step_figures:step_figures", "observer:Observer.observe"),
+                ("step_figures:figures_of", "observer:Observer.observe"),
                 "reward and info, numbers of the next state",
             ),
             Stop(
