@@ -1,4 +1,4 @@
-"""The vector entry point: NumPy, or torch where a device is asked for."""
+"""The vector entry point: NumPy, or torch where a device is given."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Array helpers: the only room that may ask whether an array is of NumPy or of torch."""
+"""Array helpers: the only package that distinguishes NumPy arrays from torch tensors."""

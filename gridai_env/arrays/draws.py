@@ -4,7 +4,7 @@ Two kinds: `EpisodeDraws`, NumPy, where each episode has a generator of its own 
 neighbours; and that of `gridai_env.envs.torch.generate`, one generator on the device for the whole batch.  All that is
 made of either is the same text.
 
-Shapes: B episodes in the batch, b of them asked for at once.
+Shapes: B episodes in the batch, b of them drawn in one call.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class EpisodeDraws:
     def coarse_normals(self, part: slice, *shape: int) -> np.ndarray:
         """Return normals that take the values of `normal_quantiles`, each equally likely, float32 [b,*shape].
 
-        Several times faster than exact normals, which would be the dearest part of a reset.
+        Several times faster than exact normals, which would be the slowest part of a reset.
         """
         out = np.empty((part.stop - part.start, *shape), dtype=np.float32)
         for row, rng in zip(out, self._rngs[part], strict=True):

@@ -1,4 +1,4 @@
-"""Results that are kept by a key of the arguments: records of arrays have no hash of their own."""
+"""Cache results of functions by a key of their arguments, since records of arrays are not hashable."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ R = TypeVar("R")
 
 
 class KeptBy(Generic[P, R]):
-    """A function whose last results are kept; nobody may change them."""
+    """A function whose last results are cached and returned again: callers must not change them."""
 
     def __init__(self, function: Callable[P, R], key: Callable[P, Hashable], most: int) -> None:
         """Keep up to ``most`` results of ``function``, each by what ``key`` returns for its arguments."""

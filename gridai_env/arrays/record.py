@@ -16,12 +16,12 @@ R = TypeVar("R", bound="Record")
 class Record:
     """Base of the records: mapping over all array fields and replacing some.
 
-    Records are made many times in a step; `make` spares the cost that a frozen dataclass puts on its constructor.
+    Records are made many times in a step; `make` avoids the slow constructor of a frozen dataclass.
     """
 
     @classmethod
     def make(cls: type[R], **values: Array) -> R:
-        """Return the record with these values; the caller gives every field."""
+        """Return the record with these values; every field must be given, which is not checked."""
         record = object.__new__(cls)
         record.__dict__.update(values)
         return record

@@ -1,4 +1,4 @@
-"""Checks of what users hand to environments: actions, seeds, options, modes."""
+"""Checks of the arguments of environments: actions, seeds, options, modes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _fault(action: AnyFloats) -> str:
 
 
 def check_options(options: dict[str, Any] | None, known: tuple[str, ...]) -> None:
-    """Raise ValueError for options that nobody knows."""
+    """Raise ValueError for unknown options."""
     unknown = sorted(set(options or {}) - set(known))
     if unknown:
         raise ValueError(

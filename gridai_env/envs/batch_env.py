@@ -27,7 +27,7 @@ Info = dict[str, Any]
 
 
 class BatchEnv(gym.vector.VectorEnv[Any, Any, Any], Generic[S]):
-    """B episodes of one scenario; the spaces are made when asked for, since those of many environments are large."""
+    """B episodes of one scenario; spaces are made on first use, since those of many environments are large."""
 
     _simulator: S
     _mask_kinds = "a NumPy array"  # of reset masks, for messages
@@ -76,7 +76,7 @@ class BatchEnv(gym.vector.VectorEnv[Any, Any, Any], Generic[S]):
 
     @property
     def simulator(self) -> S:
-        """Where the episodes stand; raises ResetNeeded before the first reset."""
+        """The simulator with the current state of the episodes; raises ResetNeeded before the first reset."""
         return self._running()
 
     @property
@@ -144,7 +144,7 @@ class BatchEnv(gym.vector.VectorEnv[Any, Any, Any], Generic[S]):
         return np.zeros(self.num_envs, dtype=np.bool_) if limit is None else self._elapsed >= limit
 
     def _shown(self, flat: Any) -> Any:
-        """Return observations [B,N] in the form that was asked for."""
+        """Return observations [B,N] as they are (``flat_observations``) or as a Dict of parts."""
         return flat if self.flat_observations else self.layout.as_dict(flat)
 
     # Snapshots -----------------------------------------------------------------------------------

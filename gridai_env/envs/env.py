@@ -173,7 +173,7 @@ class GridAIEnv(gym.Env[Observation, Any]):
 
     @property
     def simulator(self) -> Simulator:
-        """Where the episode stands; raises ResetNeeded before the first reset."""
+        """The simulator with the current state of the episode; raises ResetNeeded before the first reset."""
         return self._running()
 
     @property
@@ -248,7 +248,7 @@ class GridAIEnv(gym.Env[Observation, Any]):
         return self._pictures.frame(self._batch[0], simulator, self._last, self._totals, 0)
 
     def close(self) -> None:
-        """Let the picture go; the environment can still be used."""
+        """Release the renderer; the environment can still be used."""
         self._pictures.clear()
 
     def get_state(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Pictures of what environments did: the renderer is loaded when the first one is asked for."""
+"""Pictures of the last step of environments; the renderer is imported for the first picture only."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Pictures:
         self._hash = ""
 
     def clear(self) -> None:
-        """Let the renderer go."""
+        """Release the renderer."""
         self._renderer = None
 
     def __getstate__(self) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def advance(
     outcome = settle(p, state, flows, exo, sums)
     after = physics.next_state(p, state, flows, exo, sums)
 
-    # Rounding alone may leave a bound by 1e-16 of its size; the books stay closed to that.
+    # Rounding may exceed a bound by 1e-16 of its size; balances close to within the same.
     after = after.replace(
         backlog_gpuh=xp.minimum(xp.maximum(after.backlog_gpuh, 0.0), exo.queue_limit_gpuh),
         committed_gpus=after.committed_gpus

@@ -196,7 +196,7 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
         )
 
     def close_extras(self, **kwargs: Any) -> None:
-        """Let the picture go."""
+        """Release the renderer."""
         self._pictures.clear()
 
     def get_state(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How a batch of episodes is made: starts, traces, demand, jobs, events, guards, forecasts, in this order.
+"""Make a batch of episodes: starts, traces, demand, jobs, events, last-resort prices, forecasts, in this order.
 
 Everything is elementwise over the batch, and each feature of each episode draws from a generator of its own,
 so that an episode does not depend on its neighbours.  Shapes as in `gridai_env.episodes.instance`.
@@ -16,7 +16,7 @@ import numpy as np
 from gridai_env.arrays.draws import Draws, EpisodeDraws
 from gridai_env.arrays.ops import as_float64, constant, namespace
 from gridai_env.arrays.record import Record
-from gridai_env.arrays.types import Array, Bool, Bools, Float, Floats, Int, Ints
+from gridai_env.arrays.types import Array, Bool, Bools, Float, Floats, Floats32, Int, Ints
 from gridai_env.episodes.demand import Demand, draw_demand, first_placement_gpuh
 from gridai_env.episodes.deviation import Deviation, month_hours_utc, synthetic_deviation, table_deviation
 from gridai_env.episodes.events import EventTable, draw_events
@@ -40,14 +40,14 @@ from gridai_env.world.state import INSTANCE_FIELDS, Exogenous, State
 
 @dataclass(frozen=True)
 class Knowledge(Record):
-    """What may be known beside the present and the forecasts, and what reports need."""
+    """Climatology, the day of history before the start, and what reports need of the truth."""
 
-    climatology: np.ndarray  # [T,S] float32, means for month and hour, in the order of the forecast series
-    history: Float[Floats, "L S"]  # the day before the start
-    history_pue: Float[Floats, "L K"]
-    history_other_carbon_kg_per_mwh: Float[Floats, "L K"]  # the signal that is not billed
-    event_active: Bool[Bools, "T E"]  # the future of events not announced is no knowledge
-    job_order: Int[Ints, " J"]  # index of each job in the scenario
+    climatology: Float[Floats32, "*batch T S"]  # means for month and hour, in the order of the forecast series
+    history: Float[Floats32, "*batch L S"]  # the day before the start
+    history_pue: Float[Floats, "*batch L K"]
+    history_other_carbon_kg_per_mwh: Float[Floats, "*batch L K"]  # the signal that is not billed
+    event_active: Bool[Bools, "*batch T E"]  # the truth; agents must not see the future of unannounced events
+    job_order: Int[Ints, "*batch J"]  # index of each job in the scenario
 
 
 @dataclass(frozen=True)

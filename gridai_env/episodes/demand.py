@@ -53,10 +53,10 @@ class Week(Record):
 
 @dataclass(frozen=True)
 class Calendar:
-    """What clock and calendar say in each region at the middle of each step."""
+    """Local time in each region at the middle of each step, or (no batch axis) of each minute of a week."""
 
-    local_hour: Float[Floats, "B T C"]  # in [0, 24)
-    weekend: Bool[Bools, "B T C"]  # Saturday or Sunday in local time
+    local_hour: Float[Floats, "*batch T C"]  # in [0, 24)
+    weekend: Bool[Bools, "*batch T C"]  # Saturday or Sunday in local time
 
 
 def draw_demand(
@@ -64,8 +64,8 @@ def draw_demand(
 ) -> Demand:
     """Draw the arrivals of episodes that start at ``start_utc`` (datetime64 [B]), one generator each.
 
-    They are synthetic or, as the scenario's ``demand`` says, follow a file, which raises TraceError where it does
-    not serve.
+    They are synthetic or, where the scenario's ``demand`` names a file, follow that file.  Raises TraceError where
+    the file cannot be used.
     """
     if compiled.demand.source != "synthetic":
         return _demand_of_file(compiled, start_utc, lead_in, rngs)
@@ -164,7 +164,7 @@ def calendar(compiled: Compiled, start_utc: np.ndarray, first_step: int, steps: 
 
 
 def _calendar_of(week_minute: np.ndarray) -> Calendar:
-    """Return what local minutes of the week say."""
+    """Return local hour and weekend for local minutes of the week."""
     day, minute = np.divmod(week_minute, MINUTES_PER_DAY)
     return Calendar(minute / MINUTES_PER_HOUR, day >= SATURDAY)
 

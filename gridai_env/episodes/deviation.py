@@ -1,4 +1,4 @@
-"""How far prices, carbon and weather usually stray from their climatology, by zone, month and hour.
+"""Root-mean-square deviation of prices, carbon and weather from climatology, by zone, month and hour.
 
 A property of the zone (generator) or of the whole file, not of the episode at hand.  Forecast noise needs it.
 """

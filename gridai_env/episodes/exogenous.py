@@ -1,4 +1,4 @@
-"""From zone series, demand, jobs and events to the exogenous arrays of a batch, and to the base of forecasts.
+"""Combine zone series, demand, jobs and events to the exogenous arrays of a batch, and to the base of forecasts.
 
 Shapes: B episodes, T steps, L steps of history before the start, K sites, C regions, Z zones; X = L + T.
 """
@@ -44,14 +44,14 @@ class SiteSeries:
 
 @dataclass(frozen=True)
 class UsualDeviation:
-    """How far prices, billed carbon, wind power and sun at the sites stray from their climatology."""
+    """Standard deviation of prices, billed carbon, wind and solar power at the sites from their climatology."""
 
     by_month_hour: Float[Array, "288 3*K"]  # by month and hour in UTC: USD/MWh, kg/MWh, MW of wind
     sun_mw: Float[Floats32, " K"]  # for each unit of the climatology of PV
 
 
 def site_series(compiled: Compiled, series: ZoneSeries) -> SiteSeries:
-    """Lay the series of zones on sites: ``buy = scale * (m + spread * (price - m)) + adder``, m the climatology."""
+    """Return the series of zones at the sites: ``buy = scale * (m + spread * (price - m)) + adder``, m the climatology."""
     table = compiled.sites
 
     def at(values: Array) -> Array:

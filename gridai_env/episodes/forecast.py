@@ -8,7 +8,7 @@ deviation of a, the forecast at a lead of skill r is
 
 where bridge is a Brownian bridge on [0, 1], drawn once per target and series.  S is then a Brownian motion on
 its way to a: the squared correlation with the truth is r, E[a | S(r)] = S(r) for normal a (no bias, no
-over-confidence), and S(r) of a short lead already contains all that a longer lead told, so that collecting
+over-confidence), and S(r) of a short lead already contains the information of longer leads, so that collecting
 the forecasts of one target does not average the noise away.  Errors of different targets (hours) are
 independent.
 

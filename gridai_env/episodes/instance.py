@@ -233,7 +233,7 @@ def load_instance(path: str | Path) -> Instance:
     """Return an instance from a file that `Instance.save` wrote.
 
     Raises FileNotFoundError, and InstanceError for a damaged file, another format version, or one whose
-    scenario has come to mean other constants since.
+    scenario compiles to other constants in this version.
     """
     path = Path(path)
     header, arrays = read_archive(path)
@@ -263,7 +263,7 @@ def load_instance(path: str | Path) -> Instance:
 
 
 def _check_constants(path: Path, header: dict[str, Any], instance: Instance) -> None:
-    """Raise InstanceError where the scenario, compiled anew, has come to mean other constants."""
+    """Raise InstanceError where the scenario, compiled anew, gives other constants than those saved."""
     if (found := digest(instance.constants())) != header["constants"]:
         raise InstanceError(
             f"{path}: made by gridai-env {header['package_version']} with constants "

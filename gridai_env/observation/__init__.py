@@ -1,1 +1,1 @@
-"""What an agent sees: one way from the world to numbers, and one way back."""
+"""What an agent observes: encoding of the state as numbers, and decoding."""

@@ -1,4 +1,4 @@
-"""The way back: from the numbers of an observation to its parts in units, and to the records of the physics.
+"""Decode observations: from their numbers to the parts in units, and to the records of the physics.
 
 `parts_in_units` and `job_features` serve NumPy arrays and tensors alike.  Shape letters as in
 `gridai_env.observation.layout`; batch axes lead.
@@ -61,7 +61,7 @@ def parts_in_units(
 ) -> dict[str, Array]:
     """Return the parts of a flat observation in units, each in its own shape; ``names`` None: all of them.
 
-    ``scale`` and ``offset`` are those of the layout, of the kind of ``flat`` and where it lives.
+    ``scale`` and ``offset`` are those of the layout, of the same type and on the same device as ``flat``.
     """
     parts, lead = layout.as_dict(flat * scale + offset), flat.shape[:-1]
     return {

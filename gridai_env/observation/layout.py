@@ -66,7 +66,7 @@ class Part:
 
 
 def no_zeros(scale: AnyFloats) -> AnyFloats:
-    """Return a scale with 1 in place of 0 (what has no size has only zeros to show)."""
+    """Return a scale with 1 in place of 0 (entries of scale 0 are always 0)."""
     return np.where(scale == 0.0, 1.0, scale)
 
 
@@ -177,7 +177,7 @@ def job_scales(compiled: Compiled) -> AnyFloats:
 
 
 class ObservationLayout:
-    """Where each part of the flat observation lies, and what its entries mean."""
+    """Position, shape, scale and offset of each part of the flat observation."""
 
     def __init__(self, compiled: Compiled) -> None:
         """Lay out the observation of a scenario."""

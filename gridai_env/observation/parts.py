@@ -75,7 +75,7 @@ MINUTES_PER_DAY = 1440
 MINUTES_PER_WEEK = 7 * MINUTES_PER_DAY
 THURSDAY = 3  # 1970-01-01, with Monday = 0
 DAYS_PER_YEAR = 365.25
-YEARS = ("1900", "2201")  # first and last (not included) whose minutes can be told
+YEARS = ("1900", "2201")  # first and last (not included) year that `clock` covers
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +100,7 @@ def clock(outside: ExogenousView) -> Array:
     steps = np.round(np.arange(shape.steps + 1) * shape.dt_h * 60.0).astype(np.int64)
     total = start[:, None] + constant(steps, start)
 
-    # The year is told from its own start, so that leap years shift nothing.
+    # Day of year counts from 1 January of the same year, so that leap years cause no shift.
     begins = constant(_year_starts(), start)
     of_year = total - begins[xp.searchsorted(begins, total, side="right") - 1]
     angle = of_year * constant(np.array(2.0 * np.pi / (MINUTES_PER_DAY * DAYS_PER_YEAR)), like)
@@ -226,7 +226,7 @@ def job_table(p: Params, exogenous: Exogenous, last: Array, inverse: NDArray[np.
 
 
 def some_of(outside: ExogenousView, part: slice) -> ExogenousView:
-    """Return the episodes ``part`` of some."""
+    """Return the inputs of the episodes ``part``."""
     return replace(
         outside,
         exogenous=outside.exogenous.map(lambda x: x[part]),

@@ -1,7 +1,7 @@
-"""Totals of one episode by name: work, latency, waiting, energy, money, emissions and water, as named totals.
+"""Totals of one episode by name: work, latency, waiting, energy, money, emissions and water.
 
-Everything follows from states and flows through `physics` and `terms`: no formula of the world stands here.
- Path latency (the network's share, in ms) and hours waited are kept apart: adding them would hide both.
+Everything follows from states and flows through `physics` and `terms`: this module holds no formula of the model.
+Path latency (the network's share, in ms) and hours waited are kept apart: adding them would hide both.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What a policy is, and the one door through which everything that can act comes in.
+"""The policy interface, and the adapter for everything else that can act.
 
-Inside there is only `Policy`.  `as_policy` takes what users have: a policy, any object with Stable-Baselines3's
+The package itself handles only `Policy`.  `as_policy` converts what users have: a policy, any object with Stable-Baselines3's
 ``predict`` (a model, a duck-typed class), or a plan, whose actions are replayed.
 """
 

@@ -1,7 +1,7 @@
 """Play a policy or a plan on an instance and record it.
 
-`run` goes through the public `step` of the environment, action by action, and keeps the books by the same
-ledger that pays the reward; whatever a policy or a solver claims of itself does not count.  `run_many` plays
+`run` goes through the public `step` of the environment, action by action, and accounts by the same
+ledger that pays the reward; results that a policy or a solver reports of itself are not used.  `run_many` plays
 many instances at once in the batch simulator, with the same results.
 """
 
@@ -29,7 +29,7 @@ from gridai_env.world.feasible import project
 from gridai_env.world.state import Flows, State
 from gridai_env.world.violations import relative_violations
 
-# Rewards and ledger are sums of the same figures; more than rounding apart means that one of them is wrong.
+# Rewards and ledger sum the same figures: a difference beyond rounding is a bug in one of them.
 LEDGER_TOLERANCE = 1e-9
 # By how much a plan's flows may miss a limit, over the limit's size: what solvers and rounding need.
 LIMIT_TOLERANCE = 1e-6
@@ -90,7 +90,7 @@ def _play(policy: Policy, instance: Instance, seed: int) -> Trajectory:
         begin = time.perf_counter()
         action, memory = policy.predict(observation, state=memory, episode_start=start, deterministic=True)
         seconds = time.perf_counter() - begin
-        # Checked here as by the environment: the books are kept before it looks.
+        # Checked as by the environment, since the action is recorded before the environment sees it.
         action = checked_action(action, env.action_space.shape).astype(np.float32)
         log.look(env.simulator, action[None], seconds)
         observation, reward, terminated, _, _ = env.step(action)

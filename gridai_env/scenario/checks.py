@@ -1,4 +1,4 @@
-"""What one key of a scenario demands of another.  Each check yields one line for each problem."""
+"""Checks across keys of a scenario.  Each check yields one line for each problem."""
 
 from __future__ import annotations
 

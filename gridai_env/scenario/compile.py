@@ -121,7 +121,7 @@ def compile_scenario(scenario: Scenario) -> Compiled:
 
 
 def once_per_scenario(function: Callable[[Compiled], R]) -> KeptBy[[Compiled], R]:
-    """Keep what ``function`` returns for the scenarios used last; nobody may change it."""
+    """Cache what ``function`` returns for the scenarios used last; callers must not change it."""
     return KeptBy(function, lambda compiled: compiled.hash, KEPT_SCENARIOS)
 
 

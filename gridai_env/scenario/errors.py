@@ -1,4 +1,4 @@
-"""What is wrong with a scenario, in words: key path, value, allowed range, unit, and what to do."""
+"""Errors of a scenario in words: key path, value, allowed range, unit, and what to do."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _fault(key: str, shown: str, allowed: str, advice: str) -> str:
 
 
 def raise_all(source: str, problems: Iterable[str]) -> None:
-    """Raise one ScenarioError with all problems, nothing where there is none."""
+    """Raise one ScenarioError with all problems; do nothing without problems."""
     lines = tuple(problems)
     if lines:
         count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"

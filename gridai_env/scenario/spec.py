@@ -1,7 +1,7 @@
 """The scenario file: every key, its unit and its range.
 
 A scenario is a YAML file with exactly these keys (unknown ones are refused).  Units are part of the names.
-What one key demands of another is in :mod:`gridai_env.scenario.checks`, reading files in
+Checks across keys are in :mod:`gridai_env.scenario.checks`, reading files in
 :mod:`gridai_env.scenario.load`.
 """
 

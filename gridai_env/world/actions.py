@@ -29,7 +29,7 @@ from gridai_env.world.state import Exogenous, Flows, Params, Shape, State
 
 @dataclass(frozen=True)
 class Layout:
-    """Where each part of the flat action lies."""
+    """Position and shape of each part of the flat action."""
 
     shape: Shape
 
@@ -66,7 +66,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Request:
-    """What an action asks for, before the limits are looked at."""
+    """The meaning of an action in shares and fractions, before any limit is applied."""
 
     share: Float[Floats, "B C W K"]  # of the work to be served, sums to 1
     hold: Float[Floats, "B C W"]  # fraction of the work on hand

@@ -251,7 +251,7 @@ def fit_power(
 
 
 def supply_within_limits(p: Params, state: State, exo: Exogenous, request: Request) -> _Supply:
-    """Return what battery, generator and renewables can give of what was asked for."""
+    """Return the requested battery, generator and renewable power, clipped to the limits of each."""
     charge, discharge = battery_within_energy(p, state, request)
     generation = generator_within_rise(p, state, request.generation_mw)
     return _Supply(charge, discharge, generation, request.renewable_share * exo.renewable_available_mw)
@@ -317,7 +317,7 @@ def cut_work(p: Params, exo: Exogenous, work: _Work, deficit_mw: Floats) -> Floa
 
 
 def complete(p: Params, state: State, exo: Exogenous, **chosen: Floats) -> Flows:
-    """Return flows from those that are chosen freely (the keyword arguments of `close_books`)."""
+    """Return complete flows from those that are chosen freely (the keyword arguments of `close_books`)."""
     committed_now = _committed_now(p, state, chosen["started"])
     gpu_short = least_gpu_short(p, exo, committed_now)
     load = physics.load_of(p, exo, total(chosen["served_gpuh"], -3), committed_now - gpu_short)

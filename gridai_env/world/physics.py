@@ -2,7 +2,7 @@
 
 Everything here is affine in state and flows: only ``+ - * /``, indexing and sums.  The same functions therefore run
 on NumPy arrays (batch axes lead), on torch tensors and on NumPy object arrays of Pyomo variables.  Whatever needs a
-decision (a minimum, a clip, an order of service) is the choice of feasible flows and lives in `feasible.py`.
+decision (a minimum, a clip, an order of service) is the choice of feasible flows: see `feasible.py`.
 
 Model: arXiv 2604.27855 (routing, masks, frictions) and 2605.03751 (jobs, cooling, microgrid), merged.
 """
@@ -21,25 +21,25 @@ from gridai_env.world.state import Exogenous, Flows, Outcome, Params, State
 class Totals(Record):
     """Sums and powers of one step that several equations need, each computed once (see `totals`)."""
 
-    served_cw_gpuh: Float[Array, "C W"]  # over sites
-    served_wk_gpuh: Float[Array, "W K"]  # over regions
-    committed_gpus: Float[Array, "K N"]  # held by running jobs, those started now included
-    it_mw: Float[Array, " K"]
-    facility_mw: Float[Array, " K"]
-    egress_mwh: Float[Array, " K"]  # network energy of payloads, by receiving site
-    relocation_mwh: Float[Array, " K"]  # network energy of moved sessions
-    warm_up_mwh: Float[Array, " K"]  # energy of loading weights
-    emissions_average_kg: Float[Array, ""]
-    emissions_marginal_kg: Float[Array, ""]
+    served_cw_gpuh: Float[Array, "*batch C W"]  # over sites
+    served_wk_gpuh: Float[Array, "*batch W K"]  # over regions
+    committed_gpus: Float[Array, "*batch K N"]  # held by running jobs, those started now included
+    it_mw: Float[Array, "*batch K"]
+    facility_mw: Float[Array, "*batch K"]
+    egress_mwh: Float[Array, "*batch K"]  # network energy of payloads, by receiving site
+    relocation_mwh: Float[Array, "*batch K"]  # network energy of moved sessions
+    warm_up_mwh: Float[Array, "*batch K"]  # energy of loading weights
+    emissions_average_kg: Float[Array, "*batch"]
+    emissions_marginal_kg: Float[Array, "*batch"]
 
 
 @dataclass(frozen=True)
 class Load(Record):
     """The work of a step and the power that it takes."""
 
-    served_wk_gpuh: Float[Array, "W K"]  # over regions
-    it_mw: Float[Array, " K"]
-    facility_mw: Float[Array, " K"]
+    served_wk_gpuh: Float[Array, "*batch W K"]  # over regions
+    it_mw: Float[Array, "*batch K"]
+    facility_mw: Float[Array, "*batch K"]
 
 
 def load_of(p: Params, exo: Exogenous, served_wk_gpuh: Array, job_gpus: Array) -> Load:

@@ -1,4 +1,4 @@
-"""The records: what a scenario, a step, a state, a decision and a result consist of.
+"""The records of the model: constants of a scenario, exogenous inputs, state, decisions and results of a step.
 
 Every record is a frozen value.  Arrays are NumPy (or torch, or NumPy object arrays of Pyomo variables: the
 equations in :mod:`gridai_env.world.physics` run on all three).  Inside there are only MW, MWh, h, GPU-h, kg, L, USD.
@@ -31,7 +31,7 @@ from gridai_env.arrays.types import Array, Float
 
 
 def _is_anywhere(*names: str) -> cached_property[bool]:
-    """Return a property: whether one of these fields, none of them negative, is above 0 anywhere."""
+    """Return a property: whether any entry of these (non-negative) fields is above 0."""
     return cached_property(lambda p: any(bool((getattr(p, name) > 0.0).any()) for name in names))
 
 
@@ -108,7 +108,7 @@ class Params(Record):
         """1.0 for rows that may not wait (they hold sessions), [W]."""
         return 1.0 - self.may_wait
 
-    # What the scenario has at all, so that equations skip what is nowhere.  Derived, so never out of step.
+    # What the scenario has at all: equations skip what it lacks.  Derived from the fields, never stored.
 
     @cached_property
     def has_jobs(self) -> bool:
@@ -157,7 +157,7 @@ class Exogenous(Record):
 
 @dataclass(frozen=True)
 class State(Record):
-    """Everything that one step hands to the next."""
+    """State of the system between two steps: all that a step needs of those before it."""
 
     backlog_gpuh: Float[Array, "*batch C W"]  # work that waits
     battery_mwh: Float[Array, "*batch K"]
@@ -171,7 +171,7 @@ class State(Record):
 
 @dataclass(frozen=True)
 class Flows(Record):
-    """What is done in one step.  The last five fields follow from the others at their least values."""
+    """Decisions of one step.  The last five fields are derived: the least values that the others allow."""
 
     served_gpuh: Float[Array, "*batch C W K"]
     dropped_gpuh: Float[Array, "*batch C W"]

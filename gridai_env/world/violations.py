@@ -1,4 +1,4 @@
-"""Whether given flows keep the rules: what a judge asks before it pays for a plan.
+"""Check given flows against the limits, as is done before a plan is scored.
 
 The limits are those of `feasible.violations`; besides, what they leave to binary variables.  Each is taken
 relative to a size of its own unit, so that one tolerance serves all.

@@ -1,6 +1,6 @@
 """The batched world on torch: the same equations on tensors, on one device, without a round trip to the host.
 
-Imported only when a device is asked for; needs torch (the extra ``rl``).
+Imported only where a device is given; needs torch (the extra ``rl``).
 """
 
 from __future__ import annotations

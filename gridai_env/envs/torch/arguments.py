@@ -1,4 +1,4 @@
-"""What users hand to environments on a device: checked where it comes in, with advice where it does not fit."""
+"""Checks of the arguments of environments on a device, with advice in the errors."""
 
 from __future__ import annotations
 

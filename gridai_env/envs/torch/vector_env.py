@@ -195,7 +195,7 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         self._elapsed[rows], self._over[rows], self._part[rows] = t[rows], False, t[rows] > 0
 
     def _set_out(self) -> None:
-        """Open the books of environments that have not begun."""
+        """Start the totals of environments that have not begun."""
         b = self.num_envs
         self._totals = torch.zeros((len(KEYS), b), dtype=self.dtype, device=self.device)
         self._wrong = torch.zeros(b, dtype=torch.bool, device=self.device)
