@@ -1,4 +1,4 @@
-"""Model predictive control: the rival of a learned policy that sees the same forecasts."""
+"""Model predictive control: a planner on the same forecasts as a learned policy."""
 
 from __future__ import annotations
 

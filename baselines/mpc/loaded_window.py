@@ -1,4 +1,4 @@
-"""A window's program in HiGHS: numbers change from decision to decision, the basis moves on by one step."""
+"""A window's program in HiGHS: numbers change with every decision, the basis is shifted by one step."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class LoadedWindow:
         steps: int,
         billed_steps: int,
     ) -> None:
-        """Bring the numbers of a window of ``steps`` into the program; ``billed_steps`` of friction at most."""
+        """Load the numbers of a window of ``steps``; bill friction in at most ``billed_steps`` of them."""
         s = self.structure
         last = np.where(s.of_block(*FRICTION), min(steps, billed_steps), steps)
         closed = (s.step >= last)[s.kept]
@@ -75,7 +75,7 @@ class LoadedWindow:
         try:
             result = live.solve()
         except (InfeasibleError, SolverError):
-            # A basis of other numbers can lead simplex astray: from scratch it has the last word.
+            # The basis of other numbers can make simplex fail: solve from scratch before reporting a failure.
             live.forget()
             result = live.solve()
         self._basis = live.solver.getBasis()

@@ -1,6 +1,6 @@
-"""Model predictive control: plan a window ahead with the forecasts that the agent gets, do the first step, repeat.
+"""Model predictive control: plan a window ahead on the forecasts the agent gets, execute the first step, repeat.
 
-The fair rival of a learned policy: it sees the observation, the constants of the scenario and a forecast, and plans
+A fair comparison for a learned policy: it sees the observation, the constants of the scenario and a forecast, and plans
 with the same model as the perfect-foresight optimum.
 
     trajectory = run(MPC("day_ahead"), instance)       # gridai_env.rollout

@@ -11,11 +11,11 @@ leaves open follow (`baselines.mpc.whole_window`).
 Large windows (`Options.large_rows`) go another way to a plan of the same gap, because there both steps are slow:
 
 - The relaxed program is solved from scratch.  Where most prices and arrivals have changed, the basis of the window
-  before spares few iterations, but it keeps HiGHS from presolving and from scaling the changed coefficients anew.
+  before saves few iterations, but it keeps HiGHS from presolving and from scaling the changed coefficients anew.
 - Open decisions are rounded and fixed first, a job that the relaxed plan starts in part now both ways: now, and
   later.  The relaxed program bounds every plan, so the better one needs no branching where it is within the gap.
 - Moving sessions and warming up are billed in the first `Options.friction_steps` steps only.  These rows are most of
-  the program; the last ones say what the first step hardly depends on.
+  the program; those of late steps hardly affect the first step.
 """
 
 from __future__ import annotations

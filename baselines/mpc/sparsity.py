@@ -1,4 +1,4 @@
-"""Expressions of a window as rows, bounds and costs of a program: which columns stand where, and the numbers."""
+"""Expressions of a window as rows, bounds and costs of a program: the sparsity pattern and the numbers."""
 
 from __future__ import annotations
 

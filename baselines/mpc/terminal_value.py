@@ -8,7 +8,7 @@ Valued at the mean cost of energy that the window foresees, ``e`` [K] (price and
 - a job that may still start later: its value less its energy at the cheapest site, not below 0;
 - accelerators that running jobs still hold: minus their energy.
 
-With windows of 8 hours and more none of these figures matters much; without them short windows waste.  At the end
+These values hardly matter in windows of 8 hours and more; shorter windows need them.  At the end
 of the episode nothing of this counts: targets and queue limits are those of the episode.  A demand charge falls on
 rises above the highest import so far, which is part of the state.  The budget of carbon that a window may spend is
 what is left of it, shared evenly over the steps left.

@@ -15,7 +15,7 @@ from baselines.optimum.rounding import rounded_starts
 from gridai_env.arrays.types import Bools, Float, Floats, Index
 from gridai_env.world.state import Flows, Params, State
 
-# A flow below this share of its limit is none: what a solver leaves behind.
+# A flow below this share of its limit counts as 0: the tolerance of the solver.
 NOTHING = 1e-6
 
 
@@ -30,7 +30,7 @@ class WholeWindow(RelaxAndRound):
         self.may_start: Bools = upper[columns.flows.started] > 0.5
 
     def open_columns(self, values: Float[Floats, " columns"]) -> Index:
-        """Return the yes/no columns whose relaxed decision is none.
+        """Return the yes/no columns whose relaxed value is fractional, so that they are still undecided.
 
         Charging with discharging, running below the minimum load, and all starts of jobs that start in part.
         """

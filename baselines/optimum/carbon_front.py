@@ -72,7 +72,7 @@ class FrontPoint:
     seconds: float
     method: str = "epsilon"  # or "price"
     cap_kg: float = np.inf  # infinite: none
-    price_usd_per_t: float = np.nan  # that was asked for; NaN for epsilon
+    price_usd_per_t: float = np.nan  # carbon price of the point; NaN for epsilon
     slope_usd_per_t: float = (
         np.nan
     )  # what the last t avoided costs: price of the cap; NaN where it is not known

@@ -77,7 +77,7 @@ class Deadline:
         self.limit_s, self.begin = limit_s, time.perf_counter()
 
     def left_s(self) -> float | None:
-        """Return the seconds left, at least a tenth so that a solver can report what it has."""
+        """Return the seconds left (None: no limit), at least 0.1 so that a solver can report its incumbent."""
         return None if self.limit_s is None else max(self.limit_s - (time.perf_counter() - self.begin), 0.1)
 
     def is_over(self) -> bool:
@@ -109,7 +109,7 @@ class PersistentSolver:
         if self.solver.passModel(lp) == highspy.HighsStatus.kError:
             raise SolverError("HiGHS did not accept the model; look for infinite or NaN coefficients")
 
-        # Kept beside HiGHS, which copies the whole program whenever it is asked for a part.
+        # Kept beside HiGHS, which copies the whole program to return any part of it.
         self.lower, self.upper = np.array(lp.col_lower_), np.array(lp.col_upper_)
         self.integer = np.zeros(lp.num_col_, dtype=bool)
         self.integer[: len(lp.integrality_)] = [
@@ -208,7 +208,7 @@ class PersistentSolver:
             return self.outcome()
 
     def outcome(self) -> SolverResult:
-        """Run HiGHS as it is set and read its result; raise InfeasibleError or SolverError where there is none."""
+        """Run HiGHS with its present settings and return the result; raise InfeasibleError or SolverError without one."""
         self.solver.run()
         status, info = self.solver.getModelStatus(), self.solver.getInfo()
         if status in (highspy.HighsModelStatus.kInfeasible, highspy.HighsModelStatus.kUnboundedOrInfeasible):

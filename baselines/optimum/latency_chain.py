@@ -3,7 +3,7 @@
 A budget only opens or closes routes, so the program of the widest budget serves all others: closed routes get
 the upper bound 0.  Linear programs stay in the solver and start from the basis of the point before.
 
-    chain = Chain(widest, "benefit")
+    chain = LatencySweepSolver(widest, "benefit")
     plans = [chain.solve(instance) for instance in points]      # one episode, budgets from tight to wide
 """
 

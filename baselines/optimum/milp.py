@@ -159,7 +159,7 @@ def read_plan(
     build_s: float,
     solve_s: float,
 ) -> Plan:
-    """Return the plan in a solver's result, replayed in the simulator; raise SolverError where the two disagree."""
+    """Return the plan in a solver's result, replayed in the simulator; raise SolverError where their objectives differ."""
     # Signs: the solver minimises, a plan reports its benefit as it is.
     sign = -1.0 if objective == "benefit" else 1.0
     unit = "kg" if objective == "carbon" else "USD"
@@ -227,7 +227,7 @@ class Replayed:
 
 
 def replayed(instance: Instance, raw: Flows, objective: Objective) -> Replayed:
-    """Replay solver flows [T,...] in the simulator: rounding is cleaned, derived flows are tight, the books close."""
+    """Replay solver flows [T,...] in the simulator, in normal form: rounding removed, derived flows at least values."""
     simulator = Simulator(stack([instance]))
     layout = Layout(instance.compiled.shape)
     resorts = last_resorts(instance, objective)

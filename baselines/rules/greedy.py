@@ -7,7 +7,7 @@
   and are back at their target at the end.
 - Generators run where fuel is cheaper than import.  Jobs start at once where energy is cheapest.
 
-No optimisation and no model of what others do: a fair floor for agents, not a rival to the optimum.
+No optimisation and no model of what others do: a reference that agents should beat.
 """
 
 from __future__ import annotations

@@ -112,7 +112,7 @@ def to_action(
     if refuse_gpuh is not None:
         routing[..., -1] = np.where(refuse_gpuh > 0.0, 0.5 + 0.5 * ratio(refuse_gpuh, on_hand), 0.0)
 
-    # Power: no battery or generator asked for is a level of 0.
+    # Power: without a request, batteries and generators are at 0.
     idle = np.zeros((*lead, shape.sites))
     battery = idle if battery_mw is None else _share(np.maximum(battery_mw, 0.0), p.charge_limit_mw)
     if battery_mw is not None:

@@ -1,6 +1,6 @@
-"""Grids of latency budgets: what a sweep is, and which budgets show where routes open.
+"""Sweeps of latency budgets: a grid of budgets that shows where routes open, and an episode at each of its points.
 
-Nothing here depends on an episode; `gridai_env.analysis.latency_budgets` puts episodes on the grid.
+The grid follows from the scenario alone, without an episode.
 Shapes: C regions, W rows, K sites.
 """
 
@@ -29,7 +29,7 @@ MOST_POINTS = 200  # of a default grid; each is solved three times per episode
 
 @dataclass(frozen=True)
 class Sweep:
-    """Latency budgets to compare, tightest first.  Raises ValueError for a grid that is no grid.
+    """Latency budgets to compare, tightest first.  Raises ValueError where the grid is invalid.
 
     ``axis`` is "class:NAME": ``grid`` holds budgets of that class in ms, the others stay; or "scale": ``grid``
     holds factors on the budgets of all classes as the scenario has them (1: as they are).
@@ -59,11 +59,11 @@ class Sweep:
         return "1" if self.axis == SCALE else "ms"
 
     def budget_ms(self, i: int) -> float:
-        """Return budget of the swept class at point ``i``; NaN on the scale axis."""
+        """Return the budget of the swept class at point ``i``; NaN on the scale axis."""
         return math.nan if self.axis == SCALE else self.grid[i]
 
     def scale(self, i: int) -> float:
-        """Return factor on all budgets at point ``i``; NaN where one class is swept."""
+        """Return the factor on all budgets at point ``i``; NaN where one class is swept."""
         return self.grid[i] if self.axis == SCALE else math.nan
 
 
@@ -108,6 +108,7 @@ def make_sweep(scenario: Scenario, axis: str, grid: Sequence[float] | None = Non
 
 
 def check_class(scenario: Scenario, name: str | None) -> None:
+    """Raise ValueError where the scenario has no class of this name; None (the scale axis) passes."""
     known = [task.name for task in scenario.classes]
     if name is not None and name not in known:
         raise ValueError(

@@ -92,7 +92,7 @@ def returns(
     figures are relative to, by default |F| at the tightest point, which suits costs but not a profit that may
     be near 0.
 
-    An arc's interval joins both doubts: its ends are the lower end of the bootstrap interval over seeds of the
+    An arc's interval covers both sources of uncertainty: its ends are the lower end of the bootstrap interval over seeds of the
     least arcs that the solver's intervals allow, and the upper end of that of the greatest.  With one seed it is
     the solver's alone.  A bound that is infinite makes it so; where a value is NaN, so are the arcs next to it.
     Raises ValueError for shapes that do not match.
@@ -152,7 +152,7 @@ def _marginal(arc: Floats, width: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Rise:
-    """A place where a curve rises that never may: ``after`` at ``point`` exceeds ``before`` at ``earlier``."""
+    """A rise in a curve that must not rise: ``after`` at ``point`` exceeds ``before`` at ``earlier``."""
 
     point: int
     earlier: int

@@ -1,4 +1,4 @@
-"""Where a policy's loss sits: its levers replaced by those of a better schedule, through the public actions.
+"""Attribute a policy's loss to its levers, by replacing them with those of a better schedule in the public actions.
 
 The flat action has blocks: where work is served (routing), what waits or is refused (deferral), batteries, own
 generation, jobs.  In a mixed episode some levers act as the better schedule did (its recorded actions, step by step)
@@ -94,7 +94,7 @@ def lever_losses(
 ) -> list[LeverLoss]:
     """Return what each lever of better schedules (actions [T,A], one per instance) is worth to a policy.
 
-    2**levers batches of episodes are played; ``on_progress`` hears of each.  Raises ValueError for planners,
+    2**levers batches of episodes are played; ``on_progress`` is called after each.  Raises ValueError for planners,
     which cannot follow a mixture, and for instances of different scenarios.
     """
     actor = as_policy(policy)

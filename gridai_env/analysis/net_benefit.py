@@ -6,7 +6,7 @@ in USD per GPU-h, for each step, region, row and site (arXiv 2604.27855, relocat
 request there, per GPU-h here).  *Saved* is the ledger's own figure (`terms.settle`) for one GPU-h at home less
 that at the site, its power taken from the grid: import price, billed carbon, water.  Where the next MWh is not
 imported (spare renewables, a battery, export), or where a demand charge, a carbon budget or a limit binds, the
-true marginal value differs: that is what the shadow prices of an optimal plan say.
+true marginal value differs; the shadow prices of an optimal plan give it.
 
 *Friction* is what newly placing a GPU-h costs once (moving sessions, loading weights, with their energy),
 spread over the work done there until it moves again: ``dt / dwell`` of it falls on each GPU-h.  It is counted
@@ -33,7 +33,7 @@ from gridai_env.world.terms import energy_usd_per_mwh, settle
 
 @dataclass(frozen=True)
 class Assumptions:
-    """What the scenario does not say.  Raises ValueError for values out of range."""
+    """Assumptions beside the scenario.  Raises ValueError for values out of range."""
 
     dwell_h: float = 8.0  # own choice: how long work stays where it was moved, about one block of cheap hours
     latency_usd_per_gpuh_ms: float = 0.0  # worth of 1 ms of path latency; the budget rules, not a price
@@ -138,9 +138,9 @@ def work_mwh_per_gpuh(instance: Instance) -> Float[Floats, "T K"]:
 
 
 def unit_work(instance: Instance) -> Outcome:
-    """Return what the ledger says of one GPU-h of imported power's work at each site, and of nothing else, [T,K].
+    """Return the ledger's outcome [T,K] of one GPU-h of work alone at each site, powered by import.
 
-    Only energy, carbon and water are meant: the flows carry no payload, no session and no weights.
+    Use only its energy, carbon and water: the flows carry no payload, no session and no weights.
     """
     p, steps, shape = instance.params, instance.steps, instance.compiled.shape
     sites = np.eye(shape.sites)
@@ -178,7 +178,7 @@ def _placing_usd_per_gpuh(instance: Instance, usd_per_mwh: Floats) -> Float[Floa
 
 @dataclass(frozen=True, eq=False)
 class BreakEvens:
-    """Where the net benefit is 0, each with all else as it is; shapes of the `NetBenefit`.
+    """Values at which the net benefit is 0, each with all else unchanged; shapes of the `NetBenefit`.
 
     ``volume_gpuh``, ``volume_requests``, ``dwell_h``: work that must run at the site, and hours for which it must
     stay, before the friction of moving *one accelerator's* work is paid; infinite where running there saves

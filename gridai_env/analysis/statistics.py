@@ -3,7 +3,7 @@
 Scores are [n, m]: n training seeds (runs) by m episodes; of a policy without training, [m].  Intervals are
 percentile bootstraps of two things at once: training seeds are drawn with replacement, whole (a bad seed is bad on
 every episode), and episodes are drawn with replacement inside their strata (months, shifts), so that every sample
-has the composition of the set.  With a single training seed the interval speaks of episodes alone.
+has the composition of the set.  With a single training seed the interval covers the choice of episodes alone.
 
 The interquartile mean follows Agarwal et al., Deep RL at the Edge of the Statistical Precipice (2021).
 """
@@ -255,7 +255,7 @@ def gain_interval(
     return paired_interval(gain_share, values, local, bounds, draws=draws, level=level, seed=seed)
 
 
-# A rung of a ladder -----------------------------------------------------------------------------------------
+# Score of a policy ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -275,7 +275,7 @@ def policy_score(
     perfect: Float[Floats, " m"] | None = None,
     draws: int = DRAWS,
 ) -> PolicyScore:
-    """Return one rung of a ladder: gain captured, regret and, where ``planned`` is given, its parts."""
+    """Return the score of one policy: gain captured, regret and, where ``planned`` is given, its parts."""
     parts = {} if planned is None else regret_parts(scores, bounds, planned, perfect)
     return PolicyScore(
         gain_captured=gain_interval(scores, local, bounds, draws=draws),

@@ -1,4 +1,4 @@
-"""What readers and generators of traces raise."""
+"""The error of readers and generators of traces."""
 
 from __future__ import annotations
 

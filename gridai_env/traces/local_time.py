@@ -1,6 +1,6 @@
 """Local civil time of a zone, vectorised over arrays of UTC stamps.
 
-The tz database is asked once per (time zone, year); afterwards a lookup is a `searchsorted` in the list of
+The tz database is read once per (time zone, year); afterwards a lookup is a `searchsorted` in the list of
 the moments at which the UTC offset changes, so that a reset of an environment does not pay for calendar
 arithmetic.
 """
@@ -74,7 +74,7 @@ def _years(utc_minutes: Int[Ints, "*batch"]) -> tuple[int, int]:
 
 @lru_cache(maxsize=1024)
 def _transitions(timezone: str, first_year: int, last_year: int) -> tuple[Int[Ints, " n"], Int[Ints, " n"]]:
-    """Return moments (minutes since 1970) from which an offset holds, and the offsets, for the years asked for."""
+    """Return moments (minutes since 1970) from which an offset holds, and the offsets, for the given years."""
     years = range(first_year, last_year + 1)
     pairs = [pair for year in years for pair in _transitions_of_year(timezone, year)]
     moments, offsets = np.array(pairs, dtype=np.int64).T
@@ -92,7 +92,7 @@ def _transitions_of_year(timezone: str, year: int) -> tuple[tuple[int, int], ...
         if _offset_at(zone, low) == _offset_at(zone, high):
             continue
 
-        # zoneinfo does not tell its transitions: halve the day that contains one.
+        # zoneinfo does not expose its transitions: bisect the day that contains one.
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if _offset_at(zone, middle) == _offset_at(zone, low) else (low, middle)

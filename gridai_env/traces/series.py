@@ -77,7 +77,7 @@ class ZoneSeries:
 
 @dataclass(frozen=True)
 class StepGrid:
-    """How the steps of an episode lie on the hours that hold its data.
+    """Position of the steps of an episode in the hours of its data.
 
     Before the first and after the last hour centre the value is held.  Where a step is an hour, there is nothing
     to lay out: the last three are None.
@@ -107,7 +107,7 @@ class StepGrid:
 
 
 def step_grid(start_utc: Shaped[np.ndarray, " B"], steps: int, dt_h: float) -> StepGrid:
-    """Check the clock of a batch and lay its steps on hours.
+    """Check starts and step length of a batch and return the grid of its steps.
 
     Raises TraceError where `dt_h` is not 1/n h with whole minutes, `steps` < 1, or a start is no multiple of
     dt.

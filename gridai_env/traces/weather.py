@@ -1,7 +1,7 @@
-"""Weather to what a site feels: wet-bulb temperature, and stand-ins for the yield of PV and wind.
+"""Weather at a site: wet-bulb temperature, and proxies for the capacity factors of PV and wind.
 
-The two yields are proxies, not measurements: horizontal modules under a clear sky dimmed by clouds, and a turbine
-on wind carried up from 10 m.
+The capacity factors are not measurements: PV is horizontal irradiance of a clear sky reduced by cloud cover, wind
+a turbine on the wind at 10 m extrapolated to 100 m.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def pv_proxy_cf(
 
 
 def wind_proxy_cf(wind10m_ms: Float[Floats, " N"]) -> Float[Floats, " N"]:
-    """Return the yield of a turbine at 100 m: wind rises with height to the power 1/7, power with its cube."""
+    """Return the capacity factor of a turbine at 100 m: wind rises with height^(1/7), power with wind^3."""
     hub = wind10m_ms * (HUB_M / MAST_M) ** SHEAR
     share = (hub**3 - CUT_IN_MS**3) / (RATED_MS**3 - CUT_IN_MS**3)
     return np.where(hub > CUT_OUT_MS, 0.0, np.clip(share, 0.0, 1.0))

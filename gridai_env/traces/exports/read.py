@@ -25,7 +25,7 @@ EXPECTED = {
 
 
 class _Choices(NamedTuple):
-    """What `read_export` was told about the file, for the readers."""
+    """Arguments of `read_export` for the readers."""
 
     point: str | None
     usd_per: Mapping[str, float]
@@ -94,7 +94,7 @@ def read_export(
 def export_format(path: str | Path, expected: str | None = None) -> str:
     """Return the format that a file's header shows.
 
-    Raises TraceError where it is none, or not the one ``expected``: what was found and what was expected.
+    Raises TraceError, naming what was found, for an unknown format or another one than ``expected``.
     """
     path = Path(path)
     if expected is not None and expected not in EXPECTED:

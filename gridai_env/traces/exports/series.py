@@ -1,4 +1,4 @@
-"""What every export of another source becomes: an hourly series of one zone in our units and UTC."""
+"""The common form of all exports: an hourly series of one zone in the units of the plain form and UTC."""
 
 from __future__ import annotations
 

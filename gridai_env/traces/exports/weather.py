@@ -30,7 +30,7 @@ RANGES = {"temperature": (-80.0, 65.0), "humidity": (0.0, 100.0), "cloud": (0.0,
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Return the JSON of a file; raises TraceError where it is none."""
+    """Return the JSON of a file; raises TraceError where the file is not JSON."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

@@ -69,7 +69,7 @@ def shown(header: list[str]) -> str:
 
 
 def number(path: Path, line: int, name: str, text: str, low: float, high: float) -> float:
-    """Return a number of a cell; raises TraceError where it is none or outside [low, high]."""
+    """Return the number in a cell; raises TraceError where it is not a number in [low, high]."""
     try:
         value = float(text)
     except ValueError:
@@ -83,7 +83,7 @@ def number(path: Path, line: int, name: str, text: str, low: float, high: float)
 
 
 def date_time(path: Path, line: int, name: str, text: str) -> datetime:
-    """Return a date and time of a cell in ISO 8601; raises TraceError where it is none."""
+    """Return the date and time in a cell; raises TraceError where it is not ISO 8601."""
     try:
         return datetime.fromisoformat(text.strip())
     except ValueError:

@@ -40,7 +40,7 @@ class TokenMinutes:
 def read_requests(path: Path) -> TokenMinutes:
     """Read a request-level trace; minutes that are covered only in part, first and last, are left out.
 
-    Raises TraceError naming the line of what is no stamp, not UTC, unsorted, negative or out of range.
+    Raises TraceError naming the line of a value that is invalid, not UTC, unsorted, negative or out of range.
     """
     with text_rows(path) as (header, rows):
         names = [name for name in (*COLUMNS, IMAGES) if name in header]
@@ -121,7 +121,7 @@ def _amounts(path: Path, lines: list[int], name: str, texts: list[str]) -> Float
 
 
 def _moments_s(path: Path, lines: list[int], texts: list[str]) -> Int[Ints, " rows"]:
-    """Return stamps in seconds since 1970; raises TraceError naming the first that is none, or not UTC."""
+    """Return stamps in seconds since 1970; raises TraceError naming the first that is invalid or not UTC."""
     moments = []
     for line, text in zip(lines, texts, strict=True):
         try:

@@ -33,7 +33,7 @@ class ZoneHours:
     first: int  # hours since 1970 UTC
     fault: Int[Ints, " n"]  # a key of FAULTS, 0 where the hour is good
     values: dict[str, Float[Floats, " n"]]
-    by_hour_of_day: dict[str, Float[Floats, 24]] = field(default_factory=dict)  # those asked for so far
+    by_hour_of_day: dict[str, Float[Floats, " 24"]] = field(default_factory=dict)  # cache: column -> means
 
     @property
     def end(self) -> int:
@@ -57,7 +57,7 @@ class ZoneHours:
     def _hours_of_day(self) -> Int[Ints, " good"]:
         return (self.first + np.flatnonzero(self.usable)) % 24
 
-    def hour_of_day_mean(self, name: str) -> Float[Floats, 24]:
+    def hour_of_day_mean(self, name: str) -> Float[Floats, " 24"]:
         """Return the mean of the good hours by UTC hour of day; their overall mean where the file is short."""
         if name not in self.by_hour_of_day:
             values = self.values[name][self.usable]
