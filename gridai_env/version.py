@@ -1,4 +1,4 @@
-"""The version of the package, and that of the environments: two numbers that rise for different reasons."""
+"""The version of the package, and that of the environments, which rises only when behaviour changes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Steps per second, reset cost, solver times and memory, measured on this machine: ``python -m scripts.benchmark``.
 
 Every figure is the median of several repetitions and includes resets.  Actions are random.  A step that changes
-nothing would be fast and worthless: each timed environment must end with other books than it began with.
+nothing would be fast and worthless: the totals of each timed environment must have changed at the end.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ def compare(options: CompareOptions) -> int:
 
 
 def prepared(options: CompareOptions) -> Comparison:
-    """Return the comparison that is asked for, its folder ready; raises InputError for what cannot be done."""
+    """Return the comparison of these options with its folder ready; raises InputError for invalid options."""
     from scripts.studies.comparison.match import EpisodeJob
     from scripts.studies.comparison.run import KIND, Comparison
     from scripts.studies.policies import checkpoints, find_contenders, resolved
@@ -125,7 +125,7 @@ def prepared(options: CompareOptions) -> Comparison:
 
 
 def show(comparison: Comparison) -> None:
-    """Print the tables and where everything lies."""
+    """Print the tables and the paths of the files."""
     from scripts.studies.comparison.ladder import ladder_notes, ladder_table, rungs_of
     from scripts.studies.comparison.table import comparison_table, footnotes
 

@@ -106,7 +106,7 @@ def check_carbon_zone(zone: str, carbon: Export) -> None:
 
 
 def parse_rate(text: str | None) -> dict[str, float]:
-    """Return {currency: rate} of ``EUR=1.08``; raises InputError where it is no such text."""
+    """Return {currency: rate} of ``EUR=1.08``; raises InputError for text of another form."""
     if text is None:
         return {}
     currency, _, value = text.partition("=")

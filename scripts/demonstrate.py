@@ -1,4 +1,4 @@
-"""Plans of the optimum or of a planner as demonstrations: what was seen and what was asked for, step by step.
+"""Record plans of the optimum or of a planner as demonstrations: observations and actions, step by step.
 
     python -m scripts.demonstrate --scenario four_markets --planner mpc:day_ahead --episodes 100 --jobs 2 \\
         --run-dir runs/demonstrations
@@ -92,7 +92,7 @@ def demonstrate(options: DemonstrateOptions) -> int:
 
 
 def prepared(options: DemonstrateOptions) -> DemonstrationRun:
-    """Return the run that is asked for, its folder ready; raises InputError for what cannot be done."""
+    """Return the run of these options with its folder ready; raises InputError for invalid options."""
     from scripts.studies.demonstrations import (
         DemonstrationRun,
         DemonstrationWork,

@@ -31,7 +31,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def evaluate(options: EvaluateOptions) -> int:
-    """Check everything, play, judge, write, print."""
+    """Check everything, play, score, write and print; return the exit code."""
     need_packages("pyomo", "highspy", "scipy", "tqdm")
     from gridai_env.benchmarks.sets import BenchmarkError
     from scripts.studies.contest import BoundError

@@ -89,7 +89,7 @@ def frontier(options: FrontierOptions) -> int:
 
 
 def prepared(options: FrontierOptions) -> Frontier:
-    """Return the run that is asked for, its folder ready; raises InputError for what cannot be done."""
+    """Return the run of these options with its folder ready; raises InputError for invalid options."""
     from scripts.studies.latency.run import Frontier, find_sweeps
     from scripts.studies.names import OPTIMUM
     from scripts.studies.policies import find_contenders, resolved

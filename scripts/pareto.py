@@ -90,7 +90,7 @@ def pareto(options: ParetoOptions) -> int:
 
 
 def prepared(options: ParetoOptions) -> FrontRun:
-    """Return the run that is asked for, its folder ready; raises InputError for what cannot be done."""
+    """Return the run of these options with its folder ready; raises InputError for invalid options."""
     from scripts.studies.carbon.points import LOCAL, FrontSettings
     from scripts.studies.carbon.run import FrontRun
     from scripts.studies.names import OPTIMUM

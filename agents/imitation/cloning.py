@@ -2,8 +2,8 @@
 
 Cloning brings the environment action of the network's mean numbers close to the demonstrated one (see
 `agents.imitation.action_distance`).  A cloned network has seen only the planner's states; `dagger` (Ross et al., 2011)
-plays the network, lets the planner label the states it meets, and clones again.  `agents.training.validation` says
-what imitation was worth.
+plays the network, lets the planner label the states it meets, and clones again.  `agents.training.validation` measures
+the gain from imitation.
 """
 
 from __future__ import annotations

@@ -103,19 +103,19 @@ class Recorder(Policy):
         return (self.actor,) if self.teacher is None else (self.actor, self.teacher)
 
     def prepare(self, compiled: Compiled) -> None:
-        """Hand the constants on to both."""
+        """Prepare actor and teacher."""
         self._parts = list(ObservationLayout(compiled).parts)
         for policy in self._played:
             policy.prepare(compiled)
 
     def reseed(self, seed: int) -> None:
-        """Hand the seed on to both."""
+        """Reseed actor and teacher."""
         self._rng = np.random.default_rng(seed)
         for policy in self._played:
             policy.reseed(seed)
 
     def begin(self, instance: Instance) -> None:
-        """Hand the episode on to both."""
+        """Begin the episode with actor and teacher."""
         for policy in self._played:
             policy.begin(instance)
 

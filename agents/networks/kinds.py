@@ -67,7 +67,7 @@ class Mlp:
         return ActiveActions.of(compiled, config.may_refuse, config.shared_routing)
 
     def memory(self, compiled: Compiled) -> None:
-        """Return none: it sees the present observation alone."""
+        """Return None: the network sees the present observation alone."""
 
     def policy(
         self, config: PPOConfig, compiled: Compiled, actions: AgentActions, seen: Floats32
@@ -87,7 +87,7 @@ class Mlp:
         }
 
     def begin(self, model: OnPolicyAlgorithm, actions: AgentActions, seen: Floats32) -> None:
-        """Put the first mean action where ``actions`` starts, and fit the scales of the observations."""
+        """Set the initial mean action to ``actions.start``, and fit the scales of the observations."""
         with torch.no_grad():
             model.policy.action_net.bias.copy_(torch.as_tensor(actions.start))  # type: ignore[operator]
 
@@ -97,7 +97,7 @@ class Mlp:
 
 
 class Structured:
-    """A policy that knows the structure of the problem (see `agents.structured`); it begins as a rule."""
+    """A policy with the structure of the problem built in (see `agents.structured`); untrained, it acts by a rule."""
 
     def actions(self, config: PPOConfig, compiled: Compiled) -> OpenActions:
         """Return the open entries; raise ConfigError for settings that this kind does not have."""
@@ -123,7 +123,7 @@ class Structured:
         }
 
     def begin(self, model: OnPolicyAlgorithm, actions: AgentActions, seen: Floats32) -> None:
-        """Leave the weights: it begins as a rule."""
+        """Do nothing: the untrained network already acts by its rule."""
 
 
 # Kinds by the setting `policy`.

@@ -122,7 +122,7 @@ class ForecastMemory:
         return torch.cat([row[:length] for row, length in zip(rows, lengths, strict=True)])
 
     def parts(self, observation: Float[Tensor, "B N"]) -> dict[str, Tensor]:
-        """Return the parts of an observation that are remembered or tell the time, in units and in their shapes."""
+        """Return the remembered parts of an observation and its clock, in units and in their shapes."""
         named = (*FORECASTS, "buy_price", self._signal, "renewable", "arrivals", "clock", "steps_left")
         return parts_in_units(self.layout, observation, self._scale, self._offset, named)
 

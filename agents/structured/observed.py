@@ -98,7 +98,7 @@ class Reader(torch.nn.Module):
         curves = self.memory.curves(observation[:, self.size :])
         within = (torch.arange(curves.shape[1], device=left.device) < left[:, None]).to(observation.dtype)
 
-        # Beyond the end nothing is foreseen: the present stands there, and `within` leaves it out.
+        # Beyond the end the present is repeated; `within` masks it.
         now = self.memory.present(part)
         ahead = torch.where(within[..., None] > 0.5, curves, now[:, None])
         ahead = torch.cat([now[:, None], ahead[:, 1:]], 1)

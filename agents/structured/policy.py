@@ -69,7 +69,7 @@ class StructuredPolicy(ActorCriticPolicy):
         # The scenario that the policy decides on, and how its numbers become actions of the environment.
         self.compiled = compile_scenario(parse_scenario(self._own["scenario"], "checkpoint"))
         self.actions = OpenActions.of(self.compiled)
-        # Files of weights know the decision under this name.
+        # Saved weights use this name.
         self.judgement = Decision(self.compiled, self._own["hidden"])
 
         width = self._own["value_hidden"]

@@ -1,4 +1,4 @@
-"""Checkpoints: all that a run needs to go on as if it had never stopped.
+"""Checkpoints: everything needed to resume a run as if it had never stopped.
 
 A checkpoint is the zip file of Stable-Baselines3 (weights, optimiser, counters, schedules) with one more member:
 the state of the training episodes and of all random generators.  It is taken between two updates, so that on a CPU
@@ -49,7 +49,7 @@ def checkpoint_path(run_dir: Path, steps: int) -> Path:
 
 
 def latest_checkpoint(run_dir: Path) -> Path | None:
-    """Return the checkpoint with the most steps, None where there is none."""
+    """Return the checkpoint with the most steps, or None without checkpoints."""
     return max((run_dir / CHECKPOINTS).glob("steps_*.zip"), default=None)
 
 

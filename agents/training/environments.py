@@ -27,7 +27,7 @@ def held_out_instances(compiled: Compiled, count: int) -> list[Instance]:
 def device_of(config: PPOConfig) -> torch.device:
     """Return the device of a run.
 
-    Raise ConfigError where the GPU asked for is missing (the library would silently take the CPU).
+    Raise ConfigError where the GPU of the settings is missing (the library would silently take the CPU).
     """
     there = torch.cuda.is_available()
     if config.device == "cuda" and not there:

@@ -80,7 +80,7 @@ def bad_figures(model: BaseAlgorithm) -> list[str]:
 
 
 def not_numbers(model: BaseAlgorithm, run_dir: Path, what: str) -> TrainingError:
-    """Return the error for losses or weights that are no numbers."""
+    """Return the error for losses or weights that are not finite."""
     return TrainingError(
         f"training left the numbers in the update at step {model.num_timesteps:,}: {what} not finite; "
         "start a new run with a smaller learning_rate, max_grad_norm or reward_factor. "
@@ -98,13 +98,13 @@ def not_written(model: BaseAlgorithm, run_dir: Path, error: OSError) -> Training
 
 
 def kept(run_dir: Path) -> str:
-    """Name the last good checkpoint, in words."""
+    """Return a sentence that names the last good checkpoint."""
     last = latest_checkpoint(run_dir)
     return "No checkpoint had been written" if last is None else f"The last good checkpoint is {last}"
 
 
 def go_on(run_dir: Path) -> str:
-    """Say how to go on, in words."""
+    """Return a sentence that says how to resume."""
     if latest_checkpoint(run_dir) is None:
         return kept(run_dir)
     return f"{kept(run_dir)}; go on with --resume {run_dir}"
@@ -130,7 +130,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
-    """Whether somebody asked to stop."""
+    """Whether a stop was requested."""
 
     def __init__(self) -> None:
         self.wanted = False

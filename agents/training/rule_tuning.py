@@ -1,6 +1,6 @@
 """Fit the numbers of a rule to the scenario: a stage before PPO.
 
-A policy that begins as a rule has a few numbers of its own (how wide choices are, how long work waits).  Noise on
+A policy that starts from a rule has a few parameters of it (how wide choices are, how long work waits).  Noise on
 single actions says little about them, so PPO moves them slowly.  Here they are fitted by coordinate search
 (Hooke and Jeeves, 1961) on the same training episodes for all tries (common random numbers).
 """

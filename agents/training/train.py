@@ -119,7 +119,7 @@ def train(
 ) -> EvaluationCallback | None:
     """Train to ``config.total_steps``; write checkpoints and ``model.zip`` below ``run_dir``.
 
-    What the stages were worth is written to ``stages.json``.  With ``evaluation.keep: best`` the model ends with the
+    The figures after each stage are written to ``stages.json``.  With ``evaluation.keep: best`` the model ends with the
     weights that earned most on the way.
 
     Return the evaluations (None without held-out episodes).  Ctrl-C and SIGTERM let the running update end, write a

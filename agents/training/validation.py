@@ -1,6 +1,6 @@
 """Evaluation on held-out episodes: in USD, against serving at home, and against the proven bound.
 
-This room knows no rules and solvers: their results on the held-out episodes are handed in.
+This package imports no rules or solvers: their results on the held-out episodes are arguments.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class HeldOut:
     local_benefit_usd: Float[Floats, " n"]  # of Local-Only
     local_bill_usd: Float[Floats, " n"]
     local_dropped_gpuh: Float[Floats, " n"]
-    bound_usd: Float[Floats, " n"] | None  # proven upper bound of the benefit; None where not asked for
+    bound_usd: Float[Floats, " n"] | None  # proven upper bound of the benefit; None where not solved
 
     @classmethod
     def of(cls, local: Sequence[Trajectory], bound_usd: Sequence[float] | None = None) -> HeldOut:
@@ -84,7 +84,7 @@ class Evaluation:
         return figures | {name: value for name, value in known.items() if value is not None}
 
     def line(self) -> str:
-        """Return one line for people."""
+        """Return the figures as one line of text."""
         gain = self.over_local_usd
         text = f"{gain.value:+,.0f} USD over Local-Only (95 %: {gain.low:+,.0f} to {gain.high:+,.0f})"
         if self.gain_captured is not None:
@@ -127,7 +127,7 @@ class Milestone:
 
 
 class Milestones:
-    """The stages of a run and what each was worth, kept in ``stages.json``; a resumed run keeps its stages."""
+    """The stages of a run with the figures after each, kept in ``stages.json``; a resumed run keeps its stages."""
 
     def __init__(self, folder: Path, held_out: HeldOut) -> None:
         self.folder, self.held_out = folder, held_out
@@ -167,7 +167,7 @@ class Milestones:
         write_json(self.folder / STAGES_FILE, {"stages": [asdict(s) for s in self.stages]})
 
     def line(self) -> str:
-        """Return what the stages were worth, one line for people."""
+        """Return the gain of each stage as one line of text."""
         return ", ".join(
             f"{stage.name} {stage.over_local_usd:+,.0f} USD"
             + ("" if stage.gain_captured is None else f" ({stage.gain_captured:.1%})")

@@ -40,8 +40,8 @@ class Options:
     """How a window is solved."""
 
     mip_gap: float = 1e-3  # of windows with yes/no decisions that their relaxation leaves open
-    # Limits for those decisions; then the incumbent, else the rounded relaxation, is used.  What the first one cuts
-    # off is the same on every machine; the second one is only there so that no decision takes for ever.
+    # Limits for those decisions; then the incumbent, else the rounded relaxation, is used.  The node limit gives the
+    # same result on every machine; the time limit is only a safeguard.
     node_limit: int = 10  # of branch and bound; 0: rounds at once
     time_limit_s: float = 60.0
     # Windows with more rows than this are large (see above).  A day of ten sites has 7,000 to 16,000, one of three or
@@ -60,7 +60,7 @@ class WindowDecision:
     flows: Flows  # [n,...] of all its steps
     objective_usd: float  # benefit of the window, end values included; of large ones less the friction billed
     # "optimal" (to the gap), "node_limit" (an incumbent) or "rounded" (no whole incumbent within the nodes), all of
-    # them the same on every machine; "time_limit" (either of the two, as the clock had it)
+    # them the same on every machine; "time_limit" (an incumbent or "rounded", depending on the clock)
     status: str
     whole: bool  # whether all yes/no decisions of the relaxed plan were whole already
 
@@ -162,7 +162,7 @@ class RollingModel:
         """Return the bounds of the columns of a window of ``n`` steps."""
         lower, upper = np.zeros(self.columns.count), np.full(self.columns.count, np.inf)
 
-        # What flows can be at most, and what rows of a single column say.
+        # Bounds of the flows, narrowed by the rows of a single column.
         carried = np.concatenate([state.backlog_gpuh[None], exo.queue_limit_gpuh[:-1]])
         for name, most in (flow_ceilings(p, exo, carried) | {"started": exo.job_open}).items():
             index = getattr(self.columns.flows, name)

@@ -57,10 +57,10 @@ class WholeWindow(RelaxAndRound):
             guess = flows.replace(started=started)
             plan = self.rounded_flows(guess, is_open)
             assert plan.values is not None
-            if len(self.open_columns(plan.values)):  # fixing these opened others
+            if len(self.open_columns(plan.values)):  # fixing these made others fractional
                 plan = self.rounded_flows(guess)
             found.append(plan)
-        # Of equally good ones the later.
+        # Of equally good plans, the later.
         return min(reversed(found), key=lambda plan: plan.objective or 0.0)
 
     def rounded(self, values: Float[Floats, " columns"], clock: Deadline) -> SolverResult:

@@ -223,7 +223,7 @@ class FrontProgram:
         live = self.solver.live
         live.set_costs(np.arange(len(costs)), costs)
         live.set_row_bounds([self.cap_row], -np.inf, cap_kg - self.kg_0)
-        # The front probes caps that nothing can keep: it does not ask which rows they conflict with.
+        # The front probes infeasible caps, so the conflicting rows are not searched for.
         result = self.solver.solve(mip_gap=self.mip_gap, time_limit_s=self.time_limit_s, explain=False)
         return replace(result, bound=result.bound - self.usd_0)
 

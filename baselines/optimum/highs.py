@@ -208,7 +208,7 @@ class PersistentSolver:
             return self.outcome()
 
     def outcome(self) -> SolverResult:
-        """Run HiGHS with its present settings and return the result; raise InfeasibleError or SolverError without one."""
+        """Run HiGHS as it is set and return its result; raise InfeasibleError or SolverError without one."""
         self.solver.run()
         status, info = self.solver.getModelStatus(), self.solver.getInfo()
         if status in (highspy.HighsModelStatus.kInfeasible, highspy.HighsModelStatus.kUnboundedOrInfeasible):

@@ -159,8 +159,8 @@ def read_plan(
     build_s: float,
     solve_s: float,
 ) -> Plan:
-    """Return the plan in a solver's result, replayed in the simulator; raise SolverError where their objectives differ."""
-    # Signs: the solver minimises, a plan reports its benefit as it is.
+    """Return the plan in a solver's result, replayed in the simulator; raise SolverError where their values differ."""
+    # The solver minimises minus the benefit; a plan reports the benefit itself.
     sign = -1.0 if objective == "benefit" else 1.0
     unit = "kg" if objective == "carbon" else "USD"
     plan = Plan(

@@ -215,7 +215,7 @@ class _Builder:
     def _link(self, t: int, exo: Exogenous, reached: State) -> State:
         """Return the state after the step as fresh variables tied to the physics' expressions."""
         p = self.p
-        # Without a charge the peak is nobody's concern; without budget and jobs their states are numbers already.
+        # Without a demand charge the peak is not needed; without budget and jobs their states are constants.
         if not p.has_demand_charge:
             reached = reached.replace(peak_import_mw=np.zeros(len(p.gpus)))
         most = {

@@ -301,7 +301,7 @@ class ProgramSolver(RelaxAndRound):
         lower, upper = np.asarray(lp.row_lower_), np.asarray(lp.row_upper_)
         if row_dual is None or len(row_dual) != len(lower):  # the solver stopped before it had any
             row_dual = np.zeros(len(lower))
-        # A multiplier of a side that is not there proves nothing: 0 instead.
+        # A dual on an infinite side has no valid bound term: use 0 instead.
         y = np.where((row_dual > 0.0) & ~np.isfinite(lower), 0.0, row_dual)
         y = np.where((y < 0.0) & ~np.isfinite(upper), 0.0, y)
         reduced = np.asarray(lp.col_cost_) - self.program.matrix.T @ y

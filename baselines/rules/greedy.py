@@ -87,8 +87,6 @@ class Greedy(Rule):
         closed_last = np.where(np.isinf(options.cost), 1e12, options.cost)
         return place_urgent(view, placed, left - refused, closed_last), left, refused
 
-    # Work ---------------------------------------------------------------------------------------------------
-
     def _options(self, view: View, value_now: PerSite) -> ServiceOptions:
         """Return cost and limit [B,C,W,2K] of serving in place (first K: sessions already there) and of moving."""
         p, state, exo = view.p, view.state, view.exo

@@ -92,10 +92,10 @@ def returns(
     figures are relative to, by default |F| at the tightest point, which suits costs but not a profit that may
     be near 0.
 
-    An arc's interval covers both sources of uncertainty: its ends are the lower end of the bootstrap interval over seeds of the
-    least arcs that the solver's intervals allow, and the upper end of that of the greatest.  With one seed it is
-    the solver's alone.  A bound that is infinite makes it so; where a value is NaN, so are the arcs next to it.
-    Raises ValueError for shapes that do not match.
+    An arc's interval covers both sources of uncertainty: its ends are the lower end of the bootstrap interval over
+    seeds of the least arcs that the solver's intervals allow, and the upper end of that of the greatest.  With one
+    seed it is the solver's alone.  An infinite bound makes it infinite; where a value is NaN, so are the arcs next
+    to it.  Raises ValueError for shapes that do not match.
     """
     curves = [np.atleast_2d(np.asarray(x, dtype=np.float64)) for x in (values, lows, highs)]
     at = np.asarray(points, dtype=np.float64)

@@ -1,8 +1,8 @@
 """How much of the work could run elsewhere, what keeps the rest at home, and where it really ran.
 
 *Relocatable inference demand* (RID, arXiv 2604.27855) is a share of the energy of arrived work; this energy is
-that of the work at its home (facility MWh), so that one figure compares all classes and regions.  It is reported in four
-ways, which must not be mixed: by latency alone, by all masks, with positive net benefit, and really moved.
+that of the work at its home (facility MWh), so that one figure compares all classes and regions.  It is reported in
+four ways, which must not be mixed: by latency alone, by all masks, with positive net benefit, and really moved.
 
 *Layers*: local (home or near), regional (same legal zone or <= 100 ms), energy-oriented (the rest).
 

@@ -144,6 +144,7 @@ class GridAIEnv(gym.Env[Observation, Any]):
     - ``render_mode=None``: "rgb_array" (needs the extra ``render``).
 
     ## Version History
+    - v1: other prices, start dates, carbon price or budget, generation and values in some scenarios.
     - v0: first version.
     """
 

@@ -115,7 +115,7 @@ def _fixed_source(
         )
 
     fixed = open_instance(instance)
-    # An id brings its scenario along, gridai/Custom-v1 none.
+    # Registered ids pass their scenario; gridai/Custom-v1 passes none.
     if scenario is not None:
         wanted = open_source(scenario).compiled.name
         if wanted != fixed.scenario_name:

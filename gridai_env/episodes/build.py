@@ -42,7 +42,7 @@ from gridai_env.world.state import INSTANCE_FIELDS, Exogenous, State
 class Knowledge(Record):
     """Climatology, the day of history before the start, and what reports need of the truth."""
 
-    climatology: Float[Floats32, "*batch T S"]  # means for month and hour, in the order of the forecast series
+    climatology: Float[Floats32, "*batch T S"]  # by month and hour; series as in the forecast
     history: Float[Floats32, "*batch L S"]  # the day before the start
     history_pue: Float[Floats, "*batch L K"]
     history_other_carbon_kg_per_mwh: Float[Floats, "*batch L K"]  # the signal that is not billed

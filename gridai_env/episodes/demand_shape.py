@@ -1,7 +1,7 @@
 """Align a demand file with an episode: each region at its own local time, the day drawn from the seed.
 
-The file's midnight is aligned with the local midnight before the first step of any region, then shifted by the whole days
-that were drawn, the same for all regions; weekdays are not matched.  Days on which the episode, with its history,
+The file's midnight is aligned with the local midnight before the first step of any region, then shifted by the whole
+days that were drawn, the same for all regions; weekdays are not matched.  Days on which the episode, with its history,
 would run over the end or into a hole of the file are not drawn.
 
 A file of less than a day has no time of day: it is used only where ``repeat`` says so, end to end, for episodes no

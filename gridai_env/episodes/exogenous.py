@@ -51,7 +51,7 @@ class UsualDeviation:
 
 
 def site_series(compiled: Compiled, series: ZoneSeries) -> SiteSeries:
-    """Return the series of zones at the sites: ``buy = scale * (m + spread * (price - m)) + adder``, m the climatology."""
+    """Return the zones' series by site: ``buy = scale * (m + spread * (price - m)) + adder``, m the climatology."""
     table = compiled.sites
 
     def at(values: Array) -> Array:

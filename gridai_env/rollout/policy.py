@@ -1,7 +1,7 @@
 """The policy interface, and the adapter for everything else that can act.
 
-The package itself handles only `Policy`.  `as_policy` converts what users have: a policy, any object with Stable-Baselines3's
-``predict`` (a model, a duck-typed class), or a plan, whose actions are replayed.
+The package itself handles only `Policy`.  `as_policy` converts what users have: a policy, any object with
+Stable-Baselines3's ``predict`` (a model, a duck-typed class), or a plan, whose actions are replayed.
 """
 
 from __future__ import annotations

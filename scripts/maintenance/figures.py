@@ -1,4 +1,4 @@
-"""Print how readable the tree is, beside the goals of the house: ``make figures``.
+"""Print measures of the readability of the source tree, beside their goals: ``make figures``.
 
     python -m scripts.maintenance.figures                     # the whole table
     python -m scripts.maintenance.figures --details           # and what stands behind each figure

@@ -74,7 +74,7 @@ def check_writable(out: Path) -> None:
 
 
 def write_whole(out: Path, text: str) -> int:
-    """Write a file whole or not at all; return its size in bytes."""
+    """Write a file atomically; return its size in bytes."""
     write_text(out, text)
     return out.stat().st_size
 

@@ -1,7 +1,7 @@
 """How every command runs: options from a model, errors in one line with exit code 2, ctrl-C with exit code 130.
 
 Each field of a command's `CommandOptions` is an option: its description is the help, its type and range are checked.
-The same names are the keys of the YAML file that ``--config`` reads; what the command line says goes before the file.
+The same names are the keys of the YAML file that ``--config`` reads; the command line takes precedence over the file.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BAD_INPUT, INTERRUPTED = 2, 130
 
 
 class InputError(ValueError):
-    """What was asked for cannot be done; the message says which argument, why and what to do."""
+    """Invalid input; the message says which argument, why and what to do."""
 
 
 # The extra that brings a package.

@@ -109,9 +109,9 @@ def write_run(
     device: str = "cpu",
     **more: Any,
 ) -> Path:
-    """Write ``run.json``: what was run, with what, on what.  The file appears whole or not at all.
+    """Write ``run.json`` atomically: command, settings, seeds, instances, versions and machine.
 
-    ``instances`` are instances or what `instance_record` says of them.
+    ``instances`` are instances or their `instance_record`.
     """
     record = {
         "kind": kind,

@@ -1,6 +1,6 @@
 """Independent tasks side by side through joblib: local processes, or a Ray cluster by one option.
 
-Cores are shared, not fought for: each of ``jobs`` workers gets cores // jobs solver threads.
+Cores are divided: each of ``jobs`` workers gets cores // jobs solver threads.
 """
 
 from __future__ import annotations

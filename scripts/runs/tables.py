@@ -17,7 +17,7 @@ Row = dict[str, Any]  # of a table: cells by column
 
 
 def write_rows(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """Write records of equal keys; the file appears whole or not at all."""
+    """Write records of equal keys atomically."""
     with atomic_write(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()

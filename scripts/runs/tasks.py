@@ -1,4 +1,4 @@
-"""Long runs as tasks: one file per result, computed side by side, and gone on with where a run stopped.
+"""Long runs as tasks: one file per result, computed in parallel, resumed where a run stopped.
 
 A task names its file and what its result is computed from (`Task.key`).  Workers hand results back and this process
 alone writes, so the machines of a cluster need no disk in common.  A file that is there and has the right key is not
@@ -90,7 +90,7 @@ class Store:
         return self.folder / f"{task.name}.{'npz' if self.binary else 'json'}"
 
     def read(self, task: Task) -> Record | None:
-        """Return a result, None where there is none yet or none that holds.
+        """Return a result; None where it is missing or out of date (see `Task.is_current`).
 
         Raises InputError for a file that is damaged, of another version, or computed from something else.
         """

@@ -1,4 +1,4 @@
-"""One instance, many policies: who came to what, and how far that is from the proven optimum.
+"""One instance, many policies: the score of each, and its distance from the proven optimum.
 
 ``benefit`` [USD] is raised; ``cost`` [USD] and ``carbon`` [kg] are lowered under the service floor of the
 instance's own benefit plan, so that a policy that serves less may lie beyond the bound: `meets_floor` says

@@ -1,4 +1,4 @@
-"""How long a policy takes to decide, alone and one observation at a time: what a user of one environment waits for."""
+"""How long a policy takes to decide, alone and one observation at a time, as in use with one environment."""
 
 from __future__ import annotations
 

@@ -49,9 +49,9 @@ class DemonstrationWork:
 
 
 def on_days(episodes: InstancesBySeed, days: str | None, start: str | None) -> InstancesBySeed:
-    """Return the episodes on the training days of the scenario's benchmark, or on all days; says which.
+    """Return the episodes on the training days of the scenario's benchmark, or on all days, and print which.
 
-    Raises InputError for training days that are asked for where they are not known.
+    Raises InputError for training days in a scenario without a benchmark.
     """
     scenario = episodes.compiled.scenario
     if days is None:
@@ -217,7 +217,7 @@ class DemonstrationRun:
         return [self.rows[i.hash] for i in self.instances if i.hash in self.rows]
 
     def summary(self) -> str:
-        """Return what came out, in two lines."""
+        """Return a summary of two lines."""
         rows = self._ordered()
         missing = sum(row["status"] == "no plan" for row in rows)
         benefit_usd, seconds = ([row[name] for row in rows] for name in ("benefit_usd", "seconds"))

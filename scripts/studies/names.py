@@ -1,4 +1,4 @@
-"""Names."""
+"""Names of policies on the command line: the optimum, prefixes of kinds, forecasts of planners."""
 
 from __future__ import annotations
 

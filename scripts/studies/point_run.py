@@ -70,7 +70,7 @@ class PointRun(ABC, Generic[K]):
         return emptied(self.folder / BOARD)
 
     def facts(self) -> Record:
-        """Return what run.json says of the run besides its settings."""
+        """Return the facts in run.json besides the settings."""
         return {"seconds": self.seconds}
 
     def record(self, finished: bool) -> None:

@@ -71,7 +71,7 @@ def find_contender(name: str, compiled: Compiled, solver: SolverOptions | None =
 
 
 def pretrained_root() -> Path:
-    """Return where the agents lie that are shipped: a folder per scenario, in it one per training seed."""
+    """Return the folder of the shipped agents: a folder per scenario, in it one per training seed."""
     return Path(__file__).resolve().parents[2] / "configs" / "agents" / PRETRAINED
 
 
@@ -132,7 +132,7 @@ def _check_name(name: str) -> None:
 
 
 def unknown_name(option: str, name: str, advice: str, known: Sequence[str]) -> InputError:
-    """Return the error for a name that is not known; ``advice`` as `closest` gives it."""
+    """Return the error for an unknown name; ``advice`` as `closest` gives it."""
     hint = f" ({advice})" if advice.startswith("did you mean") else ""
     return InputError(f"{option} {name!r}: unknown{hint}; known: {', '.join(known)}")
 

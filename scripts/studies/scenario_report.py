@@ -1,4 +1,4 @@
-"""What a scenario amounts to, in lines of text: sizes, rows, capacity, routes, jobs, demand, traces."""
+"""Report of a scenario as lines of text: sizes, rows, capacity, routes, jobs, demand, traces."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REASONS = ("latency", "law", "state", "support")
 
 
 def report(compiled: Compiled) -> Iterator[str]:
-    """Yield the lines of the report; raises TraceError where the traces do not serve the scenario."""
+    """Yield the lines of the report; raises TraceError where the traces do not cover the scenario."""
     for section in (sizes, rows, capacity, routes, jobs, demand, traces):
         yield from section(compiled)
         yield ""

@@ -105,7 +105,7 @@ def _position(
     price = torch.maximum(now.work_price[:, : ahead + 1], _marginal_price(now, ahead + 1)[..., None])
     prices = (price * within)[..., None].unbind(1)
 
-    # Sites before work, [B,K,C*P]: a minimum over the innermost axis takes longer.
+    # Sites before work, [B,K,C*P]: a minimum over the innermost axis would be slower.
     closed = now.reader.closed_cost[:, : egress.shape[2]]
     route, fee = ((x.movedim(-1, 1).flatten(2).contiguous()) for x in (egress + closed, move))
 

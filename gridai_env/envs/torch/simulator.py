@@ -99,7 +99,7 @@ class TorchSimulator:
         if not self._begun:
             self._make_room(episodes)
 
-        # Nothing of older episodes stays where all begin anew.
+        # Where all environments begin anew, drop the older episodes.
         if len(rows) == self.num_envs and (rows == np.arange(self.num_envs)).all():
             self.params = self.params.make(**self.params.__dict__ | _instance(episodes.params))
             self.state = initial

@@ -246,7 +246,7 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         if not self._over.any():
             _add(infos, KEYS, figures, everyone)
         else:
-            # To look at the actions waits for the device: done seldom, and where episodes end
+            # Checking actions synchronises with the device: done seldom, and where episodes end
             # anyway.
             if self._since_check >= self._longest or self._over.all():
                 self._check_wrong()

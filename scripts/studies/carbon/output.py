@@ -1,4 +1,4 @@
-"""What is made from the points of fronts: tables, hypervolumes, TensorBoard, and what is printed."""
+"""Output of fronts from their points: tables, hypervolumes, TensorBoard, and text."""
 
 from __future__ import annotations
 

@@ -98,11 +98,11 @@ class FrontTask(Task):
 
     @property
     def stamp(self) -> Record:
-        """What the point rests on, and the time that the solver had."""
+        """Floor and ends that the point depends on, and the time limit of the solver."""
         return {"under": self._under, "time_limit_s": self.settings.solver.limit_s}
 
     def is_current(self, record: Record) -> bool:
-        """Return whether earlier stages are as they were, and no more time is allowed to a solve that ran out of it."""
+        """Return whether earlier stages are unchanged and the solve finished, or had no less than the present limit."""
         return record["under"] == self._under and had_time(record, self.settings.solver.limit_s)
 
 
@@ -255,7 +255,7 @@ def _policy_row(name: str, trajectory: Trajectory, floor: Floor) -> Record:
 
 
 def place_in(row: Record) -> CostCarbonPoint | None:
-    """Return where a row stands; None without a plan."""
+    """Return cost and emissions of a row; None without a plan."""
     values = [row[name] for name in ("cost_usd", "emissions_kg", "last_resort_usd", "last_resort_kg")]
     return None if np.isnan(values[0]) else CostCarbonPoint(*values)
 

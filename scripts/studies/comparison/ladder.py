@@ -77,7 +77,7 @@ def rungs_of(rows: Sequence[Row], forecast: str) -> list[Rung]:
 
 
 def _rank(policy: str) -> tuple[int, int]:
-    """Return place on the ladder: the optimum, variants, planners by forecast, networks, rules."""
+    """Return the place on the ladder: the optimum, variants, planners by forecast, networks, rules."""
     planned = [PLANNER + kind for kind in FORECASTS]
     kinds = [policy == OPTIMUM, policy.startswith(VARIANT), policy in planned, policy.startswith(NETWORK)]
     kind = kinds.index(True) if True in kinds else len(kinds)
@@ -190,7 +190,7 @@ def _line(rung: Rung, paired: bool) -> tuple[str, ...]:
 
 
 def ladder_notes(rungs: Sequence[Rung], forecast: str) -> list[str]:
-    """Return what a reader of the ladder must know, and which policies to add where the split is not complete."""
+    """Return the notes below the ladder, and which policies to add where the split is not complete."""
     first = rungs[0]
     unit = "kg" if first.objective == "carbon" else "USD"
     notes = [

@@ -1,4 +1,4 @@
-"""One episode of a comparison, played by everybody: what a worker process does and what it hands back.
+"""One episode of a comparison, played by every policy: the work of a worker process and its result.
 
 Every seed is played by policies made anew, so that nothing is remembered from one to the next: results do not
 depend on which seeds a process has played before.
@@ -35,7 +35,7 @@ class EpisodeJob:
     checkpoints: dict[str, str]  # SHA-256 of each network's file, by the policy's name
 
     def works(self, shown: bool) -> int:
-        """Return how many pieces of work `compute` tells of of each seed."""
+        """Return how many pieces of work `compute` reports for each seed."""
         return 1 + len(self.policies) + self.prices(shown)
 
     def prices(self, shown: bool) -> bool:
@@ -95,7 +95,7 @@ class SeedResult:
 def compute(
     batch: Sequence[SeedTask], on_progress: Callable[[str], None] = lambda text: None
 ) -> Iterator[SeedResult]:
-    """Solve the instance of each seed and play every policy on it; ``on_progress`` hears what is under way."""
+    """Solve the instance of each seed and play every policy on it; ``on_progress`` gets what is under way."""
     for task in batch:
         yield _play_seed(task.match, task.seed, task.shown, on_progress)
 

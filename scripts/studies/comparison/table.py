@@ -104,7 +104,7 @@ def decision_notes(rows: Sequence[Row]) -> list[str]:
 
 
 def footnotes(rows: Sequence[Row]) -> list[str]:
-    """Return what a reader must know beside the table: sample, objective, scale of the gap, proof of the bound."""
+    """Return the notes below the table: sample, objective, scale of the gap, proof of the bound."""
     by_seed = {row["seed"]: row for row in rows}
     first = rows[0]
     scale = "emissions" if first["objective"] == "carbon" else "bill"

@@ -1,4 +1,4 @@
-"""Freeze a set: solve and play its episodes, then publish; and whether what is published comes out again."""
+"""Freeze a set: solve and play its episodes, then publish; and check that published figures are reproduced."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class FreezeTask(Task):
         return key_of(_hash(*self._made_from), self.policy, solver)
 
     def instance(self) -> Instance:
-        """Return the episode, kept for the next question."""
+        """Return the episode, cached for the next call."""
         return _instance(*self._made_from)
 
     @property
@@ -193,7 +193,7 @@ def _short(value: Any) -> Any:
 
 
 def differences(frozen: FrozenSet, folder: Path) -> list[str]:
-    """Return one line for each published figure that does not come out again; results are kept in ``folder``."""
+    """Return one line for each published figure that is not reproduced; results are kept in ``folder``."""
     settings = FreezeSettings(frozen.benchmark, frozen.folder, threads=1)
     work = [
         (entry, FreezeTask(settings, place, entry.key, policy))

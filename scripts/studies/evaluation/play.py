@@ -29,7 +29,7 @@ SAME = 1e-6  # published and replayed benefits, over the sum of absolute terms
 
 
 class ShiftedScenarioPolicy(Policy):
-    """A network in a changed world: it was prepared for the scenario that it knows, and reads what it knows by name."""
+    """A network in a shifted scenario: prepared for its own, whose parts it reads from observations by name."""
 
     def __init__(self, policy: Policy, known: Mapping[str, int], instance: Instance) -> None:
         """Raise InputError where the changed world does not show what the network reads."""
@@ -52,13 +52,13 @@ class ShiftedScenarioPolicy(Policy):
 
 
 def player_for(policy: Policy, instance: Instance, shift: str) -> Policy:
-    """Return the policy as it plays an episode: networks know nothing of a shift."""
+    """Return the policy as it plays an episode; a network acts as in the scenario without the shift."""
     known = policy.observed_parts
     return ShiftedScenarioPolicy(policy, known, instance) if shift and known is not None else policy
 
 
 def by_world(instances: Sequence[Instance]) -> list[list[int]]:
-    """Return places of the episodes that share a scenario, shift included."""
+    """Return the indices of the episodes grouped by scenario, shift included."""
     groups: dict[str, list[int]] = {}
     for i, instance in enumerate(instances):
         groups.setdefault(instance.compiled.hash, []).append(i)
@@ -77,7 +77,7 @@ def played(policy: Policy, frozen: FrozenSet, instances: Sequence[Instance]) -> 
 
 
 def decision_ms(policy: Policy, instance: Instance, shift: str) -> float:
-    """Return median time of a decision in a single environment, ms."""
+    """Return the median time of a decision in a single environment, in ms."""
     times_s = decision_times_s(player_for(policy, instance, shift), instance)
     return 1000.0 * float(np.median(list(islice(times_s, TIMED_DECISIONS))))
 
@@ -86,7 +86,7 @@ def decision_ms(policy: Policy, instance: Instance, shift: str) -> float:
 
 
 def check_local(frozen: FrozenSet, instances: Sequence[Instance]) -> None:
-    """Play Local-Only, whose results are published: raise InputError where the simulator came to behave otherwise."""
+    """Play Local-Only, whose results are published: raise InputError where the simulator now gives other results."""
     for entry, trajectory in zip(frozen.entries, played(LocalOnly(), frozen, instances), strict=True):
         here, there = trajectory.benefit_usd, entry.figure(LOCAL, "benefit_usd")
         if abs(here - there) > SAME * scale_usd(figures_of(trajectory)):
@@ -98,7 +98,7 @@ def check_local(frozen: FrozenSet, instances: Sequence[Instance]) -> None:
 
 
 def scale_usd(figures: dict[str, Any]) -> float:
-    """Return sum of absolute terms of an episode."""
+    """Return the sum of absolute terms of an episode, in USD."""
     return max(sum(abs(value) for value in figures["terms_usd"].values()), 1.0)
 
 

@@ -1,4 +1,4 @@
-"""One evaluation: what is asked for is checked, played where it is not published, judged, written and printed."""
+"""One evaluation: check the options, play what is not published, score, write and print."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KIND = "evaluate"
 
 
 def play_and_judge(arguments: EvaluateOptions) -> int:
-    """Check everything, play what is not published, judge, write and print; return the exit code."""
+    """Check everything, play what is not published, score, write and print; return the exit code."""
     frozen = _frozen(arguments)
     entrants = find_entrants(arguments.policies, arguments.scenario)
     policies = [_ready(entrant, frozen) for entrant in entrants]
@@ -82,7 +82,7 @@ def _judged(
 
 
 def _frozen(arguments: EvaluateOptions) -> FrozenSet:
-    """Return the frozen set, or the episodes of it that are asked for."""
+    """Return the frozen set, or the selected episodes of it."""
     frozen = read_set(
         arguments.scenario, arguments.set, Path(arguments.benchmarks) if arguments.benchmarks else None
     )

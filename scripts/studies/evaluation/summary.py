@@ -1,4 +1,4 @@
-"""What policies came to on a frozen set, in figures: gain captured, intervals, planners beaten, work dropped."""
+"""Figures of policies on a frozen set: gain captured, intervals, planners beaten, work dropped."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PERFECT, DAY_AHEAD, PERSISTENCE = "mpc:perfect", "mpc:day_ahead", "mpc:persisten
 
 @dataclass(frozen=True)
 class PolicyResult:
-    """What one policy came to on every episode, by training run."""
+    """Results of one policy on every episode, by training run."""
 
     name: str
     runs: tuple[str, ...]
@@ -32,7 +32,7 @@ class PolicyResult:
 
 
 def published_result(name: str, frozen: FrozenSet) -> PolicyResult:
-    """Return what the frozen set says of a policy."""
+    """Return the published result of a policy in the frozen set."""
     own = [entry.results[name] for entry in frozen.entries]
     seconds = [result.get("seconds_per_decision", np.nan) for result in own]
     return PolicyResult(name, (name,), [own], 1000.0 * float(np.median(seconds)), "published")
@@ -74,7 +74,7 @@ class Summary:
 
 
 def strata_of(frozen: FrozenSet) -> list[str]:
-    """Return month and shift of each episode; all alike where that would leave an episode alone."""
+    """Return month and shift of each episode; one stratum for all where an episode would be alone in its own."""
     strata = [f"{entry.key.shift}/{entry.key.start_utc[:7]}" for entry in frozen.entries]
     for labels in (strata, [entry.key.shift for entry in frozen.entries]):
         if min(labels.count(label) for label in labels) > 1:

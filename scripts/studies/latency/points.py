@@ -1,6 +1,6 @@
 """Points of a frontier, one task each: an objective or a policy on an episode at some latency budgets.
 
-Points of a curve are solved one from the other by one worker, see `cut`.
+The points of a curve are solved by one worker, each from the solution of the one before, see `cut`.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class SweepTask(Task):
 
     @property
     def place(self) -> Record:
-        """Where the point stands, as in all tables."""
+        """The columns that place the point, the same in all tables."""
         sweep = self.curve.sweep
         return {
             "seed": self.curve.instance.seed,

@@ -1,4 +1,4 @@
-"""A frontier: which points there are, computing those that are missing, and everything that is made from them."""
+"""A run of the frontier: its points, computed where missing, and the tables made from them."""
 
 from __future__ import annotations
 

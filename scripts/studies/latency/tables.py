@@ -97,7 +97,7 @@ def return_rows(rows: Sequence[Row], sweeps: Sequence[Sweep]) -> list[Row]:
 def check_frontier(rows: Sequence[Row], checks: Sequence[Row], sweeps: Sequence[Sweep]) -> None:
     """Raise FrontierError where a proven bound rises along an axis, or where a policy lies below it.
 
-    ``checks``: what policies come to in the minimised sense, last resorts weighted; for cost and carbon only those
+    ``checks``: scores of policies in the minimised sense, last resorts weighted; for cost and carbon only those
     that keep the service floor count.
     """
     for sweep in sweeps:

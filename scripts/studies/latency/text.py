@@ -1,4 +1,4 @@
-"""A frontier in words and numbers: what `scripts.frontier` prints."""
+"""The printed output of `scripts.frontier`."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def _policy_lines(results: Results) -> tuple[list[str], list[list[str]]]:
 
 
 def notes(results: Results) -> list[str]:
-    """Return what a reader must know beside the tables."""
+    """Return the notes below the tables."""
     gaps = [row["gap"] for row in results.frontier if np.isfinite(row["gap"])]
     late = sum(row["status"] != "optimal" for row in results.frontier)
     count = len({row["seed"] for row in results.frontier})

@@ -1,4 +1,4 @@
-"""What a reproduction runs and what it compares with: the files in `configs/experiments`, checked."""
+"""Runs and published figures of a reproduction: the files in `configs/experiments`, checked."""
 
 from __future__ import annotations
 

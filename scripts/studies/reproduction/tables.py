@@ -28,7 +28,7 @@ def of(records: Sequence[Record], policy: str, name: str) -> np.ndarray:
 
 
 def ratio_of_sums(top: np.ndarray, bottom: np.ndarray) -> float:
-    """Return sum over sum, so that small episodes do not dominate; NaN where the lower sum is not positive."""
+    """Return the ratio of sums, in which small episodes do not dominate; NaN where the denominator is not positive."""
     return float(top.sum() / bottom.sum()) if bottom.sum() > 0.0 else float("nan")
 
 
@@ -155,7 +155,7 @@ def latency_records(one: Experiment, store: Store) -> list[Record]:
 
 
 def headline_rows(one: Experiment, store: Store) -> list[Row]:
-    """Return published range, our mean with its interval over seeds, and whether it lies inside."""
+    """Return the published range, our mean with its interval over seeds, and whether it lies inside."""
     records, sweeps = own_records(one, store), latency_records(one, store)
     return [_headline(one, headline, records, sweeps) for headline in one.headlines]
 

@@ -40,7 +40,7 @@ class EpisodeTask(Task):
 
     @property
     def policies(self) -> tuple[str, ...]:
-        """Who plays: everybody, or in a sensitivity those whom the headlines compare."""
+        """The policies to play: all, or in a sensitivity those that the headlines compare."""
         if self.parameter == OWN:
             return tuple(self.experiment.policies)
         if self.parameter == LATENCY:

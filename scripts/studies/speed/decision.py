@@ -1,8 +1,8 @@
 """Time of one decision of the structured policy, from a Dict observation to an action, along episodes.
 
 Three ways: machine code (`NetworkPolicy.compile`), the operations called one by one, and the reference MLP.  Between
-two decisions the environment makes its step, as in use, so the processor's caches hold other things by then.
-The weights are those that learning begins with; the time does not depend on them.
+two decisions the environment makes its step, as in use, so that the processor's caches are cold.
+The weights are untrained; the time does not depend on them.
 """
 
 from __future__ import annotations

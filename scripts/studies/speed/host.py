@@ -105,7 +105,7 @@ def batch_speed(name: str, num_envs: int, episodes: int) -> float:
 
 
 def reset_in_steps(name: str) -> float:
-    """Return cost of a reset, in steps of the same environment."""
+    """Return the cost of a reset, in steps of the same environment."""
     env = gym.make(f"gridai/{name}-v1")
     action = np.zeros(env.action_space.shape, dtype=np.float32)  # type: ignore[type-var]
     env.reset(seed=0)
@@ -133,7 +133,7 @@ def import_seconds() -> float:
 
 
 def memory_mb(name: str) -> float:
-    """Return peak resident memory (Linux) of a process that makes, resets and steps one environment, in MB."""
+    """Return the peak resident memory (Linux) of a process that makes, resets and steps one environment, in MB."""
     return in_fresh_process(
         "import gymnasium as gym, gridai_env\n"
         f"env = gym.make('gridai/{name}-v1'); env.reset(seed=0)\n"
@@ -170,7 +170,7 @@ def _solved(name: str, plan: Plan, asked: float) -> Figure:
 
 
 def mpc_decision(name: str, seed: int, decisions: int) -> Figure:
-    """Return median wall time of a planner's decisions, 24 h ahead, the first one (which compiles) left out."""
+    """Return the median wall time of a planner's decisions, 24 h ahead, the first one (which compiles) left out."""
     from baselines.mpc.policy import MPC
 
     times_s = list(islice(decision_times_s(MPC("day_ahead"), _episode(name, seed)), decisions + 1))

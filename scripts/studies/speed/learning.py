@@ -64,7 +64,7 @@ def fastest(speeds: dict[Way, list[float]], algorithm: str) -> Way:
 
 
 def warm(setting: Setting, way: Way) -> Any:
-    """Return a model that has made its first update: what is compiled is compiled."""
+    """Return a model after its first update, so that compilation is over."""
     from agents.config import compiled_of
     from agents.training.environments import make_training_env
     from agents.training.train import build
