@@ -72,7 +72,7 @@ class EvaluationConfig(StrictModel):
 
 
 class CalibrationConfig(StrictModel):
-    """A search for the numbers of the rule that a structured policy begins as; off with 0 rounds."""
+    """A search for the parameters of a structured policy's rule; off with 0 rounds."""
 
     rounds: Annotated[int, Field(ge=0)] = Field(
         0, description="passes over the numbers; steps halve between them"
@@ -93,7 +93,7 @@ class WarmStartConfig(StrictModel):
 
 
 class OnDeviceConfig(StrictModel):
-    """Details of ``algorithm: device_ppo``; nothing else looks at them."""
+    """Details of ``algorithm: device_ppo``; ignored by other algorithms."""
 
     dtype: Literal["float32", "float64"] = Field("float32", description="numbers of the environment")
     episodes: Literal["device", "host"] | None = Field(

@@ -269,7 +269,7 @@ def of_update(figures: list[list[Tensor]]) -> dict[str, Tensor]:
 
 
 def fixed_features(policy: ActorCriticPolicy) -> FixedFeatures | None:
-    """Return the policy if it shows the features of its first layer and that layer has no weights."""
+    """Return the policy if it implements `FixedFeatures` and its first layer has no weights, else None."""
     learns = not policy.share_features_extractor or any(True for _ in policy.features_extractor.parameters())
     return policy if isinstance(policy, FixedFeatures) and not learns else None
 

@@ -4,8 +4,8 @@ Many entries of the flat action have none: closed routes, routes of work that ha
 not wait, batteries and generators where there are none.  Exploration noise on them would only add variance.
 
 With shared routing, one number for each row and site moves the routes of all regions away from "everything at home",
-and one number for each row holds or refuses the work of all regions.  A site that is cheap is cheap for everybody, so
-a quarter of the numbers (with four regions) says nearly as much and is learned much sooner.
+and one number for each row holds or refuses the work of all regions.  A site that is cheap is cheap for all regions, so
+a quarter of the numbers (with four regions) loses little and is learned much sooner.
 """
 
 from __future__ import annotations

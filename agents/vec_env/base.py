@@ -1,4 +1,4 @@
-"""What the two adapters to Stable-Baselines3 share: one batched environment with the interface of a `VecEnv`.
+"""Base of the two adapters to Stable-Baselines3: one batched environment with the interface of a `VecEnv`.
 
 Observations are flat float32 arrays [B,N].  Episodes restart in the step in which they end; the infos of an ended
 episode hold ``terminal_observation``, ``episode`` (return and length as learned from) and the totals ``benefit_usd``,
@@ -113,7 +113,7 @@ class BatchVecEnv(VecEnv):
     def learned_from(
         self, rewards: Float[Array, " B"], at_home_usd: Float[Array, " B"] | float, infos: dict[str, Any]
     ) -> Float[Array, " B"]:
-        """Return what is learned from in place of the environment's rewards.
+        """Return the rewards to learn from in place of the environment's.
 
         What serving at home earns, and the charge on work that was dropped, are taken off.
         """

@@ -25,7 +25,7 @@ def extended(space: spaces.Box, size: int) -> spaces.Box:
 
 
 class Memory(Protocol):
-    """What a network wants to remember of earlier observations (see `agents.structured.forecast_memory`)."""
+    """The memory of earlier observations that a network reads (see `agents.structured.forecast_memory`)."""
 
     size: int
 

@@ -219,7 +219,7 @@ def carbon_usd_per_kg(view: View) -> Floats:
 
 
 def spared_usd_per_kg(view: View) -> Floats:
-    """Return what acting on `carbon_usd_per_kg` counts beyond the price that is paid now, [B]."""
+    """Return `carbon_usd_per_kg` less the carbon price that is paid now, [B]."""
     spent = view.carbon_left_kg <= 0.0
     paid = view.p.carbon_price_usd_per_kg + np.where(spent, float(view.p.carbon_excess_usd_per_kg), 0.0)
     return carbon_usd_per_kg(view) - paid
@@ -267,7 +267,7 @@ def tranche_usd_per_gpuh(cost: Floats, room_gpuh: Floats, low_gpuh: Floats, high
 
 
 def worth_usd_per_gpuh(view: View) -> Floats:
-    """Return what serving a GPU-h brings, [B,1,W,2K]: revenue, no penalty, and savings that are not paid yet."""
+    """Return the worth of serving a GPU-h, [B,1,W,2K]: revenue, avoided penalty, carbon not paid now."""
     p = view.p
     mwh = physics.work_power_mw_per_gpuh(p, view.exo) * p.dt_h
     spared = mwh * spared_usd_per_kg(view)[:, None] * billed_kg(view)

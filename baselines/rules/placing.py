@@ -1,4 +1,4 @@
-"""Placing work at sites by preference, as long as there is room; and saying so as an action.
+"""Place work at sites by preference, as long as there is room, and encode the result as an action.
 
 Vectorised over the batch; the only loop is over ranks of preference.
 """

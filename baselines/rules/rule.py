@@ -1,4 +1,4 @@
-"""The frame of policies that know a scenario, and of rules: one decision on a batch of views."""
+"""Base classes of policies that know a scenario, and of rules: one decision on a batch of views."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class ScenarioPolicy(Policy):
 
 
 class Rule(ScenarioPolicy, ABC):
-    """A policy that knows the scenario's constants (`prepare`) and the observation, nothing else.
+    """A policy of the scenario's constants (`prepare`) and the observation alone.
 
     It takes one observation or a batch; row i of a batch is decided as if it stood alone.
     """

@@ -1,4 +1,4 @@
-"""What a rule sees: the observation in units, as the records that the physics speaks of; no future."""
+"""The observation in units for rules, as records of the physics; the future only as forecast."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def site_ranks(compiled: Compiled, units: Mapping[str, Floats]) -> Int[Ints, "B 
     if compiled.shape.jobs == 0:
         return np.zeros(units["job_open"].shape, dtype=np.int64)
 
-    # Empty slots count as one accelerator: they divide, and nobody asks for their rank.
+    # Empty slots count as one accelerator, to avoid division by 0; their rank is not used.
     gpus = np.where(units["job_present"] > 0.5, units["job_gpus"], 1.0)
     step = compiled.shape.steps - np.round(units["steps_left"])[..., None]
     latest = compiled.job_deadline_steps - compiled.job_duration_steps

@@ -57,7 +57,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class FrozenSet:
-    """A set with what is published of it."""
+    """A set with its published results."""
 
     benchmark: Benchmark
     name: SetName
@@ -159,12 +159,12 @@ def validation_of(scenario: Scenario, count: int, folder: Path | None = None) ->
 
 
 def set_path(scenario: str, name: str, folder: Path | None = None) -> Path:
-    """Return where a frozen set lies."""
+    """Return the path of a frozen set."""
     return (folder or benchmark_folder()) / scenario / f"{name}.json"
 
 
 def head() -> dict[str, Any]:
-    """Return what a file of this version begins with."""
+    """Return the header of a file of this version."""
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,

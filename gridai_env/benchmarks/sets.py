@@ -6,8 +6,8 @@ before (history) and a day after (time zones), so that nothing of a test day is 
 of episodes spread evenly over the days of a part; those of a shifted set happen in a changed world (prices of
 another year, a price shock, a site lost).
 
-An episode is a pure function of scenario, shift, seed and start: `make` makes it again, bit for bit.  What the
-frozen sets came to (bounds, rules, planners) is in `gridai_env.benchmarks.published`.
+An episode is a pure function of scenario, shift, seed and start: `make` makes it again, bit for bit.  The
+published results of frozen sets (bounds, rules, planners) are in `gridai_env.benchmarks.published`.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class PriceRatio(StrictModel):
 
 
 class Shift(StrictModel):
-    """How the world of an episode differs from the scenario's."""
+    """Changes of an episode against the scenario: prices and further events."""
 
     prices: str | None = Field(None, description="name of a table of ratios by zone, beside this file")
     events: list[Event] = Field([], description="that happen besides the scenario's own")
@@ -134,7 +134,7 @@ def benchmark_names(folder: Path | None = None) -> tuple[str, ...]:
 
 
 def read_benchmark(scenario: str, folder: Path | None = None) -> Benchmark:
-    """Return the benchmark of a scenario; raises BenchmarkError where there is none or the file is wrong."""
+    """Return the benchmark of a scenario; raises BenchmarkError where the file is missing or invalid."""
     path = (folder or benchmark_folder()) / f"{scenario}.yaml"
     try:
         benchmark = Benchmark.model_validate(_yaml(path))

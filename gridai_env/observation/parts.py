@@ -43,7 +43,7 @@ def due_gpuh(on_hand_gpuh: Array, recent_gpuh: Array) -> Array:
 def job_slots(active: Array, table: Array, slots: int, elapsed: Array) -> Array:
     """Return the features [B,V,5+K] of the jobs [B,J] that may be started now, most urgent first.
 
-    ``table``: see `visible.job_table`; ``elapsed`` [B,1]: share of the episode that is over.
+    ``table``: see `job_table`; ``elapsed`` [B,1]: share of the episode that is over.
     """
     xp, jobs = namespace(table), active.shape[-1]
     if all_zero(active):

@@ -1,4 +1,4 @@
-"""Places for labels beside their anchors, so that neither they nor the lines to them collide."""
+"""Place labels beside their anchors, so that neither they nor the lines to them collide."""
 
 from __future__ import annotations
 

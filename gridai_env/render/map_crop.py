@@ -70,5 +70,5 @@ def overlap(boxes: Float[Floats, "m 4"], others: Float[Floats, "n 4"]) -> Float[
 
 
 def inside(box: Box, width: float, height: float) -> bool:
-    """Whether a box lies on a map of this size."""
+    """Return whether a box lies on a map of this size."""
     return box[0] >= 3.0 and box[1] >= 3.0 and box[2] <= width - 3.0 and box[3] <= height - 3.0

@@ -1,4 +1,4 @@
-"""What a frame shows, as plain numbers: one moment of one episode.  Nothing here knows how it is drawn."""
+"""The content of a frame as plain numbers: one moment of one episode, independent of the drawing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gridai_env.world.terms import TERMS
 
 @dataclass(frozen=True)
 class SiteNumbers:
-    """Numbers of the sites; NaN where there is nothing to tell yet or no such equipment."""
+    """Numbers of the sites; NaN before the first step and without the equipment."""
 
     buy_usd_per_mwh: Float[Floats, " K"]
     carbon_kg_per_mwh: Float[Floats, " K"]

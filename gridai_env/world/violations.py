@@ -1,7 +1,7 @@
 """Check given flows against the limits, as is done before a plan is scored.
 
-The limits are those of `feasible.violations`; besides, what they leave to binary variables.  Each is taken
-relative to a size of its own unit, so that one tolerance serves all.
+The limits are `physics.slacks` and `physics.equalities`, flows >= 0, closed routes, and those that optimisers keep by
+binary variables.  Relative to a size in its own unit each, so that one tolerance serves all.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gridai_env.world.state import Exogenous, Flows, Params, State
 def violations(
     p: Params, state: State, exo: Exogenous, flows: Flows, after: State
 ) -> dict[str, NDArray[np.float64]]:
-    """Return by how much flows break each limit (0: not at all), [B,...] in the limit's own unit."""
+    """Return by how much flows break each limit (0: kept), [B,...] in the limit's own unit."""
     sums = physics.totals(p, flows, exo, state)
     slacks = physics.slacks(p, state, flows, exo, after, sums)
     xp = p.xp
@@ -28,7 +28,7 @@ def violations(
     return broken
 
 
-# What each limit that is not about one site's power (the rest) is measured in.
+# Unit of each limit; those not listed are in MW.
 UNITS = {
     "queue": "work",
     "backlog": "work",
@@ -59,7 +59,7 @@ UNITS = {
 
 
 def relative_violations(p: Params, state: State, exo: Exogenous, flows: Flows) -> dict[str, float]:
-    """Return by how much flows [B,...] break each limit at most, over the limit's size (0: not at all).
+    """Return the largest violation of each limit by flows [B,...], over the size of the limit (0: kept).
 
     A value that is not a number shows as NaN.
     """
@@ -73,7 +73,7 @@ def relative_violations(p: Params, state: State, exo: Exogenous, flows: Flows) -
 
 
 def _binary_violations(p: Params, flows: Flows) -> dict[str, Floats]:
-    """Return by how much flows mix what is a choice between two: [B,J,K] starts, [B,K] MW."""
+    """Return by how much flows break either-or decisions: [B,J,K] starts, [B,K] MW."""
     generation = flows.generation_mw
     return {
         "whole jobs": np.abs(flows.started - np.rint(flows.started)),

@@ -45,7 +45,7 @@ class Traced:
         pairs = zip(arguments, self._at, strict=True)
         flat = [(x, at) for each, at in pairs for x in (each if isinstance(each, list) else [each])]
 
-        # Move the batch axis here, once: inside, strided reads would repeat.  Mostly it is innermost already, at no cost.
+        # Move the batch axis here, once: inside, strided reads would repeat.  Mostly it is innermost already.
         given = [x.movedim(at, -1).contiguous() for x, at in flat if x.numel()]
 
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Where the episodes of a device's environments come from, in a form that can be dealt again.
+"""Supply of episodes for environments on a device, in a form from which they can be rebuilt.
 
 A *batch* is a few episodes and the places that they go to.  Its recipe is small: seeds, instances, or the state that
 the device's generator had.  A snapshot keeps recipes, not episodes.
@@ -30,7 +30,7 @@ MOST, LEAST, SHARE = 1024, 64, 1 / 8
 
 @dataclass(frozen=True)
 class EpisodeBatch:
-    """Episodes and their places; -1: an episode that nobody plays any more."""
+    """Episodes and the environments ``rows`` that play them; -1: no longer played."""
 
     rows: Int[Index, " b"]
     kind: str  # "seeds", "instances" or "drawn"
@@ -38,7 +38,7 @@ class EpisodeBatch:
     seeds: NDArray[np.int64] | None = None  # [b] of the instances, where they have some
 
     def without(self, rows: Index) -> EpisodeBatch | None:
-        """Return the batch after other episodes began at ``rows``; None where nothing of it is left."""
+        """Return the batch after other episodes began at ``rows``; None where none of its episodes is still played."""
         left = np.where(np.isin(self.rows, rows), -1, self.rows)
         return EpisodeBatch(left, self.kind, self.recipe, self.seeds) if (left >= 0).any() else None
 
@@ -84,22 +84,22 @@ class HostEpisodeSupply:
         return batch, EpisodeTensors.of(given, self._device, self._dtype)
 
     def rebuild(self, batch: EpisodeBatch, prepare: Prepare) -> Prepared:
-        """Yield the next episodes of the environments ``rows``; ``seeds`` [num_envs] where some are given."""
+        """Return the episodes of an earlier batch."""
         make = self._source.batch if batch.kind == "seeds" else self._source.of_instances
         return prepare(EpisodeTensors.of(make(batch.recipe), self._device, self._dtype))
 
     def get_state(self) -> Any:
-        """Return the episodes of an earlier batch."""
+        """Return the state of the generators."""
         return copy.deepcopy(self._seeds)
 
     def set_state(self, state: Any) -> None:
-        """Return the state of the generators."""
+        """Put back the generators as `get_state` returned them."""
         self._seeds = copy.deepcopy(state)
 
 
 @dataclass
 class _Stock:
-    """Episodes made and not yet all dealt."""
+    """Episodes made in advance, of which the first ``used`` are handed out."""
 
     origin: Any  # state of the generator before they were made
     episodes: Prepared
@@ -143,7 +143,7 @@ class TorchEpisodeSupply:
             self._stock = self._left = None
 
     def _filled(self, wanted: int, prepare: Prepare) -> _Stock:
-        """Return a stock with episodes left."""
+        """Return a stock with unused episodes."""
         if self._left is not None:
             origin, size, used = self._left
             self._stock, self._left = _Stock(origin, self._made(origin, size, prepare), used), None
@@ -154,7 +154,7 @@ class TorchEpisodeSupply:
         return self._stock
 
     def _made(self, origin: Any, size: int, prepare: Prepare) -> Prepared:
-        """Return what the generator made from an earlier state; it stays where it is."""
+        """Return the episodes drawn from an earlier state of the generator, whose present state is kept."""
         now = self._source.get_state()
         self._source.set_state(origin)
         episodes = self._source.draw(size)
@@ -174,7 +174,7 @@ class TorchEpisodeSupply:
         return self._source.get_state(), left
 
     def set_state(self, state: Any) -> None:
-        """Put the generators back."""
+        """Put back the generator and the unused episodes as `get_state` returned them."""
         now, self._left = state
         self._stock = None
         self._source.set_state(now)

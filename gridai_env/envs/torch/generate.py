@@ -40,7 +40,7 @@ AT_ONCE_ON_DEVICE = 256
 
 @dataclass(frozen=True)
 class StartCalendar:
-    """What clock and calendar say at each of n possible starts; letters as in `gridai_env.episodes.instance`."""
+    """Clock and calendar, as indices into tables, at each of n possible starts; letters as in `gridai_env.episodes.instance`."""
 
     minutes: Int[Tensor, " n"]  # since 1970 (UTC)
     cells: Int[Tensor, "hours Z n"]  # see `month_hour_cells`
@@ -141,7 +141,7 @@ class TorchEpisodeGenerator:
         return self.generator.get_state()
 
     def set_state(self, state: Tensor) -> None:
-        """Go on from where `get_state` was asked."""
+        """Put back a state that `get_state` returned."""
         self.generator.set_state(state)
 
     def draw(self, count: int) -> EpisodeTensors:

@@ -127,7 +127,7 @@ class TorchObserver:
         return out.T
 
     def renew(self, observation: Tensor, rows: Index) -> None:
-        """Write the present of ``rows`` into an observation of a moment ago, when other episodes stood there."""
+        """Rewrite the entries of ``rows`` in the last observation, after new episodes began there."""
         state, _, now = self._simulator.inputs()
         some = [pick(x.movedim(0, -1), rows).movedim(-1, 0) for x in state]
         jobs = pick(self._jobs, rows) if self._jobs.ndim > 1 else self._jobs

@@ -1,4 +1,4 @@
-"""Episodes in the form in which they are played: all that the world brings in one tensor, and what starts them."""
+"""Episodes ready to be played: all exogenous inputs in one tensor, and the initial states."""
 
 from __future__ import annotations
 
@@ -86,5 +86,5 @@ def prepare(
     )
 
 
-# How a dealer is told to prepare what it makes.
+# Function by which an episode supply prepares new episodes.
 Prepare = Callable[[EpisodeTensors], Prepared]

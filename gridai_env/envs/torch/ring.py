@@ -1,4 +1,4 @@
-"""What the world brings, step by step: one tensor [T+1,M,B] whose row of this step is the same for all episodes.
+"""Exogenous inputs step by step: one tensor [T+1,M,B] whose row of this step is the same for all episodes.
 
 The time axis is a ring.  An episode that begins while row r is the present is written from row r on, so that every
 episode, whenever it began, finds its present step in one row: a slice, whether or not all stand at the same step.
@@ -25,7 +25,7 @@ RECENT = "recent_arrivals"
 
 @dataclass(frozen=True)
 class RingColumn:
-    """Where one field lies among the M columns."""
+    """Position of one field among the M columns."""
 
     place: slice
     shape: tuple[int, ...]

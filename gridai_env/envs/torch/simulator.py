@@ -127,7 +127,7 @@ class TorchSimulator:
 
     @property
     def exogenous(self) -> Exogenous:
-        """What the world brings in the present step, as views [B,...]."""
+        """Exogenous inputs of the present step, as views [B,...]."""
         return self.ring.fields(self.ring.now())
 
     # Steps ---------------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ class TorchSimulator:
         return flows, outcome
 
     def step_figures(self, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """Advance by one action: the figures of the step [len(KEYS),B], and whose actions were wrong [B] bool."""
+        """Advance by one action; return the figures of the step [len(KEYS),B] and where actions were invalid [B] bool."""
         run = self._figures_step if self._compile else self._figures_flat
         figures, wrong = self._take(run(*self.inputs(), actions))
         self._go_on()
@@ -198,7 +198,7 @@ class TorchSimulator:
         return [*tensors_of(after), figures, wrong]
 
     def detach(self) -> None:
-        """Forget where the state came from: gradients end here."""
+        """Detach the state from its history, so that gradients end here."""
         self.state = self.state.map(torch.Tensor.detach)
 
     # Snapshots -----------------------------------------------------------------------------------

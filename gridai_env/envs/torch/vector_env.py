@@ -1,6 +1,6 @@
 """Many episodes at once on one device: Gymnasium's vector interface, all of it tensors.
 
-Everything about time is known on the host (`simulator.t_host`), so a step asks the device for nothing.
+Everything about time is known on the host (`simulator.t_host`), so a step reads nothing from the device.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
 
     Actions are tensors [B,A] on the device; NumPy arrays are checked at once and uploaded.  Tensors are not
     looked into while stepping: a value outside of [-1, 1] or NaN raises ValueError at a reset, or at the end of
-    an episode, but at the latest after as many steps as an episode has; what was returned since is worthless.
+    an episode, but at the latest after as many steps as an episode has; results returned in between are invalid.
 
     Autoreset as in `GridAIVectorEnv`: ``infos["final_obs"]`` (all rows; those of ``_final_obs`` are meant) and
     ``infos["final_info"]``.

@@ -55,7 +55,7 @@ def policy_label(name: str) -> str:
 
 
 def knows_future(name: str) -> bool:
-    """Whether a policy plans with what it cannot know: the optimum, its variants, MPC with perfect forecasts."""
+    """Return whether a policy plans with perfect foresight: the optimum, its variants, MPC with perfect forecasts."""
     return name in SEEING or name.startswith(VARIANT)
 
 

@@ -33,7 +33,7 @@ class Table:
         return len(next(iter(self.columns.values()), []))
 
     def has(self, name: str) -> bool:
-        """Whether there is such a column."""
+        """Return whether there is such a column."""
         return name in self.columns
 
     def text(self, name: str) -> list[str]:
@@ -62,7 +62,7 @@ class Table:
         return float(np.mean(self.numbers(name)))
 
     def is_numeric(self, name: str) -> bool:
-        """Whether a column holds numbers and empty cells, and not the latter alone."""
+        """Return whether a column holds numbers and empty cells, and not the latter alone."""
         try:
             return bool(np.isfinite(self.numbers(name)).any())
         except InputError:
@@ -151,7 +151,7 @@ class RunFolder:
         return [int(seed) for seed in self.record.get("seeds", [])]
 
     def has(self, name: str) -> bool:
-        """Whether the folder holds a file."""
+        """Return whether the folder holds a file."""
         return (self.folder / name).is_file()
 
     def table(self, name: str, needed: Sequence[str] = ()) -> Table:

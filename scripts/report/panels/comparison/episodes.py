@@ -52,11 +52,11 @@ class EpisodeTables:
         return [table.numbers(name) for table in self.tables.values()]
 
     def moves(self, name: str) -> bool:
-        """Whether a column is anything but 0 in some episode."""
+        """Return whether a column is anything but 0 in some episode."""
         return any(np.abs(values).max() > ZERO for values in self.each(name))
 
     def moves_at_a_site(self, name: str) -> bool:
-        """Whether a column of some site is anything but 0 in some episode."""
+        """Return whether a column of some site is anything but 0 in some episode."""
         return any(self.moves(f"{name}/{site}") for site in self.sites)
 
     def mean(self, policy: str, name: str) -> float:
