@@ -26,7 +26,7 @@ REPLAY_TOLERANCE = 1e-6
 
 
 def meets_floor(floor: Floor, trajectory: Trajectory, slack: float = REPLAY_TOLERANCE) -> bool:
-    """Return whether a policy gives at least the service of ``floor``, less ``slack`` (relative) of every row's work."""
+    """Return whether a policy keeps the service ``floor``, less ``slack`` (relative) of every row's work."""
     served_gpuh = trajectory.flows.served_gpuh.sum((0, 1, 3))
     started = np.round(trajectory.flows.started.sum((0, 2)))
     share = 1.0 - max(FLOOR_SLACK, slack)

@@ -23,7 +23,7 @@ SCORES = ("score", "local_score", "bound_score")
 
 
 def facts_of(runs: Sequence[RunFolder]) -> list[str]:
-    """Return what a reader must know first, in a few words each: length, episodes, traces, code, day."""
+    """Return the facts about the runs, in a few words each: length, episodes, traces, code, day."""
     shown = [run for run in runs if run.kind in SHOWN_KINDS]
     with_scenario = [run for run in shown if run.scenario]
     days = sorted({str(run.record.get("time_utc", ""))[:10] for run in shown})
@@ -70,7 +70,7 @@ def _case(run: RunFolder) -> str:
 
 
 def tiles_of(run: RunFolder) -> list[KeyFigure]:
-    """Return a few numbers that say what came out of a run; raises InputError where its files are damaged."""
+    """Return the key figures of a run; raises InputError where its files are damaged."""
     return TILES[run.kind](run) if run.kind in TILES else []
 
 

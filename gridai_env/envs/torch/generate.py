@@ -40,7 +40,7 @@ AT_ONCE_ON_DEVICE = 256
 
 @dataclass(frozen=True)
 class StartCalendar:
-    """Clock and calendar, as indices into tables, at each of n possible starts; letters as in `gridai_env.episodes.instance`."""
+    """Table indices by clock and calendar at each of n possible starts; letters as in `episodes.instance`."""
 
     minutes: Int[Tensor, " n"]  # since 1970 (UTC)
     cells: Int[Tensor, "hours Z n"]  # see `month_hour_cells`

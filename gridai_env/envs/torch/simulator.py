@@ -152,7 +152,7 @@ class TorchSimulator:
         return flows, outcome
 
     def step_figures(self, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """Advance by one action; return the figures of the step [len(KEYS),B] and where actions were invalid [B] bool."""
+        """Advance by one action; return the figures [len(KEYS),B] and where actions were invalid [B] bool."""
         run = self._figures_step if self._compile else self._figures_flat
         figures, wrong = self._take(run(*self.inputs(), actions))
         self._go_on()

@@ -1,4 +1,4 @@
-"""What a page is made of: sections, panels, plots with selectors, tables."""
+"""Parts of a page: sections, panels, plots with selectors, tables."""
 
 from __future__ import annotations
 

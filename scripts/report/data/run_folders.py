@@ -43,7 +43,7 @@ class Table:
         return self.columns[name]
 
     def numbers(self, name: str) -> Floats:
-        """Return a column as numbers, empty cells as NaN; raises InputError where a cell is no number."""
+        """Return a column as numbers, empty cells as NaN; raises InputError where a cell is not a number."""
         if name not in self._parsed:
             cells = self.text(name)
             self._parsed[name] = np.array([self._number(name, i, cell) for i, cell in enumerate(cells)])
@@ -130,7 +130,7 @@ class RunFolder:
 
     @property
     def kind(self) -> str:
-        """What wrote it."""
+        """The kind of command that wrote it."""
         return str(self.record.get("kind"))
 
     @cached_property
@@ -210,7 +210,7 @@ def _read(file: Path) -> RunFolder:
 
 
 def leave_out(root: Path, folder: Path, error: InputError, left_out: list[LeftOut]) -> None:
-    """Note that a run is left out; raises the error itself where the run is all that was asked for."""
+    """Note that a run is left out; raises the error itself where ``root`` is this run."""
     if folder == root:
         raise error
     left_out.append(LeftOut(folder, str(error)))

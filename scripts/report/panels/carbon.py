@@ -1,4 +1,4 @@
-"""The cost-carbon front: what cleaner costs, which policies lie how far from it, and hypervolumes."""
+"""The cost-carbon front: cost of lower emissions, distance of policies from it, and hypervolumes."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ def _ours(table: Table) -> list[str]:
 
 
 def policies_panel(policies: Table) -> Panel:
-    """Return the table of what each policy and variant comes to."""
+    """Return the table of results of each policy and variant."""
     columns = [
         name for name in policies.columns if name not in ("model", "policy") and policies.is_numeric(name)
     ]

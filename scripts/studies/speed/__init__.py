@@ -1,1 +1,1 @@
-"""How fast everything is on this machine."""
+"""Measurements of speed on this machine."""
