@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gridai_env.arrays.types import Bool, Float, Floats
+from gridai_env.arrays.types import Bool, Float, Floats, Floats32
 from gridai_env.episodes.instance import make_batch
 from gridai_env.observation.decode import parts_in_units
 from gridai_env.observation.layout import ObservationLayout
@@ -52,7 +52,7 @@ class ForecastMemory:
         self._climatology = torch.as_tensor(weekly_climatology(compiled), dtype=torch.float32)
         self._between = torch.as_tensor(_interpolation((0, *self.leads)), dtype=torch.float32)
 
-        # Age from which a step has had a forecast: it came within a lead.
+        # Age in steps from which a coming step has been at one of the leads, so that it has a forecast.
         ahead = np.arange(1, self.steps + 1)
         missing = np.array([min(lead - h for lead in self.leads if lead >= h) for h in ahead])
         self._first_age = torch.as_tensor(missing, dtype=torch.float32)
@@ -167,7 +167,7 @@ def _padded(episode: Tensor, length: int) -> Tensor:
 
 
 @once_per_scenario
-def weekly_climatology(compiled: Compiled) -> Float[Floats, "12 steps F"]:
+def weekly_climatology(compiled: Compiled) -> Float[Floats32, "12 steps F"]:
     """Return the expected price with carbon, renewables and arrivals by month and step of the week (UTC).
 
     From the calibration of the zones and the shape of the demand, whatever traces are played.

@@ -115,9 +115,9 @@ def episode_mean(values: Float[Tensor, "B F K"], within: Float[Tensor, "B F"]) -
 
 
 def usable_gpus(
-    p: Params, available_gpus: Float[Tensor, "*batch K"], held_gpus: Float[Tensor, "*batch K"]
+    p: Params, available_gpus: Float[Tensor, "*#batch K"], held_gpus: Float[Tensor, "*#batch K"]
 ) -> Float[Tensor, "*batch K"]:
-    """Return the accelerators left for work besides those that jobs hold."""
+    """Return the accelerators left for work besides those that jobs hold; the arguments broadcast."""
     return (p.utilisation_limit * available_gpus - held_gpus).clamp_min(0.0)
 
 

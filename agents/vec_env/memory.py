@@ -61,7 +61,7 @@ class ObservationMemory:
         if self.memory is None:
             return observation
         seen = torch.as_tensor(observation)
-        # Nobody begins in most steps, and a mask of nobody would cost a copy to the device.
+        # In most steps no episode begins, and an empty mask would cost a copy to the device.
         begun = None if fresh is None or not fresh.any() else torch.as_tensor(fresh, device=seen.device)
         with torch.no_grad():
             self.state = self.memory.update(self.state, seen, begun)

@@ -150,7 +150,7 @@ class DeviceVecEnv(BatchVecEnv):
         self._seeds = list(state["seeds"])
         if state["memory"] is not None:
             self.remembering.state = state["memory"].to(self.device)
-        # Worked out again in other groups of lanes, it could differ in the last bit.
+        # Restored, not recomputed: in a batch of another size the last bit could differ.
         if self._at_home is not None:
             self._at_home.usd = state["at_home"].to(self.device)
 

@@ -70,9 +70,8 @@ class WholeWindow(RelaxAndRound):
     def rounded_flows(self, flows: Flows, only: Index | None = None) -> SolverResult:
         """Return the relaxed plan ``flows`` [h,...] with its decisions rounded and fixed: all, or ``only`` these.
 
-        A generator is run from half its minimum load on.  Where that is more than anybody can use, those below their
-        minimum load are off, then all (rounding may also take the load away that another one had): nobody has to
-        make power, so that is a plan.
+        Generators at half their minimum load or more are on.  Where that is infeasible (their power finds no use),
+        those below their minimum load are off, and where that is infeasible too, all are off, which is feasible.
         """
         p, columns = self.p, self.columns
         fixed = np.zeros(columns.count + 1)
@@ -81,7 +80,7 @@ class WholeWindow(RelaxAndRound):
             fractions = np.where(self.may_start, flows.started, -1.0)
             fixed[columns.flows.started] = rounded_starts(p, fractions, self.state.committed_gpus)
 
-        # From what is likeliest to what is certain to be a plan.
+        # From the likeliest choice of running generators to one that is certainly feasible.
         where = columns.choices if only is None else only
         for share in (0.5, 1.0 - NOTHING):
             fixed[columns.running] = flows.generation_mw >= share * p.generator_min_mw

@@ -87,7 +87,7 @@ class LatencySweepSolver:
                 f"seed {instance.seed}: opens routes that are closed at the widest budget; build the chain there"
             )
 
-        # All but the routes must be the same: it is in the coefficients of the program.
+        # All but the routes must be equal, since it enters the coefficients of the program.
         pairs = ((ours, theirs), (self.widest.exogenous, instance.exogenous))
         changed = [
             name

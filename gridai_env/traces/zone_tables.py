@@ -213,7 +213,7 @@ def _memory(
     for stationary, p in blocks:
         rows = slice(at, at + len(p))
         decay = _decay(p)
-        # Innovations first: clipped to a correlation, they say which stationary one the memory really has.
+        # Clip the innovations to a valid correlation first; the stationary one follows from what is left of them.
         drive = _nearest_correlation(stationary * decay)
         innovation[rows, rows] = np.linalg.cholesky(drive) * np.sqrt(1 - p * p)[:, None]
         start[rows, rows] = np.linalg.cholesky(_nearest_correlation(drive / decay))

@@ -268,7 +268,7 @@ def exit_code(call: Callable[[], int]) -> int:
     try:
         return call()
     except ImportError as error:
-        # Python's own error has a name: a package that an extra brings, else a fault of the program.
+        # Errors that Python raises carry a name: that of an extra's package is reported, any other one is a bug.
         extra = EXTRAS.get((error.name or "").split(".")[0])
         if error.name and not (extra and isinstance(error, ModuleNotFoundError)):
             raise

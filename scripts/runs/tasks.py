@@ -94,7 +94,7 @@ class Store:
 
         Raises InputError for a file that is damaged, of another version, or computed from something else.
         """
-        # The key also where there is no file: from here on the task does not change, so threads may pickle it.
+        # Compute the key even without a file: it is cached in the task, which threads may pickle from now on.
         path, head = self.path(task), self._head(task)
         try:
             record = self._load(path)

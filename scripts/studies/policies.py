@@ -120,7 +120,7 @@ def _check_name(name: str) -> None:
     if name in known:
         return
 
-    # Only names of the same kind are near: mpc:foo is no misspelt rule.
+    # Suggest names of the same kind alone: mpc:foo is not a misspelt rule.
     same_kind = [other for other in known if other.startswith(f"{kind}:")]
     names = same_kind or [*known, "ppo:PATH"]
     advice = (

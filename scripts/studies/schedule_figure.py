@@ -67,7 +67,7 @@ def _draw_site(axes: Axes, trajectory: Trajectory, site: str, price_label: bool)
     )
     _stack(axes, edges, {label: (-table[f"{name}/{site}"], colour) for name, (label, colour) in USE.items()})
 
-    # Above zero what supplies the site, below what leaves its bus: facility load meets the supply less that.
+    # Supply above zero, charging and export below: facility load equals the supply less those.
     axes.stairs(table[f"facility_mw/{site}"], edges, color="black", linewidth=1.2, label="facility load")
     axes.plot([], [], color="#CC79A7", linestyle="--", linewidth=1.0, label="price")
     axes.axhline(0.0, color="grey", linewidth=0.6)

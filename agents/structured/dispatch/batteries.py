@@ -99,7 +99,7 @@ class Storage(torch.nn.Module):
         stopped = FORBIDDEN * (1.0 - within)[:, :, None, None] * self.moving
         cost = self._paid(supply, net_mw, self.move_mw) + self.closed + stopped
 
-        # Both are views of ``around``: writing ``value`` also moves what the step before reaches.
+        # ``reached`` and ``value`` are views of ``around``: writing ``value`` updates ``reached`` for the step before.
         around = torch.nn.functional.pad(value, (self.down, self.up), value=-FORBIDDEN)
         reached = around.unfold(-1, self.down + self.up + 1, 1).transpose(2, 3)  # [B,K,O,G]
         value = around[..., self.down : self.down + CHARGES]
@@ -145,7 +145,7 @@ def _moves(
     up: Float[Tensor, " K"], down: Float[Tensor, " K"]
 ) -> tuple[Int[Tensor, " O"], Bool[Tensor, "K O"]]:
     """Return the moves between grid points, and which of them the power allows; limits in grid steps per step."""
-    # A grid step that is reached to 70 % counts.
+    # Round to whole grid steps, upwards from a fraction of 0.7 on.
     up, down = (up + 0.3).floor(), (down + 0.3).floor()
     moves = torch.arange(-int(down.max()), int(up.max()) + 1)
     return moves, (moves <= up[:, None]) & (moves >= -down[:, None])

@@ -14,7 +14,7 @@ from torch import Tensor
 from agents.structured.dispatch.merit_order import Stack
 from agents.structured.situation import Situation
 from agents.structured.weights import LearnedParameters
-from gridai_env.arrays.types import Float
+from gridai_env.arrays.types import Bool, Float
 from gridai_env.observation.decode import job_features
 
 SCORE_OF_ONE = 0.2  # score of a difference of one unit of price per MWh
@@ -25,12 +25,10 @@ FAR = 50.0  # larger differences of price count as this
 class StartCosts:
     """Cost of starting a job, in units of price per MWh of the job, over its whole duration."""
 
-    is_open: Float[Tensor, "B V K"]
+    is_open: Bool[Tensor, "B V K"]
     now: Float[Tensor, "B V K"]  # at each site now
     usual: Float[Tensor, "B V K"]  # mean over all starts foreseen
-    best_later_here: Float[
-        Tensor, "B V K"
-    ]  # best later start at the site; `FAR` above now where there is none
+    best_later_here: Float[Tensor, "B V K"]  # best later start at the site; `FAR` above now without one
     best_later: Float[Tensor, "B V"]  # best later start anywhere
     best_now: Float[Tensor, "B V"]
     each: Float[Tensor, "B V F K"]  # every start foreseen, the one now first

@@ -336,7 +336,7 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
             if batch.kind == "instances":
                 self._fit(batch, batch.recipe[0].compiled)
             episodes = supply.rebuild(batch, self._simulator.prepare)
-            # Episodes are written relative to the present row: turn the ring to where it stood.
+            # Episodes are written relative to the present row: restore it first.
             self._simulator.ring.row = where["row"]
             alive = np.flatnonzero(batch.rows >= 0)
             rows = batch.rows[alive]

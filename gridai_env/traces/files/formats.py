@@ -59,7 +59,7 @@ def load(path: Path) -> RawTable:
 def _mapping(path: Path, header: list[str]) -> _Mapping:
     """Recognise the format by its header."""
     have = set(header)
-    # Columns without a name, as spreadsheets leave them, may repeat; of others the last one would win silently.
+    # Columns without a name, as spreadsheets leave them, may repeat; of others the last would silently be used.
     repeated = sorted(name for name in have if name and header.count(name) > 1)
     if repeated:
         raise TraceError(f"{path}: columns {repeated} appear more than once in the header; keep one of each")

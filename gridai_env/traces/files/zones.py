@@ -117,7 +117,7 @@ class TraceTable:
             raise TraceError(f"{self.source}: zones = {names}: name at least one zone, each once")
         start = np.asarray(start_utc)
         grid = step_grid(start, steps, dt_h)
-        # The grid has an hour to spare that no step may need and no file must have.
+        # The last hour of the grid may be unused, so that the file need not have it.
         last = grid.hours - 1 if grid.held is None else grid.held[:, -1]
         cuts = [self._cut(zone, grid, np.broadcast_to(last, len(grid.first_hour))) for zone in names]
 

@@ -48,7 +48,7 @@ def reference_point(rows: Sequence[Row], given: Sequence[float] | None) -> Refer
         assert place is not None
         return reference_of(front, place)
 
-    # Coordinates weigh last resorts, so a reference that looks bad enough in front.csv may not be.
+    # Coordinates include the weight of last resorts, which cost_usd and emissions_kg in front.csv do not.
     worst = np.max([place.coordinates for place in front], axis=0)
     if given[0] <= worst[0] or given[1] <= worst[1]:
         raise InputError(

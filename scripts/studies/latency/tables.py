@@ -108,7 +108,7 @@ def check_frontier(rows: Sequence[Row], checks: Sequence[Row], sweeps: Sequence[
                 if rise is not None:
                     raise FrontierError(f"{sweep.axis}, seed {seed}, {objective}: {rise}")
 
-    # A policy serves at its own will: least cost and carbon bound it only where it keeps their floor.
+    # Least cost and least carbon bound a policy only where it keeps the service floor.
     bound = {(r["axis"], r["seed"], r["point"], r["objective"]): r["bound"] for r in rows}
     for check in checks:
         for objective in OBJECTIVES:

@@ -159,11 +159,11 @@ def _worth_lines(results: Results) -> tuple[list[str], list[list[str]]]:
 
 
 def _policy_lines(results: Results) -> tuple[list[str], list[list[str]]]:
-    """Return what policies come to beside the bound."""
+    """Return header and lines of the policies' results beside the bound."""
     values = ("benefit_usd", "cost_usd", "emissions_kg", "dropped_gpuh", "rid_real")
     rows = mean_rows(_here(results, results.policies), ("policy",), values)
 
-    # Least cost and carbon are no bounds of policies that keep no floor: only benefit is compared.
+    # Least cost and carbon do not bound policies without a service floor: compare the benefit alone.
     proven = [-row["bound"] for row in _here(results, results.frontier) if row["objective"] == "benefit"]
     bound = float(np.mean(proven))
     head = [
