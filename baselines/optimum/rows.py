@@ -85,7 +85,7 @@ def make_rows(
 
 
 def flow_ceilings(p: Params, exo: Exogenous, carried_gpuh: Floats) -> dict[str, Floats]:
-    """The most that each flow can be: implied by the limits, it helps the solver and its bound.
+    """Return upper bounds on each flow: implied by the limits, they tighten the relaxation.
 
     ``carried_gpuh`` [C,W] is the most work that may have waited since the step before.  Starts of jobs are left out.
     """
@@ -113,7 +113,7 @@ def flow_ceilings(p: Params, exo: Exogenous, carried_gpuh: Floats) -> dict[str, 
 
 
 def most_carbon_kg(p: Params, exo: Exogenous, served_gpuh: Floats) -> Floats:
-    """Emissions of a step in which everything is at its highest, []."""
+    """Return an upper bound on the emissions of a step, []."""
     per_gpuh = p.network_mwh_per_gpuh + p.relocation_mwh_per_gpuh + p.warm_mwh_per_gpuh[:, None]
     network_mwh = (per_gpuh * served_gpuh).sum((-3, -2, -1))
     grid_mwh = p.dt_h * exo.import_limit_mw.sum(-1) + network_mwh

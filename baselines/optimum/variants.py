@@ -38,7 +38,7 @@ from gridai_env.scenario.errors import closest
 
 
 def _changed(instance: Instance, params: dict[str, Array], exogenous: dict[str, Array]) -> Instance:
-    """The instance with some constants and some exogenous arrays replaced; all prices stay as they were derived."""
+    """Return the instance with some constants and exogenous arrays replaced; last-resort prices stay."""
     return replace(
         instance,
         params=instance.params.replace(**params),
@@ -47,43 +47,43 @@ def _changed(instance: Instance, params: dict[str, Array], exogenous: dict[str, 
 
 
 def _nothing(record: Record, *names: str) -> dict[str, Array]:
-    """Zeros in place of the named fields."""
+    """Return zeros for the named fields."""
     return {name: np.zeros_like(getattr(record, name)) for name in names}
 
 
 def no_battery(instance: Instance) -> Instance:
-    """Batteries are neither charged nor discharged."""
+    """Return the episode in which batteries are neither charged nor discharged."""
     return _changed(instance, _nothing(instance.params, "charge_limit_mw", "discharge_limit_mw"), {})
 
 
 def no_routing(instance: Instance) -> Instance:
-    """Of all routes only those to the home site are open."""
+    """Return the episode in which only the routes to the home site are open."""
     p = instance.params
     home = np.broadcast_to(p.home[:, None, :], p.route_open.shape)
     return _changed(instance, {"route_open": home * p.route_open}, {})
 
 
 def no_deferral(instance: Instance) -> Instance:
-    """Nothing may be left in a queue at the end of a step."""
+    """Return the episode in which no work may be left in a queue at the end of a step."""
     return _changed(instance, {}, _nothing(instance.exogenous, "queue_limit_gpuh"))
 
 
 def compute_only(instance: Instance) -> Instance:
-    """All power is bought from the grid and none is sold."""
+    """Return the episode in which all power is bought from the grid and none is sold."""
     own = ("charge_limit_mw", "discharge_limit_mw", "generator_max_mw", "generator_min_mw")
     sold = ("renewable_available_mw", "export_limit_mw")
     return _changed(instance, _nothing(instance.params, *own), _nothing(instance.exogenous, *sold))
 
 
 def energy_only(instance: Instance) -> Instance:
-    """Work and jobs stay where and when Local-Only would have them."""
+    """Return the episode in which work and jobs stay where and when Local-Only has them."""
     started = run(LocalOnly(), instance).flows.started
     placed = no_deferral(no_routing(instance))
     return _changed(placed, {}, {"job_open": placed.exogenous.job_open * started})
 
 
 def no_carbon(instance: Instance) -> Instance:
-    """Emissions cost nothing and are not limited: to plan with, not to live in."""
+    """Return the episode without price and budget of carbon; plans of it are played in the original one."""
     budget = np.full_like(instance.params.carbon_budget_kg, np.inf, dtype=float)
     return _changed(instance, {"carbon_price_usd_per_kg": 0.0, "carbon_budget_kg": budget}, {})
 
@@ -97,7 +97,7 @@ RESTRICTIONS = tuple(name for name in VARIANTS if name not in RELAXATIONS)
 
 
 def variant(name: str) -> Callable[[Instance], Instance]:
-    """The variant called ``name``; raises ValueError, naming the closest, where there is none."""
+    """Return the variant called ``name``; raises ValueError, naming the closest, for an unknown name."""
     if name not in VARIANTS:
         raise ValueError(f"variant {name!r} is unknown: {closest(name, VARIANTS)}")
     return VARIANTS[name]

@@ -92,7 +92,7 @@ def sort(x: Tensor, axis: int = -1) -> Tensor:
 
 
 def positions(x: Tensor, axis: int) -> Tensor:
-    """0, 1, 2, ... along an axis of ``x``, on its device."""
+    """Return 0, 1, 2, ... along an axis of ``x``, on its device."""
     return torch.arange(x.shape[axis], device=x.device)
 
 
@@ -122,7 +122,7 @@ def as_real(x: Any, like: Tensor) -> Tensor:
 
 
 def batch_innermost(x: Tensor) -> Tensor:
-    """The same tensor [B,...] laid out in memory with the batch axis innermost."""
+    """Return the same tensor [B,...] laid out in memory with the batch axis innermost."""
     return x.movedim(0, -1).contiguous().movedim(-1, 0)
 
 
@@ -181,5 +181,5 @@ def decay(x: Tensor, kept: Tensor) -> Tensor:
 
 
 def take(x: Tensor, at: Tensor, axis: int) -> Tensor:
-    """Entries of ``x`` along an axis."""
+    """Return the entries ``at`` of ``x`` along an axis."""
     return torch.index_select(x, axis, at)

@@ -47,7 +47,7 @@ class _ClassName:
 
 
 class Policy:
-    """Something that acts on observations, as Stable-Baselines3 calls it.
+    """Base of policies: act on observations by the interface of Stable-Baselines3.
 
     Before an episode `prepare`, `reseed` and `begin` are called, in this order; each does nothing unless overridden.
     """

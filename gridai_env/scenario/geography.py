@@ -28,7 +28,7 @@ LAYERS = ("local", "regional", "energy-oriented")
 
 
 class Place(Protocol):
-    """Anything with coordinates and perhaps a name in the RTT table."""
+    """Anything with coordinates in degrees and, where it has one, a name in the RTT table."""
 
     @property
     def latitude(self) -> float: ...

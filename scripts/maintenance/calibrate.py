@@ -121,6 +121,7 @@ def statistics_of(data: ZoneYear) -> list[list[object]]:
 
 
 def write_rows(path: Path, header: Sequence[object], rows: list[list[object]]) -> None:
+    """Write a CSV file."""
     with open(path, "w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
@@ -128,6 +129,7 @@ def write_rows(path: Path, header: Sequence[object], rows: list[list[object]]) -
 
 
 def numbers(values: np.ndarray, digits: int = 4) -> list[str]:
+    """Return numbers as text with so many significant digits; -0 becomes 0."""
     return [f"{v + 0.0:.{digits}g}" for v in values]
 
 
@@ -169,11 +171,12 @@ def write_tables(out: Path, year: int, years: list[ZoneYear], metadata: list[dic
 
 
 def by_month(key: str, values: np.ndarray, digits: int = 4) -> list[list[object]]:
-    """Twelve rows `key, month, values`; a key of two parts is written `zone,variable`."""
+    """Return twelve rows `key, month, values`; a key of two parts is written `zone,variable`."""
     return [[*key.split(","), m + 1, *numbers(values[m], digits)] for m in range(12)]
 
 
 def add_fit(tables: Tables, zone: str, name: str, fit: dict[str, np.ndarray]) -> None:
+    """Append the fit of one variable of a zone to the tables."""
     key = f"{zone},{name}"
     if name == "pv":
         tables["pv_profile"] += by_month(zone, fit["profile"], 3)
@@ -198,6 +201,7 @@ def describe(row: dict[str, str]) -> dict[str, object]:
 
 
 def describe_spikes(spikes: dict[str, np.ndarray], price_memory: tuple[float, float]) -> dict[str, object]:
+    """Return what the calibration of a zone says of its price spikes."""
     trigger_phi, size_phi = (float(v) for v in spikes["phi"])
     return {
         "phi": round(own_trigger_phi(trigger_phi, *price_memory), 4),
@@ -209,7 +213,7 @@ def describe_spikes(spikes: dict[str, np.ndarray], price_memory: tuple[float, fl
 
 
 def write_files(out: Path, year: int, tables: Tables, zones: dict[str, object], matrix: np.ndarray) -> None:
-    """Write the tables, the correlation of all series and what is known of the zones."""
+    """Write the tables, the correlation of all series and the metadata of the zones."""
     out.mkdir(parents=True, exist_ok=True)
     for name, columns in HEADERS.items():
         write_rows(out / f"{name}.csv", columns, tables[name])

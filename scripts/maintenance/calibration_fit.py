@@ -56,6 +56,7 @@ def normal_scores(x: np.ndarray) -> np.ndarray:
 
 
 def probabilities(knots: np.ndarray) -> np.ndarray:
+    """Return the standard normal distribution function at the knots."""
     return np.array([NormalDist().cdf(k) for k in knots])
 
 

@@ -41,7 +41,7 @@ PACKAGES = (
 
 
 def default_folder(kind: str, scenario: str) -> Path:
-    """``runs/<kind>-<scenario>-<UTC time>``."""
+    """Return the path ``runs/<kind>-<scenario>-<UTC time>``."""
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     return Path("runs") / f"{kind}-{Path(scenario).stem}-{stamp}"
 

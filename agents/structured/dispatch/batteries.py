@@ -176,7 +176,7 @@ class Batteries:
         net_mw: Float[Tensor, "B F K"],
         scarcity: Float[Tensor, "B K"],
     ) -> Batteries:
-        """Decide; ``net_mw``: load less renewables; ``scarcity``: what the room of a site adds to its cost."""
+        """Return the decisions; ``net_mw``: load less renewables; ``scarcity``: what a site's room adds to its cost."""
         p, seen = now.p, now.seen
         supply, stored, slope = now.supply.at(0), seen.part["battery"], torch.zeros_like(scarcity)
         worth: Tensor | float = 0.0

@@ -32,7 +32,7 @@ class Placement:
 
     @classmethod
     def of(cls, now: Situation, weights: LearnedParameters, offers: Offers) -> Placement:
-        """Decide; ``offers``: the room for work by kind of power."""
+        """Return the decision; ``offers``: the room for work by kind of power."""
         p, seen, first = now.p, now.seen, now.reader.first
         routes = Routes.of(now, weights)
         kinds, (regions, rows) = offers.gpuh.shape[-1], seen.due_gpuh.shape[1:]

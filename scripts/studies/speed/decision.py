@@ -34,7 +34,7 @@ CALLED = "operations called one by one"
 
 
 def decision_figures(compiled: bool) -> Iterator[Figure]:
-    """Time of a decision on the processor; ``compiled``: also as machine code, which takes minutes to make."""
+    """Yield times of a decision on the processor, in ms; ``compiled``: also as machine code (minutes to compile)."""
     name = "decision, 1 environment"
     policy, world = untrained(STRUCTURED, SCENARIO)
     yield _figure(f"{name}, eager", policy, world, f"structured policy, {CALLED}")

@@ -144,7 +144,7 @@ def memory_mb(name: str) -> float:
 
 
 def optimum(name: str, seed: int, threads: int) -> list[Figure]:
-    """Time and gap of the perfect-foresight optimum of one instance."""
+    """Return time and gap of the perfect-foresight optimum of one instance."""
     from baselines.optimum.milp import solve
 
     plan = solve(_episode(name, seed), mip_gap=GAPS[name], threads=threads)
