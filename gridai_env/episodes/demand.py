@@ -180,7 +180,7 @@ def week_minutes(compiled: Compiled, start_utc: np.ndarray, first_step: int, ste
 
 
 def expected_region_gpuh(compiled: Compiled, days: Calendar) -> np.ndarray:
-    """Return the noise-free arrivals of each region over all rows, [B,T,C].
+    """Return the noise-free arrivals of each region over all rows, [...,T,C].
 
     The profile is affine in flatness, so the rows together have the profile of their mean flatness.
     """
@@ -189,7 +189,7 @@ def expected_region_gpuh(compiled: Compiled, days: Calendar) -> np.ndarray:
 
 
 def expected_rows_gpuh(compiled: Compiled, days: Calendar) -> np.ndarray:
-    """Return the noise-free arrivals of each row, [B,T,C,W]."""
+    """Return the noise-free arrivals of each row, [...,T,C,W]."""
     flatness = compiled.row_flatness
     levels, index = np.unique(flatness, return_inverse=True)
     shaped = [_shaped_gpuh(compiled, days, level) for level in levels]
@@ -197,7 +197,7 @@ def expected_rows_gpuh(compiled: Compiled, days: Calendar) -> np.ndarray:
 
 
 def _shaped_gpuh(compiled: Compiled, days: Calendar, flatness: np.ndarray) -> np.ndarray:
-    """Return mean demand times daily and weekly shape for one flatness, [B,T,C]."""
+    """Return mean demand times daily and weekly shape for one flatness, [...,T,C]."""
     regions = compiled.regions
     mean_gpuh = regions.mean_gpus * compiled.shape.dt_h
     week = weekly_factor(days.weekend, regions.weekend_factor)
