@@ -225,7 +225,7 @@ class ObservationLayout:
         return [name for each in chosen for name in each.index_names()]
 
     def as_dict(self, flat: Float[Array, "*batch N"]) -> dict[str, Array]:
-        """Return views [*batch,n] of the parts of a flat observation."""
+        """Return views [...,n] of the parts of a flat observation."""
         return {name: flat[..., where] for name, where in self.parts.items()}
 
     def flatten(self, observation: Mapping[str, Any]) -> NDArray[np.float32]:
