@@ -14,26 +14,6 @@ from gridai_env.arrays.types import Array
 from gridai_env.world.physics import Totals, billed_kg, totals, water_l
 from gridai_env.world.state import Exogenous, Flows, Outcome, Params, State
 
-TERMS = (
-    "revenue",
-    "job_value",
-    "import",
-    "export",
-    "fuel",
-    "battery_wear",
-    "egress",
-    "relocation",
-    "warm_up",
-    "demand_charge",
-    "carbon_price",
-    "carbon_excess",
-    "water",
-    "drop_penalty",
-    "gpu_shortfall",
-    "shed_penalty",
-    "battery_shortfall",
-)
-
 # What `cost` leaves out of the benefit.
 EARNINGS = ("revenue", "job_value")
 # What is paid for energy and its emissions: the bill that savings are measured against.
@@ -52,6 +32,9 @@ BILL = (
 )
 # Prices of not delivering; shown beside every saving.
 PENALTIES = ("drop_penalty", "gpu_shortfall", "shed_penalty", "battery_shortfall")
+
+# All of them, in the order of ledgers and tables.
+TERMS = (*EARNINGS, *BILL, *PENALTIES)
 
 
 def energy_usd_per_mwh(
