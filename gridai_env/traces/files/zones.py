@@ -83,6 +83,13 @@ class TraceTable:
             self._dense[zone] = zone_hours(self.raw, self.source, zone)
         return self._dense[zone]
 
+    def hours(self, zone: str) -> tuple[int, dict[str, Float[Floats, " n"]]]:
+        """Return first hour (since 1970 UTC) and columns of a zone by hour, one after the other, NaN where bad."""
+        series = self._zone(zone)
+        return series.first, {
+            name: np.where(series.usable, column, np.nan) for name, column in series.values.items()
+        }
+
     def valid_starts(self, zones: Sequence[str], steps: int, dt_h: float) -> Shaped[np.ndarray, " n"]:
         """Return all whole hours from which every zone has `steps` good steps: datetime64[m], ascending.
 

@@ -241,6 +241,16 @@ def test_faults_are_refused_only_where_they_are_used(write: Callable[..., Path],
         table.window(("A", "B"), np.array([start]), 4, 1.0)
 
 
+def test_hours_of_a_zone_are_dense_and_nan_where_bad(write: Callable[..., Path]) -> None:
+    rows = plain_rows(["A"], 6)
+    table = read_table(write(with_cell(without(rows, 4), 2, "pv_cf", "7")))
+    first, columns = table.hours("A")
+    assert first * 3600 == int(FIRST.timestamp())
+    for column in columns.values():
+        assert np.flatnonzero(np.isnan(column)).tolist() == [2, 4]
+    assert columns["price_usd_per_mwh"][5] == 5.0
+
+
 def test_windows_beyond_the_file_and_unknown_zones_are_refused(write: Callable[..., Path]) -> None:
     table = read_table(write(plain_rows(("A",), 24)))
     with pytest.raises(
