@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gridai_env.traces.bounds import POSSIBLE
 from gridai_env.traces.calibration import known_zones
 from gridai_env.traces.errors import TraceError
 from gridai_env.traces.exports.series import Export
@@ -20,7 +21,6 @@ from gridai_env.traces.local_time import utc_minute
 NAME = "electricitymaps"
 EXPECTED = "Datetime (UTC),...,Zone id,Carbon intensity gCO2eq/kWh (direct),...,Data estimated,..."
 KINDS = {"direct": ("(direct)",), "life_cycle": ("(lca)", "(life cycle)")}
-MOST_KG_PER_MWH = 5000.0
 # The portal's names of calibrated zones where they are not the same.
 OTHER_NAMES = {"DE-LU": "DE", "BR-SP": "BR-CS", "CL-SIC": "CL-SEN"}
 
@@ -43,6 +43,7 @@ def read(path: Path, carbon: str, zone: str | None, drop_estimated: bool) -> Exp
 
         # Exports of one zone may lack the column with its name; then all rows are of it.
         minutes, values, zones, estimated = [], [], set(), 0
+        bounds = POSSIBLE["carbon_average_kg_per_mwh"]
         for line, row in rows:
             if where is not None:
                 zones.add(row[where])
@@ -53,7 +54,7 @@ def read(path: Path, carbon: str, zone: str | None, drop_estimated: bool) -> Exp
             is_guess = guess is not None and row[guess].strip().lower() == "true"
             estimated += is_guess
             keep = bool(text) and not (is_guess and drop_estimated)
-            values.append(number(path, line, original[value], text, 0, MOST_KG_PER_MWH) if keep else np.nan)
+            values.append(number(path, line, original[value], text, *bounds) if keep else np.nan)
 
     if (zone is None and len(zones) > 1) or zone not in {None, *zones}:
         raise TraceError(

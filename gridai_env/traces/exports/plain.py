@@ -13,10 +13,10 @@ import numpy as np
 
 from gridai_env.arrays.types import Float, Floats, Int, Ints
 from gridai_env.files import atomic_write
+from gridai_env.traces.bounds import POSSIBLE
 from gridai_env.traces.errors import TraceError
-from gridai_env.traces.exports.carbon import MOST_KG_PER_MWH
 from gridai_env.traces.exports.series import Export
-from gridai_env.traces.files.cells import text_rows
+from gridai_env.traces.files.cells import check_suffix, is_gzip, text_rows
 from gridai_env.traces.files.formats import OPTIONAL, REQUIRED
 from gridai_env.traces.local_time import MINUTES_PER_HOUR, stamp
 
@@ -69,8 +69,9 @@ def with_marginal(table: ZoneTable, carbon_marginal_kg_per_mwh: float) -> ZoneTa
     """Return the zone with a constant marginal intensity, which no export brings; zones without calibration
     need one."""
     value = carbon_marginal_kg_per_mwh
-    if not 0 <= value <= MOST_KG_PER_MWH:
-        raise TraceError(f"marginal carbon = {value!r}: must be from 0 to {MOST_KG_PER_MWH:g} kg/MWh")
+    low, high = POSSIBLE["carbon_marginal_kg_per_mwh"]
+    if not low <= value <= high:
+        raise TraceError(f"marginal carbon = {value!r}: must be from {low:g} to {high:g} kg/MWh")
     columns = {**table.columns, "carbon_marginal_kg_per_mwh": np.full(len(table.utc_minutes), value)}
     return ZoneTable(
         table.zone, table.utc_minutes, {n: columns[n] for n in (*REQUIRED, *OPTIONAL) if n in columns}
@@ -92,8 +93,7 @@ def write_plain(path: str | Path, table: ZoneTable, add: bool = False) -> None:
     Raises TraceError where the file has another suffix, exists without ``add``, or has other columns or the zone.
     """
     path = Path(path)
-    if not path.name.endswith((".csv", ".csv.gz")):
-        raise TraceError(f"{path}: a trace file is written as .csv or .csv.gz")
+    check_suffix(path, (".csv", ".csv.gz"))
 
     header = ["utc", "zone", *table.columns]
     kept: list[list[str]] = []
@@ -105,7 +105,7 @@ def write_plain(path: str | Path, table: ZoneTable, add: bool = False) -> None:
         kept = _other_zones(path, header, table.zone)
 
     # The other zones' rows are copied as text: their digits stay as they are.
-    opener: Callable[..., Any] = gzip.open if path.name.endswith(".gz") else open
+    opener: Callable[..., Any] = gzip.open if is_gzip(path) else open
     with atomic_write(path) as partial, opener(partial, "wt", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)

@@ -20,6 +20,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from gridai_env.traces.bounds import POSSIBLE
 from gridai_env.traces.errors import TraceError
 from gridai_env.traces.exports.series import Export
 from gridai_env.traces.files.cells import date_time, number, text_rows
@@ -32,7 +33,6 @@ EXPECTED = {
     GRIDSTATUS: "...,Interval Start,...,Location,...,LMP (or SPP), or Datetime,Price (USD/MWh)",
 }
 COPENHAGEN, CHICAGO = ZoneInfo("Europe/Copenhagen"), ZoneInfo("America/Chicago")
-LEAST, MOST = -20_000.0, 100_000.0  # of any of the currencies, per MWh
 _ERCOT = ("deliverydate", "hourending", "settlementpoint", "settlementpointprice")
 _REPEATED = ("repeatedhourflag", "dstflag")
 Entry = tuple[str, int, float]  # place, minutes since 1970 UTC, price
@@ -61,7 +61,7 @@ def is_gridstatus(header: list[str]) -> bool:
 
 def read_energinet(path: Path, area: str | None, usd_per: Mapping[str, float]) -> Export:
     """Read one price area; ``usd_per`` has the rate of EUR (taken first) or DKK."""
-    with text_rows(path, ";") as (header, rows):
+    with text_rows(path) as (header, rows):
         at = {name.lower(): i for i, name in enumerate(header)}
         offered = [unit for unit in ("EUR", "DKK") if f"spotprice{unit.lower()}" in at]
         # The market clears in euros; kroner are converted by the exchange.
@@ -72,7 +72,7 @@ def read_energinet(path: Path, area: str | None, usd_per: Mapping[str, float]) -
                 utc = _naive(path, line, "HourUTC", row[at["hourutc"]]).replace(tzinfo=UTC)
                 _check_danish_time(path, line, utc, row[at["hourdk"]] if "hourdk" in at else None)
                 text = row[at[f"spotprice{currency.lower()}"]]
-                price = _price(path, line, f"SpotPrice{currency}", text.replace(",", "."))
+                price = _price(path, line, f"SpotPrice{currency}", text)
                 yield row[at["pricearea"]], utc_minute(utc), price * rate
 
         chosen = _one_place(path, "price area", area, entries())
@@ -97,7 +97,11 @@ def _rate(path: Path, offered: list[str], usd_per: Mapping[str, float]) -> tuple
 
 def _price(path: Path, line: int, name: str, text: str) -> float:
     """Return a price; an empty cell is a gap (NaN)."""
-    return number(path, line, name, text.strip(), LEAST, MOST) if text.strip() else float("nan")
+    return (
+        number(path, line, name, text.strip(), *POSSIBLE["price_usd_per_mwh"])
+        if text.strip()
+        else float("nan")
+    )
 
 
 def _check_danish_time(path: Path, line: int, utc: datetime, local: str | None) -> None:

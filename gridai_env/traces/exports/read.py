@@ -36,7 +36,6 @@ class _Choices(NamedTuple):
 class _Form(NamedTuple):
     """A text format: what its header looks like and how it is read."""
 
-    delimiter: str
     is_ours: Callable[[list[str]], bool]  # of a header in lower case
     read: Callable[[Path, _Choices], Export]
 
@@ -44,20 +43,18 @@ class _Form(NamedTuple):
 # The first whose header fits reads the file.
 _FORMS = {
     export_carbon.NAME: _Form(
-        ",",
         export_carbon.is_ours,
         lambda path, given: export_carbon.read(path, given.carbon, given.point, given.drop_estimated),
     ),
     export_prices.ENERGINET: _Form(
-        ";",
         export_prices.is_energinet,
         lambda path, given: export_prices.read_energinet(path, given.point, given.usd_per),
     ),
     export_prices.ERCOT: _Form(
-        ",", export_prices.is_ercot, lambda path, given: export_prices.read_ercot(path, given.point)
+        export_prices.is_ercot, lambda path, given: export_prices.read_ercot(path, given.point)
     ),
     export_prices.GRIDSTATUS: _Form(
-        ",", export_prices.is_gridstatus, lambda path, given: export_prices.read_gridstatus(path, given.point)
+        export_prices.is_gridstatus, lambda path, given: export_prices.read_gridstatus(path, given.point)
     ),
 }
 
@@ -110,7 +107,7 @@ def export_format(path: str | Path, expected: str | None = None) -> str:
 
 def _recognised(path: Path) -> tuple[str | None, str]:
     """Return the format (None: unknown) and what the file looks like."""
-    if path.suffix == ".json":
+    if path.suffix.lower() == ".json":
         try:
             data = export_weather.load(path)
         except FileNotFoundError:
@@ -118,10 +115,7 @@ def _recognised(path: Path) -> tuple[str | None, str]:
         name = export_weather.NAME if export_weather.is_ours(data) else None
         return name, f"JSON with {sorted(data)[:8]}"
 
-    looks = ""
-    for name, form in _FORMS.items():
-        with text_rows(path, form.delimiter) as (header, _):
-            looks = looks or f"the header {shown(header)}"
-            if form.is_ours([column.lower() for column in header]):
-                return name, looks
-    return None, looks
+    with text_rows(path) as (header, _):
+        lower = [column.lower() for column in header]
+    name = next((name for name, form in _FORMS.items() if form.is_ours(lower)), None)
+    return name, f"the header {shown(header)}"

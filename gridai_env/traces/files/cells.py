@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache, wraps
+from itertools import chain
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -18,35 +20,77 @@ from gridai_env.traces.errors import TraceError
 # A header or cell is shown in errors up to this length.
 SHOWN = 160
 GZIP = b"\x1f\x8b"  # how every gzip archive begins
+SEPARATORS = (",", ";", "\t", "|")
+DECIMAL_COMMA = re.compile(r"[-+]?(\d+|\d{1,3}(\.\d{3})+),\d+(e[-+]?\d+)?", re.IGNORECASE)
+DECIMAL_POINT = re.compile(r"[-+]?\d*\.\d+(e[-+]?\d+)?", re.IGNORECASE)
 
 
 @contextmanager
-def text_rows(
-    path: Path, delimiter: str = ","
-) -> Iterator[tuple[list[str], Iterator[tuple[int, list[str]]]]]:
+def text_rows(path: Path) -> Iterator[tuple[list[str], Iterator[tuple[int, list[str]]]]]:
     """Open a delimited file, plain or gzipped, as header (names without blanks around them) and rows.
 
-    Each row is a line number and its cells; empty lines are passed over.  Raises FileNotFoundError, and TraceError
-    for a file that is empty, not text, not the gzip archive its name says, or has a row of another width than the
-    header.
+    UTF-8 and UTF-16 are told apart by their first bytes.  The separator is the one of `SEPARATORS` that the header
+    has most of; where it is no comma, decimal commas become points.  Each row is a line number and its cells; empty
+    lines are passed over.  Raises FileNotFoundError, and TraceError for a file that is empty, not text, not the gzip
+    archive its name says, mixes decimal commas and points, or has a row of another width than the header.
     """
-    opener: Callable[..., Any] = gzip.open if path.name.endswith(".gz") else open
+    opener: Callable[..., Any] = gzip.open if is_gzip(path) else open
     try:
-        with opener(path, "rt", newline="", encoding="utf-8-sig") as file:
-            rows = csv.reader(file, delimiter=delimiter)
+        with opener(path, "rb") as file:
+            encoding = _encoding(file.read(2))
+        with opener(path, "rt", newline="", encoding=encoding) as file:
+            first = file.readline()
+            separator = max(SEPARATORS, key=first.count)
+            rows = csv.reader(chain([first], file), delimiter=separator)
             header = [name.strip() for name in next(rows, [])]
             if not any(header):
                 raise TraceError(f"{path}: the file is empty; expected a header and rows")
-            yield header, _checked_width(path, rows, len(header))
+            wide = _checked_width(path, rows, len(header))
+            yield header, wide if separator == "," else _with_points(path, wide)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
-    except (EOFError, zlib.error, gzip.BadGzipFile, UnicodeDecodeError, csv.Error) as error:
+    except UnicodeError as error:
+        raise TraceError(
+            f"{path}: cannot be read as text: {gzip_advice(path) or f'{error}; save it as UTF-8'}"
+        ) from error
+    except (EOFError, zlib.error, gzip.BadGzipFile, csv.Error) as error:
         raise TraceError(f"{path}: cannot be read as text: {gzip_advice(path) or error}") from error
+
+
+def is_gzip(path: Path) -> bool:
+    """Return whether the name says that a file is compressed; upper and lower case count alike."""
+    return path.name.lower().endswith(".gz")
+
+
+def _encoding(head: bytes) -> str:
+    """Return the encoding that the first two bytes of a text show."""
+    if head in (b"\xff\xfe", b"\xfe\xff"):
+        return "utf-16"
+    # The first character of a header is a letter: half of its two bytes is 0.
+    return {b"\0": "utf-16-be"}.get(head[:1]) or {b"\0": "utf-16-le"}.get(head[1:], "utf-8-sig")
+
+
+def _with_points(path: Path, rows: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, list[str]]]:
+    """Yield rows with decimal points; a file that has numbers with points as well is refused."""
+    pointed: int | None = None
+    commas: int | None = None
+    for line, row in rows:
+        for i, cell in enumerate(row):
+            text = cell.strip()
+            if DECIMAL_COMMA.fullmatch(text):
+                row[i], commas = text.replace(".", "").replace(",", "."), line
+            elif DECIMAL_POINT.fullmatch(text):
+                pointed = line
+        if pointed is not None and commas is not None:
+            raise TraceError(
+                f"{path}: line {commas} has a decimal comma, line {pointed} a decimal point; use one of them"
+            )
+        yield line, row
 
 
 def gzip_advice(path: Path) -> str | None:
     """Return what to do where a gzip archive has no .gz in its name; None where that is not the fault."""
-    if path.name.endswith(".gz"):
+    if is_gzip(path):
         return None
     with path.open("rb") as file:
         if file.read(len(GZIP)) != GZIP:
@@ -127,11 +171,17 @@ def read_once(
     return decorate
 
 
-def check_suffix(path: Path) -> bool:
-    """Return whether a table is Parquet, and not text; raises TraceError for a suffix of neither."""
-    if not path.name.endswith((".parquet", ".csv", ".csv.gz")):
-        raise TraceError(f"{path}: unknown suffix {path.suffix!r}; use .parquet, .csv or .csv.gz")
-    return path.name.endswith(".parquet")
+def check_suffix(path: Path, known: tuple[str, ...] = (".parquet", ".csv", ".csv.gz")) -> bool:
+    """Return whether a table is Parquet, and not text; raises TraceError for a suffix of neither.
+
+    Upper and lower case count alike.
+    """
+    name = path.name.lower()
+    if not name.endswith(known):
+        raise TraceError(
+            f"{path}: unknown suffix {path.suffix!r}; use {', '.join(known[:-1])} or {known[-1]}"
+        )
+    return name.endswith(".parquet")
 
 
 def parquet_modules(path: Path) -> tuple[Any, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from gridai_env.traces.errors import TraceError
 from gridai_env.traces.files import rates as windows
 from gridai_env.traces.files import requests
-from gridai_env.traces.files.cells import file_sha256, read_once, shown, text_rows
+from gridai_env.traces.files.cells import check_suffix, file_sha256, read_once, shown, text_rows
 from gridai_env.traces.files.requests import TokenMinutes, read_requests
 
 FORMATS = {"requests": requests.COLUMNS, "windows": windows.COLUMNS}
@@ -31,8 +31,7 @@ def demand_format(path: str | Path, expected: str | None = None) -> str:
     Raises TraceError where the header is of neither or not of the one ``expected``, naming what was found.
     """
     path = Path(path)
-    if not path.name.endswith((".csv", ".csv.gz")):
-        raise TraceError(f"{path}: unknown suffix {path.suffix!r}; files of demand are .csv or .csv.gz")
+    check_suffix(path, (".csv", ".csv.gz"))
     with text_rows(path) as (header, _):
         found = next((name for name, columns in FORMATS.items() if set(columns) <= set(header)), None)
         if found is None or expected not in (None, found):

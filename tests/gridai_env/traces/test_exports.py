@@ -449,7 +449,7 @@ def test_joins_that_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(TraceError, match=r"p.csv: brings price_usd_per_mwh, as does p.csv"):
         join_exports("Z", [price, price])
     table = join_exports("Z", [price, Export("c.csv", "x", "", utc, {CARBON: np.zeros(3)})])
-    with pytest.raises(TraceError, match=r"written as \.csv or \.csv\.gz"):
+    with pytest.raises(TraceError, match=r"unknown suffix .*use \.csv or \.csv\.gz"):
         write_plain(tmp_path / "t.parquet", table)
 
 
