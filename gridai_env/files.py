@@ -21,6 +21,13 @@ class InstanceError(ValueError):
     """An instance cannot be made, stacked, saved or loaded; the message names what, why and what to do."""
 
 
+def shipped_folder(kind: str) -> Path:
+    """Return a folder of ``configs`` that is shipped: inside the package, or that of the checkout."""
+    package = Path(__file__).resolve().parent
+    inside = package / "configs" / kind
+    return inside if inside.is_dir() else package.parent / "configs" / kind
+
+
 def digest(arrays: dict[str, np.ndarray]) -> str:
     """Return SHA-256 (hex) over names, types, shapes and values; the order of the arrays does not matter."""
     sha = hashlib.sha256()

@@ -67,7 +67,7 @@ def main(words: Sequence[str] | None = None) -> int:
 def compare(options: CompareOptions) -> int:
     """Check everything, then play; bad input raises before anything is computed or overwritten."""
     need_packages("pyomo", "highspy", "scipy", "tensorboard", "tqdm", "matplotlib")
-    from scripts.studies.contest import BoundError
+    from gridai_env.benchmarks.play import BoundError
 
     comparison = prepared(options)
     if not comparison.finished:

@@ -24,6 +24,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from gridai_env.episodes.instance import Instance, make_batch
+from gridai_env.files import shipped_folder
 from gridai_env.scenario.compile import compile_scenario
 from gridai_env.scenario.load import load_scenario
 from gridai_env.scenario.spec import Event, Period, Positive, Scenario, StrictModel
@@ -123,8 +124,8 @@ class EpisodeKey:
 
 
 def benchmark_folder() -> Path:
-    """Return the folder of the benchmarks: ``configs/benchmarks`` of the checkout."""
-    return Path(__file__).resolve().parents[2] / "configs" / "benchmarks"
+    """Return the folder of the benchmarks."""
+    return shipped_folder("benchmarks")
 
 
 def benchmark_names(folder: Path | None = None) -> tuple[str, ...]:

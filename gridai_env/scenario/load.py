@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from gridai_env.files import shipped_folder
 from gridai_env.scenario.checks import check_scenario
 from gridai_env.scenario.drawn_jobs import with_drawn_jobs
 from gridai_env.scenario.errors import ScenarioError, closest, from_pydantic, raise_all
@@ -29,10 +30,8 @@ class _Loader(yaml.SafeLoader):
 
 
 def scenario_folder() -> Path:
-    """Return the folder of the shipped scenarios: inside the package, or ``configs`` of the checkout."""
-    package = Path(__file__).parents[1]
-    inside = package / "configs" / "scenarios"
-    return inside if inside.is_dir() else package.parent / "configs" / "scenarios"
+    """Return the folder of the shipped scenarios."""
+    return shipped_folder("scenarios")
 
 
 def scenario_names() -> tuple[str, ...]:

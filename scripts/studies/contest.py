@@ -17,20 +17,15 @@ from baselines.optimum.objectives import last_resorts
 from baselines.optimum.service_floor import REPLAY_TOLERANCE, meets_floor
 from baselines.rules.single_signal import LocalOnly
 from gridai_env.analysis.statistics import gain_captured, gap
+from gridai_env.benchmarks.play import BOUND_TOLERANCE, BoundError
 from gridai_env.episodes.instance import Instance
 from gridai_env.rollout.run import run
 from gridai_env.rollout.trajectory import Trajectory
 from scripts.runs.command import InputError
 from scripts.studies.policies import PolicySpec
 
-# By how much a policy may pass the bound, over the sum of its absolute terms: rounding, no more.
-BOUND_TOLERANCE = 1e-6
 # Column of ``summary.csv``: a number, NaN in rows from before it was counted.
 NOT_OPTIMAL = "decisions_not_optimal"
-
-
-class BoundError(RuntimeError):
-    """A policy did better than the proven bound: solver and simulator disagree, and no figure can be trusted."""
 
 
 @dataclass(frozen=True)

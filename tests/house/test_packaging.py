@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 IDS = ("TwoSites", "FourMarkets", "MicrogridProsumer", "EnergyGeography", "Global")
 MOST_CORE_PACKAGES = 25
 PACKAGE_DATA = {
+    "configs/benchmarks": "gridai_env/configs/benchmarks",
     "configs/scenarios": "gridai_env/configs/scenarios",
     "gridai_env/traces/calibration": "gridai_env/traces/calibration",
 }

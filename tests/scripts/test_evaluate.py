@@ -22,6 +22,8 @@ from baselines.rules.single_signal import LocalOnly
 from gridai_env import make_instance
 from gridai_env.analysis import statistics
 from gridai_env.analysis.loss_by_lever import Mixture, coalitions, lever_losses, lever_masks, shapley
+from gridai_env.benchmarks import play
+from gridai_env.benchmarks.play import BoundError
 from gridai_env.benchmarks.published import (
     LOCAL,
     OPTIMUM,
@@ -48,6 +50,7 @@ from gridai_env.benchmarks.sets import (
     shifted,
     start_times,
 )
+from gridai_env.benchmarks.summary import PolicyResult, foresight_split, ledger_difference, summarise
 from gridai_env.envs.env import GridAIEnv
 from gridai_env.episodes.instance import load_instance, make_batch
 from gridai_env.episodes.starts import table_starts
@@ -62,10 +65,8 @@ from scripts import evaluate as evaluate_command
 from scripts.maintenance import freeze as freeze_command
 from scripts.runs.command import InputError
 from scripts.studies import policies
-from scripts.studies.contest import BoundError
-from scripts.studies.evaluation import freeze, play
+from scripts.studies.evaluation import freeze
 from scripts.studies.evaluation.output import table_lines
-from scripts.studies.evaluation.summary import PolicyResult, foresight_split, ledger_difference, summarise
 from scripts.studies.policies import checkpoint_files, find_contenders, find_entrants, pretrained, resolved
 
 LAST_LINE = re.compile(
@@ -773,7 +774,7 @@ def test_networks_know_nothing_of_a_shift(tiny: Path) -> None:
     trajectories = play.played(network, frozen, frozen.instances())
     assert len(trajectories) == 2 and all(names == list(known) for names in seen)
     network.observed_parts = known | {"moon": 1}  # type: ignore[misc]
-    with pytest.raises(InputError, match="show 0 entries of 'moon', the network reads 1"):
+    with pytest.raises(BenchmarkError, match="show 0 entries of 'moon', the network reads 1"):
         play.player_for(network, instance, "lost")
 
 

@@ -11,6 +11,7 @@ from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
+from gridai_env.benchmarks.play import BOUND_TOLERANCE, scale_usd
 from gridai_env.benchmarks.published import (
     LOCAL,
     OPTIMUM,
@@ -32,8 +33,8 @@ from gridai_env.version import __version__
 from scripts.runs.command import InputError
 from scripts.runs.folder import commit, file_name, machine, versions
 from scripts.runs.tasks import Record, Store, Task, key_of, run_tasks
-from scripts.studies.contest import BOUND_TOLERANCE, decisions_not_optimal, statuses_of
-from scripts.studies.evaluation.play import SAME, scale_usd, solved
+from scripts.studies.contest import decisions_not_optimal, statuses_of
+from scripts.studies.evaluation.play import SAME, solved
 from scripts.studies.policies import find_contender
 
 KIND = "frozen result"

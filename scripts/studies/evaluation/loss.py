@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from gridai_env.analysis.loss_by_lever import LeverLoss, lever_losses, lever_masks
 from gridai_env.analysis.statistics import mean_interval
+from gridai_env.benchmarks.play import by_world, player_for
 from gridai_env.benchmarks.published import OPTIMUM, FrozenSet
+from gridai_env.benchmarks.summary import PolicyResult, foresight_split, ledger_difference
 from gridai_env.episodes.instance import Instance
 from gridai_env.rollout.policy import Policy
 from scripts.runs.tables import aligned, spread_text, write_rows
-from scripts.studies.evaluation.play import by_world, planner_actions, player_for, solved
-from scripts.studies.evaluation.summary import PolicyResult, foresight_split, ledger_difference
+from scripts.studies.evaluation.play import planner_actions, solved
 from scripts.studies.names import FORECASTS, PLANNER
 
 BETTER = (OPTIMUM, *(PLANNER + kind for kind in FORECASTS))  # whose schedules a policy may be compared with

@@ -10,10 +10,10 @@ from typing import Any
 
 from gridai_env.analysis.statistics import Interval
 from gridai_env.benchmarks.published import FIGURES, LOCAL, FrozenSet
+from gridai_env.benchmarks.summary import PolicyResult, Summary
 from gridai_env.files import write_json, write_text
 from gridai_env.world.terms import TERMS
 from scripts.runs.tables import aligned, interval_columns, spread_text, write_rows
-from scripts.studies.evaluation.summary import PolicyResult, Summary
 
 HEADERS = (
     "policy",

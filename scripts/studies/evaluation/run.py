@@ -9,6 +9,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from gridai_env.benchmarks.published import FrozenSet, read_set, set_path
+from gridai_env.benchmarks.summary import PolicyResult, Summary, published_result, summarise
 from gridai_env.rollout.policy import Policy
 from gridai_env.scenario.compile import compile_scenario
 from gridai_env.scenario.load import load_scenario
@@ -19,7 +20,6 @@ from scripts.studies.evaluation.freeze import differences
 from scripts.studies.evaluation.loss import BETTER, show_where
 from scripts.studies.evaluation.options import DEFECT, EvaluateOptions
 from scripts.studies.evaluation.play import check_local, play_network
-from scripts.studies.evaluation.summary import PolicyResult, Summary, published_result, summarise
 from scripts.studies.policies import ENOUGH_SEEDS, TrainedPolicy, find_contenders, find_entrants
 
 KIND = "evaluate"
