@@ -93,9 +93,7 @@ class DeviceVecEnv(BatchVecEnv):
         """Return what ended in the step just made, and begin to count the next episodes there."""
         rows = np.flatnonzero(dones)
         at = torch.as_tensor(rows, device=self.device)
-        final = infos["final_info"]
-        nothing = torch.zeros_like(self._returns)
-        totals = [final.get(f"episode/{name}", nothing) for name in TOTALS]
+        totals = [infos["final_info"][f"episode/{name}"] for name in TOTALS]
         truncated = ~terminates[rows]
 
         ends = EpisodeEnds(

@@ -12,7 +12,6 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.error import ResetNeeded
 from gymnasium.vector.utils import batch_space
-from numpy.typing import ArrayLike
 
 from gridai_env.arrays.types import Bool, Bools, Index, Int
 from gridai_env.envs.action_space import action_box, names_of_actions
@@ -131,12 +130,6 @@ class BatchEnv(gym.vector.VectorEnv[Any, Any, Any], Generic[S]):
         mask = np.zeros(self.num_envs, dtype=np.bool_)
         mask[rows] = True
         return mask
-
-    def _add_seeds(self, infos: Info, rows: Int[Index, " rows"], seeds: ArrayLike) -> None:
-        """Add the seeds of the episodes that begin at ``rows``."""
-        all_seeds = infos.setdefault("instance_seed", np.zeros(self.num_envs, dtype=np.int64))
-        mask = infos.setdefault("_instance_seed", np.zeros(self.num_envs, dtype=np.bool_))
-        all_seeds[rows], mask[rows] = seeds, True
 
     def _truncated(self) -> Bool[Bools, " B"]:
         """Return which episodes have reached ``max_episode_steps``."""

@@ -18,7 +18,7 @@ from gridai_env.envs.observer import Observer
 from gridai_env.envs.options import EnvOptions, keywords_of
 from gridai_env.envs.pictures import Pictures
 from gridai_env.envs.simulator import Simulator
-from gridai_env.envs.step_figures import EPISODE_KEYS, KEYS, add_step, figures_of
+from gridai_env.envs.step_figures import INFO_KEYS, KEYS, add_step, figures_of
 from gridai_env.episodes.instance import Instance, InstanceBatch
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.scenario.compile import Compiled
@@ -117,8 +117,8 @@ class GridAIEnv(gym.Env[Observation, Any]):
     ``info`` is flat and numeric: the figures of the step (0 at reset), named in `gridai_env.envs.step_figures.KEYS`:
     the terms, benefit_usd, bill_usd, emissions_kg (billed intensity), emissions_average_kg,
     emissions_marginal_kg, water_l, arrived_gpuh, served_gpuh, dropped_gpuh, backlog_gpuh, import_mwh,
-    export_mwh, curtailed_mwh, shed_mwh; after the last step also their totals as ``episode/<key>``; at reset
-    ``instance_seed``.
+    export_mwh, curtailed_mwh, shed_mwh; their totals in the episode so far as ``episode/<key>``; and
+    ``instance_seed``.  Every ``info`` has the same keys: at reset, after each step and after the last.
 
     ## Starting State
     ``reset(seed=s)`` plays the instance of seed s (`make_instance`): its start, traces, demand, jobs,
@@ -195,8 +195,7 @@ class GridAIEnv(gym.Env[Observation, Any]):
             drawn = int(self.np_random.integers(DRAWN_SEEDS)) if seed is None else seed
             batch = self._source.batch([drawn])
         self._start(batch)
-        info = dict.fromkeys(KEYS, 0.0) | {"instance_seed": batch.seeds[0]}
-        return self._observe(), info
+        return self._observe(), self._info([0.0] * len(KEYS))
 
     def _start(self, batch: InstanceBatch) -> None:
         """Put the only episode of ``batch`` at its first step."""
@@ -222,13 +221,14 @@ class GridAIEnv(gym.Env[Observation, Any]):
         self._totals = add_step(self._totals, figures)
 
         row = figures[:, 0].tolist()
-        info = dict(zip(KEYS, row, strict=True))
-
         # The task itself ends with the horizon: it terminates and is never truncated.
         terminated = bool(simulator.t[0] >= simulator.steps)
-        if terminated:
-            info |= zip(EPISODE_KEYS, self._totals[:, 0].tolist(), strict=True)
-        return self._observe(), row[0] / self._reward_scale_usd, terminated, False, info
+        return self._observe(), row[0] / self._reward_scale_usd, terminated, False, self._info(row)
+
+    def _info(self, row: list[float]) -> dict[str, Any]:
+        """Return the figures of the step, the totals so far and the seed."""
+        totals = self._totals[:, 0].tolist()
+        return {**dict(zip(INFO_KEYS, row + totals, strict=True)), "instance_seed": self._batch.seeds[0]}
 
     def _observe(self) -> Observation:
         return self.layout.as_dict(self._observer.observe(self._running())[0])

@@ -31,6 +31,7 @@ TERM_KEYS = tuple(f"terms/{name}_usd" for name in TERMS)
 # `emissions_kg` is at the intensity that is billed; `bill_usd` is what energy and its emissions cost.
 KEYS = (*PHYSICAL, "emissions_kg", "bill_usd", *TERM_KEYS)
 EPISODE_KEYS = tuple(f"episode/{key}" for key in KEYS)
+INFO_KEYS = (*KEYS, *EPISODE_KEYS)
 _BACKLOG = KEYS.index("backlog_gpuh")
 
 

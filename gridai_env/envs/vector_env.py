@@ -22,7 +22,7 @@ from gridai_env.envs.observer import Observer
 from gridai_env.envs.options import VectorOptions, keywords_of
 from gridai_env.envs.pictures import Pictures
 from gridai_env.envs.simulator import Simulator
-from gridai_env.envs.step_figures import EPISODE_KEYS, KEYS, add_step, figures_of
+from gridai_env.envs.step_figures import INFO_KEYS, KEYS, add_step, figures_of
 from gridai_env.episodes.instance import Instance, InstanceBatch
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.world.state import Flows, Outcome
@@ -81,9 +81,7 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
             batch = self._source.batch(self._seeds.draw(rows, seeds))
 
         self._begin(rows, batch)
-        infos: Info = {}
-        _add(infos, KEYS, np.zeros((len(KEYS), self.num_envs)), self._mask(rows))
-        self._add_seeds(infos, rows, batch.seeds)
+        infos = self._infos(np.zeros((len(KEYS), self.num_envs)), self._mask(rows))
         return self._shown(self._observer.observe(self._running())), infos
 
     def _given(self, instances: Sequence[str | Path | Instance], count: int) -> InstanceBatch:
@@ -106,6 +104,7 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
             self._totals = np.zeros((len(KEYS), self.num_envs))
             self._elapsed = np.zeros(self.num_envs, dtype=np.intp)
             self._over = np.zeros(self.num_envs, dtype=np.bool_)
+            self._instance_seeds = np.array(batch.seeds, dtype=np.int64)
             self._last: tuple[Flows, Outcome] | None = None
             return
 
@@ -118,6 +117,7 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
         for i, row in enumerate(rows.tolist()):
             self._played[row] = (batch, i)
         self._totals[:, rows], self._elapsed[rows], self._over[rows] = 0.0, 0, False
+        self._instance_seeds[rows] = batch.seeds
 
     # Step ----------------------------------------------------------------------------------------
 
@@ -137,47 +137,41 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
         truncated = self._truncated()
         self._over = terminated | truncated
 
-        infos: Info = {}
         observation = self._observer.observe(simulator)
-        if not self._over.any():
-            _add(infos, KEYS, figures, np.ones(self.num_envs, dtype=np.bool_))
-        elif self.autoreset_mode is AutoresetMode.DISABLED:
-            self._add_final(infos, figures, terminated, np.ones(self.num_envs, dtype=np.bool_))
+        if self._over.any() and self.autoreset_mode is AutoresetMode.SAME_STEP:
+            observation, infos = self._restart(observation, figures)
         else:
-            observation = self._restart(infos, observation, figures, terminated)
+            infos = self._infos(figures, np.ones(self.num_envs, dtype=np.bool_))
         return self._shown(observation), rewards, terminated, truncated, infos
 
-    def _restart(self, infos: Info, observation: Floats32, figures: Floats, terminated: Bools) -> Floats32:
-        """Begin new episodes where one is over; keep what the old ones ended with in ``infos``."""
+    def _restart(self, observation: Floats32, figures: Floats) -> tuple[Floats32, Info]:
+        """Begin new episodes where one is over; keep what the old ones ended with in the infos."""
         over = self._over
         rows = np.flatnonzero(over)
-        final: Info = {}
-        self._add_final(final, figures, terminated, over)
+        final = self._infos(figures * over, over)
 
         # One observation per place, None elsewhere: the form that Gymnasium's wrappers expect.
         ends = np.full(self.num_envs, None, dtype=object)
         for i in rows.tolist():
             row = observation[i].copy()
             ends[i] = row if self.flat_observations else self.layout.as_dict(row)
-        infos |= {
+        self._begin(rows, self._source.batch(self._seeds.draw(rows)))
+        infos = self._infos(np.where(over, 0.0, figures), np.ones(self.num_envs, dtype=np.bool_)) | {
             "final_obs": ends,
             "_final_obs": over.copy(),
             "final_info": final,
             "_final_info": over.copy(),
         }
+        return self._observer.observe(self._running()), infos
 
-        batch = self._source.batch(self._seeds.draw(rows))
-        self._begin(rows, batch)
-        _add(infos, KEYS, np.where(over, 0.0, figures), np.ones(self.num_envs, dtype=np.bool_))
-        self._add_seeds(infos, rows, batch.seeds)
-        return self._observer.observe(self._running())
-
-    def _add_final(self, infos: Info, figures: Floats, terminated: Bools, rows: Bools) -> None:
-        """Add the figures of the step of ``rows``, and totals of those whose episode reached its end."""
-        _add(infos, KEYS, figures * rows, rows)
-        ended = terminated & rows
-        if ended.any():
-            _add(infos, EPISODE_KEYS, self._totals * ended, ended)
+    def _infos(self, figures: Floats, rows: Bools) -> Info:
+        """Return figures [len(KEYS),B], totals and seeds, those of ``rows``, as new arrays with their masks."""
+        values = np.concatenate([figures, self._totals * rows])
+        masks = np.repeat(rows[None], len(INFO_KEYS) + 1, axis=0)
+        infos: Info = {}
+        for key, value, mask in zip(INFO_KEYS, values, masks, strict=False):
+            infos[key], infos["_" + key] = value, mask
+        return infos | {"instance_seed": self._instance_seeds.copy(), "_instance_seed": masks[-1]}
 
     # Pictures, states ----------------------------------------------------------------------------
 
@@ -209,11 +203,3 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
         self._begin(np.arange(self.num_envs), self._given(state["instances"], self.num_envs))
         self._running().set_state(state["simulator"])
         self._set_books(state["books"])
-
-
-def _add(infos: Info, keys: tuple[str, ...], values: Floats, rows: Bools) -> None:
-    """Put values [len(keys),B] and masks into ``infos`` as new arrays."""
-    masks = np.repeat(rows[None], len(keys), axis=0)
-    for key, value, mask in zip(keys, np.array(values), masks, strict=True):
-        infos[key] = value
-        infos["_" + key] = mask

@@ -105,8 +105,7 @@ def play(
         if "final_obs" in infos:  # episodes ended, and `following` belongs to the next ones already
             reward = reward + settings.gamma * truncated * policy.worth(infos["final_obs"])
             final = infos["final_info"]
-            if "episode/benefit_usd" in final:
-                benefits_usd.append(final["episode/benefit_usd"][final["_episode/benefit_usd"]])
+            benefits_usd.append(final["episode/benefit_usd"][final["_episode/benefit_usd"]])
 
         ended = (terminated | truncated).to(reward.dtype)
         kept.append((observation, action, chosen.log_prob(action).sum(-1), value, reward, ended))

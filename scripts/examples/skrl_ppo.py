@@ -64,8 +64,8 @@ class TensorBatch(Wrapper):
         """Advance all; actions are clipped, what is learned is their distribution before that."""
         following, reward, terminated, truncated, infos = self._env.step(actions.clamp(-1.0, 1.0))
         self._observation, self._infos = following, infos
-        final = infos.get("final_info", {})
-        if "episode/benefit_usd" in final:
+        final = infos.get("final_info")
+        if final is not None and final["_episode/benefit_usd"].any():  # of episodes that were played whole
             mean_usd = final["episode/benefit_usd"][final["_episode/benefit_usd"]].mean()
             infos["episode"] = {"benefit_usd": mean_usd}
             self.benefits_usd.append(mean_usd)

@@ -48,7 +48,7 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
     ``episodes``: "host" makes those of `GridAIVectorEnv` (the same for the same seeds) and uploads them;
     "device" draws synthetic ones on the device, from one generator that ``reset(seed=s)`` seeds.  None:
     "device" where the scenario's traces and demand are synthetic and no instance is given.  Only host episodes
-    have seeds of their own (``infos["instance_seed"]``).
+    have seeds of their own (``infos["instance_seed"]``; the others show -1).
 
     ``stagger=True``: the episodes that a reset of all environments begins start midway, at up to 16 steps
     spread evenly, so that they do not all end together; later ones are whole.  Totals of such a part of an
@@ -133,9 +133,8 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
             groups = min(self.num_envs, self._longest, GROUPS)
             t = np.arange(self.num_envs) * groups // self.num_envs * self._longest // groups
 
-        infos: Info = {}
-        self._begin(rows, batches, infos, t)
-        _add(infos, KEYS, torch.zeros_like(self._totals), self._upload(self._mask(rows)))
+        self._begin(rows, batches, t)
+        infos = self._infos(torch.zeros_like(self._totals), self._upload(self._mask(rows)))
         return self._shown(self._observer.observe()), infos
 
     def _rows(self, mask: Any) -> Index:
@@ -177,22 +176,27 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         steps = self.layout.compiled.shape.steps
         return steps if self.max_episode_steps is None else min(steps, self.max_episode_steps)
 
-    def _begin(self, rows: Index, batches: Iterable[Supplied], infos: Info, t: Index) -> None:
-        """Put new episodes at the places ``rows``, at steps ``t`` [num_envs]; their seeds go to ``infos``."""
+    def _begin(self, rows: Index, batches: Iterable[Supplied], t: Index) -> None:
+        """Put new episodes at the places ``rows``, at steps ``t`` [num_envs]."""
         if not self._begun:
             self._set_out()
         for batch, episodes in batches:
             self._place(batch, episodes, batch.rows, t[batch.rows])
-            if batch.seeds is not None:
-                self._add_seeds(infos, batch.rows, batch.seeds)
-
-        for name in ("instance_seed", "_instance_seed"):
-            if name in infos:
-                infos[name] = self._upload(infos[name])
 
         self._totals = self._totals.detach() * self._upload(~self._mask(rows))
         self._elapsed, self._over, self._part = self._elapsed.copy(), self._over.copy(), self._part.copy()
         self._elapsed[rows], self._over[rows], self._part[rows] = t[rows], False, t[rows] > 0
+        self._upload_books()
+
+    def _upload_books(self) -> None:
+        """Put what every ``infos`` shows of the episodes on the device, where it stays until one begins."""
+        seeds = np.full(self.num_envs, -1, dtype=np.int64)
+        for batch in self._batches:
+            if batch.seeds is not None:
+                played = batch.rows >= 0
+                seeds[batch.rows[played]] = batch.seeds[played]
+        self._shown_seeds, self._seeded = self._upload(seeds), self._upload(seeds >= 0)
+        self._whole = self._upload(~self._part)
 
     def _set_out(self) -> None:
         """Start the totals of environments that have not begun."""
@@ -240,55 +244,49 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         self._over = terminated | truncated
 
         ended, cut = self._upload(terminated), self._upload(truncated)
-        infos: Info = {}
-        observation = self._observer.observe()
-        everyone = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
-        if not self._over.any():
-            _add(infos, KEYS, figures, everyone)
+        observation, is_over = self._observer.observe(), self._over.any()
+        # Checking actions synchronises with the device: done seldom, and where episodes end anyway.
+        if is_over and (self._since_check >= self._longest or self._over.all()):
+            self._check_wrong()
+        if is_over and self.autoreset_mode is AutoresetMode.SAME_STEP:
+            observation, infos = self._restart(observation, figures)
         else:
-            # Checking actions synchronises with the device: done seldom, and where episodes end
-            # anyway.
-            if self._since_check >= self._longest or self._over.all():
-                self._check_wrong()
-            if self.autoreset_mode is AutoresetMode.DISABLED:
-                self._add_final(infos, figures, terminated, everyone)
-            else:
-                observation = self._restart(infos, observation, figures, terminated)
+            infos = self._infos(figures, self._everyone())
         return self._shown(observation), rewards, ended, cut, infos
 
-    def _restart(self, infos: Info, observation: Tensor, figures: Tensor, terminated: Bools) -> Tensor:
-        """Begin new episodes where one is over; keep what the old ones ended with in ``infos``."""
+    def _restart(self, observation: Tensor, figures: Tensor) -> tuple[Tensor, Info]:
+        """Begin new episodes where one is over; keep what the old ones ended with in the infos."""
         rows, over = np.flatnonzero(self._over), self._upload(self._over)
-        final: Info = {}
-        self._add_final(final, figures * over, terminated, over)
+        final = self._infos(figures * over, over)
         if self._copy:
             ended, observation = observation, observation.clone()
         else:
             ended = self._observer.keep_last(observation, rows)
 
-        infos |= {
+        self._begin(rows, self._next_episodes(rows), np.zeros(self.num_envs, dtype=np.intp))
+        infos = self._infos(figures * ~over, self._everyone()) | {
             "final_obs": self._shown(ended),
             "_final_obs": over,
             "final_info": final,
             "_final_info": over,
         }
 
-        self._begin(rows, self._next_episodes(rows), infos, np.zeros(self.num_envs, dtype=np.intp))
-        everyone = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
-        _add(infos, KEYS, figures * ~over, everyone)
-
         if len(rows) == self.num_envs:
-            return self._observer.observe(into=observation)
+            return self._observer.observe(into=observation), infos
         self._observer.renew(observation, rows)
-        return observation
+        return observation, infos
 
-    def _add_final(self, infos: Info, figures: Tensor, terminated: Bools, rows: Tensor) -> None:
-        """Add the figures of the step of ``rows``, and totals of those whose whole episode reached its end."""
-        _add(infos, KEYS, figures, rows)
-        ended = terminated & self._over & ~self._part
-        if ended.any():
-            mask = self._upload(ended)
-            _add(infos, EPISODE_KEYS, self._totals * mask, mask)
+    def _everyone(self) -> Tensor:
+        return torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
+
+    def _infos(self, figures: Tensor, rows: Tensor) -> Info:
+        """Return figures [len(KEYS),B], totals and seeds, those of ``rows``, with their masks."""
+        whole = rows & self._whole
+        infos: Info = {"instance_seed": self._shown_seeds, "_instance_seed": rows & self._seeded}
+        for keys, values, mask in ((KEYS, figures, rows), (EPISODE_KEYS, self._totals * whole, whole)):
+            for key, value in zip(keys, values.unbind(0), strict=True):
+                infos[key], infos["_" + key] = value, mask
+        return infos
 
     def _check_wrong(self) -> None:
         """Raise ValueError where an action since the last check was not in [-1, 1]; this asks the device."""
@@ -345,15 +343,9 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         self._simulator.set_state(where)
         self._set_books(state["books"])
         self._totals, self._wrong = self._totals.to(self.device), self._wrong.to(self.device)
+        self._upload_books()
         for supply, own in zip((self._supply, self._host), state["supplies"], strict=True):
             supply.set_state(own)
-
-
-def _add(infos: Info, keys: tuple[str, ...], values: Tensor, rows: Tensor) -> None:
-    """Put values [len(keys),B] and one mask for all into ``infos``."""
-    for key, value in zip(keys, values.unbind(0), strict=True):
-        infos[key] = value
-        infos["_" + key] = rows
 
 
 def _check_compilable(num_envs: int, compiled: Compiled) -> None:

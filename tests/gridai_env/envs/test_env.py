@@ -152,13 +152,12 @@ def test_figures_add_up(id_: str) -> None:
         waiting = info["backlog_gpuh"]
         billed = "marginal" if compiled.scenario.carbon_signal == "marginal" else "average"
         assert info["emissions_kg"] == info[f"emissions_{billed}_kg"]
-    last = results[-1][4]
+    infos = [r[4] for r in results]
     for key in KEYS:
-        assert first[key] == 0.0
-        values = [r[4][key] for r in results]
-        total = values[-1] if key == "backlog_gpuh" else sum(values)
-        np.testing.assert_allclose(last[f"episode/{key}"], total, rtol=1e-9, atol=1e-9)
-    assert not any(key.startswith("episode/") for r in results[:-1] for key in r[4])
+        assert first[key] == first[f"episode/{key}"] == 0.0
+        values = [info[key] for info in infos]
+        totals = values if key == "backlog_gpuh" else np.cumsum(values)
+        np.testing.assert_allclose([i[f"episode/{key}"] for i in infos], totals, rtol=1e-9, atol=1e-9)
 
 
 def test_info_is_flat_and_numeric() -> None:

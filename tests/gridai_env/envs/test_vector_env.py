@@ -157,7 +157,8 @@ def test_spaces_and_conventions() -> None:
     for key, value in infos.items():
         assert isinstance(value, np.ndarray)
         assert value.shape == (4,)
-        assert value.dtype == (np.bool_ if key.startswith("_") else np.float64)
+        kind = np.int64 if key == "instance_seed" else np.float64
+        assert value.dtype == (np.bool_ if key.startswith("_") else kind)
     again = gym.make_vec(envs.spec).unwrapped  # type: ignore[arg-type]
     assert again.layout.parts == base.layout.parts  # type: ignore[attr-defined]
     envs.close()
