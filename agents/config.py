@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from gridai_env.benchmarks.sets import BenchmarkError, Part, restricted
 from gridai_env.scenario.compile import Compiled, compile_scenario
 from gridai_env.scenario.errors import from_pydantic
-from gridai_env.scenario.load import load_scenario
+from gridai_env.scenario.load import load_scenario, located
+from gridai_env.scenario.paths import SourcePath, absolute_demand
 from gridai_env.scenario.spec import NonNegative, Positive, Share, StrictModel
 
 Count = Annotated[int, Field(ge=1)]
@@ -28,11 +29,16 @@ class ConfigError(ValueError):
 
 
 class EnvironmentConfig(StrictModel):
-    """The world that the agent is trained in; null leaves a value as the scenario file has it."""
+    """The world that the agent is trained in; null leaves a value as the scenario file has it.
 
-    scenario: str = Field("two_sites", description="name of a shipped scenario or path of a scenario file")
-    traces: str | None = Field(None, description="'synthetic' or a trace file")
-    demand: str | None = Field(
+    Paths count from the working folder, as those of a command line do, and are stored absolute.
+    """
+
+    scenario: Annotated[str, AfterValidator(located)] = Field(
+        "two_sites", description="name of a shipped scenario or path of a scenario file"
+    )
+    traces: SourcePath | None = Field(None, description="'synthetic' or a trace file")
+    demand: Annotated[str, AfterValidator(absolute_demand)] | None = Field(
         None, description="'synthetic' or FILE[,KEY=VALUE...] whose shape demand follows"
     )
     horizon_h: Positive | None = Field(None, description="length of an episode in hours")
@@ -83,7 +89,7 @@ class CalibrationConfig(StrictModel):
 class WarmStartConfig(StrictModel):
     """Imitation of plans before PPO begins; off without ``data``."""
 
-    data: str | None = Field(None, description="folder of demonstrations to imitate first; null: none")
+    data: SourcePath | None = Field(None, description="folder of demonstrations to imitate first; null: none")
     epochs: Count = Field(10, description="passes over the demonstrations")
     batch_size: Count = Field(512, description="demonstrated steps in one gradient step")
     learning_rate: Positive = Field(1e-3, description="of Adam while imitating")

@@ -15,7 +15,7 @@ from gridai_env.arrays.types import Index
 from gridai_env.episodes.instance import Instance, InstanceBatch, load_instance, make_batch, stack
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.scenario.compile import Compiled, compile_scenario
-from gridai_env.scenario.load import load_scenario, parse_scenario
+from gridai_env.scenario.load import load_scenario
 from gridai_env.scenario.spec import Scenario
 from gridai_env.traces import TraceTable, read_table
 
@@ -99,8 +99,6 @@ def open_source(
             "scenario: missing; give the path of a scenario file, e.g. scenario='my.yaml', or instance="
         )
 
-    if isinstance(scenario, Mapping):
-        scenario = parse_scenario(dict(scenario), "scenario")
     return EpisodeSource(compile_scenario(load_scenario(scenario, **given)))
 
 

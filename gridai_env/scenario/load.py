@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+import os
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from gridai_env.files import shipped_folder
 from gridai_env.scenario.checks import check_scenario
 from gridai_env.scenario.drawn_jobs import with_drawn_jobs
 from gridai_env.scenario.errors import ScenarioError, closest, from_pydantic, raise_all
+from gridai_env.scenario.paths import absolute
 from gridai_env.scenario.spec import Event, Scenario
 
 
@@ -40,7 +42,7 @@ def scenario_names() -> tuple[str, ...]:
 
 
 def load_scenario(
-    source: str | Path | Scenario,
+    source: str | Path | Mapping[str, Any] | Scenario,
     *,
     horizon_h: float | None = None,
     latency_scale: float | None = None,
@@ -49,52 +51,67 @@ def load_scenario(
     traces: str | None = None,
     demand: str | None = None,
 ) -> Scenario:
-    """Return a checked scenario: the name of a shipped one, the path of a YAML file, or a Scenario.
+    """Return a checked scenario: the name of a shipped one, the path of a YAML file, its keys, or a Scenario.
 
     The overrides replace values of the file.  ``horizon_h`` leaves out jobs that would end after the new
     horizon and events that would start after it, clips later starts and longer events to it, and scales the
     carbon budget in proportion.  ``latency_scale`` multiplies ``latency.budget_scale``; ``forecast`` is a
     kind; ``traces`` is "synthetic" or a path, ``demand`` too, the latter with options ("FILE,model=m-large").
+    Paths in a scenario file count from its folder, those of overrides from the working folder.
     Raises ScenarioError with all faults in one message.
     """
-    scenario, where = (source, f"scenario {source.name!r}") if isinstance(source, Scenario) else _read(source)
-    check_scenario(scenario, where)
-    scenario = with_drawn_jobs(scenario, where)
-
+    scenario, where = _open(source)
     given = {
         "horizon_h": horizon_h,
         "latency_scale": latency_scale,
         "carbon_price_usd_per_t": carbon_price_usd_per_t,
         "forecast": forecast,
-        "traces": traces,
-        "demand": demand,
     }
     given = {key: value for key, value in given.items() if value is not None}
+    files = {key: value for key, value in {"traces": traces, "demand": demand}.items() if value is not None}
+
+    # What holds without these files need not hold with them, so they count before the checks.
+    if files:
+        scenario = _validate(scenario.model_dump() | files, f"{where} with overrides")
+    scenario = _completed(scenario, where)
     return _override(scenario, where, given) if given else scenario
 
 
 def parse_scenario(data: Any, source: str) -> Scenario:
     """Return the checked scenario in a mapping, as read from YAML or JSON; ``source`` names it in errors."""
-    if not isinstance(data, dict):
-        raise ScenarioError(f"{source}: must be a table of keys, found {type(data).__name__}")
-    scenario = _validate(data, source)
-    check_scenario(scenario, source)
-    complete = with_drawn_jobs(scenario, source)
+    return _completed(_parsed(data, source), source)
+
+
+def _completed(scenario: Scenario, where: str) -> Scenario:
+    """Return the scenario with its drawn jobs, checked."""
+    check_scenario(scenario, where)
+    complete = with_drawn_jobs(scenario, where)
     if complete is not scenario:
-        check_scenario(complete, source)
+        check_scenario(complete, where)
     return complete
 
 
-def _validate(data: dict[str, Any], source: str) -> Scenario:
+def _parsed(data: Any, source: str, folder: Path | None = None) -> Scenario:
+    if not isinstance(data, Mapping):
+        raise ScenarioError(f"{source}: must be a table of keys, found {type(data).__name__}")
+    return _validate(dict(data), source, folder)
+
+
+def _validate(data: dict[str, Any], source: str, folder: Path | None = None) -> Scenario:
+    """Return the scenario whose paths count from ``folder`` (None: the working folder)."""
     try:
-        return Scenario.model_validate(data)
+        return Scenario.model_validate(data, context=folder)
     except ValidationError as error:
         raise_all(source, from_pydantic(error))
         raise
 
 
-def _read(source: str | Path) -> tuple[Scenario, str]:
-    """Return the scenario of a name or path, and the path for messages."""
+def _open(source: str | Path | Mapping[str, Any] | Scenario) -> tuple[Scenario, str]:
+    """Return a scenario whose keys are right, each by itself, and how messages name it."""
+    if isinstance(source, Scenario):
+        return source, f"scenario {source.name!r}"
+    if isinstance(source, Mapping):
+        return _parsed(source, "scenario"), "scenario"
     path = _find(source)
     try:
         data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
@@ -102,7 +119,13 @@ def _read(source: str | Path) -> tuple[Scenario, str]:
         raise ScenarioError(f"{path}: not valid YAML: {error}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ScenarioError(f"{path}: cannot be read: {error}") from error
-    return parse_scenario(data, str(path)), str(path)
+    return _parsed(data, str(path), path.parent), str(path)
+
+
+def located(source: str) -> str:
+    """Return the absolute path of a scenario file; the name of a shipped one, and what is no file, as they are."""
+    is_file = source not in scenario_names() and os.path.isfile(source)
+    return absolute(source) if is_file else source
 
 
 def _find(source: str | Path) -> Path:
@@ -112,7 +135,9 @@ def _find(source: str | Path) -> Path:
     path = Path(source)
     if not path.is_file():
         advice = closest(str(source), shipped)
-        raise ScenarioError(f"scenario {str(source)!r}: neither a file nor a shipped scenario ({advice})")
+        raise ScenarioError(
+            f"scenario {str(source)!r}: neither a file ({path.absolute()}) nor a shipped scenario ({advice})"
+        )
     return path
 
 

@@ -1,6 +1,7 @@
 """The scenario file: every key, its unit and its range.
 
-A scenario is a YAML file with exactly these keys (unknown ones are refused).  Units are part of the names.
+A scenario is a YAML file with exactly these keys (unknown ones are refused).  Units are part of the names, and
+paths count from the folder of the file.
 Checks across keys are in :mod:`gridai_env.scenario.checks`, reading files in
 :mod:`gridai_env.scenario.load`.
 """
@@ -13,6 +14,8 @@ from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from gridai_env.scenario.paths import BY_NAME, SourcePath
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -271,7 +274,7 @@ class ForecastSpec(StrictModel):
 class DemandSpec(StrictModel):
     """Where the shape of demand over time comes from; the level is always the regions' `mean_gpus`."""
 
-    source: str = Field("synthetic", min_length=1, description="'synthetic' or the path of a .csv or .csv.gz")
+    source: SourcePath = Field("synthetic", description="'synthetic' or the path of a .csv or .csv.gz")
     format: Literal["requests", "windows"] | None = Field(
         None, description="single requests (Azure columns) or windowed rates (ServeGen); null: by the header"
     )
@@ -294,7 +297,7 @@ class DemandSpec(StrictModel):
 class JobsFrom(StrictModel):
     """Training jobs drawn from a file of batch jobs; they are added to `jobs` when the scenario is read."""
 
-    source: str = Field(min_length=1, description="path of a .parquet, .csv or .csv.gz")
+    source: SourcePath = Field(description="path of a .parquet, .csv or .csv.gz")
     count: Annotated[int, Field(ge=1, le=1000)] = Field(description="number of jobs drawn")
     seed: Annotated[int, Field(ge=0)] = 0
     mean_gpus: Positive = Field(description="mean size of the jobs of the file; it gives the relative sizes")
@@ -338,7 +341,7 @@ class Scenario(StrictModel):
     description: str = ""
     horizon_h: Positive = Field(description="length of an episode, a whole number of steps")
     dt_h: Positive = Field(1.0, description="length of a step: 1/n h in whole minutes")
-    traces: str = Field("synthetic", description="'synthetic' or the path of a trace file")
+    traces: SourcePath = Field("synthetic", description="'synthetic' or the path of a trace file")
     demand: Annotated[DemandSpec, BeforeValidator(_demand)] = DemandSpec()
     start: Start = Start()
     carbon_signal: Literal["average", "marginal"] = "marginal"
@@ -379,6 +382,10 @@ class Scenario(StrictModel):
 
 
 def scenario_hash(scenario: Scenario) -> str:
-    """Return the SHA-256 (hex) over all values of a scenario, defaults included; equal scenarios have equal hashes."""
-    text = json.dumps(scenario.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    """Return the SHA-256 (hex) over all values of a scenario, defaults included; equal scenarios have equal hashes.
+
+    Files count by their names, wherever their folders lie.
+    """
+    values = scenario.model_dump(mode="json", context=BY_NAME)
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

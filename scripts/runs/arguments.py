@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 from copy import copy
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from gridai_env.episodes.instance import Instance, InstanceBatch, make_batch
 from gridai_env.scenario.compile import Compiled, compile_scenario
-from gridai_env.scenario.load import load_scenario, scenario_names
+from gridai_env.scenario.load import load_scenario, located, scenario_names
+from gridai_env.scenario.paths import SourcePath, absolute_demand
 from gridai_env.traces import TraceTable, read_table
 from scripts.runs.command import CommandOptions, InputError, Shown, refuse_doubles
 from scripts.runs.parallel import check_ray, cores
@@ -41,6 +42,9 @@ def parse_seeds(words: Iterable[str | int]) -> list[int]:
 
 SCENARIO_HELP = f"a YAML file or one of {', '.join(scenario_names())}"
 
+# Paths of a command line count from the working folder; run.json keeps them absolute.
+ScenarioFile = Annotated[str, AfterValidator(located)]
+DemandFile = Annotated[str, AfterValidator(absolute_demand)]
 Seeds = Annotated[
     list[int],
     BeforeValidator(parse_seeds),
@@ -69,10 +73,10 @@ class EpisodeOptions(CommandOptions):
 
     group: ClassVar = "episodes"
 
-    traces: str | None = Field(
+    traces: SourcePath | None = Field(
         None, description="a trace file (CSV or Parquet) or 'synthetic'; default: the scenario's own"
     )
-    demand: Annotated[str | None, Shown(metavar="FILE[,KEY=VALUE...]")] = Field(
+    demand: Annotated[DemandFile | None, Shown(metavar="FILE[,KEY=VALUE...]")] = Field(
         None,
         description="a file of requests or rates whose shape demand follows, with keys of the scenario's demand "
         "table (model=m-large,repeat=true), or 'synthetic'; default: the scenario's own",
@@ -89,7 +93,7 @@ class EpisodeOptions(CommandOptions):
 class ScenarioOptions(EpisodeOptions):
     """A scenario, and what changes it."""
 
-    scenario: str = Field(description=SCENARIO_HELP)
+    scenario: ScenarioFile = Field(description=SCENARIO_HELP)
 
 
 class ParallelOptions(CommandOptions):

@@ -198,12 +198,16 @@ def as_stored(value: Any) -> Any:
 
 
 def differences(there: Any, here: Any, name: str) -> Iterator[str]:
-    """Yield where two stored settings differ, in words."""
+    """Yield where two stored settings differ, in words; a file counts by its name, its folder may have moved."""
     if isinstance(there, dict) and isinstance(here, dict):
         for key in {**there, **here}:
             yield from differences(there.get(key), here.get(key), f"{name}.{key}")
     elif isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
         for i, (old, new) in enumerate(zip(there, here, strict=True)):
             yield from differences(old, new, f"{name}[{i}]")
-    elif there != here:
+    elif _by_name(there) != _by_name(here):
         yield f"{name} was {there!r} and is now {here!r}"
+
+
+def _by_name(value: Any) -> Any:
+    return Path(value).name if isinstance(value, str) and os.path.isabs(value) else value

@@ -19,6 +19,7 @@ from scripts.runs.arguments import (
     InstancesBySeed,
     MipGap,
     Objective,
+    ScenarioFile,
     ScenarioOptions,
     TimeLimit,
     sources,
@@ -36,7 +37,7 @@ SOLVER = {"mip_gap", "time_limit_s", "threads"}  # what of the options a solve t
 class SolveOptions(EpisodeOptions):
     """What to solve, how far, and where results go."""
 
-    scenario: str | None = Field(None, description=SCENARIO_HELP)
+    scenario: ScenarioFile | None = Field(None, description=SCENARIO_HELP)
     seed: Annotated[int | None, Field(ge=0)] = Field(None, description="of the episode; default: 0")
     instance: str | None = Field(
         None, description="a saved instance in place of --scenario, --seed and what changes them"

@@ -163,7 +163,7 @@ def read_once(
             try:
                 status = resolved.stat()
             except FileNotFoundError:
-                raise FileNotFoundError(f"{path}: no such {what}") from None
+                raise FileNotFoundError(f"{resolved}: no such {what}") from None
             return kept(resolved, status.st_mtime_ns, status.st_size, *args, **kwargs)  # type: ignore[arg-type]
 
         return reader

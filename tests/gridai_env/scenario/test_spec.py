@@ -317,7 +317,7 @@ def test_overrides_replace_values():
     assert changed.latency.budget_scale == 0.5 * base.latency.budget_scale
     assert changed.carbon_price_usd_per_t == 0.0
     assert changed.forecast.kind == "perfect"
-    assert changed.traces == "prices.csv"
+    assert changed.traces == str(Path.cwd() / "prices.csv")
     assert load_scenario(base) is base
 
 
