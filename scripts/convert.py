@@ -2,39 +2,41 @@
 
     python -m scripts.convert --zone US-TEX-ERCO --price ercot.csv --point HB_NORTH --carbon US-TEX-ERCO_2023.csv
         --weather openmeteo.json --out traces.csv
-    python -m scripts.convert --zone DK-DK2 --price elspot.csv --rate EUR=1.08 --carbon dk2.csv --weather dk2.json
+    python -m scripts.convert --zone DK-DK2 --price prices.csv --rate EUR=1.08 --carbon dk2.csv --weather dk2.json
         --marginal-kg-per-mwh 350 --out traces.csv --add
 
-Reads Electricity Maps (old and new header), Energinet, ERCOT, gridstatus and Open-Meteo, recognised by their
-headers.  The file holds the hours that all of them span; what one lacks is left empty, and an episode that would
-need it is refused.  Bad input: one line on standard error, exit code 2.
+Reads the forms of the table in docs/data.md, recognised by their headers.  The file holds the time that all of them
+span, each hour in the finest of their steps; what one lacks is left empty, and an episode that would need it is
+refused.  All that was left out is printed.  Bad input: one line on standard error, exit code 2.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
 
 from gridai_env.traces import known_zones
-from gridai_env.traces.exports.carbon import portal_zone
+from gridai_env.traces.exports.forms import portal_zone
 from gridai_env.traces.exports.plain import ZoneTable, join_exports, with_marginal, write_plain
 from gridai_env.traces.exports.read import EXPECTED, read_export
-from gridai_env.traces.exports.series import Export
+from gridai_env.traces.exports.series import Export, step_words
 from gridai_env.traces.files.formats import OPTIONAL
 from gridai_env.traces.local_time import stamp
-from scripts.runs.command import CommandOptions, File, InputError, Shown, run_command
+from scripts.runs.command import CommandOptions, File, InputError, Shown, refuse_doubles, run_command
 
 
 class ConvertOptions(CommandOptions):
     """Exports to read and the trace file to write."""
 
     zone: str = Field(description="name of the zone in the trace file, e.g. US-TEX-ERCO")
-    price: File = Field(description="Energinet, ERCOT or gridstatus")
-    carbon: File = Field(description="Electricity Maps")
-    weather: File | None = Field(None, description="Open-Meteo JSON; default: the calibration's means")
+    price: File = Field(description="export of prices")
+    carbon: File = Field(description="export of average carbon: Electricity Maps")
+    marginal: File | None = Field(None, description="export of marginal carbon: WattTime")
+    weather: File | None = Field(None, description="Open-Meteo; default: the calibration's means")
     marginal_kg_per_mwh: Annotated[float | None, Shown(metavar="KG")] = Field(
         None,
         description="constant marginal carbon; default: that of the calibration, which only its own zones have",
@@ -45,17 +47,20 @@ class ConvertOptions(CommandOptions):
         None, description=f"one of {', '.join(sorted(EXPECTED))}; default: by the header"
     )
     point: str | None = Field(
-        None, description="price area, settlement point, or 'LOCATION MARKET' of the price file"
+        None, description="price area, settlement point, column, or 'LOCATION MARKET' of the price file"
     )
     carbon_zone: str | None = Field(
         None, description="zone of the carbon file: where it holds several, or not that of --zone"
     )
     carbon_kind: Literal["direct", "life_cycle"] = Field("direct", description="which intensity")
-    drop_estimated: bool = Field(False, description="leave out hours marked as estimated")
-    rate: Annotated[str | None, Shown(metavar="CUR=USD")] = Field(
-        None, description="USD for one unit of the prices' currency: EUR=1.08"
+    drop_estimated: bool = Field(False, description="leave out values marked as estimated")
+    rate: Annotated[list[str], Shown(metavar="CUR=USD")] = Field(
+        [], description="USD for one unit of the prices' currency: EUR=1.08"
     )
-    average: bool = Field(False, description="average steps shorter than an hour")
+    average: bool = Field(False, description="make hours; default: the steps of the files, 15 min or longer")
+    allow_missing: Annotated[float, Shown(metavar="SHARE")] = Field(
+        0.0, ge=0, lt=1, description="share of its rows that a mean may lack; else it is a gap"
+    )
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -65,30 +70,29 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def convert(options: ConvertOptions) -> int:
     """Read the exports, join them and write the trace file."""
-    exports = [
-        read_export(
-            options.price,
-            options.price_format,
-            usd_per=parse_rate(options.rate),
-            point=options.point,
-            average=options.average,
-        ),
-        read_export(
-            options.carbon,
-            "electricitymaps",
-            carbon=options.carbon_kind,
-            point=options.carbon_zone,
-            average=options.average,
-            drop_estimated=options.drop_estimated,
-        ),
-    ]
+    read = partial(read_export, average=options.average, allow_missing=options.allow_missing)
+    price = read(
+        options.price,
+        options.price_format,
+        usd_per=parse_rates(options.rate),
+        point=options.point,
+        zone=options.zone,
+    )
+    carbon = read(
+        options.carbon,
+        carbon=options.carbon_kind,
+        point=options.carbon_zone,
+        drop_estimated=options.drop_estimated,
+    )
     if options.carbon_zone is None:
-        check_carbon_zone(options.zone, exports[-1])
-    if options.weather is not None:
-        exports.append(read_export(options.weather, "openmeteo"))
+        check_carbon_zone(options.zone, carbon)
+    others = [read(path) for path in (options.marginal, options.weather) if path is not None]
 
+    exports = [price, carbon, *others]
     table = join_exports(options.zone, exports)
     if options.marginal_kg_per_mwh is not None:
+        if options.marginal is not None:
+            raise InputError("--marginal-kg-per-mwh: --marginal brings marginal carbon; give one of them")
         table = with_marginal(table, options.marginal_kg_per_mwh)
     write_plain(options.out, table, options.add)
     print(*summary(options.out, table, exports), sep="\n")
@@ -105,22 +109,27 @@ def check_carbon_zone(zone: str, carbon: Export) -> None:
         )
 
 
-def parse_rate(text: str | None) -> dict[str, float]:
+def parse_rates(texts: Sequence[str]) -> dict[str, float]:
     """Return {currency: rate} of ``EUR=1.08``; raises InputError for text of another form."""
-    if text is None:
-        return {}
-    currency, _, value = text.partition("=")
-    try:
-        return {currency.strip().upper(): float(value)}
-    except ValueError:
-        raise InputError(f"--rate {text!r}: must be CUR=USD for one unit, e.g. EUR=1.08") from None
+    rates = {}
+    for text in texts:
+        currency, _, value = text.partition("=")
+        try:
+            rates[currency.strip().upper()] = float(value)
+        except ValueError:
+            raise InputError(f"--rate {text!r}: must be CUR=USD for one unit, e.g. EUR=1.08") from None
+    refuse_doubles("--rate", [text.partition("=")[0].strip().upper() for text in texts])
+    return rates
 
 
 def summary(path: str, table: ZoneTable, exports: Sequence[Export]) -> list[str]:
-    """Return what was read and written, a line each."""
-    lines = [f"{export.format_name}: {export.text}" for export in exports]
+    """Return what was read, left out and written, a line each."""
+    lines = []
+    for export in exports:
+        lines += [f"{export.format_name}: {export.text}", *(f"  {note}" for note in export.notes)]
     first, last = (stamp(table.utc_minutes[i]) for i in (0, -1))
-    lines.append(f"{path}: zone {table.zone}, {len(table.utc_minutes)} hours from {first} to {last}")
+    written = f"{len(table.utc_minutes)} rows from {first} to {last} ({step_words(table.step_minutes)})"
+    lines += [f"{path}: zone {table.zone}, {written}", *(f"  {note}" for note in table.notes)]
 
     for name, values in table.columns.items():
         gaps = int(np.isnan(values).sum())

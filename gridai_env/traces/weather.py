@@ -1,7 +1,7 @@
 """Weather at a site: wet-bulb temperature, and proxies for the capacity factors of PV and wind.
 
-The capacity factors are not measurements: PV is horizontal irradiance of a clear sky reduced by cloud cover, wind
-a turbine on the wind at 10 m extrapolated to 100 m.
+The capacity factors are not measurements: PV is horizontal irradiance, measured or of a clear sky reduced by cloud
+cover, wind a turbine on the wind extrapolated to 100 m.
 """
 
 from __future__ import annotations
@@ -63,8 +63,10 @@ def pv_proxy_cf(
     return np.asarray(np.clip(clear * (1.0 - 0.75 * (cloud_pct / 100.0) ** 3.4), 0.0, 1.0))
 
 
-def wind_proxy_cf(wind10m_ms: Float[Floats, " N"]) -> Float[Floats, " N"]:
-    """Return the capacity factor of a turbine at 100 m: wind rises with height^(1/7), power with wind^3."""
-    hub = wind10m_ms * (HUB_M / MAST_M) ** SHEAR
+def wind_proxy_cf(wind_ms: Float[Floats, " N"], height_m: float = MAST_M) -> Float[Floats, " N"]:
+    """Return the capacity factor of a turbine at 100 m from the wind at a height: it rises with height^(1/7), power
+    with wind^3.
+    """
+    hub = wind_ms * (HUB_M / height_m) ** SHEAR
     share = (hub**3 - CUT_IN_MS**3) / (RATED_MS**3 - CUT_IN_MS**3)
     return np.where(hub > CUT_OUT_MS, 0.0, np.clip(share, 0.0, 1.0))

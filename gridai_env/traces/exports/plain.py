@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import gzip
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gridai_env.arrays.types import Float, Floats, Int, Ints
+from gridai_env.arrays.types import Bool, Bools, Float, Floats, Int, Ints
 from gridai_env.files import atomic_write
 from gridai_env.traces.bounds import POSSIBLE
 from gridai_env.traces.errors import TraceError
@@ -23,22 +23,25 @@ from gridai_env.traces.local_time import MINUTES_PER_HOUR, stamp
 
 @dataclass(frozen=True, eq=False)
 class ZoneTable:
-    """Hourly columns of one zone, ascending without a missing row; NaN where a source has a gap."""
+    """Columns of one zone, ascending without a missing row; NaN where a source has a gap."""
 
     zone: str
     utc_minutes: Int[Ints, " N"]
+    step_minutes: Int[Ints, " N"]  # length of each row
     columns: dict[str, Float[Floats, " N"]]
+    notes: tuple[str, ...] = ()
 
     @property
     def gaps(self) -> int:
-        """Hours in which at least one column has no value."""
+        """Rows in which at least one column has no value."""
         return int(np.isnan(np.stack(list(self.columns.values()))).any(0).sum())
 
 
 def join_exports(zone: str, exports: Sequence[Export]) -> ZoneTable:
-    """Return the hours that all exports span, with the columns of all; what one lacks inside stays a gap.
+    """Return the time that all exports span, with the columns of all; what one lacks inside stays a gap.
 
-    Raises TraceError where two bring the same column, price or carbon is missing, or no hour is common.
+    Each hour has the finest of the exports' steps; coarser values are held within their interval.  Raises TraceError
+    where two bring the same column, price or carbon is missing, or no hour is common.
     """
     columns: dict[str, Export] = {}
     for export in exports:
@@ -53,38 +56,70 @@ def join_exports(zone: str, exports: Sequence[Export]) -> ZoneTable:
             f"zone {zone!r}: no export brings {', '.join(missing)}; a trace file needs price and carbon"
         )
 
-    # A longer export is cut: outside of the common hours a row would have gaps throughout.
+    # A longer export is cut: outside of the common time a row would have gaps throughout.
     first = max(int(export.utc_minutes[0]) for export in exports)
-    last = min(int(export.utc_minutes[-1]) for export in exports)
-    if last < first:
-        spans = (f"{e.source}: {stamp(e.utc_minutes[0])} to {stamp(e.utc_minutes[-1])}" for e in exports)
+    end = min(int(export.utc_minutes[-1] + export.lengths[-1]) for export in exports)
+    spans = [f"{e.source}: {stamp(e.utc_minutes[0])} to {stamp(e.utc_minutes[-1])}" for e in exports]
+    if end <= first:
         raise TraceError(f"zone {zone!r}: the exports have no hour in common ({'; '.join(spans)})")
 
-    utc = np.arange(first, last + 1, MINUTES_PER_HOUR, dtype=np.int64)
+    utc, step = _axis(exports, first, end)
     ordered = [name for name in (*REQUIRED, *OPTIONAL) if name in columns]
-    return ZoneTable(zone, utc, {name: _on_axis(columns[name], name, utc) for name in ordered})
+    held = [export.source for export in exports if _is_held(export, utc, step)]
+    notes = [f"values of {source} are held within their longer intervals" for source in held]
+    notes += (
+        [f"cut to the time that all span ({'; '.join(spans)})"] if len(set(map(_span, exports))) > 1 else []
+    )
+    values = {name: _on_axis(columns[name], name, utc) for name in ordered}
+    return ZoneTable(zone, utc, step, values, tuple(notes))
+
+
+def _span(export: Export) -> tuple[int, int]:
+    return int(export.utc_minutes[0]), int(export.utc_minutes[-1] + export.lengths[-1])
+
+
+def _axis(exports: Sequence[Export], first: int, end: int) -> tuple[Int[Ints, " N"], Int[Ints, " N"]]:
+    """Return starts and lengths of rows from ``first`` to ``end``: in each hour the finest step of the exports."""
+    hours = np.arange(first // MINUTES_PER_HOUR, -(-end // MINUTES_PER_HOUR))
+    step = np.full(len(hours), MINUTES_PER_HOUR)
+    for export in exports:
+        # An hour that an export lacks has the step of the hour before.
+        before = np.searchsorted(export.utc_minutes, (hours + 1) * MINUTES_PER_HOUR) - 1
+        step = np.minimum(step, export.lengths[np.maximum(before, 0)])
+
+    rows = MINUTES_PER_HOUR // step
+    within = np.arange(rows.sum()) - np.repeat(np.cumsum(rows) - rows, rows)
+    lengths = np.repeat(step, rows)
+    utc = np.repeat(hours * MINUTES_PER_HOUR, rows) + within * lengths
+    inside = (utc >= first) & (utc < end)
+    return utc[inside], lengths[inside]
+
+
+def _interval_of(export: Export, utc: Int[Ints, " N"]) -> tuple[Int[Ints, " N"], Bool[Bools, " N"]]:
+    """Return the interval of an export at each moment, and whether there is one."""
+    at = np.searchsorted(export.utc_minutes, utc, side="right") - 1
+    return at, (at >= 0) & (utc < export.utc_minutes[at] + export.lengths[at])
+
+
+def _is_held(export: Export, utc: Int[Ints, " N"], step: Int[Ints, " N"]) -> bool:
+    at, inside = _interval_of(export, utc)
+    return bool((export.lengths[at] > step)[inside].any())
+
+
+def _on_axis(export: Export, name: str, utc: Int[Ints, " N"]) -> Float[Floats, " N"]:
+    """Return a column on the rows ``utc``; NaN where the export has none."""
+    at, inside = _interval_of(export, utc)
+    return np.where(inside, export.columns[name][at], np.nan)
 
 
 def with_marginal(table: ZoneTable, carbon_marginal_kg_per_mwh: float) -> ZoneTable:
-    """Return the zone with a constant marginal intensity, which no export brings; zones without calibration
-    need one."""
+    """Return the zone with a constant marginal intensity."""
     value = carbon_marginal_kg_per_mwh
     low, high = POSSIBLE["carbon_marginal_kg_per_mwh"]
     if not low <= value <= high:
         raise TraceError(f"marginal carbon = {value!r}: must be from {low:g} to {high:g} kg/MWh")
     columns = {**table.columns, "carbon_marginal_kg_per_mwh": np.full(len(table.utc_minutes), value)}
-    return ZoneTable(
-        table.zone, table.utc_minutes, {n: columns[n] for n in (*REQUIRED, *OPTIONAL) if n in columns}
-    )
-
-
-def _on_axis(export: Export, name: str, utc: Int[Ints, " N"]) -> Float[Floats, " N"]:
-    """Return a column on the hours ``utc``; NaN where the export has none."""
-    values = np.full(len(utc), np.nan)
-    place = (export.utc_minutes - utc[0]) // MINUTES_PER_HOUR
-    inside = (place >= 0) & (place < len(utc))
-    values[place[inside]] = export.columns[name][inside]
-    return values
+    return replace(table, columns={n: columns[n] for n in (*REQUIRED, *OPTIONAL) if n in columns})
 
 
 def write_plain(path: str | Path, table: ZoneTable, add: bool = False) -> None:

@@ -1,62 +1,23 @@
-"""Readers of what data portals export, each to an hourly series of one zone in our columns, units and UTC.
+"""Readers of what data portals export, each to a series of one zone in our columns, units and UTC.
 
-electricitymaps (old and new header), energinet, ercot, gridstatus, openmeteo: see the modules of their families.
-The format is recognised by the header or given; a file that is not what it is said to be is refused.
+The forms of tables are data (`gridai_env.traces.exports.forms`); Open-Meteo's weather has a reader of its own.  The
+form is recognised by the header or given; a file that is not what it is said to be is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from gridai_env.traces.errors import TraceError
-from gridai_env.traces.exports import carbon as export_carbon
-from gridai_env.traces.exports import prices as export_prices
-from gridai_env.traces.exports import weather as export_weather
-from gridai_env.traces.exports.series import Export, hourly
-from gridai_env.traces.files.cells import shown, text_rows
+from gridai_env.traces.exports import weather
+from gridai_env.traces.exports.forms import FORMS
+from gridai_env.traces.exports.series import Export, on_steps
+from gridai_env.traces.exports.table_reader import Choices, read_table
+from gridai_env.traces.exports.tables import Table, form_of, is_json, load_table
+from gridai_env.traces.files.cells import shown
 
-EXPECTED = {
-    export_carbon.NAME: export_carbon.EXPECTED,
-    **export_prices.EXPECTED,
-    export_weather.NAME: export_weather.EXPECTED,
-}
-
-
-class _Choices(NamedTuple):
-    """Arguments of `read_export` for the readers."""
-
-    point: str | None
-    usd_per: Mapping[str, float]
-    carbon: str
-    drop_estimated: bool
-
-
-class _Form(NamedTuple):
-    """A text format: what its header looks like and how it is read."""
-
-    is_ours: Callable[[list[str]], bool]  # of a header in lower case
-    read: Callable[[Path, _Choices], Export]
-
-
-# The first whose header fits reads the file.
-_FORMS = {
-    export_carbon.NAME: _Form(
-        export_carbon.is_ours,
-        lambda path, given: export_carbon.read(path, given.carbon, given.point, given.drop_estimated),
-    ),
-    export_prices.ENERGINET: _Form(
-        export_prices.is_energinet,
-        lambda path, given: export_prices.read_energinet(path, given.point, given.usd_per),
-    ),
-    export_prices.ERCOT: _Form(
-        export_prices.is_ercot, lambda path, given: export_prices.read_ercot(path, given.point)
-    ),
-    export_prices.GRIDSTATUS: _Form(
-        export_prices.is_gridstatus, lambda path, given: export_prices.read_gridstatus(path, given.point)
-    ),
-}
+EXPECTED = {name: form.header for name, form in FORMS.items()} | {weather.NAME: weather.EXPECTED}
 
 
 def read_export(
@@ -66,26 +27,27 @@ def read_export(
     usd_per: Mapping[str, float] | None = None,
     carbon: str = "direct",
     point: str | None = None,
+    zone: str | None = None,
     average: bool = False,
+    allow_missing: float = 0.0,
     drop_estimated: bool = False,
 ) -> Export:
-    """Read an export as an hourly series of one zone, hours ascending in UTC.
+    """Read an export as a series of one zone, intervals ascending in UTC, on its own steps of 15, 30 or 60 min.
 
     ``format_name``: one of `EXPECTED`; None: by the header.  ``usd_per``: the rate where prices are not in USD,
-    {"EUR": 1.08}.  ``carbon``: "direct" or "life_cycle".  ``point``: which price area, settlement point,
-    location or zone, where there are several.  ``average``: finer steps become hourly means.
-    ``drop_estimated``: hours marked as estimated become gaps.
+    {"EUR": 1.08}.  ``carbon``: "direct" or "life_cycle".  ``point``: which price area, settlement point, location or
+    zone, where there are several.  ``zone``: that of the trace file; prices of gridstatus are in USD for US-... alone.
+    ``average``: hourly means.  ``allow_missing``: share of the rows of a mean that may lack.  ``drop_estimated``:
+    values marked as estimated become gaps.
 
-    Hours that are missing stay missing.  Raises TraceError, with file and line, for all that cannot be used as
-    asked, FileNotFoundError where there is no file.
+    Intervals that are missing stay missing; what else was left out is in ``notes``.  Raises TraceError, with file
+    and line, for all that cannot be used as asked, FileNotFoundError where there is no file.
     """
-    path = Path(path)
-    name = export_format(path, format_name)
-    if name == export_weather.NAME:
-        export = export_weather.read(path)
-    else:
-        export = _FORMS[name].read(path, _Choices(point, usd_per or {}, carbon, drop_estimated))
-    return hourly(export, average)
+    name, source = _recognised(Path(path), format_name)
+    if isinstance(source, weather.Answer):
+        return on_steps(weather.read(source), average, allow_missing)
+    choices = Choices(point, usd_per or {}, carbon, drop_estimated, zone)
+    return on_steps(read_table(source, name, choices), average, allow_missing)
 
 
 def export_format(path: str | Path, expected: str | None = None) -> str:
@@ -93,29 +55,19 @@ def export_format(path: str | Path, expected: str | None = None) -> str:
 
     Raises TraceError, naming what was found, for an unknown format or another one than ``expected``.
     """
-    path = Path(path)
+    return _recognised(Path(path), expected)[0]
+
+
+def _recognised(path: Path, expected: str | None) -> tuple[str, Table | weather.Answer]:
+    """Return the form of a file and what it holds."""
     if expected is not None and expected not in EXPECTED:
         raise TraceError(f"format = {expected!r}: must be one of {', '.join(EXPECTED)}")
-    found, looks = _recognised(path)
+    answer = weather.load(path)
+    table = load_table(path) if answer is None else Table(path, sorted(answer.hourly), [])
+    found = form_of(table) if answer is None else weather.NAME
     if found is None or expected not in (None, found):
-        wanted = {expected: EXPECTED[expected]} if expected is not None else EXPECTED
-        forms = "; or ".join(f"{name}: {columns}" for name, columns in wanted.items())
-        what = looks if found is None else f"{found} ({looks})"
-        raise TraceError(f"{path}: found {what}, expected {forms}")
-    return found
-
-
-def _recognised(path: Path) -> tuple[str | None, str]:
-    """Return the format (None: unknown) and what the file looks like."""
-    if path.suffix.lower() == ".json":
-        try:
-            data = export_weather.load(path)
-        except FileNotFoundError:
-            raise FileNotFoundError(f"{path}: no such file") from None
-        name = export_weather.NAME if export_weather.is_ours(data) else None
-        return name, f"JSON with {sorted(data)[:8]}"
-
-    with text_rows(path) as (header, _):
-        lower = [column.lower() for column in header]
-    name = next((name for name, form in _FORMS.items() if form.is_ours(lower)), None)
-    return name, f"the header {shown(header)}"
+        looks = f"JSON with {table.header[:8]}" if is_json(path) else f"the header {shown(table.header)}"
+        every = f"one of {', '.join(EXPECTED)}, as in docs/data.md"
+        wanted = f"{expected}: {EXPECTED[expected]}" if expected else every
+        raise TraceError(f"{path}: found {f'{found} ({looks})' if found else looks}, expected {wanted}")
+    return found, table if answer is None else answer

@@ -1,113 +1,195 @@
-"""Weather as Open-Meteo's archive returns it (JSON): wet bulb, and proxies of PV and wind.
+"""Weather as Open-Meteo returns it (JSON or CSV): wet bulb, and proxies of PV and wind.
 
 The times are local with ONE offset for the whole file, whatever daylight saving does: utc = time -
-utc_offset_seconds.  Wind comes in the unit that ``hourly_units`` names, km/h by default.
+utc_offset_seconds.  Units stand beside the variables.  Radiation is the mean of the hour BEFORE its time, all else the
+value at its time.
 """
 
 from __future__ import annotations
 
-import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from gridai_env.arrays.types import Float, Floats, Int, Ints
 from gridai_env.traces.errors import TraceError
 from gridai_env.traces.exports.series import Export
+from gridai_env.traces.exports.tables import is_json, load_json
+from gridai_env.traces.files.cells import text_rows
 from gridai_env.traces.local_time import utc_minute
 from gridai_env.traces.weather import pv_proxy_cf, wet_bulb_c, wind_proxy_cf
 
 NAME = "openmeteo"
 EXPECTED = (
-    "JSON with latitude, longitude, utc_offset_seconds, hourly_units, hourly: {time, temperature_2m, ...}"
+    "JSON with latitude, longitude, utc_offset_seconds, hourly_units, hourly: {time, temperature_2m, ...}, or CSV "
+    "with latitude,longitude,elevation,utc_offset_seconds,... above time,temperature_2m (°C),..."
 )
-TEMPERATURE, HUMIDITY = ("temperature_2m",), ("relative_humidity_2m", "relativehumidity_2m")
-CLOUD, WIND = ("cloudcover", "cloud_cover"), ("windspeed_10m", "wind_speed_10m")
-MS_PER = {"km/h": 1.0 / 3.6, "m/s": 1.0, "mp/h": 0.44704, "kn": 0.514444}
-RANGES = {"temperature": (-80.0, 65.0), "humidity": (0.0, 100.0), "cloud": (0.0, 100.0), "wind": (0.0, 150.0)}
+PLACE = ("latitude", "longitude", "utc_offset_seconds")
+CSV_HEAD_LINES = 3  # names, values and an empty line stand before the header
+FULL_SUN_W_PER_M2 = 1000.0
 
 
-def load(path: Path) -> dict[str, Any]:
-    """Return the JSON of a file; raises TraceError where the file is not JSON."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise TraceError(f"{path}: not valid JSON: {error}") from error
-    return data if isinstance(data, dict) else {}
+class _Kind(NamedTuple):
+    """Possible values in our unit, and the units read: value = scale * (number + shift)."""
+
+    low: float
+    high: float
+    units: dict[str, tuple[float, float]]
 
 
-def is_ours(data: dict[str, Any]) -> bool:
-    """Return whether a JSON table is an hourly answer of Open-Meteo."""
-    return {"latitude", "longitude", "utc_offset_seconds", "hourly_units", "hourly"} <= data.keys()
+_TEMPERATURE = _Kind(-80.0, 65.0, {"°C": (1.0, 0.0), "°F": (5 / 9, -32.0)})
+_PERCENT = _Kind(0.0, 100.0, {"%": (1.0, 0.0)})
+_WIND = _Kind(
+    0.0, 150.0, {"km/h": (1 / 3.6, 0.0), "m/s": (1.0, 0.0), "mp/h": (0.44704, 0.0), "kn": (0.514444, 0.0)}
+)
+_RADIATION = _Kind(0.0, 1500.0, {"W/m²": (1.0, 0.0)})
 
 
-def read(path: Path) -> Export:
-    """Read an answer: wet bulb from temperature and humidity, PV from clouds, wind from the 10 m wind."""
-    data = load(path)
-    hourly, units = data["hourly"], data["hourly_units"]
-    utc = _utc(path, hourly, units, data["utc_offset_seconds"])
-    temperature = _values(path, hourly, units, TEMPERATURE, "temperature", {"°C": 1.0}, len(utc))
-    humidity = _values(path, hourly, units, HUMIDITY, "humidity", {"%": 1.0}, len(utc))
+class Answer(NamedTuple):
+    """An hourly answer for one place."""
+
+    path: Path
+    place: dict[str, Any]
+    units: dict[str, str]
+    hourly: dict[str, Any]
+
+    def values(self, pattern: str, kind: _Kind, count: int) -> Float[Floats, " N"] | None:
+        """Return the variable whose name fits in our unit, NaN where it has no value; None where there is none.
+
+        Raises TraceError for another unit or length, and for values that cannot be.
+        """
+        name = next((name for name in self.hourly if re.fullmatch(pattern, name)), None)
+        if name is None:
+            return None
+        unit = self.units.get(name)
+        if unit not in kind.units:
+            raise TraceError(f"{self.path}: {name} is in {unit!r}; must be in {' or '.join(kind.units)}")
+        scale, shift = kind.units[unit]
+        try:
+            values = scale * (np.array(self.hourly[name], dtype=float) + shift)
+        except (TypeError, ValueError) as error:
+            raise TraceError(f"{self.path}: hourly.{name}: {error}") from error
+        if values.shape != (count,):
+            raise TraceError(f"{self.path}: hourly.{name} has {values.size} values for {count} times")
+        bad = (values < kind.low) | (values > kind.high)
+        if bad.any():
+            raise TraceError(
+                f"{self.path}: hourly.{name}: {values[bad][0]:g} is outside {kind.low:g} to {kind.high:g}"
+            )
+        return values
+
+
+def load(path: Path) -> Answer | None:
+    """Return the answer in a file; None where it is no weather of Open-Meteo."""
+    if is_json(path):
+        data = load_json(path)
+        if not isinstance(data, dict) or not {*PLACE, "hourly_units", "hourly"} <= data.keys():
+            return None
+        return Answer(path, data, data["hourly_units"], data["hourly"])
+
+    with text_rows(path) as (head, rows):
+        if not set(PLACE) <= set(head):
+            return None
+        place = dict(zip(head, next(rows, (0, [""] * len(head)))[1], strict=True))
+    with text_rows(path, CSV_HEAD_LINES) as (header, rows):
+        named = [re.fullmatch(r"(.+?) \((.*)\)", name) for name in header]
+        names = [match[1] if match else name for match, name in zip(named, header, strict=True)]
+        if "location_id" in names:
+            raise TraceError(f"{path}: holds several locations; export one alone")
+        cells = list(zip(*(row for _, row in rows), strict=True))
+    units = {match[1]: match[2] for match in named if match} | {"time": "iso8601"}
+    columns = [
+        list(column) if name == "time" else _with_gaps(column)
+        for name, column in zip(names, cells, strict=False)
+    ]
+    return Answer(path, place, units, dict(zip(names, columns, strict=False)))
+
+
+def _with_gaps(cells: tuple[str, ...]) -> list[str | None]:
+    return [None if cell.strip().lower() in ("", "nan") else cell for cell in cells]
+
+
+def read(answer: Answer) -> Export:
+    """Read an answer: wet bulb (given, or from temperature and humidity), PV from radiation, else from clouds, and
+    wind from that nearest to 100 m.
+    """
+    path = answer.path
+    latitude, longitude, offset_s = (_number(path, answer.place, name) for name in PLACE)
+    utc = _utc(answer, offset_s)
+    count = len(utc)
+    columns, words = {"wetbulb_c": _wet_bulb(answer, count)}, ["wet bulb"]
+    if "wet_bulb_temperature_2m" not in answer.hourly:
+        words = ["wet bulb (Stull 2011)"]
+
+    radiation = _radiation(answer, count)
+    cloud = answer.values("cloud_?cover", _PERCENT, count)
+    if radiation is not None:
+        # The mean of the hour before the next time is that of the hour which starts now.
+        columns["pv_cf"] = np.clip(np.append(radiation[1:], np.nan) / FULL_SUN_W_PER_M2, 0.0, 1.0)
+        words.append("PV from radiation")
+    elif cloud is not None:
+        columns["pv_cf"] = pv_proxy_cf(latitude, longitude, utc, cloud)
+        words.append("PV from clouds")
+    if heights := [int(m[1]) for name in answer.hourly if (m := re.fullmatch(r"wind_?speed_(\d+)m", name))]:
+        height_m = min(heights, key=lambda height: abs(height - 100))
+        wind = answer.values(f"wind_?speed_{height_m}m", _WIND, count)
+        assert wind is not None
+        columns["wind_cf"] = wind_proxy_cf(wind, height_m)
+        words.append(f"wind at {height_m} m")
+
+    # Radiation of the last hour would stand in the next row.
+    end = count - 1 if radiation is not None else count
+    text = f"Open-Meteo at {latitude:.2f}, {longitude:.2f}: {', '.join(words)}; capacity factors are proxies"
+    return Export(str(path), NAME, text, utc[:end], {name: values[:end] for name, values in columns.items()})
+
+
+def _wet_bulb(answer: Answer, count: int) -> Float[Floats, " N"]:
+    given = answer.values("wet_bulb_temperature_2m", _TEMPERATURE, count)
+    if given is not None:
+        return given
+    temperature = answer.values("temperature_2m", _TEMPERATURE, count)
+    humidity = answer.values("relative_?humidity_2m", _PERCENT, count)
     if temperature is None or humidity is None:
         raise TraceError(
-            f"{path}: hourly has {sorted(hourly)}; needs temperature_2m and relative_humidity_2m"
+            f"{answer.path}: hourly has {sorted(answer.hourly)}; needs temperature_2m and relative_humidity_2m, or "
+            "wet_bulb_temperature_2m"
         )
-
-    columns = {"wetbulb_c": wet_bulb_c(temperature, humidity)}
-    cloud = _values(path, hourly, units, CLOUD, "cloud", {"%": 1.0}, len(utc))
-    wind = _values(path, hourly, units, WIND, "wind", MS_PER, len(utc))
-    if cloud is not None:
-        columns["pv_cf"] = pv_proxy_cf(float(data["latitude"]), float(data["longitude"]), utc, cloud)
-    if wind is not None:
-        columns["wind_cf"] = wind_proxy_cf(wind)
-
-    text = f"Open-Meteo at {data['latitude']:.2f}, {data['longitude']:.2f}: wet bulb (Stull 2011)"
-    text += ", PV and wind are proxies" if len(columns) > 1 else ""
-    return Export(str(path), NAME, text, utc, columns)
+    return wet_bulb_c(temperature, humidity)
 
 
-def _utc(path: Path, hourly: dict[str, Any], units: dict[str, str], offset_s: Any) -> Int[Ints, " N"]:
+def _radiation(answer: Answer, count: int) -> Float[Floats, " N"] | None:
+    """Return radiation on the ground, W/m2: as given, else direct and diffuse together."""
+    given = answer.values("shortwave_radiation", _RADIATION, count)
+    direct = answer.values("direct_radiation", _RADIATION, count)
+    diffuse = answer.values("diffuse_radiation", _RADIATION, count)
+    return direct + diffuse if given is None and direct is not None and diffuse is not None else given
+
+
+def _number(path: Path, place: dict[str, Any], name: str) -> float:
+    try:
+        value = float(place[name])
+    except (TypeError, ValueError):
+        value = float("nan")
+    limit = {"latitude": 90.0, "longitude": 180.0}.get(name, 16 * 3600.0)
+    whole = name != "utc_offset_seconds" or (
+        value % 60 == 0 and isinstance(place[name], int) is is_json(path)
+    )
+    if not abs(value) <= limit or not whole:
+        allowed = f"a number from {-limit:g} to {limit:g}" + ("" if limit < 1000 else " in whole minutes")
+        raise TraceError(f"{path}: {name} = {place[name]!r}: must be {allowed}")
+    return value
+
+
+def _utc(answer: Answer, offset_s: float) -> Int[Ints, " N"]:
     """Return the times in minutes since 1970 UTC."""
-    if not isinstance(offset_s, int) or abs(offset_s) > 16 * 3600 or offset_s % 60:
-        raise TraceError(f"{path}: utc_offset_seconds = {offset_s!r}: must be whole minutes within 16 h")
-    times = hourly.get("time")
-    if not isinstance(times, list) or not times or units.get("time") != "iso8601":
-        raise TraceError(f"{path}: hourly.time must be a list of ISO 8601 times (timeformat=iso8601)")
+    times = answer.hourly.get("time")
+    if not isinstance(times, list) or not times or answer.units.get("time") != "iso8601":
+        raise TraceError(f"{answer.path}: hourly.time must be a list of ISO 8601 times (timeformat=iso8601)")
     try:
-        local = [utc_minute(datetime.fromisoformat(text).replace(tzinfo=UTC)) for text in times]
-    except (TypeError, ValueError) as error:
-        raise TraceError(f"{path}: hourly.time: {error}") from error
-    return np.array(local, dtype=np.int64) - offset_s // 60
-
-
-def _values(
-    path: Path,
-    hourly: dict[str, Any],
-    units: dict[str, str],
-    names: tuple[str, ...],
-    kind: str,
-    scale: dict[str, float],
-    count: int,
-) -> Float[Floats, " N"] | None:
-    """Return a variable in our unit, NaN where null; None where the file does not have it."""
-    name = next((name for name in names if name in hourly), None)
-    if name is None:
-        return None
-    unit = units.get(name)
-    if unit not in scale:
-        raise TraceError(f"{path}: {name} is in {unit!r}; must be in {' or '.join(scale)}")
-
-    try:
-        values = np.array(hourly[name], dtype=float) * scale[unit]
-    except (TypeError, ValueError) as error:
-        raise TraceError(f"{path}: hourly.{name}: {error}") from error
-    if values.shape != (count,):
-        raise TraceError(f"{path}: hourly.{name} has {values.size} values for {count} times")
-
-    low, high = RANGES[kind]
-    bad = (values < low) | (values > high)
-    if bad.any():
-        raise TraceError(f"{path}: hourly.{name}: {values[bad][0]:g} is outside {low:g} to {high:g}")
-    return values
+        local = [utc_minute(datetime.fromisoformat(text.strip()).replace(tzinfo=UTC)) for text in times]
+    except (TypeError, ValueError, AttributeError) as error:
+        raise TraceError(f"{answer.path}: hourly.time: {error}") from error
+    return np.array(local, dtype=np.int64) - int(offset_s) // 60

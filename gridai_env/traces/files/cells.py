@@ -26,26 +26,27 @@ DECIMAL_POINT = re.compile(r"[-+]?\d*\.\d+(e[-+]?\d+)?", re.IGNORECASE)
 
 
 @contextmanager
-def text_rows(path: Path) -> Iterator[tuple[list[str], Iterator[tuple[int, list[str]]]]]:
+def text_rows(path: Path, skip: int = 0) -> Iterator[tuple[list[str], Iterator[tuple[int, list[str]]]]]:
     """Open a delimited file, plain or gzipped, as header (names without blanks around them) and rows.
 
-    UTF-8 and UTF-16 are told apart by their first bytes.  The separator is the one of `SEPARATORS` that the header
-    has most of; where it is no comma, decimal commas become points.  Each row is a line number and its cells; empty
-    lines are passed over.  Raises FileNotFoundError, and TraceError for a file that is empty, not text, not the gzip
-    archive its name says, mixes decimal commas and points, or has a row of another width than the header.
+    ``skip`` lines stand before the header.  UTF-8 and UTF-16 are told apart by their first bytes.  The separator is
+    the one of `SEPARATORS` that the header has most of; where it is no comma, decimal commas become points.  Each row
+    is a line number and its cells; empty lines are passed over, empty cells beyond the header are cut.  Raises
+    FileNotFoundError, and TraceError for a file that is empty, not text, not the gzip archive its name says, mixes
+    decimal commas and points, or has a row of another width than the header.
     """
     opener: Callable[..., Any] = gzip.open if is_gzip(path) else open
     try:
         with opener(path, "rb") as file:
             encoding = _encoding(file.read(2))
         with opener(path, "rt", newline="", encoding=encoding) as file:
-            first = file.readline()
+            first = [file.readline() for _ in range(skip + 1)][-1]
             separator = max(SEPARATORS, key=first.count)
             rows = csv.reader(chain([first], file), delimiter=separator)
             header = [name.strip() for name in next(rows, [])]
             if not any(header):
                 raise TraceError(f"{path}: the file is empty; expected a header and rows")
-            wide = _checked_width(path, rows, len(header))
+            wide = _checked_width(path, rows, header, skip + 2)
             yield header, wide if separator == "," else _with_points(path, wide)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
@@ -98,12 +99,19 @@ def gzip_advice(path: Path) -> str | None:
     return f"it looks like gzip; name it {path.name}.gz"
 
 
-def _checked_width(path: Path, rows: Iterator[list[str]], width: int) -> Iterator[tuple[int, list[str]]]:
-    for line, row in enumerate(rows, start=2):
+def _checked_width(
+    path: Path, rows: Iterator[list[str]], header: list[str], first: int
+) -> Iterator[tuple[int, list[str]]]:
+    width, named = len(header), max(i + 1 for i, name in enumerate(header) if name)
+    for line, row in enumerate(rows, start=first):
         if len(row) == width:
             yield line, row
-        elif row:
-            raise TraceError(f"{path}: line {line} has {len(row)} cells, the header has {width}")
+        elif len(row) >= named and not any(cell.strip() for cell in row[named:]):
+            yield line, row[:named] + [""] * (width - named)
+        elif any(cell.strip() for cell in row):
+            raise TraceError(
+                f"{path}: line {line} has {len(row)} cells, the header has {width}; mend or remove the line"
+            )
 
 
 def shown(header: list[str]) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from gridai_env.traces import TraceError, known_zones, read_table
-from gridai_env.traces.exports.carbon import portal_zone
+from gridai_env.traces.exports.forms import portal_zone
 from gridai_env.traces.exports.plain import join_exports, write_plain
 from gridai_env.traces.exports.read import EXPECTED, export_format, read_export
 from gridai_env.traces.exports.series import Export
@@ -25,7 +25,7 @@ SAMPLES = {
     "electricitymaps": "electricitymaps_portal_DE_2023_hourly_head200.csv",
     "energinet": "energinet_elspotprices_DK2_2024.csv",
     "ercot": "ercot_mis_DAMLZHBSPP_2022_head.csv",
-    "gridstatus": "gridstatus_derived_ERCOT_DAM_2023_head200.csv",
+    "own": "gridstatus_derived_ERCOT_DAM_2023_head200.csv",
     "openmeteo": "openmeteo_archive_DE_2023_first240h.json",
 }
 EM_OLD = (
@@ -94,7 +94,7 @@ def test_electricity_maps_sample_equals_the_panel(samples: Path, data_dir: Path)
 
 def test_gridstatus_sample_equals_the_panel(samples: Path, data_dir: Path) -> None:
     known = panel(data_dir, "US-TEX-ERCO", ["price_usd"])
-    export = read_export(samples / SAMPLES["gridstatus"])
+    export = read_export(samples / SAMPLES["own"])
     assert (len(export.utc_minutes), stamps(export)[0]) == (200, "2023-01-01T06:00")
     assert export.columns[PRICE] == pytest.approx(
         [known[int(m)]["price_usd"] for m in export.utc_minutes], abs=0.01
@@ -167,7 +167,7 @@ def test_new_header_of_electricity_maps_and_estimated_hours(write: Callable[...,
         assert read_export(path).columns[CARBON].tolist()[:2] == [100.5, 101.5]
         life = read_export(path, carbon="life_cycle", drop_estimated=True)
         assert life.columns[CARBON] == pytest.approx([120.5, np.nan, np.nan, 123.5], nan_ok=True)
-        assert "1 of 4 hours estimated" in life.text and "life cycle" in life.text
+        assert "1 of 4 values estimated, left out" in life.notes and "life cycle" in life.text
 
 
 def ercot_day(day: str, hours: list[tuple[int, str]]) -> list[str]:
@@ -205,7 +205,7 @@ def test_gridstatus_offsets_change_inside_the_file(write: Callable[..., Path]) -
         rows.append(f"{start},{start},{end},DAY_AHEAD_HOURLY,OTHER,Trading Hub,99,0,0,0")
     header = "Time,Interval Start,Interval End,Market,Location,Location Type,LMP,Energy,Congestion,Loss"
     path = write(header, *rows)
-    export = read_export(path, point="HUB DAY_AHEAD_HOURLY")
+    export = read_export(path, point="HUB DAY_AHEAD_HOURLY", zone="US-NY-NYIS")
     assert (stamps(export)[0], len(export.utc_minutes)) == ("2023-11-05T03:00", 8)
     assert export.columns[PRICE].tolist() == [h + 0.5 for h in range(8)]
     with pytest.raises(TraceError, match="choose one with point="):
@@ -247,15 +247,19 @@ def test_open_meteo_has_one_offset_and_wind_in_km_per_h(write: Callable[..., Pat
         read_export(write(half, name="w.json"))
 
 
-def test_finer_steps_are_averaged_only_when_asked(write: Callable[..., Path]) -> None:
+def test_finer_steps_are_kept_and_averaged_when_asked(write: Callable[..., Path]) -> None:
     times = [datetime(2025, 1, 1, tzinfo=UTC) + timedelta(minutes=15 * i) for i in range(11)]
     lines = [f"{t:%Y-%m-%d %H:%M:%S},X,X,XX,{100 + i},1,,,s,false," for i, t in enumerate(times)]
     path = write(EM_NEW, *lines)
-    with pytest.raises(TraceError, match=r"steps of 15 min; ask for hourly means"):
-        read_export(path)
+    kept = read_export(path)
+    assert kept.columns[CARBON].tolist() == [100.0 + i for i in range(11)]
+    assert set(kept.lengths) == {15}
     export = read_export(path, average=True)
-    assert stamps(export) == ["2025-01-01T00:00", "2025-01-01T01:00"]  # the third hour is not whole
-    assert export.columns[CARBON].tolist() == [101.5, 105.5]
+    assert stamps(export) == ["2025-01-01T00:00", "2025-01-01T01:00", "2025-01-01T02:00"]
+    # The third hour is not whole: a gap, unless a share of its rows may lack.
+    assert export.columns[CARBON] == pytest.approx([101.5, 105.5, np.nan], nan_ok=True)
+    assert read_export(path, average=True, allow_missing=0.25).columns[CARBON][2] == 109.0
+    assert np.isnan(read_export(path, average=True, allow_missing=0.2).columns[CARBON][2])
 
 
 def test_weather_formulas_by_hand() -> None:
@@ -272,16 +276,16 @@ def test_weather_formulas_by_hand() -> None:
 BAD = {
     "empty": ("", {}, "the file is empty"),
     "no rows": (ERCOT, {}, "no rows"),
-    "unknown header": ("a,b\n1,2", {}, "found the header 'a,b', expected electricitymaps"),
+    "unknown header": ("a,b\n1,2", {}, "found the header 'a,b', expected one of electricitymaps, "),
     "short row": (f"{ERCOT}\n01/01/2022,01:00,N,HB", {}, "line 2 has 4 cells, the header has 5"),
     "price is text": (f"{ERCOT}\n01/01/2022,01:00,N,HB,none", {}, "line 2, Settlement Point Price = 'none'"),
     "price out of range": (f"{ERCOT}\n01/01/2022,01:00,N,HB,1e9", {}, "from -20000 to 100000"),
     "hour 25": (f"{ERCOT}\n01/01/2022,25:00,N,HB,1", {}, "need an hour from 01:00 to 24:00"),
-    "bad day": (f"{ERCOT}\n2022-01-01,01:00,N,HB,1", {}, "the day must be MM/DD/YYYY"),
+    "bad day": (f"{ERCOT}\n01.01.2022,01:00,N,HB,1", {}, "the day must be MM/DD/YYYY"),
     "doubled": (
         f"{ERCOT}\n01/01/2022,01:00,N,HB,1\n01/01/2022,01:00,N,HB,2",
         {},
-        "the hour 2022-01-01T06:00Z stands twice",
+        "the interval 2022-01-01T06:00Z stands twice",
     ),
     "unsorted": (
         f"{ERCOT}\n01/01/2022,02:00,N,HB,1\n01/01/2022,01:00,N,HB,2\n01/01/2022,03:00,N,HB,2",
@@ -316,7 +320,7 @@ BAD = {
     "two zones": (
         f"{EM_OLD}\n2023-01-01 00:00:00,X,X,XX,1,1,,,s,false,\n2023-01-01 00:00:00,X,X,YY,1,1,,,s,false,",
         {},
-        "holds the zones XX, YY",
+        "it holds XX, YY; choose one with point=",
     ),
 }
 
@@ -333,7 +337,7 @@ def test_bad_files_are_one_line(write: Callable[..., Path], case: str) -> None:
 BAD_JSON = {
     "no json": ("{", "not valid JSON"),
     "other json": ('{"a": 1}', "found JSON with ['a'], expected"),
-    "unit": (meteo(hourly_units={"time": "iso8601", "temperature_2m": "°F"}), "temperature_2m is in '°F'"),
+    "unit": (meteo(hourly_units={"time": "iso8601", "temperature_2m": "K"}), "temperature_2m is in 'K'"),
     "offset": (meteo(utc_offset_seconds="3600"), "utc_offset_seconds = '3600'"),
     "nothing": (meteo(hourly={"time": ["2023-01-01T00:00"]}), "needs temperature_2m"),
     "times": (meteo(hourly={"time": ["yesterday"]}), "hourly.time"),
@@ -459,9 +463,9 @@ def test_convert_joins_samples_into_a_file_that_traces_read(
     out = tmp_path / "traces.csv"
     carbon, weather = (str(samples / SAMPLES[name]) for name in ("electricitymaps", "openmeteo"))
     common = ["--carbon", carbon, "--carbon-zone", "DE", "--weather", weather, "--out", str(out)]
-    texas = ["--zone", "US-TEX-ERCO", "--price", str(samples / SAMPLES["gridstatus"]), *common]
+    texas = ["--zone", "US-TEX-ERCO", "--price", str(samples / SAMPLES["own"]), *common]
     assert main(texas) == 0
-    assert "194 hours from 2023-01-01T06:00Z" in capsys.readouterr().out
+    assert "194 rows from 2023-01-01T06:00Z" in capsys.readouterr().out
     assert main(texas) == 2  # the file is there
     assert main([*texas, "--add"]) == 2  # so is the zone
     assert "--add" in capsys.readouterr().err
@@ -469,7 +473,7 @@ def test_convert_joins_samples_into_a_file_that_traces_read(
     table = read_table(out)
     assert table.zones == ("US-TEX-ERCO", "US-CAL-CISO")
     series = table.window(table.zones, np.array(["2023-01-02T00:00"], "datetime64[m]"), 24, 1.0)
-    raw = read_export(samples / SAMPLES["gridstatus"])
+    raw = read_export(samples / SAMPLES["own"])
     assert series.price_usd_per_mwh[0, :, 1].tolist() == raw.columns[PRICE][18:42].tolist()
     assert not list(tmp_path.glob(".*"))  # nothing partial is left
 
@@ -535,5 +539,5 @@ def test_a_price_file_without_places_takes_no_point(
     words = [*priced(write, "DE"), "--zone", "DE-LU", "--out", str(tmp_path / "t.csv")]
     assert main([*words, "--point", "HB_NORTH"]) == 2
     err = capsys.readouterr().err
-    assert "this form names no location; leave point='HB_NORTH' (--point) out" in err
+    assert "this form names no location; leave point='HB_NORTH' (--point, --carbon-zone) out" in err
     assert err.count("\n") == 1
