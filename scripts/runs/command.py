@@ -104,9 +104,16 @@ def parse_options(options: type[OptionsT], words: Sequence[str] | None, program:
 
     Raises InputError with all faults in one line; ``--help`` ends the process.
     """
-    parser = _parser(options, program, text)
+    parser, given = _parser(options, program, text), sys.argv[1:] if words is None else words
+    # Of a list that is named twice the parser would keep the last alone.
+    lists = {
+        f"--{name}"
+        for name, field in options.model_fields.items()
+        if get_origin(_kind(field.annotation)) is list
+    }
+    refuse_doubles("give all values after one name", [word for word in given if word in lists])
     try:
-        found = parser.parse_args(_files_first(options, sys.argv[1:] if words is None else words))
+        found = parser.parse_args(_files_first(options, given))
     except argparse.ArgumentError as error:
         raise InputError(_complaint(options, str(error))) from error
 
