@@ -48,6 +48,11 @@ def minimum(x: Tensor, y: Tensor | float) -> Tensor:
     return torch.minimum(x, y) if isinstance(y, Tensor) else torch.clamp_max(x, y)
 
 
+def fmax(x: Tensor, y: Tensor | float) -> Tensor:
+    """Return the larger of both; where ``x`` is NaN it is ``y``."""
+    return torch.fmax(x, torch.as_tensor(y, dtype=x.dtype, device=x.device))
+
+
 def maximum(x: Tensor, y: Tensor | float) -> Tensor:
     """Return the larger of two, element by element."""
     return torch.maximum(x, y) if isinstance(y, Tensor) else torch.clamp_min(x, y)

@@ -32,7 +32,14 @@ from gridai_env.episodes.exogenous import (
 from gridai_env.episodes.forecast import Background, ForecastSet, ahead, day_ahead, day_steps, persistence
 from gridai_env.episodes.jobs import JobTable, draw_jobs
 from gridai_env.episodes.last_resorts import last_resort_prices
-from gridai_env.episodes.starts import checked_seeds, draw_starts, streams, table_starts, whole_start
+from gridai_env.episodes.starts import (
+    check_renewables,
+    checked_seeds,
+    draw_starts,
+    streams,
+    table_starts,
+    whole_start,
+)
 from gridai_env.scenario.compile import Compiled
 from gridai_env.traces import TraceTable, ZoneSeries, synthetic_series
 from gridai_env.world.state import INSTANCE_FIELDS, Exogenous, State
@@ -170,25 +177,23 @@ def find_series(
     """Return the series of the zones from ``lead_in`` steps before each start to the end."""
     zones, dt_h = compiled.sites.zones, compiled.shape.dt_h
     steps = lead_in + compiled.shape.steps
-    if table is None:
-        choices, how = compiled.synthetic_starts, "drawn from the scenario's dates"
-        deviation = synthetic_deviation(zones)
-    else:
-        choices, how = table_starts(compiled, table, lead_in)
-        deviation = table_deviation(table, zones)
-
-    if start is None:
-        start_utc = draw_starts(choices, seeds)
-    else:
+    if table is not None:
+        check_renewables(compiled, table)
+    if start is not None:
         start_utc, how = np.full(len(seeds), whole_start(start, dt_h)), "fixed"
+    else:
+        choices, how = compiled.synthetic_starts, "drawn from the scenario's dates"
+        if table is not None:
+            choices, how = table_starts(compiled, table, lead_in)
+        start_utc = draw_starts(choices, seeds)
 
     # The history before the start is read, too: forecasts and reports need it.
     first = start_utc - np.timedelta64(round(lead_in * dt_h * 60), "m")
     if table is None:
         series = synthetic_series(zones, first, steps, dt_h, streams(seeds, "traces"))
-    else:
-        series = table.window(zones, first, steps, dt_h)
-    return Source(series, deviation, how)
+        return Source(series, synthetic_deviation(zones), how)
+    series = table.window(zones, first, steps, dt_h)
+    return Source(series, table_deviation(table, zones), how)
 
 
 def make_forecast(

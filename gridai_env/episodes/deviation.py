@@ -48,7 +48,7 @@ def synthetic_deviation(zones: tuple[str, ...]) -> Deviation:
     return series_deviation(synthetic_series(zones, starts, SAMPLE_STEPS, 1.0, rngs))
 
 
-@kept_by(lambda table, zones: (table.sha256, zones), KEPT_TABLES)
+@kept_by(lambda table, zones: (table.sha256, table.fill_gap_h, zones), KEPT_TABLES)
 def table_deviation(table: TraceTable, zones: tuple[str, ...]) -> Deviation:
     """Return the deviation in a file, from days spread over all of it.
 

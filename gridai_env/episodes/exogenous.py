@@ -67,7 +67,8 @@ def site_series(compiled: Compiled, series: ZoneSeries) -> SiteSeries:
 
     pv_mw, wind_mw = of(table.pv_mw), of(table.wind_mw)
     expected_mw = pv_mw * at(series.pv_cf_climatology) + wind_mw * at(series.wind_cf_climatology)
-    warm_c = namespace(scale).maximum(at(series.wetbulb_c) - of(table.pue_threshold_c), 0.0)
+    # A wet bulb that is not known (NaN) leaves PUE at its base.
+    warm_c = namespace(scale).fmax(at(series.wetbulb_c) - of(table.pue_threshold_c), 0.0)
     return SiteSeries(
         buy_usd_per_mwh=scale * (expected_usd + strays_usd) + adder,
         buy_climatology_usd_per_mwh=scale * expected_usd + adder,

@@ -62,6 +62,17 @@ def draw_starts(choices: np.ndarray, seeds: Sequence[int]) -> np.ndarray:
     return choices[EpisodeDraws(streams(seeds, "start")).indices(len(choices))]
 
 
+def check_renewables(compiled: Compiled, table: TraceTable) -> None:
+    """Raise InstanceError where a site has PV or wind in a zone for which the file has no series of it."""
+    for site in compiled.scenario.sites:
+        for size, column in (("pv_mw", "pv_cf"), ("wind_mw", "wind_cf")):
+            if getattr(site, size) > 0 and column in table.left_out(site.zone):
+                raise InstanceError(
+                    f"{table.source}: zone {site.zone!r} has no column {column} and is not calibrated, but site "
+                    f"{site.name!r} has {size} = {getattr(site, size):g}; add {column} (0 to 1), or set {size}: 0"
+                )
+
+
 def table_starts(compiled: Compiled, table: TraceTable, lead_in: int) -> tuple[np.ndarray, str]:
     """Return the possible starts in a file, datetime64[m], and a sentence that says how they were chosen.
 
@@ -75,8 +86,9 @@ def table_starts(compiled: Compiled, table: TraceTable, lead_in: int) -> tuple[n
     valid = table.valid_starts(zones, steps, dt_h) + before
     if not valid.size:
         raise InstanceError(
-            f"{table.source}: no {steps * dt_h:g} h in a row without a gap in {', '.join(zones)} (horizon and a day "
-            "of history before it); use a longer file or a shorter horizon_h"
+            f"{table.source}: no {steps * dt_h:g} h in a row without a gap in {', '.join(zones)} (horizon and a day of "
+            f"history before it): {'; '.join(table.coverage(zone) for zone in zones)}; correct or lengthen the file, "
+            "allow short gaps with FILE,fill_gap_h=2, or use a shorter horizon_h"
         )
 
     at_hour = np.isin(valid.astype(np.int64) % 1440, wanted.astype(np.int64) % 1440)

@@ -36,9 +36,10 @@ class ZoneSeries:
 
     All arrays but `start_utc` are float64 (on a device also float32); on a device `start_utc` counts minutes since
     1970. The average carbon intensity is the direct (operational) one where the source has it, else the life-cycle
-    one; `provenance` says which. The capacity factors are in [0, 1]. `*_climatology` is the calibrated mean for the
-    month and local hour, which knows nothing of the episode. Only where there is no calibration it is a mean over
-    the whole file, *with the episode in it*: all series of zones that are not calibrated, and a marginal carbon
+    one; `provenance` says which. The capacity factors are in [0, 1]; a wet bulb that no source knows is NaN.
+    `*_climatology` is the calibrated mean for the month and local hour, which knows nothing of the episode. Only where
+    there is no calibration it is a mean over the whole file, *with the episode in it*: all series of zones that are
+    not calibrated, and a marginal carbon
     column. `provenance` says so.
     """
 
@@ -112,7 +113,7 @@ def step_grid(start_utc: Shaped[np.ndarray, " B"], steps: int, dt_h: float) -> S
     Raises TraceError where `dt_h` is not 1/n h with whole minutes, `steps` < 1, or a start is no multiple of
     dt.
     """
-    start = _checked_start(start_utc, steps, dt_h)
+    start = checked_start(start_utc, steps, dt_h)
     step_min = round(dt_h * MINUTES_PER_HOUR)
     minutes = start.astype(np.int64)
     into_hour = minutes % MINUTES_PER_HOUR
@@ -129,8 +130,8 @@ def step_grid(start_utc: Shaped[np.ndarray, " B"], steps: int, dt_h: float) -> S
     return StepGrid(first_hour, hours, begin // MINUTES_PER_HOUR, left, place - left)
 
 
-def _checked_start(start_utc: Shaped[np.ndarray, " B"], steps: int, dt_h: float) -> Shaped[np.ndarray, " B"]:
-    """Return the starts as datetime64[m]."""
+def checked_start(start_utc: Shaped[np.ndarray, " B"], steps: int, dt_h: float) -> Shaped[np.ndarray, " B"]:
+    """Return the starts as datetime64[m]; raises TraceError as `step_grid` says."""
     step_min = dt_h * MINUTES_PER_HOUR
     if not 0 < dt_h <= 1 or abs(step_min - round(step_min)) > 1e-9 or MINUTES_PER_HOUR % round(step_min):
         raise TraceError(f"dt_h = {dt_h}: a step must be 1/n h in whole minutes (1, 0.5, 0.25, ...)")

@@ -15,11 +15,12 @@ import numpy as np
 from gridai_env.arrays.types import Float, Floats, Int, Ints
 from gridai_env.traces.errors import TraceError
 from gridai_env.traces.files.cells import check_suffix, date_time, parquet_modules, text_rows
-from gridai_env.traces.local_time import EPOCH, MINUTES_PER_HOUR
+from gridai_env.traces.local_time import EPOCH
 
 REQUIRED = ("price_usd_per_mwh", "carbon_average_kg_per_mwh")
 OPTIONAL = ("carbon_marginal_kg_per_mwh", "wetbulb_c", "pv_cf", "wind_cf")
-STAMPS = ("hour_start", "hour_end")
+# What stamps may mark, with whether that is the end of a row's interval; it need not be an hour long.
+STAMPS = {"hour_start": False, "hour_end": True, "interval_start": False, "interval_end": True}
 PANEL = {
     "price_usd_per_mwh": "price_usd",
     "wetbulb_c": "wetbulb_c",
@@ -34,18 +35,22 @@ class RawTable:
 
     zones: tuple[str, ...]
     zone_index: Int[Ints, " N"]  # into zones
-    utc_minutes: Int[Ints, " N"]  # start of the hour, since 1970
+    stamp_minutes: Int[Ints, " N"]  # since 1970
+    stamps_end: bool  # whether they mark the ends of the intervals, and not their starts
     columns: dict[str, Float[Floats, " N"]]  # our names; NaN where a cell is empty
     format_name: str
     carbon_kind: str  # which average carbon was taken
+    unused: tuple[str, ...]  # columns that were not read
 
 
 class _Mapping(NamedTuple):
     """Where our columns stand in a file: our name -> that of the file."""
 
     columns: dict[str, str]
+    keys: tuple[str, ...]  # utc, zone, and stamp where there is one
     format_name: str
     carbon_kind: str
+    unused: tuple[str, ...]
 
 
 def load(path: Path) -> RawTable:
@@ -57,37 +62,40 @@ def load(path: Path) -> RawTable:
 
 
 def _mapping(path: Path, header: list[str]) -> _Mapping:
-    """Recognise the format by its header."""
-    have = set(header)
+    """Recognise the format by its header; capitals and blanks around a name do not matter."""
+    names = [name.strip().lower() for name in header]
     # Columns without a name, as spreadsheets leave them, may repeat; of others the last would silently be used.
-    repeated = sorted(name for name in have if name and header.count(name) > 1)
+    repeated = sorted({name for name in names if name and names.count(name) > 1})
     if repeated:
         raise TraceError(f"{path}: columns {repeated} appear more than once in the header; keep one of each")
 
-    if {"zone", "utc", "price_usd"} <= have and have & {"ci_direct", "ci_lca"}:
-        carbon = "ci_direct" if "ci_direct" in have else "ci_lca"
+    found = dict(zip(names, header, strict=True))
+    if {"zone", "utc", "price_usd"} <= found.keys() and found.keys() & {"ci_direct", "ci_lca"}:
+        carbon = "ci_direct" if "ci_direct" in found else "ci_lca"
         kind = "direct" if carbon == "ci_direct" else "life-cycle (no direct column)"
-        found = {own: name for own, name in PANEL.items() if name in have}
-        return _Mapping({"carbon_average_kg_per_mwh": carbon} | found, "panel", kind)
-
-    missing = [name for name in ("utc", "zone", *REQUIRED) if name not in have]
+        own, form = {"carbon_average_kg_per_mwh": carbon, **PANEL}, "panel"
+    else:
+        own, form, kind = {name: name for name in (*REQUIRED, *OPTIONAL)}, "plain", "as given in the file"
+    missing = [name for name in ("utc", "zone", *(own[name] for name in REQUIRED)) if name not in found]
     if missing:
         raise TraceError(
             f"{path}: columns {missing} are missing (found: {header}). Need the plain form utc, zone, "
             f"{', '.join(REQUIRED)} or the panel form utc, zone, price_usd, ci_direct or ci_lca"
         )
-    own = {name: name for name in (*REQUIRED, *OPTIONAL) if name in have}
-    return _Mapping(own, "plain", "as given in the file")
+    columns = {name: found[theirs] for name, theirs in own.items() if theirs in found}
+    keys = tuple(found[name] for name in ("utc", "zone", "stamp") if name in found)
+    unused = tuple(name.strip() for name in header if name.strip() and name not in {*keys, *columns.values()})
+    return _Mapping(columns, keys, form, kind, unused)
 
 
-def _shift_minutes(path: Path, in_file: set[Any]) -> int:
-    """Return the minutes to add so that stamps mark the start of the hour; 0 where there is no `stamp`."""
-    named = sorted(str(value) for value in in_file)
-    if len(named) > 1 or (named and named[0] not in STAMPS):
+def _marks_end(path: Path, in_file: set[Any]) -> bool:
+    """Return whether stamps mark the ends of intervals; without a column `stamp` (nothing in it) they do not."""
+    named = sorted(str(value).strip() for value in in_file)
+    if len(set(named)) > 1 or (named and named[0] not in STAMPS):
         raise TraceError(
             f"{path}: column stamp holds {named[:5]}; use one of {', '.join(STAMPS)} in the whole file"
         )
-    return -MINUTES_PER_HOUR if named == ["hour_end"] else 0
+    return bool(named) and STAMPS[named[0]]
 
 
 # Text -------------------------------------------------------------------------------------------------------
@@ -102,17 +110,19 @@ def _load_csv(path: Path) -> RawTable:
     column = dict(zip(header, cells, strict=True))
 
     # Stamps and zones repeat from row to row: each is read once.
-    shift = _shift_minutes(path, set(column.get("stamp", ())))
-    minutes = {text: _parse_stamp(path, line, text) for line, text in _first_seen(column["utc"])}
-    zones = tuple(dict.fromkeys(column["zone"]))
-    index = {zone: i for i, zone in enumerate(zones)}
+    utc, zone, *stamps = (column[name] for name in mapping.keys)
+    minutes = {text: _parse_stamp(path, line, text) for line, text in _first_seen(utc)}
+    zones = tuple(dict.fromkeys(text.strip() for text in dict.fromkeys(zone)))
+    index = {name: i for i, name in enumerate(zones)}
     return RawTable(
         zones=zones,
-        zone_index=np.array([index[zone] for zone in column["zone"]], dtype=np.int64),
-        utc_minutes=np.array([minutes[text] for text in column["utc"]], dtype=np.int64) + shift,
+        zone_index=np.array([index[text.strip()] for text in zone], dtype=np.int64),
+        stamp_minutes=np.array([minutes[text] for text in utc], dtype=np.int64),
+        stamps_end=_marks_end(path, set(*stamps)),
         columns={own: _parse_numbers(path, name, column[name]) for own, name in mapping.columns.items()},
         format_name=mapping.format_name,
         carbon_kind=mapping.carbon_kind,
+        unused=mapping.unused,
     )
 
 
@@ -155,33 +165,33 @@ def _load_parquet(path: Path) -> RawTable:
         found = pq.read_schema(path).names
     except pa.ArrowInvalid as error:
         raise TraceError(f"{path}: not a Parquet file: {error}") from error
-    mapping, has_stamp = _mapping(path, found), "stamp" in found
-    wanted = ["utc", "zone", *mapping.columns.values(), *(["stamp"] if has_stamp else [])]
-    table = pq.read_table(path, columns=wanted)
-    _check_keys(path, pa, table)
-
-    shift = _shift_minutes(path, set(table["stamp"].unique().to_pylist()) if has_stamp else set())
-    names = table["zone"].combine_chunks()
+    mapping = _mapping(path, found)
+    table = pq.read_table(path, columns=[*mapping.keys, *mapping.columns.values()])
+    utc, zone, *stamps = (table[name] for name in mapping.keys)
+    _check_keys(path, pa, utc, zone)
+    names = zone.combine_chunks()
     # Zones may be stored as text or as a dictionary of texts; the latter is what we need.
     names = names if pa.types.is_dictionary(names.type) else names.dictionary_encode()
     return RawTable(
         zones=tuple(names.dictionary.to_pylist()),
         zone_index=names.indices.to_numpy(zero_copy_only=False).astype(np.int64),
-        utc_minutes=_whole_minutes(path, table["utc"].to_numpy()) + shift,
+        stamp_minutes=_whole_minutes(path, utc.to_numpy()),
+        stamps_end=_marks_end(path, {value for found in stamps for value in found.unique().to_pylist()}),
         columns={own: table[name].to_numpy().astype(np.float64) for own, name in mapping.columns.items()},
         format_name=mapping.format_name,
         carbon_kind=mapping.carbon_kind,
+        unused=mapping.unused,
     )
 
 
-def _check_keys(path: Path, pa: Any, table: Any) -> None:
+def _check_keys(path: Path, pa: Any, utc: Any, zone: Any) -> None:
     """Raise TraceError where a table is empty, or zone or time of a row are not known."""
-    if not table.num_rows:
+    if not len(utc):
         raise TraceError(f"{path}: no rows")
-    kind = table.schema.field("utc").type
+    kind = utc.type
     if not pa.types.is_timestamp(kind) or kind.tz is None:
         raise TraceError(f"{path}: column utc is {kind}; need a timestamp with time zone (UTC)")
-    if table["utc"].null_count or table["zone"].null_count:
+    if utc.null_count or zone.null_count:
         raise TraceError(f"{path}: columns utc and zone must have no empty cells; remove those rows")
 
 

@@ -1,29 +1,36 @@
-"""Hourly price, carbon and weather files: read by suffix (.parquet, .csv, .csv.gz) and columns, cut into episodes.
+"""Price, carbon and weather files: read by suffix (.parquet, .csv, .csv.gz) and columns, cut into episodes.
 
-Both forms are long: one row per zone and hour, UTC inside, USD/MWh, kg/MWh (= g/kWh), deg C, capacity
+Both forms are long: one row per zone and interval, UTC inside, USD/MWh, kg/MWh (= g/kWh), deg C, capacity
 factors 0..1.
 
 plain form
     `utc` (ISO 8601 with Z or an offset; in Parquet a timestamp with time zone), `zone`, `price_usd_per_mwh`,
     `carbon_average_kg_per_mwh`; optional `carbon_marginal_kg_per_mwh`, `wetbulb_c`, `pv_cf`, `wind_cf`;
-    optional `stamp` = `hour_start` (default) | `hour_end`, the same in all rows: what the stamps mark.
+    optional `stamp` = `interval_start` (default) | `interval_end`, the same in all rows: what the stamps mark
+    (`hour_start` and `hour_end` mean the same).
 panel form
     `utc`, `zone`, `price_usd`, `ci_direct` (else `ci_lca`), optional `wetbulb_c`, `pv_cf_proxy`,
     `wind_cf_proxy`.
 
-What is missing: marginal carbon becomes the zone's annual marginal factor, wet bulb, PV and wind the zone's
-month-hour means of the calibration, for the zones of `known_zones()`; for any other zone the column must be
-there. Climatology: the calibrated month-hour means for a known zone; else the zone's mean by UTC hour of day
-over the file's good hours if these are at least 14 days, else their overall mean: both are over the whole file,
-the episode included, and `provenance` says so. For known zones a marginal column that is present is expected
-at its own mean by hour of day, as for other zones.
+A row is the mean over its interval, an hour or a whole part of it (60, 30, 15, ... min), which may change inside
+the file (`intervals`).  Rows finer than a step are averaged, coarser ones held; weather is linear between the
+centres of coarser rows.
 
-Faults (gap, repeated hour, unsorted stamps, empty or impossible value) are refused only for the zones and
-hours in use, so that a file with one broken zone still serves the others. Nothing is filled in silently.
+What is missing: marginal carbon becomes the zone's annual marginal factor, wet bulb, PV and wind the zone's
+month-hour means of the calibration, for the zones of `known_zones()`.  For any other zone marginal carbon is the
+average one, the wet bulb is not known (NaN: PUE stays at its base), PV and wind are 0.  Climatology: the calibrated
+month-hour means for a known zone; else the zone's mean by UTC hour of day over the file's good hours if these are at
+least 14 days, else their overall mean: both are over the whole file, the episode included, and `provenance` says so.
+For known zones a marginal column that is present is expected at its own mean by hour of day, as for other zones.
+
+Faults (missing or repeated row, one off the grid, unsorted stamps, empty or impossible value) are refused only for
+the zones and intervals in use, so that a file with one broken zone still serves the others.  Nothing is filled in
+silently: "FILE,fill_gap_h=2" interpolates what is missing for up to 2 h in a row.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,9 +43,17 @@ from gridai_env.traces.calibration import calibration_year, known_zones, zone_ca
 from gridai_env.traces.errors import TraceError
 from gridai_env.traces.files.cells import file_sha256, read_once
 from gridai_env.traces.files.formats import OPTIONAL, RawTable, load
-from gridai_env.traces.files.zone_hours import ZoneHours, zone_hours
-from gridai_env.traces.local_time import MINUTES_PER_HOUR
-from gridai_env.traces.series import CLIMATOLOGY_OF, HELD, VALUES, StepGrid, ZoneSeries, step_grid
+from gridai_env.traces.files.zone_axis import ZoneAxis, zone_axis
+from gridai_env.traces.local_time import MINUTES_PER_HOUR, stamp
+from gridai_env.traces.series import (
+    CLIMATOLOGY_OF,
+    HELD,
+    VALUES,
+    StepGrid,
+    ZoneSeries,
+    checked_start,
+    step_grid,
+)
 from gridai_env.traces.synthetic import climatology_hourly
 
 MARGINAL = "carbon_marginal_kg_per_mwh"
@@ -51,17 +66,32 @@ CALIBRATED = {
     "pv_cf": "pv",
     "wind_cf": "wind",
 }
-Cut = dict[str, Float[Floats, "B hours"]]  # by column
+# Zones without calibration: what stands for a column that the file lacks.
+LEFT_OUT = {"wetbulb_c": np.nan, "pv_cf": 0.0, "wind_cf": 0.0}
+_OPTION = re.compile(r"(.+),fill_gap_h=([^,]*)")
+
+
+def read_table(source: str | Path) -> TraceTable:
+    """Read a trace file; the same unchanged file is read once per process.
+
+    ``source``: a path, or "FILE,fill_gap_h=2" to interpolate what is missing for up to that long.  Raises
+    TraceError for a file that cannot be read as one of the forms, FileNotFoundError for one that is not there.
+    """
+    option = _OPTION.fullmatch(str(source))
+    if option is None:
+        return _read(source, 0.0)
+    try:
+        fill_gap_h = float(option[2])
+    except ValueError:
+        fill_gap_h = -1.0
+    if not 0 <= fill_gap_h <= 24:
+        raise TraceError(f"{source}: fill_gap_h = {option[2]!r}: must be a number from 0 to 24, hours")
+    return _read(option[1], fill_gap_h)
 
 
 @read_once("trace file; give a .csv, .csv.gz or .parquet")
-def read_table(path: Path) -> TraceTable:
-    """Read a trace file; the same unchanged file is read once per process.
-
-    Raises TraceError for a file that cannot be read as one of the forms, FileNotFoundError for one that is not
-    there.
-    """
-    return TraceTable(source=str(path), sha256=file_sha256(path), raw=load(path))
+def _read(path: Path, fill_gap_h: float) -> TraceTable:
+    return TraceTable(str(path), file_sha256(path), load(path), fill_gap_h)
 
 
 @dataclass
@@ -71,115 +101,174 @@ class TraceTable:
     source: str
     sha256: str
     raw: RawTable = field(repr=False)
-    _dense: dict[str, ZoneHours] = field(default_factory=dict, repr=False)
+    fill_gap_h: float = 0.0
+    _dense: dict[str, ZoneAxis] = field(default_factory=dict, repr=False)
+    _starts: dict[tuple[tuple[str, ...], int], Shaped[np.ndarray, " n"]] = field(
+        default_factory=dict, repr=False
+    )
 
     @property
     def zones(self) -> tuple[str, ...]:
         """Zones that have rows in the file."""
         return self.raw.zones
 
-    def _zone(self, zone: str) -> ZoneHours:
+    def axis(self, zone: str) -> ZoneAxis:
+        """Return the rows of a zone on a dense axis of time; raises TraceError where it has none."""
         if zone not in self._dense:
-            self._dense[zone] = zone_hours(self.raw, self.source, zone)
+            axis = zone_axis(self.raw, self.source, zone, self.fill_gap_h)
+            if zone not in known_zones():
+                axis.values.setdefault(MARGINAL, axis.values["carbon_average_kg_per_mwh"])
+            self._dense[zone] = axis
         return self._dense[zone]
 
     def hours(self, zone: str) -> tuple[int, dict[str, Float[Floats, " n"]]]:
         """Return first hour (since 1970 UTC) and columns of a zone by hour, one after the other, NaN where bad."""
-        series = self._zone(zone)
-        return series.first, {
-            name: np.where(series.usable, column, np.nan) for name, column in series.values.items()
-        }
+        return self.axis(zone).hourly()
 
     def valid_starts(self, zones: Sequence[str], steps: int, dt_h: float) -> Shaped[np.ndarray, " n"]:
         """Return all whole hours from which every zone has `steps` good steps: datetime64[m], ascending.
 
         There may be none.
         """
-        step_grid(np.array(["2000-01-01T00:00"], dtype="datetime64[m]"), steps, dt_h)  # checks steps and dt_h
-        need = -(-steps * round(dt_h * MINUTES_PER_HOUR) // MINUTES_PER_HOUR)
-        series = [self._zone(zone) for zone in zones]
-        first, last = max(s.first for s in series), min(s.end for s in series)
-        if last - first < need:
-            return np.empty(0, dtype="datetime64[m]")
+        checked_start(np.array(["2000-01-01T00:00"], dtype="datetime64[m]"), steps, dt_h)
+        minutes = steps * round(dt_h * MINUTES_PER_HOUR)
+        asked = (tuple(zones), minutes)
+        if asked not in self._starts:
+            self._starts[asked] = self._valid_starts([self.axis(zone) for zone in zones], minutes)
+        return self._starts[asked]
 
-        good = np.ones(last - first, dtype=bool)
-        for s in series:
-            good &= s.usable[first - s.first : last - s.first]
+    @staticmethod
+    def _valid_starts(axes: list[ZoneAxis], minutes: int) -> Shaped[np.ndarray, " n"]:
+        first = -(-max(axis.start for axis in axes) // MINUTES_PER_HOUR)
+        last = (min(axis.end for axis in axes) - minutes) // MINUTES_PER_HOUR
+        starts = np.arange(first, last + 1) * MINUTES_PER_HOUR
 
-        # A window is good where as many bad hours lie before its end as before its start.
-        bad_before = np.concatenate([[0], np.cumsum(~good)])
-        starts = first + np.flatnonzero(bad_before[need:] == bad_before[:-need])
-        return (starts * MINUTES_PER_HOUR).astype("datetime64[m]")
+        # A window is good where as many bad cells lie before its end as before its start.
+        for axis in axes:
+            begin, end = axis.cells(starts, minutes)
+            starts = starts[axis.bad_before[end] == axis.bad_before[begin]]
+        return starts.astype("datetime64[m]")
 
     def window(
         self, zones: Sequence[str], start_utc: Shaped[np.ndarray, " B"], steps: int, dt_h: float
     ) -> ZoneSeries:
         """Return the series of B episodes, cut out of the file without any shift.
 
-        Price and carbon are constant inside the hour; with dt < 1 h weather is linear between the centres of
-        the hours of the window. Raises TraceError naming file, zone and first offending hour.
+        Each step is the mean of its rows; price and carbon of a row that is longer than a step are constant inside
+        it, weather is linear between the centres of such rows of the window.  Raises TraceError naming file, zone
+        and first offending row.
         """
         names = tuple(zones)
         if not names or len(set(names)) != len(names):
             raise TraceError(f"{self.source}: zones = {names}: name at least one zone, each once")
         start = np.asarray(start_utc)
         grid = step_grid(start, steps, dt_h)
-        # The last hour of the grid may be unused, so that the file need not have it.
-        last = grid.hours - 1 if grid.held is None else grid.held[:, -1]
-        cuts = [self._cut(zone, grid, np.broadcast_to(last, len(grid.first_hour))) for zone in names]
+        step_min = round(dt_h * MINUTES_PER_HOUR)
+        begin = start.astype("datetime64[m]").astype(np.int64)
+        for zone in names:
+            self.axis(zone).refuse_faults(begin, steps * step_min)
+        own = [self.axis(zone).on_steps(begin, steps, step_min) for zone in names]
 
-        def on_steps(name: str, part: int) -> Float[Floats, "B L Z"]:
-            hourly = np.stack([cut[part][name] for cut in cuts], axis=2)
-            return grid.hold(hourly) if name in HELD else grid.interpolate(hourly)
+        # The last hour of the grid may be unused.
+        last = np.broadcast_to(grid.hours - 1 if grid.held is None else grid.held[:, -1], len(begin))
+        hourly = [
+            self._expected(zone, grid, np.minimum(np.arange(grid.hours), last[:, None])) for zone in names
+        ]
+
+        def expected(name: str) -> Float[Floats, "B L Z"]:
+            together = np.stack([of_zone[name] for of_zone in hourly], axis=2)
+            return grid.hold(together) if name in HELD else grid.interpolate(together)
+
+        def values(name: str) -> Float[Floats, "B L Z"]:
+            if all(name in of_zone for of_zone in own):
+                return np.stack([of_zone[name] for of_zone in own], axis=2)
+            stand_in = expected(name)
+            return np.stack([x[name] if name in x else stand_in[:, :, k] for k, x in enumerate(own)], axis=2)
 
         return ZoneSeries(
             zones=names,
             start_utc=start.astype("datetime64[m]"),
             dt_h=dt_h,
-            **{name: on_steps(name, 0) for name in VALUES},
-            **{expected: on_steps(name, 1) for name, expected in CLIMATOLOGY_OF.items()},
-            provenance={zone: self._provenance(zone) for zone in names},
+            **{name: values(name) for name in VALUES},
+            **{climatology: expected(name) for name, climatology in CLIMATOLOGY_OF.items()},
+            provenance={zone: self._provenance(zone, step_min) for zone in names},
         )
 
-    def _cut(self, zone: str, grid: StepGrid, last: Int[Ints, " B"]) -> tuple[Cut, Cut]:
-        """Return the values of one zone and their climatology; hours after the last one in use repeat it."""
-        series = self._zone(zone)
-        first = grid.first_hour.astype(np.int64) // MINUTES_PER_HOUR
-        offset = np.minimum(np.arange(grid.hours), last[:, None])
-        hour = first[:, None] + offset
-        series.refuse_faults(hour)
-
-        values = {name: column[hour - series.first] for name, column in series.values.items()}
+    def _expected(
+        self, zone: str, grid: StepGrid, offset: Int[Ints, "B hours"]
+    ) -> dict[str, Float[Floats, "B hours"]]:
+        """Return the climatology of one zone by hour, ``offset`` hours after the first of each episode."""
+        axis = self.axis(zone)
+        hour = grid.first_hour.astype(np.int64)[:, None] // MINUTES_PER_HOUR + offset
         known = climatology_hourly(zone, grid.first_hour, grid.hours) if zone in known_zones() else {}
-        at_row = np.arange(len(first))[:, None]
-        expected: Cut = {}
+        expected = {}
         for name in VALUES:
             own = CALIBRATED[name]
             # No calibration knows a file's marginal carbon: it is expected at its own mean.
-            if name in series.values and (own not in known or name == MARGINAL):
-                expected[name] = series.hour_of_day_mean(name)[hour % 24]
+            if name in axis.values and (own not in known or name == MARGINAL):
+                expected[name] = axis.hour_of_day_mean(name)[hour % 24]
             elif name == MARGINAL:
                 expected[name] = np.full(hour.shape, zone_calibration(zone).marginal_kg_per_mwh)
+            elif own in known:
+                expected[name] = np.take_along_axis(known[own], offset, axis=1)
             else:
-                expected[name] = known[own][at_row, offset]
-        return expected | values, expected
+                expected[name] = np.full(hour.shape, LEFT_OUT[name])
+        return expected
 
-    def _provenance(self, zone: str) -> str:
-        """Return in words where each series comes from."""
-        raw = self.raw
-        by_hour = " by UTC hour of day" if self._zone(zone).has_profile else ""
-        own = f"mean{by_hour} over the whole file, this episode included"
-        if MARGINAL in raw.columns:
-            marginal = f"from the file, expected at its {own}"
-        else:
+    def origin(self, zone: str) -> dict[str, str]:
+        """Return in words for each column of a zone whether it is from the file, how it is derived, or left out."""
+        said = dict.fromkeys(self.raw.columns, "from the file")
+        if zone in known_zones():
             table = zone_calibration(zone)
             marginal = f"constant {table.marginal_kg_per_mwh:g} kg/MWh ({table.marginal_source})"
+            other = dict.fromkeys(OPTIONAL[1:], f"month-hour mean of the {calibration_year()} calibration")
+        else:
+            marginal = "that of average carbon (not in the file, zone not calibrated)"
+            other = dict.fromkeys(OPTIONAL[1:], "left out, 0") | {"wetbulb_c": "left out, PUE at its base"}
+        return {MARGINAL: marginal} | other | said
 
-        stand_in = f"month-hour mean of the {calibration_year()} calibration"
-        weather = [f"{name}: {'from the file' if name in raw.columns else stand_in}" for name in OPTIONAL[1:]]
+    def left_out(self, zone: str) -> frozenset[str]:
+        """Return the columns of a zone that neither the file nor a calibration knows."""
+        return frozenset(() if zone in known_zones() else LEFT_OUT.keys() - self.raw.columns.keys())
+
+    def coverage(self, zone: str) -> str:
+        """Return in words what a zone's rows span, how many cannot be used, and what is wrong with the first."""
+        axis = self.axis(zone)
+        text = f"zone {zone!r} spans {stamp(axis.start)} to {stamp(axis.end)}"
+        bad = np.flatnonzero(~axis.usable)
+        if bad.size:
+            what, _ = axis.fault_at(int(bad[0]))
+            text += (
+                f", {bad.size} of {len(axis.usable)} intervals of {axis.cell_min} min are bad, first {what}"
+            )
+        return text
+
+    def steps_of(self, zone: str, step_min: int) -> str:
+        """Return in words how long the rows of a zone are, what becomes of them in a step, and what was filled."""
+        axis = self.axis(zone)
+        lengths = axis.lengths_min
+        text = f"rows of {' and '.join(map(str, lengths))} min"
+        if (lengths < step_min).any():
+            text += f", averaged to {step_min} min"
+        if (lengths > step_min).any():
+            text += f", held over steps of {step_min} min, weather linear"
+        if axis.filled:
+            filled = f"{axis.filled} intervals of {axis.cell_min} min"
+            text += f", {filled} interpolated (fill_gap_h = {self.fill_gap_h:g})"
+        return text
+
+    def _provenance(self, zone: str, step_min: int) -> str:
+        """Return in words where each series comes from."""
+        raw, origin = self.raw, self.origin(zone)
+        by_hour = " by UTC hour of day" if self.axis(zone).has_profile else ""
+        own = f"mean{by_hour} over the whole file, this episode included"
+        marginal = origin[MARGINAL] + (f", expected at its {own}" if MARGINAL in raw.columns else "")
+        weather = [f"{name}: {origin[name]}" for name in OPTIONAL[1:]]
         expected = "calibrated month-hour mean" if zone in known_zones() else own
+        unused = f"not used: {', '.join(raw.unused)}; " if raw.unused else ""
+        file = f"{Path(self.source).name} (sha256 {self.sha256[:12]}, {raw.format_name} form"
         return (
-            f"{Path(self.source).name} (sha256 {self.sha256[:12]}, {raw.format_name} form); "
+            f"{file}, {self.steps_of(zone, step_min)}); "
             f"average carbon: {raw.carbon_kind}; "
-            f"marginal carbon: {marginal}; {'; '.join(weather)}; climatology: {expected}"
+            f"marginal carbon: {marginal}; {'; '.join(weather)}; {unused}climatology: {expected}"
         )

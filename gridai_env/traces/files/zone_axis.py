@@ -1,0 +1,290 @@
+"""The rows of one zone of a trace file on a dense axis of time: their faults, means over steps, gaps filled on request.
+
+A row holds over its whole interval.  The axis has the finest cells that are needed: those of an hourly file are hours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from gridai_env.arrays.types import Bool, Bools, Float, Floats, Int, Ints
+from gridai_env.traces.bounds import POSSIBLE
+from gridai_env.traces.errors import TraceError
+from gridai_env.traces.files.formats import RawTable
+from gridai_env.traces.files.intervals import interval_minutes
+from gridai_env.traces.local_time import MINUTES_PER_HOUR, stamp
+from gridai_env.traces.series import HELD
+
+MIN_DAYS_FOR_PROFILE = 14
+GAP, REPEATED, UNSORTED, STRAY = 1, 2, 3, 4
+FAULTS = {
+    GAP: ("row is missing", "add it"),
+    REPEATED: ("row appears more than once", "keep one row per zone and interval"),
+    UNSORTED: ("stamp is earlier than the row before it", "sort each zone by utc"),
+    STRAY: ("row is off the grid of the rows around it", "remove it or complete its hour"),
+}
+
+
+@dataclass
+class ZoneAxis:
+    """One zone on an axis without a missing cell."""
+
+    where: str  # file and zone, for errors
+    cell_min: int  # length of a cell in minutes; it divides 60
+    first: int  # cells since 1970 UTC
+    fault: Int[Ints, " n"]  # a key of FAULTS, 0 where the cell is good
+    row_min: Int[Ints, " n"]  # length of the row in minutes; 0: there is none
+    row_start: Int[Ints, " n"]  # of the row, minutes since 1970 UTC
+    values: dict[str, Float[Floats, " n"]]
+    filled: int = 0  # cells that were interpolated on request
+    by_hour_of_day: dict[str, Float[Floats, " 24"]] = field(default_factory=dict)  # cache: column -> means
+
+    @property
+    def start(self) -> int:
+        """The start of the first cell, minutes since 1970 UTC."""
+        return self.first * self.cell_min
+
+    @property
+    def end(self) -> int:
+        """The end of the last cell, minutes since 1970 UTC."""
+        return (self.first + len(self.fault)) * self.cell_min
+
+    @cached_property
+    def usable(self) -> Bool[Bools, " n"]:
+        """Whether a cell has no fault and every value of it is possible."""
+        good = self.fault == 0
+        for name, values in self.values.items():
+            good &= _possible(name, values)
+        return good
+
+    @cached_property
+    def bad_before(self) -> Int[Ints, " n+1"]:
+        """How many cells before each one cannot be used."""
+        return np.concatenate([[0], np.cumsum(~self.usable)])
+
+    @cached_property
+    def lengths_min(self) -> Int[Ints, " lengths"]:
+        """The different lengths of the good rows in minutes, rising."""
+        return np.unique(self.row_min[self.fault == 0])
+
+    @cached_property
+    def has_profile(self) -> bool:
+        """Whether the good hours are enough for a mean by hour of day."""
+        count = np.bincount(self._hours_of_day(), minlength=24)
+        return int(count.sum()) >= 24 * MIN_DAYS_FOR_PROFILE and bool(count.all())
+
+    def _hours_of_day(self) -> Int[Ints, " good"]:
+        first, columns = self.hourly()
+        return (first + np.flatnonzero(np.isfinite(columns["price_usd_per_mwh"]))) % 24
+
+    def hour_of_day_mean(self, name: str) -> Float[Floats, " 24"]:
+        """Return the mean of the good hours by UTC hour of day; their overall mean where the file is short."""
+        if name not in self.by_hour_of_day:
+            _, columns = self.hourly()
+            values, hour = columns[name][np.isfinite(columns[name])], self._hours_of_day()
+            mean = np.full(24, values.mean())
+            if self.has_profile:
+                mean = np.bincount(hour, values, 24) / np.bincount(hour, minlength=24)
+            self.by_hour_of_day[name] = mean
+        return self.by_hour_of_day[name]
+
+    def cells(self, begin: Int[Ints, " B"], minutes: int) -> tuple[Int[Ints, " B"], Int[Ints, " B"]]:
+        """Return the first cell of each window, and the one after its last; ``begin``: minutes since 1970 UTC."""
+        return begin // self.cell_min - self.first, -(-(begin + minutes) // self.cell_min) - self.first
+
+    # Faults -------------------------------------------------------------------------------------------------------
+
+    def refuse_faults(self, begin: Int[Ints, " B"], minutes: int) -> None:
+        """Raise TraceError naming the first cell of some windows that is outside of the file or cannot be used."""
+        outside = begin[begin < self.start], begin[begin + minutes > self.end]
+        if any(part.size for part in outside):
+            found = outside[0].min() if outside[0].size else max(self.end, int(outside[1].min()))
+            raise TraceError(
+                f"{self.where}, {stamp(found)} is outside the file ({stamp(self.start)} to {stamp(self.end)}); "
+                "start inside valid_starts() or use fewer steps"
+            )
+
+        first, last = self.cells(begin, minutes)
+        bad = np.flatnonzero(self.bad_before[last] > self.bad_before[first])
+        if bad.size:
+            b = bad[first[bad].argmin()]
+            window = np.flatnonzero(~self.usable[first[b] : last[b]]) + first[b]
+            more = f" ({window.size} of {last[b] - first[b]} such intervals of the window)"
+            what, cure = self.fault_at(int(window[0]))
+            raise TraceError(
+                f"{self.where}, {what}{more if window.size > 1 else ''}; {cure} or choose another window"
+            )
+
+    def fault_at(self, cell: int) -> tuple[str, str]:
+        """Return in words what is wrong with a cell that cannot be used, and what to do."""
+        when = stamp((self.first + cell) * self.cell_min)
+        if fault := int(self.fault[cell]):
+            what, cure = FAULTS[fault]
+            return f"{stamp(self.row_start[cell]) if fault == STRAY else when}: {what}", cure
+        name = next(name for name, values in self.values.items() if not _possible(name, values[cell]))
+        low, high = POSSIBLE[name]
+        value = self.values[name][cell]
+        what = f"{when}: {name} = {value:g} (allowed: {low:g} to {high:g}, finite)"
+        return what, "fill the empty cell" if np.isnan(value) else "correct it"
+
+    # Values -------------------------------------------------------------------------------------------------------
+
+    def on_steps(
+        self, begin: Int[Ints, " B"], steps: int, step_min: int
+    ) -> dict[str, Float[Floats, "B steps"]]:
+        """Return the columns on the steps of windows whose cells are all good.
+
+        Finer rows are averaged; coarser ones are held, but weather is linear between the centres of the rows of the
+        window.
+        """
+        unit = int(np.gcd(self.cell_min, step_min))
+        parts = step_min // unit
+        minute = begin[:, None] + np.arange(steps * parts) * unit
+        cell = minute // self.cell_min - self.first
+
+        def mean(parts_of_steps: Float[Floats, "B n"]) -> Float[Floats, "B steps"]:
+            if parts == 1:
+                return parts_of_steps
+            return parts_of_steps.reshape(len(begin), steps, parts).mean(-1)
+
+        if (self.lengths_min <= step_min).all():
+            return {name: mean(values[cell]) for name, values in self.values.items()}
+        coarse = self.row_min[cell] > step_min
+        before, after, weight = self._neighbours(cell, np.asarray(minute + 0.5 * unit, dtype=np.float64))
+        out = {}
+        for name, values in self.values.items():
+            here = values[cell]
+            if name not in HELD:
+                low, high = values[before], values[after]
+                here = np.where(coarse, low + weight * (high - low), here)
+            out[name] = mean(here)
+        return out
+
+    @cached_property
+    def _centre_min(self) -> Float[Floats, " n"]:
+        return self.row_start + 0.5 * self.row_min
+
+    def _neighbours(
+        self, cell: Int[Ints, "B n"], at_min: Float[Floats, "B n"]
+    ) -> tuple[Int[Ints, "B n"], Int[Ints, "B n"], Float[Floats, "B n"]]:
+        """Return a cell of the row whose centre lies before each moment, one after, and the weight of the latter."""
+        centre = self._centre_min
+        late = at_min >= centre[cell]
+        first_of_row = self.row_start[cell] // self.cell_min - self.first
+        after_row = first_of_row + self.row_min[cell] // self.cell_min
+        # Rows outside of the window do not count: at its ends the value is held.
+        low, high = cell[:, :1], cell[:, -1:]
+        before = np.clip(np.where(late, cell, first_of_row - 1), low, high)
+        after = np.clip(np.where(late, after_row, cell), low, high)
+        distance = centre[after] - centre[before]
+        weight = (at_min - centre[before]) / np.where(distance > 0, distance, 1.0)
+        return before, after, np.where(distance > 0, weight, 0.0)
+
+    def hourly(self) -> tuple[int, dict[str, Float[Floats, " hours"]]]:
+        """Return the first hour (since 1970 UTC) and the means of the columns over hours, NaN where one is bad."""
+        a_day, ahead = MINUTES_PER_HOUR // self.cell_min, self.start % MINUTES_PER_HOUR // self.cell_min
+        behind = -(ahead + len(self.fault)) % a_day
+
+        def means(values: Float[Floats, " n"]) -> Float[Floats, " hours"]:
+            good = np.where(self.usable, values, np.nan)
+            return np.pad(good, (ahead, behind), constant_values=np.nan).reshape(-1, a_day).mean(-1)
+
+        return self.start // MINUTES_PER_HOUR, {name: means(values) for name, values in self.values.items()}
+
+
+def zone_axis(raw: RawTable, source: str, zone: str, fill_gap_h: float = 0.0) -> ZoneAxis:
+    """Return the rows of one zone of a file on a dense axis.
+
+    Missing rows and empty cells up to ``fill_gap_h`` long are interpolated.  Raises TraceError where the zone has no
+    rows or they are more than an hour apart.  Other faults are noted by cell: they matter only where it is used.
+    """
+    where = f"{source}: zone {zone!r}"
+    if zone not in raw.zones:
+        raise TraceError(f"{where} is not in the file; it has {', '.join(raw.zones)}")
+    rows = np.flatnonzero(raw.zone_index == raw.zones.index(zone))
+    if not rows.size:
+        raise TraceError(f"{where} has no rows; add its hours or choose another zone")
+
+    # Intervals that are named by their end are read backwards in time.
+    sign = -1 if raw.stamps_end else 1
+    stamps, place, count = np.unique(sign * raw.stamp_minutes[rows], return_inverse=True, return_counts=True)
+    if len(stamps) > 1 and np.diff(stamps).min() > MINUTES_PER_HOUR:
+        raise TraceError(
+            f"{where}: its rows are {np.diff(stamps).min() / MINUTES_PER_HOUR:g} h apart or more; a row stands for an "
+            "hour at most: give the value of each hour"
+        )
+    length = interval_minutes(stamps)
+    start = stamps if sign > 0 else -stamps - length
+    fault = np.where(length == 0, STRAY, np.where(count > 1, REPEATED, 0))
+    backwards = place[1:][sign * np.diff(place) < 0]
+    fault[backwards] = np.where(fault[backwards] == 0, UNSORTED, fault[backwards])
+
+    # Of rows with the same stamp the last one is kept, for the error to show: the interval is refused as repeated.
+    last = np.empty(len(stamps), dtype=np.int64)
+    last[place] = rows
+    columns = {name: column[last] for name, column in raw.columns.items()}
+    axis = _axis(where, start, length, fault, columns)
+    if fill_gap_h > 0:
+        _fill(axis, round(fill_gap_h * MINUTES_PER_HOUR) // axis.cell_min)
+    return axis
+
+
+def _axis(
+    where: str,
+    start: Int[Ints, " r"],
+    length: Int[Ints, " r"],
+    fault: Int[Ints, " r"],
+    columns: dict[str, Float[Floats, " r"]],
+) -> ZoneAxis:
+    """Return the axis of rows with different starts, strays (of length 0) last wherever they meet others."""
+    good = length > 0
+    cell_min = int(np.gcd.reduce(np.concatenate([[MINUTES_PER_HOUR], start[good], length[good]])))
+    first = int(start.min()) // cell_min
+    end = max(-(-int((start + length).max()) // cell_min), int(start.max()) // cell_min + 1)
+
+    many = np.maximum(length // cell_min, 1)
+    row = np.repeat(np.arange(len(start)), many)
+    within = np.arange(len(row)) - np.repeat(np.cumsum(many) - many, many)
+    order = np.argsort(~good[row], kind="stable")
+    row, cell = row[order], (start[row] // cell_min - first + within)[order]
+
+    size = end - first
+    axis = ZoneAxis(
+        where=where,
+        cell_min=cell_min,
+        first=first,
+        fault=np.full(size, GAP),
+        row_min=np.full(size, cell_min),
+        row_start=(first + np.arange(size)) * cell_min,
+        values={name: np.full(size, np.nan) for name in columns},
+    )
+    axis.fault[cell], axis.row_min[cell], axis.row_start[cell] = fault[row], length[row], start[row]
+    for name, column in columns.items():
+        axis.values[name][cell] = column[row]
+    return axis
+
+
+def _fill(axis: ZoneAxis, longest: int) -> None:
+    """Interpolate missing rows and empty cells of up to ``longest`` cells in a row between good ones."""
+    absent = axis.fault == GAP
+    may = absent | (axis.fault == 0)
+    touched = np.zeros(len(may), dtype=bool)
+    for name, values in axis.values.items():
+        empty = np.isnan(values) & may
+        usable = _possible(name, values) & (axis.fault == 0)
+        edges = np.flatnonzero(np.diff(empty, prepend=False, append=False)).reshape(-1, 2)
+        for first, end in edges[edges[:, 1] - edges[:, 0] <= longest].tolist():
+            if first > 0 and end < len(may) and usable[first - 1] and usable[end]:
+                here = np.arange(first, end)
+                values[here] = np.interp(here, (first - 1, end), (values[first - 1], values[end]))
+                touched[here] = True
+    axis.fault[absent & touched] = 0
+    axis.filled = int(touched.sum())
+
+
+def _possible(name: str, values: Float[Floats, " n"]) -> Bool[Bools, " n"]:
+    low, high = POSSIBLE[name]
+    return np.isfinite(values) & (values >= low) & (values <= high)
