@@ -35,6 +35,12 @@ class ShiftedScenarioPolicy(Policy):
                     "the observation, so this network cannot be judged on it"
                 )
         self.policy, self.name, self.known = policy, policy.name, tuple(known)
+        self.reseed, self.begin = policy.reseed, policy.begin  # type: ignore[method-assign]
+
+    @property
+    def plays_one_episode(self) -> bool:
+        """As the network."""
+        return self.policy.plays_one_episode
 
     def predict(
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True

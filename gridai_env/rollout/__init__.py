@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-from gridai_env.rollout.policy import Policy, Schedule, as_policy
+from gridai_env.rollout.policy import FlatObservations, Policy, PolicyError, Schedule, as_policy
 from gridai_env.rollout.run import policy_name, run, run_many
 from gridai_env.rollout.trajectory import Trajectory
 
-__all__ = ["Policy", "Schedule", "Trajectory", "as_policy", "policy_name", "run", "run_many"]
+__all__ = [
+    "FlatObservations",
+    "Policy",
+    "PolicyError",
+    "Schedule",
+    "Trajectory",
+    "as_policy",
+    "policy_name",
+    "run",
+    "run_many",
+]

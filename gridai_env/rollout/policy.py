@@ -7,12 +7,15 @@ Stable-Baselines3's ``predict`` (a model, a duck-typed class), or a plan, whose 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from inspect import signature
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from gridai_env.arrays.types import Bools, Float, Floats32, Observation
+from gridai_env.envs.arguments import checked_action
 from gridai_env.episodes.instance import Instance
+from gridai_env.rollout.forms import Form, form_of
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world.state import Flows
 
@@ -32,7 +35,8 @@ class Schedule(Protocol):
 class Predictor(Protocol):
     """Anything with Stable-Baselines3's ``predict``, called with the keywords of `Policy.predict`.
 
-    The other names of `Policy` (``name``, ``prepare``, ``reseed``, ``begin``) are optional.
+    The other names of `Policy` (``name``, ``prepare``, ``reseed``, ``begin``) are optional, and so are
+    ``observation_space`` and ``action_space``; see `AdaptedPolicy`.
     """
 
     @property
@@ -96,21 +100,67 @@ class Policy:
         raise NotImplementedError(f"{type(self).__name__}: define act(observation), or predict")
 
 
+class PolicyError(ValueError):
+    """A policy that does not fit the scenario or returns the wrong thing; the message says what it must do."""
+
+
+def checked_answer(name: str, answer: Any, shape: tuple[int, ...]) -> tuple[Floats32, Any]:
+    """Return action and memory of what ``predict`` returned; raises PolicyError for anything else."""
+    must = (
+        f"predict must return (action, memory): {' x '.join(map(str, shape))} numbers in [-1, 1] as an array, and what "
+        "the next call gets as state (None without a memory)"
+    )
+    if not isinstance(answer, tuple) or len(answer) != 2:
+        size = f" of {len(answer)}" if isinstance(answer, tuple) else ""
+        raise PolicyError(f"{name}: returned {type(answer).__name__}{size}; {must}")
+
+    action, memory = answer
+    try:
+        return checked_action(action, shape).astype(np.float32), memory
+    except (ValueError, TypeError, RuntimeError) as error:  # torch raises the last for what NumPy cannot take
+        raise PolicyError(f"{name}: {error}; {must}") from error
+
+
 class AdaptedPolicy(Policy):
-    """An object with ``predict`` that is no `Policy`; what else it has of a policy's methods is called, too."""
+    """An object with ``predict`` that is no `Policy`: it is asked for one episode at a time.
+
+    ``predict`` gets a Dict of 1-D float32 arrays.  Where the object has an ``observation_space`` or an
+    ``action_space``, as Stable-Baselines3's models do, these say whether it reads the flat observation instead and
+    whether it returns all entries of the action or the active ones (see `gridai_env.rollout.forms`).  What else it has
+    of a policy's methods is called, too.
+    """
+
+    reads_flat = False
 
     def __init__(self, adapted: Predictor) -> None:
-        """Take over the methods that the object has."""
+        """Take over the methods that the object has; raises PolicyError for a ``predict`` of other arguments."""
         self.adapted, self.name = adapted, _name_of(adapted)
-        for method in ("prepare", "reseed", "begin"):
+        _check_arguments(self.name, adapted)
+        for method in ("reseed", "begin"):
             own = getattr(adapted, method, None)
             if own is not None:
                 setattr(self, method, own)
+        self._form: Form | None = None
+
+    def prepare(self, compiled: Compiled) -> None:
+        """Raise PolicyError where the object's spaces are not those of the scenario."""
+        own = getattr(self.adapted, "prepare", None)
+        if own is not None:
+            own(compiled)
+        try:
+            self._form = form_of(self.adapted, compiled, self.reads_flat)
+        except ValueError as error:
+            raise PolicyError(f"{self.name}: {error}") from error
 
     @property
     def plays_one_episode(self) -> bool:
-        """Whether the object has ``begin``."""
-        return "begin" in vars(self)
+        """True: an object may keep what belongs to one episode in itself."""
+        return True
+
+    @property
+    def observed_parts(self) -> Mapping[str, int] | None:
+        """Parts that the scenario shows for which `prepare` was called; None before."""
+        return None if self._form is None else self._form.parts
 
     def predict(
         self,
@@ -119,11 +169,37 @@ class AdaptedPolicy(Policy):
         episode_start: Bools | None = None,
         deterministic: bool = True,
     ) -> tuple[Floats32, Any]:
-        """Return what the object predicts."""
-        action, memory = self.adapted.predict(
-            observation, state=state, episode_start=episode_start, deterministic=deterministic
+        """Return what the object predicts as the environment's action; raise PolicyError for a wrong answer."""
+        if self._form is None:
+            raise RuntimeError(f"{self.name} knows no scenario yet: call prepare(compiled) first")
+        answer = self.adapted.predict(
+            self._form.shown(observation),
+            state=state,
+            episode_start=episode_start,
+            deterministic=deterministic,
         )
-        return action, memory
+        numbers, memory = checked_answer(self.name, answer, (self._form.size,))
+        return self._form.expand(numbers), memory
+
+
+class FlatObservations(AdaptedPolicy):
+    """An object with ``predict`` on the flat observation [N], parts in the order of the Dict.
+
+    For objects without an ``observation_space``, which says so by itself.
+    """
+
+    reads_flat = True
+
+
+def _check_arguments(name: str, adapted: Predictor) -> None:
+    try:
+        signature(adapted.predict).bind(None, state=None, episode_start=None, deterministic=True)
+    except TypeError as error:
+        raise PolicyError(
+            f"{name}: predict must take (observation, state, episode_start, deterministic) ({error})"
+        ) from error
+    except ValueError:
+        return  # compiled code without a signature: calling it will tell
 
 
 class PlanPolicy(Policy):

@@ -16,13 +16,12 @@ from typing import Any, Literal
 import numpy as np
 
 from gridai_env.arrays.types import Floats, Floats32
-from gridai_env.envs.arguments import checked_action
 from gridai_env.envs.env import GridAIEnv
 from gridai_env.envs.observer import Observer
 from gridai_env.envs.simulator import Simulator
 from gridai_env.episodes.instance import Instance, stack
 from gridai_env.rollout.played import PlayedEpisode
-from gridai_env.rollout.policy import Policy, Predictor, ReplayedPlan, Schedule, as_policy
+from gridai_env.rollout.policy import Policy, Predictor, ReplayedPlan, Schedule, as_policy, checked_answer
 from gridai_env.rollout.trajectory import Trajectory
 from gridai_env.world.actions import decode
 from gridai_env.world.feasible import project
@@ -48,7 +47,7 @@ def run(
     ``policy`` decides from observations; a plan is replayed, by its actions or (``replay="flows"``) by its
     flows in the simulator, without the rounding of actions to float32.  ``seed`` seeds the environment and
     policies that draw. Raises ValueError for a plan of another instance, one without a schedule, one whose flows
-    break a limit, and for actions outside of [-1, 1].
+    break a limit, and PolicyError (a ValueError) for a policy that does not fit or returns the wrong thing.
     """
     if replay not in ("actions", "flows"):
         raise ValueError(f"replay = {replay!r}: must be 'actions' or 'flows'")
@@ -88,10 +87,10 @@ def _play(policy: Policy, instance: Instance, seed: int) -> Trajectory:
 
     while not terminated:
         begin = time.perf_counter()
-        action, memory = policy.predict(observation, state=memory, episode_start=start, deterministic=True)
+        answer = policy.predict(observation, state=memory, episode_start=start, deterministic=True)
         seconds = time.perf_counter() - begin
         # Checked as by the environment, since the action is recorded before the environment sees it.
-        action = checked_action(action, env.action_space.shape).astype(np.float32)
+        action, memory = checked_answer(policy.name, answer, env.action_space.shape)
         log.look(env.simulator, action[None], seconds)
         observation, reward, terminated, _, _ = env.step(action)
         log.rewards.append(np.array([reward]))
@@ -141,7 +140,8 @@ def run_many(
     """Play a policy on many instances of one scenario, ``batch`` at a time; results as those of `run`.
 
     ``seconds_per_decision`` is then the time of one prediction shared by the episodes of a batch.  Planners
-    (policies with ``begin``) remember one episode: they are played one after the other, by `run`.
+    (policies with ``begin``) remember one episode, and so may what is no `Policy`: they are played one after the other,
+    by `run`.
     """
     actor = as_policy(policy)
     if isinstance(actor, ReplayedPlan):
@@ -168,11 +168,11 @@ def _run_batch(policy: Policy, instances: Sequence[Instance], seed: int) -> list
     for _ in range(simulator.steps):
         observation = observer.layout.as_dict(observer.observe(simulator))
         begin = time.perf_counter()
-        action, memory = policy.predict(observation, state=memory, episode_start=start, deterministic=True)
+        answer = policy.predict(observation, state=memory, episode_start=start, deterministic=True)
         seconds = (time.perf_counter() - begin) / len(instances)
 
         shape = (len(instances), simulator.layout.size)
-        action = checked_action(action, shape).astype(np.float32)
+        action, memory = checked_answer(policy.name, answer, shape)
         log.look(simulator, action, seconds)
         _, outcome = simulator.step_flows(log.flows[-1])
         log.rewards.append(outcome.benefit_usd / scale)

@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from baselines.rules.greedy import Greedy
 from baselines.rules.single_signal import LocalOnly
-from gridai_env import make_batch
+from gridai_env import GridAIEnv, make_batch
 from gridai_env.analysis.loss_by_lever import lever_losses
+from gridai_env.envs.action_space import ActiveActions
 from gridai_env.episodes.instance import Instance
-from gridai_env.rollout import Policy, as_policy, policy_name, run, run_many
+from gridai_env.rollout import FlatObservations, Policy, PolicyError, as_policy, policy_name, run, run_many
 from tests.support.small_scenario import small
 
 
@@ -65,9 +67,9 @@ def test_a_model_is_adapted_and_asked_for_its_mode(instances: list[Instance]) ->
     model = Model(size_of(instances[0]))
     policy = as_policy(model)
     assert isinstance(policy, Policy)
-    assert (policy.name, policy.plays_one_episode) == ("Model", False)
+    assert (policy.name, policy.plays_one_episode) == ("Model", True)
     assert [t.policy for t in run_many(model, instances)] == ["Model"] * 2
-    assert model.deterministic == [True] * instances[0].steps  # both episodes at once
+    assert model.deterministic == [True] * 2 * instances[0].steps  # one episode after the other
 
 
 def test_a_duck_that_begins_plays_one_episode_at_a_time(instances: list[Instance]) -> None:
@@ -132,4 +134,141 @@ def test_a_class_is_not_a_policy(instances: list[Instance]) -> None:
 def test_what_cannot_predict_says_what_a_policy_must_have(wrong: Any, instances: list[Instance]) -> None:
     with pytest.raises(ValueError, match=r"must have predict\(observation, state, episode_start") as error:
         run(wrong, instances[0])
+    assert "\n" not in str(error.value)
+
+
+# What a policy returns ----------------------------------------------------------------------------------------
+
+
+class Answers:
+    """Returns what it was made with, or that of a function."""
+
+    name = "answers"
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
+    ) -> Any:
+        return self.answer
+
+
+WRONG: dict[str, Any] = {
+    "only an action": lambda n: np.zeros(n),
+    "a list": lambda n: [np.zeros(n), None],
+    "nothing": lambda n: None,
+    "three": lambda n: (np.zeros(n), None, 0.0),
+    "one more": lambda n: (np.zeros(n + 1), None),
+    "a batch": lambda n: (np.zeros((1, n)), None),
+    "a number": lambda n: (0.5, None),
+    "no number": lambda n: (np.full(n, np.nan), None),
+    "too large": lambda n: (np.full(n, 1.5), None),
+    "text": lambda n: (np.full(n, "0"), None),
+    "complex": lambda n: (np.zeros(n, dtype=complex), None),
+    "ragged": lambda n: ([[0.0], [0.0, 0.0]], None),
+    "a table": lambda n: ({"routing": np.zeros(n)}, None),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+@pytest.mark.parametrize("own", [False, True], ids=["object", "Policy"])
+def test_a_wrong_answer_is_one_line_that_says_what_is_right(
+    kind: str, own: bool, instances: list[Instance]
+) -> None:
+    size = size_of(instances[0])
+    made: type = type("Own", (Policy,), dict(vars(Answers))) if own else Answers
+    with pytest.raises(PolicyError) as error:
+        run(made(WRONG[kind](size)), instances[0])
+    assert "\n" not in str(error.value)
+    assert str(error.value).startswith("answers: ")
+    assert f"predict must return (action, memory): {size} numbers in [-1, 1] as an array" in str(error.value)
+
+
+def test_right_answers_of_other_types_pass(instances: list[Instance]) -> None:
+    size = size_of(instances[0])
+    runs = [run(Answers((kind, None)), instances[0]).benefit_usd for kind in (np.zeros(size), [0] * size)]
+    assert runs[0] == runs[1]
+
+
+def test_predict_must_take_its_four_arguments(instances: list[Instance]) -> None:
+    wrong = SimpleNamespace(predict=lambda observation: (0, None))
+    with pytest.raises(PolicyError, match=r"must take \(observation, state, episode_start, deterministic\)"):
+        run(wrong, instances[0])
+
+
+# Forms --------------------------------------------------------------------------------------------------------
+
+
+class Spaced:
+    """Tells by its spaces what it reads and returns, and keeps what it was shown."""
+
+    def __init__(self, size: int, observation_space: Any = None, action_space: Any = None) -> None:
+        self.size, self.seen = size, []  # type: ignore[var-annotated]
+        self.observation_space, self.action_space = observation_space, action_space
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
+    ) -> tuple[Any, Any]:
+        self.seen.append(observation)
+        return np.linspace(-1.0, 1.0, self.size, dtype=np.float32), None
+
+
+def box(size: int) -> spaces.Box:
+    return spaces.Box(-1.0, 1.0, (size,), np.float32)
+
+
+def test_flat_observations_are_those_of_the_environment(instances: list[Instance]) -> None:
+    env = GridAIEnv(instances[0].scenario)
+    first, _ = env.reset(options={"instance": instances[0]})
+    wanted = spaces.flatten(env.observation_space, first)
+    plain = Spaced(size_of(instances[0]))
+    told = Spaced(plain.size, box(len(wanted)))
+    assert run(FlatObservations(plain), instances[0]).policy == "Spaced"
+    run(told, instances[0])
+    for policy in (plain, told):
+        np.testing.assert_array_equal(policy.seen[0], wanted)
+        assert policy.seen[0].dtype == np.float32
+    named = Spaced(plain.size, env.observation_space, env.action_space)
+    run(named, instances[0])
+    assert {name: part.shape for name, part in named.seen[0].items()} == {
+        name: part.shape for name, part in first.items()
+    }
+
+
+@pytest.mark.parametrize(("refuse", "shared"), [(False, False), (True, False), (False, True), (True, True)])
+def test_active_actions_are_told_by_their_number(
+    refuse: bool, shared: bool, instances: list[Instance]
+) -> None:
+    active = ActiveActions.of(instances[0].compiled, refuse, shared)
+    policy = Spaced(active.size, action_space=box(active.size))
+    played = run(policy, instances[0])
+    numbers = np.linspace(-1.0, 1.0, active.size, dtype=np.float32)
+    np.testing.assert_array_equal(played.actions[0], active.expand(numbers))  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("spaced", "message"),
+    [
+        (
+            {"observation_space": box(7)},
+            r"reads 7 numbers, scenario 'small' shows a Dict of \d+ parts with (\d+)",
+        ),
+        (
+            {"observation_space": spaces.Dict({"pue": box(2)})},
+            "reads a Dict of 1 parts with 2 numbers, scenario",
+        ),
+        ({"observation_space": spaces.Discrete(4)}, r"reads Discrete\(4\), scenario"),
+        (
+            {"action_space": box(3)},
+            r"returns 3 numbers, scenario 'small' takes \d+ numbers, or the active ones",
+        ),
+        ({"action_space": spaces.Discrete(4)}, r"returns Discrete\(4\), scenario 'small' takes"),
+    ],
+)
+def test_spaces_of_another_scenario_are_refused_with_both_shapes(
+    spaced: dict[str, Any], message: str, instances: list[Instance]
+) -> None:
+    with pytest.raises(PolicyError, match=message) as error:
+        run(Spaced(3, **spaced), instances[0])
     assert "\n" not in str(error.value)
