@@ -18,7 +18,11 @@ from gridai_env.version import __version__, environment_version
 if TYPE_CHECKING:
     from gridai_env.envs.env import GridAIEnv as GridAIEnv
     from gridai_env.envs.vector_env import GridAIVectorEnv as GridAIVectorEnv
+    from gridai_env.envs.wrappers import ActiveAction as ActiveAction
     from gridai_env.envs.wrappers import DictAction as DictAction
+    from gridai_env.envs.wrappers import RememberForecasts as RememberForecasts
+    from gridai_env.envs.wrappers import VectorActiveAction as VectorActiveAction
+    from gridai_env.envs.wrappers import VectorRememberForecasts as VectorRememberForecasts
     from gridai_env.episodes.instance import Instance as Instance
     from gridai_env.episodes.instance import InstanceBatch as InstanceBatch
     from gridai_env.episodes.instance import load_instance as load_instance
@@ -33,14 +37,18 @@ if TYPE_CHECKING:
 
 # Where each public name is defined: loaded when it is first used, so that the import is light.
 _MODULES = {
+    "ActiveAction": "envs.wrappers",
     "DictAction": "envs.wrappers",
     "GridAIEnv": "envs.env",
     "GridAIVectorEnv": "envs.vector_env",
     "Instance": "episodes.instance",
     "InstanceBatch": "episodes.instance",
     "InstanceError": "files",
+    "RememberForecasts": "envs.wrappers",
     "Scenario": "scenario.spec",
     "ScenarioError": "scenario.errors",
+    "VectorActiveAction": "envs.wrappers",
+    "VectorRememberForecasts": "envs.wrappers",
     "load_instance": "episodes.instance",
     "load_scenario": "scenario.load",
     "make_batch": "episodes.instance",

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.policies import ActorCriticPolicy
+from torch import Tensor
 from torch.optim.lr_scheduler import LinearLR
 
 from agents.config import ConfigError, PPOConfig, compiled_of
@@ -26,8 +27,10 @@ from agents.imitation.action_distance import Batch, Distance
 from agents.imitation.demonstrations import Demonstration, DemonstrationError, Demonstrations, demonstrate
 from agents.networks.kinds import ActingPolicy, memory_of
 from agents.vec_env.actions import AgentActions
+from gridai_env.arrays.types import Float
 from gridai_env.episodes.instance import Instance
 from gridai_env.files import write_json
+from gridai_env.observation.forecast_memory import ForecastMemory
 from gridai_env.rollout.policy import Policy
 
 WARM_START_FILE = "warm_start.json"
@@ -112,12 +115,11 @@ class _Cloning:
         self.train, self.test = data.split(left_out, seed)
         self.generator = torch.Generator().manual_seed(seed)
 
-        # The network sees what it would remember; a copy of its memory moves, its own stays where it is.
+        # The network sees what it would remember.
         self.observations = data.arrays["observations"]
         memory = memory_of(policy)
         if memory is not None:
-            memory = copy.copy(memory).to(self.observations.device)
-            remembered = memory.along(self.observations, data.lengths)
+            remembered = _along(memory, self.observations, data.lengths)
             self.observations = torch.cat([self.observations, remembered], 1)
 
         self.returns = None
@@ -228,6 +230,24 @@ class _Cloning:
         loss, value = sums.pop("loss"), sums.pop("value", None)
         found = {"loss": loss, "distance_mwh": sum(sums.values()), **sums}
         return found if value is None else found | {"value_error": math.sqrt(value) * self.spread}
+
+
+def _along(
+    memory: ForecastMemory, observations: Float[Tensor, "n N"], lengths: Sequence[int]
+) -> Float[Tensor, "n M"]:
+    """Return the memories along whole episodes of these lengths, one episode after the other."""
+    # Side by side, filled up to the longest: one update per step for all episodes.
+    longest = max(lengths)
+    padded = [torch.cat([x, x[-1:].expand(longest - len(x), -1)]) for x in observations.split(list(lengths))]
+
+    state: Tensor | None = None
+    found = []
+    for now in torch.stack(padded).unbind(1):
+        state = memory.update(state, now)
+        found.append(state)
+
+    rows = torch.stack(found, 1)
+    return torch.cat([row[:length] for row, length in zip(rows, lengths, strict=True)])
 
 
 def warm_start(model: PPO, config: PPOConfig, run_dir: Path) -> CloneReport:

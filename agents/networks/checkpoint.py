@@ -30,7 +30,7 @@ from agents.networks.kinds import ActingPolicy, memory_of
 from agents.structured import policy as structured
 from agents.structured.compiled import Recorded, RecordingError, record
 from agents.structured.policy import StructuredPolicy
-from agents.vec_env.memory import ObservationMemory
+from gridai_env.observation.forecast_memory import ObservationMemory
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.rollout.policy import Policy
 from gridai_env.scenario.compile import Compiled
@@ -190,7 +190,7 @@ class NetworkPolicy(Policy):
         state: Any = None,
         episode_start: NDArray[np.bool_] | None = None,
         deterministic: bool = True,
-    ) -> tuple[NDArray[np.float32], torch.Tensor | None]:
+    ) -> tuple[NDArray[np.float32], Any]:
         """Return actions in [-1, 1], [A] or [B,A], for Dict observations or flat ones ([N] or [B,N]).
 
         ``state`` is what the call before returned, with ``episode_start`` [B] for episodes that begin now (None: all,
@@ -205,11 +205,12 @@ class NetworkPolicy(Policy):
 
         begins = episode_start is not None and bool(np.any(episode_start))
         if self._recorded and deterministic and flat.size == flat.shape[-1]:
-            whole, after = self._recorded(torch.as_tensor(flat).reshape(1, -1), None if begins else state)
-            return whole.numpy().reshape(*flat.shape[:-1], -1), after
+            memory = None if begins or state is None else torch.as_tensor(state)
+            whole, after = self._recorded(torch.as_tensor(flat).reshape(1, -1), memory)
+            return whole.numpy().reshape(*flat.shape[:-1], -1), after.numpy()
 
         remembering = ObservationMemory(memory_of(self.network))
-        remembering.state = state
+        remembering.state = None if state is None else np.asarray(state)
         fresh = None if episode_start is None or state is None else np.atleast_1d(episode_start)
         seen = remembering.go_on(np.atleast_2d(flat), fresh)
         numbers, _ = self.network.predict(seen, deterministic=deterministic)

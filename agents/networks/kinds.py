@@ -17,11 +17,10 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from agents.config import ConfigError, PPOConfig
 from agents.networks.mlp import ActivePolicy, CostFeatures, Standardise
 from agents.structured.action_numbers import OpenActions
-from agents.structured.forecast_memory import ForecastMemory
 from agents.structured.policy import StructuredPolicy
 from agents.vec_env.actions import ActiveActions, AgentActions
-from agents.vec_env.memory import Memory
 from gridai_env.arrays.types import Floats32
+from gridai_env.observation.forecast_memory import ForecastMemory
 from gridai_env.scenario.compile import Compiled
 
 ACTIVATIONS: dict[str, type[torch.nn.Module]] = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU}
@@ -36,7 +35,7 @@ class ActingPolicy(Protocol):
         """How the numbers become actions of the environment."""
 
 
-def memory_of(policy: object) -> Memory | None:
+def memory_of(policy: object) -> ForecastMemory | None:
     """Return the memory of a policy; None for one that sees the environment's observations alone."""
     return policy.memory if isinstance(policy, StructuredPolicy) else None
 
@@ -47,7 +46,7 @@ class Design(Protocol):
     def actions(self, config: PPOConfig, compiled: Compiled) -> AgentActions:
         """Return what the network decides in a scenario."""
 
-    def memory(self, compiled: Compiled) -> Memory | None:
+    def memory(self, compiled: Compiled) -> ForecastMemory | None:
         """Return the memory that is appended to the observations of a scenario; None for none."""
 
     def policy(

@@ -5,7 +5,6 @@ the same networks score all sites, routes and jobs.  Relabelling the sites there
 (permutation equivariance), and weights trained on ten sites act on five or twenty.
 
 ================= ==================================================================================
-`forecast_memory` forecasts issued earlier, kept for the steps ahead
 `observed`        flat observation -> tensors in units
 `power`           cost of power at the sites, room for work by kind of power, own generation
 `situation`       prices, room and foreseen demand, from which all decisions start

@@ -77,7 +77,7 @@ class Recorded:
         """Open a file; raise RecordingError where it is missing, damaged or made for something else."""
         self.path, self._network = path, network
         self._shapes = ((1, network.memory.layout.size), (1, network.memory.size))
-        self._blank = network.memory.blank(1)
+        self._blank = blank(network)
         self._weights = list(network.parameters())
         self._library = _opened(network, path)
 
@@ -139,7 +139,7 @@ def _compile(network: StructuredPolicy, path: Path) -> None:
     from torch._inductor import aoti_compile_and_package
 
     own = copy.deepcopy(network).requires_grad_(False).eval()
-    example = (torch.zeros(1, network.memory.layout.size), network.memory.blank(1), list(own.parameters()))
+    example = (torch.zeros(1, network.memory.layout.size), blank(network), list(own.parameters()))
     options: dict[str, Any] = OPTIONS | {"aot_inductor.metadata": {NAME: json.dumps(_belongs_to(network))}}
 
     # Silences warnings about operations that are called rather than fused.
@@ -156,6 +156,13 @@ def _compile(network: StructuredPolicy, path: Path) -> None:
             aoti_compile_and_package(exported, package_path=str(path), inductor_configs=options)
     finally:
         logger.setLevel(level)
+
+
+def blank(network: StructuredPolicy) -> Float[Tensor, "1 M"]:
+    """Return a memory before the first observation: of age -1, which an update treats like none."""
+    memory = torch.zeros(1, network.memory.size)
+    memory[:, -1] = -1.0
+    return memory
 
 
 def _opened(network: StructuredPolicy, path: Path) -> Any:

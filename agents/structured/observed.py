@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.structured.forecast_memory import ForecastMemory
 from gridai_env.arrays.types import Array, Float
 from gridai_env.observation.decode import parts_in_units
+from gridai_env.observation.forecast_memory import ForecastMemory
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world.state import INSTANCE_FIELDS, Params

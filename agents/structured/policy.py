@@ -17,10 +17,9 @@ from torch import Tensor, nn
 from agents.structured.action_numbers import KINDS, OpenActions
 from agents.structured.critic_features import SUMMARY
 from agents.structured.decision import Decision
-from agents.structured.forecast_memory import ForecastMemory
 from agents.structured.weights import RULE_STEPS
-from agents.vec_env.memory import extended
 from gridai_env.arrays.types import Float, Int
+from gridai_env.observation.forecast_memory import ForecastMemory
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.scenario.compile import Compiled, compile_scenario
 from gridai_env.scenario.load import parse_scenario
@@ -102,7 +101,7 @@ class StructuredPolicy(ActorCriticPolicy):
         actions = OpenActions.of(compiled)
         own = self._own | {"scenario": compiled.resolved_scenario()}
         other = StructuredPolicy(
-            extended(ObservationLayout(compiled).flat_space(), memory.size),
+            memory.space(ObservationLayout(compiled).flat_space()),
             spaces.Box(actions.low, actions.high, (actions.size,), np.float32),
             lambda _: 0.0,
             **own,

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
 from agents.vec_env.actions import AgentActions
-from agents.vec_env.memory import Memory, ObservationMemory, extended
 from gridai_env.arrays.types import Array, Float, Floats32
+from gridai_env.observation.forecast_memory import ForecastMemory, ObservationMemory
 
 # Totals of an ended episode that are handed on.
 TOTALS = ("benefit_usd", "emissions_kg", "dropped_gpuh")
@@ -50,7 +50,7 @@ class BatchVecEnv(VecEnv):
         reference_reward: bool = False,
         reward_factor: float = 1.0,
         drop_charge_usd_per_gpuh: float = 0.0,
-        memory: Memory | None = None,
+        memory: ForecastMemory | None = None,
     ) -> None:
         self.env = env
         self._scale_usd, self._factor = env.compiled.reward_scale_usd, reward_factor
@@ -58,7 +58,8 @@ class BatchVecEnv(VecEnv):
         self.actions = actions
         self.remembering = ObservationMemory(memory)
         space = spaces.Box(actions.low, actions.high, (actions.size,), np.float32)
-        super().__init__(env.num_envs, extended(env.single_observation_space, self.remembering.size), space)
+        seen = env.single_observation_space if memory is None else memory.space(env.single_observation_space)
+        super().__init__(env.num_envs, seen, space)
         self._actions: Floats32 | None = None
         self._lengths = np.zeros(self.num_envs, dtype=np.int64)
         self._begin = time.monotonic()

@@ -39,8 +39,6 @@ class DeviceVecEnv(BatchVecEnv):
     env: GridAITorchVectorEnv
 
     def _setup(self, reference_reward: bool) -> None:
-        if self.remembering.memory is not None:
-            self.remembering.memory.to(self.device)
         self._at_home = AtHome(self.env) if reference_reward else None
         self._returns = torch.zeros(self.num_envs, dtype=self.env.dtype, device=self.device)
         self._begun_at = np.zeros(self.num_envs, dtype=np.int64)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from itertools import pairwise
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -174,6 +174,31 @@ def as_real(x: Any, like: Any) -> Any:
 def constant(x: np.ndarray, like: Any) -> Any:
     """Return an array on the device of ``like``; floating-point numbers get its type, indices keep theirs."""
     return x if isinstance(like, np.ndarray) else namespace(like).constant(x, like)
+
+
+class Constants:
+    """Arrays that are used beside NumPy arrays and beside tensors, on whose device they are put once."""
+
+    def __init__(self, **arrays: np.ndarray) -> None:
+        self._at: dict[Any, SimpleNamespace] = {None: SimpleNamespace(**arrays)}
+
+    def beside(self, like: Any) -> SimpleNamespace:
+        """Return them by name: as they are for an array, on its device for a tensor."""
+        device = None if isinstance(like, np.ndarray) else like.device
+        if device not in self._at:
+            xp, given = namespace(like), vars(self._at[None])
+            self._at[device] = SimpleNamespace(**{name: xp.moved(x, device) for name, x in given.items()})
+        return self._at[device]
+
+
+def put_at(default: Any, index: Any, values: Any) -> Any:
+    """Return ``default`` [A] with ``values`` [...,m] at the places ``index`` [m], [...,A]."""
+    if not isinstance(values, np.ndarray):
+        return namespace(values).put_at(default, index, values)
+    full = np.empty((*values.shape[:-1], len(default)), dtype=default.dtype)
+    full[...] = default
+    full[..., index] = values
+    return full
 
 
 def total(x: Any, axis: int) -> Any:

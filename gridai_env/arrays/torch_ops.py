@@ -23,6 +23,7 @@ inf = float("inf")
 abs = torch.abs
 amax = torch.amax
 amin = torch.amin
+arctan2 = torch.arctan2
 argmax = torch.argmax
 broadcast_to = torch.broadcast_to
 clip = torch.clamp
@@ -34,6 +35,7 @@ floor = torch.floor
 full_like = torch.full_like
 log = torch.log
 ones_like = torch.ones_like
+remainder = torch.remainder
 searchsorted = torch.searchsorted
 sin = torch.sin
 sqrt = torch.sqrt
@@ -118,6 +120,16 @@ def moved_once(
     """Return an array, given by its bytes, on a device; it is moved once and must not be written to."""
     host = torch.from_numpy(np.frombuffer(bytearray(data), dtype=kind).reshape(shape))
     return host.to(device=device, dtype=dtype)
+
+
+def moved(x: np.ndarray, device: torch.device) -> Tensor:
+    """Return an array on a device, in its own type."""
+    return torch.as_tensor(x, device=device)
+
+
+def put_at(default: Tensor, index: Tensor, values: Tensor) -> Tensor:
+    """Return ``default`` [A] with ``values`` [...,m] at the places ``index`` [m], [...,A]."""
+    return default.expand(*values.shape[:-1], -1).index_copy(-1, index, values.to(default.dtype))
 
 
 def as_real(x: Any, like: Tensor) -> Tensor:

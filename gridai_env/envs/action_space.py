@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import ClassVar, Self
 
 import gymnasium as gym
 import numpy as np
 
-from gridai_env.arrays.types import Bool, Bools, Float, Floats, Floats32, Index, Int
+from gridai_env.arrays.ops import Constants, namespace, put_at
+from gridai_env.arrays.types import Array, Bool, Bools, Float, Floats, Floats32, Index, Int
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world.actions import Layout, action_names
 
@@ -114,12 +116,29 @@ class ActiveActions:
         start[self.source] = (self.default[self.index] - self.base) / self.factor
         return start
 
-    def expand(self, actions: Float[Floats32, "*batch n"]) -> Float[Floats32, "*batch A"]:
-        """Return the environment's actions for the agent's numbers."""
-        full = np.empty((*actions.shape[:-1], len(self.default)), dtype=np.float32)
-        full[...] = self.default
-        full[..., self.index] = np.clip(self.base + self.factor * actions[..., self.source], -1.0, 1.0)
-        return full
+    @classmethod
+    def read(cls, saved: dict[str, list[float]]) -> Self:
+        """Return what `as_dict` has written."""
+        index, source = (np.array(saved[name], dtype=np.intp) for name in ("index", "source"))
+        default, base, factor = (np.array(saved[name], np.float32) for name in ("default", "base", "factor"))
+        return cls(index, default, source, base, factor)
+
+    def as_dict(self) -> dict[str, list[float]]:
+        """Return plain lists, to be saved with the weights."""
+        return {field.name: getattr(self, field.name).tolist() for field in fields(self)}
+
+    def expand(self, actions: Float[Array, "*batch n"]) -> Float[Array, "*batch A"]:
+        """Return the environment's actions for the agent's numbers; a tensor, on its device, for a tensor.
+
+        Gradients pass where nothing was cut.
+        """
+        c = self._constants.beside(actions)
+        moved = namespace(actions).clip(c.base + c.factor * actions[..., c.source], -1.0, 1.0)
+        return put_at(c.default, c.index, moved)
+
+    @cached_property
+    def _constants(self) -> Constants:
+        return Constants(**{field.name: getattr(self, field.name) for field in fields(self)})
 
 
 def _shared(compiled: Compiled) -> tuple[Float[Floats, " A"], Bools]:

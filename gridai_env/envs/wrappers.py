@@ -1,18 +1,50 @@
-"""The flat action shown as a Dict with names, and back."""
+"""Wrappers of single environments and of batches: actions with names, active actions, remembered forecasts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
 
-from gridai_env.arrays.types import AnyFloats
-from gridai_env.envs.action_space import names_of_actions
+from gridai_env.arrays.ops import namespace
+from gridai_env.arrays.types import AnyFloats, Array
+from gridai_env.envs.action_space import ActiveActions, action_box, names_of_actions
+from gridai_env.envs.arguments import checked_action
+from gridai_env.envs.batch_env import BatchEnv
 from gridai_env.envs.env import GridAIEnv
+from gridai_env.observation.forecast_memory import ForecastMemory, ObservationMemory
+from gridai_env.observation.layout import BOUND
+from gridai_env.scenario.compile import Compiled
 from gridai_env.world.actions import Layout
+
+REMEMBERED = "remembered"  # this part of a Dict observation
+VectorEnv = gym.vector.VectorEnv[Any, Any, Any]
+
+
+def _compiled_of(env: gym.Env[Any, Any] | VectorEnv, wrapper: str) -> Compiled:
+    """Return the scenario of an environment or batch; raises TypeError where it is not of this package."""
+    base = env.unwrapped
+    if isinstance(base, GridAIEnv | BatchEnv):
+        return base.compiled
+    if isinstance(base, gym.vector.SyncVectorEnv | gym.vector.AsyncVectorEnv):
+        try:
+            found = base.get_attr("compiled")[0]
+        except AttributeError:
+            found = None
+        if isinstance(found, Compiled):
+            return found
+    raise TypeError(f"{wrapper}: wraps environments of gridai_env, not {type(base).__name__}")
+
+
+def _check_action_space(found: gym.Space[Any], compiled: Compiled, wrapper: str) -> None:
+    if found != action_box(compiled):
+        raise ValueError(f"{wrapper}: another wrapper has changed the action space; put {wrapper} below it")
 
 
 class DictAction(gym.ActionWrapper[Any, dict[str, AnyFloats], AnyFloats]):
@@ -26,15 +58,8 @@ class DictAction(gym.ActionWrapper[Any, dict[str, AnyFloats], AnyFloats]):
     def __init__(self, env: gym.Env[Any, AnyFloats]) -> None:
         """Wrap an environment of this package, itself wrapped or not (but not in another action)."""
         super().__init__(env)
-        base = env.unwrapped
-        if not isinstance(base, GridAIEnv):
-            raise TypeError(f"DictAction: wraps environments of gridai_env, not {type(base).__name__}")
-        if env.action_space != base.action_space:
-            raise ValueError(
-                "DictAction: another wrapper has changed the action space; put DictAction below it"
-            )
-
-        compiled = base.compiled
+        compiled = _compiled_of(env, "DictAction")
+        _check_action_space(env.action_space, compiled, "DictAction")
         self._layout = Layout(compiled.shape)
         self._names = names_of_actions(compiled)
         self._shapes = {name: shape for name, shape in self._layout.parts.items() if np.prod(shape)}
@@ -82,3 +107,154 @@ class DictAction(gym.ActionWrapper[Any, dict[str, AnyFloats], AnyFloats]):
         if unknown:
             raise ValueError(f"action: unknown index {unknown[0]!r}; see env.unwrapped.action_names")
         return self.reverse_action(np.array([named.get(name, default) for name in self._names]))
+
+
+class ActiveAction(gym.ActionWrapper[Any, AnyFloats, AnyFloats]):
+    """Takes the n entries of the action that can matter, in [-1, 1]; the others serve everything at home.
+
+    ``may_refuse``: whether work may be turned away.  ``shared_routing``: one number for each row and site moves the
+    routes of all regions.  ``numbers`` is the mapping; ``numbers.start`` are the numbers of "everything at home".
+    """
+
+    def __init__(
+        self, env: gym.Env[Any, AnyFloats], may_refuse: bool = False, shared_routing: bool = False
+    ) -> None:
+        """Wrap an environment of this package; raises ValueError above another change of the action."""
+        super().__init__(env)
+        compiled = _compiled_of(env, "ActiveAction")
+        _check_action_space(env.action_space, compiled, "ActiveAction")
+        self.numbers = ActiveActions.of(compiled, may_refuse, shared_routing)
+        self.action_space = spaces.Box(-1.0, 1.0, (self.numbers.size,), np.float32)
+
+    def action(self, action: Any) -> AnyFloats:
+        """Return the flat action [A] of the numbers [n]; raises ValueError where they are no such numbers."""
+        return self.numbers.expand(checked_action(action, self.action_space.shape or ()))
+
+
+class VectorActiveAction(gym.vector.VectorActionWrapper[Any, Any, Any, Any]):
+    """`ActiveAction` for a batch, on NumPy or torch: actions are [B,n]."""
+
+    def __init__(self, env: VectorEnv, may_refuse: bool = False, shared_routing: bool = False) -> None:
+        """Wrap a batch of this package, or Gymnasium's of single environments."""
+        super().__init__(env)
+        compiled = _compiled_of(env, "VectorActiveAction")
+        _check_action_space(env.single_action_space, compiled, "VectorActiveAction")
+        self.numbers = ActiveActions.of(compiled, may_refuse, shared_routing)
+        self.single_action_space = spaces.Box(-1.0, 1.0, (self.numbers.size,), np.float32)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+
+    def actions(self, actions: Any) -> Array:
+        """Return the flat actions [B,A]; raises ValueError where the numbers are none or not [B,n]."""
+        shape = self.action_space.shape or ()
+        if isinstance(actions, np.ndarray | Sequence):
+            return self.numbers.expand(checked_action(actions, shape))
+        if tuple(actions.shape) != shape:
+            raise ValueError(f"action: shape {tuple(actions.shape)}, must be {shape} with values in [-1, 1]")
+        return self.numbers.expand(actions)
+
+
+class _Remembered:
+    """Observations with what the memory holds: behind a flat one, as the part `REMEMBERED` of a Dict."""
+
+    def __init__(self, compiled: Compiled, space: gym.Space[Any], wrapper: str) -> None:
+        memory = ForecastMemory(compiled)
+        self.memory, self._parts = ObservationMemory(memory), list(memory.layout.parts)
+        flat = memory.layout.flat_space()
+        self._is_flat, self._size = space == flat, memory.layout.size
+        if self._is_flat:
+            self.space: spaces.Space[Any] = memory.space(flat)
+            return
+
+        if space != memory.layout.space():
+            raise ValueError(
+                f"{wrapper}: another wrapper has changed the observation space; put {wrapper} below it"
+            )
+        assert isinstance(space, spaces.Dict)
+        more = spaces.Box(-BOUND, BOUND, (memory.size,), np.float32)
+        self.space = spaces.Dict({**space.spaces, REMEMBERED: more})
+
+    def shown(self, observation: Any, extend: Callable[[Array], Array]) -> Any:
+        """Return an observation [B,...] with its memory; ``extend`` puts it behind the flat one."""
+        if self._is_flat:
+            return extend(observation)
+        parts = [observation[name] for name in self._parts]
+        flat = namespace(parts[0]).concatenate(parts, -1)
+        return {**observation, REMEMBERED: extend(flat)[:, self._size :]}
+
+    def one(self, observation: Any, extend: Callable[[Array], Array]) -> Any:
+        """Do the same for a single observation, without an axis of the batch."""
+        if self._is_flat:
+            return extend(observation[None])[0]
+        batch = self.shown({name: part[None] for name, part in observation.items()}, extend)
+        return {name: part[0] for name, part in batch.items()}
+
+
+class RememberForecasts(gym.Wrapper[Any, Any, Any, Any]):
+    """Appends the newest forecast issued for each of the coming steps, those of earlier observations included.
+
+    An observation shows forecasts at a few leads; those for the hours between stood in earlier ones.  The memory [M]
+    (`gridai_env.observation.forecast_memory`, in units) stands behind a flat observation, or as the part "remembered"
+    of a Dict.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        """Wrap an environment of this package, flattened or not."""
+        super().__init__(env)
+        compiled = _compiled_of(env, "RememberForecasts")
+        self._remembered = _Remembered(compiled, env.observation_space, "RememberForecasts")
+        self.observation_space = self._remembered.space
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Start an episode with nothing remembered."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        return self._remembered.one(observation, self._remembered.memory.begin), info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Advance one step."""
+        observation, *rest = self.env.step(action)
+        go_on = partial(self._remembered.memory.go_on, fresh=None)
+        return (self._remembered.one(observation, go_on), *rest)
+
+
+class VectorRememberForecasts(gym.vector.VectorWrapper[Any, Any, Any, Any, Any]):
+    """`RememberForecasts` for a batch, on NumPy or torch, in every mode of autoreset."""
+
+    def __init__(self, env: VectorEnv) -> None:
+        """Wrap a batch of this package, or Gymnasium's of single environments."""
+        super().__init__(env)
+        compiled = _compiled_of(env, "VectorRememberForecasts")
+        self._remembered = _Remembered(compiled, env.single_observation_space, "VectorRememberForecasts")
+        self.single_observation_space = self._remembered.space
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self._resets_next = env.metadata.get("autoreset_mode") is AutoresetMode.NEXT_STEP
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Start episodes with nothing remembered; those that a mask leaves out keep their memory."""
+        observation, infos = self.env.reset(seed=seed, options=options)
+        self._ended = None
+        begin = partial(self._remembered.memory.begin, only=(options or {}).get("reset_mask"))
+        return self._remembered.shown(observation, begin), infos
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Advance all episodes; last observations of ended ones have their own memory."""
+        observation, rewards, terminated, truncated, infos = self.env.step(actions)
+        memory, fresh = self._remembered.memory, self._ended
+        if "final_obs" in infos:
+            fresh = infos["_final_obs"]
+            infos["final_obs"] = self._last(infos["final_obs"], fresh)
+        if self._resets_next:
+            self._ended = terminated | truncated
+        go_on = partial(memory.go_on, fresh=fresh)
+        return self._remembered.shown(observation, go_on), rewards, terminated, truncated, infos
+
+    def _last(self, final: Any, over: Any) -> Any:
+        """Return last observations with their memory: one for each place that is over, or a tensor for all."""
+        last = self._remembered.memory.last
+        if not isinstance(final, np.ndarray) or final.dtype != object:
+            return self._remembered.shown(final, partial(last, rows=np.arange(self.num_envs)))
+        ends = np.full(self.num_envs, None, dtype=object)
+        for i in np.flatnonzero(over).tolist():
+            ends[i] = self._remembered.one(final[i], partial(last, rows=np.array([i])))
+        return ends

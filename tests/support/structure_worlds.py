@@ -10,12 +10,11 @@ import torch
 from gymnasium import spaces
 
 from agents.structured.action_numbers import OpenActions
-from agents.structured.forecast_memory import ForecastMemory
 from agents.structured.policy import StructuredPolicy
-from agents.vec_env.memory import ObservationMemory, extended
 from agents.vec_env.numpy import GridAIVecEnv
 from gridai_env.envs.vector_env import GridAIVectorEnv
 from gridai_env.episodes.instance import make_batch
+from gridai_env.observation.forecast_memory import ForecastMemory, ObservationMemory
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.scenario.compile import Compiled, compile_scenario
 from gridai_env.scenario.load import load_scenario, parse_scenario
@@ -40,7 +39,7 @@ def policy_of(compiled: Compiled, seed: int | None = None, hidden: int = 8) -> S
     """The policy of a scenario, as it begins; with a seed its networks say something."""
     memory, actions = ForecastMemory(compiled), OpenActions.of(compiled)
     policy = StructuredPolicy(
-        extended(ObservationLayout(compiled).flat_space(), memory.size),
+        memory.space(ObservationLayout(compiled).flat_space()),
         spaces.Box(actions.low, actions.high, (actions.size,), np.float32),
         lambda _: 0.0,
         scenario=compiled.scenario.model_dump(mode="json"),

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from agents.networks.checkpoint import Identity, NetworkPolicy
-from agents.structured.compiled import NAME, Recorded, RecordingError, Whole, record
+from agents.structured.compiled import NAME, Recorded, RecordingError, Whole, blank, record
 from gridai_env.envs.env import GridAIEnv
 from gridai_env.scenario.compile import Compiled
 from gridai_env.scenario.load import scenario_names
@@ -189,7 +189,5 @@ def test_a_blank_memory_is_none_at_all() -> None:
     seen = torch.as_tensor(flat)
     with torch.no_grad():
         after = policy.memory.update(None, seen)
-        torch.testing.assert_close(
-            policy.memory.update(policy.memory.blank(1), seen), after, rtol=0.0, atol=0.0
-        )
-        assert Whole(policy)(seen, policy.memory.blank(1))[0].shape == (1, len(policy.actions.default))
+        torch.testing.assert_close(policy.memory.update(blank(policy), seen), after, rtol=0.0, atol=0.0)
+        assert Whole(policy)(seen, blank(policy))[0].shape == (1, len(policy.actions.default))

@@ -20,13 +20,12 @@ from agents.structured.action_numbers import KINDS, LOWEST, OpenActions
 from agents.structured.dispatch.batteries import CHARGES, Storage
 from agents.structured.dispatch.placing import to_be_done, waiting_price
 from agents.structured.dispatch.transport import CLOSED, WorkToPlace, transport
-from agents.structured.forecast_memory import ForecastMemory, weekly_climatology
 from agents.structured.policy import StructuredPolicy
 from agents.structured.power import Supply
 from agents.structured.situation import Situation
-from agents.vec_env.memory import ObservationMemory
 from agents.vec_env.torch import DeviceVecEnv
 from gridai_env.envs.torch.vector_env import GridAITorchVectorEnv
+from gridai_env.observation.forecast_memory import ForecastMemory, ObservationMemory, weekly_climatology
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world.actions import Layout, decode
 from tests.support.structure_worlds import (
@@ -554,7 +553,7 @@ def test_single_decisions_follow_the_weights() -> None:
     flat, memory = seen[4, :size].numpy(), seen[1:2, size:]
     decided = single.predict(flat, memory)
     by_hand = ObservationMemory(policy.memory)
-    by_hand.state = memory
+    by_hand.state = memory.numpy()
     numbers = numbers_of(policy, torch.as_tensor(by_hand.go_on(flat[None], None)))
     np.testing.assert_allclose(decided[0], policy.actions.expand(numbers)[0], atol=1e-6)
     speak(policy, 8)
