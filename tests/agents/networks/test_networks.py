@@ -43,8 +43,8 @@ def test_the_agent_starts_at_home(name: str, refuse: bool, shared: bool) -> None
     np.testing.assert_array_equal(actions.default, home)
     assert (actions.size < len(actions.index)) == shared
     again = ActiveActions.read(actions.as_dict())
-    for field, value in vars(actions).items():
-        np.testing.assert_array_equal(getattr(again, field), value)
+    for field in actions.as_dict():
+        np.testing.assert_array_equal(getattr(again, field), getattr(actions, field))
 
 
 def test_shared_routing_moves_all_regions_to_any_site() -> None:
