@@ -106,12 +106,11 @@ def parse_options(options: type[OptionsT], words: Sequence[str] | None, program:
     """
     parser, given = _parser(options, program, text), sys.argv[1:] if words is None else words
     # Of a list that is named twice the parser would keep the last alone.
-    lists = {
-        f"--{name}"
-        for name, field in options.model_fields.items()
-        if get_origin(_kind(field.annotation)) is list
-    }
-    refuse_doubles("give all values after one name", [word for word in given if word in lists])
+    fields = [(_names(name, field), _kind(field.annotation)) for name, field in options.model_fields.items()]
+    named = [
+        names[0] for word in given for names, kind in fields if word in names and get_origin(kind) is list
+    ]
+    refuse_doubles("give all values after one name", named)
     try:
         found = parser.parse_args(_files_first(options, given))
     except argparse.ArgumentError as error:

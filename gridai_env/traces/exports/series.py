@@ -122,17 +122,12 @@ def _strays(utc: Int[Ints, " n"], finest: int) -> list[str]:
 
 
 def _step_of_hours(minute: Int[Ints, " N"], index: Int[Ints, " N"]) -> Int[Ints, " H"]:
-    """Return the step of each hour that has rows, min.
-
-    An hour whose step is coarser than that of the hours around it has lost rows: only two equal ones in a row are a
-    change of step.
-    """
+    """Return the step of each hour that has rows, min; one that is coarser than all hours around it has lost rows."""
     step = np.full(index[-1] + 1, MINUTES_PER_HOUR)
     np.gcd.at(step, index, minute)
-    none = 2 * MINUTES_PER_HOUR
-    around = np.stack([np.r_[none, step[:-1]], np.r_[step[1:], none]])
-    lone = (around != step).all(0) & (around.min(0) < step)
-    return np.where(lone, around.min(0), step)
+    around = np.stack([np.r_[0, step[:-1]], np.r_[step[1:], 0]])  # 0: no hour there
+    finer = np.where(around.min(0) > 0, around.min(0), around.max(0))
+    return np.where((around < step).all(0) & (finer > 0), finer, step)
 
 
 def _kept_steps(step: Int[Ints, " H"]) -> Int[Ints, " H"]:

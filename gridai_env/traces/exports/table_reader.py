@@ -249,7 +249,7 @@ def _utc(form: Form, table: Table, rows: list[Row], values: Float[Floats, " N"])
     ]
     at, clock = stamp_columns(form, table) or ([], "")
     utc = to_utc(stamps, clock, strict=form.hour_ending)
-    other = table.index(form.check[0])
+    other = table.index(form.check[0]) if form.check[0] else None
     if other is None:
         return utc
 

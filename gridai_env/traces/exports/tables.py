@@ -49,13 +49,20 @@ def load_table(path: Path) -> Table:
         return _records(path, load_json(path))
     with text_rows(path) as (header, rows):
         table = Table(path, header, [(line, [cell.strip() for cell in row]) for line, row in rows])
-    # Some spreadsheets put each whole line into quotes.
-    if len(header) == 1 and "," in header[0]:
-        lines = list(csv.reader([header[0], *(row[0] for _, row in table.rows)]))
-        table = Table(
-            path, lines[0], [(line, cells) for (line, _), cells in zip(table.rows, lines[1:], strict=True)]
+    return _unquoted(table) if len(header) == 1 and "," in header[0] else table
+
+
+def _unquoted(table: Table) -> Table:
+    """Return a table whose lines each stand in quotes, as some portals write them."""
+    header, *cells = (
+        next(csv.reader([line])) for line in (table.header[0], *(row[0] for _, row in table.rows))
+    )
+    rows = [(line, row) for (line, _), row in zip(table.rows, cells, strict=True)]
+    if bad := next((line for line, row in rows if len(row) != len(header)), None):
+        raise TraceError(
+            f"{table.path}: line {bad} has not the {len(header)} cells of the header; mend or remove the line"
         )
-    return table
+    return Table(table.path, header, rows)
 
 
 def is_json(path: Path) -> bool:
