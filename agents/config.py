@@ -199,9 +199,7 @@ def parse_config(data: dict[str, Any], source: str, overrides: Mapping[str, Any]
     try:
         return PPOConfig.model_validate(data)
     except ValidationError as error:
-        lines = []
-        for fault, line in zip(error.errors(include_url=False), from_pydantic(error, PPOConfig), strict=True):
-            lines.append(line if fault["loc"] else fault["msg"].removeprefix("Value error, "))
+        lines = from_pydantic(error, PPOConfig)
         raise ConfigError("\n  ".join([f"{source}: {len(lines)} problem(s)", *lines])) from error
 
 

@@ -17,8 +17,8 @@ from typing import Annotated
 from pydantic import Field
 
 from gridai_env.scenario.compile import compile_scenario
+from gridai_env.scenario.errors import scenario_schema
 from gridai_env.scenario.load import load_scenario, scenario_names
-from gridai_env.scenario.spec import Scenario
 from scripts.runs.command import CommandOptions, InputError, Shown, run_command
 from scripts.studies.scenario_report import report
 
@@ -48,7 +48,7 @@ def main(words: Sequence[str] | None = None) -> int:
 def validate(options: ValidateOptions) -> int:
     """Print the report of a scenario, or the schema."""
     if options.print_schema:
-        print(json.dumps(Scenario.model_json_schema(), indent=2))
+        print(json.dumps(scenario_schema(), indent=2))
         return 0
     if options.scenario is None:
         raise InputError("a scenario is needed (or --schema); see --help")

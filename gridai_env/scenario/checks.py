@@ -4,35 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from math import isnan
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from gridai_env.scenario.capacity import nameplate_gpus
-from gridai_env.scenario.errors import closest, problem, raise_all
+from gridai_env.scenario.errors import UNKNOWN, closest, problem, raise_all
 from gridai_env.scenario.geography import rtt_keys
 from gridai_env.scenario.spec import Scenario
 from gridai_env.traces import known_zones
 
 TOLERANCE = 1e-9
+MOST_ROUTES = 1_000_000  # regions x classes x sites
+MOST_ENTRIES = 5_000_000  # steps x (regions x classes + sites + jobs)
 
 Check = Callable[[Scenario], Iterator[str]]
 
 
 def check_scenario(scenario: Scenario, source: str | None = None) -> None:
     """Raise one ScenarioError that lists all contradictions; ``source`` (a file) opens its message."""
-    where = source or f"scenario {scenario.name!r}"
-    raise_all(where, (line for check in CHECKS for line in check(scenario)))
-    raise_all(where, capacities(scenario))  # needs names and time zones that are right
+    raise_all(source or f"scenario {scenario.name!r}", contradictions(scenario))
+
+
+def contradictions(s: Scenario) -> list[str]:
+    """Return a line for each contradiction between keys."""
+    found = [line for check in CHECKS for line in check(s)]
+    return found if _hides_capacities(s) else [*found, *capacities(s)]
+
+
+def _hides_capacities(s: Scenario) -> bool:
+    """Return whether names or clocks are wrong: capacities follow from demand at the homes, by local time."""
+    given = [site.name for site in s.sites] + [name for r in s.regions for name in (r.home, r.timezone)]
+    return UNKNOWN in given or any(True for check in (names, places) for _ in check(s))
 
 
 def is_multiple(value: float, step: float) -> bool:
-    """Return whether ``value`` is 0 or a whole multiple of ``step``, at least one of it."""
+    """Return whether ``value`` is 0 or a whole multiple of ``step``, at least one of it; or not known (NaN)."""
     count = value / step
-    return value == 0 or (abs(count - round(count)) < 1e-6 and round(count) >= 1)
+    return value == 0 or isnan(count) or (abs(count - round(count)) < 1e-6 and round(count) >= 1)
 
 
 def steps(s: Scenario) -> Iterator[str]:
     """Check that a step is whole minutes and divides an hour, and that all durations are whole steps."""
-    if s.dt_h > 1 or not is_multiple(s.dt_h, 1 / 60) or not is_multiple(1.0, s.dt_h):
+    if not _is_step(s.dt_h):
         yield problem("dt_h", s.dt_h, "1/n in whole minutes: 1, 0.5, 0.25, ...", "traces are hourly")
         return
 
@@ -51,6 +64,22 @@ def steps(s: Scenario) -> Iterator[str]:
             yield problem(key, value, f"a whole number of steps of dt_h = {s.dt_h:g} h")
 
 
+def _is_step(dt_h: float) -> bool:
+    return not dt_h > 1 and is_multiple(dt_h, 1 / 60) and is_multiple(1.0, dt_h)
+
+
+def sizes(s: Scenario) -> Iterator[str]:
+    """Check that the arrays of a step and of an episode fit into memory."""
+    rows, sites = len(s.regions) * len(s.classes), len(s.sites)
+    if rows * sites > MOST_ROUTES:
+        shown = f"{len(s.regions)} regions x {len(s.classes)} classes x {sites} sites"
+        yield f"sites = {shown}: must be at most {MOST_ROUTES:,} routes [no unit] (leave some out)"
+    most_h = MOST_ENTRIES / (rows + sites + len(s.jobs)) * s.dt_h
+    if _is_step(s.dt_h) and s.horizon_h > most_h:
+        allowed = f"at most {most_h:.0f} with so many regions, classes, sites and jobs at dt_h = {s.dt_h:g}"
+        yield problem("horizon_h", s.horizon_h, allowed, "an episode must fit into memory")
+
+
 def names(s: Scenario) -> Iterator[str]:
     """Check that names are unique and that everything referred to exists."""
     for kind in ("sites", "regions", "service_nodes", "classes", "jobs", "events"):
@@ -61,6 +90,8 @@ def names(s: Scenario) -> Iterator[str]:
             seen.add(item.name)
 
     sites = [site.name for site in s.sites]
+    if UNKNOWN in sites or len(set(sites)) < len(sites):
+        return  # what a name refers to shows when the names of the sites are right
     references = [(f"regions[{i}].home", [r.home]) for i, r in enumerate(s.regions)]
     references += [(key, listed or []) for key, listed in _site_lists(s)]
     for key, used in references:
@@ -90,8 +121,6 @@ def places(s: Scenario) -> Iterator[str]:
             if place.rtt_key is not None and place.rtt_key not in known:
                 advice = closest(place.rtt_key, known)
                 yield problem(key, place.rtt_key, "null or a name of the RTT table", advice)
-    if s.service_nodes is not None and not s.service_nodes:
-        yield problem("service_nodes", [], "null or a list with at least one entry", "null: one at each site")
 
     # Bound work needs a service node in the legal zone of its home.
     legal = {node.legal_zone for node in s.service_nodes or s.sites}
@@ -128,8 +157,8 @@ def classes(s: Scenario) -> Iterator[str]:
             allowed = f"at most {1.0 - task.state_bound_share:g} so that both sum to at most 1"
             yield problem(f"classes[{i}].law_bound_share", task.law_bound_share, allowed, advice)
         # Home always stays open, so it must be able to serve every class.
-        missing = {r.home for r in s.regions} - set(task.supported_at or [site.name for site in s.sites])
-        if missing:
+        missing = {r.home for r in s.regions} - set(task.supported_at or ())
+        if task.supported_at is not None and missing:
             allowed = f"a list with all homes; missing: {', '.join(sorted(missing))}"
             yield problem(f"classes[{i}].supported_at", task.supported_at, allowed, "home always stays open")
 
@@ -171,7 +200,7 @@ def _generator(s: Scenario, i: int) -> Iterator[str]:
         yield problem(f"{key}.initial_mw", unit.initial_mw, allowed)
 
     # From standstill the output rises by at most one ramp per step.
-    if unit.ramp_mw_per_h * s.dt_h < unit.min_load_mw - TOLERANCE:
+    if _is_step(s.dt_h) and unit.ramp_mw_per_h * s.dt_h < unit.min_load_mw - TOLERANCE:
         allowed = f"at least min_load_mw / dt_h = {unit.min_load_mw / s.dt_h:g}"
         yield problem(f"{key}.ramp_mw_per_h", unit.ramp_mw_per_h, allowed, "it could never start")
 
@@ -252,7 +281,7 @@ def clocks(s: Scenario) -> Iterator[str]:
         yield problem("forecast.skill_last", s.forecast.skill_last, allowed)
 
 
-CHECKS: tuple[Check, ...] = (names, steps, places, zones, classes, power, jobs, events, demand, clocks)
+CHECKS: tuple[Check, ...] = (names, steps, sizes, places, zones, classes, power, jobs, events, demand, clocks)
 
 
 def capacities(s: Scenario) -> Iterator[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable
+import reprlib
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,12 @@ from gridai_env.scenario.spec import Scenario
 
 # Ends of key names and the units they stand for, longest first where one contains another.
 UNITS: dict[str, str] = json.loads(Path(__file__).with_name("units.json").read_text(encoding="utf-8"))
+
+UNKNOWN = "(unknown)"  # stands for a text that is wrong while other keys are checked
+
+# Values are shown in part: anchors can make a short file into a very long value.
+_SHOWN = reprlib.Repr()
+_SHOWN.maxlevel, _SHOWN.maxstring, _SHOWN.maxlong, _SHOWN.maxother = 3, 60, 60, 60
 
 
 class ScenarioError(ValueError):
@@ -33,7 +40,7 @@ def unit_of(key: str) -> str:
 
 def problem(key: str, value: Any, allowed: str, advice: str = "") -> str:
     """Return one line: key, value, allowed range, unit, and what to do."""
-    return _fault(key, repr(value), allowed, advice)
+    return _fault(key, _short(value), allowed, advice)
 
 
 def _fault(key: str, shown: str, allowed: str, advice: str) -> str:
@@ -56,39 +63,61 @@ def closest(name: str, known: Iterable[str]) -> str:
 
 
 def from_pydantic(error: ValidationError, model: type[BaseModel] = Scenario) -> list[str]:
-    """Return one line for each fault that pydantic found."""
-    return [_line(e, model) for e in error.errors(include_url=False)]
+    """Return one line for each fault that pydantic found; a key that is only misspelt is not missing as well."""
+    faults = error.errors(include_url=False)
+    meant = {_meant(e["loc"], model) for e in faults if e["type"] == "extra_forbidden"}
+    return [_line(e, model) for e in faults if e["type"] != "missing" or e["loc"] not in meant]
+
+
+def _meant(loc: tuple[int | str, ...], model: type[BaseModel]) -> tuple[int | str, ...]:
+    known = list(schema_at(model, loc[:-1]).get("properties", {}))
+    return (*loc[:-1], *difflib.get_close_matches(str(loc[-1]), known, n=1, cutoff=0.5))
 
 
 def _line(error: Any, model: type[BaseModel]) -> str:
     loc, kind, value = error["loc"], error["type"], error["input"]
     key = key_path(loc)
+    if not loc and kind == "value_error":
+        return str(error["msg"]).removeprefix("Value error, ")
     if kind == "extra_forbidden":
-        known = list(_node(model, loc[:-1]).get("properties", {}))
+        known = list(schema_at(model, loc[:-1]).get("properties", {}))
         return f"{key} = {_short(value)}: unknown key ({closest(str(loc[-1]), known)})"
     if kind == "invalid_key":
         return f"key {loc[-1]!r} = {_short(value)}: unknown key (keys must be text)"
 
-    schema = _node(model, loc)
+    schema = schema_at(model, loc)
     allowed = allowed_range(schema)
     if kind == "missing":
         what = schema.get("description", "")
         return f"{key}: missing; must be {allowed} [{unit_of(key)}]" + (f" ({what})" if what else "")
 
     # The checks of this package word their own advice; pydantic's messages are left out.
-    advice = error["msg"].removeprefix("Value error, ") if kind == "value_error" else _advice(value, allowed)
+    if kind == "value_error":
+        advice = error["msg"].removeprefix("Value error, ")
+    else:
+        advice = schema.get("description", "") if kind == "too_short" else _advice(value, allowed)
     return _fault(key, _short(value), allowed, advice)
 
 
 def _advice(value: Any, allowed: str) -> str:
-    if isinstance(value, str) and "number" in allowed:
-        return "text; write a plain number such as 1000.0, the unit is in the name of the key"
-    return "true/false is not a number" if isinstance(value, bool) and "number" in allowed else ""
+    """Return what to write where YAML read a number, text or true/false other than the key needs."""
+    if "number" in allowed:
+        if isinstance(value, str):
+            return "text; write a plain number such as 1000.0, the unit is in the name of the key"
+        return "true/false is not a number" if isinstance(value, bool) else ""
+    if not allowed.startswith(("text", "a name")):
+        return ""
+    if isinstance(value, bool):
+        words = "yes, on" if value else "NO, no, off"
+        return (
+            f"YAML reads {words} and {str(value).lower()} as {value}: quote it, e.g. {words.split(',')[0]!r}"
+        )
+    return "quote it, so that YAML reads text" if isinstance(value, int | float) else ""
 
 
 def _short(value: Any) -> str:
     """Return the repr of a value, cut to a readable length."""
-    text = repr(value)
+    text = _SHOWN.repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -105,8 +134,26 @@ def _schema(model: type[BaseModel]) -> dict[str, Any]:
     return model.model_json_schema()
 
 
-def _node(model: type[BaseModel], loc: tuple[int | str, ...]) -> dict[str, Any]:
-    """Return the JSON schema of the value at ``loc`` (empty where there is none)."""
+def scenario_schema() -> dict[str, Any]:
+    """Return the JSON schema of scenario files for editors: each number with its unit in its description."""
+    schema = Scenario.model_json_schema()
+    for table in (schema, *schema["$defs"].values()):
+        for key, node in table["properties"].items():
+            if {"number", "integer"} & set(_types(node)):
+                node["description"] = f"{node.get('description', '')} [{unit_of(key)}]".lstrip()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _types(node: dict[str, Any]) -> Iterator[str]:
+    """Yield the types of a value of a schema, of its alternatives and of the entries of a list."""
+    yield node.get("type", "")
+    for option in (*node.get("anyOf", ()), node.get("items", {})):
+        if option:
+            yield from _types(option)
+
+
+def schema_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> dict[str, Any]:
+    """Return the JSON schema of the value at ``loc`` of a model, without references (empty where there is none)."""
     root = _schema(model)
     node = root
     for part in loc:
@@ -135,14 +182,15 @@ def allowed_range(schema: dict[str, Any]) -> str:
     if kind in ("number", "integer"):
         return ("a whole number" if kind == "integer" else "a number") + _interval(schema)
     if kind == "array":
-        return "a list" + (" with at least one entry" if schema.get("minItems") else "")
+        most = f", at most {schema['maxItems']}" if "maxItems" in schema else ""
+        return "a list" + (" with at least one entry" if schema.get("minItems") else "") + most
     if schema.get("format") == "date":
         return "a date YYYY-MM-DD"
-    if "pattern" in schema:
+    if "pattern" in schema and kind == "string":
         return "a name of letters, digits, space, '.', '_', '-' (at most 40)"
 
     words = {"object": "a table of keys", "string": "text", "boolean": "true or false"}
-    return words.get(kind, "a valid value")
+    return words.get(kind, "a valid value") + (", not empty" if schema.get("minLength") else "")
 
 
 def _interval(schema: dict[str, Any]) -> str:

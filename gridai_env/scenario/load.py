@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 from pydantic import ValidationError
@@ -14,12 +15,31 @@ from gridai_env.files import shipped_folder
 from gridai_env.scenario.checks import check_scenario
 from gridai_env.scenario.drawn_jobs import with_drawn_jobs
 from gridai_env.scenario.errors import ScenarioError, closest, from_pydantic, raise_all
+from gridai_env.scenario.partial import other_problems
 from gridai_env.scenario.paths import absolute
 from gridai_env.scenario.spec import Event, Scenario
 
+EXPONENT = re.compile(r"^[-+]?(\.\d+|\d+(\.\d*)?)[eE][-+]?\d+$")
+
 
 class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, but a key that stands twice is an error."""
+    """YAML's safe loader, but a key that stands twice is an error.
+
+    As in JSON and newer YAML, dates are text (the spec makes dates of them) and 1e3 is a number.
+    """
+
+    yaml_implicit_resolvers: ClassVar = {
+        first: [(tag, form) for tag, form in found if tag != "tag:yaml.org,2002:timestamp"]
+        for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep=deep)
+        # Such as !!int x, !!timestamp x, or a number of 5,000 digits.
+        except (ValueError, AttributeError, OverflowError, KeyError) as error:
+            what = f"no valid {node.tag.rsplit(':', 1)[-1]}"
+            raise yaml.constructor.ConstructorError(None, None, what, node.start_mark) from error
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
@@ -29,6 +49,9 @@ class _Loader(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} twice", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep=deep)
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", EXPONENT, list("-+.0123456789"))
 
 
 def scenario_folder() -> Path:
@@ -102,7 +125,7 @@ def _validate(data: dict[str, Any], source: str, folder: Path | None = None) -> 
     try:
         return Scenario.model_validate(data, context=folder)
     except ValidationError as error:
-        raise_all(source, from_pydantic(error))
+        raise_all(source, [*from_pydantic(error), *other_problems(data, error)])
         raise
 
 
@@ -117,6 +140,8 @@ def _open(source: str | Path | Mapping[str, Any] | Scenario) -> tuple[Scenario, 
         data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except yaml.YAMLError as error:
         raise ScenarioError(f"{path}: not valid YAML: {error}") from error
+    except RecursionError as error:
+        raise ScenarioError(f"{path}: not a scenario: nested too deeply") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ScenarioError(f"{path}: cannot be read: {error}") from error
     return _parsed(data, str(path), path.parent), str(path)

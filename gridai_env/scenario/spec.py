@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from gridai_env.scenario.paths import BY_NAME, SourcePath
 
@@ -27,14 +28,29 @@ Longitude = Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\- ]*$", max_length=40)]
 
 
+MOST_LISTED = 1000  # entries of a list
+DAY_SCHEMA = {"type": "string", "format": "date", "pattern": r"^\d{4}-\d{2}-\d{2}$"}
+
+
 def _day(value: Any) -> Any:
     """Turn ISO text into a date; YAML gives dates, JSON gives text."""
     if isinstance(value, datetime):
         raise ValueError("must be a date YYYY-MM-DD without a time of day")
+    if isinstance(value, str) and not re.fullmatch(DAY_SCHEMA["pattern"], value):
+        raise ValueError("write it as 2023-07-01")
     return date.fromisoformat(value) if isinstance(value, str) else value
 
 
-Day = Annotated[date, BeforeValidator(_day)]
+def _whole(value: Any) -> Any:
+    """Turn 3.0 into 3: JSON knows no other difference between them."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = BeforeValidator(_whole)
+Day = Annotated[date, BeforeValidator(_day), WithJsonSchema(DAY_SCHEMA)]
+Names = Annotated[
+    list[Name], Field(min_length=1, max_length=MOST_LISTED, json_schema_extra={"uniqueItems": True})
+]
 ForecastKind = Literal["perfect", "persistence", "day_ahead"]
 
 
@@ -159,7 +175,7 @@ class TaskClass(StrictModel):
     latency_budget_ms: Positive
     processing_ms: NonNegative
     wait_h: NonNegative = Field(0.0, description="longest wait; 0: may not be queued")
-    priority: int = Field(0, description="higher is served first")
+    priority: Annotated[int, Whole] = Field(0, description="higher is served first")
     flatness: Share = Field(0.0, description="1: no daily swing")
     revenue_usd_per_gpuh: Positive
     drop_usd_per_gpuh: Positive
@@ -181,7 +197,7 @@ class TaskClass(StrictModel):
     )
     warm_mwh_per_gpuh: NonNegative = 0.0
     gpuh_per_request: Positive = Field(2.5e-4, description="reference GPU-h of one request, for reports")
-    supported_at: list[Name] | None = Field(None, description="sites with the weights; null: all")
+    supported_at: Names | None = Field(None, description="sites with the weights; null: all")
 
 
 class Job(StrictModel):
@@ -193,7 +209,7 @@ class Job(StrictModel):
     release_h: NonNegative
     deadline_h: Positive
     value_usd: Positive
-    sites: list[Name] | None = Field(None, description="allowed sites, first is preferred; null: all")
+    sites: Names | None = Field(None, description="allowed sites, first is preferred; null: all")
     release_jitter_h: NonNegative = Field(
         0.0, description="release and deadline shift by up to this, either way"
     )
@@ -207,7 +223,7 @@ class Event(StrictModel):
 
     name: Name
     kind: Literal["available_gpus", "import_limit", "export_limit", "price"]
-    sites: list[Name] | None = None
+    sites: Names | None = None
     probability: Share = 1.0
     earliest_h: NonNegative = 0.0
     latest_h: NonNegative | None = Field(None, description="last start; null: end of the episode")
@@ -255,7 +271,7 @@ class Start(StrictModel):
     periods: list[Period] | None = Field(
         None, min_length=1, description="parts of [first, last], in order and apart; null: all of it"
     )
-    hour_utc: Annotated[int, Field(ge=0, le=23)] = 0
+    hour_utc: Annotated[int, Field(ge=0, le=23), Whole] = 0
 
 
 class ForecastSpec(StrictModel):
@@ -279,7 +295,7 @@ class DemandSpec(StrictModel):
         None, description="single requests (Azure columns) or windowed rates (ServeGen); null: by the header"
     )
     model: str | None = Field(None, description="which one of a file with several models")
-    classes: list[Name] | None = Field(None, description="classes that follow the file; null: all")
+    classes: Names | None = Field(None, description="classes that follow the file; null: all")
     timezone: str = Field("UTC", description="IANA name: where the clients of a file with UTC stamps live")
     repeat: bool = Field(False, description="begin again at the end of the file")
     fill_gap_h: NonNegative = Field(0.0, description="holes of the file up to this long are interpolated")
@@ -298,15 +314,15 @@ class JobsFrom(StrictModel):
     """Training jobs drawn from a file of batch jobs; they are added to `jobs` when the scenario is read."""
 
     source: SourcePath = Field(description="path of a .parquet, .csv or .csv.gz")
-    count: Annotated[int, Field(ge=1, le=1000)] = Field(description="number of jobs drawn")
-    seed: Annotated[int, Field(ge=0)] = 0
+    count: Annotated[int, Field(ge=1, le=1000), Whole] = Field(description="number of jobs drawn")
+    seed: Annotated[int, Field(ge=0), Whole] = 0
     mean_gpus: Positive = Field(description="mean size of the jobs of the file; it gives the relative sizes")
     max_gpus: Positive | None = Field(None, description="larger jobs are left out; null: what the sites hold")
     min_duration_h: NonNegative = Field(1.0, description="shorter jobs are left out")
     max_duration_h: Positive | None = Field(None, description="longer jobs are left out; null: what fits")
     slack: NonNegative = Field(1.0, description="deadline = release + (1 + slack) x duration")
     value_usd_per_gpuh: Positive = Field(0.15, description="130 USD per MWh of IT at 1.15 kW")
-    sites: list[Name] | None = Field(None, description="allowed sites, first is preferred; null: all")
+    sites: Names | None = Field(None, description="allowed sites, first is preferred; null: all")
     drawn: str | None = Field(None, description="written by the program: where the jobs in `jobs` were drawn")
 
 
@@ -317,10 +333,12 @@ def _demand(value: Any) -> Any:
     source, *options = value.split(",")
     table: dict[str, Any] = {"source": source.strip()}
     for option in options:
-        key, sign, text = option.partition("=")
+        key, sign, text = (part.strip() for part in option.partition("="))
         if not sign:
             raise ValueError(f"{option!r} is no key=value; write FILE,model=m-large,repeat=true")
-        table[key.strip()] = _option(key.strip(), text.strip())
+        if key in table:
+            raise ValueError(f"{key!r} stands twice")
+        table[key] = _option(key, text)
     return table
 
 
@@ -328,10 +346,18 @@ def _option(key: str, text: str) -> Any:
     """Return the value of an option in text: true, false, a number, for classes a list split at "+"."""
     if key == "classes":
         return text.split("+")
+    if key in ("format", "model", "timezone"):  # texts, also such as 2024
+        return text
     try:
         return {"true": True, "false": False}[text] if text in ("true", "false") else float(text)
     except ValueError:
         return text
+
+
+# The options of the text are those of the table.
+OPTIONS = "|".join(key for key in DemandSpec.model_fields if key != "source")
+DemandText = Annotated[str, Field(pattern=rf"^\s*[^,\s][^,]*(,\s*({OPTIONS})\s*=[^,]*)*$")]
+Demand = Annotated[DemandSpec, BeforeValidator(_demand, json_schema_input_type=DemandText | DemandSpec)]
 
 
 class Scenario(StrictModel):
@@ -339,10 +365,12 @@ class Scenario(StrictModel):
 
     name: Name
     description: str = ""
-    horizon_h: Positive = Field(description="length of an episode, a whole number of steps")
+    horizon_h: Annotated[float, Field(gt=0, le=87_600, allow_inf_nan=False)] = Field(
+        description="length of an episode, a whole number of steps; at most ten years"
+    )
     dt_h: Positive = Field(1.0, description="length of a step: 1/n h in whole minutes")
     traces: SourcePath = Field("synthetic", description="'synthetic' or the path of a trace file")
-    demand: Annotated[DemandSpec, BeforeValidator(_demand)] = DemandSpec()
+    demand: Demand = Field(DemandSpec(), description="a table, or FILE,key=value,... with its keys")
     start: Start = Start()
     carbon_signal: Literal["average", "marginal"] = "marginal"
     carbon_price_usd_per_t: NonNegative = 50.0
@@ -356,13 +384,15 @@ class Scenario(StrictModel):
     latency: Latency = Latency()
     network: Network = Network()
     forecast: ForecastSpec = ForecastSpec()
-    sites: list[Site] = Field(min_length=1)
-    regions: list[Region] = Field(min_length=1)
-    service_nodes: list[ServiceNode] | None = None
-    classes: list[TaskClass] = Field(min_length=1)
-    jobs: list[Job] = []
+    sites: list[Site] = Field(min_length=1, max_length=MOST_LISTED)
+    regions: list[Region] = Field(min_length=1, max_length=MOST_LISTED)
+    service_nodes: list[ServiceNode] | None = Field(
+        None, min_length=1, max_length=MOST_LISTED, description="null: one at each site"
+    )
+    classes: list[TaskClass] = Field(min_length=1, max_length=MOST_LISTED)
+    jobs: list[Job] = Field([], max_length=MOST_LISTED)
     jobs_from: JobsFrom | None = None
-    events: list[Event] = []
+    events: list[Event] = Field([], max_length=MOST_LISTED)
 
     @property
     def steps(self) -> int:

@@ -429,7 +429,7 @@ def test_files_that_are_too_short_or_full_of_holes(write: Callable[..., Path]) -
 def test_faults_of_the_keys_name_them(write: Callable[..., Path]) -> None:
     for demand, message in (
         ({"source": "x.csv", "classes": ["chatt"]}, "demand.classes = 'chatt': must be the name of a class"),
-        ({"source": "x.csv", "classes": []}, "demand.classes = []: must be a list of different classes"),
+        ({"source": "x.csv", "classes": []}, "demand.classes = []: must be a list with at least one entry"),
         ({"source": "x.csv", "timezone": "Berlin"}, "demand.timezone = 'Berlin'"),
         ({"source": "x.csv", "modle": "m"}, "demand.modle = 'm': unknown key (did you mean 'model'?)"),
         ("x.csv,model", "'model' is no key=value"),

@@ -124,7 +124,7 @@ BAD = [
         "the name of a site",
         "[no unit]",
     ),
-    ("classes.0.supported_at", [], "classes[0].supported_at = []", "at least one", "null means all"),
+    ("classes.0.supported_at", [], "classes[0].supported_at = []", "at least one", "null: all"),
     ("classes.0.relocation_usd_per_gpuh", 0.0, "relocation_usd_per_gpuh = 0.0", "(0, inf)", "[USD/GPU-h]"),
     ("classes.0.warm_usd_per_gpuh", -0.1, "classes[0].warm_usd_per_gpuh = -0.1", "(0, inf)", "[USD/GPU-h]"),
     ("classes.0.drop_usd_per_gpuh", 0.0, "classes[0].drop_usd_per_gpuh = 0.0", "(0, inf)", "[USD/GPU-h]"),
@@ -324,7 +324,7 @@ def test_overrides_replace_values():
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ({"horizon_h": -1.0}, "horizon_h = -1.0: must be a number in (0, inf) [h]"),
+        ({"horizon_h": -1.0}, "horizon_h = -1.0: must be a number in (0, 87600] [h]"),
         ({"horizon_h": 3.5}, "horizon_h = 3.5: must be a whole number of steps"),
         ({"latency_scale": 0.0}, "latency_scale = 0.0: must be a number in (0, inf)"),
         ({"latency_scale": True}, "latency_scale = True"),
