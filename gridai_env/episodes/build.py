@@ -18,7 +18,7 @@ from gridai_env.arrays.ops import as_float64, constant, namespace
 from gridai_env.arrays.record import Record
 from gridai_env.arrays.types import Array, Bool, Bools, Float, Floats, Floats32, Int, Ints
 from gridai_env.episodes.demand import Demand, draw_demand, first_placement_gpuh
-from gridai_env.episodes.deviation import Deviation, month_hours_utc, synthetic_deviation, table_deviation
+from gridai_env.episodes.deviation import Deviation, month_hours_utc, synthetic_deviation
 from gridai_env.episodes.events import EventTable, draw_events
 from gridai_env.episodes.exogenous import (
     SiteSeries,
@@ -29,6 +29,7 @@ from gridai_env.episodes.exogenous import (
     site_series,
     usual_deviations,
 )
+from gridai_env.episodes.expectation import outlook
 from gridai_env.episodes.forecast import Background, ForecastSet, ahead, day_ahead, day_steps, persistence
 from gridai_env.episodes.jobs import JobTable, draw_jobs
 from gridai_env.episodes.last_resorts import last_resort_prices
@@ -63,7 +64,10 @@ class Source:
 
     series: ZoneSeries  # [B,L+T,Z]
     deviation: Deviation
+    month_hour: Int[Ints, "B T"]  # row of the deviation for each step
+    blind: Bool[Bools, "B Z"] | None  # zones of which no past is known: persistence
     provenance: str
+    expected: list[dict[str, str]]  # by episode: zone -> where its expectation comes from
 
 
 @dataclass(frozen=True)
@@ -95,9 +99,10 @@ def batch_parts(
     events = draw_events(compiled, streams(seeds, "events"))
 
     usual = usual_deviations(compiled, source.deviation)
-    month_hour = month_hours_utc(start_utc, 0, shape.steps, shape.dt_h)
     draws = EpisodeDraws(streams(seeds, "forecast"))
-    world = make_world(compiled, source.series, demand, jobs, events, usual, month_hour, draws)
+    world = make_world(
+        compiled, source.series, demand, jobs, events, usual, source.month_hour, draws, source.blind
+    )
 
     return {
         "compiled": compiled,
@@ -139,14 +144,16 @@ def make_world(
     usual: UsualDeviation,
     month_hour: Array,
     draws: Draws,
+    blind: Bool[Bools, "B Z"] | None = None,
 ) -> World:
     """Return what follows from the drawn series, demand, jobs and events; ``draws`` are those of the forecasts.
 
-    ``month_hour`` int [B,T] is month * 24 + hour of each step in UTC.
+    ``month_hour`` int [B,T] is the row of ``usual`` for each step, month * 24 + hour in UTC where there is one for
+    each. ``blind``: zones whose forecasts are those of persistence.
     """
     sites = site_series(compiled, series)
     exogenous = exogenous_arrays(compiled, sites, demand, jobs, events)
-    background = forecast_background(compiled, sites, demand, series, usual, month_hour)
+    background = forecast_background(compiled, sites, demand, series, usual, month_hour, blind)
     return World(
         sites=sites,
         exogenous=exogenous,
@@ -164,7 +171,9 @@ def _provenance(compiled: Compiled, source: Source, demand: Demand, count: int) 
     if compiled.jobs_provenance is not None:
         common["jobs"] = compiled.jobs_provenance
     of_demand: tuple[dict[str, str], ...] = tuple({"demand": text} for text in demand.provenance)
-    return tuple({**common, **own} for own in of_demand or ({},) * count)
+    expected = [{zone: f"{common[zone]}; {text}" for zone, text in own.items()} for own in source.expected]
+    parts = zip(expected or ({},) * count, of_demand or ({},) * count, strict=True)
+    return tuple({**common, **of_zones, **own} for of_zones, own in parts)
 
 
 def find_series(
@@ -191,9 +200,14 @@ def find_series(
     first = start_utc - np.timedelta64(round(lead_in * dt_h * 60), "m")
     if table is None:
         series = synthetic_series(zones, first, steps, dt_h, streams(seeds, "traces"))
-        return Source(series, synthetic_deviation(zones), how)
-    series = table.window(zones, first, steps, dt_h)
-    return Source(series, table_deviation(table, zones), how)
+        month_hour = month_hours_utc(start_utc, 0, compiled.shape.steps, dt_h)
+        return Source(series, synthetic_deviation(zones), month_hour, None, how, [])
+
+    seen = outlook(table, table.window(zones, first, steps, dt_h), start_utc)
+    row = np.repeat(np.arange(len(seeds))[:, None], compiled.shape.steps, axis=1)
+    return Source(
+        seen.series, seen.deviation, row, seen.blind if seen.blind.any() else None, how, seen.provenance
+    )
 
 
 def make_forecast(
@@ -205,6 +219,9 @@ def make_forecast(
     if rules.kind == "day_ahead":
         # Noise is drawn before the shocks, so that a foreseen shock is foreseen in full.
         values = day_ahead(rules, shape.dt_h, background, draws)
+        if background.blind is not None:
+            last_day = persistence(background.truth, shape.steps, leads, day_steps(shape.dt_h))
+            values = np.where(background.blind[:, None, None], last_day, values)
         for i, lead in enumerate(leads if events.of_kind("price") else ()):
             price = values[:, :, i : i + 1, : shape.sites]
             price[...] = events.at_leads([lead], rules.kind).shocked_usd_per_mwh(as_float64(price))

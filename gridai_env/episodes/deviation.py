@@ -1,6 +1,6 @@
 """Root-mean-square deviation of prices, carbon and weather from climatology, by zone, month and hour.
 
-A property of the zone (generator) or of the whole file, not of the episode at hand.  Forecast noise needs it.
+A property of the generator, not of the episode at hand.  Forecast noise needs it.
 """
 
 from __future__ import annotations
@@ -10,32 +10,26 @@ from functools import lru_cache
 
 import numpy as np
 
-from gridai_env.arrays.kept import kept_by
 from gridai_env.arrays.types import Float, Floats
 from gridai_env.traces import ZoneSeries, synthetic_series
 from gridai_env.traces.calibration import calibration_year
-from gridai_env.traces.files.zones import TraceTable
 from gridai_env.traces.local_time import MINUTES_PER_HOUR
 
 SAMPLE_EPISODES = 192
 SAMPLE_STEPS = 72
 SAMPLE_SEED = 20230101
-# Days cut from a file: any file that serves an episode has one day in a row (the history before the start).
-FILE_SAMPLES = 366
-FILE_STEPS = 24
 ORDINARY = 0.99
-KEPT_TABLES = 64
 
 
 @dataclass(frozen=True)
 class Deviation:
-    """Root mean square of truth minus climatology, for each month and hour of the day in UTC."""
+    """Root mean square of truth minus climatology: N = 288, each month and hour of the day in UTC, or N episodes."""
 
-    price_usd_per_mwh: Float[Floats, "288 Z"]
-    carbon_average_kg_per_mwh: Float[Floats, "288 Z"]
-    carbon_marginal_kg_per_mwh: Float[Floats, "288 Z"]
-    pv_relative: Float[Floats, " Z"]  # of the climatology: the sun never shines at night
-    wind_cf: Float[Floats, "288 Z"]
+    price_usd_per_mwh: Float[Floats, "N Z"]
+    carbon_average_kg_per_mwh: Float[Floats, "N Z"]
+    carbon_marginal_kg_per_mwh: Float[Floats, "N Z"]
+    pv_relative: Float[Floats, "*episodes Z"]  # of the climatology: the sun never shines at night
+    wind_cf: Float[Floats, "N Z"]
 
 
 @lru_cache(maxsize=64)
@@ -46,18 +40,6 @@ def synthetic_deviation(zones: tuple[str, ...]) -> Deviation:
     starts = starts.astype("datetime64[D]").astype("datetime64[m]")
     rngs = [np.random.default_rng(s) for s in np.random.SeedSequence(SAMPLE_SEED).spawn(SAMPLE_EPISODES)]
     return series_deviation(synthetic_series(zones, starts, SAMPLE_STEPS, 1.0, rngs))
-
-
-@kept_by(lambda table, zones: (table.sha256, table.fill_gap_h, zones), KEPT_TABLES)
-def table_deviation(table: TraceTable, zones: tuple[str, ...]) -> Deviation:
-    """Return the deviation in a file, from days spread over all of it.
-
-    Nothing of an episode enters, neither dates nor horizon: whatever was made before in the process, the
-    same file and zones give the same deviation.
-    """
-    starts_utc = table.valid_starts(zones, FILE_STEPS, 1.0)
-    picked = np.unique(np.linspace(0, len(starts_utc) - 1, FILE_SAMPLES).astype(int))
-    return series_deviation(table.window(zones, starts_utc[picked], FILE_STEPS, 1.0))
 
 
 def series_deviation(series: ZoneSeries) -> Deviation:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gridai_env.arrays.ops import as_float32, columns, constant, empty, namespace, take_rows
-from gridai_env.arrays.types import Array, Float, Floats32
+from gridai_env.arrays.types import Array, Bool, Bools, Float, Floats32
 from gridai_env.episodes.demand import Demand, queue_limits_gpuh, session_growth
 from gridai_env.episodes.deviation import Deviation
 from gridai_env.episodes.events import EventTable
@@ -46,8 +46,10 @@ class SiteSeries:
 class UsualDeviation:
     """Standard deviation of prices, billed carbon, wind and solar power at the sites from their climatology."""
 
-    by_month_hour: Float[Array, "288 3*K"]  # by month and hour in UTC: USD/MWh, kg/MWh, MW of wind
-    sun_mw: Float[Floats32, " K"]  # for each unit of the climatology of PV
+    by_month_hour: Float[
+        Array, "N 3*K"
+    ]  # by month and hour in UTC, or by episode: USD/MWh, kg/MWh, MW of wind
+    sun_mw: Float[Floats32, "*episodes K"]  # for each unit of the climatology of PV
 
 
 def site_series(compiled: Compiled, series: ZoneSeries) -> SiteSeries:
@@ -166,10 +168,11 @@ def forecast_background(
     series: ZoneSeries,
     usual: UsualDeviation,
     month_hour: Array,
+    blind: Bool[Bools, "B Z"] | None = None,
 ) -> Background:
     """Return what forecasts are made from: truth before price events, climatology and usual deviation.
 
-    ``month_hour`` int [B,T] is month * 24 + hour of each step in UTC.
+    ``month_hour`` int [B,T] is the row of ``usual`` for each step; ``blind`` the zones of which no past is known.
     """
     carbon, _ = billed_and_other(compiled, sites.carbon_average_kg_per_mwh, sites.carbon_marginal_kg_per_mwh)
     truth = [sites.buy_usd_per_mwh, carbon, sites.renewable_mw, demand.region_gpuh]
@@ -182,6 +185,10 @@ def forecast_background(
 
     shape, xp = compiled.shape, namespace(carbon)
     unknown = np.full(shape.sites, np.inf)
+    if blind is not None:
+        at_sites = blind[:, compiled.sites.zone_index]
+        of_demand = np.zeros((len(blind), shape.regions), dtype=bool)
+        blind = np.concatenate([at_sites, at_sites, at_sites, of_demand], axis=-1)
 
     return Background(
         truth=xp.concatenate([as_float32(values) for values in truth], axis=-1),
@@ -189,6 +196,7 @@ def forecast_background(
         deviation=xp.concatenate(_deviations(compiled, series, demand, usual, month_hour), axis=-1),
         upper=np.concatenate([unknown, unknown, compiled.sites.renewable_mw, np.full(shape.regions, np.inf)]),
         sites=shape.sites,
+        blind=blind,
     )
 
 
@@ -201,7 +209,7 @@ def usual_deviations(compiled: Compiled, deviation: Deviation) -> UsualDeviation
     price_scale = table.price_scale * table.price_spread_scale
     wind_mw = table.wind_mw * deviation.wind_cf[:, at]
     usual = [price_scale * deviation.price_usd_per_mwh[:, at], carbon[:, at], wind_mw]
-    sun_mw = table.pv_mw * deviation.pv_relative[at]
+    sun_mw = table.pv_mw * deviation.pv_relative[..., at]
     return UsualDeviation(as_float32(np.concatenate(usual, axis=-1)), as_float32(sun_mw))
 
 

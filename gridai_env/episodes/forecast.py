@@ -25,7 +25,7 @@ import numpy as np
 
 from gridai_env.arrays.draws import Draws, in_parts
 from gridai_env.arrays.ops import add_product, add_scaled, as_float32, constant, empty, namespace, within
-from gridai_env.arrays.types import Array, Float, Floats
+from gridai_env.arrays.types import Array, Bool, Bools, Float, Floats
 from gridai_env.scenario.tables import ForecastRules
 
 DAY_H = 24.0
@@ -77,6 +77,7 @@ class Background:
     deviation: Float[Array, "B T S"]  # standard deviation of truth - climatology, a property of zone and hour
     upper: Float[Floats, " S"]  # most that is possible, infinite where nothing is known
     sites: int
+    blind: Bool[Bools, "B S"] | None = None  # series without a known past: their forecasts are persistence
 
 
 def day_steps(dt_h: float) -> int:

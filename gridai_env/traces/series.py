@@ -37,10 +37,9 @@ class ZoneSeries:
     All arrays but `start_utc` are float64 (on a device also float32); on a device `start_utc` counts minutes since
     1970. The average carbon intensity is the direct (operational) one where the source has it, else the life-cycle
     one; `provenance` says which. The capacity factors are in [0, 1]; a wet bulb that no source knows is NaN.
-    `*_climatology` is the calibrated mean for the month and local hour, which knows nothing of the episode. Only where
-    there is no calibration it is a mean over the whole file, *with the episode in it*: all series of zones that are
-    not calibrated, and a marginal carbon
-    column. `provenance` says so.
+    `*_climatology` is the calibrated mean for the month and local hour; for files `gridai_env.episodes.expectation`
+    moves it to the level before the episode, and makes it from the hours before where there is no calibration (until
+    then NaN). It knows nothing of the episode.
     """
 
     zones: tuple[str, ...]

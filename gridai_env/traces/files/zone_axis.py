@@ -5,7 +5,7 @@ A row holds over its whole interval.  The axis has the finest cells that are nee
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -18,7 +18,6 @@ from gridai_env.traces.files.intervals import interval_minutes
 from gridai_env.traces.local_time import MINUTES_PER_HOUR, stamp
 from gridai_env.traces.series import HELD
 
-MIN_DAYS_FOR_PROFILE = 14
 GAP, REPEATED, UNSORTED, STRAY = 1, 2, 3, 4
 FAULTS = {
     GAP: ("row is missing", "add it"),
@@ -40,7 +39,6 @@ class ZoneAxis:
     row_start: Int[Ints, " n"]  # of the row, minutes since 1970 UTC
     values: dict[str, Float[Floats, " n"]]
     filled: int = 0  # cells that were interpolated on request
-    by_hour_of_day: dict[str, Float[Floats, " 24"]] = field(default_factory=dict)  # cache: column -> means
 
     @property
     def start(self) -> int:
@@ -69,27 +67,6 @@ class ZoneAxis:
     def lengths_min(self) -> Int[Ints, " lengths"]:
         """The different lengths of the good rows in minutes, rising."""
         return np.unique(self.row_min[self.fault == 0])
-
-    @cached_property
-    def has_profile(self) -> bool:
-        """Whether the good hours are enough for a mean by hour of day."""
-        count = np.bincount(self._hours_of_day(), minlength=24)
-        return int(count.sum()) >= 24 * MIN_DAYS_FOR_PROFILE and bool(count.all())
-
-    def _hours_of_day(self) -> Int[Ints, " good"]:
-        first, columns = self.hourly()
-        return (first + np.flatnonzero(np.isfinite(columns["price_usd_per_mwh"]))) % 24
-
-    def hour_of_day_mean(self, name: str) -> Float[Floats, " 24"]:
-        """Return the mean of the good hours by UTC hour of day; their overall mean where the file is short."""
-        if name not in self.by_hour_of_day:
-            _, columns = self.hourly()
-            values, hour = columns[name][np.isfinite(columns[name])], self._hours_of_day()
-            mean = np.full(24, values.mean())
-            if self.has_profile:
-                mean = np.bincount(hour, values, 24) / np.bincount(hour, minlength=24)
-            self.by_hour_of_day[name] = mean
-        return self.by_hour_of_day[name]
 
     def cells(self, begin: Int[Ints, " B"], minutes: int) -> tuple[Int[Ints, " B"], Int[Ints, " B"]]:
         """Return the first cell of each window, and the one after its last; ``begin``: minutes since 1970 UTC."""

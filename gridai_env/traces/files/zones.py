@@ -19,9 +19,8 @@ centres of coarser rows.
 What is missing: marginal carbon becomes the zone's annual marginal factor, wet bulb, PV and wind the zone's
 month-hour means of the calibration, for the zones of `known_zones()`.  For any other zone marginal carbon is the
 average one, the wet bulb is not known (NaN: PUE stays at its base), PV and wind are 0.  Climatology: the calibrated
-month-hour means for a known zone; else the zone's mean by UTC hour of day over the file's good hours if these are at
-least 14 days, else their overall mean: both are over the whole file, the episode included, and `provenance` says so.
-For known zones a marginal column that is present is expected at its own mean by hour of day, as for other zones.
+month-hour means where there are some, else NaN: `gridai_env.episodes.expectation` makes it from the hours before an
+episode.
 
 Faults (missing or repeated row, one off the grid, unsorted stamps, empty or impossible value) are refused only for
 the zones and intervals in use, so that a file with one broken zone still serves the others.  Nothing is filled in
@@ -199,20 +198,19 @@ class TraceTable:
     ) -> dict[str, Float[Floats, "B hours"]]:
         """Return the climatology of one zone by hour, ``offset`` hours after the first of each episode."""
         axis = self.axis(zone)
-        hour = grid.first_hour.astype(np.int64)[:, None] // MINUTES_PER_HOUR + offset
         known = climatology_hourly(zone, grid.first_hour, grid.hours) if zone in known_zones() else {}
         expected = {}
         for name in VALUES:
             own = CALIBRATED[name]
-            # No calibration knows a file's marginal carbon: it is expected at its own mean.
+            # No calibration knows a file's marginal carbon.
             if name in axis.values and (own not in known or name == MARGINAL):
-                expected[name] = axis.hour_of_day_mean(name)[hour % 24]
+                expected[name] = np.full(offset.shape, np.nan)
             elif name == MARGINAL:
-                expected[name] = np.full(hour.shape, zone_calibration(zone).marginal_kg_per_mwh)
+                expected[name] = np.full(offset.shape, zone_calibration(zone).marginal_kg_per_mwh)
             elif own in known:
                 expected[name] = np.take_along_axis(known[own], offset, axis=1)
             else:
-                expected[name] = np.full(hour.shape, LEFT_OUT[name])
+                expected[name] = np.full(offset.shape, LEFT_OUT[name])
         return expected
 
     def origin(self, zone: str) -> dict[str, str]:
@@ -260,15 +258,11 @@ class TraceTable:
     def _provenance(self, zone: str, step_min: int) -> str:
         """Return in words where each series comes from."""
         raw, origin = self.raw, self.origin(zone)
-        by_hour = " by UTC hour of day" if self.axis(zone).has_profile else ""
-        own = f"mean{by_hour} over the whole file, this episode included"
-        marginal = origin[MARGINAL] + (f", expected at its {own}" if MARGINAL in raw.columns else "")
         weather = [f"{name}: {origin[name]}" for name in OPTIONAL[1:]]
-        expected = "calibrated month-hour mean" if zone in known_zones() else own
-        unused = f"not used: {', '.join(raw.unused)}; " if raw.unused else ""
+        unused = f"; not used: {', '.join(raw.unused)}" if raw.unused else ""
         file = f"{Path(self.source).name} (sha256 {self.sha256[:12]}, {raw.format_name} form"
         return (
             f"{file}, {self.steps_of(zone, step_min)}); "
             f"average carbon: {raw.carbon_kind}; "
-            f"marginal carbon: {marginal}; {'; '.join(weather)}; {unused}climatology: {expected}"
+            f"marginal carbon: {origin[MARGINAL]}; {'; '.join(weather)}{unused}"
         )
