@@ -180,7 +180,7 @@ def _of_calibration(
 
 def _provenance(table: TraceTable, zone: str, enough: bool) -> str:
     """Return in words what forecasts expect of a zone."""
-    own = "marginal carbon " if MARGINAL in table.hours(zone)[1] else ""
+    own = "marginal carbon" if MARGINAL in table.hours(zone)[1] else ""
     past = f"mean by UTC hour of day of the {PAST_DAYS} days before the start"
     level = (
         f"level of price and carbon of the {LEVEL_DAYS} days, noise of the {PAST_DAYS} days before the start"

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import gridai_env
-from gridai_env.episodes.deviation import table_deviation
+from gridai_env.episodes.expectation import zone_past
 from gridai_env.episodes.instance import Instance, load_instance, make_batch, make_instance, stack
 from gridai_env.episodes.last_resorts import last_resort_prices
 from gridai_env.episodes.planner_forecast import exogenous_forecast
@@ -535,16 +535,16 @@ def test_real_traces_are_read_and_starts_drawn_in_the_window(tmp_path: Path) -> 
 
 
 def test_a_file_gives_the_same_episode_whatever_came_before(tmp_path: Path) -> None:
-    """The usual deviation, which forecast noise needs, is that of file and zones, not of the first episode."""
+    """What is kept of a file does not depend on the first episode."""
     path = write_trace(tmp_path / "t.csv", "2023-05-01T00", 24 * 20, usd_per_day=9)
 
     def made(**changes: Any) -> str:
         return make_batch(small(traces=str(path), forecast={"kind": "day_ahead"}, **changes), [3])[0].hash
 
     short = {"horizon_h": 24.0, "jobs": [], "start": {"first": "2023-05-03", "last": "2023-05-03"}}
-    table_deviation.clear()
+    zone_past.clear()
     fresh, fresh_short = made(), made(**short)
-    table_deviation.clear()
+    zone_past.clear()
     assert made(**short) == fresh_short
     assert made() == fresh
 
