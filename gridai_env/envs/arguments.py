@@ -88,9 +88,10 @@ def positive_int(name: str, value: Any) -> int:
     return int(value)
 
 
-def checked_mode(mode: AutoresetMode | str) -> AutoresetMode:
-    """Return the autoreset mode; raises ValueError where it is not one of the two that are offered."""
-    allowed = (AutoresetMode.SAME_STEP, AutoresetMode.DISABLED)
+def checked_mode(
+    mode: AutoresetMode | str, allowed: tuple[AutoresetMode, ...] = tuple(AutoresetMode)
+) -> AutoresetMode:
+    """Return the autoreset mode; raises ValueError where it is not one of those that are offered."""
     for known in allowed:
         if mode in (known, known.value, known.name):
             return known

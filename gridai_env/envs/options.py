@@ -97,6 +97,7 @@ class TorchVectorOptions(VectorOptions):
                 "for that"
             )
         super().__post_init__()
+        checked_mode(self.autoreset_mode, (AutoresetMode.SAME_STEP, AutoresetMode.DISABLED))
 
 
 # What only the batch on torch understands.

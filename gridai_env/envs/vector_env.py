@@ -14,7 +14,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
-from gridai_env.arrays.types import Bools, Floats, Floats32, Index
+from gridai_env.arrays.types import AnyFloats, Bools, Floats, Floats32, Index
 from gridai_env.envs.arguments import check_options, checked_action, seed_list
 from gridai_env.envs.batch_env import BatchEnv, Info
 from gridai_env.envs.episode_source import EpisodeSeeds
@@ -33,7 +33,8 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
 
     ``autoreset_mode``: ``AutoresetMode.SAME_STEP`` (default; a finished environment starts anew in the
     same step, its last observation and figures are in ``infos["final_obs"]`` and ``infos["final_info"]``)
-    or ``DISABLED`` (reset with ``options={"reset_mask": mask}``).  ``flat_observations=True``:
+    or ``NEXT_STEP`` (in the step after, whose action does not count; Gymnasium's wrappers of observations ask
+    for it) or ``DISABLED`` (reset with ``options={"reset_mask": mask}``).  ``flat_observations=True``:
     observations are one array [B,N] in place of the Dict.  ``max_episode_steps``: truncate after so many
     steps. ``reset(seed=s)`` seeds environment i with s + i; a list gives each its own seed (None: go on).
     ``options={"instances": [...]}`` plays given instances (or their files), one for each environment that
@@ -123,16 +124,12 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
 
     def step(self, actions: Floats32) -> tuple[Any, Floats, Bools, Bools, Info]:
         """Advance all episodes; raises ValueError for a wrong action, ResetNeeded where one is over."""
-        simulator = self._ready()
         checked = checked_action(actions, self.action_space.shape or ())
-
-        before = simulator.exogenous
-        self._last = simulator.step(checked)
-        figures = figures_of(simulator.params, simulator.state, before, *self._last)
-        self._totals = add_step(self._totals, figures)
-        self._elapsed = self._elapsed + 1
+        begins = self._begun and self.autoreset_mode is AutoresetMode.NEXT_STEP and self._over.any()
+        figures = self._begin_beside(checked) if begins else self._advance(checked)
 
         rewards = figures[0] / self.layout.compiled.reward_scale_usd
+        simulator = self._running()
         terminated = simulator.done
         truncated = self._truncated()
         self._over = terminated | truncated
@@ -143,6 +140,26 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
         else:
             infos = self._infos(figures, np.ones(self.num_envs, dtype=np.bool_))
         return self._shown(observation), rewards, terminated, truncated, infos
+
+    def _advance(self, actions: AnyFloats) -> Floats:
+        """Advance all episodes and return the figures of the step; raises ResetNeeded where one is over."""
+        simulator = self._ready()
+        before = simulator.exogenous
+        self._last = simulator.step(actions)
+        figures = figures_of(simulator.params, simulator.state, before, *self._last)
+        self._totals = add_step(self._totals, figures)
+        self._elapsed = self._elapsed + 1
+        return figures
+
+    def _begin_beside(self, actions: AnyFloats) -> Floats:
+        """Begin episodes where one is over, in place of a step; advance the others."""
+        rows = np.flatnonzero(self._over)
+        batch = self._source.batch(self._seeds.draw(rows))
+        self._begin(rows, batch)
+        figures = self._advance(actions)
+        self._begin(rows, batch)  # one simulator advances all: the step of these did not count
+        figures[:, rows] = 0.0
+        return figures
 
     def _restart(self, observation: Floats32, figures: Floats) -> tuple[Floats32, Info]:
         """Begin new episodes where one is over; keep what the old ones ended with in the infos."""
