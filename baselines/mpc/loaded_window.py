@@ -7,7 +7,8 @@ import numpy as np
 
 from baselines.mpc.sparsity import Sides, Structure, loaded_lp
 from baselines.mpc.window import Columns
-from baselines.optimum.highs import InfeasibleError, PersistentSolver, SolverError, SolverResult
+from baselines.optimum.errors import InfeasibleError, SolverError
+from baselines.optimum.highs import PersistentSolver, SolverResult
 from gridai_env.arrays.types import Float, Floats
 
 # Blocks of rows that say what moving and warming up comes to.
@@ -19,7 +20,7 @@ class LoadedWindow:
 
     def __init__(self, structure: Structure, columns: Columns, *, threads: int = 1, seed: int = 0) -> None:
         """Take the structure; `push` loads the first numbers."""
-        self.structure, self.threads, self.seed = structure, threads, seed
+        self.structure, self.counts, self.threads, self.seed = structure, columns.counts, threads, seed
         self.next_column, self.next_row = columns.next_step(), structure.next_step()
         self.row_of_pair = np.searchsorted(structure.kept, structure.row[structure.many])
         self._live: PersistentSolver | None = None
@@ -53,7 +54,9 @@ class LoadedWindow:
         # After the first load only what has changed: coefficients one by one, the rest as whole vectors.
         if self._live is None:
             lp = loaded_lp(s, coefficients, costs, bounds, (row_lower, row_upper))
-            self._live = PersistentSolver(lp, threads=self.threads, seed=self.seed)
+            self._live = PersistentSolver(
+                lp, unit=s.unit, counts=self.counts, threads=self.threads, seed=self.seed
+            )
         else:
             changed = np.flatnonzero(coefficients != self._pushed)
             columns = s.column[s.many[changed]]

@@ -29,8 +29,9 @@ from baselines.mpc.sparsity import TOLERANCE, Sides, Structure, structure_of
 from baselines.mpc.terminal_value import Ending, ending_costs
 from baselines.mpc.whole_window import WholeWindow
 from baselines.mpc.window import Columns, expressions, make_columns
-from baselines.optimum.highs import Deadline, InfeasibleError, SolverResult
-from baselines.optimum.rows import flow_ceilings
+from baselines.optimum.errors import InfeasibleError
+from baselines.optimum.highs import Deadline, SolverResult
+from baselines.optimum.rows import flow_ceilings, unit_of
 from gridai_env.arrays.types import Bool, Bools, Float, Floats
 from gridai_env.world.state import Exogenous, Flows, Params, Shape, State
 
@@ -131,9 +132,9 @@ class RollingModel:
         """Return the numbers of a window ``exo`` [h,...]; the first one also lays out the rows."""
         found = expressions(p, self.columns, exo)
         if self._loaded is None:
-            structure = structure_of(found, self.columns.count)
-            options = self.options
-            self._loaded = LoadedWindow(structure, self.columns, threads=options.threads, seed=options.seed)
+            structure = structure_of(found, self.columns.count, unit_of(p))
+            options = {"threads": self.options.threads, "seed": self.options.seed}
+            self._loaded = LoadedWindow(structure, self.columns, **options)
         return self.structure.read(found)
 
     def _solve(self, p: Params, state: State) -> tuple[SolverResult, bool]:
@@ -183,7 +184,7 @@ class RollingModel:
 
     def _check_bounds(self, lower: Floats, upper: Floats) -> None:
         """Raise InfeasibleError where bounds contradict each other by more than rounding."""
-        apart = lower - upper > TOLERANCE * np.maximum(1.0, np.abs(upper))
+        apart = lower - upper > TOLERANCE * np.maximum(self.structure.unit, np.abs(upper))
         if apart.any():
             column = int(apart.argmax())
             rows = ", ".join(self.structure.single_rows_of(column)) or "the ceiling of a flow"

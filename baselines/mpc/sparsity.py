@@ -13,7 +13,7 @@ from baselines.mpc.window import Expressions
 from baselines.optimum.highs import set_matrix
 from gridai_env.arrays.types import Bools, Floats, Index
 
-# What rounding may leave in a row without columns.
+# What rounding may leave in a row without columns, in units of the program.
 TOLERANCE = 1e-6
 
 
@@ -39,6 +39,7 @@ class Structure:
     is_equality: Bools  # [rows]
     names: list[tuple[str, int]]  # of blocks of rows, with their first row
     count: int  # of columns
+    unit: float  # of amounts inside the solver
     kept: Index = field(init=False)  # rows of more than one column: those of the program
     single: Index = field(init=False)  # pairs that are alone in their row
     many: Index = field(init=False)  # the other pairs
@@ -93,7 +94,8 @@ class Structure:
     def _check_empty(self, constants: Floats) -> None:
         """Raise ValueError where a row without columns does not hold."""
         empty = self.size == 0
-        bad = empty & ((constants < -TOLERANCE) | (self.is_equality & (constants > TOLERANCE)))
+        slack = TOLERANCE * self.unit
+        bad = empty & ((constants < -slack) | (self.is_equality & (constants > slack)))
         if bad.any():
             row = int(bad.argmax())
             raise ValueError(f"the window contradicts itself: {self.name_of(row)}: {constants[row]}")
@@ -113,8 +115,8 @@ def _summed(place: Index, value: Floats, size: int) -> Floats:
     return np.bincount(place, value, size).astype(np.float64, copy=False)
 
 
-def structure_of(found: Expressions, count: int) -> Structure:
-    """Return the structure of a window's expressions; ``count`` columns."""
+def structure_of(found: Expressions, count: int, unit: float) -> Structure:
+    """Return the structure of a window's expressions; ``count`` columns, ``unit`` of amounts inside the solver."""
     sizes = [e.constant.size for _, e, _ in found.rows]
     first = np.concatenate([[0], np.cumsum(sizes)])
     row = np.concatenate([e.row + start for (_, e, _), start in zip(found.rows, first, strict=False)])
@@ -134,6 +136,7 @@ def structure_of(found: Expressions, count: int) -> Structure:
         is_equality=np.repeat([equality for _, _, equality in found.rows], sizes),
         names=[(name, int(start)) for (name, _, _), start in zip(found.rows, first, strict=False)],
         count=count,
+        unit=unit,
     )
 
 

@@ -54,6 +54,13 @@ class Columns:
         started = self.flows.started[self.flows.started >= 0]
         return np.concatenate([self.modes, started])
 
+    @property
+    def counts(self) -> Bools:
+        """Whether each column counts jobs or says yes or no; all others are amounts, [columns]."""
+        out = np.zeros(self.count, dtype=bool)
+        out[np.concatenate([self.choices, self.state.waiting[self.state.waiting >= 0]])] = True
+        return out
+
     def flows_of(self, values: Float[Floats, " columns"]) -> Flows:
         """Return the flows [h,...] in a solution."""
         values = np.append(values, 0.0)  # index -1: always 0

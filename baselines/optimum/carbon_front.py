@@ -25,8 +25,9 @@ from typing import Any
 
 import numpy as np
 
-from baselines.optimum.highs import InfeasibleError, SolverResult
-from baselines.optimum.milp import Plan, read_plan
+from baselines.optimum.errors import InfeasibleError
+from baselines.optimum.highs import SolverResult
+from baselines.optimum.milp import TIE_KG, TIE_SHARE, Plan, read_plan
 from baselines.optimum.objectives import last_resorts
 from baselines.optimum.program import build
 from baselines.optimum.relax_and_round import ProgramSolver
@@ -43,8 +44,6 @@ from gridai_env.world.terms import EARNINGS
 CARBON_CHARGES = ("carbon_price", "carbon_excess")
 # The default reference point lies beyond the worst by this share of the range.
 REFERENCE_MARGIN = 0.05
-# By how much the cap of the least-carbon end exceeds the least emissions, relative and in kg.
-TIE_SHARE, TIE_KG = 1e-7, 1e-6
 
 
 @dataclass(frozen=True)
@@ -169,7 +168,7 @@ class FrontProgram:
 
         # Ties by cost: the least emissions become a cap.
         least_kg = float(self.kg @ lowest.values) + self.kg_0
-        cap_kg = least_kg + TIE_SHARE * abs(least_kg) + TIE_KG
+        cap_kg = least_kg + TIE_SHARE * abs(least_kg) + TIE_KG * self.program.unit
         try:
             point = self.at_cap(cap_kg, label)
         except InfeasibleError:  # the cap is met by the plan at hand, but within tolerances only
@@ -213,7 +212,7 @@ class FrontProgram:
         cost_usd, kg = place.coordinates
         value = cost_usd + (0.0 if point.method == "epsilon" else point.price_usd_per_t / 1000.0 * kg)
         bound = min(bound, value)
-        gap = (value - bound) / max(abs(value), 1e-9)
+        gap = (value - bound) / (abs(value) or 1.0)
         # The bound at a price is one of cost and emissions together: it says nothing of the plan's cost.
         plan = replace(plan, bound=bound if point.method == "epsilon" else np.nan, gap=gap)
         return replace(point, place=place, bound=bound, gap=gap, plan=plan)
@@ -249,13 +248,13 @@ def margin_below(points: Sequence[FrontPoint], place: CostCarbonPoint, scale_usd
     ``scale_usd`` is the sum of absolute terms of the place, which rounding is relative to.
     """
     cost_usd, kg = place.coordinates
-    margins = [(kg - point.least_kg) / max(kg, 1.0) for point in points if np.isfinite(point.least_kg)]
+    margins = [(kg - point.least_kg) / (kg or 1.0) for point in points if np.isfinite(point.least_kg)]
     for point in (point for point in points if np.isfinite(point.bound)):
         if point.method == "price":
             charge_usd = point.price_usd_per_t / 1000.0 * kg
-            margins.append((cost_usd + charge_usd - point.bound) / max(scale_usd + charge_usd, 1.0))
+            margins.append((cost_usd + charge_usd - point.bound) / (scale_usd + charge_usd or 1.0))
         elif kg <= point.cap_kg:
-            margins.append((cost_usd - point.bound) / max(scale_usd, 1.0))
+            margins.append((cost_usd - point.bound) / (scale_usd or 1.0))
     return min(margins, default=np.inf)
 
 

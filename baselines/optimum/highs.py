@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
 
-from gridai_env.arrays.types import Float, Floats, Index
+from baselines.optimum.errors import InfeasibleError, SolverError
+from gridai_env.arrays.types import Bools, Float, Floats, Index
 
 INTERIOR_TOLERANCE = 1e-6
 FEASIBILITY_TOLERANCE = 1e-9
@@ -48,25 +49,18 @@ METHODS: dict[Method, dict[str, Any]] = {
 }
 
 
-class SolverError(RuntimeError):
-    """HiGHS refused an option or stopped for a reason that leaves no result."""
-
-
-class InfeasibleError(ValueError):
-    """No flows satisfy all rows; the message names rows that conflict."""
-
-
 @dataclass
 class SolverResult:
     """Outcome of a solve, in the program's own (minimising) sense."""
 
     status: str  # "optimal", "time_limit" or "node_limit"
     objective: float | None  # of the incumbent
-    bound: float  # proven: no solution is below
+    bound: float  # no solution is below
     values: Float[Floats, " columns"] | None
     row_dual: Float[Floats, " rows"] | None = (
         None  # of the linear program that the values are from, where known
     )
+    is_safe: bool = False  # whether the bound is proven in exact numbers, else to the solver's tolerances
 
 
 class Deadline:
@@ -90,15 +84,36 @@ def is_within(objective: float, bound: float, gap: float) -> bool:
     return objective - bound <= gap * abs(objective)
 
 
+# Rows whose coefficients add up to more than this are divided by a power of two, at most by the second number: where a
+# row adds up an episode, what double precision rounds away is more than the tolerance.
+ROW_SUM, ROW_UNIT = 64.0, 1024.0
+
+
 class PersistentSolver:
     """A program loaded in HiGHS.
 
     A solve that follows a small change starts from the last basis (simplex), which makes sweeps and rolling horizons
     cheap.  Rows and columns are numbered as in the program it was made from.
+
+    The tolerances of HiGHS are absolute, so the program is loaded in units of its own size: the objective over
+    ``unit``, columns over ``column_unit``, rows over ``row_unit``, all of them powers of two, which round nothing.
+    What goes in and out here is in the program's own units.
     """
 
-    def __init__(self, lp: highspy.HighsLp, *, threads: int = 1, seed: int = 0, log: bool = False) -> None:
-        """Load the program; raises SolverError where HiGHS refuses it."""
+    def __init__(
+        self,
+        lp: highspy.HighsLp,
+        *,
+        unit: float = 1.0,
+        counts: Bools | None = None,
+        threads: int = 1,
+        seed: int = 0,
+        log: bool = False,
+    ) -> None:
+        """Load the program; raises SolverError where HiGHS refuses it.
+
+        ``unit``, a power of two, of amounts: of all columns but ``counts`` [columns] (None: the integer ones).
+        """
         highspy.Highs.resetGlobalScheduler(True)  # the number of threads is process-wide otherwise
         self.solver = highspy.Highs()
         self.set_option("output_flag", bool(log))
@@ -106,15 +121,31 @@ class PersistentSolver:
         self.set_option("random_seed", int(seed))
         self.set_option("mip_feasibility_tolerance", FEASIBILITY_TOLERANCE)
         self._set_all(METHODS["simplex"])
-        if self.solver.passModel(lp) == highspy.HighsStatus.kError:
-            raise SolverError("HiGHS did not accept the model; look for infinite or NaN coefficients")
-
         # Kept beside HiGHS, which copies the whole program to return any part of it.
         self.lower, self.upper = np.array(lp.col_lower_), np.array(lp.col_upper_)
+        self.row_lower, self.row_upper = np.array(lp.row_lower_), np.array(lp.row_upper_)
+        self.costs, self.offset = np.array(lp.col_cost_), float(lp.offset_)
         self.integer = np.zeros(lp.num_col_, dtype=bool)
         self.integer[: len(lp.integrality_)] = [
             kind != highspy.HighsVarType.kContinuous for kind in lp.integrality_
         ]
+
+        matrix, amounts = matrix_of(lp), ~(self.integer if counts is None else counts)
+        self.unit, self.column_unit = unit, np.where(amounts, unit, 1.0)
+        self.row_unit = _row_units(matrix, amounts, unit)
+        if self.solver.passModel(self._in_units(lp, matrix)) == highspy.HighsStatus.kError:
+            raise SolverError("HiGHS did not accept the model; look for infinite or NaN coefficients")
+
+    def _in_units(self, lp: highspy.HighsLp, matrix: sparse.csc_matrix) -> highspy.HighsLp:
+        """Return the program as HiGHS gets it."""
+        out = highspy.HighsLp()
+        matrix.data *= np.repeat(self.column_unit, np.diff(matrix.indptr)) / self.row_unit[matrix.indices]
+        set_matrix(out, matrix)
+        out.col_cost_, out.offset_ = self.costs * self.column_unit / self.unit, self.offset / self.unit
+        out.col_lower_, out.col_upper_ = self.lower / self.column_unit, self.upper / self.column_unit
+        out.row_lower_, out.row_upper_ = self.row_lower / self.row_unit, self.row_upper / self.row_unit
+        out.integrality_ = lp.integrality_
+        return out
 
     @property
     def is_mip(self) -> bool:
@@ -127,22 +158,28 @@ class PersistentSolver:
         """Change the bounds of some columns."""
         where = np.asarray(columns, dtype=np.int32)
         self.lower[where], self.upper[where] = lower, upper
-        self.solver.changeColsBounds(len(where), where, self.lower[where], self.upper[where])
+        unit = self.column_unit[where]
+        self.solver.changeColsBounds(len(where), where, self.lower[where] / unit, self.upper[where] / unit)
 
     def set_row_bounds(self, rows: ArrayLike, lower: ArrayLike, upper: ArrayLike) -> None:
         """Change the sides of some rows."""
         where = np.asarray(rows, dtype=np.int32)
+        self.row_lower[where], self.row_upper[where] = lower, upper
+        ends = (self.row_lower[where] / self.row_unit[where], self.row_upper[where] / self.row_unit[where])
         rows_changed: Any = self.solver  # the stubs of highspy leave this function out
-        rows_changed.changeRowsBounds(len(where), where, *_vectors(len(where), lower, upper))
+        rows_changed.changeRowsBounds(len(where), where, *ends)
 
     def set_costs(self, columns: ArrayLike, costs: ArrayLike) -> None:
         """Change the costs of some columns."""
         where = np.asarray(columns, dtype=np.int32)
-        self.solver.changeColsCost(len(where), where, *_vectors(len(where), costs))
+        self.costs[where] = costs
+        scaled = self.costs[where] * self.column_unit[where] / self.unit
+        self.solver.changeColsCost(len(where), where, scaled)
 
     def set_coefficients(self, rows: Index, columns: Index, values: Floats) -> None:
         """Change entries of the matrix, one for each pair of row and column."""
-        for row, column, value in zip(rows, columns, values, strict=True):
+        scaled = values * self.column_unit[columns] / self.row_unit[rows]
+        for row, column, value in zip(rows, columns, scaled, strict=True):
             self.solver.changeCoeff(int(row), int(column), float(value))
 
     def set_integer(self, columns: ArrayLike, integer: bool) -> None:
@@ -167,7 +204,7 @@ class PersistentSolver:
     def start_from(self, values: Floats) -> None:
         """Give branch and bound an incumbent to start from."""
         solution = highspy.HighsSolution()
-        solution.col_value = list(values)
+        solution.col_value = list(values / self.column_unit)
         self.solver.setSolution(solution)
 
     def forget(self) -> None:
@@ -203,8 +240,10 @@ class PersistentSolver:
 
         try:
             return self.outcome()
-        except SolverError:  # a start from the basis before may end just outside of the tolerances
+        except SolverError:
+            # A start from the basis before may end just outside of the tolerances, interior points may not converge.
             self.forget()
+            self._set_all(METHODS["simplex"])
             return self.outcome()
 
     def outcome(self) -> SolverResult:
@@ -218,15 +257,16 @@ class PersistentSolver:
         if is_optimal and not has_values:
             raise SolverError(
                 f"HiGHS found an optimum that misses its rows by {info.max_primal_infeasibility:.1e}, more than "
-                f"{FEASIBILITY_TOLERANCE:.0e}"
+                f"{FEASIBILITY_TOLERANCE:.0e}; please report it with scenario and seed"
             )
 
-        values = np.array(self.solver.getSolution().col_value) if has_values else None
-        objective = float(info.objective_function_value) if has_values else None
+        values = np.array(self.solver.getSolution().col_value) * self.column_unit if has_values else None
+        reached = self.unit * float(info.objective_function_value)
+        objective = reached if has_values else None
         if self.is_mip:
-            bound = float(info.mip_dual_bound)
+            bound = self.unit * float(info.mip_dual_bound)
         else:
-            bound = float(info.objective_function_value) if is_optimal else -np.inf
+            bound = reached if is_optimal else -np.inf
         if is_optimal:
             return SolverResult("optimal", objective, bound, values)
         if status == highspy.HighsModelStatus.kSolutionLimit:  # so HiGHS names its limit on nodes
@@ -236,17 +276,20 @@ class PersistentSolver:
             return SolverResult(
                 "time_limit", *((objective, bound, values) if self.is_mip else (None, bound, None))
             )
-        raise SolverError(f"HiGHS stopped with status {self.solver.modelStatusToString(status)}")
+        raise SolverError(
+            f"HiGHS stopped with status {self.solver.modelStatusToString(status)!r} and left no result; "
+            "please report it with scenario and seed"
+        )
 
     @property
     def row_dual(self) -> Float[Floats, " rows"]:
         """Dual of each row after the last solve of a linear program."""
-        return np.array(self.solver.getSolution().row_dual)
+        return np.array(self.solver.getSolution().row_dual) * (self.unit / self.row_unit)
 
     @property
     def column_dual(self) -> Float[Floats, " columns"]:
         """Reduced cost of each column after the last solve of a linear program."""
-        return np.array(self.solver.getSolution().col_dual)
+        return np.array(self.solver.getSolution().col_dual) * (self.unit / self.column_unit)
 
     def _set_all(self, options: dict[str, Any]) -> None:
         for option, value in options.items():
@@ -258,9 +301,18 @@ class PersistentSolver:
             raise SolverError(f"HiGHS refused the option {option} = {value!r}")
 
 
-def _vectors(length: int, *values: ArrayLike) -> list[Floats]:
-    """Return each value as a vector of ``length``."""
-    return [np.ascontiguousarray(np.broadcast_to(np.asarray(v, dtype=float), (length,))) for v in values]
+def _row_units(matrix: sparse.csc_matrix, amounts: Bools, unit: float) -> Float[Floats, " rows"]:
+    """Return the unit of each row: that of amounts where it has any, larger where it adds up many."""
+    sums = abs(matrix) @ amounts.astype(float)
+    longer = np.clip(2.0 ** np.ceil(np.log2(np.maximum(sums, 1.0) / ROW_SUM)), 1.0, ROW_UNIT)
+    return np.where(sums > 0.0, unit * longer, 1.0)
+
+
+def matrix_of(lp: highspy.HighsLp) -> sparse.csc_matrix:
+    """Return the coefficients that `set_matrix` gave a program."""
+    a = lp.a_matrix_
+    parts = (np.array(a.value_), np.array(a.index_), np.array(a.start_))
+    return sparse.csc_matrix(parts, shape=(lp.num_row_, lp.num_col_))
 
 
 def set_matrix(lp: highspy.HighsLp, matrix: sparse.csc_matrix) -> None:

@@ -16,11 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from baselines.optimum.highs import Deadline, InfeasibleError, SolverError, SolverResult
+from baselines.optimum.errors import InfeasibleError, SolverError
+from baselines.optimum.highs import Deadline, SolverResult
 from baselines.optimum.objectives import OBJECTIVES, Objective, goal, last_resorts
 from baselines.optimum.program import Program, build, stacked
 from baselines.optimum.relax_and_round import ProgramSolver
 from baselines.optimum.rounding import rounding
+from baselines.optimum.rows import unit_of
 from baselines.optimum.service_floor import Floor
 from gridai_env.arrays.types import Float, Floats32
 from gridai_env.envs.simulator import Simulator
@@ -32,6 +34,9 @@ from gridai_env.world.state import Flows
 
 # The replayed plan must earn what the solver reported, relative to the sum of absolute terms.
 REPLAY_TOLERANCE = 1e-6
+
+# By how much plans of least carbon may exceed the least emissions, relative and in units of the program.
+TIE_SHARE, TIE_KG = 1e-7, 1e-6
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,7 @@ class Plan:
     objective_value: float | None  # of the plan as replayed; None where no plan was found in time
     solver_objective: float | None  # the same as the solver saw it
     bound: float  # no plan and no policy does better: above for benefit, below for cost and carbon
+    is_safe: bool  # whether the bound is proven in exact numbers, else to the solver's tolerances
     gap: float  # |objective_value - bound| / |objective_value|, infinite without a plan
     benefit_usd: float | None
     emissions_kg: float | None  # at the billed intensity
@@ -111,7 +117,7 @@ def service_of(plan: Plan) -> Floor:
 def _break_ties(plan: Plan, service: Floor | None, **options: Any) -> Plan:
     """Return the plan of least cost among those that emit no more; bound and status stay those of ``plan``."""
     assert plan.objective_value is not None
-    cap = plan.objective_value * (1.0 + 1e-7) + 1e-6
+    cap = plan.objective_value * (1.0 + TIE_SHARE) + TIE_KG * unit_of(plan.instance.params)
     try:
         cheaper = _solve_program(plan.instance, "cost", service, cap, **options)
     except InfeasibleError:  # the cap is met by the plan at hand, but within tolerances only
@@ -121,7 +127,8 @@ def _break_ties(plan: Plan, service: Floor | None, **options: Any) -> Plan:
 
     value = replayed(plan.instance, cheaper.flows, "carbon").value
     proven = {
-        name: getattr(plan, name) for name in ("objective", "unit", "status", "solver_objective", "bound")
+        name: getattr(plan, name)
+        for name in ("objective", "unit", "status", "solver_objective", "bound", "is_safe")
     }
     cheaper = replace(cheaper, **proven, objective_value=value, gap=_gap(value, plan.bound))
     return _with_time_of(plan, cheaper)
@@ -171,6 +178,7 @@ def read_plan(
         objective_value=None,
         solver_objective=None,
         bound=sign * result.bound,
+        is_safe=result.is_safe,
         gap=np.inf,
         benefit_usd=None,
         emissions_kg=None,
@@ -211,7 +219,7 @@ def _with_schedule(plan: Plan, flows: Flows, result: SolverResult, sign: float) 
 
 
 def _gap(value: float, bound: float) -> float:
-    return abs(value - bound) / max(abs(value), 1e-9)
+    return abs(value - bound) / (abs(value) or 1.0)
 
 
 @dataclass(frozen=True)
@@ -246,5 +254,5 @@ def replayed(instance: Instance, raw: Flows, objective: Objective) -> Replayed:
         scale += sum(abs(float(term[0])) for term in outcome.terms_usd.values())
         benefit_usd += float(outcome.benefit_usd[0])
         emissions_kg += float(billed_kg(p, outcome)[0])
-    scale = max(scale, emissions_kg, 1.0)
+    scale = max(scale, emissions_kg) or 1.0
     return Replayed(stacked(cleaned), np.stack(actions), value, scale, benefit_usd, emissions_kg)

@@ -21,6 +21,7 @@ FACTS = (
     "objective_value",
     "solver_objective",
     "bound",
+    "is_safe",
     "gap",
     "benefit_usd",
     "emissions_kg",

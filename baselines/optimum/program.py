@@ -20,7 +20,15 @@ from scipy import sparse
 
 from baselines.optimum.highs import set_matrix
 from baselines.optimum.objectives import OBJECTIVES, Objective, goal, last_resorts
-from baselines.optimum.rows import Modes, Rows, flow_ceilings, has_both_ways, has_minimum_load, make_rows
+from baselines.optimum.rows import (
+    Modes,
+    Rows,
+    flow_ceilings,
+    has_both_ways,
+    has_minimum_load,
+    make_rows,
+    unit_of,
+)
 from baselines.optimum.service_floor import FLOOR_SLACK, Floor
 from gridai_env.arrays.types import Array, Bools, Float, Floats, Index, Objects
 from gridai_env.episodes.instance import Instance
@@ -30,12 +38,18 @@ from gridai_env.world.state import Exogenous, Flows, Params, State
 class Program:
     """The compiled program: as HiGHS gets it, and where each flow, decision and row stands in it."""
 
-    def __init__(self, model: pyo.ConcreteModel, flows: list[Flows]) -> None:
-        """Compile ``model`` (one linear objective, to be minimised); ``flows`` of each step: variables, or 0.0."""
+    def __init__(self, model: pyo.ConcreteModel, flows: list[Flows], unit: float) -> None:
+        """Compile ``model`` (one linear objective, to be minimised); ``flows`` of each step: variables, or 0.0.
+
+        ``unit`` of amounts inside the solver.
+        """
+        self.unit = unit
         form = LinearStandardFormCompiler().write(model, mixed_form=True, set_sense=pyo.minimize)
         self.rows = form.rows
         self.index = {id(variable): i for i, variable in enumerate(form.columns)}
         self.integer: Bools = np.array([v.is_integer() for v in form.columns], dtype=bool)
+        # Columns that count jobs or say yes or no; all others are amounts, which grow with the scenario.
+        self.counts: Bools = self.integer | [v.index()[0] == "waiting" for v in form.columns]
         self.matrix = form.A.tocsc()
         self.lp = _highs_lp(form, self.matrix, self.integer)
         self.size = (len(form.rows), len(form.columns))
@@ -95,6 +109,10 @@ def _highs_lp(form: Any, matrix: sparse.csc_matrix, integer: Bools) -> highspy.H
 PRICED_AT_ZERO = ("import_mw", "export_mw")
 
 
+# What rounding may leave in a row of numbers, in units of the program.
+CONSTANT_SLACK = 1e-6
+
+
 def build(
     instance: Instance,
     objective: Objective,
@@ -124,6 +142,7 @@ class _Builder:
         self.instance, self.objective, self.floor = instance, objective, floor
         self.carbon_cap_kg, self.priced = carbon_cap_kg, priced
         self.p: Params = instance.params
+        self.unit = unit_of(self.p)
 
         self.model = pyo.ConcreteModel()
         self.model.flow = pyo.Var(pyo.Any, dense=False, domain=pyo.NonNegativeReals)
@@ -162,7 +181,7 @@ class _Builder:
         if self.carbon_cap_kg is not None:
             self.model.carbon_cap = pyo.Constraint(expr=pyo.quicksum(carbon) <= self.carbon_cap_kg)
         self.model.goal = pyo.Objective(expr=pyo.quicksum(goals), sense=pyo.minimize)
-        return Program(self.model, flows_of_steps)
+        return Program(self.model, flows_of_steps, self.unit)
 
     # Variables ------------------------------------------------------------------------------------------------------
 
@@ -252,7 +271,7 @@ class _Builder:
 
     def _add(self, t: int, name: str, rows: Rows) -> None:
         """Add the rows of one kind in step ``t``; numbers are checked at once."""
-        array = np.asarray(rows.expression, dtype=object)
+        array, slack = np.asarray(rows.expression, dtype=object), CONSTANT_SLACK * self.unit
         for place in np.ndindex(array.shape):
             expression = array[place]
             if rows.where is not None and not rows.where[place[0]]:
@@ -261,7 +280,7 @@ class _Builder:
             if not _is_number(expression):
                 row = expression == 0.0 if rows.is_equality else expression >= 0.0
                 self.model.limit[name, t, *place] = row
-            elif expression < -1e-6 or (rows.is_equality and expression > 1e-6):
+            elif expression < -slack or (rows.is_equality and expression > slack):
                 raise ValueError(
                     f"instance contradicts itself: {name} at step {t}, index {place}: {expression}"
                 )
@@ -277,7 +296,7 @@ class _Builder:
             total = pyo.quicksum(v for f in flows for v in f.served_gpuh[:, w].ravel() if not _is_number(v))
             if not _is_number(total):
                 self.model.floor["served", w] = total >= float(served) * (1.0 - FLOOR_SLACK)
-            elif served > 1e-9:
+            elif served > FLOOR_SLACK * self.unit:
                 raise ValueError(f"floor wants work of row {w}, {other.format('has')}")
 
         for j, started in enumerate(self.floor.started):

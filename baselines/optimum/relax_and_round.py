@@ -15,17 +15,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from math import fsum
 
 import numpy as np
 
-from baselines.optimum.highs import (
-    Deadline,
-    InfeasibleError,
-    Method,
-    PersistentSolver,
-    SolverResult,
-    is_within,
-)
+from baselines.optimum.errors import InfeasibleError
+from baselines.optimum.highs import Deadline, Method, PersistentSolver, SolverResult, is_within
 from baselines.optimum.program import Program
 from gridai_env.arrays.types import Float, Floats, Index
 
@@ -36,6 +31,8 @@ LARGE_ROWS = 20_000
 HUGE_ROWS = 60_000
 # Seconds that a plan may take to be made whole after the time limit: without them what was found would be lost.
 GRACE_S = 5.0
+# Relative error of one operation in double precision, and as much again for that of the error terms themselves.
+ROUNDING = 2.0**-52
 
 
 class RelaxAndRound(ABC):
@@ -82,7 +79,8 @@ class RelaxAndRound(ABC):
         if rounded is not None:
             assert rounded.objective is not None
             is_near = is_within(rounded.objective, relaxed.bound, mip_gap)
-            rounded = replace(rounded, status="optimal" if is_near else "time_limit", bound=relaxed.bound)
+            status = "optimal" if is_near else "time_limit"
+            rounded = replace(rounded, status=status, bound=relaxed.bound, is_safe=relaxed.is_safe)
             if is_near:
                 return rounded
         try:
@@ -102,10 +100,10 @@ class RelaxAndRound(ABC):
             best = self.repaired(found, clock)
             if rounded is not None and _is_better(rounded, best):
                 best = rounded
-        bound = max(relaxed.bound, found.bound)
+        bound, is_safe = better_bound(relaxed, found)
         if best is None:
-            return SolverResult(found.status, None, bound, None)
-        return replace(best, status=found.status, bound=bound)
+            return SolverResult(found.status, None, bound, None, is_safe=is_safe)
+        return replace(best, status=found.status, bound=bound, is_safe=is_safe)
 
     def branched(
         self,
@@ -186,7 +184,8 @@ class ProgramSolver(RelaxAndRound):
         branching in programs of every size, and give duals with every plan.  ``starts_warm``: linear programs start
         from the last basis instead of afresh.
         """
-        super().__init__(PersistentSolver(program.lp, threads=threads, seed=seed))
+        unit, counts = program.unit, program.counts
+        super().__init__(PersistentSolver(program.lp, unit=unit, counts=counts, threads=threads, seed=seed))
         self.program, self.rounding = program, rounding
         self.choices = np.flatnonzero(program.integer)
 
@@ -258,8 +257,8 @@ class ProgramSolver(RelaxAndRound):
     def _branch_at_once(self, clock: Deadline, mip_gap: float) -> SolverResult:
         self.live.forget()  # what branch and bound finds must not depend on the solve before
         found = self.live.solve(time_limit_s=clock.left_s(), mip_gap=mip_gap)
-        if found.status == "time_limit":
-            found.bound = max(found.bound, self.safe_bound())
+        if found.status == "time_limit" and self.safe_bound() > found.bound:
+            found = replace(found, bound=self.safe_bound(), is_safe=True)
         return found if found.values is None else self.repaired(found, clock)
 
     def _relaxed(self, clock: Deadline) -> SolverResult:
@@ -267,11 +266,8 @@ class ProgramSolver(RelaxAndRound):
         if not self.starts_warm:
             self.live.forget()
         result = self.live.solve(time_limit_s=clock.left_s(), method=self.method)
-        if self.is_huge:
-            result.bound = self.safe_bound(self.live.row_dual)
-        elif result.status == "time_limit":
-            result.bound = self.safe_bound()
-        return self._with_duals(result)
+        row_dual = self.live.row_dual if self.is_huge or result.status == "optimal" else None
+        return self._with_duals(replace(result, bound=self.safe_bound(row_dual), is_safe=True))
 
     def _with_duals(self, result: SolverResult) -> SolverResult:
         """Attach the duals of a linear program; those of an interior solution are not exact enough to be prices."""
@@ -295,20 +291,27 @@ class ProgramSolver(RelaxAndRound):
         """Return a lower bound that holds for any multipliers (default 0), whatever the solver's tolerances.
 
         Lagrangian bound of Neumaier and Shcherbina (2004): each row and each column at the end of its interval that
-        is worst for the bound.  Needs finite bounds on columns, which the model states.
+        is worst for the bound.  Needs finite bounds on columns, which the model states.  What its own arithmetic may
+        round away is taken off.
         """
-        lp = self.live.solver.getLp()
-        lower, upper = np.asarray(lp.row_lower_), np.asarray(lp.row_upper_)
+        live, matrix = self.live, self.program.matrix
+        lower, upper = live.row_lower, live.row_upper
         if row_dual is None or len(row_dual) != len(lower):  # the solver stopped before it had any
             row_dual = np.zeros(len(lower))
         # A dual on an infinite side has no valid bound term: use 0 instead.
         y = np.where((row_dual > 0.0) & ~np.isfinite(lower), 0.0, row_dual)
         y = np.where((y < 0.0) & ~np.isfinite(upper), 0.0, y)
-        reduced = np.asarray(lp.col_cost_) - self.program.matrix.T @ y
+        reduced = live.costs - matrix.T @ y
+        terms = np.concatenate(
+            [[live.offset], worst(y, lower, upper), worst(reduced, live.lower, live.upper)]
+        )
 
-        rows = worst_case(y, lower, upper)
-        columns = worst_case(reduced, self.live.lower, self.live.upper)
-        return float(lp.offset_ + rows + columns)
+        # A sum of n products is off by at most n + 1 roundings of the sum of their sizes.
+        roundings = ROUNDING * (np.diff(matrix.indptr) + 2.0)
+        off = roundings * (np.abs(live.costs) + abs(matrix).T @ np.abs(y))
+        furthest = np.maximum(np.abs(live.lower), np.abs(live.upper))
+        lost = fsum(off * np.where(off > 0.0, furthest, 0.0)) + ROUNDING * fsum(np.abs(terms))
+        return fsum(terms) - lost if np.isfinite(terms).all() else -np.inf
 
     def conflict(self) -> str:
         """Return names of a small set of rows that cannot hold together (an irreducible infeasible subset)."""
@@ -323,10 +326,16 @@ class ProgramSolver(RelaxAndRound):
         return shown + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
-def worst_case(factor: Floats, lower: Floats, upper: Floats) -> float:
-    """Return the least of ``sum(factor * x)`` for x between its bounds; infinite ends count where the factor does."""
+def worst(factor: Floats, lower: Floats, upper: Floats) -> Floats:
+    """Return the least of ``factor * x`` for x between its bounds; infinite ends count where the factor does."""
     ends = np.where(factor > 0.0, lower, upper)
-    return float((factor * np.where(factor == 0.0, 0.0, ends)).sum())
+    return np.asarray(factor * np.where(factor == 0.0, 0.0, ends))
+
+
+def better_bound(relaxed: SolverResult, found: SolverResult) -> tuple[float, bool]:
+    """Return the higher bound and whether it is safe; a safe one that agrees to 1e-9 goes before one that is not."""
+    is_safe = relaxed.is_safe and found.bound - relaxed.bound <= 1e-9 * abs(found.bound)
+    return relaxed.bound if is_safe else max(relaxed.bound, found.bound), is_safe
 
 
 def _is_better(plan: SolverResult, other: SolverResult) -> bool:

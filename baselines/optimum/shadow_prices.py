@@ -23,7 +23,7 @@ import numpy as np
 from baselines.optimum.highs import Method, PersistentSolver
 from baselines.optimum.milp import Plan, service_of
 from baselines.optimum.program import Program, build
-from baselines.optimum.relax_and_round import HUGE_ROWS, worst_case
+from baselines.optimum.relax_and_round import HUGE_ROWS, worst
 from baselines.optimum.service_floor import Floor
 from gridai_env.arrays.types import Bool, Bools, Float, Floats, Index
 from gridai_env.episodes.instance import Instance
@@ -42,7 +42,7 @@ LIMITS = {
     "export",
     "carbon budget",
 }
-HAIR, HAIR_LEAST = 1e-6, 1e-7
+HAIR, HAIR_LEAST = 1e-6, 1e-7  # the least in units of the program
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ class _Fixed:
 
     def __init__(self, plan: Plan, program: Program, threads: int, time_limit_s: float | None) -> None:
         self.program, self.fixed = program, decisions(plan, program)
-        live = PersistentSolver(program.lp, threads=threads)
+        live = PersistentSolver(program.lp, unit=program.unit, counts=program.counts, threads=threads)
         columns = np.flatnonzero(program.integer)
         live.set_integer(columns, False)
         live.set_column_bounds(columns, self.fixed[columns], self.fixed[columns])
@@ -184,7 +184,7 @@ class _Fixed:
         rows = np.array([i for name, i in self.rows.items() if name[0] in LIMITS])
         lower, upper = np.array(self.program.lp.row_lower_)[rows], np.array(self.program.lp.row_upper_)[rows]
         side = np.where(at_least[rows], lower, upper)
-        hair = np.maximum(HAIR * np.abs(side), HAIR_LEAST)
+        hair = np.maximum(HAIR * np.abs(side), HAIR_LEAST * self.program.unit)
         live.set_row_bounds(rows, lower - hair, upper + hair)
 
     def rows_at(self, *name: str, shape: tuple[int, ...]) -> Index:
@@ -210,8 +210,8 @@ class _Fixed:
     def dual_objective(self) -> float:
         """Return the objective put together from duals: rows at their sides, fixed columns at their values."""
         lp = self.program.lp
-        rows = worst_case(self.row_dual, np.asarray(lp.row_lower_), np.asarray(lp.row_upper_))
-        return float(lp.offset_ + rows + (self.column_dual * self.fixed).sum())
+        rows = worst(self.row_dual, np.asarray(lp.row_lower_), np.asarray(lp.row_upper_))
+        return float(lp.offset_ + rows.sum() + (self.column_dual * self.fixed).sum())
 
 
 def _name(row: Any) -> tuple[Any, ...]:

@@ -50,7 +50,7 @@ def gain_share(
     Sums come first, so that days on which little can be gained do not dominate.  NaN where nothing can be gained.
     """
     room = (bounds - local).sum(-1)
-    least = LEAST_ROOM * np.maximum(np.abs(bounds.sum(-1)), 1.0)
+    least = LEAST_ROOM * np.maximum(np.abs(bounds.sum(-1)), np.abs(local.sum(-1)))
     return (scores - local).sum(-1) / np.where(room > least, room, np.nan)
 
 

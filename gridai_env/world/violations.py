@@ -94,6 +94,10 @@ def _sizes(p: Params, state: State, exo: Exogenous) -> dict[str, Floats]:
     # Work is compared with what a site does in a step, so that a tiny demand does not inflate the error.
     most_work = max(float(physics.work_on_hand_gpuh(state, exo).max()), float(gpuh.max()))
 
+    # Of carbon the budget and what a site may emit in the step.
+    most_kg = float((site_mw * p.dt_h * physics.billed_carbon_kg_per_mwh(p, exo)).max())
+    budget_kg = float(p.carbon_budget_kg) if p.has_carbon_budget else 0.0
+
     return {
         "mw": site_mw,
         "mwh": np.maximum(site_mw * p.dt_h, p.battery_max_mwh),
@@ -101,5 +105,5 @@ def _sizes(p: Params, state: State, exo: Exogenous) -> dict[str, Floats]:
         "gpuh": gpuh,
         "work": np.array(most_work),
         "jobs": np.array(1.0),
-        "kg": np.array(max(float(p.carbon_budget_kg), 1000.0) if p.has_carbon_budget else 1000.0),
+        "kg": np.array(budget_kg + most_kg or 1.0),
     }

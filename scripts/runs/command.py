@@ -20,6 +20,7 @@ from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
+from baselines.optimum.errors import InfeasibleError, SolverError
 from gridai_env.files import InstanceError
 from gridai_env.scenario.errors import ScenarioError, allowed_range
 from gridai_env.traces import TraceError
@@ -51,7 +52,7 @@ EXTRAS = {
 
 # Errors whose message is all that a user needs.  Anything else is a fault of the program: its traceback
 # shows.
-USER_ERRORS = (InputError, ScenarioError, TraceError, InstanceError, OSError)
+USER_ERRORS = (InputError, ScenarioError, TraceError, InstanceError, InfeasibleError, SolverError, OSError)
 
 
 def need_packages(*modules: str, advice: str = "") -> None:

@@ -74,7 +74,7 @@ class Reference:
         resorts = last_resorts(self.instance, self.plan.objective)
         weight = float(resorts.total(self.instance.params, trajectory.flows).sum())
         terms = trajectory.episode.outcome.terms_usd.values()
-        scale = max(sum(float(np.abs(term).sum()) for term in terms), 1.0)
+        scale = sum(float(np.abs(term).sum()) for term in terms) or 1.0
         if self.plan.objective == "carbon":
             scale = max(scale, trajectory.emissions_kg)
         return (self.bound_score - self.score(trajectory) + weight) / scale

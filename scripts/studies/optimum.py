@@ -59,6 +59,8 @@ class SolveOptions(EpisodeOptions):
 
 def solve_one(arguments: SolveOptions) -> int:
     """Solve, print, replay and write; return the exit code."""
+    from baselines.optimum.milp import solve
+
     # Before the solver starts, since it may take long: can everything be written?
     out = None if arguments.out is None else _checked_out("--out", arguments.out, ".npz")
     prices = _checked_prices(arguments)
@@ -66,7 +68,7 @@ def solve_one(arguments: SolveOptions) -> int:
     where = f"{instance.scenario_name}, seed {instance.seed}, {instance.start_utc}Z"
     print("\n".join([where, *sources(instance)]))
 
-    plan = _solved(instance, arguments)
+    plan = solve(instance, arguments.objective, **arguments.model_dump(include=SOLVER))
     _print_plan(plan)
     if out is not None:
         beside = instance.save(out.with_suffix(".instance.npz"))
@@ -82,17 +84,6 @@ def solve_one(arguments: SolveOptions) -> int:
     if prices is not None:
         _write_prices(plan, prices, arguments)
     return 0
-
-
-def _solved(instance: Instance, arguments: SolveOptions) -> Plan:
-    """Solve for the objective; raises InputError where nothing is feasible."""
-    from baselines.optimum.highs import InfeasibleError
-    from baselines.optimum.milp import solve
-
-    try:
-        return solve(instance, arguments.objective, **arguments.model_dump(include=SOLVER))
-    except InfeasibleError as error:
-        raise InputError(str(error)) from error
 
 
 def _instance(arguments: SolveOptions) -> Instance:
@@ -170,12 +161,17 @@ def _write_prices(plan: Plan, path: Path, arguments: SolveOptions) -> None:
     print(f"shadow prices: {path}")
 
 
+def proof_of(plan: Plan) -> str:
+    """Return how far the bound of a plan is proven."""
+    return "proven" if plan.is_safe else "to solver tolerance"
+
+
 def _print_plan(plan: Plan) -> None:
     """Print status, objective, bound, gap and times."""
     value = "none found in time" if plan.objective_value is None else f"{plan.objective_value:,.2f}"
     print(f"\nobjective {plan.objective}: {plan.status}")
     print(f"  plan        {value} {plan.unit}")
-    print(f"  bound       {plan.bound:,.2f} {plan.unit}  (gap {plan.gap:.2e})")
+    print(f"  bound       {plan.bound:,.2f} {plan.unit}  (gap {plan.gap:.2e}, {proof_of(plan)})")
     print(f"  model       {plan.rows:,} rows, {plan.columns:,} columns")
     print(f"  time        build {plan.build_s:.2f} s, solve {plan.solve_s:.2f} s")
 

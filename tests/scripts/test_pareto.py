@@ -23,7 +23,8 @@ from baselines.optimum.carbon_front import (
     reference_of,
     uncharged,
 )
-from baselines.optimum.highs import Deadline, InfeasibleError
+from baselines.optimum.errors import InfeasibleError
+from baselines.optimum.highs import Deadline
 from baselines.optimum.milp import Plan, service_of, solve
 from baselines.optimum.service_floor import meets_floor
 from baselines.rules.registry import REGISTRY

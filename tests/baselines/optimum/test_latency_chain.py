@@ -8,7 +8,8 @@ from functools import cache
 import numpy as np
 import pytest
 
-from baselines.optimum.highs import InfeasibleError, PersistentSolver, SolverError, SolverResult
+from baselines.optimum.errors import InfeasibleError, SolverError
+from baselines.optimum.highs import PersistentSolver, SolverResult
 from baselines.optimum.latency_chain import LatencySweepSolver
 from baselines.optimum.milp import service_of, solve
 from baselines.optimum.objectives import OBJECTIVES, Objective

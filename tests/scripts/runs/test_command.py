@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field
 
+from baselines.optimum.errors import SolverError
 from scripts.runs.arguments import Count, ParallelOptions, ScenarioOptions, Seeds, TimeLimit
 from scripts.runs.command import (
     BAD_INPUT,
@@ -19,6 +20,7 @@ from scripts.runs.command import (
     exit_code,
     run_command,
 )
+from scripts.runs.parallel import spread
 
 SEEN: list[Any] = []
 
@@ -213,6 +215,18 @@ def test_errors_and_ctrl_c_end_with_their_codes(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().err == "error: no\ninterrupted\n"
     with pytest.raises(ZeroDivisionError):  # a fault of the program keeps its traceback
         exit_code(lambda: fail(ZeroDivisionError()))
+
+
+def failing_solve(seed: int) -> int:
+    raise SolverError(f"seed {seed} left no result")
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_solver_that_fails_is_one_line_also_in_a_worker(
+    jobs: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code(lambda: len(list(spread(failing_solve, [(3,)] * jobs, jobs)))) == BAD_INPUT
+    assert capsys.readouterr().err == "error: seed 3 left no result\n"
 
 
 def test_the_extra_of_the_command_lines_is_named(

@@ -1,0 +1,11 @@
+"""What solves may raise; importable without the solver."""
+
+from __future__ import annotations
+
+
+class SolverError(RuntimeError):
+    """HiGHS refused an option or stopped for a reason that leaves no result."""
+
+
+class InfeasibleError(ValueError):
+    """No flows satisfy all rows; the message names rows that conflict."""
