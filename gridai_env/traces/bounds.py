@@ -20,7 +20,7 @@ POSSIBLE: dict[str, tuple[float, float]] = {
 # Annual means of the 16 calibrated zones: 14 to 185 USD/MWh, 47 to 691 kg/MWh, 6.7 to 25 deg C, 0.10 to 0.19 (sun) and
 # 0.30 to 0.41 (wind).  Single weeks and other years need the room around them.
 USUAL_MEAN: dict[str, tuple[float, float]] = {
-    "price_usd_per_mwh": (2.0, 1_000.0),  # of the size of prices: a week may be negative on average
+    "price_usd_per_mwh": (2.0, 3_000.0),  # of the size of prices: a week may be negative on average
     "carbon_average_kg_per_mwh": (5.0, 1_500.0),
     "carbon_marginal_kg_per_mwh": (5.0, 1_500.0),
     "wetbulb_c": (-40.0, 35.0),

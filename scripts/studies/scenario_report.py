@@ -9,14 +9,15 @@ import numpy as np
 
 from gridai_env.episodes.forecast import day_steps
 from gridai_env.episodes.instance import make_batch
-from gridai_env.episodes.starts import table_starts
+from gridai_env.episodes.starts import check_renewables, table_starts
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.scenario.capacity import full_load_mw, peak_demand_gpus
 from gridai_env.scenario.compile import Compiled
 from gridai_env.scenario.geography import LAYERS
-from gridai_env.traces import read_table
+from gridai_env.traces import TraceTable, read_table
 from gridai_env.world.actions import Layout
 
+SHOWN_BAD = 3
 REASONS = ("latency", "law", "state", "support")
 
 
@@ -126,6 +127,31 @@ def traces(c: Compiled) -> Iterator[str]:
         yield f"traces: synthetic, zones {', '.join(zones)}"
         return
     table = read_table(c.traces)
-    starts, how = table_starts(c, table, day_steps(c.shape.dt_h))
     yield f"traces: {c.traces}, {len(table.zones)} zones, {len(zones)} in use"
+    if table.raw.unused:
+        yield f"  columns not used: {', '.join(table.raw.unused)}"
+    for zone in zones:
+        yield from zone_of_file(table, zone, round(c.shape.dt_h * 60))
+    check_renewables(c, table)
+    starts, how = table_starts(c, table, day_steps(c.shape.dt_h))
     yield f"  starts {how}: {starts.min()} to {starts.max()} UTC, a day of history before each"
+
+
+def zone_of_file(table: TraceTable, zone: str, step_min: int) -> Iterator[str]:
+    """Yield what a zone of a trace file has: step, gaps, statistics by column, what stands for missing columns."""
+    axis = table.axis(zone)
+    bad = np.flatnonzero(~axis.usable)
+    yield f"  {table.coverage(zone)}; {table.steps_of(zone, step_min)}"
+    yield from (f"    bad: {axis.fault_at(int(cell))[0]}" for cell in bad[1:SHOWN_BAD])
+    if bad.size > SHOWN_BAD:
+        yield f"    ... {bad.size - SHOWN_BAD} more"
+    yield f"    {'column':28s}{'count':>8s}{'gaps':>7s}{'minimum':>10s}{'mean':>10s}{'maximum':>10s}  source"
+    for name, source in table.origin(zone).items():
+        numbers = " " * 45
+        if name in table.raw.columns:
+            good = axis.good(name)
+            numbers = f"{good.size:8d}{len(axis.fault) - good.size:7d}"
+            figures = (good.min(), good.mean(), good.max()) if good.size else (np.nan,) * 3
+            numbers += "".join(f"{value:10.4g}" for value in figures)
+        yield f"    {name:28s}{numbers}  {source}"
+    yield from (f"    note: {text}" for text in axis.unusual)

@@ -85,3 +85,74 @@ def test_the_schema_is_printed(capsys):
 def test_no_argument_is_an_error(capsys):
     assert main([]) == 2
     assert capsys.readouterr().err.startswith("error: a scenario is needed")
+
+
+def trace_rows(zone: str, hours: int, price: float = 50.0, carbon: float = 300.0) -> list[str]:
+    return [
+        f"2025-05-{1 + h // 24:02d}T{h % 24:02d}:00Z,{zone},{price + h % 24},{carbon}" for h in range(hours)
+    ]
+
+
+@pytest.fixture
+def own_world(tmp_path):
+    """A scenario whose zones nobody calibrated, and a function that writes its trace file."""
+    columns = "utc,zone,price_usd_per_mwh,carbon_average_kg_per_mwh"
+
+    def make(rows, header=columns, **changes):
+        path = tmp_path / "own.csv"
+        path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+        data = put(small(), "traces", str(path))
+        for key, value in {"sites.0.zone": "IE", "sites.1.zone": "SE-SE3", **changes}.items():
+            data = put(data, key, value)
+        return write(tmp_path, data)
+
+    return make
+
+
+def both(hours: int, **values: float) -> list[str]:
+    return [*trace_rows("IE", hours, **values), *trace_rows("SE-SE3", hours, **values)]
+
+
+def test_columns_of_a_file_are_counted_and_what_is_derived_or_left_out_is_said(own_world, capsys):
+    assert main([own_world([*both(96)])]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "zone 'IE' spans 2025-05-01T00:00Z to 2025-05-05T00:00Z; rows of 60 min" in out
+    assert "price_usd_per_mwh 96 0 50 61.5 73 from the file" in out
+    assert "carbon_marginal_kg_per_mwh that of average carbon (not in the file, zone not calibrated)" in out
+    assert "wetbulb_c left out, PUE at its base pv_cf left out, 0 wind_cf left out, 0" in out
+    assert "drawn from all valid days of the file: it has none of the scenario's dates" in out
+
+
+def test_gaps_are_counted_by_column_and_the_first_bad_hours_named(own_world, capsys):
+    rows = both(96)
+    for at, cell in ((30, "inf"), (31, ""), (40, "-30000"), (50, "1e9")):
+        rows[at] = rows[at].rsplit(",", 2)[0] + f",{cell},300"
+    del rows[60]
+    assert main([own_world(rows)]) == 2  # no 48 h in a row are left
+    out, err = capsys.readouterr()
+    assert (
+        "5 of 96 intervals of 60 min are bad, first 2025-05-02T06:00Z: price_usd_per_mwh = inf (allowed:"
+        in out
+    )
+    assert "bad: 2025-05-02T07:00Z: price_usd_per_mwh = nan" in out and "... 2 more" in out
+    words = " ".join(out.split())
+    assert "price_usd_per_mwh 91 5 50" in words and "carbon_average_kg_per_mwh 95 1 300 300 300" in words
+    assert "no 48 h in a row without a gap in IE, SE-SE3" in err and "first 2025-05-02T06:00Z" in err
+
+
+def test_units_of_no_market_are_noted_and_columns_not_used_named(own_world, capsys):
+    assert main([own_world([f"{row},7" for row in both(96, price=0.03, carbon=0.3)], "utc,zone,price_usd_per_mwh,"
+                           "carbon_average_kg_per_mwh,temp_c")]) == 0  # fmt: skip
+    out = capsys.readouterr().out
+    assert (
+        "note: " in out
+        and "carbon_average_kg_per_mwh is 0.3 on average, usual are 5 to 1500: check its unit" in out
+    )
+    assert "columns not used: temp_c" in out
+
+
+def test_wind_without_a_series_is_refused(own_world, capsys):
+    assert main([own_world(both(96), **{"sites.1.wind_mw": 2.0})]) == 2
+    err = capsys.readouterr().err
+    assert "zone 'SE-SE3' has no column wind_cf and is not calibrated, but site" in err
+    assert "has wind_mw = 2; add wind_cf (0 to 1), or set wind_mw: 0" in err

@@ -30,6 +30,7 @@ silently: "FILE,fill_gap_h=2" interpolates what is missing for up to 2 h in a ro
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,7 +40,7 @@ from jaxtyping import Shaped
 
 from gridai_env.arrays.types import Float, Floats, Int, Ints
 from gridai_env.traces.calibration import calibration_year, known_zones, zone_calibration
-from gridai_env.traces.errors import TraceError
+from gridai_env.traces.errors import TraceError, TraceWarning
 from gridai_env.traces.files.cells import file_sha256, read_once
 from gridai_env.traces.files.formats import OPTIONAL, RawTable, load
 from gridai_env.traces.files.zone_axis import ZoneAxis, zone_axis
@@ -154,8 +155,8 @@ class TraceTable:
         """Return the series of B episodes, cut out of the file without any shift.
 
         Each step is the mean of its rows; price and carbon of a row that is longer than a step are constant inside
-        it, weather is linear between the centres of such rows of the window.  Raises TraceError naming file, zone
-        and first offending row.
+        it, weather is linear between the centres of such rows of the window.  Warns (TraceWarning) of a column whose
+        mean is that of no market.  Raises TraceError naming file, zone and first offending row.
         """
         names = tuple(zones)
         if not names or len(set(names)) != len(names):
@@ -166,6 +167,8 @@ class TraceTable:
         begin = start.astype("datetime64[m]").astype(np.int64)
         for zone in names:
             self.axis(zone).refuse_faults(begin, steps * step_min)
+            for text in self.axis(zone).unusual:
+                warnings.warn(text, TraceWarning, stacklevel=2)
         own = [self.axis(zone).on_steps(begin, steps, step_min) for zone in names]
 
         # The last hour of the grid may be unused.
@@ -223,7 +226,7 @@ class TraceTable:
         else:
             marginal = "that of average carbon (not in the file, zone not calibrated)"
             other = dict.fromkeys(OPTIONAL[1:], "left out, 0") | {"wetbulb_c": "left out, PUE at its base"}
-        return {MARGINAL: marginal} | other | said
+        return {name: ({MARGINAL: marginal} | other | said)[name] for name in VALUES}
 
     def left_out(self, zone: str) -> frozenset[str]:
         """Return the columns of a zone that neither the file nor a calibration knows."""
