@@ -14,12 +14,12 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from gridai_env.benchmarks.sets import BenchmarkError, Part, restricted
+from gridai_env.benchmarks.sets import BenchmarkError, Part, training_days
 from gridai_env.scenario.compile import Compiled, compile_scenario
 from gridai_env.scenario.errors import from_pydantic
 from gridai_env.scenario.load import load_scenario, located
 from gridai_env.scenario.paths import SourcePath, absolute_demand
-from gridai_env.scenario.spec import NonNegative, Positive, Share, StrictModel
+from gridai_env.scenario.spec import NonNegative, Positive, Scenario, Share, StrictModel
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -49,8 +49,8 @@ class EnvironmentConfig(StrictModel):
     carbon_price_usd_per_t: NonNegative | None = Field(None, description="price of emissions")
     days: Literal["all", "train"] = Field(
         "all",
-        description="'train': only the days that the scenario's benchmark trains on; progress is then measured on its "
-        "validation episodes, whose bounds are published",
+        description="'train': only the days that the scenario's benchmark trains on (all days where it has none); "
+        "progress is then measured on its validation episodes, whose bounds are published",
     )
 
     def overrides(self) -> dict[str, Any]:
@@ -165,6 +165,15 @@ class PPOConfig(StrictModel):
         0.0,
         description="taken off the reward that is learned from, besides what the scenario bills for drops",
     )
+    reward_wrapper: str | None = Field(
+        None,
+        description="py:module:Factory of a function (reward [B], info, observation [B,N]) -> reward [B] on what is "
+        "learned from; evaluations use the environment's own reward",
+    )
+    callbacks: list[str] = Field(
+        [], description="py:module:Factory of callbacks of Stable-Baselines3, called after the run's own"
+    )
+    wandb: str | None = Field(None, description="project of Weights & Biases that gets the curves, too")
     checkpoint_every_steps: Count = Field(250_000, description="environment steps between two checkpoints")
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="where the network lives, and with 'device_ppo' the environment"
@@ -250,7 +259,8 @@ def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
         raise ConfigError(f"--{empty[0]}: needs a value")
     # A list of one value is still a list.
     return {
-        name: values if name == "hidden" or len(values) > 1 else values[0] for name, values in found.items()
+        name: values if name in ("hidden", "callbacks") or len(values) > 1 else values[0]
+        for name, values in found.items()
     }
 
 
@@ -272,13 +282,22 @@ def _scalar(text: str) -> Any:
 def compiled_of(config: PPOConfig, part: Part = "train") -> Compiled:
     """Return the scenario of a run, compiled; with ``environment.days: train`` on the days of a part of its benchmark.
 
-    Raise ConfigError where it has no such days.
+    Raise ConfigError where no episode fits into these days.
     """
+    return compile_scenario(_on_days(config, part)[0])
+
+
+def days_of(config: PPOConfig) -> str:
+    """Return in words on which days a run trains; all of them where its scenario has no benchmark."""
+    return _on_days(config, "train")[1]
+
+
+def _on_days(config: PPOConfig, part: Part) -> tuple[Scenario, str]:
     world = config.environment
     scenario = load_scenario(world.scenario, **world.overrides())
-    if world.days == "train":
-        try:
-            scenario = restricted(scenario, part)
-        except BenchmarkError as error:
-            raise ConfigError(f"environment.days = 'train': {error}") from error
-    return compile_scenario(scenario)
+    if world.days == "all":
+        return scenario, "all that the scenario has"
+    try:
+        return training_days(scenario, part)
+    except BenchmarkError as error:
+        raise ConfigError(f"environment.days = 'train': {error} (--environment.days all)") from error

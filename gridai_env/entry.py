@@ -10,6 +10,7 @@ from gymnasium.error import DependencyNotInstalled
 
 from gridai_env.envs.options import DEVICE_ONLY
 from gridai_env.envs.vector_env import GridAIVectorEnv
+from gridai_env.extras import pip_install
 
 
 def open_vector_env(
@@ -27,7 +28,7 @@ def open_vector_env(
         return GridAIVectorEnv(num_envs, **arguments)
     if find_spec("torch") is None:
         raise DependencyNotInstalled(
-            f"device = {device!r}: needs torch; run `pip install 'gridai-env[rl]'`, or leave device out (NumPy)"
+            f"device = {device!r}: needs torch; run {pip_install('rl')}, or leave device out (NumPy)"
         )
     from gridai_env.envs.torch.vector_env import GridAITorchVectorEnv
 

@@ -54,8 +54,8 @@ class DemonstrateOptions(ScenarioOptions, ResumableOptions, ParallelOptions):
     )
     days: Literal["train", "all"] | None = Field(
         None,
-        description="days on which episodes lie: those for training of the scenario's benchmark (default where there "
-        "is one) or all",
+        description="days on which episodes lie: those for training of the scenario's benchmark (default; all days "
+        "where it has none) or all",
     )
     mip_gap: MipGap = Field(1e-3, description="relative gap at which milp may stop")
     time_limit_s: TimeLimit = Field(120.0, description="of one solve of milp")
@@ -102,14 +102,18 @@ def prepared(options: DemonstrateOptions) -> DemonstrationRun:
     )
     from scripts.studies.solver import SolverOptions
 
-    episodes = on_days(InstancesBySeed(options), options.days, options.start)
+    episodes, days = on_days(InstancesBySeed(options), options.days, options.start)
+    print(f"days: {days}")
     instances = training_instances(episodes, wanted_seeds(options))
     jobs, threads = options.workers(len(instances))
     work = DemonstrationWork(options.planner, SolverOptions(options.mip_gap, options.time_limit_s, threads))
     check_planner(work, episodes.compiled)
 
     folder = open_folder(options.run_dir or default_folder(KIND, options.scenario), KIND)
-    config = options.model_dump() | {"scenario_resolved": episodes.compiled.resolved_scenario()}
+    config = options.model_dump() | {
+        "scenario_resolved": episodes.compiled.resolved_scenario(),
+        "days_in_words": days,
+    }
     run = DemonstrationRun(folder, work, instances, config, jobs, options.ray)
     run.open(options.overwrite)
     return run

@@ -34,7 +34,7 @@ class Every:
 
 
 class EvaluationCallback(UpdateCallback):
-    """Evaluate on the held-out episodes before training, every ``every_steps`` steps, and after the last update.
+    """Evaluate on the held-out episodes before the first step, every ``every_steps`` steps, after the last update.
 
     Figures go to the logger under ``eval/``; `last` holds the newest.  ``before``: figures of the weights that
     training begins with, where they are known already.  With ``best``, the weights that earned most so far are kept in
@@ -61,9 +61,10 @@ class EvaluationCallback(UpdateCallback):
         if self._best is not None and not self._best.exists():
             self.model.best_evaluation_usd = -math.inf  # type: ignore[attr-defined]  # nothing is kept yet
 
-        # A resumed run must not compare these weights: one that was never stopped does not see them.
-        self._note(self._before or self._found(), compare=self.num_timesteps == 0)
-        self.logger.dump(self.num_timesteps)
+        # A run that goes on does not look here: one that was never stopped does not, either.
+        if self.num_timesteps == 0:
+            self._note(self._before or self._found())
+            self.logger.dump(self.num_timesteps)
 
     def _on_rollout_end(self) -> None:
         is_last = self.num_timesteps >= self.model._total_timesteps

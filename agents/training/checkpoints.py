@@ -10,6 +10,8 @@ from __future__ import annotations
 import pickle
 import random
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +88,18 @@ def set_training_state(model: PPO, state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if state["cuda"] is not None and model.device.type == "cuda":
         torch.cuda.set_rng_state(state["cuda"], model.device)
+
+
+@contextmanager
+def generators_kept() -> Iterator[None]:
+    """Leave the generators of Python, NumPy and torch (on all devices) as they were before the block."""
+    of_python, of_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        try:
+            yield
+        finally:
+            random.setstate(of_python)
+            np.random.set_state(of_numpy)  # noqa: NPY002
 
 
 def read_training_state(path: Path) -> dict[str, Any]:

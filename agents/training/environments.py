@@ -9,7 +9,7 @@ import torch
 from agents.config import ConfigError, PPOConfig
 from agents.networks.kinds import design_of
 from agents.vec_env.actions import AgentActions
-from agents.vec_env.base import BatchVecEnv
+from agents.vec_env.base import BatchVecEnv, RewardWrapper
 from agents.vec_env.numpy import GridAIVecEnv
 from gridai_env.envs.vector_env import GridAIVectorEnv
 from gridai_env.episodes.instance import Instance, make_batch
@@ -35,7 +35,9 @@ def device_of(config: PPOConfig) -> torch.device:
     return torch.device("cuda" if there and config.device != "cpu" else "cpu")
 
 
-def make_training_env(config: PPOConfig, compiled: Compiled) -> BatchVecEnv:
+def make_training_env(
+    config: PPOConfig, compiled: Compiled, reward_wrapper: RewardWrapper | None = None
+) -> BatchVecEnv:
     """Return the batched environment of a run, with the rewards that it learns from."""
     design = design_of(config)
     actions = design.actions(config, compiled)
@@ -44,6 +46,7 @@ def make_training_env(config: PPOConfig, compiled: Compiled) -> BatchVecEnv:
         "reward_factor": config.reward_factor,
         "drop_charge_usd_per_gpuh": config.drop_charge_usd_per_gpuh,
         "memory": design.memory(compiled),
+        "reward_wrapper": reward_wrapper,
     }
 
     if config.algorithm == "ppo":

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from agents.training.checkpoints import generators_kept
 from gridai_env.analysis.statistics import Interval, gain_captured, gap, mean_interval
 from gridai_env.arrays.types import Float, Floats
 from gridai_env.benchmarks.published import LOCAL, FrozenSet
@@ -93,8 +94,12 @@ class Evaluation:
         return text + f", dropped {self.dropped_over_local_gpuh:+,.0f} GPU-h against Local-Only"
 
 
+@generators_kept()
 def evaluate(policy: Policy, held_out: HeldOut) -> Evaluation:
-    """Play a policy on the held-out episodes and compare with Local-Only and the bound."""
+    """Play a policy on the held-out episodes and compare with Local-Only and the bound.
+
+    Training goes on as if it had not been evaluated: also where a resumed run evaluates once more.
+    """
     trajectories = run_many(policy, held_out.instances)
     benefit = np.array([t.benefit_usd for t in trajectories])
     means = {name: float(np.mean([t.metrics[name] for t in trajectories])) for name in MEANS}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
+from agents.config import ConfigError
 from agents.vec_env.actions import AgentActions
 from gridai_env.arrays.types import Array, Float, Floats32
 from gridai_env.observation.forecast_memory import ForecastMemory, ObservationMemory
@@ -29,6 +30,9 @@ TOTALS = ("benefit_usd", "emissions_kg", "dropped_gpuh")
 TRAINING_SEEDS = range(1_000_000, 2**31)
 
 Indices = int | Iterable[int] | None
+# From rewards [B], infos and observations [B,N] of a step (of the next episode where one ended) to rewards [B]: NumPy
+# arrays, or tensors where the environment is on a device.
+RewardWrapper = Callable[[Any, dict[str, Any], Any], Any]
 
 
 class BatchVecEnv(VecEnv):
@@ -40,7 +44,7 @@ class BatchVecEnv(VecEnv):
     ``reference_reward``: learn from the gain over serving at home (see `agents.vec_env.home_reference`) instead of
     from the benefit; ``reward_factor`` multiplies either.  ``drop_charge_usd_per_gpuh`` is taken off either for work
     that is dropped, on top of what the scenario bills: dropping a little now and then costs next to nothing, so it
-    would hardly be unlearned.
+    would hardly be unlearned.  A ``reward_wrapper`` changes what came of all this.
     """
 
     def __init__(
@@ -51,8 +55,9 @@ class BatchVecEnv(VecEnv):
         reward_factor: float = 1.0,
         drop_charge_usd_per_gpuh: float = 0.0,
         memory: ForecastMemory | None = None,
+        reward_wrapper: RewardWrapper | None = None,
     ) -> None:
-        self.env = env
+        self.env, self._reward_wrapper = env, reward_wrapper
         self._scale_usd, self._factor = env.compiled.reward_scale_usd, reward_factor
         self._drop_charge_usd_per_gpuh = drop_charge_usd_per_gpuh
         self.actions = actions
@@ -112,14 +117,29 @@ class BatchVecEnv(VecEnv):
         self._actions = actions
 
     def learned_from(
-        self, rewards: Float[Array, " B"], at_home_usd: Float[Array, " B"] | float, infos: dict[str, Any]
+        self,
+        rewards: Float[Array, " B"],
+        at_home_usd: Float[Array, " B"] | float,
+        infos: dict[str, Any],
+        observation: Float[Array, "B N"],
     ) -> Float[Array, " B"]:
         """Return the rewards to learn from in place of the environment's.
 
-        What serving at home earns, and the charge on work that was dropped, are taken off.
+        What serving at home earns, and the charge on work that was dropped, are taken off.  Raise ConfigError where a
+        reward wrapper returns something else than rewards.
         """
         charge_usd = self._drop_charge_usd_per_gpuh * _dropped_gpuh(infos)
-        return self._factor * (rewards - (at_home_usd + charge_usd) / self._scale_usd)
+        learned = self._factor * (rewards - (at_home_usd + charge_usd) / self._scale_usd)
+        if self._reward_wrapper is None:
+            return learned
+        wrapped = self._reward_wrapper(learned, infos, observation)
+        if not isinstance(wrapped, type(learned)) or wrapped.shape != learned.shape:
+            found = f"{type(wrapped).__name__} of shape {getattr(wrapped, 'shape', ())}"
+            raise ConfigError(
+                f"reward_wrapper: must return a {type(learned).__name__} of shape {tuple(learned.shape)}, one reward "
+                f"for each episode, returned a {found}"
+            )
+        return wrapped
 
     def _info(
         self,

@@ -35,7 +35,7 @@ class GridAIVecEnv(BatchVecEnv):
         assert self._actions is not None, "step_async comes first"
         at_home_usd = self._at_home_usd()
         observation, rewards, terminated, truncated, infos = self.env.step(self.actions.expand(self._actions))
-        rewards = self.learned_from(rewards, at_home_usd, infos)
+        rewards = self.learned_from(rewards, at_home_usd, infos, observation)
         self._returns += rewards
         self._lengths += 1
 

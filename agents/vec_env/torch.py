@@ -78,7 +78,7 @@ class DeviceVecEnv(BatchVecEnv):
         terminates = simulator.t_host + 1 >= simulator.steps
         at_home_usd = 0.0 if self._at_home is None else self._at_home.now_usd(simulator)
         observation, earned, _, _, infos = self.env.step(self.actions.expand(numbers))
-        rewards = self.learned_from(earned, at_home_usd, infos)
+        rewards = self.learned_from(earned, at_home_usd, infos, observation)
         self._returns = self._returns + rewards
         self._lengths = self._lengths + 1
 

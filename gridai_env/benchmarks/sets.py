@@ -48,6 +48,10 @@ class BenchmarkError(ValueError):
     """A benchmark that cannot be used; the message says which file, why and what to do."""
 
 
+class NoBenchmarkError(BenchmarkError):
+    """The scenario has no benchmark: none of its days are set aside."""
+
+
 class PriceRatio(StrictModel):
     """Prices of another year over those of the scenario's, in one zone."""
 
@@ -135,13 +139,13 @@ def benchmark_names(folder: Path | None = None) -> tuple[str, ...]:
 
 
 def read_benchmark(scenario: str, folder: Path | None = None) -> Benchmark:
-    """Return the benchmark of a scenario; raises BenchmarkError where the file is missing or invalid."""
+    """Return the benchmark of a scenario; raises NoBenchmarkError without a file, BenchmarkError for an invalid one."""
     path = (folder or benchmark_folder()) / f"{scenario}.yaml"
     try:
         benchmark = Benchmark.model_validate(_yaml(path))
     except FileNotFoundError:
         known = ", ".join(benchmark_names(folder)) or "none"
-        raise BenchmarkError(
+        raise NoBenchmarkError(
             f"scenario {scenario!r} has no benchmark ({path}); there is one of: {known}"
         ) from None
     except ValidationError as error:
@@ -180,7 +184,7 @@ def start_times(scenario: Scenario, periods: Sequence[Period]) -> np.ndarray:
 def restricted(scenario: Scenario, part: Part = "train", folder: Path | None = None) -> Scenario:
     """Return the scenario whose seeds draw their starts from a part's days alone; what training uses.
 
-    Raises BenchmarkError where the scenario has no benchmark, or where no episode fits into the part.
+    Raises NoBenchmarkError where the scenario has no benchmark, BenchmarkError where no episode fits into the part.
     """
     benchmark = read_benchmark(scenario.name, folder)
     starts = start_times(scenario, benchmark.calendar.get(part, []))
@@ -193,6 +197,17 @@ def restricted(scenario: Scenario, part: Part = "train", folder: Path | None = N
     runs = np.split(days, np.flatnonzero(np.diff(days) > MARGIN) + 1)
     periods = [Period(first=run[0].item(), last=run[-1].item()) for run in runs]
     return scenario.model_copy(update={"start": scenario.start.model_copy(update={"periods": periods})})
+
+
+def training_days(scenario: Scenario, part: Part = "train") -> tuple[Scenario, str]:
+    """Return the scenario on the days of a part, all of them where it has no benchmark, and a note that says which."""
+    try:
+        scenario = restricted(scenario, part)
+    except NoBenchmarkError:
+        return scenario, f"all that the scenario has: {scenario.name!r} has no benchmark that sets some aside"
+    periods = ", ".join(f"{period.first} to {period.last}" for period in scenario.start.periods or [])
+    name = "training" if part == "train" else part
+    return scenario, f"the benchmark's {name} days, episodes start on {periods}"
 
 
 # Episodes ---------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from gymnasium.error import DependencyNotInstalled
 from numpy.typing import NDArray
 
 from gridai_env.episodes.instance import Instance
+from gridai_env.extras import pip_install
 from gridai_env.render import style
 from gridai_env.render.map import Chart
 from gridai_env.render.moment import Moment, look
@@ -141,8 +142,6 @@ def _blank() -> tuple[Any, Any]:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise DependencyNotInstalled(
-            "drawing frames needs Matplotlib: pip install 'gridai-env[render]'"
-        ) from error
+        raise DependencyNotInstalled(f"drawing frames needs Matplotlib: {pip_install('render')}") from error
     figure = Figure(figsize=(style.WIDTH_PX / style.DPI, style.HEIGHT_PX / style.DPI), dpi=style.DPI)
     return figure, FigureCanvasAgg(figure)

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
 from baselines.optimum.errors import InfeasibleError, SolverError
+from gridai_env.extras import pip_install
 from gridai_env.files import InstanceError
 from gridai_env.scenario.errors import ScenarioError, allowed_range
 from gridai_env.traces import TraceError
@@ -59,10 +60,13 @@ def need_packages(*modules: str, advice: str = "") -> None:
     """Raise InputError naming packages and extras where some are not installed: before anything is computed."""
     missing = [name for name in modules if find_spec(name) is None]
     if missing:
-        extras = ",".join(dict.fromkeys(EXTRAS[name] for name in missing))
-        raise InputError(
-            f"this command needs {', '.join(missing)}: pip install 'gridai-env[{extras}]'{advice}"
-        )
+        raise InputError(f"this command needs {', '.join(missing)}: {_install(*missing)}{advice}")
+
+
+def _install(*packages: str) -> str:
+    """Return the command that installs packages: with their extras, or by name where no extra brings them."""
+    extras = [EXTRAS[name] for name in packages if name in EXTRAS]
+    return pip_install(*extras) if extras else f"pip install {' '.join(packages)}"
 
 
 def refuse_doubles(option: str, values: Iterable[Any]) -> None:
@@ -279,7 +283,7 @@ def exit_code(call: Callable[[], int]) -> int:
         extra = EXTRAS.get((error.name or "").split(".")[0])
         if error.name and not (extra and isinstance(error, ModuleNotFoundError)):
             raise
-        needed = f"this command needs {error.name}: pip install 'gridai-env[{extra}]'"
+        needed = f"this command needs {error.name}: {pip_install(str(extra))}"
         print(f"error: {needed if error.name else error}", file=sys.stderr)
         return BAD_INPUT
     except USER_ERRORS as error:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
+from gridai_env.extras import pip_install
 from scripts.runs.command import InputError
 
 R = TypeVar("R")
@@ -142,7 +143,7 @@ def check_ray(address: str | None) -> None:
     if address is None:
         return
     if find_spec("ray") is None:
-        raise InputError("--ray needs ray: pip install 'gridai-env[ray]'")
+        raise InputError(f"--ray needs ray: {pip_install('ray')}")
     if address != "local":
         try:
             _knock(address)

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from agents.imitation.demonstrations import Demonstration, demonstrate
 from agents.vec_env.base import TRAINING_SEEDS
 from baselines.rules.registry import REGISTRY
-from gridai_env.benchmarks.sets import BenchmarkError, benchmark_names, restricted
+from gridai_env.benchmarks.sets import BenchmarkError, training_days
 from gridai_env.episodes.instance import Instance
 from gridai_env.scenario.compile import Compiled, compile_scenario
 from gridai_env.scenario.errors import closest
@@ -48,30 +48,26 @@ class DemonstrationWork:
 # Which episodes -----------------------------------------------------------------------------------------------------
 
 
-def on_days(episodes: InstancesBySeed, days: str | None, start: str | None) -> InstancesBySeed:
-    """Return the episodes on the training days of the scenario's benchmark, or on all days, and print which.
+def on_days(episodes: InstancesBySeed, days: str | None, start: str | None) -> tuple[InstancesBySeed, str]:
+    """Return the episodes on the training days of the scenario's benchmark, or on all days, and which in words.
 
-    Raises InputError for training days in a scenario without a benchmark.
+    Raises InputError where no episode fits into the training days.
     """
     scenario = episodes.compiled.scenario
     if days is None:
-        fits = start is None and scenario.traces == "synthetic" and scenario.name in benchmark_names()
-        days = "train" if fits else "all"
+        days = "train" if start is None and scenario.traces == "synthetic" else "all"
     elif days == "train" and start is not None:
         raise InputError("--days train: --start fixes the day; leave one of them out")
 
     if days == "all":
-        print("days: all that the scenario has" if start is None else f"days: from {start} on")
-        return episodes
+        return episodes, "all that the scenario has" if start is None else f"from {start} on"
     try:
-        scenario = restricted(scenario, "train")
+        scenario, note = training_days(scenario)
     except BenchmarkError as error:
         raise InputError(f"--days train: {error}; or give --days all") from error
-    periods = ", ".join(f"{period.first} to {period.last}" for period in scenario.start.periods or [])
-    print(f"days: the benchmark's training days, episodes start on {periods}")
     out = copy(episodes)
     out.compiled = compile_scenario(scenario)
-    return out
+    return out, note
 
 
 def training_instances(episodes: InstancesBySeed, seeds: Sequence[int]) -> list[Instance]:

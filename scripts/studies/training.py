@@ -5,21 +5,23 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from stable_baselines3 import PPO
-from stable_baselines3.common.logger import configure
+from stable_baselines3.common.callbacks import BaseCallback
 from tqdm import tqdm
 
-from agents.config import PPOConfig, compiled_of, parse_config
+from agents.config import PPOConfig, compiled_of, days_of, parse_config
 from agents.networks.checkpoint import Identity
 from agents.training import environments, train
 from agents.training.checkpoints import latest_checkpoint
+from agents.training.curves import EVENTS, PROGRESS, curves
 from agents.training.validation import HeldOut, Milestones
+from agents.vec_env.base import RewardWrapper
 from baselines.rules.single_signal import LocalOnly
 from gridai_env.benchmarks.published import validation_of
 from gridai_env.benchmarks.sets import BenchmarkError
@@ -29,12 +31,20 @@ from gridai_env.rollout.run import run_many
 from gridai_env.scenario.compile import Compiled
 from scripts.runs.command import INTERRUPTED, InputError, need_packages
 from scripts.runs.folder import default_folder, open_folder, read_run, write_run
+from scripts.runs.user_code import made_by
 
 KIND = "train"
 BOUNDS = "bounds.json"
-EVENTS = "tensorboard"
 # What may change when a run goes on; everything else is part of what the checkpoint holds.
-CHANGEABLE = ("total_steps", "evaluation.", "checkpoint_every_steps", "device", "torch_threads")
+CHANGEABLE = (
+    "total_steps",
+    "evaluation.",
+    "checkpoint_every_steps",
+    "device",
+    "torch_threads",
+    "callbacks",
+    "wandb",
+)
 CHECKPOINTS = "checkpoints"
 
 
@@ -42,15 +52,51 @@ def start(config: PPOConfig, run_dir: str | None, overwrite: bool, evaluates: bo
     """Begin a run; everything that can be wrong is found before a file is written."""
     if config.evaluation.bounds and evaluates:
         need_packages("pyomo", "highspy", advice=", or --no-bounds")
-    compiled = compiled_of(config)
-    model = train.build(config, environments.make_training_env(config, compiled))
+    compiled, own = compiled_of(config), OwnCode.of(config)
+    model = train.build(config, environments.make_training_env(config, compiled, own.reward))
     folder = open_folder(run_dir or default_folder(KIND, config.environment.scenario), KIND)
     _clear(folder, overwrite)
-    return _train(config, compiled, model, folder, evaluates)
+    return _train(config, compiled, model, folder, evaluates, own)
+
+
+@dataclass(frozen=True)
+class OwnCode:
+    """What the user's code adds to a run."""
+
+    callbacks: list[BaseCallback]
+    reward: RewardWrapper | None
+
+    @classmethod
+    def of(cls, config: PPOConfig) -> OwnCode:
+        """Make what the settings name; raise InputError where it cannot be had or is something else."""
+        if config.wandb is not None:
+            need_packages("wandb", advice=", or leave out --wandb")
+        callbacks = [made_by(name, "--callbacks", config) for name in config.callbacks]
+        for name, callback in zip(config.callbacks, callbacks, strict=True):
+            if not isinstance(callback, BaseCallback):
+                found = type(callback).__name__
+                raise InputError(
+                    f"--callbacks {name}: must give a BaseCallback of Stable-Baselines3, not {found}"
+                )
+
+        wrapper = config.reward_wrapper
+        reward = None if wrapper is None else made_by(wrapper, "--reward-wrapper", config)
+        if wrapper is not None and not callable(reward):
+            found = type(reward).__name__
+            raise InputError(f"--reward-wrapper {wrapper}: must give a function of rewards, not {found}")
+        return cls(callbacks, reward)
 
 
 # What a run writes besides checkpoints and curves.
-FILES = ("run.json", "model.zip", "best_model.zip", "stages.json", "calibration.json", "warm_start.json")
+FILES = (
+    "run.json",
+    "model.zip",
+    "best_model.zip",
+    "stages.json",
+    "calibration.json",
+    "warm_start.json",
+    PROGRESS,
+)
 
 
 def _clear(folder: Path, overwrite: bool) -> None:
@@ -90,27 +136,49 @@ def resume(folder: Path, overrides: dict[str, Any], evaluates: bool) -> int:
         )
 
     open_folder(folder, KIND)
-    model = train.resume(config, environments.make_training_env(config, compiled), checkpoint)
+    own = OwnCode.of(config)
+    model = train.resume(config, environments.make_training_env(config, compiled, own.reward), checkpoint)
     print(f"resuming {folder} after {model.num_timesteps:,} of {config.total_steps:,} steps")
-    return _train(config, compiled, model, folder, evaluates)
+    return _train(config, compiled, model, folder, evaluates, own, record.get("wandb"))
 
 
-def _train(config: PPOConfig, compiled: Compiled, model: PPO, folder: Path, evaluates: bool) -> int:
-
+def _train(
+    config: PPOConfig,
+    compiled: Compiled,
+    model: PPO,
+    folder: Path,
+    evaluates: bool,
+    own: OwnCode,
+    wandb: dict[str, str] | None = None,
+) -> int:
+    """Write run.json, train and print; ``wandb`` is the run of W&B that an earlier part of the training went to."""
     frozen = _validation(config, compiled) if evaluates else None
     instances: Sequence[Instance] = []
     if evaluates:
         instances = _unpublished(config) if frozen is None else frozen.instances
-    settings, agent = config.model_dump(mode="json"), Identity.of(compiled).as_dict()
-    write_run(folder, KIND, settings, [config.seed], instances, device=str(model.device), agent=agent)
+    settings, days = config.model_dump(mode="json"), days_of(config)
+    more: dict[str, Any] = {
+        "device": str(model.device),
+        "agent": Identity.of(compiled).as_dict(),
+        "days": days,
+    }
+    if config.reward_wrapper is not None:
+        more["rewards"] = {"training": config.reward_wrapper, "evaluation": "the environment's own"}
+    if config.wandb is not None:
+        known = wandb is not None and wandb["project"] == config.wandb
+        wandb = wandb if known else {"project": config.wandb, "id": uuid.uuid4().hex[:8]}
+        more["wandb"] = wandb
+    write_run(folder, KIND, settings, [config.seed], instances, **more)
+    print(f"days: {days}")
 
     # Bounds may take minutes to solve: run.json stands before, so that the folder says what is under way.
     held_out = frozen
     if evaluates and frozen is None:
         held_out = _held_out(config, instances, folder)
     try:
-        with _curves(model, config, folder / EVENTS):
-            evaluations = train.train(model, config, folder, held_out, watched=[folder / EVENTS])
+        with curves(model, settings, folder, more.get("wandb")):
+            watched = [folder / EVENTS]
+            evaluations = train.train(model, config, folder, held_out, own.callbacks, watched)
     except KeyboardInterrupt:
         _say_how_to_go_on(model, folder)
         return INTERRUPTED
@@ -118,7 +186,7 @@ def _train(config: PPOConfig, compiled: Compiled, model: PPO, folder: Path, eval
     if held_out is not None and evaluations is not None and evaluations.last is not None:
         print(f"{model.num_timesteps:,} steps: {evaluations.last.line()}")
         print(f"over Local-Only by stage: {Milestones(folder, held_out).line()}")
-    print(f"agent: {folder / 'model.zip'}\ncurves: tensorboard --logdir {folder}")
+    print(f"agent: {folder / 'model.zip'}\ncurves: {folder / PROGRESS}, tensorboard --logdir {folder}")
     return 0
 
 
@@ -128,20 +196,6 @@ def _say_how_to_go_on(model: PPO, folder: Path) -> None:
     print(f"\nstopped after {model.num_timesteps:,} steps; last checkpoint: {last}", file=sys.stderr)
     if last is not None:
         print(f"go on with: python -m scripts.train --resume {folder}", file=sys.stderr)
-
-
-@contextmanager
-def _curves(model: PPO, config: PPOConfig, folder: Path) -> Iterator[None]:
-    """Let a model write its curves to a folder while the block runs."""
-    model.set_logger(configure(str(folder), ["tensorboard"]))
-    _show_settings(model.logger, config)
-    try:
-        yield
-    except BaseException:
-        with suppress(OSError):  # what went wrong is being told already
-            model.logger.close()
-        raise
-    model.logger.close()
 
 
 def _validation(config: PPOConfig, compiled: Compiled) -> HeldOut | None:
@@ -188,11 +242,3 @@ def _cached(cache: Path) -> dict[str, float]:
         return dict(json.loads(cache.read_text(encoding="utf-8")))
     except (json.JSONDecodeError, UnicodeDecodeError, TypeError, ValueError) as error:
         raise InputError(f"{cache}: damaged ({error}); delete it and the bounds are solved again") from error
-
-
-def _show_settings(logger: Any, config: PPOConfig) -> None:
-    """Put the resolved settings into TensorBoard as text."""
-    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-    for output in logger.output_formats:
-        if hasattr(output, "writer"):
-            output.writer.add_text("settings", "    " + text.replace("\n", "\n    "))

@@ -372,7 +372,7 @@ def test_a_missing_package_names_its_extra(
         str(tmp_path),
     ]
     assert compare.main(words) == 2
-    assert f"gridai-env[{extra}]" in capsys.readouterr().err
+    assert f".[{extra}]" in capsys.readouterr().err
 
 
 def test_readers_refuse_another_version(tmp_path: Path) -> None:

@@ -190,8 +190,8 @@ def test_a_missing_package_is_named_with_its_extra(
 ) -> None:
     monkeypatch.setattr(command, "find_spec", lambda name: None if name == "highspy" else object())
     assert start(tmp_path / "run") == 2
-    assert "needs highspy: pip install 'gridai-env[milp]', or --no-bounds" in capsys.readouterr().err
+    assert "needs highspy: pip install -e '.[milp]', or --no-bounds" in capsys.readouterr().err
     monkeypatch.setattr(command, "find_spec", lambda name: None)
     assert start(tmp_path / "run") == 2
-    assert "gridai-env[rl]" in capsys.readouterr().err
+    assert ".[rl]'" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

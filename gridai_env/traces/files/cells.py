@@ -15,6 +15,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from gridai_env.extras import pip_install
 from gridai_env.traces.errors import TraceError
 
 # A header or cell is shown in errors up to this length.
@@ -198,7 +199,7 @@ def parquet_modules(path: Path) -> tuple[Any, Any]:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
-        raise ImportError(f"{path}: reading Parquet needs pyarrow: pip install 'gridai-env[data]'") from error
+        raise ImportError(f"{path}: reading Parquet needs pyarrow: {pip_install('data')}") from error
     return pa, pq
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import json
 import multiprocessing
 import os
 import pickle
+import random
 import resource
 import shutil
 import signal
@@ -27,8 +29,9 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from agents.config import compiled_of, load_config
 from agents.networks.checkpoint import CheckpointError, Identity, NetworkPolicy, load_model
-from agents.training import checkpoints, environments, train
+from agents.training import checkpoints, environments, train, validation
 from agents.training.checkpoints import checkpoint_path, latest_checkpoint, remove_leftovers, save_checkpoint
+from agents.training.curves import PROGRESS, STEP
 from agents.training.failures import TrainingError
 from gridai_env.rollout.run import run
 from scripts import train as command
@@ -46,6 +49,34 @@ def weights(path: Path) -> list[np.ndarray]:
 
 def same(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
     return all(np.array_equal(x, y) for x, y in zip(one, other, strict=True))
+
+
+# The recommended settings at a small size: structured policy on tensors, calibration, evaluations, best weights kept.
+RECOMMENDED = SMALL | {
+    "num_envs": 8,
+    "environment.horizon_h": 6.0,
+    "evaluation.every_steps": 64,
+    "evaluation.instances": 2,
+    "calibration.rounds": 1,
+    "calibration.steps": 12,
+}
+
+
+def recommended(folder: Path, *more: str) -> list[str]:
+    """The command of a small run with the recommended settings."""
+    options = [word for key, value in RECOMMENDED.items() for word in (f"--{key}", str(value))]
+    config = ROOT / "configs" / "agents" / "ppo.yaml"
+    return ["--config", str(config), "--run-dir", str(folder), "--no-bounds", *options, *more]
+
+
+def curve(folder: Path) -> list[dict[str, str]]:
+    """The rows of progress.csv, without what depends on the clock or on when the process began."""
+    with (folder / PROGRESS).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [
+        {name: row[name] for name in row if name == STEP or name.startswith(("eval/", "rollout/"))}
+        for row in rows
+    ]
 
 
 def words(folder: Path, algorithm: str, **changes: Any) -> list[str]:
@@ -106,6 +137,51 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(
     assert same(weights(whole / "model.zip"), weights(killed / "model.zip"))
     names = [path.name for path in (whole / "checkpoints").iterdir()]
     assert sorted(names) == sorted(path.name for path in (killed / "checkpoints").iterdir())
+
+
+def test_a_killed_run_with_evaluations_ends_like_one_that_was_not(tmp_path: Path, processes: Any) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert command.main(recommended(whole)) == 0
+    process = processes.Process(target=in_process, args=(recommended(killed),))
+    process.start()
+    kills = kill_after(process, killed, 64, 0.0)
+    process = processes.Process(target=in_process, args=(["--resume", str(killed)],))
+    process.start()
+    process.join(60)
+    assert (process.exitcode, kills) == (0, True)
+    for name in ("model.zip", "best_model.zip"):
+        assert same(weights(whole / name), weights(killed / name)), name
+    assert json.loads((whole / "calibration.json").read_text()) == json.loads(
+        (killed / "calibration.json").read_text()
+    )
+    curves = [curve(folder) for folder in (whole, killed)]
+    assert curves[0] == curves[1] and len(curves[0]) == len({row[STEP] for row in curves[0]})
+
+
+def test_evaluations_leave_training_as_it_is(tmp_path: Path) -> None:
+    assert command.main(recommended(tmp_path / "with", "--evaluation.keep", "last")) == 0
+    assert (
+        command.main(recommended(tmp_path / "without", "--evaluation.keep", "last", "--no-evaluation")) == 0
+    )
+    assert same(*(weights(tmp_path / name / "model.zip") for name in ("with", "without")))
+
+
+def test_an_evaluation_leaves_all_generators_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def drawing(*_: Any) -> Any:
+        random.random()
+        np.random.rand()  # noqa: NPY002
+        torch.rand(1)
+        raise RuntimeError("also then")
+
+    monkeypatch.setattr(validation, "run_many", drawing)
+    random.seed(1)
+    np.random.seed(1)  # noqa: NPY002
+    torch.manual_seed(1)
+    expected = (random.getstate(), str(np.random.get_state()), torch.get_rng_state().tolist())  # noqa: NPY002
+    with pytest.raises(RuntimeError, match="also then"):
+        validation.evaluate(SimpleNamespace(), SimpleNamespace(instances=[]))  # type: ignore[arg-type]
+    found = (random.getstate(), str(np.random.get_state()), torch.get_rng_state().tolist())  # noqa: NPY002
+    assert found == expected
 
 
 def built(algorithm: str = "ppo", **changes: Any) -> tuple[Any, Any]:
@@ -172,7 +248,7 @@ def test_the_best_weights_are_kept_also_where_training_was_interrupted(
     def fake(policy: Any, held_out: Any) -> Any:
         value = float(np.sum([weight.sum().item() for weight in model.policy.parameters()]))
         seen.append((model.num_timesteps, value))
-        interval = SimpleNamespace(value=pending.pop() if pending else earned[model.num_timesteps])
+        interval = SimpleNamespace(value=earned[model.num_timesteps])
         return SimpleNamespace(
             over_local_usd=interval, gain_captured=None, dropped_over_local_gpuh=0.0, tags=dict, line=str
         )
@@ -182,7 +258,6 @@ def test_the_best_weights_are_kept_also_where_training_was_interrupted(
     evaluation = {"every_steps": 64, "keep": "best"}
     config, model = built(algorithm, evaluation=evaluation)
     seen: list[tuple[int, float]] = []
-    pending: list[float] = []
     evaluations = train.train(model, config, tmp_path / "whole", held_out=object())  # type: ignore[arg-type]
     # The same weights are evaluated once, those taken at the end included.
     assert [steps for steps, _ in seen] == [0, 64, 128, 192, 256]
@@ -196,14 +271,15 @@ def test_the_best_weights_are_kept_also_where_training_was_interrupted(
     assert [(stage["name"], stage["over_local_usd"]) for stage in stages] == [("start", 1.0), ("ppo", 5.0)]
     best = weights(tmp_path / "whole" / "model.zip")
     assert same(best, weights(tmp_path / "whole" / "best_model.zip"))
-    # From a checkpoint before the best and one after it.  What a run that goes on evaluates first does not count.
+    # From a checkpoint before the best and one after it.  A run that goes on does not look where it does.
     for steps in (64, 192):
         again = tmp_path / str(steps)
         shutil.copytree(tmp_path / "whole", again)
         env = environments.make_training_env(config, compiled_of(config))
         model = train.resume(config, env, checkpoint_path(again, steps))
-        pending.append(9.0)
+        seen.clear()
         train.train(model, config, again, held_out=object())  # type: ignore[arg-type]
+        assert min(seen)[0] == steps + 64
         assert same(best, weights(again / "model.zip"))
 
 

@@ -481,7 +481,7 @@ def test_missing_plotly_names_the_extra(
     runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(command, "find_spec", lambda name: None)
-    assert "plotly: pip install 'gridai-env[report]'" in refused([str(runs)], capsys)
+    assert "plotly: pip install -e '.[report]'" in refused([str(runs)], capsys)
 
 
 # Small things -----------------------------------------------------------------------------------------------

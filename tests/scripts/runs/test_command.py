@@ -109,7 +109,7 @@ def test_every_form_of_an_option() -> None:
     assert found.table == "" and found.reference == [1e9, -3.0] and found.jobs == 2
     assert given("--policy", "milp").policies == ["milp"]
     assert given("--table=out.md", "--traces", "2023").table == "out.md"
-    assert given("--traces", "2023").traces == "2023"  # text stays text
+    assert given("--traces", "2023").traces == str(Path.cwd() / "2023")  # text stays text
 
 
 def test_a_file_gives_options_and_the_command_line_goes_first(tmp_path: Path) -> None:
@@ -122,7 +122,10 @@ def test_a_file_gives_options_and_the_command_line_goes_first(tmp_path: Path) ->
     found = given("--config", str(file), "--policies", "greedy", "random")
     assert found.target == "here"
     assert (
-        found.seeds == [3, 4, 5] and found.go_on and found.reference == [1.0, 2.0] and found.traces == "2023"
+        found.seeds == [3, 4, 5]
+        and found.go_on
+        and found.reference == [1.0, 2.0]
+        and found.traces == str(Path.cwd() / "2023")
     )
     assert found.policies == ["greedy", "random"]
 
@@ -240,4 +243,4 @@ def test_the_extra_of_the_command_lines_is_named(
         return honest(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    assert refused(capsys) == "this command needs jsonargparse: pip install 'gridai-env[cli]'"
+    assert refused(capsys) == "this command needs jsonargparse: pip install -e '.[cli]'"

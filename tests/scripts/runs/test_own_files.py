@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("stable_baselines3", reason="needs the extra 'rl'")
 pytest.importorskip("highspy", reason="needs the extra 'milp'")
 
+from agents.config import ConfigError, compiled_of, days_of, load_config
 from gridai_env.scenario.load import load_scenario
 from scripts import compare, demonstrate, solve, train, validate
 from scripts.frontier import FrontierOptions
@@ -18,6 +19,7 @@ from scripts.runs.arguments import InstancesBySeed
 from tests.support.own_world import write_prices, write_world
 
 TINY = str(Path(__file__).resolve().parents[3] / "configs" / "agents" / "ppo_tiny.yaml")
+CONFIGS = sorted(Path(TINY).parent.glob("*.yaml"))
 TRAIN = ["--config", TINY, "--no-bounds", "--total_steps", "96"]
 
 
@@ -84,3 +86,36 @@ def test_a_scenario_beside_its_prices_is_read_from_anywhere(
     assert load_scenario(path).traces == str(unknown_zones / "prices.csv")
     assert validate.main([str(path), "prices.csv"]) == 2
     assert "error: /prices.csv: no such trace file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
+def test_every_agents_settings_fall_back_to_all_days_with_a_note(unknown_zones: Path, file: Path) -> None:
+    own = {"environment.scenario": "mine/own.yaml", "environment.traces": "prices.csv"}
+    config = load_config(file, own | {"environment.days": "train"})
+    assert compiled_of(config).scenario.start == load_scenario("mine/own.yaml", traces="prices.csv").start
+    assert "'own' has no benchmark" in days_of(config)
+
+
+def test_without_a_benchmark_all_days_count_and_are_told(
+    unknown_zones: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = ["--scenario", "mine/own.yaml", "--traces", "prices.csv"]
+    words = [*TRAIN, *own, "--environment.days", "train", "--evaluation.instances", "1"]
+    assert train.main([*words, "--run-dir", "train"]) == 0
+    note = "all that the scenario has: 'own' has no benchmark that sets some aside"
+    assert f"days: {note}" in capsys.readouterr().out
+    assert json.loads(Path("train", "run.json").read_text())["days"] == note
+
+    words = ["--planner", "greedy", "--episodes", "1", "--days", "train", "--run-dir", "demonstrate"]
+    assert demonstrate.main([*own, *words]) == 0
+    assert f"days: {note}" in capsys.readouterr().out
+    assert json.loads(Path("demonstrate", "run.json").read_text())["config"]["days_in_words"] == note
+
+    assert train.main([*TRAIN, *own, "--environment.days", "trian", "--run-dir", "no"]) == 2
+    assert "one of 'all', 'train'" in capsys.readouterr().err
+
+
+def test_days_that_are_too_few_are_refused_with_the_way_out() -> None:
+    config = load_config(None, {"environment.days": "train", "environment.horizon_h": 24.0 * 200})
+    with pytest.raises(ConfigError, match=r"no episode of 4800 h fits .*\(--environment.days all\)"):
+        compiled_of(config)

@@ -127,7 +127,7 @@ def test_ray_is_asked_for_before_anything_is_computed(
     words = ["--scenario", "two_sites", "--horizon-h", "6", "--jobs", "1", "--run-dir", str(tmp_path / "run")]
     assert front.main([*words, "--ray", "local"]) == BAD_INPUT
     said = capsys.readouterr()
-    assert said.err == "error: --ray needs ray: pip install 'gridai-env[ray]'\n" and not said.out
+    assert said.err == "error: --ray needs ray: pip install -e '.[ray]'\n" and not said.out
     assert not list(tmp_path.iterdir())
     monkeypatch.setattr(parallel, "find_spec", lambda _: object())
     check_ray("local")
