@@ -21,7 +21,7 @@ CORE = {"numpy", "gymnasium", "jaxtyping", "pydantic", "yaml"}
 THIRD_PARTY: dict[str, set[str]] = {
     "gridai_env": CORE,
     "baselines": CORE | {"highspy", "moocore", "pyomo", "scipy"},
-    "agents": CORE | {"matplotlib", "rich", "stable_baselines3", "tensorboard", "torch", "tqdm"},
+    "agents": CORE | {"matplotlib", "rich", "stable_baselines3", "tensorboard", "torch", "tqdm", "wandb"},
     "scripts": CORE
     | {"highspy", "joblib", "jsonargparse", "matplotlib", "moocore", "plotly", "pyarrow", "pyomo", "ray"}
     | {"rich", "scipy", "stable_baselines3", "tensorboard", "torch", "tqdm"}
