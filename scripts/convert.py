@@ -132,20 +132,18 @@ def summary(path: str, table: ZoneTable, exports: Sequence[Export]) -> list[str]
     lines += [f"{path}: zone {table.zone}, {written}", *(f"  {note}" for note in table.notes)]
 
     for name, values in table.columns.items():
-        gaps = int(np.isnan(values).sum())
+        good = np.isfinite(values)
+        mean = np.average(values[good], weights=table.step_minutes[good]) if good.any() else np.nan
         lines.append(
-            f"  {name:28s} mean {np.nanmean(values):9.3f}, {gaps} gaps"
-            if gaps < len(values)
-            else f"  {name}: empty"
+            f"  {name:28s} mean {mean:9.3f}, {(~good).sum()} gaps" if good.any() else f"  {name}: empty"
         )
 
-    # Without these a zone needs a calibration, which stands in for them.
+    # Other zones have a calibration, which stands in for them.
     lacking = [name for name in OPTIONAL if name not in table.columns]
     if lacking and table.zone not in known_zones():
-        lines.append(
-            f"note: zone {table.zone} has no calibration, so --traces will refuse it without the columns"
-        )
-        lines.append(f"  {', '.join(lacking)}: add --weather and --marginal-kg-per-mwh")
+        lines.append(f"note: zone {table.zone} has no calibration to stand in for {', '.join(lacking)}:")
+        lines.append("  marginal carbon is then the average one, PUE at its base, PV and wind 0;")
+        lines.append("  add --weather and --marginal-kg-per-mwh, or --marginal")
     return lines
 
 

@@ -83,9 +83,11 @@ def _axis(exports: Sequence[Export], first: int, end: int) -> tuple[Int[Ints, " 
     hours = np.arange(first // MINUTES_PER_HOUR, -(-end // MINUTES_PER_HOUR))
     step = np.full(len(hours), MINUTES_PER_HOUR)
     for export in exports:
+        # Intervals that begin between the hours, as in India, need rows as short as their shift.
+        needed = np.gcd(export.lengths, export.utc_minutes % MINUTES_PER_HOUR)
         # An hour that an export lacks has the step of the hour before.
         before = np.searchsorted(export.utc_minutes, (hours + 1) * MINUTES_PER_HOUR) - 1
-        step = np.minimum(step, export.lengths[np.maximum(before, 0)])
+        step = np.minimum(step, needed[np.maximum(before, 0)])
 
     rows = MINUTES_PER_HOUR // step
     within = np.arange(rows.sum()) - np.repeat(np.cumsum(rows) - rows, rows)

@@ -63,7 +63,8 @@ def read_table(table: Table, name: str, given: Choices) -> Export:
     column = _one_currency(columns, rates)
 
     # Hours that come twice on a clock are told apart by their order, so the newest-first is turned round.
-    if _stamp(form, table, rows[0], True).moment > _stamp(form, table, rows[-1], True).moment:
+    begin, end = _stamps(form, table, [rows[0], rows[-1]], [True, True])
+    if begin.moment.replace(tzinfo=None) > end.moment.replace(tzinfo=None):
         rows = rows[::-1]
     values = _numbers(form, table, rows, column, given.drop_estimated, notes)
     utc = _utc(form, table, rows, values)
@@ -228,27 +229,28 @@ def _numbers(
     return values
 
 
-def _stamp(form: Form, table: Table, row: Row, filled: bool) -> Stamp:
-    """Read the stamp of a row."""
-    line, cells = row
+def _stamps(form: Form, table: Table, rows: Sequence[Row], filled: Sequence[bool]) -> list[Stamp]:
+    """Read the stamps of rows; ``filled``: whether a row has a value."""
     at, _ = stamp_columns(form, table) or ([], "")
     mark = table.index(form.second) if form.second else None
     shown = [*at, *([] if mark is None else [mark])]
-    where = f"{table.path}: line {line}, " + ", ".join(f"{table.header[i]} = {cells[i]!r}" for i in shown)
-    texts = [cells[i] for i in at]
-    if not form.hour_ending:
-        return read_stamp(where, " ".join(texts), form.formats, filled)
-    flag = "" if mark is None else cells[mark]
-    return numbered_hour(where, texts[0], texts[1], texts[2] if len(texts) > 2 else "", flag, filled)
+    out = []
+    for (line, cells), has_value in zip(rows, filled, strict=True):
+        where = f"{table.path}: line {line}, " + ", ".join(f"{table.header[i]} = {cells[i]!r}" for i in shown)
+        texts = [cells[i] for i in at]
+        if form.hour_ending:
+            day, hour, interval = (*texts, "")[:3]
+            flag = "" if mark is None else cells[mark]
+            out.append(numbered_hour(where, day, hour, interval, flag, has_value))
+        else:
+            out.append(read_stamp(where, " ".join(texts), form.formats, has_value))
+    return out
 
 
 def _utc(form: Form, table: Table, rows: list[Row], values: Float[Floats, " N"]) -> list[int | None]:
     """Return minutes since 1970 UTC of rows that ascend; a second clock in the file must agree."""
-    stamps = [
-        _stamp(form, table, row, bool(np.isfinite(value))) for row, value in zip(rows, values, strict=True)
-    ]
     at, clock = stamp_columns(form, table) or ([], "")
-    utc = to_utc(stamps, clock, strict=form.hour_ending)
+    utc = to_utc(_stamps(form, table, rows, np.isfinite(values).tolist()), clock, strict=form.hour_ending)
     other = table.index(form.check[0]) if form.check[0] else None
     if other is None:
         return utc

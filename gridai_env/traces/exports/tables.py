@@ -105,7 +105,14 @@ def _text(value: Any) -> str:
 
 
 def form_of(table: Table) -> str | None:
-    """Return the name of the form that a table has; None: none of them."""
+    """Return the name of the form that a table has; None: none of them.
+
+    Raises TraceError where a name stands twice: one of the columns would silently be used.
+    """
+    if twice := sorted(name for name in table.header if name and table.header.count(name) > 1):
+        raise TraceError(
+            f"{table.path}: columns {', '.join(dict.fromkeys(twice))} appear more than once; keep one of each"
+        )
     return next((name for name, form in FORMS.items() if fits(form, table)), None)
 
 

@@ -20,7 +20,7 @@ from gridai_env.traces.errors import TraceError
 
 # A header or cell is shown in errors up to this length.
 SHOWN = 160
-GZIP = b"\x1f\x8b"  # how every gzip archive begins
+GZIP, ZIP = b"\x1f\x8b", b"PK"  # how archives begin
 SEPARATORS = (",", ";", "\t", "|")
 DECIMAL_COMMA = re.compile(r"[-+]?(\d+|\d{1,3}(\.\d{3})+),\d+(e[-+]?\d+)?", re.IGNORECASE)
 DECIMAL_POINT = re.compile(r"[-+]?\d*\.\d+(e[-+]?\d+)?", re.IGNORECASE)
@@ -91,13 +91,12 @@ def _with_points(path: Path, rows: Iterator[tuple[int, list[str]]]) -> Iterator[
 
 
 def gzip_advice(path: Path) -> str | None:
-    """Return what to do where a gzip archive has no .gz in its name; None where that is not the fault."""
-    if is_gzip(path):
-        return None
+    """Return what to do where an archive has no .gz in its name, or is of another kind; None where it is none."""
     with path.open("rb") as file:
-        if file.read(len(GZIP)) != GZIP:
-            return None
-    return f"it looks like gzip; name it {path.name}.gz"
+        head = file.read(len(GZIP))
+    if head == ZIP:
+        return "it looks like a zip archive or a workbook; unpack it, or save it as CSV"
+    return f"it looks like gzip; name it {path.name}.gz" if head == GZIP and not is_gzip(path) else None
 
 
 def _checked_width(

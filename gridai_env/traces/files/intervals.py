@@ -31,6 +31,9 @@ def interval_minutes(start: Int[Ints, " n"]) -> Int[Ints, " n"]:
     off = minute % np.maximum(step, 1)[hour] != 0
     step[np.bincount(hour, off) > 0] = 0
 
+    if not step.any():  # less than a whole hour of rows
+        least = int(np.diff(start).min(initial=MINUTES_PER_HOUR))
+        step[:] = MINUTES_PER_HOUR if MINUTES_PER_HOUR % least else least
     length = _believed(step)[hour]
     return np.where(minute % length, 0, length)
 

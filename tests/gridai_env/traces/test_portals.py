@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -341,19 +342,18 @@ def test_nyiso_day_ahead_marks_the_beginning_real_time_the_end(write: Write) -> 
 
 def test_aemo_ends_of_intervals_on_market_time_in_australian_dollars(write: Write) -> None:
     head = "REGION,SETTLEMENTDATE,TOTALDEMAND,RRP,PERIODTYPE"
-    half = [f"NSW1,2021/09/30 {23 + i // 2:02d}:{30 * (i % 2):02d}:00,7000,{i},TRADE" for i in range(2)]
-    half += ["NSW1,2021/10/01 00:00:00,7000,2,TRADE"]
-    fine = [f"NSW1,2021/10/01 0{i * 5 // 60}:{i * 5 % 60:02d}:00,7000,{-i},TRADE" for i in range(1, 25)]
-    path = write(head, *half, *fine)
+    half = [datetime(2021, 9, 30, 21, 30) + timedelta(minutes=30 * i) for i in range(6)]
+    fine = [half[-1] + timedelta(minutes=5 * i) for i in range(1, 37)]
+    rows = [f"NSW1,{t:%Y/%m/%d %H:%M:%S},7000,{i - 3},TRADE" for i, t in enumerate([*half, *fine])]
+    path = write(head, *rows)
     with pytest.raises(TraceError, match=r"prices are in AUD; give the rate to USD"):
         read_export(path)
     export = read_export(path, usd_per={"AUD": 0.5}, average=True)
-    # 23:30 and 24:00 at UTC+10 end the half-hours from 13:00 and 13:30 UTC.
-    assert stamps(export)[1:] == ["2021-09-30T13:00", "2021-09-30T14:00", "2021-09-30T15:00"]
-    assert export.columns[PRICE][1:].tolist() == [0.75, -3.25, -9.25]
-    assert np.isnan(export.columns[PRICE][0])  # one half-hour of it alone
+    # 21:30 and 22:00 at UTC+10 end the half-hours from 11:00 and 11:30 UTC.
+    assert stamps(export) == [f"2021-09-30T{h}:00" for h in range(11, 17)]
+    assert export.columns[PRICE].tolist() == [-1.25, -0.25, 0.75, 4.25, 10.25, 16.25]
     kept = read_export(path, usd_per={"AUD": 0.5})
-    assert kept.lengths.tolist() == [30] * 3 + [15] * 8 and kept.columns[PRICE][3] == -1.0
+    assert kept.lengths.tolist() == [30] * 6 + [15] * 12 and kept.columns[PRICE][6] == 2.0
 
 
 POINT = "Settlement Point Name,Settlement Point Type,Settlement Point Price"
@@ -419,6 +419,19 @@ def test_an_own_file_names_its_currency(write: Write) -> None:
     ember = [f"Germany,DEU,2025-06-01 0{h}:00:00,2025-06-01 0{h + 2}:00:00,{h}" for h in range(3)]
     header = "Country,ISO3 Code,Datetime (UTC),Datetime (Local),Price (EUR/MWhe)"
     assert read_export(write(header, *ember), usd_per={"EUR": 2.0}).columns[PRICE].tolist() == [0, 2, 4]
+
+
+def test_files_that_are_no_table_or_have_names_twice(write: Write) -> None:
+    with zipfile.ZipFile(write("", name="own.csv"), "w") as archive:
+        archive.writestr("a.csv", "utc,price_eur_per_mwh")
+    with pytest.raises(TraceError, match="zip archive or a workbook; unpack it, or save it as CSV"):
+        read_export(write("", name="x.csv").with_name("own.csv"))
+    with pytest.raises(TraceError, match="columns price_eur_per_mwh appear more than once"):
+        read_export(write("utc,price_eur_per_mwh,price_eur_per_mwh", "2025-06-01T00:00Z,1,2"))
+    with pytest.raises(TraceError, match="line 3 has 1 cells, the header has 2; mend or remove the line"):
+        read_export(write("utc,price_eur_per_mwh", "2025-06-01T00:00Z,1", "Source: the exchange"))
+    with pytest.raises(TraceError, match=r"line 3, utc = 'Total': is no date and time like .*remove the row"):
+        read_export(write("utc,price_eur_per_mwh", "2025-06-01T00:00Z,1", "Total,1"), usd_per={"EUR": 1.0})
 
 
 @pytest.mark.parametrize("rates", [{"EUR": 0.0}, {"EUR": float("nan")}, {"EUR": 1e6}, {"USD": 2.0}])
@@ -493,11 +506,11 @@ def steps_of(*gaps: tuple[int, int], lost: tuple[int, ...] = ()) -> Export:
 
 
 def test_each_stretch_keeps_its_step_and_means_are_made_by_stretch() -> None:
-    mixed = steps_of((60, 3), (15, 8), (60, 2), (30, 4))
+    mixed = steps_of((60, 3), (15, 12), (60, 3), (30, 6))
     kept = on_steps(mixed)
-    assert kept.lengths.tolist() == [60] * 3 + [15] * 8 + [60] * 2 + [30] * 4
+    assert kept.lengths.tolist() == [60] * 3 + [15] * 12 + [60] * 3 + [30] * 6
     hours = on_steps(mixed, average=True)
-    assert hours.columns[PRICE].tolist() == [0, 1, 2, 4.5, 8.5, 11, 12, 13.5, 15.5]
+    assert hours.columns[PRICE].tolist() == [0, 1, 2, 4.5, 8.5, 12.5, 15, 16, 17, 18.5, 20.5, 22.5]
     assert "15 min rows averaged to 60 min" in hours.notes and "30 min rows averaged to 60 min" in hours.notes
     assert on_steps(steps_of((60, 5)), average=True).columns[PRICE].tolist() == [0, 1, 2, 3, 4]
 
@@ -519,19 +532,29 @@ def test_rows_off_the_grid_are_left_out_and_said() -> None:
     utc = np.array([0, 60, 67, 120, 180])
     export = on_steps(Export("f", "x", "", utc, {PRICE: np.arange(5.0)}))
     assert export.columns[PRICE].tolist() == [0, 1, 3, 4]
-    assert export.notes == ("1 rows off the 60 min grid left out, the first 1970-01-01T01:07Z",)
-    with pytest.raises(TraceError, match="steps of 7 min do not divide the hour"):
+    assert export.notes == ("1 rows off the grid left out, the first 1970-01-01T01:07Z",)
+    with pytest.raises(TraceError, match="most rows are off any grid of an hour or a whole part of it"):
         on_steps(Export("f", "x", "", np.arange(0, 70, 7), {PRICE: np.zeros(10)}))
-    with pytest.raises(TraceError, match="is no whole UTC hour"):
-        on_steps(Export("f", "x", "", np.arange(30, 300, 60), {PRICE: np.zeros(5)}))
+
+
+def test_hours_that_begin_between_the_hours_are_held_on_a_finer_grid() -> None:
+    weather = on_steps(Export("w", "x", "", np.arange(30, 300, 60), {"wetbulb_c": np.arange(5.0)}))
+    assert weather.utc_minutes.tolist() == [30, 90, 150, 210, 270] and set(weather.lengths) == {60}
+    others = [
+        Export(name, "x", "", np.arange(0, 240, 60), {name: np.arange(4.0)}) for name in (PRICE, CARBON)
+    ]
+    table = join_exports("IN", [*others, weather])
+    assert table.utc_minutes.tolist() == [30, 60, 90, 120, 150, 180, 210] and set(table.step_minutes) == {30}
+    assert table.columns["wetbulb_c"].tolist() == [0, 0, 1, 1, 2, 2, 3]
+    assert table.columns[PRICE].tolist() == [0, 1, 1, 2, 2, 3, 3]
 
 
 def test_the_finer_grid_holds_coarser_values() -> None:
-    price = on_steps(steps_of((60, 2), (15, 8)))
-    carbon = on_steps(Export("c", "x", "", np.arange(0, 300, 60), {CARBON: np.arange(5.0) * 10}))
+    price = on_steps(steps_of((60, 3), (15, 12)))
+    carbon = on_steps(Export("c", "x", "", np.arange(0, 420, 60), {CARBON: np.arange(7.0) * 10}))
     table = join_exports("Z", [price, carbon])
-    assert table.step_minutes.tolist() == [60] * 2 + [15] * 8
-    assert table.columns[CARBON].tolist() == [0, 10, 20, 20, 20, 20, 30, 30, 30, 30]
+    assert table.step_minutes.tolist() == [60] * 3 + [15] * 12
+    assert table.columns[CARBON].tolist() == [0, 10, 20, *([30] * 4), *([40] * 4), *([50] * 4)]
     assert "values of c are held within their longer intervals" in table.notes
     assert any(note.startswith("cut to the time that all span") for note in table.notes)
 
