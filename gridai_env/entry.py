@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from importlib.util import find_spec
 from typing import Any
 
 import gymnasium as gym
 from gymnasium.error import DependencyNotInstalled
 
-from gridai_env.envs.options import DEVICE_ONLY
+from gridai_env.envs.options import DEVICE_ONLY, TorchVectorOptions
 from gridai_env.envs.vector_env import GridAIVectorEnv
 from gridai_env.extras import pip_install
+from gridai_env.scenario.errors import closest
+
+KEYWORDS = tuple(f.name for f in fields(TorchVectorOptions))
 
 
 def open_vector_env(
@@ -18,8 +22,13 @@ def open_vector_env(
 ) -> gym.vector.VectorEnv[Any, Any, Any]:
     """Return ``num_envs`` environments: `GridAIVectorEnv`, or `GridAITorchVectorEnv` on a torch ``device``.
 
-    Raises ValueError for arguments that do not fit, DependencyNotInstalled where torch is missing.
+    Raises TypeError for unknown keywords, ValueError for arguments that do not fit, DependencyNotInstalled where
+    torch is missing.
     """
+    if odd := [name for name in arguments if name not in KEYWORDS]:
+        raise TypeError(
+            f"make_vec: got an unexpected keyword argument {odd[0]!r}; {closest(odd[0], KEYWORDS)}"
+        )
     if device is None:
         if odd := [name for name in DEVICE_ONLY if name in arguments]:
             raise ValueError(

@@ -63,9 +63,9 @@ class GridAIVecEnv(BatchVecEnv):
         return self._info(last, truncated, float(self._returns[i]), int(self._lengths[i]), totals)
 
     def get_state(self) -> dict[str, Any]:
-        """See `BatchVecEnv`; episodes are kept as their seeds, from which they are rebuilt."""
+        """See `BatchVecEnv`; episodes are kept as their seeds and starts, from which they are rebuilt."""
         state = self.env.get_state()
-        state |= {"instances": [instance.seed for instance in state["instances"]], "last": None}
+        state |= {"instances": [(i.seed, i.start_utc) for i in state["instances"]], "last": None}
         return {
             "env": state,
             "returns": self._returns.copy(),
@@ -81,5 +81,6 @@ class GridAIVecEnv(BatchVecEnv):
         self._seeds = list(state["seeds"])
         self.remembering.state = state["memory"]
 
-    def _instances(self, seeds: list[int]) -> list[Instance]:
-        return make_batch(self.env.compiled, seeds).instances
+    def _instances(self, episodes: list[tuple[int, np.datetime64]]) -> list[Instance]:
+        seeds, starts = zip(*episodes, strict=True)
+        return make_batch(self.env.compiled, seeds, start=starts).instances

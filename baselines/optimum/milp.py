@@ -61,6 +61,20 @@ class Plan:
     rows: int
     columns: int
 
+    def __repr__(self) -> str:
+        found = "no plan found in time"
+        if self.objective_value is not None:
+            found = (
+                f"{self.objective_value:,.2f} {self.unit}, gap {self.gap:.2g}; benefit {self.benefit_usd:,.2f} USD, "
+                f"emissions {self.emissions_kg:,.1f} kg"
+            )
+        return (
+            f"{self.objective}: {self.status} in {self.instance.title}\n"
+            f"  {found}; bound {self.bound:,.2f} {self.unit}\n"
+            f"  {self.rows:,} rows, {self.columns:,} columns, solved in {self.solve_s:.2g} s; hash of the episode "
+            f"{self.instance.hash}"
+        )
+
 
 def solve(
     instance: Instance,

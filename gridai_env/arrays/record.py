@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 from functools import cache
 from typing import TypeVar
 
+import numpy as np
+
 from gridai_env.arrays.types import Array
 
 R = TypeVar("R", bound="Record")
@@ -39,6 +41,11 @@ class Record:
                 f"{type(self).__name__} has no field {sorted(changes.keys() - set(self.names()))}"
             )
         return record
+
+    def __str__(self) -> str:
+        """Return names and shapes; the arrays themselves would fill pages."""
+        shapes = (f"{name} {list(np.shape(getattr(self, name)))}" for name in self.names())
+        return f"{type(self).__name__}: {', '.join(shapes)}"
 
     @classmethod
     @cache

@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from gridai_env.arrays.types import AnyFloats, Bools
+from gridai_env.scenario.errors import closest
 
 RENDER_MODES = ["rgb_array"]
 
@@ -34,13 +35,16 @@ def _fault(action: AnyFloats) -> str:
     return f"action[{place}] = {value:.6g}: must be a number in [-1, 1]; clip the action, nothing was changed"
 
 
-def check_options(options: dict[str, Any] | None, known: tuple[str, ...]) -> None:
-    """Raise ValueError for unknown options."""
-    unknown = sorted(set(options or {}) - set(known))
-    if unknown:
+def checked_options(options: dict[str, Any] | None, known: tuple[str, ...]) -> dict[str, Any]:
+    """Return the options of a reset; raises ValueError for unknown ones, and two that exclude each other."""
+    given = options or {}
+    if unknown := [name for name in given if name not in known]:
         raise ValueError(
-            f"options: unknown {', '.join(map(repr, unknown))}; allowed: {', '.join(map(repr, known))}"
+            f"options[{unknown[0]!r}]: unknown; {closest(str(unknown[0]), known)} Allowed: {', '.join(known)}"
         )
+    if "start" in given and (both := [name for name in given if name.startswith("instance")]):
+        raise ValueError(f"options['start']: {both[0]} have starts of their own; leave one of both out")
+    return given
 
 
 def checked_render_mode(mode: str | None) -> str | None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gridai_env.arrays.types import Floats32, Observation
 from gridai_env.envs.action_space import action_box, names_of_actions
-from gridai_env.envs.arguments import check_options, checked_action, plain_seed
+from gridai_env.envs.arguments import checked_action, checked_options, plain_seed
 from gridai_env.envs.episode_source import DRAWN_SEEDS
 from gridai_env.envs.observer import Observer
 from gridai_env.envs.options import EnvOptions, keywords_of
@@ -123,6 +123,7 @@ class GridAIEnv(gym.Env[Observation, Any]):
     ## Starting State
     ``reset(seed=s)`` plays the instance of seed s (`make_instance`): its start, traces, demand, jobs,
     events. ``reset()`` draws the next instance seed from the environment's generator.
+    ``reset(options={"start": "2023-07-01T00:00"})`` (UTC) fixes the start; the seed draws the rest.
     ``reset(options={"instance": x})`` plays a given instance (or its file) of this scenario or of one whose
     observations have the same scales.  Batteries and generators stand as the
     scenario says, queues are empty, the first arrivals count as placed at home, no job runs.
@@ -141,6 +142,7 @@ class GridAIEnv(gym.Env[Observation, Any]):
     - ``latency_scale=None``: factor on all latency budgets.
     - ``carbon_price_usd_per_t=None``: price of carbon.
     - ``instance=None``: file or Instance that every episode plays.
+    - ``start=None``: UTC time at which every episode begins, e.g. "2023-07-01T00:00"; None: drawn.
     - ``render_mode=None``: "rgb_array" (needs the extra ``render``).
 
     ## Version History
@@ -185,15 +187,17 @@ class GridAIEnv(gym.Env[Observation, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Start an episode; ``options`` may hold "instance", an Instance or the path of its file."""
-        check_options(options, ("instance",))
+        """Start an episode; ``options`` may hold "instance" (or the path of its file) or "start", a UTC time."""
+        options = checked_options(options, ("instance", "start"))
         seed = plain_seed(seed)
         super().reset(seed=seed)
-        if options and "instance" in options:
+        if "instance" in options:
             batch = self._source.of_instances([options["instance"]])
         else:
             drawn = int(self.np_random.integers(DRAWN_SEEDS)) if seed is None else seed
-            batch = self._source.batch([drawn])
+            batch = self._source.batch(
+                [drawn], self._source.starts(np.zeros(1, np.intp), options.get("start"))
+            )
         self._start(batch)
         return self._observe(), self._info([0.0] * len(KEYS))
 

@@ -13,6 +13,7 @@ from gymnasium.utils import seeding
 
 from gridai_env.arrays.types import Index
 from gridai_env.episodes.instance import Instance, InstanceBatch, load_instance, make_batch, stack
+from gridai_env.episodes.starts import Start, Starts, given_starts
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.scenario.compile import Compiled, compile_scenario
 from gridai_env.scenario.load import load_scenario
@@ -30,6 +31,7 @@ class EpisodeSource:
 
     compiled: Compiled
     fixed: Instance | None = None
+    start: Start | Sequence[Start] | None = None  # of all episodes, or of those of each environment
 
     @cached_property
     def table(self) -> TraceTable | None:
@@ -37,11 +39,27 @@ class EpisodeSource:
         traces = self.compiled.traces
         return None if traces == "synthetic" else read_table(traces)
 
-    def batch(self, seeds: Sequence[int]) -> InstanceBatch:
+    def starts(self, rows: Index, given: Start | Sequence[Start] | None = None) -> Starts | None:
+        """Return the starts of the next episodes of the environments ``rows``; None: each seed draws its own.
+
+        Raises ValueError for a start that is impossible, and where an instance has its own.
+        """
+        start = given
+        if start is None and self.start is not None:
+            start = (
+                self.start if isinstance(self.start, Start) else [self.start[row] for row in rows.tolist()]
+            )
+        if start is not None and self.fixed is not None:
+            raise ValueError(
+                f"start = {start!r}: instance= is one frozen episode with a start of its own; leave one of both out"
+            )
+        return None if start is None else given_starts(start, len(rows), self.compiled.shape.dt_h)
+
+    def batch(self, seeds: Sequence[int], starts: Starts | None = None) -> InstanceBatch:
         """Return one episode for each seed; a fixed instance is the same for all."""
         if self.fixed is not None:
             return stack([self.fixed] * len(seeds))
-        return make_batch(self.compiled, seeds, self.table)
+        return make_batch(self.compiled, seeds, self.table, starts)
 
     def of_instances(self, instances: Sequence[str | Path | Instance]) -> InstanceBatch:
         """Return given instances (or their files) as a batch.

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
+import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from gridai_env.envs.arguments import checked_mode, checked_render_mode, positive_int
 from gridai_env.envs.episode_source import EpisodeSource, ScenarioSource, open_source
 from gridai_env.episodes.instance import Instance
+from gridai_env.episodes.starts import Start
 from gridai_env.scenario.errors import closest
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ class EnvOptions:
     instance: str | Path | Instance | None = None
     render_mode: str | None = None
     demand: str | None = field(default=None, kw_only=True)
+    start: Start | Sequence[Start] | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         """Raise ValueError for values that are impossible whatever the scenario is."""
@@ -50,7 +53,13 @@ class EnvOptions:
     def open_source(self) -> EpisodeSource:
         """Open the scenario; raises ValueError (ScenarioError, InstanceError, ...) where that fails."""
         overrides = {name: getattr(self, name) for name in OVERRIDES}
-        return open_source(self.scenario, self.instance, **overrides)
+        source = replace(open_source(self.scenario, self.instance, **overrides), start=self.start)
+        source.starts(np.arange(self._count()), self.start)
+        return source
+
+    def _count(self) -> int:
+        """Return how many episodes are played at once."""
+        return 1
 
 
 @dataclass
@@ -75,6 +84,9 @@ class VectorOptions(EnvOptions, _NumEnvs):
             self.max_episode_steps = positive_int("max_episode_steps", self.max_episode_steps)
         super().__post_init__()
         self.autoreset_mode = checked_mode(self.autoreset_mode)
+
+    def _count(self) -> int:
+        return self.num_envs
 
 
 @dataclass

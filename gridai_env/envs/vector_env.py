@@ -15,7 +15,7 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from gridai_env.arrays.types import AnyFloats, Bools, Floats, Floats32, Index
-from gridai_env.envs.arguments import check_options, checked_action, seed_list
+from gridai_env.envs.arguments import checked_action, checked_options, seed_list
 from gridai_env.envs.batch_env import BatchEnv, Info
 from gridai_env.envs.episode_source import EpisodeSeeds
 from gridai_env.envs.observer import Observer
@@ -38,7 +38,8 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
     observations are one array [B,N] in place of the Dict.  ``max_episode_steps``: truncate after so many
     steps. ``reset(seed=s)`` seeds environment i with s + i; a list gives each its own seed (None: go on).
     ``options={"instances": [...]}`` plays given instances (or their files), one for each environment that
-    is reset. Every call returns new arrays; the parts of a Dict observation are views of one new array.
+    is reset.  ``options={"start": ...}`` and ``start=``: a UTC time for all, or a list with one for each.
+    Every call returns new arrays; the parts of a Dict observation are views of one new array.
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012  Gymnasium's type
@@ -69,8 +70,7 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, Info]:
         """Start all episodes, or those of ``options["reset_mask"]``."""
-        check_options(options, ("instances", "reset_mask"))
-        options = options or {}
+        options = checked_options(options, ("instances", "reset_mask", "start"))
         rows = self._rows(options.get("reset_mask"))
         seeds = seed_list(seed, self.num_envs)
         super().reset(seed=None if seed is None else seeds[0])
@@ -79,7 +79,8 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
         if "instances" in options:
             batch = self._given(options["instances"], len(rows))
         else:
-            batch = self._source.batch(self._seeds.draw(rows, seeds))
+            starts = self._source.starts(rows, options.get("start"))
+            batch = self._source.batch(self._seeds.draw(rows, seeds), starts)
 
         self._begin(rows, batch)
         infos = self._infos(np.zeros((len(KEYS), self.num_envs)), self._mask(rows))
@@ -154,7 +155,7 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
     def _begin_beside(self, actions: AnyFloats) -> Floats:
         """Begin episodes where one is over, in place of a step; advance the others."""
         rows = np.flatnonzero(self._over)
-        batch = self._source.batch(self._seeds.draw(rows))
+        batch = self._next(rows)
         self._begin(rows, batch)
         figures = self._advance(actions)
         self._begin(rows, batch)  # one simulator advances all: the step of these did not count
@@ -172,7 +173,7 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
         for i in rows.tolist():
             row = observation[i].copy()
             ends[i] = row if self.flat_observations else self.layout.as_dict(row)
-        self._begin(rows, self._source.batch(self._seeds.draw(rows)))
+        self._begin(rows, self._next(rows))
         infos = self._infos(np.where(over, 0.0, figures), np.ones(self.num_envs, dtype=np.bool_)) | {
             "final_obs": ends,
             "_final_obs": over.copy(),
@@ -180,6 +181,10 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
             "_final_info": over.copy(),
         }
         return self._observer.observe(self._running()), infos
+
+    def _next(self, rows: Index) -> InstanceBatch:
+        """Return the next episodes of the environments' own."""
+        return self._source.batch(self._seeds.draw(rows), self._source.starts(rows))
 
     def _infos(self, figures: Floats, rows: Bools) -> Info:
         """Return figures [len(KEYS),B], totals and seeds, those of ``rows``, as new arrays with their masks."""

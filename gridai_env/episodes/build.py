@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 from typing import Any
 
 import numpy as np
@@ -34,12 +33,14 @@ from gridai_env.episodes.forecast import Background, ForecastSet, ahead, day_ahe
 from gridai_env.episodes.jobs import JobTable, draw_jobs
 from gridai_env.episodes.last_resorts import last_resort_prices
 from gridai_env.episodes.starts import (
+    Start,
+    Starts,
     check_renewables,
     checked_seeds,
     draw_starts,
+    given_starts,
     streams,
     table_starts,
-    whole_start,
 )
 from gridai_env.scenario.compile import Compiled
 from gridai_env.traces import TraceTable, ZoneSeries, synthetic_series
@@ -86,7 +87,7 @@ def batch_parts(
     compiled: Compiled,
     seeds: Sequence[int],
     traces: TraceTable | None,
-    start: str | date | np.datetime64 | None,
+    start: Start | Sequence[Start] | Starts | None,
 ) -> dict[str, Any]:
     """Return the fields of the `InstanceBatch` of these seeds; ``traces`` None means synthetic."""
     seeds = checked_seeds(seeds)
@@ -181,7 +182,7 @@ def find_series(
     seeds: Sequence[int],
     lead_in: int,
     table: TraceTable | None,
-    start: str | date | np.datetime64 | None,
+    start: Start | Sequence[Start] | Starts | None,
 ) -> Source:
     """Return the series of the zones from ``lead_in`` steps before each start to the end."""
     zones, dt_h = compiled.sites.zones, compiled.shape.dt_h
@@ -189,7 +190,7 @@ def find_series(
     if table is not None:
         check_renewables(compiled, table)
     if start is not None:
-        start_utc, how = np.full(len(seeds), whole_start(start, dt_h)), "fixed"
+        start_utc, how = given_starts(start, len(seeds), dt_h), "fixed"
     else:
         choices, how = compiled.synthetic_starts, "drawn from the scenario's dates"
         if table is not None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import numpy as np
 from gridai_env.arrays.record import Record
 from gridai_env.episodes.build import Knowledge, batch_parts
 from gridai_env.episodes.forecast import ForecastSet
+from gridai_env.episodes.starts import Start, Starts
 from gridai_env.files import InstanceError, digest, read_archive, write_archive
 from gridai_env.scenario.compile import Compiled, compile_scenario
 from gridai_env.scenario.load import load_scenario, parse_scenario
@@ -31,6 +31,7 @@ from gridai_env.world.state import INSTANCE_FIELDS, Exogenous, Params, State
 
 FORMAT = "gridai-env instance"
 FORMAT_VERSION = 2
+SHOWN = 4  # episodes of a batch that are printed
 # Records of an instance whose arrays belong to the episode, as in its archive.
 RECORDS: dict[str, Any] = {"exogenous": Exogenous, "initial": State, "knowledge": Knowledge}
 
@@ -48,6 +49,23 @@ class Instance:
     forecast: ForecastSet  # values [T,H,S]
     knowledge: Knowledge
     provenance: dict[str, str]
+
+    @property
+    def title(self) -> str:
+        """What is played, in one line."""
+        return (
+            f"{self.scenario_name}, seed {self.seed}, {self.steps} steps of {self.compiled.shape.dt_h:g} h from "
+            f"{self.start_utc} UTC, traces {self.compiled.traces}"
+        )
+
+    def __repr__(self) -> str:
+        exo = self.exogenous
+        figures = (
+            f"{exo.arrivals_gpuh.sum():,.0f} GPU-h arrive at {self.compiled.shape.sites} sites; mean price "
+            f"{exo.buy_usd_per_mwh.mean():.1f} USD/MWh ({exo.buy_usd_per_mwh.min():.1f} to "
+            f"{exo.buy_usd_per_mwh.max():.1f}), average carbon {exo.carbon_average_kg_per_mwh.mean():.0f} kg/MWh"
+        )
+        return f"{self.title}\n  {figures}\n  hash {self.hash}"
 
     @property
     def scenario(self) -> Scenario:
@@ -131,6 +149,11 @@ class InstanceBatch:
     def __len__(self) -> int:
         return len(self.seeds)
 
+    def __repr__(self) -> str:
+        shown = [self[b].title for b in range(min(len(self), SHOWN))]
+        more = [f"... and {len(self) - SHOWN} more"] if len(self) > SHOWN else []
+        return "\n  ".join([f"{len(self)} episodes:", *shown, *more])
+
     def __getitem__(self, b: int) -> Instance:
         """Return episode ``b``; its arrays are views."""
         b = range(len(self))[b]
@@ -157,7 +180,7 @@ def make_instance(
     scenario: str | Path | Scenario,
     seed: int = 0,
     traces: str | Path | TraceTable | None = None,
-    start: str | date | np.datetime64 | None = None,
+    start: Start | None = None,
     **overrides: Any,
 ) -> Instance:
     """Return one episode of a scenario (name, YAML file or Scenario).
@@ -178,12 +201,12 @@ def make_batch(
     compiled: Compiled,
     seeds: Sequence[int],
     traces: TraceTable | None = None,
-    start: str | date | np.datetime64 | None = None,
+    start: Start | Sequence[Start] | Starts | None = None,
 ) -> InstanceBatch:
     """Return one episode for each seed; a seed gives the same episode in every batch.
 
-    ``traces`` None: as the scenario says.  ``start`` (UTC) fixes the start of all, else each seed draws its
-    own.
+    ``traces`` None: as the scenario says.  ``start`` (UTC) fixes the start of all, a list that of each; else each
+    seed draws its own.
     """
     if traces is None and compiled.traces != "synthetic":
         traces = read_table(compiled.traces)

@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gridai_env.arrays.draws import EpisodeDraws
 from gridai_env.files import InstanceError
 from gridai_env.scenario.compile import Compiled
 from gridai_env.traces import TraceTable
+
+Start = str | date | np.datetime64  # in UTC
+Starts = NDArray[np.datetime64]
 
 # Each feature of an episode has a stream of its own, so that changing one does not shift the others.
 STREAMS = ("start", "traces", "demand", "jobs", "events", "forecast")
@@ -34,7 +38,7 @@ def checked_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
     return tuple(int(seed) for seed in seeds)
 
 
-def parse_start(start: str | date | np.datetime64) -> np.datetime64:
+def parse_start(start: Start) -> np.datetime64:
     """Return a start as datetime64[m] in UTC.  Text is ISO 8601; a time without a zone is taken as UTC."""
     if isinstance(start, np.datetime64):
         return start.astype("datetime64[m]")
@@ -49,12 +53,28 @@ def parse_start(start: str | date | np.datetime64) -> np.datetime64:
         raise InstanceError(f"start = {start!r}: must be a UTC time such as '2023-07-01T00:00'") from error
 
 
-def whole_start(start: str | date | np.datetime64, dt_h: float) -> np.datetime64:
+def whole_start(start: Start, dt_h: float) -> np.datetime64:
     """Return a start that the user gave; raises InstanceError where it is no whole number of steps."""
     moment = parse_start(start)
     if moment.astype(np.int64) % round(dt_h * 60):
         raise InstanceError(f"start = {start!r}: must be a multiple of dt_h = {dt_h:g} h after midnight UTC")
     return moment
+
+
+def given_starts(start: Start | Sequence[Start] | Starts, count: int, dt_h: float) -> np.ndarray:
+    """Return the starts of ``count`` episodes, datetime64[m] [B]: one for all, or a list with one for each.
+
+    Raises InstanceError where one is no whole number of steps, or the list has another length.
+    """
+    if isinstance(start, Start):
+        return np.full(count, whole_start(start, dt_h))
+    if not isinstance(start, Sequence | np.ndarray) or len(start) != count:
+        many = f"a list of {len(start)}" if isinstance(start, Sequence | np.ndarray) else repr(start)
+        raise InstanceError(
+            f"start = {many}: must be a UTC time such as '2023-07-01T00:00'"
+            + (f", or a list of {count}, one for each episode" if count > 1 else "")
+        )
+    return np.array([whole_start(each, dt_h) for each in start])
 
 
 def draw_starts(choices: np.ndarray, seeds: Sequence[int]) -> np.ndarray:

@@ -23,6 +23,15 @@ class Trajectory:
     actions: Float[Floats32, "T A"] | None  # None where flows were replayed
     seconds_per_decision: float  # wall time; NaN for a plan, which decided beforehand
 
+    def __repr__(self) -> str:
+        figures = (
+            f"benefit {self.benefit_usd:,.2f} USD, bill {self.bill_usd:,.2f} USD, "
+            f"emissions {self.emissions_kg:,.1f} kg, {self.metrics['dropped_gpuh']:,.1f} of {self.metrics['arrived_gpuh']:,.1f} GPU-h dropped"
+        )
+        return (
+            f"{self.policy} in {self.instance.title}\n  {figures}\n  hash of the episode {self.instance.hash}"
+        )
+
     @property
     def instance(self) -> Instance:
         """The episode that was played."""

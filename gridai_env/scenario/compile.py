@@ -78,6 +78,13 @@ class Compiled:
     job_site_rank: Int[Ints, "J K"]  # place of a site in the job's own list, 0: preferred; unlisted ones last
     jobs_provenance: str | None  # which jobs of a file were drawn; None: all stand in the scenario
 
+    def __repr__(self) -> str:
+        shape = self.shape
+        return (
+            f"{self.name}: {shape.sites} sites, {shape.regions} regions, {shape.rows} workload rows, "
+            f"{shape.jobs} jobs, {shape.steps} steps of {shape.dt_h:g} h, traces {self.traces}, hash {self.hash[:12]}"
+        )
+
     def resolved_scenario(self) -> dict[str, Any]:
         """Return all keys of the scenario, defaults included, as they stand in run.json and in archives."""
         return self.scenario.model_dump(mode="json")

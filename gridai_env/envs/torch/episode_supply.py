@@ -22,6 +22,7 @@ from gridai_env.envs.torch.episode_tensors import EpisodeTensors
 from gridai_env.envs.torch.generate import TorchEpisodeGenerator
 from gridai_env.envs.torch.prepared import Prepare, Prepared
 from gridai_env.episodes.instance import Instance
+from gridai_env.episodes.starts import Starts
 
 # Episodes made at a time: at most so many, and where a few are wanted, at least so many and this share of all
 # (those that are left over are kept for the next that are wanted).
@@ -57,9 +58,9 @@ class HostEpisodeSupply:
         self._seeds = EpisodeSeeds(num_envs)
 
     def next_episodes(
-        self, rows: Index, seeds: list[int | None] | None, prepare: Prepare
+        self, rows: Index, seeds: list[int | None] | None, prepare: Prepare, starts: Starts | None = None
     ) -> Iterator[Supplied]:
-        """Yield the next episodes of the environments ``rows``; ``seeds`` [num_envs] where some are given.
+        """Yield the next episodes of the environments ``rows``; ``seeds`` [num_envs] and ``starts`` where given.
 
         An environment that is seeded plays the instance of its seed.
         """
@@ -68,7 +69,8 @@ class HostEpisodeSupply:
             if seeds:
                 self.seed(some, seeds)
             chosen = self._seeds.draw(some, seeds)
-            batch = EpisodeBatch(some, "seeds", chosen, np.array(chosen, dtype=np.int64))
+            recipe = (chosen, None if starts is None else starts[first : first + MOST])
+            batch = EpisodeBatch(some, "seeds", recipe, np.array(chosen, dtype=np.int64))
             yield batch, self.rebuild(batch, prepare)
 
     def seed(self, rows: Index, seeds: list[int | None]) -> None:
@@ -85,8 +87,9 @@ class HostEpisodeSupply:
 
     def rebuild(self, batch: EpisodeBatch, prepare: Prepare) -> Prepared:
         """Return the episodes of an earlier batch."""
-        make = self._source.batch if batch.kind == "seeds" else self._source.of_instances
-        return prepare(EpisodeTensors.of(make(batch.recipe), self._device, self._dtype))
+        recipe, source = batch.recipe, self._source
+        given = source.batch(*recipe) if batch.kind == "seeds" else source.of_instances(recipe)
+        return prepare(EpisodeTensors.of(given, self._device, self._dtype))
 
     def get_state(self) -> Any:
         """Return the state of the generators."""
@@ -117,9 +120,13 @@ class TorchEpisodeSupply:
         self._left: tuple[Any, int, int] | None = None  # a stock of a snapshot: origin, size, used
 
     def next_episodes(
-        self, rows: Index, seeds: list[int | None] | None, prepare: Prepare
+        self, rows: Index, seeds: list[int | None] | None, prepare: Prepare, starts: Starts | None = None
     ) -> Iterator[Supplied]:
         """Yield the next episodes of the environments ``rows``; ``seeds`` [num_envs] where some are given."""
+        if starts is not None:
+            raise ValueError(
+                "options['start']: episodes made on the device draw their start; use episodes='host' for given ones"
+            )
         if seeds:
             self.seed(rows, seeds)
 
@@ -191,6 +198,8 @@ def kind_of_episodes(wanted: str | None, source: EpisodeSource) -> str:
     compiled, reasons = source.compiled, []
     if source.fixed is not None:
         reasons.append("instance= is one frozen episode")
+    if source.start is not None:
+        reasons.append("their start is given")
     if compiled.traces != "synthetic":
         reasons.append(f"its traces are the file {compiled.traces!r}")
     if compiled.demand.source != "synthetic":

@@ -14,7 +14,7 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from gridai_env.arrays.types import AnyFloats, Bools, Index
-from gridai_env.envs.arguments import check_options, plain_seed, seed_list
+from gridai_env.envs.arguments import checked_options, plain_seed, seed_list
 from gridai_env.envs.batch_env import BatchEnv, Info
 from gridai_env.envs.options import TorchVectorOptions, keywords_of
 from gridai_env.envs.step_figures import EPISODE_KEYS, KEYS, add_step
@@ -110,8 +110,7 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, Info]:
         """Start all episodes, or those of ``options["reset_mask"]`` (bool [B], NumPy or tensor)."""
-        check_options(options, ("instances", "reset_mask"))
-        options = options or {}
+        options = checked_options(options, ("instances", "reset_mask", "start"))
         rows = self._rows(options.get("reset_mask"))
         seeds = self._seeds(seed)
         super().reset(seed=None if seeds is None else seeds[0])
@@ -124,7 +123,7 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
             if seeds:
                 self._supply.seed(rows, seeds)
         else:
-            batches = self._next_episodes(rows, seeds)
+            batches = self._next_episodes(rows, seeds, options.get("start"))
 
         # Spread over the horizon, episodes do not all end (and are not all made) in one step.
         everyone = len(rows) == self.num_envs
@@ -155,13 +154,16 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
             )
         return [plain_seed(seed)]
 
-    def _next_episodes(self, rows: Index, seeds: list[int | None] | None = None) -> Iterator[Supplied]:
+    def _next_episodes(
+        self, rows: Index, seeds: list[int | None] | None = None, start: Any = None
+    ) -> Iterator[Supplied]:
         """Return the next episodes of the environments' own."""
         if self.layout.compiled.hash != self.compiled.hash:
             if len(rows) < self.num_envs:
                 raise self._foreign()
             self._make(self.compiled)
-        return self._supply.next_episodes(rows, seeds, self._simulator.prepare)
+        starts = self._source.starts(rows, start)
+        return self._supply.next_episodes(rows, seeds, self._simulator.prepare, starts)
 
     def _given(self, rows: Index, instances: Any) -> Supplied:
         """Return the episodes given in the options."""
