@@ -24,9 +24,10 @@ class Trajectory:
     seconds_per_decision: float  # wall time; NaN for a plan, which decided beforehand
 
     def __repr__(self) -> str:
+        m = self.metrics
         figures = (
-            f"benefit {self.benefit_usd:,.2f} USD, bill {self.bill_usd:,.2f} USD, "
-            f"emissions {self.emissions_kg:,.1f} kg, {self.metrics['dropped_gpuh']:,.1f} of {self.metrics['arrived_gpuh']:,.1f} GPU-h dropped"
+            f"benefit {m['benefit_usd']:,.2f} USD, bill {m['bill_usd']:,.2f} USD, emissions "
+            f"{m['emissions_kg']:,.1f} kg, {m['dropped_gpuh']:,.1f} of {m['arrived_gpuh']:,.1f} GPU-h dropped"
         )
         return (
             f"{self.policy} in {self.instance.title}\n  {figures}\n  hash of the episode {self.instance.hash}"

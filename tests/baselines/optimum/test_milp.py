@@ -37,6 +37,10 @@ def test_a_plan_says_what_it_is(day: Instance) -> None:
     assert plan.actions.dtype == np.float32 and np.abs(plan.actions).max() <= 1.0
     assert plan.actions.shape == (day.steps, Layout(day.compiled.shape).size)
     assert plan.build_s > 0.0 and plan.solve_s > 0.0
+    assert str(plan).count("\n") == 2
+    assert f"seed {day.seed}" in str(plan)
+    assert f"{plan.objective_value:,.2f} USD" in str(plan)
+    assert day.hash in str(plan)
 
 
 def test_equal_seeds_give_equal_plans(jobs_day: Instance) -> None:
