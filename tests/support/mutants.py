@@ -54,6 +54,10 @@ class Mutant:
 P, T, F = "gridai_env/world/physics.py", "gridai_env/world/terms.py", "gridai_env/world/feasible.py"
 A, D, M = "gridai_env/world/actions.py", "gridai_env/episodes/demand.py", "baselines/optimum/program.py"
 W = "gridai_env/episodes/exogenous.py"
+E, METRICS = "baselines/mpc/terminal_value.py", "gridai_env/rollout/metrics.py"
+ENDINGS = ("baselines/mpc/test_terminal_value.py",)
+BY_HAND = ("gridai_env/rollout/test_metrics_by_hand.py",)
+COLUMNS = ("gridai_env/traces/test_meaning_of_columns.py",)
 
 MUTANTS = (
     # Power, accelerators, battery
@@ -332,6 +336,65 @@ MUTANTS = (
         BRUTE + PROMISES,
     ),
     Mutant("a lower floor", M, "float(served) * (1.0 - FLOOR_SLACK)", "float(served) * 0.9", FLOORS),
+    # Figures beside the ledger
+    Mutant(
+        "a full battery is a burden at the end of a window",
+        E,
+        "costs[at_end.battery_mwh] -= ending",
+        "costs[at_end.battery_mwh] += ending",
+        ENDINGS,
+    ),
+    Mutant("end value without efficiency", E, "p.discharge_efficiency * (energy", "(energy", ENDINGS),
+    Mutant(
+        "hash without the hours before an episode",
+        "gridai_env/episodes/instance.py",
+        "getattr(record, name) for name in record.names()}",
+        "getattr(record, name) for name in record.names() if not name.startswith('history')}",
+        ("gridai_env/episodes/test_instance_hash.py",),
+    ),
+    Mutant(
+        "avoided carbon at average intensity",
+        METRICS,
+        "episode.flows.export_mw * physics.billed_carbon_kg_per_mwh(p, exo)",
+        "episode.flows.export_mw * exo.carbon_average_kg_per_mwh",
+        BY_HAND,
+    ),
+    Mutant("hours waited as steps", METRICS, ".sum((0, 1)) * instance.params.dt_h", ".sum((0, 1))", BY_HAND),
+    Mutant(
+        "the plan found as its bound",
+        "scripts/studies/contest.py",
+        "value = self.plan.bound if",
+        "value = self.plan.objective_value if",
+        ("scripts/studies/test_contest.py",),
+    ),
+    Mutant(
+        "life-cycle carbon for direct",
+        "gridai_env/traces/files/formats.py",
+        '"ci_direct" if "ci_direct" in found else "ci_lca"',
+        '"ci_lca" if "ci_lca" in found else "ci_direct"',
+        COLUMNS,
+    ),
+    Mutant(
+        "the sun of an hour at its begin",
+        "gridai_env/traces/weather.py",
+        "cos_zenith(latitude, longitude, utc_minutes + 30)",
+        "cos_zenith(latitude, longitude, utc_minutes)",
+        COLUMNS,
+    ),
+    Mutant(
+        "tolerances are absolute",
+        "baselines/optimum/rows.py",
+        "return float(16.0 ** np.round(np.log2(most_mw / ORDINARY_MW) / 4.0))",
+        "return 1.0",
+        ("baselines/optimum/test_scale.py",),
+    ),
+    Mutant(
+        "an upside-down dual",
+        "baselines/optimum/relax_and_round.py",
+        "reduced = live.costs - matrix.T @ y",
+        "reduced = live.costs + matrix.T @ y",
+        ("baselines/optimum/test_bounds.py",),
+    ),
 )
 
 
