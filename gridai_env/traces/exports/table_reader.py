@@ -171,7 +171,7 @@ def _words(places: list[Place]) -> str:
 
 
 def _listed(names: Iterable[str]) -> str:
-    every = sorted(set(names))
+    every = sorted({" ".join(name.split()) for name in names})
     return ", ".join(every[:SHOWN]) + (f" and {len(every) - SHOWN} more" if len(every) > SHOWN else "")
 
 
@@ -273,7 +273,7 @@ def _factors(
         return form.scale
     named = column.currency or form.currency
     if named == US_ZONES:
-        named = "USD" if not rates.usd_per and (zone or "").startswith("US-") else ""
+        named = "USD" if (zone or "").startswith("US-") else ""
     at = table.index("currency")
     cells = {""} if at is None else {row[at].upper() for _, row in rows}
     if named and not cells <= {"", named}:

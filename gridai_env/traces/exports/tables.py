@@ -47,16 +47,16 @@ def load_table(path: Path) -> Table:
     """Read a file; raises TraceError where it is neither delimited text nor JSON with a list of records."""
     if is_json(path):
         return _records(path, load_json(path))
-    with text_rows(path) as (header, rows):
-        table = Table(path, header, [(line, [cell.strip() for cell in row]) for line, row in rows])
+    with text_rows(path) as (names, rows):
+        header = [" ".join(name.split()) for name in names]
+        table = Table(path, header, [(line, [" ".join(cell.split()) for cell in row]) for line, row in rows])
     return _unquoted(table) if len(header) == 1 and "," in header[0] else table
 
 
 def _unquoted(table: Table) -> Table:
     """Return a table whose lines each stand in quotes, as some portals write them."""
-    header, *cells = (
-        next(csv.reader([line])) for line in (table.header[0], *(row[0] for _, row in table.rows))
-    )
+    lines = (table.header[0], *(row[0] for _, row in table.rows))
+    header, *cells = (next(csv.reader([line]), []) for line in lines)
     rows = [(line, row) for (line, _), row in zip(table.rows, cells, strict=True)]
     if bad := next((line for line, row in rows if len(row) != len(header)), None):
         raise TraceError(
@@ -85,7 +85,8 @@ def _records(path: Path, data: Any) -> Table:
     """Return the records of an answer; what stands once beside them (zone, units) becomes a column of all."""
     whole: dict[str, Any] = data if isinstance(data, dict) else {"data": data}
     found: list[Any] = next((whole[name] for name in RECORDS if isinstance(whole.get(name), list)), [])
-    fields = [str(field.get("name")) for field in whole.get("fields") or [] if isinstance(field, dict)]
+    named = whole.get("fields")
+    fields = [str(f.get("name")) for f in (named if isinstance(named, list) else []) if isinstance(f, dict)]
     records = [dict(zip(fields, one, strict=False)) if isinstance(one, list) else one for one in found]
     if not records or not all(isinstance(record, dict) and record for record in records):
         raise TraceError(

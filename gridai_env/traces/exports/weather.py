@@ -65,7 +65,7 @@ class Answer(NamedTuple):
         if name is None:
             return None
         unit = self.units.get(name)
-        if unit not in kind.units:
+        if not isinstance(unit, str) or unit not in kind.units:
             raise TraceError(f"{self.path}: {name} is in {unit!r}; must be in {' or '.join(kind.units)}")
         scale, shift = kind.units[unit]
         try:
@@ -86,8 +86,11 @@ def load(path: Path) -> Answer | None:
     """Return the answer in a file; None where it is no weather of Open-Meteo."""
     if is_json(path):
         data = load_json(path)
-        if not isinstance(data, dict) or not {*PLACE, "hourly_units", "hourly"} <= data.keys():
+        tables = ("hourly_units", "hourly")
+        if not isinstance(data, dict) or not {*PLACE, *tables} <= data.keys():
             return None
+        if bad := [name for name in tables if not isinstance(data[name], dict)]:
+            raise TraceError(f"{path}: {' and '.join(bad)} must be a table of names")
         return Answer(path, data, data["hourly_units"], data["hourly"])
 
     with text_rows(path) as (head, rows):

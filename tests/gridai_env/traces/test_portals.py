@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from gridai_env.traces import TraceError
+from gridai_env.traces import TraceError, read_table
 from gridai_env.traces.exports.plain import join_exports
 from gridai_env.traces.exports.read import export_format, read_export
 from gridai_env.traces.exports.series import Export, on_steps
@@ -405,6 +405,8 @@ def test_gridstatus_io_and_its_currency(write: Write) -> None:
     ]
     path = write(header, *rows)
     assert read_export(path, point="WEST", zone="US-NY-NYIS").columns[PRICE].tolist() == [-1, 0, 1]
+    with pytest.raises(TraceError, match=r"the rate of CAD .* is not used, since this file is read in USD"):
+        read_export(path, point="WEST", zone="US-NY-NYIS", usd_per={"CAD": 0.5})
     export = read_export(path, point="ONTARIO", zone="CA-ON", usd_per={"CAD": 0.5})
     assert export.columns[PRICE].tolist() == [-0.5, 0, 0.5] and "1 CAD = 0.5 USD" in export.text
     for zone in ("CA-ON", "MX", None):
@@ -670,3 +672,55 @@ def test_convert_joins_average_and_marginal_carbon_and_says_what_it_left_out(
         assert main([*words, *extra]) == 2
         err = capsys.readouterr().err
         assert message in err and err.count("\n") == 1
+
+
+def test_a_converted_file_of_quarter_hours_is_played_at_its_steps(write: Write, tmp_path: Path) -> None:
+    first = datetime(2025, 10, 1, tzinfo=UTC)
+    price = [f"{first + timedelta(minutes=15 * i):%Y-%m-%dT%H:%MZ},{i}" for i in range(96)]
+    carbon = [f"{first + timedelta(hours=h):%Y-%m-%d %H:%M:%S},Z,{100 + h}" for h in range(24)]
+    header = "Datetime (UTC),Zone id,Carbon intensity gCO₂eq/kWh (direct)"
+    words = ["--price", str(write("utc,price_usd_per_mwh", *price, name="p.csv"))]
+    words += ["--carbon", str(write(header, *carbon, name="c.csv"))]
+    assert main([*words, "--zone", "Z", "--out", str(tmp_path / "t.csv.GZ")]) == 0
+    start = np.array(["2025-10-01T02:00"], dtype="datetime64[m]")
+    series = read_table(tmp_path / "t.csv.GZ").window(("Z",), start, 8, 0.25)
+    assert series.price_usd_per_mwh[0, :, 0].tolist() == [8, 9, 10, 11, 12, 13, 14, 15]
+    assert series.carbon_average_kg_per_mwh[0, :, 0].tolist() == [102] * 4 + [103] * 4
+
+
+BITS = [
+    "",
+    "-",
+    "n/e",
+    "1e999",
+    "nan",
+    '"',
+    ",",
+    ";",
+    "\n",
+    "\0",
+    "é",
+    "2024-13-45",
+    "-1",
+    "9999-12-31 23:59",
+    "1.2,5",
+]
+
+
+def test_spoilt_files_end_in_one_line(write: Write) -> None:
+    rng = np.random.default_rng(0)
+    head = "time,temperature_2m (°C),relative_humidity_2m (%),shortwave_radiation (W/m²)"
+    weather = open_meteo(head, *(f"2024-07-01T{10 + h}:00,20,50,{h}" for h in range(5)))
+    whole = [*(local_lines(name, AUTUMN[:8]) for name in LOCAL), caiso("MW", ("LMP", "MCC")), weather]
+    read = 0
+    for _ in range(300):
+        text = "\n".join(whole[rng.integers(len(whole))])
+        for _ in range(rng.integers(1, 4)):
+            at, length = rng.integers(len(text)), rng.integers(6)
+            text = text[:at] + BITS[rng.integers(len(BITS))] + text[at + length :]
+        try:
+            read_export(write(text), usd_per={"EUR": 1.0} if "EUR" in text or "€" in text else None)
+            read += 1
+        except TraceError as error:
+            assert "own.csv" in str(error) and "\n" not in str(error)
+    assert 20 < read < 280
