@@ -146,7 +146,8 @@ def read_benchmark(scenario: str, folder: Path | None = None) -> Benchmark:
     except FileNotFoundError:
         known = ", ".join(benchmark_names(folder)) or "none"
         raise NoBenchmarkError(
-            f"scenario {scenario!r} has no benchmark ({path}); there is one of: {known}"
+            f"scenario {scenario!r} has no benchmark; there is one of: {known}; scripts.compare judges policies on "
+            "episodes of any scenario"
         ) from None
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]

@@ -68,7 +68,7 @@ CALIBRATED = {
 }
 # Zones without calibration: what stands for a column that the file lacks.
 LEFT_OUT = {"wetbulb_c": np.nan, "pv_cf": 0.0, "wind_cf": 0.0}
-_OPTION = re.compile(r"(.+),fill_gap_h=([^,]*)")
+_OPTION = re.compile(r"(.+),(\w+)=([^,]*)")
 
 
 def read_table(source: str | Path) -> TraceTable:
@@ -78,14 +78,16 @@ def read_table(source: str | Path) -> TraceTable:
     TraceError for a file that cannot be read as one of the forms, FileNotFoundError for one that is not there.
     """
     option = _OPTION.fullmatch(str(source))
-    if option is None:
+    if option is None or Path(source).exists():
         return _read(source, 0.0)
+    if option[2] != "fill_gap_h":
+        raise TraceError(f"{source}: unknown option {option[2]!r}; write FILE or FILE,fill_gap_h=2")
     try:
-        fill_gap_h = float(option[2])
+        fill_gap_h = float(option[3])
     except ValueError:
         fill_gap_h = -1.0
     if not 0 <= fill_gap_h <= 24:
-        raise TraceError(f"{source}: fill_gap_h = {option[2]!r}: must be a number from 0 to 24, hours")
+        raise TraceError(f"{source}: fill_gap_h = {option[3]!r}: must be a number from 0 to 24, hours")
     return _read(option[1], fill_gap_h)
 
 
