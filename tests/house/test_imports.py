@@ -26,7 +26,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     | {"highspy", "joblib", "jsonargparse", "matplotlib", "moocore", "plotly", "pyarrow", "pyomo", "ray"}
     | {"rich", "scipy", "stable_baselines3", "tensorboard", "torch", "tqdm"}
     | {"PIL"}  # the picture of the README
-    | {"pettingzoo", "skrl", "tensordict", "torchrl"},  # the examples
+    | {"optuna", "pettingzoo", "skrl", "tensordict", "torchrl"},  # the examples
 }
 
 # Inside a function, because they come with an extra: module -> rooms of gridai_env that may.

@@ -46,6 +46,7 @@ def test_every_example_is_tested_here() -> None:
     assert found == {
         "cleanrl_ppo",
         "multi_objective",
+        "optuna_sweep",
         "pettingzoo_sites",
         "rllib_ppo",
         "skrl_ppo",
@@ -67,6 +68,27 @@ def test_skrl_from_the_command_line(tmp_path: Path) -> None:
     out = alone("-m", "scripts.examples.skrl_ppo", *words)
     assert "USD in the end" in out
     assert list((tmp_path / "run").glob("events*")), "skrl wrote no TensorBoard file"
+
+
+def test_optuna_searches_settings_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("optuna", reason="needs the extra examples")
+    from scripts.examples import optuna_sweep
+
+    words = [
+        "--config",
+        str(ROOT / "configs" / "agents" / "ppo_tiny.yaml"),
+        "--steps",
+        "96",
+        "--episodes",
+        "1",
+    ]
+    words += ["--study", str(tmp_path / "sweep.db")]
+    assert optuna_sweep.main([*words, "--trials", "2"]) == 0
+    first = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in first[:2]] == ["trial 0", "trial 1"]
+    assert first[2].startswith("best: python -m scripts.train --config") and "--learning_rate" in first[2]
+    assert optuna_sweep.main([*words, "--trials", "1"]) == 0
+    assert capsys.readouterr().out.startswith("trial 2:")
 
 
 # The loop in one file -------------------------------------------------------------------------------------
@@ -333,6 +355,7 @@ def test_an_impossible_device_is_one_line(capsys: pytest.CaptureFixture[str]) ->
         ("skrl_ppo", "skrl", common.PIP),
         ("torchrl_rollout", "tensordict", common.PIP),
         ("pettingzoo_sites", "pettingzoo", common.PIP),
+        ("optuna_sweep", "optuna", common.PIP),
         ("rllib_ppo", "ray", "pip install -r scripts/examples/requirements-rllib.txt"),
     ],
 )

@@ -1,0 +1,103 @@
+"""Optuna searches settings of a training: each trial is a short run, judged on held-out episodes.
+
+    python -m scripts.examples.optuna_sweep --scenario two_sites --trials 20 --steps 20000 --study sweep.db
+
+A trial trains with settings that Optuna suggests and returns what its policy earns over serving at home, mean of the
+held-out episodes (USD): the same episodes for all, never trained on. With ``--study`` the trials are kept in a file:
+the same command goes on, also as several processes side by side. Prints each trial and the best settings, as options
+of `scripts.train`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from pydantic import Field
+
+from scripts.examples.common import ExampleOptions, needed
+from scripts.runs.arguments import Count
+from scripts.runs.command import run_command
+
+with needed():
+    import optuna
+
+    from agents.config import PPOConfig, compiled_of, load_config
+    from agents.training import environments, train
+    from agents.training.validation import HeldOut
+    from baselines.rules.single_signal import LocalOnly
+    from gridai_env.rollout.run import run_many
+
+
+class SweepOptions(ExampleOptions):
+    """Options of the search."""
+
+    config: str = Field("configs/agents/ppo_mlp.yaml", description="settings that are not searched")
+    steps: Count = Field(20_000, description="environment steps of a trial")
+    trials: Count = Field(10, description="runs")
+    episodes: Count = Field(8, description="held-out episodes that judge")
+    study: str | None = Field(None, description="file of trials, to go on with; default: none is kept")
+
+
+def settings(trial: optuna.Trial, options: SweepOptions) -> PPOConfig:
+    """Return the settings of a trial."""
+    fixed = {
+        "environment.scenario": options.scenario,
+        "environment.days": "train",
+        "evaluation.every_steps": options.steps,
+        "total_steps": options.steps,
+        "seed": options.seed,
+    }
+    searched = {
+        "learning_rate": trial.suggest_float("learning_rate", 1e-4, 1e-2, log=True),
+        "epochs": trial.suggest_int("epochs", 1, 8),
+        "initial_deviation": trial.suggest_float("initial_deviation", 0.05, 1.0, log=True),
+        "gae_lambda": trial.suggest_float("gae_lambda", 0.8, 1.0),
+    }
+    return load_config(options.config, fixed | searched)
+
+
+def judged(config: PPOConfig, episodes: int) -> float:
+    """Train and return what the policy earns over Local-Only, USD an episode."""
+    compiled = compiled_of(config)
+    watched = environments.held_out_instances(compiled_of(config, "validation"), episodes)
+    held_out = HeldOut.of(run_many(LocalOnly(), watched))
+    model = train.build(config, environments.make_training_env(config, compiled))
+    with TemporaryDirectory() as folder:
+        evaluations = train.train(model, config, Path(folder), held_out)
+    assert evaluations is not None and evaluations.last is not None  # there are held-out episodes
+    return evaluations.last.over_local_usd.value
+
+
+def sweep(options: SweepOptions) -> int:
+    """Search, print the trials and the best settings."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        study_name=f"{options.scenario}, {options.steps} steps",
+        storage=None if options.study is None else f"sqlite:///{options.study}",
+        load_if_exists=True,
+        direction="maximize",
+        sampler=optuna.samplers.TPESampler(seed=options.seed),
+    )
+
+    def shown(_: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+        found = " ".join(f"{name}={value:.3g}" for name, value in trial.params.items())
+        print(f"trial {trial.number}: {trial.value:+,.0f} USD over Local-Only, {found}", flush=True)
+
+    study.optimize(
+        lambda trial: judged(settings(trial, options), options.episodes), options.trials, callbacks=[shown]
+    )
+    best = " ".join(f"--{name} {value:.4g}" for name, value in study.best_params.items())
+    print(f"best: python -m scripts.train --config {options.config} --scenario {options.scenario} {best}")
+    return 0
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    return run_command(SweepOptions, sweep, words)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
