@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from baselines.rules.registry import REGISTRY
+from gridai_env.extras import pip_install
 from scripts.runs.arguments import (
     Count,
     InstancesBySeed,
@@ -33,6 +34,7 @@ from scripts.runs.arguments import (
 )
 from scripts.runs.command import INTERRUPTED, InputError, Shown, need_packages, run_command
 from scripts.runs.folder import default_folder, open_folder
+from scripts.runs.tensorboard import is_installed
 
 if TYPE_CHECKING:
     from scripts.studies.comparison.run import Comparison
@@ -66,10 +68,11 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def compare(options: CompareOptions) -> int:
     """Check everything, then play; bad input raises before anything is computed or overwritten."""
-    need_packages("pyomo", "highspy", "scipy", "tensorboard", "tqdm", "matplotlib")
     from gridai_env.benchmarks.play import BoundError
 
     comparison = prepared(options)
+    if not comparison.config["bounds"]:
+        print(f"note: no bounds, so neither gap nor gain captured: {pip_install('milp')} brings the solver")
     if not comparison.finished:
         print("\n".join(sources(comparison.match.episodes.make(comparison.seeds[0]))), flush=True)
 
@@ -92,8 +95,12 @@ def prepared(options: CompareOptions) -> Comparison:
     from scripts.studies.comparison.match import EpisodeJob
     from scripts.studies.comparison.run import KIND, Comparison
     from scripts.studies.policies import checkpoints, find_contenders, resolved
-    from scripts.studies.solver import SolverOptions
+    from scripts.studies.solver import SOLVER, SolverOptions, has_solver
 
+    if options.objective != "benefit":
+        need_packages(*SOLVER)
+    if is_installed():
+        need_packages("matplotlib")  # pictures of schedules in TensorBoard
     if options.go_on and (options.overwrite or not options.run_dir):
         raise InputError("--continue needs the --run-dir to go on with, and goes without --overwrite")
     seeds = options.seeds
@@ -111,6 +118,7 @@ def prepared(options: CompareOptions) -> Comparison:
         "scenario_resolved": compiled.resolved_scenario(),
         "checkpoints": match.checkpoints,
         "threads": threads,
+        "bounds": has_solver(),
     }
 
     # An episode that cannot be made must leave no folder behind.
@@ -140,7 +148,8 @@ def show(comparison: Comparison) -> None:
     folder = comparison.folder
     print(f"\nsummary, ladder, tables, run.json: {folder}")
     print(f"pictures:  python -m scripts.report {folder}")
-    print(f"schedules side by side:  tensorboard --logdir {folder / 'tensorboard'}")
+    if is_installed():
+        print(f"schedules side by side:  tensorboard --logdir {folder / 'tensorboard'}")
 
 
 if __name__ == "__main__":

@@ -32,7 +32,8 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def evaluate(options: EvaluateOptions) -> int:
     """Check everything, play, score, write and print; return the exit code."""
-    need_packages("pyomo", "highspy", "scipy", "tqdm")
+    if options.recompute or options.where is not None:
+        need_packages("pyomo", "highspy", "scipy")
     from gridai_env.benchmarks.play import BoundError
     from gridai_env.benchmarks.sets import BenchmarkError
     from scripts.studies.evaluation.run import play_and_judge

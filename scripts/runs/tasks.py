@@ -26,6 +26,7 @@ from gridai_env.version import environment_version
 from scripts.runs.command import InputError
 from scripts.runs.folder import RUN_FILE, as_stored, differences, read_run
 from scripts.runs.parallel import spread
+from scripts.runs.progress import bar as progress_bar
 
 Record = dict[str, Any]
 T = TypeVar("T")
@@ -213,10 +214,8 @@ def run_tasks(
     may read them.  ``total``: number of all tasks, for the bar.  After ctrl-C (KeyboardInterrupt) and errors all that
     had arrived is on disk.
     """
-    from tqdm import tqdm
-
     computed = 0
-    with tqdm(total=total, unit=unit, desc=label, mininterval=0.5) as bar:
+    with progress_bar(total=total, unit=unit, desc=label, mininterval=0.5) as bar:
         for batches in stages:
             missing = [[task for task in batch if store.read(task) is None] for batch in batches]
             bar.update(sum(map(len, batches)) - sum(map(len, missing)))

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+
+def is_installed() -> bool:
+    """Return whether event files can be written here."""
+    return find_spec("tensorboard") is not None
 
 
 class EventWriter:

@@ -8,12 +8,11 @@ so.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from baselines.optimum.milp import Plan, service_of, solve
-from baselines.optimum.objectives import last_resorts
+from baselines.optimum.objectives import Objective, last_resorts
 from baselines.optimum.service_floor import REPLAY_TOLERANCE, meets_floor
 from baselines.rules.single_signal import LocalOnly
 from gridai_env.analysis.statistics import gain_captured, gap
@@ -23,9 +22,27 @@ from gridai_env.rollout.run import run
 from gridai_env.rollout.trajectory import Trajectory
 from scripts.runs.command import InputError
 from scripts.studies.policies import PolicySpec
+from scripts.studies.solver import has_solver
+
+if TYPE_CHECKING:
+    from baselines.optimum.milp import Plan
 
 # Column of ``summary.csv``: a number, NaN in rows from before it was counted.
 NOT_OPTIMAL = "decisions_not_optimal"
+
+
+@dataclass(frozen=True)
+class NoPlan:
+    """Stands where no solver is installed: nothing is proven, gap and gain captured are not known."""
+
+    objective: Objective = "benefit"
+    status: str = "not solved"
+    bound: float = float("nan")
+    gap: float = float("nan")
+    build_s: float = 0.0
+    solve_s: float = 0.0
+    flows: None = None
+    actions: None = None
 
 
 @dataclass(frozen=True)
@@ -33,8 +50,8 @@ class Reference:
     """What policies on an instance are measured against."""
 
     instance: Instance
-    benefit_plan: Plan
-    plan: Plan  # of the objective; the benefit plan itself for "benefit"
+    benefit_plan: Plan | NoPlan
+    plan: Plan | NoPlan  # of the objective; the benefit plan itself for "benefit"
     local: Trajectory
     optimum: Trajectory | None  # the plan replayed through the environment; None where none was found in time
 
@@ -61,6 +78,8 @@ class Reference:
         """Return whether a policy serves what the objective asks for: always, for benefit."""
         if self.plan.objective == "benefit" or self.benefit_plan.flows is None:
             return True
+        from baselines.optimum.milp import service_of
+
         return meets_floor(service_of(self.benefit_plan), trajectory, slack)
 
     def bound_margin(self, trajectory: Trajectory) -> float:
@@ -81,7 +100,14 @@ class Reference:
 
 
 def refer(instance: Instance, objective: str, **options: Any) -> Reference:
-    """Solve an instance and play Local-Only on it; ``options`` are those of `baselines.optimum.milp.solve`."""
+    """Solve an instance, where a solver is installed, and play Local-Only on it.
+
+    ``options`` are those of `baselines.optimum.milp.solve`.
+    """
+    if not has_solver():
+        return Reference(instance, NoPlan(), NoPlan(), run(LocalOnly(), instance), None)
+    from baselines.optimum.milp import solve
+
     best = plan = solve(instance, "benefit", **options)
     if objective != "benefit":
         if best.flows is None:

@@ -8,10 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from baselines.mpc.policy import MPC
-from baselines.optimum.variants import VARIANTS, VariantPlan, VariantPolicy, plan_variant
 from baselines.rules.registry import REGISTRY
 from gridai_env.episodes.instance import Instance
 from gridai_env.rollout.policy import Policy
@@ -19,10 +17,13 @@ from gridai_env.rollout.run import run
 from gridai_env.rollout.trajectory import Trajectory
 from gridai_env.scenario.compile import Compiled
 from gridai_env.scenario.errors import closest
-from scripts.runs.command import InputError, refuse_doubles
+from scripts.runs.command import InputError, need_packages, refuse_doubles
 from scripts.runs.folder import file_name
 from scripts.studies.names import FORECASTS, NETWORK, OPTIMUM, PLANNER, PRETRAINED, VARIANT
-from scripts.studies.solver import SolverOptions
+from scripts.studies.solver import SOLVER, SolverOptions, has_solver
+
+if TYPE_CHECKING:
+    from baselines.optimum.variants import VariantPlan
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,8 @@ def _check_name(name: str) -> None:
     if kind + colon == NETWORK and what:
         return
 
+    if name == OPTIMUM or name.startswith((PLANNER, VARIANT)):
+        need_packages(*SOLVER)
     known = known_names()
     if name in known:
         return
@@ -140,7 +143,12 @@ def unknown_name(option: str, name: str, advice: str, known: Sequence[str]) -> I
 def known_names() -> list[str]:
     """Return all policies but networks, whose names end in a path."""
     planners = [PLANNER + kind for kind in FORECASTS]
-    return [*REGISTRY, *planners, *(VARIANT + name for name in VARIANTS), OPTIMUM]
+    variants: Sequence[str] = ()
+    if has_solver():
+        from baselines.optimum.variants import VARIANTS
+
+        variants = [VARIANT + name for name in VARIANTS]
+    return [*REGISTRY, *planners, *variants, OPTIMUM]
 
 
 def _make(name: str, folder: str, compiled: Compiled, solver: dict[str, Any]) -> PolicySpec:
@@ -156,8 +164,12 @@ def _make(name: str, folder: str, compiled: Compiled, solver: dict[str, Any]) ->
             raise InputError(
                 f"--policies {name}: episodes with {own!r} forecasts hold none of day ahead; add --forecast day_ahead"
             )
+        from baselines.mpc.policy import MPC
+
         return PolicySpec(name, folder, MPC(what))  # type: ignore[arg-type]
     if kind == "variant":
+        from baselines.optimum.variants import VariantPolicy, plan_variant
+
         return PolicySpec(
             name, folder, VariantPolicy(what, **solver), partial(plan_variant, name=what, **solver)
         )

@@ -4,6 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from importlib.util import find_spec
+
+SOLVER = ("pyomo", "highspy", "scipy")  # packages of the optimum
+
+
+def has_solver() -> bool:
+    """Return whether the optimum can be solved here."""
+    return all(find_spec(name) is not None for name in SOLVER)
 
 
 @dataclass(frozen=True)

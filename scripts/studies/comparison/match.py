@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from baselines.optimum.shadow_prices import shadow_prices
 from gridai_env.rollout.step_table import Table
 from gridai_env.rollout.trajectory import Trajectory
 from scripts.runs.arguments import InstancesBySeed
 from scripts.runs.command import InputError
 from scripts.runs.tasks import Task, key_of
-from scripts.studies.contest import Reference, play, refer, row_of
+from scripts.runs.tensorboard import is_installed
+from scripts.studies.contest import NoPlan, Reference, play, refer, row_of
 from scripts.studies.names import OPTIMUM
 from scripts.studies.policies import PolicySpec, checkpoints, find_contenders
 from scripts.studies.schedule_figure import schedule_figure
@@ -113,7 +113,7 @@ def _play_seed(match: EpisodeJob, seed: int, shown: bool, on_progress: Callable[
             holds = "; its bound still holds" if contender.name == OPTIMUM else ""
             notes.append(f"seed {seed}: {contender.name} found no plan within the time limit{holds}")
             continue
-        picture = _picture(contender, trajectory, reference) if shown else None
+        picture = _picture(contender, trajectory, reference) if shown and is_installed() else None
         played.append(
             Played(contender.name, row_of(contender, reference, trajectory), trajectory.table, picture)
         )
@@ -127,10 +127,13 @@ def _play_seed(match: EpisodeJob, seed: int, shown: bool, on_progress: Callable[
 
 def _shadow_prices(reference: Reference, solver: SolverOptions, notes: list[str]) -> Table | None:
     """Return what one more unit of each limit is worth in the optimum; None for least carbon and without a plan."""
+    from baselines.optimum.shadow_prices import shadow_prices
+
     plan = reference.plan
     if plan.flows is None or plan.objective == "carbon":
         return None
-    floor = None if plan.objective == "benefit" else reference.benefit_plan
+    best = reference.benefit_plan
+    floor = None if plan.objective == "benefit" or isinstance(best, NoPlan) else best
     try:
         return shadow_prices(plan, floor, solver.threads, solver.time_limit_s).table()
     except TimeoutError as error:

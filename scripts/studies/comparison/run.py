@@ -11,14 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from gridai_env.rollout.step_table import write_table
 from scripts.runs.command import InputError
 from scripts.runs.folder import RUN_FILE, open_folder, read_run, write_run
+from scripts.runs.progress import bar as progress_bar
 from scripts.runs.tables import Row, write_rows
 from scripts.runs.tasks import Record, Store, check_settings, results_of
-from scripts.runs.tensorboard import EventWriter
+from scripts.runs.tensorboard import EventWriter, is_installed
 from scripts.studies.comparison.ladder import ladder_table, record_of, rungs_of
 from scripts.studies.comparison.match import EpisodeJob, Played, SeedResult, SeedTask, compute
 from scripts.studies.comparison.tensorboard import write_curves, write_episode, write_rung
@@ -32,7 +31,16 @@ FOLDERS = (SEEDS, "tables", "tensorboard")
 EARLIER = "figures"  # pictures that versions before this one wrote
 PRICES = "shadow_prices_seed"
 # What decides a result; threads, workers and folders do not.
-DECISIVE = ("scenario_resolved", "policies", "checkpoints", "objective", "start", "mip_gap", "time_limit_s")
+DECISIVE = (
+    "scenario_resolved",
+    "policies",
+    "checkpoints",
+    "objective",
+    "start",
+    "mip_gap",
+    "time_limit_s",
+    "bounds",
+)
 # Hourly curves, pictures and shadow prices of this many seeds; tables and summary hold all.
 SHOWN_SEEDS = 5
 
@@ -90,7 +98,8 @@ class Comparison:
             check_bound(row)
 
         with ExitStack() as stack:
-            writers = {c.name: stack.enter_context(self._writer(c)) for c in self.contenders}
+            shown = self.contenders if is_installed() else ()
+            writers = {c.name: stack.enter_context(self._writer(c)) for c in shown}
             try:
                 self._play(writers)
             except KeyboardInterrupt:
@@ -103,7 +112,7 @@ class Comparison:
         """Play what is missing, here or in other processes."""
         alone = self.jobs == 1 and self.ray is None
         missing = [[task] for task in self.tasks if task.seed not in self.finished]
-        with tqdm(total=sum(self.match.works(task.shown) for (task,) in missing), unit="run") as bar:
+        with progress_bar(total=sum(self.match.works(task.shown) for (task,) in missing), unit="run") as bar:
 
             def on_progress(text: str) -> None:
                 bar.set_description(text)
@@ -123,7 +132,8 @@ class Comparison:
         for played in result.played:
             name = f"{folders[played.contender]}_seed{task.seed}"
             write_table(played.table, self.folder / "tables" / f"{name}.csv")
-            self._show(played, task.seed, writers[played.contender])
+            if played.contender in writers:
+                self._show(played, task.seed, writers[played.contender])
         if result.shadow_prices is not None:
             write_table(result.shadow_prices, self.folder / f"{PRICES}{task.seed}.csv")
         for writer in writers.values():

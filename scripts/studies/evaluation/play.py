@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.optimum.milp import Plan, solve
 from baselines.rules.single_signal import LocalOnly
 from gridai_env.benchmarks.play import check_result, played, player_for, scale_usd
 from gridai_env.benchmarks.published import LOCAL, FrozenSet, figures_of
@@ -20,6 +20,9 @@ from gridai_env.rollout.run import run
 from scripts.runs.command import InputError
 from scripts.studies.decision_times import decision_times_s
 from scripts.studies.policies import find_contender
+
+if TYPE_CHECKING:
+    from baselines.optimum.milp import Plan
 
 TIMED_DECISIONS = 100
 SAME = 1e-6  # published and replayed benefits, over the sum of absolute terms
@@ -67,6 +70,8 @@ def play_network(
 
 def solved(benchmark: Benchmark, instance: Instance, threads: int) -> Plan:
     """Return the optimum of an episode as the benchmark asks for it; raises InputError without a plan in time."""
+    from baselines.optimum.milp import solve
+
     options = benchmark.solver
     plan = solve(instance, mip_gap=options.mip_gap, time_limit_s=options.time_limit_s, threads=threads)
     if plan.actions is None:

@@ -6,8 +6,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 from gridai_env.benchmarks.published import FrozenSet, read_set, set_path
 from gridai_env.benchmarks.summary import PolicyResult, Summary, published_result, summarise
 from gridai_env.rollout.policy import Policy
@@ -15,6 +13,7 @@ from gridai_env.scenario.compile import compile_scenario
 from gridai_env.scenario.load import load_scenario
 from scripts.runs.command import InputError
 from scripts.runs.folder import commit, default_folder, open_folder, write_run
+from scripts.runs.progress import bar as progress_bar
 from scripts.studies.evaluation import output
 from scripts.studies.evaluation.freeze import differences
 from scripts.studies.evaluation.loss import BETTER, show_where
@@ -69,7 +68,9 @@ def _judged(
     check_local(frozen, instances)
     results = []
     total = sum(len(own) for own in policies)
-    with tqdm(total=total, desc=f"{frozen.scenario}/{frozen.name}", disable=not sys.stderr.isatty()) as bar:
+    with progress_bar(
+        total=total, desc=f"{frozen.scenario}/{frozen.name}", disable=not sys.stderr.isatty()
+    ) as bar:
         for entrant, own in zip(entrants, policies, strict=True):
             if own:
                 results.append(play_network(entrant.name, entrant.runs, own, frozen, instances, bar.update))
