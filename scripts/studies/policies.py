@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from baselines.rules.registry import REGISTRY
 from gridai_env.episodes.instance import Instance
+from gridai_env.extras import pip_install
 from gridai_env.rollout.policy import Policy
 from gridai_env.rollout.run import run
 from gridai_env.rollout.trajectory import Trajectory
@@ -181,7 +182,7 @@ def _load_network(path: str, compiled: Compiled) -> Policy:
         from agents.networks.checkpoint import CheckpointError, load_policy
     except ModuleNotFoundError as error:
         raise ImportError(
-            f"--policies ppo:{path}: needs {error.name}, which is not installed: pip install 'gridai-env[rl]'"
+            f"--policies ppo:{path}: needs {error.name}, which is not installed: {pip_install('rl')}"
         ) from error
     try:
         policy = load_policy(path)

@@ -3,7 +3,6 @@
 import csv
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -345,34 +344,6 @@ def test_a_folder_of_another_run_is_left_alone(tmp_path: Path, capsys: pytest.Ca
     assert "'train'" in message
     assert str(tmp_path / "compare") in message
     assert json.loads((tmp_path / "run.json").read_text()) == {"kind": "train"}
-
-
-@pytest.mark.parametrize(("missing", "extra"), [("pyomo", "milp"), ("tqdm", "rl"), ("tensorboard", "rl")])
-def test_a_missing_package_names_its_extra(
-    missing: str, extra: str, tmp_path: Path, monkeypatch: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name in list(sys.modules):
-        if name.split(".")[0] in (missing, "baselines") or name.startswith(
-            ("scripts.studies", "scripts.runs")
-        ):
-            monkeypatch.delitem(sys.modules, name)
-    for name in [
-        missing,
-        *(n for n in ("pyomo.environ", "tensorboard.compat.proto") if n.startswith(missing)),
-    ]:
-        monkeypatch.setitem(sys.modules, name, None)
-    words = [
-        "--scenario",
-        "two_sites",
-        "--policies",
-        "local_only",
-        "--seeds",
-        "0",
-        "--run-dir",
-        str(tmp_path),
-    ]
-    assert compare.main(words) == 2
-    assert f".[{extra}]" in capsys.readouterr().err
 
 
 def test_readers_refuse_another_version(tmp_path: Path) -> None:
