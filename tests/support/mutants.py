@@ -389,6 +389,20 @@ MUTANTS = (
         ("baselines/optimum/test_scale.py",),
     ),
     Mutant(
+        "dearer for cheaper",
+        "scripts/studies/explanation.py",
+        "float(saved[t, c, w, best] - saved[t, c, w, k])",
+        "float(saved[t, c, w, k] - saved[t, c, w, best])",
+        ("scripts/studies/test_explanation.py",),
+    ),
+    Mutant(
+        "the second of a doubled hour",
+        "scripts/studies/moment.py",
+        "return found[0]",
+        "return found[-1]",
+        ("scripts/studies/test_explanation.py",),
+    ),
+    Mutant(
         "an upside-down dual",
         "baselines/optimum/relax_and_round.py",
         "reduced = live.costs - matrix.T @ y",
