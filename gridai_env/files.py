@@ -5,16 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
 
 HEADER = "header.json"
+# What reading a damaged archive may raise: as a zip file, as one that is packed, as text of a header, as an array.
+DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, KeyError, EOFError, struct.error),
+    *(ValueError, SyntaxError, TokenError, OverflowError, MemoryError),
+)
 
 
 class InstanceError(ValueError):
@@ -59,7 +66,7 @@ def read_archive(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             arrays = {name: file[name] for name in file.files}
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such instance file; make one with Instance.save") from None
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, NotImplementedError) as error:
+    except DAMAGED as error:
         raise InstanceError(
             f"{path}: not a readable instance file ({error}); save the instance again"
         ) from error

@@ -206,7 +206,11 @@ OF_KEY = ("seed", "start_utc", "shift")
 
 def _entry(scenario: str, item: dict[str, Any]) -> Entry:
     key = EpisodeKey(scenario, **{name: item.pop(name) for name in OF_KEY})
-    return Entry(key, **item | {"sketch": tuple(item["sketch"])})
+    entry = Entry(key, **item | {"sketch": tuple(item["sketch"])})
+    _ = 0.0 + entry.bound_usd  # numbers, else KeyError or TypeError: the file is not whole
+    for figures in entry.results.values():
+        _ = [0.0 + figures[name] for name in FIGURES]
+    return entry
 
 
 def entry_record(entry: Entry) -> dict[str, Any]:

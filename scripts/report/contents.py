@@ -15,12 +15,14 @@ from scripts.report.origin import origin_html
 from scripts.report.page.html import KeyFigure, page, tiles_html
 from scripts.report.panels.carbon import front_sections
 from scripts.report.panels.comparison.sections import compare_sections
+from scripts.report.panels.evaluation import evaluate_sections
 from scripts.report.panels.latency.sections import frontier_sections
 from scripts.report.panels.reproduction import reproduce_sections
 from scripts.runs.command import InputError
 
 SECTIONS: dict[str, Callable[[RunFolder], list[Section]]] = {
     "compare": compare_sections,
+    "evaluate": evaluate_sections,
     "frontier": frontier_sections,
     "front": front_sections,
     "reproduce": reproduce_sections,

@@ -17,6 +17,7 @@ from scripts.report.data.parts import texts
 from scripts.report.data.run_folders import SHOWN_KINDS, LeftOut, RunFolder
 from scripts.report.page.html import KeyFigure, warning_html
 from scripts.report.panels.comparison.ladder import NEEDED, SUMMARY
+from scripts.report.panels.evaluation import set_words, summaries
 
 BEST_SHOWN = 2  # policies among the key figures
 SCORES = ("score", "local_score", "bound_score")
@@ -98,36 +99,53 @@ def _compare_tiles(run: RunFolder) -> list[KeyFigure]:
 
 
 def _frontier_tiles(run: RunFolder) -> list[KeyFigure]:
-    """Return the highest return in cost along the first class that was swept."""
+    """Return the largest fall of the least cost in one step of the first class that was swept.
+
+    It is an amount, not one per 100 ms: a step may be a millisecond wide.
+    """
     rows = run.table("returns.csv", ("axis", "quantity"))
     axis = next((axis for axis in rows.unique("axis") if axis != "scale"), None)
     if axis is None:
         return []
 
     own = rows.where(axis=axis, quantity="cost")
-    arcs = own.numbers("arc_per_100ms")
-    if not np.isfinite(arcs).any():
+    first, last = own.numbers("from_ms"), own.numbers("to_ms")
+    falls = own.numbers("arc_per_100ms") * (last - first) / 100.0
+    if not np.isfinite(falls).any():
         return []
 
     # A step without a plan at one of its ends has no return.
-    best = int(np.nanargmax(np.where(np.isfinite(arcs), arcs, np.nan)))
-    first, last = (number(float(own.numbers(name)[best])) for name in ("from_ms", "to_ms"))
-    note = f"budget of {words(axis.removeprefix('class:'))}, {first} to {last} ms"
-    return [KeyFigure("Best return on latency", number(float(arcs[best])), "USD per 100 ms", note)]
+    best = int(np.nanargmax(np.where(np.isfinite(falls), falls, np.nan)))
+    name = words(axis.removeprefix("class:"))
+    note = f"an episode, by a budget of {name} of {number(last[best])} instead of {number(first[best])} ms"
+    return [KeyFigure("Least cost can fall by", number(float(falls[best])), "USD", note)]
 
 
 def _front_tiles(run: RunFolder) -> list[KeyFigure]:
-    """Return how far emissions can fall along the sweep of caps, mean over episodes."""
-    rows = run.table("front.csv", ("seed", "method", "emissions_kg")).where(method="epsilon")
-    shares = []
+    """Return how far emissions can fall from those of the cheapest plan, mean over episodes."""
+    rows = run.table("front.csv", ("seed", "method", "cost_usd", "emissions_kg")).where(method="epsilon")
+    shares, extra = [], []
     for seed in rows.unique("seed"):
-        kg = rows.where(seed=seed).numbers("emissions_kg")
+        own = rows.where(seed=seed)
+        kg, usd = own.numbers("emissions_kg"), own.numbers("cost_usd")
         if np.isfinite(kg).any():
-            shares.append(1.0 - np.nanmin(kg) / np.nanmax(kg))
+            cheapest, cleanest = np.nanargmin(usd), np.nanargmin(kg)
+            shares.append(1.0 - kg[cleanest] / kg[cheapest])
+            extra.append(usd[cleanest] - usd[cheapest])
     if not shares:
         return []
-    note = "least carbon against least cost, same service"
+    note = f"least carbon against least cost (not Local-Only), same service; costs {number(float(np.mean(extra)))} USD"
     return [KeyFigure("Emissions can fall by", f"{100.0 * float(np.mean(shares)):.1f}", "%", note)]
+
+
+def _evaluate_tiles(run: RunFolder) -> list[KeyFigure]:
+    """Return what the first policy gets of the gain on a frozen set."""
+    rows = summaries(run)
+    if not rows:
+        return []
+    note = f"of the gain from Local-Only to the published bound, {plural(rows[0].episodes, 'episode')}"
+    title = f"{policy_label(rows[0].policy)} gets, {set_words(run)}"
+    return [KeyFigure(title, number(rows[0].gain.value), "%", note)]
 
 
 def _reproduce_tiles(run: RunFolder) -> list[KeyFigure]:
@@ -138,6 +156,7 @@ def _reproduce_tiles(run: RunFolder) -> list[KeyFigure]:
 
 TILES: dict[str, Callable[[RunFolder], list[KeyFigure]]] = {
     "compare": _compare_tiles,
+    "evaluate": _evaluate_tiles,
     "frontier": _frontier_tiles,
     "front": _front_tiles,
     "reproduce": _reproduce_tiles,

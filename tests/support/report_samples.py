@@ -1,6 +1,7 @@
-"""A small run folder of the kind reproduce, written by hand, with a name that a page must escape."""
+"""Small run folders written by hand: a reproduction with a name that a page must escape, an evaluation."""
 
 import csv
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -42,3 +43,17 @@ def sample_reproduce(folder: Path) -> None:
         ["A", "joint", 91.0, 46.0, 19.0, 0.376, 0.0, -9.0, -8.0],
     ]
     write_csv(folder / "policies.csv", header, policies)
+
+
+def sample_evaluate(folder: Path) -> None:
+    """Two policies on the set ``test`` of two_sites."""
+    folder.mkdir(parents=True)
+    write_run(folder, "evaluate", {"scenario": "two_sites", "set": "test"}, [0, 1], finished=True)
+    figures = {"benefit_usd": 42424.7, "bill_saving": 0.2021, "emissions_change": -0.0121, "gap": 0.0389}
+    figures |= {"dropped_share": 2.4e-35, "decision_ms": 9.35, "episodes": 40}
+    gains = {"greedy": (0.837, 0.792, 0.867), "local_only": (0.0, 0.0, 0.0)}
+    rows = [
+        {"policy": name, "gain_captured": dict(zip(("value", "low", "high"), ends, strict=True)), **figures}
+        for name, ends in gains.items()
+    ]
+    (folder / "results.json").write_text(json.dumps(rows), encoding="utf-8")

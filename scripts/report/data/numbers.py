@@ -8,6 +8,7 @@ from gridai_env.analysis.statistics import Interval
 from gridai_env.arrays.types import Floats
 
 NOTHING = "–"
+NOISE = 1e-12  # relative: what rounding leaves of 0
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -29,10 +30,10 @@ def percent(share: float, digits: int = 1) -> str:
 
 
 def small_percent(share: float) -> str:
-    """Return a small share as per cent, never as a bare 0 that was only rounded."""
-    if share == 0.0 or not math.isfinite(share):
-        return percent(share, 0)
-    return f"{number(100.0 * share, 2)} %" if abs(share) >= 1e-6 else "0.0001 %"
+    """Return a small share as per cent: "< 0.01 %" where it is less, 0 where it is noise of the last digits."""
+    if abs(share) < NOISE or not math.isfinite(share):
+        return percent(abs(share), 0)
+    return f"{number(100.0 * share, 2)} %" if abs(share) >= 1e-4 else "< 0.01 %"
 
 
 def plural(count: int, word: str) -> str:

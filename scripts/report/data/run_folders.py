@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, ValidationError
 
 from gridai_env.arrays.types import Floats
+from gridai_env.scenario.spec import Scenario
 from scripts.runs.command import InputError
 from scripts.runs.folder import RUN_FILE, read_run
 
 # Kinds of runs, and whether the report shows them; the others are only named in its appendix.
-SHOWN_KINDS = ("compare", "frontier", "front", "reproduce")
+SHOWN_KINDS = ("compare", "evaluate", "frontier", "front", "reproduce")
 OTHER_KINDS = ("train", "solve")
 
 
@@ -121,6 +123,20 @@ def read_table(file: Path, needed: Sequence[str] = ()) -> Table:
     return table
 
 
+class _Record(BaseModel):
+    """What the report reads of a run.json, where it is there."""
+
+    time_utc: str = ""
+    commit: str | None = None
+    config: dict[str, Any] = {}
+    seeds: list[int] = []
+    command: list[Any] | None = None
+    versions: dict[str, Any] | None = None
+    machine: dict[str, Any] | None = None
+    policies: dict[str, str] = {}
+    instances: list[dict[str, Any]] = []
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """A run folder."""
@@ -143,7 +159,9 @@ class RunFolder:
     @property
     def scenario_name(self) -> str:
         """Name of the scenario, or of the run's kind where it spans several."""
-        return str(self.scenario.get("name") or self.kind)
+        config = self.record.get("config")
+        named = config.get("scenario") if self.kind == "evaluate" and isinstance(config, dict) else None
+        return str(self.scenario.get("name") or named or self.kind)
 
     @property
     def seeds(self) -> list[int]:
@@ -206,6 +224,14 @@ def _read(file: Path) -> RunFolder:
     known = (*SHOWN_KINDS, *OTHER_KINDS)
     if run.kind not in known:
         raise InputError(f"{file}: kind {run.kind!r} is unknown; known: {', '.join(known)}")
+    try:
+        _Record.model_validate(run.record)
+        if run.scenario:
+            Scenario.model_validate(run.scenario)
+    except ValidationError as error:
+        raise InputError(
+            f"{file}: damaged: {error.errors()[0]['msg']} at {error.errors()[0]['loc']}"
+        ) from error
     return run
 
 

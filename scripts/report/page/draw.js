@@ -5,10 +5,11 @@
 (function () {
   "use strict";
   var PAPER_WIDTH_PX = 660;  // A4 within its margins
+  var printing = false;
   var wanted = new URLSearchParams(location.search);
   var coarse = window.matchMedia("(pointer: coarse)").matches;
   var config = {
-    responsive: true, displaylogo: false, scrollZoom: false, doubleClick: "reset", displayModeBar: !coarse,
+    displaylogo: false, scrollZoom: false, doubleClick: "reset", displayModeBar: !coarse,
     modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]], toImageButtonOptions: {scale: 2}
   };
 
@@ -31,6 +32,7 @@
   // A trace that lacks one of its coordinates in this state is not shown.
   function fill(plot, store, state) {
     var whole = {};
+    plot.shown = plot.shown || plot.data.map(function (trace) { return trace.visible || true; });
     Object.keys(plot.binds).forEach(function (path) {
       var value = lookUp(store, plot.binds[path], state), steps = path.split(".");
       if (steps[0] === "data" && ["x", "y", "z"].indexOf(steps[2]) >= 0) {
@@ -38,7 +40,7 @@
       }
       put(plot, path, value);
     });
-    Object.keys(whole).forEach(function (trace) { plot.data[trace].visible = whole[trace]; });
+    Object.keys(whole).forEach(function (trace) { plot.data[trace].visible = whole[trace] && plot.shown[trace]; });
     plot.layout.datarevision = (plot.layout.datarevision || 0) + 1;
     if (coarse) { plot.layout.dragmode = false; }
   }
@@ -64,6 +66,10 @@
     selects.forEach(function (select) {
       select.addEventListener("change", function () { divs.forEach(function (_, i) { draw(i); }); });
     });
+    // A plot follows its place: a window that is turned or made narrower, and one that opens narrow.
+    divs.forEach(function (div) {
+      new ResizeObserver(function () { if (div.data && !printing) { Plotly.Plots.resize(div); } }).observe(div);
+    });
     return divs.map(function (_, i) { return function () { return draw(i); }; });
   }
 
@@ -85,6 +91,7 @@
     .then(done);
 
   function widths(value) {
+    printing = value !== null;
     all(".js-plotly-plot").forEach(function (div) { Plotly.relayout(div, {autosize: !value, width: value}); });
   }
   window.addEventListener("beforeprint", function () { widths(PAPER_WIDTH_PX); });

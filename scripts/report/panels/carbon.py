@@ -10,7 +10,7 @@ import numpy as np
 from gridai_env.arrays.types import Float, Floats
 from scripts.report.data import palette
 from scripts.report.data.names import policy_colour, policy_label, rounded, safe
-from scripts.report.data.numbers import number, percent, small_percent
+from scripts.report.data.numbers import NOISE, number, percent, small_percent
 from scripts.report.data.parts import Panel, PlainTable, Plot, Section, seed_choice
 from scripts.report.data.run_folders import RunFolder, Table
 from scripts.report.drawing import drawing, stroke
@@ -84,6 +84,8 @@ def _front_plot(policies: Sequence[str]) -> Plot:
         markers(f"policy|{name}", safe(policy_label(name)), size=13, symbol="square", color=colour, line=edge)
     cross = {"size": 11, "symbol": "x-thin", "color": palette.GREY, "line": stroke(palette.GREY, 2)}
     markers("reference", "reference point of the hypervolume", **cross)
+    # It lies far from the front, which would be a dot beside it: shown where the reader asks for it.
+    out.figure.data[-1].visible = "legendonly"
 
     out.figure.update_xaxes(title_text="emissions of the episode [t]")
     out.figure.update_yaxes(title_text="cost without charges on carbon [kUSD]")
@@ -174,6 +176,9 @@ def volume_panel(volumes: Table) -> Panel:
     for name in volumes.unique("set"):
         own = volumes.where(set=name)
         shares, sizes = own.numbers("share_of_epsilon"), own.numbers("hypervolume")
+        if own.has("reference_cost_usd"):  # a volume of rounding alone is none
+            room = np.abs(own.numbers("reference_cost_usd") * own.numbers("reference_emissions_kg"))
+            shares = np.where(whole_of(volumes, own) > NOISE * room, shares, np.nan)
         low, high = percent(_over(np.min, shares)), percent(_over(np.max, shares))
         rows.append(
             (
@@ -189,6 +194,13 @@ def volume_panel(volumes: Table) -> Panel:
         table=PlainTable(("set", "hypervolume, kUSD · t", "share of the caps', mean", "over episodes"), rows),
         open_table=True,
     )
+
+
+def whole_of(volumes: Table, rows: Table) -> Float[Floats, " n"]:
+    """Return the volume of the sweep of caps in the episode of each row [USD kg]; NaN without one."""
+    caps = volumes.where(set="epsilon")
+    found = dict(zip(caps.text("seed"), caps.numbers("hypervolume"), strict=True))
+    return np.array([found.get(seed, np.nan) for seed in rows.text("seed")])
 
 
 def _over(statistic: Callable[[Floats], Any], values: Floats) -> float:

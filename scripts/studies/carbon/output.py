@@ -58,6 +58,11 @@ def reference_point(rows: Sequence[Row], given: Sequence[float] | None) -> Refer
     return float(given[0]), float(given[1])
 
 
+NOISE = (
+    1e-12  # of the reference point's cost x emissions: a front of one point has no volume, but for rounding
+)
+
+
 def hypervolume_rows(rows: Sequence[Row], given: Sequence[float] | None) -> list[Row]:
     """Return rows of ``hypervolume.csv``: both methods, all policies together, and each policy.
 
@@ -71,6 +76,7 @@ def hypervolume_rows(rows: Sequence[Row], given: Sequence[float] | None) -> list
 
         # All shares are of the front's own volume: 1 is a policy on the front.
         whole = hypervolume(sets[EPSILON], reference)
+        least = NOISE * abs(reference[0] * reference[1])
         for row in mine:
             if row["method"] == POLICY:
                 sets[row["label"]] = places([row], POLICY)
@@ -84,7 +90,7 @@ def hypervolume_rows(rows: Sequence[Row], given: Sequence[float] | None) -> list
                     "hypervolume": volume,
                     "reference_cost_usd": reference[0],
                     "reference_emissions_kg": reference[1],
-                    "share_of_epsilon": volume / whole if whole > 0.0 else float("nan"),
+                    "share_of_epsilon": volume / whole if whole > least else float("nan"),
                 }
             )
     return out

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
@@ -73,6 +75,15 @@ class EpisodeTables:
             start_ms = float(start.astype(np.int64))
             found |= {f"start|{seed}": start_ms, f"end|{seed}": start_ms + step_ms}
         return found
+
+    def axis_title(self, seed: int, site: str) -> str:
+        """Return the title of the time axis: UTC, and how far the clocks of those who live at a site are ahead."""
+        zones = [region["timezone"] for region in self.run.scenario["regions"] if region["home"] == site]
+        if not zones:
+            return "UTC"
+        start = datetime.fromtimestamp(self.clock[f"start|{seed}"] / 1000, ZoneInfo(zones[0]))
+        sign = start.strftime("%z").replace("-", "−")
+        return f"UTC (local: UTC{sign[:3]}:{sign[3:]}, first step {start:%H:%M})"
 
     @property
     def pair(self) -> tuple[str, str]:

@@ -39,7 +39,7 @@ def ladder_section(run: RunFolder) -> Section:
     """Return gain captured, regret split and terms of the bill."""
     summary = run.table(SUMMARY, NEEDED)
     regret = regret_panel(run.table(LADDER, REGRET)) if run.has(LADDER) else None
-    panels = [gain_panel(summary), regret, terms_panel(summary)]
+    panels = [gain_panel(summary), regret, terms_panel(summary), emissions_panel(summary)]
     return Section("ladder", [panel for panel in panels if panel is not None])
 
 
@@ -153,6 +153,44 @@ def solver_note(summary: Table) -> str:
     if summary.has("meets_floor") and not all(summary.numbers("meets_floor")):
         text += " * serves less than the floor of this objective in at least one episode."
     return text
+
+
+# Emissions --------------------------------------------------------------------------------------------------
+
+INTENSITIES = {"emissions_average_kg": "average", "emissions_marginal_kg": "marginal"}
+
+
+def emissions_panel(summary: Table) -> Panel | None:
+    """Return the panel of emissions by policy, at average and at marginal intensity; None without them."""
+    kinds = {column: label for column, label in INTENSITIES.items() if summary.has(column)}
+    if not kinds:
+        return None
+    rows = rows_by_policy(summary)
+    store = {
+        f"{column}|{part}": values
+        for column in kinds
+        for part, values in _emissions([mean_interval(own.numbers(column)) for own in rows.values()]).items()
+    }
+    out = drawing(90 + BAR_PX * len(rows), showlegend=False, bargap=0.35)
+    out.add(
+        "bar",
+        {"x": "{column}|x", "error_x.array": "{column}|above", "error_x.arrayminus": "{column}|below"},
+        orientation="h",
+        y=labels(rows),
+        marker={"color": [policy_colour(name) for name in rows]},
+        error_x=error_bars(),
+        hovertemplate="%{x:,.4g} t<extra>%{y}</extra>",
+    )
+    out.figure.update_xaxes(title_text="emissions of an episode [t]", rangemode="tozero")
+    out.figure.update_yaxes(showgrid=False)
+    plot = out.plot("Bars of mean emissions by policy")
+    return Panel("emissions", [plot], [Choice("column", "Intensity", list(kinds.items()))], store)
+
+
+def _emissions(intervals: list[Interval]) -> dict[str, list[float | None]]:
+    value, low, high = np.array([(i.value, i.low, i.high) for i in intervals]).T / 1000.0
+    above, below = whiskers(value, low, high)
+    return {"x": rounded(value), "above": above, "below": below}
 
 
 # Terms ------------------------------------------------------------------------------------------------------

@@ -78,6 +78,7 @@ def _store(episodes: EpisodeTables, layers: _Layers) -> dict[str, Any]:
 
     for seed in episodes.seeds:
         for site in episodes.sites:
+            store[f"utc|{seed}|{site}"] = safe(episodes.axis_title(seed, site))
             store[f"range|{seed}|{site}"] = _power_range(episodes, seed, site, layers)
             for column in (PRICE, CARBON, GPUS):
                 store[f"{seed}|{column}|{site}"] = held(episodes.shared(seed, f"{column}/{site}"))
@@ -139,6 +140,7 @@ def _side(side: str, layers: _Layers) -> Plot:
     _label_axes(out, list(heights))
 
     out.bind(title_text=f"title|{{{side}}}|{{seed}}", yaxis_range="range|{seed}|{site}")
+    out.bind(**{f"xaxis{len(heights)}_title_text": "utc|{seed}|{site}"})
     if layers.battery:
         out.bind(yaxis3_range="battery|{site}")
     return out.plot(f"Schedule of one site hour by hour, {side} of two policies")
