@@ -290,9 +290,11 @@ class ForecastSpec(StrictModel):
 class DemandSpec(StrictModel):
     """Where the shape of demand over time comes from; the level is always the regions' `mean_gpus`."""
 
-    source: SourcePath = Field("synthetic", description="'synthetic' or the path of a .csv or .csv.gz")
-    format: Literal["requests", "windows"] | None = Field(
-        None, description="single requests (Azure columns) or windowed rates (ServeGen); null: by the header"
+    source: SourcePath = Field(
+        "synthetic", description="'synthetic' or the path of a .csv, .csv.gz or .jsonl"
+    )
+    format: Literal["requests", "windows", "burstgpt", "mooncake"] | None = Field(
+        None, description="Azure's requests, ServeGen's rates, BurstGPT or Mooncake; null: by the header"
     )
     model: str | None = Field(None, description="which one of a file with several models")
     classes: Names | None = Field(None, description="classes that follow the file; null: all")

@@ -1,4 +1,4 @@
-"""Files of demand, told apart by their headers: single requests or windowed rates."""
+"""Files of demand, told apart by their headers: single requests in three layouts, or windowed rates."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 from gridai_env.traces.errors import TraceError
 from gridai_env.traces.files import rates as windows
-from gridai_env.traces.files import requests
-from gridai_env.traces.files.cells import check_suffix, file_sha256, read_once, shown, text_rows
-from gridai_env.traces.files.requests import TokenMinutes, read_requests
+from gridai_env.traces.files.cells import check_suffix, file_sha256, read_once, shown
+from gridai_env.traces.files.requests import FORMS, JSON_LINES, TokenMinutes, read_requests, request_rows
 
-FORMATS = {"requests": requests.COLUMNS, "windows": windows.COLUMNS}
+FORMATS = {name: form.columns for name, form in FORMS.items()} | {"windows": windows.COLUMNS}
+SUFFIXES = (".csv", ".csv.gz", *JSON_LINES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,13 +26,13 @@ class DemandTrace:
 
 
 def demand_format(path: str | Path, expected: str | None = None) -> str:
-    """Return "requests" or "windows", as the header says.
+    """Return the name of the form in `FORMATS`, as the header says.
 
-    Raises TraceError where the header is of neither or not of the one ``expected``, naming what was found.
+    Raises TraceError where the header is of none or not of the one ``expected``, naming what was found.
     """
     path = Path(path)
-    check_suffix(path, (".csv", ".csv.gz"))
-    with text_rows(path) as (header, _):
+    check_suffix(path, SUFFIXES)
+    with request_rows(path) as (header, _):
         found = next((name for name, columns in FORMATS.items() if set(columns) <= set(header)), None)
         if found is None or expected not in (None, found):
             wanted = FORMATS if expected is None else {expected: FORMATS[expected]}
@@ -42,14 +42,15 @@ def demand_format(path: str | Path, expected: str | None = None) -> str:
     return found
 
 
-@read_once("file of demand; give a .csv or .csv.gz, or 'synthetic'")
+@read_once(f"file of demand; give one of {', '.join(SUFFIXES)}, or 'synthetic'")
 def read_demand(path: Path, format_name: str | None = None, model: str | None = None) -> DemandTrace:
     """Read a file of demand; the same unchanged file is read once per process.
 
-    ``model`` chooses one of a file of windowed rates.  Raises TraceError, FileNotFoundError.
+    ``model`` chooses one of a file of windowed rates or BurstGPT.  Raises TraceError, FileNotFoundError.
     """
     name = demand_format(path, format_name)
-    if name == "requests" and model is not None:
-        raise TraceError(f"{path}: model = {model!r}: a file of single requests has no models; leave it out")
-    minutes = read_requests(path) if name == "requests" else windows.read_windows(path, model)
+    form = FORMS.get(name)
+    if form is not None and not form.model and model is not None:
+        raise TraceError(f"{path}: model = {model!r}: a file of the form {name} has no models; leave it out")
+    minutes = windows.read_windows(path, model) if form is None else read_requests(path, form, model)
     return DemandTrace(str(path), file_sha256(path), name, model, minutes)

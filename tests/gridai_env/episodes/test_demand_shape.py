@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import json
 import math
 import re
 import shutil
@@ -134,6 +135,58 @@ def test_requests_become_gpu_hours_by_hand(write: Callable[..., Path]) -> None:
     # 3 + 1 GPU-s, 0, 2 GPU-s in a minute of 60 s each.
     assert shape.mean_gpus == pytest.approx((4 / 60 + 0 + 2 / 60) / 3)
     assert shape.per_min == pytest.approx([2, 0, 1])
+
+
+BURST = "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type"
+
+
+def test_burstgpt_by_hand(write: Callable[..., Path]) -> None:
+    """Seconds from a midnight without a date; all models or one, whose silent minutes are zeros."""
+    path = write(
+        BURST,
+        "0,ChatGPT,100,10,110,Conversation log",
+        "61.5,GPT-4,200,20,220,API log",
+        "65,ChatGPT,300,0,300,API log",
+        "179,ChatGPT,400,40,440,Conversation log",
+    )
+    for model, requests, context, generated in (
+        (None, [1, 2, 1], [100, 500, 400], [10, 20, 40]),
+        ("GPT-4", [0, 1, 0], [0, 200, 0], [0, 20, 0]),
+    ):
+        minutes = read_demand(path, None, model).minutes
+        assert (minutes.first_min, minutes.stamped) == (0, False)
+        assert minutes.requests.tolist() == requests
+        assert minutes.context_tokens.tolist() == context
+        assert minutes.generated_tokens.tolist() == generated
+    with pytest.raises(TraceError, match="model = 'o1' is not in the file; it has ChatGPT, GPT-4"):
+        read_demand(path, None, "o1")
+    bad = write(BURST, "5,m,1,1,2,API log", "4,m,1,1,2,API log", name="bad.csv")
+    with pytest.raises(TraceError, match="line 3, Timestamp 4 s is earlier"):
+        read_demand(bad)
+
+
+@pytest.mark.parametrize("name", ["own.jsonl", "own.jsonl.gz"])
+def test_mooncake_by_hand(write: Callable[..., Path], name: str) -> None:
+    """Milliseconds from the first request, one JSON object per line."""
+    rows = [(0, 6758, 500), (59_999, 100, 5), (60_000, 40, 4), (119_400, 1, 1)]
+    lines = [
+        f'{{"timestamp": {t}, "input_length": {i}, "output_length": {o}, "hash_ids": [0, 1]}}'
+        for t, i, o in rows
+    ]
+    trace = read_demand(write(*lines, name=name))
+    assert trace.format_name == "mooncake"
+    assert trace.minutes.context_tokens.tolist() == [6858, 41]
+    assert trace.minutes.generated_tokens.tolist() == [505, 5]
+    for fault, message in (
+        ("{oops", "line 5 is no JSON"),
+        ("[1]", "line 5 is no JSON object"),
+        ('{"timestamp": 120000, "input_length": 1}', "line 5, output_length = ''"),
+        ('{"timestamp": -1, "input_length": 1, "output_length": 1}', "line 5, timestamp = '-1'"),
+    ):
+        with pytest.raises(TraceError, match=message):
+            read_demand(write(*lines, fault, name=f"bad-{name}"))
+    with pytest.raises(TraceError, match="the file is empty"):
+        read_demand(write("", name="none.jsonl"))
 
 
 def test_images_count_as_the_scenario_says(write: Callable[..., Path]) -> None:
@@ -568,6 +621,17 @@ def test_servegen_end_to_end(data_dir: Path) -> None:
     expected = expected_arrivals(instance, raw_gpus(path, "m-large"), 10)
     assert instance.exogenous.arrivals_gpuh.sum(-1) == pytest.approx(expected, rel=1e-9)
     play(instance)
+
+
+def test_mooncake_end_to_end(data_dir: Path, tmp_path: Path) -> None:
+    """The first lines of the published file, to which a last minute is added by hand."""
+    head = (data_dir / "mooncake" / "conversation_trace_head50.jsonl").read_text(encoding="utf-8")
+    rows = [json.loads(line) for line in head.splitlines()]
+    path = tmp_path / "head.jsonl"
+    path.write_text(head.rstrip() + '\n{"timestamp": 119999, "input_length": 1, "output_length": 1}\n')
+    minutes = read_demand(path).minutes
+    assert minutes.requests.sum() == len(rows) + 1
+    assert minutes.context_tokens.sum() == sum(row["input_length"] for row in rows) + 1
 
 
 def test_azure_end_to_end(data_dir: Path) -> None:
