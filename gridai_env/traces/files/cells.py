@@ -172,6 +172,8 @@ def read_once(
                 status = resolved.stat()
             except FileNotFoundError:
                 raise FileNotFoundError(f"{resolved}: no such {what}") from None
+            if resolved.is_dir():
+                raise TraceError(f"{resolved}: is a folder, no {what}")
             return kept(resolved, status.st_mtime_ns, status.st_size, *args, **kwargs)  # type: ignore[arg-type]
 
         return reader

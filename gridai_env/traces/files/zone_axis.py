@@ -20,7 +20,7 @@ from gridai_env.traces.series import HELD
 
 GAP, REPEATED, UNSORTED, STRAY = 1, 2, 3, 4
 FAULTS = {
-    GAP: ("row is missing", "add it"),
+    GAP: ("row is missing", "add it, interpolate short gaps with FILE,fill_gap_h=2,"),
     REPEATED: ("row appears more than once", "keep one row per zone and interval"),
     UNSORTED: ("stamp is earlier than the row before it", "sort each zone by utc"),
     STRAY: ("row is off the grid of the rows around it", "remove it or complete its hour"),
@@ -89,10 +89,10 @@ class ZoneAxis:
         if bad.size:
             b = bad[first[bad].argmin()]
             window = np.flatnonzero(~self.usable[first[b] : last[b]]) + first[b]
-            more = f" ({window.size} of {last[b] - first[b]} such intervals of the window)"
             what, cure = self.fault_at(int(window[0]))
+            many = f" ({window.size} of the {last[b] - first[b]} intervals of the window are bad)"
             raise TraceError(
-                f"{self.where}, {what}{more if window.size > 1 else ''}; {cure} or choose another window"
+                f"{self.where}, {what}{many if window.size > 1 else ''}; {cure} or choose another window"
             )
 
     def fault_at(self, cell: int) -> tuple[str, str]:

@@ -321,6 +321,10 @@ def test_wrong_suffix_and_stamp_are_refused(write: Callable[..., Path]) -> None:
         read_table(write(rows, (*HEADER, "stamp"), "middle.csv"))
     with pytest.raises(FileNotFoundError):
         read_table("nowhere.csv")
+    with pytest.raises(TraceError, match="is a folder, no trace file; give a"):
+        read_table(write(rows).parent)
+    with pytest.raises(TraceError, match="unknown option 'fill'; write FILE or FILE,fill_gap_h=2"):
+        read_table("nowhere.csv,fill=2")
 
 
 # --- the real panel, where it is at hand ---

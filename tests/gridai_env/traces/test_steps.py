@@ -13,6 +13,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from gridai_env.traces import TraceError, TraceTable, read_table
+from gridai_env.traces.errors import TraceWarning
 from gridai_env.traces.files.intervals import interval_minutes
 
 FIRST = datetime(2024, 2, 28, tzinfo=UTC)
@@ -232,3 +233,19 @@ def test_lengths_of_rows_that_contradict_each_other() -> None:
     assert interval_minutes(np.array([0])).tolist() == [60]
     assert interval_minutes(np.array([0, 15, 30, 45])).tolist() == [15] * 4
     assert interval_minutes(np.array([17, 77, 137])).tolist() == [0, 0, 0]
+
+
+def test_a_mean_of_no_market_warns_where_a_window_is_cut(tmp_path: Path) -> None:
+    """Prices per kWh; a zone of cheap hours does not warn, nor does one whose prices are negative on average."""
+    for level, warns in ((0.05, True), (8.0, False), (-30.0, False)):
+        path = tmp_path / f"{level}.csv"
+        lines = [f"2025-06-01T{h:02d}:00Z,IE,{level},250" for h in range(24)]
+        path.write_text("\n".join(["utc,zone,price_usd_per_mwh,carbon_average_kg_per_mwh", *lines]))
+        start = np.array(["2025-06-01T00:00"], dtype="datetime64[m]")
+        if warns:
+            with pytest.warns(
+                TraceWarning, match="price_usd_per_mwh is 0.05 on average, usual are 2 to 3000: check its"
+            ):
+                read_table(path).window(("IE",), start, 4, 1.0)
+        else:
+            read_table(path).window(("IE",), start, 4, 1.0)
