@@ -70,14 +70,26 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def convert(options: ConvertOptions) -> int:
     """Read the exports, join them and write the trace file."""
+    if options.marginal is not None and options.marginal_kg_per_mwh is not None:
+        raise InputError("--marginal-kg-per-mwh: --marginal brings marginal carbon; give one of them")
+    exports = read_all(options)
+    table = join_exports(options.zone, exports)
+    if options.marginal_kg_per_mwh is not None:
+        table = with_marginal(table, options.marginal_kg_per_mwh)
+    write_plain(options.out, table, options.add)
+
+    print(*summary(options.out, table, exports), sep="\n")
+    averaged = any("averaged to" in note for export in exports for note in export.notes)
+    if (options.average or options.allow_missing) and not averaged:
+        print("note: there was nothing to average; --average and --allow-missing changed nothing")
+    return 0
+
+
+def read_all(options: ConvertOptions) -> list[Export]:
+    """Read price, average carbon, and marginal carbon and weather where they are given."""
     read = partial(read_export, average=options.average, allow_missing=options.allow_missing)
-    price = read(
-        options.price,
-        options.price_format,
-        usd_per=parse_rates(options.rate),
-        point=options.point,
-        zone=options.zone,
-    )
+    rates = parse_rates(options.rate)
+    price = read(options.price, options.price_format, usd_per=rates, point=options.point, zone=options.zone)
     carbon = read(
         options.carbon,
         carbon=options.carbon_kind,
@@ -86,17 +98,7 @@ def convert(options: ConvertOptions) -> int:
     )
     if options.carbon_zone is None:
         check_carbon_zone(options.zone, carbon)
-    others = [read(path) for path in (options.marginal, options.weather) if path is not None]
-
-    exports = [price, carbon, *others]
-    table = join_exports(options.zone, exports)
-    if options.marginal_kg_per_mwh is not None:
-        if options.marginal is not None:
-            raise InputError("--marginal-kg-per-mwh: --marginal brings marginal carbon; give one of them")
-        table = with_marginal(table, options.marginal_kg_per_mwh)
-    write_plain(options.out, table, options.add)
-    print(*summary(options.out, table, exports), sep="\n")
-    return 0
+    return [price, carbon, *(read(path) for path in (options.marginal, options.weather) if path is not None)]
 
 
 def check_carbon_zone(zone: str, carbon: Export) -> None:
@@ -111,15 +113,12 @@ def check_carbon_zone(zone: str, carbon: Export) -> None:
 
 def parse_rates(texts: Sequence[str]) -> dict[str, float]:
     """Return {currency: rate} of ``EUR=1.08``; raises InputError for text of another form."""
-    rates = {}
-    for text in texts:
-        currency, _, value = text.partition("=")
-        try:
-            rates[currency.strip().upper()] = float(value)
-        except ValueError:
-            raise InputError(f"--rate {text!r}: must be CUR=USD for one unit, e.g. EUR=1.08") from None
-    refuse_doubles("--rate", [text.partition("=")[0].strip().upper() for text in texts])
-    return rates
+    pairs = [(text.partition("=")[0].strip().upper(), text.partition("=")[2]) for text in texts]
+    refuse_doubles("--rate", [currency for currency, _ in pairs])
+    try:
+        return {currency: float(value) for currency, value in pairs}
+    except ValueError:
+        raise InputError(f"--rate {' '.join(texts)}: must be CUR=USD for one unit, e.g. EUR=1.08") from None
 
 
 def summary(path: str, table: ZoneTable, exports: Sequence[Export]) -> list[str]:
@@ -134,9 +133,7 @@ def summary(path: str, table: ZoneTable, exports: Sequence[Export]) -> list[str]
     for name, values in table.columns.items():
         good = np.isfinite(values)
         mean = np.average(values[good], weights=table.step_minutes[good]) if good.any() else np.nan
-        lines.append(
-            f"  {name:28s} mean {mean:9.3f}, {(~good).sum()} gaps" if good.any() else f"  {name}: empty"
-        )
+        lines.append(f"  {name:28s} mean {mean:9.3f}, {(~good).sum()} gaps")
 
     # Other zones have a calibration, which stands in for them.
     lacking = [name for name in OPTIONAL if name not in table.columns]

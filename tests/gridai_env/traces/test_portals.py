@@ -354,6 +354,9 @@ def test_aemo_ends_of_intervals_on_market_time_in_australian_dollars(write: Writ
     assert export.columns[PRICE].tolist() == [-1.25, -0.25, 0.75, 4.25, 10.25, 16.25]
     kept = read_export(path, usd_per={"AUD": 0.5})
     assert kept.lengths.tolist() == [30] * 6 + [15] * 12 and kept.columns[PRICE][6] == 2.0
+    # Market time has no summer: also in January 10:30 ends the half-hour from 00:00 UTC.
+    summer = [f"NSW1,2020/01/15 {10 + i // 2}:{30 * (i % 2):02d}:00,7000,{i},TRADE" for i in range(1, 7)]
+    assert stamps(read_export(write(head, *summer), usd_per={"AUD": 0.5}))[0] == "2020-01-15T00:00"
 
 
 POINT = "Settlement Point Name,Settlement Point Type,Settlement Point Price"
@@ -659,6 +662,11 @@ def test_convert_joins_average_and_marginal_carbon_and_says_what_it_left_out(
     assert lines[0] == f"utc,zone,{PRICE},{CARBON},{MARGINAL}"
     assert lines[2] == "2025-10-01T00:15Z,MINE,3.0,100.0,453.59237"
 
+    again = [*words[:-1], str(tmp_path / "again.csv"), "--rate", "EUR=2"]
+    assert main([*again, "--average", "--allow-missing", "0.1"]) == 0
+    out = capsys.readouterr().out
+    assert "3 rows from 2025-10-01T00:00Z" in out and "nothing to average" not in out
+
     for extra, message in (
         (["--rate", "EUR=2", "CAD=1"], "the rate of CAD (usd_per, --rate) is not used"),
         (["--rate", "EUR=2", "--rate", "CAD=1"], "give all values after one name: given twice: --rate"),
@@ -674,7 +682,9 @@ def test_convert_joins_average_and_marginal_carbon_and_says_what_it_left_out(
         assert message in err and err.count("\n") == 1
 
 
-def test_a_converted_file_of_quarter_hours_is_played_at_its_steps(write: Write, tmp_path: Path) -> None:
+def test_a_converted_file_of_quarter_hours_is_played_at_its_steps(
+    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     first = datetime(2025, 10, 1, tzinfo=UTC)
     price = [f"{first + timedelta(minutes=15 * i):%Y-%m-%dT%H:%MZ},{i}" for i in range(96)]
     carbon = [f"{first + timedelta(hours=h):%Y-%m-%d %H:%M:%S},Z,{100 + h}" for h in range(24)]
@@ -682,6 +692,14 @@ def test_a_converted_file_of_quarter_hours_is_played_at_its_steps(write: Write, 
     words = ["--price", str(write("utc,price_usd_per_mwh", *price, name="p.csv"))]
     words += ["--carbon", str(write(header, *carbon, name="c.csv"))]
     assert main([*words, "--zone", "Z", "--out", str(tmp_path / "t.csv.GZ")]) == 0
+    hours = [
+        "--price",
+        str(write("utc,price_usd_per_mwh", *price[::4], name="h.csv")),
+        *words[2:],
+        "--average",
+    ]
+    assert main([*hours, "--zone", "Z", "--out", str(tmp_path / "hours.csv")]) == 0
+    assert "note: there was nothing to average" in capsys.readouterr().out
     start = np.array(["2025-10-01T02:00"], dtype="datetime64[m]")
     series = read_table(tmp_path / "t.csv.GZ").window(("Z",), start, 8, 0.25)
     assert series.price_usd_per_mwh[0, :, 0].tolist() == [8, 9, 10, 11, 12, 13, 14, 15]
