@@ -6,7 +6,7 @@ Masks say which routes are closed and by what, `gridai_env.analysis.net_benefit`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -18,8 +18,8 @@ from baselines.optimum.shadow_prices import ShadowPrices, shadow_prices
 from baselines.rules.single_signal import LocalOnly
 from gridai_env.analysis.loss_by_lever import Mixture, lever_losses
 from gridai_env.analysis.net_benefit import NetBenefit, net_benefit
-from gridai_env.analysis.relocation import FULL
-from gridai_env.arrays.types import Float, Floats
+from gridai_env.analysis.relocation import FULL, REASONS
+from gridai_env.arrays.types import Bool, Bools, Float, Floats
 from gridai_env.episodes.instance import Instance
 from gridai_env.rollout.trajectory import Trajectory
 from gridai_env.world import physics
@@ -27,7 +27,6 @@ from gridai_env.world.state import Flows
 from gridai_env.world.terms import energy_usd_per_mwh
 
 NOTHING = 1e-6  # share of a size below which a flow is rounding
-REASONS = ("latency", "law", "state locality", "support")
 
 
 @dataclass(frozen=True)
@@ -60,15 +59,22 @@ class Explainer:
         billed = physics.billed_carbon_kg_per_mwh(p, exo)
         return np.asarray(energy_usd_per_mwh(exo.buy_usd_per_mwh, billed, p.carbon_price_usd_per_kg))
 
+    @cached_property
+    def is_busy(self) -> Bool[Bools, "T K"]:
+        """Whether a site has no accelerator free."""
+        played, p, exo = self.played.episode, self.instance.params, self.instance.exogenous
+        free = physics.slacks(p, played.before, played.flows, exo, played.after, played.totals)["gpus"]
+        return np.asarray(free <= FULL * p.utilisation_limit * exo.available_gpus)
+
+    @cached_property
+    def is_fed(self) -> Bool[Bools, "T K"]:
+        """Whether a site imports as much as it may."""
+        return self.flows.import_mw >= self.instance.exogenous.import_limit_mw * (1.0 - NOTHING)
+
     def sentences(self, t: int) -> list[str]:
         """Return what is done in step ``t`` and why, one line each."""
-        parts: tuple[Callable[[int], Iterator[str]], ...] = (
-            self.work,
-            self.jobs,
-            self.equipment,
-            self.limits,
-        )
-        return [sentence for part in parts for sentence in part(t)]
+        parts = (self.work(t), self.jobs(t), self.equipment(t), self.limits(t))
+        return [sentence for part in parts for sentence in part]
 
     # Work -------------------------------------------------------------------------------------------------------
 
@@ -100,15 +106,14 @@ class Explainer:
     def _why_not(self, t: int, c: int, w: int, k: int, best: int) -> str:
         """Return why nothing of a row goes to site ``k``: closed, full, or dearer than ``best``."""
         geo, site = self.instance.compiled.geography, self.instance.compiled.site_names[k]
-        closed = [mask[c, w, k] for mask in (geo.by_latency, geo.by_law, geo.by_state, geo.by_support)]
         if not geo.open[c, w, k]:
-            reasons = [name for name, is_open in zip(REASONS, closed, strict=True) if not is_open]
-            if reasons[0] == REASONS[0]:
+            reasons = [name for name in REASONS if not getattr(geo, f"by_{name}")[c, w, k]]
+            if reasons[0] == "latency":
                 reasons[0] += f" ({geo.latency_ms[c, w, k]:,.0f} ms, allowed {geo.budget_ms[w]:,.0f})"
             return f"{site} is closed by {' and '.join(reasons)}"
-
-        if self._free_share(t)[k] < FULL:
+        if self.is_busy[t, k] or self.is_fed[t, k]:
             return f"{site} is full"
+
         b = self.benefit
         parts = {
             "energy": b.energy_saved_usd_per_gpuh,
@@ -126,27 +131,9 @@ class Explainer:
             return f"{site} is dearer by {total:.4f} USD per GPU-h ({shown})"
         return f"{site} is open and {-total:.4f} USD per GPU-h cheaper by the prices of this hour alone ({shown})"
 
-    def _free_share(self, t: int) -> Float[Floats, " K"]:
-        """Return free accelerators over those usable, or 0 where import is at its limit."""
-        p, exo = self.instance.params, self.instance.exogenous
-        usable = p.utilisation_limit * exo.available_gpus[t]
-        busy = self.flows.served_gpuh[t].sum((0, 1)) / (p.speed * p.dt_h) + self._committed(t)
-        free = np.where(usable > 0.0, 1.0 - busy / np.where(usable > 0.0, usable, 1.0), 0.0)
-        fed = self.flows.import_mw[t] < exo.import_limit_mw[t] * (1.0 - NOTHING)
-        return np.where(fed, free, 0.0)
-
-    def _committed(self, t: int) -> Float[Floats, " K"]:
-        """Return accelerators that running jobs hold, those started now included."""
-        p, before = self.instance.params, self.played.episode.before
-        started = (self.flows.started[t] * (p.job_gpus * p.job_profile[:, 0])[:, None]).sum(0)
-        return np.asarray(before.committed_gpus[t][..., 0] + started)
-
     def _waiting(self, t: int, c: int, w: int, name: str, size: float) -> Iterator[str]:
         """Yield what is dropped, and what waits: first in, first out, it has left once as much has been served."""
-        dropped, left = (
-            float(self.flows.dropped_gpuh[t, c, w]),
-            float(self.played.episode.after.backlog_gpuh[t, c, w]),
-        )
+        dropped, left = self.flows.dropped_gpuh[t, c, w], self.played.episode.after.backlog_gpuh[t, c, w]
         if dropped > 1e-3 * size:
             yield f"{name}: {dropped:,.0f} GPU-h are refused or dropped"
         if left <= 1e-3 * size:
@@ -158,7 +145,7 @@ class Explainer:
         text = f"{name}: {left:,.0f} GPU-h wait, the last until {self._clock(t + 1 + last)}"
         if then.sum() > 0.0:
             later = float((then * self.energy_usd_per_mwh[t + 1 : t + 2 + last]).sum() / then.sum())
-            has_room = (self.instance.params.route_open[c, w] > 0.5) & (self._free_share(t) >= FULL)
+            has_room = (self.instance.params.route_open[c, w] > 0.5) & ~self.is_busy[t] & ~self.is_fed[t]
             now = float(np.min(self.energy_usd_per_mwh[t][has_room], initial=np.inf))
             here = f"now {_usd(now)} at best" if has_room.any() else "now no open site has room"
             text += f"; energy costs {_usd(later)} USD/MWh where and when they are served, {here}"
@@ -214,27 +201,21 @@ class Explainer:
         # The hour in which one MWh more would be used: there discharging is worth just what is stored.
         worth = p.discharge_efficiency[k] * (here[uses] - p.wear_usd_per_mwh[k])
         at_margin = uses[np.abs(worth - stored) <= 1e-4 * max(abs(stored), 1.0)]
-        if not len(at_margin):
-            u = int(uses[0])
-            return (
-                f"{text}; it is used from {self._clock(u)}, when a MWh is worth {_usd(here[u])} at the site"
-            )
-        u = int(at_margin[0])
-        return f"{text}, because it would be used at {self._clock(u)}, when it is worth {_usd(here[u])} at the site"
+        u = int(at_margin[0] if len(at_margin) else uses[0])
+        use = "because it would be used at" if len(at_margin) else "used from"
+        return f"{text}, {use} {self._clock(u)}, when a MWh is worth {_usd(here[u])} at the site"
 
     def limits(self, t: int) -> Iterator[str]:
         """Yield sites whose accelerators or import are used up, and what one more unit would earn."""
-        p, exo, sites = self.instance.params, self.instance.exogenous, self.instance.compiled.site_names
-        usable = p.utilisation_limit * exo.available_gpus[t]
-        busy = self.flows.served_gpuh[t].sum((0, 1)) / (p.speed * p.dt_h) + self._committed(t)
-        for k, site in enumerate(sites):
-            if busy[k] >= usable[k] * (1.0 - FULL):
+        limit_mw, shed_mw = self.instance.exogenous.import_limit_mw[t], self.flows.shed_mw[t]
+        for k, site in enumerate(self.instance.compiled.site_names):
+            if self.is_busy[t, k]:
                 yield f"{site}: all usable accelerators are busy{self._worth('capacity_usd_per_gpuh', t, k, 'GPU-h')}"
-            if self.flows.import_mw[t, k] >= exo.import_limit_mw[t, k] * (1.0 - NOTHING):
+            if self.is_fed[t, k]:
                 worth = self._worth("import_limit_usd_per_mwh", t, k, "MWh")
-                yield f"{site}: import is at its limit of {exo.import_limit_mw[t, k]:,.2f} MW{worth}"
-            if self.flows.shed_mw[t, k] > NOTHING * exo.import_limit_mw[t, k]:
-                yield f"{site}: {self.flows.shed_mw[t, k]:,.2f} MW of load are shed, the last resort"
+                yield f"{site}: import is at its limit of {limit_mw[k]:,.2f} MW{worth}"
+            if shed_mw[k] > NOTHING * limit_mw[k]:
+                yield f"{site}: {shed_mw[k]:,.2f} MW of load are shed, the last resort"
 
     def _worth(self, name: str, t: int, k: int, unit: str) -> str:
         """Return what one more unit of a limit would earn; nothing where that is not known."""

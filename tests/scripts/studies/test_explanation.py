@@ -60,7 +60,7 @@ def test_what_moving_costs_is_named() -> None:
     ("task", "why"),
     [
         ({"latency_budget_ms": 30.0}, r"b is closed by latency \("),
-        ({"state_bound_share": 1.0}, "b is closed by state locality"),
+        ({"state_bound_share": 1.0}, "b is closed by state"),
         ({"law_bound_share": 1.0}, "b is closed by law"),
     ],
 )
@@ -87,7 +87,7 @@ def test_a_battery_charges_for_the_hour_that_sets_its_worth() -> None:
     )
     assert (
         "a: the battery charges 4.00 MW: a MWh is worth 20.00 USD at the site and 49.00 in the battery, because it "
-        "would be used at Mon 02:00, when it is worth 100.00 at the site" in said(instance, 0)
+        "would be used at Mon 02:00, when a MWh is worth 100.00 at the site" in said(instance, 0)
     )
     discharges = next(text for text in said(instance, 2) if "discharges" in text)
     assert discharges.endswith("MW: a MWh is worth 100.00 USD at the site and 49.00 in the battery")
