@@ -16,6 +16,8 @@ import gymnasium as _gym
 from gridai_env.version import __version__, environment_version
 
 if TYPE_CHECKING:
+    from gridai_env.benchmarks.evaluation import Evaluation as Evaluation
+    from gridai_env.benchmarks.evaluation import evaluate as evaluate
     from gridai_env.envs.env import GridAIEnv as GridAIEnv
     from gridai_env.envs.vector_env import GridAIVectorEnv as GridAIVectorEnv
     from gridai_env.envs.wrappers import ActiveAction as ActiveAction
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from gridai_env.episodes.instance import make_instance as make_instance
     from gridai_env.episodes.instance import stack as stack
     from gridai_env.files import InstanceError as InstanceError
+    from gridai_env.rollout.policy import FlatObservations as FlatObservations
     from gridai_env.scenario.errors import ScenarioError as ScenarioError
     from gridai_env.scenario.load import load_scenario as load_scenario
     from gridai_env.scenario.load import scenario_names as scenario_names
@@ -39,6 +42,8 @@ if TYPE_CHECKING:
 _MODULES = {
     "ActiveAction": "envs.wrappers",
     "DictAction": "envs.wrappers",
+    "Evaluation": "benchmarks.evaluation",
+    "FlatObservations": "rollout.policy",
     "GridAIEnv": "envs.env",
     "GridAIVectorEnv": "envs.vector_env",
     "Instance": "episodes.instance",
@@ -49,6 +54,7 @@ _MODULES = {
     "ScenarioError": "scenario.errors",
     "VectorActiveAction": "envs.wrappers",
     "VectorRememberForecasts": "envs.wrappers",
+    "evaluate": "benchmarks.evaluation",
     "load_instance": "episodes.instance",
     "load_scenario": "scenario.load",
     "make_batch": "episodes.instance",

@@ -45,9 +45,10 @@ DEFECT = 1  # exit code where a policy passes the proven bound
 class CompareOptions(ScenarioOptions, ParallelOptions):
     """Which policies are compared, on which episodes."""
 
-    policies: Annotated[list[str], Shown(metavar="NAME")] = Field(
+    policies: Annotated[list[str], Shown(names=("--policies", "--policy"), metavar="NAME")] = Field(
         description=f"{' '.join(REGISTRY)} milp, mpc:FORECAST (perfect, "
-        "day_ahead, persistence), variant:NAME (no_battery, no_routing, ...), ppo:PATH of a model.zip, ppo:pretrained"
+        "day_ahead, persistence), variant:NAME (no_battery, no_routing, ...), ppo:PATH of a model.zip, ppo:pretrained, "
+        "sb3:ALGO:FILE, py:MODULE:FACTORY"
     )
     seeds: Seeds = Field([0, 1, 2])
     run_dir: str | None = Field(None, description="output folder; default: runs/compare-<scenario>-<time>")

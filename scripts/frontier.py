@@ -49,7 +49,9 @@ class FrontierOptions(ScenarioOptions, ResumableOptions, ParallelOptions):
         None, description="own ascending budgets of a single axis: ms, or factors on the scale axis"
     )
     seeds: Seeds = Field([0, 1, 2, 3])
-    policies: Annotated[list[str], Shown(metavar="NAME")] = Field([], description="played at the same points")
+    policies: Annotated[list[str], Shown(names=("--policies", "--policy"), metavar="NAME")] = Field(
+        [], description="played at the same points"
+    )
     mip_gap: MipGap = Field(1e-4, description="relative, where there are yes/no decisions")
     time_limit_s: TimeLimit = 300.0
 

@@ -47,7 +47,7 @@ class ParetoOptions(ScenarioOptions, ResumableOptions, ParallelOptions):
     prices: Annotated[list[float], Shown(nargs="*", metavar="USD_PER_T")] = Field(
         PRICES_USD_PER_T, description="carbon prices of the sweep"
     )
-    policies: Annotated[list[str], Shown(metavar="NAME")] = Field(
+    policies: Annotated[list[str], Shown(names=("--policies", "--policy"), metavar="NAME")] = Field(
         [], description="besides local_only and the optimum"
     )
     reference: Annotated[list[float] | None, Shown(nargs=2, metavar=("USD", "KG"))] = Field(

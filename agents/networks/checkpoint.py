@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from stable_baselines3 import PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from agents.networks import mlp
@@ -252,8 +253,8 @@ def _former_addresses() -> Iterator[None]:
             del sys.modules[name]
 
 
-def load_model(path: Path, device: str = "auto", algorithm: type[PPO] = PPO, **changes: Any) -> PPO:
-    """Return the PPO of a file; raise CheckpointError where it is missing or damaged."""
+def load_model(path: Path, device: str = "auto", algorithm: type[BaseAlgorithm] = PPO, **changes: Any) -> Any:
+    """Return the model of a file; raise CheckpointError where it is missing or damaged."""
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; a trained agent is the model.zip of a run folder")
     try:

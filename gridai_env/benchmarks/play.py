@@ -10,7 +10,7 @@ from gridai_env.benchmarks.sets import BenchmarkError
 from gridai_env.episodes.instance import Instance
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.rollout.policy import Policy
-from gridai_env.rollout.run import run_many
+from gridai_env.rollout.run import run, run_many
 from gridai_env.rollout.trajectory import Trajectory
 
 # By how much a policy may pass the bound, over the sum of its absolute terms: rounding, no more.
@@ -64,13 +64,16 @@ def by_world(instances: Sequence[Instance]) -> list[list[int]]:
     return list(groups.values())
 
 
-def played(policy: Policy, frozen: FrozenSet, instances: Sequence[Instance]) -> list[Trajectory]:
-    """Return one trajectory for each episode."""
+def played(
+    policy: Policy, frozen: FrozenSet, instances: Sequence[Instance], seed: int = 0, together: bool = True
+) -> list[Trajectory]:
+    """Return one trajectory for each episode; ``together``: a policy that takes batches gets them."""
     out: dict[int, Trajectory] = {}
     for places in by_world(instances):
         first = places[0]
         player = player_for(policy, instances[first], frozen.entries[first].key.shift)
-        done = run_many(player, [instances[i] for i in places])
+        own = [instances[i] for i in places]
+        done = run_many(player, own, seed) if together else [run(player, each, seed) for each in own]
         out |= dict(zip(places, done, strict=True))
     return [out[i] for i in range(len(instances))]
 

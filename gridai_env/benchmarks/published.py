@@ -8,6 +8,7 @@ differently), a sketch of all arrays says so, and the published figures still ho
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zlib
 from collections.abc import Sequence
@@ -87,6 +88,12 @@ class FrozenSet:
     def bound_usd(self) -> np.ndarray:
         """Proven bounds on the benefit [m]."""
         return np.array([entry.bound_usd for entry in self.entries])
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 (hex) of the episodes and their bounds: figures of one hash may be compared."""
+        each = [(self.scenario, self.name), *((entry.hash, entry.bound_usd) for entry in self.entries)]
+        return hashlib.sha256(json.dumps(each).encode()).hexdigest()
 
     def first(self, count: int) -> FrozenSet:
         """Return the set with ``count`` of its episodes, evenly spread."""

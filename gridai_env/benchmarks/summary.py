@@ -47,6 +47,8 @@ class Summary:
     episodes: int
     source: str
     benefit_usd: float  # mean over runs and episodes, as all means here
+    bill_usd: float
+    emissions_kg: float
     bill_saving: float  # of the Local-Only bill; NaN, like the gap, where that is not positive
     emissions_change: float  # against Local-Only
     gain_captured: Interval  # median over runs of the ratio of sums
@@ -82,8 +84,8 @@ def strata_of(frozen: FrozenSet) -> list[str]:
     return [""] * len(strata)
 
 
-def summarise(result: PolicyResult, frozen: FrozenSet) -> Summary:
-    """Return the figures of a policy."""
+def summarise(result: PolicyResult, frozen: FrozenSet, seed: int = 0) -> Summary:
+    """Return the figures of a policy; ``seed``: of the bootstrap of the gain captured."""
     local, bounds = frozen.column(LOCAL, "benefit_usd"), frozen.bound_usd
     local_bill, arrived = frozen.column(LOCAL, "bill_usd"), frozen.column(LOCAL, "arrived_gpuh").sum()
     local_kg, best_dropped = frozen.column(LOCAL, "emissions_kg"), frozen.column(OPTIMUM, "dropped_gpuh")
@@ -96,9 +98,13 @@ def summarise(result: PolicyResult, frozen: FrozenSet) -> Summary:
         episodes=len(local),
         source=result.source,
         benefit_usd=float(benefit.mean()),
+        bill_usd=float(result.array("bill_usd").mean()),
+        emissions_kg=float(result.array("emissions_kg").mean()),
         bill_saving=-_change(result.array("bill_usd"), local_bill),
         emissions_change=_change(result.array("emissions_kg"), local_kg),
-        gain_captured=statistics.interval(statistics.median_captured, benefit, local, bounds, strata=strata),
+        gain_captured=statistics.interval(
+            statistics.median_captured, benefit, local, bounds, strata=strata, seed=seed
+        ),
         gain_by_run=[float(x) for x in statistics.captured(benefit, local, bounds)],
         gain_iqm=_iqm(benefit, local, bounds, strata),
         gap=gap(benefit.mean(0), bounds, local_bill),

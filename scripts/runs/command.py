@@ -23,6 +23,7 @@ from pydantic.fields import FieldInfo
 from baselines.optimum.errors import InfeasibleError, SolverError
 from gridai_env.extras import pip_install
 from gridai_env.files import InstanceError
+from gridai_env.rollout.policy import PolicyError
 from gridai_env.scenario.errors import ScenarioError, allowed_range
 from gridai_env.traces import TraceError
 
@@ -53,7 +54,16 @@ EXTRAS = {
 
 # Errors whose message is all that a user needs.  Anything else is a fault of the program: its traceback
 # shows.
-USER_ERRORS = (InputError, ScenarioError, TraceError, InstanceError, InfeasibleError, SolverError, OSError)
+USER_ERRORS = (
+    InputError,
+    ScenarioError,
+    TraceError,
+    InstanceError,
+    PolicyError,
+    InfeasibleError,
+    SolverError,
+    OSError,
+)
 
 
 def need_packages(*modules: str, advice: str = "") -> None:

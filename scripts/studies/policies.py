@@ -20,7 +20,8 @@ from gridai_env.scenario.compile import Compiled
 from gridai_env.scenario.errors import closest
 from scripts.runs.command import InputError, need_packages, refuse_doubles
 from scripts.runs.folder import file_name
-from scripts.studies.names import FORECASTS, NETWORK, OPTIMUM, PLANNER, PRETRAINED, VARIANT
+from scripts.studies.names import FORECASTS, NETWORK, OPTIMUM, PLANNER, PRETRAINED, PYTHON, SB3, VARIANT
+from scripts.studies.others import from_python, from_sb3, python_files, sb3_files
 from scripts.studies.solver import SOLVER, SolverOptions, has_solver
 
 if TYPE_CHECKING:
@@ -103,19 +104,26 @@ def resolved(name: str, scenario: str) -> str:
 
 
 def checkpoint_of(name: str) -> str:
-    """Return SHA-256 (hex) of a trained policy's file; empty for every other policy."""
-    path = name.removeprefix(NETWORK)
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path != name else ""
+    """Return SHA-256 (hex) of the files of a trained policy or a module; empty for every other policy."""
+    files = []
+    if name.startswith(NETWORK):
+        files = [Path(name.removeprefix(NETWORK))]
+    elif name.startswith(SB3):
+        files = sb3_files(name)
+    elif name.startswith(PYTHON):
+        files = python_files(name)
+    whole = b"".join(file.read_bytes() for file in files)
+    return hashlib.sha256(whole).hexdigest() if files else ""
 
 
 def checkpoints(names: Sequence[str]) -> dict[str, str]:
-    """Return `checkpoint_of` of the trained policies, by name."""
-    return {name: checkpoint_of(name) for name in names if name.startswith(NETWORK)}
+    """Return `checkpoint_of` of the policies that have files, by name."""
+    return {name: found for name in names if (found := checkpoint_of(name))}
 
 
 def _check_name(name: str) -> None:
     kind, colon, what = name.partition(":")
-    if kind + colon == NETWORK and what:
+    if kind + colon in (NETWORK, PYTHON, SB3) and what:
         return
 
     if name == OPTIMUM or name.startswith((PLANNER, VARIANT)):
@@ -126,7 +134,7 @@ def _check_name(name: str) -> None:
 
     # Suggest names of the same kind alone: mpc:foo is not a misspelt rule.
     same_kind = [other for other in known if other.startswith(f"{kind}:")]
-    names = same_kind or [*known, "ppo:PATH"]
+    names = same_kind or [*known, "ppo:PATH", "sb3:ALGO:FILE", "py:MODULE:FACTORY"]
     advice = (
         closest(what, [other.partition(":")[2] for other in names]) if same_kind else closest(name, names)
     )
@@ -156,6 +164,10 @@ def _make(name: str, folder: str, compiled: Compiled, solver: dict[str, Any]) ->
     kind, _, what = name.partition(":")
     if name == OPTIMUM:
         return PolicySpec(name, folder)
+    if name.startswith(SB3):
+        return PolicySpec(name, folder, from_sb3(name, compiled))
+    if name.startswith(PYTHON):
+        return PolicySpec(name, folder, from_python(name, compiled))
     if kind == "ppo":
         path = resolved(name, compiled.name).removeprefix(NETWORK)
         return PolicySpec(name, folder, _load_network(path, compiled))
@@ -194,10 +206,11 @@ def _load_network(path: str, compiled: Compiled) -> Policy:
 
 def _folders(names: Sequence[str]) -> dict[str, str]:
     """Return a folder for each policy: ``ppo`` where there is one network, else ``ppo_1``, ``ppo_2`` in order."""
-    networks = [name for name in names if name.startswith(NETWORK)]
-    folders = {name: file_name(name) for name in names if name not in networks}
-    for i, name in enumerate(networks):
-        folders[name] = "ppo" if len(networks) == 1 else f"ppo_{i + 1}"
+    folders = {name: file_name(name) for name in names if not name.startswith((NETWORK, SB3))}
+    for kind in (NETWORK, SB3):
+        networks = [name for name in names if name.startswith(kind)]
+        for i, name in enumerate(networks):
+            folders[name] = kind[:-1] if len(networks) == 1 else f"{kind[:-1]}_{i + 1}"
     return folders
 
 
@@ -215,7 +228,7 @@ class TrainedPolicy:
     @property
     def is_network(self) -> bool:
         """Whether it was trained."""
-        return self.name.startswith(NETWORK)
+        return self.name.startswith((NETWORK, SB3))
 
 
 def find_entrants(names: Sequence[str], scenario: str) -> list[TrainedPolicy]:
@@ -225,6 +238,10 @@ def find_entrants(names: Sequence[str], scenario: str) -> list[TrainedPolicy]:
 
 
 def _runs(name: str, scenario: str) -> list[str]:
+    if name.startswith(SB3):
+        kind, _, where = name.removeprefix(SB3).partition(":")
+        several = where and (Path(where).is_dir() or any(sign in where for sign in "*?["))
+        return [f"{SB3}{kind}:{path}" for path in checkpoint_files(where)] if several else [name]
     if not name.startswith(NETWORK) or name == NETWORK:
         return [name]
     if name == NETWORK + PRETRAINED:

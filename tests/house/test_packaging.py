@@ -43,6 +43,29 @@ for name in names:
     print(name)
 """
 
+JUDGE = """
+import sys
+import numpy as np
+import gridai_env
+from gridai_env.benchmarks import evaluation, published
+
+
+class AllAtOnce:
+    def __init__(self, size):
+        self.size = size
+
+    def predict(self, observation, state=None, episode_start=None, deterministic=True):
+        assert all(part.ndim == 1 and part.dtype == np.float32 for part in observation.values())
+        return np.zeros(self.size, np.float32), None
+
+
+evaluation.read_set = lambda *names: published.read_set(*names).first(4)  # quick: a few of the episodes
+for name in sys.argv[1:]:
+    found = gridai_env.evaluate(AllAtOnce(gridai_env.GridAIEnv(name).action_space.shape[0]), name)
+    assert found.gain_captured < 0.0 < len(found.published), found
+    print(name)
+"""
+
 
 def _run(command: list[str], cwd: Path, env: dict[str, str] | None = None) -> str:
     done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=120)
@@ -124,7 +147,14 @@ def test_core_installation_is_small(installed: Path) -> None:
     assert not names & {"torch", "pandas", "pyomo", "highspy", "stable-baselines3", "matplotlib", "scipy"}
 
 
-def test_wheel_alone_makes_every_id(installed: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "words",
+    [(EPISODE, "{installed}", *IDS), (JUDGE, "two_sites", "microgrid_prosumer")],
+    ids=["ids", "judge"],
+)
+def test_wheel_alone_makes_every_id_and_judges_a_policy(
+    words: tuple[str, ...], installed: Path, tmp_path: Path
+) -> None:
     core, elsewhere = tmp_path / "core", tmp_path / "elsewhere"
     core.mkdir()
     elsewhere.mkdir()
@@ -132,8 +162,9 @@ def test_wheel_alone_makes_every_id(installed: Path, tmp_path: Path) -> None:
         for top in {path.parts[0] for path in distribution.files or []} - {"..", "__pycache__"}:
             (core / top).symlink_to(Path(str(distribution.locate_file(top))))
     env = {"PYTHONPATH": f"{installed}:{core}", "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-S", "-W", "error", "-c", EPISODE, str(installed), *IDS]
-    assert _run(command, cwd=elsewhere, env=env).split() == list(IDS)
+    program, *names = [word if "\n" in word else word.format(installed=installed) for word in words]
+    command = [sys.executable, "-S", "-W", "error", "-c", program, *names]
+    assert _run(command, cwd=elsewhere, env=env).split() == [name for name in names if name != str(installed)]
 
 
 def test_core_packages_follow_extras_and_markers() -> None:

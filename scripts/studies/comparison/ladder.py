@@ -29,7 +29,7 @@ from gridai_env.analysis.statistics import UNKNOWN, Interval, mean_interval, pol
 from gridai_env.arrays.types import Floats
 from scripts.runs.tables import Row, aligned, interval_columns, spread_text
 from scripts.studies.comparison.table import in_common
-from scripts.studies.names import FORECASTS, NETWORK, OPTIMUM, PLANNER, VARIANT
+from scripts.studies.names import FORECASTS, NETWORK, OPTIMUM, PLANNER, SB3, VARIANT
 
 BOUND = "bound"
 PARTS = ("foresight", "horizon", "forecast_error", "decisions")
@@ -79,7 +79,12 @@ def rungs_of(rows: Sequence[Row], forecast: str) -> list[Rung]:
 def _rank(policy: str) -> tuple[int, int]:
     """Return the place on the ladder: the optimum, variants, planners by forecast, networks, rules."""
     planned = [PLANNER + kind for kind in FORECASTS]
-    kinds = [policy == OPTIMUM, policy.startswith(VARIANT), policy in planned, policy.startswith(NETWORK)]
+    kinds = [
+        policy == OPTIMUM,
+        policy.startswith(VARIANT),
+        policy in planned,
+        policy.startswith((NETWORK, SB3)),
+    ]
     kind = kinds.index(True) if True in kinds else len(kinds)
     return kind, planned.index(policy) if policy in planned else 0
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from scripts.runs.command import CommandOptions, Shown
+from scripts.runs.command import CommandOptions, Folder, Shown
 
 DEFECT = 1  # exit code where a policy passes the proven bound, or a published figure cannot be repeated
 
@@ -15,7 +15,7 @@ class EvaluateOptions(CommandOptions):
     """What is evaluated on what, and what is written."""
 
     policies: Annotated[list[str], Shown(names=("--policy", "--policies"), metavar="SPEC")] = Field(
-        description="ppo:PATH, ppo:pretrained, a rule, mpc:FORECAST, milp"
+        description="ppo:PATH, ppo:pretrained, sb3:ALGO:FILE, py:MODULE:FACTORY, a rule, mpc:FORECAST, milp"
     )
     scenario: str = Field(description="a scenario with a file in configs/benchmarks")
     set: str = Field("test", description="test, validation, train or shifted")
@@ -26,6 +26,10 @@ class EvaluateOptions(CommandOptions):
     table: Annotated[str | None, Shown(nargs="?", const="", metavar="FILE.md")] = Field(
         None,
         description="write the table of results, default configs/benchmarks/<scenario>/<set>.md, and a .csv beside it",
+    )
+    save_results: Folder | None = Field(
+        None,
+        description="write the figures of each policy there, one JSON each, as gridai_env.evaluate saves them",
     )
     recompute: bool = Field(False, description="solve and play again what is published, and compare")
     where: Annotated[str | None, Shown(nargs="?", const="milp", metavar="BETTER")] = Field(

@@ -6,13 +6,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from gridai_env.benchmarks.evaluation import judged
 from gridai_env.benchmarks.published import FrozenSet, read_set, set_path
 from gridai_env.benchmarks.summary import PolicyResult, Summary, published_result, summarise
 from gridai_env.rollout.policy import Policy
 from gridai_env.scenario.compile import compile_scenario
 from gridai_env.scenario.load import load_scenario
 from scripts.runs.command import InputError
-from scripts.runs.folder import commit, default_folder, open_folder, write_run
+from scripts.runs.folder import commit, default_folder, file_name, open_folder, write_run
 from scripts.runs.progress import bar as progress_bar
 from scripts.studies.evaluation import output
 from scripts.studies.evaluation.freeze import differences
@@ -40,6 +41,8 @@ def play_and_judge(arguments: EvaluateOptions) -> int:
 
     facts = _facts(frozen, entrants)
     print("\n".join([*facts, *output.report_lines(results, summaries)]), flush=True)
+    if arguments.save_results:
+        _save(Path(arguments.save_results), summaries, frozen)
     if table is not None:
         _write_table(table, summaries, facts)
     if arguments.where:
@@ -145,16 +148,25 @@ def _short_commit(text: str | None) -> str:
 
 def _write_table(path: Path, summaries: Sequence[Summary], facts: Sequence[str]) -> None:
     """Write the table that is committed, with command, commit and device."""
-    command = " ".join(["python -m scripts.evaluate", *_without_folder(sys.argv[1:])])
-    head = [f"`{command}`", f"Commit {commit()}, device cpu.", *(f"{line}." for line in facts)]
+    head = [f"`{_command()}`", f"Commit {commit()}, device cpu.", *(f"{line}." for line in facts)]
     for written in output.write_table(path, summaries, head):
         print(f"table: {written}")
 
 
-def _without_folder(words: Sequence[str]) -> list[str]:
-    """Return the words of a command line without its run folder, which is of one machine."""
+def _save(folder: Path, summaries: Sequence[Summary], frozen: FrozenSet) -> None:
+    """Write the figures of each policy in the form of `gridai_env.evaluate`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for summary in summaries:
+        path = folder / f"{frozen.scenario}-{frozen.name}-{file_name(summary.policy)}.json"
+        print(f"result: {judged(summary, frozen, command=_command()).save(path)}")
+
+
+def _command() -> str:
+    """Return the command line without its run folder, which is of one machine."""
+    words = sys.argv[1:]
     hidden = [i for i, word in enumerate(words) if word == "--run-dir"]
-    return [word for i, word in enumerate(words) if i not in hidden and i - 1 not in hidden]
+    kept = [word for i, word in enumerate(words) if i not in hidden and i - 1 not in hidden]
+    return " ".join(["python -m scripts.evaluate", *kept])
 
 
 def _recompute(frozen: FrozenSet, name: str, run_dir: Path) -> bool:

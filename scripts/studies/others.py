@@ -1,0 +1,217 @@
+"""Policies of others: Python code (``py:module:Factory``) and files of Stable-Baselines3 (``sb3:ALGO:FILE``)."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import pickle
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from gymnasium.spaces import flatdim
+
+from gridai_env.envs.env import GridAIEnv
+from gridai_env.rollout.policy import AdaptedPolicy, Policy, PolicyError, as_policy
+from gridai_env.scenario.compile import Compiled
+from gridai_env.scenario.errors import closest
+from scripts.runs.command import InputError
+from scripts.studies.names import PYTHON, SB3
+
+NORMALIZATION = "vecnormalize.pkl"
+DEBUG = "GRIDAI_DEBUG"  # set to anything, tracebacks of users' code are shown
+
+
+@contextmanager
+def users_code(name: str) -> Iterator[None]:
+    """Turn what a user's code raises into a PolicyError of one line that says where."""
+    try:
+        yield
+    except (PolicyError, InputError):
+        raise
+    except Exception as error:
+        if os.environ.get(DEBUG):
+            raise
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_own(frame.filename)]
+        place = f"{frames[-1].filename}:{frames[-1].lineno}; " if frames else ""
+        raise PolicyError(
+            f"{name}: {type(error).__name__}: {' '.join(str(error).split())} ({place}{DEBUG}=1 shows the traceback)"
+        ) from error
+
+
+def _is_own(file: str) -> bool:
+    """Return whether a file is neither this one nor one of a library."""
+    return file != __file__ and "site-packages" not in file and not file.startswith("<frozen")
+
+
+class GuardedPolicy(AdaptedPolicy):
+    """A policy of a user's own code, named as on the command line, whose errors are one line."""
+
+    def __init__(self, adapted: Any, name: str, compiled: Compiled) -> None:
+        """Prepare the policy for the scenario."""
+        with users_code(f"--policies {name}"):
+            super().__init__(adapted)
+            self.name = name
+            self.prepare(compiled)
+
+    def predict(self, *args: Any, **keywords: Any) -> tuple[Any, Any]:
+        """Return what the policy predicts."""
+        with users_code(self.name):
+            return super().predict(*args, **keywords)
+
+
+# Python -------------------------------------------------------------------------------------------------------
+
+
+def from_python(name: str, compiled: Compiled) -> Policy:
+    """Return the policy of ``py:module:Factory``, made by ``Factory()`` or ``Factory(env)``.
+
+    Raises PolicyError or InputError in one line where it cannot be made.
+    """
+    module, factory = python_parts(name)
+    with users_code(f"--policies {name}"):
+        found = getattr(importlib.import_module(module), factory)
+        made = found(*_arguments(found, compiled)) if callable(found) else found
+        try:
+            as_policy(made)  # says what a policy must have
+        except ValueError as error:
+            raise PolicyError(f"--policies {name}: {error}") from error
+    return GuardedPolicy(made, name, compiled)
+
+
+def python_parts(name: str) -> tuple[str, str]:
+    """Return module and factory; the working folder is then on the path.  Raises InputError for another form."""
+    module, _, factory = name.removeprefix(PYTHON).partition(":")
+    if not all(part.isidentifier() for part in (*module.split("."), factory)):
+        raise InputError(
+            f"--policies {name}: must be {PYTHON}MODULE:FACTORY, e.g. py:my_policy:MyPolicy for the class MyPolicy in "
+            "my_policy.py of the working folder"
+        )
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    return module, factory
+
+
+def python_files(name: str) -> list[Path]:
+    """Return the file of the module, none where it has no source or is not found."""
+    module, _ = python_parts(name)
+    with users_code(f"--policies {name}"):
+        found = find_spec(module)
+    return [Path(found.origin)] if found is not None and found.has_location and found.origin else []
+
+
+def _arguments(factory: Any, compiled: Compiled) -> list[GridAIEnv]:
+    """Return the environment where the factory takes an argument that has no default or is called env."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    places = [one for one in inspect.signature(factory).parameters.values() if one.kind in kinds]
+    wanted = any(one.default is one.empty or one.name == "env" for one in places)
+    return [GridAIEnv(compiled.scenario)] if wanted else []
+
+
+# Stable-Baselines3 --------------------------------------------------------------------------------------------
+
+
+def sb3_parts(name: str) -> tuple[str, Path]:
+    """Return algorithm and file; raises InputError for another form and a file that is missing."""
+    algorithm, _, where = name.removeprefix(SB3).partition(":")
+    path = Path(where)
+    if where and not path.is_file():
+        path = path.with_name(f"{path.name}.zip")  # Stable-Baselines3 adds it when it saves
+    if not where or not path.is_file():
+        raise InputError(
+            f"--policies {name}: no such file; must be {SB3}ALGO:FILE, e.g. sb3:ppo:runs/mine/model.zip"
+        )
+    return algorithm.lower(), path
+
+
+def sb3_files(name: str) -> list[Path]:
+    """Return the files that decide what a model does: its own, and its normalization where there is one."""
+    path = sb3_parts(name)[1]
+    beside = path.with_name(NORMALIZATION)
+    return [path, *([beside] if beside.is_file() else [])]
+
+
+def from_sb3(name: str, compiled: Compiled) -> Policy:
+    """Return the policy of ``sb3:ALGO:FILE``; raises PolicyError or InputError in one line where there is none."""
+    algorithm, path = sb3_parts(name)
+    try:
+        from agents.networks.checkpoint import CheckpointError, load_model
+        from agents.networks.kinds import ActingPolicy
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"--policies {name}: needs {error.name}, which is not installed: pip install 'gridai-env[rl]'"
+        ) from error
+    try:
+        model = load_model(path, "cpu", _algorithm(name, algorithm))
+    except CheckpointError as error:
+        raise InputError(
+            f"--policies {name}: {error}; or was it trained by another than {algorithm}?"
+        ) from error
+
+    if isinstance(model.policy, ActingPolicy):
+        raise InputError(f"--policies {name}: is an agent of scripts.train; give ppo:{path}")
+    return GuardedPolicy(SB3Model(model, _normalization(name, model, path)), name, compiled)
+
+
+def _algorithm(name: str, wanted: str) -> Any:
+    """Return the class of an algorithm of Stable-Baselines3 or its contrib package, by its name in lower case."""
+    from stable_baselines3.common.base_class import BaseAlgorithm
+
+    known: dict[str, Any] = {}
+    for package in ("stable_baselines3", "sb3_contrib"):
+        if find_spec(package) is not None:
+            every = vars(importlib.import_module(package)).items()
+            known |= {n.lower(): k for n, k in every if isinstance(k, type) and issubclass(k, BaseAlgorithm)}
+    if wanted in known:
+        return known[wanted]
+    more = "" if find_spec("sb3_contrib") else "; more with: pip install sb3-contrib"
+    raise InputError(f"--policies {name}: no algorithm {wanted!r} ({closest(wanted, sorted(known))}){more}")
+
+
+def _normalization(name: str, model: Any, path: Path) -> Any:
+    """Return the VecNormalize saved beside a model, None where there is none."""
+    beside = path.with_name(NORMALIZATION)
+    if not beside.is_file():
+        return None
+    from stable_baselines3.common.vec_env import VecNormalize
+
+    try:
+        found = pickle.loads(beside.read_bytes())
+    except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, ValueError, IndexError) as error:
+        raise InputError(f"--policies {name}: {beside}: not a saved VecNormalize ({error})") from error
+    if not isinstance(found, VecNormalize):
+        raise InputError(
+            f"--policies {name}: {beside}: is a {type(found).__name__}, not a saved VecNormalize"
+        )
+
+    sizes = [flatdim(space) for space in (found.observation_space, model.observation_space)]
+    if sizes[0] != sizes[1]:
+        raise InputError(f"--policies {name}: {beside}: of {sizes[0]} numbers, the model reads {sizes[1]}")
+    return found
+
+
+class SB3Model:
+    """A model of Stable-Baselines3 that sees observations as it did in training."""
+
+    def __init__(self, model: Any, normalization: Any = None) -> None:
+        """Take a model and the VecNormalize around its environment, where there was one."""
+        self.model, self.normalization = model, normalization
+        self.observation_space, self.action_space = model.observation_space, model.action_space
+
+    def reseed(self, seed: int) -> None:
+        """Seed what the model draws."""
+        self.model.set_random_seed(seed)
+
+    def predict(
+        self, observation: Any, state: Any, episode_start: Any, deterministic: bool
+    ) -> tuple[Any, Any]:
+        """Return the model's numbers and its state, of recurrent networks."""
+        if self.normalization is not None:
+            observation = self.normalization.normalize_obs(observation)
+        numbers, memory = self.model.predict(observation, state, episode_start, deterministic)
+        return numbers, memory

@@ -1,0 +1,247 @@
+"""Policies that others have made: Python code and files of Stable-Baselines3, by name on the command line."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from stable_baselines3 import PPO, SAC
+from stable_baselines3.common.vec_env import VecNormalize
+
+from agents.vec_env.actions import ActiveActions
+from agents.vec_env.numpy import GridAIVecEnv
+from gridai_env import GridAIEnv, GridAIVectorEnv, make_instance
+from gridai_env.observation.layout import ObservationLayout
+from gridai_env.rollout import run
+from gridai_env.rollout.policy import PolicyError
+from gridai_env.scenario.compile import compile_scenario
+from gridai_env.scenario.load import load_scenario
+from scripts import compare
+from scripts.runs.command import InputError
+from scripts.studies.policies import checkpoint_of, checkpoints, find_contender, find_entrants
+
+MODULE = "py:tests.support.judged_policies:"
+COMPILED = compile_scenario(load_scenario("two_sites"))
+INSTANCE = make_instance("two_sites", seed=0)
+
+
+def message(name: str, compiled: Any = COMPILED) -> str:
+    with pytest.raises((InputError, PolicyError)) as error:
+        find_contender(name, compiled)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+# Python -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("factory", ["Home", "without_environment", "ready"])
+def test_a_factory_takes_the_environment_or_nothing(factory: str) -> None:
+    played, _ = find_contender(MODULE + factory, COMPILED).play(INSTANCE, 0)
+    assert played is not None and played.policy == MODULE + factory
+    assert not np.any(played.actions)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (MODULE + "unfinished", r"RuntimeError: no weights \("),
+        (MODULE + "Empty", "must have predict(observation, state, episode_start, deterministic)"),
+        (
+            MODULE + "Nobody",
+            "AttributeError: module 'tests.support.judged_policies' has no attribute 'Nobody'",
+        ),
+        ("py:no_such_module:X", "ModuleNotFoundError: No module named 'no_such_module' (GRIDAI_DEBUG=1"),
+        ("py:judged_policies", "must be py:MODULE:FACTORY"),
+        ("py:my-policy:X", "must be py:MODULE:FACTORY"),
+    ],
+)
+def test_code_that_makes_no_policy_is_one_line(name: str, text: str) -> None:
+    assert text.replace("\\", "") in message(name)
+
+
+def test_errors_while_playing_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["--scenario", "two_sites", "--seeds", "0", "--policy"]
+    for factory, text in (
+        ("Broken", "Broken: KeyError: 'price\\\\nof tomorrow' ("),
+        ("Silent", "returned ndarray; predict must return (action, memory): 30 numbers"),
+    ):
+        folder = tmp_path / factory
+        assert compare.main([*words, MODULE + factory, "--run-dir", str(folder)]) == 2
+        last = capsys.readouterr().err.strip().splitlines()[-1]
+        assert last.startswith("error: py:") and text in last
+    monkeypatch.setenv("GRIDAI_DEBUG", "1")
+    with pytest.raises(KeyError):
+        run(find_contender(MODULE + "Broken", COMPILED).decider, INSTANCE)
+
+
+def test_a_changed_module_is_another_policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "passing_fancy.py"
+    file.write_text("class One: ...", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    before = checkpoint_of("py:passing_fancy:One")
+    file.write_text("class One:\n    x = 1", encoding="utf-8")
+    assert before and checkpoint_of("py:passing_fancy:One") != before
+    assert checkpoints(["greedy", "py:passing_fancy:One"]).keys() == {"py:passing_fancy:One"}
+
+
+# Stable-Baselines3 --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Models of a few steps: flat with active actions, normalized, Dict with all actions, recurrent."""
+    folder = tmp_path_factory.mktemp("models")
+    batch = GridAIVectorEnv(2, scenario="two_sites", flat_observations=True)
+    flat = GridAIVecEnv(batch, ActiveActions.of(batch.compiled, may_refuse=False))
+    small: dict[str, Any] = {"device": "cpu", "policy_kwargs": {"net_arch": [8]}, "seed": 0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Stable-Baselines3 makes the folders and says so
+        PPO("MlpPolicy", flat, n_steps=12, batch_size=24, **small).learn(24).save(
+            folder / "flat" / "model.zip"
+        )
+        normalized = VecNormalize(flat)
+        model = PPO("MlpPolicy", normalized, n_steps=12, batch_size=24, **small).learn(24)
+        model.save(folder / "normalized" / "model.zip")
+        normalized.save(str(folder / "normalized" / "vecnormalize.pkl"))
+        SAC(
+            "MultiInputPolicy",
+            GridAIEnv("two_sites"),
+            learning_starts=4,
+            buffer_size=16,
+            batch_size=4,
+            **small,
+        ).learn(8).save(folder / "dict" / "model.zip")
+    return folder
+
+
+@pytest.fixture
+def normalized(folder: Path) -> Iterator[Path]:
+    """The normalization, to be changed."""
+    path = folder / "normalized" / "vecnormalize.pkl"
+    whole = path.read_bytes()
+    yield path
+    path.write_bytes(whole)
+
+
+def first_action(name: str) -> Any:
+    played, _ = find_contender(name, COMPILED).play(INSTANCE, 0)
+    assert played is not None and played.actions is not None
+    return played.actions[0]
+
+
+def observed() -> Any:
+    return GridAIEnv("two_sites").reset(options={"instance": INSTANCE})[0]
+
+
+def test_active_actions_and_flat_observations(folder: Path) -> None:
+    path = folder / "flat" / "model.zip"
+    seen = ObservationLayout(COMPILED).flatten(observed())
+    numbers, _ = PPO.load(path).predict(seen, deterministic=True)
+    wanted = ActiveActions.of(COMPILED, may_refuse=False).expand(numbers)
+    np.testing.assert_array_equal(first_action(f"sb3:ppo:{path}"), wanted)
+    assert find_entrants([f"sb3:ppo:{folder / 'flat'}"], "two_sites")[0].runs == (f"sb3:ppo:{path}",)
+    np.testing.assert_array_equal(first_action(f"sb3:PPO:{path.with_suffix('')}"), wanted)
+
+
+def test_dict_observations_and_all_actions(folder: Path) -> None:
+    path = folder / "dict" / "model.zip"
+    wanted, _ = SAC.load(path).predict(observed(), deterministic=True)
+    np.testing.assert_array_equal(first_action(f"sb3:sac:{path}"), wanted)
+
+
+def test_observations_are_normalized_as_in_training(folder: Path, normalized: Path) -> None:
+    name = f"sb3:ppo:{folder / 'normalized' / 'model.zip'}"
+    statistics = pickle.loads(normalized.read_bytes())
+    seen = ObservationLayout(COMPILED).flatten(observed())
+    scaled = np.clip(
+        (seen - statistics.obs_rms.mean) / np.sqrt(statistics.obs_rms.var + statistics.epsilon), -10.0, 10.0
+    ).astype(np.float32)
+    assert np.abs(scaled - seen).max() > 0.5
+    numbers, _ = PPO.load(folder / "normalized" / "model.zip").predict(scaled, deterministic=True)
+    wanted = ActiveActions.of(COMPILED, may_refuse=False).expand(numbers)
+    np.testing.assert_array_equal(first_action(name), wanted)
+
+    before = checkpoint_of(name)
+    statistics.obs_rms.mean += 1.0
+    normalized.write_bytes(pickle.dumps(statistics))
+    assert checkpoint_of(name) != before
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("sb3:ppo:missing", "no such file; must be sb3:ALGO:FILE"),
+        ("sb3:ppo", "no such file; must be sb3:ALGO:FILE"),
+        ("sb3:pop:{}/flat/model.zip", "no algorithm 'pop' (did you mean 'ppo'"),
+        ("sb3:sac:{}/flat/model.zip", "or was it trained by another than sac?"),
+        ("sb3:ppo:{}/normalized/vecnormalize.pkl", "not a readable checkpoint"),
+    ],
+)
+def test_files_that_are_no_model_are_one_line(name: str, text: str, folder: Path) -> None:
+    assert text in message(name.format(folder))
+
+
+def test_models_of_another_scenario_are_refused_with_both_shapes(folder: Path) -> None:
+    other = compile_scenario(load_scenario("four_markets"))
+    size = ObservationLayout(COMPILED).size
+    text = message(f"sb3:ppo:{folder / 'flat' / 'model.zip'}", other)
+    assert f"reads {size} numbers, scenario 'four_markets' shows a Dict of" in text
+    assert f"flat, {ObservationLayout(other).size} numbers" in text
+
+
+def test_damaged_normalizations_are_one_line(folder: Path, normalized: Path) -> None:
+    name = f"sb3:ppo:{folder / 'normalized' / 'model.zip'}"
+    for content, text in ((b"x", "not a saved VecNormalize ("), (pickle.dumps({}), "is a dict, not a saved")):
+        normalized.write_bytes(content)
+        assert text in message(name)
+
+
+def test_comparisons_go_on_and_notice_another_file(folder: Path, normalized: Path, tmp_path: Path) -> None:
+    """Models play in worker processes, and a folder of another file is not gone on with."""
+    names = [f"sb3:ppo:{folder / 'normalized' / 'model.zip'}", MODULE + "Home"]
+    words = [
+        "--scenario",
+        "two_sites",
+        "--policies",
+        *names,
+        "--run-dir",
+        str(tmp_path / "out"),
+        "--horizon-h",
+        "3",
+    ]
+    assert compare.main([*words, "--seeds", "0", "1", "--jobs", "2"]) == 0
+    assert compare.main([*words, "--seeds", "0", "1", "2", "--continue"]) == 0
+    statistics = pickle.loads(normalized.read_bytes())
+    statistics.obs_rms.mean += 1.0
+    normalized.write_bytes(pickle.dumps(statistics))
+    assert compare.main([*words, "--seeds", "0", "1", "2", "--continue"]) == 2
+
+
+def test_recurrent_models_keep_their_state(tmp_path: Path) -> None:
+    contrib = pytest.importorskip("sb3_contrib", reason="sb3-contrib is not installed")
+    batch = GridAIVectorEnv(2, scenario="two_sites", flat_observations=True)
+    flat = GridAIVecEnv(batch, ActiveActions.of(batch.compiled, may_refuse=False))
+    small: dict[str, Any] = {"lstm_hidden_size": 4, "net_arch": [4]}
+    model = contrib.RecurrentPPO(
+        "MlpLstmPolicy", flat, n_steps=4, batch_size=8, device="cpu", seed=0, policy_kwargs=small
+    )
+    model.save(tmp_path / "model.zip")
+    played, _ = find_contender(f"sb3:recurrentppo:{tmp_path / 'model.zip'}", COMPILED).play(INSTANCE, 0)
+
+    layout, state = ObservationLayout(COMPILED), None
+    env = GridAIEnv("two_sites")
+    observation, _ = env.reset(options={"instance": INSTANCE})
+    active, earned, over = ActiveActions.of(COMPILED, may_refuse=False), 0.0, False
+    while not over:
+        numbers, state = model.predict(layout.flatten(observation), state, np.array([state is None]), True)
+        observation, reward, over, _, _ = env.step(active.expand(numbers))
+        earned += reward
+    assert played is not None and played.rewards.sum() == pytest.approx(earned)
