@@ -7,6 +7,7 @@ import inspect
 import os
 import pickle
 import sys
+import sysconfig
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from scripts.runs.command import InputError
 from scripts.studies.names import PYTHON, SB3
 
 NORMALIZATION = "vecnormalize.pkl"
+STANDARD = sysconfig.get_path("stdlib")  # where Python's own modules are
 DEBUG = "GRIDAI_DEBUG"  # set to anything, tracebacks of users' code are shown
 
 
@@ -46,7 +48,7 @@ def users_code(name: str) -> Iterator[None]:
 
 def _is_own(file: str) -> bool:
     """Return whether a file is neither this one nor one of a library."""
-    return file != __file__ and "site-packages" not in file and not file.startswith("<frozen")
+    return file != __file__ and "site-packages" not in file and not file.startswith(("<frozen", STANDARD))
 
 
 class GuardedPolicy(AdaptedPolicy):

@@ -70,7 +70,7 @@ def test_errors_while_playing_are_one_line(
 ) -> None:
     words = ["--scenario", "two_sites", "--seeds", "0", "--policy"]
     for factory, text in (
-        ("Broken", "Broken: KeyError: 'price\\\\nof tomorrow' ("),
+        ("Broken", "Broken: KeyError: 'price\\nof tomorrow' ("),
         ("Silent", "returned ndarray; predict must return (action, memory): 30 numbers"),
     ):
         folder = tmp_path / factory
@@ -170,8 +170,7 @@ def test_observations_are_normalized_as_in_training(folder: Path, normalized: Pa
     np.testing.assert_array_equal(first_action(name), wanted)
 
     before = checkpoint_of(name)
-    statistics.obs_rms.mean += 1.0
-    normalized.write_bytes(pickle.dumps(statistics))
+    normalized.write_bytes(normalized.read_bytes() + b"another")
     assert checkpoint_of(name) != before
 
 
@@ -205,7 +204,7 @@ def test_damaged_normalizations_are_one_line(folder: Path, normalized: Path) -> 
 
 
 def test_comparisons_go_on_and_notice_another_file(folder: Path, normalized: Path, tmp_path: Path) -> None:
-    """Models play in worker processes, and a folder of another file is not gone on with."""
+    """A folder of another file is not gone on with."""
     names = [f"sb3:ppo:{folder / 'normalized' / 'model.zip'}", MODULE + "Home"]
     words = [
         "--scenario",
@@ -217,12 +216,10 @@ def test_comparisons_go_on_and_notice_another_file(folder: Path, normalized: Pat
         "--horizon-h",
         "3",
     ]
-    assert compare.main([*words, "--seeds", "0", "1", "--jobs", "2"]) == 0
-    assert compare.main([*words, "--seeds", "0", "1", "2", "--continue"]) == 0
-    statistics = pickle.loads(normalized.read_bytes())
-    statistics.obs_rms.mean += 1.0
-    normalized.write_bytes(pickle.dumps(statistics))
-    assert compare.main([*words, "--seeds", "0", "1", "2", "--continue"]) == 2
+    assert compare.main([*words, "--seeds", "0"]) == 0
+    assert compare.main([*words, "--seeds", "0", "1", "--continue"]) == 0
+    normalized.write_bytes(normalized.read_bytes() + b"another")
+    assert compare.main([*words, "--seeds", "0", "1", "--continue"]) == 2
 
 
 def test_recurrent_models_keep_their_state(tmp_path: Path) -> None:
