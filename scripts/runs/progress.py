@@ -11,17 +11,10 @@ class NoBar:
     def __enter__(self) -> NoBar:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        """Do nothing."""
+    def _pass(self, *_: Any, **__: Any) -> None:
+        """Show nothing."""
 
-    def update(self, steps: int = 1) -> None:
-        """Do nothing."""
-
-    def set_description(self, text: str) -> None:
-        """Do nothing."""
-
-    def set_postfix_str(self, text: str, refresh: bool = True) -> None:
-        """Do nothing."""
+    __exit__ = update = set_description = set_postfix_str = _pass
 
     def write(self, text: str) -> None:
         """Print a note."""

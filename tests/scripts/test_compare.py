@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from baselines.optimum import milp
 from baselines.optimum.milp import Plan
 from baselines.optimum.milp import solve as solve_plan
 from baselines.optimum.plan_files import load_plan
@@ -218,16 +219,15 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path: Path, monkeypatch: Any, capsys:
 
 
 def test_no_plan_in_time_still_leaves_a_table(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
-    from scripts.studies import contest
 
-    honest = contest.solve
+    honest = milp.solve
 
     def hasty(*arguments: Any, **options: Any) -> Plan:
         plan = honest(*arguments, **options)
         nothing = {"flows": None, "actions": None, "objective_value": None, "benefit_usd": None}
         return Plan(**{**vars(plan), **nothing, "status": "time_limit", "gap": float("inf")})
 
-    monkeypatch.setattr(contest, "solve", hasty)
+    monkeypatch.setattr(milp, "solve", hasty)
     words = [*BASE, "--policies", "local_only", "milp", "--seeds", "0", "--run-dir", str(tmp_path)]
     assert compare.main(words) == 0
     shown = capsys.readouterr()

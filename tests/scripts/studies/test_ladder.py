@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from baselines.optimum import milp
 from baselines.rules.greedy import Greedy
 from gridai_env.episodes.instance import make_instance
 from gridai_env.world.actions import Layout
@@ -507,7 +508,7 @@ def test_rows_are_written_in_full_precision(tmp_path: Path) -> None:
 @pytest.fixture
 def lowered(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[float], None]]:
     """Makes the solver prove too much: its bound moves towards (and past) the plan by some USD or kg."""
-    honest = contest.solve
+    honest = milp.solve
 
     def lower(by: float) -> None:
         def solve(*arguments: Any, **options: Any) -> Any:
@@ -515,7 +516,7 @@ def lowered(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[float], None]
             sign = 1.0 if plan.objective == "benefit" else -1.0
             return replace(plan, bound=plan.bound - sign * by)
 
-        monkeypatch.setattr(contest, "solve", solve)
+        monkeypatch.setattr(milp, "solve", solve)
 
     yield lower
 
