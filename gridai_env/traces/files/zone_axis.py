@@ -15,9 +15,10 @@ from gridai_env.traces.bounds import POSSIBLE, USUAL_MEAN
 from gridai_env.traces.errors import TraceError
 from gridai_env.traces.files.formats import RawTable
 from gridai_env.traces.files.intervals import interval_minutes
-from gridai_env.traces.local_time import MINUTES_PER_HOUR, stamp
+from gridai_env.traces.local_time import MINUTES_PER_DAY, MINUTES_PER_HOUR, stamp
 from gridai_env.traces.series import HELD
 
+MOST_YEARS = 100  # of a file: every interval in between takes room
 GAP, REPEATED, UNSORTED, STRAY = 1, 2, 3, 4
 FAULTS = {
     GAP: ("row is missing", "add it, interpolate short gaps with FILE,fill_gap_h=2,"),
@@ -212,6 +213,11 @@ def zone_axis(raw: RawTable, source: str, zone: str, fill_gap_h: float = 0.0) ->
         raise TraceError(
             f"{where}: its rows are {np.diff(stamps).min() / MINUTES_PER_HOUR:g} h apart or more; a row stands for an "
             "hour at most: give the value of each hour"
+        )
+    if stamps[-1] - stamps[0] > MOST_YEARS * 366 * MINUTES_PER_DAY:
+        ends = sorted(stamp(sign * stamps[i]) for i in (0, -1))
+        raise TraceError(
+            f"{where}: its rows span {ends[0]} to {ends[1]}, above {MOST_YEARS} years: correct the wrong stamp"
         )
     length = interval_minutes(stamps)
     start = stamps if sign > 0 else -stamps - length

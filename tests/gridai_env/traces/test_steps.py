@@ -226,6 +226,18 @@ def test_rows_more_than_an_hour_apart_are_refused(tmp_path: Path) -> None:
         table(tmp_path, stretch(0, 180, 8)).valid_starts(("IE",), 1, 1.0)
 
 
+def test_a_stamp_in_another_century_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "typo.csv"
+    lines = [
+        f"{year}-01-01T{h:02d}:00Z,IE,50,250" for h in range(24) for year in (2024, 9024)[: 1 + (h == 23)]
+    ]
+    path.write_text("\n".join(["utc,zone,price_usd_per_mwh,carbon_average_kg_per_mwh", *lines]))
+    with pytest.raises(
+        TraceError, match="span 2024-01-01T00:00Z to 9024-01-01T23:00Z, above 100 years: correct"
+    ):
+        read_table(path).valid_starts(("IE",), 4, 1.0)
+
+
 def test_lengths_of_rows_that_contradict_each_other() -> None:
     """A stretch counts from three hours on; what does not fit is off the grid."""
     two = np.array([0, 60, 120, 180, 210, 240, 300, 360])
