@@ -17,11 +17,11 @@ from gridai_env.arrays.ops import as_float64, constant, namespace
 from gridai_env.arrays.record import Record
 from gridai_env.arrays.types import Array, Bool, Bools, Float, Floats, Floats32, Int, Ints
 from gridai_env.episodes.demand import Demand, draw_demand, first_placement_gpuh
-from gridai_env.episodes.deviation import Deviation, month_hours_utc, synthetic_deviation
+from gridai_env.episodes.deviation import month_hours_utc, synthetic_deviation
 from gridai_env.episodes.events import EventTable, draw_events
 from gridai_env.episodes.exogenous import (
+    ForecastBase,
     SiteSeries,
-    UsualDeviation,
     billed_and_other,
     exogenous_arrays,
     forecast_background,
@@ -29,9 +29,18 @@ from gridai_env.episodes.exogenous import (
     usual_deviations,
 )
 from gridai_env.episodes.expectation import outlook
-from gridai_env.episodes.forecast import Background, ForecastSet, ahead, day_ahead, day_steps, persistence
+from gridai_env.episodes.forecast import (
+    Background,
+    ForecastSet,
+    ahead,
+    day_ahead,
+    day_steps,
+    persistence,
+    with_published,
+)
 from gridai_env.episodes.jobs import JobTable, draw_jobs
 from gridai_env.episodes.last_resorts import last_resort_prices
+from gridai_env.episodes.publication import publication
 from gridai_env.episodes.starts import (
     Start,
     Starts,
@@ -64,9 +73,7 @@ class Source:
     """Where the series of a batch come from."""
 
     series: ZoneSeries  # [B,L+T,Z]
-    deviation: Deviation
-    month_hour: Int[Ints, "B T"]  # row of the deviation for each step
-    blind: Bool[Bools, "B Z"] | None  # zones of which no past is known: persistence
+    base: ForecastBase
     provenance: str
     expected: list[dict[str, str]]  # by episode: zone -> where its expectation comes from
 
@@ -99,11 +106,8 @@ def batch_parts(
     jobs = draw_jobs(compiled, streams(seeds, "jobs"))
     events = draw_events(compiled, streams(seeds, "events"))
 
-    usual = usual_deviations(compiled, source.deviation)
     draws = EpisodeDraws(streams(seeds, "forecast"))
-    world = make_world(
-        compiled, source.series, demand, jobs, events, usual, source.month_hour, draws, source.blind
-    )
+    world = make_world(compiled, source.series, demand, jobs, events, source.base, draws)
 
     return {
         "compiled": compiled,
@@ -142,19 +146,13 @@ def make_world(
     demand: Demand,
     jobs: JobTable,
     events: EventTable,
-    usual: UsualDeviation,
-    month_hour: Array,
+    base: ForecastBase,
     draws: Draws,
-    blind: Bool[Bools, "B Z"] | None = None,
 ) -> World:
-    """Return what follows from the drawn series, demand, jobs and events; ``draws`` are those of the forecasts.
-
-    ``month_hour`` int [B,T] is the row of ``usual`` for each step, month * 24 + hour in UTC where there is one for
-    each. ``blind``: zones whose forecasts are those of persistence.
-    """
+    """Return what follows from the drawn series, demand, jobs and events; ``draws`` are those of the forecasts."""
     sites = site_series(compiled, series)
     exogenous = exogenous_arrays(compiled, sites, demand, jobs, events)
-    background = forecast_background(compiled, sites, demand, series, usual, month_hour, blind)
+    background = forecast_background(compiled, sites, demand, series, base)
     return World(
         sites=sites,
         exogenous=exogenous,
@@ -197,18 +195,23 @@ def find_series(
             choices, how = table_starts(compiled, table, lead_in)
         start_utc = draw_starts(choices, seeds)
 
+    published = None
+    if compiled.forecast.kind == "published":
+        published = publication(compiled, start_utc, 0, compiled.shape.steps)
+
     # The history before the start is read, too: forecasts and reports need it.
     first = start_utc - np.timedelta64(round(lead_in * dt_h * 60), "m")
     if table is None:
         series = synthetic_series(zones, first, steps, dt_h, streams(seeds, "traces"))
-        month_hour = month_hours_utc(start_utc, 0, compiled.shape.steps, dt_h)
-        return Source(series, synthetic_deviation(zones), month_hour, None, how, [])
+        usual = usual_deviations(compiled, synthetic_deviation(zones))
+        row = month_hours_utc(start_utc, 0, compiled.shape.steps, dt_h)
+        return Source(series, ForecastBase(usual, row, None, published), how, [])
 
     seen = outlook(table, table.window(zones, first, steps, dt_h), start_utc)
     row = np.repeat(np.arange(len(seeds))[:, None], compiled.shape.steps, axis=1)
-    return Source(
-        seen.series, seen.deviation, row, seen.blind if seen.blind.any() else None, how, seen.provenance
-    )
+    blind = seen.blind if seen.blind.any() else None
+    base = ForecastBase(usual_deviations(compiled, seen.deviation), row, blind, published)
+    return Source(seen.series, base, how, seen.provenance)
 
 
 def make_forecast(
@@ -217,12 +220,13 @@ def make_forecast(
     """Return the forecasts of all series.  ``buy_usd_per_mwh`` [B,T,K] is the true price with its events."""
     rules, shape = compiled.forecast, compiled.shape
     leads = rules.lead_steps
-    if rules.kind == "day_ahead":
+    if rules.kind in ("day_ahead", "published"):
         # Noise is drawn before the shocks, so that a foreseen shock is foreseen in full.
         values = day_ahead(rules, shape.dt_h, background, draws)
         if background.blind is not None:
             last_day = persistence(background.truth, shape.steps, leads, day_steps(shape.dt_h))
             values = np.where(background.blind[:, None, None], last_day, values)
+        values = with_published(values, background, leads)
         for i, lead in enumerate(leads if events.of_kind("price") else ()):
             price = values[:, :, i : i + 1, : shape.sites]
             price[...] = events.at_leads([lead], rules.kind).shocked_usd_per_mwh(as_float64(price))

@@ -52,6 +52,14 @@ class EventTable:
                 price = namespace(price).where(self.hit(e), shocked, price)
         return price
 
+    def unshocked_usd_per_mwh(self, price: Array) -> Array:
+        """Return the price [...,K] before the shocks, infinite or NaN where a factor of 0 has hidden it."""
+        for e in reversed(self.of_kind("price")):
+            with np.errstate(divide="ignore", invalid="ignore"):
+                before = (price - self.rules.add_usd_per_mwh[e]) / self.rules.factor[e]
+            price = np.where(self.hit(e), before, price)
+        return price
+
     def hit(self, e: int) -> Array:
         """Return where and when event ``e`` is active, [...,K] bool."""
         return self.active[..., e, None] & constant(self.rules.at_site[e], self.active)
@@ -64,8 +72,8 @@ class EventTable:
         """Return the events of these steps as foreseen from steps in which ``now`` [...,E] are active.
 
         ``forecast`` is the kind of the scenario's forecasts.  perfect: the truth.  persistence: what is
-        active now.  day_ahead: announced events; another one only where it is active now as well, since it
-        strikes but once.
+        active now.  day_ahead, published: announced events; another one only where it is active now as well,
+        since it strikes but once.
         """
         if forecast == "perfect":
             return self

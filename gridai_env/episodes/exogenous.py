@@ -10,12 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from gridai_env.arrays.ops import as_float32, columns, constant, empty, namespace, take_rows
-from gridai_env.arrays.types import Array, Bool, Bools, Float, Floats32
+from gridai_env.arrays.types import Array, Bool, Bools, Float, Floats32, Int
 from gridai_env.episodes.demand import Demand, queue_limits_gpuh, session_growth
 from gridai_env.episodes.deviation import Deviation
 from gridai_env.episodes.events import EventTable
 from gridai_env.episodes.forecast import Background
 from gridai_env.episodes.jobs import JobTable
+from gridai_env.episodes.publication import Publication
 from gridai_env.scenario.compile import Compiled
 from gridai_env.traces import ZoneSeries
 from gridai_env.world.state import Exogenous
@@ -50,6 +51,18 @@ class UsualDeviation:
         Array, "N 3*K"
     ]  # by month and hour in UTC, or by episode: USD/MWh, kg/MWh, MW of wind
     sun_mw: Float[Floats32, "*episodes K"]  # for each unit of the climatology of PV
+
+
+@dataclass(frozen=True)
+class ForecastBase:
+    """What forecasts of a batch are made from beside the series themselves."""
+
+    usual: UsualDeviation
+    row: Int[
+        Array, "B T"
+    ]  # of ``usual.by_month_hour``, for each step: month * 24 + hour in UTC, or the episode
+    blind: Bool[Bools, "B Z"] | None = None  # zones of which no past is known: persistence
+    published: Publication | None = None  # None: no prices are
 
 
 def site_series(compiled: Compiled, series: ZoneSeries) -> SiteSeries:
@@ -166,14 +179,9 @@ def forecast_background(
     sites: SiteSeries,
     demand: Demand,
     series: ZoneSeries,
-    usual: UsualDeviation,
-    month_hour: Array,
-    blind: Bool[Bools, "B Z"] | None = None,
+    base: ForecastBase,
 ) -> Background:
-    """Return what forecasts are made from: truth before price events, climatology and usual deviation.
-
-    ``month_hour`` int [B,T] is the row of ``usual`` for each step; ``blind`` the zones of which no past is known.
-    """
+    """Return what forecasts are made from: truth before price events, climatology and usual deviation."""
     carbon, _ = billed_and_other(compiled, sites.carbon_average_kg_per_mwh, sites.carbon_marginal_kg_per_mwh)
     truth = [sites.buy_usd_per_mwh, carbon, sites.renewable_mw, demand.region_gpuh]
     expected = [
@@ -185,6 +193,7 @@ def forecast_background(
 
     shape, xp = compiled.shape, namespace(carbon)
     unknown = np.full(shape.sites, np.inf)
+    blind = base.blind
     if blind is not None:
         at_sites = blind[:, compiled.sites.zone_index]
         of_demand = np.zeros((len(blind), shape.regions), dtype=bool)
@@ -193,10 +202,11 @@ def forecast_background(
     return Background(
         truth=xp.concatenate([as_float32(values) for values in truth], axis=-1),
         climatology=xp.concatenate([as_float32(values) for values in expected], axis=-1),
-        deviation=xp.concatenate(_deviations(compiled, series, demand, usual, month_hour), axis=-1),
+        deviation=xp.concatenate(_deviations(compiled, series, demand, base), axis=-1),
         upper=np.concatenate([unknown, unknown, compiled.sites.renewable_mw, np.full(shape.regions, np.inf)]),
         sites=shape.sites,
         blind=blind,
+        published=base.published,
     )
 
 
@@ -213,15 +223,13 @@ def usual_deviations(compiled: Compiled, deviation: Deviation) -> UsualDeviation
     return UsualDeviation(as_float32(np.concatenate(usual, axis=-1)), as_float32(sun_mw))
 
 
-def _deviations(
-    compiled: Compiled, series: ZoneSeries, demand: Demand, usual: UsualDeviation, month_hour: Array
-) -> list[Array]:
+def _deviations(compiled: Compiled, series: ZoneSeries, demand: Demand, base: ForecastBase) -> list[Array]:
     """Return the usual deviation of each series from its climatology, float32, together [B,T,3K+C]."""
     at = compiled.sites.zone_index
     now, sites = np.s_[:, -compiled.shape.steps :], compiled.shape.sites
-    grid = take_rows(usual.by_month_hour, month_hour)
+    grid = take_rows(base.usual.by_month_hour, base.row)
     wind_mw = grid[..., 2 * sites :]
     sun_mw = as_float32(columns(series.pv_cf_climatology[now], at))
-    sun_mw = constant(usual.sun_mw, sun_mw) * sun_mw
+    sun_mw = constant(base.usual.sun_mw, sun_mw) * sun_mw
     renewable_mw = namespace(sun_mw).sqrt(wind_mw * wind_mw + sun_mw * sun_mw)
     return [grid[..., : 2 * sites], renewable_mw, as_float32(demand.deviation_gpuh)]

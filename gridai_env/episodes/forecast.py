@@ -1,6 +1,7 @@
 """Forecasts of what is uncertain: prices, carbon intensity, renewables and arrivals, at a few leads.
 
-Three kinds.  *perfect*: the truth.  *persistence*: what was seen at the same hour of the last day known.
+Four kinds.  *perfect*: the truth.  *persistence*: what was seen at the same hour of the last day known.
+*published*: like day_ahead, but prices are the truth before unannounced shocks as far as they are published.
 *day_ahead*: calibrated noise.  With m the climatology (known in advance), a = truth - m and s the standard
 deviation of a, the forecast at a lead of skill r is
 
@@ -26,6 +27,7 @@ import numpy as np
 from gridai_env.arrays.draws import Draws, in_parts
 from gridai_env.arrays.ops import add_product, add_scaled, as_float32, constant, empty, namespace, within
 from gridai_env.arrays.types import Array, Bool, Bools, Float, Floats
+from gridai_env.episodes.publication import Publication
 from gridai_env.scenario.tables import ForecastRules
 
 DAY_H = 24.0
@@ -78,6 +80,7 @@ class Background:
     upper: Float[Floats, " S"]  # most that is possible, infinite where nothing is known
     sites: int
     blind: Bool[Bools, "B S"] | None = None  # series without a known past: their forecasts are persistence
+    published: Publication | None = None  # None: no prices are
 
 
 def day_steps(dt_h: float) -> int:
@@ -140,6 +143,16 @@ def day_ahead(rules: ForecastRules, dt_h: float, background: Background, draws: 
         return (out,)
 
     return in_parts(draws, CHUNK, few)[0]
+
+
+def with_published(values: Array, background: Background, leads: Sequence[int]) -> Array:
+    """Return forecasts before price events [B,T,H,S] in which published prices stand as they are; overwritten."""
+    known, steps, sites = background.published, values.shape[1], background.sites
+    for i, lead in enumerate(leads):
+        if known is not None and lead < steps:
+            price, truth = values[:, : steps - lead, i, :sites], background.truth[:, lead - steps :, :sites]
+            price[...] = namespace(price).where(known.at_lead(lead), truth, price)
+    return values
 
 
 def _most(background: Background, mean: Array) -> Array:

@@ -17,6 +17,7 @@ from gridai_env.episodes.events import EventTable
 from gridai_env.episodes.exogenous import battery_targets_mwh, billed_and_other, grid_fields
 from gridai_env.episodes.forecast import SeriesBlock, day_steps, days_back
 from gridai_env.episodes.instance import Instance
+from gridai_env.episodes.publication import publication
 from gridai_env.scenario.spec import ForecastKind
 from gridai_env.world.state import Exogenous
 
@@ -32,11 +33,12 @@ def exogenous_forecast(
 ) -> Exogenous:
     """Return steps t to t + ``horizon_steps`` - 1, [h,...], as foreseen at step t; h ends with the episode.
 
-    ``kind`` of forecast: None as the scenario says, else one of "perfect", "day_ahead", "persistence".  The first
+    ``kind`` of forecast: None as the scenario says, else one of `FORECAST_KINDS`.  The first
     step is the truth.  perfect: all are.  persistence: the same hour of the last day known.  day_ahead: the
     forecast at its leads; for a step between them the last one that was issued for it, where there was one, else
     the deviation from climatology (known in advance) is interpolated in lead; beyond the leads it fades; only
-    instances of day_ahead scenarios hold such forecasts.  PUE and the carbon signal that is not billed: the same
+    instances of day_ahead scenarios hold such forecasts.  published: likewise, with all prices that are published,
+    also those between the leads.  PUE and the carbon signal that is not billed: the same
     hour of the last day known.  Limits: as `EventTable.as_foreseen` has the events, like those of the
     observation.  Rows share the arrivals of a region as the calendar lets one expect.
 
@@ -64,10 +66,10 @@ def kind_at_hand(instance: Instance, kind: str | None) -> ForecastKind:
         return own
     if kind not in FORECAST_KINDS:
         raise ValueError(f"kind = {kind!r}: must be one of {', '.join(FORECAST_KINDS)}")
-    if kind == "day_ahead" and own != "day_ahead":
+    if kind in ("day_ahead", "published") and own != kind:
         raise ValueError(
-            f"kind = 'day_ahead': the instance was made with {own!r} forecasts and holds none of day ahead; "
-            "make it from a scenario with forecast.kind: day_ahead"
+            f"kind = {kind!r}: the instance was made with {own!r} forecasts and holds none of this kind; "
+            f"make it from a scenario with forecast.kind: {kind}"
         )
     return kind
 
@@ -128,6 +130,13 @@ def forecast_series(
     mean, scale = _expectation(instance, np.arange(t, end), known)
     shape, sites = instance.compiled.shape, instance.compiled.shape.sites
     out = mean + scale * _interpolated(known_at, anomaly, end - t, shape.dt_h, sites)
+
+    if kind == "published":
+        clock = publication(instance.compiled, np.array([instance.start_utc]), t, end - t)
+        active = EventTable(instance.knowledge.event_active[t:end], instance.compiled.events)
+        before = active.unshocked_usd_per_mwh(truth[t:end, :sites])
+        seen = (clock.day[0] <= clock.last[0, 0]) & np.isfinite(before)
+        out[:, :sites] = np.where(seen, known.shocked_usd_per_mwh(before), out[:, :sites])
 
     # Prices may be negative; carbon, renewables and arrivals may not.
     out[:, sites:] = np.maximum(out[:, sites:], 0.0)

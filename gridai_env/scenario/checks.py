@@ -114,6 +114,8 @@ def places(s: Scenario) -> Iterator[str]:
     """Check time zones, entries of the RTT table, and that each legal zone in use has a service node."""
     for i, region in enumerate(s.regions):
         yield from _timezone(f"regions[{i}].timezone", region.timezone)
+    for i, site in enumerate(s.sites):
+        yield from _timezone(f"sites[{i}].timezone", "UTC" if site.timezone is None else site.timezone)
 
     for kind in ("sites", "regions", "service_nodes"):
         for i, place in enumerate(getattr(s, kind) or []):

@@ -51,7 +51,7 @@ Day = Annotated[date, BeforeValidator(_day), WithJsonSchema(DAY_SCHEMA)]
 Names = Annotated[
     list[Name], Field(min_length=1, max_length=MOST_LISTED, json_schema_extra={"uniqueItems": True})
 ]
-ForecastKind = Literal["perfect", "persistence", "day_ahead"]
+ForecastKind = Literal["perfect", "persistence", "day_ahead", "published"]
 
 
 class StrictModel(BaseModel):
@@ -112,6 +112,10 @@ class Site(StrictModel):
 
     name: Name
     zone: str = Field(min_length=1, description="price and carbon zone of the traces")
+    timezone: str | None = Field(
+        None,
+        description="IANA name, for published prices; null: of the zone, else of a region at home here, else UTC",
+    )
     latitude: Latitude
     longitude: Longitude
     legal_zone: Name = Field(description="jurisdiction, for law-bound work and the regional layer")
@@ -285,6 +289,9 @@ class ForecastSpec(StrictModel):
         0.95, description="squared correlation of forecast and truth at the first lead"
     )
     skill_last: Share = Field(0.6, description="the same at the last lead")
+    published_from_h: Annotated[float, Field(ge=0, le=24)] = Field(
+        13.0, description="kind published: local hour from which the prices of the next day are known"
+    )
 
 
 class DemandSpec(StrictModel):

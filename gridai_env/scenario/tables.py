@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from gridai_env.arrays.types import Bool, Bools, Float, Floats, Index, Int, Ints
-from gridai_env.scenario.spec import ForecastKind, ForecastSpec, Scenario
+from gridai_env.scenario.spec import ForecastKind, ForecastSpec, Scenario, Site
+from gridai_env.traces import known_zones
+from gridai_env.traces.calibration import zone_calibration
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class SiteTable:
 
     zones: tuple[str, ...]  # price and carbon zones in use, each once
     zone_index: Int[Index, " K"]  # into `zones`, of each site
+    timezones: tuple[str, ...]  # [K] IANA names
     longitude: Float[Floats, " K"]  # degrees east
     latitude: Float[Floats, " K"]  # degrees north
     pv_mw: Float[Floats, " K"]
@@ -48,11 +51,24 @@ class SiteTable:
         return cls(
             zones=zones,
             zone_index=np.array([zones.index(site.zone) for site in sites]),
+            timezones=tuple(site_timezone(scenario, site)[0] for site in sites),
             renewable_mw=np.array([site.pv_mw + site.wind_mw for site in sites]),
             battery_target_mwh=np.array([b.target_share * b.capacity_mwh if b else 0.0 for b in batteries]),
             **_columns(cls, sites),
             **_columns(cls, grids),
         )
+
+
+def site_timezone(scenario: Scenario, site: Site) -> tuple[str, str]:
+    """Return the time zone of a site's market and, in words, where it is from."""
+    if site.timezone is not None:
+        return site.timezone, "as the scenario says"
+    if site.zone in known_zones():
+        return zone_calibration(site.zone).timezone, f"of zone {site.zone}"
+    for region in scenario.regions:
+        if region.home == site.name:
+            return region.timezone, f"of region {region.name!r}, which is at home there"
+    return "UTC", "for want of another; say sites[].timezone"
 
 
 @dataclass(frozen=True)
@@ -120,13 +136,14 @@ class ForecastRules:
     leads_h: tuple[float, ...]  # [H] rising
     lead_steps: tuple[int, ...]  # [H]
     skill: Float[Floats, " H"]  # squared correlation of a day-ahead forecast and the truth
+    published_from_h: float  # local hour from which the prices of the next day are known
 
     @classmethod
     def of(cls, scenario: Scenario) -> ForecastRules:
         """Return the rules of a scenario's forecasts."""
         spec = scenario.forecast
         steps = tuple(round(lead / scenario.dt_h) for lead in spec.leads_h)
-        return cls(spec.kind, tuple(spec.leads_h), steps, skills(spec))
+        return cls(spec.kind, tuple(spec.leads_h), steps, skills(spec), spec.published_from_h)
 
 
 def skills(spec: ForecastSpec) -> Float[Floats, " H"]:

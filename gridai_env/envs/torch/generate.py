@@ -24,9 +24,10 @@ from gridai_env.episodes.build import make_world
 from gridai_env.episodes.demand import Week, synthetic_demand, week_gpuh, week_places
 from gridai_env.episodes.deviation import month_hours_utc, synthetic_deviation
 from gridai_env.episodes.events import draw_events
-from gridai_env.episodes.exogenous import UsualDeviation, usual_deviations
+from gridai_env.episodes.exogenous import ForecastBase, UsualDeviation, usual_deviations
 from gridai_env.episodes.forecast import day_steps
 from gridai_env.episodes.jobs import draw_jobs
+from gridai_env.episodes.publication import Publication, publication
 from gridai_env.episodes.starts import STREAMS
 from gridai_env.scenario.compile import Compiled
 from gridai_env.traces.series import StepGrid, step_grid
@@ -46,6 +47,7 @@ class StartCalendar:
     cells: Int[Tensor, "hours Z n"]  # see `month_hour_cells`
     places: Int[Tensor, "L+T C n"]  # see `week_places`
     month_hour: Int[Tensor, "T n"]  # month * 24 + hour in UTC
+    published: tuple[Tensor, Tensor] | None  # [T,K,n] each: `Publication`
     hours: int
     grid: tuple[Tensor, Tensor, Tensor] | None  # [L+T,n] each: held, left and weight of `StepGrid`
 
@@ -177,7 +179,9 @@ class TorchEpisodeGenerator:
         demand = synthetic_demand(compiled, self._week, of_start(starts.places), draws["demand"])
         jobs = draw_jobs(compiled, draws["jobs"])
         events = draw_events(compiled, draws["events"])
-        world = make_world(compiled, series, demand, jobs, events, self._usual, month_hour, draws["forecast"])
+        published = Publication(*map(of_start, starts.published)) if starts.published else None
+        base = ForecastBase(self._usual, month_hour, published=published)
+        world = make_world(compiled, series, demand, jobs, events, base, draws["forecast"])
         return EpisodeTensors(
             compiled=compiled,
             exogenous=world.exogenous.map(batch_innermost),
@@ -206,11 +210,16 @@ def possible_starts(compiled: Compiled, zones: tuple[str, ...], real: Any, there
     lies = None
     if grid.held is not None and grid.left is not None and grid.weight is not None:
         lies = there(last(grid.held)), there(last(grid.left)), real(last(grid.weight))
+    published = None
+    if compiled.forecast.kind == "published":
+        known = publication(compiled, starts, 0, compiled.shape.steps)
+        published = there(last(known.day)), there(last(known.last))
     return StartCalendar(
         minutes=there(starts.astype("datetime64[m]").astype(np.int64)),
         cells=there(last(month_hour_cells(zones, grid.first_hour, grid.hours))),
         places=there(last(week_places(compiled, starts, lead_in))),
         month_hour=there(last(month_hours_utc(starts, 0, compiled.shape.steps, dt_h))),
+        published=published,
         hours=grid.hours,
         grid=lies,
     )
