@@ -19,7 +19,7 @@ from gridai_env.scenario.compile import Compiled, compile_scenario
 from gridai_env.scenario.errors import from_pydantic
 from gridai_env.scenario.load import load_scenario, located
 from gridai_env.scenario.paths import SourcePath, absolute_demand
-from gridai_env.scenario.spec import NonNegative, Positive, Scenario, Share, StrictModel
+from gridai_env.scenario.spec import ForecastKind, NonNegative, Positive, Scenario, Share, StrictModel
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -42,9 +42,7 @@ class EnvironmentConfig(StrictModel):
         None, description="'synthetic' or FILE[,KEY=VALUE...] whose shape demand follows"
     )
     horizon_h: Positive | None = Field(None, description="length of an episode in hours")
-    forecast: Literal["perfect", "persistence", "day_ahead"] | None = Field(
-        None, description="kind of forecast"
-    )
+    forecast: ForecastKind | None = Field(None, description="kind of forecast")
     latency_scale: Positive | None = Field(None, description="factor on all latency budgets")
     carbon_price_usd_per_t: NonNegative | None = Field(None, description="price of emissions")
     days: Literal["all", "train"] = Field(

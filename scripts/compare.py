@@ -1,7 +1,7 @@
 """Compare policies with each other and with the proven optimum, on the same episodes.
 
     python -m scripts.compare --scenario four_markets --policies local_only greedy ppo:runs/demo/model.zip \\
-        mpc:persistence mpc:day_ahead mpc:perfect milp --seeds 0-19 --jobs 2
+        mpc:persistence mpc:own mpc:perfect milp --seeds 0-19 --jobs 2
 
 Prints a table and the ladder (bound, planners, learned, rules; regret split into foresight and decisions, see
 `scripts.studies.comparison.ladder`) and writes, into the run folder: summary.csv (one row per policy and
@@ -110,7 +110,7 @@ def prepared(options: CompareOptions) -> Comparison:
 
     episodes = InstancesBySeed(options)
     compiled = episodes.compiled
-    options.policies = [resolved(name, compiled.name) for name in options.policies]
+    options.policies = [resolved(name, compiled) for name in options.policies]
     contenders = find_contenders(options.policies, compiled, vars(solver))
     match = EpisodeJob(
         episodes, tuple(options.policies), options.objective, solver, checkpoints(options.policies)

@@ -101,7 +101,7 @@ def prepared(options: FrontierOptions) -> Frontier:
     sweeps = find_sweeps(episodes.compiled.scenario, options.axes, options.grid, options.points)
     if OPTIMUM in options.policies:
         raise InputError(f"--policies {OPTIMUM}: the optimum is on the frontier anyway; leave it out")
-    options.policies = [resolved(name, episodes.compiled.name) for name in options.policies]
+    options.policies = [resolved(name, episodes.compiled) for name in options.policies]
     find_contenders(options.policies, episodes.compiled)
     jobs, threads = options.workers()
 

@@ -99,7 +99,7 @@ def prepared(options: ParetoOptions) -> FrontRun:
 
     check_numbers(options)
     episodes = InstancesBySeed(options)
-    names = [resolved(name, episodes.compiled.name) for name in options.policies]
+    names = [resolved(name, episodes.compiled) for name in options.policies]
     if OPTIMUM in names:
         raise InputError(f"--policies {OPTIMUM}: the benefit optimum is there anyway; leave it out")
     policies = [LOCAL, *(name for name in names if name != LOCAL)]

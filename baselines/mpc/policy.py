@@ -3,7 +3,7 @@
 A fair comparison for a learned policy: it sees the observation, the constants of the scenario and a forecast, and plans
 with the same model as the perfect-foresight optimum.
 
-    trajectory = run(MPC("day_ahead"), instance)       # gridai_env.rollout
+    trajectory = run(MPC(), instance)       # gridai_env.rollout
 
 - State: from the observation (float32).  Which job a slot shows follows from all that the slot says: size, length,
   value, slack and sites.
@@ -45,22 +45,22 @@ ROUNDING = 1e-5  # relative, of what the observation shows in float32
 
 
 class MPC(ScenarioPolicy):
-    """Rolling horizon with one kind of forecast: "perfect", "day_ahead" or "persistence"."""
+    """Rolling horizon with one kind of forecast (`FORECAST_KINDS`); None: that of the scenario, as agents see it."""
 
     def __init__(
         self,
-        kind: ForecastKind = "day_ahead",
+        kind: ForecastKind | None = None,
         horizon_h: float = 24.0,
         options: Options | None = None,
     ) -> None:
         """Plan ``horizon_h`` hours ahead."""
-        if kind not in FORECAST_KINDS:
+        if kind is not None and kind not in FORECAST_KINDS:
             raise ValueError(f"kind = {kind!r}: must be one of {', '.join(FORECAST_KINDS)}")
         if not horizon_h > 0.0:
             raise ValueError(f"horizon_h = {horizon_h}: must be above 0 hours")
         super().__init__()
         self.kind, self.horizon_h, self.options = kind, horizon_h, options or Options()
-        self.name = f"mpc:{kind}"
+        self.name = f"mpc:{kind or 'own'}"
         self._instance: Instance | None = None
 
         self.last: WindowDecision | None = None  # plan of the last window
@@ -76,7 +76,7 @@ class MPC(ScenarioPolicy):
 
     def begin(self, instance: Instance) -> None:
         """Take the episode whose forecasts to read; raise ValueError where it has none of this kind."""
-        kind_at_hand(instance, self.kind)
+        self._kind = kind_at_hand(instance, self.kind)
         self.prepare(instance.compiled)
         self._instance, self.statuses = instance, Counter()
         shape = instance.compiled.shape
@@ -106,7 +106,7 @@ class MPC(ScenarioPolicy):
     def _decide(self, instance: Instance, units: Mapping[str, Floats]) -> Actions:
         t = instance.steps - int(units["steps_left"])
         state = self._state(instance, t, units)
-        foreseen = exogenous_forecast(instance, t, self._model.steps, self.kind)
+        foreseen = exogenous_forecast(instance, t, self._model.steps, self._kind)
         # Of jobs that are not known to wait, nothing is known.
         foreseen = foreseen.replace(job_open=foreseen.job_open * state.waiting[:, None])
         p = self._constants(instance, foreseen, state, t)
@@ -126,7 +126,7 @@ class MPC(ScenarioPolicy):
             generation_mw=np.minimum(seen.generation_mw, p.generator_max_mw),
             committed_gpus=np.minimum(seen.committed_gpus, (p.utilisation_limit * p.gpus)[:, None]),
             carbon_kg=np.minimum(seen.carbon_kg, p.carbon_budget_kg),
-            waiting=waiting_jobs(instance, t, units, foreseen=self.kind == "perfect"),
+            waiting=waiting_jobs(instance, t, units, foreseen=self._kind == "perfect"),
         )
 
     def _constants(self, instance: Instance, foreseen: Exogenous, state: State, t: int) -> Params:

@@ -73,6 +73,11 @@ class FrozenSet:
         return self.benchmark.scenario
 
     @property
+    def own_planner(self) -> str:
+        """Name of the planner that reads the forecasts of the episodes: "mpc:own" by its kind."""
+        return f"mpc:{load_scenario(self.scenario).forecast.kind}"
+
+    @property
     def published(self) -> tuple[str, ...]:
         """Policies whose results stand in every entry."""
         first = self.entries[0].results

@@ -72,7 +72,7 @@ class SetSpec(StrictModel):
     part: Part
     episodes: Annotated[int, Field(ge=1, le=1000)]
     shifts: list[str] = Field([], description="in turn, one per episode; none: the scenario as it is")
-    planners: list[str] = Field([], description="whose results are published, e.g. mpc:day_ahead")
+    planners: list[str] = Field([], description="whose results are published, e.g. mpc:day_ahead or mpc:own")
 
 
 class SolverSpec(StrictModel):

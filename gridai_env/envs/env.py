@@ -106,8 +106,8 @@ class GridAIEnv(gym.Env[Observation, Any]):
     (over T), USD (over the most valuable job), and for each site 1 where it may start; 0 in empty slots.
     This step's values are exact; later ones show only in the forecast, at the scenario's
     ``forecast.leads_h``, 0 beyond the end.  After the last step all that the world brings is 0.
-    (*): only in scenarios with events that reduce it.  "day_ahead": announced events and those that have
-    struck (until their end) show, others do not; "persistence": what events do now; "perfect": the truth.
+    (*): only in scenarios with events that reduce it.  "day_ahead", "published": announced events and those that
+    have struck (until their end) show, others do not; "persistence": what events do now; "perfect": the truth.
 
     ## Rewards
     Benefit of the step in USD over the scenario's ``reward_scale_usd``.  Benefit is the sum of the signed
@@ -138,7 +138,7 @@ class GridAIEnv(gym.Env[Observation, Any]):
     - ``demand=None``: "synthetic" or a file of requests or rates with options, "FILE,model=m-large"; None: as
       the scenario says.
     - ``horizon_h=None``: length of an episode.
-    - ``forecast=None``: "perfect", "persistence" or "day_ahead".
+    - ``forecast=None``: "perfect", "persistence", "day_ahead" or "published".
     - ``latency_scale=None``: factor on all latency budgets.
     - ``carbon_price_usd_per_t=None``: price of carbon.
     - ``instance=None``: file or Instance that every episode plays.

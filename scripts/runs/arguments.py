@@ -85,7 +85,7 @@ class EpisodeOptions(CommandOptions):
         None, description="start of the episodes, UTC, e.g. 2023-07-01T00:00; default: the seed draws it"
     )
     horizon_h: float | None = Field(None, description="length of an episode in hours")
-    forecast: str | None = Field(None, description="perfect, persistence or day_ahead")
+    forecast: str | None = Field(None, description="perfect, persistence, day_ahead or published")
     latency_scale: float | None = Field(None, description="factor on all latency budgets")
     carbon_price_usd_per_t: float | None = Field(None, description="price of emissions")
 

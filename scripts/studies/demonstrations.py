@@ -26,7 +26,7 @@ from scripts.runs.folder import write_run
 from scripts.runs.tables import Row, write_rows
 from scripts.runs.tasks import ARRAYS, Record, Store, Task, key_of, open_store, results_of
 from scripts.studies.contest import statuses_of
-from scripts.studies.names import FORECASTS, OPTIMUM, PLANNER
+from scripts.studies.names import FORECASTS, OPTIMUM, OWN, PLANNER
 from scripts.studies.policies import find_contender, unknown_name
 from scripts.studies.solver import SolverOptions
 
@@ -83,7 +83,7 @@ def training_instances(episodes: InstancesBySeed, seeds: Sequence[int]) -> list[
 
 def check_planner(work: DemonstrationWork, compiled: Compiled) -> None:
     """Raise InputError for a planner that is unknown or cannot plan in this scenario."""
-    known = [OPTIMUM, *(PLANNER + kind for kind in FORECASTS), *REGISTRY]
+    known = [OPTIMUM, *(PLANNER + kind for kind in FORECASTS), OWN, *REGISTRY]
     if work.planner not in known:
         raise unknown_name("--planner", work.planner, closest(work.planner, known), known)
     try:

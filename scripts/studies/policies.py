@@ -20,7 +20,7 @@ from gridai_env.scenario.compile import Compiled
 from gridai_env.scenario.errors import closest
 from scripts.runs.command import InputError, need_packages, refuse_doubles
 from scripts.runs.folder import file_name
-from scripts.studies.names import FORECASTS, NETWORK, OPTIMUM, PLANNER, PRETRAINED, PYTHON, SB3, VARIANT
+from scripts.studies.names import FORECASTS, NETWORK, OPTIMUM, OWN, PLANNER, PRETRAINED, PYTHON, SB3, VARIANT
 from scripts.studies.others import from_python, from_sb3, python_files, sb3_files
 from scripts.studies.solver import SOLVER, SolverOptions, has_solver
 
@@ -95,12 +95,14 @@ def pretrained(name: str, scenario: str) -> list[Path]:
     return found
 
 
-def resolved(name: str, scenario: str) -> str:
-    """Return the name of a policy, ``ppo:pretrained`` as the path of its first training seed.
+def resolved(name: str, compiled: Compiled) -> str:
+    """Return the name of a policy, ``ppo:pretrained`` as the path of its first training seed, ``mpc:own`` by its kind.
 
     Raises InputError where no agent is shipped for the scenario.
     """
-    return NETWORK + str(pretrained(name, scenario)[0]) if name == NETWORK + PRETRAINED else name
+    if name == OWN:
+        return PLANNER + compiled.forecast.kind
+    return NETWORK + str(pretrained(name, compiled.name)[0]) if name == NETWORK + PRETRAINED else name
 
 
 def checkpoint_of(name: str) -> str:
@@ -151,7 +153,7 @@ def unknown_name(option: str, name: str, advice: str, known: Sequence[str]) -> I
 
 def known_names() -> list[str]:
     """Return all policies but networks, whose names end in a path."""
-    planners = [PLANNER + kind for kind in FORECASTS]
+    planners = [*(PLANNER + kind for kind in FORECASTS), OWN]
     variants: Sequence[str] = ()
     if has_solver():
         from baselines.optimum.variants import VARIANTS
@@ -169,13 +171,13 @@ def _make(name: str, folder: str, compiled: Compiled, solver: dict[str, Any]) ->
     if name.startswith(PYTHON):
         return PolicySpec(name, folder, from_python(name, compiled))
     if kind == "ppo":
-        path = resolved(name, compiled.name).removeprefix(NETWORK)
+        path = resolved(name, compiled).removeprefix(NETWORK)
         return PolicySpec(name, folder, _load_network(path, compiled))
     if kind == "mpc":
         own = compiled.forecast.kind
-        if what == "day_ahead" and own != what:
+        if what in ("day_ahead", "published") and own != what:
             raise InputError(
-                f"--policies {name}: episodes with {own!r} forecasts hold none of day ahead; add --forecast day_ahead"
+                f"--policies {name}: episodes with {own!r} forecasts hold none of this kind; add --forecast {what}"
             )
         from baselines.mpc.policy import MPC
 

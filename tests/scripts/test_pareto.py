@@ -41,6 +41,7 @@ from tests.support.strategies import random_instance
 from tests.support.tiny import tiny
 
 GAP = 1e-9
+PLANNERS = "mpc:perfect, mpc:day_ahead, mpc:published, mpc:persistence, mpc:own"
 JOB = {"gpus": 10.0, "duration_h": 1.0, "release_h": 0.0, "deadline_h": 4.0, "value_usd": 50.0}
 
 
@@ -558,9 +559,13 @@ def test_a_reference_point_is_finite(
 @pytest.mark.parametrize(
     ("name", "hint", "known"),
     [
-        ("mpc", "", "mpc:perfect, mpc:day_ahead, mpc:persistence"),
-        ("mpc:day_ahed", " (did you mean 'mpc:day_ahead'?)", "mpc:perfect, mpc:day_ahead, mpc:persistence"),
-        ("mpc:foo", "", "mpc:perfect, mpc:day_ahead, mpc:persistence"),
+        ("mpc", "", PLANNERS),
+        (
+            "mpc:day_ahed",
+            " (did you mean 'mpc:day_ahead'?)",
+            PLANNERS,
+        ),
+        ("mpc:foo", "", PLANNERS),
         ("variant:foo", "", "variant:"),
         ("greedi", " (did you mean 'greedy'?)", "local_only"),
         ("xyzzy", "", "local_only"),

@@ -20,6 +20,7 @@ from scripts.studies.evaluation.freeze import differences
 from scripts.studies.evaluation.loss import BETTER, show_where
 from scripts.studies.evaluation.options import DEFECT, EvaluateOptions
 from scripts.studies.evaluation.play import check_local, play_network
+from scripts.studies.names import OWN
 from scripts.studies.policies import ENOUGH_SEEDS, TrainedPolicy, find_contenders, find_entrants
 
 KIND = "evaluate"
@@ -28,7 +29,9 @@ KIND = "evaluate"
 def play_and_judge(arguments: EvaluateOptions) -> int:
     """Check everything, play what is not published, score, write and print; return the exit code."""
     frozen = _frozen(arguments)
-    entrants = find_entrants(arguments.policies, arguments.scenario)
+    # mpc:own is the planner of the set's own kind of forecast, so that its published results serve.
+    names = [frozen.own_planner if name == OWN else name for name in arguments.policies]
+    entrants = find_entrants(names, arguments.scenario)
     policies = [_ready(entrant, frozen) for entrant in entrants]
     table = _table_path(arguments, frozen)
     if arguments.where:

@@ -212,7 +212,7 @@ def test_all_kinds_come_from_one_instance() -> None:
         said = exogenous_forecast(own[kind], 9, 20)
         for name in asked.names():
             np.testing.assert_array_equal(getattr(asked, name), getattr(said, name), err_msg=name)
-    with pytest.raises(ValueError, match="made with 'persistence' forecasts and holds none of day ahead"):
+    with pytest.raises(ValueError, match="made with 'persistence' forecasts and holds none of this kind"):
         exogenous_forecast(own["persistence"], 9, 20, kind="day_ahead")
     with pytest.raises(ValueError, match="'guess': must be one of perfect, persistence, day_ahead"):
         exogenous_forecast(own["perfect"], 9, 20, kind="guess")  # type: ignore[arg-type]
@@ -367,7 +367,7 @@ def test_errors_say_what_to_do(day: Instance) -> None:
     with pytest.raises(ValueError, match="horizon_h = 0: must be above 0 hours"):
         MPC("perfect", horizon_h=0)
     other = make_instance("two_sites", seed=1, forecast="persistence")
-    with pytest.raises(ValueError, match="holds none of day ahead"):
+    with pytest.raises(ValueError, match="holds none of this kind"):
         MPC("day_ahead").begin(other)
 
 
@@ -397,3 +397,11 @@ def test_the_ladder_of_foresight() -> None:
             gains[kind].append(earned - local)
     perfect, day_ahead, persistence = (np.mean(gains[kind]) for kind in KINDS)
     assert perfect > day_ahead > persistence > 0.0
+
+
+def test_a_planner_reads_the_forecasts_of_the_scenario_unless_told_otherwise() -> None:
+    for kind in ("persistence", "published"):
+        instance = make_batch(small(forecast={"kind": kind}, horizon_h=24.0, events=[], jobs=[]), [3])[0]
+        own, named = MPC(), MPC(kind)  # type: ignore[arg-type]
+        assert (own.name, named.name) == ("mpc:own", f"mpc:{kind}")
+        assert np.array_equal(run(own, instance).actions, run(named, instance).actions)

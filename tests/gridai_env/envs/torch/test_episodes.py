@@ -74,6 +74,8 @@ VARIANTS = {
     "perfect": (shipped, {"name": "two_sites", "forecast": "perfect"}),
     "small": (small, {}),  # all kinds of events, a carbon budget, a generator
     "small, persistence": (small, {"forecast": {"kind": "persistence"}}),
+    "small, published": (small, {"forecast": {"kind": "published"}, "start": {"hour_utc": 9}}),
+    "small, published quarter-hours": (small, {"dt_h": 0.25, "forecast": {"kind": "published"}}),
     "small, half-hours": (small, {"dt_h": 0.5}),
     "small, quarter-hours": (small, {"dt_h": 0.25, "horizon_h": 48.0, "forecast": {"kind": "perfect"}}),
     "small, nothing to draw": (small, {"jobs": [], "events": []}),
