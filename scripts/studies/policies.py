@@ -181,7 +181,7 @@ def _make(name: str, folder: str, compiled: Compiled, solver: dict[str, Any]) ->
             )
         from baselines.mpc.policy import MPC
 
-        return PolicySpec(name, folder, MPC(what))  # type: ignore[arg-type]
+        return PolicySpec(name, folder, MPC(None if name == OWN else what))  # type: ignore[arg-type]
     if kind == "variant":
         from baselines.optimum.variants import VariantPolicy, plan_variant
 

@@ -12,7 +12,7 @@ from gridai_env.scenario.errors import ScenarioError
 from gridai_env.scenario.tables import site_timezone
 from tests.support.small_scenario import SMALL, small
 
-SHOCK = {
+SHOCK: dict[str, Any] = {
     "name": "e",
     "kind": "price",
     "duration_h": 6.0,

@@ -22,6 +22,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from baselines.optimum import milp
 from baselines.rules.greedy import Greedy
 from gridai_env.episodes.instance import make_instance
+from gridai_env.scenario.compile import compile_scenario
+from gridai_env.scenario.load import load_scenario
 from gridai_env.world.actions import Layout
 from scripts import compare
 from scripts.runs.command import InputError
@@ -31,7 +33,7 @@ from scripts.studies import contest
 from scripts.studies.comparison import match, run
 from scripts.studies.comparison.ladder import PARTS, ladder_notes, ladder_table, record_of, rungs_of
 from scripts.studies.comparison.table import footnotes
-from scripts.studies.policies import PolicySpec
+from scripts.studies.policies import PolicySpec, find_contenders, resolved
 
 BASE = ["--scenario", "two_sites", "--horizon-h", "6", "--threads", "1"]
 
@@ -271,6 +273,16 @@ def test_planners_and_variants_are_in_tensorboard(folder: Path) -> None:
     assert event.value == pytest.approx(float(ladder["greedy"]["decisions"]), rel=1e-6)
     text = boards["greedy"].Tensors("ladder/text_summary")[0].tensor_proto.string_val[0].decode()
     assert "mpc:persistence" in text
+
+
+def test_the_planner_of_the_own_forecast_is_the_one_of_its_kind() -> None:
+    compiled = compile_scenario(load_scenario("two_sites"))
+    assert resolved("mpc:own", compiled) == "mpc:day_ahead"
+    assert find_contenders(["mpc:own"], compiled)[0].decider.kind is None  # type: ignore[attr-defined]
+    told = compile_scenario(load_scenario("two_sites", forecast="published"))
+    assert resolved("mpc:own", told) == "mpc:published"
+    with pytest.raises(InputError, match="forecasts hold none of this kind; add --forecast published"):
+        find_contenders(["mpc:published"], compiled)
 
 
 def test_day_ahead_needs_forecasts_of_that_kind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
