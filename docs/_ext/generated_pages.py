@@ -21,6 +21,9 @@ import yaml
 from routes import routes_page
 
 import gridai_env
+from gridai_env.benchmarks.evaluation import HEADERS, Evaluation, Figures
+from gridai_env.benchmarks.published import read_set
+from gridai_env.benchmarks.sets import BenchmarkError
 from gridai_env.envs import step_figures
 from gridai_env.envs.action_space import names_of_actions
 from gridai_env.envs.env import GridAIEnv
@@ -30,6 +33,7 @@ from gridai_env.scenario.load import load_scenario
 from gridai_env.scenario.spec import Scenario
 from gridai_env.traces import known_zones
 from gridai_env.traces.files.formats import OPTIONAL, REQUIRED
+from gridai_env.version import environment_version
 from gridai_env.world import state, terms
 from gridai_env.world.actions import Layout
 
@@ -303,7 +307,7 @@ def range_of(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
     kind = schema.get("type", "")
     if kind == "array":
         least = "at least one " if schema.get("minItems") else ""
-        return f"list: {least}{range_of(schema['items'], definitions)}"
+        return f"list: {least}{range_of(schema.get('items') or schema['prefixItems'][0], definitions)}"
     if kind in ("number", "integer"):
         signs = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
         limits = [f"{sign} {schema[key]:g}" for key, sign in signs.items() if key in schema]
@@ -548,6 +552,59 @@ def test_results() -> str:
     return "\n".join(parts)
 
 
+# Leaderboard --------------------------------------------------------------------------------------------------------
+
+
+def evaluations() -> list[Evaluation]:
+    """Return the saved evaluations of ``docs/results``."""
+    return [Evaluation.load(path) for path in sorted((DOCS / "results").glob("*.json"))]
+
+
+def is_current(found: Evaluation) -> bool:
+    """Return whether an evaluation is of the frozen set and the version of today."""
+    try:
+        today = read_set(found.scenario, found.set).hash, environment_version()
+    except BenchmarkError:
+        return False
+    return (found.set_hash, found.environment_version) == today
+
+
+def ranked(every: Iterable[Figures]) -> str:
+    """Return figures as a table, the best first, each policy once."""
+    best = sorted({one.policy: one for one in every}.values(), key=lambda one: -(one.gain_captured or 0.0))
+    rows = [
+        (code(one.policy), *(cell.replace("%", f"{NO_BREAK}%") for cell in one.cells()[1:])) for one in best
+    ]
+    return table(HEADERS, rows, left=1)
+
+
+def leaderboard() -> str:
+    """Saved evaluations by scenario and set, beside the planners; those of another set or version apart."""
+    groups: dict[tuple[Any, ...], list[Evaluation]] = {}
+    for one in evaluations():
+        place = (not is_current(one), one.scenario, one.set, one.set_hash, one.environment_version)
+        groups.setdefault(place, []).append(one)
+    parts = []
+    for (is_former, scenario, name, set_hash, version), own in sorted(groups.items()):
+        title = f"{scenario}/{name}" + (f", former set {set_hash[:12]} or version" if is_former else "")
+        about = f"{own[0].episodes} episodes, set `{set_hash[:12]}`, environment version {version}."
+        every = [*(figures for one in own for figures in one.published), *own]
+        parts.append(f"### {title}\n\n{about}\n\n{ranked(every)}")
+    return "\n".join(parts) or "No results yet.\n"
+
+
+def evaluation_keys() -> str:
+    """Keys of a saved evaluation, from the schema that checks the files."""
+    schema = Evaluation.model_json_schema()
+    own = ", ".join(code(key) for key in schema["$defs"]["Figures"]["properties"])
+    return f"{model_table(schema, schema['$defs'])}\n(figures)=\n`published` holds {own} of each policy.\n"
+
+
+def write_schema(folder: Path) -> None:
+    """Write the JSON schema of saved evaluations."""
+    write(folder / "evaluation.schema.json", json.dumps(Evaluation.model_json_schema(), indent=1) + "\n")
+
+
 def median(values: list[float]) -> float:
     """Return the median."""
     ordered = sorted(values)
@@ -621,7 +678,7 @@ PAGES: dict[str, Callable[[], str]] = {
     for function in (
         ids, spaces, action_text, observation_text, episode_text, info_keys, ledger_terms, shape_letters, records,
         scenario_keys, public_names, trace_columns, zones, commands, rooms, imports, extras, core_packages, frozen_sets,
-        test_results, training_stages, benchmark_days,
+        test_results, training_stages, benchmark_days, leaderboard, evaluation_keys,
     )
 } | {"routes": routes_page}  # fmt: skip
 
@@ -640,6 +697,7 @@ def write_all(folder: Path = GENERATED) -> None:
     for name in measured_names():
         write(folder / f"measured_{name}.inc.md", measured(name))
     write_indices(folder)
+    write_schema(folder)
 
 
 def setup(app: Any) -> dict[str, bool]:

@@ -69,9 +69,10 @@ class Figures(StrictModel):
     def cells(self) -> tuple[str, ...]:
         """Return the figures as a line of a table."""
         gain, gap = (math.nan if value is None else value for value in (self.gain_captured, self.gap))
+        ends = self.interval or (math.nan, math.nan)
         return (
             self.policy,
-            spread_text(Interval(gain, *(self.interval or (math.nan, math.nan))), "{:.1%}"),
+            spread_text(Interval(*(round(x, 3) + 0.0 for x in (gain, *ends))), "{:.1%}"),
             known(gap, "{:.2%}"),
             f"{self.bill_usd:,.0f}",
             f"{self.emissions_kg:,.0f}",
