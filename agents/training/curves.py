@@ -57,6 +57,22 @@ class ProgressFile(KVWriter):
         """Do nothing: the file is whole after each row."""
 
 
+# The charts under "Custom scalars": what a training is judged by, what it earns while it explores, how it learns.
+LAYOUT = {
+    "1 held-out episodes": {
+        name: ["Multiline", [f"eval/{name}"]]
+        for name in ("gain_captured", "over_local_usd", "bill_usd", "emissions_kg", "served_share")
+    },
+    "2 training episodes": {
+        name: ["Multiline", [f"rollout/{name}"]] for name in ("ep_rew_mean", "benefit_usd", "dropped_gpuh")
+    },
+    "3 learning": {
+        name: ["Multiline", [f"train/{name}"]]
+        for name in ("explained_variance", "approx_kl", "loss", "entropy_loss")
+    },
+}
+
+
 @contextmanager
 def curves(
     model: PPO, settings: dict[str, Any], folder: Path, wandb: dict[str, str] | None = None
@@ -70,6 +86,7 @@ def curves(
         for output in logger.output_formats:
             if isinstance(output, TensorBoardOutputFormat):
                 text = yaml.safe_dump(settings, sort_keys=False)
+                output.writer.add_custom_scalars(LAYOUT)
                 output.writer.add_text("settings", "    " + text.replace("\n", "\n    "))
         logger.output_formats.append(ProgressFile(folder / PROGRESS, model.num_timesteps))
         model.set_logger(logger)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,9 @@ import numpy as np
 def is_installed() -> bool:
     """Return whether event files can be written here."""
     return find_spec("tensorboard") is not None
+
+
+Layout = Mapping[str, Mapping[str, Sequence[str]]]
 
 
 class EventWriter:
@@ -51,6 +54,22 @@ class EventWriter:
         metadata = self._metadata(plugin_data=self._metadata.PluginData(plugin_name="text"))
         summary = self._summary()
         summary.value.add(tag=f"{tag}/text_summary", metadata=metadata, tensor=tensor)
+        self._add(summary, 0, wall_time_s)
+
+    def layout(self, groups: Layout, wall_time_s: float) -> None:
+        """Pin the order of charts under "Custom scalars": charts and the tags of each (expressions), by group."""
+        from tensorboard.plugins.custom_scalar import layout_pb2
+
+        pinned = layout_pb2.Layout()
+        for group, charts in groups.items():
+            category = pinned.category.add(title=group)
+            for title, tags in charts.items():
+                category.chart.add(title=title, multiline=layout_pb2.MultilineChartContent(tag=tags))
+        shape = self._shape(dim=[self._shape.Dim(size=1)])
+        tensor = self._tensor(dtype=self._string, string_val=[pinned.SerializeToString()], tensor_shape=shape)
+        metadata = self._metadata(plugin_data=self._metadata.PluginData(plugin_name="custom_scalars"))
+        summary = self._summary()
+        summary.value.add(tag="custom_scalars__config__", metadata=metadata, tensor=tensor)
         self._add(summary, 0, wall_time_s)
 
     def settings(self, config: Mapping[str, Any], wall_time_s: float) -> None:

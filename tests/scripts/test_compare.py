@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar import layout_pb2
 
 from baselines.optimum import milp
 from baselines.optimum.milp import Plan
@@ -129,6 +131,23 @@ def test_all_policies_write_the_same_tags(folder: Path) -> None:
         "terms/import_usd",
     }
     assert expected <= found["greedy"]
+
+
+def test_the_pinned_layout_shows_tags_that_are_there(folder: Path) -> None:
+    board = events(folder, "greedy")
+    tags = board.Tags()["scalars"]
+    config = board.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0]
+    layout = layout_pb2.Layout.FromString(config)
+    assert [group.title for group in layout.category] == [
+        "1 ladder",
+        "2 episodes",
+        "3 hours of the first seeds",
+    ]
+    assert len({tag.split("/")[0] for tag in tags}) <= 22  # groups
+    for group in layout.category:
+        for chart in group.chart:
+            (wanted,) = chart.multiline.tag
+            assert any(re.match(wanted, tag) for tag in tags), (group.title, chart.title)
 
 
 def test_curves_are_the_tables(folder: Path) -> None:

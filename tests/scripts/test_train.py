@@ -13,6 +13,7 @@ pytest.importorskip("highspy", reason="needs the extra 'milp'")
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from agents.networks.checkpoint import load_policy
+from agents.training.curves import LAYOUT
 from gridai_env.episodes.instance import make_instance
 from gridai_env.rollout.run import run
 from gridai_env.world.terms import TERMS
@@ -74,6 +75,8 @@ def test_curves_hold_every_figure(finished: Path) -> None:
     assert expected <= tags.keys()
     assert {"rollout/ep_rew_mean", "rollout/benefit_usd", "train/loss"} <= tags.keys()
     assert tags["eval/gap"] == [0, 192, 384]
+    pinned = {tag for charts in LAYOUT.values() for _, names in charts.values() for tag in names}
+    assert pinned <= tags.keys() | {"train/approx_kl"}
 
 
 def test_the_agent_can_be_played(finished: Path) -> None:

@@ -111,6 +111,12 @@ def mark_nondominated(rows: Sequence[Row]) -> list[Row]:
 # TensorBoard --------------------------------------------------------------------------------------------------------
 
 
+LAYOUT = {
+    "1 front": {"cost [USD] against emissions [kg]": [r"front/cost_usd/seed\d+"]},
+    "2 hypervolume": {"share of the front's": ["front/share_of_epsilon"]},
+}
+
+
 def write_board(folder: Path, rows: Sequence[Row], volumes: Sequence[Row], config: Row) -> None:
     """Write one TensorBoard run per method and policy; tag ``front/cost_usd/seed<n>`` with the axis in kg."""
     now = time.time()
@@ -128,6 +134,7 @@ def write_board(folder: Path, rows: Sequence[Row], volumes: Sequence[Row], confi
                 if row["set"] == name:
                     writer.scalars({"front/share_of_epsilon": row["share_of_epsilon"]}, row["seed"], now)
             if name == EPSILON:
+                writer.layout(LAYOUT, now)
                 writer.settings(config, now)
 
 

@@ -20,7 +20,7 @@ from scripts.runs.tasks import Record, Store, check_settings, results_of
 from scripts.runs.tensorboard import EventWriter, is_installed
 from scripts.studies.comparison.ladder import ladder_table, record_of, rungs_of
 from scripts.studies.comparison.match import EpisodeJob, Played, SeedResult, SeedTask, compute
-from scripts.studies.comparison.tensorboard import write_curves, write_episode, write_rung
+from scripts.studies.comparison.tensorboard import LAYOUT, write_curves, write_episode, write_rung
 from scripts.studies.contest import check_bound
 from scripts.studies.policies import PolicySpec
 
@@ -170,6 +170,7 @@ class Comparison:
 
     def _writer(self, contender: PolicySpec) -> EventWriter:
         writer = EventWriter(self.folder / "tensorboard" / contender.folder)
+        writer.layout(LAYOUT, time.time())
         writer.settings(self.config | {"policy": contender.name}, time.time())
         return writer
 

@@ -53,6 +53,17 @@ EPISODE = (
     "gap",
     "gain_captured",
 )
+# What is looked at first stands first; hour by hour, the sites of a policy share a chart.
+LAYOUT = {
+    "1 ladder": {name: [f"ladder/{name}"] for name in ("gain_captured", "regret", "foresight", "decisions")},
+    "2 episodes": {
+        name: [f"episode/{name}"] for name in ("benefit_usd", "bill_usd", "emissions_kg", "dropped_gpuh")
+    },
+    "3 hours of the first seeds": {
+        name: [rf"^{name}(/.*)?/seed\d+$"]
+        for name in ("benefit_usd", "import_mw", "battery_mwh", "busy_gpus", "buy_usd_per_mwh", "served_gpuh")
+    },
+}
 LADDER = ("benefit_usd", "gain_captured", "regret", "foresight", "horizon", "forecast_error", "decisions")
 
 

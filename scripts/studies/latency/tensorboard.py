@@ -35,6 +35,7 @@ def write_board(folder: Path, results: Results, config: dict[str, Any]) -> None:
                 _optimum_scalars(results, sweep) if name == OPTIMUM else _policy_scalars(results, sweep, name)
             )
             with EventWriter(folder / axis / file_name(name)) as writer:
+                writer.layout(LAYOUT, time.time())
                 writer.settings(config | {"axis": sweep.axis, "policy": name}, time.time())
                 for i, values in enumerate(found):
                     step = round(sweep.grid[i] * (1.0 if sweep.unit == "ms" else 1000.0))
@@ -50,6 +51,11 @@ def _policy_scalars(results: Results, sweep: Sweep, policy: str) -> list[dict[st
     return out
 
 
+LAYOUT = {
+    "1 values": {name: [f"frontier/{name}"] for name in ("benefit_usd", "cost_usd", "emissions_kg")},
+    "2 returns on latency": {name: [f"returns/{name}_.*"] for name in ("V_usd", "ERL_usd", "CRL_kg")},
+    "3 relocatable demand": {"share of energy": ["relocatable/.*"]},
+}
 TAGS = {
     "benefit": ("benefit_usd", "V_usd"),
     "cost": ("cost_usd", "ERL_usd"),
