@@ -55,7 +55,10 @@ EPISODE = (
 )
 # What is looked at first stands first; hour by hour, the sites of a policy share a chart.
 LAYOUT = {
-    "1 ladder": {name: [f"ladder/{name}"] for name in ("gain_captured", "regret", "foresight", "decisions")},
+    "1 ladder": {
+        "gain captured": ["ladder/gain_captured"],
+        "regret and its parts": [f"ladder/{name}" for name in ("regret", "foresight", "decisions")],
+    },
     "2 episodes": {
         name: [f"episode/{name}"] for name in ("benefit_usd", "bill_usd", "emissions_kg", "dropped_gpuh")
     },
