@@ -279,7 +279,7 @@ def test_faults_change_nothing() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"options": {"mask": 1}}, "unknown 'mask'"),
+        ({"options": {"mask": 1}}, r"'mask'\]: unknown"),
         ({"options": {"reset_mask": [True, False, False]}}, "NumPy array of bool"),
         ({"options": {"reset_mask": np.zeros(3, dtype=bool)}}, "at least one"),
         ({"options": {"instances": []}}, "0 given, 3"),

@@ -434,7 +434,7 @@ def test_wrong_resets() -> None:
         envs.reset(options={"reset_mask": np.array([True, False, False])})
     envs.reset(seed=0)
     for options, message in (
-        ({"mask": 1}, "unknown 'mask'"),
+        ({"mask": 1}, r"'mask'\]: unknown"),
         ({"reset_mask": np.zeros(3, dtype=bool)}, "at least one"),
         ({"reset_mask": torch.ones(2, dtype=torch.bool)}, "tensor of bool"),
         ({"instances": []}, "0 given, 3"),
