@@ -14,7 +14,7 @@ from gridai_env.arrays.types import Array, Bool, Bools, Float, Floats32, Int
 from gridai_env.episodes.demand import Demand, queue_limits_gpuh, session_growth
 from gridai_env.episodes.deviation import Deviation
 from gridai_env.episodes.events import EventTable
-from gridai_env.episodes.forecast import Background
+from gridai_env.episodes.forecast import MEDIAN_OF_NORMAL, Background
 from gridai_env.episodes.jobs import JobTable
 from gridai_env.episodes.publication import Publication
 from gridai_env.scenario.compile import Compiled
@@ -45,7 +45,7 @@ class SiteSeries:
 
 @dataclass(frozen=True)
 class UsualDeviation:
-    """Standard deviation of prices, billed carbon, wind and solar power at the sites from their climatology."""
+    """Median of |truth - climatology| of prices, billed carbon, wind and solar power at the sites."""
 
     by_month_hour: Float[
         Array, "N 3*K"
@@ -202,7 +202,7 @@ def forecast_background(
     return Background(
         truth=xp.concatenate([as_float32(values) for values in truth], axis=-1),
         climatology=xp.concatenate([as_float32(values) for values in expected], axis=-1),
-        deviation=xp.concatenate(_deviations(compiled, series, demand, base), axis=-1),
+        typical=xp.concatenate(_typical(compiled, series, demand, base), axis=-1),
         upper=np.concatenate([unknown, unknown, compiled.sites.renewable_mw, np.full(shape.regions, np.inf)]),
         sites=shape.sites,
         blind=blind,
@@ -223,8 +223,8 @@ def usual_deviations(compiled: Compiled, deviation: Deviation) -> UsualDeviation
     return UsualDeviation(as_float32(np.concatenate(usual, axis=-1)), as_float32(sun_mw))
 
 
-def _deviations(compiled: Compiled, series: ZoneSeries, demand: Demand, base: ForecastBase) -> list[Array]:
-    """Return the usual deviation of each series from its climatology, float32, together [B,T,3K+C]."""
+def _typical(compiled: Compiled, series: ZoneSeries, demand: Demand, base: ForecastBase) -> list[Array]:
+    """Return the typical |truth - climatology| of each series, float32, together [B,T,3K+C]."""
     at = compiled.sites.zone_index
     now, sites = np.s_[:, -compiled.shape.steps :], compiled.shape.sites
     grid = take_rows(base.usual.by_month_hour, base.row)
@@ -232,4 +232,4 @@ def _deviations(compiled: Compiled, series: ZoneSeries, demand: Demand, base: Fo
     sun_mw = as_float32(columns(series.pv_cf_climatology[now], at))
     sun_mw = constant(base.usual.sun_mw, sun_mw) * sun_mw
     renewable_mw = namespace(sun_mw).sqrt(wind_mw * wind_mw + sun_mw * sun_mw)
-    return [grid[..., : 2 * sites], renewable_mw, as_float32(demand.deviation_gpuh)]
+    return [grid[..., : 2 * sites], renewable_mw, MEDIAN_OF_NORMAL * as_float32(demand.deviation_gpuh)]

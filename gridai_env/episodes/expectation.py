@@ -32,7 +32,6 @@ from gridai_env.traces.synthetic import climatology_hourly
 PAST_DAYS = 28
 LEVEL_DAYS = 7
 LEAST_H = 48  # the day of history that every episode has tells nothing about deviations
-MEDIAN_OF_NORMAL = 0.6745  # of |x| for a standard normal x
 RELATIVE = ("pv_cf", "wind_cf")
 KEPT_ZONES = 64
 Hours = Float[Floats, " n"]
@@ -110,11 +109,11 @@ def outlook(table: TraceTable, series: ZoneSeries, start_utc: np.ndarray) -> Out
     return Outlook(
         series=replace(series, **climatology),
         deviation=Deviation(
-            price_usd_per_mwh=typical["price_usd_per_mwh"] / MEDIAN_OF_NORMAL,
-            carbon_average_kg_per_mwh=typical["carbon_average_kg_per_mwh"] / MEDIAN_OF_NORMAL,
-            carbon_marginal_kg_per_mwh=typical[MARGINAL] / MEDIAN_OF_NORMAL,
-            pv_relative=typical["pv_cf"][:, None] / MEDIAN_OF_NORMAL,
-            wind_cf=typical["wind_cf"] / MEDIAN_OF_NORMAL,
+            price_usd_per_mwh=typical["price_usd_per_mwh"],
+            carbon_average_kg_per_mwh=typical["carbon_average_kg_per_mwh"],
+            carbon_marginal_kg_per_mwh=typical[MARGINAL],
+            pv_relative=typical["pv_cf"][:, None],
+            wind_cf=typical["wind_cf"],
         ),
         blind=~enough & np.array([zone not in known_zones() for zone in series.zones]),
         provenance=[
@@ -172,10 +171,10 @@ def _of_calibration(
     month = start_utc.astype("datetime64[M]").astype(np.int64)[where] % 12
     for name in typical:
         if name == "pv_cf":
-            typical[name][where, z] = MEDIAN_OF_NORMAL * usual.pv_relative[0]
+            typical[name][where, z] = usual.pv_relative[0]
         else:
             by_month = getattr(usual, name).reshape(12, 24).mean(1)
-            typical[name][where, z] = MEDIAN_OF_NORMAL * by_month[month]
+            typical[name][where, z] = by_month[month]
 
 
 def _provenance(table: TraceTable, zone: str, enough: bool) -> str:
