@@ -95,8 +95,8 @@ def test_recorded_statistics_are_the_returns() -> None:
 def test_time_needs_a_limit() -> None:
     """Episodes terminate, so Gymnasium knows no limit unless it is told; the observation has `steps_left` anyway."""
     with pytest.raises(ValueError, match="max_episode_steps"):
-        TimeAwareObservation(gym.make("gridai/TwoSites-v1"))
-    env = TimeAwareObservation(gym.make("gridai/TwoSites-v1", max_episode_steps=24), flatten=False)
+        TimeAwareObservation(gym.make("gridai/TwoSites-v2"))
+    env = TimeAwareObservation(gym.make("gridai/TwoSites-v2", max_episode_steps=24), flatten=False)
     env.reset(seed=0)
     observation, *_ = env.step(env.unwrapped.action_space.sample())
     assert observation["time"] == 1

@@ -9,7 +9,7 @@ import pytest
 import gridai_env
 from gridai_env.envs.vector_env import GridAIVectorEnv
 
-ID = "gridai/TwoSites-v1"
+ID = "gridai/TwoSites-v2"
 JULY, AUGUST = "2023-07-01T00:00", "2023-08-01T05:00"
 
 

@@ -13,7 +13,7 @@ import gridai_env
 from gridai_env.arrays.types import Floats32
 from gridai_env.envs.action_space import ActiveActions
 
-ID, HORIZON_H, ENVS, STEPS = "gridai/MicrogridProsumer-v1", 5.0, 2, 12
+ID, HORIZON_H, ENVS, STEPS = "gridai/MicrogridProsumer-v2", 5.0, 2, 12
 SAME, NEXT = AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP
 
 
