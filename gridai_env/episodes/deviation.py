@@ -1,4 +1,4 @@
-"""Root-mean-square deviation of prices, carbon and weather from climatology, by zone, month and hour.
+"""Typical (median) deviation of prices, carbon and weather from climatology, by zone, month and hour.
 
 A property of the zone (generator) or of the whole file, not of the episode at hand.  Forecast noise needs it.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 
@@ -18,18 +19,17 @@ from gridai_env.traces.files.zones import TraceTable
 from gridai_env.traces.local_time import MINUTES_PER_HOUR
 
 SAMPLE_EPISODES = 192
-SAMPLE_STEPS = 72
+SAMPLE_STEPS = 120
 SAMPLE_SEED = 20230101
 # Days cut from a file: any file that serves an episode has one day in a row (the history before the start).
 FILE_SAMPLES = 366
 FILE_STEPS = 24
-ORDINARY = 0.99
 KEPT_TABLES = 64
 
 
 @dataclass(frozen=True)
 class Deviation:
-    """Root mean square of truth minus climatology, for each month and hour of the day in UTC."""
+    """Median of |truth - climatology|, for each month and hour of the day in UTC: spikes do not move it."""
 
     price_usd_per_mwh: Float[Floats, "288 Z"]
     carbon_average_kg_per_mwh: Float[Floats, "288 Z"]
@@ -62,18 +62,16 @@ def table_deviation(table: TraceTable, zones: tuple[str, ...]) -> Deviation:
 
 def series_deviation(series: ZoneSeries) -> Deviation:
     """Return the deviation of hourly series from their climatology."""
-    pv, cell = series.pv_cf_climatology, month_hours_utc(series.start_utc, 0, series.steps, series.dt_h)
-    pv_usual = np.sqrt((pv * pv).mean((0, 1)))
-    pv_strays = np.sqrt(((series.pv_cf - pv) ** 2).mean((0, 1)))
+    cell = month_hours_utc(series.start_utc, 0, series.steps, series.dt_h)
     average = series.carbon_average_kg_per_mwh - series.carbon_average_climatology_kg_per_mwh
     marginal = series.carbon_marginal_kg_per_mwh - series.carbon_marginal_climatology_kg_per_mwh
 
     return Deviation(
-        price_usd_per_mwh=_rms(series.price_usd_per_mwh - series.price_climatology_usd_per_mwh, cell),
-        carbon_average_kg_per_mwh=_rms(average, cell),
-        carbon_marginal_kg_per_mwh=_rms(marginal, cell),
-        pv_relative=np.where(pv_usual > 0, pv_strays / np.where(pv_usual > 0, pv_usual, 1.0), 0.0),
-        wind_cf=_rms(series.wind_cf - series.wind_cf_climatology, cell),
+        price_usd_per_mwh=_typical(series.price_usd_per_mwh - series.price_climatology_usd_per_mwh, cell),
+        carbon_average_kg_per_mwh=_typical(average, cell),
+        carbon_marginal_kg_per_mwh=_typical(marginal, cell),
+        pv_relative=relative_median(series.pv_cf, series.pv_cf_climatology),
+        wind_cf=_typical(series.wind_cf - series.wind_cf_climatology, cell),
     )
 
 
@@ -87,23 +85,23 @@ def month_hours_utc(start_utc: np.ndarray, first_step: int, steps: int, dt_h: fl
     return months.astype(np.int64)[day - day.min()] % 12 * 24 + hour % 24
 
 
-def _rms(anomaly: np.ndarray, cell: np.ndarray) -> np.ndarray:
-    """Return the root mean square by month and hour, [288,Z]: that of the month, with the shape of the day.
+def relative_median(values: Floats, expected: Floats) -> Floats:
+    """Return the median of ``|values / expected - 1|`` [B,L,Z] in hours brighter than the mean, [Z]; 0 without any."""
+    bright = expected > expected.mean((0, 1))
+    strays = np.abs(values - expected) / np.where(bright, expected, 1.0)
+    return np.array(
+        [np.median(x[on]) if on.any() else 0.0 for x, on in zip(strays.T, bright.T, strict=True)]
+    )
 
-    Both come from many more values than a single month and hour have; what does not occur counts as usual.
-    The largest hundredth is cut to its least: else a few price spikes set the noise of all ordinary hours.
+
+def _typical(anomaly: np.ndarray, cell: np.ndarray) -> np.ndarray:
+    """Return the median of |anomaly| [B,L,Z] by month and hour ``cell`` [B,L], [288,Z].
+
+    What does not occur counts as usual.
     """
-    most = np.quantile(np.abs(anomaly), ORDINARY, axis=(0, 1))
-    squares = np.minimum(np.abs(anomaly), most) ** 2
-    overall = squares.mean((0, 1))
-    by_month = _means(squares, cell // 24, 12, overall)
-    by_hour = _means(squares, cell % 24, 24, overall)
-    shape = by_hour / np.where(overall > 0, overall, 1.0)
-    return np.sqrt(by_month[:, None] * shape).reshape(288, -1)
-
-
-def _means(values: np.ndarray, group: np.ndarray, groups: int, otherwise: np.ndarray) -> np.ndarray:
-    """Return the mean of ``values`` [B,L,Z] in each group [B,L], [groups,Z]; ``otherwise`` where a group is
-    empty."""
-    means = [values[group == g].mean(0) if (group == g).any() else otherwise for g in range(groups)]
-    return np.stack(means)
+    size = np.abs(anomaly).reshape(-1, anomaly.shape[-1])
+    order = np.argsort(cell, axis=None, kind="stable")
+    first = np.searchsorted(cell.ravel()[order], np.arange(289))
+    overall = np.median(size, axis=0)
+    found = [size[order[a:b]] for a, b in pairwise(first)]
+    return np.stack([np.median(values, axis=0) if len(values) else overall for values in found])

@@ -14,7 +14,7 @@ from gridai_env.arrays.types import Array, Float, Floats32
 from gridai_env.episodes.demand import Demand, queue_limits_gpuh, session_growth
 from gridai_env.episodes.deviation import Deviation
 from gridai_env.episodes.events import EventTable
-from gridai_env.episodes.forecast import Background
+from gridai_env.episodes.forecast import MEDIAN_OF_NORMAL, Background
 from gridai_env.episodes.jobs import JobTable
 from gridai_env.scenario.compile import Compiled
 from gridai_env.traces import ZoneSeries
@@ -44,7 +44,7 @@ class SiteSeries:
 
 @dataclass(frozen=True)
 class UsualDeviation:
-    """Standard deviation of prices, billed carbon, wind and solar power at the sites from their climatology."""
+    """Median of |truth - climatology| of prices, billed carbon, wind and solar power at the sites."""
 
     by_month_hour: Float[Array, "288 3*K"]  # by month and hour in UTC: USD/MWh, kg/MWh, MW of wind
     sun_mw: Float[Floats32, " K"]  # for each unit of the climatology of PV
@@ -185,7 +185,7 @@ def forecast_background(
     return Background(
         truth=xp.concatenate([as_float32(values) for values in truth], axis=-1),
         climatology=xp.concatenate([as_float32(values) for values in expected], axis=-1),
-        deviation=xp.concatenate(_deviations(compiled, series, demand, usual, month_hour), axis=-1),
+        typical=xp.concatenate(_typical(compiled, series, demand, usual, month_hour), axis=-1),
         upper=np.concatenate([unknown, unknown, compiled.sites.renewable_mw, np.full(shape.regions, np.inf)]),
         sites=shape.sites,
     )
@@ -204,10 +204,10 @@ def usual_deviations(compiled: Compiled, deviation: Deviation) -> UsualDeviation
     return UsualDeviation(as_float32(np.concatenate(usual, axis=-1)), as_float32(sun_mw))
 
 
-def _deviations(
+def _typical(
     compiled: Compiled, series: ZoneSeries, demand: Demand, usual: UsualDeviation, month_hour: Array
 ) -> list[Array]:
-    """Return the usual deviation of each series from its climatology, float32, together [B,T,3K+C]."""
+    """Return the typical |truth - climatology| of each series, float32, together [B,T,3K+C]."""
     at = compiled.sites.zone_index
     now, sites = np.s_[:, -compiled.shape.steps :], compiled.shape.sites
     grid = take_rows(usual.by_month_hour, month_hour)
@@ -215,4 +215,4 @@ def _deviations(
     sun_mw = as_float32(columns(series.pv_cf_climatology[now], at))
     sun_mw = constant(usual.sun_mw, sun_mw) * sun_mw
     renewable_mw = namespace(sun_mw).sqrt(wind_mw * wind_mw + sun_mw * sun_mw)
-    return [grid[..., : 2 * sites], renewable_mw, as_float32(demand.deviation_gpuh)]
+    return [grid[..., : 2 * sites], renewable_mw, MEDIAN_OF_NORMAL * as_float32(demand.deviation_gpuh)]

@@ -1,15 +1,25 @@
 """Forecasts of what is uncertain: prices, carbon intensity, renewables and arrivals, at a few leads.
 
 Three kinds.  *perfect*: the truth.  *persistence*: what was seen at the same hour of the last day known.
-*day_ahead*: calibrated noise.  With m the climatology (known in advance), a = truth - m and s the standard
-deviation of a, the forecast at a lead of skill r is
+*day_ahead*: calibrated noise.  With m the expectation (known in advance) and a = truth - m, the forecast at a
+lead of skill r is
 
-    m + S(r),   S(r) = r * a + s * bridge(r),
+    m + S(r),   S(r) = r * a + s * bridge(r),   s = max(typical, NOISE_SHARE * |a|),
 
-where bridge is a Brownian bridge on [0, 1], drawn once per target and series.  S is then a Brownian motion on
-its way to a: the squared correlation with the truth is r, E[a | S(r)] = S(r) for normal a (no bias, no
-over-confidence), and S(r) of a short lead already contains the information of longer leads, so that collecting
-the forecasts of one target does not average the noise away.  Errors of different targets (hours) are
+where bridge is a Brownian bridge on [0, 1] (variance r * (1 - r)), drawn once per target and series, and typical
+is the usual median of |a| (known in advance).  S is on its way from 0 to a.  Its squared correlation with a is
+
+    r / (r + (1 - r) * q),   q = E[s^2] / E[a^2],
+
+so it is the skill r where q = 1.  For normal a of deviation 1 the median of |a| is 0.6745, and
+E[max(0.6745, k * |a|)^2] = 1 holds for k = 0.911: that is NOISE_SHARE.  Rare spikes, which a typical size does not
+know, bring q down to k^2 = 0.83 at the least, and the squared correlation above r by at most 0.05: a forecast in a
+week of spikes does not know the spikes.  Where a is more evenly spread than normal, q is up to 1.1; where anomalies
+are suddenly smaller than usual, the forecast is worse than its skill.  The forecast has no bias: E[S(r)] = r * E[a].
+
+Where q = 1, the error of the newest forecast of a target is uncorrelated with every older one, so that collecting
+them does not average the noise away.  They are not independent, though, and E[a | S(r)] = S(r) holds for the best
+linear estimate alone: the steps of S tell how large |a| may be.  Errors of different targets (hours) are
 independent.
 
 Targets beyond the end of the episode are 0.  Shapes: B episodes, T steps, L steps of history, H leads, K
@@ -29,6 +39,8 @@ from gridai_env.arrays.types import Array, Float, Floats
 from gridai_env.scenario.tables import ForecastRules
 
 DAY_H = 24.0
+MEDIAN_OF_NORMAL = 0.6745  # of |x| for a standard normal x
+NOISE_SHARE = 0.911  # least scale of the noise, as a share of |truth - expectation| (see above)
 CHUNK = 16
 
 
@@ -74,7 +86,7 @@ class Background:
     # float32
     truth: Float[Array, "B L+T S"]  # before price events
     climatology: Float[Array, "B L+T S"]
-    deviation: Float[Array, "B T S"]  # standard deviation of truth - climatology, a property of zone and hour
+    typical: Float[Array, "B T S"]  # usual median of |truth - climatology|, known in advance
     upper: Float[Floats, " S"]  # most that is possible, infinite where nothing is known
     sites: int
 
@@ -120,7 +132,7 @@ def days_back(lead: int, per_day: int) -> int:
 def day_ahead(rules: ForecastRules, dt_h: float, background: Background, draws: Draws) -> Array:
     """Return calibrated forecasts before price events, float32 [B,T,H,S]."""
     leads = rules.lead_steps
-    steps, series = background.deviation.shape[1:]
+    steps, series = background.typical.shape[1:]
     counts = [max(steps - lead, 0) for lead in leads]
     least = np.where(np.arange(series) < background.sites, -np.inf, 0.0).astype(np.float32)
 
@@ -128,17 +140,25 @@ def day_ahead(rules: ForecastRules, dt_h: float, background: Background, draws: 
         normal = _target_normals(steps, len(leads), series, dt_h, draws, part)
         mean = background.climatology[part, -steps:]
         anomaly = background.truth[part, -steps:] - mean
-        deviation = background.deviation[part]
+        scale = _noise_scale(background.typical[part], anomaly)
         most, lowest = _most(background, mean), constant(least, mean)
         out = empty((mean.shape[0], steps, len(leads), series), mean)
         # From the longest lead on: each forecast refines the one before it.
-        for i, value in _vintages(rules.skill.tolist(), mean, anomaly, deviation, normal):
+        for i, value in _vintages(rules.skill.tolist(), mean, anomaly, scale, normal):
             ahead = np.s_[:, steps - counts[i] :]
             out[:, : counts[i], i] = within(value[ahead], lowest, most[ahead])
             out[:, counts[i] :, i] = 0.0
         return (out,)
 
     return in_parts(draws, CHUNK, few)[0]
+
+
+def _noise_scale(typical: Array, anomaly: Array) -> Array:
+    """Return the scale of the noise [B,T,S]: the typical size, or a share of the anomaly where that is larger."""
+    xp = namespace(anomaly)
+    share = xp.abs(anomaly)
+    share *= NOISE_SHARE
+    return xp.maximum(share, typical)
 
 
 def _most(background: Background, mean: Array) -> Array:
@@ -151,7 +171,7 @@ def _most(background: Background, mean: Array) -> Array:
 
 
 def _vintages(
-    skill: list[float], mean: Array, anomaly: Array, deviation: Array, normal: Array
+    skill: list[float], mean: Array, anomaly: Array, scale: Array, normal: Array
 ) -> Iterator[tuple[int, Array]]:
     """Yield lead number and forecast by target [B,T,S], from the longest lead (least skill) to the shortest.
 
@@ -164,7 +184,7 @@ def _vintages(
         bridge *= keep
         add_scaled(bridge, normal[:, i], fresh)
         value = anomaly * now
-        add_product(value, deviation, bridge)
+        add_product(value, scale, bridge)
         value += mean
         before = now
         yield i, value
