@@ -1,8 +1,8 @@
 """gridai-env: where, when and how to serve AI work under electricity markets, as Gymnasium environments.
 
-Importing this package registers ``gridai/TwoSites-v1``, ``gridai/FourMarkets-v1``,
-``gridai/MicrogridProsumer-v1``, ``gridai/EnergyGeography-v1``, ``gridai/Global-v1`` and
-``gridai/Custom-v1`` (which takes ``scenario="my.yaml"``). The names below are loaded when they are first
+Importing this package registers ``gridai/TwoSites-v2``, ``gridai/FourMarkets-v2``,
+``gridai/MicrogridProsumer-v2``, ``gridai/EnergyGeography-v2``, ``gridai/Global-v2`` and
+``gridai/Custom-v2`` (which takes ``scenario="my.yaml"``). The names below are loaded when they are first
 used.
 """
 
@@ -52,12 +52,12 @@ _MODULES = {
 __all__ = [*_MODULES, "__version__", "environment_version"]
 
 IDS: dict[str, str | None] = {
-    "gridai/TwoSites-v1": "two_sites",
-    "gridai/FourMarkets-v1": "four_markets",
-    "gridai/MicrogridProsumer-v1": "microgrid_prosumer",
-    "gridai/EnergyGeography-v1": "energy_geography",
-    "gridai/Global-v1": "global",
-    "gridai/Custom-v1": None,
+    "gridai/TwoSites-v2": "two_sites",
+    "gridai/FourMarkets-v2": "four_markets",
+    "gridai/MicrogridProsumer-v2": "microgrid_prosumer",
+    "gridai/EnergyGeography-v2": "energy_geography",
+    "gridai/Global-v2": "global",
+    "gridai/Custom-v2": None,
 }
 
 
@@ -75,15 +75,19 @@ def __dir__() -> list[str]:
 
 
 def _register() -> None:
-    """Register the environments, once per process."""
+    """Register the environments, and the ids before them as refused, once per process."""
     for id_, scenario in IDS.items():
-        if id_ not in _gym.registry:
-            _gym.register(
-                id=id_,
-                entry_point="gridai_env.envs.env:GridAIEnv",
-                vector_entry_point="gridai_env.entry:open_vector_env",
-                kwargs={"scenario": scenario},
-            )
+        if id_ in _gym.registry:
+            continue
+        _gym.register(
+            id=id_,
+            entry_point="gridai_env.envs.env:GridAIEnv",
+            vector_entry_point="gridai_env.entry:open_vector_env",
+            kwargs={"scenario": scenario},
+        )
+        refuse = "gridai_env.entry:refuse_v1"
+        old = id_.replace("-v2", "-v1")
+        _gym.register(id=old, entry_point=refuse, vector_entry_point=refuse, kwargs={"new_id": id_})
 
 
 _register()

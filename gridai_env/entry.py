@@ -1,12 +1,12 @@
-"""The vector entry point: NumPy, or torch where a device is given."""
+"""The vector entry point: NumPy, or torch where a device is given.  And what ids of an earlier version say."""
 
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, NoReturn
 
 import gymnasium as gym
-from gymnasium.error import DependencyNotInstalled
+from gymnasium.error import DependencyNotInstalled, DeprecatedEnv
 
 from gridai_env.envs.options import DEVICE_ONLY
 from gridai_env.envs.vector_env import GridAIVectorEnv
@@ -32,3 +32,11 @@ def open_vector_env(
     from gridai_env.envs.torch.vector_env import GridAITorchVectorEnv
 
     return GridAITorchVectorEnv(num_envs, device=device, **arguments)
+
+
+def refuse_v1(new_id: str, **arguments: Any) -> NoReturn:
+    """Raise DeprecatedEnv, which says why there is no version 1 any more."""
+    raise DeprecatedEnv(
+        f"{new_id.replace('-v2', '-v1')}: forecasts changed (no knowledge of the file's future, skill as declared also "
+        f"in weeks of spikes), so that results of v1 do not compare; use {new_id}"
+    )

@@ -8,6 +8,6 @@ __version__ = "0.2.0"
 
 
 def environment_version() -> int:
-    """Return the version of the environments, the number in ``gridai/Custom-v1``: it rises when behaviour changes."""
+    """Return the version of the environments, the number in ``gridai/Custom-v2``: it rises when behaviour changes."""
     names = [name for name in gym.registry if name.startswith("gridai/Custom-v")]
     return max(int(name.rsplit("-v", 1)[1]) for name in names)

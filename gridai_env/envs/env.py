@@ -144,6 +144,8 @@ class GridAIEnv(gym.Env[Observation, Any]):
     - ``render_mode=None``: "rgb_array" (needs the extra ``render``).
 
     ## Version History
+    - v2: forecasts: the noise of "day_ahead" scales with the anomaly in spikes; expectation and noise of traces from
+      files come from hours before the episode.
     - v1: other prices, start dates, carbon price or budget, generation and values in some scenarios.
     - v0: first version.
     """

@@ -113,13 +113,13 @@ def _fixed_source(
         )
 
     fixed = open_instance(instance)
-    # Registered ids pass their scenario; gridai/Custom-v1 passes none.
+    # Registered ids pass their scenario; gridai/Custom-v2 passes none.
     if scenario is not None:
         wanted = open_source(scenario).compiled.name
         if wanted != fixed.scenario_name:
             raise ValueError(
                 f"instance: belongs to scenario {fixed.scenario_name!r}, but this environment is {wanted!r}; "
-                "use the id of its scenario, or gridai/Custom-v1"
+                "use the id of its scenario, or gridai/Custom-v2"
             )
     return EpisodeSource(fixed.compiled, fixed)
 

@@ -89,9 +89,7 @@ def relative_median(values: Floats, expected: Floats) -> Floats:
     """Return the median of ``|values / expected - 1|`` [B,L,Z] in hours brighter than the mean, [Z]; 0 without any."""
     bright = expected > expected.mean((0, 1))
     strays = np.abs(values - expected) / np.where(bright, expected, 1.0)
-    return np.array(
-        [np.median(x[on]) if on.any() else 0.0 for x, on in zip(strays.T, bright.T, strict=True)]
-    )
+    return np.array([np.median(x[on]) if on.any() else 0.0 for x, on in zip(strays.T, bright.T, strict=True)])
 
 
 def _typical(anomaly: np.ndarray, cell: np.ndarray) -> np.ndarray:

@@ -47,7 +47,7 @@ def make_batch(options: BatchOptions, **more: Any) -> gym.vector.VectorEnv:
     """Return the batch of environments that steps tensors; raises InputError for what it refuses (a device)."""
     try:
         return gym.make_vec(
-            "gridai/Custom-v1",  # or one of the named scenarios, e.g. "gridai/FourMarkets-v1"
+            "gridai/Custom-v2",  # or one of the named scenarios, e.g. "gridai/FourMarkets-v2"
             num_envs=options.num_envs,
             vectorization_mode="vector_entry_point",
             scenario=options.scenario,

@@ -43,7 +43,7 @@ def make_env(config: dict[str, Any]) -> gym.Env:
     """
     import gridai_env  # noqa: F401  registers the environments
 
-    env = gym.wrappers.FlattenObservation(gym.make("gridai/Custom-v1", **config))
+    env = gym.wrappers.FlattenObservation(gym.make("gridai/Custom-v2", **config))
     space = gym.spaces.Box(-LENGTH, LENGTH, env.action_space.shape, np.float32)
     return gym.wrappers.TransformAction(env, lambda action: np.clip(action / LENGTH, -1.0, 1.0), space)
 

@@ -34,7 +34,7 @@ import gridai_env
 target, names = sys.argv[1], sys.argv[2:]
 assert gridai_env.__file__.startswith(target), gridai_env.__file__
 for name in names:
-    env = gym.make(f"gridai_env:gridai/{name}-v1")
+    env = gym.make(f"gridai_env:gridai/{name}-v2")
     env.action_space.seed(0)
     env.reset(seed=0)
     _, reward, terminated, truncated, _ = env.step(env.action_space.sample())

@@ -55,7 +55,7 @@ def test_the_scenario_is_valid_and_plays(tmp_path: Path) -> None:
     path = scenario_file(tmp_path)
     assert load_scenario(path).name == "my_company"
     assert main([str(path)]) == 0
-    assert gym.make("gridai/Custom-v1", scenario=path).reset(seed=0)
+    assert gym.make("gridai/Custom-v2", scenario=path).reset(seed=0)
 
 
 def test_examples_keep_to_the_lines_that_they_promise() -> None:

@@ -24,7 +24,7 @@ NUM_ENVS, STEPS = 4, 24
 def batch(stagger: bool = False) -> gym.vector.VectorEnv:
     """A few days on a device."""
     return gym.make_vec(
-        "gridai/TwoSites-v1", num_envs=NUM_ENVS, device="cpu", flat_observations=True, stagger=stagger
+        "gridai/TwoSites-v2", num_envs=NUM_ENVS, device="cpu", flat_observations=True, stagger=stagger
     )
 
 

@@ -68,7 +68,7 @@ class BenchmarkOptions(CommandOptions):
 
 def single_speed(name: str, episodes: int) -> float:
     """Return steps per second of one environment through the public API, resets included."""
-    env = gym.make(f"gridai/{name}-v1")
+    env = gym.make(f"gridai/{name}-v2")
     rng = np.random.default_rng(0)
     size = env.action_space.shape[0]  # type: ignore[index]
     actions = rng.uniform(-1.0, 1.0, (64, size)).astype(np.float32)
@@ -89,7 +89,7 @@ def single_speed(name: str, episodes: int) -> float:
 
 def batch_speed(name: str, num_envs: int, episodes: int) -> float:
     """Return environment-steps per second of one batch in one process, resets included."""
-    envs = gym.make_vec(f"gridai/{name}-v1", num_envs=num_envs, vectorization_mode="vector_entry_point")
+    envs = gym.make_vec(f"gridai/{name}-v2", num_envs=num_envs, vectorization_mode="vector_entry_point")
     rng = np.random.default_rng(0)
     actions = rng.uniform(-1.0, 1.0, (8, *envs.action_space.shape)).astype(np.float32)  # type: ignore[misc]
     envs.reset(seed=0)
@@ -106,7 +106,7 @@ def batch_speed(name: str, num_envs: int, episodes: int) -> float:
 
 def reset_in_steps(name: str) -> float:
     """Return the cost of a reset, in steps of the same environment."""
-    env = gym.make(f"gridai/{name}-v1")
+    env = gym.make(f"gridai/{name}-v2")
     action = np.zeros(env.action_space.shape, dtype=np.float32)  # type: ignore[type-var]
     env.reset(seed=0)
     begin = time.perf_counter()
@@ -136,7 +136,7 @@ def memory_mb(name: str) -> float:
     """Return the peak resident memory (Linux) of a process that makes, resets and steps one environment, in MB."""
     return in_fresh_process(
         "import gymnasium as gym, gridai_env\n"
-        f"env = gym.make('gridai/{name}-v1'); env.reset(seed=0)\n"
+        f"env = gym.make('gridai/{name}-v2'); env.reset(seed=0)\n"
         "for _ in range(50): env.step(env.action_space.sample())\n"
         "line = next(l for l in open('/proc/self/status') if l.startswith('VmHWM'))\n"
         "print(int(line.split()[1]) / 1024)"
@@ -156,7 +156,7 @@ def optimum(name: str, seed: int, threads: int) -> list[Figure]:
 
 
 def _episode(name: str, seed: int) -> Instance:
-    env: Any = gym.make(f"gridai/{name}-v1").unwrapped
+    env: Any = gym.make(f"gridai/{name}-v2").unwrapped
     env.reset(seed=seed)
     return env.instance
 

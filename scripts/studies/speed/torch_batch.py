@@ -120,7 +120,7 @@ def _environment_speed(setting: Setting, name: str, batch: int, compile: bool) -
         "copy": False,
     }
     envs: Any = gym.make_vec(
-        f"gridai/{name}-v1", batch, "vector_entry_point", flat_observations=True, **options
+        f"gridai/{name}-v2", batch, "vector_entry_point", flat_observations=True, **options
     ).unwrapped
     envs.reset(seed=0)
     actions = random_actions(setting, batch, envs.simulator.layout.size)
@@ -139,7 +139,7 @@ def memory_figure(setting: Setting) -> Figure:
     few = 128
     compiled = compile_scenario(load_scenario(SCENARIO))
     envs: Any = gym.make_vec(
-        "gridai/Global-v1", few, "vector_entry_point", device=setting.device, dtype=setting.dtype
+        "gridai/Global-v2", few, "vector_entry_point", device=setting.device, dtype=setting.dtype
     ).unwrapped
     envs.reset(seed=0)
     actions = torch.zeros((few, envs.simulator.layout.size), device=setting.device)

@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import yaml
-from gymnasium.error import ResetNeeded
+from gymnasium.error import DeprecatedEnv, ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
 import gridai_env
@@ -34,7 +35,7 @@ CUSTOM = str(scenario_folder() / "two_sites.yaml")
 
 
 def _make(id_: str) -> gym.Env[Any, Any]:
-    return gym.make(f"gridai/{id_}-v1", **({"scenario": CUSTOM} if id_ == "Custom" else {}))
+    return gym.make(f"gridai/{id_}-v2", **({"scenario": CUSTOM} if id_ == "Custom" else {}))
 
 
 def _play(env: gym.Env[Any, Any], steps: int, seed: int = 0) -> list[Any]:
@@ -64,8 +65,8 @@ def test_checker_of_sb3(id_: str) -> None:
 
 def test_ids_are_registered_once_and_found_through_the_module() -> None:
     gridai_env._register()
-    assert {f"gridai/{id_}-v1" for id_ in (*IDS, "Custom")} <= set(gym.registry)
-    code = "import gymnasium as gym; gym.make('gridai_env:gridai/TwoSites-v1').reset(seed=1); print('made')"
+    assert {f"gridai/{id_}-v2" for id_ in (*IDS, "Custom")} <= set(gym.registry)
+    code = "import gymnasium as gym; gym.make('gridai_env:gridai/TwoSites-v2').reset(seed=1); print('made')"
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], cwd=ROOT, capture_output=True, text=True
     )
@@ -108,7 +109,7 @@ def test_public_names() -> None:
 
 
 def test_one_version_of_the_environments() -> None:
-    versions = {int(name.rsplit("-v", 1)[1]) for name in gym.registry if name.startswith("gridai/")}
+    versions = {int(name.rsplit("-v", 1)[1]) for name in gridai_env.IDS}
     assert versions == {gridai_env.environment_version()}
     written = [
         path.relative_to(ROOT).as_posix()
@@ -117,6 +118,15 @@ def test_one_version_of_the_environments() -> None:
         if "def environment_version" in path.read_text(encoding="utf-8")
     ]
     assert written == ["gridai_env/version.py"]
+
+
+@pytest.mark.filterwarnings("ignore:.*out of date")
+@pytest.mark.parametrize("make", [gym.make, gym.make_vec])
+@pytest.mark.parametrize("id_", [*IDS, "Custom"])
+def test_the_version_before_is_refused_with_the_reason(make: Callable[..., Any], id_: str) -> None:
+    with pytest.raises(DeprecatedEnv, match="v1: forecasts changed") as refused:
+        make(f"gridai/{id_}-v1", horizon_h=24.0)
+    assert "\n" not in str(refused.value) and str(refused.value).endswith(f"use gridai/{id_}-v2")
 
 
 @pytest.mark.parametrize("id_", IDS)
@@ -194,7 +204,7 @@ def test_episodes_are_those_of_make_instance() -> None:
 
 
 def test_overrides() -> None:
-    env = gym.make("gridai/FourMarkets-v1", horizon_h=24.0, forecast="perfect", carbon_price_usd_per_t=120.0)
+    env = gym.make("gridai/FourMarkets-v2", horizon_h=24.0, forecast="perfect", carbon_price_usd_per_t=120.0)
     compiled = env.unwrapped.compiled  # type: ignore[attr-defined]
     scenario = compiled.scenario
     assert scenario == load_scenario(
@@ -217,7 +227,7 @@ def test_a_scenario_may_be_a_path_a_dict_or_a_scenario() -> None:
 def test_a_fixed_instance(as_file: bool, tmp_path: Path) -> None:
     instance = make_instance("two_sites", seed=77)
     given: Any = str(instance.save(tmp_path / "episode.npz")) if as_file else instance
-    env = gym.make("gridai/TwoSites-v1", instance=given)
+    env = gym.make("gridai/TwoSites-v2", instance=given)
     for seed in (None, 0, 5):
         _, info = env.reset(seed=seed)
         assert info["instance_seed"] == 77
@@ -258,9 +268,9 @@ def test_wrong_arguments(arguments: dict[str, Any], message: str) -> None:
 def test_instances_of_other_scenarios_are_refused() -> None:
     other = make_instance("four_markets", seed=0)
     with pytest.raises(ValueError, match=r"'four_markets'.*'two_sites'"):
-        gym.make("gridai/TwoSites-v1", instance=other)
+        gym.make("gridai/TwoSites-v2", instance=other)
     with pytest.raises(ValueError, match="horizon_h: cannot be changed"):
-        gym.make("gridai/FourMarkets-v1", instance=other, horizon_h=24.0)
+        gym.make("gridai/FourMarkets-v2", instance=other, horizon_h=24.0)
     env = GridAIEnv("two_sites")
     env.reset(seed=3)
     before = env.instance.hash
@@ -469,7 +479,7 @@ def test_a_reset_is_cheap() -> None:
 
 
 def test_works_from_any_folder(tmp_path: Path) -> None:
-    code = "import gridai_env, gymnasium as gym; gym.make('gridai/Global-v1').reset(seed=0); print('done')"
+    code = "import gridai_env, gymnasium as gym; gym.make('gridai/Global-v2').reset(seed=0); print('done')"
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.stdout.strip() == "done", done.stderr

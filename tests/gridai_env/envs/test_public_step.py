@@ -15,11 +15,11 @@ from tests.support.strategies import random_instance
 
 TOLERANCE = 1e-6
 IDS = {
-    "gridai/TwoSites-v1": 24.0,
-    "gridai/MicrogridProsumer-v1": 24.0,
-    "gridai/FourMarkets-v1": 12.0,
-    "gridai/EnergyGeography-v1": 4.0,
-    "gridai/Global-v1": 4.0,
+    "gridai/TwoSites-v2": 24.0,
+    "gridai/MicrogridProsumer-v2": 24.0,
+    "gridai/FourMarkets-v2": 12.0,
+    "gridai/EnergyGeography-v2": 4.0,
+    "gridai/Global-v2": 4.0,
 }
 
 
@@ -55,7 +55,7 @@ def test_a_plan_earns_its_objective_in_every_shipped_environment(id_: str) -> No
 def test_the_path_of_huge_programs_earns_its_objective_with_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
     """The largest environment long enough to keep jobs, solved the way its whole week is."""
     monkeypatch.setattr("baselines.optimum.relax_and_round.HUGE_ROWS", 1000)
-    env = gym.make("gridai/Global-v1", horizon_h=40.0)
+    env = gym.make("gridai/Global-v2", horizon_h=40.0)
     env.reset(seed=21)
     instance = env.unwrapped.instance
     assert instance.compiled.job_names == ("monday-a", "monday-b")
@@ -84,7 +84,7 @@ def test_plans_of_random_worlds_through_the_custom_environment() -> None:
     for seed in range(30_000, 30_040):
         instance = random_instance(seed)
         plan = solve(instance, mip_gap=1e-9, threads=1)
-        env = gym.make("gridai/Custom-v1", instance=instance)
+        env = gym.make("gridai/Custom-v2", instance=instance)
         total, scale, _ = earned(env, instance, plan)
         assert abs(total - plan.objective_value) <= TOLERANCE * max(scale, 1.0), seed
         judged = run(plan, instance)

@@ -24,7 +24,7 @@ ENVS, HORIZON_H = 3, 12.0
 def _vector(name: str, num_envs: int = ENVS, **kwargs: Any) -> GridAIVectorEnv:
     kwargs.setdefault("horizon_h", HORIZON_H)
     envs = gym.make_vec(
-        f"gridai/{name}-v1", num_envs=num_envs, vectorization_mode="vector_entry_point", **kwargs
+        f"gridai/{name}-v2", num_envs=num_envs, vectorization_mode="vector_entry_point", **kwargs
     )
     return envs.unwrapped  # type: ignore[return-value]
 
@@ -47,7 +47,7 @@ def _actions(envs: GridAIVectorEnv, steps: int, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("name", IDS)
 def test_equals_single_environments_over_episodes(name: str) -> None:
     envs = _vector(name)
-    singles = [gym.make(f"gridai/{name}-v1", horizon_h=HORIZON_H) for _ in range(ENVS)]
+    singles = [gym.make(f"gridai/{name}-v2", horizon_h=HORIZON_H) for _ in range(ENVS)]
     together, infos = envs.reset(seed=40)
     alone = [env.reset(seed=40 + i) for i, env in enumerate(singles)]
     for i, (observation, info) in enumerate(alone):
@@ -74,7 +74,7 @@ def test_equals_single_environments_over_episodes(name: str) -> None:
 def test_equals_sync_vector_env(mode: AutoresetMode, limit: int | None) -> None:
     envs = _vector("MicrogridProsumer", autoreset_mode=mode, max_episode_steps=limit)
     made = gym.make_vec(
-        "gridai/MicrogridProsumer-v1",
+        "gridai/MicrogridProsumer-v2",
         ENVS,
         "sync",
         vector_kwargs={"autoreset_mode": mode},
@@ -139,7 +139,7 @@ def test_flat_observations_are_the_dict_side_by_side() -> None:
 
 
 def test_spaces_and_conventions() -> None:
-    envs = gym.make_vec("gridai/Global-v1", num_envs=4, vectorization_mode="vector_entry_point")
+    envs = gym.make_vec("gridai/Global-v2", num_envs=4, vectorization_mode="vector_entry_point")
     base = envs.unwrapped
     assert isinstance(base, GridAIVectorEnv)
     assert base.metadata["autoreset_mode"] is base.autoreset_mode is AutoresetMode.SAME_STEP

@@ -1,16 +1,26 @@
 """Forecasts: calibration, what they may know, and the outlook that a planner gets."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from gridai_env.episodes.forecast import SeriesBlock, days_back, persistence
+from gridai_env.arrays.draws import EpisodeDraws
+from gridai_env.episodes.forecast import (
+    MEDIAN_OF_NORMAL,
+    NOISE_SHARE,
+    Background,
+    SeriesBlock,
+    day_ahead,
+    days_back,
+    persistence,
+)
 from gridai_env.episodes.instance import Instance, InstanceBatch, make_batch
 from gridai_env.episodes.planner_forecast import exogenous_forecast
 from gridai_env.scenario.spec import ForecastSpec
-from gridai_env.scenario.tables import skills
+from gridai_env.scenario.tables import ForecastRules, skills
 from gridai_env.world.state import Exogenous
 from tests.support.small_scenario import SMALL, small
 
@@ -110,6 +120,51 @@ def test_day_ahead_forecasts_are_calibrated(many: InstanceBatch, lead: int) -> N
         assert slope == pytest.approx(1.0, abs=tolerance), column
         if column >= 6:
             assert np.corrcoef(x, y)[0, 1] ** 2 == pytest.approx(skill, abs=0.05)
+
+
+def test_a_share_of_the_anomaly_makes_up_for_what_its_median_leaves_out() -> None:
+    x = np.random.default_rng(0).standard_normal(2_000_000)
+    assert np.median(np.abs(x)) == pytest.approx(MEDIAN_OF_NORMAL, abs=1e-3)
+    noise = np.maximum(MEDIAN_OF_NORMAL, NOISE_SHARE * np.abs(x))
+    assert (noise**2).mean() == pytest.approx(1.0, abs=2e-3)
+
+
+def _with_spikes(rng: np.random.Generator, size: tuple[int, ...]) -> np.ndarray:
+    spikes = (rng.random(size) < 0.04) * rng.exponential(30.0, size)
+    return np.asarray(rng.standard_normal(size) + spikes)
+
+
+ANOMALIES: dict[str, Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]] = {
+    "normal": lambda rng, size: rng.standard_normal(size),
+    "heavy tails": lambda rng, size: rng.laplace(size=size),
+    "even": lambda rng, size: rng.uniform(-1, 1, size),
+    "two values": lambda rng, size: rng.choice([-1.0, 1.0], size),
+    "spikes": _with_spikes,
+}
+
+
+@pytest.mark.parametrize("kind", ANOMALIES)
+def test_the_skill_is_the_declared_one_whatever_the_tails(kind: str) -> None:
+    """Of all hours, of those with a spike alone, and without bias or averaging over leads."""
+    rng = np.random.default_rng(3)
+    rules = ForecastRules.of(small(forecast={"kind": "day_ahead"}).scenario)
+    anomaly = ANOMALIES[kind](rng, (256, 40, 2)).astype(np.float32)
+    anomaly -= anomaly.mean()
+    typical = np.broadcast_to(np.median(np.abs(anomaly)), anomaly.shape).astype(np.float32)
+    background = Background(100 + anomaly, np.full_like(anomaly, 100), typical, np.full(2, np.inf), 2)
+    draws = EpisodeDraws([np.random.default_rng(seed) for seed in range(256)])
+    values = day_ahead(rules, 1.0, background, draws) - 100
+
+    for i, (lead, skill) in enumerate(zip(rules.lead_steps, rules.skill, strict=True)):
+        seen, true = values[:, :-lead, i].ravel(), anomaly[:, lead:].ravel()
+        assert np.corrcoef(seen, true)[0, 1] ** 2 == pytest.approx(skill, abs=0.075), lead
+        assert seen.mean() == pytest.approx(skill * true.mean(), abs=0.03 * float(true.std()))
+        big = np.abs(true) > 5 * true.std()
+        if big.sum() > 30:  # a spike to come is as uncertain as any hour
+            error = (seen - true)[big] / true[big]
+            assert (error**2).mean() == pytest.approx(
+                (1 - skill) ** 2 + skill * (1 - skill) * NOISE_SHARE**2, rel=0.35
+            )
 
 
 def test_errors_grow_with_lead(many: InstanceBatch) -> None:

@@ -457,7 +457,7 @@ def test_scales_are_constants_of_the_scenario() -> None:
     """Observations of all seeds are scaled alike: the layout of the scenario alone gives units back."""
     compiled = compile_scenario(load_scenario("four_markets"))
     layout = ObservationLayout(compiled)
-    env = gym.make("gridai/FourMarkets-v1")
+    env = gym.make("gridai/FourMarkets-v2")
     for seed in (0, 1):
         observation, _ = env.reset(seed=seed)
         units = layout.physical(observation)

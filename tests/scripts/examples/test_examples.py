@@ -80,7 +80,7 @@ def cleanrl_run(seed: int, steps: int = 2 * 4 * DAY) -> tuple[list[float], list[
     from scripts.examples.cleanrl_ppo import GaussianPolicy, Hyperparameters, train
 
     torch.manual_seed(seed)
-    envs = gym.make_vec("gridai/TwoSites-v1", num_envs=4, device="cpu", flat_observations=True)
+    envs = gym.make_vec("gridai/TwoSites-v2", num_envs=4, device="cpu", flat_observations=True)
     policy = GaussianPolicy(envs.layout.size, envs.single_action_space.shape[0], deviation=0.3)
     before = [weight.detach().clone() for weight in policy.parameters()]
     losses = train(envs, policy, Hyperparameters(), steps, seed)

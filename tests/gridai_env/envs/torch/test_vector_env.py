@@ -37,7 +37,7 @@ EXACT = 1e-9
 
 def _numpy(name: str, num_envs: int = ENVS, **kwargs: Any) -> Any:
     kwargs = {"horizon_h": HORIZON_H, "vectorization_mode": "vector_entry_point", **kwargs}
-    return gym.make_vec(f"gridai/{name}-v1", num_envs=num_envs, **kwargs).unwrapped
+    return gym.make_vec(f"gridai/{name}-v2", num_envs=num_envs, **kwargs).unwrapped
 
 
 def _torch(name: str, num_envs: int = ENVS, **kwargs: Any) -> GridAITorchVectorEnv:
@@ -447,7 +447,7 @@ def test_wrong_resets() -> None:
 def test_the_entry_point_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="dtype, stagger: only with a device"):
         _numpy("TwoSites", stagger=True, dtype="float32")
-    envs = gym.make_vec("gridai/TwoSites-v1", 2, "vector_entry_point", device="cpu", horizon_h=HORIZON_H)
+    envs = gym.make_vec("gridai/TwoSites-v2", 2, "vector_entry_point", device="cpu", horizon_h=HORIZON_H)
     assert isinstance(envs.unwrapped, GridAITorchVectorEnv)
     assert envs.unwrapped.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
     again = gym.make_vec(envs.spec).unwrapped  # type: ignore[arg-type]
