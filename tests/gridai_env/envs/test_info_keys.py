@@ -10,7 +10,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from gridai_env.envs.step_figures import INFO_KEYS
 
-ID, HORIZON_H, ENVS = "gridai/TwoSites-v1", 6.0, 3
+ID, HORIZON_H, ENVS = "gridai/TwoSites-v2", 6.0, 3
 STEPS = 20  # over three ends of an episode
 KEYS = {*INFO_KEYS, "instance_seed"}
 BATCHES: dict[str, dict[str, Any]] = {
