@@ -1,10 +1,11 @@
 """What the hours before an episode let one expect of a trace file: climatology, level and size of deviations.
 
 Nothing of the file at or after the start of the episode enters.  Climatology: the calibrated month-hour mean, or
-for what no calibration knows the mean by hour of day over the last PAST_DAYS.  To price and carbon the level is added:
-the mean of truth less climatology over the last LEVEL_DAYS.  Wind is scaled by the ratio of truth and climatology
-over the last PAST_DAYS, PV likewise: the size of a park is a factor.  The typical deviation is the median of
-|truth - expectation| over the last PAST_DAYS.  Hours that are missing or bad are left out.
+for what no calibration knows the mean by hour of day over the last PAST_DAYS.  Price and carbon are brought to the
+present: to the level (mean of truth less climatology) of the last LEVEL_DAYS and, from PROFILE_DAYS of history on, to
+the shape of the day of the last PAST_DAYS, since another year has another shape (more sun at noon).  Wind is scaled by
+the ratio of truth and climatology over the last PAST_DAYS, PV likewise: the size of a park is a factor.  The typical
+deviation is the median of |truth - expectation| over the last PAST_DAYS.  Hours that are missing or bad are left out.
 
 Where fewer than LEAST_H hours lie before the start, the calibration stands alone; without one, forecasts are those of
 persistence.
@@ -14,7 +15,6 @@ Shapes: B episodes, L steps, Z zones.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -31,6 +31,7 @@ from gridai_env.traces.synthetic import climatology_hourly
 
 PAST_DAYS = 28
 LEVEL_DAYS = 7
+PROFILE_DAYS = 14
 LEAST_H = 48  # the day of history that every episode has tells nothing about deviations
 RELATIVE = ("pv_cf", "wind_cf")
 KEPT_ZONES = 64
@@ -100,9 +101,12 @@ def outlook(table: TraceTable, series: ZoneSeries, start_utc: np.ndarray) -> Out
                 expected = past.before(calibrated, start)
                 # Less than LEAST_H tells no level: the calibration stands alone.
                 seen = np.where(enough[:, z, None, None], seen, expected)
-            move = _level(name, seen, expected)
-            of_zone[:] = move(of_zone.T).T
-            typical[name][:, z] = _typical(seen, move(expected.T).T, relative=name == "pv_cf")
+            scale, shift = _to_the_present(name, seen, expected)
+            most = 1.0 if name in RELATIVE else np.inf
+            of_step = np.take_along_axis(shift, from_start % 24, axis=1)
+            of_zone[:] = np.minimum(of_zone * scale[:, None] + of_step, most)
+            expected = np.minimum(expected * scale[:, None, None] + shift[:, None], most)
+            typical[name][:, z] = _typical(seen, expected, relative=name == "pv_cf")
         if zone in known_zones() and not enough[:, z].all():
             _of_calibration(typical, zone, z, start_utc, ~enough[:, z])
 
@@ -134,19 +138,23 @@ def _by_hour_of_day(seen: Float[Floats, "B days 24"]) -> Float[Floats, "B days 2
     return np.broadcast_to(by_hour[:, None], seen.shape)
 
 
-def _level(
+def _to_the_present(
     name: str, seen: Float[Floats, "B days 24"], expected: Float[Floats, "B days 24"]
-) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the function that brings expectations [...,B] of a column to the level before the start."""
+) -> tuple[Float[Floats, " B"], Float[Floats, "B 24"]]:
+    """Return factor and shift by hour since the start that bring expectations of a column to the time before it."""
+    count = len(seen)
     if name in RELATIVE:
         known = np.isfinite(seen)
         usual = np.where(known, expected, 0.0).sum((1, 2))
         factor = np.where(known, seen, 0.0).sum((1, 2)) / np.where(usual > 0, usual, np.inf)
-        factor = np.where(usual > 0, factor, 1.0)
-        return lambda x: np.minimum(x * factor, 1.0)
-    shift = _mean((seen - expected)[:, -LEVEL_DAYS:].reshape(len(seen), -1), axis=1)
-    shift = np.where(np.isfinite(shift), shift, 0.0)
-    return lambda x: x + shift
+        return np.where(usual > 0, factor, 1.0), np.zeros((count, 24))
+
+    strays = seen - expected
+    level = _mean(strays[:, -LEVEL_DAYS:].reshape(count, -1), axis=1)[:, None]
+    shape = _mean(strays, axis=1) - _mean(strays.reshape(count, -1), axis=1)[:, None]
+    days = np.isfinite(strays).any(2).sum(1)[:, None]
+    shape = np.where((days >= PROFILE_DAYS) & np.isfinite(shape), shape, 0.0)
+    return np.ones(count), np.where(np.isfinite(level), level, 0.0) + shape
 
 
 def _typical(
@@ -182,7 +190,8 @@ def _provenance(table: TraceTable, zone: str, enough: bool) -> str:
     own = "marginal carbon" if MARGINAL in table.hours(zone)[1] else ""
     past = f"mean by UTC hour of day of the {PAST_DAYS} days before the start"
     level = (
-        f"level of price and carbon of the {LEVEL_DAYS} days, noise of the {PAST_DAYS} days before the start"
+        f"price and carbon at the level of the {LEVEL_DAYS} days and in the shape of the {PAST_DAYS} days, "
+        f"noise of the {PAST_DAYS} days before the start"
     )
     if zone not in known_zones():
         return (
