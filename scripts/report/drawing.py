@@ -99,4 +99,9 @@ def error_bars(above: Sequence[float | None] = (), below: Sequence[float | None]
 
 def colour_bar(**look: Any) -> dict[str, Any]:
     """Return a thin colour bar whose title, empty as yet, stands upright beside it."""
-    return {"thickness": 12, "outlinewidth": 0, "title": {"text": "", "side": "right"}, **look}
+    return {
+        "thickness": 12,
+        "outlinewidth": 0,
+        "title": {"text": "", "side": "right", "font": {"size": 12}},
+        **look,
+    }

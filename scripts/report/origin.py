@@ -43,7 +43,7 @@ def _case(run: RunFolder) -> dict[str, str]:
     """Return what was run: empty texts where a run spans several scenarios."""
     scenario = run.scenario
     case = {
-        "scenario": str(scenario.get("name", "several")),
+        "scenario": "several" if run.scenario_name == run.kind else run.scenario_name,
         "episodes": f"seeds {seed_text(run.seeds)}",
         "length": "",
         "traces": str(scenario.get("traces", "")),

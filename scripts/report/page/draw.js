@@ -4,7 +4,7 @@
 // A selector starts with the value that the page's address names: report.html?<panel>.<selector>=<value>.
 (function () {
   "use strict";
-  var PAPER_WIDTH_PX = 660;  // A4 within its margins
+  var PAPER_WIDTH_PX = 825;  // A4 within its margins, at the zoom of the print style
   var printing = false;
   var wanted = new URLSearchParams(location.search);
   var coarse = window.matchMedia("(pointer: coarse)").matches;

@@ -6,19 +6,16 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from gridai_env.analysis.statistics import Interval
-from scripts.report.data.names import labels, policy_colour, policy_label, rounded
+from scripts.report.data.names import policy_label, safe
 from scripts.report.data.numbers import number, percent, plural, small_percent, with_interval
-from scripts.report.data.parts import Panel, PlainTable, Plot, Section
+from scripts.report.data.parts import Panel, PlainTable, Section
 from scripts.report.data.run_folders import RunFolder
-from scripts.report.drawing import drawing, error_bars, whiskers
+from scripts.report.panels.comparison.ladder import gain_plot
 from scripts.runs.command import InputError
 
 RESULTS = "results.json"
 FIGURES = ("benefit_usd", "gap", "bill_saving", "emissions_change", "dropped_share", "decision_ms")
-BAR_PX = 46
 
 
 @dataclass(frozen=True)
@@ -61,26 +58,10 @@ def evaluate_sections(run: RunFolder) -> list[Section]:
     if not rows:
         raise InputError(f"{run.folder / RESULTS}: holds no policy; evaluate again")
     what = f"{set_words(run).capitalize()}, {plural(rows[0].episodes, 'episode')}."
-    panel = Panel("captured", [_plot(rows)], table=_table(rows), open_table=True, facts={"what": what})
+    hover = [f"<b>{safe(policy_label(one.policy))}</b><br>{with_interval(one.gain)} %" for one in rows]
+    plot = gain_plot({one.policy: one.gain for one in rows}, hover)
+    panel = Panel("captured", [plot], table=_table(rows), open_table=True, facts={"what": what})
     return [Section("frozen", [panel])]
-
-
-def _plot(rows: list[PolicySummary]) -> Plot:
-    out = drawing(90 + BAR_PX * len(rows), showlegend=False, bargap=0.35)
-    value, low, high = np.array([(one.gain.value, one.gain.low, one.gain.high) for one in rows]).T
-    names = [one.policy for one in rows]
-    out.add(
-        "bar",
-        orientation="h",
-        y=labels(names),
-        x=rounded(value),
-        marker={"color": [policy_colour(name) for name in names]},
-        error_x=error_bars(*whiskers(value, low, high)),
-        hovertemplate="%{x:.4g} %<extra>%{y}</extra>",
-    )
-    out.figure.update_xaxes(title_text="gain captured [%]")
-    out.figure.update_yaxes(showgrid=False)
-    return out.plot(f"Bars of gain captured for {len(rows)} policies on a frozen set")
 
 
 def _table(rows: list[PolicySummary]) -> PlainTable:

@@ -11,7 +11,10 @@ from scripts.report.data.numbers import small_percent
 from scripts.report.data.run_folders import RunFolder
 from scripts.report.head import tiles_of
 from scripts.report.panels.carbon import volume_panel
-from scripts.report.panels.comparison.episodes import EpisodeTables
+from scripts.report.panels.comparison.episodes import EpisodeTables, time_title
+from scripts.report.panels.comparison.shadow_prices import duals_panel
+from scripts.report.panels.latency.axes import Axis
+from scripts.report.panels.latency.returns import returns_panel
 from tests.support.report_samples import sample_evaluate, write_csv
 
 
@@ -86,3 +89,49 @@ def test_the_time_axis_says_local_time() -> None:
     episodes.__dict__["clock"] = {"start|0": float(start)}
     assert episodes.axis_title(0, "a") == "UTC (local: UTC−07:00, first step 01:00)"
     assert episodes.axis_title(0, "b") == "UTC"
+    assert episodes.axis_title(0) == episodes.axis_title(0, "a")
+    start_ms = float(start.astype(np.int64))
+    zones = ["Asia/Kolkata", "America/Los_Angeles", "Europe/Berlin"]
+    assert time_title(zones, start_ms) == "UTC (local: UTC−07:00 to +05:30)"
+
+
+def test_shadow_prices_leave_out_the_solvers_noise(tmp_path: Path) -> None:
+    header = "time_utc capacity_usd_per_gpuh/a export_limit_usd_per_mwh/a energy_usd_per_mwh/a"
+    hours = [["2023-07-01T08:00:00Z", 0.25, 3e-8, 41.0], ["2023-07-01T09:00:00Z", -4e-7, -9e-7, 43.0]]
+    regions = [{"home": "a", "timezone": "America/Los_Angeles"}]
+    write_csv(tmp_path / "shadow_prices_seed0.csv", header, hours)
+    panel = duals_panel(
+        RunFolder(tmp_path, {"config": {"scenario_resolved": {"sites": [], "regions": regions}}})
+    )
+    assert panel is not None
+    assert [value for value, _ in panel.choices[0].options] == ["capacity_usd_per_gpuh", "energy_usd_per_mwh"]
+    assert panel.store["0|capacity_usd_per_gpuh"] == [[0.25, 0]]
+    assert panel.store["0|title"] == "UTC (local: UTC−07:00, first step 01:00)"
+
+
+def test_returns_are_drawn_as_falls_and_rates_need_a_wide_step(tmp_path: Path) -> None:
+    header = "axis quantity from_ms to_ms arc_per_ms arc_per_ms_low arc_per_ms_high"
+    rows: list[list[object]] = [
+        ["class:chat", "cost", 240.0, 241.0, 770.0, 700.0, 800.0],
+        ["class:chat", "cost", 241.0, 441.0, 10.0, 8.0, 12.0],
+    ]
+    run = folder_with(tmp_path, "frontier", "returns.csv", header, rows)
+    axis = Axis("class:chat", (0, 1, 2), np.array([240.0, 241.0, 441.0]), ("0",))
+    panel = returns_panel(run.table("returns.csv"), [axis])
+    assert panel.store["class:chat|cost|y"] == [770, 2000]
+    assert panel.store["class:chat|cost|plus"] == [30, 400]
+    assert panel.table is not None
+    assert [row[3:] for row in panel.table.rows] == [
+        ("770 [700, 800] USD", "–"),
+        ("2,000 [1,600, 2,400] USD", "1,000 [800, 1,200] USD per 100 ms"),
+    ]
+
+
+def test_returns_on_the_scale_are_per_cent(tmp_path: Path) -> None:
+    header = "axis quantity from_scale to_scale arc_per_percent arc_per_percent_low arc_per_percent_high"
+    run = folder_with(
+        tmp_path, "frontier", "returns.csv", header, [["scale", "carbon", 0.5, 0.6, 3.0, 3.0, 3.0]]
+    )
+    panel = returns_panel(run.table("returns.csv"), [Axis("scale", (0, 1), np.array([0.5, 0.6]), ("0",))])
+    assert panel.store["scale|carbon|y"] == [30] and panel.table is not None
+    assert panel.table.rows[0][3:] == ("30 [30, 30] kg", "3 [3, 3] kg per 1 %")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -71,19 +72,15 @@ class EpisodeTables:
         step_ms = 3_600_000 * self.dt_h
         found: dict[str, Any] = {"dx": step_ms}
         for seed in self.seeds:
-            start = np.datetime64(self.tables[self.policies[0], seed].text("time_utc")[0].rstrip("Z"), "ms")
-            start_ms = float(start.astype(np.int64))
+            start_ms = first_ms(self.tables[self.policies[0], seed])
             found |= {f"start|{seed}": start_ms, f"end|{seed}": start_ms + step_ms}
         return found
 
-    def axis_title(self, seed: int, site: str) -> str:
-        """Return the title of the time axis: UTC, and how far the clocks of those who live at a site are ahead."""
-        zones = [region["timezone"] for region in self.run.scenario["regions"] if region["home"] == site]
-        if not zones:
-            return "UTC"
-        start = datetime.fromtimestamp(self.clock[f"start|{seed}"] / 1000, ZoneInfo(zones[0]))
-        sign = start.strftime("%z").replace("-", "−")
-        return f"UTC (local: UTC{sign[:3]}:{sign[3:]}, first step {start:%H:%M})"
+    def axis_title(self, seed: int, site: str | None = None) -> str:
+        """Return the title of the time axis, with the clocks of those who live at a site, or of all."""
+        regions = self.run.scenario["regions"]
+        zones = [region["timezone"] for region in regions if site in (None, region["home"])]
+        return time_title(zones, self.clock[f"start|{seed}"])
 
     @property
     def pair(self) -> tuple[str, str]:
@@ -97,6 +94,24 @@ class EpisodeTables:
     def policy_choice(self, name: str, label: str, first: str) -> Choice:
         """Return a selector of the policy."""
         return Choice(name, label, [(policy, policy_label(policy)) for policy in self.policies], first)
+
+
+def first_ms(table: Table) -> float:
+    """Return the start of the first step, in ms since 1970 UTC."""
+    return float(np.datetime64(table.text("time_utc")[0].rstrip("Z"), "ms").astype(np.int64))
+
+
+def time_title(zones: Iterable[str], start_ms: float) -> str:
+    """Return the title of a time axis: UTC, and how far local clocks are ahead (the least and the most)."""
+    starts = [datetime.fromtimestamp(start_ms / 1000, ZoneInfo(zone)) for zone in zones]
+    starts.sort(key=lambda start: start.utcoffset() or timedelta())
+    ahead = [f"{start:%z}".replace("-", "−") for start in starts]
+    clocks = [f"{sign[:3]}:{sign[3:]}" for sign in dict.fromkeys(ahead)]
+    if not clocks:
+        return "UTC"
+    if len(clocks) > 1:
+        return f"UTC (local: UTC{clocks[0]} to {clocks[-1]})"
+    return f"UTC (local: UTC{clocks[0]}, first step {starts[0]:%H:%M})"
 
 
 def load_episodes(run: RunFolder, summary: Table) -> EpisodeTables | None:

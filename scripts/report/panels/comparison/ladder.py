@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,7 @@ def gain_panel(summary: Table) -> Panel:
     objective = summary.text("objective")[0] if summary.has("objective") else "benefit"
     return Panel(
         "gain",
-        [_gain_plot(rows, gains)],
+        [gain_plot(gains, [_gain_hover(name, own, gains[name]) for name, own in rows.items()])],
         notes=[solver_note(summary)],
         table=ladder_table(rows, gains),
         facts={"unit": UNITS[objective]},
@@ -78,26 +79,31 @@ def gain_percent(rows: Table) -> Interval:
     return Interval(100.0 * gain.value, 100.0 * gain.low, 100.0 * gain.high)
 
 
-def _gain_plot(rows: dict[str, Table], gains: dict[str, Interval]) -> Plot:
-    out = drawing(90 + BAR_PX * len(rows), showlegend=False, bargap=0.35, margin={"t": 34})
+def policy_bars(policies: Sequence[str], title: str, bound: dict[str, str], **look: Any) -> Drawing:
+    """Return bars in the policies' colours, one below the other, with error bars; ``bound`` as in `Drawing.add`."""
+    out = drawing(90 + BAR_PX * len(policies), showlegend=False, bargap=0.35)
+    colours = [policy_colour(name) for name in policies]
+    bars = {"error_x": error_bars(), "marker": {"color": colours}} | look
+    out.add("bar", bound, orientation="h", y=labels(policies), **bars)
+    out.figure.update_xaxes(title_text=title)
+    out.figure.update_yaxes(showgrid=False)
+    return out
+
+
+def gain_plot(gains: dict[str, Interval], hover: Sequence[str]) -> Plot:
+    """Return bars of gain captured by policy, in per cent, from Local-Only to the bound."""
     value, low, high = np.array([(gain.value, gain.low, gain.high) for gain in gains.values()]).T
-    out.add(
-        "bar",
-        orientation="h",
-        y=labels(rows),
-        x=rounded(value),
-        marker={"color": [policy_colour(name) for name in rows]},
-        error_x=error_bars(*whiskers(value, low, high)),
-        customdata=[_gain_hover(name, own, gains[name]) for name, own in rows.items()],
-        hovertemplate="%{customdata}<extra></extra>",
-    )
+    out = policy_bars(
+        list(gains), "gain captured [%]", {}, x=rounded(value), error_x=error_bars(*whiskers(value, low, high)),
+        customdata=list(hover), hovertemplate="%{customdata}<extra></extra>",
+    )  # fmt: skip
 
     # A policy may lie left of Local-Only or, by no more than the solver gap, right of the bound: mark both.
     _mark_line(out, 0.0, "Local-Only")
     _mark_line(out, 100.0, "bound")
-    out.figure.update_xaxes(title_text="gain captured [%]", zeroline=False)
-    out.figure.update_yaxes(showgrid=False)
-    return out.plot(f"Bars of gain captured for {len(rows)} policies, from Local-Only to the bound")
+    out.figure.update_layout(margin_t=34)
+    out.figure.update_xaxes(zeroline=False)
+    return out.plot(f"Bars of gain captured for {len(gains)} policies, from Local-Only to the bound")
 
 
 def _mark_line(out: Drawing, x: float, text: str) -> None:
@@ -171,18 +177,12 @@ def emissions_panel(summary: Table) -> Panel | None:
         for column in kinds
         for part, values in _emissions([mean_interval(own.numbers(column)) for own in rows.values()]).items()
     }
-    out = drawing(90 + BAR_PX * len(rows), showlegend=False, bargap=0.35)
-    out.add(
-        "bar",
-        {"x": "{column}|x", "error_x.array": "{column}|above", "error_x.arrayminus": "{column}|below"},
-        orientation="h",
-        y=labels(rows),
-        marker={"color": [policy_colour(name) for name in rows]},
-        error_x=error_bars(),
-        hovertemplate="%{x:,.4g} t<extra>%{y}</extra>",
+    ends = {"error_x.array": "{column}|above", "error_x.arrayminus": "{column}|below"}
+    hover = "%{x:,.4g} t<extra>%{y}</extra>"
+    out = policy_bars(
+        list(rows), "emissions of an episode [t]", {"x": "{column}|x", **ends}, hovertemplate=hover
     )
-    out.figure.update_xaxes(title_text="emissions of an episode [t]", rangemode="tozero")
-    out.figure.update_yaxes(showgrid=False)
+    out.figure.update_xaxes(rangemode="tozero")
     plot = out.plot("Bars of mean emissions by policy")
     return Panel("emissions", [plot], [Choice("column", "Intensity", list(kinds.items()))], store)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,11 @@ from scripts.report.data.names import plain, rounded, safe, words
 from scripts.report.data.numbers import number
 from scripts.report.data.parts import Choice, Panel, Plot, seed_choice
 from scripts.report.data.run_folders import RunFolder, Table
-from scripts.report.drawing import colour_bar, drawing
-from scripts.report.panels.comparison.episodes import SHOWN_SEEDS, ZERO
+from scripts.report.drawing import DATES, colour_bar, drawing
+from scripts.report.panels.comparison.episodes import SHOWN_SEEDS, first_ms, time_title
 
 # Columns of the file are "price_unit/site"; the unit follows the last "_usd_per_".
+NOISE = 1e-6  # USD per unit: what the solver's tolerance leaves of a price of 0
 FILES = re.compile(r"shadow_prices_seed(\d+)\.csv")
 LABELS = {
     "energy": "energy at the site",
@@ -41,7 +43,7 @@ def duals_panel(run: RunFolder) -> Panel | None:
         "duals",
         [_duals_plot(most_places=max(map(len, prices.values())))],
         [_limit_choice(tables, prices), seed_choice(tables)],
-        _duals_store(tables, prices),
+        _duals_store(tables, prices, [region["timezone"] for region in run.scenario["regions"]]),
         notes=[
             "Duals of the program with its yes/no decisions fixed; where several limits bind at once, one of many "
             "sets of prices."
@@ -63,15 +65,21 @@ def _limit_choice(tables: dict[int, Table], prices: dict[str, list[str]]) -> Cho
     return Choice("price", "Limit", options, first)
 
 
-def _duals_store(tables: dict[int, Table], prices: dict[str, list[str]]) -> dict[str, Any]:
+def _duals_store(
+    tables: dict[int, Table], prices: dict[str, list[str]], zones: Sequence[str]
+) -> dict[str, Any]:
     store: dict[str, Any] = {}
     for price, places in prices.items():
         store[f"{price}|y"] = [plain(place.replace("/", ", ")) for place in places]
         store[f"{price}|unit"] = safe(unit_of(price))
     for seed, table in tables.items():
+        store[f"{seed}|title"] = safe(time_title(zones, first_ms(table)))
         store[f"{seed}|x"] = [time.replace("T", " ").rstrip("Z") for time in table.text("time_utc")]
         for price, places in prices.items():
-            store[f"{seed}|{price}"] = [rounded(table.numbers(f"{price}/{place}"), 4) for place in places]
+            own = [table.numbers(f"{price}/{place}") for place in places]
+            store[f"{seed}|{price}"] = [
+                rounded(np.where(np.abs(values) > NOISE, values, 0.0), 4) for values in own
+            ]
     return store
 
 
@@ -91,7 +99,8 @@ def _duals_plot(most_places: int) -> Plot:
     )
 
     out.figure.update_yaxes(autorange="reversed", showgrid=False)
-    out.figure.update_xaxes(type="date", title_text="UTC", showgrid=False)
+    out.figure.update_xaxes(**DATES, showgrid=False)
+    out.bind(xaxis_title_text="{seed}|title")
     return out.plot("Heat map of shadow prices by hour and place")
 
 
@@ -106,7 +115,7 @@ def priced(table: Table) -> dict[str, list[str]]:
     binding = {
         name: places
         for name, places in found.items()
-        if any(np.abs(table.numbers(f"{name}/{place}")).max() > ZERO for place in places)
+        if any(np.abs(table.numbers(f"{name}/{place}")).max() > NOISE for place in places)
     }
     return binding or found
 

@@ -45,6 +45,7 @@ def _work_store(episodes: EpisodeTables, rows: list[str]) -> dict[str, Any]:
         store |= {f"name|{policy}": safe(policy_label(policy)), f"colour|{policy}": policy_colour(policy)}
 
     for seed in episodes.seeds:
+        store[f"utc|{seed}"] = safe(episodes.axis_title(seed))
         for row in rows:
             store[f"{seed}|{row}"] = held(episodes.shared(seed, ARRIVALS + row))
             for policy in episodes.policies:
@@ -79,4 +80,5 @@ def _work_plot(waits: bool) -> Plot:
     for row, title in enumerate(("served [GPU-h]", "waiting [GPU-h]")[: len(heights)], start=1):
         out.figure.update_yaxes(title_text=title, rangemode="tozero", row=row, col=1)
     out.figure.update_xaxes(**DATES)
+    out.bind(**{f"xaxis{len(heights) if waits else ''}_title_text": "utc|{seed}"})
     return out.plot("Arrived, served and waiting work of a row over time under two policies")

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from gridai_env.arrays.types import Float, Floats
 from scripts.report.data import palette
 from scripts.report.data.names import rounded
-from scripts.report.data.numbers import number
+from scripts.report.data.numbers import NOTHING, number, with_intervals
 from scripts.report.data.parts import Panel, PlainTable, Plot
 from scripts.report.data.run_folders import Table
 from scripts.report.drawing import drawing, error_bars, whiskers
@@ -17,10 +19,12 @@ from scripts.report.panels.latency.axes import Axis, axis_choice
 # Objective of the curve: quantity in the file, unit, name, colour.
 RETURNS = {
     "benefit": ("V", "USD", "most benefit", palette.BLUE),
-    "cost": ("cost", "USD", "ERL: least cost", palette.BLUE),
-    "carbon": ("carbon", "kg", "CRL: least carbon", palette.GREEN),
+    "cost": ("cost", "USD", "least cost (ERL)", palette.BLUE),
+    "carbon": ("carbon", "kg", "least carbon (CRL)", palette.GREEN),
 }
 DRAWN = ("cost", "carbon")
+# On an axis in ms and on that of the scale: the least width of a step with a return (ms, %), and what it is per.
+LEAST_WIDTH, PER = (10.0, 1.0), (100.0, 1.0)
 
 
 def returns_panel(returns: Table, axes: Sequence[Axis]) -> Panel:
@@ -35,14 +39,21 @@ def returns_panel(returns: Table, axes: Sequence[Axis]) -> Panel:
             own = returns.where(axis=axis.name, quantity=quantity)
             if not len(own):
                 continue
-            arc, low, high, per = _arcs(own, axis)
-            above, below = whiskers(arc, low, high)
+            width, arcs, per = _arcs(own, axis)
+            fall, *ends = (width * arc for arc in arcs)
+            above, below = whiskers(fall, *ends)
             key = f"{axis.name}|{objective}"
-            store |= {f"{axis.name}|steps": _steps(own, axis), f"{key}|unit": f"{unit} {per}"}
-            store |= {f"{key}|y": rounded(arc), f"{key}|plus": above, f"{key}|minus": below}
+            store |= {f"{axis.name}|steps": _steps(own, axis), f"{key}|unit": f"fall in the step [{unit}]"}
+            store |= {f"{key}|y": rounded(fall), f"{key}|plus": above, f"{key}|minus": below}
+
+            # A quotient over a millisecond is large whatever the fall.
+            wide = width >= LEAST_WIDTH[axis.is_scale]
+            falls = with_intervals(fall, *ends)
+            rates = with_intervals(*(PER[axis.is_scale] * np.where(wide, arc, np.nan) for arc in arcs))
+            steps = zip(_steps(own, axis), falls, rates, strict=True)
             rows += [
-                (axis.label, name, step, number(a), f"{number(b)} to {number(c)}", f"{unit} {per}")
-                for step, a, b, c in zip(_steps(own, axis), arc, low, high, strict=True)
+                (axis.label, name, step, f"{a} {unit}", b if b == NOTHING else f"{b} {unit} {per}")
+                for step, a, b in steps
             ]
 
     return Panel(
@@ -50,24 +61,26 @@ def returns_panel(returns: Table, axes: Sequence[Axis]) -> Panel:
         [_returns_plot(objective) for objective in DRAWN],
         [axis_choice(axes)],
         store,
-        table=PlainTable(("sweep", "quantity", "step", "arc", "95 % interval", "unit"), rows, names=3),
+        table=PlainTable(
+            ("sweep", "quantity", "step", "fall in the step [95 %]", "return [95 %]"), rows, names=3
+        ),
     )
 
 
-def _arcs(
-    own: Table, axis: Axis
-) -> tuple[Float[Floats, " n"], Float[Floats, " n"], Float[Floats, " n"], str]:
-    """Returns of the steps of an axis with the ends of their intervals, and what they are per."""
-    column, factor, per = (
-        ("arc_per_percent", 1.0, "per 1 %") if axis.is_scale else ("arc_per_ms", 100.0, "per 100 ms")
-    )
-    arc, low, high = (factor * own.numbers(column + end) for end in ("", "_low", "_high"))
-    return arc, low, high, per
+def _arcs(own: Table, axis: Axis) -> tuple[Float[Floats, " n"], list[Float[Floats, " n"]], str]:
+    """Return widths of the steps (ms, or per cent of scale), their returns per unit of width, and what per."""
+    column = "arc_per_percent" if axis.is_scale else "arc_per_ms"
+    width = np.subtract(*(own.numbers(name) for name in reversed(_ends(axis))))
+    arcs = [own.numbers(column + end) for end in ("", "_low", "_high")]
+    return (100.0 * width, arcs, "per 1 %") if axis.is_scale else (width, arcs, "per 100 ms")
+
+
+def _ends(axis: Axis) -> tuple[str, str]:
+    return ("from_scale", "to_scale") if axis.is_scale else ("from_ms", "to_ms")
 
 
 def _steps(own: Table, axis: Axis) -> list[str]:
-    ends = ("from_scale", "to_scale") if axis.is_scale else ("from_ms", "to_ms")
-    pairs = zip(*(own.numbers(name) for name in ends), strict=True)
+    pairs = zip(*(own.numbers(name) for name in _ends(axis)), strict=True)
     return [f"{number(first, 4)}–{number(last, 4)}" for first, last in pairs]
 
 

@@ -59,7 +59,7 @@ def _worth_store(
 
 
 def _worth_plot(regions: Sequence[str], sites: Sequence[str]) -> Plot:
-    out = drawing(130 + 30 * len(regions))
+    out = drawing(max(130 + 30 * len(regions), 240))
     out.add(
         "heatmap",
         {
