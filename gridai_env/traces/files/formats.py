@@ -19,6 +19,7 @@ from gridai_env.traces.local_time import EPOCH
 
 REQUIRED = ("price_usd_per_mwh", "carbon_average_kg_per_mwh")
 OPTIONAL = ("carbon_marginal_kg_per_mwh", "wetbulb_c", "pv_cf", "wind_cf")
+SELL = "sell_usd_per_mwh"  # optional, too, but no property of the zone that a calibration knows or an export brings
 # What stamps may mark, with whether that is the end of a row's interval; it need not be an hour long.
 STAMPS = {"hour_start": False, "hour_end": True, "interval_start": False, "interval_end": True}
 PANEL = {
@@ -75,7 +76,11 @@ def _mapping(path: Path, header: list[str]) -> _Mapping:
         kind = "direct" if carbon == "ci_direct" else "life-cycle (no direct column)"
         own, form = {"carbon_average_kg_per_mwh": carbon, **PANEL}, "panel"
     else:
-        own, form, kind = {name: name for name in (*REQUIRED, *OPTIONAL)}, "plain", "as given in the file"
+        own, form, kind = (
+            {name: name for name in (*REQUIRED, *OPTIONAL, SELL)},
+            "plain",
+            "as given in the file",
+        )
     missing = [name for name in ("utc", "zone", *(own[name] for name in REQUIRED)) if name not in found]
     if missing:
         raise TraceError(
