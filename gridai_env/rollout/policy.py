@@ -173,7 +173,7 @@ class AdaptedPolicy(Policy):
         if self._form is None:
             raise RuntimeError(f"{self.name} knows no scenario yet: call prepare(compiled) first")
         answer = self.adapted.predict(
-            self._form.shown(observation),
+            self._form.shown(observation, begins=bool(np.any(episode_start))),
             state=state,
             episode_start=episode_start,
             deterministic=deterministic,

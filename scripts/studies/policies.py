@@ -20,8 +20,9 @@ from gridai_env.scenario.compile import Compiled
 from gridai_env.scenario.errors import closest
 from scripts.runs.command import InputError, need_packages, refuse_doubles
 from scripts.runs.folder import file_name
+from scripts.runs.user_code import module_files
 from scripts.studies.names import FORECASTS, NETWORK, OPTIMUM, OWN, PLANNER, PRETRAINED, PYTHON, SB3, VARIANT
-from scripts.studies.others import from_python, from_sb3, python_files, sb3_files
+from scripts.studies.others import OPTION, from_python, from_sb3, sb3_files
 from scripts.studies.solver import SOLVER, SolverOptions, has_solver
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def checkpoint_of(name: str) -> str:
     elif name.startswith(SB3):
         files = sb3_files(name)
     elif name.startswith(PYTHON):
-        files = python_files(name)
+        files = module_files(name, OPTION)
     whole = b"".join(file.read_bytes() for file in files)
     return hashlib.sha256(whole).hexdigest() if files else ""
 

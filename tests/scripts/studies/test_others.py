@@ -56,9 +56,9 @@ def test_a_factory_takes_the_environment_or_nothing(factory: str) -> None:
             MODULE + "Nobody",
             "AttributeError: module 'tests.support.judged_policies' has no attribute 'Nobody'",
         ),
-        ("py:no_such_module:X", "ModuleNotFoundError: No module named 'no_such_module' (GRIDAI_DEBUG=1"),
-        ("py:judged_policies", "must be py:MODULE:FACTORY"),
-        ("py:my-policy:X", "must be py:MODULE:FACTORY"),
+        ("py:no_such_module:X", "ModuleNotFoundError: No module named 'no_such_module' (working folder"),
+        ("py:judged_policies", "must be py:module:Factory"),
+        ("py:my-policy:X", "must be py:module:Factory"),
     ],
 )
 def test_code_that_makes_no_policy_is_one_line(name: str, text: str) -> None:
