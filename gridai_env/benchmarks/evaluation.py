@@ -140,8 +140,9 @@ def evaluate(
     *,
     traces: str | Path | None = None,
     seed: int = 0,
+    benchmarks: str | Path | None = None,
 ) -> Evaluation:
-    """Play a policy on the frozen set of a shipped scenario, and judge it by the published bounds.
+    """Play a policy on the frozen set of a scenario, and judge it by the published bounds.
 
     ``policy``: an object with ``predict(observation, state, episode_start, deterministic) -> (action, memory)``, asked
     for one episode at a time with a Dict of 1-D float32 arrays (see `gridai_env.rollout.policy.AdaptedPolicy` for flat
@@ -149,12 +150,16 @@ def evaluate(
 
     ``traces``: a file in place of the synthetic traces.  The set's seeds then draw starts from the file; no bound is
     known, so that gain, interval and gap are None.  ``seed``: of a policy that draws, and of the bootstrap.
+    ``benchmarks``: folder of own benchmarks and their sets, as `scripts.maintenance.freeze` makes them; else those of
+    the package.
 
     Raises BenchmarkError where there is no such set, or where the episodes or the version are not those that were
     frozen, PolicyError for a policy that does not fit or answers wrongly, BoundError where it passes the bound.
     """
-    frozen = read_set(_shipped(scenario), set)
-    own = compile_scenario(load_scenario(frozen.scenario, traces=None if traces is None else str(traces)))
+    frozen = _frozen(scenario, set, None if benchmarks is None else Path(benchmarks))
+    own = compile_scenario(
+        load_scenario(frozen.benchmark.world, traces=None if traces is None else str(traces))
+    )
     actor = as_policy(policy)
     actor.prepare(own)
 
@@ -191,17 +196,18 @@ def _facts(frozen: FrozenSet) -> dict[str, Any]:
     }
 
 
-def _shipped(scenario: str | Path | Scenario) -> str:
-    """Return the name of a scenario that has frozen sets; raises BenchmarkError for any other."""
-    names = benchmark_names()
+def _frozen(scenario: str | Path | Scenario, name: SetName, folder: Path | None) -> FrozenSet:
+    """Return the frozen set of a scenario; raises BenchmarkError where it has none or is another of that name."""
+    names = benchmark_names(folder)
     if isinstance(scenario, str) and scenario in names:
-        return scenario
+        return read_set(scenario, name, folder)
     found = load_scenario(scenario)
-    if found.name in names and found == load_scenario(found.name):
-        return found.name
+    if found.name in names and found == (frozen := read_set(found.name, name, folder)).benchmark.world:
+        return frozen
     raise BenchmarkError(
-        f"scenario {found.name!r} is none with frozen sets ({', '.join(names)}), so no bound is known; solve episodes "
-        "of it: python -m scripts.compare --scenario FILE --policies py:MODULE:FACTORY local_only milp"
+        f"scenario {found.name!r} is none with frozen sets ({', '.join(names)}), so no bound is known; make sets of it "
+        "(python -m scripts.maintenance.freeze --benchmarks FOLDER) and give benchmarks=FOLDER, or solve episodes: "
+        "python -m scripts.compare --scenario FILE --policies py:MODULE:FACTORY local_only milp"
     )
 
 
