@@ -13,7 +13,7 @@ from gridai_env.analysis.statistics import Interval
 from gridai_env.analysis.tables import aligned, known, spread_text
 from gridai_env.benchmarks.play import check_result, played
 from gridai_env.benchmarks.published import FrozenSet, figures_of, read_set
-from gridai_env.benchmarks.sets import BenchmarkError, SetName, benchmark_names
+from gridai_env.benchmarks.sets import BenchmarkError, SetName, benchmark_names, restricted
 from gridai_env.benchmarks.summary import PolicyResult, Summary, published_result, summarise
 from gridai_env.episodes.instance import Instance, make_batch
 from gridai_env.files import write_text
@@ -148,8 +148,9 @@ def evaluate(
     for one episode at a time with a Dict of 1-D float32 arrays (see `gridai_env.rollout.policy.AdaptedPolicy` for flat
     observations and active entries).  In a shifted set it sees the parts that the scenario shows without the shift.
 
-    ``traces``: a file in place of the synthetic traces.  The set's seeds then draw starts from the file; no bound is
-    known, so that gain, interval and gap are None.  ``seed``: of a policy that draws, and of the bootstrap.
+    ``traces``: a file in place of the synthetic traces.  The set's seeds then draw starts from the file, on days of
+    the set where it has any; no bound is known, so that gain, interval and gap are None.
+    ``seed``: of a policy that draws, and of the bootstrap.
     ``benchmarks``: folder of own benchmarks and their sets, as `scripts.maintenance.freeze` makes them; else those of
     the package.
 
@@ -157,9 +158,11 @@ def evaluate(
     frozen, PolicyError for a policy that does not fit or answers wrongly, BoundError where it passes the bound.
     """
     frozen = _frozen(scenario, set, None if benchmarks is None else Path(benchmarks))
-    own = compile_scenario(
-        load_scenario(frozen.benchmark.world, traces=None if traces is None else str(traces))
-    )
+    world = frozen.benchmark.world
+    if traces is not None:
+        part = frozen.benchmark.sets[frozen.name].part
+        world = load_scenario(restricted(world, part, frozen.folder), traces=str(traces))
+    own = compile_scenario(world)
     actor = as_policy(policy)
     actor.prepare(own)
 
