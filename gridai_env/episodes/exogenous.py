@@ -219,10 +219,12 @@ def forecast_background(
 
     shape, xp = compiled.shape, namespace(carbon)
     unknown = np.full(shape.sites, np.inf)
-    blind = base.blind
-    if blind is not None:
+    blind, of_demand = base.blind, demand.blind
+    if blind is not None or of_demand is not None:
+        episodes = len(demand.expected_gpuh)
+        blind = np.zeros((episodes, len(compiled.sites.zones)), dtype=bool) if blind is None else blind
         at_sites = blind[:, compiled.sites.zone_index]
-        of_demand = np.zeros((len(blind), shape.regions), dtype=bool)
+        of_demand = np.zeros((episodes, shape.regions), dtype=bool) if of_demand is None else of_demand
         blind = np.concatenate([at_sites, at_sites, at_sites, of_demand], axis=-1)
 
     return Background(

@@ -14,7 +14,7 @@ Shapes: B episodes, L steps, Z zones.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -125,6 +125,28 @@ def outlook(table: TraceTable, series: ZoneSeries, start_utc: np.ndarray) -> Out
             for row in enough
         ],
     )
+
+
+def regional_outlook(
+    table: TraceTable, regions: Sequence[str], start_utc: np.ndarray, times_utc: np.ndarray
+) -> tuple[Float[Floats, "B X C"], Float[Floats, "B C"], Bool[Bools, "B C"]]:
+    """Return what the hours before each start let one expect of a file of demand at ``times_utc`` [B,X].
+
+    Also how far it usually strays from that, and whether too few hours are known: then persistence must do.
+    """
+    start = start_utc.astype("datetime64[h]").astype(np.int64)
+    hour = (times_utc.astype("datetime64[h]").astype(np.int64) - start[:, None]) % 24
+    expected, typical, blind = [], [], []
+    for region in regions:
+        first, values = table.hours(region)
+        ((name, hours),) = values.items()
+        seen = Past(first, values, {}).before(hours, start)
+        usual = _by_hour_of_day(seen)
+        move = _level(name, seen, usual)
+        expected.append(np.maximum(move(np.take_along_axis(usual[:, 0], hour, axis=1).T).T, 0.0))
+        typical.append(_typical(seen, move(usual.T).T, relative=False) / MEDIAN_OF_NORMAL)
+        blind.append(np.isfinite(seen).sum((1, 2)) < LEAST_H)
+    return np.stack(expected, -1), np.stack(typical, -1), np.stack(blind, -1)
 
 
 def _by_hour_of_day(seen: Float[Floats, "B days 24"]) -> Float[Floats, "B days 24"]:

@@ -300,8 +300,9 @@ class DemandSpec(StrictModel):
     source: SourcePath = Field(
         "synthetic", description="'synthetic' or the path of a .csv, .csv.gz or .jsonl"
     )
-    format: Literal["requests", "windows", "burstgpt", "mooncake"] | None = Field(
-        None, description="Azure's requests, ServeGen's rates, BurstGPT or Mooncake; null: by the header"
+    format: Literal["requests", "windows", "burstgpt", "mooncake", "regions"] | None = Field(
+        None,
+        description="Azure's requests, ServeGen's rates, BurstGPT, Mooncake or own by region; null: by the header",
     )
     model: str | None = Field(None, description="which one of a file with several models")
     classes: Names | None = Field(None, description="classes that follow the file; null: all")

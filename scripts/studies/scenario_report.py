@@ -7,6 +7,7 @@ from math import prod
 
 import numpy as np
 
+from gridai_env.episodes.demand_shape import regional_table
 from gridai_env.episodes.forecast import day_steps
 from gridai_env.episodes.instance import make_batch
 from gridai_env.episodes.starts import check_renewables, table_starts
@@ -133,7 +134,7 @@ def traces(c: Compiled) -> Iterator[str]:
     for zone in zones:
         yield from zone_of_file(table, zone, round(c.shape.dt_h * 60))
     check_renewables(c, table)
-    starts, how = table_starts(c, table, day_steps(c.shape.dt_h))
+    starts, how = table_starts(c, table, day_steps(c.shape.dt_h), regional_table(c.demand))
     yield f"  starts {how}: {starts.min()} to {starts.max()} UTC, a day of history before each"
 
 

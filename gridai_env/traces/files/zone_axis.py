@@ -199,7 +199,7 @@ def zone_axis(raw: RawTable, source: str, zone: str, fill_gap_h: float = 0.0) ->
     Missing rows and empty cells up to ``fill_gap_h`` long are interpolated.  Raises TraceError where the zone has no
     rows or they are more than an hour apart.  Other faults are noted by cell: they matter only where it is used.
     """
-    where = f"{source}: zone {zone!r}"
+    where = f"{source}: {raw.place} {zone!r}"
     if zone not in raw.zones:
         raise TraceError(f"{where} is not in the file; it has {', '.join(raw.zones)}")
     rows = np.flatnonzero(raw.zone_index == raw.zones.index(zone))

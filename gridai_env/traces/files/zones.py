@@ -119,7 +119,7 @@ class TraceTable:
         """Return the rows of a zone on a dense axis of time; raises TraceError where it has none."""
         if zone not in self._dense:
             axis = zone_axis(self.raw, self.source, zone, self.fill_gap_h)
-            if zone not in known_zones():
+            if zone not in known_zones() and self.raw.place == "zone":
                 axis.values.setdefault(MARGINAL, axis.values["carbon_average_kg_per_mwh"])
             self._dense[zone] = axis
         return self._dense[zone]
@@ -245,7 +245,7 @@ class TraceTable:
     def coverage(self, zone: str) -> str:
         """Return in words what a zone's rows span, how many cannot be used, and what is wrong with the first."""
         axis = self.axis(zone)
-        text = f"zone {zone!r} spans {stamp(axis.start)} to {stamp(axis.end)}"
+        text = f"{self.raw.place} {zone!r} spans {stamp(axis.start)} to {stamp(axis.end)}"
         bad = np.flatnonzero(~axis.usable)
         if bad.size:
             what, _ = axis.fault_at(int(bad[0]))
