@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from baselines.rules.registry import REGISTRY
-from gridai_env.extras import pip_install
+from gridai_env.version import pip_install
 from scripts.runs.arguments import (
     Count,
     InstancesBySeed,

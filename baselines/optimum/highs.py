@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
 
-from baselines.optimum.errors import InfeasibleError, SolverError
+from baselines.optimum import InfeasibleError, SolverError
 from gridai_env.arrays.types import Bools, Float, Floats, Index
 
 INTERIOR_TOLERANCE = 1e-6

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from baselines.optimum.errors import InfeasibleError, SolverError
+from baselines.optimum import InfeasibleError, SolverError
 from baselines.optimum.highs import Deadline, SolverResult
 from baselines.optimum.objectives import OBJECTIVES, Objective, goal, last_resorts
 from baselines.optimum.program import Program, build, stacked

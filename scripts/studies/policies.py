@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from baselines.rules.registry import REGISTRY
 from gridai_env.episodes.instance import Instance
-from gridai_env.extras import pip_install
 from gridai_env.rollout.policy import Policy
 from gridai_env.rollout.run import run
 from gridai_env.rollout.trajectory import Trajectory
 from gridai_env.scenario.compile import Compiled
 from gridai_env.scenario.errors import closest
+from gridai_env.version import pip_install
 from scripts.runs.command import InputError, need_packages, refuse_doubles
 from scripts.runs.folder import file_name
 from scripts.runs.user_code import module_files

@@ -15,8 +15,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from gridai_env.extras import pip_install
 from gridai_env.traces.errors import TraceError
+from gridai_env.version import pip_install
 
 # A header or cell is shown in errors up to this length.
 SHOWN = 160
