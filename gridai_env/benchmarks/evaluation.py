@@ -20,7 +20,8 @@ from gridai_env.files import write_text
 from gridai_env.rollout.policy import Policy, Predictor, as_policy
 from gridai_env.scenario.compile import Compiled, compile_scenario
 from gridai_env.scenario.load import load_scenario
-from gridai_env.scenario.spec import Scenario, StrictModel
+from gridai_env.scenario.spec import Scenario
+from gridai_env.scenario.values import StrictModel
 from gridai_env.traces import read_table
 from gridai_env.version import __version__, environment_version
 

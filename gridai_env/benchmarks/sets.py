@@ -27,8 +27,9 @@ from gridai_env.episodes.instance import Instance, make_batch
 from gridai_env.files import shipped_folder
 from gridai_env.scenario.compile import compile_scenario
 from gridai_env.scenario.load import load_scenario
-from gridai_env.scenario.spec import Event, Period, Positive, Scenario, StrictModel
+from gridai_env.scenario.spec import Event, Period, Scenario
 from gridai_env.scenario.tables import synthetic_starts
+from gridai_env.scenario.values import Positive, StrictModel
 
 Part = Literal["train", "validation", "test"]
 SetName = Literal["train", "validation", "test", "shifted"]

@@ -23,7 +23,7 @@ from gridai_env.episodes.exogenous import (
 from gridai_env.episodes.forecast import SeriesBlock, day_steps, days_back
 from gridai_env.episodes.instance import Instance
 from gridai_env.episodes.publication import publication
-from gridai_env.scenario.spec import ForecastKind
+from gridai_env.scenario.values import ForecastKind
 from gridai_env.world.state import Exogenous
 
 FORECAST_KINDS: tuple[ForecastKind, ...] = get_args(ForecastKind)

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from gridai_env.arrays.types import Bool, Bools, Float, Floats, Index, Int, Ints
-from gridai_env.scenario.spec import ForecastKind, ForecastSpec, Scenario, Site
+from gridai_env.scenario.spec import ForecastSpec, Scenario, Site
+from gridai_env.scenario.values import ForecastKind
 from gridai_env.traces import known_zones
 from gridai_env.traces.calibration import zone_calibration
 

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 from baselines.optimum.variants import VARIANTS
 from baselines.rules.registry import REGISTRY
 from gridai_env.scenario.errors import closest
-from gridai_env.scenario.spec import StrictModel
+from gridai_env.scenario.values import StrictModel
 from scripts.runs.command import InputError, refuse_doubles
 from scripts.studies.reproduction.sensitivities import LEVERS
 
