@@ -42,15 +42,14 @@ class Form:
         return numbers if self.active is None else self.active.expand(numbers)
 
 
-def form_of(policy: object, compiled: Compiled, reads_flat: bool = False) -> Form:
-    """Return the form of a policy by its ``observation_space`` and ``action_space``, where it has them.
+def form_of(seen: Any, done: Any, compiled: Compiled, reads_flat: bool = False) -> Form:
+    """Return the form of a policy by the spaces that it reads and answers in, None where it does not say.
 
     Without them it reads the Dict (with ``reads_flat`` the flat observation) and returns all entries of the action.
     Where active entries fit in several ways, each region has routes of its own.  Raises ValueError with both shapes
     where the spaces are not those of the scenario.
     """
     layout, size, remembered = ObservationLayout(compiled), Layout(compiled.shape).size, None
-    seen, done = (getattr(policy, name, None) for name in ("observation_space", "action_space"))
 
     if seen is not None:
         reads_flat = isinstance(seen, spaces.Box)

@@ -137,18 +137,21 @@ class AdaptedPolicy(Policy):
         self.adapted, self.name = adapted, _name_of(adapted)
         _check_arguments(self.name, adapted)
         for method in ("reseed", "begin"):
-            own = getattr(adapted, method, None)
-            if own is not None:
+            if (own := self._own(method)) is not None:
                 setattr(self, method, own)
         self._form: Form | None = None
 
+    def _own(self, name: str) -> Any:
+        """Return what an object of others may have or not, None where it has not."""
+        return getattr(self.adapted, name, None)
+
     def prepare(self, compiled: Compiled) -> None:
         """Raise PolicyError where the object's spaces are not those of the scenario."""
-        own = getattr(self.adapted, "prepare", None)
-        if own is not None:
+        if (own := self._own("prepare")) is not None:
             own(compiled)
+        seen, done = self._own("observation_space"), self._own("action_space")
         try:
-            self._form = form_of(self.adapted, compiled, self.reads_flat)
+            self._form = form_of(seen, done, compiled, self.reads_flat)
         except ValueError as error:
             raise PolicyError(f"{self.name}: {error}") from error
 
