@@ -51,9 +51,7 @@ class CompareOptions(ScenarioOptions, ParallelOptions):
     seeds: Seeds = Field([0, 1, 2])
     run_dir: str | None = Field(None, description="output folder; default: runs/compare-<scenario>-<time>")
     overwrite: bool = Field(False, description="replace the comparison that is in --run-dir")
-    go_on: Annotated[bool, Shown(names=("--continue",))] = Field(
-        False, description="play what --run-dir lacks"
-    )
+    go_on: Annotated[bool, Shown(names=("--continue",))] = Field(False, description="finish --run-dir")
     objective: Objective = "benefit"
     mip_gap: MipGap = 1e-3
     time_limit_s: TimeLimit = 120.0
