@@ -331,7 +331,7 @@ def is_setting(word: str) -> bool:
     from agents.config import PPOConfig
     from scripts.train import describe
 
-    known = f"{word} " in describe(PPOConfig())
+    known = f"--{word[2:].replace('-', '_')} " in describe(PPOConfig())
     assert known or "." not in word, word
     return known
 
