@@ -56,6 +56,7 @@ class Figures(StrictModel):
         """Return the figures of a summary; ``more``: the other fields of a subclass."""
         gain = summary.gain_captured
         ends = None if math.isnan(gain.low) else (gain.low, gain.high)
+
         return cls(
             policy=summary.policy,
             gain_captured=_or_none(gain.value),

@@ -37,11 +37,11 @@ from gridai_env.episodes.forecast import (
     day_ahead,
     day_steps,
     persistence,
+    publication,
     with_published,
 )
 from gridai_env.episodes.jobs import JobTable, draw_jobs
 from gridai_env.episodes.last_resorts import last_resort_prices
-from gridai_env.episodes.publication import publication
 from gridai_env.episodes.starts import (
     Start,
     Starts,
@@ -131,6 +131,7 @@ def _knowledge(
     _, other_carbon = billed_and_other(
         compiled, sites.carbon_average_kg_per_mwh, sites.carbon_marginal_kg_per_mwh
     )
+
     return Knowledge(
         climatology=world.background.climatology[:, lead_in:],
         history=world.background.truth[:, :lead_in],

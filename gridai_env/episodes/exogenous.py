@@ -14,9 +14,8 @@ from gridai_env.arrays.types import Array, Bool, Bools, Float, Floats32, Int
 from gridai_env.episodes.demand import Demand, queue_limits_gpuh, session_growth
 from gridai_env.episodes.deviation import Deviation
 from gridai_env.episodes.events import EventTable
-from gridai_env.episodes.forecast import Background
+from gridai_env.episodes.forecast import Background, Publication
 from gridai_env.episodes.jobs import JobTable
-from gridai_env.episodes.publication import Publication
 from gridai_env.scenario.compile import Compiled
 from gridai_env.traces import ZoneSeries
 from gridai_env.world.state import Exogenous

@@ -213,6 +213,7 @@ def _provenance(table: TraceTable, zone: str, enough: bool) -> str:
             if enough
             else "expected: persistence, for want of a past in the file"
         )
+
     calibrated = f"month-hour mean of the {calibration_year()} calibration" + (
         f" ({own}: {past})" if own else ""
     )

@@ -20,9 +20,8 @@ from gridai_env.episodes.exogenous import (
     grid_fields,
     seen_sell_usd_per_mwh,
 )
-from gridai_env.episodes.forecast import SeriesBlock, day_steps, days_back
+from gridai_env.episodes.forecast import SeriesBlock, day_steps, days_back, publication
 from gridai_env.episodes.instance import Instance
-from gridai_env.episodes.publication import publication
 from gridai_env.scenario.values import ForecastKind
 from gridai_env.world.state import Exogenous
 

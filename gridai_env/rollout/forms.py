@@ -18,7 +18,7 @@ from gridai_env.world.actions import Layout
 
 
 @dataclass(frozen=True)
-class Form:
+class PolicyForm:
     """What a policy reads in a scenario, and what its numbers mean there."""
 
     layout: ObservationLayout
@@ -42,7 +42,7 @@ class Form:
         return numbers if self.active is None else self.active.expand(numbers)
 
 
-def form_of(seen: Any, done: Any, compiled: Compiled, reads_flat: bool = False) -> Form:
+def form_of(seen: Any, done: Any, compiled: Compiled, reads_flat: bool = False) -> PolicyForm:
     """Return the form of a policy by the spaces that it reads and answers in, None where it does not say.
 
     Without them it reads the Dict (with ``reads_flat`` the flat observation) and returns all entries of the action.
@@ -62,12 +62,12 @@ def form_of(seen: Any, done: Any, compiled: Compiled, reads_flat: bool = False) 
                 f"{_text(layout.flat_space())}; {remembered.memory.size} more with RememberForecasts"
             )
     if done is None or _shapes(done) == {"": (size,)}:
-        return Form(layout, reads_flat, size, None, remembered)
+        return PolicyForm(layout, reads_flat, size, None, remembered)
 
     ways = [ActiveActions.of(compiled, refuse, shared) for shared, refuse in product((False, True), repeat=2)]
     for active in ways:
         if _shapes(done) == {"": (active.size,)}:
-            return Form(layout, reads_flat, active.size, active, remembered)
+            return PolicyForm(layout, reads_flat, active.size, active, remembered)
     raise ValueError(
         f"returns {_text(done)}, scenario {compiled.name!r} takes {size} numbers, or the active ones: "
         f"{' or '.join(str(active.size) for active in ways)} (ActiveActions, without and with refusing, and both with "

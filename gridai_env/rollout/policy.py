@@ -15,7 +15,7 @@ import numpy as np
 from gridai_env.arrays.types import Bools, Float, Floats32, Observation
 from gridai_env.envs.arguments import checked_action
 from gridai_env.episodes.instance import Instance
-from gridai_env.rollout.forms import Form, form_of
+from gridai_env.rollout.forms import PolicyForm, form_of
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world.state import Flows
 
@@ -139,7 +139,7 @@ class AdaptedPolicy(Policy):
         for method in ("reseed", "begin"):
             if (own := self._own(method)) is not None:
                 setattr(self, method, own)
-        self._form: Form | None = None
+        self._form: PolicyForm | None = None
 
     def _own(self, name: str) -> Any:
         """Return what an object of others may have or not, None where it has not."""

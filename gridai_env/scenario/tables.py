@@ -49,6 +49,7 @@ class SiteTable:
         sites, grids = scenario.sites, [site.grid for site in scenario.sites]
         zones = tuple(dict.fromkeys(site.zone for site in sites))
         batteries = [site.battery for site in sites]
+
         return cls(
             zones=zones,
             zone_index=np.array([zones.index(site.zone) for site in sites]),

@@ -56,6 +56,7 @@ def table_of_text(value: Any) -> Any:
         return value
     source, *options = value.split(",")
     table: dict[str, Any] = {"source": source.strip()}
+
     for option in options:
         key, sign, text = (part.strip() for part in option.partition("="))
         if not sign:

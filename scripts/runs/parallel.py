@@ -102,6 +102,7 @@ def _interrupts_later() -> Iterator[None]:
         return
     came: list[int] = []
     signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+
     try:
         yield
     finally:

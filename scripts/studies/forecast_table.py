@@ -60,6 +60,7 @@ def _scenario(table: TraceTable, zone: str, kind: str, first: date, last: date) 
     site = {"name": "site", "zone": zone, "legal_zone": "XX", "gpus": 100.0, **PLACE}
     region = {"name": "region", "home": "site", "timezone": "UTC", "mean_gpus": 50.0, **PLACE}
     work = {"name": "work", "share": 1.0, "latency_budget_ms": 300.0, "processing_ms": 1.0}
+
     return {
         "name": "forecasts",
         "traces": table.source,

@@ -199,6 +199,7 @@ def _load_network(path: str, compiled: Compiled) -> Policy:
         raise ImportError(
             f"--policies ppo:{path}: needs {error.name}, which is not installed: {pip_install('rl')}"
         ) from error
+
     try:
         policy = load_policy(path)
         policy.prepare(compiled)

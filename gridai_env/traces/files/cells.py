@@ -76,6 +76,7 @@ def _with_points(path: Path, rows: Iterator[tuple[int, list[str]]]) -> Iterator[
     """Yield rows with decimal points; a file that has numbers with points as well is refused."""
     pointed: int | None = None
     commas: int | None = None
+
     for line, row in rows:
         for i, cell in enumerate(row):
             text = cell.strip()

@@ -207,6 +207,7 @@ def _load_parquet(path: Path) -> RawTable:
     names = zone.combine_chunks()
     # Zones may be stored as text or as a dictionary of texts; the latter is what we need.
     names = names if pa.types.is_dictionary(names.type) else names.dictionary_encode()
+
     return RawTable(
         zones=tuple(names.dictionary.to_pylist()),
         zone_index=names.indices.to_numpy(zero_copy_only=False).astype(np.int64),

@@ -278,6 +278,7 @@ def _fill(axis: ZoneAxis, longest: int) -> None:
     absent = axis.fault == GAP
     may = absent | (axis.fault == 0)
     touched = np.zeros(len(may), dtype=bool)
+
     for name, values in axis.values.items():
         empty = np.isnan(values) & may
         usable = _possible(name, values) & (axis.fault == 0)

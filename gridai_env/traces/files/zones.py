@@ -83,6 +83,7 @@ def read_table(source: str | Path) -> TraceTable:
         return _read(source, 0.0)
     if option[2] != "fill_gap_h":
         raise TraceError(f"{source}: unknown option {option[2]!r}; write FILE or FILE,fill_gap_h=2")
+
     try:
         fill_gap_h = float(option[3])
     except ValueError:
@@ -210,6 +211,7 @@ class TraceTable:
         axis = self.axis(zone)
         known = climatology_hourly(zone, grid.first_hour, grid.hours) if zone in known_zones() else {}
         expected = {}
+
         for name in VALUES:
             own = CALIBRATED[name]
             # No calibration knows a file's marginal carbon.

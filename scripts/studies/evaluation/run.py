@@ -140,6 +140,7 @@ def _facts(frozen: FrozenSet, entrants: Sequence[TrainedPolicy]) -> list[str]:
         lines.append(
             f"fewer than {ENOUGH_SEEDS} training seeds ({', '.join(few)}): the interval says little about training anew"
         )
+
     return lines
 
 

@@ -137,6 +137,7 @@ def with_parameters(experiments: dict[str, Experiment], names: Sequence[str] | N
     for name in names:
         if name not in known:
             raise InputError(f"--parameters {name!r}: unknown parameter ({closest(name, known)})")
+
     return {
         model: one.model_copy(
             update={"sensitivities": {k: v for k, v in one.sensitivities.items() if k in names}}
