@@ -11,7 +11,7 @@ import numpy as np
 from gridai_env.episodes.instance import InstanceBatch, make_batch
 from gridai_env.scenario.compile import compile_scenario
 from gridai_env.scenario.load import parse_scenario
-from gridai_env.scenario.spec import ForecastKind
+from gridai_env.scenario.values import ForecastKind
 from gridai_env.traces import TraceTable
 
 KINDS: tuple[ForecastKind, ...] = ("day_ahead", "published", "persistence")
