@@ -19,7 +19,8 @@ from gridai_env.scenario.compile import Compiled, compile_scenario
 from gridai_env.scenario.errors import from_pydantic
 from gridai_env.scenario.load import load_scenario, located
 from gridai_env.scenario.paths import SourcePath, absolute_demand
-from gridai_env.scenario.spec import ForecastKind, NonNegative, Positive, Scenario, Share, StrictModel
+from gridai_env.scenario.spec import Scenario
+from gridai_env.scenario.values import ForecastKind, NonNegative, Positive, Share, StrictModel
 
 Count = Annotated[int, Field(ge=1)]
 

@@ -11,8 +11,8 @@ from gymnasium.error import DependencyNotInstalled, DeprecatedEnv
 
 from gridai_env.envs.options import DEVICE_ONLY, TorchVectorOptions
 from gridai_env.envs.vector_env import GridAIVectorEnv
-from gridai_env.extras import pip_install
 from gridai_env.scenario.errors import closest
+from gridai_env.version import pip_install
 
 KEYWORDS = tuple(f.name for f in fields(TorchVectorOptions))
 

@@ -73,6 +73,7 @@ def read_archive(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     missing = {HEADER, "sha256"} - arrays.keys()
     if missing:
         raise InstanceError(f"{path}: not an instance file (without {', '.join(sorted(missing))})")
+
     stored = arrays.pop("sha256").tobytes().decode(errors="replace")
     found = digest(arrays)
     if stored != found:

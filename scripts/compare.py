@@ -4,11 +4,10 @@
         mpc:persistence mpc:own mpc:perfect milp --seeds 0-19 --jobs 2
 
 Prints a table and the ladder (bound, planners, learned, rules; regret split into foresight and decisions, see
-`scripts.studies.comparison.ladder`) and writes, into the run folder: summary.csv (one row per policy and
-seed), ladder.csv, tables/ (one row per step), shadow prices, seeds/ (results to go on with),
-tensorboard/ (one run per policy, the same tags in each) and run.json. The optimum's bound and Local-Only are
-always computed: gap and gain captured need them. A policy that passes the bound ends the command with exit
-code 1.
+`scripts.studies.comparison.ladder`) and writes, into the run folder: summary.csv (one row per policy and seed),
+ladder.csv, tables/ (one row per step), shadow prices, seeds/ (results to go on with), tensorboard/ (one run per
+policy, the same tags in each) and run.json. The optimum's bound and Local-Only are always computed: gap and gain
+captured need them. A policy that passes the bound: exit code 1.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from baselines.rules.registry import REGISTRY
-from gridai_env.extras import pip_install
+from gridai_env.version import pip_install
 from scripts.runs.arguments import (
     Count,
     InstancesBySeed,
@@ -46,16 +45,13 @@ class CompareOptions(ScenarioOptions, ParallelOptions):
     """Which policies are compared, on which episodes."""
 
     policies: Annotated[list[str], Shown(names=("--policies", "--policy"), metavar="NAME")] = Field(
-        description=f"{' '.join(REGISTRY)} milp, mpc:FORECAST (perfect, "
-        "day_ahead, persistence), variant:NAME (no_battery, no_routing, ...), ppo:PATH of a model.zip, ppo:pretrained, "
-        "sb3:ALGO:FILE, py:MODULE:FACTORY"
+        description=f"{' '.join(REGISTRY)} milp, mpc:FORECAST (perfect, day_ahead, persistence), variant:NAME "
+        "(no_battery, no_routing, ...), ppo:PATH of a model.zip, ppo:pretrained, sb3:ALGO:FILE, py:MODULE:FACTORY"
     )
     seeds: Seeds = Field([0, 1, 2])
     run_dir: str | None = Field(None, description="output folder; default: runs/compare-<scenario>-<time>")
     overwrite: bool = Field(False, description="replace the comparison that is in --run-dir")
-    go_on: Annotated[bool, Shown(names=("--continue",))] = Field(
-        False, description="keep the seeds that are finished in --run-dir and play the rest"
-    )
+    go_on: Annotated[bool, Shown(names=("--continue",))] = Field(False, description="finish --run-dir")
     objective: Objective = "benefit"
     mip_gap: MipGap = 1e-3
     time_limit_s: TimeLimit = 120.0
@@ -104,32 +100,29 @@ def prepared(options: CompareOptions) -> Comparison:
         need_packages("matplotlib")  # pictures of schedules in TensorBoard
     if options.go_on and (options.overwrite or not options.run_dir):
         raise InputError("--continue needs the --run-dir to go on with, and goes without --overwrite")
-    seeds = options.seeds
+
+    seeds, episodes = options.seeds, InstancesBySeed(options)
     jobs, threads = options.workers(len(seeds))
     solver = SolverOptions(options.mip_gap, options.time_limit_s, threads)
-
-    episodes = InstancesBySeed(options)
     compiled = episodes.compiled
     options.policies = [resolved(name, compiled) for name in options.policies]
     contenders = find_contenders(options.policies, compiled, vars(solver))
-    match = EpisodeJob(
-        episodes, tuple(options.policies), options.objective, solver, checkpoints(options.policies)
-    )
+    files = checkpoints(options.policies)
+    match = EpisodeJob(episodes, tuple(options.policies), options.objective, solver, files)
     config = options.model_dump() | {
         "scenario_resolved": compiled.resolved_scenario(),
-        "checkpoints": match.checkpoints,
+        "checkpoints": files,
         "threads": threads,
         "bounds": has_solver(),
     }
 
-    # An episode that cannot be made must leave no folder behind.
-    episodes.make(seeds[0])
+    episodes.make(seeds[0])  # one that cannot be made must leave no folder behind
     folder = open_folder(options.run_dir or default_folder(KIND, options.scenario), KIND)
     comparison = Comparison(folder, match, contenders, seeds, config, jobs, options.ray)
     comparison.open(options.go_on, options.overwrite)
 
-    before = len(comparison.finished)
-    print(f"{compiled.name}: {len(seeds)} episode(s), {before} of them finished before", flush=True)
+    before = f"{len(comparison.finished)} of them finished before"
+    print(f"{compiled.name}: {len(seeds)} episode(s), {before}", flush=True)
     return comparison
 
 

@@ -98,6 +98,7 @@ def read_all(options: ConvertOptions) -> list[Export]:
     )
     if options.carbon_zone is None:
         check_carbon_zone(options.zone, carbon)
+
     return [price, carbon, *(read(path) for path in (options.marginal, options.weather) if path is not None)]
 
 

@@ -44,8 +44,8 @@ def explain(options: ExplainOptions) -> int:
     need_packages("pyomo", "highspy", "scipy")
     from baselines.optimum.milp import solve
     from gridai_env.rollout.run import run
-    from scripts.studies.explanation import Explainer, compared, of_optimum
-    from scripts.studies.moment import local_times, step_at, time_zone
+    from scripts.studies.explanation.moment import local_times, step_at, time_zone
+    from scripts.studies.explanation.sentences import Explainer, compared, of_optimum
     from scripts.studies.policies import find_contender
 
     zone = time_zone(options.tz)

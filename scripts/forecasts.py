@@ -52,6 +52,7 @@ def measure(options: ForecastOptions) -> int:
         raise InputError(
             f"--years {' '.join(map(str, options.years))}: no two days of these in {options.traces}"
         )
+
     print(f"{'zone':<14} year  q  {'kind':<12} lead    mean    bias    rmse     mae skill declared")
     for row in rows:
         numbers = [row[f"{name}_usd_per_mwh"] for name in ("mean", "bias", "rmse", "mae")]

@@ -129,9 +129,11 @@ def world_hash(scenario: Scenario) -> str:
     """Return the SHA-256 (hex) of a scenario without what may differ between uses.
 
     Left out are its text, traces and days, and the latency budgets: they act through the masks, which are observed.
+    So are keys at their defaults: a checkpoint outlives keys that are added later.
     """
-    data = scenario.model_dump(mode="json", exclude={"description", "traces", "start", "demand", "jobs_from"})
-    data["latency"].pop("budget_scale")
+    left_out = {"description", "traces", "start", "demand", "jobs_from"}
+    data = scenario.model_dump(mode="json", exclude=left_out, exclude_defaults=True)
+    data.get("latency", {}).pop("budget_scale", None)
     for task in data["classes"]:
         task.pop("latency_budget_ms")
     return hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

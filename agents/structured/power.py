@@ -10,7 +10,7 @@ from torch import Tensor
 from agents.structured.action_numbers import DEAD_ZONE
 from agents.structured.observed import UNIT_USD, Observed, Reader
 from gridai_env.arrays.types import Float
-from gridai_env.episodes.exogenous import sell_usd_per_mwh
+from gridai_env.episodes.exogenous import seen_sell_usd_per_mwh, sell_usd_per_mwh
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,9 @@ def supply_of(reader: Reader, seen: Observed) -> Supply:
     """Return the prices of power now and in the steps foreseen, [B,F,K], in 10 USD per MWh."""
     carbon_usd = reader.usd_per_kg * seen.part[reader.carbon]
     buy = seen.usd_per_mwh
-    sell = sell_usd_per_mwh(reader.compiled, buy - carbon_usd[:, None]).clamp_min(0.0)
+    price = buy - carbon_usd[:, None]
+    own = seen_sell_usd_per_mwh(reader.compiled, price[:, 0], seen.part["sell_price"])[:, None]
+    sell = sell_usd_per_mwh(reader.compiled, price, own).clamp_min(0.0)
     limit = seen.part["export_limit"][:, None].expand_as(buy)
     return Supply(buy / UNIT_USD, sell / UNIT_USD, limit)
 

@@ -90,6 +90,7 @@ def curves(
                 output.writer.add_text("settings", "    " + text.replace("\n", "\n    "))
         logger.output_formats.append(ProgressFile(folder / PROGRESS, model.num_timesteps))
         model.set_logger(logger)
+
         try:
             yield
         except BaseException:

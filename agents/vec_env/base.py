@@ -132,6 +132,7 @@ class BatchVecEnv(VecEnv):
         learned = self._factor * (rewards - (at_home_usd + charge_usd) / self._scale_usd)
         if self._reward_wrapper is None:
             return learned
+
         wrapped = self._reward_wrapper(learned, infos, observation)
         if not isinstance(wrapped, type(learned)) or wrapped.shape != learned.shape:
             found = f"{type(wrapped).__name__} of shape {getattr(wrapped, 'shape', ())}"

@@ -7,7 +7,7 @@ import numpy as np
 
 from baselines.mpc.sparsity import Sides, Structure, loaded_lp
 from baselines.mpc.window import Columns
-from baselines.optimum.errors import InfeasibleError, SolverError
+from baselines.optimum import InfeasibleError, SolverError
 from baselines.optimum.highs import PersistentSolver, SolverResult
 from gridai_env.arrays.types import Float, Floats
 

@@ -29,7 +29,7 @@ from baselines.mpc.sparsity import TOLERANCE, Sides, Structure, structure_of
 from baselines.mpc.terminal_value import Ending, ending_costs
 from baselines.mpc.whole_window import WholeWindow
 from baselines.mpc.window import Columns, expressions, make_columns
-from baselines.optimum.errors import InfeasibleError
+from baselines.optimum import InfeasibleError
 from baselines.optimum.highs import Deadline, SolverResult
 from baselines.optimum.rows import flow_ceilings, unit_of
 from gridai_env.arrays.types import Bool, Bools, Float, Floats

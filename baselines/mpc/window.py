@@ -110,6 +110,7 @@ def _flow_masks(p: Params, shape: Shape) -> dict[str, Bools]:
     route = p.route_open > 0.5
     session = (p.is_session > 0.5)[:, None] & route
     site = np.ones(shape.sites, dtype=bool)
+
     return {
         "served_gpuh": route,
         "dropped_gpuh": np.ones((shape.regions, shape.rows), dtype=bool),

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from baselines.optimum.errors import InfeasibleError
+from baselines.optimum import InfeasibleError
 from baselines.optimum.highs import SolverResult
 from baselines.optimum.milp import TIE_KG, TIE_SHARE, Plan, read_plan
 from baselines.optimum.objectives import last_resorts

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
 
-from baselines.optimum.errors import InfeasibleError, SolverError
+from baselines.optimum import InfeasibleError, SolverError
 from gridai_env.arrays.types import Bools, Float, Floats, Index
 
 INTERIOR_TOLERANCE = 1e-6
@@ -252,6 +252,7 @@ class PersistentSolver:
         status, info = self.solver.getModelStatus(), self.solver.getInfo()
         if status in (highspy.HighsModelStatus.kInfeasible, highspy.HighsModelStatus.kUnboundedOrInfeasible):
             raise InfeasibleError("no feasible plan")
+
         has_values = info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
         is_optimal = status == highspy.HighsModelStatus.kOptimal
         if is_optimal and not has_values:
@@ -262,20 +263,18 @@ class PersistentSolver:
 
         values = np.array(self.solver.getSolution().col_value) * self.column_unit if has_values else None
         reached = self.unit * float(info.objective_function_value)
-        objective = reached if has_values else None
+        objective, bound = reached if has_values else None, reached if is_optimal else -np.inf
         if self.is_mip:
             bound = self.unit * float(info.mip_dual_bound)
-        else:
-            bound = reached if is_optimal else -np.inf
+
         if is_optimal:
             return SolverResult("optimal", objective, bound, values)
         if status == highspy.HighsModelStatus.kSolutionLimit:  # so HiGHS names its limit on nodes
             return SolverResult("node_limit", objective, bound, values)
         if status in (highspy.HighsModelStatus.kTimeLimit, highspy.HighsModelStatus.kInterrupt):
             # A linear program that was cut off has neither a feasible solution nor a bound of use.
-            return SolverResult(
-                "time_limit", *((objective, bound, values) if self.is_mip else (None, bound, None))
-            )
+            found = (objective, bound, values) if self.is_mip else (None, bound, None)
+            return SolverResult("time_limit", *found)
         raise SolverError(
             f"HiGHS stopped with status {self.solver.modelStatusToString(status)!r} and left no result; "
             "please report it with scenario and seed"

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from baselines.optimum.errors import InfeasibleError, SolverError
+from baselines.optimum import InfeasibleError, SolverError
 from baselines.optimum.highs import Deadline, SolverResult
 from baselines.optimum.objectives import OBJECTIVES, Objective, goal, last_resorts
 from baselines.optimum.program import Program, build, stacked
@@ -68,6 +68,7 @@ class Plan:
                 f"{self.objective_value:,.2f} {self.unit}, gap {self.gap:.2g}; benefit {self.benefit_usd:,.2f} USD, "
                 f"emissions {self.emissions_kg:,.1f} kg"
             )
+
         return (
             f"{self.objective}: {self.status} in {self.instance.title}\n"
             f"  {found}; bound {self.bound:,.2f} {self.unit}\n"
@@ -203,6 +204,7 @@ def read_plan(
         rows=program.size[0],
         columns=program.size[1],
     )
+
     return (
         plan if result.values is None else _with_schedule(plan, program.flows_of(result.values), result, sign)
     )
@@ -219,6 +221,7 @@ def _with_schedule(plan: Plan, flows: Flows, result: SolverResult, sign: float) 
         )
     # Replayed, a plan may be better than its bound by rounding.
     bound = min(result.bound, replay.value)
+
     return replace(
         plan,
         objective_value=sign * replay.value,

@@ -19,7 +19,7 @@ from math import fsum
 
 import numpy as np
 
-from baselines.optimum.errors import InfeasibleError
+from baselines.optimum import InfeasibleError
 from baselines.optimum.highs import Deadline, Method, PersistentSolver, SolverResult, is_within
 from baselines.optimum.program import Program
 from gridai_env.arrays.types import Float, Floats, Index

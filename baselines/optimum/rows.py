@@ -104,6 +104,7 @@ def flow_ceilings(p: Params, exo: Exogenous, carried_gpuh: Floats) -> dict[str, 
     served = p.route_open * on_hand[..., None]
     placed = p.is_session[:, None] * served
     steps = np.ones_like(exo.import_limit_mw)
+
     return {
         "served_gpuh": served,
         "dropped_gpuh": on_hand,

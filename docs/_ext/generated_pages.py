@@ -377,12 +377,13 @@ def trace_columns() -> str:
         "wetbulb_c": "degrees Celsius",
         "pv_cf": "share of capacity, 0 to 1",
         "wind_cf": "share of capacity, 0 to 1",
+        formats.SELL: "USD/MWh: price of export; else it follows from that of import",
         "stamp": ", ".join(code(name) for name in formats.STAMPS)
         + ": one for the whole file, the first by default",
     }
     rows = [
         (code(name), panel.get(name, ""), "yes" if name in ("utc", "zone", *REQUIRED) else "no", notes[name])
-        for name in ("utc", "zone", *REQUIRED, *OPTIONAL, "stamp")
+        for name in ("utc", "zone", *REQUIRED, *OPTIONAL, formats.SELL, "stamp")
     ]
     return table(("plain form", "panel form", "required", "unit"), rows)
 

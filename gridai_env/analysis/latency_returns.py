@@ -53,6 +53,7 @@ class Returns:
         nan = float("nan")
         ends = (float(self.points[i]), float(self.points[i + 1]))
         found = {"": self.arc[i], "_low": self.arc_low[i], "_high": self.arc_high[i]}
+
         return {
             "quantity": quantity,
             "class": class_name,

@@ -33,6 +33,7 @@ cumsum = torch.cumsum
 exp = torch.exp
 floor = torch.floor
 full_like = torch.full_like
+isnan = torch.isnan
 log = torch.log
 ones_like = torch.ones_like
 remainder = torch.remainder

@@ -13,14 +13,15 @@ from gridai_env.analysis.statistics import Interval
 from gridai_env.analysis.tables import aligned, known, spread_text
 from gridai_env.benchmarks.play import check_result, played
 from gridai_env.benchmarks.published import FrozenSet, figures_of, read_set
-from gridai_env.benchmarks.sets import BenchmarkError, SetName, benchmark_names
+from gridai_env.benchmarks.sets import BenchmarkError, SetName, benchmark_names, restricted
 from gridai_env.benchmarks.summary import PolicyResult, Summary, published_result, summarise
 from gridai_env.episodes.instance import Instance, make_batch
 from gridai_env.files import write_text
 from gridai_env.rollout.policy import Policy, Predictor, as_policy
 from gridai_env.scenario.compile import Compiled, compile_scenario
 from gridai_env.scenario.load import load_scenario
-from gridai_env.scenario.spec import Scenario, StrictModel
+from gridai_env.scenario.spec import Scenario
+from gridai_env.scenario.values import StrictModel
 from gridai_env.traces import read_table
 from gridai_env.version import __version__, environment_version
 
@@ -55,6 +56,7 @@ class Figures(StrictModel):
         """Return the figures of a summary; ``more``: the other fields of a subclass."""
         gain = summary.gain_captured
         ends = None if math.isnan(gain.low) else (gain.low, gain.high)
+
         return cls(
             policy=summary.policy,
             gain_captured=_or_none(gain.value),
@@ -140,21 +142,29 @@ def evaluate(
     *,
     traces: str | Path | None = None,
     seed: int = 0,
+    benchmarks: str | Path | None = None,
 ) -> Evaluation:
-    """Play a policy on the frozen set of a shipped scenario, and judge it by the published bounds.
+    """Play a policy on the frozen set of a scenario, and judge it by the published bounds.
 
     ``policy``: an object with ``predict(observation, state, episode_start, deterministic) -> (action, memory)``, asked
     for one episode at a time with a Dict of 1-D float32 arrays (see `gridai_env.rollout.policy.AdaptedPolicy` for flat
     observations and active entries).  In a shifted set it sees the parts that the scenario shows without the shift.
 
-    ``traces``: a file in place of the synthetic traces.  The set's seeds then draw starts from the file; no bound is
-    known, so that gain, interval and gap are None.  ``seed``: of a policy that draws, and of the bootstrap.
+    ``traces``: a file in place of the synthetic traces.  The set's seeds then draw starts from the file, on days of
+    the set where it has any; no bound is known, so that gain, interval and gap are None.
+    ``seed``: of a policy that draws, and of the bootstrap.
+    ``benchmarks``: folder of own benchmarks and their sets, as `scripts.maintenance.freeze` makes them; else those of
+    the package.
 
     Raises BenchmarkError where there is no such set, or where the episodes or the version are not those that were
     frozen, PolicyError for a policy that does not fit or answers wrongly, BoundError where it passes the bound.
     """
-    frozen = read_set(_shipped(scenario), set)
-    own = compile_scenario(load_scenario(frozen.scenario, traces=None if traces is None else str(traces)))
+    frozen = _frozen(scenario, set, None if benchmarks is None else Path(benchmarks))
+    world = frozen.benchmark.world
+    if traces is not None:
+        part = frozen.benchmark.sets[frozen.name].part
+        world = load_scenario(restricted(world, part, frozen.folder), traces=str(traces))
+    own = compile_scenario(world)
     actor = as_policy(policy)
     actor.prepare(own)
 
@@ -191,17 +201,18 @@ def _facts(frozen: FrozenSet) -> dict[str, Any]:
     }
 
 
-def _shipped(scenario: str | Path | Scenario) -> str:
-    """Return the name of a scenario that has frozen sets; raises BenchmarkError for any other."""
-    names = benchmark_names()
+def _frozen(scenario: str | Path | Scenario, name: SetName, folder: Path | None) -> FrozenSet:
+    """Return the frozen set of a scenario; raises BenchmarkError where it has none or is another of that name."""
+    names = benchmark_names(folder)
     if isinstance(scenario, str) and scenario in names:
-        return scenario
+        return read_set(scenario, name, folder)
     found = load_scenario(scenario)
-    if found.name in names and found == load_scenario(found.name):
-        return found.name
+    if found.name in names and found == (frozen := read_set(found.name, name, folder)).benchmark.world:
+        return frozen
     raise BenchmarkError(
-        f"scenario {found.name!r} is none with frozen sets ({', '.join(names)}), so no bound is known; solve episodes "
-        "of it: python -m scripts.compare --scenario FILE --policies py:MODULE:FACTORY local_only milp"
+        f"scenario {found.name!r} is none with frozen sets ({', '.join(names)}), so no bound is known; make sets of it "
+        "(python -m scripts.maintenance.freeze --benchmarks FOLDER) and give benchmarks=FOLDER, or solve episodes: "
+        "python -m scripts.compare --scenario FILE --policies py:MODULE:FACTORY local_only milp"
     )
 
 

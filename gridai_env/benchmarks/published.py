@@ -75,7 +75,7 @@ class FrozenSet:
     @property
     def own_planner(self) -> str:
         """Name of the planner that reads the forecasts of the episodes: "mpc:own" by its kind."""
-        return f"mpc:{load_scenario(self.scenario).forecast.kind}"
+        return f"mpc:{self.benchmark.world.forecast.kind}"
 
     @property
     def published(self) -> tuple[str, ...]:

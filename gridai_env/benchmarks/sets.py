@@ -27,8 +27,9 @@ from gridai_env.episodes.instance import Instance, make_batch
 from gridai_env.files import shipped_folder
 from gridai_env.scenario.compile import compile_scenario
 from gridai_env.scenario.load import load_scenario
-from gridai_env.scenario.spec import Event, Period, Positive, Scenario, StrictModel
+from gridai_env.scenario.spec import Event, Period, Scenario
 from gridai_env.scenario.tables import synthetic_starts
+from gridai_env.scenario.values import Positive, StrictModel
 
 Part = Literal["train", "validation", "test"]
 SetName = Literal["train", "validation", "test", "shifted"]
@@ -86,10 +87,18 @@ class Benchmark(StrictModel):
     """A file of ``configs/benchmarks``."""
 
     scenario: str
+    file: str | None = Field(
+        None, description="of an own scenario, beside this file; none: a shipped scenario"
+    )
     calendar: dict[Part, list[Period]]
     sets: dict[SetName, SetSpec]
     shifts: dict[str, Shift] = Field({})
     solver: SolverSpec
+
+    @property
+    def world(self) -> Scenario:
+        """The scenario as it is, without shifts."""
+        return load_scenario(self.file or self.scenario)
 
     @model_validator(mode="after")
     def _whole(self) -> Benchmark:
@@ -157,7 +166,12 @@ def read_benchmark(scenario: str, folder: Path | None = None) -> Benchmark:
         raise BenchmarkError(
             f"{path}: is of scenario {benchmark.scenario!r}; name it {benchmark.scenario}.yaml"
         )
-    return benchmark
+    if benchmark.file is None:
+        return benchmark
+    own = benchmark.model_copy(update={"file": str(path.parent / benchmark.file)})
+    if own.world.name != scenario:
+        raise BenchmarkError(f"{own.file}: is of the name {own.world.name!r}, its benchmark of {scenario!r}")
+    return own
 
 
 def _yaml(path: Path) -> Any:
@@ -217,7 +231,7 @@ def training_days(scenario: Scenario, part: Part = "train") -> tuple[Scenario, s
 def episode_keys(benchmark: Benchmark, name: SetName) -> list[EpisodeKey]:
     """Return the episodes of a set: starts spread evenly over the part's days, shifts in turn."""
     spec = benchmark.sets[name]
-    starts = start_times(load_scenario(benchmark.scenario), benchmark.calendar[spec.part])
+    starts = start_times(benchmark.world, benchmark.calendar[spec.part])
     if not starts.size:
         raise BenchmarkError(f"{benchmark.scenario}: no episode fits into the days of {spec.part!r}")
 
@@ -272,7 +286,7 @@ def _price_table(name: str, folder: Path | None) -> dict[str, PriceRatio]:
 
 def make(benchmark: Benchmark, key: EpisodeKey, folder: Path | None = None) -> Instance:
     """Return the episode of a key, bit for bit the same each time."""
-    scenario = load_scenario(benchmark.scenario)
+    scenario = benchmark.world
     if key.shift != PLAIN:
         if key.shift not in benchmark.shifts:
             raise BenchmarkError(f"{benchmark.scenario}: no shift {key.shift!r} in its benchmark")

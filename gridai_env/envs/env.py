@@ -200,6 +200,7 @@ class GridAIEnv(gym.Env[Observation, Any]):
             batch = self._source.batch(
                 [drawn], self._source.starts(np.zeros(1, np.intp), options.get("start"))
             )
+
         self._start(batch)
         return self._observe(), self._info([0.0] * len(KEYS))
 

@@ -153,7 +153,7 @@ class VectorActiveAction(gym.vector.VectorActionWrapper[Any, Any, Any, Any]):
         return self.numbers.expand(actions)
 
 
-class _Remembered:
+class RememberedObservations:
     """Observations with what the memory holds: behind a flat one, as the part `REMEMBERED` of a Dict."""
 
     def __init__(self, compiled: Compiled, space: gym.Space[Any], wrapper: str) -> None:
@@ -181,8 +181,12 @@ class _Remembered:
         flat = namespace(parts[0]).concatenate(parts, -1)
         return {**observation, REMEMBERED: extend(flat)[:, self._size :]}
 
+    def next(self, observation: Any, begins: bool) -> Any:
+        """Return the next observation of a single episode, without an axis of the batch; ``begins``: its first."""
+        return self.one(observation, self.memory.begin if begins else partial(self.memory.go_on, fresh=None))
+
     def one(self, observation: Any, extend: Callable[[Array], Array]) -> Any:
-        """Do the same for a single observation, without an axis of the batch."""
+        """Do as `shown` for a single observation."""
         if self._is_flat:
             return extend(observation[None])[0]
         batch = self.shown({name: part[None] for name, part in observation.items()}, extend)
@@ -201,7 +205,7 @@ class RememberForecasts(gym.Wrapper[Any, Any, Any, Any]):
         """Wrap an environment of this package, flattened or not."""
         super().__init__(env)
         compiled = _compiled_of(env, "RememberForecasts")
-        self._remembered = _Remembered(compiled, env.observation_space, "RememberForecasts")
+        self._remembered = RememberedObservations(compiled, env.observation_space, "RememberForecasts")
         self.observation_space = self._remembered.space
 
     def reset(
@@ -209,13 +213,12 @@ class RememberForecasts(gym.Wrapper[Any, Any, Any, Any]):
     ) -> tuple[Any, dict[str, Any]]:
         """Start an episode with nothing remembered."""
         observation, info = self.env.reset(seed=seed, options=options)
-        return self._remembered.one(observation, self._remembered.memory.begin), info
+        return self._remembered.next(observation, begins=True), info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Advance one step."""
         observation, *rest = self.env.step(action)
-        go_on = partial(self._remembered.memory.go_on, fresh=None)
-        return (self._remembered.one(observation, go_on), *rest)
+        return (self._remembered.next(observation, begins=False), *rest)
 
 
 class VectorRememberForecasts(gym.vector.VectorWrapper[Any, Any, Any, Any, Any]):
@@ -225,7 +228,8 @@ class VectorRememberForecasts(gym.vector.VectorWrapper[Any, Any, Any, Any, Any])
         """Wrap a batch of this package, or Gymnasium's of single environments."""
         super().__init__(env)
         compiled = _compiled_of(env, "VectorRememberForecasts")
-        self._remembered = _Remembered(compiled, env.single_observation_space, "VectorRememberForecasts")
+        space = env.single_observation_space
+        self._remembered = RememberedObservations(compiled, space, "VectorRememberForecasts")
         self.single_observation_space = self._remembered.space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self._resets_next = env.metadata.get("autoreset_mode") is AutoresetMode.NEXT_STEP

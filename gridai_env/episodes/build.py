@@ -17,6 +17,7 @@ from gridai_env.arrays.ops import as_float64, constant, namespace
 from gridai_env.arrays.record import Record
 from gridai_env.arrays.types import Array, Bool, Bools, Float, Floats, Floats32, Int, Ints
 from gridai_env.episodes.demand import Demand, draw_demand, first_placement_gpuh
+from gridai_env.episodes.demand_shape import regional_table
 from gridai_env.episodes.deviation import month_hours_utc, synthetic_deviation
 from gridai_env.episodes.events import EventTable, draw_events
 from gridai_env.episodes.exogenous import (
@@ -36,11 +37,11 @@ from gridai_env.episodes.forecast import (
     day_ahead,
     day_steps,
     persistence,
+    publication,
     with_published,
 )
 from gridai_env.episodes.jobs import JobTable, draw_jobs
 from gridai_env.episodes.last_resorts import last_resort_prices
-from gridai_env.episodes.publication import publication
 from gridai_env.episodes.starts import (
     Start,
     Starts,
@@ -130,6 +131,7 @@ def _knowledge(
     _, other_carbon = billed_and_other(
         compiled, sites.carbon_average_kg_per_mwh, sites.carbon_marginal_kg_per_mwh
     )
+
     return Knowledge(
         climatology=world.background.climatology[:, lead_in:],
         history=world.background.truth[:, :lead_in],
@@ -191,8 +193,9 @@ def find_series(
         start_utc, how = given_starts(start, len(seeds), dt_h), "fixed"
     else:
         choices, how = compiled.synthetic_starts, "drawn from the scenario's dates"
-        if table is not None:
-            choices, how = table_starts(compiled, table, lead_in)
+        regional = regional_table(compiled.demand)
+        if table is not None or regional is not None:
+            choices, how = table_starts(compiled, table, lead_in, regional)
         start_utc = draw_starts(choices, seeds)
 
     published = None

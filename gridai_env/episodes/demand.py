@@ -19,7 +19,7 @@ from gridai_env.arrays.draws import Draws, as_draws, in_parts
 from gridai_env.arrays.ops import constant, empty, namespace, take_rows, window_sum
 from gridai_env.arrays.record import Record
 from gridai_env.arrays.types import Array, Bool, Bools, Float, Floats
-from gridai_env.episodes.demand_shape import demand_shape, place_shape
+from gridai_env.episodes.demand_shape import demand_shape, place_regions, place_shape, regional_table
 from gridai_env.scenario.capacity import daily_profile, weekly_factor
 from gridai_env.scenario.compile import Compiled, once_per_scenario
 from gridai_env.traces.local_time import MINUTES_PER_DAY, MINUTES_PER_HOUR, offset_minutes
@@ -41,6 +41,9 @@ class Demand:
     expected_gpuh: Float[Array, "B L+T C"]  # the same without noise: what calendar and clock tell in advance
     deviation_gpuh: Float[Array, "B T C"]  # usual (standard) deviation of region_gpuh from expected_gpuh
     provenance: tuple[str, ...] = ()  # [B] where it came from; empty: synthetic
+    blind: Bool[Bools, "B C"] | None = (
+        None  # regions of which too little is known before the start: persistence
+    )
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,6 @@ def _demand_of_file(
 ) -> Demand:
     """Return demand whose rows follow the file of the scenario; those of other classes stay synthetic."""
     dt_h, regions = compiled.shape.dt_h, compiled.regions
-    shape = demand_shape(compiled.demand)
     own = _synthetic_rows(compiled)
     days = calendar(compiled, start_utc, -lead_in, lead_in + compiled.shape.steps)
 
@@ -108,12 +110,21 @@ def _demand_of_file(
     variance = (regions.noise * expected) ** 2
     rows *= noise_factor(compiled, lead_in + compiled.shape.steps, as_draws(rngs))[..., None]
 
-    placed = place_shape(shape, compiled, start_utc, lead_in, rngs)
+    regional = regional_table(compiled.demand)
+    if regional is None:
+        shape = demand_shape(compiled.demand)
+        placed = place_shape(shape, compiled, start_utc, lead_in, rngs)
+    else:
+        placed = place_regions(regional, compiled, start_utc, lead_in)
     mean_gpuh = regions.mean_gpus * dt_h
     share = np.where(own, 0.0, compiled.row_share)
     rows += (mean_gpuh * placed.shape)[..., None] * share
     from_file = mean_gpuh * placed.expected * share.sum()
-    variance += (shape.relative_deviation(round(dt_h * MINUTES_PER_HOUR)) * from_file) ** 2
+    if placed.deviation is None:
+        usual = shape.relative_deviation(round(dt_h * MINUTES_PER_HOUR)) * from_file
+    else:
+        usual = mean_gpuh * placed.deviation[:, None] * share.sum()
+    variance += usual**2
 
     return Demand(
         arrivals_gpuh=rows[:, lead_in:],
@@ -121,6 +132,7 @@ def _demand_of_file(
         expected_gpuh=expected + from_file,
         deviation_gpuh=np.sqrt(variance[:, lead_in:]),
         provenance=placed.provenance,
+        blind=placed.blind,
     )
 
 

@@ -21,10 +21,11 @@ from pathlib import Path
 import numpy as np
 
 from gridai_env.arrays.types import Float, Floats
+from gridai_env.episodes.expectation import LEVEL_DAYS, PAST_DAYS, regional_outlook
 from gridai_env.scenario.compile import Compiled
 from gridai_env.scenario.spec import DemandSpec
-from gridai_env.traces import TraceError
-from gridai_env.traces.files.demand import DemandTrace, read_demand
+from gridai_env.traces import TraceError, TraceTable
+from gridai_env.traces.files.demand import DemandTrace, read_demand, read_regions
 from gridai_env.traces.local_time import MINUTES_PER_DAY, MINUTES_PER_HOUR, offset_minutes
 from gridai_env.world.state import Shape
 
@@ -38,6 +39,73 @@ class RegionalShape:
     shape: np.ndarray
     expected: np.ndarray
     provenance: tuple[str, ...]  # [B]
+    deviation: np.ndarray | None = None  # [B,C] usual, from the expected; None: that of the whole file
+    blind: np.ndarray | None = None  # [B,C] too little is known before the start: persistence
+
+
+# Options that say nothing of a file by region and date.
+NOT_REGIONAL = (
+    "model", "timezone", "repeat", "image_tokens", "prefill_tokens_per_gpu_s", "decode_tokens_per_gpu_s"
+)  # fmt: skip
+
+
+def regional_table(spec: DemandSpec) -> TraceTable | None:
+    """Return the file of demand where it holds series by region and date, else None.
+
+    Raises TraceError for options that do not fit one, and FileNotFoundError.
+    """
+    if spec.source == "synthetic":
+        return None
+    table = read_regions(spec.source, spec.format, spec.fill_gap_h)
+    given = [n for n in NOT_REGIONAL if getattr(spec, n) != DemandSpec.model_fields[n].default]
+    if table is not None and given:
+        raise TraceError(f"{table.source}: holds series by region; leave out {', '.join(given)}")
+    return table
+
+
+def place_regions(
+    table: TraceTable, compiled: Compiled, start_utc: np.ndarray, lead_in: int
+) -> RegionalShape:
+    """Return the series of the regions by date, ``lead_in`` steps of history first, each over its mean in the file.
+
+    Expectations know nothing of the file at or after the start.  Raises TraceError where a region or an interval in
+    use is missing or bad.
+    """
+    regions, step_min = compiled.region_names, round(compiled.shape.dt_h * MINUTES_PER_HOUR)
+    steps = lead_in + compiled.shape.steps
+    begin = start_utc.astype("datetime64[m]").astype(np.int64) - lead_in * step_min
+    values, mean = [], []
+    for region in regions:
+        axis = table.axis(region)
+        axis.refuse_faults(begin, steps * step_min)
+        ((name, on_steps),) = axis.on_steps(begin, steps, step_min).items()
+        values.append(on_steps)
+        mean.append(axis.good(name).mean())
+        if mean[-1] <= 0.0:
+            raise TraceError(f"{axis.where}: the file holds no work: the mean of its {name} is 0")
+
+    times = (begin[:, None] + np.arange(steps) * step_min).astype("datetime64[m]")
+    expected, deviation, blind = regional_outlook(table, regions, start_utc, times)
+    text = (
+        f"{Path(table.source).name} (sha256 {table.sha256[:12]}, regions, {name}, "
+        f"{table.steps_of(regions[0], step_min)}; used for its shape: its mean by region is mean_gpus), by date"
+    )
+    for what, names in (
+        ("regions not in the scenario", sorted({*table.zones} - {*regions})),
+        ("columns not used", table.raw.unused),
+    ):
+        text += f"; {what}: {', '.join(names)}" if names else ""
+    known = (
+        f"; expected: mean by UTC hour of day of the {PAST_DAYS} days before the start, level of {LEVEL_DAYS}"
+    )
+    unknown = "; expected: persistence, for want of a past in the file"
+    return RegionalShape(
+        np.stack(values, -1) / mean,
+        expected / mean,
+        tuple(text + (unknown if none.any() else known) for none in blind),
+        deviation / mean,
+        blind if blind.any() else None,
+    )
 
 
 def place_shape(

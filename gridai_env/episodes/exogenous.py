@@ -14,9 +14,8 @@ from gridai_env.arrays.types import Array, Bool, Bools, Float, Floats32, Int
 from gridai_env.episodes.demand import Demand, queue_limits_gpuh, session_growth
 from gridai_env.episodes.deviation import Deviation
 from gridai_env.episodes.events import EventTable
-from gridai_env.episodes.forecast import MEDIAN_OF_NORMAL, Background
+from gridai_env.episodes.forecast import MEDIAN_OF_NORMAL, Background, Publication
 from gridai_env.episodes.jobs import JobTable
-from gridai_env.episodes.publication import Publication
 from gridai_env.scenario.compile import Compiled
 from gridai_env.traces import ZoneSeries
 from gridai_env.world.state import Exogenous
@@ -27,6 +26,9 @@ LIMITS = {
     "import_limit": "import_limit_mw",
     "export_limit": "export_limit_mw",
 }
+
+
+SAME_USD_PER_MWH = 0.01  # prices that differ by less are equal, in single precision too
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class SiteSeries:
     renewable_mw: Array
     renewable_climatology_mw: Array
     pue: Array
+    sell_usd_per_mwh: Array | None = None  # of the file itself; NaN or None: by the rule of the site
 
 
 @dataclass(frozen=True)
@@ -95,14 +98,33 @@ def site_series(compiled: Compiled, series: ZoneSeries) -> SiteSeries:
         renewable_mw=pv_mw * at(series.pv_cf) + wind_mw * at(series.wind_cf),
         renewable_climatology_mw=expected_mw,
         pue=of(table.pue_base) + of(table.pue_per_c) * warm_c,
+        sell_usd_per_mwh=None if series.sell_usd_per_mwh is None else at(series.sell_usd_per_mwh),
     )
 
 
-def sell_usd_per_mwh(compiled: Compiled, buy_usd_per_mwh: Array) -> Array:
-    """Return the price of export, always below that of import: ``min(share * buy, buy - spread)``."""
+def sell_usd_per_mwh(
+    compiled: Compiled, buy_usd_per_mwh: Array, own_usd_per_mwh: Array | None = None
+) -> Array:
+    """Return the price of export, always below that of import: ``min(own, buy - spread)``.
+
+    ``own_usd_per_mwh`` is ``share * buy`` where it is None or NaN.
+    """
     share = constant(compiled.sites.sell_share, buy_usd_per_mwh)
     spread = constant(compiled.sites.sell_spread_usd_per_mwh, buy_usd_per_mwh)
-    return namespace(share).minimum(share * buy_usd_per_mwh, buy_usd_per_mwh - spread)
+    xp, own = namespace(share), share * buy_usd_per_mwh
+    if own_usd_per_mwh is not None:
+        own = xp.where(xp.isnan(own_usd_per_mwh), own, own_usd_per_mwh)
+    return xp.minimum(own, buy_usd_per_mwh - spread)
+
+
+def seen_sell_usd_per_mwh(compiled: Compiled, buy_usd_per_mwh: Array, sell_usd_now: Array) -> Array:
+    """Return the price of export [...,K] where it shows to be no share of that of import, NaN elsewhere.
+
+    Such a price, a feed-in tariff, is expected to stay as it is.
+    """
+    rule = sell_usd_per_mwh(compiled, buy_usd_per_mwh)
+    xp = namespace(rule)
+    return xp.where(xp.abs(sell_usd_now - rule) > SAME_USD_PER_MWH, sell_usd_now, np.nan)
 
 
 def battery_targets_mwh(compiled: Compiled, steps: int, last: bool) -> np.ndarray:
@@ -113,11 +135,13 @@ def battery_targets_mwh(compiled: Compiled, steps: int, last: bool) -> np.ndarra
     return target
 
 
-def grid_fields(compiled: Compiled, buy_usd_per_mwh: Array, events: EventTable) -> dict[str, Array]:
-    """Return prices and limits that follow from the price of import (shocks included) and events, [...,K]
-    each."""
-    sell = sell_usd_per_mwh(compiled, buy_usd_per_mwh)
-    limits = {field: limit(compiled, kind, events, buy_usd_per_mwh) for kind, field in LIMITS.items()}
+def grid_fields(
+    compiled: Compiled, buy_usd_per_mwh: Array, events: EventTable, own_sell_usd_per_mwh: Array | None = None
+) -> dict[str, Array]:
+    """Return prices and limits that follow from the price of import (shocks included), one of export and events,
+    [...,K] each."""
+    sell = sell_usd_per_mwh(compiled, buy_usd_per_mwh, own_sell_usd_per_mwh)
+    limits = {field: limit(compiled, kind, events, sell) for kind, field in LIMITS.items()}
     return {
         "buy_usd_per_mwh": buy_usd_per_mwh,
         "sell_usd_per_mwh": sell,
@@ -126,19 +150,19 @@ def grid_fields(compiled: Compiled, buy_usd_per_mwh: Array, events: EventTable) 
     }
 
 
-def limit(compiled: Compiled, kind: str, events: EventTable, buy_usd_per_mwh: Array) -> Array:
+def limit(compiled: Compiled, kind: str, events: EventTable, sell_usd_per_mwh: Array) -> Array:
     """Return the limit of a kind [...,K] with the events; the price [...,K] decides on export alone."""
     most = {
         "available_gpus": compiled.params.gpus,
         "import_limit": compiled.import_limit_mw,
         "export_limit": compiled.export_limit_mw,
     }[kind]
-    factor = events.limit_factor(kind, beside=buy_usd_per_mwh)
+    factor = events.limit_factor(kind, beside=sell_usd_per_mwh)
     limited = constant(most, factor) * factor
     if kind != "export_limit":
         return limited
     # Selling at a negative price would be a way to burn energy.
-    return namespace(factor).where(sell_usd_per_mwh(compiled, buy_usd_per_mwh) < 0.0, 0.0, limited)
+    return namespace(factor).where(sell_usd_per_mwh < 0.0, 0.0, limited)
 
 
 def exogenous_arrays(
@@ -149,7 +173,8 @@ def exogenous_arrays(
     now = np.s_[:, -shape.steps :]
     growth, rehomed = session_growth(demand.arrivals_gpuh, wait)
 
-    # Events act on prices and limits; demand and weather do not feel them.
+    # Events act on prices and limits; demand, weather and an export price of its own do not feel them.
+    own = None if sites.sell_usd_per_mwh is None else sites.sell_usd_per_mwh[now]
     buy = events.shocked_usd_per_mwh(sites.buy_usd_per_mwh[now])
     target = empty(buy.shape, buy)
     target[...] = constant(battery_targets_mwh(compiled, shape.steps, last=True), buy)
@@ -161,7 +186,7 @@ def exogenous_arrays(
         rehomed_gpuh=rehomed,
         pue=sites.pue[now],
         renewable_available_mw=sites.renewable_mw[now],
-        **grid_fields(compiled, buy, events),
+        **grid_fields(compiled, buy, events, own),
         carbon_average_kg_per_mwh=sites.carbon_average_kg_per_mwh[now],
         carbon_marginal_kg_per_mwh=sites.carbon_marginal_kg_per_mwh[now],
         battery_target_mwh=target,
@@ -193,10 +218,12 @@ def forecast_background(
 
     shape, xp = compiled.shape, namespace(carbon)
     unknown = np.full(shape.sites, np.inf)
-    blind = base.blind
-    if blind is not None:
+    blind, of_demand = base.blind, demand.blind
+    if blind is not None or of_demand is not None:
+        episodes = len(demand.expected_gpuh)
+        blind = np.zeros((episodes, len(compiled.sites.zones)), dtype=bool) if blind is None else blind
         at_sites = blind[:, compiled.sites.zone_index]
-        of_demand = np.zeros((len(blind), shape.regions), dtype=bool)
+        of_demand = np.zeros((episodes, shape.regions), dtype=bool) if of_demand is None else of_demand
         blind = np.concatenate([at_sites, at_sites, at_sites, of_demand], axis=-1)
 
     return Background(

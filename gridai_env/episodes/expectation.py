@@ -15,6 +15,7 @@ Shapes: B episodes, L steps, Z zones.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,6 +23,7 @@ import numpy as np
 from gridai_env.arrays.kept import kept_by
 from gridai_env.arrays.types import Bool, Bools, Float, Floats
 from gridai_env.episodes.deviation import Deviation, synthetic_deviation
+from gridai_env.episodes.forecast import MEDIAN_OF_NORMAL
 from gridai_env.traces import TraceTable, ZoneSeries, known_zones
 from gridai_env.traces.calibration import calibration_year
 from gridai_env.traces.files.zones import CALIBRATED, MARGINAL
@@ -130,6 +132,29 @@ def outlook(table: TraceTable, series: ZoneSeries, start_utc: np.ndarray) -> Out
     )
 
 
+def regional_outlook(
+    table: TraceTable, regions: Sequence[str], start_utc: np.ndarray, times_utc: np.ndarray
+) -> tuple[Float[Floats, "B X C"], Float[Floats, "B C"], Bool[Bools, "B C"]]:
+    """Return what the hours before each start let one expect of a file of demand at ``times_utc`` [B,X].
+
+    Also how far it usually strays from that, and whether too few hours are known: then persistence must do.
+    """
+    start = start_utc.astype("datetime64[h]").astype(np.int64)
+    hour = (times_utc.astype("datetime64[h]").astype(np.int64) - start[:, None]) % 24
+    expected, typical, blind = [], [], []
+    for region in regions:
+        first, values = table.hours(region)
+        ((name, hours),) = values.items()
+        seen = Past(first, values, {}).before(hours, start)
+        usual = _by_hour_of_day(seen)
+        _, shift = _to_the_present(name, seen, usual)
+        now = np.maximum(usual + shift[:, None], 0.0)
+        expected.append(np.take_along_axis(now[:, 0], hour, axis=1))
+        typical.append(_typical(seen, now, relative=False) / MEDIAN_OF_NORMAL)
+        blind.append(np.isfinite(seen).sum((1, 2)) < LEAST_H)
+    return np.stack(expected, -1), np.stack(typical, -1), np.stack(blind, -1)
+
+
 def _by_hour_of_day(seen: Float[Floats, "B days 24"]) -> Float[Floats, "B days 24"]:
     """Return the mean by hour of day for each day; the overall mean for hours that are never known."""
     overall = _mean(seen.reshape(len(seen), -1), axis=1)
@@ -199,6 +224,7 @@ def _provenance(table: TraceTable, zone: str, enough: bool) -> str:
             if enough
             else "expected: persistence, for want of a past in the file"
         )
+
     calibrated = f"month-hour mean of the {calibration_year()} calibration" + (
         f" ({own}: {past})" if own else ""
     )

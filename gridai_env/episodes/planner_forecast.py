@@ -14,11 +14,15 @@ import numpy as np
 from gridai_env.arrays.types import Array, Floats
 from gridai_env.episodes.demand import calendar, expected_row_shares, queue_limits_gpuh, session_growth
 from gridai_env.episodes.events import EventTable
-from gridai_env.episodes.exogenous import battery_targets_mwh, billed_and_other, grid_fields
-from gridai_env.episodes.forecast import SeriesBlock, day_steps, days_back
+from gridai_env.episodes.exogenous import (
+    battery_targets_mwh,
+    billed_and_other,
+    grid_fields,
+    seen_sell_usd_per_mwh,
+)
+from gridai_env.episodes.forecast import SeriesBlock, day_steps, days_back, publication
 from gridai_env.episodes.instance import Instance
-from gridai_env.episodes.publication import publication
-from gridai_env.scenario.spec import ForecastKind
+from gridai_env.scenario.values import ForecastKind
 from gridai_env.world.state import Exogenous
 
 FORECAST_KINDS: tuple[ForecastKind, ...] = get_args(ForecastKind)
@@ -39,7 +43,8 @@ def exogenous_forecast(
     the deviation from climatology (known in advance) is interpolated in lead; beyond the leads it fades; only
     instances of day_ahead scenarios hold such forecasts.  published: likewise, with all prices that are published,
     also those between the leads.  PUE and the carbon signal that is not billed: the same
-    hour of the last day known.  Limits: as `EventTable.as_foreseen` has the events, like those of the
+    hour of the last day known.  An export price that is no share of the price of import: as now, at most the foreseen
+    price of import less the spread.  Limits: as `EventTable.as_foreseen` has the events, like those of the
     observation.  Rows share the arrivals of a region as the calendar lets one expect.
 
     Raises IndexError where t is no step of the episode, ValueError where ``horizon_steps`` < 1 or where the kind
@@ -84,6 +89,7 @@ def _foreseen(instance: Instance, t: int, end: int, kind: ForecastKind) -> Exoge
     average, marginal = _carbon(instance, series.carbon_kg_per_mwh, t, end)
 
     last = end == instance.steps
+    own_sell = seen_sell_usd_per_mwh(compiled, exo.buy_usd_per_mwh[t], exo.sell_usd_per_mwh[t])
     future = Exogenous(
         arrivals_gpuh=arrivals,
         queue_limit_gpuh=_queue_limits(instance, arrivals, t, last),
@@ -91,7 +97,7 @@ def _foreseen(instance: Instance, t: int, end: int, kind: ForecastKind) -> Exoge
         rehomed_gpuh=rehomed,
         pue=last_known_day(instance, instance.knowledge.history_pue, exo.pue, t, end),
         renewable_available_mw=series.renewable_mw,
-        **grid_fields(compiled, series.buy_usd_per_mwh, known),
+        **grid_fields(compiled, series.buy_usd_per_mwh, known, own_sell),
         carbon_average_kg_per_mwh=average,
         carbon_marginal_kg_per_mwh=marginal,
         battery_target_mwh=battery_targets_mwh(compiled, end - t, last),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,21 +94,30 @@ def check_renewables(compiled: Compiled, table: TraceTable) -> None:
                 )
 
 
-def table_starts(compiled: Compiled, table: TraceTable, lead_in: int) -> tuple[np.ndarray, str]:
-    """Return the possible starts in a file, datetime64[m], and a sentence that says how they were chosen.
+def table_starts(
+    compiled: Compiled, table: TraceTable | None, lead_in: int, demand: TraceTable | None = None
+) -> tuple[np.ndarray, str]:
+    """Return the possible starts in files, datetime64[m], and a sentence that says how they were chosen.
+
+    ``table`` holds the zones, ``demand`` the regions; None: synthetic.
 
     Each has ``lead_in`` steps of history.  Where no day of the scenario lies in the file, all days of the
     file count; where no start has the scenario's hour, all hours.  Raises InstanceError where the file is too
     short.
     """
-    zones, wanted, dt_h = compiled.sites.zones, compiled.synthetic_starts, compiled.shape.dt_h
+    wanted, dt_h = compiled.synthetic_starts, compiled.shape.dt_h
+    both = ((table, compiled.sites.zones), (demand, compiled.region_names))
+    covers = [(file, names) for file, names in both if file is not None]
     steps = lead_in + compiled.shape.steps
     before = np.timedelta64(round(lead_in * dt_h * 60), "m")
-    valid = table.valid_starts(zones, steps, dt_h) + before
+    valid = reduce(np.intersect1d, [file.valid_starts(names, steps, dt_h) for file, names in covers]) + before
     if not valid.size:
+        sources = " and ".join(file.source for file, _ in covers)
+        places = ", ".join(name for _, names in covers for name in names)
+        spans = "; ".join(file.coverage(name) for file, names in covers for name in names)
         raise InstanceError(
-            f"{table.source}: no {steps * dt_h:g} h in a row without a gap in {', '.join(zones)} (horizon and a day of "
-            f"history before it): {'; '.join(table.coverage(zone) for zone in zones)}; correct or lengthen the file, "
+            f"{sources}: no {steps * dt_h:g} h in a row without a gap in {places} (horizon and a day of "
+            f"history before it): {spans}; correct or lengthen the file, "
             "allow short gaps with FILE,fill_gap_h=2, or use a shorter horizon_h"
         )
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from gridai_env.arrays.ops import all_zero, constant, namespace, positions
 from gridai_env.arrays.types import Array, Bool, Int
 from gridai_env.episodes.events import EventTable
-from gridai_env.episodes.exogenous import limit
+from gridai_env.episodes.exogenous import limit, seen_sell_usd_per_mwh, sell_usd_per_mwh
 from gridai_env.episodes.forecast import ForecastSet
 from gridai_env.observation.decode import FIELDS, JOB_FEATURES
 from gridai_env.scenario.compile import Compiled, once_per_scenario
@@ -57,15 +57,17 @@ def job_slots(active: Array, table: Array, slots: int, elapsed: Array) -> Array:
     return shown - shown[..., :1] * elapsed[..., None] * is_slack
 
 
-def limit_forecast(compiled: Compiled, kind: str, event_active: Array, forecast: ForecastSet) -> Array:
+def limit_forecast(outside: ExogenousView, kind: str) -> Array:
     """Return the limit of a kind as foreseen at each step at each lead, [B,T,H,K], 0 beyond the end.
 
-    ``event_active`` [B,T,E] is the truth; of it, what the scenario's kind of forecast may know is used.  The
-    limit of export is 0 where the forecast of the price says so.
+    Of the events, what the scenario's kind of forecast may know is used.  The limit of export is 0 where the
+    forecast of the price says so.
     """
-    table = EventTable(event_active, compiled.events)
-    seen = table.at_leads(forecast.leads, compiled.forecast.kind)
-    values = limit(compiled, kind, seen, forecast.buy_usd_per_mwh)
+    compiled, exo, forecast = outside.compiled, outside.exogenous, outside.forecast
+    seen = EventTable(outside.event_active, compiled.events).at_leads(forecast.leads, compiled.forecast.kind)
+    own_sell = seen_sell_usd_per_mwh(compiled, exo.buy_usd_per_mwh, exo.sell_usd_per_mwh)[:, :, None]
+    sell = sell_usd_per_mwh(compiled, forecast.buy_usd_per_mwh, own_sell)
+    values = limit(compiled, kind, seen, sell)
     for i, lead in enumerate(forecast.leads):
         values[:, max(compiled.shape.steps - lead, 0) :, i] = 0.0
     return values
@@ -153,7 +155,7 @@ def _ahead(field: str) -> Prepared:
 
 def _limit_ahead(kind: str) -> Prepared:
     """Return the maker of forecasts of a limit that events may reduce, issued at each step."""
-    return lambda outside: limit_forecast(outside.compiled, kind, outside.event_active, outside.forecast)
+    return lambda outside: limit_forecast(outside, kind)
 
 
 # What of the observation does not depend on what the agent does: name -> field of `Exogenous`.

@@ -9,13 +9,13 @@ from gymnasium.error import DependencyNotInstalled
 from numpy.typing import NDArray
 
 from gridai_env.episodes.instance import Instance
-from gridai_env.extras import pip_install
 from gridai_env.render import style
 from gridai_env.render.map import Chart
 from gridai_env.render.moment import Moment, look
 from gridai_env.render.panel import SidePanel, draw_header
 from gridai_env.render.strips import draw_strip
 from gridai_env.scenario.compile import Compiled
+from gridai_env.version import pip_install
 from gridai_env.world.state import Flows, Outcome, State
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from gridai_env.arrays.types import Bools, Float, Floats32, Observation
 from gridai_env.envs.arguments import checked_action
 from gridai_env.episodes.instance import Instance
-from gridai_env.rollout.forms import Form, form_of
+from gridai_env.rollout.forms import PolicyForm, form_of
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world.state import Flows
 
@@ -137,18 +137,21 @@ class AdaptedPolicy(Policy):
         self.adapted, self.name = adapted, _name_of(adapted)
         _check_arguments(self.name, adapted)
         for method in ("reseed", "begin"):
-            own = getattr(adapted, method, None)
-            if own is not None:
+            if (own := self._own(method)) is not None:
                 setattr(self, method, own)
-        self._form: Form | None = None
+        self._form: PolicyForm | None = None
+
+    def _own(self, name: str) -> Any:
+        """Return what an object of others may have or not, None where it has not."""
+        return getattr(self.adapted, name, None)
 
     def prepare(self, compiled: Compiled) -> None:
         """Raise PolicyError where the object's spaces are not those of the scenario."""
-        own = getattr(self.adapted, "prepare", None)
-        if own is not None:
+        if (own := self._own("prepare")) is not None:
             own(compiled)
+        seen, done = self._own("observation_space"), self._own("action_space")
         try:
-            self._form = form_of(self.adapted, compiled, self.reads_flat)
+            self._form = form_of(seen, done, compiled, self.reads_flat)
         except ValueError as error:
             raise PolicyError(f"{self.name}: {error}") from error
 
@@ -173,7 +176,7 @@ class AdaptedPolicy(Policy):
         if self._form is None:
             raise RuntimeError(f"{self.name} knows no scenario yet: call prepare(compiled) first")
         answer = self.adapted.predict(
-            self._form.shown(observation),
+            self._form.shown(observation, begins=bool(np.any(episode_start))),
             state=state,
             episode_start=episode_start,
             deterministic=deterministic,

@@ -107,6 +107,7 @@ def _advice(value: Any, allowed: str) -> str:
         return "true/false is not a number" if isinstance(value, bool) else ""
     if not allowed.startswith(("text", "a name")):
         return ""
+
     if isinstance(value, bool):
         words = "yes, on" if value else "NO, no, off"
         return (

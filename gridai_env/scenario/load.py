@@ -136,6 +136,7 @@ def _open(source: str | Path | Mapping[str, Any] | Scenario) -> tuple[Scenario, 
     if isinstance(source, Mapping):
         return _parsed(source, "scenario"), "scenario"
     path = _find(source)
+
     try:
         data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except yaml.YAMLError as error:

@@ -58,6 +58,7 @@ def _stand_in(loc: Loc) -> Any:
         low = schema.get("minimum", schema.get("exclusiveMinimum", 0))
         high = schema.get("maximum", schema.get("exclusiveMaximum", low + 2))
         return int(low) if kind == "integer" else (low + high) / 2
+
     if kind == "array":
         return [_stand_in((*loc, 0))] if schema.get("minItems") else []
     if kind == "object":

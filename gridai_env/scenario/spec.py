@@ -10,54 +10,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-from datetime import date, datetime
-from typing import Annotated, Any, Literal
+from datetime import date
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field
 
 from gridai_env.scenario.paths import BY_NAME, SourcePath
-
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Efficiency = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
-Real = Annotated[float, Field(allow_inf_nan=False)]
-Latitude = Annotated[float, Field(ge=-90, le=90, allow_inf_nan=False)]
-Longitude = Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\- ]*$", max_length=40)]
-
-
-MOST_LISTED = 1000  # entries of a list
-DAY_SCHEMA = {"type": "string", "format": "date", "pattern": r"^\d{4}-\d{2}-\d{2}$"}
-
-
-def _day(value: Any) -> Any:
-    """Turn ISO text into a date; YAML gives dates, JSON gives text."""
-    if isinstance(value, datetime):
-        raise ValueError("must be a date YYYY-MM-DD without a time of day")
-    if isinstance(value, str) and not re.fullmatch(DAY_SCHEMA["pattern"], value):
-        raise ValueError("write it as 2023-07-01")
-    return date.fromisoformat(value) if isinstance(value, str) else value
-
-
-def _whole(value: Any) -> Any:
-    """Turn 3.0 into 3: JSON knows no other difference between them."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-Whole = BeforeValidator(_whole)
-Day = Annotated[date, BeforeValidator(_day), WithJsonSchema(DAY_SCHEMA)]
-Names = Annotated[
-    list[Name], Field(min_length=1, max_length=MOST_LISTED, json_schema_extra={"uniqueItems": True})
-]
-ForecastKind = Literal["perfect", "persistence", "day_ahead", "published"]
-
-
-class StrictModel(BaseModel):
-    """Base: frozen, no unknown keys, numbers must be numbers (no text, no booleans, no NaN or infinity)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+from gridai_env.scenario.values import (
+    MOST_LISTED,
+    Day,
+    Efficiency,
+    ForecastKind,
+    Latitude,
+    Longitude,
+    Name,
+    Names,
+    NonNegative,
+    Positive,
+    Real,
+    Share,
+    StrictModel,
+    Whole,
+    table_of_text,
+)
 
 
 class Battery(StrictModel):
@@ -300,8 +275,9 @@ class DemandSpec(StrictModel):
     source: SourcePath = Field(
         "synthetic", description="'synthetic' or the path of a .csv, .csv.gz or .jsonl"
     )
-    format: Literal["requests", "windows", "burstgpt", "mooncake"] | None = Field(
-        None, description="Azure's requests, ServeGen's rates, BurstGPT or Mooncake; null: by the header"
+    format: Literal["requests", "windows", "burstgpt", "mooncake", "regions"] | None = Field(
+        None,
+        description="Azure's requests, ServeGen's rates, BurstGPT, Mooncake or own by region; null: by the header",
     )
     model: str | None = Field(None, description="which one of a file with several models")
     classes: Names | None = Field(None, description="classes that follow the file; null: all")
@@ -335,38 +311,10 @@ class JobsFrom(StrictModel):
     drawn: str | None = Field(None, description="written by the program: where the jobs in `jobs` were drawn")
 
 
-def _demand(value: Any) -> Any:
-    """Turn "FILE,key=value,..." into a table; what is no such text is left to the checks of `DemandSpec`."""
-    if not isinstance(value, str):
-        return value
-    source, *options = value.split(",")
-    table: dict[str, Any] = {"source": source.strip()}
-    for option in options:
-        key, sign, text = (part.strip() for part in option.partition("="))
-        if not sign:
-            raise ValueError(f"{option!r} is no key=value; write FILE,model=m-large,repeat=true")
-        if key in table:
-            raise ValueError(f"{key!r} stands twice")
-        table[key] = _option(key, text)
-    return table
-
-
-def _option(key: str, text: str) -> Any:
-    """Return the value of an option in text: true, false, a number, for classes a list split at "+"."""
-    if key == "classes":
-        return text.split("+")
-    if key in ("format", "model", "timezone"):  # texts, also such as 2024
-        return text
-    try:
-        return {"true": True, "false": False}[text] if text in ("true", "false") else float(text)
-    except ValueError:
-        return text
-
-
 # The options of the text are those of the table.
 OPTIONS = "|".join(key for key in DemandSpec.model_fields if key != "source")
 DemandText = Annotated[str, Field(pattern=rf"^\s*[^,\s][^,]*(,\s*({OPTIONS})\s*=[^,]*)*$")]
-Demand = Annotated[DemandSpec, BeforeValidator(_demand, json_schema_input_type=DemandText | DemandSpec)]
+Demand = Annotated[DemandSpec, BeforeValidator(table_of_text, json_schema_input_type=DemandText | DemandSpec)]
 
 
 class Scenario(StrictModel):
@@ -421,10 +369,11 @@ class Scenario(StrictModel):
 
 
 def scenario_hash(scenario: Scenario) -> str:
-    """Return the SHA-256 (hex) over all values of a scenario, defaults included; equal scenarios have equal hashes.
+    """Return the SHA-256 (hex) over the values of a scenario; equal scenarios have equal hashes.
 
-    Files count by their names, wherever their folders lie.
+    Keys at their defaults are left out, so that keys that are added later change no hash (another default raises the
+    version of the environments).  Files count by their names, wherever their folders lie.
     """
-    values = scenario.model_dump(mode="json", context=BY_NAME)
+    values = scenario.model_dump(mode="json", context=BY_NAME, exclude_defaults=True)
     text = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

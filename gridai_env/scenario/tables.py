@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from gridai_env.arrays.types import Bool, Bools, Float, Floats, Index, Int, Ints
-from gridai_env.scenario.spec import ForecastKind, ForecastSpec, Scenario, Site
+from gridai_env.scenario.spec import ForecastSpec, Scenario, Site
+from gridai_env.scenario.values import ForecastKind
 from gridai_env.traces import known_zones
 from gridai_env.traces.calibration import zone_calibration
 
@@ -48,6 +49,7 @@ class SiteTable:
         sites, grids = scenario.sites, [site.grid for site in scenario.sites]
         zones = tuple(dict.fromkeys(site.zone for site in sites))
         batteries = [site.battery for site in sites]
+
         return cls(
             zones=zones,
             zone_index=np.array([zones.index(site.zone) for site in sites]),

@@ -15,6 +15,9 @@ POSSIBLE: dict[str, tuple[float, float]] = {
     "wetbulb_c": (-80.0, 45.0),
     "pv_cf": (0.0, 1.0),
     "wind_cf": (0.0, 1.0),
+    "sell_usd_per_mwh": (-20_000.0, 100_000.0),
+    "requests_per_s": (0.0, 1e9),
+    "gpus": (0.0, 1e9),
 }
 
 # Annual means of the 16 calibrated zones: 14 to 185 USD/MWh, 47 to 691 kg/MWh, 6.7 to 25 deg C, 0.10 to 0.19 (sun) and

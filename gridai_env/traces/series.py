@@ -57,6 +57,7 @@ class ZoneSeries:
     pv_cf_climatology: Float[Array, "B L Z"]
     wind_cf_climatology: Float[Array, "B L Z"]
     provenance: dict[str, str]
+    sell_usd_per_mwh: Float[Array, "B L Z"] | None = None  # of export; NaN or None: by the rule of the site
 
     @property
     def steps(self) -> int:

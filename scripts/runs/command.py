@@ -20,12 +20,12 @@ from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
-from baselines.optimum.errors import InfeasibleError, SolverError
-from gridai_env.extras import pip_install
+from baselines.optimum import InfeasibleError, SolverError
 from gridai_env.files import InstanceError
 from gridai_env.rollout.policy import PolicyError
 from gridai_env.scenario.errors import ScenarioError, allowed_range
 from gridai_env.traces import TraceError
+from gridai_env.version import pip_install
 
 BAD_INPUT, INTERRUPTED = 2, 130
 

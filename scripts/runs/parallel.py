@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
-from gridai_env.extras import pip_install
+from gridai_env.version import pip_install
 from scripts.runs.command import InputError
 
 R = TypeVar("R")
@@ -102,6 +102,7 @@ def _interrupts_later() -> Iterator[None]:
         return
     came: list[int] = []
     signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+
     try:
         yield
     finally:

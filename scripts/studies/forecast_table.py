@@ -11,7 +11,7 @@ import numpy as np
 from gridai_env.episodes.instance import InstanceBatch, make_batch
 from gridai_env.scenario.compile import compile_scenario
 from gridai_env.scenario.load import parse_scenario
-from gridai_env.scenario.spec import ForecastKind
+from gridai_env.scenario.values import ForecastKind
 from gridai_env.traces import TraceTable
 
 KINDS: tuple[ForecastKind, ...] = ("day_ahead", "published", "persistence")
@@ -60,6 +60,7 @@ def _scenario(table: TraceTable, zone: str, kind: str, first: date, last: date) 
     site = {"name": "site", "zone": zone, "legal_zone": "XX", "gpus": 100.0, **PLACE}
     region = {"name": "region", "home": "site", "timezone": "UTC", "mean_gpus": 50.0, **PLACE}
     work = {"name": "work", "share": 1.0, "latency_budget_ms": 300.0, "processing_ms": 1.0}
+
     return {
         "name": "forecasts",
         "traces": table.source,

@@ -3,14 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import inspect
-import os
 import pickle
-import sys
-import sysconfig
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -22,33 +15,11 @@ from gridai_env.rollout.policy import AdaptedPolicy, Policy, PolicyError, as_pol
 from gridai_env.scenario.compile import Compiled
 from gridai_env.scenario.errors import closest
 from scripts.runs.command import InputError
-from scripts.studies.names import PYTHON, SB3
+from scripts.runs.user_code import made_by, users_code
+from scripts.studies.names import SB3
 
 NORMALIZATION = "vecnormalize.pkl"
-STANDARD = sysconfig.get_path("stdlib")  # where Python's own modules are
-DEBUG = "GRIDAI_DEBUG"  # set to anything, tracebacks of users' code are shown
-
-
-@contextmanager
-def users_code(name: str) -> Iterator[None]:
-    """Turn what a user's code raises into a PolicyError of one line that says where."""
-    try:
-        yield
-    except (PolicyError, InputError):
-        raise
-    except Exception as error:
-        if os.environ.get(DEBUG):
-            raise
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_own(frame.filename)]
-        place = f"{frames[-1].filename}:{frames[-1].lineno}; " if frames else ""
-        raise PolicyError(
-            f"{name}: {type(error).__name__}: {' '.join(str(error).split())} ({place}{DEBUG}=1 shows the traceback)"
-        ) from error
-
-
-def _is_own(file: str) -> bool:
-    """Return whether a file is neither this one nor one of a library."""
-    return file != __file__ and "site-packages" not in file and not file.startswith(("<frozen", STANDARD))
+OPTION = "--policies"
 
 
 class GuardedPolicy(AdaptedPolicy):
@@ -56,7 +27,7 @@ class GuardedPolicy(AdaptedPolicy):
 
     def __init__(self, adapted: Any, name: str, compiled: Compiled) -> None:
         """Prepare the policy for the scenario."""
-        with users_code(f"--policies {name}"):
+        with users_code(f"{OPTION} {name}"):
             super().__init__(adapted)
             self.name = name
             self.prepare(compiled)
@@ -67,52 +38,17 @@ class GuardedPolicy(AdaptedPolicy):
             return super().predict(*args, **keywords)
 
 
-# Python -------------------------------------------------------------------------------------------------------
-
-
 def from_python(name: str, compiled: Compiled) -> Policy:
     """Return the policy of ``py:module:Factory``, made by ``Factory()`` or ``Factory(env)``.
 
     Raises PolicyError or InputError in one line where it cannot be made.
     """
-    module, factory = python_parts(name)
-    with users_code(f"--policies {name}"):
-        found = getattr(importlib.import_module(module), factory)
-        made = found(*_arguments(found, compiled)) if callable(found) else found
-        try:
-            as_policy(made)  # says what a policy must have
-        except ValueError as error:
-            raise PolicyError(f"--policies {name}: {error}") from error
+    made = made_by(name, OPTION, GridAIEnv(compiled.scenario))
+    try:
+        as_policy(made)  # says what a policy must have
+    except ValueError as error:
+        raise PolicyError(f"{OPTION} {name}: {error}") from error
     return GuardedPolicy(made, name, compiled)
-
-
-def python_parts(name: str) -> tuple[str, str]:
-    """Return module and factory; the working folder is then on the path.  Raises InputError for another form."""
-    module, _, factory = name.removeprefix(PYTHON).partition(":")
-    if not all(part.isidentifier() for part in (*module.split("."), factory)):
-        raise InputError(
-            f"--policies {name}: must be {PYTHON}MODULE:FACTORY, e.g. py:my_policy:MyPolicy for the class MyPolicy in "
-            "my_policy.py of the working folder"
-        )
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    return module, factory
-
-
-def python_files(name: str) -> list[Path]:
-    """Return the file of the module, none where it has no source or is not found."""
-    module, _ = python_parts(name)
-    with users_code(f"--policies {name}"):
-        found = find_spec(module)
-    return [Path(found.origin)] if found is not None and found.has_location and found.origin else []
-
-
-def _arguments(factory: Any, compiled: Compiled) -> list[GridAIEnv]:
-    """Return the environment where the factory takes an argument that has no default or is called env."""
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    places = [one for one in inspect.signature(factory).parameters.values() if one.kind in kinds]
-    wanted = any(one.default is one.empty or one.name == "env" for one in places)
-    return [GridAIEnv(compiled.scenario)] if wanted else []
 
 
 # Stable-Baselines3 --------------------------------------------------------------------------------------------

@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from baselines.rules.registry import REGISTRY
 from gridai_env.episodes.instance import Instance
-from gridai_env.extras import pip_install
 from gridai_env.rollout.policy import Policy
 from gridai_env.rollout.run import run
 from gridai_env.rollout.trajectory import Trajectory
 from gridai_env.scenario.compile import Compiled
 from gridai_env.scenario.errors import closest
+from gridai_env.version import pip_install
 from scripts.runs.command import InputError, need_packages, refuse_doubles
 from scripts.runs.folder import file_name
+from scripts.runs.user_code import module_files
 from scripts.studies.names import FORECASTS, NETWORK, OPTIMUM, OWN, PLANNER, PRETRAINED, PYTHON, SB3, VARIANT
-from scripts.studies.others import from_python, from_sb3, python_files, sb3_files
+from scripts.studies.others import OPTION, from_python, from_sb3, sb3_files
 from scripts.studies.solver import SOLVER, SolverOptions, has_solver
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def checkpoint_of(name: str) -> str:
     elif name.startswith(SB3):
         files = sb3_files(name)
     elif name.startswith(PYTHON):
-        files = python_files(name)
+        files = module_files(name, OPTION)
     whole = b"".join(file.read_bytes() for file in files)
     return hashlib.sha256(whole).hexdigest() if files else ""
 
@@ -198,6 +199,7 @@ def _load_network(path: str, compiled: Compiled) -> Policy:
         raise ImportError(
             f"--policies ppo:{path}: needs {error.name}, which is not installed: {pip_install('rl')}"
         ) from error
+
     try:
         policy = load_policy(path)
         policy.prepare(compiled)

@@ -7,6 +7,7 @@ from math import prod
 
 import numpy as np
 
+from gridai_env.episodes.demand_shape import regional_table
 from gridai_env.episodes.forecast import day_steps
 from gridai_env.episodes.instance import make_batch
 from gridai_env.episodes.starts import check_renewables, table_starts
@@ -130,10 +131,11 @@ def traces(c: Compiled) -> Iterator[str]:
     yield f"traces: {c.traces}, {len(table.zones)} zones, {len(zones)} in use"
     if table.raw.unused:
         yield f"  columns not used: {', '.join(table.raw.unused)}"
+
     for zone in zones:
         yield from zone_of_file(table, zone, round(c.shape.dt_h * 60))
     check_renewables(c, table)
-    starts, how = table_starts(c, table, day_steps(c.shape.dt_h))
+    starts, how = table_starts(c, table, day_steps(c.shape.dt_h), regional_table(c.demand))
     yield f"  starts {how}: {starts.min()} to {starts.max()} UTC, a day of history before each"
 
 
@@ -146,6 +148,7 @@ def zone_of_file(table: TraceTable, zone: str, step_min: int) -> Iterator[str]:
     if bad.size > SHOWN_BAD:
         yield f"    ... {bad.size - SHOWN_BAD} more"
     yield f"    {'column':28s}{'count':>8s}{'gaps':>7s}{'minimum':>10s}{'mean':>10s}{'maximum':>10s}  source"
+
     for name, source in table.origin(zone).items():
         numbers = " " * 45
         if name in table.raw.columns:

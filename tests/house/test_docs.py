@@ -21,7 +21,7 @@ import gridai_env
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.scenario.spec import Scenario
 from gridai_env.traces import TraceError, known_zones, read_table
-from gridai_env.traces.files.formats import OPTIONAL, PANEL, REQUIRED
+from gridai_env.traces.files.formats import OPTIONAL, PANEL, REQUIRED, SELL
 from gridai_env.world import state
 from gridai_env.world.actions import Layout
 from tests.support.pages import DOCS, PAGES, README, ROOT, TEXTS, cells, code_of, named, section
@@ -76,8 +76,8 @@ def globals_of(folder: Path) -> dict[str, Any]:
 def test_the_trace_columns_are_those_of_the_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = cells(generated_pages.trace_columns())[1:]
     plain = [row[0].strip("`") for row in table]
-    assert plain == ["utc", "zone", *REQUIRED, *OPTIONAL, "stamp"]
-    assert [row[2] for row in table] == ["no" if c in (*OPTIONAL, "stamp") else "yes" for c in plain]
+    assert plain == ["utc", "zone", *REQUIRED, *OPTIONAL, SELL, "stamp"]
+    assert [row[2] for row in table] == ["no" if c in (*OPTIONAL, SELL, "stamp") else "yes" for c in plain]
     panel = {name: re.findall(r"`(\w+)`", row[1]) for name, row in zip(plain, table, strict=True)}
     assert panel["carbon_average_kg_per_mwh"] == ["ci_direct", "ci_lca"]
     assert {own: names[0] for own, names in panel.items() if own in PANEL} == PANEL
@@ -331,7 +331,7 @@ def is_setting(word: str) -> bool:
     from agents.config import PPOConfig
     from scripts.train import describe
 
-    known = f"{word} " in describe(PPOConfig())
+    known = f"--{word[2:].replace('-', '_')} " in describe(PPOConfig())
     assert known or "." not in word, word
     return known
 

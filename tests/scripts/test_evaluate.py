@@ -13,6 +13,7 @@ import pytest
 import yaml
 from scipy.stats import trim_mean
 
+import gridai_env
 from agents.networks.checkpoint import load_policy
 from agents.training.validation import HeldOut, evaluate
 from baselines.mpc.policy import MPC
@@ -858,3 +859,38 @@ def test_first_episodes_of_a_set(tiny: Path) -> None:
     frozen: FrozenSet = read_set("two_sites", "test", tiny)
     assert [entry.key.seed for entry in frozen.first(1).entries] == [frozen.entries[1].key.seed]
     assert frozen.first(3).entries == frozen.entries
+
+
+def test_an_own_scenario_is_judged_by_its_own_sets(tmp_path: Path) -> None:
+    own = tmp_path / "mine.yaml"
+    made = load_scenario("two_sites", horizon_h=3.0).model_dump(mode="json") | {"name": "mine"}
+    own.write_text(yaml.safe_dump(made), encoding="utf-8")
+    folder = tmp_path / "sets"
+    folder.mkdir()
+    sets = {"test": {"part": "test", "episodes": 2}}
+    benchmark = TINY | {"scenario": "mine", "file": "../mine.yaml", "sets": sets, "shifts": {}}
+    (folder / "mine.yaml").write_text(yaml.safe_dump(benchmark), encoding="utf-8")
+    words = ["--scenario", "mine", "--benchmarks", str(folder), "--run-dir"]
+    assert freeze_command.main([*words, str(tmp_path / "freeze")]) == 0
+
+    found = gridai_env.evaluate(Greedy(), own, benchmarks=folder)
+    assert found == gridai_env.evaluate(Greedy(), "mine", benchmarks=str(folder))
+    frozen = read_set("mine", "test", folder)
+    bounds = [solve(instance).bound for instance in frozen.instances()]
+    np.testing.assert_allclose(frozen.bound_usd, bounds, rtol=1e-3)
+    earned, home = (
+        sum(run(p, instance).benefit_usd for instance in frozen.instances()) for p in (Greedy(), LocalOnly())
+    )
+    assert found.gain_captured == pytest.approx((earned - home) / (frozen.bound_usd.sum() - home), rel=1e-6)
+    assert (found.scenario, found.set_hash, frozen.instances()[0].steps) == ("mine", frozen.hash, 3)
+
+    told = [*words, str(tmp_path / "run"), "--policy", "greedy", "--save-results", str(tmp_path / "out")]
+    assert evaluate_command.main(told) == 0
+    (path,) = (tmp_path / "out").glob("*.json")
+    assert json.loads(path.read_text(encoding="utf-8"))["gain_captured"] == found.gain_captured
+
+    with pytest.raises(BenchmarkError, match=r"'mine' is none with frozen sets .* give benchmarks=FOLDER"):
+        gridai_env.evaluate(Greedy(), own)
+    own.write_text(yaml.safe_dump(made | {"name": "yours"}), encoding="utf-8")
+    with pytest.raises(BenchmarkError, match="is of the name 'yours', its benchmark of 'mine'"):
+        read_benchmark("mine", folder)

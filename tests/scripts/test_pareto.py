@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from baselines.optimum import InfeasibleError
 from baselines.optimum.carbon_front import (
     CostCarbonPoint,
     FrontPoint,
@@ -23,7 +24,6 @@ from baselines.optimum.carbon_front import (
     reference_of,
     uncharged,
 )
-from baselines.optimum.errors import InfeasibleError
 from baselines.optimum.highs import Deadline
 from baselines.optimum.milp import Plan, service_of, solve
 from baselines.optimum.service_floor import meets_floor

@@ -390,17 +390,17 @@ MUTANTS = (
     ),
     Mutant(
         "dearer for cheaper",
-        "scripts/studies/explanation.py",
+        "scripts/studies/explanation/sentences.py",
         "float(saved[t, c, w, best] - saved[t, c, w, k])",
         "float(saved[t, c, w, k] - saved[t, c, w, best])",
-        ("scripts/studies/test_explanation.py",),
+        ("scripts/studies/explanation/test_sentences.py",),
     ),
     Mutant(
         "the second of a doubled hour",
-        "scripts/studies/moment.py",
+        "scripts/studies/explanation/moment.py",
         "return found[0]",
         "return found[-1]",
-        ("scripts/studies/test_explanation.py",),
+        ("scripts/studies/explanation/test_sentences.py",),
     ),
     Mutant(
         "an upside-down dual",

@@ -25,9 +25,8 @@ from gridai_env.episodes.demand import Week, synthetic_demand, week_gpuh, week_p
 from gridai_env.episodes.deviation import month_hours_utc, synthetic_deviation
 from gridai_env.episodes.events import draw_events
 from gridai_env.episodes.exogenous import ForecastBase, UsualDeviation, usual_deviations
-from gridai_env.episodes.forecast import day_steps
+from gridai_env.episodes.forecast import Publication, day_steps, publication
 from gridai_env.episodes.jobs import draw_jobs
-from gridai_env.episodes.publication import Publication, publication
 from gridai_env.episodes.starts import STREAMS
 from gridai_env.scenario.compile import Compiled
 from gridai_env.traces.series import StepGrid, step_grid

@@ -58,6 +58,7 @@ def numbered_hour(where: str, day: str, hour: str, interval: str, flag: str, fil
         raise TraceError(
             f"{where}: need an hour from 01:00 to 24:00, an interval from 1 to 4 and a flag N or Y"
         )
+
     try:
         layout = "%m/%d/%Y" if "/" in day else "%Y-%m-%d"
         midnight = datetime.strptime(day, layout)  # noqa: DTZ007  the clock of the form is set by to_utc

@@ -14,7 +14,7 @@ from gridai_env.traces.exports import weather
 from gridai_env.traces.exports.forms import FORMS
 from gridai_env.traces.exports.series import Export, on_steps
 from gridai_env.traces.exports.table_reader import Choices, read_table
-from gridai_env.traces.exports.tables import Table, form_of, is_json, load_table
+from gridai_env.traces.exports.tables import TextTable, form_of, is_json, load_table
 from gridai_env.traces.files.cells import shown
 
 EXPECTED = {name: form.header for name, form in FORMS.items()} | {weather.NAME: weather.EXPECTED}
@@ -58,12 +58,12 @@ def export_format(path: str | Path, expected: str | None = None) -> str:
     return _recognised(Path(path), expected)[0]
 
 
-def _recognised(path: Path, expected: str | None) -> tuple[str, Table | weather.Answer]:
+def _recognised(path: Path, expected: str | None) -> tuple[str, TextTable | weather.Answer]:
     """Return the form of a file and what it holds."""
     if expected is not None and expected not in EXPECTED:
         raise TraceError(f"format = {expected!r}: must be one of {', '.join(EXPECTED)}")
     answer = weather.load(path)
-    table = load_table(path) if answer is None else Table(path, sorted(answer.hourly), [])
+    table = load_table(path) if answer is None else TextTable(path, sorted(answer.hourly), [])
     found = form_of(table) if answer is None else weather.NAME
     if found is None or expected not in (None, found):
         looks = f"JSON with {table.header[:8]}" if is_json(path) else f"the header {shown(table.header)}"

@@ -88,6 +88,7 @@ def _ascending(export: Export) -> tuple[Int[Ints, " N"], dict[str, Float[Floats,
     if (steps == 0).any():
         twice = stamp(utc[1:][steps == 0][0])
         raise TraceError(f"{path}: the interval {twice} stands twice; keep one row of each")
+
     if (steps < 0).any():
         raise TraceError(
             f"{path}: {stamp(utc[1:][steps < 0][0])} is earlier than the row before; sort the rows"

@@ -19,7 +19,7 @@ from gridai_env.traces.exports.clock import Stamp, numbered_hour, read_stamp, to
 from gridai_env.traces.exports.forms import AVERAGE, FORMS, KINDS, PRICE, SYMBOLS, US_ZONES, Form
 from gridai_env.traces.exports.rates import Rates
 from gridai_env.traces.exports.series import Export
-from gridai_env.traces.exports.tables import Row, Table, stamp_columns
+from gridai_env.traces.exports.tables import Row, TextTable, stamp_columns
 from gridai_env.traces.files.cells import number
 from gridai_env.traces.local_time import EPOCH
 
@@ -49,7 +49,7 @@ class Column:
     currency: str
 
 
-def read_table(table: Table, name: str, given: Choices) -> Export:
+def read_table(table: TextTable, name: str, given: Choices) -> Export:
     """Read the one series of a table that ``given`` chooses; rows ascend or descend as they do in the file.
 
     Raises TraceError naming file, line or column for all that cannot be used as asked.
@@ -92,7 +92,7 @@ def read_table(table: Table, name: str, given: Choices) -> Export:
 # Which series -------------------------------------------------------------------------------------------------------
 
 
-def _kept(form: Form, table: Table, carbon: str, notes: list[str]) -> Sequence[Row]:
+def _kept(form: Form, table: TextTable, carbon: str, notes: list[str]) -> Sequence[Row]:
     """Return the rows that a form reads: of the price and not its parts, of the version in force, of one kind."""
     if carbon not in KINDS:
         raise TraceError(f"carbon = {carbon!r}: must be one of {', '.join(KINDS)}")
@@ -112,12 +112,13 @@ def _kept(form: Form, table: Table, carbon: str, notes: list[str]) -> Sequence[R
             )
             raise TraceError(f"{table.path}: all rows have {found}; need {' or '.join(wanted)}{advice}")
         notes.append(f"{sum(others.values())} rows with {found} left out")
+
     if not rows:
         raise TraceError(f"{table.path}: no rows below the header")
     return rows
 
 
-def _columns(form: Form, table: Table, carbon: str) -> list[Column]:
+def _columns(form: Form, table: TextTable, carbon: str) -> list[Column]:
     """Return the columns of values; of carbon those of the kind asked for."""
     found = []
     for i, name in enumerate(table.header):
@@ -132,7 +133,12 @@ def _columns(form: Form, table: Table, carbon: str) -> list[Column]:
 
 
 def _one_place(
-    form: Form, table: Table, rows: Sequence[Row], columns: list[Column], point: str | None, notes: list[str]
+    form: Form,
+    table: TextTable,
+    rows: Sequence[Row],
+    columns: list[Column],
+    point: str | None,
+    notes: list[str],
 ) -> tuple[list[Place], list[Row], list[Column]]:
     """Return the place asked for, with its rows and columns; a point may name a whole place or one part of it."""
     at = table.indices(*form.places)
@@ -175,7 +181,7 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(every[:SHOWN]) + (f" and {len(every) - SHOWN} more" if len(every) > SHOWN else "")
 
 
-def _unused(form: Form, table: Table, columns: list[Column]) -> list[str]:
+def _unused(form: Form, table: TextTable, columns: list[Column]) -> list[str]:
     """Return which columns were not read, in words."""
     stamped = stamp_columns(form, table) or ([], "")
     named = [
@@ -204,7 +210,7 @@ def _one_currency(columns: list[Column], rates: Rates) -> Column:
 
 
 def _numbers(
-    form: Form, table: Table, rows: list[Row], column: Column, drop_estimated: bool, notes: list[str]
+    form: Form, table: TextTable, rows: list[Row], column: Column, drop_estimated: bool, notes: list[str]
 ) -> Float[Floats, " N"]:
     """Return the values as they stand in the file; NaN where there is none, or where estimates are not wanted."""
     mark = table.index(form.estimated) if form.estimated else None
@@ -214,6 +220,7 @@ def _numbers(
         )
     values, estimated = np.full(len(rows), np.nan), 0
     name, (low, high) = table.header[column.index], POSSIBLE[form.column]
+
     for i, (line, cells) in enumerate(rows):
         is_estimate = mark is not None and cells[mark].lower() == "true"
         estimated += is_estimate
@@ -229,12 +236,13 @@ def _numbers(
     return values
 
 
-def _stamps(form: Form, table: Table, rows: Sequence[Row], filled: Sequence[bool]) -> list[Stamp]:
+def _stamps(form: Form, table: TextTable, rows: Sequence[Row], filled: Sequence[bool]) -> list[Stamp]:
     """Read the stamps of rows; ``filled``: whether a row has a value."""
     at, _ = stamp_columns(form, table) or ([], "")
     mark = table.index(form.second) if form.second else None
     shown = [*at, *([] if mark is None else [mark])]
     out = []
+
     for (line, cells), has_value in zip(rows, filled, strict=True):
         where = f"{table.path}: line {line}, " + ", ".join(f"{table.header[i]} = {cells[i]!r}" for i in shown)
         texts = [cells[i] for i in at]
@@ -247,7 +255,7 @@ def _stamps(form: Form, table: Table, rows: Sequence[Row], filled: Sequence[bool
     return out
 
 
-def _utc(form: Form, table: Table, rows: list[Row], values: Float[Floats, " N"]) -> list[int | None]:
+def _utc(form: Form, table: TextTable, rows: list[Row], values: Float[Floats, " N"]) -> list[int | None]:
     """Return minutes since 1970 UTC of rows that ascend; a second clock in the file must agree."""
     at, clock = stamp_columns(form, table) or ([], "")
     utc = to_utc(_stamps(form, table, rows, np.isfinite(values).tolist()), clock, strict=form.hour_ending)
@@ -266,7 +274,7 @@ def _utc(form: Form, table: Table, rows: list[Row], values: Float[Floats, " N"])
 
 
 def _factors(
-    form: Form, table: Table, rows: list[Row], column: Column, rates: Rates, zone: str | None
+    form: Form, table: TextTable, rows: list[Row], column: Column, rates: Rates, zone: str | None
 ) -> float | Float[Floats, " N"]:
     """Return what turns values into our unit: a unit of carbon, or USD for the currency of each row."""
     if form.column != PRICE:
@@ -274,6 +282,7 @@ def _factors(
     named = column.currency or form.currency
     if named == US_ZONES:
         named = "USD" if (zone or "").startswith("US-") else ""
+
     at = table.index("currency")
     cells = {""} if at is None else {row[at].upper() for _, row in rows}
     if named and not cells <= {"", named}:

@@ -22,7 +22,7 @@ Row = tuple[int, list[str]]  # line, cells
 
 
 @dataclass(frozen=True)
-class Table:
+class TextTable:
     """The rows of a file, in file order."""
 
     path: Path
@@ -43,17 +43,19 @@ class Table:
         return [i for i in map(self.index, columns) if i is not None]
 
 
-def load_table(path: Path) -> Table:
+def load_table(path: Path) -> TextTable:
     """Read a file; raises TraceError where it is neither delimited text nor JSON with a list of records."""
     if is_json(path):
         return _records(path, load_json(path))
     with text_rows(path) as (names, rows):
         header = [" ".join(name.split()) for name in names]
-        table = Table(path, header, [(line, [" ".join(cell.split()) for cell in row]) for line, row in rows])
+        table = TextTable(
+            path, header, [(line, [" ".join(cell.split()) for cell in row]) for line, row in rows]
+        )
     return _unquoted(table) if len(header) == 1 and "," in header[0] else table
 
 
-def _unquoted(table: Table) -> Table:
+def _unquoted(table: TextTable) -> TextTable:
     """Return a table whose lines each stand in quotes, as some portals write them."""
     lines = (table.header[0], *(row[0] for _, row in table.rows))
     header, *cells = (next(csv.reader([line]), []) for line in lines)
@@ -62,7 +64,7 @@ def _unquoted(table: Table) -> Table:
         raise TraceError(
             f"{table.path}: line {bad} has not the {len(header)} cells of the header; mend or remove the line"
         )
-    return Table(table.path, header, rows)
+    return TextTable(table.path, header, rows)
 
 
 def is_json(path: Path) -> bool:
@@ -81,7 +83,7 @@ def load_json(path: Path) -> Any:
         raise TraceError(f"{path}: not valid JSON: {gzip_advice(path) or error}") from error
 
 
-def _records(path: Path, data: Any) -> Table:
+def _records(path: Path, data: Any) -> TextTable:
     """Return the records of an answer; what stands once beside them (zone, units) becomes a column of all."""
     whole: dict[str, Any] = data if isinstance(data, dict) else {"data": data}
     found: list[Any] = next((whole[name] for name in RECORDS if isinstance(whole.get(name), list)), [])
@@ -98,14 +100,14 @@ def _records(path: Path, data: Any) -> Table:
     common = {name: value for name, value in once.items() if not isinstance(value, dict | list)}
     header = list({**records[0], **common})
     rows = [[_text((common | record).get(name)) for name in header] for record in records]
-    return Table(path, header, list(enumerate(rows, start=1)))
+    return TextTable(path, header, list(enumerate(rows, start=1)))
 
 
 def _text(value: Any) -> str:
     return "" if value is None else str(value).strip()
 
 
-def form_of(table: Table) -> str | None:
+def form_of(table: TextTable) -> str | None:
     """Return the name of the form that a table has; None: none of them.
 
     Raises TraceError where a name stands twice: one of the columns would silently be used.
@@ -117,14 +119,14 @@ def form_of(table: Table) -> str | None:
     return next((name for name, form in FORMS.items() if fits(form, table)), None)
 
 
-def fits(form: Form, table: Table) -> bool:
+def fits(form: Form, table: TextTable) -> bool:
     """Return whether a table has the columns of a form."""
     stamped = stamp_columns(form, table) is not None
     needed = all(table.index(column) is not None for column in form.needs)
     return stamped and needed and any(re.fullmatch(form.values, name, re.IGNORECASE) for name in table.header)
 
 
-def stamp_columns(form: Form, table: Table) -> tuple[list[int], str] | None:
+def stamp_columns(form: Form, table: TextTable) -> tuple[list[int], str] | None:
     """Return where the columns of the stamp stand, and their clock."""
     for columns, clock in form.stamps.items():
         found = table.indices(*columns)

@@ -72,6 +72,7 @@ class Answer(NamedTuple):
             values = scale * (np.array(self.hourly[name], dtype=float) + shift)
         except (TypeError, ValueError) as error:
             raise TraceError(f"{self.path}: hourly.{name}: {error}") from error
+
         if values.shape != (count,):
             raise TraceError(f"{self.path}: hourly.{name} has {values.size} values for {count} times")
         bad = (values < kind.low) | (values > kind.high)
@@ -176,6 +177,7 @@ def _number(path: Path, place: dict[str, Any], name: str) -> float:
         value = float(place[name])
     except (TypeError, ValueError):
         value = float("nan")
+
     limit = {"latitude": 90.0, "longitude": 180.0}.get(name, 16 * 3600.0)
     whole = name != "utc_offset_seconds" or (
         value % 60 == 0 and isinstance(place[name], int) is is_json(path)

@@ -15,8 +15,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from gridai_env.extras import pip_install
 from gridai_env.traces.errors import TraceError
+from gridai_env.version import pip_install
 
 # A header or cell is shown in errors up to this length.
 SHOWN = 160
@@ -76,6 +76,7 @@ def _with_points(path: Path, rows: Iterator[tuple[int, list[str]]]) -> Iterator[
     """Yield rows with decimal points; a file that has numbers with points as well is refused."""
     pointed: int | None = None
     commas: int | None = None
+
     for line, row in rows:
         for i, cell in enumerate(row):
             text = cell.strip()

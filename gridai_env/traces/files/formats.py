@@ -5,7 +5,7 @@ See `gridai_env.traces.files.zones` for the description of the formats.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,8 +19,10 @@ from gridai_env.traces.local_time import EPOCH
 
 REQUIRED = ("price_usd_per_mwh", "carbon_average_kg_per_mwh")
 OPTIONAL = ("carbon_marginal_kg_per_mwh", "wetbulb_c", "pv_cf", "wind_cf")
+SELL = "sell_usd_per_mwh"  # optional, too, but no property of the zone that a calibration knows or an export brings
 # What stamps may mark, with whether that is the end of a row's interval; it need not be an hour long.
 STAMPS = {"hour_start": False, "hour_end": True, "interval_start": False, "interval_end": True}
+REGIONAL = ("requests_per_s", "gpus")  # rates, one of them in a file of demand
 PANEL = {
     "price_usd_per_mwh": "price_usd",
     "wetbulb_c": "wetbulb_c",
@@ -42,6 +44,11 @@ class RawTable:
     carbon_kind: str  # which average carbon was taken
     unused: tuple[str, ...]  # columns that were not read
 
+    @property
+    def place(self) -> str:
+        """What a row belongs to, in words."""
+        return "region" if self.format_name == "regions" else "zone"
+
 
 class _Mapping(NamedTuple):
     """Where our columns stand in a file: our name -> that of the file."""
@@ -53,29 +60,59 @@ class _Mapping(NamedTuple):
     unused: tuple[str, ...]
 
 
-def load(path: Path) -> RawTable:
-    """Read a `.parquet`, `.csv` or `.csv.gz` file; raises TraceError naming the file and what to change."""
+def load(path: Path, regional: bool = False) -> RawTable:
+    """Read a `.parquet`, `.csv` or `.csv.gz` file; raises TraceError naming the file and what to change.
+
+    ``regional``: it holds the demand of regions (text alone), not prices of zones.
+    """
     try:
-        return _load_parquet(path) if check_suffix(path) else _load_csv(path)
+        if regional:
+            return _load_csv(path, _mapping_of_demand)
+        return _load_parquet(path) if check_suffix(path) else _load_csv(path, _mapping)
     except OSError as error:
         raise TraceError(f"{path}: cannot be read: {error}") from error
 
 
-def _mapping(path: Path, header: list[str]) -> _Mapping:
-    """Recognise the format by its header; capitals and blanks around a name do not matter."""
+def _names(path: Path, header: list[str]) -> dict[str, str]:
+    """Return the names of a header as they stand in it; capitals and blanks around a name do not matter."""
     names = [name.strip().lower() for name in header]
     # Columns without a name, as spreadsheets leave them, may repeat; of others the last would silently be used.
     repeated = sorted({name for name in names if name and names.count(name) > 1})
     if repeated:
         raise TraceError(f"{path}: columns {repeated} appear more than once in the header; keep one of each")
 
-    found = dict(zip(names, header, strict=True))
+    return dict(zip(names, header, strict=True))
+
+
+def _mapping_of_demand(path: Path, header: list[str]) -> _Mapping:
+    """Return where the demand of regions stands."""
+    found = _names(path, header)
+    value = [name for name in REGIONAL if name in found]
+    if len(value) != 1 or not {"utc", "region"} <= found.keys():
+        raise TraceError(f"{path}: need utc, region and one of {', '.join(REGIONAL)} (found: {header})")
+    return _mapped(found, {value[0]: found[value[0]]}, "region", "regions", "")
+
+
+def _mapped(found: dict[str, str], columns: dict[str, str], place: str, form: str, kind: str) -> _Mapping:
+    keys = tuple(found[name] for name in ("utc", place, "stamp") if name in found)
+    used = {*keys, *columns.values()}
+    unused = tuple(name.strip() for name in found.values() if name.strip() and name not in used)
+    return _Mapping(columns, keys, form, kind, unused)
+
+
+def _mapping(path: Path, header: list[str]) -> _Mapping:
+    """Recognise the format by its header."""
+    found = _names(path, header)
     if {"zone", "utc", "price_usd"} <= found.keys() and found.keys() & {"ci_direct", "ci_lca"}:
         carbon = "ci_direct" if "ci_direct" in found else "ci_lca"
         kind = "direct" if carbon == "ci_direct" else "life-cycle (no direct column)"
         own, form = {"carbon_average_kg_per_mwh": carbon, **PANEL}, "panel"
     else:
-        own, form, kind = {name: name for name in (*REQUIRED, *OPTIONAL)}, "plain", "as given in the file"
+        own, form, kind = (
+            {name: name for name in (*REQUIRED, *OPTIONAL, SELL)},
+            "plain",
+            "as given in the file",
+        )
     missing = [name for name in ("utc", "zone", *(own[name] for name in REQUIRED)) if name not in found]
     if missing:
         raise TraceError(
@@ -83,9 +120,7 @@ def _mapping(path: Path, header: list[str]) -> _Mapping:
             f"{', '.join(REQUIRED)} or the panel form utc, zone, price_usd, ci_direct or ci_lca"
         )
     columns = {name: found[theirs] for name, theirs in own.items() if theirs in found}
-    keys = tuple(found[name] for name in ("utc", "zone", "stamp") if name in found)
-    unused = tuple(name.strip() for name in header if name.strip() and name not in {*keys, *columns.values()})
-    return _Mapping(columns, keys, form, kind, unused)
+    return _mapped(found, columns, "zone", form, kind)
 
 
 def _marks_end(path: Path, in_file: set[Any]) -> bool:
@@ -101,9 +136,9 @@ def _marks_end(path: Path, in_file: set[Any]) -> bool:
 # Text -------------------------------------------------------------------------------------------------------
 
 
-def _load_csv(path: Path) -> RawTable:
+def _load_csv(path: Path, mapping_of: Callable[[Path, list[str]], _Mapping]) -> RawTable:
     with text_rows(path) as (header, rows):
-        mapping = _mapping(path, header)
+        mapping = mapping_of(path, header)
         cells = list(zip(*(row for _, row in rows), strict=True))
     if not cells:
         raise TraceError(f"{path}: no rows below the header")
@@ -172,6 +207,7 @@ def _load_parquet(path: Path) -> RawTable:
     names = zone.combine_chunks()
     # Zones may be stored as text or as a dictionary of texts; the latter is what we need.
     names = names if pa.types.is_dictionary(names.type) else names.dictionary_encode()
+
     return RawTable(
         zones=tuple(names.dictionary.to_pylist()),
         zone_index=names.indices.to_numpy(zero_copy_only=False).astype(np.int64),

@@ -81,6 +81,7 @@ def _step_s(path: Path, model: str, t_s: Float[Floats, " n"]) -> float:
         raise TraceError(
             f"{path}: model {model!r}: t_s = {at:g} does not come after the row before; sort, no doubles"
         )
+
     step_s = float(gaps.min())
     if step_s % 60 or (t_s % 60).any() or (gaps % step_s).any():
         raise TraceError(

@@ -126,6 +126,7 @@ def read_requests(path: Path, form: Form, model: str | None = None) -> TokenMinu
                 models.update(of)
                 counted = np.array([name == model for name in of], dtype=float)
             sums.add(path, lines, moment_s, [counted, *(counted * amount for amount in amounts)])
+
     if model is not None and model not in models:
         raise TraceError(f"{path}: model = {model!r} is not in the file; it has {', '.join(sorted(models))}")
     return sums.minutes(path)

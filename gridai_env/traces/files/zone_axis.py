@@ -13,10 +13,10 @@ import numpy as np
 from gridai_env.arrays.types import Bool, Bools, Float, Floats, Int, Ints
 from gridai_env.traces.bounds import POSSIBLE, USUAL_MEAN
 from gridai_env.traces.errors import TraceError
-from gridai_env.traces.files.formats import RawTable
+from gridai_env.traces.files.formats import SELL, RawTable
 from gridai_env.traces.files.intervals import interval_minutes
 from gridai_env.traces.local_time import MINUTES_PER_DAY, MINUTES_PER_HOUR, stamp
-from gridai_env.traces.series import HELD
+from gridai_env.traces.series import INTERPOLATED
 
 MOST_YEARS = 100  # of a file: every interval in between takes room
 GAP, REPEATED, UNSORTED, STRAY = 1, 2, 3, 4
@@ -155,7 +155,7 @@ class ZoneAxis:
         out = {}
         for name, values in self.values.items():
             here = values[cell]
-            if name not in HELD:
+            if name in INTERPOLATED:
                 low, high = values[before], values[after]
                 here = np.where(coarse, low + weight * (high - low), here)
             out[name] = mean(here)
@@ -199,7 +199,7 @@ def zone_axis(raw: RawTable, source: str, zone: str, fill_gap_h: float = 0.0) ->
     Missing rows and empty cells up to ``fill_gap_h`` long are interpolated.  Raises TraceError where the zone has no
     rows or they are more than an hour apart.  Other faults are noted by cell: they matter only where it is used.
     """
-    where = f"{source}: zone {zone!r}"
+    where = f"{source}: {raw.place} {zone!r}"
     if zone not in raw.zones:
         raise TraceError(f"{where} is not in the file; it has {', '.join(raw.zones)}")
     rows = np.flatnonzero(raw.zone_index == raw.zones.index(zone))
@@ -229,6 +229,9 @@ def zone_axis(raw: RawTable, source: str, zone: str, fill_gap_h: float = 0.0) ->
     last = np.empty(len(stamps), dtype=np.int64)
     last[place] = rows
     columns = {name: column[last] for name, column in raw.columns.items()}
+    # A zone without any export price of its own in a file of others sells by the rule of its sites.
+    if SELL in columns and np.isnan(columns[SELL]).all():
+        del columns[SELL]
     axis = _axis(where, start, length, fault, columns)
     if fill_gap_h > 0:
         _fill(axis, round(fill_gap_h * MINUTES_PER_HOUR) // axis.cell_min)
@@ -275,6 +278,7 @@ def _fill(axis: ZoneAxis, longest: int) -> None:
     absent = axis.fault == GAP
     may = absent | (axis.fault == 0)
     touched = np.zeros(len(may), dtype=bool)
+
     for name, values in axis.values.items():
         empty = np.isnan(values) & may
         usable = _possible(name, values) & (axis.fault == 0)

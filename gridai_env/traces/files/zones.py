@@ -5,7 +5,8 @@ factors 0..1.
 
 plain form
     `utc` (ISO 8601 with Z or an offset; in Parquet a timestamp with time zone), `zone`, `price_usd_per_mwh`,
-    `carbon_average_kg_per_mwh`; optional `carbon_marginal_kg_per_mwh`, `wetbulb_c`, `pv_cf`, `wind_cf`;
+    `carbon_average_kg_per_mwh`; optional `carbon_marginal_kg_per_mwh`, `wetbulb_c`, `pv_cf`, `wind_cf`, and
+    `sell_usd_per_mwh`, the price of export (a zone whose cells of it are all empty has none of its own);
     optional `stamp` = `interval_start` (default) | `interval_end`, the same in all rows: what the stamps mark
     (`hour_start` and `hour_end` mean the same).
 panel form
@@ -42,7 +43,7 @@ from gridai_env.arrays.types import Float, Floats, Int, Ints
 from gridai_env.traces.calibration import calibration_year, known_zones, zone_calibration
 from gridai_env.traces.errors import TraceError, TraceWarning
 from gridai_env.traces.files.cells import file_sha256, read_once
-from gridai_env.traces.files.formats import OPTIONAL, RawTable, load
+from gridai_env.traces.files.formats import OPTIONAL, SELL, RawTable, load
 from gridai_env.traces.files.zone_axis import ZoneAxis, zone_axis
 from gridai_env.traces.local_time import MINUTES_PER_HOUR, stamp
 from gridai_env.traces.series import (
@@ -82,6 +83,7 @@ def read_table(source: str | Path) -> TraceTable:
         return _read(source, 0.0)
     if option[2] != "fill_gap_h":
         raise TraceError(f"{source}: unknown option {option[2]!r}; write FILE or FILE,fill_gap_h=2")
+
     try:
         fill_gap_h = float(option[3])
     except ValueError:
@@ -118,7 +120,7 @@ class TraceTable:
         """Return the rows of a zone on a dense axis of time; raises TraceError where it has none."""
         if zone not in self._dense:
             axis = zone_axis(self.raw, self.source, zone, self.fill_gap_h)
-            if zone not in known_zones():
+            if zone not in known_zones() and self.raw.place == "zone":
                 axis.values.setdefault(MARGINAL, axis.values["carbon_average_kg_per_mwh"])
             self._dense[zone] = axis
         return self._dense[zone]
@@ -183,6 +185,9 @@ class TraceTable:
             together = np.stack([of_zone[name] for of_zone in hourly], axis=2)
             return grid.hold(together) if name in HELD else grid.interpolate(together)
 
+        nothing = np.full((len(begin), steps), np.nan)
+        sell = [of_zone.get(SELL, nothing) for of_zone in own]
+
         def values(name: str) -> Float[Floats, "B L Z"]:
             if all(name in of_zone for of_zone in own):
                 return np.stack([of_zone[name] for of_zone in own], axis=2)
@@ -196,6 +201,7 @@ class TraceTable:
             **{name: values(name) for name in VALUES},
             **{climatology: expected(name) for name, climatology in CLIMATOLOGY_OF.items()},
             provenance={zone: self._provenance(zone, step_min) for zone in names},
+            sell_usd_per_mwh=np.stack(sell, axis=2) if any(SELL in x for x in own) else None,
         )
 
     def _expected(
@@ -205,6 +211,7 @@ class TraceTable:
         axis = self.axis(zone)
         known = climatology_hourly(zone, grid.first_hour, grid.hours) if zone in known_zones() else {}
         expected = {}
+
         for name in VALUES:
             own = CALIBRATED[name]
             # No calibration knows a file's marginal carbon.
@@ -221,6 +228,8 @@ class TraceTable:
     def origin(self, zone: str) -> dict[str, str]:
         """Return in words for each column of a zone whether it is from the file, how it is derived, or left out."""
         said = dict.fromkeys(self.raw.columns, "from the file")
+        if SELL in said:
+            said[SELL] += ", at most the price of import less the site's sell_spread_usd_per_mwh"
         if zone in known_zones():
             table = zone_calibration(zone)
             marginal = f"constant {table.marginal_kg_per_mwh:g} kg/MWh ({table.marginal_source})"
@@ -228,7 +237,8 @@ class TraceTable:
         else:
             marginal = "that of average carbon (not in the file, zone not calibrated)"
             other = dict.fromkeys(OPTIONAL[1:], "left out, 0") | {"wetbulb_c": "left out, PUE at its base"}
-        return {name: ({MARGINAL: marginal} | other | said)[name] for name in VALUES}
+        names = (*VALUES, SELL) if SELL in self.axis(zone).values else VALUES
+        return {name: ({MARGINAL: marginal} | other | said)[name] for name in names}
 
     def left_out(self, zone: str) -> frozenset[str]:
         """Return the columns of a zone that neither the file nor a calibration knows."""
@@ -237,7 +247,7 @@ class TraceTable:
     def coverage(self, zone: str) -> str:
         """Return in words what a zone's rows span, how many cannot be used, and what is wrong with the first."""
         axis = self.axis(zone)
-        text = f"zone {zone!r} spans {stamp(axis.start)} to {stamp(axis.end)}"
+        text = f"{self.raw.place} {zone!r} spans {stamp(axis.start)} to {stamp(axis.end)}"
         bad = np.flatnonzero(~axis.usable)
         if bad.size:
             what, _ = axis.fault_at(int(bad[0]))
@@ -263,7 +273,7 @@ class TraceTable:
     def _provenance(self, zone: str, step_min: int) -> str:
         """Return in words where each series comes from."""
         raw, origin = self.raw, self.origin(zone)
-        weather = [f"{name}: {origin[name]}" for name in OPTIONAL[1:]]
+        weather = [f"{name}: {origin[name]}" for name in (*OPTIONAL[1:], SELL) if name in origin]
         unused = f"; not used: {', '.join(raw.unused)}" if raw.unused else ""
         file = f"{Path(self.source).name} (sha256 {self.sha256[:12]}, {raw.format_name} form"
         return (

@@ -29,7 +29,6 @@ from gridai_env.files import write_text
 from gridai_env.rollout.policy import Policy
 from gridai_env.rollout.run import run
 from gridai_env.rollout.trajectory import Trajectory
-from gridai_env.scenario.load import load_scenario
 from gridai_env.version import __version__
 from scripts.runs.command import InputError
 from scripts.runs.folder import commit, file_name, machine, versions
@@ -95,7 +94,7 @@ def _hash(benchmark: str, folder: Path, key: EpisodeKey) -> str:
 def tasks_of(settings: FreezeSettings, name: SetName) -> list[FreezeTask]:
     """Return all results of a set: optima first, since they take longest, then rules and planners."""
     planners = settings.benchmark.sets[name].planners if settings.planners else []
-    own = PLANNER + load_scenario(settings.benchmark.scenario).forecast.kind
+    own = PLANNER + settings.benchmark.world.forecast.kind
     planners = list(dict.fromkeys(own if planner == OWN else planner for planner in planners))
     keys = list(enumerate(episode_keys(settings.benchmark, name)))
     return [FreezeTask(settings, i, key, policy) for policy in (LOCAL, OPTIMUM, *planners) for i, key in keys]

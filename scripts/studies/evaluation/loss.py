@@ -123,6 +123,7 @@ def _write(run_dir: Path, terms: dict[str, float], losses: Sequence[LeverLoss], 
         write_rows(
             [{"term": name, "short_usd": value} for name, value in terms.items()], run_dir / "where_terms.csv"
         )
+
     rows = [
         {
             "better": better,

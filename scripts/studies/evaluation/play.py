@@ -65,6 +65,7 @@ def play_network(
         else:
             times_ms.append(decision_ms(policy, instances[0], frozen.entries[0].key.shift))
         on_progress()
+
     return PolicyResult(name, tuple(runs), figures, float(np.median(times_ms)), "played")
 
 

@@ -11,7 +11,6 @@ from gridai_env.benchmarks.published import FrozenSet, read_set, set_path
 from gridai_env.benchmarks.summary import PolicyResult, Summary, published_result, summarise
 from gridai_env.rollout.policy import Policy
 from gridai_env.scenario.compile import compile_scenario
-from gridai_env.scenario.load import load_scenario
 from scripts.runs.command import InputError
 from scripts.runs.folder import commit, default_folder, file_name, open_folder, write_run
 from scripts.runs.progress import bar as progress_bar
@@ -118,7 +117,7 @@ def _ready(entrant: TrainedPolicy, frozen: FrozenSet) -> list[Policy]:
     """Return the policies of an entrant, none where its results are published; raises InputError for bad ones."""
     if entrant.name in frozen.published:
         return []
-    compiled = compile_scenario(load_scenario(frozen.scenario))
+    compiled = compile_scenario(frozen.benchmark.world)
     found = [find_contenders([run], compiled, {"threads": 1})[0].policy for run in entrant.runs]
     policies = [policy for policy in found if policy is not None]
     if len(policies) < len(found):
@@ -141,6 +140,7 @@ def _facts(frozen: FrozenSet, entrants: Sequence[TrainedPolicy]) -> list[str]:
         lines.append(
             f"fewer than {ENOUGH_SEEDS} training seeds ({', '.join(few)}): the interval says little about training anew"
         )
+
     return lines
 
 

@@ -22,6 +22,7 @@ def show(results: Results) -> None:
     for sweep in results.sweeps:
         print(f"\n{_title(sweep)}")
         print(aligned(*_curve_lines(results, sweep)))
+
     print(f"\nrelocatable demand (share of the energy of arrived work) at {_as_is(results)[1]}")
     print(aligned(*_rid_lines(results)))
     print("\nexecution layers of served energy in the benefit plan, same point")
@@ -197,6 +198,7 @@ def notes(results: Results) -> list[str]:
     none = sum(np.isnan(row["value"]) for row in results.frontier)
     if none:
         gaps.append(math.inf)
+
     lines = [
         f"means over {count} episode(s); cost and carbon keep the service of the tightest point's benefit plan",
         "ERL, CRL, dV: fall of least cost, least carbon and V between the point before and this one; "

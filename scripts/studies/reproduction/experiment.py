@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 from baselines.optimum.variants import VARIANTS
 from baselines.rules.registry import REGISTRY
 from gridai_env.scenario.errors import closest
-from gridai_env.scenario.spec import StrictModel
+from gridai_env.scenario.values import StrictModel
 from scripts.runs.command import InputError, refuse_doubles
 from scripts.studies.reproduction.sensitivities import LEVERS
 
@@ -137,6 +137,7 @@ def with_parameters(experiments: dict[str, Experiment], names: Sequence[str] | N
     for name in names:
         if name not in known:
             raise InputError(f"--parameters {name!r}: unknown parameter ({closest(name, known)})")
+
     return {
         model: one.model_copy(
             update={"sensitivities": {k: v for k, v in one.sensitivities.items() if k in names}}

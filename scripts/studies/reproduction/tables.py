@@ -185,6 +185,7 @@ def check_headlines(one: Experiment) -> None:
     units = {name: unit for name, (unit, _) in QUANTITIES.items()}
     if one.latency is not None:
         units[FIRST_HALF] = "%"
+
     for headline in one.headlines:
         place = f"headlines of model {one.model}, {headline.name!r}"
         if headline.quantity not in units:
@@ -209,6 +210,7 @@ def sensitivity_rows(one: Experiment, store: Store) -> list[Row]:
             for name in names:
                 unit, compute = QUANTITIES[name]
                 rows.append(_row(one, parameter, value, name, unit, compute(records, one)))
+
     sweeps = latency_records(one, store)
     return rows + (latency_rows(one, sweeps) if sweeps else [])
 
@@ -220,6 +222,7 @@ def policy_rows(one: Experiment, store: Store) -> list[Row]:
     """Return means over the main episodes; changes against Local-Only (%), and joint over the policy."""
     records = own_records(one, store)
     rows = []
+
     for name in one.policies:
         row: Row = {"model": one.model, "policy": name}
         row["cost_usd"] = float(of(records, name, "electricity_usd").mean())

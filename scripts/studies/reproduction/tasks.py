@@ -65,6 +65,7 @@ class EpisodeTask(Task):
         axis = None
         if self.parameter == LATENCY and one.latency is not None:
             axis = one.latency.model_dump()
+
         facts = [
             scenario_hash(self.scenario()),
             self.parameter,

@@ -11,7 +11,7 @@ import baselines.mpc.loaded_window
 from baselines.mpc.policy import MPC
 from baselines.mpc.rolling import Options, RollingModel
 from baselines.mpc.whole_window import WholeWindow, now_and_later
-from baselines.optimum.errors import InfeasibleError, SolverError
+from baselines.optimum import InfeasibleError, SolverError
 from baselines.optimum.highs import Deadline, PersistentSolver
 from baselines.rules.single_signal import LocalOnly
 from gridai_env import make_instance

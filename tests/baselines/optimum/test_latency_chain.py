@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from baselines.optimum.errors import InfeasibleError, SolverError
+from baselines.optimum import InfeasibleError, SolverError
 from baselines.optimum.highs import PersistentSolver, SolverResult
 from baselines.optimum.latency_chain import LatencySweepSolver
 from baselines.optimum.milp import service_of, solve

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from baselines.optimum.errors import InfeasibleError
+from baselines.optimum import InfeasibleError
 from baselines.optimum.milp import Plan, service_of, solve
 from baselines.optimum.program import build
 from baselines.optimum.relax_and_round import HUGE_ROWS, ProgramSolver

@@ -12,7 +12,7 @@ import pytest
 import gridai_env
 from baselines.rules.single_signal import LocalOnly
 from gridai_env.analysis.statistics import gap
-from gridai_env.benchmarks import evaluation
+from gridai_env.benchmarks import evaluation, play
 from gridai_env.benchmarks.evaluation import Evaluation, evaluate
 from gridai_env.benchmarks.play import BoundError
 from gridai_env.benchmarks.published import read_set
@@ -132,9 +132,9 @@ def test_other_worlds_have_no_bound(tmp_path: Path) -> None:
     assert evaluate(home(), load_scenario("two_sites")) == evaluate(home(), "two_sites")
 
 
-def test_other_traces_have_no_bound(tmp_path: Path) -> None:
+def test_other_traces_have_no_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "traces.csv"
-    hours = np.arange("2023-03-01", "2023-03-12", dtype="datetime64[h]")
+    hours = np.arange("2023-02-10", "2023-03-12", dtype="datetime64[h]")
     rows = [
         f"{hour}:00Z,{zone},{30 + 20 * (i % 24 > 15)},400"
         for zone in ("US-CAL-CISO", "US-TEX-ERCO")
@@ -143,7 +143,15 @@ def test_other_traces_have_no_bound(tmp_path: Path) -> None:
     file.write_text(
         "\n".join(["utc,zone,price_usd_per_mwh,carbon_average_kg_per_mwh", *rows]), encoding="utf-8"
     )
+    starts: list[Any] = []
+
+    def watched(actor: Any, frozen: Any, instances: Any, *more: Any, **named: Any) -> Any:
+        starts.extend(instance.start_utc for instance in instances)
+        return play.played(actor, frozen, instances, *more, **named)
+
+    monkeypatch.setattr(evaluation, "played", watched)
     found = evaluate(home(), "two_sites", traces=file)
+    assert len(starts) == COUNT and all("2023-03-02" <= str(start) < "2023-03-12" for start in starts)
     assert (found.gain_captured, found.interval, found.gap, found.published) == (None, None, None, [])
     assert found.bill_usd > 0.0 and found.traces == str(file) and "no gain is known" in str(found)
     with pytest.raises(BenchmarkError, match="give traces with set = 'test'"):

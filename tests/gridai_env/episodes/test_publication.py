@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gridai_env.episodes.forecast import publication
 from gridai_env.episodes.instance import Instance, InstanceBatch, make_batch
 from gridai_env.episodes.planner_forecast import exogenous_forecast
-from gridai_env.episodes.publication import publication
 from gridai_env.scenario.errors import ScenarioError
 from gridai_env.scenario.tables import site_timezone
 from tests.support.small_scenario import SMALL, small

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 from gymnasium import spaces
+from gymnasium.wrappers import FlattenObservation
 
 from baselines.rules.greedy import Greedy
 from baselines.rules.single_signal import LocalOnly
-from gridai_env import GridAIEnv, make_batch
+from gridai_env import GridAIEnv, RememberForecasts, make_batch
 from gridai_env.analysis.loss_by_lever import lever_losses
 from gridai_env.envs.action_space import ActiveActions
 from gridai_env.episodes.instance import Instance
@@ -234,6 +235,30 @@ def test_flat_observations_are_those_of_the_environment(instances: list[Instance
     assert {name: part.shape for name, part in named.seen[0].items()} == {
         name: part.shape for name, part in first.items()
     }
+
+
+@pytest.mark.parametrize("is_flat", [False, True])
+def test_remembered_forecasts_are_those_of_the_wrapper(is_flat: bool, instances: list[Instance]) -> None:
+    """In both of two episodes: nothing is remembered from one to the next."""
+    plain: Any = GridAIEnv(instances[0].scenario)
+    base: Any = GridAIEnv(instances[0].scenario)
+    env = RememberForecasts(FlattenObservation(base) if is_flat else base)
+    active = ActiveActions.of(instances[0].compiled, may_refuse=False)
+    policy = Spaced(active.size, env.observation_space, box(active.size))
+    adapted = as_policy(policy)
+    adapted.prepare(instances[0].compiled)
+    for instance in instances:
+        options = {"options": {"instance": instance}}
+        (observation, _), (wanted, _) = plain.reset(**options), env.reset(**options)
+        for step in range(instance.steps):
+            action, _ = adapted.predict(observation, episode_start=np.array([step == 0]))
+            seen = policy.seen[-1]
+            for one, other in (
+                ((seen, wanted),) if is_flat else ((seen[name], wanted[name]) for name in wanted)
+            ):
+                np.testing.assert_array_equal(one, other)
+            assert len(seen) == len(wanted)
+            observation, wanted = plain.step(action)[0], env.step(action)[0]
 
 
 @pytest.mark.parametrize(("refuse", "shared"), [(False, False), (True, False), (False, True), (True, True)])

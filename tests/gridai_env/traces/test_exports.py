@@ -399,7 +399,7 @@ def test_join_takes_common_hours_and_keeps_gaps(tmp_path: Path) -> None:
         back.window(("US-TEX-ERCO",), np.array(["2023-01-01T03:00"], "datetime64[m]"), 1, 1.0)
 
 
-def test_a_zone_without_calibration_needs_all_columns(
+def test_a_zone_without_calibration_is_told_what_stands_in(
     write: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = datetime(2024, 7, 1, tzinfo=UTC)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field
 
-from baselines.optimum.errors import SolverError
+from baselines.optimum import SolverError
 from scripts.runs.arguments import Count, ParallelOptions, ScenarioOptions, Seeds, TimeLimit
 from scripts.runs.command import (
     BAD_INPUT,

@@ -53,7 +53,7 @@ def test_a_factory_gets_what_is_offered_only_where_it_needs_it(module: str) -> N
         ("py:my_own_code:", "must be py:module:Factory"),
         ("py:nowhere:Own", r"ModuleNotFoundError: No module named 'nowhere' \(working folder "),
         ("py:my_own_code:Onw", "AttributeError: .*has no attribute 'Onw'"),
-        ("py:my_own_code:broken", r"ZeroDivisionError: division by zero \(.*my_own_code\.py:15\)"),
+        ("py:my_own_code:broken", r"ZeroDivisionError: division by zero \(.*my_own_code\.py:15;"),
         ("py:half_written:f", "SyntaxError"),
     ],
 )

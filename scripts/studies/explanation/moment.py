@@ -46,6 +46,7 @@ def step_at(instance: Instance, at: str, zone: ZoneInfo, day: int) -> int:
         steps = [t for t in range(instance.steps) if _since(times[t], minute) < length]
         days = list(dict.fromkeys(times[t].date() for t in steps))
         found = [t for t in steps if 0 < day <= len(days) and times[t].date() == days[day - 1]]
+
     if not found:
         on = f" on day {day}" if clock is not None else ""
         raise InputError(

@@ -16,8 +16,8 @@ from gridai_env.episodes.instance import Instance
 from gridai_env.rollout.run import run
 from scripts import explain
 from scripts.runs.command import InputError
-from scripts.studies.explanation import Explainer, compared, of_optimum, regret
-from scripts.studies.moment import local_times, step_at, time_zone
+from scripts.studies.explanation.moment import local_times, step_at, time_zone
+from scripts.studies.explanation.sentences import Explainer, compared, of_optimum, regret
 from tests.support.tiny import BATTERY, tiny
 
 ELSEWHERE = {"latitude": 40.0, "longitude": -80.0, "legal_zone": "US"}

@@ -82,6 +82,7 @@ class Explainer:
         """Yield where the work of each region and row goes, why not elsewhere, and what waits until when."""
         compiled, served = self.instance.compiled, self.flows.served_gpuh[t]
         on_hand = served.sum(-1) + self.flows.dropped_gpuh[t] + self.played.episode.after.backlog_gpuh[t]
+
         for c, region in enumerate(compiled.region_names):
             for w, row in enumerate(compiled.row_names):
                 size = float(on_hand[c, w])
@@ -138,6 +139,7 @@ class Explainer:
             yield f"{name}: {dropped:,.0f} GPU-h are refused or dropped"
         if left <= 1e-3 * size:
             return
+
         served = self.flows.served_gpuh[t + 1 :, c, w]
         gone = np.cumsum(served.sum(-1) + self.flows.dropped_gpuh[t + 1 :, c, w])
         last = int(np.argmax(gone >= left * (1.0 - 1e-3)))
@@ -161,6 +163,7 @@ class Explainer:
         """Yield the jobs that start now and those that could but do not."""
         instance, started = self.instance, self.flows.started
         open_now = (instance.exogenous.job_open[t].any(-1)) & (self.played.episode.before.waiting[t] > 0.5)
+
         for j in np.flatnonzero(open_now):
             name, gpus = instance.job_names[j], instance.params.job_gpus[j]
             steps, sites = np.nonzero(started[t:, j] > 0.5)
@@ -198,6 +201,7 @@ class Explainer:
         uses = np.flatnonzero(later > NOTHING * p.discharge_limit_mw[k]) + t + 1
         if self.flows.charge_mw[t, k] <= 0.0 or not len(uses):
             return text
+
         # The hour in which one MWh more would be used: there discharging is worth just what is stored.
         worth = p.discharge_efficiency[k] * (here[uses] - p.wear_usd_per_mwh[k])
         at_margin = uses[np.abs(worth - stored) <= 1e-4 * max(abs(stored), 1.0)]

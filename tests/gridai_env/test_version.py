@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from gridai_env import extras
+from gridai_env import version
 
 
 def test_the_hint_fits_the_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "pyproject.toml").touch()
-    monkeypatch.setattr(extras, "ROOT", tmp_path)
+    monkeypatch.setattr(version, "ROOT", tmp_path)
     monkeypatch.chdir(tmp_path)
-    assert extras.pip_install("milp", "rl", "milp") == "pip install -e '.[milp,rl]'"
+    assert version.pip_install("milp", "rl", "milp") == "pip install -e '.[milp,rl]'"
     (tmp_path / "runs").mkdir()
     monkeypatch.chdir("runs")
-    assert extras.pip_install("rl") == f"pip install -e '{tmp_path}[rl]'"
+    assert version.pip_install("rl") == f"pip install -e '{tmp_path}[rl]'"
     (tmp_path / "pyproject.toml").unlink()
-    assert extras.pip_install("rl") == "pip install 'gridai-env[rl]'"
+    assert version.pip_install("rl") == "pip install 'gridai-env[rl]'"

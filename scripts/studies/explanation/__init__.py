@@ -1,0 +1,1 @@
+"""A schedule in words: what happens in a step, and why."""
