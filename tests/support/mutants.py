@@ -261,8 +261,8 @@ MUTANTS = (
     Mutant(
         "export at negative prices",
         W,
-        "where(sell_usd_per_mwh(compiled, buy_usd_per_mwh) < 0.0, 0.0, limited)",
-        "where(sell_usd_per_mwh(compiled, buy_usd_per_mwh) < 0.0, limited, limited)",
+        "where(sell_usd_per_mwh < 0.0, 0.0, limited)",
+        "where(sell_usd_per_mwh < 0.0, limited, limited)",
         PRICES,
     ),
     Mutant(
