@@ -1,11 +1,11 @@
 """What the hours before an episode let one expect of a trace file: climatology, level and size of deviations.
 
-Nothing of the file at or after the start of the episode enters.  Climatology: the calibrated month-hour mean, or
-for what no calibration knows the mean by hour of day over the last PAST_DAYS.  Price and carbon are brought to the
-present: to the level (mean of truth less climatology) of the last LEVEL_DAYS and, from PROFILE_DAYS of history on, to
-the shape of the day of the last PAST_DAYS, since another year has another shape (more sun at noon).  Wind is scaled by
-the ratio of truth and climatology over the last PAST_DAYS, PV likewise: the size of a park is a factor.  The typical
-deviation is the median of |truth - expectation| over the last PAST_DAYS.  Hours that are missing or bad are left out.
+Nothing of the file at or after the start of the episode enters.  Climatology of price and carbon: the mean by hour of
+day over the last PAST_DAYS; with fewer than PROFILE_DAYS of history the calibrated month-hour mean, where there is one
+(another year has another shape of the day and other months).  The level is added: the mean of truth less climatology
+over the last LEVEL_DAYS.  Wind: the calibrated mean, scaled by the ratio of truth and climatology over the last
+PAST_DAYS, PV likewise: the size of a park is a factor.  The typical deviation is the median of |truth - expectation|
+over the last PAST_DAYS.  Hours that are missing or bad are left out.
 
 Where fewer than LEAST_H hours lie before the start, the calibration stands alone; without one, forecasts are those of
 persistence.
@@ -15,7 +15,7 @@ Shapes: B episodes, L steps, Z zones.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -96,19 +96,22 @@ def outlook(table: TraceTable, series: ZoneSeries, start_utc: np.ndarray) -> Out
         for name, calibrated in past.calibrated.items():
             of_zone = climatology[CLIMATOLOGY_OF[name]][..., z]
             seen = past.before(past.values[name], start)
-            if calibrated is None:
-                expected = _by_hour_of_day(seen)
-                of_zone[:] = np.take_along_axis(expected[:, 0], from_start % 24, axis=1)
-            else:
+            own = _by_hour_of_day(seen)
+            is_own = np.full(len(start), calibrated is None)
+            expected = own
+            if calibrated is not None:
                 expected = past.before(calibrated, start)
+                if name not in RELATIVE:
+                    is_own = np.isfinite(seen).any(2).sum(1) >= PROFILE_DAYS
                 # Less than LEAST_H tells no level: the calibration stands alone.
                 seen = np.where(enough[:, z, None, None], seen, expected)
-            scale, shift = _to_the_present(name, seen, expected)
-            most = 1.0 if name in RELATIVE else np.inf
-            of_step = np.take_along_axis(shift, from_start % 24, axis=1)
-            of_zone[:] = np.minimum(of_zone * scale[:, None] + of_step, most)
-            expected = np.minimum(expected * scale[:, None, None] + shift[:, None], most)
-            typical[name][:, z] = _typical(seen, expected, relative=name == "pv_cf")
+
+            by_hour = np.take_along_axis(own[:, 0], from_start % 24, axis=1)
+            of_zone[:] = np.where(is_own[:, None], by_hour, of_zone)
+            expected = np.where(is_own[:, None, None], own, expected)
+            move = _level(name, seen, expected)
+            of_zone[:] = move(of_zone.T).T
+            typical[name][:, z] = _typical(seen, move(expected.T).T, relative=name == "pv_cf")
         if zone in known_zones() and not enough[:, z].all():
             _of_calibration(typical, zone, z, start_utc, ~enough[:, z])
 
@@ -147,10 +150,9 @@ def regional_outlook(
         ((name, hours),) = values.items()
         seen = Past(first, values, {}).before(hours, start)
         usual = _by_hour_of_day(seen)
-        _, shift = _to_the_present(name, seen, usual)
-        now = np.maximum(usual + shift[:, None], 0.0)
-        expected.append(np.take_along_axis(now[:, 0], hour, axis=1))
-        typical.append(_typical(seen, now, relative=False) / MEDIAN_OF_NORMAL)
+        move = _level(name, seen, usual)
+        expected.append(np.maximum(move(np.take_along_axis(usual[:, 0], hour, axis=1).T).T, 0.0))
+        typical.append(_typical(seen, move(usual.T).T, relative=False) / MEDIAN_OF_NORMAL)
         blind.append(np.isfinite(seen).sum((1, 2)) < LEAST_H)
     return np.stack(expected, -1), np.stack(typical, -1), np.stack(blind, -1)
 
@@ -163,23 +165,19 @@ def _by_hour_of_day(seen: Float[Floats, "B days 24"]) -> Float[Floats, "B days 2
     return np.broadcast_to(by_hour[:, None], seen.shape)
 
 
-def _to_the_present(
+def _level(
     name: str, seen: Float[Floats, "B days 24"], expected: Float[Floats, "B days 24"]
-) -> tuple[Float[Floats, " B"], Float[Floats, "B 24"]]:
-    """Return factor and shift by hour since the start that bring expectations of a column to the time before it."""
-    count = len(seen)
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the function that brings expectations [...,B] of a column to the level before the start."""
     if name in RELATIVE:
         known = np.isfinite(seen)
         usual = np.where(known, expected, 0.0).sum((1, 2))
         factor = np.where(known, seen, 0.0).sum((1, 2)) / np.where(usual > 0, usual, np.inf)
-        return np.where(usual > 0, factor, 1.0), np.zeros((count, 24))
-
-    strays = seen - expected
-    level = _mean(strays[:, -LEVEL_DAYS:].reshape(count, -1), axis=1)[:, None]
-    shape = _mean(strays, axis=1) - _mean(strays.reshape(count, -1), axis=1)[:, None]
-    days = np.isfinite(strays).any(2).sum(1)[:, None]
-    shape = np.where((days >= PROFILE_DAYS) & np.isfinite(shape), shape, 0.0)
-    return np.ones(count), np.where(np.isfinite(level), level, 0.0) + shape
+        factor = np.where(usual > 0, factor, 1.0)
+        return lambda x: np.minimum(x * factor, 1.0)
+    shift = _mean((seen - expected)[:, -LEVEL_DAYS:].reshape(len(seen), -1), axis=1)
+    shift = np.where(np.isfinite(shift), shift, 0.0)
+    return lambda x: x + shift
 
 
 def _typical(
@@ -215,8 +213,7 @@ def _provenance(table: TraceTable, zone: str, enough: bool) -> str:
     own = "marginal carbon" if MARGINAL in table.hours(zone)[1] else ""
     past = f"mean by UTC hour of day of the {PAST_DAYS} days before the start"
     level = (
-        f"price and carbon at the level of the {LEVEL_DAYS} days and in the shape of the {PAST_DAYS} days, "
-        f"noise of the {PAST_DAYS} days before the start"
+        f"level of price and carbon of the {LEVEL_DAYS} days, noise of the {PAST_DAYS} days before the start"
     )
     if zone not in known_zones():
         return (
@@ -225,11 +222,13 @@ def _provenance(table: TraceTable, zone: str, enough: bool) -> str:
             else "expected: persistence, for want of a past in the file"
         )
 
-    calibrated = f"month-hour mean of the {calibration_year()} calibration" + (
-        f" ({own}: {past})" if own else ""
-    )
+    calibrated = f"month-hour mean of the {calibration_year()} calibration"
+    if not enough:
+        of_own = f" ({own}: {past})" if own else ""
+        return f"expected: {calibrated}{of_own} alone, for want of a past"
     return (
-        f"expected: {calibrated}; {level}" if enough else f"expected: {calibrated} alone, for want of a past"
+        f"expected: {past} for price and carbon ({calibrated} below {PROFILE_DAYS} days), {calibrated} for PV and "
+        f"wind; {level}"
     )
 
 

@@ -68,14 +68,14 @@ def test_expectation_by_hand(tmp_path: Path) -> None:
     strays = np.abs(price[past] - np.tile(shape + level, 28))
     assert seen.deviation.price_usd_per_mwh[0, 1] == pytest.approx(np.median(strays), rel=0.01)
 
-    # Calibrated: its month-hour mean, moved alike, in the shape of the last 28 days.
+    # Calibrated: the same from two weeks on; with less history its month-hour mean, moved to the last days.
+    assert np.array_equal(expected[:, 0], expected[:, 1])
     first = np.array([FIRST]).astype("datetime64[m]")
     calibrated = climatology_hourly(KNOWN, first, 24 * 40)["price"][0]
-    week = slice(24 * 28, 24 * 35)
+    early = seen_at(tmp_path / "t.csv", day=13).series.price_climatology_usd_per_mwh[0]
+    week = slice(24 * 6, 24 * 13)
     level = (price[week] - calibrated[week]).mean()
-    by_hour = (price[past] - calibrated[past]).reshape(28, 24).mean(0)
-    shape = np.tile(by_hour - by_hour.mean(), 3)
-    assert expected[:, 0] == pytest.approx(calibrated[24 * 34 : 24 * 37] + level + shape)
+    assert early[:, 0] == pytest.approx(calibrated[24 * 12 : 24 * 15] + level)
 
     # Weather is scaled, never above what is installed; marginal carbon of a column has no calibration.
     wind = climatology_hourly(KNOWN, first, 24 * 40)["wind"][0]
@@ -130,7 +130,7 @@ def test_without_a_past_the_calibration_stands_alone_and_others_are_persistent(t
         "(marginal carbon: mean by UTC hour of day of the 28 days before the start) alone, for want of a past"
     )
     assert early.provenance[UNKNOWN].endswith("expected: persistence, for want of a past in the file")
-    assert "price and carbon at the level of the 7 days" in later.provenance[UNKNOWN]
+    assert "level of price and carbon of the 7 days" in later.provenance[UNKNOWN]
 
     truth = np.concatenate([early.knowledge.history[:, 1], early.exogenous.buy_usd_per_mwh[:, 1]])
     for i, lead in enumerate(early.forecast.leads):
