@@ -10,6 +10,8 @@ sys.path[:0] = [str(ROOT), str(HERE / "_ext")]
 # Code cells run in a kernel of their own: it must find agents, baselines and scripts of this checkout too.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# The `python` of command lines in cells is the one that builds the pages.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 
 from gridai_env.version import __version__  # noqa: E402  the path is set above
 

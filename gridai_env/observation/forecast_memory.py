@@ -21,6 +21,7 @@ from gridai_env.observation.decode import parts_in_units
 from gridai_env.observation.layout import BOUND, ObservationLayout
 from gridai_env.scenario.compile import Compiled, compile_scenario, once_per_scenario
 from gridai_env.scenario.load import load_scenario
+from gridai_env.traces import known_zones
 from gridai_env.world.terms import energy_usd_per_mwh
 
 FORECASTS = ("forecast_buy_price", "forecast_carbon", "forecast_renewable", "forecast_arrivals")
@@ -205,9 +206,16 @@ def _fixed(x: Array) -> Array:
 def weekly_climatology(compiled: Compiled) -> Float[Floats32, "12 steps F"]:
     """Return the expected price with carbon, renewables and arrivals by month and step of the week (UTC).
 
-    From the calibration of the zones and the shape of the demand, whatever traces are played.
+    From the calibration of the zones and the shape of the demand, whatever traces are played.  Price and renewables
+    of a zone without calibration are 0: what lies between its forecasts is then interpolated alone.
     """
-    plain = load_scenario(compiled.scenario, horizon_h=float(WEEK_H), traces="synthetic", demand="synthetic")
+    calibrated = np.array([zone in known_zones() for zone in compiled.sites.zones])[compiled.sites.zone_index]
+    stand_in = [
+        site if is_known else site.model_copy(update={"zone": known_zones()[0]})
+        for site, is_known in zip(compiled.scenario.sites, calibrated, strict=True)
+    ]
+    drawn = compiled.scenario.model_copy(update={"sites": stand_in})
+    plain = load_scenario(drawn, horizon_h=float(WEEK_H), traces="synthetic", demand="synthetic")
     week = compile_scenario(plain)
     sites, usd_per_kg = week.shape.sites, week.params.carbon_price_usd_per_kg
 
@@ -215,7 +223,8 @@ def weekly_climatology(compiled: Compiled) -> Float[Floats32, "12 steps F"]:
     for monday in MONDAYS:
         series = make_batch(week, [0], start=monday).knowledge.climatology[0]
         price = energy_usd_per_mwh(series[:, :sites], series[:, sites : 2 * sites], usd_per_kg)
-        weeks.append(np.concatenate([price, series[:, 2 * sites :]], axis=-1))
+        renewable, arrivals = np.split(series[:, 2 * sites :], [sites], axis=-1)
+        weeks.append(np.concatenate([price * calibrated, renewable * calibrated, arrivals], axis=-1))
     return np.stack(weeks)
 
 
