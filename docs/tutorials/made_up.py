@@ -75,7 +75,7 @@ def write_prices(path: Path, place: Place, rng: np.random.Generator) -> None:
         out = csv.writer(file, quoting=csv.QUOTE_ALL)
         out.writerow(["MTU (UTC)", "Area", "Sequence", "Day-ahead Price (EUR/MWh)", "Intraday Period (UTC)",
                       "Intraday Price (EUR/MWh)"])  # fmt: skip
-        ends = at[1:] + [END]
+        ends = [*at[1:], END]
         for begin, end, eur in zip(at, ends, price, strict=True):
             mtu = f"{begin:%d/%m/%Y %H:%M:%S} - {end:%d/%m/%Y %H:%M:%S}"
             out.writerow([mtu, f"BZN|{place.area}", "Without Sequence", f"{eur:.2f}", "", ""])
@@ -135,7 +135,7 @@ def main() -> None:
         write_prices(folder / f"{name}_prices.csv", place, rng)
         write_carbon(folder / f"{name}_carbon.csv", place, rng)
         write_weather(folder / f"{name}_weather.json", place, rng)
-    print(f"{folder}: {len(list(folder.iterdir()))} files")
+    sys.stdout.write(f"{folder}: {len(list(folder.iterdir()))} files\n")
 
 
 if __name__ == "__main__":
