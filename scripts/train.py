@@ -6,8 +6,8 @@
 
 Every key of the configuration is an option, groups with a dot, lists space-separated; ``--keys`` lists them
 all. The run folder gets run.json, bounds.json (proven bounds of the held-out episodes), checkpoints/,
-model.zip and TensorBoard events (rollout/, train/ and eval/: benefit, bill, emissions, served share, gap,
-gain captured, terms).
+model.zip and TensorBoard events (eval/: benefit, bill, emissions, served share, gap, gain captured; rollout/; terms/
+in USD on the held-out episodes; train/), with all figures also in progress.csv.
 """
 
 from __future__ import annotations

@@ -36,9 +36,9 @@ class Every:
 class EvaluationCallback(UpdateCallback):
     """Evaluate on the held-out episodes before the first step, every ``every_steps`` steps, after the last update.
 
-    Figures go to the logger under ``eval/``; `last` holds the newest.  ``before``: figures of the weights that
-    training begins with, where they are known already.  With ``best``, the weights that earned most so far are kept in
-    that file; what they earned is saved with the checkpoints as ``model.best_evaluation_usd``.
+    Figures go to the logger under ``eval/`` and ``terms/``; `last` holds the newest.  ``before``: figures of the
+    weights that training begins with, where they are known already.  With ``best``, the weights that earned most so far
+    are kept in that file; what they earned is saved with the checkpoints as ``model.best_evaluation_usd``.
     """
 
     def __init__(

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 from stable_baselines3 import PPO
-from stable_baselines3.common.logger import KVWriter, TensorBoardOutputFormat, configure, filter_excluded_keys
+from stable_baselines3.common.logger import KVWriter, Logger, TensorBoardOutputFormat, filter_excluded_keys
 
 from gridai_env.files import atomic_write
 
@@ -57,6 +57,21 @@ class ProgressFile(KVWriter):
         """Do nothing: the file is whole after each row."""
 
 
+# Figures that say the same all along, or how busy the machine is: in progress.csv alone.
+UNSHOWN = ("rollout/ep_len_mean", "time/fps", "train/clip_range", "train/clip_range_vf")
+
+
+class Board(TensorBoardOutputFormat):
+    """The figures of a run as TensorBoard events, without those of ``UNSHOWN``."""
+
+    def write(
+        self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0
+    ) -> None:
+        """Add the figures of a step."""
+        unshown = {name: (EVENTS,) for name in UNSHOWN if name in key_values}
+        super().write(key_values, key_excluded | unshown, step)
+
+
 # The charts under "Custom scalars": what a training is judged by, what it earns while it explores, how it learns.
 LAYOUT = {
     "1 held-out episodes": {
@@ -82,14 +97,11 @@ def curves(
     ``wandb``: project and id of a run of Weights & Biases that gets them, too.
     """
     with nullcontext() if wandb is None else _wandb(settings, folder, wandb):
-        logger = configure(str(folder / EVENTS), ["tensorboard"])
-        for output in logger.output_formats:
-            if isinstance(output, TensorBoardOutputFormat):
-                text = yaml.safe_dump(settings, sort_keys=False)
-                output.writer.add_custom_scalars(LAYOUT)
-                output.writer.add_text("settings", "    " + text.replace("\n", "\n    "))
-        logger.output_formats.append(ProgressFile(folder / PROGRESS, model.num_timesteps))
-        model.set_logger(logger)
+        board, progress = Board(str(folder / EVENTS)), ProgressFile(folder / PROGRESS, model.num_timesteps)
+        board.writer.add_custom_scalars(LAYOUT)
+        text = yaml.safe_dump(settings, sort_keys=False)
+        board.writer.add_text("settings", "    " + text.replace("\n", "\n    "))
+        model.set_logger(Logger(str(folder / EVENTS), [board, progress]))
 
         try:
             yield

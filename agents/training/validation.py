@@ -67,7 +67,8 @@ class HeldOut:
 class Evaluation:
     """Figures of one policy over the held-out episodes."""
 
-    means: dict[str, float]  # see MEANS, and terms/<name>_usd
+    means: dict[str, float]  # see MEANS
+    terms_usd: dict[str, float]  # means by name
     over_local_usd: Interval  # mean of benefit less that of Local-Only, 95 % bootstrap interval
     dropped_over_local_gpuh: float  # mean of work dropped less that of Local-Only
     gap: float | None  # (bound - benefit) / Local-Only bill, None without bounds
@@ -82,7 +83,8 @@ class Evaluation:
             "eval/dropped_over_local_gpuh": self.dropped_over_local_gpuh,
         }
         known = {"eval/gap": self.gap, "eval/gain_captured": self.gain_captured}
-        return figures | {name: value for name, value in known.items() if value is not None}
+        figures |= {name: value for name, value in known.items() if value is not None}
+        return figures | {f"terms/{name}_usd": value for name, value in self.terms_usd.items()}
 
     def line(self) -> str:
         """Return the figures as one line of text."""
@@ -103,11 +105,11 @@ def evaluate(policy: Policy, held_out: HeldOut) -> Evaluation:
     trajectories = run_many(policy, held_out.instances)
     benefit = np.array([t.benefit_usd for t in trajectories])
     means = {name: float(np.mean([t.metrics[name] for t in trajectories])) for name in MEANS}
-    means |= {f"terms/{name}_usd": float(np.mean([t.terms[name] for t in trajectories])) for name in TERMS}
 
     bound = held_out.bound_usd
     return Evaluation(
         means=means,
+        terms_usd={name: float(np.mean([t.terms[name] for t in trajectories])) for name in TERMS},
         over_local_usd=mean_interval(benefit - held_out.local_benefit_usd, draws=2_000),
         dropped_over_local_gpuh=means["dropped_gpuh"] - float(held_out.local_dropped_gpuh.mean()),
         gap=None if bound is None else gap(benefit, bound, held_out.local_bill_usd),

@@ -21,11 +21,13 @@ from gridai_env.episodes.instance import load_instance, make_instance
 from gridai_env.files import InstanceError
 from gridai_env.rollout.run import run
 from gridai_env.version import environment_version
+from gridai_env.world.terms import TERMS
 from scripts import compare, solve, train
 from scripts.runs.arguments import parse_seeds
 from scripts.runs.command import InputError
 from scripts.runs.folder import read_run
 from scripts.studies.comparison import match
+from scripts.studies.comparison.ladder import PARTS
 from scripts.studies.comparison.table import comparison_table, footnotes
 
 POLICIES = ["local_only", "greedy", "random", "milp"]
@@ -116,21 +118,31 @@ def events(folder: Path, policy: str) -> EventAccumulator:
     return accumulator
 
 
+GROUPS = {
+    "episode": "gain_captured benefit_usd bill_usd emissions_kg dropped_gpuh",
+    "episode_more": "battery_cycles bound_usd curtailed_mwh gap path_latency_mean_ms path_latency_p95_ms "
+    "served_share wait_mean_h",
+    "ladder": " ".join(("benefit_usd", "gain_captured", "regret", *PARTS)),
+    "terms": " ".join(f"{name}_usd" for name in TERMS),
+}
+
+
 def test_all_policies_write_the_same_tags(folder: Path) -> None:
     found = {policy: set(events(folder, policy).Tags()["scalars"]) for policy in POLICIES}
     assert found["greedy"] == found["local_only"] == found["milp"] == found["random"]
+    curves = {tag for tag in found["greedy"] if tag.startswith("time_series/")}
     expected = {
-        "import_mw/california/seed3",
-        "battery_mwh/texas/seed5",
-        "busy_gpus/texas/seed3",
-        "served_gpuh/batch/anywhere/seed3",
-        "route_share/west_to_texas/seed3",
-        "buy_usd_per_mwh/texas/seed3",
-        "carbon_kg_per_mwh/california/seed3",
-        "episode/gap",
-        "terms/import_usd",
+        "time_series/import_mw/california/seed3",
+        "time_series/battery_mwh/texas/seed5",
+        "time_series/busy_gpus/texas/seed3",
+        "time_series/served_gpuh/batch/anywhere/seed3",
+        "time_series/route_share/west_to_texas/seed3",
+        "time_series/buy_usd_per_mwh/texas/seed3",
+        "time_series/carbon_kg_per_mwh/california/seed3",
     }
-    assert expected <= found["greedy"]
+    assert expected <= curves
+    whole = {f"{group}/{name}" for group, names in GROUPS.items() for name in names.split()}
+    assert found["greedy"] - curves == whole - {f"ladder/{part}" for part in PARTS}  # of planners only
 
 
 def test_the_pinned_layout_shows_tags_that_are_there(folder: Path) -> None:
@@ -143,7 +155,7 @@ def test_the_pinned_layout_shows_tags_that_are_there(folder: Path) -> None:
         "2 episodes",
         "3 hours of the first seeds",
     ]
-    assert len({tag.split("/")[0] for tag in tags}) <= 22  # groups
+    assert sorted({tag.split("/")[0] for tag in tags}) == [*GROUPS, "time_series"]  # as they are shown
     for group in layout.category:
         for chart in group.chart:
             assert any(re.match(one, tag) for one in chart.multiline.tag for tag in tags), chart.title
@@ -153,10 +165,10 @@ def test_curves_are_the_tables(folder: Path) -> None:
     board = events(folder, "greedy")
     t = run(compare_rule(), make_instance("two_sites", seed=3, horizon_h=6.0))
     for name, tag in (("import_mw/texas", "import_mw/texas/seed3"), ("benefit_usd", "benefit_usd/seed3")):
-        curve = board.Scalars(tag)
+        curve = board.Scalars(f"time_series/{tag}")
         assert [event.step for event in curve] == list(range(6))
         np.testing.assert_allclose([event.value for event in curve], t.table[name], rtol=1e-6)
-    hours = [event.wall_time for event in board.Scalars("benefit_usd/seed3")]
+    hours = [event.wall_time for event in board.Scalars("time_series/benefit_usd/seed3")]
     assert hours[0] == t.table["time_utc"][0].astype(np.int64)
     assert board.Tags()["images"] == ["schedule/seed3", "schedule/seed5"]
     assert "config/text_summary" in board.Tags()["tensors"]
@@ -179,7 +191,7 @@ def test_the_same_folder_again(folder: Path, tmp_path: Path, capsys: pytest.Capt
     assert compare.main([*words, "--overwrite"]) == 0
     with open(folder / "summary.csv", newline="") as file:
         assert [row["policy"] for row in csv.DictReader(file)] == ["local_only", "milp"]
-    assert len(events(folder, "milp").Scalars("benefit_usd/seed3")) == 6
+    assert len(events(folder, "milp").Scalars("time_series/benefit_usd/seed3")) == 6
     left = {path.name for path in (folder / "tables").iterdir()}
     assert left == {f"{policy}_seed3.csv" for policy in ("local_only", "milp")}
     assert {path.name for path in (folder / "tensorboard").iterdir()} == {"local_only", "milp"}

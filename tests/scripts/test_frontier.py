@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from baselines.optimum.milp import solve
 from gridai_env import make_instance
@@ -20,6 +21,7 @@ from scripts.runs.folder import read_run
 from scripts.studies.latency import run as frontier_run
 from scripts.studies.latency.points import compute
 from scripts.studies.latency.tables import FrontierError, check_frontier, curve_returns
+from scripts.studies.names import OPTIMUM
 
 SMALL = ["--scenario", "two_sites", "--horizon-h", "6", "--axes", "scale", "--points", "3", "--jobs", "1"]
 
@@ -50,6 +52,21 @@ def test_the_tables_hold_every_point(finished: Path) -> None:
     assert len(rows_of(finished / "policies.csv")) == 3 * 2
     assert read_run(finished, "frontier")["finished"] is True
     assert list((finished / "tensorboard" / "scale_x1000" / "local_only").glob("events.*"))
+
+
+def test_the_board_shows_falls_and_no_steep_rates(finished: Path) -> None:
+    board = EventAccumulator(str(finished / "tensorboard" / "scale_x1000" / OPTIMUM))
+    board.Reload()
+    falls = {f"returns/{name}" for name in ("V_fall_usd", "cost_fall_usd", "emissions_fall_kg")}
+    assert {tag for tag in board.Tags()["scalars"] if tag.startswith("returns/")} == falls
+    cost: dict[int, list[float]] = {}
+    for row in rows_of(finished / "frontier.csv"):
+        if row["objective"] == "cost":
+            cost.setdefault(int(row["point"]), []).append(float(row["value"]))
+    means = [float(np.mean(cost[point])) for point in sorted(cost)]
+    found = [event.value for event in board.Scalars("returns/cost_fall_usd")]
+    assert found == pytest.approx([means[0] - means[1], means[1] - means[2]], rel=1e-5, abs=1e-3)
+    assert max(found) > 0.0
 
 
 def test_parquet_and_csv_agree(finished: Path) -> None:

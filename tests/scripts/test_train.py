@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -62,21 +63,22 @@ def test_a_run_leaves_what_it_promises(finished: Path) -> None:
 
 def test_curves_hold_every_figure(finished: Path) -> None:
     tags = tags_of(finished)
-    figures = (
-        "benefit_usd",
-        "bill_usd",
-        "emissions_kg",
-        "served_share",
-        "gap",
-        "gain_captured",
-        "over_local_usd",
-    )
-    expected = {f"eval/{name}" for name in figures} | {f"eval/terms/{name}_usd" for name in TERMS}
-    assert expected <= tags.keys()
-    assert {"rollout/ep_rew_mean", "rollout/benefit_usd", "train/loss"} <= tags.keys()
+    over_local = "over_local_usd over_local_low_usd dropped_over_local_gpuh"
+    expected = {
+        "eval": f"benefit_usd bill_usd dropped_gpuh emissions_kg gain_captured gap served_share {over_local}",
+        "rollout": "benefit_usd dropped_gpuh emissions_kg ep_rew_mean",
+        "terms": " ".join(f"{name}_usd" for name in TERMS),
+        "train": "approx_kl clip_fraction entropy_loss explained_variance learning_rate loss "
+        "policy_gradient_loss std value_loss",
+    }
+    shown = {f"{group}/{name}" for group, names in expected.items() for name in names.split()}
+    assert tags.keys() == shown
     assert tags["eval/gap"] == [0, 192, 384]
     pinned = {tag for charts in LAYOUT.values() for _, names in charts.values() for tag in names}
-    assert pinned <= tags.keys() | {"train/approx_kl"}
+    assert pinned <= tags.keys()
+    with open(finished / "progress.csv", newline="", encoding="utf-8") as file:
+        columns = set(next(csv.reader(file)))
+    assert shown | {"rollout/ep_len_mean", "time/fps", "train/clip_range"} <= columns
 
 
 def test_the_agent_can_be_played(finished: Path) -> None:

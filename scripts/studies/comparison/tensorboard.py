@@ -1,8 +1,9 @@
 """A comparison in TensorBoard: one run per policy, the same tags in each, so that curves overlay.
 
-Tags are ``quantity/place/seed<n>``; the step is the step of the episode (its hour, for steps of an hour), and
-the axis "wall" is the hour's own date.  Figures of a whole episode have the tag ``episode/...`` and the seed
-as step.
+Groups are few, and in the order of their names the first things come first.  Figures of a whole episode have the tag
+``episode/...`` (those looked at first), ``episode_more/...`` or ``terms/...`` and the seed as step; ``ladder/...`` are
+means.  Curves have the tag ``time_series/quantity/place/seed<n>``; the step is the step of the episode (its hour, for
+steps of an hour), and the axis "wall" is the hour's own date.
 """
 
 from __future__ import annotations
@@ -38,12 +39,9 @@ CURVES = (
     "backlog_gpuh",
     "route_share",
 )
-EPISODE = (
-    "benefit_usd",
+HEADLINES = ("gain_captured", "benefit_usd", "bill_usd", "emissions_kg", "dropped_gpuh")
+MORE = (
     "bound_usd",
-    "bill_usd",
-    "emissions_kg",
-    "dropped_gpuh",
     "served_share",
     "path_latency_mean_ms",
     "path_latency_p95_ms",
@@ -51,7 +49,6 @@ EPISODE = (
     "battery_cycles",
     "curtailed_mwh",
     "gap",
-    "gain_captured",
 )
 # What is looked at first stands first; hour by hour, the sites of a policy share a chart.
 LAYOUT = {
@@ -59,11 +56,9 @@ LAYOUT = {
         "gain captured": ["ladder/gain_captured"],
         "regret and its parts": [f"ladder/{name}" for name in ("regret", "foresight", "decisions")],
     },
-    "2 episodes": {
-        name: [f"episode/{name}"] for name in ("benefit_usd", "bill_usd", "emissions_kg", "dropped_gpuh")
-    },
+    "2 episodes": {name: [f"episode/{name}"] for name in HEADLINES},
     "3 hours of the first seeds": {
-        name: [rf"^{name}(/.*)?/seed\d+$"]
+        name: [rf"^time_series/{name}(/.*)?/seed\d+$"]
         for name in ("benefit_usd", "import_mw", "battery_mwh", "busy_gpus", "buy_usd_per_mwh", "served_gpuh")
     },
 }
@@ -79,7 +74,7 @@ def curve_tags(table: Table, compiled: Compiled, seed: int) -> dict[str, str]:
     }
     names = table.dtype.names or ()
     shown = [name for name in names if name.split("/")[0] in CURVES and name not in never]
-    return {name: f"{name.replace(' ', '_')}/seed{seed}" for name in shown}
+    return {name: f"time_series/{name.replace(' ', '_')}/seed{seed}" for name in shown}
 
 
 def write_curves(writer: EventWriter, table: Table, compiled: Compiled, seed: int) -> None:
@@ -92,7 +87,8 @@ def write_curves(writer: EventWriter, table: Table, compiled: Compiled, seed: in
 
 def write_episode(writer: EventWriter, row: Mapping[str, Any], wall_time_s: float) -> None:
     """Write the figures of an episode from a row of ``summary.csv``."""
-    values = {f"episode/{name}": float(row[name]) for name in EPISODE}
+    values = {f"episode/{name}": float(row[name]) for name in HEADLINES}
+    values |= {f"episode_more/{name}": float(row[name]) for name in MORE}
     values |= {name: float(value) for name, value in row.items() if name.startswith("terms/")}
     writer.scalars(values, int(row["seed"]), wall_time_s)
 

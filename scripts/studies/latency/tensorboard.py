@@ -1,4 +1,4 @@
-"""A frontier in TensorBoard: curves over the latency axis, returns, relocatable demand."""
+"""A frontier in TensorBoard: curves over the latency axis, what each step of it brings, relocatable demand."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ def write_board(folder: Path, results: Results, config: dict[str, Any]) -> None:
     """Write one TensorBoard run per axis and policy, the optimum among them; equal tags, so that curves overlay.
 
     The step is the budget in ms, on the scale axis 1000 x scale.  The optimum's cost and emissions are the least ones,
-    each of a program of its own.
+    each of a program of its own.  At a budget stands how far they fell from the budget before; returns per 100 ms are
+    in ``returns.csv`` alone, as a quotient over a millisecond is large whatever the fall.
     """
     for sweep in results.sweeps:
         axis = sweep.class_name or "scale_x1000"
@@ -53,20 +54,21 @@ def _policy_scalars(results: Results, sweep: Sweep, policy: str) -> list[dict[st
 
 LAYOUT = {
     "1 values": {name: [f"frontier/{name}"] for name in ("benefit_usd", "cost_usd", "emissions_kg")},
-    "2 returns on latency": {name: [f"returns/{name}_.*"] for name in ("V_usd", "ERL_usd", "CRL_kg")},
+    "2 falls from the budget before": {
+        name: [f"returns/{name}"] for name in ("V_fall_usd", "cost_fall_usd", "emissions_fall_kg")
+    },
     "3 relocatable demand": {"share of energy": ["relocatable/.*"]},
 }
 TAGS = {
-    "benefit": ("benefit_usd", "V_usd"),
-    "cost": ("cost_usd", "ERL_usd"),
-    "carbon": ("emissions_kg", "CRL_kg"),
+    "benefit": ("benefit_usd", "V_fall_usd"),
+    "cost": ("cost_usd", "cost_fall_usd"),
+    "carbon": ("emissions_kg", "emissions_fall_kg"),
 }
 
 
 def _optimum_scalars(results: Results, sweep: Sweep) -> list[dict[str, float]]:
     out: list[dict[str, float]] = [{} for _ in range(len(sweep))]
-    factor, per = (100.0, "per_100ms") if sweep.unit == "ms" else (1.0, "per_percent_of_scale")
-    for objective, (level, arc) in TAGS.items():
+    for objective, (level, fall) in TAGS.items():
         found = curve_returns(results.frontier, sweep, objective)
         if found is None:
             continue
@@ -76,7 +78,7 @@ def _optimum_scalars(results: Results, sweep: Sweep) -> list[dict[str, float]]:
         for i in range(len(sweep)):
             out[i][f"frontier/{level}"] = sign * float(found.value[i])
             if i:
-                out[i][f"returns/{arc}_{per}"] = factor * float(found.arc[i - 1])
+                out[i][f"returns/{fall}"] = float(found.value[i - 1] - found.value[i])
     for row in _means(results.rid, sweep, RID):
         out[row["point"]] |= {f"relocatable/{name}": row[name] for name in RID}
     return out
