@@ -27,7 +27,8 @@ SMALL = ["--scenario", "two_sites", "--horizon-h", "6", "--axes", "scale", "--po
 
 
 def command(folder: Path, *more: str) -> int:
-    return frontier.main([*SMALL, "--seeds", "0", "1", "--run-dir", str(folder), *more])
+    seeds = [] if "--seeds" in more else ["--seeds", "0", "1"]
+    return frontier.main([*SMALL, *seeds, "--run-dir", str(folder), *more])
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
