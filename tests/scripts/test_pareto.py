@@ -371,7 +371,8 @@ def test_the_reference_point_is_the_worst_and_a_bit() -> None:
 
 # The command --------------------------------------------------------------------------------------------------------
 
-BASE = ["--scenario", "two_sites", "--horizon-h", "6", "--points", "4", "--prices", "0", "100", "--jobs", "1"]
+BASE = ["--scenario", "two_sites", "--horizon-h", "6", "--points", "4", "--jobs", "1"]
+PRICES = ["--prices", "0", "100"]
 LABELS = [
     "least cost",
     "cap 1",
@@ -389,7 +390,7 @@ LABELS = [
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished front of one episode with two rules."""
     path = tmp_path_factory.mktemp("front") / "run"
-    assert command.main([*BASE, "--seeds", "3", "--policies", "greedy", "--run-dir", str(path)]) == 0
+    assert command.main([*BASE, *PRICES, "--seeds", "3", "--policies", "greedy", "--run-dir", str(path)]) == 0
     return path
 
 
@@ -425,7 +426,7 @@ def test_hypervolumes_are_stated_with_their_reference_point(folder: Path) -> Non
 
 
 def test_a_killed_run_goes_on_where_it_stopped(folder: Path, tmp_path: Path) -> None:
-    words = [*BASE, "--seeds", "3", "--policies", "greedy", "--run-dir", str(folder)]
+    words = [*BASE, *PRICES, "--seeds", "3", "--policies", "greedy", "--run-dir", str(folder)]
     before = (folder / "front.csv").read_bytes()
     files = {path: path.stat().st_mtime_ns for path in (folder / "points").iterdir()}
     lost = next(path for path in files if "cap_2" in path.name)
@@ -454,7 +455,7 @@ def changed(before: dict[str, int], folder: Path) -> set[str]:
 def test_no_front_holds_two_floors(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another benefit plan sets another service: all that rests on it is computed again; the same plan: nothing."""
     there = shutil.copytree(folder, tmp_path / "there")
-    words = [*BASE, "--seeds", "3", "--policies", "greedy", "--run-dir"]
+    words = [*BASE, *PRICES, "--seeds", "3", "--policies", "greedy", "--run-dir"]
     optimum = next(path for path in (there / "points").iterdir() if "_optimum_" in path.name)
     before = times(there)
     optimum.unlink()
@@ -481,7 +482,17 @@ def test_no_front_holds_two_floors(folder: Path, tmp_path: Path, monkeypatch: py
 def test_more_time_is_for_points_that_ran_out_of_it(folder: Path, tmp_path: Path) -> None:
     """Another time limit leaves finished points alone; what stopped is solved again where more is allowed."""
     there = shutil.copytree(folder, tmp_path / "there")
-    words = [*BASE, "--seeds", "3", "--policies", "greedy", "--run-dir", str(there), "--time-limit-s"]
+    words = [
+        *BASE,
+        *PRICES,
+        "--seeds",
+        "3",
+        "--policies",
+        "greedy",
+        "--run-dir",
+        str(there),
+        "--time-limit-s",
+    ]
     before = times(there)
     assert command.main([*words, "400"]) == 0 and not changed(before, there)
     path = next(path for path in (there / "points").iterdir() if "cap_1" in path.name)
@@ -498,7 +509,7 @@ def test_more_time_is_for_points_that_ran_out_of_it(folder: Path, tmp_path: Path
 def test_caps_lie_between_the_ends_at_hand(folder: Path, tmp_path: Path) -> None:
     """An end that had no plan in time leaves no caps; once it has one, they follow."""
     there = shutil.copytree(folder, tmp_path / "there")
-    words = [*BASE, "--seeds", "3", "--policies", "greedy", "--run-dir", str(there)]
+    words = [*BASE, *PRICES, "--seeds", "3", "--policies", "greedy", "--run-dir", str(there)]
     names = {word: next(n for n in times(there) if word in n) for word in ("least_carbon", "cap_1", "cap_2")}
     path = there / "points" / names["least_carbon"]
     record = json.loads(path.read_text())
@@ -516,7 +527,7 @@ def test_a_half_written_point_is_one_clear_error(folder: Path, capsys: pytest.Ca
     path = next(path for path in (folder / "points").iterdir() if "cap_1" in path.name)
     whole = path.read_text()
     path.write_text(whole[: len(whole) // 2])
-    words = [*BASE, "--seeds", "3", "--policies", "greedy", "--run-dir", str(folder)]
+    words = [*BASE, *PRICES, "--seeds", "3", "--policies", "greedy", "--run-dir", str(folder)]
     assert command.main(words) == 2
     assert "not a whole point file" in capsys.readouterr().err
     path.write_text(json.dumps(json.loads(whole) | {"key": "another"}))
@@ -539,7 +550,8 @@ def test_a_half_written_point_is_one_clear_error(folder: Path, capsys: pytest.Ca
     ],
 )
 def test_bad_input(folder: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    given = [*BASE, "--seeds", "3", "--run-dir", str(folder), *words]
+    prices = [] if "--prices" in words else PRICES
+    given = [*BASE, *prices, "--seeds", "3", "--run-dir", str(folder), *words]
     assert command.main(given) == 2
     err = capsys.readouterr().err
     assert message in err and "Traceback" not in err
@@ -549,7 +561,7 @@ def test_bad_input(folder: Path, words: list[str], message: str, capsys: pytest.
 def test_a_reference_point_is_finite(
     tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command.main([*BASE, "--run-dir", str(tmp_path / "run"), "--reference", *words]) == 2
+    assert command.main([*BASE, *PRICES, "--run-dir", str(tmp_path / "run"), "--reference", *words]) == 2
     said = capsys.readouterr()
     assert f"--reference {words[0]}" in said.err.replace("1e+09", "1e9")
     assert "must be two finite numbers" in said.err and said.err.count("\n") == 1
