@@ -14,9 +14,8 @@ from baselines.mpc.policy import MPC
 from baselines.rules.greedy import Greedy
 from gridai_env.arrays.draws import EpisodeDraws
 from gridai_env.envs.env import GridAIEnv
-from gridai_env.episodes.forecast import Background, day_ahead, with_published
+from gridai_env.episodes.forecast import Background, day_ahead, publication, with_published
 from gridai_env.episodes.instance import Instance, make_instance
-from gridai_env.episodes.publication import publication
 from gridai_env.traces.files.zones import CALIBRATED
 from tests.support.small_scenario import SMALL, small
 
