@@ -257,7 +257,7 @@ def test_without_matplotlib_the_extra_is_named(two_sites: Instance, monkeypatch:
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(DependencyNotInstalled, match=r"gridai-env\[render\]"):
+    with pytest.raises(DependencyNotInstalled, match=r"pip install .*\[render\]"):
         Renderer(two_sites.compiled)
 
 

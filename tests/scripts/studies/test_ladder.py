@@ -34,6 +34,7 @@ from scripts.studies.comparison import match, run
 from scripts.studies.comparison.ladder import PARTS, ladder_notes, ladder_table, record_of, rungs_of
 from scripts.studies.comparison.table import footnotes
 from scripts.studies.policies import PolicySpec, find_contenders, resolved
+from tests.support.words import replaced
 
 BASE = ["--scenario", "two_sites", "--horizon-h", "6", "--threads", "1"]
 
@@ -431,19 +432,10 @@ def test_going_on_with_something_else_is_refused(
 ) -> None:
     before = {path: path.read_bytes() for path in killed.rglob("*.*") if path.is_file()}
     base = [*GOING, "--seeds", "0-3", "--threads", "1", "--run-dir", str(killed), "--continue"]
-    message = refused([*_without(base, words[0]), *words], capsys)
+    message = refused(replaced(base, *words), capsys)
     for text in texts:
         assert text in message
     assert {path: path.read_bytes() for path in killed.rglob("*.*") if path.is_file()} == before
-
-
-def _without(words: list[str], option: str) -> list[str]:
-    """Return the words without an option and its values."""
-    if option not in words:
-        return words
-    at = words.index(option)
-    end = next((i for i in range(at + 1, len(words)) if words[i].startswith("--")), len(words))
-    return words[:at] + words[end:]
 
 
 def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:

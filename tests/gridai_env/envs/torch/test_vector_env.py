@@ -454,7 +454,7 @@ def test_the_entry_point_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(again, GridAITorchVectorEnv)
     assert again.num_envs == 2
     monkeypatch.setattr("gridai_env.entry.find_spec", lambda name: None)
-    with pytest.raises(gym.error.DependencyNotInstalled, match=r"gridai-env\[rl\]"):
+    with pytest.raises(gym.error.DependencyNotInstalled, match=r"pip install .*\[rl\]"):
         _torch("TwoSites")
 
 
