@@ -20,6 +20,7 @@ import numpy as np
 from pydantic import Field
 
 from gridai_env.traces import known_zones
+from gridai_env.traces.bounds import unusual_mean
 from gridai_env.traces.exports.forms import portal_zone
 from gridai_env.traces.exports.plain import ZoneTable, join_exports, with_marginal, write_plain
 from gridai_env.traces.exports.read import EXPECTED, read_export
@@ -135,6 +136,8 @@ def summary(path: str, table: ZoneTable, exports: Sequence[Export]) -> list[str]
         good = np.isfinite(values)
         mean = np.average(values[good], weights=table.step_minutes[good]) if good.any() else np.nan
         lines.append(f"  {name:28s} mean {mean:9.3f}, {(~good).sum()} gaps")
+        if text := unusual_mean(name, values[good]):
+            lines.append(f"note: {text}")
 
     # Other zones have a calibration, which stands in for them.
     lacking = [name for name in OPTIONAL if name not in table.columns]

@@ -7,6 +7,10 @@ MWh, kelvin), not one of similar size: EUR for USD or lb for kg cannot be seen.
 
 from __future__ import annotations
 
+import numpy as np
+
+from gridai_env.arrays.types import Float, Floats
+
 # The price is that of any currency per MWh: the dearest cap of a market is about 15,000 USD, the lowest floor -1,000.
 POSSIBLE: dict[str, tuple[float, float]] = {
     "price_usd_per_mwh": (-20_000.0, 100_000.0),
@@ -30,3 +34,14 @@ USUAL_MEAN: dict[str, tuple[float, float]] = {
     "pv_cf": (0.0, 0.5),
     "wind_cf": (0.0, 0.9),
 }
+
+
+def unusual_mean(name: str, values: Float[Floats, " n"]) -> str | None:
+    """Return a sentence where the mean of a column is that of no market; None where it is usual or has no values."""
+    low, high = USUAL_MEAN[name]
+    # Prices below zero are as usual as those above.
+    mean = float((np.abs(values) if name.startswith("price") else values).mean()) if values.size else low
+    if low <= mean <= high:
+        return None
+    usual = f"usual are {low:g} to {high:g}: check its unit (per MWh, not per kWh)"
+    return f"{name} is {mean:.3g} on average, {usual}"

@@ -20,11 +20,10 @@ from gridai_env.traces.exports.forms import AVERAGE, FORMS, KINDS, PRICE, SYMBOL
 from gridai_env.traces.exports.rates import Rates
 from gridai_env.traces.exports.series import Export
 from gridai_env.traces.exports.tables import Row, TextTable, stamp_columns
-from gridai_env.traces.files.cells import number
+from gridai_env.traces.files.cells import number, plain_numbers
 from gridai_env.traces.local_time import EPOCH
 
 NO_VALUE = {"", "-", "--", "n/e", "n/a", "na", "nan", "null"}
-THOUSANDS = re.compile(r"[-+]?\d{1,3}(,\d{3})+(\.\d+)?")
 Place = tuple[str, ...]  # what names a series: area, market, sequence, column
 SHOWN = 12  # names listed in one message
 
@@ -220,6 +219,7 @@ def _numbers(
         )
     values, estimated = np.full(len(rows), np.nan), 0
     name, (low, high) = table.header[column.index], POSSIBLE[form.column]
+    plain = plain_numbers(table.path, [(line, cells[column.index]) for line, cells in rows])
 
     for i, (line, cells) in enumerate(rows):
         is_estimate = mark is not None and cells[mark].lower() == "true"
@@ -227,8 +227,7 @@ def _numbers(
         text = cells[column.index]
         if text.lower() in NO_VALUE or (is_estimate and drop_estimated):
             continue
-        plain = text.replace(",", "") if THOUSANDS.fullmatch(text) else text
-        values[i] = number(table.path, line, name, plain, low, high)
+        values[i] = number(table.path, line, name, plain[i], low, high)
     if estimated:
         notes.append(
             f"{estimated} of {len(rows)} values estimated" + (", left out" if drop_estimated else "")

@@ -7,7 +7,7 @@ import gzip
 import hashlib
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache, wraps
@@ -24,6 +24,8 @@ GZIP, ZIP = b"\x1f\x8b", b"PK"  # how archives begin
 SEPARATORS = (",", ";", "\t", "|")
 DECIMAL_COMMA = re.compile(r"[-+]?(\d+|\d{1,3}(\.\d{3})+),\d+(e[-+]?\d+)?", re.IGNORECASE)
 DECIMAL_POINT = re.compile(r"[-+]?\d*\.\d+(e[-+]?\d+)?", re.IGNORECASE)
+THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?")
+EITHER = re.compile(r"[-+]?[1-9]\d{0,2},\d{3}")  # 1,045: decimals or thousands
 
 
 @contextmanager
@@ -34,7 +36,7 @@ def text_rows(path: Path, skip: int = 0) -> Iterator[tuple[list[str], Iterator[t
     the one of `SEPARATORS` that the header has most of; where it is no comma, decimal commas become points.  Each row
     is a line number and its cells; empty lines are passed over, empty cells beyond the header are cut.  Raises
     FileNotFoundError, and TraceError for a file that is empty, not text, not the gzip archive its name says, mixes
-    decimal commas and points, or has a row of another width than the header.
+    decimal commas and points, has only commas that may be either, or a row of another width than the header.
     """
     opener: Callable[..., Any] = gzip.open if is_gzip(path) else open
     try:
@@ -74,21 +76,57 @@ def _encoding(head: bytes) -> str:
 
 def _with_points(path: Path, rows: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, list[str]]]:
     """Yield rows with decimal points; a file that has numbers with points as well is refused."""
-    pointed: int | None = None
-    commas: int | None = None
+    seen: dict[str, tuple[int, str]] = {}
 
     for line, row in rows:
         for i, cell in enumerate(row):
             text = cell.strip()
-            if DECIMAL_COMMA.fullmatch(text):
-                row[i], commas = text.replace(".", "").replace(",", "."), line
-            elif DECIMAL_POINT.fullmatch(text):
-                pointed = line
-        if pointed is not None and commas is not None:
-            raise TraceError(
-                f"{path}: line {commas} has a decimal comma, line {pointed} a decimal point; use one of them"
-            )
+            if mark := _mark(text):
+                seen.setdefault(mark, (line, text))
+                row[i] = text if mark == "point" else text.replace(".", "").replace(",", ".")
+        if "point" in seen and len(seen) > 1:
+            _check_marks(path, {"comma": seen.get("either", (0, ""))} | seen)
         yield line, row
+    _check_marks(path, seen)
+
+
+def plain_numbers(path: Path, cells: Sequence[tuple[int, str]]) -> list[str]:
+    """Return the numbers of a column with decimal points and without marks of thousands, other text as it is.
+
+    ``cells``: line and text.  A comma before three digits (1,045) is read as the column's other numbers have it.
+    Raises TraceError where they have decimal commas and points, or none tells.
+    """
+    seen: dict[str, tuple[int, str]] = {}
+    for line, text in cells:
+        if mark := _mark(text):
+            seen.setdefault(mark, (line, text))
+    _check_marks(path, seen)
+    if "comma" in seen:
+        return [t.replace(".", "").replace(",", ".") if DECIMAL_COMMA.fullmatch(t) else t for _, t in cells]
+    return [t.replace(",", "") if THOUSANDS.fullmatch(t) else t for _, t in cells]
+
+
+def _mark(text: str) -> str | None:
+    """Return whether a number has a decimal comma, a point (or several groups of thousands), or a comma of either."""
+    if "," not in text and "." not in text:
+        return None
+    kinds = (("either", EITHER), ("comma", DECIMAL_COMMA), ("point", DECIMAL_POINT), ("point", THOUSANDS))
+    return next((kind for kind, pattern in kinds if pattern.fullmatch(text)), None)
+
+
+def _check_marks(path: Path, seen: Mapping[str, tuple[int, str]]) -> None:
+    """Refuse decimal commas beside points, and commas of which no number tells what they stand for."""
+    if {"comma", "point"} <= seen.keys():
+        commas, pointed = seen["comma"][0], seen["point"][0]
+        raise TraceError(
+            f"{path}: line {commas} has a decimal comma, line {pointed} a decimal point; use one of them"
+        )
+    if seen.keys() == {"either"}:
+        line, text = seen["either"]
+        raise TraceError(
+            f"{path}: line {line}: the comma of {text!r} may stand before decimals or after thousands, and no other "
+            f"number tells which; write {text.replace(',', '.')} or {text.replace(',', '')}"
+        )
 
 
 def gzip_advice(path: Path) -> str | None:

@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from gridai_env.arrays.types import Bool, Bools, Float, Floats, Int, Ints
-from gridai_env.traces.bounds import POSSIBLE, USUAL_MEAN
+from gridai_env.traces.bounds import POSSIBLE, USUAL_MEAN, unusual_mean
 from gridai_env.traces.errors import TraceError
 from gridai_env.traces.files.formats import SELL, RawTable
 from gridai_env.traces.files.intervals import interval_minutes
@@ -116,17 +116,8 @@ class ZoneAxis:
     @cached_property
     def unusual(self) -> tuple[str, ...]:
         """A sentence for each column whose mean is that of no market."""
-        found = []
-        for name, (low, high) in USUAL_MEAN.items():
-            values = self.good(name) if name in self.values else np.empty(0)
-            # Prices below zero are as usual as those above.
-            mean = (
-                float((np.abs(values) if name.startswith("price") else values).mean()) if values.size else low
-            )
-            if not low <= mean <= high:
-                usual = f"usual are {low:g} to {high:g}: check its unit (per MWh, not per kWh)"
-                found.append(f"{self.where}: {name} is {mean:.3g} on average, {usual}")
-        return tuple(found)
+        texts = [unusual_mean(name, self.good(name)) for name in USUAL_MEAN if name in self.values]
+        return tuple(f"{self.where}: {text}" for text in texts if text)
 
     # Values -------------------------------------------------------------------------------------------------------
 

@@ -742,3 +742,60 @@ def test_spoilt_files_end_in_one_line(write: Write) -> None:
         except TraceError as error:
             assert "own.csv" in str(error) and "\n" not in str(error)
     assert 20 < read < 280
+
+
+# Commas, units and order --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("separator", "prices", "expected"),
+    [
+        (",", ['"45,250"', '"47,5"'], [45.25, 47.5]),  # decimals: one has not three digits
+        (",", ['"1,045"', "47.5"], [1045.0, 47.5]),  # thousands: one has a point
+        (",", ['"1,045"', '"-1,045.5"'], [1045.0, -1045.5]),
+        (",", ['"1.045,25"', '"0,125"'], [1045.25, 0.125]),
+        (",", ['"1,045"', "47"], "line 2: the comma of '1,045' may stand before .*; write 1.045 or 1045"),
+        (",", ['"47,5"', "47.5"], "line 2 has a decimal comma, line 3 a decimal point"),
+        (";", ["1,045", "47,5"], [1.045, 47.5]),
+        (";", ["0,125", "1,045"], [0.125, 1.045]),
+        (";", ["47", "1,045"], "line 3: the comma of '1,045' may stand before .*; write 1.045 or 1045"),
+        (";", ["1,045", "1,045.5"], "line 2 has a decimal comma, line 3 a decimal point"),
+    ],
+)
+def test_a_comma_before_three_digits_is_read_as_the_other_numbers_have_it(
+    write: Write, separator: str, prices: list[str], expected: list[float] | str
+) -> None:
+    rows = [f"2025-06-01T0{h}:00Z{separator}{price}" for h, price in enumerate(prices)]
+    path = write(f"utc{separator}price_usd_per_mwh", *rows)
+    if isinstance(expected, list):
+        assert read_export(path).columns[PRICE] == pytest.approx(expected)
+    else:
+        with pytest.raises(TraceError, match=expected):
+            read_export(path)
+
+
+def test_convert_says_that_a_price_looks_like_one_per_kwh(
+    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hours = [f"2025-06-01T0{h}:00Z" for h in range(3)]
+    price = write("utc,price_usd_per_mwh", *(f"{hour},0.045" for hour in hours))
+    carbon = write(
+        "Datetime (UTC),Zone id,Carbon intensity gCO₂eq/kWh (direct)",
+        *(f"{hour},MINE,300" for hour in hours),
+        name="c.csv",
+    )
+    words = [
+        "--zone",
+        "MINE",
+        "--price",
+        str(price),
+        "--carbon",
+        str(carbon),
+        "--out",
+        str(tmp_path / "t.csv"),
+    ]
+    assert main(words) == 0
+    notes = [line for line in capsys.readouterr().out.splitlines() if "on average" in line]
+    assert notes == [
+        f"note: {PRICE} is 0.045 on average, usual are 2 to 3000: check its unit (per MWh, not per kWh)"
+    ]
