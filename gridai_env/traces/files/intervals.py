@@ -1,53 +1,59 @@
 """How long the interval of each row is, from the stamps alone.
 
-The steps of a file (at most an hour, a whole part of it) may change from hour to hour.  An hour shows its step where
-its rows are all there; a step is believed where consecutive hours show it.  Else one quarter of an hour whose three
-neighbours are missing would pass for a whole hour, and a stray row for the beginning of a half.
+The steps of a file (at most an hour, a whole part of it) may change from hour to hour.  An hour whose parts are all
+there shows its step, however short the stretch.  One hour alone may also be a finer one that lost its other parts,
+where an hour beside it has the finer step: then it is read as that, and what is missing is a gap.  Else the first
+quarter of an hour, with which many quarter-hourly files end, would pass for the whole hour.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from gridai_env.arrays.types import Int, Ints
+from gridai_env.arrays.types import Bool, Bools, Int, Ints
 from gridai_env.traces.local_time import MINUTES_PER_HOUR
 
-LEAST_HOURS = 3  # in a row that show a step
 FINEST_PHASE_MIN = 5  # hours may begin at any multiple of it after the UTC hour: 30 in India, 45 in Nepal
 
 
 def interval_minutes(start: Int[Ints, " n"]) -> Int[Ints, " n"]:
-    """Return the length of the interval that begins with each row, 0 where a row is off the grid of its stretch.
+    """Return the length of the interval that begins with each row, 0 where a row is off the grid of its hour.
 
     ``start``: minutes since 1970 UTC, rising, each once.
     """
     phase = int(np.bincount(start % MINUTES_PER_HOUR).argmax())
-    hour, minute = np.divmod(start - (0 if phase % FINEST_PHASE_MIN else phase), MINUTES_PER_HOUR)
-    hour -= hour[0]
+    clock, minute = np.divmod(start - (0 if phase % FINEST_PHASE_MIN else phase), MINUTES_PER_HOUR)
+    clock, hour, count = np.unique(clock, return_inverse=True, return_counts=True)
 
-    count = np.bincount(hour)
-    step = np.where(MINUTES_PER_HOUR % np.maximum(count, 1), 0, MINUTES_PER_HOUR // np.maximum(count, 1))
-    step[count == 0] = 0
-    off = minute % np.maximum(step, 1)[hour] != 0
-    step[np.bincount(hour, off) > 0] = 0
+    # The coarsest grid that all rows of an hour lie on; a finer one than any phase is that of a stray row.
+    grid = np.full(len(clock), MINUTES_PER_HOUR)
+    np.gcd.at(grid, hour, minute)
+    whole = count * grid == MINUTES_PER_HOUR
+    grid[~whole & (grid < FINEST_PHASE_MIN)] = MINUTES_PER_HOUR
+    grid, whole = _without_doubtful(clock, grid, whole)
 
-    if not step.any():  # less than a whole hour of rows
-        least = int(np.diff(start).min(initial=MINUTES_PER_HOUR))
-        step[:] = MINUTES_PER_HOUR if MINUTES_PER_HOUR % least else least
-    length = _believed(step)[hour]
-    return np.where(minute % length, 0, length)
+    # Other hours are as fine as their rows and both neighbours are, unless a neighbour's parts are all there.
+    at = np.arange(len(clock))
+    before = np.maximum.accumulate(np.where(whole, at, 0))
+    after = np.minimum.accumulate(np.where(whole, at, len(at) - 1)[::-1])[::-1]
+    step = np.where(whole, grid, np.minimum(grid, np.minimum(grid[before], grid[after])))
+    for near in (grid[before], grid[after]):
+        parts = np.bincount(hour, minute % near[hour] == 0) * near
+        step = np.where(~whole & (near < MINUTES_PER_HOUR) & (parts == MINUTES_PER_HOUR), near, step)
+    return np.where(minute % step[hour], 0, step[hour])
 
 
-def _believed(step: Int[Ints, " hours"]) -> Int[Ints, " hours"]:
-    """Return the step of each hour from what hours show, 0 being nothing: others are as the hours before them."""
-    first = np.flatnonzero(np.diff(step, prepend=-1))
-    length = np.diff(first, append=len(step))
-    long = (step[first] > 0) & (length >= LEAST_HOURS)
-    if not long.any():
-        # A file of a few hours: what most of them show.
-        seen = np.bincount(step[step > 0], minlength=1)
-        return np.full(len(step), int(seen.argmax()) or MINUTES_PER_HOUR)
+def _without_doubtful(
+    clock: Int[Ints, " hours"], grid: Int[Ints, " hours"], whole: Bool[Bools, " hours"]
+) -> tuple[Int[Ints, " hours"], Bool[Bools, " hours"]]:
+    """Return grids and whole hours, where a coarser hour alone beside finer ones has their grid and is not whole."""
+    finest, twin = grid.copy(), np.zeros(len(grid), bool)
+    same = (np.diff(clock) == 1) & (np.diff(grid) == 0) & whole[1:] & whole[:-1]
+    twin[1:] |= same
+    twin[:-1] |= same
 
-    believed = np.repeat(np.where(long, step[first], 0), length)
-    at = np.maximum.accumulate(np.where(believed > 0, np.arange(len(step)), -1))
-    return believed[np.where(at < 0, int((believed > 0).argmax()), at)]
+    for mine, near in ((slice(1, None), slice(None, -1)), (slice(None, -1), slice(1, None))):
+        fits = (grid[mine] % grid[near] == 0) & (whole[near] | (grid[mine] == MINUTES_PER_HOUR))
+        finest[mine] = np.where(fits, np.minimum(finest[mine], grid[near]), finest[mine])
+    doubtful = whole & ~twin & (finest < grid)
+    return np.where(doubtful, finest, grid), whole & ~doubtful

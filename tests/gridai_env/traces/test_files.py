@@ -265,13 +265,13 @@ def test_columns_that_are_not_read_are_named(write: Callable[..., Path]) -> None
 
 
 def test_a_stray_row_is_refused_where_it_lies(write: Callable[..., Path]) -> None:
-    for minute in ("30", "17"):
+    """A row that lies on a whole part of the hour makes it an hour of such parts, of which others are missing."""
+    stray = "03:17Z: row is off the grid of the rows around it; remove"
+    for minute, message in (("20", "03:40Z: row is missing"), ("17", stray)):
         rows = plain_rows(("A",), 24)
         rows.insert(4, [f"2024-02-28T03:{minute}Z", *rows[3][1:]])
         table = read_table(write(rows, name=f"{minute}.csv"))
-        with pytest.raises(
-            TraceError, match=f"03:{minute}Z: row is off the grid of the rows around it; remove"
-        ):
+        with pytest.raises(TraceError, match=message):
             table.window(("A",), stamps("2024-02-28T02:00"), 3, 1.0)
         assert table.window(("A",), stamps("2024-02-28T04:00"), 20, 1.0).price_usd_per_mwh[0, 0, 0] == 4
         assert table.valid_starts(("A",), 4, 1.0)[0] == stamps("2024-02-28T04:00")[0]

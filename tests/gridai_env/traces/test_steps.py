@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from gridai_env.traces import TraceError, TraceTable, read_table
 from gridai_env.traces.errors import TraceWarning
+from gridai_env.traces.exports.series import Export, on_steps
 from gridai_env.traces.files.intervals import interval_minutes
 
 FIRST = datetime(2024, 2, 28, tzinfo=UTC)
@@ -115,7 +116,7 @@ def test_at_steps_of_an_hour_a_quarter_hour_file_is_its_hourly_means(tmp_path: P
     np.testing.assert_allclose(columns["price_usd_per_mwh"][1:21], means, rtol=1e-12)
 
 
-STRETCHES = st.lists(st.tuples(st.sampled_from([60, 30, 15, 5]), st.integers(3, 8)), min_size=1, max_size=4)
+STRETCHES = st.lists(st.tuples(st.sampled_from([60, 30, 15, 5]), st.integers(2, 8)), min_size=1, max_size=4)
 
 
 @settings(max_examples=20, deadline=None)
@@ -134,13 +135,11 @@ def test_changes_of_step_are_read_as_they_are_and_a_cut_is_the_short_file(
     total_h = sum(hours for _, hours in stretches)
     begin_h = min(begin_h, total_h - 1)
     hours = data.draw(st.integers(1, total_h - begin_h))
-    # A stretch of less than three hours is refused, where the cut leaves one.
+    # One hour alone beside finer ones is refused, where the cut leaves one.
     kept = [row for row in rows if begin_h * 60 <= row[0] < (begin_h + hours) * 60]
     ends = [0, *np.cumsum([h for _, h in stretches])]
     left = [min(b, begin_h + hours) - max(a, begin_h) for a, b in pairwise(ends)]
-    assume(
-        len({m for (m, _), h in zip(stretches, left, strict=True) if h > 0}) == 1 or not {1, 2} & set(left)
-    )
+    assume(len({m for (m, _), h in zip(stretches, left, strict=True) if h > 0}) == 1 or 1 not in left)
 
     folder = tmp_path_factory.mktemp("steps")
     steps = hours * 60 // step_min
@@ -151,8 +150,9 @@ def test_changes_of_step_are_read_as_they_are_and_a_cut_is_the_short_file(
     assert whole.valid_starts(("IE",), steps, step_min / 60).size == total_h - hours + 1
 
     short = table(folder, kept, "short.csv", end=end).window(("IE",), at(begin_h * 60), steps, step_min / 60)
+    # Up to the last digit: of a file with a finer step elsewhere, means are made of more and shorter cells.
     for name in ("price_usd_per_mwh", "carbon_average_kg_per_mwh", "carbon_marginal_kg_per_mwh", "wetbulb_c"):
-        np.testing.assert_array_equal(getattr(series, name), getattr(short, name))
+        np.testing.assert_allclose(getattr(series, name), getattr(short, name), rtol=1e-12, atol=1e-15)
 
 
 def test_hours_may_begin_at_half_past(tmp_path: Path) -> None:
@@ -239,12 +239,70 @@ def test_a_stamp_in_another_century_is_refused(tmp_path: Path) -> None:
 
 
 def test_lengths_of_rows_that_contradict_each_other() -> None:
-    """A stretch counts from three hours on; what does not fit is off the grid."""
+    """An hour whose parts are all there is read by its parts: its first part never stands for the hour."""
     two = np.array([0, 60, 120, 180, 210, 240, 300, 360])
-    assert interval_minutes(two).tolist() == [60, 60, 60, 60, 0, 60, 60, 60]
+    assert interval_minutes(two).tolist() == [60, 60, 60, 30, 30, 60, 60, 60]
+    third_lost = np.array([0, 60, 120, 140, 180, 240])
+    assert interval_minutes(third_lost).tolist() == [60, 60, 20, 20, 60, 60]
+    stray_in_quarters = np.array([0, 15, 30, 45, 60, 75, 80, 90, 105, 120, 135, 150, 165])
+    assert interval_minutes(stray_in_quarters).tolist() == [15] * 6 + [0] + [15] * 6
+    assert interval_minutes(np.array([0, 60, 77, 120, 180])).tolist() == [60, 60, 0, 60, 60]
+    assert interval_minutes(np.array([45, 60])).tolist() == [15, 15]
     assert interval_minutes(np.array([0])).tolist() == [60]
     assert interval_minutes(np.array([0, 15, 30, 45])).tolist() == [15] * 4
     assert interval_minutes(np.array([17, 77, 137])).tolist() == [0, 0, 0]
+
+
+H, Q = 60, 15
+SHORT = {
+    "quarters in the last two hours": ([(H, 5), (Q, 2)], [10, 11, 12, 13, 14, 16.5, 20.5]),
+    "quarters in the last hour": ([(H, 5), (Q, 1)], [10, 11, 12, 13, 14, 16.5]),
+    "two hours of halves inside": ([(H, 3), (30, 2), (H, 3)], [10, 11, 12, 13.5, 15.5, 17, 18, 19]),
+    "hours in the last two": ([(Q, 3), (H, 2)], [11.5, 15.5, 19.5, 22, 23]),
+    "hours in the first two": ([(H, 2), (Q, 2)], [10, 11, 13.5, 17.5]),
+    # It may as well be the first quarter of an hour that lost the others.
+    "one row at the end": ([(Q, 3), (H, 1)], [11.5, 15.5, 19.5, np.nan]),
+    "one row between": ([(Q, 2), (H, 1), (Q, 2)], [11.5, 15.5, np.nan, 20.5, 24.5]),
+}
+
+
+@pytest.mark.parametrize(("stretches", "means"), SHORT.values(), ids=SHORT)
+@pytest.mark.parametrize("end", [False, True])
+def test_short_stretches_are_read_as_they_are(
+    tmp_path: Path, stretches: list[Row], means: list[float], end: bool
+) -> None:
+    """Rows that count from 10, in an export and in a trace file; the means of hours are by hand."""
+    length = np.array([row_min for row_min, hours in stretches for _ in range(hours * 60 // row_min)])
+    if np.isnan(means).any():
+        length = np.where(length == H, Q, length)
+    start = np.cumsum([0, *(m for m, hours in stretches for _ in range(hours * 60 // m))])[:-1]
+    value = 10.0 + np.arange(len(start))
+    if end:
+        # Of an hour that lost quarters the last one is left: it ends on the hour.
+        lost = [60 * i for i, mean in enumerate(means) if np.isnan(mean)]
+        start = np.where(np.isin(start, lost), start + 45, start)
+    stamps = start + length * end
+
+    export = Export("f", "x", "", stamps, {"price_usd_per_mwh": value}, ends_below_min=61 if end else 0)
+    kept = on_steps(export)
+    assert kept.utc_minutes.tolist() == start.tolist() and kept.lengths.tolist() == length.tolist()
+    assert kept.columns["price_usd_per_mwh"].tolist() == value.tolist() and kept.notes == ()
+    hours = on_steps(export, average=True)
+    assert hours.utc_minutes.tolist() == [60 * i for i in range(len(means))]
+    np.testing.assert_array_equal(hours.columns["price_usd_per_mwh"], means)
+    assert any("1 intervals are gaps" in note for note in hours.notes) == np.isnan(means).any()
+
+    path = tmp_path / "short.csv"
+    lines = [
+        f"{at(int(m))[0]}Z,IE,{v},300{',interval_end' * end}" for m, v in zip(stamps, value, strict=True)
+    ]
+    header = "utc,zone,price_usd_per_mwh,carbon_average_kg_per_mwh"
+    path.write_text("\n".join([header + ",stamp" * end, *lines]))
+    own = read_table(path)
+    good = np.flatnonzero(~np.isnan(means))
+    assert own.valid_starts(("IE",), 1, 1.0).tolist() == [at(60 * int(i))[0].item() for i in good]
+    for i in good.tolist():
+        assert own.window(("IE",), at(60 * i), 1, 1.0).price_usd_per_mwh[0, 0, 0] == means[i]
 
 
 def test_a_mean_of_no_market_warns_where_a_window_is_cut(tmp_path: Path) -> None:
