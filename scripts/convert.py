@@ -38,6 +38,7 @@ class ConvertOptions(CommandOptions):
     carbon: File = Field(description="export of average carbon: Electricity Maps")
     marginal: File | None = Field(None, description="export of marginal carbon: WattTime")
     weather: File | None = Field(None, description="Open-Meteo; default: the calibration's means")
+    marginal_in_pounds: bool = Field(False, description="--marginal has no column of units and is in lb/MWh")
     marginal_kg_per_mwh: Annotated[float | None, Shown(metavar="KG")] = Field(
         None,
         description="constant marginal carbon; default: that of the calibration, which only its own zones have",
@@ -73,6 +74,8 @@ def convert(options: ConvertOptions) -> int:
     """Read the exports, join them and write the trace file."""
     if options.marginal is not None and options.marginal_kg_per_mwh is not None:
         raise InputError("--marginal-kg-per-mwh: --marginal brings marginal carbon; give one of them")
+    if options.marginal_in_pounds and options.marginal is None:
+        raise InputError("--marginal-in-pounds: there is no --marginal; leave it out")
     exports = read_all(options)
     table = join_exports(options.zone, exports)
     if options.marginal_kg_per_mwh is not None:
@@ -100,7 +103,9 @@ def read_all(options: ConvertOptions) -> list[Export]:
     if options.carbon_zone is None:
         check_carbon_zone(options.zone, carbon)
 
-    return [price, carbon, *(read(path) for path in (options.marginal, options.weather) if path is not None)]
+    optional = (options.marginal, options.weather)
+    more = [read(path, in_pounds=options.marginal_in_pounds) for path in optional if path is not None]
+    return [price, carbon, *more]
 
 
 def check_carbon_zone(zone: str, carbon: Export) -> None:

@@ -92,7 +92,8 @@ class Evaluation(Figures):
     runs: int = Field(1, ge=1, description="training runs of the policy")
     traces: str | None = Field(None, description="file in place of the synthetic traces; without bounds then")
     seed: int = Field(0, ge=0, description="of policies that draw, and of the bootstrap")
-    set_hash: str = Field(description="SHA-256 of the episodes and their bounds")
+    traces_sha256: str | None = Field(None, description="of the bytes of that file")
+    set_hash: str = Field(description="SHA-256 of the episodes played and their bounds")
     environment_version: int
     package_version: str
     command: str | None = Field(None, description="what made the file")
@@ -174,7 +175,7 @@ def evaluate(
     seconds = sum(trajectory.seconds_per_decision for trajectory in trajectories) / len(trajectories)
     result = PolicyResult(actor.name, (actor.name,), [figures], 1000.0 * seconds, "played")
     if own.traces != "synthetic":
-        return _without_bounds(result, frozen, own.traces, seed)
+        return _without_bounds(result, frozen, instances, own.traces, seed)
     check_result(actor.name, frozen, figures)
     return judged(summarise(result, frozen, seed), frozen, seed=seed)
 
@@ -209,8 +210,11 @@ def _frozen(scenario: str | Path | Scenario, name: SetName, folder: Path | None)
     found = load_scenario(scenario)
     if found.name in names and found == (frozen := read_set(found.name, name, folder)).benchmark.world:
         return frozen
+    why = f"is none with frozen sets ({', '.join(names)})"
+    if found.name in names:
+        why = f"differs from the one of that name {'in the package' if folder is None else f'in {folder}'}"
     raise BenchmarkError(
-        f"scenario {found.name!r} is none with frozen sets ({', '.join(names)}), so no bound is known; make sets of it "
+        f"scenario {found.name!r} {why}, so no bound is known; make sets of it "
         "(python -m scripts.maintenance.freeze --benchmarks FOLDER) and give benchmarks=FOLDER, or solve episodes: "
         "python -m scripts.compare --scenario FILE --policies py:MODULE:FACTORY local_only milp"
     )
@@ -225,7 +229,9 @@ def _on_traces(frozen: FrozenSet, own: Compiled) -> Sequence[Instance]:
     return make_batch(own, seeds, read_table(own.traces)).instances
 
 
-def _without_bounds(result: PolicyResult, frozen: FrozenSet, traces: str, seed: int) -> Evaluation:
+def _without_bounds(
+    result: PolicyResult, frozen: FrozenSet, instances: Sequence[Instance], traces: str, seed: int
+) -> Evaluation:
     """Return what a policy did on other episodes than the frozen ones."""
     bill, kg, dropped, arrived = (
         float(result.array(name).mean())
@@ -240,8 +246,9 @@ def _without_bounds(result: PolicyResult, frozen: FrozenSet, traces: str, seed: 
         emissions_kg=kg,
         dropped_share=dropped / arrived,
         traces=traces,
+        traces_sha256=read_table(traces).sha256,
         seed=seed,
-        **_facts(frozen),
+        **_facts(frozen) | {"set_hash": frozen.hash_of([(one.hash, None) for one in instances])},
     )
 
 

@@ -97,8 +97,11 @@ class FrozenSet:
     @property
     def hash(self) -> str:
         """SHA-256 (hex) of the episodes and their bounds: figures of one hash may be compared."""
-        each = [(self.scenario, self.name), *((entry.hash, entry.bound_usd) for entry in self.entries)]
-        return hashlib.sha256(json.dumps(each).encode()).hexdigest()
+        return self.hash_of([(entry.hash, entry.bound_usd) for entry in self.entries])
+
+    def hash_of(self, episodes: Sequence[tuple[str, float | None]]) -> str:
+        """Return the SHA-256 (hex) of episodes played as this set: of each its hash, and its bound or None."""
+        return hashlib.sha256(json.dumps([(self.scenario, self.name), *episodes]).encode()).hexdigest()
 
     def first(self, count: int) -> FrozenSet:
         """Return the set with ``count`` of its episodes, evenly spread."""

@@ -7,6 +7,7 @@ The same names are the keys of the YAML file that ``--config`` reads; the comman
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from collections import Counter
@@ -27,7 +28,7 @@ from gridai_env.scenario.errors import ScenarioError, allowed_range
 from gridai_env.traces import TraceError
 from gridai_env.version import pip_install
 
-BAD_INPUT, INTERRUPTED = 2, 130
+BAD_INPUT, INTERRUPTED, NO_READER = 2, 130, 141  # as shells have them
 
 
 class InputError(ValueError):
@@ -285,9 +286,18 @@ def run_command(
 
 
 def exit_code(call: Callable[[], int]) -> int:
-    """Return what a call returns; bad input becomes one line on standard error and 2, ctrl-C 130."""
+    """Return what a call returns; bad input becomes one line on standard error and 2, ctrl-C 130.
+
+    Where the reader of standard output has left (``| head -1``), the command ends without a word with 141.
+    """
     try:
-        return call()
+        code = call()
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # What is still held for standard output would fail once more when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return NO_READER
     except ImportError as error:
         # Errors that Python raises carry a name: that of an extra's package is reported, any other one is a bug.
         extra = EXTRAS.get((error.name or "").split(".")[0])

@@ -49,6 +49,7 @@ class Form:
     second: str = ""  # the column that marks the second of two equal hours in autumn
     ends_below_min: int = 0  # stamps of steps shorter than this mark the END of the interval
     scale: float = 1.0  # to our unit
+    units: str = ""  # the column that names the unit; where it lacks the user says which
     check: tuple[str, str] = ("", "")  # a second column with the same moments on another clock
 
 
@@ -87,6 +88,7 @@ FORMS = {
         places=("region",),
         keep={"signaltype": ("co2_moer",), "units": ("lbs_co2_per_mwh",)},
         scale=KG_PER_LB,
+        units="units",
     ),
     "energinet": Form(
         "Energinet",

@@ -31,6 +31,7 @@ def read_export(
     average: bool = False,
     allow_missing: float = 0.0,
     drop_estimated: bool = False,
+    in_pounds: bool = False,
 ) -> Export:
     """Read an export as a series of one zone, intervals ascending in UTC, on its own steps of 15, 30 or 60 min.
 
@@ -38,7 +39,7 @@ def read_export(
     {"EUR": 1.08}.  ``carbon``: "direct" or "life_cycle".  ``point``: which price area, settlement point, location or
     zone, where there are several.  ``zone``: that of the trace file; prices of gridstatus are in USD for US-... alone.
     ``average``: hourly means.  ``allow_missing``: share of the rows of a mean that may lack.  ``drop_estimated``:
-    values marked as estimated become gaps.
+    values marked as estimated become gaps.  ``in_pounds``: WattTime's rates without a column of units are in lb/MWh.
 
     Intervals that are missing stay missing; what else was left out is in ``notes``.  Raises TraceError, with file
     and line, for all that cannot be used as asked, FileNotFoundError where there is no file.
@@ -46,7 +47,7 @@ def read_export(
     name, source = _recognised(Path(path), format_name)
     if isinstance(source, weather.Answer):
         return on_steps(weather.read(source), average, allow_missing)
-    choices = Choices(point, usd_per or {}, carbon, drop_estimated, zone)
+    choices = Choices(point, usd_per or {}, carbon, drop_estimated, zone, in_pounds)
     return on_steps(read_table(source, name, choices), average, allow_missing)
 
 

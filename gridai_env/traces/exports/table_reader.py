@@ -37,6 +37,7 @@ class Choices:
     carbon: str = "direct"
     drop_estimated: bool = False
     zone: str | None = None  # of the trace file: names the currency of forms that cover several countries
+    in_pounds: bool = False  # a file that does not name its unit is in lb/MWh
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,11 @@ def read_table(table: TextTable, name: str, given: Choices) -> Export:
     """
     form, notes = FORMS[name], list[str]()
     rows = _kept(form, table, given.carbon, notes)
+    if form.units and table.index(form.units) is None and not given.in_pounds:
+        raise TraceError(
+            f"{table.path}: no column {form.units!r} says that the values are in lb/MWh; where they are, say "
+            "in_pounds=True (--marginal-in-pounds); else export with the units"
+        )
     chosen, rows, columns = _one_place(
         form, table, rows, _columns(form, table, given.carbon), given.point, notes
     )

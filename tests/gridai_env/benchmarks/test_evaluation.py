@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -126,7 +127,9 @@ def test_flat_policies_are_wrapped() -> None:
 
 def test_other_worlds_have_no_bound(tmp_path: Path) -> None:
     other = load_scenario("two_sites", horizon_h=12.0)
-    with pytest.raises(BenchmarkError, match="scenario 'two_sites' is none with frozen sets") as error:
+    with pytest.raises(
+        BenchmarkError, match=r"scenario 'two_sites' differs from the one .* in the package"
+    ) as error:
         evaluate(home(), other)
     assert "\n" not in str(error.value)
     assert evaluate(home(), load_scenario("two_sites")) == evaluate(home(), "two_sites")
@@ -153,6 +156,8 @@ def test_other_traces_have_no_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     found = evaluate(home(), "two_sites", traces=file)
     assert len(starts) == COUNT and all("2023-03-02" <= str(start) < "2023-03-12" for start in starts)
     assert (found.gain_captured, found.interval, found.gap, found.published) == (None, None, None, [])
+    assert found.set_hash != read_set("two_sites", "test").hash
+    assert found.traces_sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
     assert found.bill_usd > 0.0 and found.traces == str(file) and "no gain is known" in str(found)
     with pytest.raises(BenchmarkError, match="give traces with set = 'test'"):
         evaluate(home(), "two_sites", "shifted", traces=file)

@@ -462,9 +462,12 @@ def test_watttime_in_pounds_as_text_and_json(write: Write) -> None:
     }
     answer = write(json.dumps({"data": data, "meta": meta}), name="a.json")
     for path in (text, answer):
-        hours = read_export(path, average=True)
+        named = path == text  # the text does not name its unit
+        hours = read_export(path, average=True, in_pounds=named)
         assert hours.columns[MARGINAL] == pytest.approx([1005.5 * 0.45359237])
-        assert len(read_export(path).utc_minutes) == 4  # quarter-hours
+        assert len(read_export(path, in_pounds=named).utc_minutes) == 4  # quarter-hours
+    with pytest.raises(TraceError, match=r"no column 'units' says .*--marginal-in-pounds"):
+        read_export(text)
     for key, value in (("units", "percentile"), ("signal_type", "health_damage")):
         other = write(json.dumps({"data": data, "meta": meta | {key: value}}), name="b.json")
         with pytest.raises(TraceError, match=f"all rows have {key} = {value}; need"):
@@ -497,7 +500,7 @@ def test_electricity_maps_interface(write: Write) -> None:
 def test_estimates_cannot_be_dropped_where_none_are_marked(write: Write) -> None:
     path = write("point_time,value", "2024-01-01T00:00:00+00:00,900")
     with pytest.raises(TraceError, match="no column marks estimates; leave drop_estimated"):
-        read_export(path, drop_estimated=True)
+        read_export(path, drop_estimated=True, in_pounds=True)
 
 
 # Steps --------------------------------------------------------------------------------------------------------------
@@ -645,6 +648,7 @@ def test_convert_joins_average_and_marginal_carbon_and_says_what_it_left_out(
     words += [
         "--marginal",
         str(write("point_time,value", *moer, name="m.csv")),
+        "--marginal-in-pounds",
         "--out",
         str(tmp_path / "t.csv"),
     ]

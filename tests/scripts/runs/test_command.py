@@ -1,6 +1,7 @@
 """How commands read their options: forms on the command line, YAML files, help, and errors in one line."""
 
 import builtins
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -218,6 +219,16 @@ def test_errors_and_ctrl_c_end_with_their_codes(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().err == "error: no\ninterrupted\n"
     with pytest.raises(ZeroDivisionError):  # a fault of the program keeps its traceback
         exit_code(lambda: fail(ZeroDivisionError()))
+
+
+@pytest.mark.parametrize("lines", [1, 100_000])  # still held at the end, or written on the way
+def test_a_reader_that_leaves_ends_the_command_without_a_word(lines: int) -> None:
+    code = f"from scripts.runs.command import exit_code\nexit(exit_code(lambda: print('line\\n' * {lines}) or 0))"
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 def failing_solve(seed: int) -> int:
