@@ -115,10 +115,11 @@ def table_starts(
         sources = " and ".join(file.source for file, _ in covers)
         places = ", ".join(name for _, names in covers for name in names)
         spans = "; ".join(file.coverage(name) for file, names in covers for name in names)
+        cures = dict.fromkeys(cure for file, names in covers for name in names for cure in file.cures(name))
         raise InstanceError(
             f"{sources}: no {steps * dt_h:g} h in a row without a gap in {places} (horizon and a day of "
-            f"history before it): {spans}; correct or lengthen the file, "
-            "allow short gaps with FILE,fill_gap_h=2, or use a shorter horizon_h"
+            f"history before it): {spans}; {', '.join([*cures, 'lengthen the file'])}, or use a shorter "
+            "horizon_h"
         )
 
     at_hour = np.isin(valid.astype(np.int64) % 1440, wanted.astype(np.int64) % 1440)

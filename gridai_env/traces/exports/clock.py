@@ -68,6 +68,12 @@ def numbered_hour(where: str, day: str, hour: str, interval: str, flag: str, fil
     return Stamp(where, start, FLAGS[flag.upper()], filled)
 
 
+def told_by_order(stamps: Sequence[Stamp], clock: str) -> bool:
+    """Return whether the order of rows may tell equal hours apart: on a clock that is put back, without marks."""
+    fixed = ZoneInfo(clock or "UTC").utcoffset(None) is not None
+    return not fixed and any(one.moment.tzinfo is None and one.second is None for one in stamps)
+
+
 def to_utc(stamps: Sequence[Stamp], clock: str, strict: bool) -> list[int | None]:
     """Return minutes since 1970 UTC; None for stamps with seconds and for empty rows of an hour that does not exist.
 

@@ -25,6 +25,9 @@ class Export:
     columns: dict[str, Float[Floats, " N"]]  # our names; NaN: the source has no value
     zone: str | None = None  # as the source names it, where it does
     ends_below_min: int = 0  # stamps of steps shorter than this mark the end
+    by_order: bool = (
+        False  # rows may not be sorted: their order was used (equal hours of a clock, hours before)
+    )
     step_minutes: Int[Ints, " N"] | None = None  # length of the interval; None: an hour
     notes: tuple[str, ...] = ()  # what was left out or changed, a line each
 
@@ -41,7 +44,8 @@ def on_steps(export: Export, average: bool = False, allow_missing: float = 0.0) 
 
     ``average`` makes hours.  Finer rows than 15 minutes are averaged to 15; a mean needs all its rows but a share
     ``allow_missing`` of them, else it is a gap.  Rows off the grid of their stretch are left out.  Raises TraceError
-    for doubled or unsorted stamps, steps above an hour, and rows of which most are off any grid.
+    for doubled stamps, unsorted ones where their order matters, steps above an hour, and rows of which most are off
+    any grid.
     """
     utc, columns = _ascending(export)
     length, start = _intervals(export, utc)
@@ -52,6 +56,8 @@ def on_steps(export: Export, average: bool = False, allow_missing: float = 0.0) 
             f"{stamp(utc[stray][0])}; export hours, or whole parts of them"
         )
     notes = [*export.notes]
+    if len(set(np.sign(np.diff(export.utc_minutes)))) > 1:
+        notes.append("rows out of order, sorted by time")
     if stray.any():
         notes.append(f"{stray.sum()} rows off the grid left out, the first {stamp(utc[stray][0])}")
     length, start = length[~stray], start[~stray]
@@ -77,10 +83,13 @@ def on_steps(export: Export, average: bool = False, allow_missing: float = 0.0) 
 
 
 def _ascending(export: Export) -> tuple[Int[Ints, " N"], dict[str, Float[Floats, " N"]]]:
-    """Return stamps and columns in ascending order; some portals list the newest first."""
+    """Return stamps and columns in ascending order; some portals list the newest first, or region by region."""
     path, utc, columns = export.source, export.utc_minutes, export.columns
     if not len(utc):
         raise TraceError(f"{path}: no rows of the series asked for")
+    if not export.by_order:
+        order = np.argsort(utc, kind="stable")
+        utc, columns = utc[order], {name: values[order] for name, values in columns.items()}
     steps = np.diff(utc)
     if len(steps) and (steps <= 0).all() and steps[0] < 0:
         utc, steps = utc[::-1], -steps[::-1]
@@ -91,7 +100,8 @@ def _ascending(export: Export) -> tuple[Int[Ints, " N"], dict[str, Float[Floats,
 
     if (steps < 0).any():
         raise TraceError(
-            f"{path}: {stamp(utc[1:][steps < 0][0])} is earlier than the row before; sort the rows"
+            f"{path}: {stamp(utc[1:][steps < 0][0])} is earlier than the row before; sort the rows, or "
+            "export UTC"
         )
     if len(steps) and steps.min() > MINUTES_PER_HOUR:
         raise TraceError(

@@ -15,7 +15,7 @@ import numpy as np
 from gridai_env.arrays.types import Float, Floats
 from gridai_env.traces.bounds import POSSIBLE
 from gridai_env.traces.errors import TraceError
-from gridai_env.traces.exports.clock import Stamp, numbered_hour, read_stamp, to_utc
+from gridai_env.traces.exports.clock import Stamp, numbered_hour, read_stamp, to_utc, told_by_order
 from gridai_env.traces.exports.forms import AVERAGE, FORMS, KINDS, PRICE, SYMBOLS, US_ZONES, Form
 from gridai_env.traces.exports.rates import Rates
 from gridai_env.traces.exports.series import Export
@@ -72,7 +72,8 @@ def read_table(table: TextTable, name: str, given: Choices) -> Export:
     if begin.moment.replace(tzinfo=None) > end.moment.replace(tzinfo=None):
         rows = rows[::-1]
     values = _numbers(form, table, rows, column, given.drop_estimated, notes)
-    utc = _utc(form, table, rows, values)
+    stamps = _stamps(form, table, rows, np.isfinite(values).tolist())
+    utc = _utc(form, table, rows, stamps)
     if len(chosen) > 1 and len(set(utc)) < len(utc):
         raise _choose(table.path, f"{given.point!r} is several series", chosen)
     taken = [i for i, minute in enumerate(utc) if minute is not None]
@@ -90,6 +91,7 @@ def read_table(table: TextTable, name: str, given: Choices) -> Export:
         {form.column: scaled[taken]},
         zone=chosen[0][0] if chosen[0] else None,
         ends_below_min=form.ends_below_min,
+        by_order=told_by_order(stamps, (stamp_columns(form, table) or ([], ""))[1]),
         notes=tuple(notes),
     )
 
@@ -260,10 +262,10 @@ def _stamps(form: Form, table: TextTable, rows: Sequence[Row], filled: Sequence[
     return out
 
 
-def _utc(form: Form, table: TextTable, rows: list[Row], values: Float[Floats, " N"]) -> list[int | None]:
+def _utc(form: Form, table: TextTable, rows: list[Row], stamps: list[Stamp]) -> list[int | None]:
     """Return minutes since 1970 UTC of rows that ascend; a second clock in the file must agree."""
     at, clock = stamp_columns(form, table) or ([], "")
-    utc = to_utc(_stamps(form, table, rows, np.isfinite(values).tolist()), clock, strict=form.hour_ending)
+    utc = to_utc(stamps, clock, strict=form.hour_ending)
     other = table.index(form.check[0]) if form.check[0] else None
     if other is None:
         return utc

@@ -147,7 +147,8 @@ def read(answer: Answer) -> Export:
     # Radiation of the last hour would stand in the next row.
     end = count - 1 if radiation is not None else count
     text = f"Open-Meteo at {latitude:.2f}, {longitude:.2f}: {', '.join(words)}; capacity factors are proxies"
-    return Export(str(path), NAME, text, utc[:end], {name: values[:end] for name, values in columns.items()})
+    kept = {name: values[:end] for name, values in columns.items()}
+    return Export(str(path), NAME, text, utc[:end], kept, by_order=True)
 
 
 def _wet_bulb(answer: Answer, count: int) -> Float[Floats, " N"]:

@@ -106,7 +106,11 @@ class ZoneAxis:
         low, high = POSSIBLE[name]
         value = self.values[name][cell]
         what = f"{when}: {name} = {value:g} (allowed: {low:g} to {high:g}, finite)"
-        return what, "fill the empty cell" if np.isnan(value) else "correct it"
+        if not np.isnan(value):
+            return what, "correct it"
+        if not self.good(name).size:
+            return what, f"the column {name} is empty: fill it"
+        return what, "fill the empty cell, interpolate short gaps with FILE,fill_gap_h=2,"
 
     def good(self, name: str) -> Float[Floats, " good"]:
         """Return the possible values of a column in cells without a fault."""

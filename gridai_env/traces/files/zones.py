@@ -256,6 +256,14 @@ class TraceTable:
             )
         return text
 
+    def cures(self, zone: str) -> tuple[str, ...]:
+        """Return what to do about the bad intervals of a zone, each advice once."""
+        axis = self.axis(zone)
+        bad = np.flatnonzero(~axis.usable)
+        empty = np.any([np.isnan(values[bad]) for values in axis.values.values()], axis=0)
+        _, first = np.unique(2 * axis.fault[bad] + empty, return_index=True)  # one of each kind
+        return tuple(axis.fault_at(int(cell))[1].rstrip(",") for cell in bad[np.sort(first)])
+
     def steps_of(self, zone: str, step_min: int) -> str:
         """Return in words how long the rows of a zone are, what becomes of them in a step, and what was filled."""
         axis = self.axis(zone)

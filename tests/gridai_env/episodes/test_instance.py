@@ -558,8 +558,36 @@ def test_a_file_of_another_year_serves_with_its_own_dates(tmp_path: Path) -> Non
 
 def test_a_file_that_is_too_short_is_refused(tmp_path: Path) -> None:
     path = write_trace(tmp_path / "t.csv", "2023-05-01T00", 71)
-    with pytest.raises(InstanceError, match="no 72 h in a row without a gap"):
+    with pytest.raises(InstanceError, match="no 72 h in a row without a gap") as error:
         make_batch(small(traces=str(path)), [0])
+    assert str(error.value).endswith("; lengthen the file, or use a shorter horizon_h")
+
+
+@pytest.mark.parametrize(
+    ("values", "advice"),
+    [
+        ({40: "inf"}, "; correct it, lengthen the file, or"),
+        (
+            {40: ""},
+            "; fill the empty cell, interpolate short gaps with FILE,fill_gap_h=2, lengthen the file, or",
+        ),
+        (dict.fromkeys(range(72), ""), "; the column carbon_average_kg_per_mwh is empty: fill it, lengthen"),
+    ],
+)
+def test_advice_on_a_file_without_a_start_is_by_the_kind_of_fault(
+    tmp_path: Path, values: dict[int, str], advice: str
+) -> None:
+    path = write_trace(tmp_path / "t.csv", "2023-05-01T00", 72)
+    head, *rows = path.read_text().splitlines()
+    at = head.split(",").index("carbon_average_kg_per_mwh")
+    cells = [row.split(",") for row in rows]
+    hours = sorted({row[0] for row in cells})
+    for row in cells:
+        row[at] = values.get(hours.index(row[0]), row[at])
+    path.write_text("\n".join([head, *map(",".join, cells)]))
+    with pytest.raises(InstanceError) as error:
+        make_batch(small(traces=str(path)), [0])
+    assert advice in str(error.value) and "\n" not in str(error.value)
 
 
 def test_a_stack_keeps_constants_that_were_changed_by_hand() -> None:

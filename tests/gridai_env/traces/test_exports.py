@@ -286,11 +286,6 @@ BAD = {
         {},
         "the interval 2022-01-01T06:00Z stands twice",
     ),
-    "unsorted": (
-        f"{ERCOT}\n01/01/2022,02:00,N,HB,1\n01/01/2022,01:00,N,HB,2\n01/01/2022,03:00,N,HB,2",
-        {},
-        "is earlier than the row before",
-    ),
     "unknown point": (f"{ERCOT}\n01/01/2022,01:00,N,HB,1", {"point": "LZ"}, "'LZ' is not there"),
     "no rate": (f"{ENERGINET}\n2024-01-01 00:00;2024-01-01 01:00;DK1;1,0;1,0", {}, "give the rate to USD"),
     "bad rate": (

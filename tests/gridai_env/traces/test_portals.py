@@ -803,3 +803,32 @@ def test_convert_says_that_a_price_looks_like_one_per_kwh(
     assert notes == [
         f"note: {PRICE} is 0.045 on average, usual are 2 to 3000: check its unit (per MWh, not per kWh)"
     ]
+
+
+@pytest.mark.parametrize(
+    ("header", "rows"),
+    [
+        ("utc,price_usd_per_mwh", ["2025-06-01T02:00Z,3", "2025-06-01T00:00Z,1", "2025-06-01T01:00Z,2"]),
+        (
+            "datetime,price_usd_per_mwh",
+            ["2025-06-01T03:00+01:00,3", "2025-06-01T00:00Z,1", "2025-06-01T02:00+01:00,2"],
+        ),
+    ],
+)
+def test_rows_out_of_order_are_sorted_where_stamps_are_moments(
+    write: Write, header: str, rows: list[str]
+) -> None:
+    export = read_export(write(header, *rows))
+    assert stamps(export) == [f"2025-06-01T0{h}:00" for h in range(3)]
+    assert export.columns[PRICE].tolist() == [1.0, 2.0, 3.0]
+    assert "rows out of order, sorted by time" in export.notes
+    with pytest.raises(TraceError, match="stands twice"):
+        read_export(write(header, *rows, rows[0]))
+
+
+def test_rows_out_of_order_on_a_local_clock_are_refused(write: Write) -> None:
+    lines, row = LOCAL["smard"]
+    hours = local_hours(datetime(2024, 6, 1, tzinfo=BERLIN), 4)
+    rows = [row.format(hours[h], hours[h + 1], 40 + h) for h in (0, 2, 1)]
+    with pytest.raises(TraceError, match="is earlier than the row before; sort the rows, or export UTC"):
+        read_export(write(*lines, *rows), usd_per={"EUR": 1.0})
