@@ -112,18 +112,14 @@ def _demand_of_file(
 
     regional = regional_table(compiled.demand)
     if regional is None:
-        shape = demand_shape(compiled.demand)
-        placed = place_shape(shape, compiled, start_utc, lead_in, rngs)
+        placed = place_shape(demand_shape(compiled.demand), compiled, start_utc, lead_in, rngs)
     else:
         placed = place_regions(regional, compiled, start_utc, lead_in)
     mean_gpuh = regions.mean_gpus * dt_h
     share = np.where(own, 0.0, compiled.row_share)
     rows += (mean_gpuh * placed.shape)[..., None] * share
     from_file = mean_gpuh * placed.expected * share.sum()
-    if placed.deviation is None:
-        usual = shape.relative_deviation(round(dt_h * MINUTES_PER_HOUR)) * from_file
-    else:
-        usual = mean_gpuh * placed.deviation[:, None] * share.sum()
+    usual = mean_gpuh * placed.deviation[:, None] * share.sum()
     variance += usual**2
 
     return Demand(

@@ -5,7 +5,7 @@ days that were drawn, the same for all regions; weekdays are not matched.  Days 
 would run over the end or into a hole of the file are not drawn.
 
 A file of less than a day has no time of day: it is used only where ``repeat`` says so, end to end, for episodes no
-longer than itself (the day of history that forecasts look back on is then a repetition).  ``repeat`` lets a longer
+longer than itself (the past that forecasts look back on is then a repetition).  ``repeat`` lets a longer
 file begin again after its last whole day.
 
 Shapes: B episodes, X steps (history first), C regions.
@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gridai_env.arrays.types import Float, Floats
-from gridai_env.episodes.expectation import LEVEL_DAYS, PAST_DAYS, regional_outlook
+from gridai_env.arrays.types import Float, Floats, Int, Ints
+from gridai_env.episodes.expectation import LEVEL_DAYS, PAST_DAYS, demand_outlook, regional_outlook
 from gridai_env.scenario.compile import Compiled
 from gridai_env.scenario.spec import DemandSpec
 from gridai_env.traces import TraceError, TraceTable
@@ -39,8 +39,8 @@ class RegionalShape:
     shape: np.ndarray
     expected: np.ndarray
     provenance: tuple[str, ...]  # [B]
-    deviation: np.ndarray | None = None  # [B,C] usual, from the expected; None: that of the whole file
-    blind: np.ndarray | None = None  # [B,C] too little is known before the start: persistence
+    deviation: np.ndarray  # [B,C] usual, from the expected
+    blind: np.ndarray  # [B,C] too little is known before the start: persistence
 
 
 # Options that say nothing of a file by region and date.
@@ -95,17 +95,14 @@ def place_regions(
         ("columns not used", table.raw.unused),
     ):
         text += f"; {what}: {', '.join(names)}" if names else ""
-    known = (
-        f"; expected: mean by UTC hour of day of the {PAST_DAYS} days before the start, level of {LEVEL_DAYS}"
-    )
-    unknown = "; expected: persistence, for want of a past in the file"
-    return RegionalShape(
-        np.stack(values, -1) / mean,
-        expected / mean,
-        tuple(text + (unknown if none.any() else known) for none in blind),
-        deviation / mean,
-        blind if blind.any() else None,
-    )
+    texts = tuple(text + _expected_from(none) for none in blind)
+    return RegionalShape(np.stack(values, -1) / mean, expected / mean, texts, deviation / mean, blind)
+
+
+def _expected_from(blind: np.ndarray) -> str:
+    """Return in words what the expectations of an episode come from; ``blind`` [C]."""
+    past = f"mean by hour of day of the {PAST_DAYS} days before the start, level of {LEVEL_DAYS}"
+    return f"; expected: {'persistence, for want of a past in the file' if blind.any() else past}"
 
 
 def place_shape(
@@ -133,14 +130,16 @@ def place_shape(
         begin[b] = since + offset
         notes.append(f"{shape.text}; {note}")
 
-    if shape.repeat:
-        begin %= shape.period_min
+    # What is expected follows from the hours of the file before the start alone.
+    hour = np.arange(-lead_in, compiled.shape.steps) * step_min // MINUTES_PER_HOUR % 24
+    hours = np.broadcast_to(hour, begin.shape[:2])
+    past = begin[:, lead_in, :, None] + np.arange(-24 * PAST_DAYS, 0) * MINUTES_PER_HOUR  # [B,C,hours]
+    seen = shape.mean_of(past, MINUTES_PER_HOUR).reshape(*past.shape[:2], PAST_DAYS, 24)
+    found = [demand_outlook(seen[:, c], hours) for c in range(seen.shape[1])]
+    expected, deviation, blind = (np.stack(part, -1) for part in zip(*found, strict=True))
 
-    # Sums over whole steps are differences of running sums, whatever the step.
-    day = local % MINUTES_PER_DAY
-    expected = shape.expected_cumulative[day + step_min] - shape.expected_cumulative[day]
-    value = shape.cumulative[begin + step_min] - shape.cumulative[begin]
-    return RegionalShape(value / step_min, expected / step_min, tuple(notes))
+    texts = tuple(note + _expected_from(none) for note, none in zip(notes, blind, strict=True))
+    return RegionalShape(shape.mean_of(begin, step_min), expected, texts, deviation, blind)
 
 
 def local_minutes(compiled: Compiled, start_utc: np.ndarray, lead_in: int, step_min: int) -> np.ndarray:
@@ -195,10 +194,7 @@ def _drawn_offset(
         how = (
             f"repeated every {shape.period_min / MINUTES_PER_DAY:g} days, so what comes again is no surprise"
         )
-    known = "" if np.ptp(shape.expected_by_hour) == 0 else " by local hour"
-    note = f"local time, day {day + 1} of the file first, {how}; "
-    note += f"climatology: mean{known} over the whole file, this episode in it"
-    return day * MINUTES_PER_DAY, note
+    return day * MINUTES_PER_DAY, f"local time, day {day + 1} of the file first, {how}"
 
 
 def _good_days(shape: DemandShape, first: np.ndarray, end: np.ndarray) -> np.ndarray:
@@ -206,23 +202,8 @@ def _good_days(shape: DemandShape, first: np.ndarray, end: np.ndarray) -> np.nda
     length = len(shape.per_min)
     count = shape.period_min // MINUTES_PER_DAY if shape.repeat else -(-length // MINUTES_PER_DAY) + 1
     shift = np.arange(count)[:, None] * MINUTES_PER_DAY
-    low, high = first + shift, end + shift
-    if shape.repeat:
-        return np.flatnonzero(_holes_cyclic(shape, low, high) == 0)
-    inside = ((low >= 0) & (high <= length)).all(1)
-    holes = shape.holes[np.clip(high, 0, length)] - shape.holes[np.clip(low, 0, length)]
-    return np.flatnonzero(inside & (holes == 0).all(1))
-
-
-def _holes_cyclic(shape: DemandShape, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Return the number of holes from ``low`` to ``high`` of a repeated file, summed over regions."""
-    period = shape.period_min
-    each = shape.holes[period]
-
-    def before(minute: np.ndarray) -> np.ndarray:
-        return minute // period * each + shape.holes[minute % period]
-
-    return np.sum(before(high) - before(low), axis=1)
+    whole = shape.mean_of(first + shift, end - first)
+    return np.flatnonzero(np.isfinite(whole).all(1))
 
 
 def _refuse(shape: DemandShape, first: int, end: int) -> None:
@@ -236,9 +217,6 @@ def _refuse(shape: DemandShape, first: int, end: int) -> None:
         f"{shape.source}: no {hours:.1f} h in a row without a hole ({np.isnan(shape.per_min).sum()} min of holes); use "
         "fill_gap_h= to interpolate short holes, a shorter horizon_h, or another model"
     )
-
-
-MIN_DAYS_FOR_PROFILE = 7
 
 
 @dataclass(frozen=True)
@@ -264,42 +242,22 @@ class DemandShape:
         return length // MINUTES_PER_DAY * MINUTES_PER_DAY if self.has_days else length
 
     @cached_property
-    def cumulative(self) -> np.ndarray:
-        """Sum over the minutes before each, two rounds of it where repeated, holes as 0."""
-        return np.concatenate([[0.0], np.cumsum(np.nan_to_num(self._rounds))])
+    def _cumulative(self) -> Float[Floats, "2 M+1"]:
+        """Work, holes as 0, and number of holes before each minute."""
+        each = np.stack([np.nan_to_num(self.per_min), np.isnan(self.per_min)])
+        return np.concatenate([np.zeros((2, 1)), np.cumsum(each, axis=1)], axis=1)
 
-    @cached_property
-    def holes(self) -> np.ndarray:
-        """Number of minutes without data before each, laid out like `cumulative`."""
-        return np.concatenate([[0], np.cumsum(np.isnan(self._rounds))])
+    def _before(self, minute: Int[Ints, "*shape"]) -> np.ndarray:
+        """Return work and number of holes [2,...] before each minute, on through the rounds of a repeated file."""
+        rounds, inside = np.divmod(minute, self.period_min) if self.repeat else (0 * minute, minute)
+        return self._cumulative[:, inside] + np.multiply.outer(self._cumulative[:, self.period_min], rounds)
 
-    @property
-    def _rounds(self) -> np.ndarray:
-        return np.tile(self.per_min[: self.period_min], 2) if self.repeat else self.per_min
-
-    @cached_property
-    def expected_by_hour(self) -> np.ndarray:
-        """Mean by local hour of the day over the file [24]; 1 where the file has too few days for it."""
-        good = np.isfinite(self.per_min)
-        hour = (self.first_minute + np.arange(len(good))) % MINUTES_PER_DAY // MINUTES_PER_HOUR
-        count = np.bincount(hour[good], minlength=24)
-        if good.sum() < MIN_DAYS_FOR_PROFILE * MINUTES_PER_DAY or not count.all():
-            return np.ones(24)
-        return np.bincount(hour[good], self.per_min[good], 24) / count
-
-    @cached_property
-    def expected_cumulative(self) -> np.ndarray:
-        """Sum of the expected shape over the minutes of two days before each."""
-        return np.concatenate([[0.0], np.cumsum(np.tile(np.repeat(self.expected_by_hour, 60), 2))])
-
-    def relative_deviation(self, step_min: int) -> float:
-        """Return the standard deviation of steps from their expectation, relative to it."""
-        steps = len(self.per_min) // step_min
-        value = self.per_min[: steps * step_min].reshape(steps, step_min).mean(1)
-        at = (self.first_minute + np.arange(steps) * step_min) % MINUTES_PER_DAY
-        expected = (self.expected_cumulative[at + step_min] - self.expected_cumulative[at]) / step_min
-        good = np.isfinite(value) & (expected > 0)
-        return float(np.std(value[good] / expected[good] - 1.0)) if good.any() else 0.0
+    def mean_of(self, begin: Int[Ints, "*shape"], minutes: int) -> Float[Floats, "*shape"]:
+        """Return the mean of ``minutes`` from ``begin`` on; NaN where one is a hole or outside the file."""
+        end = begin + minutes
+        inside = self.repeat | ((begin >= 0) & (end <= len(self.per_min)))
+        work, holes = self._before(np.where(inside, end, 0)) - self._before(np.where(inside, begin, 0))
+        return np.where(inside & (holes == 0), work / minutes, np.nan)
 
 
 def demand_shape(spec: DemandSpec) -> DemandShape:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gridai_env.arrays.kept import kept_by
-from gridai_env.arrays.types import Bool, Bools, Float, Floats
+from gridai_env.arrays.types import Bool, Bools, Float, Floats, Int, Ints
 from gridai_env.episodes.deviation import Deviation, synthetic_deviation
 from gridai_env.episodes.forecast import MEDIAN_OF_NORMAL
 from gridai_env.traces import TraceTable, ZoneSeries, known_zones
@@ -109,7 +109,7 @@ def outlook(table: TraceTable, series: ZoneSeries, start_utc: np.ndarray) -> Out
             by_hour = np.take_along_axis(own[:, 0], from_start % 24, axis=1)
             of_zone[:] = np.where(is_own[:, None], by_hour, of_zone)
             expected = np.where(is_own[:, None, None], own, expected)
-            move = _level(name, seen, expected)
+            move = _level(seen, expected, relative=name in RELATIVE)
             of_zone[:] = move(of_zone.T).T
             typical[name][:, z] = _typical(seen, move(expected.T).T, relative=name == "pv_cf")
         if zone in known_zones() and not enough[:, z].all():
@@ -144,17 +144,27 @@ def regional_outlook(
     """
     start = start_utc.astype("datetime64[h]").astype(np.int64)
     hour = (times_utc.astype("datetime64[h]").astype(np.int64) - start[:, None]) % 24
-    expected, typical, blind = [], [], []
+    found = []
     for region in regions:
         first, values = table.hours(region)
-        ((name, hours),) = values.items()
-        seen = Past(first, values, {}).before(hours, start)
-        usual = _by_hour_of_day(seen)
-        move = _level(name, seen, usual)
-        expected.append(np.maximum(move(np.take_along_axis(usual[:, 0], hour, axis=1).T).T, 0.0))
-        typical.append(_typical(seen, move(usual.T).T, relative=False) / MEDIAN_OF_NORMAL)
-        blind.append(np.isfinite(seen).sum((1, 2)) < LEAST_H)
-    return np.stack(expected, -1), np.stack(typical, -1), np.stack(blind, -1)
+        ((_, hours),) = values.items()
+        found.append(demand_outlook(Past(first, values, {}).before(hours, start), hour))
+    expected, deviation, blind = (np.stack(part, -1) for part in zip(*found, strict=True))
+    return expected, deviation, blind
+
+
+def demand_outlook(
+    seen: Float[Floats, "B days 24"], hour: Int[Ints, "B X"]
+) -> tuple[Float[Floats, "B X"], Float[Floats, " B"], Bool[Bools, " B"]]:
+    """Return what the work ``seen`` in the PAST_DAYS before each start lets one expect, and its usual deviation.
+
+    ``hour`` counts from the start, modulo a day.  Also whether too few hours were seen: then persistence must do.
+    """
+    usual = _by_hour_of_day(seen)
+    move = _level(seen, usual, relative=False)
+    expected = move(np.take_along_axis(usual[:, 0], hour, axis=1).T).T
+    typical = _typical(seen, move(usual.T).T, relative=False) / MEDIAN_OF_NORMAL
+    return np.maximum(expected, 0.0), typical, np.isfinite(seen).sum((1, 2)) < LEAST_H
 
 
 def _by_hour_of_day(seen: Float[Floats, "B days 24"]) -> Float[Floats, "B days 24"]:
@@ -166,10 +176,10 @@ def _by_hour_of_day(seen: Float[Floats, "B days 24"]) -> Float[Floats, "B days 2
 
 
 def _level(
-    name: str, seen: Float[Floats, "B days 24"], expected: Float[Floats, "B days 24"]
+    seen: Float[Floats, "B days 24"], expected: Float[Floats, "B days 24"], relative: bool
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the function that brings expectations [...,B] of a column to the level before the start."""
-    if name in RELATIVE:
+    """Return the function that brings expectations [...,B] to the level before the start."""
+    if relative:
         known = np.isfinite(seen)
         usual = np.where(known, expected, 0.0).sum((1, 2))
         factor = np.where(known, seen, 0.0).sum((1, 2)) / np.where(usual > 0, usual, np.inf)

@@ -4,18 +4,20 @@ The prices of the last resorts (load shed, accelerators taken from jobs) are of 
 no observation shows them, and a planner prices them by what it foresees.
 """
 
+import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from baselines.mpc.policy import MPC
-from baselines.rules.greedy import Greedy
+from baselines.rules.registry import REGISTRY
 from gridai_env.arrays.draws import EpisodeDraws
 from gridai_env.envs.env import GridAIEnv
 from gridai_env.episodes.forecast import Background, day_ahead, publication, with_published
 from gridai_env.episodes.instance import Instance, make_instance
+from gridai_env.rollout.policy import Policy
+from gridai_env.scenario.compile import Compiled
 from gridai_env.traces.files.zones import CALIBRATED
 from tests.support.small_scenario import SMALL, small
 
@@ -37,21 +39,66 @@ def trace(path: Path, known_h: int) -> Path:
     return path
 
 
-def played(instance: Instance, kind: str) -> dict[str, Any]:
-    """What is observed and done up to step T under Greedy, and what the planner does in it."""
-    env, greedy, planner = GridAIEnv(scenario=instance.scenario, instance=instance), Greedy(), MPC()
-    greedy.prepare(instance.compiled)
-    planner.begin(instance)
+def demand(path: Path, known_h: int, form: str) -> str:
+    """Forty days of work by hour, of two regions or of none; what follows ``known_h`` comes in another order."""
+    hours, rng = 24 * 40, np.random.default_rng(6)
+    first, cut = START - 24 * 32, 24 * 32 + known_h
+    values = rng.uniform(5, 15, (2, hours))
+    values[:, cut:] = values[:, cut:][:, ::-1]  # the mean of the file stays: it is the level of the regions
+    if form == "regions":
+        lines = ["utc,region,requests_per_s"]
+        names = [region["name"] for region in SMALL["regions"]]
+        lines += [
+            f"{first + h}:00Z,{name},{x!r}"
+            for name, row in zip(names, values.tolist(), strict=True)
+            for h, x in enumerate(row)
+        ]
+    else:
+        lines = ["TIMESTAMP,ContextTokens,GeneratedTokens"]
+        lines += [
+            f"{first + h}:{minute},{x * 1e5!r},0"
+            for h, x in enumerate(values[0].tolist())
+            for minute in ("00:00", "59:59")
+        ]
+    path.write_text("\n".join(lines))
+    return str(path)
+
+
+def policies(compiled: Compiled) -> list[Policy]:
+    """All rules, the planner with the forecast of the scenario, and a network that remembers forecasts."""
+    torch = pytest.importorskip("torch")
+    from agents.networks.checkpoint import Identity, NetworkPolicy
+    from tests.support.structure_worlds import policy_of
+
+    torch.manual_seed(0)
+    network = NetworkPolicy(policy_of(compiled, seed=1), Identity.of(compiled))
+    return [*(rule() for rule in REGISTRY.values()), MPC(), network]
+
+
+def decisions(policy: Policy, instance: Instance) -> np.ndarray:
+    """What a policy does up to step T, with all that it has seen, [T+1,S]."""
+    env, state, done = GridAIEnv(scenario=instance.scenario, instance=instance), None, []
+    policy.prepare(instance.compiled)
+    policy.reseed(2)
+    policy.begin(instance)
     observation, _ = env.reset(seed=0)
-    seen = [observation]
-    for _ in range(T):
-        seen.append(env.step(greedy.act(seen[-1]))[0])
-    return {
-        "observed": [np.concatenate([x[key].ravel() for key in sorted(x)]) for x in seen],
-        "forecast": instance.forecast.values[: T + 1],
-        "rule": greedy.act(seen[-1]),
-        "planned": planner.act(seen[-1]),
-    }
+    for t in range(T + 1):
+        action, state = policy.predict(observation, state, np.array([t == 0]))
+        done.append(np.concatenate([action, *(observation[key].ravel() for key in sorted(observation))]))
+        observation = env.step(action)[0]
+    return np.stack(done)
+
+
+def assert_equal_up_to_t(near: Instance, far: Instance) -> None:
+    """What is shown, foreseen and done up to step T does not depend on the hours after its longest lead."""
+    first, last = T + LONGEST_H + 1, near.steps
+    for name in ("buy_usd_per_mwh", "arrivals_gpuh"):
+        differs = getattr(near.exogenous, name) != getattr(far.exogenous, name)
+        assert not differs[:first].any()
+    assert near != far and near.hash != far.hash and last > first
+    assert np.array_equal(near.forecast.values[: T + 1], far.forecast.values[: T + 1])
+    for policy in policies(near.compiled):
+        assert np.array_equal(*(decisions(policy, instance) for instance in (near, far))), policy.name
 
 
 @pytest.mark.parametrize("kind", ["day_ahead", "published", "persistence"])
@@ -62,15 +109,36 @@ def test_files_of_any_zone(tmp_path: Path, kind: str) -> None:
     episodes = [
         make_instance(world, 3, trace(tmp_path / f"{h}.csv", h), start=str(START)) for h in (reach, 24 * 7)
     ]
-    assert (
-        episodes[0].exogenous.buy_usd_per_mwh[reach:] != episodes[1].exogenous.buy_usd_per_mwh[reach:]
-    ).all()
-    near, far = (played(instance, kind) for instance in episodes)
-    for name, values in near.items():
-        assert np.array_equal(values, far[name]), name
+    buy = [instance.exogenous.buy_usd_per_mwh[reach:] for instance in episodes]
+    assert (buy[0] != buy[1]).all()
+    assert_equal_up_to_t(*episodes)
     if kind == "day_ahead":  # and the hour at the longest lead does show
         moved = make_instance(world, 3, trace(tmp_path / "in.csv", reach - 1), start=str(START))
         assert not np.array_equal(moved.forecast.values[T], episodes[1].forecast.values[T])
+
+
+@pytest.mark.parametrize("kind", ["day_ahead", "persistence"])
+@pytest.mark.parametrize("form", ["regions", "requests"])
+def test_files_of_demand(tmp_path: Path, kind: str, form: str) -> None:
+    """Requests have no date: their day is drawn, here the last on which the episode fits."""
+    regions = [{**region, "timezone": "UTC"} for region in SMALL["regions"]]
+    world = SMALL | {"regions": regions, "events": [], "jobs": [], "forecast": {"kind": kind}}
+
+    def episode(known_h: int, seed: int) -> Instance:
+        path = demand(tmp_path / f"{known_h}.csv", known_h, form)
+        return make_instance(world, seed, start=str(START), demand=path)
+
+    seed, offset = 3, 0
+    if form == "requests":
+        day = re.search(r"day (\d+) of the file first", episode(0, seed).provenance["demand"])
+        assert day is not None
+        offset = 24 * int(day[1]) - 24 * 32  # hours from START to the start of the episode in the file
+    reach = offset + T + LONGEST_H + 1
+    near, far = episode(reach, seed), episode(24 * 8, seed)
+    assert (
+        near.exogenous.arrivals_gpuh[T + LONGEST_H + 1 :] != far.exogenous.arrivals_gpuh[T + LONGEST_H + 1 :]
+    ).any()
+    assert_equal_up_to_t(near, far)
 
 
 @pytest.mark.parametrize("kind", ["day_ahead", "published"])

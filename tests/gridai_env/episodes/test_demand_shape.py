@@ -378,11 +378,45 @@ def test_forecasts_look_back_on_the_day_before(write: Callable[..., Path]) -> No
     assert arrivals[:24] - history == pytest.approx(np.broadcast_to(drift, (24, 2)), rel=1e-4)
     one_hour = instance.forecast.arrivals_gpuh[:, 0]  # the lead of an hour
     assert one_hour[:23] == pytest.approx(history[1:], rel=1e-6)
-    # Climatology: the mean by local hour over the nine days.
-    hourly = gpus.reshape(9, 24, 6).mean((0, 2)) / gpus.mean()
-    start = datetime.fromisoformat(START).replace(tzinfo=UTC)
-    hours = [local_time(start + timedelta(hours=t), "Europe/Berlin").hour for t in range(48)]
-    assert instance.knowledge.climatology[:, 3 * sites] == pytest.approx(level[0] * hourly[hours], rel=1e-6)
+
+
+def begin_window(instance: Instance, c: int) -> int:
+    """The window of ten minutes in the file at which the episode starts in a region."""
+    start = datetime.fromisoformat(str(instance.start_utc)).replace(tzinfo=UTC)
+    zones = [region.timezone for region in instance.scenario.regions]
+    midnight = min(local_time(start - timedelta(days=1), z) for z in zones).replace(hour=0, minute=0)
+    return (local_time(start, zones[c]) - midnight) // timedelta(minutes=10) + 144 * day_of(instance)
+
+
+@pytest.mark.parametrize("repeat", [False, True])
+def test_expectation_by_hand_from_the_past_of_the_file(write: Callable[..., Path], repeat: bool) -> None:
+    path = write(*windows(16, daily))
+    instance = episode(path, ",repeat=true" if repeat else "", seed=5)
+    gpus = raw_gpus(path, "m") / raw_gpus(path, "m").mean()
+    for c, region in enumerate(instance.scenario.regions):
+        first = begin_window(instance, c)
+        # Hours before the start, the last one first: those of the file, or of as many rounds as fill 28 days.
+        hours = 28 * 24 if repeat else first // 6
+        back = np.array([gpus[(first - 6 * h + np.arange(-6, 0)) % len(gpus)].mean() for h in range(hours)])
+        usual = np.array([back[h::24].mean() for h in range(24)])
+        level = np.mean([back[h] - usual[h % 24] for h in range(min(hours, 7 * 24))])
+        expected = [usual[-(t + 1) % 24] + level for t in range(48)]
+        found = instance.knowledge.climatology[:, 3 * instance.compiled.shape.sites + c]
+        assert found == pytest.approx(region.mean_gpus * np.array(expected), rel=1e-6)
+    assert "28 days before the start, level of 7" in instance.provenance["demand"]
+
+
+@pytest.mark.parametrize("kind", ["day_ahead", "persistence", "published"])
+def test_nothing_is_known_of_the_hours_of_the_file_to_come(write: Callable[..., Path], kind: str) -> None:
+    """All windows that the episode meets after its longest lead are others, with the same mean of the file."""
+    rates, t = [daily(i) for i in range(30 * 144)], 5
+    before = episode(write(*windows(30, lambda i: rates[i])), seed=3, forecast={"kind": kind})
+    cut = max(begin_window(before, c) for c in range(2)) + 6 * (t + 25)
+    rates[cut:] = rates[cut:][::-1]
+    after = episode(write(*windows(30, lambda i: rates[i])), seed=3, forecast={"kind": kind})
+    assert not np.allclose(before.exogenous.arrivals_gpuh[t + 26 :], after.exogenous.arrivals_gpuh[t + 26 :])
+    assert before.knowledge.climatology == pytest.approx(after.knowledge.climatology, rel=1e-6)
+    assert before.forecast.values[: t + 1] == pytest.approx(after.forecast.values[: t + 1], rel=1e-6)
 
 
 def test_the_outlook_splits_rows_without_the_file(write: Callable[..., Path], tmp_path: Path) -> None:
