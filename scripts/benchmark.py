@@ -10,24 +10,18 @@ import json
 import os
 import platform
 import resource
-import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 
 import numpy as np
 
 import gridai_env
-from scripts.runs.command import run_command
+from scripts.runs.command import command
 from scripts.runs.folder import commit
 from scripts.studies.speed.host import BenchmarkOptions, check, measure
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code."""
-    return run_command(BenchmarkOptions, benchmark, words)
-
-
-def benchmark(options: BenchmarkOptions) -> int:
+@command(BenchmarkOptions)
+def main(options: BenchmarkOptions) -> int:
     """Check, measure, print and write."""
     check(options)
     print(
@@ -45,4 +39,4 @@ def benchmark(options: BenchmarkOptions) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

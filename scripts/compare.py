@@ -13,7 +13,6 @@ captured need them. A policy that passes the bound: exit code 1.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
@@ -31,14 +30,12 @@ from scripts.runs.arguments import (
     TimeLimit,
     sources,
 )
-from scripts.runs.command import INTERRUPTED, InputError, Shown, need_packages, run_command
+from scripts.runs.command import INTERRUPTED, InputError, Shown, command, need_packages
 from scripts.runs.folder import default_folder, open_folder
 from scripts.runs.tensorboard import is_installed
 
 if TYPE_CHECKING:
     from scripts.studies.comparison.run import Comparison
-
-DEFECT = 1  # exit code where a policy passes the proven bound
 
 
 class CompareOptions(ScenarioOptions, ParallelOptions):
@@ -58,15 +55,9 @@ class CompareOptions(ScenarioOptions, ParallelOptions):
     jobs: Count = Field(1, description="worker processes side by side")
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code."""
-    return run_command(CompareOptions, compare, words)
-
-
-def compare(options: CompareOptions) -> int:
+@command(CompareOptions)
+def main(options: CompareOptions) -> int:
     """Check everything, then play; bad input raises before anything is computed or overwritten."""
-    from gridai_env.benchmarks.play import BoundError
-
     comparison = prepared(options)
     if not comparison.config["bounds"]:
         print(f"note: no bounds, so neither gap nor gain captured: {pip_install('milp')} brings the solver")
@@ -79,9 +70,6 @@ def compare(options: CompareOptions) -> int:
         print("interrupted: finished seeds are written; --continue plays the rest", file=sys.stderr)
         show(comparison)
         return INTERRUPTED
-    except BoundError as error:
-        print(f"defect: {error}", file=sys.stderr)
-        return DEFECT
 
     show(comparison)
     return 0
@@ -147,4 +135,4 @@ def show(comparison: Comparison) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

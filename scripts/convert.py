@@ -27,7 +27,7 @@ from gridai_env.traces.exports.read import EXPECTED, read_export
 from gridai_env.traces.exports.series import Export, step_words
 from gridai_env.traces.files.formats import OPTIONAL
 from gridai_env.traces.local_time import stamp
-from scripts.runs.command import CommandOptions, File, InputError, Shown, refuse_doubles, run_command
+from scripts.runs.command import CommandOptions, File, InputError, Shown, command, refuse_doubles
 
 
 class ConvertOptions(CommandOptions):
@@ -65,12 +65,8 @@ class ConvertOptions(CommandOptions):
     )
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code."""
-    return run_command(ConvertOptions, convert, words)
-
-
-def convert(options: ConvertOptions) -> int:
+@command(ConvertOptions)
+def main(options: ConvertOptions) -> int:
     """Read the exports, join them and write the trace file."""
     if options.marginal is not None and options.marginal_kg_per_mwh is not None:
         raise InputError("--marginal-kg-per-mwh: --marginal brings marginal carbon; give one of them")

@@ -12,7 +12,6 @@ for then.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -29,7 +28,7 @@ from scripts.runs.arguments import (
     TimeLimit,
     sources,
 )
-from scripts.runs.command import INTERRUPTED, InputError, need_packages, run_command
+from scripts.runs.command import InputError, command, interruptible, need_packages
 from scripts.runs.folder import default_folder, open_folder
 
 if TYPE_CHECKING:
@@ -62,12 +61,8 @@ class DemonstrateOptions(ScenarioOptions, ResumableOptions, ParallelOptions):
     jobs: Count = Field(1, description="worker processes side by side")
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code."""
-    return run_command(DemonstrateOptions, demonstrate, words)
-
-
-def demonstrate(options: DemonstrateOptions) -> int:
+@command(DemonstrateOptions)
+def main(options: DemonstrateOptions) -> int:
     """Check everything, play what is missing, write and print."""
     need_packages("pyomo", "highspy", "scipy", "torch", "stable_baselines3", "tqdm")
     run = prepared(options)
@@ -79,13 +74,10 @@ def demonstrate(options: DemonstrateOptions) -> int:
         flush=True,
     )
 
-    try:
+    with interruptible(
+        lambda: f"{run.finished} of {count} episodes are kept; go on with --run-dir {run.folder}"
+    ):
         run.play()
-    except KeyboardInterrupt:
-        kept = f"{run.finished} of {count} episodes are kept"
-        print(f"interrupted: {kept}; go on with --run-dir {run.folder}", file=sys.stderr)
-        return INTERRUPTED
-
     print(run.summary())
     print(f"demonstrations, table, run.json: {run.folder}")
     return 0
@@ -131,4 +123,4 @@ def wanted_seeds(options: DemonstrateOptions) -> Sequence[int]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

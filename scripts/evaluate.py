@@ -18,34 +18,19 @@ deferral, battery, generation, jobs) loses how much against the optimum or a pla
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
-
-from scripts.runs.command import InputError, need_packages, run_command
-from scripts.studies.evaluation.options import DEFECT, EvaluateOptions
+from scripts.runs.command import command, need_packages
+from scripts.studies.evaluation.options import EvaluateOptions
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code."""
-    return run_command(EvaluateOptions, evaluate, words)
-
-
-def evaluate(options: EvaluateOptions) -> int:
+@command(EvaluateOptions)
+def main(options: EvaluateOptions) -> int:
     """Check everything, play, score, write and print; return the exit code."""
     if options.recompute or options.where is not None:
         need_packages("pyomo", "highspy", "scipy")
-    from gridai_env.benchmarks.play import BoundError
-    from gridai_env.benchmarks.sets import BenchmarkError
     from scripts.studies.evaluation.run import play_and_judge
 
-    try:
-        return play_and_judge(options)
-    except BenchmarkError as error:
-        raise InputError(str(error)) from error
-    except BoundError as error:
-        print(f"defect: {error}", file=sys.stderr)
-        return DEFECT
+    return play_and_judge(options)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

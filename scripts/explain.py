@@ -8,14 +8,12 @@ doubled hour the first is taken; a stamp with an offset names the second.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import Field
 
 from scripts.runs.arguments import InstancesBySeed, MipGap, ScenarioOptions, TimeLimit
-from scripts.runs.command import InputError, need_packages, run_command
+from scripts.runs.command import InputError, command, need_packages
 
 
 class ExplainOptions(ScenarioOptions):
@@ -34,12 +32,8 @@ class ExplainOptions(ScenarioOptions):
     time_limit_s: TimeLimit | None = Field(None, description="of one solve; default: none")
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code."""
-    return run_command(ExplainOptions, explain, words)
-
-
-def explain(options: ExplainOptions) -> int:
+@command(ExplainOptions)
+def main(options: ExplainOptions) -> int:
     """Solve, play, print."""
     need_packages("pyomo", "highspy", "scipy")
     from baselines.optimum.milp import solve
@@ -72,4 +66,4 @@ def explain(options: ExplainOptions) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -9,14 +9,12 @@ error in USD/MWh, and the squared correlation with the truth beside the declared
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import Field
 
-from gridai_env.files import InstanceError
 from gridai_env.traces import read_table
-from scripts.runs.command import CommandOptions, InputError, run_command
+from scripts.runs.command import CommandOptions, InputError, command
 from scripts.runs.tables import write_rows
 
 
@@ -30,12 +28,8 @@ class ForecastOptions(CommandOptions):
     csv: Path | None = Field(None, description="write all figures to this file, too")
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code."""
-    return run_command(ForecastOptions, measure, words)
-
-
-def measure(options: ForecastOptions) -> int:
+@command(ForecastOptions)
+def main(options: ForecastOptions) -> int:
     """Print the table."""
     from scripts.studies.forecast_table import forecast_rows
 
@@ -44,10 +38,7 @@ def measure(options: ForecastOptions) -> int:
         raise InputError(
             f"--zones {' '.join(unknown)}: not in {options.traces}, which has {', '.join(table.zones)}"
         )
-    try:
-        rows = list(forecast_rows(table, options.zones or table.zones, options.years, options.episodes))
-    except InstanceError as error:
-        raise InputError(str(error)) from error
+    rows = list(forecast_rows(table, options.zones or table.zones, options.years, options.episodes))
     if not rows:
         raise InputError(
             f"--years {' '.join(map(str, options.years))}: no two days of these in {options.traces}"

@@ -13,8 +13,6 @@ killed sweep goes on where it stopped.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
@@ -29,7 +27,7 @@ from scripts.runs.arguments import (
     TimeLimit,
     sources,
 )
-from scripts.runs.command import INTERRUPTED, InputError, Shown, need_packages, run_command
+from scripts.runs.command import InputError, Shown, command, interruptible, need_packages
 from scripts.runs.folder import default_folder, open_folder
 
 if TYPE_CHECKING:
@@ -56,12 +54,8 @@ class FrontierOptions(ScenarioOptions, ResumableOptions, ParallelOptions):
     time_limit_s: TimeLimit = 300.0
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code."""
-    return run_command(FrontierOptions, frontier, words)
-
-
-def frontier(options: FrontierOptions) -> int:
+@command(FrontierOptions)
+def main(options: FrontierOptions) -> int:
     """Check everything, compute what is missing, write and print."""
     need_packages("pyomo", "highspy", "scipy", "joblib", "tqdm", "tensorboard", "pyarrow")
     from scripts.studies.latency.text import show
@@ -76,13 +70,10 @@ def frontier(options: FrontierOptions) -> int:
         flush=True,
     )
 
-    try:
+    with interruptible(
+        lambda: f"{run.finished()} of {run.planned()} points are kept; go on with --run-dir {run.folder}"
+    ):
         run.compute()
-    except KeyboardInterrupt:
-        kept = f"{run.finished()} of {run.planned()} points are kept"
-        print(f"interrupted: {kept}; go on with --run-dir {run.folder}", file=sys.stderr)
-        return INTERRUPTED
-
     show(run.write())
     print(f"\ntables, points, run.json: {run.folder}")
     print(f"pictures:  python -m scripts.report {run.folder}")
@@ -121,4 +112,4 @@ def prepared(options: FrontierOptions) -> Frontier:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

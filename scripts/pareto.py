@@ -12,8 +12,6 @@ goes on where it stopped.
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
@@ -28,7 +26,7 @@ from scripts.runs.arguments import (
     TimeLimit,
     sources,
 )
-from scripts.runs.command import INTERRUPTED, InputError, Shown, need_packages, run_command
+from scripts.runs.command import InputError, Shown, command, interruptible, need_packages
 from scripts.runs.folder import default_folder, open_folder
 
 if TYPE_CHECKING:
@@ -64,24 +62,16 @@ class ParetoOptions(ScenarioOptions, ResumableOptions, ParallelOptions):
     time_limit_s: TimeLimit = Field(300.0, description="of one point; its bound holds also when it runs out")
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code."""
-    return run_command(ParetoOptions, pareto, words)
-
-
-def pareto(options: ParetoOptions) -> int:
+@command(ParetoOptions)
+def main(options: ParetoOptions) -> int:
     """Check everything, compute what is missing, write and print."""
     need_packages("pyomo", "highspy", "scipy", "joblib", "tqdm", "tensorboard", "moocore")
     run = prepared(options)
     first = run.instances[0]
     print(f"{first.scenario_name}: {len(options.seeds)} episode(s)", *sources(first), sep="\n", flush=True)
 
-    try:
+    with interruptible(lambda: f"finished points are kept; go on with --run-dir {run.folder}"):
         run.compute()
-    except KeyboardInterrupt:
-        print(f"interrupted: finished points are kept; go on with --run-dir {run.folder}", file=sys.stderr)
-        return INTERRUPTED
-
     print("\n" + run.write(options.reference))
     print(f"tables, points, run.json: {run.folder}")
     print(f"pictures:  python -m scripts.report {run.folder}")
@@ -134,4 +124,4 @@ def check_numbers(options: ParetoOptions) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

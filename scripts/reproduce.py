@@ -12,16 +12,14 @@ goes on where it stopped.
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from scripts.runs.arguments import ParallelOptions, ResumableOptions, Seeds
-from scripts.runs.command import INTERRUPTED, Shown, need_packages, run_command
+from scripts.runs.command import Shown, command, interruptible, need_packages
 from scripts.runs.folder import open_folder, write_run
 from scripts.runs.tasks import run_tasks
 
@@ -44,12 +42,8 @@ class ReproduceOptions(ResumableOptions, ParallelOptions):
     )
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code."""
-    return run_command(ReproduceOptions, reproduce, words)
-
-
-def reproduce(options: ReproduceOptions) -> int:
+@command(ReproduceOptions)
+def main(options: ReproduceOptions) -> int:
     """Check everything, compute what is missing, write and print."""
     need_packages("pyomo", "highspy", "scipy", "tqdm", "tensorboard")
     from scripts.studies.reproduction.run import config_of, open_results, write_tables
@@ -67,13 +61,10 @@ def reproduce(options: ReproduceOptions) -> int:
 
     work, stages = partial(compute, threads=threads), [[[task] for task in tasks]]
     begin = time.perf_counter()
-    try:
+    with interruptible(
+        lambda: f"{store.count(tasks)} of {len(tasks)} tasks are kept; go on with --run-dir {folder}"
+    ):
         computed = run_tasks(store, stages, work, jobs=jobs, ray=options.ray, total=len(tasks), unit="task")
-    except KeyboardInterrupt:
-        kept = f"{store.count(tasks)} of {len(tasks)} tasks are kept"
-        print(f"interrupted: {kept}; go on with --run-dir {folder}", file=sys.stderr)
-        return INTERRUPTED
-
     seconds = time.perf_counter() - begin
     write_tables(folder, store, experiments)
     write_run(folder, KIND, config, seeds, finished=True, seconds=seconds, computed=computed, jobs=jobs)
@@ -98,4 +89,4 @@ def _experiments(options: ReproduceOptions) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

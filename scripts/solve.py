@@ -11,23 +11,16 @@ the same.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
-
-from scripts.runs.command import need_packages, run_command
+from scripts.runs.command import command, need_packages
 from scripts.studies.optimum import SolveOptions, solve_one
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code."""
-    return run_command(SolveOptions, solve, words)
-
-
-def solve(options: SolveOptions) -> int:
+@command(SolveOptions)
+def main(options: SolveOptions) -> int:
     """Solve, print, replay, write."""
     need_packages("pyomo", "highspy", "scipy")
     return solve_one(options)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -115,4 +115,4 @@ def describe(config: Any, prefix: str = "") -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -11,7 +11,6 @@ job slots, demand, and what the traces cover.  Bad input: all faults on standard
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import Field
@@ -19,7 +18,7 @@ from pydantic import Field
 from gridai_env.scenario.compile import compile_scenario
 from gridai_env.scenario.errors import scenario_schema
 from gridai_env.scenario.load import load_scenario, scenario_names
-from scripts.runs.command import CommandOptions, InputError, Shown, run_command
+from scripts.runs.command import CommandOptions, InputError, Shown, command
 from scripts.studies.scenario_report import report
 
 
@@ -40,12 +39,8 @@ class ValidateOptions(CommandOptions):
     )
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code."""
-    return run_command(ValidateOptions, validate, words)
-
-
-def validate(options: ValidateOptions) -> int:
+@command(ValidateOptions)
+def main(options: ValidateOptions) -> int:
     """Print the report of a scenario, or the schema."""
     if options.print_schema:
         print(json.dumps(scenario_schema(), indent=2))

@@ -13,15 +13,13 @@ Prints, now and then, the mean benefit of the episodes that ended (USD). Seen on
 from __future__ import annotations
 
 import math
-import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import gymnasium as gym
 
 from scripts.examples.common import BatchOptions, iterations, make_batch, needed
-from scripts.runs.command import run_command
+from scripts.runs.command import command
 
 with needed():
     import torch
@@ -189,12 +187,8 @@ def train(
     return losses
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code."""
-    return run_command(BatchOptions, learn, words)
-
-
-def learn(options: BatchOptions) -> int:
+@command(BatchOptions)
+def main(options: BatchOptions) -> int:
     """Make the environments and the policy, and train."""
     torch.manual_seed(options.seed)
     envs = make_batch(options)
@@ -211,4 +205,4 @@ def learn(options: BatchOptions) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

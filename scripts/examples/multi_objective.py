@@ -19,8 +19,6 @@ then `carbon_only`.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -32,7 +30,7 @@ from baselines.rules.registry import REGISTRY
 from gridai_env.arrays.types import Floats
 from gridai_env.envs.env import GridAIEnv, Observation
 from scripts.examples.common import ExampleOptions, iterations
-from scripts.runs.command import InputError, run_command
+from scripts.runs.command import InputError, command
 
 OBJECTIVES = ("benefit", "emissions", "service")
 
@@ -95,12 +93,8 @@ class RulesOptions(ExampleOptions):
     rules: list[str] = Field(sorted(REGISTRY), description="that are played")
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code."""
-    return run_command(RulesOptions, compare_rules, words)
-
-
-def compare_rules(options: RulesOptions) -> int:
+@command(RulesOptions)
+def main(options: RulesOptions) -> int:
     """Play the rules and print their vectors, and the best one at three prices of carbon."""
     if unknown := [name for name in options.rules if name not in REGISTRY]:
         raise InputError(f"--rules {unknown[0]!r}: must be one of {', '.join(sorted(REGISTRY))}")
@@ -121,4 +115,4 @@ def compare_rules(options: RulesOptions) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -10,8 +10,6 @@ of `scripts.train`.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,7 +17,7 @@ from pydantic import Field
 
 from scripts.examples.common import ExampleOptions, needed
 from scripts.runs.arguments import Count
-from scripts.runs.command import run_command
+from scripts.runs.command import command
 
 with needed():
     import optuna
@@ -71,7 +69,8 @@ def judged(config: PPOConfig, episodes: int) -> float:
     return evaluations.last.over_local_usd.value
 
 
-def sweep(options: SweepOptions) -> int:
+@command(SweepOptions)
+def main(options: SweepOptions) -> int:
     """Search, print the trials and the best settings."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
@@ -94,10 +93,5 @@ def sweep(options: SweepOptions) -> int:
     return 0
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code."""
-    return run_command(SweepOptions, sweep, words)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -18,8 +18,7 @@ these settings: -6,500 USD per episode at random, 26,000 USD by their own price.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -32,7 +31,7 @@ from gridai_env.observation.decode import JOB_FEATURES
 from gridai_env.observation.layout import Part
 from gridai_env.world.actions import Layout
 from scripts.examples.common import ExampleOptions, iterations, needed
-from scripts.runs.command import run_command
+from scripts.runs.command import command
 
 with needed():
     from pettingzoo import ParallelEnv
@@ -242,12 +241,8 @@ def play(view: SiteAgents, episodes: int, seed: int, rule: bool) -> float:
     return float(np.mean(benefits_usd))
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code."""
-    return run_command(ExampleOptions, play_both, words)
-
-
-def play_both(options: ExampleOptions) -> int:
+@command(ExampleOptions)
+def main(options: ExampleOptions) -> int:
     """Say what each site sees and decides; play at random and by the rule."""
     view = SiteAgents(GridAIEnv(options.scenario))
     episodes = iterations(options.steps, view.env.compiled.shape.steps)
@@ -261,4 +256,4 @@ def play_both(options: ExampleOptions) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

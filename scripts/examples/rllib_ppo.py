@@ -13,8 +13,6 @@ deprecated calls of its own, and that it uses token authentication.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 import gymnasium as gym
@@ -23,7 +21,7 @@ from pydantic import Field
 
 from scripts.examples.common import ExampleOptions, iterations, needed
 from scripts.runs.arguments import Count
-from scripts.runs.command import run_command
+from scripts.runs.command import command
 
 with needed("pip install -r scripts/examples/requirements-rllib.txt, in a virtual environment of its own"):
     import ray
@@ -73,12 +71,8 @@ class RllibOptions(ExampleOptions):
     num_env_runners: Annotated[int, Field(ge=0)] = Field(1, description="processes that play; 0: this one")
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code."""
-    return run_command(RllibOptions, learn, words)
-
-
-def learn(options: RllibOptions) -> int:
+@command(RllibOptions)
+def main(options: RllibOptions) -> int:
     """Train, and print the mean benefit of an episode after each update."""
     from gridai_env.envs.env import GridAIEnv
 
@@ -98,4 +92,4 @@ def learn(options: RllibOptions) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

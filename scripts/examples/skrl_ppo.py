@@ -14,8 +14,6 @@ defaults: 12,000 USD at first, 22,500 USD in the end, 25 s of one core.
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,7 @@ import gymnasium as gym
 from pydantic import Field
 
 from scripts.examples.common import BatchOptions, iterations, make_batch, needed
-from scripts.runs.command import run_command
+from scripts.runs.command import command
 
 with needed():
     import torch
@@ -172,12 +170,8 @@ class SkrlOptions(BatchOptions):
     run_dir: Path | None = Field(None, description="folder for TensorBoard and checkpoints")
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code."""
-    return run_command(SkrlOptions, learn, words)
-
-
-def learn(options: SkrlOptions) -> int:
+@command(SkrlOptions)
+def main(options: SkrlOptions) -> int:
     """Make the environments and the agent, train, and print what was gained."""
     torch.manual_seed(options.seed)
     env = TensorBatch(make_batch(options), options.seed)
@@ -193,4 +187,4 @@ def learn(options: SkrlOptions) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -15,12 +15,10 @@ defaults: 12,200 USD at first, 22,400 USD in the end, 65 s of one core.
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Sequence
 from functools import partial
 
 from scripts.examples.common import BatchOptions, iterations, make_batch, needed
-from scripts.runs.command import run_command
+from scripts.runs.command import command
 
 with needed():
     import torch
@@ -124,12 +122,8 @@ def usd_per_reward(env: EnvBase) -> float:
     return float(env.compiled.shape.steps * env.compiled.reward_scale_usd)
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code."""
-    return run_command(BatchOptions, learn, words)
-
-
-def learn(options: BatchOptions) -> int:
+@command(BatchOptions)
+def main(options: BatchOptions) -> int:
     """Make the environments, the actor and the critic, and train."""
     torch.manual_seed(options.seed)
     env = make_env(options)
@@ -139,4 +133,4 @@ def learn(options: BatchOptions) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

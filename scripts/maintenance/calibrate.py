@@ -14,7 +14,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,7 +43,7 @@ from scripts.maintenance.calibration_fit import (
     model_values,
     own_trigger_phi,
 )
-from scripts.runs.command import CommandOptions, InputError, run_command
+from scripts.runs.command import CommandOptions, InputError, command
 
 COLUMNS = {
     "price": "price_usd",
@@ -234,12 +233,8 @@ class CalibrateOptions(CommandOptions):
     out: Path = Field(TABLE_DIR, description="folder of the tables")
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code."""
-    return run_command(CalibrateOptions, calibrate, words)
-
-
-def calibrate(options: CalibrateOptions) -> int:
+@command(CalibrateOptions)
+def main(options: CalibrateOptions) -> int:
     """Read the panel, fit every zone and write the tables."""
     data_dir = os.environ.get("GRIDAI_DATA_DIR")
     if not data_dir:
@@ -255,4 +250,4 @@ def calibrate(options: CalibrateOptions) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

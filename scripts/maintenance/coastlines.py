@@ -10,7 +10,6 @@ coordinates in hundredths of a degree (about 1 km).
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,7 +20,7 @@ from pydantic import Field
 from gridai_env.arrays.types import Float, Floats
 from gridai_env.files import write_json
 from gridai_env.render.coastline import FILE
-from scripts.runs.command import CommandOptions, InputError, Shown, run_command
+from scripts.runs.command import CommandOptions, InputError, Shown, command
 
 SOURCE = "Natural Earth 4.1, 1:110m physical vectors (land, lakes), naturalearthdata.com"
 LICENCE = "public domain: https://www.naturalearthdata.com/about/terms-of-use/"
@@ -40,12 +39,8 @@ class CoastlineOptions(CommandOptions):
     out: Path = Field(FILE, description="the file to write")
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code."""
-    return run_command(CoastlineOptions, write, words)
-
-
-def write(options: CoastlineOptions) -> int:
+@command(CoastlineOptions)
+def main(options: CoastlineOptions) -> int:
     """Read both files and write one GeoJSON file."""
     features = [feature(path, name) for name, path in (("land", options.land), ("lakes", options.lakes))]
     record = {"type": "FeatureCollection", "source": SOURCE, "license": LICENCE, "features": features}
@@ -99,4 +94,4 @@ def ring(arcs: Sequence[int], lines: Sequence[Float[Floats, "n 2"]]) -> Float[Fl
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

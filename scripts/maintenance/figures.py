@@ -23,7 +23,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from scripts.runs.command import CommandOptions, Shown, run_command
+from scripts.runs.command import CommandOptions, Shown, command
 from scripts.runs.tables import aligned
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -333,16 +333,12 @@ class FiguresOptions(CommandOptions):
     details: bool = Field(False, description="list the places behind each figure")
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code."""
-    return run_command(FiguresOptions, show, words)
-
-
-def show(options: FiguresOptions) -> int:
+@command(FiguresOptions)
+def main(options: FiguresOptions) -> int:
     """Print the table; a goal that is missed is no failure."""
     print(report(list(measure(ROOT, options.folders)), options.details))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -11,16 +11,15 @@ stopped.  ``--save-arrays`` writes the episodes themselves, one .npz each, for u
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
-from gridai_env.benchmarks.sets import BenchmarkError, SetName
+from gridai_env.benchmarks.sets import SetName
 from scripts.runs.arguments import Count, ParallelOptions, ResumableOptions
-from scripts.runs.command import Folder, InputError, Shown, need_packages, run_command
+from scripts.runs.command import Folder, InputError, Shown, command, need_packages
 from scripts.runs.folder import open_folder, write_run
 from scripts.runs.parallel import check_ray
 from scripts.runs.tasks import Store, run_tasks
@@ -48,21 +47,10 @@ class FreezeOptions(ResumableOptions, ParallelOptions):
     jobs: Count = Field(1, description="worker processes side by side")
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code."""
-    return run_command(FreezeOptions, freeze, words)
-
-
-def freeze(options: FreezeOptions) -> int:
+@command(FreezeOptions)
+def main(options: FreezeOptions) -> int:
     """Make the sets; bad input raises before anything is computed."""
     need_packages("pyomo", "highspy", "scipy", "joblib", "tqdm")
-    try:
-        return _freeze(options)
-    except BenchmarkError as error:
-        raise InputError(str(error)) from error
-
-
-def _freeze(options: FreezeOptions) -> int:
     from gridai_env.benchmarks.sets import benchmark_folder, read_benchmark
 
     folder = Path(options.benchmarks) if options.benchmarks else benchmark_folder()
@@ -118,4 +106,4 @@ def _save_arrays(benchmark: Any, names: Sequence[SetName], folder: Path, target:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

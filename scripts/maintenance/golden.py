@@ -10,8 +10,6 @@ a line in the changelog.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +19,7 @@ from pydantic import Field
 from gridai_env.envs.simulator import Simulator
 from gridai_env.episodes.instance import make_instance, stack
 from gridai_env.world.terms import TERMS
-from scripts.runs.command import CommandOptions, InputError, Shown, run_command
+from scripts.runs.command import CommandOptions, InputError, Shown, command
 
 FOLDER = Path(__file__).resolve().parents[2] / "tests" / "golden"
 # Scenario and horizon in hours.
@@ -87,12 +85,8 @@ class GoldenOptions(CommandOptions):
     )
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code."""
-    return run_command(GoldenOptions, write_golden, words)
-
-
-def write_golden(options: GoldenOptions) -> int:
+@command(GoldenOptions)
+def main(options: GoldenOptions) -> int:
     """Write the files."""
     for name in options.scenarios:
         if name not in EPISODES:
@@ -125,4 +119,4 @@ def is_same(now: np.ndarray, stored: np.ndarray) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -6,8 +6,6 @@ python -m scripts.maintenance.picture --scenario two_sites --hours 24 --step 18 
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +13,7 @@ from pydantic import Field
 
 from baselines.optimum.milp import solve
 from gridai_env import GridAIEnv, make_instance
-from scripts.runs.command import CommandOptions, File, InputError, run_command
+from scripts.runs.command import CommandOptions, File, InputError, command
 
 PICTURE = Path(__file__).resolve().parents[2] / "docs" / "images" / "optimal_hour.png"
 COLOURS = 128  # of the PNG's palette: flat colours need no more, and the file is a third of the size
@@ -31,12 +29,8 @@ class PictureOptions(CommandOptions):
     out: File = Field(str(PICTURE), description="PNG file")
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code."""
-    return run_command(PictureOptions, draw, words)
-
-
-def draw(options: PictureOptions) -> int:
+@command(PictureOptions)
+def main(options: PictureOptions) -> int:
     """Solve the episode, play its plan up to the step and write the picture."""
     instance = make_instance(options.scenario, seed=options.seed, horizon_h=options.hours)
     if options.step > instance.steps:
@@ -63,4 +57,4 @@ def write_frame(path: Path, frame: np.ndarray) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

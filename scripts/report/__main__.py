@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
 from gridai_env.files import write_text
-from scripts.runs.command import CommandOptions, File, InputError, Shown, need_packages, run_command
+from scripts.runs.command import CommandOptions, File, InputError, Shown, command, need_packages
 
 
 class ReportOptions(CommandOptions):
@@ -32,12 +31,8 @@ class ReportOptions(CommandOptions):
     out: File | None = Field(None, description="the file to write; default: RUN_DIR/report.html")
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code."""
-    return run_command(ReportOptions, report, words)
-
-
-def report(options: ReportOptions) -> int:
+@command(ReportOptions)
+def main(options: ReportOptions) -> int:
     """Read, draw, write; bad input raises before anything is written."""
     need_packages("plotly")
     from scripts.report.contents import draw_runs, report_html
@@ -80,4 +75,4 @@ def write_whole(out: Path, text: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

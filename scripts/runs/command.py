@@ -12,7 +12,9 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from inspect import get_annotations
 from types import NoneType
@@ -22,13 +24,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
 from baselines.optimum import InfeasibleError, SolverError
+from gridai_env.benchmarks.play import BoundError
+from gridai_env.benchmarks.sets import BenchmarkError
 from gridai_env.files import InstanceError
 from gridai_env.rollout.policy import PolicyError
 from gridai_env.scenario.errors import ScenarioError, allowed_range
 from gridai_env.traces import TraceError
 from gridai_env.version import pip_install
 
-BAD_INPUT, INTERRUPTED, NO_READER = 2, 130, 141  # as shells have them
+# As shells have them; a defect: a policy passes the proven bound, or a published figure cannot be repeated.
+DEFECT, BAD_INPUT, INTERRUPTED, NO_READER = 1, 2, 130, 141
 
 
 class InputError(ValueError):
@@ -61,6 +66,7 @@ USER_ERRORS = (
     TraceError,
     InstanceError,
     PolicyError,
+    BenchmarkError,
     InfeasibleError,
     SolverError,
     OSError,
@@ -276,13 +282,21 @@ def _value(value: Any) -> str:
 
 
 def run_command(
-    options: type[OptionsT], command: Callable[[OptionsT], int], words: Sequence[str] | None = None
+    options: type[OptionsT], work: Callable[[OptionsT], int], words: Sequence[str] | None = None
 ) -> int:
     """Parse a command line, run the command of a module and return the exit code."""
-    module = sys.modules[command.__module__]
+    module = sys.modules[work.__module__]
     name = module.__spec__.name if module.__spec__ else module.__name__
     program = f"python -m {name.removesuffix('.__main__')}"
-    return exit_code(lambda: command(parse_options(options, words, program, module.__doc__ or "")))
+    return exit_code(lambda: work(parse_options(options, words, program, module.__doc__ or "")))
+
+
+def command(options: type[OptionsT]) -> Callable[[Callable[[OptionsT], int]], Callable[..., int]]:
+    """Make a function of its options the ``main`` of a module: it takes the words of a command line instead.
+
+    Without words those of this process are taken; it returns the exit code.
+    """
+    return lambda work: partial(run_command, options, work)
 
 
 def exit_code(call: Callable[[], int]) -> int:
@@ -309,6 +323,18 @@ def exit_code(call: Callable[[], int]) -> int:
     except USER_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except BoundError as error:
+        print(f"defect: {error}", file=sys.stderr)
+        return DEFECT
+    except KeyboardInterrupt as error:
+        print(f"interrupted{error}", file=sys.stderr)
         return INTERRUPTED
+
+
+@contextmanager
+def interruptible(advice: Callable[[], str]) -> Iterator[None]:
+    """Let ctrl-C inside end the command with what is kept and how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f": {advice()}") from None

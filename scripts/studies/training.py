@@ -24,7 +24,6 @@ from agents.training.validation import HeldOut, Milestones
 from agents.vec_env.base import RewardWrapper
 from baselines.rules.single_signal import LocalOnly
 from gridai_env.benchmarks.published import validation_of
-from gridai_env.benchmarks.sets import BenchmarkError
 from gridai_env.episodes.instance import Instance
 from gridai_env.files import write_json
 from gridai_env.rollout.run import run_many
@@ -202,11 +201,8 @@ def _validation(config: PPOConfig, compiled: Compiled) -> HeldOut | None:
     """Return the frozen validation episodes with their published bounds, where a run trains on the training days."""
     if config.environment.days == "all":
         return None
-    try:
-        frozen = validation_of(compiled.scenario, config.evaluation.instances)
-        return None if frozen is None else HeldOut.published(frozen)
-    except BenchmarkError as error:
-        raise InputError(str(error)) from error
+    frozen = validation_of(compiled.scenario, config.evaluation.instances)
+    return None if frozen is None else HeldOut.published(frozen)
 
 
 def _unpublished(config: PPOConfig) -> list[Instance]:

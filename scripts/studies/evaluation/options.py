@@ -8,8 +8,6 @@ from pydantic import Field
 
 from scripts.runs.command import CommandOptions, Folder, Shown
 
-DEFECT = 1  # exit code where a policy passes the proven bound, or a published figure cannot be repeated
-
 
 class EvaluateOptions(CommandOptions):
     """What is evaluated on what, and what is written."""

@@ -11,13 +11,13 @@ from gridai_env.benchmarks.published import FrozenSet, read_set, set_path
 from gridai_env.benchmarks.summary import PolicyResult, Summary, published_result, summarise
 from gridai_env.rollout.policy import Policy
 from gridai_env.scenario.compile import compile_scenario
-from scripts.runs.command import InputError
+from scripts.runs.command import DEFECT, InputError
 from scripts.runs.folder import commit, default_folder, file_name, open_folder, write_run
 from scripts.runs.progress import bar as progress_bar
 from scripts.studies.evaluation import output
 from scripts.studies.evaluation.freeze import differences
 from scripts.studies.evaluation.loss import BETTER, show_where
-from scripts.studies.evaluation.options import DEFECT, EvaluateOptions
+from scripts.studies.evaluation.options import EvaluateOptions
 from scripts.studies.evaluation.play import check_local, play_network
 from scripts.studies.names import OWN
 from scripts.studies.policies import ENOUGH_SEEDS, TrainedPolicy, find_contenders, find_entrants

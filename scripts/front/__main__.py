@@ -8,4 +8,4 @@ from scripts.pareto import main
 
 if __name__ == "__main__":
     print("scripts.front is scripts.pareto now; this name goes in the next release", file=sys.stderr)
-    sys.exit(main())
+    raise SystemExit(main())

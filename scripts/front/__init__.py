@@ -1,0 +1,1 @@
+"""Former name of the command `scripts.pareto`."""
