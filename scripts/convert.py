@@ -86,7 +86,7 @@ def main(options: ConvertOptions) -> int:
 
 
 def read_all(options: ConvertOptions) -> list[Export]:
-    """Read price, average carbon, and marginal carbon and weather where they are given."""
+    """Read price, average carbon, and marginal carbon and weather where they are given; InputError for a wrong zone."""
     read = partial(read_export, average=options.average, allow_missing=options.allow_missing)
     rates = parse_rates(options.rate)
     price = read(options.price, options.price_format, usd_per=rates, point=options.point, zone=options.zone)
@@ -96,22 +96,18 @@ def read_all(options: ConvertOptions) -> list[Export]:
         point=options.carbon_zone,
         drop_estimated=options.drop_estimated,
     )
-    if options.carbon_zone is None:
-        check_carbon_zone(options.zone, carbon)
 
-    optional = (options.marginal, options.weather)
-    more = [read(path, in_pounds=options.marginal_in_pounds) for path in optional if path is not None]
-    return [price, carbon, *more]
-
-
-def check_carbon_zone(zone: str, carbon: Export) -> None:
-    """Raise InputError where a file's carbon is known to be of another zone and nothing says that this is meant."""
-    expected = portal_zone(zone)
-    if expected is not None and carbon.zone not in (None, expected, zone):
+    # A file's carbon is known to be of another zone, and nothing says that this is meant.
+    zone, expected = options.zone, portal_zone(options.zone)
+    if options.carbon_zone is None and expected is not None and carbon.zone not in (None, expected, zone):
         raise InputError(
             f"--carbon {carbon.source}: holds zone {carbon.zone}, but --zone {zone} is {expected} at Electricity Maps; "
             f"give the file of {expected}, or say with --carbon-zone {carbon.zone} that this is meant"
         )
+
+    optional = (options.marginal, options.weather)
+    more = [read(path, in_pounds=options.marginal_in_pounds) for path in optional if path is not None]
+    return [price, carbon, *more]
 
 
 def parse_rates(texts: Sequence[str]) -> dict[str, float]:
