@@ -37,9 +37,10 @@ def main(options: ExplainOptions) -> int:
     """Solve, play, print."""
     need_packages("pyomo", "highspy", "scipy")
     from baselines.optimum.milp import solve
+    from baselines.optimum.shadow_prices import shadow_prices
     from gridai_env.rollout.run import run
     from scripts.studies.explanation.moment import local_times, step_at, time_zone
-    from scripts.studies.explanation.sentences import Explainer, compared, of_optimum
+    from scripts.studies.explanation.sentences import Explainer, compared
     from scripts.studies.policies import find_contender
 
     zone = time_zone(options.tz)
@@ -54,7 +55,7 @@ def main(options: ExplainOptions) -> int:
         raise InputError("no optimum was found in time: raise --time-limit-s")
     optimum = run(plan, instance)
     print("\nThe optimum, which knows the whole episode:")
-    print("\n".join(f"- {text}" for text in of_optimum(plan, optimum, times).sentences(t)))
+    print("\n".join(f"- {text}" for text in Explainer(optimum, times, shadow_prices(plan)).sentences(t)))
     if contender is not None:
         played, _ = contender.play(instance, 0)
         if played is None:

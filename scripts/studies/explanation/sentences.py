@@ -7,102 +7,66 @@ Masks say which routes are closed and by what, `gridai_env.analysis.net_benefit`
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 
 import numpy as np
 
-from baselines.optimum.milp import Plan
-from baselines.optimum.shadow_prices import ShadowPrices, shadow_prices
+from baselines.optimum.shadow_prices import ShadowPrices
 from baselines.rules.single_signal import LocalOnly
 from gridai_env.analysis.loss_by_lever import Mixture, lever_losses
-from gridai_env.analysis.net_benefit import NetBenefit, net_benefit
+from gridai_env.analysis.net_benefit import net_benefit
 from gridai_env.analysis.relocation import FULL, REASONS
-from gridai_env.arrays.types import Bool, Bools, Float, Floats
-from gridai_env.episodes.instance import Instance
+from gridai_env.arrays.types import Bools, Floats
 from gridai_env.rollout.trajectory import Trajectory
 from gridai_env.world import physics
-from gridai_env.world.state import Flows
 from gridai_env.world.terms import energy_usd_per_mwh
 
 NOTHING = 1e-6  # share of a size below which a flow is rounding
 
 
-@dataclass(frozen=True)
 class Explainer:
     """Explains the steps of one schedule; ``prices`` belong to it, None for one that is no optimum."""
 
-    played: Trajectory
-    times: list[datetime]  # [T+1] on the clocks shown
-    prices: ShadowPrices | None = None
-
-    @property
-    def instance(self) -> Instance:
-        """The episode."""
-        return self.played.instance
-
-    @property
-    def flows(self) -> Flows:
-        """What is done, [T,...]."""
-        return self.played.flows
-
-    @cached_property
-    def benefit(self) -> NetBenefit:
-        """What a GPU-h saves away from home, [T,C,W,K]."""
-        return net_benefit(self.instance)
-
-    @cached_property
-    def energy_usd_per_mwh(self) -> Float[Floats, "T K"]:
-        """Price of a MWh of import with its carbon."""
+    def __init__(self, played: Trajectory, times: list[datetime], prices: ShadowPrices | None = None) -> None:
+        """Take a schedule and its times [T+1] on the clocks shown."""
+        self.instance, self.flows, self.prices = played.instance, played.flows, prices
+        self.episode = episode = played.episode
+        self.clock = [f"{time:%a %H:%M}" for time in times]  # with the day, which may be the next one
         p, exo = self.instance.params, self.instance.exogenous
+
+        # What a GPU-h saves away from home [T,C,W,K], and what a MWh of import costs with its carbon [T,K].
+        self.benefit = net_benefit(self.instance)
         billed = physics.billed_carbon_kg_per_mwh(p, exo)
-        return np.asarray(energy_usd_per_mwh(exo.buy_usd_per_mwh, billed, p.carbon_price_usd_per_kg))
+        price = energy_usd_per_mwh(exo.buy_usd_per_mwh, billed, p.carbon_price_usd_per_kg)
+        self.energy_usd_per_mwh: Floats = np.asarray(price)
 
-    @cached_property
-    def is_busy(self) -> Bool[Bools, "T K"]:
-        """Whether a site has no accelerator free."""
-        played, p, exo = self.played.episode, self.instance.params, self.instance.exogenous
-        free = physics.slacks(p, played.before, played.flows, exo, played.after, played.totals)["gpus"]
-        return np.asarray(free <= FULL * p.utilisation_limit * exo.available_gpus)
-
-    @cached_property
-    def is_fed(self) -> Bool[Bools, "T K"]:
-        """Whether a site imports as much as it may."""
-        return self.flows.import_mw >= self.instance.exogenous.import_limit_mw * (1.0 - NOTHING)
+        # Whether a site has no accelerator free, and whether it imports as much as it may, [T,K].
+        free = physics.slacks(p, episode.before, self.flows, exo, episode.after, episode.totals)["gpus"]
+        self.is_busy: Bools = free <= FULL * p.utilisation_limit * exo.available_gpus
+        self.is_fed: Bools = self.flows.import_mw >= exo.import_limit_mw * (1.0 - NOTHING)
+        self.has_room = ~(self.is_busy | self.is_fed)
 
     def sentences(self, t: int) -> list[str]:
         """Return what is done in step ``t`` and why, one line each."""
-        parts = (self.work(t), self.jobs(t), self.equipment(t), self.limits(t))
-        return [sentence for part in parts for sentence in part]
+        return [*self.work(t), *self.jobs(t), *self.equipment(t), *self.limits(t)]
 
     # Work -------------------------------------------------------------------------------------------------------
 
     def work(self, t: int) -> Iterator[str]:
         """Yield where the work of each region and row goes, why not elsewhere, and what waits until when."""
         compiled, served = self.instance.compiled, self.flows.served_gpuh[t]
-        on_hand = served.sum(-1) + self.flows.dropped_gpuh[t] + self.played.episode.after.backlog_gpuh[t]
+        on_hand = served.sum(-1) + self.flows.dropped_gpuh[t] + self.episode.after.backlog_gpuh[t]
 
-        for c, region in enumerate(compiled.region_names):
-            for w, row in enumerate(compiled.row_names):
-                size = float(on_hand[c, w])
-                if size <= NOTHING * float(on_hand.max()):
-                    continue
-                name = f"{region}, {row}"
-                used = [int(k) for k in np.argsort(-served[c, w]) if served[c, w, k] > 1e-3 * size]
-                if used:
-                    places = " and ".join(f"{served[c, w, k]:,.0f} GPU-h {self._place(c, k)}" for k in used)
-                    others = [
-                        self._why_not(t, c, w, k, used[0])
-                        for k in range(compiled.shape.sites)
-                        if k not in used
-                    ]
-                    yield f"{name}: {places}" + "".join(f"; {text}" for text in others)
-                yield from self._waiting(t, c, w, name, size)
-
-    def _place(self, c: int, k: int) -> str:
-        at_home = int(self.instance.compiled.home_site[c]) == k
-        return f"at {self.instance.compiled.site_names[k]}" + (" (home)" if at_home else "")
+        for c, w in np.argwhere(on_hand > NOTHING * on_hand.max()).tolist():
+            name = f"{compiled.region_names[c]}, {compiled.row_names[w]}"
+            sites = list(compiled.site_names)
+            sites[compiled.home_site[c]] += " (home)"
+            used = [k for k in np.argsort(-served[c, w]).tolist() if served[c, w, k] > 1e-3 * on_hand[c, w]]
+            if used:
+                places = " and ".join(f"{served[c, w, k]:,.0f} GPU-h at {sites[k]}" for k in used)
+                others = [self._why_not(t, c, w, k, used[0]) for k in range(len(sites)) if k not in used]
+                yield "; ".join([f"{name}: {places}", *others])
+            yield from self._waiting(t, c, w, name, float(on_hand[c, w]))
 
     def _why_not(self, t: int, c: int, w: int, k: int, best: int) -> str:
         """Return why nothing of a row goes to site ``k``: closed, full, or dearer than ``best``."""
@@ -112,7 +76,7 @@ class Explainer:
             if reasons[0] == "latency":
                 reasons[0] += f" ({geo.latency_ms[c, w, k]:,.0f} ms, allowed {geo.budget_ms[w]:,.0f})"
             return f"{site} is closed by {' and '.join(reasons)}"
-        if self.is_busy[t, k] or self.is_fed[t, k]:
+        if not self.has_room[t, k]:
             return f"{site} is full"
 
         b = self.benefit
@@ -134,7 +98,7 @@ class Explainer:
 
     def _waiting(self, t: int, c: int, w: int, name: str, size: float) -> Iterator[str]:
         """Yield what is dropped, and what waits: first in, first out, it has left once as much has been served."""
-        dropped, left = self.flows.dropped_gpuh[t, c, w], self.played.episode.after.backlog_gpuh[t, c, w]
+        dropped, left = self.flows.dropped_gpuh[t, c, w], self.episode.after.backlog_gpuh[t, c, w]
         if dropped > 1e-3 * size:
             yield f"{name}: {dropped:,.0f} GPU-h are refused or dropped"
         if left <= 1e-3 * size:
@@ -144,25 +108,21 @@ class Explainer:
         gone = np.cumsum(served.sum(-1) + self.flows.dropped_gpuh[t + 1 :, c, w])
         last = int(np.argmax(gone >= left * (1.0 - 1e-3)))
         then = served[: last + 1]
-        text = f"{name}: {left:,.0f} GPU-h wait, the last until {self._clock(t + 1 + last)}"
+        text = f"{name}: {left:,.0f} GPU-h wait, the last until {self.clock[t + 1 + last]}"
         if then.sum() > 0.0:
             later = float((then * self.energy_usd_per_mwh[t + 1 : t + 2 + last]).sum() / then.sum())
-            has_room = (self.instance.params.route_open[c, w] > 0.5) & ~self.is_busy[t] & ~self.is_fed[t]
+            has_room = (self.instance.params.route_open[c, w] > 0.5) & self.has_room[t]
             now = float(np.min(self.energy_usd_per_mwh[t][has_room], initial=np.inf))
             here = f"now {_usd(now)} at best" if has_room.any() else "now no open site has room"
             text += f"; energy costs {_usd(later)} USD/MWh where and when they are served, {here}"
         yield text
-
-    def _clock(self, t: int) -> str:
-        """Return the start of a step, with its day where that is another one than the first."""
-        return f"{self.times[t]:%a %H:%M}"
 
     # Jobs, batteries, generators, limits ------------------------------------------------------------------------
 
     def jobs(self, t: int) -> Iterator[str]:
         """Yield the jobs that start now and those that could but do not."""
         instance, started = self.instance, self.flows.started
-        open_now = (instance.exogenous.job_open[t].any(-1)) & (self.played.episode.before.waiting[t] > 0.5)
+        open_now = (instance.exogenous.job_open[t].any(-1)) & (self.episode.before.waiting[t] > 0.5)
 
         for j in np.flatnonzero(open_now):
             name, gpus = instance.job_names[j], instance.params.job_gpus[j]
@@ -170,7 +130,7 @@ class Explainer:
             if not len(steps):
                 yield f"job {name} ({gpus:,.0f} GPUs) waits and is never started"
             elif steps[0]:
-                yield f"job {name} ({gpus:,.0f} GPUs) waits until {self._clock(t + steps[0])}"
+                yield f"job {name} ({gpus:,.0f} GPUs) waits until {self.clock[t + steps[0]]}"
             else:
                 site = instance.compiled.site_names[sites[0]]
                 hours = float(instance.params.job_profile[j].sum()) * instance.params.dt_h
@@ -207,7 +167,7 @@ class Explainer:
         at_margin = uses[np.abs(worth - stored) <= 1e-4 * max(abs(stored), 1.0)]
         u = int(at_margin[0] if len(at_margin) else uses[0])
         use = "because it would be used at" if len(at_margin) else "used from"
-        return f"{text}, {use} {self._clock(u)}, when a MWh is worth {_usd(here[u])} at the site"
+        return f"{text}, {use} {self.clock[u]}, when a MWh is worth {_usd(here[u])} at the site"
 
     def limits(self, t: int) -> Iterator[str]:
         """Yield sites whose accelerators or import are used up, and what one more unit would earn."""
@@ -231,11 +191,6 @@ class Explainer:
 def _usd(amount: float) -> str:
     """Return an amount with cents; rounding leaves no minus before a zero."""
     return f"{round(float(amount), 2) + 0.0:,.2f}"
-
-
-def of_optimum(plan: Plan, played: Trajectory, times: list[datetime]) -> Explainer:
-    """Return the explainer of a plan of benefit, with its shadow prices."""
-    return Explainer(played, times, shadow_prices(plan))
 
 
 # A policy beside the optimum ----------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from baselines.optimum.milp import solve
+from baselines.optimum.shadow_prices import shadow_prices
 from baselines.rules.single_signal import LocalOnly
 from gridai_env import make_instance
 from gridai_env.episodes.instance import Instance
@@ -17,7 +18,7 @@ from gridai_env.rollout.run import run
 from scripts import explain
 from scripts.runs.command import InputError
 from scripts.studies.explanation.moment import local_times, step_at, time_zone
-from scripts.studies.explanation.sentences import Explainer, compared, of_optimum, regret
+from scripts.studies.explanation.sentences import Explainer, compared, regret
 from tests.support.tiny import BATTERY, tiny
 
 ELSEWHERE = {"latitude": 40.0, "longitude": -80.0, "legal_zone": "US"}
@@ -30,7 +31,7 @@ def hours(instance: Instance) -> list[datetime]:
 
 def said(instance: Instance, t: int) -> list[str]:
     plan = solve(instance, mip_gap=0.0, threads=1)
-    return of_optimum(plan, run(plan, instance), hours(instance)).sentences(t)
+    return Explainer(run(plan, instance), hours(instance), shadow_prices(plan)).sentences(t)
 
 
 def two_sites(prices: tuple[float, float], **classes: Any) -> Instance:
