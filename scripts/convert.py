@@ -13,7 +13,6 @@ refused.  All that was left out is printed.  Bad input: one line on standard err
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Annotated, Literal
 
 import numpy as np
@@ -59,10 +58,6 @@ class ConvertOptions(CommandOptions):
     rate: Annotated[list[str], Shown(metavar="CUR=USD")] = Field(
         [], description="USD for one unit of the prices' currency: EUR=1.08"
     )
-    average: bool = Field(False, description="make hours; default: the steps of the files, 15 min or longer")
-    allow_missing: Annotated[float, Shown(metavar="SHARE")] = Field(
-        0.0, ge=0, lt=1, description="share of its rows that a mean may lack; else it is a gap"
-    )
 
 
 @command(ConvertOptions)
@@ -79,18 +74,16 @@ def main(options: ConvertOptions) -> int:
     write_plain(options.out, table, options.add)
 
     print(*summary(options.out, table, exports), sep="\n")
-    averaged = any("averaged to" in note for export in exports for note in export.notes)
-    if (options.average or options.allow_missing) and not averaged:
-        print("note: there was nothing to average; --average and --allow-missing changed nothing")
     return 0
 
 
 def read_all(options: ConvertOptions) -> list[Export]:
     """Read price, average carbon, and marginal carbon and weather where they are given; InputError for a wrong zone."""
-    read = partial(read_export, average=options.average, allow_missing=options.allow_missing)
     rates = parse_rates(options.rate)
-    price = read(options.price, options.price_format, usd_per=rates, point=options.point, zone=options.zone)
-    carbon = read(
+    price = read_export(
+        options.price, options.price_format, usd_per=rates, point=options.point, zone=options.zone
+    )
+    carbon = read_export(
         options.carbon,
         carbon=options.carbon_kind,
         point=options.carbon_zone,
@@ -106,7 +99,7 @@ def read_all(options: ConvertOptions) -> list[Export]:
         )
 
     optional = (options.marginal, options.weather)
-    more = [read(path, in_pounds=options.marginal_in_pounds) for path in optional if path is not None]
+    more = [read_export(path, in_pounds=options.marginal_in_pounds) for path in optional if path is not None]
     return [price, carbon, *more]
 
 

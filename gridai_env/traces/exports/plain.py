@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gridai_env.arrays.types import Bool, Bools, Float, Floats, Int, Ints
+from gridai_env.arrays.types import Float, Floats, Int, Ints
 from gridai_env.files import atomic_write
 from gridai_env.traces.bounds import POSSIBLE
 from gridai_env.traces.errors import TraceError
@@ -31,11 +31,6 @@ class ZoneTable:
     columns: dict[str, Float[Floats, " N"]]
     notes: tuple[str, ...] = ()
 
-    @property
-    def gaps(self) -> int:
-        """Rows in which at least one column has no value."""
-        return int(np.isnan(np.stack(list(self.columns.values()))).any(0).sum())
-
 
 def join_exports(zone: str, exports: Sequence[Export]) -> ZoneTable:
     """Return the time that all exports span, with the columns of all; what one lacks inside stays a gap.
@@ -43,39 +38,38 @@ def join_exports(zone: str, exports: Sequence[Export]) -> ZoneTable:
     Each hour has the finest of the exports' steps; coarser values are held within their interval.  Raises TraceError
     where two bring the same column, price or carbon is missing, or no hour is common.
     """
-    columns: dict[str, Export] = {}
+    source: dict[str, str] = {}
     for export in exports:
         for name in export.columns:
-            if name in columns:
-                raise TraceError(
-                    f"{export.source}: brings {name}, as does {columns[name].source}; give one of them"
-                )
-            columns[name] = export
-    if missing := [name for name in REQUIRED if name not in columns]:
+            if name in source:
+                raise TraceError(f"{export.source}: brings {name}, as does {source[name]}; give one of them")
+            source[name] = export.source
+    if missing := [name for name in REQUIRED if name not in source]:
         raise TraceError(
             f"zone {zone!r}: no export brings {', '.join(missing)}; a trace file needs price and carbon"
         )
 
     # A longer export is cut: outside of the common time a row would have gaps throughout.
-    first = max(int(export.utc_minutes[0]) for export in exports)
-    end = min(int(export.utc_minutes[-1] + export.lengths[-1]) for export in exports)
-    spans = [f"{e.source}: {stamp(e.utc_minutes[0])} to {stamp(e.utc_minutes[-1])}" for e in exports]
+    first, end = max(e.span[0] for e in exports), min(e.span[1] for e in exports)
+    spans = "; ".join(f"{e.source}: {stamp(e.span[0])} to {stamp(e.utc_minutes[-1])}" for e in exports)
     if end <= first:
-        raise TraceError(f"zone {zone!r}: the exports have no hour in common ({'; '.join(spans)})")
-
+        raise TraceError(f"zone {zone!r}: the exports have no hour in common ({spans})")
     utc, step = _axis(exports, first, end)
-    ordered = [name for name in (*REQUIRED, *OPTIONAL) if name in columns]
-    held = [export.source for export in exports if _is_held(export, utc, step)]
-    notes = [f"values of {source} are held within their longer intervals" for source in held]
-    notes += (
-        [f"cut to the time that all span ({'; '.join(spans)})"] if len(set(map(_span, exports))) > 1 else []
-    )
-    values = {name: _on_axis(columns[name], name, utc) for name in ordered}
-    return ZoneTable(zone, utc, step, values, tuple(notes))
+    values, notes = dict[str, Float[Floats, " N"]](), []
+    for export in exports:
+        at = np.searchsorted(export.utc_minutes, utc, side="right") - 1
+        inside = utc < export.utc_minutes[at] + export.step_minutes[at]
+        values |= {name: np.where(inside, column[at], np.nan) for name, column in export.columns.items()}
+        if (export.step_minutes[at] > step)[inside].any():
+            notes.append(f"values of {export.source} are held within their longer intervals")
+
+    if len({export.span for export in exports}) > 1:
+        notes.append(f"cut to the time that all span ({spans})")
+    return ZoneTable(zone, utc, step, _ordered(values), tuple(notes))
 
 
-def _span(export: Export) -> tuple[int, int]:
-    return int(export.utc_minutes[0]), int(export.utc_minutes[-1] + export.lengths[-1])
+def _ordered(columns: dict[str, Float[Floats, " N"]]) -> dict[str, Float[Floats, " N"]]:
+    return {name: columns[name] for name in (*REQUIRED, *OPTIONAL) if name in columns}
 
 
 def _axis(exports: Sequence[Export], first: int, end: int) -> tuple[Int[Ints, " N"], Int[Ints, " N"]]:
@@ -84,34 +78,15 @@ def _axis(exports: Sequence[Export], first: int, end: int) -> tuple[Int[Ints, " 
     step = np.full(len(hours), MINUTES_PER_HOUR)
     for export in exports:
         # Intervals that begin between the hours, as in India, need rows as short as their shift.
-        needed = np.gcd(export.lengths, export.utc_minutes % MINUTES_PER_HOUR)
+        needed = np.gcd(export.step_minutes, export.utc_minutes % MINUTES_PER_HOUR)
         # An hour that an export lacks has the step of the hour before.
         before = np.searchsorted(export.utc_minutes, (hours + 1) * MINUTES_PER_HOUR) - 1
         step = np.minimum(step, needed[np.maximum(before, 0)])
 
-    rows = MINUTES_PER_HOUR // step
-    within = np.arange(rows.sum()) - np.repeat(np.cumsum(rows) - rows, rows)
-    lengths = np.repeat(step, rows)
-    utc = np.repeat(hours * MINUTES_PER_HOUR, rows) + within * lengths
+    lengths = np.repeat(step, MINUTES_PER_HOUR // step)
+    utc = hours[0] * MINUTES_PER_HOUR + np.cumsum(lengths) - lengths
     inside = (utc >= first) & (utc < end)
     return utc[inside], lengths[inside]
-
-
-def _interval_of(export: Export, utc: Int[Ints, " N"]) -> tuple[Int[Ints, " N"], Bool[Bools, " N"]]:
-    """Return the interval of an export at each moment, and whether there is one."""
-    at = np.searchsorted(export.utc_minutes, utc, side="right") - 1
-    return at, (at >= 0) & (utc < export.utc_minutes[at] + export.lengths[at])
-
-
-def _is_held(export: Export, utc: Int[Ints, " N"], step: Int[Ints, " N"]) -> bool:
-    at, inside = _interval_of(export, utc)
-    return bool((export.lengths[at] > step)[inside].any())
-
-
-def _on_axis(export: Export, name: str, utc: Int[Ints, " N"]) -> Float[Floats, " N"]:
-    """Return a column on the rows ``utc``; NaN where the export has none."""
-    at, inside = _interval_of(export, utc)
-    return np.where(inside, export.columns[name][at], np.nan)
 
 
 def with_marginal(table: ZoneTable, carbon_marginal_kg_per_mwh: float) -> ZoneTable:
@@ -120,8 +95,8 @@ def with_marginal(table: ZoneTable, carbon_marginal_kg_per_mwh: float) -> ZoneTa
     low, high = POSSIBLE["carbon_marginal_kg_per_mwh"]
     if not low <= value <= high:
         raise TraceError(f"marginal carbon = {value!r}: must be from {low:g} to {high:g} kg/MWh")
-    columns = {**table.columns, "carbon_marginal_kg_per_mwh": np.full(len(table.utc_minutes), value)}
-    return replace(table, columns={n: columns[n] for n in (*REQUIRED, *OPTIONAL) if n in columns})
+    columns = table.columns | {"carbon_marginal_kg_per_mwh": np.full(len(table.utc_minutes), value)}
+    return replace(table, columns=_ordered(columns))
 
 
 def write_plain(path: str | Path, table: ZoneTable, add: bool = False) -> None:

@@ -28,35 +28,25 @@ def read_export(
     carbon: str = "direct",
     point: str | None = None,
     zone: str | None = None,
-    average: bool = False,
-    allow_missing: float = 0.0,
     drop_estimated: bool = False,
     in_pounds: bool = False,
 ) -> Export:
-    """Read an export as a series of one zone, intervals ascending in UTC, on its own steps of 15, 30 or 60 min.
+    """Read an export as a series of one zone, intervals ascending in UTC, on its own steps of an hour or less.
 
     ``format_name``: one of `EXPECTED`; None: by the header.  ``usd_per``: the rate where prices are not in USD,
     {"EUR": 1.08}.  ``carbon``: "direct" or "life_cycle".  ``point``: which price area, settlement point, location or
     zone, where there are several.  ``zone``: that of the trace file; prices of gridstatus are in USD for US-... alone.
-    ``average``: hourly means.  ``allow_missing``: share of the rows of a mean that may lack.  ``drop_estimated``:
-    values marked as estimated become gaps.  ``in_pounds``: WattTime's rates without a column of units are in lb/MWh.
+    ``drop_estimated``: values marked as estimated become gaps.  ``in_pounds``: WattTime's rates without a column of
+    units are in lb/MWh.
 
     Intervals that are missing stay missing; what else was left out is in ``notes``.  Raises TraceError, with file
     and line, for all that cannot be used as asked, FileNotFoundError where there is no file.
     """
     name, source = _recognised(Path(path), format_name)
     if isinstance(source, weather.Answer):
-        return on_steps(weather.read(source), average, allow_missing)
+        return on_steps(weather.read(source))
     choices = Choices(point, usd_per or {}, carbon, drop_estimated, zone, in_pounds)
-    return on_steps(read_table(source, name, choices), average, allow_missing)
-
-
-def export_format(path: str | Path, expected: str | None = None) -> str:
-    """Return the format that a file's header shows.
-
-    Raises TraceError, naming what was found, for an unknown format or another one than ``expected``.
-    """
-    return _recognised(Path(path), expected)[0]
+    return on_steps(read_table(source, name, choices))
 
 
 def _recognised(path: Path, expected: str | None) -> tuple[str, TextTable | weather.Answer]:

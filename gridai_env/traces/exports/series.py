@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -14,71 +14,55 @@ from gridai_env.traces.local_time import MINUTES_PER_HOUR, stamp
 
 @dataclass(frozen=True, eq=False)
 class Export:
-    """A series as read from an export: rows in any order, or (after `on_steps`) intervals ascending, gaps left out."""
+    """A series as read from an export: rows in any order, or (after `on_steps`) intervals ascending, gaps left out.
+
+    ``utc_minutes`` are the starts of the intervals, minutes since 1970; before `on_steps` their ends where
+    ``ends_below_min`` says so: stamps of steps shorter than this mark the end.
+    """
 
     source: str
     format_name: str
     text: str  # what was taken, for provenance
-    utc_minutes: Int[
-        Ints, " N"
-    ]  # start of the interval (before `on_steps` its end where `ends`), minutes since 1970
+    utc_minutes: Int[Ints, " N"]
     columns: dict[str, Float[Floats, " N"]]  # our names; NaN: the source has no value
     zone: str | None = None  # as the source names it, where it does
-    ends_below_min: int = 0  # stamps of steps shorter than this mark the end
-    by_order: bool = (
-        False  # rows may not be sorted: their order was used (equal hours of a clock, hours before)
-    )
-    step_minutes: Int[Ints, " N"] | None = None  # length of the interval; None: an hour
+    ends_below_min: int = 0
+    # Rows may not be sorted: their order was used (equal hours of a clock, hours before).
+    by_order: bool = False
+    step_minutes: Int[Ints, " N"] = field(default_factory=lambda: np.zeros(0, np.int64))  # set by `on_steps`
     notes: tuple[str, ...] = ()  # what was left out or changed, a line each
 
     @property
-    def lengths(self) -> Int[Ints, " N"]:
-        """Length of each interval, min."""
-        if self.step_minutes is not None:
-            return self.step_minutes
-        return np.full(len(self.utc_minutes), MINUTES_PER_HOUR)
+    def span(self) -> tuple[int, int]:
+        """Start of the first interval and end of the last one, minutes since 1970 UTC."""
+        return int(self.utc_minutes[0]), int(self.utc_minutes[-1] + self.step_minutes[-1])
 
 
-def on_steps(export: Export, average: bool = False, allow_missing: float = 0.0) -> Export:
-    """Return the export on its own steps, ascending: 15, 30 or 60 minutes by stretch of the file.
+def on_steps(export: Export) -> Export:
+    """Return the export on its own steps, ascending: an hour or whole parts of it, by stretch of the file.
 
-    ``average`` makes hours.  Finer rows than 15 minutes are averaged to 15; a mean needs all its rows but a share
-    ``allow_missing`` of them, else it is a gap.  Rows off the grid of their stretch are left out.  Raises TraceError
-    for doubled stamps, unsorted ones where their order matters, steps above an hour, and rows of which most are off
-    any grid.
+    Rows off the grid of their stretch are left out.  Raises TraceError for doubled stamps, unsorted ones where their
+    order matters, steps above an hour, and rows of which most are off any grid.
     """
     utc, columns = _ascending(export)
     length, start = _intervals(export, utc)
-    stray = length == 0
-    if 2 * stray.sum() > len(utc):
+    good, stray = length > 0, utc[length == 0]
+    if 2 * len(stray) > len(utc):
         raise TraceError(
             f"{export.source}: most rows are off any grid of an hour or a whole part of it, the first "
-            f"{stamp(utc[stray][0])}; export hours, or whole parts of them"
+            f"{stamp(stray[0])}; export hours, or whole parts of them"
         )
+
     notes = [*export.notes]
     if len(set(np.sign(np.diff(export.utc_minutes)))) > 1:
         notes.append("rows out of order, sorted by time")
-    if stray.any():
-        notes.append(f"{stray.sum()} rows off the grid left out, the first {stamp(utc[stray][0])}")
-    length, start = length[~stray], start[~stray]
-
-    target = np.full(len(length), MINUTES_PER_HOUR) if average else _kept_steps(length)
-    found, first, group = np.unique(
-        np.where(target == length, start, start - start % target), return_index=True, return_inverse=True
-    )
-    expected = target[first] / length[first]
-    means = {name: _means(v[~stray], group, expected, allow_missing) for name, v in columns.items()}
-    pairs = np.unique(np.stack([length, target]), axis=1).T
-    notes += [f"{old} min rows averaged to {new} min" for old, new in pairs if old != new]
-    if gaps := sum(int(np.isnan(values).sum()) for values in means.values()):
-        notes.append(f"{gaps} intervals are gaps: no value, or too few rows for a mean")
+    if len(stray):
+        notes.append(f"{len(stray)} rows off the grid left out, the first {stamp(stray[0])}")
+    kept = {name: values[good] for name, values in columns.items()}
+    if gaps := sum(int(np.isnan(values).sum()) for values in kept.values()):
+        notes.append(f"{gaps} intervals are gaps: no value")
     return replace(
-        export,
-        utc_minutes=found,
-        columns=means,
-        step_minutes=target[first],
-        notes=tuple(notes),
-        ends_below_min=0,
+        export, utc_minutes=start[good], columns=kept, step_minutes=length[good], notes=tuple(notes)
     )
 
 
@@ -118,22 +102,6 @@ def _intervals(export: Export, utc: Int[Ints, " N"]) -> tuple[Int[Ints, " N"], I
     # Where time runs backwards an end is a start.
     length = interval_minutes(-utc[::-1])[::-1]
     return length, utc - length
-
-
-def _kept_steps(length: Int[Ints, " N"]) -> Int[Ints, " N"]:
-    """Return the finest steps of a trace file that hold whole rows: 15, 30 or 60 min."""
-    return np.where(15 % length == 0, 15, np.where(30 % length == 0, 30, MINUTES_PER_HOUR))
-
-
-def _means(
-    values: Float[Floats, " N"], group: Int[Ints, " N"], expected: Float[Floats, " n"], allow_missing: float
-) -> Float[Floats, " n"]:
-    """Return the mean of each group; NaN where more than the share of its rows is missing."""
-    good = np.isfinite(values)
-    count = np.bincount(group[good], minlength=len(expected))
-    total = np.bincount(group[good], values[good], minlength=len(expected))
-    enough = (count > 0) & (count >= (1.0 - allow_missing) * expected - 1e-9)
-    return np.where(enough, total / np.maximum(count, 1), np.nan)
 
 
 def step_words(lengths: Int[Ints, " N"]) -> str:

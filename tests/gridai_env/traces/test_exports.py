@@ -16,8 +16,8 @@ import pytest
 from gridai_env.traces import TraceError, known_zones, read_table
 from gridai_env.traces.exports.forms import portal_zone
 from gridai_env.traces.exports.plain import join_exports, write_plain
-from gridai_env.traces.exports.read import EXPECTED, export_format, read_export
-from gridai_env.traces.exports.series import Export
+from gridai_env.traces.exports.read import EXPECTED, read_export
+from gridai_env.traces.exports.series import Export, on_steps
 from gridai_env.traces.weather import cos_zenith, pv_proxy_cf, wet_bulb_c, wind_proxy_cf
 from scripts.convert import main
 
@@ -75,10 +75,9 @@ def panel(data_dir: Path, zone: str, columns: list[str]) -> dict[int, dict[str, 
 
 @pytest.mark.parametrize("name", sorted(SAMPLES))
 def test_samples_are_recognised_and_are_nothing_else(samples: Path, name: str) -> None:
-    assert export_format(samples / SAMPLES[name]) == name
     for other in set(EXPECTED) - {name}:
         with pytest.raises(TraceError) as error:
-            export_format(samples / SAMPLES[name], other)
+            read_export(samples / SAMPLES[name], other)
         text = str(error.value)
         assert f"found {name} (" in text and f"expected {other}: " in text and "\n" not in text
 
@@ -246,19 +245,13 @@ def test_open_meteo_has_one_offset_and_wind_in_km_per_h(write: Callable[..., Pat
     assert stamps(half)[0] == "2023-03-11T19:30"
 
 
-def test_finer_steps_are_kept_and_averaged_when_asked(write: Callable[..., Path]) -> None:
+def test_finer_steps_are_kept(write: Callable[..., Path]) -> None:
     times = [datetime(2025, 1, 1, tzinfo=UTC) + timedelta(minutes=15 * i) for i in range(11)]
     lines = [f"{t:%Y-%m-%d %H:%M:%S},X,X,XX,{100 + i},1,,,s,false," for i, t in enumerate(times)]
     path = write(EM_NEW, *lines)
     kept = read_export(path)
     assert kept.columns[CARBON].tolist() == [100.0 + i for i in range(11)]
-    assert set(kept.lengths) == {15}
-    export = read_export(path, average=True)
-    assert stamps(export) == ["2025-01-01T00:00", "2025-01-01T01:00", "2025-01-01T02:00"]
-    # The third hour is not whole: a gap, unless a share of its rows may lack.
-    assert export.columns[CARBON] == pytest.approx([101.5, 105.5, np.nan], nan_ok=True)
-    assert read_export(path, average=True, allow_missing=0.25).columns[CARBON][2] == 109.0
-    assert np.isnan(read_export(path, average=True, allow_missing=0.2).columns[CARBON][2])
+    assert set(kept.step_minutes) == {15}
 
 
 def test_weather_formulas_by_hand() -> None:
@@ -377,15 +370,19 @@ def hours(first: str, count: int) -> np.ndarray:
     return start + 60 * np.arange(count, dtype=np.int64)
 
 
+def hourly(source: str, utc: np.ndarray, columns: dict[str, np.ndarray]) -> Export:
+    return on_steps(Export(source, "x", "", utc, columns))
+
+
 def test_join_takes_common_hours_and_keeps_gaps(tmp_path: Path) -> None:
     utc = hours("2023-01-01T00:00", 6)
-    price = Export("p", "x", "", utc[[0, 1, 2, 4, 5]], {PRICE: np.array([0.0, 1, 2, 4, 5])})
-    carbon = Export("c", "x", "", utc[1:5], {CARBON: np.array([10.0, np.nan, 30, 40])})
+    price = hourly("p", utc[[0, 1, 2, 4, 5]], {PRICE: np.array([0.0, 1, 2, 4, 5])})
+    carbon = hourly("c", utc[1:5], {CARBON: np.array([10.0, np.nan, 30, 40])})
     table = join_exports("US-TEX-ERCO", [carbon, price])
     assert list(table.columns) == [PRICE, CARBON]
     assert table.utc_minutes.tolist() == utc[1:5].tolist()
     assert table.columns[PRICE] == pytest.approx([1, 2, np.nan, 4], nan_ok=True)
-    assert table.gaps == 2
+    assert table.columns[CARBON] == pytest.approx([10, np.nan, 30, 40], nan_ok=True)
     write_plain(tmp_path / "t.csv.gz", table)
     back = read_table(tmp_path / "t.csv.gz")
     series = back.window(("US-TEX-ERCO",), np.array(["2023-01-01T01:00"], "datetime64[m]"), 1, 1.0)
@@ -438,15 +435,15 @@ def test_a_zone_without_calibration_is_told_what_stands_in(
 
 def test_joins_that_cannot_be(tmp_path: Path) -> None:
     utc = hours("2023-01-01T00:00", 3)
-    price = Export("p.csv", "x", "", utc, {PRICE: np.zeros(3)})
-    late = Export("c.csv", "x", "", utc + 6000, {CARBON: np.zeros(3)})
+    price = hourly("p.csv", utc, {PRICE: np.zeros(3)})
+    late = hourly("c.csv", utc + 6000, {CARBON: np.zeros(3)})
     with pytest.raises(TraceError, match=r"no hour in common \(p.csv: 2023-01-01T00:00Z"):
         join_exports("Z", [price, late])
     with pytest.raises(TraceError, match="no export brings carbon"):
         join_exports("Z", [price])
     with pytest.raises(TraceError, match=r"p.csv: brings price_usd_per_mwh, as does p.csv"):
         join_exports("Z", [price, price])
-    table = join_exports("Z", [price, Export("c.csv", "x", "", utc, {CARBON: np.zeros(3)})])
+    table = join_exports("Z", [price, hourly("c.csv", utc, {CARBON: np.zeros(3)})])
     with pytest.raises(TraceError, match=r"unknown suffix .*use \.csv or \.csv\.gz"):
         write_plain(tmp_path / "t.parquet", table)
 

@@ -15,7 +15,7 @@ import pytest
 
 from gridai_env.traces import TraceError, read_table
 from gridai_env.traces.exports.plain import join_exports
-from gridai_env.traces.exports.read import export_format, read_export
+from gridai_env.traces.exports.read import read_export
 from gridai_env.traces.exports.series import Export, on_steps
 from gridai_env.traces.weather import wind_proxy_cf
 from scripts.convert import main
@@ -163,7 +163,7 @@ def test_entsoe_in_utc_with_areas_sequences_and_each_line_in_quotes(write: Write
         read_export(path, point="BZN|AT Sequence 1")
     export = read_export(path, point="BZN|AT Sequence 2", usd_per={"GBP": 1.25})
     assert export.columns[PRICE].tolist() == [2.5, 15.0, 27.5]
-    assert set(export.lengths) == {15}
+    assert set(export.step_minutes) == {15}
     assert (
         "other series left out (9 rows): BZN|AT Sequence 1, BZN|FR Sequence 1, BZN|FR Sequence 2"
         in export.notes
@@ -187,10 +187,10 @@ def test_a_sequence_that_changes_inside_a_file_is_one_series(write: Write) -> No
 def test_entsoe_py_series_and_frame(write: Write) -> None:
     moments = local_hours(datetime(2024, 10, 27, 1, tzinfo=BERLIN), 4)
     path = write(",0", *(f"{moment},{i}.5" for i, moment in enumerate(moments)))
-    assert export_format(path) == "entsoe-py"
     with pytest.raises(TraceError, match=r"does not name the currency.*--rate CAD="):
         read_export(path)
     export = read_export(path, usd_per={"EUR": 2.0})
+    assert export.format_name == "entsoe-py"
     assert stamps(export)[0] == "2024-10-26T23:00" and len(stamps(export)) == 4
     assert export.columns[PRICE].tolist() == [1.0, 3.0, 5.0, 7.0]
 
@@ -254,10 +254,10 @@ def test_energinets_new_dataset_as_text_and_json(write: Write) -> None:
     answer = write(json.dumps({"total": 16, "dataset": "DayAheadPrices", "records": records}), name="a.JSON")
     for path in (text, answer):
         export = read_export(path, point="DK1", usd_per={"EUR": 2.0})
-        assert stamps(export)[0] == "2025-09-30T22:00" and set(export.lengths) == {15}
+        assert stamps(export)[0] == "2025-09-30T22:00" and set(export.step_minutes) == {15}
         assert export.columns[PRICE].tolist() == [2.0 * (i - 1.5) for i in range(8)]
-    hours = read_export(text, point="DK2", usd_per={"DKK": 1.0}, average=True)
-    assert hours.columns[PRICE].tolist() == [1.5, 5.5]
+    crowns = read_export(text, point="DK2", usd_per={"DKK": 1.0})
+    assert crowns.columns[PRICE].tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
     with pytest.raises(TraceError, match=r"the rate of DKK \(usd_per, --rate\) is not used"):
         read_export(text, point="DK1", usd_per={"EUR": 1.0, "DKK": 1.0})
 
@@ -287,8 +287,8 @@ def test_caiso_takes_the_price_and_not_its_parts(write: Write) -> None:
     assert "8 rows with LMP_TYPE = MCC, MCE left out" in export.notes
     with pytest.raises(TraceError, match="all rows have LMP_TYPE = MCC; need lmp"):
         read_export(write(*caiso("MW", ("MCC",))))
-    quarter = read_export(write(*caiso("VALUE", ("LMP",), 15)), average=True)
-    assert quarter.columns[PRICE].tolist() == [0.625]
+    quarter = read_export(write(*caiso("VALUE", ("LMP",), 15)))
+    assert quarter.columns[PRICE].tolist() == [-1.25, 0.25, 1.25, 2.25] and set(quarter.step_minutes) == {15}
     with pytest.raises(TraceError, match=r"rate of EUR .*is not used, since this file is read in USD"):
         read_export(write(*caiso("MW", ("LMP",))), usd_per={"EUR": 1.1})
 
@@ -329,15 +329,12 @@ def test_nyiso_day_ahead_marks_the_beginning_real_time_the_end(write: Write) -> 
     # Five minutes: the stamps end their interval, also through the hour that comes twice.
     ends = local_hours(datetime(2024, 11, 3, 0, 5, tzinfo=NEW_YORK), 36, minutes=5)
     rows = [f'"{t:%m/%d/%Y %H:%M:%S}","WEST",61752,{i // 12},0,0' for i, t in enumerate(ends)]
-    hours = read_export(write(NYISO, *rows), average=True)
-    assert stamps(hours) == ["2024-11-03T04:00", "2024-11-03T05:00", "2024-11-03T06:00"]
-    assert hours.columns[PRICE].tolist() == [0, 1, 2]
-    quarters = read_export(write(NYISO, *rows))
-    assert len(stamps(quarters)) == 12 and set(quarters.lengths) == {15}
-    assert "5 min rows averaged to 15 min" in quarters.notes
+    fine = read_export(write(NYISO, *rows))
+    assert (stamps(fine)[0], stamps(fine)[-1]) == ("2024-11-03T04:00", "2024-11-03T06:55")
+    assert fine.columns[PRICE].tolist() == [i // 12 for i in range(36)] and set(fine.step_minutes) == {5}
 
     extra = [*rows[:4], '"11/03/2024 00:22:30","WEST",61752,99,0,0', *rows[4:]]
-    assert read_export(write(NYISO, *extra), average=True).columns[PRICE].tolist() == [0, 1, 2]
+    assert read_export(write(NYISO, *extra)).columns[PRICE].tolist() == fine.columns[PRICE].tolist()
 
 
 def test_aemo_ends_of_intervals_on_market_time_in_australian_dollars(write: Write) -> None:
@@ -348,12 +345,12 @@ def test_aemo_ends_of_intervals_on_market_time_in_australian_dollars(write: Writ
     path = write(head, *rows)
     with pytest.raises(TraceError, match=r"prices are in AUD; give the rate to USD"):
         read_export(path)
-    export = read_export(path, usd_per={"AUD": 0.5}, average=True)
+    export = read_export(path, usd_per={"AUD": 0.5})
     # 21:30 and 22:00 at UTC+10 end the half-hours from 11:00 and 11:30 UTC.
-    assert stamps(export) == [f"2021-09-30T{h}:00" for h in range(11, 17)]
-    assert export.columns[PRICE].tolist() == [-1.25, -0.25, 0.75, 4.25, 10.25, 16.25]
-    kept = read_export(path, usd_per={"AUD": 0.5})
-    assert kept.lengths.tolist() == [30] * 6 + [15] * 12 and kept.columns[PRICE][6] == 2.0
+    assert stamps(export)[:2] == ["2021-09-30T11:00", "2021-09-30T11:30"]
+    assert stamps(export)[5:8] == ["2021-09-30T13:30", "2021-09-30T14:00", "2021-09-30T14:05"]
+    assert export.step_minutes.tolist() == [30] * 6 + [5] * 36
+    assert export.columns[PRICE].tolist() == [0.5 * (i - 3) for i in range(42)]
     # Market time has no summer: also in January 10:30 ends the half-hour from 00:00 UTC.
     summer = [f"NSW1,2020/01/15 {10 + i // 2}:{30 * (i % 2):02d}:00,7000,{i},TRADE" for i in range(1, 7)]
     assert stamps(read_export(write(head, *summer), usd_per={"AUD": 0.5}))[0] == "2020-01-15T00:00"
@@ -380,7 +377,7 @@ def test_ercot_real_time_through_the_hour_that_comes_twice(write: Write, flagged
     with pytest.raises(TraceError, match="LZ_AEN LZ, LZ_AEN LZEW"):
         read_export(path, point="LZ_AEN")
     export = read_export(path, point="LZ_AEN LZ")
-    assert stamps(export)[0] == "2024-11-03T05:00" and set(export.lengths) == {15}
+    assert stamps(export)[0] == "2024-11-03T05:00" and set(export.step_minutes) == {15}
     assert export.columns[PRICE].tolist() == [n for n in range(4) for _ in range(4)]
     assert (np.diff(export.utc_minutes) == 15).all()
 
@@ -463,9 +460,8 @@ def test_watttime_in_pounds_as_text_and_json(write: Write) -> None:
     answer = write(json.dumps({"data": data, "meta": meta}), name="a.json")
     for path in (text, answer):
         named = path == text  # the text does not name its unit
-        hours = read_export(path, average=True, in_pounds=named)
-        assert hours.columns[MARGINAL] == pytest.approx([1005.5 * 0.45359237])
-        assert len(read_export(path, in_pounds=named).utc_minutes) == 4  # quarter-hours
+        export = read_export(path, in_pounds=named)
+        assert export.columns[MARGINAL] == pytest.approx([v * 0.45359237 for _, v in points])
     with pytest.raises(TraceError, match=r"no column 'units' says .*--marginal-in-pounds"):
         read_export(text)
     for key, value in (("units", "percentile"), ("signal_type", "health_damage")):
@@ -513,27 +509,21 @@ def steps_of(*gaps: tuple[int, int], lost: tuple[int, ...] = ()) -> Export:
     return Export("f", "x", "", utc[keep], {PRICE: keep.astype(float)})
 
 
-def test_each_stretch_keeps_its_step_and_means_are_made_by_stretch() -> None:
-    mixed = steps_of((60, 3), (15, 12), (60, 3), (30, 6))
-    kept = on_steps(mixed)
-    assert kept.lengths.tolist() == [60] * 3 + [15] * 12 + [60] * 3 + [30] * 6
-    hours = on_steps(mixed, average=True)
-    assert hours.columns[PRICE].tolist() == [0, 1, 2, 4.5, 8.5, 12.5, 15, 16, 17, 18.5, 20.5, 22.5]
-    assert "15 min rows averaged to 60 min" in hours.notes and "30 min rows averaged to 60 min" in hours.notes
-    assert on_steps(steps_of((60, 5)), average=True).columns[PRICE].tolist() == [0, 1, 2, 3, 4]
+def test_each_stretch_keeps_its_step() -> None:
+    kept = on_steps(steps_of((60, 3), (15, 12), (60, 3), (30, 6)))
+    assert kept.step_minutes.tolist() == [60] * 3 + [15] * 12 + [60] * 3 + [30] * 6
+    assert kept.columns[PRICE].tolist() == list(range(24))
 
 
 @pytest.mark.parametrize("lost", [(5,), (5, 6, 7), (5, 7), (4,), (9, 10, 11)])
 def test_rows_that_are_missing_are_not_a_coarser_step(lost: tuple[int, ...]) -> None:
     export = on_steps(steps_of((15, 12), lost=lost))
-    assert set(export.lengths) == {15}
-    carbon = Export("c", "x", "", np.arange(0, 180, 60), {CARBON: np.ones(3)})
+    assert set(export.step_minutes) == {15}
+    carbon = on_steps(Export("c", "x", "", np.arange(0, 180, 60), {CARBON: np.ones(3)}))
     table = join_exports("Z", [export, carbon])
     gaps = np.isnan(table.columns[PRICE])
     inside = [i for i in lost if i <= max(export.utc_minutes) // 15]
     assert gaps.nonzero()[0].tolist() == inside and not np.isnan(table.columns[CARBON]).any()
-    hours = on_steps(steps_of((15, 12), lost=lost), average=True).columns[PRICE]
-    assert np.isnan(hours).sum() == len({i // 4 for i in lost})
 
 
 def test_rows_off_the_grid_are_left_out_and_said() -> None:
@@ -547,9 +537,10 @@ def test_rows_off_the_grid_are_left_out_and_said() -> None:
 
 def test_hours_that_begin_between_the_hours_are_held_on_a_finer_grid() -> None:
     weather = on_steps(Export("w", "x", "", np.arange(30, 300, 60), {"wetbulb_c": np.arange(5.0)}))
-    assert weather.utc_minutes.tolist() == [30, 90, 150, 210, 270] and set(weather.lengths) == {60}
+    assert weather.utc_minutes.tolist() == [30, 90, 150, 210, 270] and set(weather.step_minutes) == {60}
     others = [
-        Export(name, "x", "", np.arange(0, 240, 60), {name: np.arange(4.0)}) for name in (PRICE, CARBON)
+        on_steps(Export(name, "x", "", np.arange(0, 240, 60), {name: np.arange(4.0)}))
+        for name in (PRICE, CARBON)
     ]
     table = join_exports("IN", [*others, weather])
     assert table.utc_minutes.tolist() == [30, 60, 90, 120, 150, 180, 210] and set(table.step_minutes) == {30}
@@ -656,20 +647,14 @@ def test_convert_joins_average_and_marginal_carbon_and_says_what_it_left_out(
     out = capsys.readouterr().out
     for text in (
         "own: Own file, 1 EUR = 2 USD",
-        "5 min rows averaged to 15 min",
         "columns not used: Country, Zone name, X, A, B, C, D",
-        "12 rows from 2025-10-01T00:00Z to 2025-10-01T02:45Z (12 of 15 min)",
+        "36 rows from 2025-10-01T00:00Z to 2025-10-01T02:55Z (36 of 5 min)",
         "c.csv are held within their longer intervals",
     ):
         assert text in out
     lines = (tmp_path / "t.csv").read_text().splitlines()
     assert lines[0] == f"utc,zone,{PRICE},{CARBON},{MARGINAL}"
-    assert lines[2] == "2025-10-01T00:15Z,MINE,3.0,100.0,453.59237"
-
-    again = [*words[:-1], str(tmp_path / "again.csv"), "--rate", "EUR=2"]
-    assert main([*again, "--average", "--allow-missing", "0.1"]) == 0
-    out = capsys.readouterr().out
-    assert "3 rows from 2025-10-01T00:00Z" in out and "nothing to average" not in out
+    assert lines[4] == "2025-10-01T00:15Z,MINE,3.0,100.0,453.59237"
 
     for extra, message in (
         (["--rate", "EUR=2", "CAD=1"], "the rate of CAD (usd_per, --rate) is not used"),
@@ -679,16 +664,13 @@ def test_convert_joins_average_and_marginal_carbon_and_says_what_it_left_out(
             ["--rate", "EUR=2", "--marginal-kg-per-mwh", "3"],
             "--marginal brings marginal carbon; give one of them",
         ),
-        (["--rate", "EUR=2", "--drop-estimated", "--allow-missing", "1"], "--allow-missing 1: must be"),
     ):
         assert main([*words, *extra]) == 2
         err = capsys.readouterr().err
         assert message in err and err.count("\n") == 1
 
 
-def test_a_converted_file_of_quarter_hours_is_played_at_its_steps(
-    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_converted_file_of_quarter_hours_is_played_at_its_steps(write: Write, tmp_path: Path) -> None:
     first = datetime(2025, 10, 1, tzinfo=UTC)
     price = [f"{first + timedelta(minutes=15 * i):%Y-%m-%dT%H:%MZ},{i}" for i in range(96)]
     carbon = [f"{first + timedelta(hours=h):%Y-%m-%d %H:%M:%S},Z,{100 + h}" for h in range(24)]
@@ -696,14 +678,6 @@ def test_a_converted_file_of_quarter_hours_is_played_at_its_steps(
     words = ["--price", str(write("utc,price_usd_per_mwh", *price, name="p.csv"))]
     words += ["--carbon", str(write(header, *carbon, name="c.csv"))]
     assert main([*words, "--zone", "Z", "--out", str(tmp_path / "t.csv.GZ")]) == 0
-    hours = [
-        "--price",
-        str(write("utc,price_usd_per_mwh", *price[::4], name="h.csv")),
-        *words[2:],
-        "--average",
-    ]
-    assert main([*hours, "--zone", "Z", "--out", str(tmp_path / "hours.csv")]) == 0
-    assert "note: there was nothing to average" in capsys.readouterr().out
     start = np.array(["2025-10-01T02:00"], dtype="datetime64[m]")
     series = read_table(tmp_path / "t.csv.GZ").window(("Z",), start, 8, 0.25)
     assert series.price_usd_per_mwh[0, :, 0].tolist() == [8, 9, 10, 11, 12, 13, 14, 15]

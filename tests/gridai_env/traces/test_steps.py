@@ -285,12 +285,8 @@ def test_short_stretches_are_read_as_they_are(
 
     export = Export("f", "x", "", stamps, {"price_usd_per_mwh": value}, ends_below_min=61 if end else 0)
     kept = on_steps(export)
-    assert kept.utc_minutes.tolist() == start.tolist() and kept.lengths.tolist() == length.tolist()
+    assert kept.utc_minutes.tolist() == start.tolist() and kept.step_minutes.tolist() == length.tolist()
     assert kept.columns["price_usd_per_mwh"].tolist() == value.tolist() and kept.notes == ()
-    hours = on_steps(export, average=True)
-    assert hours.utc_minutes.tolist() == [60 * i for i in range(len(means))]
-    np.testing.assert_array_equal(hours.columns["price_usd_per_mwh"], means)
-    assert any("1 intervals are gaps" in note for note in hours.notes) == np.isnan(means).any()
 
     path = tmp_path / "short.csv"
     lines = [
