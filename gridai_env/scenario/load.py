@@ -125,7 +125,7 @@ def _validate(data: dict[str, Any], source: str, folder: Path | None = None) -> 
     try:
         return Scenario.model_validate(data, context=folder)
     except ValidationError as error:
-        raise_all(source, [*from_pydantic(error), *other_problems(data, error)])
+        raise_all(source, [*from_pydantic(error), *other_problems(data)])
         raise
 
 
