@@ -38,10 +38,10 @@ def _partial(kind: Any, value: Any) -> Any:
     if not isinstance(value, dict) or whole:
         return _mark(plain)
 
-    kinds = {name: Annotated[field.annotation, field] for name, field in plain.model_fields.items()}
-    needed = {name for name, field in plain.model_fields.items() if field.is_required()}
     parts = {
-        name: _partial(kinds[name], value.get(name, ...)) for name in kinds if name in needed | value.keys()
+        name: _partial(Annotated[field.annotation, field], value.get(name, ...))
+        for name, field in plain.model_fields.items()
+        if name in value or field.is_required()
     }
     return plain.model_construct(**parts)
 

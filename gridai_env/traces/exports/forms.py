@@ -31,16 +31,14 @@ class Form:
     title: str
     header: str  # as errors show it
     stamps: Stamps  # columns of the stamp -> clock: "UTC", a tz database name, or WITH_OFFSET
-    values: (
-        str  # pattern of the columns of values; groups `place`, `currency` and `kind` are read from the name
-    )
+    # Pattern of the columns of values; groups `place`, `currency` and `kind` are read from the name.
+    values: str
     column: str = PRICE
     needs: tuple[str, ...] = ()  # further columns by which the form is known
     places: tuple[str, ...] = ()  # columns that together name a series: area, market, sequence
     place_header: str = ""  # pattern of a column whose name is the place of all rows
-    keep: Mapping[str, tuple[str, ...]] = field(
-        default_factory=dict
-    )  # rows in use, by their cell in a column
+    # Rows in use, by their cell in a column.
+    keep: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     kind: str = ""  # the column that says what an intensity counts, where the header does not
     estimated: str = ""  # the column that marks estimates
     currency: str = ""  # of a portal that has one; US_ZONES: dollars there; "": the header or the user says

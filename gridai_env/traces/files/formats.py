@@ -5,7 +5,7 @@ See `gridai_env.traces.files.zones` for the description of the formats.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from gridai_env.traces.local_time import EPOCH
 REQUIRED = ("price_usd_per_mwh", "carbon_average_kg_per_mwh")
 OPTIONAL = ("carbon_marginal_kg_per_mwh", "wetbulb_c", "pv_cf", "wind_cf")
 SELL = "sell_usd_per_mwh"  # optional, too, but no property of the zone that a calibration knows or an export brings
+ALL = (*REQUIRED, *OPTIONAL, SELL)
 # What stamps may mark, with whether that is the end of a row's interval; it need not be an hour long.
 STAMPS = {"hour_start": False, "hour_end": True, "interval_start": False, "interval_end": True}
 REGIONAL = ("requests_per_s", "gpus")  # rates, one of them in a file of demand
@@ -31,33 +32,32 @@ PANEL = {
 }
 
 
+class Layout(NamedTuple):
+    """What the header of a file says."""
+
+    columns: dict[str, str]  # our name -> that of the file
+    keys: tuple[str, ...]  # utc, zone or region, and stamp where there is one
+    place: str  # what a row belongs to: "zone" or "region"
+    format_name: str
+    carbon_kind: str  # which average carbon was taken
+    unused: tuple[str, ...]  # columns that are not read
+
+
 @dataclass(frozen=True)
 class RawTable:
     """Rows of a file, in file order."""
 
+    layout: Layout
     zones: tuple[str, ...]
     zone_index: Int[Ints, " N"]  # into zones
     stamp_minutes: Int[Ints, " N"]  # since 1970
     stamps_end: bool  # whether they mark the ends of the intervals, and not their starts
     columns: dict[str, Float[Floats, " N"]]  # our names; NaN where a cell is empty
-    format_name: str
-    carbon_kind: str  # which average carbon was taken
-    unused: tuple[str, ...]  # columns that were not read
 
     @property
-    def place(self) -> str:
-        """What a row belongs to, in words."""
-        return "region" if self.format_name == "regions" else "zone"
-
-
-class _Mapping(NamedTuple):
-    """Where our columns stand in a file: our name -> that of the file."""
-
-    columns: dict[str, str]
-    keys: tuple[str, ...]  # utc, zone, and stamp where there is one
-    format_name: str
-    carbon_kind: str
-    unused: tuple[str, ...]
+    def unused(self) -> tuple[str, ...]:
+        """Columns that were not read."""
+        return self.layout.unused
 
 
 def load(path: Path, regional: bool = False) -> RawTable:
@@ -67,8 +67,8 @@ def load(path: Path, regional: bool = False) -> RawTable:
     """
     try:
         if regional:
-            return _load_csv(path, _mapping_of_demand)
-        return _load_parquet(path) if check_suffix(path) else _load_csv(path, _mapping)
+            return _load_csv(path, _layout_of_demand)
+        return _load_parquet(path) if check_suffix(path) else _load_csv(path, _layout)
     except OSError as error:
         raise TraceError(f"{path}: cannot be read: {error}") from error
 
@@ -84,23 +84,23 @@ def _names(path: Path, header: list[str]) -> dict[str, str]:
     return dict(zip(names, header, strict=True))
 
 
-def _mapping_of_demand(path: Path, header: list[str]) -> _Mapping:
+def _layout_of_demand(path: Path, header: list[str]) -> Layout:
     """Return where the demand of regions stands."""
     found = _names(path, header)
     value = [name for name in REGIONAL if name in found]
     if len(value) != 1 or not {"utc", "region"} <= found.keys():
         raise TraceError(f"{path}: need utc, region and one of {', '.join(REGIONAL)} (found: {header})")
-    return _mapped(found, {value[0]: found[value[0]]}, "region", "regions", "")
+    return _laid_out(found, {value[0]: found[value[0]]}, "region", "regions", "")
 
 
-def _mapped(found: dict[str, str], columns: dict[str, str], place: str, form: str, kind: str) -> _Mapping:
+def _laid_out(found: dict[str, str], columns: dict[str, str], place: str, form: str, kind: str) -> Layout:
     keys = tuple(found[name] for name in ("utc", place, "stamp") if name in found)
     used = {*keys, *columns.values()}
     unused = tuple(name.strip() for name in found.values() if name.strip() and name not in used)
-    return _Mapping(columns, keys, form, kind, unused)
+    return Layout(columns, keys, place, form, kind, unused)
 
 
-def _mapping(path: Path, header: list[str]) -> _Mapping:
+def _layout(path: Path, header: list[str]) -> Layout:
     """Recognise the format by its header."""
     found = _names(path, header)
     if {"zone", "utc", "price_usd"} <= found.keys() and found.keys() & {"ci_direct", "ci_lca"}:
@@ -108,11 +108,7 @@ def _mapping(path: Path, header: list[str]) -> _Mapping:
         kind = "direct" if carbon == "ci_direct" else "life-cycle (no direct column)"
         own, form = {"carbon_average_kg_per_mwh": carbon, **PANEL}, "panel"
     else:
-        own, form, kind = (
-            {name: name for name in (*REQUIRED, *OPTIONAL, SELL)},
-            "plain",
-            "as given in the file",
-        )
+        own, form, kind = {name: name for name in ALL}, "plain", "as given in the file"
     missing = [name for name in ("utc", "zone", *(own[name] for name in REQUIRED)) if name not in found]
     if missing:
         raise TraceError(
@@ -120,7 +116,7 @@ def _mapping(path: Path, header: list[str]) -> _Mapping:
             f"{', '.join(REQUIRED)} or the panel form utc, zone, price_usd, ci_direct or ci_lca"
         )
     columns = {name: found[theirs] for name, theirs in own.items() if theirs in found}
-    return _mapped(found, columns, "zone", form, kind)
+    return _laid_out(found, columns, "zone", form, kind)
 
 
 def _marks_end(path: Path, in_file: set[Any]) -> bool:
@@ -136,38 +132,30 @@ def _marks_end(path: Path, in_file: set[Any]) -> bool:
 # Text -------------------------------------------------------------------------------------------------------
 
 
-def _load_csv(path: Path, mapping_of: Callable[[Path, list[str]], _Mapping]) -> RawTable:
+def _load_csv(path: Path, layout_of: Callable[[Path, list[str]], Layout]) -> RawTable:
     with text_rows(path) as (header, rows):
-        mapping = mapping_of(path, header)
+        layout = layout_of(path, header)
         cells = list(zip(*(row for _, row in rows), strict=True))
     if not cells:
         raise TraceError(f"{path}: no rows below the header")
     column = dict(zip(header, cells, strict=True))
 
     # Stamps and zones repeat from row to row: each is read once.
-    utc, zone, *stamps = (column[name] for name in mapping.keys)
-    minutes = {text: _parse_stamp(path, line, text) for line, text in _first_seen(utc)}
-    zones = tuple(dict.fromkeys(text.strip() for text in dict.fromkeys(zone)))
-    index = {name: i for i, name in enumerate(zones)}
+    utc, zone, *stamps = (column[name] for name in layout.keys)
+    minutes: dict[str, int] = {}
+    for line, text in enumerate(utc, start=2):
+        if text not in minutes:
+            minutes[text] = _parse_stamp(path, line, text)
+    index: dict[str, int] = {}
+    zone_index = [index.setdefault(text.strip(), len(index)) for text in zone]
     return RawTable(
-        zones=zones,
-        zone_index=np.array([index[text.strip()] for text in zone], dtype=np.int64),
+        layout=layout,
+        zones=tuple(index),
+        zone_index=np.array(zone_index, dtype=np.int64),
         stamp_minutes=np.array([minutes[text] for text in utc], dtype=np.int64),
         stamps_end=_marks_end(path, set(*stamps)),
-        columns={own: _parse_numbers(path, name, column[name]) for own, name in mapping.columns.items()},
-        format_name=mapping.format_name,
-        carbon_kind=mapping.carbon_kind,
-        unused=mapping.unused,
+        columns={own: _parse_numbers(path, name, column[name]) for own, name in layout.columns.items()},
     )
-
-
-def _first_seen(texts: Sequence[str]) -> Iterator[tuple[int, str]]:
-    """Return each text with the line on which it first stands, the header being line 1."""
-    seen: set[str] = set()
-    for line, text in enumerate(texts, start=2):
-        if text not in seen:
-            seen.add(text)
-            yield line, text
 
 
 def _parse_stamp(path: Path, line: int, text: str) -> int:
@@ -200,23 +188,21 @@ def _load_parquet(path: Path) -> RawTable:
         found = pq.read_schema(path).names
     except pa.ArrowInvalid as error:
         raise TraceError(f"{path}: not a Parquet file: {error}") from error
-    mapping = _mapping(path, found)
-    table = pq.read_table(path, columns=[*mapping.keys, *mapping.columns.values()])
-    utc, zone, *stamps = (table[name] for name in mapping.keys)
+    layout = _layout(path, found)
+    table = pq.read_table(path, columns=[*layout.keys, *layout.columns.values()])
+    utc, zone, *stamps = (table[name] for name in layout.keys)
     _check_keys(path, pa, utc, zone)
     names = zone.combine_chunks()
     # Zones may be stored as text or as a dictionary of texts; the latter is what we need.
     names = names if pa.types.is_dictionary(names.type) else names.dictionary_encode()
 
     return RawTable(
+        layout=layout,
         zones=tuple(names.dictionary.to_pylist()),
         zone_index=names.indices.to_numpy(zero_copy_only=False).astype(np.int64),
         stamp_minutes=_whole_minutes(path, utc.to_numpy()),
         stamps_end=_marks_end(path, {value for found in stamps for value in found.unique().to_pylist()}),
-        columns={own: table[name].to_numpy().astype(np.float64) for own, name in mapping.columns.items()},
-        format_name=mapping.format_name,
-        carbon_kind=mapping.carbon_kind,
-        unused=mapping.unused,
+        columns={own: table[name].to_numpy().astype(np.float64) for own, name in layout.columns.items()},
     )
 
 

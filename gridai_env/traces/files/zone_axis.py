@@ -146,35 +146,17 @@ class ZoneAxis:
         if (self.lengths_min <= step_min).all():
             return {name: mean(values[cell]) for name, values in self.values.items()}
         coarse = self.row_min[cell] > step_min
-        before, after, weight = self._neighbours(cell, np.asarray(minute + 0.5 * unit, dtype=np.float64))
+        _, rows = np.unique(self.row_start, return_index=True)
+        centre = self.row_start + 0.5 * self.row_min
+        # Rows outside of the window do not count: at its ends the value is held.
+        at_min = np.clip(minute + 0.5 * unit, centre[cell[:, :1]], centre[cell[:, -1:]])
         out = {}
         for name, values in self.values.items():
             here = values[cell]
             if name in INTERPOLATED:
-                low, high = values[before], values[after]
-                here = np.where(coarse, low + weight * (high - low), here)
+                here = np.where(coarse, np.interp(at_min, centre[rows], values[rows]), here)
             out[name] = mean(here)
         return out
-
-    @cached_property
-    def _centre_min(self) -> Float[Floats, " n"]:
-        return self.row_start + 0.5 * self.row_min
-
-    def _neighbours(
-        self, cell: Int[Ints, "B n"], at_min: Float[Floats, "B n"]
-    ) -> tuple[Int[Ints, "B n"], Int[Ints, "B n"], Float[Floats, "B n"]]:
-        """Return a cell of the row whose centre lies before each moment, one after, and the weight of the latter."""
-        centre = self._centre_min
-        late = at_min >= centre[cell]
-        first_of_row = self.row_start[cell] // self.cell_min - self.first
-        after_row = first_of_row + self.row_min[cell] // self.cell_min
-        # Rows outside of the window do not count: at its ends the value is held.
-        low, high = cell[:, :1], cell[:, -1:]
-        before = np.clip(np.where(late, cell, first_of_row - 1), low, high)
-        after = np.clip(np.where(late, after_row, cell), low, high)
-        distance = centre[after] - centre[before]
-        weight = (at_min - centre[before]) / np.where(distance > 0, distance, 1.0)
-        return before, after, np.where(distance > 0, weight, 0.0)
 
     def hourly(self) -> tuple[int, dict[str, Float[Floats, " hours"]]]:
         """Return the first hour (since 1970 UTC) and the means of the columns over hours, NaN where one is bad."""
@@ -194,7 +176,7 @@ def zone_axis(raw: RawTable, source: str, zone: str, fill_gap_h: float = 0.0) ->
     Missing rows and empty cells up to ``fill_gap_h`` long are interpolated.  Raises TraceError where the zone has no
     rows or they are more than an hour apart.  Other faults are noted by cell: they matter only where it is used.
     """
-    where = f"{source}: {raw.place} {zone!r}"
+    where = f"{source}: {raw.layout.place} {zone!r}"
     if zone not in raw.zones:
         raise TraceError(f"{where} is not in the file; it has {', '.join(raw.zones)}")
     rows = np.flatnonzero(raw.zone_index == raw.zones.index(zone))

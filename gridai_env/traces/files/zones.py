@@ -120,7 +120,7 @@ class TraceTable:
         """Return the rows of a zone on a dense axis of time; raises TraceError where it has none."""
         if zone not in self._dense:
             axis = zone_axis(self.raw, self.source, zone, self.fill_gap_h)
-            if zone not in known_zones() and self.raw.place == "zone":
+            if zone not in known_zones() and self.raw.layout.place == "zone":
                 axis.values.setdefault(MARGINAL, axis.values["carbon_average_kg_per_mwh"])
             self._dense[zone] = axis
         return self._dense[zone]
@@ -247,7 +247,7 @@ class TraceTable:
     def coverage(self, zone: str) -> str:
         """Return in words what a zone's rows span, how many cannot be used, and what is wrong with the first."""
         axis = self.axis(zone)
-        text = f"{self.raw.place} {zone!r} spans {stamp(axis.start)} to {stamp(axis.end)}"
+        text = f"{self.raw.layout.place} {zone!r} spans {stamp(axis.start)} to {stamp(axis.end)}"
         bad = np.flatnonzero(~axis.usable)
         if bad.size:
             what, _ = axis.fault_at(int(bad[0]))
@@ -283,9 +283,9 @@ class TraceTable:
         raw, origin = self.raw, self.origin(zone)
         weather = [f"{name}: {origin[name]}" for name in (*OPTIONAL[1:], SELL) if name in origin]
         unused = f"; not used: {', '.join(raw.unused)}" if raw.unused else ""
-        file = f"{Path(self.source).name} (sha256 {self.sha256[:12]}, {raw.format_name} form"
+        file = f"{Path(self.source).name} (sha256 {self.sha256[:12]}, {raw.layout.format_name} form"
         return (
             f"{file}, {self.steps_of(zone, step_min)}); "
-            f"average carbon: {raw.carbon_kind}; "
+            f"average carbon: {raw.layout.carbon_kind}; "
             f"marginal carbon: {origin[MARGINAL]}; {'; '.join(weather)}{unused}"
         )

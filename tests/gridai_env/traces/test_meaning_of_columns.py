@@ -33,7 +33,7 @@ def test_direct_carbon_goes_before_life_cycle(
 ) -> None:
     table = load(written(tmp_path, columns, values))
     assert np.all(np.asarray(table.columns["carbon_average_kg_per_mwh"]) == kg)
-    assert kind in table.carbon_kind
+    assert kind in table.layout.carbon_kind
 
 
 @pytest.mark.parametrize("day", ["2023-03-20", "2023-08-05"])
