@@ -22,10 +22,10 @@ class Stamp(NamedTuple):
     where: str  # file, line and cell, for errors
     moment: datetime
     second: bool | None  # of two equal hours; None: the row does not say
-    filled: bool  # whether the row has a value
+    filled: bool = True  # whether the row has a value
 
 
-def read_stamp(where: str, text: str, formats: Sequence[str], filled: bool) -> Stamp:
+def read_stamp(where: str, text: str, formats: Sequence[str]) -> Stamp:
     """Read a date and time, or the first of ``start - end``; a mark like (CEST) says which of two equal hours it is.
 
     Raises TraceError naming ``where`` for text of another form.
@@ -35,7 +35,7 @@ def read_stamp(where: str, text: str, formats: Sequence[str], filled: bool) -> S
     if second is not None:
         text = text.rpartition("(")[0].strip()
     try:
-        return Stamp(where, datetime.fromisoformat(text), second, filled)
+        return Stamp(where, datetime.fromisoformat(text), second)
     except ValueError:
         pass
     for layout in formats:
@@ -43,15 +43,16 @@ def read_stamp(where: str, text: str, formats: Sequence[str], filled: bool) -> S
             moment = datetime.strptime(text, layout)  # noqa: DTZ007  the clock of the form is set by to_utc
         except ValueError:
             continue
-        return Stamp(where, moment, second, filled)
+        return Stamp(where, moment, second)
 
     example = datetime(2023, 7, 31, 13, tzinfo=UTC)
     known = " or ".join(["2023-07-31T13:00Z", *(example.strftime(layout) for layout in formats)])
     raise TraceError(f"{where}: is no date and time like {known}; correct or remove the row")
 
 
-def numbered_hour(where: str, day: str, hour: str, interval: str, flag: str, filled: bool) -> Stamp:
-    """Return the start of an hour that is named by its end, 1 to 24, or of its quarter 1 to 4."""
+def numbered_hour(where: str, texts: Sequence[str], flag: str) -> Stamp:
+    """Return the start of an hour: ``texts`` are a day, the hour's end from 1 to 24, and maybe its quarter 1 to 4."""
+    day, hour, interval = (*texts, "")[:3]
     number = hour.removesuffix(":00")
     good = number.isdigit() and 1 <= int(number) <= 24 and interval in ("", "1", "2", "3", "4")
     if not good or flag.upper() not in FLAGS:
@@ -65,7 +66,7 @@ def numbered_hour(where: str, day: str, hour: str, interval: str, flag: str, fil
     except ValueError:
         raise TraceError(f"{where}: the day must be MM/DD/YYYY") from None
     start = midnight + timedelta(hours=int(number) - 1, minutes=15 * (int(interval or 1) - 1))
-    return Stamp(where, start, FLAGS[flag.upper()], filled)
+    return Stamp(where, start, FLAGS[flag.upper()])
 
 
 def told_by_order(stamps: Sequence[Stamp], clock: str) -> bool:

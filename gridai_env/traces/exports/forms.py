@@ -21,6 +21,7 @@ OTHER_NAMES = {"DE-LU": "DE", "BR-SP": "BR-CS", "CL-SIC": "CL-SEN"}
 SYMBOLS = {"€": "EUR", "£": "GBP", "$": "USD"}
 
 Stamps = Mapping[tuple[str, ...], str]
+NO_COLUMN = "(none)"  # the name of no column; that of an index may be ""
 WITH_OFFSET = ""  # a clock of stamps that carry their own offset
 
 
@@ -40,15 +41,15 @@ class Form:
     # Rows in use, by their cell in a column.
     keep: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     kind: str = ""  # the column that says what an intensity counts, where the header does not
-    estimated: str = ""  # the column that marks estimates
+    estimated: str = NO_COLUMN  # the column that marks estimates
     currency: str = ""  # of a portal that has one; US_ZONES: dollars there; "": the header or the user says
     formats: tuple[str, ...] = ()  # of stamps, besides ISO 8601
     hour_ending: bool = False  # stamps are a day and the number of its hour: 1 is 00:00 to 01:00
-    second: str = ""  # the column that marks the second of two equal hours in autumn
+    second: str = NO_COLUMN  # the column that marks the second of two equal hours in autumn
     ends_below_min: int = 0  # stamps of steps shorter than this mark the END of the interval
     scale: float = 1.0  # to our unit
     units: str = ""  # the column that names the unit; where it lacks the user says which
-    check: tuple[str, str] = ("", "")  # a second column with the same moments on another clock
+    check: tuple[str, str] = (NO_COLUMN, "UTC")  # a second column with the same moments on another clock
 
 
 US_ZONES = "US"

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from gridai_env.traces.errors import TraceError
 
 HIGHEST_RATE = 1000.0
+
+
+class Column(NamedTuple):
+    """A column of values."""
+
+    index: int
+    place: str
+    currency: str
 
 
 class Rates:
@@ -46,12 +55,12 @@ class Rates:
             )
         return next(iter(self.usd_per))
 
-    def best(self, offered: list[str]) -> str:
-        """Return which of a price's currencies is taken: one with a rate, EUR first, in which the markets clear."""
-        ranked = sorted(offered, key=lambda currency: currency != "EUR")
-        chosen = next((one for one in ranked if one in self.usd_per or one == "USD"), None)
+    def best(self, columns: Sequence[Column]) -> Column:
+        """Return the column that is read of a price: with a known rate, EUR first, in which the markets clear."""
+        ranked = sorted(columns, key=lambda column: column.currency != "EUR")
+        chosen = next((one for one in ranked if one.currency in {"USD", *self.usd_per}), None)
         if chosen is None:
-            raise self.missing(*ranked)
+            raise self.missing(*(column.currency for column in ranked))
         return chosen
 
     def finish(self) -> str:
