@@ -7,6 +7,7 @@ import json
 import reprlib
 from collections.abc import Iterable, Iterator
 from functools import cache
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +41,7 @@ def unit_of(key: str) -> str:
 
 def problem(key: str, value: Any, allowed: str, advice: str = "") -> str:
     """Return one line: key, value, allowed range, unit, and what to do."""
-    return _fault(key, _short(value), allowed, advice)
-
-
-def _fault(key: str, shown: str, allowed: str, advice: str) -> str:
-    return f"{key} = {shown}: must be {allowed} [{unit_of(key)}]" + (f" ({advice})" if advice else "")
+    return f"{key} = {_short(value)}: must be {allowed} [{unit_of(key)}]" + (f" ({advice})" if advice else "")
 
 
 def raise_all(source: str, problems: Iterable[str]) -> None:
@@ -96,7 +93,7 @@ def _line(error: Any, model: type[BaseModel]) -> str:
         advice = error["msg"].removeprefix("Value error, ")
     else:
         advice = schema.get("description", "") if kind == "too_short" else _advice(value, allowed)
-    return _fault(key, _short(value), allowed, advice)
+    return problem(key, value, allowed, advice)
 
 
 def _advice(value: Any, allowed: str) -> str:
@@ -195,13 +192,7 @@ def allowed_range(schema: dict[str, Any]) -> str:
 
 
 def _interval(schema: dict[str, Any]) -> str:
-    low, high = "(-inf", "inf)"
-    if "minimum" in schema:
-        low = f"[{schema['minimum']:g}"
-    if "exclusiveMinimum" in schema:
-        low = f"({schema['exclusiveMinimum']:g}"
-    if "maximum" in schema:
-        high = f"{schema['maximum']:g}]"
-    if "exclusiveMaximum" in schema:
-        high = f"{schema['exclusiveMaximum']:g})"
+    above, below = schema.get("exclusiveMinimum", -inf), schema.get("exclusiveMaximum", inf)
+    low = f"[{schema['minimum']:g}" if "minimum" in schema else f"({above:g}"
+    high = f"{schema['maximum']:g}]" if "maximum" in schema else f"{below:g})"
     return f" in {low}, {high}"

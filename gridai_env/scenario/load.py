@@ -84,14 +84,13 @@ def load_scenario(
     Raises ScenarioError with all faults in one message.
     """
     scenario, where = _open(source)
-    given = {
-        "horizon_h": horizon_h,
-        "latency_scale": latency_scale,
-        "carbon_price_usd_per_t": carbon_price_usd_per_t,
-        "forecast": forecast,
-    }
-    given = {key: value for key, value in given.items() if value is not None}
-    files = {key: value for key, value in {"traces": traces, "demand": demand}.items() if value is not None}
+    files = _given(traces=traces, demand=demand)
+    given = _given(
+        horizon_h=horizon_h,
+        latency_scale=latency_scale,
+        carbon_price_usd_per_t=carbon_price_usd_per_t,
+        forecast=forecast,
+    )
 
     # What holds without these files need not hold with them, so they count before the checks.
     if files:
@@ -100,9 +99,13 @@ def load_scenario(
     return _override(scenario, where, given) if given else scenario
 
 
+def _given(**overrides: Any) -> dict[str, Any]:
+    return {key: value for key, value in overrides.items() if value is not None}
+
+
 def parse_scenario(data: Any, source: str) -> Scenario:
     """Return the checked scenario in a mapping, as read from YAML or JSON; ``source`` names it in errors."""
-    return _completed(_parsed(data, source), source)
+    return _completed(_validate(data, source), source)
 
 
 def _completed(scenario: Scenario, where: str) -> Scenario:
@@ -114,18 +117,14 @@ def _completed(scenario: Scenario, where: str) -> Scenario:
     return complete
 
 
-def _parsed(data: Any, source: str, folder: Path | None = None) -> Scenario:
+def _validate(data: Any, source: str, folder: Path | None = None) -> Scenario:
+    """Return the scenario whose paths count from ``folder`` (None: the working folder)."""
     if not isinstance(data, Mapping):
         raise ScenarioError(f"{source}: must be a table of keys, found {type(data).__name__}")
-    return _validate(dict(data), source, folder)
-
-
-def _validate(data: dict[str, Any], source: str, folder: Path | None = None) -> Scenario:
-    """Return the scenario whose paths count from ``folder`` (None: the working folder)."""
     try:
-        return Scenario.model_validate(data, context=folder)
+        return Scenario.model_validate(dict(data), context=folder)
     except ValidationError as error:
-        raise_all(source, [*from_pydantic(error), *other_problems(data)])
+        raise_all(source, [*from_pydantic(error), *other_problems(dict(data))])
         raise
 
 
@@ -134,7 +133,7 @@ def _open(source: str | Path | Mapping[str, Any] | Scenario) -> tuple[Scenario, 
     if isinstance(source, Scenario):
         return source, f"scenario {source.name!r}"
     if isinstance(source, Mapping):
-        return _parsed(source, "scenario"), "scenario"
+        return _validate(source, "scenario"), "scenario"
     path = _find(source)
 
     try:
@@ -145,7 +144,7 @@ def _open(source: str | Path | Mapping[str, Any] | Scenario) -> tuple[Scenario, 
         raise ScenarioError(f"{path}: not a scenario: nested too deeply") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ScenarioError(f"{path}: cannot be read: {error}") from error
-    return _parsed(data, str(path), path.parent), str(path)
+    return _validate(data, str(path), path.parent), str(path)
 
 
 def located(source: str) -> str:

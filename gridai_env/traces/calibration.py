@@ -146,15 +146,6 @@ def residual_correlation(zones: tuple[str, ...]) -> Float[Floats, "n n"]:
     return full[np.ix_(picked, picked)]
 
 
-def observed_statistics() -> dict[tuple[str, str], dict[str, float]]:
-    """Return by (zone, variable) the statistics of the calibration year, as in `statistics.csv`."""
-    with open(TABLE_DIR / "statistics.csv", newline="") as file:
-        return {
-            (row.pop("zone"), row.pop("variable")): {key: float(value) for key, value in row.items()}
-            for row in csv.DictReader(file)
-        }
-
-
 @lru_cache(maxsize=1)
 def gauss_nodes() -> tuple[Float[Floats, " N"], Float[Floats, " N"]]:
     """Return nodes and weights for the mean over a standard normal of a piecewise linear function."""

@@ -27,7 +27,6 @@ CLIMATOLOGY_OF = {
     "pv_cf": "pv_cf_climatology",
     "wind_cf": "wind_cf_climatology",
 }
-CLIMATOLOGIES = tuple(CLIMATOLOGY_OF.values())
 
 
 @dataclass(frozen=True)

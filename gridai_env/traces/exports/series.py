@@ -67,7 +67,10 @@ def on_steps(export: Export) -> Export:
 
 
 def _ascending(export: Export) -> tuple[Int[Ints, " N"], dict[str, Float[Floats, " N"]]]:
-    """Return stamps and columns in ascending order; some portals list the newest first, or region by region."""
+    """Return stamps and columns in ascending order; some portals list the newest first, or region by region.
+
+    Rows whose order was used ascend already, or are refused.
+    """
     path, utc, columns = export.source, export.utc_minutes, export.columns
     if not len(utc):
         raise TraceError(f"{path}: no rows of the series asked for")
@@ -75,9 +78,6 @@ def _ascending(export: Export) -> tuple[Int[Ints, " N"], dict[str, Float[Floats,
         order = np.argsort(utc, kind="stable")
         utc, columns = utc[order], {name: values[order] for name, values in columns.items()}
     steps = np.diff(utc)
-    if len(steps) and (steps <= 0).all() and steps[0] < 0:
-        utc, steps = utc[::-1], -steps[::-1]
-        columns = {name: values[::-1] for name, values in columns.items()}
     if (steps == 0).any():
         twice = stamp(utc[1:][steps == 0][0])
         raise TraceError(f"{path}: the interval {twice} stands twice; keep one row of each")

@@ -11,10 +11,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache, wraps
-from itertools import chain
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+import numpy as np
+
+from gridai_env.arrays.types import Float, Floats
 from gridai_env.traces.errors import TraceError
 from gridai_env.version import pip_install
 
@@ -171,6 +174,19 @@ def number(path: Path, line: int, name: str, text: str, low: float, high: float)
             "correct or remove the row"
         )
     return value
+
+
+def numbers(
+    path: Path, lines: Sequence[int], name: str, texts: Sequence[str], low: float, high: float
+) -> Float[Floats, " rows"]:
+    """Return the numbers of a column; raises TraceError naming the first cell that is none in [low, high]."""
+    try:
+        values = np.array(texts, dtype=float)
+        if ((values >= low) & (values <= high)).all():
+            return values
+    except ValueError:
+        pass  # said below, with its line
+    return np.array([number(path, *cell, low, high) for cell in zip(lines, repeat(name), texts)])
 
 
 def date_time(path: Path, line: int, name: str, text: str) -> datetime:

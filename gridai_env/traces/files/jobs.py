@@ -19,7 +19,7 @@ from gridai_env.traces.errors import TraceError
 from gridai_env.traces.files.cells import (
     check_suffix,
     file_sha256,
-    number,
+    numbers,
     parquet_modules,
     read_once,
     shown,
@@ -79,12 +79,10 @@ def _form(path: Path, header: list[str]) -> str:
 def _text(path: Path) -> tuple[str, list[Float[Floats, " N"]]]:
     with text_rows(path) as (header, rows):
         form = _form(path, header)
-        at = [header.index(name) for name in FORMS[form]]
-        values = [
-            [number(path, line, name, row[i], 0, MOST[2]) for name, i in zip(FORMS[form], at, strict=True)]
-            for line, row in rows
-        ]
-    return form, list(np.array(values, dtype=float).reshape(-1, 3).T)
+        jobs = list(rows)
+    lines = [line for line, _ in jobs]
+    texts = {name: [row[header.index(name)] for _, row in jobs] for name in FORMS[form]}
+    return form, [numbers(path, lines, name, column, 0, MOST[2]) for name, column in texts.items()]
 
 
 def _parquet(path: Path) -> tuple[str, list[Float[Floats, " N"]]]:

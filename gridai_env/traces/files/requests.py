@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from gridai_env.arrays.types import Float, Floats, Int, Ints
 from gridai_env.traces.errors import TraceError
-from gridai_env.traces.files.cells import gzip_advice, is_gzip, number, text_rows
+from gridai_env.traces.files.cells import gzip_advice, is_gzip, numbers, text_rows
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,14 @@ def _objects(path: Path, lines: Iterable[str]) -> Iterator[tuple[int, dict[str, 
             yield line, row
 
 
+class _Block(NamedTuple):
+    """The sums of some rows by minute: memory grows with the minutes, not with the rows."""
+
+    first_s: int  # stamps of its first and last row
+    last_s: int
+    sums: Float[Floats, "columns m"]  # from the minute of the first row on
+
+
 def read_requests(path: Path, form: Form, model: str | None = None) -> TokenMinutes:
     """Read a request-level trace; minutes that are covered only in part, first and last, are left out.
 
@@ -108,100 +116,72 @@ def read_requests(path: Path, form: Form, model: str | None = None) -> TokenMinu
     invalid, not UTC, unsorted, negative or out of range.
     """
     models: set[str] = set()
+    blocks: list[_Block] = []
     with request_rows(path) as (header, rows):
         names = [name for name in (*form.columns, form.images) if name in header]
-        at = [header.index(name) for name in names]
-        sums = _Sums(len(names), form)
         while block := list(islice(rows, BLOCK)):
-            cells = [[row[i] for _, row in block] for i in at]
             lines = [line for line, _ in block]
-            moment_s = _moments_s(path, lines, cells[0], form)
-            amounts = [
-                _amounts(path, lines, name, column, MOST_IMAGES if name == form.images else MOST_TOKENS)
-                for name, column in zip(names[1:], cells[1:], strict=True)
-            ]
+            column = {name: [row[header.index(name)] for _, row in block] for name in names}
+            moment_s = _moments_s(path, lines, column.pop(form.stamp), form)
+            _check_order(path, lines, form, moment_s, blocks)
             counted = np.ones(len(block))
             if model is not None:
                 of = [row[header.index(form.model)].strip() for _, row in block]
                 models.update(of)
                 counted = np.array([name == model for name in of], dtype=float)
-            sums.add(path, lines, moment_s, [counted, *(counted * amount for amount in amounts)])
+
+            most = {form.images: MOST_IMAGES}
+            amounts = [
+                counted * numbers(path, lines, name, texts, 0, most.get(name, MOST_TOKENS))
+                for name, texts in column.items()
+            ]
+            # Counted from the block's first minute: a block spans few of them.
+            place = moment_s // 60 - moment_s[0] // 60
+            sums = np.array([np.bincount(place, amount) for amount in (counted, *amounts)])
+            blocks.append(_Block(int(moment_s[0]), int(moment_s[-1]), sums))
 
     if model is not None and model not in models:
         raise TraceError(f"{path}: model = {model!r} is not in the file; it has {', '.join(sorted(models))}")
-    return sums.minutes(path)
+    return _minutes(path, form, blocks)
 
 
-class _Sums:
-    """Sums by minute of the rows so far: memory grows with the minutes, not with the rows."""
-
-    def __init__(self, columns: int, form: Form) -> None:
-        self._form = form
-        self._first_s = self._last_s = 0
-        # First minute and sums of each block.
-        self._parts: list[tuple[int, Float[Floats, "m columns"]]] = []
-        self._columns = columns
-
-    def add(
-        self,
-        path: Path,
-        lines: list[int],
-        moment_s: Int[Ints, " rows"],
-        amounts: list[Float[Floats, " rows"]],
-    ) -> None:
-        """Add requests and their amounts at ``moment_s`` seconds; raises TraceError where they are not in order."""
-        if not self._parts:
-            self._first_s = self._last_s = int(moment_s[0])
-        backwards = np.diff(moment_s, prepend=self._last_s) < 0
-        if backwards.any():
-            at = int(backwards.argmax())
-            when = f"{moment_s[at]} s" if self._form.per_s else str(np.datetime64(int(moment_s[at]), "s"))
-            raise TraceError(
-                f"{path}: line {lines[at]}, {self._form.stamp} {when} is earlier than the row before; sort the rows"
-            )
-
-        self._last_s = int(moment_s[-1])
-        # Counted from the block's first minute: a block spans few of them.
-        minute = moment_s // 60
-        place = minute - minute[0]
-        sums = [np.bincount(place, amount) for amount in amounts]
-        self._parts.append((int(minute[0]), np.stack(sums, axis=-1).astype(float)))
-
-    def minutes(self, path: Path) -> TokenMinutes:
-        """Return the whole minutes; a first or last minute counts where at most a second of it is not covered."""
-        if not self._parts:
-            raise TraceError(f"{path}: no rows below the header")
-        origin = self._first_s // 60
-        dense = np.zeros((self._last_s // 60 + 1 - origin, self._columns))
-        for first, sums in self._parts:
-            dense[first - origin : first - origin + len(sums)] += sums
-
-        begin = int(self._first_s % 60 > 0)
-        end = len(dense) - int(self._last_s % 60 < 59)
-        if end <= begin:
-            raise TraceError(f"{path}: the requests cover no whole minute; a longer trace is needed")
-        kept = dense[begin:end].T
-        images = kept[3] if len(kept) > 3 else None
-        return TokenMinutes(origin + begin, self._form.per_s is None, kept[0], kept[1], kept[2], images)
+def _check_order(
+    path: Path, lines: list[int], form: Form, moment_s: Int[Ints, " rows"], before: list[_Block]
+) -> None:
+    last_s = before[-1].last_s if before else moment_s[0]
+    backwards = np.flatnonzero(np.diff(moment_s, prepend=last_s) < 0)
+    if backwards.size:
+        line, found_s = lines[backwards[0]], int(moment_s[backwards[0]])
+        when = f"{found_s} s" if form.per_s else str(np.datetime64(found_s, "s"))
+        raise TraceError(
+            f"{path}: line {line}, {form.stamp} {when} is earlier than the row before; sort the rows"
+        )
 
 
-def _amounts(
-    path: Path, lines: list[int], name: str, texts: list[str], most: float
-) -> Float[Floats, " rows"]:
-    """Return the numbers of rows; raises TraceError naming the first that is none from 0 to ``most``."""
-    try:
-        values = np.array(texts, dtype=float)
-        if ((values >= 0) & (values <= most)).all():
-            return values
-    except ValueError:
-        pass  # said below, with its line
-    return np.array([number(path, line, name, t, 0, most) for line, t in zip(lines, texts, strict=True)])
+def _minutes(path: Path, form: Form, blocks: list[_Block]) -> TokenMinutes:
+    """Return the whole minutes; a first or last minute counts where at most a second of it is not covered."""
+    if not blocks:
+        raise TraceError(f"{path}: no rows below the header")
+    first_s, last_s = blocks[0].first_s, blocks[-1].last_s
+    origin = first_s // 60
+    dense = np.zeros((len(blocks[0].sums), last_s // 60 + 1 - origin))
+    for block in blocks:
+        begin = block.first_s // 60 - origin
+        dense[:, begin : begin + block.sums.shape[1]] += block.sums
+
+    kept = slice(int(first_s % 60 > 0), dense.shape[1] - int(last_s % 60 < 59))
+    requests, context, generated, *images = dense[:, kept]
+    if not len(requests):
+        raise TraceError(f"{path}: the requests cover no whole minute; a longer trace is needed")
+    return TokenMinutes(
+        origin + kept.start, form.per_s is None, requests, context, generated, images[0] if images else None
+    )
 
 
 def _moments_s(path: Path, lines: list[int], texts: list[str], form: Form) -> Int[Ints, " rows"]:
     """Return stamps in seconds since 1970 or the file's day 0; raises TraceError naming the first invalid one."""
     if form.per_s is not None:
-        units = _amounts(path, lines, form.stamp, texts, LONGEST_S * form.per_s)
+        units = numbers(path, lines, form.stamp, texts, 0, LONGEST_S * form.per_s)
         return np.asarray(units // form.per_s, dtype=np.int64)
 
     moments = []

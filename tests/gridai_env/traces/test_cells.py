@@ -9,8 +9,8 @@ import pytest
 
 from gridai_env.traces import TraceError
 from gridai_env.traces.bounds import POSSIBLE, USUAL_MEAN
-from gridai_env.traces.calibration import observed_statistics
 from gridai_env.traces.files.cells import check_suffix, text_rows
+from tests.support.calibration_statistics import observed_statistics
 
 PLAIN = "utc,zone,price\n2024-01-01T00:00Z,A,1.5\n2024-01-01T01:00Z,A,-20\n"
 WANTED = [

@@ -8,13 +8,13 @@ import pytest
 from gridai_env.traces import TraceError, ZoneSeries, known_zones, synthetic_series
 from gridai_env.traces.calibration import (
     VARIABLES,
-    observed_statistics,
     residual_correlation,
     zone_calibration,
 )
 from gridai_env.traces.local_time import local_month_hour
-from gridai_env.traces.series import CLIMATOLOGIES, VALUES
+from gridai_env.traces.series import CLIMATOLOGY_OF, VALUES
 from gridai_env.traces.zone_tables import zone_model
+from tests.support.calibration_statistics import observed_statistics
 
 FIELD = dict(
     zip(
@@ -173,7 +173,7 @@ def test_marginal_carbon_keeps_the_annual_factor_and_falls_at_surplus(year: Zone
 
 
 def test_values_stay_in_their_ranges_and_pv_sleeps_at_night(year: ZoneSeries) -> None:
-    for name in (*VALUES, *CLIMATOLOGIES):
+    for name in (*VALUES, *CLIMATOLOGY_OF.values()):
         assert np.isfinite(getattr(year, name)).all(), name
     assert (year.carbon_average_kg_per_mwh >= 0).all()
     for name in ("pv_cf", "wind_cf", "pv_cf_climatology", "wind_cf_climatology"):
@@ -207,7 +207,7 @@ def test_an_episode_of_a_batch_is_the_episode_alone_bit_for_bit(dt_h: float) -> 
     batch = synthetic_series(zones, start, 97, dt_h, generators(*seeds))
     for b, seed in enumerate(seeds):
         alone = synthetic_series(zones, start[b : b + 1], 97, dt_h, generators(seed))
-        for name in (*VALUES, *CLIMATOLOGIES):
+        for name in (*VALUES, *CLIMATOLOGY_OF.values()):
             np.testing.assert_array_equal(getattr(batch, name)[b], getattr(alone, name)[0], err_msg=name)
 
 
