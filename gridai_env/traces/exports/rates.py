@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from gridai_env.traces.errors import TraceError
 
 HIGHEST_RATE = 1000.0
 
 
-class Column(NamedTuple):
+@dataclass(frozen=True)
+class Column:
     """A column of values."""
 
     index: int
