@@ -99,13 +99,13 @@ def load_scenario(
     return _override(scenario, where, given) if given else scenario
 
 
-def _given(**overrides: Any) -> dict[str, Any]:
-    return {key: value for key, value in overrides.items() if value is not None}
-
-
 def parse_scenario(data: Any, source: str) -> Scenario:
     """Return the checked scenario in a mapping, as read from YAML or JSON; ``source`` names it in errors."""
     return _completed(_validate(data, source), source)
+
+
+def _given(**overrides: Any) -> dict[str, Any]:
+    return {key: value for key, value in overrides.items() if value is not None}
 
 
 def _completed(scenario: Scenario, where: str) -> Scenario:
