@@ -22,7 +22,7 @@ from scripts.runs.command import command
 with needed():
     import optuna
 
-    from agents.config import PPOConfig, compiled_of, load_config
+    from agents.config import compiled_of, load_config
     from agents.training import environments, train
     from agents.training.validation import HeldOut
     from baselines.rules.single_signal import LocalOnly
@@ -39,34 +39,30 @@ class SweepOptions(ExampleOptions):
     study: str | None = Field(None, description="file of trials, to go on with; default: none is kept")
 
 
-def settings(trial: optuna.Trial, options: SweepOptions) -> PPOConfig:
-    """Return the settings of a trial."""
-    fixed = {
+def earned_usd(trial: optuna.Trial, options: SweepOptions) -> float:
+    """Train with settings that a trial suggests; return what the policy earns over Local-Only, USD an episode."""
+    wanted = {
         "environment.scenario": options.scenario,
         "environment.days": "train",
         "evaluation.every_steps": options.steps,
         "total_steps": options.steps,
         "seed": options.seed,
-    }
-    searched = {
         "learning_rate": trial.suggest_float("learning_rate", 1e-4, 1e-2, log=True),
         "epochs": trial.suggest_int("epochs", 1, 8),
         "initial_deviation": trial.suggest_float("initial_deviation", 0.05, 1.0, log=True),
         "gae_lambda": trial.suggest_float("gae_lambda", 0.8, 1.0),
     }
-    return load_config(options.config, fixed | searched)
-
-
-def judged(config: PPOConfig, episodes: int) -> float:
-    """Train and return what the policy earns over Local-Only, USD an episode."""
-    compiled = compiled_of(config)
-    watched = environments.held_out_instances(compiled_of(config, "validation"), episodes)
-    held_out = HeldOut.of(run_many(LocalOnly(), watched))
-    model = train.build(config, environments.make_training_env(config, compiled))
+    config = load_config(options.config, wanted)
+    watched = environments.held_out_instances(compiled_of(config, "validation"), options.episodes)
+    model = train.build(config, environments.make_training_env(config, compiled_of(config)))
     with TemporaryDirectory() as folder:
-        evaluations = train.train(model, config, Path(folder), held_out)
+        evaluations = train.train(model, config, Path(folder), HeldOut.of(run_many(LocalOnly(), watched)))
     assert evaluations is not None and evaluations.last is not None  # there are held-out episodes
-    return evaluations.last.over_local_usd.value
+
+    earned = evaluations.last.over_local_usd.value
+    found = " ".join(f"{name}={value:.3g}" for name, value in trial.params.items())
+    print(f"trial {trial.number}: {earned:+,.0f} USD over Local-Only, {found}", flush=True)
+    return earned
 
 
 @command(SweepOptions)
@@ -80,14 +76,7 @@ def main(options: SweepOptions) -> int:
         direction="maximize",
         sampler=optuna.samplers.TPESampler(seed=options.seed),
     )
-
-    def shown(_: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
-        found = " ".join(f"{name}={value:.3g}" for name, value in trial.params.items())
-        print(f"trial {trial.number}: {trial.value:+,.0f} USD over Local-Only, {found}", flush=True)
-
-    study.optimize(
-        lambda trial: judged(settings(trial, options), options.episodes), options.trials, callbacks=[shown]
-    )
+    study.optimize(lambda trial: earned_usd(trial, options), options.trials)
     best = " ".join(f"--{name} {value:.4g}" for name, value in study.best_params.items())
     print(f"best: python -m scripts.train --config {options.config} --scenario {options.scenario} {best}")
     return 0

@@ -44,7 +44,7 @@ def main(options: ReportOptions) -> int:
     check_writable(out)
     # All is drawn before anything is written: an old report survives a failure.
     drawn = draw_runs(root, runs, left_out)
-    size = write_whole(out, report_html(root, drawn, left_out))
+    write_text(out, report_html(root, drawn, left_out))
     for run in left_out:
         print(f"warning: left out: {run.reason}", file=sys.stderr)
     shown = ", ".join(
@@ -52,7 +52,7 @@ def main(options: ReportOptions) -> int:
         for run in (one.run for one in drawn)
     )
     print(f"read: {shown}")
-    print(f"report: {out} ({size / 1e6:.1f} MB; opens in any browser, without a network)")
+    print(f"report: {out} ({out.stat().st_size / 1e6:.1f} MB; opens in any browser, without a network)")
     return 0
 
 
@@ -66,12 +66,6 @@ def check_writable(out: Path) -> None:
         raise InputError(
             f"--out {str(out)!r}: folder {str(out.parent)!r} cannot be written to; give another --out"
         )
-
-
-def write_whole(out: Path, text: str) -> int:
-    """Write a file atomically; return its size in bytes."""
-    write_text(out, text)
-    return out.stat().st_size
 
 
 if __name__ == "__main__":

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
+from scripts.report import head
 from scripts.report.data.names import words
 from scripts.report.data.parts import Section
 from scripts.report.data.run_folders import SHOWN_KINDS, LeftOut, RunFolder, leave_out, nothing_left
-from scripts.report.head import facts_of, key_figures, left_out_html, missing_html, tiles_of, warnings_html
 from scripts.report.origin import origin_html
 from scripts.report.page.html import KeyFigure, page, tiles_html
 from scripts.report.panels.carbon import front_sections
@@ -20,12 +21,13 @@ from scripts.report.panels.latency.sections import frontier_sections
 from scripts.report.panels.reproduction import reproduce_sections
 from scripts.runs.command import InputError
 
-SECTIONS: dict[str, Callable[[RunFolder], list[Section]]] = {
-    "compare": compare_sections,
-    "evaluate": evaluate_sections,
-    "frontier": frontier_sections,
-    "front": front_sections,
-    "reproduce": reproduce_sections,
+# What is shown of a run of each kind: sections and key figures.
+SHOWN: dict[str, tuple[Callable[[RunFolder], list[Section]], Callable[[RunFolder], list[KeyFigure]]]] = {
+    "compare": (compare_sections, head.compare_tiles),
+    "evaluate": (evaluate_sections, head.evaluate_tiles),
+    "frontier": (frontier_sections, head.frontier_tiles),
+    "front": (front_sections, head.front_tiles),
+    "reproduce": (reproduce_sections, head.reproduce_tiles),
 }
 
 
@@ -46,7 +48,9 @@ def draw_runs(root: Path, runs: Sequence[RunFolder], left_out: list[LeftOut]) ->
     drawn: list[Drawn] = []
     for run in runs:
         try:
-            drawn.append(Drawn(run, SECTIONS[run.kind](run) if run.kind in SECTIONS else [], tiles_of(run)))
+            drawn.append(
+                Drawn(run, *([part(run) for part in SHOWN[run.kind]] if run.kind in SHOWN else ([], [])))
+            )
         except InputError as error:
             leave_out(root, run.folder, error, left_out)
     if not any(one.run.kind in SHOWN_KINDS for one in drawn):
@@ -59,20 +63,20 @@ def report_html(root: Path, drawn: Sequence[Drawn], left_out: Sequence[LeftOut] 
     runs = [one.run for one in drawn]
     names = dict.fromkeys(run.scenario_name for run in runs if run.scenario)
     what = ", ".join(map(words, names)) or "both source models reproduced"
-    tiles = tiles_html(key_figures([(one.run, one.tiles) for one in drawn]))
-    head = (
+    tiles = tiles_html(head.key_figures([(one.run, one.tiles) for one in drawn]))
+    top = (
         f'<section id="summary" aria-label="Summary">{tiles}'
-        f"{warnings_html(runs)}{left_out_html(root, left_out)}</section>"
+        f"{head.warnings_html(runs)}{head.left_out_html(root, left_out)}</section>"
     )
 
     newest = max(str(run.record.get("time_utc", "")) for run in runs)
     return page(
         title=f"gridai-env: {what}",
         subtitle=subtitle(runs),
-        facts=facts_of(runs),
-        head=head,
+        facts=head.facts_of(runs),
+        head=top,
         parts=all_parts(root, drawn),
-        tail=missing_html(runs) + origin_html(root, runs),
+        tail=head.missing_html(runs) + origin_html(root, runs),
         footer=f"Written by python -m scripts.report; newest run of {newest}. Plotly.js is embedded (MIT licence).",
     )
 
@@ -89,7 +93,7 @@ def all_parts(root: Path, drawn: Sequence[Drawn]) -> list[tuple[str, Section]]:
     """Return the sections of all runs with their anchors, scenario by scenario."""
     parts: list[tuple[str, Section]] = []
     several = len({one.run.scenario_name for one in drawn if one.run.scenario}) > 1
-    for scenario, kind in product(dict.fromkeys(one.run.scenario_name for one in drawn), SECTIONS):
+    for scenario, kind in product(dict.fromkeys(one.run.scenario_name for one in drawn), SHOWN):
         same = [one for one in drawn if one.run.kind == kind and one.run.scenario_name == scenario]
         for i, one in enumerate(same):
             # Headings name the scenario or the folder, and anchors do, only where there are several.
@@ -98,10 +102,6 @@ def all_parts(root: Path, drawn: Sequence[Drawn]) -> list[tuple[str, Section]]:
             extra += [str(one.run.folder.relative_to(root))] if len(same) > 1 else []
             endings = [*([scenario] if named else []), *([str(i + 1)] if i else [])]
             for section in one.sections:
-                anchor = _anchor("-".join([section.key, *endings]))
+                anchor = re.sub(r"[^\w-]", "_", "-".join([section.key, *endings]))
                 parts.append((anchor, replace(section, of=", ".join(extra))))
     return parts
-
-
-def _anchor(text: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_" else "_" for c in text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -70,12 +70,7 @@ def _case(run: RunFolder) -> str:
     return f"{words(run.scenario_name)}, {_length(run)}" if run.scenario else "both source models"
 
 
-def tiles_of(run: RunFolder) -> list[KeyFigure]:
-    """Return the key figures of a run; raises InputError where its files are damaged."""
-    return TILES[run.kind](run) if run.kind in TILES else []
-
-
-def _compare_tiles(run: RunFolder) -> list[KeyFigure]:
+def compare_tiles(run: RunFolder) -> list[KeyFigure]:
     """Return what flexibility could gain, and what the best policies without foresight get of it."""
     summary = run.table(SUMMARY, NEEDED)
     rows = {name: summary.where(policy=name) for name in summary.unique("policy")}
@@ -98,7 +93,7 @@ def _compare_tiles(run: RunFolder) -> list[KeyFigure]:
     ]
 
 
-def _frontier_tiles(run: RunFolder) -> list[KeyFigure]:
+def frontier_tiles(run: RunFolder) -> list[KeyFigure]:
     """Return the largest fall of the least cost in one step of the first class that was swept.
 
     It is an amount, not one per 100 ms: a step may be a millisecond wide.
@@ -121,7 +116,7 @@ def _frontier_tiles(run: RunFolder) -> list[KeyFigure]:
     return [KeyFigure("Least cost can fall by", number(float(falls[best])), "USD", note)]
 
 
-def _front_tiles(run: RunFolder) -> list[KeyFigure]:
+def front_tiles(run: RunFolder) -> list[KeyFigure]:
     """Return how far emissions can fall from those of the cheapest plan, mean over episodes."""
     rows = run.table("front.csv", ("seed", "method", "cost_usd", "emissions_kg")).where(method="epsilon")
     shares, extra = [], []
@@ -138,7 +133,7 @@ def _front_tiles(run: RunFolder) -> list[KeyFigure]:
     return [KeyFigure("Emissions can fall by", f"{100.0 * float(np.mean(shares)):.1f}", "%", note)]
 
 
-def _evaluate_tiles(run: RunFolder) -> list[KeyFigure]:
+def evaluate_tiles(run: RunFolder) -> list[KeyFigure]:
     """Return what the first policy gets of the gain on a frozen set."""
     rows = summaries(run)
     if not rows:
@@ -148,19 +143,11 @@ def _evaluate_tiles(run: RunFolder) -> list[KeyFigure]:
     return [KeyFigure(title, number(rows[0].gain.value), "%", note)]
 
 
-def _reproduce_tiles(run: RunFolder) -> list[KeyFigure]:
+def reproduce_tiles(run: RunFolder) -> list[KeyFigure]:
+    """Return how many published headlines are met."""
     inside = run.table("headlines.csv", ("inside",)).numbers("inside")
     count = str(int((inside == 1).sum()))
     return [KeyFigure("Published headlines met", count, f"of {len(inside)}", "inside the published range")]
-
-
-TILES: dict[str, Callable[[RunFolder], list[KeyFigure]]] = {
-    "compare": _compare_tiles,
-    "evaluate": _evaluate_tiles,
-    "frontier": _frontier_tiles,
-    "front": _front_tiles,
-    "reproduce": _reproduce_tiles,
-}
 
 
 # Warnings ---------------------------------------------------------------------------------------------------

@@ -49,12 +49,7 @@ class EventWriter:
 
     def text(self, tag: str, text: str, wall_time_s: float) -> None:
         """Add text (Markdown)."""
-        shape = self._shape(dim=[self._shape.Dim(size=1)])
-        tensor = self._tensor(dtype=self._string, string_val=[text.encode()], tensor_shape=shape)
-        metadata = self._metadata(plugin_data=self._metadata.PluginData(plugin_name="text"))
-        summary = self._summary()
-        summary.value.add(tag=f"{tag}/text_summary", metadata=metadata, tensor=tensor)
-        self._add(summary, 0, wall_time_s)
+        self._for_plugin("text", f"{tag}/text_summary", text.encode(), wall_time_s)
 
     def layout(self, groups: Layout, wall_time_s: float) -> None:
         """Pin the order of charts under "Custom scalars": charts and the tags of each (expressions), by group."""
@@ -65,12 +60,8 @@ class EventWriter:
             category = pinned.category.add(title=group)
             for title, tags in charts.items():
                 category.chart.add(title=title, multiline=layout_pb2.MultilineChartContent(tag=tags))
-        shape = self._shape(dim=[self._shape.Dim(size=1)])
-        tensor = self._tensor(dtype=self._string, string_val=[pinned.SerializeToString()], tensor_shape=shape)
-        metadata = self._metadata(plugin_data=self._metadata.PluginData(plugin_name="custom_scalars"))
-        summary = self._summary()
-        summary.value.add(tag="custom_scalars__config__", metadata=metadata, tensor=tensor)
-        self._add(summary, 0, wall_time_s)
+        content = pinned.SerializeToString()
+        self._for_plugin("custom_scalars", "custom_scalars__config__", content, wall_time_s)
 
     def settings(self, config: Mapping[str, Any], wall_time_s: float) -> None:
         """Add settings as a Markdown table."""
@@ -80,6 +71,15 @@ class EventWriter:
             *(f"| {key} | {value} |" for key, value in config.items()),
         ]
         self.text("config", "\n".join(lines), wall_time_s)
+
+    def _for_plugin(self, plugin: str, tag: str, content: bytes, wall_time_s: float) -> None:
+        """Add content that a plugin of TensorBoard shows."""
+        shape = self._shape(dim=[self._shape.Dim(size=1)])
+        tensor = self._tensor(dtype=self._string, string_val=[content], tensor_shape=shape)
+        metadata = self._metadata(plugin_data=self._metadata.PluginData(plugin_name=plugin))
+        summary = self._summary()
+        summary.value.add(tag=tag, metadata=metadata, tensor=tensor)
+        self._add(summary, 0, wall_time_s)
 
     def _add(self, summary: Any, step: int, wall_time_s: float) -> None:
         self._writer.add_event(self._event(wall_time=wall_time_s, step=step, summary=summary))

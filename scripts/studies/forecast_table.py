@@ -31,17 +31,16 @@ def forecast_rows(
     for zone in zones:
         for year in years:
             quarters = [_quarter(table, zone, year, quarter, episodes) for quarter in range(1, 5)]
-            for quarter, moments in enumerate(quarters, start=1):
-                yield from _rows(zone, year, str(quarter), moments)
-            there = [moments for moments in quarters if moments]
-            whole = {key: sum(moments[key] for moments in there) for key in there[0]} if there else {}
-            yield from _rows(zone, year, "all", whole)
+            there = [found for found in quarters if found]
+            whole = {key: np.concatenate([found[key] for found in there], 1) for key in (there or [{}])[0]}
+            for quarter, found in zip(("1", "2", "3", "4", "all"), [*quarters, whole], strict=True):
+                yield from _rows(zone, year, quarter, found)
 
 
 def _quarter(
     table: TraceTable, zone: str, year: int, quarter: int, episodes: int
 ) -> dict[tuple[str, float, float], np.ndarray]:
-    """Return sums over the forecasts of a quarter by kind, lead in hours and declared skill, if any."""
+    """Return truth, forecast and expectation [3,n] of a quarter by kind, lead in hours and declared skill, if any."""
     first = date(year, 3 * quarter - 2, 1)
     last = date(year + quarter // 4, 3 * quarter % 12 + 1, 1) - timedelta(days=3)
     found: dict[tuple[str, float, float], np.ndarray] = {}
@@ -51,7 +50,7 @@ def _quarter(
         if not np.isin(batch.start_utc, compiled.synthetic_starts).all():
             return {}
         for i, lead_h in enumerate(compiled.forecast.leads_h):
-            found[kind, lead_h, float(compiled.forecast.skill[i])] = _sums(batch, i)
+            found[kind, lead_h, float(compiled.forecast.skill[i])] = _seen(batch, i)
     return found
 
 
@@ -75,32 +74,33 @@ def _scenario(table: TraceTable, zone: str, kind: str, first: date, last: date) 
     }
 
 
-def _sums(batch: InstanceBatch, i: int) -> np.ndarray:
-    """Return count and sums of truth, error, its size and square, and of both anomalies, squares and product."""
+def _seen(batch: InstanceBatch, i: int) -> np.ndarray:
+    """Return the truth, what the forecast at a lead said of it, and what was to be expected, [3,n]."""
     lead = batch.forecast.leads[i]
     target = slice(lead, lead + ISSUED_H)
     true = batch.exogenous.buy_usd_per_mwh[:, target, 0]
-    seen = batch.forecast.buy_usd_per_mwh[:, :ISSUED_H, i, 0].astype(float)
+    seen = batch.forecast.buy_usd_per_mwh[:, :ISSUED_H, i, 0]
     expected = batch.knowledge.climatology[:, target, 0]
-    error, x, y = seen - true, seen - expected, true - expected
-    parts = (np.ones_like(true), true, error, np.abs(error), error**2, x, y, x * x, y * y, x * y)
-    return np.array([part.sum() for part in parts])
+    return np.array([true, seen, expected], dtype=float).reshape(3, -1)
 
 
-def _rows(zone: str, year: int, quarter: str, sums: dict[tuple[str, float, float], Any]) -> Iterator[Row]:
-    for (kind, lead_h, declared), total in sums.items():
-        price, bias, size, square, x, y, xx, yy, xy = total[1:] / total[0]
-        spread = (xx - x * x) * (yy - y * y)
+def _rows(
+    zone: str, year: int, quarter: str, found: dict[tuple[str, float, float], np.ndarray]
+) -> Iterator[Row]:
+    for (kind, lead_h, declared), (true, seen, expected) in found.items():
+        error = seen - true
+        with np.errstate(invalid="ignore", divide="ignore"):  # NaN where nothing strays
+            skill = np.corrcoef(seen - expected, true - expected)[0, 1] ** 2
         yield {
             "zone": zone,
             "year": year,
             "quarter": quarter,
             "kind": kind,
             "lead_h": lead_h,
-            "mean_usd_per_mwh": price,
-            "bias_usd_per_mwh": bias,
-            "rmse_usd_per_mwh": np.sqrt(square),
-            "mae_usd_per_mwh": size,
-            "skill": (xy - x * y) ** 2 / spread if spread > 0 else np.nan,
+            "mean_usd_per_mwh": true.mean(),
+            "bias_usd_per_mwh": error.mean(),
+            "rmse_usd_per_mwh": np.sqrt((error**2).mean()),
+            "mae_usd_per_mwh": np.abs(error).mean(),
+            "skill": skill,
             "declared_skill": declared if kind == "day_ahead" else np.nan,
         }

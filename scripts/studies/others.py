@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from gridai_env.envs.env import GridAIEnv
 from gridai_env.rollout.policy import AdaptedPolicy, Policy, PolicyError, as_policy
 from gridai_env.scenario.compile import Compiled
 from gridai_env.scenario.errors import closest
+from gridai_env.version import pip_install
 from scripts.runs.command import InputError
 from scripts.runs.user_code import made_by, users_code
 from scripts.studies.names import SB3
@@ -51,6 +54,21 @@ def from_python(name: str, compiled: Compiled) -> Policy:
     return GuardedPolicy(made, name, compiled)
 
 
+@contextmanager
+def named_in_errors(name: str, advice: str = "") -> Iterator[None]:
+    """Name the policy where the packages of agents are missing, and where a file is no agent."""
+    try:
+        from agents.networks.checkpoint import CheckpointError
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"{OPTION} {name}: needs {error.name}, which is not installed: {pip_install('rl')}"
+        ) from error
+    try:
+        yield
+    except CheckpointError as error:
+        raise InputError(f"{OPTION} {name}: {error}{advice}") from error
+
+
 # Stable-Baselines3 --------------------------------------------------------------------------------------------
 
 
@@ -77,20 +95,11 @@ def sb3_files(name: str) -> list[Path]:
 def from_sb3(name: str, compiled: Compiled) -> Policy:
     """Return the policy of ``sb3:ALGO:FILE``; raises PolicyError or InputError in one line where there is none."""
     algorithm, path = sb3_parts(name)
-    try:
-        from agents.networks.checkpoint import CheckpointError, load_model
+    with named_in_errors(name, f"; or was it trained by another than {algorithm}?"):
+        from agents.networks.checkpoint import load_model
         from agents.networks.kinds import ActingPolicy
-    except ModuleNotFoundError as error:
-        raise ImportError(
-            f"--policies {name}: needs {error.name}, which is not installed: pip install 'gridai-env[rl]'"
-        ) from error
-    try:
-        model = load_model(path, "cpu", _algorithm(name, algorithm))
-    except CheckpointError as error:
-        raise InputError(
-            f"--policies {name}: {error}; or was it trained by another than {algorithm}?"
-        ) from error
 
+        model = load_model(path, "cpu", _algorithm(name, algorithm))
     if isinstance(model.policy, ActingPolicy):
         raise InputError(f"--policies {name}: is an agent of scripts.train; give ppo:{path}")
     return GuardedPolicy(SB3Model(model, _normalization(name, model, path)), name, compiled)
@@ -118,18 +127,17 @@ def _normalization(name: str, model: Any, path: Path) -> Any:
         return None
     from stable_baselines3.common.vec_env import VecNormalize
 
+    where = f"{OPTION} {name}: {beside}"
     try:
         found = pickle.loads(beside.read_bytes())
     except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, ValueError, IndexError) as error:
-        raise InputError(f"--policies {name}: {beside}: not a saved VecNormalize ({error})") from error
+        raise InputError(f"{where}: not a saved VecNormalize ({error})") from error
     if not isinstance(found, VecNormalize):
-        raise InputError(
-            f"--policies {name}: {beside}: is a {type(found).__name__}, not a saved VecNormalize"
-        )
+        raise InputError(f"{where}: is a {type(found).__name__}, not a saved VecNormalize")
 
     sizes = [flatdim(space) for space in (found.observation_space, model.observation_space)]
     if sizes[0] != sizes[1]:
-        raise InputError(f"--policies {name}: {beside}: of {sizes[0]} numbers, the model reads {sizes[1]}")
+        raise InputError(f"{where}: of {sizes[0]} numbers, the model reads {sizes[1]}")
     return found
 
 
@@ -145,11 +153,8 @@ class SB3Model:
         """Seed what the model draws."""
         self.model.set_random_seed(seed)
 
-    def predict(
-        self, observation: Any, state: Any, episode_start: Any, deterministic: bool
-    ) -> tuple[Any, Any]:
+    def predict(self, observation: Any, state: Any, episode_start: Any, deterministic: bool) -> Any:
         """Return the model's numbers and its state, of recurrent networks."""
         if self.normalization is not None:
             observation = self.normalization.normalize_obs(observation)
-        numbers, memory = self.model.predict(observation, state, episode_start, deterministic)
-        return numbers, memory
+        return self.model.predict(observation, state, episode_start, deterministic)

@@ -17,12 +17,11 @@ from gridai_env.rollout.run import run
 from gridai_env.rollout.trajectory import Trajectory
 from gridai_env.scenario.compile import Compiled
 from gridai_env.scenario.errors import closest
-from gridai_env.version import pip_install
 from scripts.runs.command import InputError, need_packages, refuse_doubles
 from scripts.runs.folder import file_name
 from scripts.runs.user_code import module_files
 from scripts.studies.names import FORECASTS, NETWORK, OPTIMUM, OWN, PLANNER, PRETRAINED, PYTHON, SB3, VARIANT
-from scripts.studies.others import OPTION, from_python, from_sb3, sb3_files
+from scripts.studies.others import OPTION, from_python, from_sb3, named_in_errors, sb3_files
 from scripts.studies.solver import SOLVER, SolverOptions, has_solver
 
 if TYPE_CHECKING:
@@ -193,18 +192,11 @@ def _make(name: str, folder: str, compiled: Compiled, solver: dict[str, Any]) ->
 
 
 def _load_network(path: str, compiled: Compiled) -> Policy:
-    try:
-        from agents.networks.checkpoint import CheckpointError, load_policy
-    except ModuleNotFoundError as error:
-        raise ImportError(
-            f"--policies ppo:{path}: needs {error.name}, which is not installed: {pip_install('rl')}"
-        ) from error
+    with named_in_errors(NETWORK + path):
+        from agents.networks.checkpoint import load_policy
 
-    try:
         policy = load_policy(path)
         policy.prepare(compiled)
-    except CheckpointError as error:
-        raise InputError(f"--policies ppo:{path}: {error}") from error
     return policy
 
 

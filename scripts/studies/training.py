@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,19 +70,16 @@ class OwnCode:
         """Make what the settings name; raise InputError where it cannot be had or is something else."""
         if config.wandb is not None:
             need_packages("wandb", advice=", or leave out --wandb")
-        callbacks = [made_by(name, "--callbacks", config) for name in config.callbacks]
-        for name, callback in zip(config.callbacks, callbacks, strict=True):
-            if not isinstance(callback, BaseCallback):
-                found = type(callback).__name__
-                raise InputError(
-                    f"--callbacks {name}: must give a BaseCallback of Stable-Baselines3, not {found}"
-                )
 
-        wrapper = config.reward_wrapper
-        reward = None if wrapper is None else made_by(wrapper, "--reward-wrapper", config)
-        if wrapper is not None and not callable(reward):
-            found = type(reward).__name__
-            raise InputError(f"--reward-wrapper {wrapper}: must give a function of rewards, not {found}")
+        def made(option: str, name: str, kind: type, what: str) -> Any:
+            found = made_by(name, option, config)
+            if not isinstance(found, kind):
+                raise InputError(f"{option} {name}: must give {what}, not {type(found).__name__}")
+            return found
+
+        wanted, wrapper = "a BaseCallback of Stable-Baselines3", config.reward_wrapper
+        callbacks = [made("--callbacks", name, BaseCallback, wanted) for name in config.callbacks]
+        reward = wrapper and made("--reward-wrapper", wrapper, Callable, "a function of rewards")
         return cls(callbacks, reward)
 
 
@@ -190,7 +187,6 @@ def _train(
 
 
 def _say_how_to_go_on(model: PPO, folder: Path) -> None:
-
     last = latest_checkpoint(folder)
     print(f"\nstopped after {model.num_timesteps:,} steps; last checkpoint: {last}", file=sys.stderr)
     if last is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from functools import cache
 from html import escape
 from pathlib import Path, PurePath
 
@@ -14,16 +13,12 @@ import yaml
 from scripts.report.data import palette
 
 FILE = Path(__file__).with_name("names.yaml")
-
-
-@cache
-def _tables() -> dict[str, dict[str, tuple[str, str]]]:
-    return yaml.safe_load(FILE.read_text(encoding="utf-8"))
+TABLES: dict[str, dict[str, tuple[str, str]]] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
 
 
 def named(table: str) -> dict[str, tuple[str, str]]:
     """Return what the items of a table of ``names.yaml`` are called, and their colour or unit."""
-    return {key: (label, vars(palette).get(look, look)) for key, (label, look) in _tables()[table].items()}
+    return {key: (label, vars(palette).get(look, look)) for key, (label, look) in TABLES[table].items()}
 
 
 POLICIES = named("policies")

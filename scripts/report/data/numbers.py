@@ -8,6 +8,7 @@ from gridai_env.analysis.statistics import Interval
 from gridai_env.arrays.types import Floats
 
 NOTHING = "–"
+MOST_PARTS = 12  # of a list in a text
 NOISE = 1e-12  # relative: what rounding leaves of 0
 
 
@@ -41,23 +42,15 @@ def plural(count: int, word: str) -> str:
     return f"{count} {word}{'' if count == 1 else 's'}"
 
 
-def with_interval(interval: Interval, scale: float = 1.0, digits: int = 3) -> str:
+def with_interval(interval: Interval) -> str:
     """Return a value with its interval in brackets, where there is one."""
-    if not math.isfinite(interval.low + interval.high):
-        return number(interval.value * scale, digits)
-    low, high = number(interval.low * scale, digits), number(interval.high * scale, digits)
-    return f"{number(interval.value * scale, digits)} [{low}, {high}]"
+    ends = f" [{number(interval.low)}, {number(interval.high)}]"
+    return number(interval.value) + (ends if math.isfinite(interval.low + interval.high) else "")
 
 
 def with_intervals(values: Floats, low: Floats, high: Floats) -> list[str]:
     """Return values with their intervals, one by one; NaN ends where there is none."""
     return [with_interval(Interval(*map(float, ends))) for ends in zip(values, low, high, strict=True)]
-
-
-def listed(words: list[str], most: int = 12) -> str:
-    """Return words in a row, the rest counted."""
-    shown = ", ".join(words[:most])
-    return shown if len(words) <= most else f"{shown} and {len(words) - most} more"
 
 
 def seed_text(seeds: list[int]) -> str:
@@ -69,4 +62,5 @@ def seed_text(seeds: list[int]) -> str:
             first, last = seeds[start], seeds[i]
             parts.append(str(first) if first == last else f"{first}–{last}")
             start = i + 1
-    return listed(parts) or "none"
+    shown, rest = ", ".join(parts[:MOST_PARTS]), len(parts) - MOST_PARTS
+    return f"{shown} and {rest} more" if rest > 0 else shown or "none"

@@ -113,7 +113,8 @@ def stages(
     optima = [FrontTask(settings, i, "optimum", OPTIMUM) for i in instances]
     yield [[task] for task in optima]
 
-    floors = [floor_in(store.result(task)) for task in optima]
+    services = [store.result(task)["floor"] for task in optima]  # of the benefit plans, which all points keep
+    floors = [Floor(**{name: np.array(x) for name, x in service.items()}) for service in services]
     ends = [
         [FrontTask(settings, i, "front", label, floor) for label in (LEAST_COST, LEAST_CARBON)]
         for i, floor in zip(instances, floors, strict=True)
@@ -136,11 +137,6 @@ def stages(
         rest = [FrontTask(settings, i, "front", label, floor) for label in prices]
         between += [rest[n : n + AT_ONCE] for n in range(0, len(rest), AT_ONCE)]
     yield between
-
-
-def floor_in(record: Record) -> Floor:
-    """Return the service of an episode's benefit plan, which all points keep."""
-    return Floor(**{name: np.array(values) for name, values in record["floor"].items()})
 
 
 def _weighted_kg(record: Record) -> float:

@@ -84,7 +84,11 @@ def levers(policy: Policy, sample: FrozenSet, better: str) -> list[LeverLoss]:
     with tqdm(total=len(instances), desc=f"{better} schedules", disable=quiet) as bar:
         schedules = [_schedule(better, sample, instance, bar.update) for instance in instances]
     with tqdm(total=runs, desc="mixtures", disable=quiet) as bar:
-        parts = [_of_world(policy, sample, instances, schedules, places, bar.update) for places in worlds]
+        parts = []
+        for places in worlds:
+            own, shift = [instances[i] for i in places], sample.entries[places[0]].key.shift
+            player, better_ones = player_for(policy, own[0], shift), [schedules[i] for i in places]
+            parts.append(lever_losses(player, own, better_ones, on_progress=bar.update))
     names = [loss.lever for loss in parts[0]]
     return [
         LeverLoss(
@@ -94,15 +98,6 @@ def levers(policy: Policy, sample: FrozenSet, better: str) -> list[LeverLoss]:
         )
         for i, name in enumerate(names)
     ]
-
-
-def _of_world(
-    policy: Policy, sample: FrozenSet, instances: Sequence[Instance], schedules: Sequence[NDArray[np.float32]],
-    places: list[int], on_progress: Callable[[], object],
-) -> list[LeverLoss]:  # fmt: skip
-    player = player_for(policy, instances[places[0]], sample.entries[places[0]].key.shift)
-    own = [instances[i] for i in places]
-    return lever_losses(player, own, [schedules[i] for i in places], on_progress=on_progress)
 
 
 def _schedule(

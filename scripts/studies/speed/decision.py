@@ -60,19 +60,15 @@ def _compiled_figure(name: str, policy: NetworkPolicy, world: Compiled) -> Figur
 
 
 def _figure(name: str, policy: NetworkPolicy, world: Compiled, note: str) -> Figure:
-    times_ms = decision_times_ms(policy, world)
+    # Wall times along episodes, the first ten left out.
+    episodes = (make_instance(world.scenario, seed) for seed in count())
+    times_s = chain.from_iterable(decision_times_s(policy, instance) for instance in episodes)
+    times_ms = [1e3 * time_s for time_s in islice(times_s, 10, DECISIONS + 10)]
     low, high = np.quantile(times_ms, [0.05, 0.95])
     more = (
         f"{world.scenario.name}, cpu, {torch.get_num_threads()} threads; {low:.3g} to {high:.3g} (5 to 95 %)"
     )
     return Figure(name, float(np.median(times_ms)), "ms", f"{note}; {more}")
-
-
-def decision_times_ms(policy: NetworkPolicy, world: Compiled, decisions: int = DECISIONS) -> list[float]:
-    """Return wall time of each of some decisions along episodes, the first ten left out."""
-    episodes = (make_instance(world.scenario, seed) for seed in count())
-    times_s = chain.from_iterable(decision_times_s(policy, instance) for instance in episodes)
-    return [1e3 * time_s for time_s in islice(times_s, 10, decisions + 10)]
 
 
 def untrained(settings: str, scenario: str) -> tuple[NetworkPolicy, Compiled]:

@@ -36,6 +36,7 @@ Planned = Literal["TwoSites", "FourMarkets"]
 GAPS = {"TwoSites": 1e-4, "MicrogridProsumer": 1e-2, "FourMarkets": 1e-2, "Global": 1e-3}
 # Carbon budget of `--long` as a share of what the optimum emits without one, and the gap asked for under it.
 BUDGET_SHARE, BUDGET_GAP = 0.8, 1e-2
+IMPORTING = "import time; t=time.perf_counter(); import gridai_env; print(time.perf_counter()-t)"
 
 
 class BenchmarkOptions(CommandOptions):
@@ -123,13 +124,6 @@ def in_fresh_process(code: str) -> float:
     """Return the number that a snippet prints in a new interpreter."""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return float(done.stdout.strip().splitlines()[-1])
-
-
-def import_seconds() -> float:
-    """Return wall seconds of ``import gridai_env`` in a fresh interpreter."""
-    return in_fresh_process(
-        "import time; t=time.perf_counter(); import gridai_env; print(time.perf_counter()-t)"
-    )
 
 
 def memory_mb(name: str) -> float:
@@ -231,7 +225,7 @@ def measure(args: BenchmarkOptions) -> list[Figure]:
     for name in ("FourMarkets", "Global"):
         add(f"{name}, 256 environments", "env-steps/s", lambda n=name: batch_speed(n, 256, 1))  # type: ignore[misc]
         add(f"{name} reset", "steps", lambda n=name: reset_in_steps(n))  # type: ignore[misc]
-    add("import gridai_env", "s", import_seconds)
+    add("import gridai_env", "s", lambda: in_fresh_process(IMPORTING))
     add("Global environment, memory", "MB", lambda: memory_mb("Global"))
     optima = (figure for name in args.optimum for figure in optimum(name, args.seed, args.threads))
     planners = (mpc_decision(name, args.seed, 96) for name in args.mpc)

@@ -9,7 +9,7 @@ import pytest
 from scripts.report import __main__ as report
 from scripts.report.data.numbers import small_percent
 from scripts.report.data.run_folders import RunFolder
-from scripts.report.head import tiles_of
+from scripts.report.head import front_tiles, frontier_tiles
 from scripts.report.panels.carbon import volume_panel
 from scripts.report.panels.comparison.episodes import EpisodeTables, time_title
 from scripts.report.panels.comparison.shadow_prices import duals_panel
@@ -54,7 +54,7 @@ def test_the_return_of_a_narrow_step_is_an_amount(tmp_path: Path) -> None:
         ["class:chat", "cost", 241.4, 441.4, 1000.0],  # 2,000 USD
     ]
     run = folder_with(tmp_path, "frontier", "returns.csv", "axis quantity from_ms to_ms arc_per_100ms", rows)
-    (tile,) = tiles_of(run)
+    (tile,) = frontier_tiles(run)
     assert (tile.value, tile.unit) == ("2,000", "USD")
     assert "441 instead of 241 ms" in tile.note
 
@@ -66,7 +66,7 @@ def test_emissions_fall_from_those_of_the_cheapest_plan(tmp_path: Path) -> None:
         [0, "epsilon", 130.0, 200.0],  # dearer and dirtier: no base
     ]
     run = folder_with(tmp_path, "front", "front.csv", "seed method cost_usd emissions_kg", rows)
-    (tile,) = tiles_of(run)
+    (tile,) = front_tiles(run)
     assert tile.value == "25.0" and "costs 20 USD" in tile.note
 
 
