@@ -91,11 +91,7 @@ def supply_of(reader: Reader, seen: Observed) -> Supply:
 
 
 def generator_share(
-    reader: Reader,
-    seen: Observed,
-    now: Supply,
-    net_mw: Float[Tensor, "B K"],
-    bonus: Float[Tensor, "B K"],
+    reader: Reader, seen: Observed, now: Supply, net_mw: Float[Tensor, "B K"], bonus: Float[Tensor, "B K"]
 ) -> Float[Tensor, "B K"]:
     """Return the output over capacity: what the load needs, or export takes, where fuel is cheaper.
 

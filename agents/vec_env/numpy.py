@@ -28,9 +28,7 @@ class GridAIVecEnv(BatchVecEnv):
     def _as_array(self, x: Floats32) -> Floats32:
         return x
 
-    def step_wait(
-        self,
-    ) -> tuple[Float[Floats32, "B N"], Float[Floats32, " B"], Bools, list[dict[str, Any]]]:
+    def step_wait(self) -> tuple[Float[Floats32, "B N"], Float[Floats32, " B"], Bools, list[dict[str, Any]]]:
         """Advance all episodes; ended ones come back with the first observation of their next episode."""
         assert self._actions is not None, "step_async comes first"
         at_home_usd = self._at_home_usd()

@@ -48,10 +48,7 @@ class MPC(ScenarioPolicy):
     """Rolling horizon with one kind of forecast (`FORECAST_KINDS`); None: that of the scenario, as agents see it."""
 
     def __init__(
-        self,
-        kind: ForecastKind | None = None,
-        horizon_h: float = 24.0,
-        options: Options | None = None,
+        self, kind: ForecastKind | None = None, horizon_h: float = 24.0, options: Options | None = None
     ) -> None:
         """Plan ``horizon_h`` hours ahead."""
         if kind is not None and kind not in FORECAST_KINDS:

@@ -70,8 +70,4 @@ def load_plan(path: str | Path) -> SavedPlan:
 
 def _kind() -> dict[str, Any]:
     """Return what a file must say of itself to be read."""
-    return {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "environment_version": environment_version(),
-    }
+    return {"format": FORMAT, "format_version": FORMAT_VERSION, "environment_version": environment_version()}

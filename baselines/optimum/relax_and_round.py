@@ -147,11 +147,7 @@ class RelaxAndRound(ABC):
             self.live.set_integer(chosen, False)
 
     def fix(
-        self,
-        columns: Index,
-        values: Floats,
-        time_limit_s: float | None = None,
-        method: Method = "simplex",
+        self, columns: Index, values: Floats, time_limit_s: float | None = None, method: Method = "simplex"
     ) -> SolverResult | None:
         """Solve with some columns held at ``values``; None where that is infeasible or takes too long."""
         with self.live.fixed(columns, values):

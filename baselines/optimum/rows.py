@@ -58,12 +58,7 @@ def unit_of(p: Params) -> float:
 
 
 def make_rows(
-    p: Params,
-    state: State,
-    flows: Flows,
-    exo: Exogenous,
-    modes: Modes,
-    link: Callable[[State], State],
+    p: Params, state: State, flows: Flows, exo: Exogenous, modes: Modes, link: Callable[[State], State]
 ) -> tuple[dict[str, Rows], State, Outcome]:
     """Return all rows of a step by name, the state after it and its ledger.
 

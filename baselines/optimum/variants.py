@@ -40,9 +40,7 @@ from gridai_env.scenario.errors import closest
 def _changed(instance: Instance, params: dict[str, Array], exogenous: dict[str, Array]) -> Instance:
     """Return the instance with some constants and exogenous arrays replaced; last-resort prices stay."""
     return replace(
-        instance,
-        params=instance.params.replace(**params),
-        exogenous=instance.exogenous.replace(**exogenous),
+        instance, params=instance.params.replace(**params), exogenous=instance.exogenous.replace(**exogenous)
     )
 
 

@@ -5,14 +5,7 @@ from __future__ import annotations
 from baselines.rules.greedy import Greedy
 from baselines.rules.registry import REGISTRY
 from baselines.rules.rule import Rule
-from baselines.rules.single_signal import (
-    CarbonOnly,
-    LocalOnly,
-    NearestRegion,
-    PriceOnly,
-    Random,
-    RoutingRule,
-)
+from baselines.rules.single_signal import CarbonOnly, LocalOnly, NearestRegion, PriceOnly, Random, RoutingRule
 
 __all__ = [
     "REGISTRY",

@@ -180,11 +180,7 @@ def set_path(scenario: str, name: str, folder: Path | None = None) -> Path:
 
 def head() -> dict[str, Any]:
     """Return the header of a file of this version."""
-    return {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "environment_version": environment_version(),
-    }
+    return {"format": FORMAT, "format_version": FORMAT_VERSION, "environment_version": environment_version()}
 
 
 def read_set(scenario: str, name: str, folder: Path | None = None) -> FrozenSet:

@@ -98,9 +98,7 @@ class EpisodeSeeds:
 
 
 def open_source(
-    scenario: ScenarioSource | None,
-    instance: str | Path | Instance | None = None,
-    **overrides: Any,
+    scenario: ScenarioSource | None, instance: str | Path | Instance | None = None, **overrides: Any
 ) -> EpisodeSource:
     """Return the source for the arguments of an environment; overrides that are None do not count.
 

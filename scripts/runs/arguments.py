@@ -54,9 +54,7 @@ Seeds = Annotated[
 Count = Annotated[int, Field(ge=1)]
 Objective = Annotated[Literal["benefit", "cost", "carbon"], Field(description="of the optimum")]
 MipGap = Annotated[
-    float,
-    Field(ge=0, lt=1, description="relative gap at which the solver may stop"),
-    Shown(unit="relative"),
+    float, Field(ge=0, lt=1, description="relative gap at which the solver may stop"), Shown(unit="relative")
 ]
 TimeLimit = Annotated[
     float,

@@ -196,10 +196,7 @@ class Batteries:
 
 
 def _features(
-    now: Situation,
-    net_mw: Float[Tensor, "B K"],
-    scarcity: Float[Tensor, "B K"],
-    slope: Float[Tensor, "B K"],
+    now: Situation, net_mw: Float[Tensor, "B K"], scarcity: Float[Tensor, "B K"], slope: Float[Tensor, "B K"]
 ) -> Float[Tensor, "B K 18"]:
     """Return the inputs of the network of sites: prices to come, the hour, the battery, room and load."""
     p, seen, price, buy = now.p, now.seen, now.price, now.price[:, 0]

@@ -87,12 +87,7 @@ def _duals_plot(most_places: int) -> Plot:
     out = drawing(190 + 26 * min(most_places, 14))
     out.add(
         "heatmap",
-        {
-            "x": "{seed}|x",
-            "y": "{price}|y",
-            "z": "{seed}|{price}",
-            "colorbar.title.text": "{price}|unit",
-        },
+        {"x": "{seed}|x", "y": "{price}|y", "z": "{seed}|{price}", "colorbar.title.text": "{price}|unit"},
         colorscale="Cividis",
         hovertemplate="%{y}, %{x}<br>%{z:.4g}<extra></extra>",
         colorbar=colour_bar(),

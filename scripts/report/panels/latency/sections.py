@@ -35,7 +35,4 @@ def frontier_sections(run: RunFolder) -> list[Section]:
         first = worth.where(seed=worth.unique("seed")[0]) if worth.has("seed") else worth
         routes.append(worth_panel(first, run))
 
-    return [
-        Section("frontier", panels),
-        Section("routes", routes),
-    ]
+    return [Section("frontier", panels), Section("routes", routes)]
