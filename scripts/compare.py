@@ -25,6 +25,7 @@ from scripts.runs.arguments import (
     MipGap,
     Objective,
     ParallelOptions,
+    Policies,
     ScenarioOptions,
     Seeds,
     TimeLimit,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 class CompareOptions(ScenarioOptions, ParallelOptions):
     """Which policies are compared, on which episodes."""
 
-    policies: Annotated[list[str], Shown(names=("--policies", "--policy"), metavar="NAME")] = Field(
+    policies: Policies = Field(
         description=f"{' '.join(REGISTRY)} milp, mpc:FORECAST (perfect, day_ahead, persistence), variant:NAME "
         "(no_battery, no_routing, ...), ppo:PATH of a model.zip, ppo:pretrained, sb3:ALGO:FILE, py:MODULE:FACTORY"
     )

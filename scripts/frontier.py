@@ -13,30 +13,15 @@ killed sweep goes on where it stopped.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import Field
 
-from scripts.runs.arguments import (
-    InstancesBySeed,
-    MipGap,
-    ParallelOptions,
-    ResumableOptions,
-    ScenarioOptions,
-    Seeds,
-    TimeLimit,
-    sources,
-)
-from scripts.runs.command import InputError, Shown, command, interruptible, need_packages
-from scripts.runs.folder import default_folder, open_folder
-
-if TYPE_CHECKING:
-    from scripts.studies.latency.run import Frontier
-
-KIND = "frontier"
+from scripts.runs.arguments import InstancesBySeed, MipGap, PointOptions, Policies, Seeds, TimeLimit
+from scripts.runs.command import Shown, command, need_packages
 
 
-class FrontierOptions(ScenarioOptions, ResumableOptions, ParallelOptions):
+class FrontierOptions(PointOptions):
     """Which budgets are swept, on which episodes."""
 
     axes: Annotated[list[str] | None, Shown(metavar="AXIS")] = Field(
@@ -47,9 +32,7 @@ class FrontierOptions(ScenarioOptions, ResumableOptions, ParallelOptions):
         None, description="own ascending budgets of a single axis: ms, or factors on the scale axis"
     )
     seeds: Seeds = Field([0, 1, 2, 3])
-    policies: Annotated[list[str], Shown(names=("--policies", "--policy"), metavar="NAME")] = Field(
-        [], description="played at the same points"
-    )
+    policies: Policies = Field([], description="played at the same points")
     mip_gap: MipGap = Field(1e-4, description="relative, where there are yes/no decisions")
     time_limit_s: TimeLimit = 300.0
 
@@ -58,57 +41,21 @@ class FrontierOptions(ScenarioOptions, ResumableOptions, ParallelOptions):
 def main(options: FrontierOptions) -> int:
     """Check everything, compute what is missing, write and print."""
     need_packages("pyomo", "highspy", "scipy", "joblib", "tqdm", "tensorboard", "pyarrow")
-    from scripts.studies.latency.text import show
-
-    run = prepared(options)
-    axes = ", ".join(f"{sweep.axis} ({len(sweep)} points)" for sweep in run.sweeps)
-    first = run.instances[0]
-    print(
-        f"{first.scenario_name}: {axes}; {len(options.seeds)} episode(s)",
-        *sources(first),
-        sep="\n",
-        flush=True,
-    )
-
-    with interruptible(
-        lambda: f"{run.finished()} of {run.planned()} points are kept; go on with --run-dir {run.folder}"
-    ):
-        run.compute()
-    show(run.write())
-    print(f"\ntables, points, run.json: {run.folder}")
-    print(f"pictures:  python -m scripts.report {run.folder}")
-    print(f"curves over the latency axis:  tensorboard --logdir {run.folder / 'tensorboard'}")
-    return 0
-
-
-def prepared(options: FrontierOptions) -> Frontier:
-    """Return the run of these options with its folder ready; raises InputError for invalid options."""
     from scripts.studies.latency.run import Frontier, find_sweeps
-    from scripts.studies.names import OPTIMUM
-    from scripts.studies.policies import find_contenders, resolved
-    from scripts.studies.solver import SolverOptions
+    from scripts.studies.latency.text import show
+    from scripts.studies.policies import resolved
 
     episodes = InstancesBySeed(options)
     sweeps = find_sweeps(episodes.compiled.scenario, options.axes, options.grid, options.points)
-    if OPTIMUM in options.policies:
-        raise InputError(f"--policies {OPTIMUM}: the optimum is on the frontier anyway; leave it out")
     options.policies = [resolved(name, episodes.compiled) for name in options.policies]
-    find_contenders(options.policies, episodes.compiled)
-    jobs, threads = options.workers()
+    run = Frontier.of(options, episodes, sweeps=sweeps)
+    axes = ", ".join(f"{sweep.axis} ({len(sweep)} points)" for sweep in run.sweeps)
+    run.compute_all(f"{axes}; ", lambda: f"{run.finished()} of {run.planned()} points are kept")
 
-    instances = list(episodes.batch(options.seeds))
-    run = Frontier(
-        folder=open_folder(options.run_dir or default_folder(KIND, options.scenario), KIND),
-        instances=instances,
-        sweeps=sweeps,
-        policies=options.policies,
-        solver=SolverOptions(options.mip_gap, options.time_limit_s, threads),
-        jobs=jobs,
-        ray=options.ray,
-        config=options.model_dump() | {"scenario_resolved": episodes.compiled.resolved_scenario()},
-    )
-    run.open(options.overwrite)
-    return run
+    show(run.write())
+    print()
+    run.say_where("curves over the latency axis")
+    return 0
 
 
 if __name__ == "__main__":

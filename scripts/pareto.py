@@ -12,32 +12,17 @@ goes on where it stopped.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import Field
 
-from scripts.runs.arguments import (
-    InstancesBySeed,
-    MipGap,
-    ParallelOptions,
-    ResumableOptions,
-    ScenarioOptions,
-    Seeds,
-    TimeLimit,
-    sources,
-)
-from scripts.runs.command import InputError, Shown, command, interruptible, need_packages
-from scripts.runs.folder import default_folder, open_folder
-
-if TYPE_CHECKING:
-    from scripts.studies.carbon.run import FrontRun
-
-KIND = "front"
+from scripts.runs.arguments import InstancesBySeed, MipGap, PointOptions, Policies, Seeds, TimeLimit
+from scripts.runs.command import InputError, Shown, command, need_packages
 
 PRICES_USD_PER_T = [0.0, 50.0, 100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0, 6400.0]
 
 
-class ParetoOptions(ScenarioOptions, ResumableOptions, ParallelOptions):
+class ParetoOptions(PointOptions):
     """Which points are solved, on which episodes."""
 
     seeds: Seeds = Field([0])
@@ -45,9 +30,7 @@ class ParetoOptions(ScenarioOptions, ResumableOptions, ParallelOptions):
     prices: Annotated[list[float], Shown(nargs="*", metavar="USD_PER_T")] = Field(
         PRICES_USD_PER_T, description="carbon prices of the sweep"
     )
-    policies: Annotated[list[str], Shown(names=("--policies", "--policy"), metavar="NAME")] = Field(
-        [], description="besides local_only and the optimum"
-    )
+    policies: Policies = Field([], description="besides local_only and the optimum")
     reference: Annotated[list[float] | None, Shown(nargs=2, metavar=("USD", "KG"))] = Field(
         None,
         min_length=2,
@@ -66,50 +49,16 @@ class ParetoOptions(ScenarioOptions, ResumableOptions, ParallelOptions):
 def main(options: ParetoOptions) -> int:
     """Check everything, compute what is missing, write and print."""
     need_packages("pyomo", "highspy", "scipy", "joblib", "tqdm", "tensorboard", "moocore")
-    run = prepared(options)
-    first = run.instances[0]
-    print(f"{first.scenario_name}: {len(options.seeds)} episode(s)", *sources(first), sep="\n", flush=True)
-
-    with interruptible(lambda: f"finished points are kept; go on with --run-dir {run.folder}"):
-        run.compute()
-    print("\n" + run.write(options.reference))
-    print(f"tables, points, run.json: {run.folder}")
-    print(f"pictures:  python -m scripts.report {run.folder}")
-    print(f"curves:  tensorboard --logdir {run.folder / 'tensorboard'}")
-    return 0
-
-
-def prepared(options: ParetoOptions) -> FrontRun:
-    """Return the run of these options with its folder ready; raises InputError for invalid options."""
-    from scripts.studies.carbon.points import LOCAL, FrontSettings
     from scripts.studies.carbon.run import FrontRun
-    from scripts.studies.names import OPTIMUM
-    from scripts.studies.policies import find_contenders, resolved
-    from scripts.studies.solver import SolverOptions
 
     check_numbers(options)
-    episodes = InstancesBySeed(options)
-    names = [resolved(name, episodes.compiled) for name in options.policies]
-    if OPTIMUM in names:
-        raise InputError(f"--policies {OPTIMUM}: the benefit optimum is there anyway; leave it out")
-    policies = [LOCAL, *(name for name in names if name != LOCAL)]
-    find_contenders(policies, episodes.compiled)
-    jobs, threads = options.workers()
+    own = {"points": options.points, "prices_usd_per_t": tuple(options.prices)}
+    run = FrontRun.of(options, InstancesBySeed(options), **own)
+    run.compute_all("", lambda: "finished points are kept")
 
-    instances = list(episodes.batch(options.seeds))
-    solver = SolverOptions(options.mip_gap, options.time_limit_s, threads)
-    run = FrontRun(
-        folder=open_folder(options.run_dir or default_folder(KIND, options.scenario), KIND),
-        instances=instances,
-        policies=policies,
-        solver=solver,
-        settings=FrontSettings(options.points, tuple(options.prices), solver),
-        jobs=jobs,
-        ray=options.ray,
-        config=options.model_dump() | {"scenario_resolved": episodes.compiled.resolved_scenario()},
-    )
-    run.open(options.overwrite)
-    return run
+    print("\n" + run.write(options.reference))
+    run.say_where("curves")
+    return 0
 
 
 def check_numbers(options: ParetoOptions) -> None:

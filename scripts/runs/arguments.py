@@ -62,6 +62,8 @@ TimeLimit = Annotated[
     Shown(unit="s"),
 ]
 
+Policies = Annotated[list[str], Shown(names=("--policies", "--policy"), metavar="NAME")]
+
 
 # Groups of options --------------------------------------------------------------------------------------------
 
@@ -132,6 +134,15 @@ class ResumableOptions(CommandOptions):
         None, description="output folder, also to go on with; default: runs/<command>-<scenario>-<time>"
     )
     overwrite: bool = Field(False, description="compute everything again")
+
+
+class PointOptions(ScenarioOptions, ResumableOptions, ParallelOptions):
+    """What is solved and played at the points of a sweep."""
+
+    seeds: Seeds
+    policies: Policies
+    mip_gap: MipGap
+    time_limit_s: TimeLimit
 
 
 # Instances ----------------------------------------------------------------------------------------------------

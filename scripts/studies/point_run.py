@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic
+from typing import Any, ClassVar, Generic, Self
 
 from gridai_env.episodes.instance import Instance
-from scripts.runs.folder import emptied, write_run
+from scripts.runs.arguments import InstancesBySeed, PointOptions, sources
+from scripts.runs.command import InputError, interruptible
+from scripts.runs.folder import default_folder, emptied, open_folder, write_run
 from scripts.runs.tasks import Compute, K, Record, Store, open_store, run_tasks
+from scripts.studies.names import OPTIMUM
+from scripts.studies.policies import find_contenders, resolved
 from scripts.studies.solver import SolverOptions
 
 POINTS, BOARD = "points", "tensorboard"
@@ -23,6 +27,8 @@ class PointRun(ABC, Generic[K]):
 
     kind: ClassVar[str]  # of the run folder
     point: ClassVar[str]  # kind of the points' files
+    optimum: ClassVar[str]  # why it is no policy here
+    always: ClassVar[tuple[str, ...]] = ()  # policies that are played unasked
 
     folder: Path
     instances: Sequence[Instance]
@@ -33,6 +39,33 @@ class PointRun(ABC, Generic[K]):
     config: dict[str, Any]
     seconds: float = 0.0  # wall time of what was computed now
     computed: int = 0  # points computed now
+
+    @classmethod
+    def of(cls, options: PointOptions, episodes: InstancesBySeed, **own: Any) -> Self:
+        """Return the run of a command's options with its folder ready; ``own``: what runs of this kind add.
+
+        Raises InputError for invalid options.
+        """
+        names = [resolved(name, episodes.compiled) for name in options.policies]
+        if OPTIMUM in names:
+            raise InputError(f"--policies {OPTIMUM}: {cls.optimum}; leave it out")
+        policies = [*cls.always, *(name for name in names if name not in cls.always)]
+        find_contenders(policies, episodes.compiled)
+        jobs, threads = options.workers()
+
+        # Episodes that cannot be made must leave no folder behind.
+        run = cls(
+            instances=list(episodes.batch(options.seeds)),
+            folder=open_folder(options.run_dir or default_folder(cls.kind, options.scenario), cls.kind),
+            policies=policies,
+            solver=SolverOptions(options.mip_gap, options.time_limit_s, threads),
+            jobs=jobs,
+            ray=options.ray,
+            config=options.model_dump() | {"scenario_resolved": episodes.compiled.resolved_scenario()},
+            **own,
+        )
+        run.open(options.overwrite)
+        return run
 
     @property
     def store(self) -> Store:
@@ -56,6 +89,24 @@ class PointRun(ABC, Generic[K]):
         holds = f"the {self.kind} of another scenario"
         open_store(self.folder, self.kind, POINTS, self.config, ("scenario_resolved",), holds, overwrite)
         self.record(finished=False)
+
+    @abstractmethod
+    def compute(self) -> None:
+        """Compute all points that have no file yet; raises InputError for files of something else."""
+
+    def compute_all(self, what: str, kept: Callable[[], str]) -> None:
+        """Say what is computed, compute it, and say what is ``kept`` where ctrl-C comes."""
+        first = self.instances[0]
+        head = f"{first.scenario_name}: {what}{len(self.instances)} episode(s)"
+        print(head, *sources(first), sep="\n", flush=True)
+        with interruptible(lambda: f"{kept()}; go on with --run-dir {self.folder}"):
+            self.compute()
+
+    def say_where(self, curves: str) -> None:
+        """Print where the results are."""
+        print(f"tables, points, run.json: {self.folder}")
+        print(f"pictures:  python -m scripts.report {self.folder}")
+        print(f"{curves}:  tensorboard --logdir {self.folder / BOARD}")
 
     def compute_by(self, compute: Compute[K, Record]) -> None:
         """Compute all points that have no file yet; raises InputError for files of something else."""

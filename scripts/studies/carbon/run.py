@@ -10,7 +10,7 @@ from typing import Any
 from scripts.runs.tables import write_rows
 from scripts.studies.carbon import output
 from scripts.studies.carbon.points import KIND as POINT
-from scripts.studies.carbon.points import FrontSettings, FrontTask, check_policies, compute, stages
+from scripts.studies.carbon.points import LOCAL, FrontSettings, FrontTask, check_policies, compute, stages
 from scripts.studies.point_run import PointRun
 
 
@@ -19,8 +19,15 @@ class FrontRun(PointRun[FrontTask]):
     """One run: its folder, its points, and what is made from them."""
 
     kind, point = "front", POINT
+    optimum, always = "the benefit optimum is there anyway", (LOCAL,)
 
-    settings: FrontSettings
+    points: int
+    prices_usd_per_t: tuple[float, ...]
+
+    @property
+    def settings(self) -> FrontSettings:
+        """What all points share."""
+        return FrontSettings(self.points, self.prices_usd_per_t, self.solver)
 
     def stages(self) -> Iterator[list[list[FrontTask]]]:
         """Yield the batches of each stage, see `points.stages`."""
@@ -28,7 +35,7 @@ class FrontRun(PointRun[FrontTask]):
 
     def planned(self) -> int:
         """Return the number of points of all stages."""
-        own = 1 + self.settings.points + len(self.settings.prices_usd_per_t) + len(self.policies)
+        own = 1 + self.points + len(self.prices_usd_per_t) + len(self.policies)
         return len(self.instances) * own
 
     def compute(self) -> None:

@@ -28,6 +28,7 @@ class Frontier(PointRun[SweepTask]):
     """One run of `scripts.frontier`."""
 
     kind, point = "frontier", POINT
+    optimum = "the optimum is on the frontier anyway"
 
     sweeps: Sequence[Sweep]
 
