@@ -40,24 +40,6 @@ def memory_of(policy: object) -> ForecastMemory | None:
     return policy.memory if isinstance(policy, StructuredPolicy) else None
 
 
-class Design(Protocol):
-    """One kind of network."""
-
-    def actions(self, config: PPOConfig, compiled: Compiled) -> AgentActions:
-        """Return what the network decides in a scenario."""
-
-    def memory(self, compiled: Compiled) -> ForecastMemory | None:
-        """Return the memory that is appended to the observations of a scenario; None for none."""
-
-    def policy(
-        self, config: PPOConfig, compiled: Compiled, actions: AgentActions, seen: Floats32
-    ) -> tuple[type[ActorCriticPolicy], dict[str, Any]]:
-        """Return the policy class and its arguments; ``seen`` [n,N]: observations of some episodes."""
-
-    def begin(self, model: OnPolicyAlgorithm, actions: AgentActions, seen: Floats32) -> None:
-        """Set the weights that learning starts from."""
-
-
 class Mlp:
     """An MLP on standardised observations; its first mean action serves everything at home."""
 
@@ -124,6 +106,9 @@ class Structured:
     def begin(self, model: OnPolicyAlgorithm, actions: AgentActions, seen: Floats32) -> None:
         """Do nothing: the untrained network already acts by its rule."""
 
+
+# One kind of network: what it decides, what it remembers, what it is made of, and how it begins.
+Design = Mlp | Structured
 
 # Kinds by the setting `policy`.
 DESIGNS: dict[str, Design] = {"mlp": Mlp(), "structured": Structured()}

@@ -77,10 +77,6 @@ class ShadowPrices:
         """Number of steps T."""
         return len(self.energy_usd_per_mwh)
 
-    def budget_usd_per_kg(self) -> float:
-        """Return what one more kg of the episode's carbon budget would earn."""
-        return float(self.carbon_usd_per_kg[0])
-
     def table(self) -> Table:
         """Return a row per step: ``price_unit/site``, ``queue_usd_per_gpuh/region/row``, ``carbon_usd_per_kg``.
 

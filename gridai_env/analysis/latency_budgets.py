@@ -262,11 +262,6 @@ def instance_at(instance: Instance, sweep: Sweep, i: int) -> Instance:
     return replace(instance, compiled=compiled, params=params)
 
 
-def instances_at(instance: Instance, sweep: Sweep) -> list[Instance]:
-    """Return the episode at every point of the grid."""
-    return [instance_at(instance, sweep, i) for i in range(len(sweep))]
-
-
 def widest(instance: Instance, sweep: Sweep) -> Instance:
     """Return the instance with last-resort prices that hold at every point: the base of the whole sweep.
 

@@ -84,18 +84,14 @@ def median_captured(scores: Floats, local: Floats, bounds: Floats) -> Floats:
 def iqm_captured(scores: Floats, local: Floats, bounds: Floats) -> Floats:
     """Return the interquartile mean over runs and episodes of each episode's gain captured, [...]."""
     shares = captured_by_episode(scores, local, bounds)
-    return _iqm(shares.reshape(*shares.shape[:-2], -1))
+    return iqm(shares.reshape(*shares.shape[:-2], -1))
 
 
-def iqm(values: ArrayLike) -> float:
-    """Return the interquartile mean: the mean of the middle half of all values.
+def iqm(values: Floats) -> Floats:
+    """Return the interquartile mean [...] of values [...,n]: the mean of their middle half.
 
     A value that lies across a quartile counts with the share of it inside, so no number of values is special.
     """
-    return float(_iqm(np.asarray(values, dtype=np.float64).reshape(1, -1))[0])
-
-
-def _iqm(values: Floats) -> Floats:
     ordered = np.sort(values, axis=-1)
     count = ordered.shape[-1]
 

@@ -61,24 +61,24 @@ def main(options: FreezeOptions) -> int:
     if options.save_arrays:
         return _save_arrays(benchmark, names, folder, Path(options.save_arrays))
 
-    from scripts.studies.evaluation.freeze import KIND as RESULT
-    from scripts.studies.evaluation.freeze import FreezeSettings, compute, publish, tasks_of
+    from scripts.studies.evaluation import freeze
 
     check_ray(options.ray)
     run_dir = open_folder(options.run_dir or Path("runs") / f"{KIND}-{options.scenario}", KIND)
-    settings = FreezeSettings(benchmark, folder, options.threads or 1, not options.bounds_only)
+    settings = freeze.FreezeSettings(benchmark, folder, options.threads or 1, not options.bounds_only)
     write_run(run_dir, KIND, vars(options), [], benchmark=benchmark.model_dump(mode="json"))
 
     for name in names:
         if options.overwrite:
             shutil.rmtree(run_dir / name, ignore_errors=True)
-        store, tasks = Store(run_dir / name, RESULT), tasks_of(settings, name)
+        store, tasks = Store(run_dir / name, freeze.KIND), freeze.tasks_of(settings, name)
         run_tasks(
-            store, [[[task] for task in tasks]], compute, jobs=options.jobs, ray=options.ray, total=len(tasks),
+            store, [[[task] for task in tasks]], freeze.compute, jobs=options.jobs, ray=options.ray, total=len(tasks),
             unit="result", label=f"{benchmark.scenario}/{name}",
         )  # fmt: skip
         print(
-            f"{publish(settings, name, tasks, store)}: {benchmark.sets[name].episodes} episodes", flush=True
+            f"{freeze.publish(settings, name, tasks, store)}: {benchmark.sets[name].episodes} episodes",
+            flush=True,
         )
     return 0
 

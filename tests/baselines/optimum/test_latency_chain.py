@@ -15,13 +15,14 @@ from baselines.optimum.milp import service_of, solve
 from baselines.optimum.objectives import OBJECTIVES, Objective
 from baselines.rules import single_signal as rules
 from gridai_env import make_instance
-from gridai_env.analysis.latency_budgets import Sweep, instances_at, make_sweep, widest
+from gridai_env.analysis.latency_budgets import Sweep, make_sweep, widest
 from gridai_env.analysis.latency_returns import monotone
 from gridai_env.episodes.instance import Instance
 from gridai_env.rollout.run import run
 from gridai_env.world.actions import Layout
 from tests.support.contest import play
 from tests.support.strategies import random_actions, random_instance
+from tests.support.sweeps import instances_at
 
 GAP = 1e-7
 TOLERANCE = 1e-6

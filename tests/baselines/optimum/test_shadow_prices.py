@@ -80,7 +80,7 @@ def test_a_kg_of_budget_is_worth_the_work_that_it_allows() -> None:
     exogenous = {"arrivals_gpuh": 800.0, "buy_usd_per_mwh": 0.0, "carbon_average_kg_per_mwh": 400.0}
     instance = tiny(2, exogenous=exogenous, carbon_budget_kg=600.0, carbon_excess_usd_per_t=10_000.0)
     prices = priced(instance)
-    assert prices.budget_usd_per_kg() == pytest.approx(0.75 / (400.0 * MWH_PER_GPUH), rel=0.1)
+    assert float(prices.carbon_usd_per_kg[0]) == pytest.approx(0.75 / (400.0 * MWH_PER_GPUH), rel=0.1)
     assert (np.diff(prices.carbon_usd_per_kg) <= 1e-9).all()
 
 
@@ -147,7 +147,7 @@ def limits_of(instance: Instance, prices: ShadowPrices) -> Iterator[tuple[str, t
     for place in np.ndindex(prices.queue_usd_per_gpuh.shape):
         yield "queue_limit_gpuh", place, prices.queue_usd_per_gpuh[place]
     if p.has_carbon_budget:
-        yield "carbon_budget_kg", (), prices.budget_usd_per_kg()
+        yield "carbon_budget_kg", (), float(prices.carbon_usd_per_kg[0])
     if not p.has_jobs:
         yield from accelerators_of(instance, prices)
 

@@ -16,7 +16,6 @@ from gridai_env.analysis.latency_budgets import (
     Sweep,
     default_grid,
     instance_at,
-    instances_at,
     make_sweep,
     scenario_at,
     widest,
@@ -43,6 +42,7 @@ from gridai_env.world.actions import Layout
 from gridai_env.world.feasible import complete
 from gridai_env.world.state import INSTANCE_FIELDS, Flows, Params
 from tests.support.strategies import instance_seeds, pool, random_actions, random_instance, steps_of
+from tests.support.sweeps import instances_at
 from tests.support.tiny import set_exogenous, tiny
 
 FEW = settings(max_examples=20, deadline=None)
