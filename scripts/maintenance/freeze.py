@@ -76,10 +76,8 @@ def main(options: FreezeOptions) -> int:
             store, [[[task] for task in tasks]], freeze.compute, jobs=options.jobs, ray=options.ray, total=len(tasks),
             unit="result", label=f"{benchmark.scenario}/{name}",
         )  # fmt: skip
-        print(
-            f"{freeze.publish(settings, name, tasks, store)}: {benchmark.sets[name].episodes} episodes",
-            flush=True,
-        )
+        path = freeze.publish(settings, name, tasks, store)
+        print(f"{path}: {benchmark.sets[name].episodes} episodes", flush=True)
     return 0
 
 

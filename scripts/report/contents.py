@@ -48,9 +48,8 @@ def draw_runs(root: Path, runs: Sequence[RunFolder], left_out: list[LeftOut]) ->
     drawn: list[Drawn] = []
     for run in runs:
         try:
-            drawn.append(
-                Drawn(run, *([part(run) for part in SHOWN[run.kind]] if run.kind in SHOWN else ([], [])))
-            )
+            sections, tiles = SHOWN.get(run.kind, (lambda _: [], lambda _: []))
+            drawn.append(Drawn(run, sections(run), tiles(run)))
         except InputError as error:
             leave_out(root, run.folder, error, left_out)
     if not any(one.run.kind in SHOWN_KINDS for one in drawn):

@@ -71,7 +71,7 @@ class OwnCode:
         if config.wandb is not None:
             need_packages("wandb", advice=", or leave out --wandb")
 
-        def made(option: str, name: str, kind: type, what: str) -> Any:
+        def made(option: str, name: str, kind: Any, what: str) -> Any:
             found = made_by(name, option, config)
             if not isinstance(found, kind):
                 raise InputError(f"{option} {name}: must give {what}, not {type(found).__name__}")
@@ -79,7 +79,9 @@ class OwnCode:
 
         wanted, wrapper = "a BaseCallback of Stable-Baselines3", config.reward_wrapper
         callbacks = [made("--callbacks", name, BaseCallback, wanted) for name in config.callbacks]
-        reward = wrapper and made("--reward-wrapper", wrapper, Callable, "a function of rewards")
+        reward = (
+            None if wrapper is None else made("--reward-wrapper", wrapper, Callable, "a function of rewards")
+        )
         return cls(callbacks, reward)
 
 
@@ -152,27 +154,16 @@ def _train(
     instances: Sequence[Instance] = []
     if evaluates:
         instances = _unpublished(config) if frozen is None else frozen.instances
-    settings, days = config.model_dump(mode="json"), days_of(config)
-    more: dict[str, Any] = {
-        "device": str(model.device),
-        "agent": Identity.of(compiled).as_dict(),
-        "days": days,
-    }
-    if config.reward_wrapper is not None:
-        more["rewards"] = {"training": config.reward_wrapper, "evaluation": "the environment's own"}
-    if config.wandb is not None:
-        known = wandb is not None and wandb["project"] == config.wandb
-        wandb = wandb if known else {"project": config.wandb, "id": uuid.uuid4().hex[:8]}
-        more["wandb"] = wandb
-    write_run(folder, KIND, settings, [config.seed], instances, **more)
-    print(f"days: {days}")
+    settings, facts = config.model_dump(mode="json"), _facts(config, compiled, model, wandb)
+    write_run(folder, KIND, settings, [config.seed], instances, **facts)
+    print(f"days: {facts['days']}")
 
     # Bounds may take minutes to solve: run.json stands before, so that the folder says what is under way.
     held_out = frozen
     if evaluates and frozen is None:
         held_out = _held_out(config, instances, folder)
     try:
-        with curves(model, settings, folder, more.get("wandb")):
+        with curves(model, settings, folder, facts.get("wandb")):
             watched = [folder / EVENTS]
             evaluations = train.train(model, config, folder, held_out, own.callbacks, watched)
     except KeyboardInterrupt:
@@ -184,6 +175,21 @@ def _train(
         print(f"over Local-Only by stage: {Milestones(folder, held_out).line()}")
     print(f"agent: {folder / 'model.zip'}\ncurves: {folder / PROGRESS}, tensorboard --logdir {folder}")
     return 0
+
+
+def _facts(config: PPOConfig, compiled: Compiled, model: PPO, wandb: dict[str, str] | None) -> dict[str, Any]:
+    """Return what run.json says besides the settings."""
+    facts: dict[str, Any] = {
+        "device": str(model.device),
+        "agent": Identity.of(compiled).as_dict(),
+        "days": days_of(config),
+    }
+    if config.reward_wrapper is not None:
+        facts["rewards"] = {"training": config.reward_wrapper, "evaluation": "the environment's own"}
+    if config.wandb is not None:
+        known = wandb is not None and wandb["project"] == config.wandb
+        facts["wandb"] = wandb if known else {"project": config.wandb, "id": uuid.uuid4().hex[:8]}
+    return facts
 
 
 def _say_how_to_go_on(model: PPO, folder: Path) -> None:

@@ -47,9 +47,8 @@ def play_and_judge(arguments: EvaluateOptions) -> int:
         _save(Path(arguments.save_results), summaries, frozen)
     if table is not None:
         _write_table(table, summaries, facts)
-    if arguments.where:
+    if arguments.where:  # of several training seeds the first
         sample = frozen.first(min(arguments.where_episodes, len(frozen.entries)))
-        # Of several training seeds the first.
         show_where(policies[0][0], results[0], frozen, sample, arguments.where, run_dir)
     if arguments.recompute and not _recompute(frozen, arguments.set, run_dir):
         return DEFECT
