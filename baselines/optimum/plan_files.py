@@ -15,21 +15,9 @@ from gridai_env.world.state import Flows
 FORMAT = "gridai-env plan"
 FORMAT_VERSION = 1
 FACTS = (
-    "objective",
-    "status",
-    "unit",
-    "objective_value",
-    "solver_objective",
-    "bound",
-    "is_safe",
-    "gap",
-    "benefit_usd",
-    "emissions_kg",
-    "build_s",
-    "solve_s",
-    "rows",
-    "columns",
-)
+    "objective", "status", "unit", "objective_value", "solver_objective", "bound", "is_safe",
+    "gap", "benefit_usd", "emissions_kg", "build_s", "solve_s", "rows", "columns",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -123,16 +123,10 @@ GOODS = ("energy_usd_per_mwh", "stored_energy_usd_per_mwh")
 
 # Fields with an entry per step and site, in the order of the table.
 SITE_PRICES = (
-    "energy_usd_per_mwh",
-    "capacity_usd_per_gpuh",
-    "import_limit_usd_per_mwh",
-    "export_limit_usd_per_mwh",
-    "generator_limit_usd_per_mwh",
-    "stored_energy_usd_per_mwh",
-    "battery_capacity_usd_per_mwh",
-    "charge_limit_usd_per_mwh",
-    "discharge_limit_usd_per_mwh",
-)
+    "energy_usd_per_mwh", "capacity_usd_per_gpuh", "import_limit_usd_per_mwh",
+    "export_limit_usd_per_mwh", "generator_limit_usd_per_mwh", "stored_energy_usd_per_mwh",
+    "battery_capacity_usd_per_mwh", "charge_limit_usd_per_mwh", "discharge_limit_usd_per_mwh",
+)  # fmt: skip
 
 
 def shadow_prices(

@@ -232,14 +232,9 @@ def entry_record(entry: Entry) -> dict[str, Any]:
 
 
 FIGURES = (
-    "benefit_usd",
-    "bill_usd",
-    "emissions_kg",
-    "arrived_gpuh",
-    "served_gpuh",
-    "dropped_gpuh",
-    "jobs_started",
-)
+    "benefit_usd", "bill_usd", "emissions_kg", "arrived_gpuh",
+    "served_gpuh", "dropped_gpuh", "jobs_started",
+)  # fmt: skip
 
 
 def figures_of(trajectory: Trajectory) -> dict[str, Any]:

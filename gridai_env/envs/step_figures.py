@@ -14,19 +14,10 @@ from gridai_env.world.state import Exogenous, Flows, Outcome, Params, State
 from gridai_env.world.terms import BILL, TERMS
 
 PHYSICAL = (
-    "benefit_usd",
-    "emissions_average_kg",
-    "emissions_marginal_kg",
-    "water_l",
-    "served_gpuh",
-    "dropped_gpuh",
-    "arrived_gpuh",
-    "backlog_gpuh",
-    "import_mwh",
-    "export_mwh",
-    "curtailed_mwh",
-    "shed_mwh",
-)
+    "benefit_usd", "emissions_average_kg", "emissions_marginal_kg",
+    "water_l", "served_gpuh", "dropped_gpuh", "arrived_gpuh",
+    "backlog_gpuh", "import_mwh", "export_mwh", "curtailed_mwh", "shed_mwh",
+)  # fmt: skip
 TERM_KEYS = tuple(f"terms/{name}_usd" for name in TERMS)
 # `emissions_kg` is at the intensity that is billed; `bill_usd` is what energy and its emissions cost.
 KEYS = (*PHYSICAL, "emissions_kg", "bill_usd", *TERM_KEYS)

@@ -188,14 +188,8 @@ def energy(episode: PlayedEpisode) -> dict[str, float]:
     """Return energy in MWh over all sites, peak import, and full battery cycles (mean over sites with a battery)."""
     p, flows, exo = episode.instance.params, episode.flows, episode.instance.exogenous
     names = (
-        "import_mw",
-        "export_mw",
-        "charge_mw",
-        "discharge_mw",
-        "generation_mw",
-        "renewable_mw",
-        "shed_mw",
-    )
+        "import_mw", "export_mw", "charge_mw", "discharge_mw", "generation_mw", "renewable_mw", "shed_mw",
+    )  # fmt: skip
     out = {name.replace("_mw", "_mwh"): float(p.dt_h * getattr(flows, name).sum()) for name in names}
 
     curtailed = exo.renewable_available_mw - flows.renewable_mw

@@ -40,15 +40,9 @@ Indices = dict[str, NDArray[np.intp]]
 
 # Parts of the observation that all sites see whole.
 COMMON = (
-    "arrivals",
-    "arrivals_before",
-    "backlog",
-    "carbon_budget_left",
-    "clock",
-    "due",
-    "forecast_arrivals",
-    "steps_left",
-)
+    "arrivals", "arrivals_before", "backlog", "carbon_budget_left",
+    "clock", "due", "forecast_arrivals", "steps_left",
+)  # fmt: skip
 
 
 class SiteAgents(ParallelEnv[str, Floats32, Floats32]):

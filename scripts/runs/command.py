@@ -42,20 +42,16 @@ class InputError(ValueError):
 
 # The extra that brings a package.
 EXTRAS = {
-    "jsonargparse": "cli",
-    "pyomo": "milp",
-    "highspy": "milp",
-    "scipy": "milp",
-    "joblib": "milp",
-    "torch": "rl",
-    "stable_baselines3": "rl",
-    "tensorboard": "rl",
-    "tqdm": "rl",
-    "rich": "rl",
-    "matplotlib": "render",
-    "pyarrow": "data",
-    "plotly": "report",
-    "moocore": "report",
+    package: extra
+    for extra, packages in {
+        "cli": "jsonargparse",
+        "milp": "pyomo highspy scipy joblib",
+        "rl": "torch stable_baselines3 tensorboard tqdm rich",
+        "render": "matplotlib",
+        "data": "pyarrow",
+        "report": "plotly moocore",
+    }.items()
+    for package in packages.split()
 }
 
 # Errors whose message is all that a user needs.  Anything else is a fault of the program: its traceback

@@ -24,17 +24,9 @@ from scripts.runs.command import InputError
 RUN_FILE = "run.json"
 RUN_FORMAT = 1
 PACKAGES = (
-    "gridai-env",
-    "numpy",
-    "gymnasium",
-    "pydantic",
-    "pyomo",
-    "highspy",
-    "scipy",
-    "torch",
-    "stable-baselines3",
-    "tensorboard",
-)
+    "gridai-env", "numpy", "gymnasium", "pydantic", "pyomo",
+    "highspy", "scipy", "torch", "stable-baselines3", "tensorboard",
+)  # fmt: skip
 
 
 # Run folders ------------------------------------------------------------------------------------------------

@@ -36,14 +36,9 @@ KIND = "train"
 BOUNDS = "bounds.json"
 # What may change when a run goes on; everything else is part of what the checkpoint holds.
 CHANGEABLE = (
-    "total_steps",
-    "evaluation.",
-    "checkpoint_every_steps",
-    "device",
-    "torch_threads",
-    "callbacks",
-    "wandb",
-)
+    "total_steps", "evaluation.", "checkpoint_every_steps",
+    "device", "torch_threads", "callbacks", "wandb",
+)  # fmt: skip
 CHECKPOINTS = "checkpoints"
 
 

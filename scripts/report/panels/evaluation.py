@@ -66,15 +66,9 @@ def evaluate_sections(run: RunFolder) -> list[Section]:
 
 def _table(rows: list[PolicySummary]) -> PlainTable:
     headers = (
-        "policy",
-        "gain captured",
-        "benefit, USD",
-        "gap to the bound",
-        "bill",
-        "emissions",
-        "refused work",
-        "ms",
-    )
+        "policy", "gain captured", "benefit, USD", "gap to the bound",
+        "bill", "emissions", "refused work", "ms",
+    )  # fmt: skip
     body = [
         (
             policy_label(one.policy),

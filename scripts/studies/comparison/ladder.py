@@ -34,15 +34,9 @@ from scripts.studies.names import FORECASTS, NETWORK, OPTIMUM, PLANNER, SB3, VAR
 BOUND = "bound"
 PARTS = ("foresight", "horizon", "forecast_error", "decisions")
 HEADERS = (
-    "ladder",
-    "benefit USD",
-    "gain captured",
-    "regret",
-    "= foresight",
-    "(horizon",
-    "+ forecast)",
-    "+ decisions",
-)
+    "ladder", "benefit USD", "gain captured", "regret",
+    "= foresight", "(horizon", "+ forecast)", "+ decisions",
+)  # fmt: skip
 DRAWS = 2_000  # of each bootstrap
 
 

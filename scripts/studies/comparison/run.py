@@ -32,15 +32,9 @@ EARLIER = "figures"  # pictures that versions before this one wrote
 PRICES = "shadow_prices_seed"
 # What decides a result; threads, workers and folders do not.
 DECISIVE = (
-    "scenario_resolved",
-    "policies",
-    "checkpoints",
-    "objective",
-    "start",
-    "mip_gap",
-    "time_limit_s",
-    "bounds",
-)
+    "scenario_resolved", "policies", "checkpoints",
+    "objective", "start", "mip_gap", "time_limit_s", "bounds",
+)  # fmt: skip
 # Hourly curves, pictures and shadow prices of this many seeds; tables and summary hold all.
 SHOWN_SEEDS = 5
 

@@ -15,17 +15,9 @@ from gridai_env.analysis.statistics import gain_interval, gap, mean_interval
 from scripts.runs.tables import Row, aligned, known, spread_text
 
 HEADERS = (
-    "policy",
-    "benefit USD",
-    "bill USD",
-    "emissions t",
-    "refused+dropped GPU-h",
-    "path ms mean",
-    "p95",
-    "gap",
-    "gain captured",
-    "s/decision",
-)
+    "policy", "benefit USD", "bill USD", "emissions t", "refused+dropped GPU-h",
+    "path ms mean", "p95", "gap", "gain captured", "s/decision",
+)  # fmt: skip
 
 
 def in_common(rows: Sequence[Row]) -> list[Row]:

@@ -19,37 +19,15 @@ from scripts.runs.tensorboard import EventWriter
 
 # Columns of the step table that are shown hour by hour.
 CURVES = (
-    "benefit_usd",
-    "bill_usd",
-    "emissions_kg",
-    "import_mw",
-    "export_mw",
-    "charge_mw",
-    "discharge_mw",
-    "battery_mwh",
-    "generation_mw",
-    "renewable_mw",
-    "curtailed_mw",
-    "facility_mw",
-    "busy_gpus",
-    "buy_usd_per_mwh",
-    "carbon_kg_per_mwh",
-    "served_gpuh",
-    "dropped_gpuh",
-    "backlog_gpuh",
-    "route_share",
-)
+    "benefit_usd", "bill_usd", "emissions_kg", "import_mw", "export_mw", "charge_mw", "discharge_mw",
+    "battery_mwh", "generation_mw", "renewable_mw", "curtailed_mw", "facility_mw", "busy_gpus",
+    "buy_usd_per_mwh", "carbon_kg_per_mwh", "served_gpuh", "dropped_gpuh", "backlog_gpuh", "route_share",
+)  # fmt: skip
 HEADLINES = ("gain_captured", "benefit_usd", "bill_usd", "emissions_kg", "dropped_gpuh")
 MORE = (
-    "bound_usd",
-    "served_share",
-    "path_latency_mean_ms",
-    "path_latency_p95_ms",
-    "wait_mean_h",
-    "battery_cycles",
-    "curtailed_mwh",
-    "gap",
-)
+    "bound_usd", "served_share", "path_latency_mean_ms", "path_latency_p95_ms",
+    "wait_mean_h", "battery_cycles", "curtailed_mwh", "gap",
+)  # fmt: skip
 # What is looked at first stands first; hour by hour, the sites of a policy share a chart.
 LAYOUT = {
     "1 ladder": {

@@ -16,22 +16,10 @@ from gridai_env.world.terms import TERMS
 from scripts.runs.tables import aligned, interval_columns, spread_text, write_rows
 
 HEADERS = (
-    "policy",
-    "seeds",
-    "benefit USD",
-    "gain captured [95 %]",
-    "IQM [95 %]",
-    "of day-ahead",
-    "beats persistence [95 %]",
-    "beats day-ahead [95 %]",
-    "gap",
-    "bill",
-    "emissions",
-    "dropped GPU-h",
-    "dropped, share over optimum",
-    "masked",
-    "ms a decision",
-)
+    "policy", "seeds", "benefit USD", "gain captured [95 %]", "IQM [95 %]", "of day-ahead",
+    "beats persistence [95 %]", "beats day-ahead [95 %]", "gap", "bill", "emissions",
+    "dropped GPU-h", "dropped, share over optimum", "masked", "ms a decision",
+)  # fmt: skip
 
 
 def table_lines(summaries: Sequence[Summary]) -> list[tuple[str, ...]]:

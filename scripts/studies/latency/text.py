@@ -47,15 +47,9 @@ def _title(sweep: Sweep) -> str:
 
 def _curve_lines(results: Results, sweep: Sweep) -> tuple[list[str], list[list[str]]]:
     head = [
-        "budget",
-        "benefit USD",
-        "least cost USD",
-        "least carbon t",
-        "ERL USD",
-        "CRL kg",
-        "dV USD",
-        "moved",
-    ]
+        "budget", "benefit USD", "least cost USD",
+        "least carbon t", "ERL USD", "CRL kg", "dV USD", "moved",
+    ]  # fmt: skip
 
     # Returns per 100 ms, or per 1 % of scale.
     per = 100.0 if sweep.unit == "ms" else 1.0
@@ -168,14 +162,9 @@ def _policy_lines(results: Results) -> tuple[list[str], list[list[str]]]:
     proven = [-row["bound"] for row in _here(results, results.frontier) if row["objective"] == "benefit"]
     bound = float(np.mean(proven))
     head = [
-        "policy",
-        "benefit USD",
-        "below the bound USD",
-        "cost USD",
-        "emissions t",
-        "dropped GPU-h",
-        "moved",
-    ]
+        "policy", "benefit USD", "below the bound USD",
+        "cost USD", "emissions t", "dropped GPU-h", "moved",
+    ]  # fmt: skip
     return head, [
         [
             row["policy"],

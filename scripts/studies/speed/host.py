@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import chain, islice
 from pathlib import Path
+from timeit import timeit
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import gymnasium as gym
@@ -110,14 +111,8 @@ def reset_in_steps(name: str) -> float:
     env = gym.make(f"gridai/{name}-v2")
     action = np.zeros(env.action_space.shape, dtype=np.float32)  # type: ignore[type-var]
     env.reset(seed=0)
-    begin = time.perf_counter()
-    for _ in range(10):
-        env.reset()
-    reset_s = (time.perf_counter() - begin) / 10
-    begin = time.perf_counter()
-    for _ in range(20):
-        env.step(action)
-    return reset_s / ((time.perf_counter() - begin) / 20)
+    reset_s = timeit(env.reset, number=10) / 10
+    return reset_s / (timeit(lambda: env.step(action), number=20) / 20)
 
 
 def in_fresh_process(code: str) -> float:
