@@ -32,16 +32,9 @@ from gridai_env.world.state import Flows
 
 # Limits that have a price; all are lifted by this share (or amount, where nearly zero) before they are priced.
 LIMITS = {
-    "queue",
-    "gpus",
-    "charge",
-    "discharge",
-    "battery full",
-    "generator",
-    "import",
-    "export",
-    "carbon budget",
-}
+    "queue", "gpus", "charge", "discharge", "battery full",
+    "generator", "import", "export", "carbon budget",
+}  # fmt: skip
 HAIR, HAIR_LEAST = 1e-6, 1e-7  # the least in units of the program
 
 

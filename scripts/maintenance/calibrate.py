@@ -54,25 +54,16 @@ COLUMNS = {
 }
 HOURS = [f"h{h}" for h in range(24)]
 OF_SERIES = ["zone", "variable", "month"]
+STATISTICS = (
+    "mean", "sd", "residual_sd", "share_le_0", "share_lt_0", "ac1", "residual_ac1", "p99", "max",
+)  # fmt: skip
 HEADERS = {
     "quantiles": [*OF_SERIES, *(f"z{k:.1f}" for k in KNOTS)],
     "spread": [*OF_SERIES, *HOURS[::BLOCK_H]],
     "shift": [*OF_SERIES, *HOURS],
     "pv_profile": ["zone", "month", *HOURS],
     "spike_rate": ["zone", "month", *HOURS],
-    "statistics": [
-        "zone",
-        "variable",
-        "mean",
-        "sd",
-        "residual_sd",
-        "share_le_0",
-        "share_lt_0",
-        "ac1",
-        "residual_ac1",
-        "p99",
-        "max",
-    ],
+    "statistics": ["zone", "variable", *STATISTICS],
 }
 OWN_MARGINAL_KG_PER_MWH = {"US-NY-NYIS": 420.0}
 

@@ -57,16 +57,9 @@ EXTRAS = {
 # Errors whose message is all that a user needs.  Anything else is a fault of the program: its traceback
 # shows.
 USER_ERRORS = (
-    InputError,
-    ScenarioError,
-    TraceError,
-    InstanceError,
-    PolicyError,
-    BenchmarkError,
-    InfeasibleError,
-    SolverError,
-    OSError,
-)
+    InputError, ScenarioError, TraceError, InstanceError, PolicyError,
+    BenchmarkError, InfeasibleError, SolverError, OSError,
+)  # fmt: skip
 
 
 def need_packages(*modules: str, advice: str = "") -> None:

@@ -82,14 +82,9 @@ class OwnCode:
 
 # What a run writes besides checkpoints and curves.
 FILES = (
-    "run.json",
-    "model.zip",
-    "best_model.zip",
-    "stages.json",
-    "calibration.json",
-    "warm_start.json",
-    PROGRESS,
-)
+    "run.json", "model.zip", "best_model.zip", "stages.json",
+    "calibration.json", "warm_start.json", PROGRESS,
+)  # fmt: skip
 
 
 def _clear(folder: Path, overwrite: bool) -> None:
