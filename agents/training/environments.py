@@ -62,18 +62,14 @@ def _on_device(
     from agents.vec_env.torch import DeviceVecEnv
     from gridai_env.envs.torch.vector_env import GridAITorchVectorEnv
 
-    options = config.on_device
     try:
         env = GridAITorchVectorEnv(
             config.num_envs,
             scenario=compiled.scenario,
             flat_observations=True,
             device=device_of(config),
-            dtype=options.dtype,
-            episodes=options.episodes,
-            stagger=options.stagger,
-            compile=options.compile,
             copy=False,  # what is learned from is copied to the rollout buffer
+            **config.on_device.model_dump(),
         )
     except ValueError as error:
         raise ConfigError(f"on_device: {error}") from error

@@ -38,6 +38,9 @@ from agents.training.validation import Evaluation, HeldOut, Milestones
 from agents.vec_env.base import BatchVecEnv
 from gridai_env.arrays.types import Float, Floats32
 
+# Settings that Stable-Baselines3 calls by the same names.
+SAME_NAMES = {"batch_size", "gamma", "gae_lambda", "clip_range", "max_grad_norm", "target_kl", "seed"}
+
 
 def build(config: PPOConfig, env: BatchVecEnv) -> PPO:
     """Return an untrained model that acts as its kind of network begins (see `agents.networks.kinds`)."""
@@ -47,7 +50,7 @@ def build(config: PPOConfig, env: BatchVecEnv) -> PPO:
     # The layer that standardises is fitted once, before training, to what the first policy would see.
     seen = sample_observations(env, config.initial_deviation, config.seed)
     policy_class, arguments = design.policy(config, env.env.compiled, env.actions, seen)
-    own: dict[str, Any] = {}
+    own: dict[str, Any] = config.model_dump(include=SAME_NAMES)
     if config.algorithm == "device_ppo":
         own["compile_loss"] = config.on_device.compile
     model = algorithm_of(config)(
@@ -55,17 +58,10 @@ def build(config: PPOConfig, env: BatchVecEnv) -> PPO:
         env,
         learning_rate=LinearSchedule(config.learning_rate, config.learning_rate_end, 1.0),
         n_steps=config.rollout_steps,
-        batch_size=config.batch_size,
         n_epochs=config.epochs,
-        gamma=config.gamma,
-        gae_lambda=config.gae_lambda,
-        clip_range=config.clip_range,
         ent_coef=config.entropy_coefficient,
         vf_coef=config.value_coefficient,
-        max_grad_norm=config.max_grad_norm,
-        target_kl=config.target_kl,
         policy_kwargs=arguments,
-        seed=config.seed,
         device=device,
         **own,
     )

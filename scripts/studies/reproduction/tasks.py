@@ -172,14 +172,10 @@ def _solved(task: EpisodeTask, name: str, instance: Instance, threads: int) -> P
 def facts(played: Trajectory) -> Record:
     """Return the totals of an episode that the tables need."""
     m, terms = played.metrics, played.terms
-    return {
-        "benefit_usd": m["benefit_usd"],
+    own = ("benefit_usd", "bill_usd", "emissions_kg", "moved_share", "jobs_started")
+    return {name: m[name] for name in own} | {
         "electricity_usd": -(terms["import"] + terms["export"] + terms["fuel"]),
-        "bill_usd": m["bill_usd"],
-        "emissions_kg": m["emissions_kg"],
-        "moved_share": m["moved_share"],
         "dropped_share": m["dropped_gpuh"] / m["arrived_gpuh"],
-        "jobs_started": m["jobs_started"],
     }
 
 
