@@ -34,13 +34,10 @@ def read_stamp(where: str, text: str, formats: Sequence[str]) -> Stamp:
     second = True if text.endswith(WINTER) else False if text.endswith(SUMMER) else None
     if second is not None:
         text = text.rpartition("(")[0].strip()
-    try:
-        return Stamp(where, datetime.fromisoformat(text), second)
-    except ValueError:
-        pass
-    for layout in formats:
+    for layout in (None, *formats):  # None: ISO 8601
         try:
-            moment = datetime.strptime(text, layout)  # noqa: DTZ007  the clock of the form is set by to_utc
+            # The clock of the form is set by to_utc.
+            moment = datetime.strptime(text, layout) if layout else datetime.fromisoformat(text)  # noqa: DTZ007
         except ValueError:
             continue
         return Stamp(where, moment, second)

@@ -27,7 +27,8 @@ EXPECTED = (
     "JSON with latitude, longitude, utc_offset_seconds, hourly_units, hourly: {time, temperature_2m, ...}, or CSV "
     "with latitude,longitude,elevation,utc_offset_seconds,... above time,temperature_2m (°C),..."
 )
-PLACE = ("latitude", "longitude", "utc_offset_seconds")
+PLACE = {"latitude": 90.0, "longitude": 180.0, "utc_offset_seconds": 16 * 3600.0}  # most, either way
+NO_VALUE = ("", "nan")
 CSV_HEAD_LINES = 3  # names, values and an empty line stand before the header
 FULL_SUN_W_PER_M2 = 1000.0
 
@@ -99,21 +100,14 @@ def load(path: Path) -> Answer | None:
             return None
         place = dict(zip(head, next(rows, (0, [""] * len(head)))[1], strict=True))
     with text_rows(path, CSV_HEAD_LINES) as (header, rows):
-        named = [re.fullmatch(r"(.+?) \((.*)\)", name) for name in header]
-        names = [match[1] if match else name for match, name in zip(named, header, strict=True)]
-        if "location_id" in names:
+        # Such as "temperature_2m (°C)".
+        named = [name.removesuffix(")").partition(" (")[::2] for name in header]
+        if "location_id" in header:
             raise TraceError(f"{path}: holds several locations; export one alone")
-        cells = list(zip(*(row for _, row in rows), strict=True))
-    units = {match[1]: match[2] for match in named if match} | {"time": "iso8601"}
-    columns = [
-        list(column) if name == "time" else _with_gaps(column)
-        for name, column in zip(names, cells, strict=False)
-    ]
-    return Answer(path, place, units, dict(zip(names, columns, strict=False)))
-
-
-def _with_gaps(cells: tuple[str, ...]) -> list[str | None]:
-    return [None if cell.strip().lower() in ("", "nan") else cell for cell in cells]
+        cells = [[None if cell.strip().lower() in NO_VALUE else cell for cell in row] for _, row in rows]
+    columns = map(list, zip(*cells, strict=True))
+    hourly = {name: column for (name, _), column in zip(named, columns, strict=False)}
+    return Answer(path, place, dict(named) | {"time": "iso8601"}, hourly)
 
 
 def read(answer: Answer) -> Export:
@@ -124,9 +118,8 @@ def read(answer: Answer) -> Export:
     latitude, longitude, offset_s = (_number(path, answer.place, name) for name in PLACE)
     utc = _utc(answer, offset_s)
     count = len(utc)
-    columns, words = {"wetbulb_c": _wet_bulb(answer, count)}, ["wet bulb"]
-    if "wet_bulb_temperature_2m" not in answer.hourly:
-        words = ["wet bulb (Stull 2011)"]
+    columns = {"wetbulb_c": _wet_bulb(answer, count)}
+    words = ["wet bulb" + " (Stull 2011)" * ("wet_bulb_temperature_2m" not in answer.hourly)]
 
     radiation = _radiation(answer, count)
     cloud = answer.values("cloud_?cover", _PERCENT, count)
@@ -179,7 +172,7 @@ def _number(path: Path, place: dict[str, Any], name: str) -> float:
     except (TypeError, ValueError):
         value = float("nan")
 
-    limit = {"latitude": 90.0, "longitude": 180.0}.get(name, 16 * 3600.0)
+    limit = PLACE[name]
     whole = name != "utc_offset_seconds" or (
         value % 60 == 0 and isinstance(place[name], int) is is_json(path)
     )

@@ -15,7 +15,6 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +23,7 @@ import numpy as np
 
 from gridai_env.arrays.types import Float, Floats, Int, Ints
 from gridai_env.traces.errors import TraceError
-from gridai_env.traces.files.cells import gzip_advice, is_gzip, numbers, text_rows
+from gridai_env.traces.files.cells import date_time, gzip_advice, is_gzip, numbers, text_rows
 
 
 @dataclass(frozen=True)
@@ -186,16 +185,10 @@ def _moments_s(path: Path, lines: list[int], texts: list[str], form: Form) -> In
 
     moments = []
     for line, text in zip(lines, texts, strict=True):
-        try:
-            moment = datetime.fromisoformat(text.strip())
-        except ValueError:
-            raise TraceError(
-                f"{path}: line {line}, TIMESTAMP = {text!r}, which is no date and time such as "
-                "2023-11-16 18:17:03.97"
-            ) from None
+        moment = date_time(path, line, form.stamp, text)
         if moment.utcoffset():
             raise TraceError(
                 f"{path}: line {line}, TIMESTAMP = {text!r} is not UTC; convert the stamps to UTC"
             )
-        moments.append(moment if moment.tzinfo is None else moment.replace(tzinfo=None))
+        moments.append(moment.replace(tzinfo=None))
     return np.array(moments, dtype="datetime64[us]").astype("datetime64[s]").astype(np.int64)

@@ -180,26 +180,21 @@ class TraceTable:
         hourly = [
             self._expected(zone, grid, np.minimum(np.arange(grid.hours), last[:, None])) for zone in names
         ]
-
-        def expected(name: str) -> Float[Floats, "B L Z"]:
+        expected, values = dict[str, Floats](), dict[str, Floats]()
+        for name in VALUES:
             together = np.stack([of_zone[name] for of_zone in hourly], axis=2)
-            return grid.hold(together) if name in HELD else grid.interpolate(together)
+            expected[name] = grid.hold(together) if name in HELD else grid.interpolate(together)
+            parts = [of_zone.get(name, expected[name][:, :, k]) for k, of_zone in enumerate(own)]
+            values[name] = np.stack(parts, axis=2)
 
         nothing = np.full((len(begin), steps), np.nan)
         sell = [of_zone.get(SELL, nothing) for of_zone in own]
-
-        def values(name: str) -> Float[Floats, "B L Z"]:
-            if all(name in of_zone for of_zone in own):
-                return np.stack([of_zone[name] for of_zone in own], axis=2)
-            stand_in = expected(name)
-            return np.stack([x[name] if name in x else stand_in[:, :, k] for k, x in enumerate(own)], axis=2)
-
         return ZoneSeries(
             zones=names,
             start_utc=start.astype("datetime64[m]"),
             dt_h=dt_h,
-            **{name: values(name) for name in VALUES},
-            **{climatology: expected(name) for name, climatology in CLIMATOLOGY_OF.items()},
+            **values,
+            **{climatology: expected[name] for name, climatology in CLIMATOLOGY_OF.items()},
             provenance={zone: self._provenance(zone, step_min) for zone in names},
             sell_usd_per_mwh=np.stack(sell, axis=2) if any(SELL in x for x in own) else None,
         )
@@ -210,19 +205,14 @@ class TraceTable:
         """Return the climatology of one zone by hour, ``offset`` hours after the first of each episode."""
         axis = self.axis(zone)
         known = climatology_hourly(zone, grid.first_hour, grid.hours) if zone in known_zones() else {}
-        expected = {}
-
-        for name in VALUES:
-            own = CALIBRATED[name]
+        constant = LEFT_OUT | dict.fromkeys(axis.values, np.nan)
+        if MARGINAL not in constant:
+            constant[MARGINAL] = zone_calibration(zone).marginal_kg_per_mwh
+        expected = {name: np.full(offset.shape, value) for name, value in constant.items()}
+        for name, own in CALIBRATED.items():
             # No calibration knows a file's marginal carbon.
-            if name in axis.values and (own not in known or name == MARGINAL):
-                expected[name] = np.full(offset.shape, np.nan)
-            elif name == MARGINAL:
-                expected[name] = np.full(offset.shape, zone_calibration(zone).marginal_kg_per_mwh)
-            elif own in known:
+            if own in known and name != MARGINAL:
                 expected[name] = np.take_along_axis(known[own], offset, axis=1)
-            else:
-                expected[name] = np.full(offset.shape, LEFT_OUT[name])
         return expected
 
     def origin(self, zone: str) -> dict[str, str]:

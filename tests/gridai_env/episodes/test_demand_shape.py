@@ -240,7 +240,7 @@ BAD = {
     ),
     "other zone": ([AZURE, "2023-11-16 18:15:30+01:00,1,4"], "is not UTC"),
     "no stamp": ([AZURE, "yesterday at noon,1,4"], "TIMESTAMP"),
-    "no date": ([AZURE, "2023-99-16 18:15:30,1,4"], "which is no date and time"),
+    "no date": ([AZURE, "2023-99-16 18:15:30,1,4"], "is no ISO 8601 date and time"),
     "a moment": ([AZURE, "2023-11-16 18:15:30,1,4"], "cover no whole minute"),
     "one window": ([WINDOWS, "0,m,1,1,1,1,1"], "at least two"),
     "doubled": ([WINDOWS, "0,m,1,1,1,1,1", "0,m,1,1,1,1,1"], "does not come after"),
