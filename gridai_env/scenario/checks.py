@@ -297,17 +297,13 @@ def capacities(s: Scenario) -> Iterator[str]:
         return
 
     # Capacities of the other sites follow from demand, so jobs are compared with what was computed.
-    limits = [site.utilisation_limit for site in s.sites]
-    room = [limit * gpus for limit, gpus in zip(limits, nameplate_gpus(s), strict=True)]
+    sites = zip(s.sites, nameplate_gpus(s), strict=True)
+    room = {site.name: site.utilisation_limit * gpus for site, gpus in sites}
 
     for i, job in enumerate(s.jobs):
-        need = job.gpus * (1.0 + job.size_jitter)
-        fits = {site.name: space for site, space in zip(s.sites, room, strict=True) if need <= space}
         # A job that names no site needs only one that is large enough.
-        named = job.sites or [max(zip(room, (x.name for x in s.sites), strict=True))[1]]
-        for name in named:
-            space = room[s.index_of_site(name)]
-            if name not in fits:
-                allowed = f"at most {space / (1.0 + job.size_jitter):g} to fit site {name!r}"
+        for name in job.sites or [max(room, key=lambda name: room[name])]:
+            if not job.gpus * (1.0 + job.size_jitter) <= room[name]:
+                allowed = f"at most {room[name] / (1.0 + job.size_jitter):g} to fit site {name!r}"
                 advice = "utilisation_limit x GPUs of the site / (1 + size_jitter)"
                 yield problem(f"jobs[{i}].gpus", job.gpus, allowed, advice)

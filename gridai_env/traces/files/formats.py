@@ -77,8 +77,7 @@ def _names(path: Path, header: list[str]) -> dict[str, str]:
     """Return the names of a header as they stand in it; capitals and blanks around a name do not matter."""
     names = [name.strip().lower() for name in header]
     # Columns without a name, as spreadsheets leave them, may repeat; of others the last would silently be used.
-    repeated = sorted({name for name in names if name and names.count(name) > 1})
-    if repeated:
+    if repeated := sorted({name for name in names if name and names.count(name) > 1}):
         raise TraceError(f"{path}: columns {repeated} appear more than once in the header; keep one of each")
 
     return dict(zip(names, header, strict=True))
