@@ -37,6 +37,9 @@ class ConvertOptions(CommandOptions):
     carbon: File = Field(description="export of average carbon: Electricity Maps")
     marginal: File | None = Field(None, description="export of marginal carbon: WattTime")
     weather: File | None = Field(None, description="Open-Meteo; default: the calibration's means")
+    marginal_region: str | None = Field(
+        None, description="region or version of the marginal file: where it holds several"
+    )
     marginal_in_pounds: bool = Field(False, description="--marginal has no column of units and is in lb/MWh")
     marginal_kg_per_mwh: Annotated[float | None, Shown(metavar="KG")] = Field(
         None,
@@ -65,8 +68,9 @@ def main(options: ConvertOptions) -> int:
     """Read the exports, join them and write the trace file."""
     if options.marginal is not None and options.marginal_kg_per_mwh is not None:
         raise InputError("--marginal-kg-per-mwh: --marginal brings marginal carbon; give one of them")
-    if options.marginal_in_pounds and options.marginal is None:
-        raise InputError("--marginal-in-pounds: there is no --marginal; leave it out")
+    for name in ("in_pounds", "region"):
+        if options.marginal is None and getattr(options, f"marginal_{name}"):
+            raise InputError(f"--marginal-{name.replace('_', '-')}: there is no --marginal; leave it out")
     exports = read_all(options)
     table = join_exports(options.zone, exports)
     if options.marginal_kg_per_mwh is not None:
@@ -98,8 +102,10 @@ def read_all(options: ConvertOptions) -> list[Export]:
             f"give the file of {expected}, or say with --carbon-zone {carbon.zone} that this is meant"
         )
 
-    optional = (options.marginal, options.weather)
-    more = [read_export(path, in_pounds=options.marginal_in_pounds) for path in optional if path is not None]
+    more = [] if options.weather is None else [read_export(options.weather)]
+    if options.marginal is not None:
+        in_pounds, region = options.marginal_in_pounds, options.marginal_region
+        more.append(read_export(options.marginal, in_pounds=in_pounds, point=region))
     return [price, carbon, *more]
 
 

@@ -42,7 +42,7 @@ def on_steps(export: Export) -> Export:
     """Return the export on its own steps, ascending: an hour or whole parts of it, by stretch of the file.
 
     Rows off the grid of their stretch are left out.  Raises TraceError for doubled stamps, unsorted ones where their
-    order matters, steps above an hour, and rows of which most are off any grid.
+    order matters, steps above an hour, rows of which most are off any grid, and a column without a value.
     """
     utc, columns = _ascending(export)
     length, start = _intervals(export, utc)
@@ -59,6 +59,10 @@ def on_steps(export: Export) -> Export:
     if len(stray):
         notes.append(f"{len(stray)} rows off the grid left out, the first {stamp(stray[0])}")
     kept = {name: values[good] for name, values in columns.items()}
+    if empty := [name for name, values in kept.items() if np.isnan(values).all()]:
+        raise TraceError(
+            f"{export.source}: no row has a value of {', '.join(empty)}; all are empty or left out"
+        )
     if gaps := sum(int(np.isnan(values).sum()) for values in kept.values()):
         notes.append(f"{gaps} intervals are gaps: no value")
     return replace(

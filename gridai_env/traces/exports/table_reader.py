@@ -47,7 +47,10 @@ def read_table(table: TextTable, name: str, given: Choices) -> Export:
     units = FORMS[name].units
     if given.carbon not in KINDS:
         raise TraceError(f"carbon = {given.carbon!r}: must be one of {', '.join(KINDS)}")
-    if units and table.index(units) is None and not given.in_pounds:
+    named = not units or table.index(units) is not None
+    if named and given.in_pounds:
+        raise TraceError(f"{table.path}: names its unit itself; leave in_pounds (--marginal-in-pounds) out")
+    if not named and not given.in_pounds:
         raise TraceError(
             f"{table.path}: no column {units!r} says that the values are in lb/MWh; where they are, say "
             "in_pounds=True (--marginal-in-pounds); else export with the units"
@@ -152,7 +155,8 @@ class _Reader:
         every = {(*place, *filter(None, [column.place])): place for place in count for column in columns}
         if point is not None and list(every) == [()]:
             raise self.error(
-                f"this form names no location; leave point={point!r} (--point, --carbon-zone) out"
+                f"this form names no location; leave point={point!r} (--point, --carbon-zone, "
+                "--marginal-region) out"
             )
         chosen = [place for place in every if point is None or " ".join(place) == point]
         chosen = chosen or [place for place in every if point in place]
@@ -169,7 +173,9 @@ class _Reader:
         return chosen, [row for row, place in zip(rows, own, strict=True) if place in kept], taken
 
     def choose(self, why: str, places: list[Place]) -> TraceError:
-        return self.error(f"{why}it holds {_words(places)}; choose one with point= (--point, --carbon-zone)")
+        return self.error(
+            f"{why}it holds {_words(places)}; choose one with point= (--point, --carbon-zone, --marginal-region)"
+        )
 
     def note_unused(self, columns: list[Column]) -> None:
         """Note which columns were not read."""

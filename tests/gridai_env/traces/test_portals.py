@@ -234,6 +234,34 @@ def test_nordpool_areas_each_in_its_currency(write: Write) -> None:
         read_export(path, point="SE3", usd_per={"EUR": 2.0, "GBP": 1.25})
 
 
+def test_nordpool_names_areas_without_the_word_price(write: Write) -> None:
+    rows = ("01.07.2024 00:00:00;01.07.2024 01:00:00;31,5;30", "01.07.2024 01:00:00;01.07.2024 02:00:00;32,5;30")
+    path = write("Delivery Start (CET);Delivery End (CET);SE3 (EUR);FI (EUR)", *rows)
+    assert read_export(path, point="SE3", usd_per={"EUR": 2.0}).columns[PRICE].tolist() == [63.0, 65.0]
+    volumes = write("Delivery Start (CET);Delivery End (CET);SE3 (MWh)", rows[0].rpartition(";")[0])
+    with pytest.raises(TraceError, match="found the header"):
+        read_export(volumes, usd_per={"EUR": 2.0})
+
+
+def test_entsoe_file_library_by_area_and_currency(write: Write) -> None:
+    header = "DateTime(UTC) ResolutionCode AreaCode MapCode ContractType Sequence Price[Currency/MWh] Currency"
+    rows = [
+        f"2025-09-30 {hour:02d}:00:00.000,PT60M,10Y,{area},{market},,{price},{currency}"
+        for hour in range(3)
+        for area, market, price, currency in (
+            ("SE3", "Day-ahead", 31.5, "EUR"),
+            ("SE3", "Intraday", 90, "EUR"),
+            ("PL", "Day-ahead", 300, "PLN"),
+        )
+    ]
+    path = write(header.replace(" ", "\t"), *(row.replace(",", "\t") for row in rows))
+    read = read_export(path, point="SE3", usd_per={"EUR": 2.0})
+    assert read.columns[PRICE].tolist() == [63.0] * 3
+    assert any("3 rows with ContractType = Intraday left out" in note for note in read.notes)
+    with pytest.raises(TraceError, match="PLN"):
+        read_export(path, point="PL", usd_per={"EUR": 2.0})
+
+
 def test_energinets_new_dataset_as_text_and_json(write: Write) -> None:
     first = datetime(2025, 9, 30, 22, tzinfo=UTC)
     moments = [first + timedelta(minutes=15 * i) for i in range(8)]
@@ -468,6 +496,40 @@ def test_watttime_in_pounds_as_text_and_json(write: Write) -> None:
         other = write(json.dumps({"data": data, "meta": meta | {key: value}}), name="b.json")
         with pytest.raises(TraceError, match=f"all rows have {key} = {value}; need"):
             read_export(other)
+
+
+def test_watttimes_older_files_by_version_and_interface_by_region(write: Write) -> None:
+    times = [f"2019-02-28 {i // 12:02d}:{5 * (i % 12):02d}:00+00:00" for i in range(24)]
+    one = write("timestamp,MOER", *(f"{t},1000" for t in times))
+    two = write("timestamp,MOER version 2.0,MOER version 1.0", *(f"{t},1000,900" for t in times), name="two.csv")
+    records = [
+        {"point_time": t.replace(" ", "T"), "value": 1000, "ba": ba, "datatype": "MOER", "frequency": 300}
+        for ba in ("PJM_DC", "PJM_SW")
+        for t in times
+    ]
+    interface = write(json.dumps(records), name="v2.json")
+    for path, point in ((one, None), (two, "2.0"), (interface, "PJM_DC")):
+        read = read_export(path, point=point, in_pounds=True)
+        assert read.columns[MARGINAL] == pytest.approx([453.59237] * 24)
+        with pytest.raises(TraceError, match=r"no column 'units' says"):
+            read_export(path, point=point)
+    for path in (two, interface):
+        with pytest.raises(TraceError, match=r"choose one with .*--marginal-region"):
+            read_export(path, in_pounds=True)
+
+
+def test_a_unit_that_the_file_names_is_not_named_again(write: Write) -> None:
+    path = write("point_time,value,units", "2024-03-10T08:00:00+00:00,1000,lbs_co2_per_mwh")
+    with pytest.raises(TraceError, match=r"names its unit itself; leave in_pounds"):
+        read_export(path, in_pounds=True)
+
+
+def test_an_export_without_any_value_is_refused(write: Write) -> None:
+    header = "Datetime (UTC),Zone id,Carbon intensity gCO2eq/kWh (direct),Data estimated"
+    path = write(header, *(f"2024-01-01 {hour:02d}:00:00,XX,300,true" for hour in range(24)))
+    assert len(read_export(path).utc_minutes) == 24
+    with pytest.raises(TraceError, match="no row has a value of carbon_average_kg_per_mwh"):
+        read_export(path, drop_estimated=True)
 
 
 def test_electricity_maps_interface(write: Write) -> None:
