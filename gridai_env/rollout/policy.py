@@ -11,6 +11,7 @@ from inspect import signature
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from gymnasium import Env
 
 from gridai_env.arrays.types import Bools, Float, Floats32, Observation
 from gridai_env.envs.arguments import checked_action
@@ -266,7 +267,8 @@ def as_policy(policy: Policy | Predictor | Schedule) -> Policy:
 
     if isinstance(policy, Predictor) and callable(policy.predict):
         return AdaptedPolicy(policy)
-    if isinstance(getattr(policy, "instance", None), Instance):
+    # An environment has an instance, too, which it refuses before an episode.
+    if not isinstance(policy, Env) and isinstance(getattr(policy, "instance", None), Instance):
         return ReplayedPlan(policy)  # type: ignore[arg-type]
     raise ValueError(
         f"policy = {policy!r:.80}: must have predict(observation, state, episode_start, deterministic) -> (action, "

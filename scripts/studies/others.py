@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,10 +35,22 @@ class GuardedPolicy(AdaptedPolicy):
             self.name = name
             self.prepare(compiled)
 
+    def _own(self, name: str) -> Any:
+        own = super()._own(name)
+        return _guarded(own, self) if name in ("reseed", "begin") and own is not None else own
+
     def predict(self, *args: Any, **keywords: Any) -> tuple[Any, Any]:
         """Return what the policy predicts."""
         with users_code(self.name):
             return super().predict(*args, **keywords)
+
+
+def _guarded(method: Callable[[Any], None], policy: Policy) -> Callable[[Any], None]:
+    def call(given: Any) -> None:
+        with users_code(policy.name):
+            method(given)
+
+    return call
 
 
 def from_python(name: str, compiled: Compiled) -> Policy:

@@ -91,6 +91,32 @@ def test_errors_while_playing_are_one_line(
         run(find_contender(MODULE + "Broken", COMPILED).decider, INSTANCE)
 
 
+@pytest.mark.parametrize(
+    ("method", "text"),
+    [
+        ("def reseed(self, seed): return {}[seed]", "KeyError: 0 ("),
+        ("def begin(self, instance): return 1 / 0", "ZeroDivisionError: division by zero ("),
+        ("reseed = 3", "TypeError: 'int' object is not callable ("),
+    ],
+)
+def test_errors_before_the_first_step_are_one_line(
+    method: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predict = "def predict(self, observation, state, episode_start, deterministic): return [0.0] * 30, None"
+    module = f"odd_policy_{len(text)}"
+    (tmp_path / f"{module}.py").write_text(f"class Odd:\n    {method}\n    {predict}\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError) as error:
+        find_contender(f"py:{module}:Odd", COMPILED).play(INSTANCE, 0)
+    assert str(error.value).startswith(f"py:{module}:Odd: {text}") and "\n" not in str(error.value)
+
+
+def test_an_environment_is_no_policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gives_environment.py").write_text("def same(env): return env", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert "must have predict(observation" in message("py:gives_environment:same")
+
+
 def test_a_changed_module_is_another_policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "passing_fancy.py"
     file.write_text("class One: ...", encoding="utf-8")
