@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+import numpy as np
 from gymnasium import spaces
 
 from gridai_env.arrays.types import Floats32, Observation
@@ -32,6 +33,13 @@ class PolicyForm:
         """Size of each part of the observation."""
         return {name: where.stop - where.start for name, where in self.layout.parts.items()}
 
+    @property
+    def space(self) -> spaces.Space[Any]:
+        """What the policy reads."""
+        if self.remembered is not None:
+            return self.remembered.space
+        return self.layout.flat_space() if self.reads_flat else self.layout.space()
+
     def shown(self, observation: Observation, begins: bool) -> Observation | Floats32:
         """Return the observation as the policy reads it; ``begins``: whether it is the first of an episode."""
         seen = self.layout.flatten(observation) if self.reads_flat else observation
@@ -50,6 +58,7 @@ def form_of(seen: Any, done: Any, compiled: Compiled, reads_flat: bool = False) 
     where the spaces are not those of the scenario.
     """
     layout, size, remembered = ObservationLayout(compiled), Layout(compiled.shape).size, None
+    _check_range(done)
 
     if seen is not None:
         reads_flat = isinstance(seen, spaces.Box)
@@ -73,6 +82,18 @@ def form_of(seen: Any, done: Any, compiled: Compiled, reads_flat: bool = False) 
         f"{' or '.join(str(active.size) for active in ways)} (ActiveActions, without and with refusing, and both with "
         "shared routing)"
     )
+
+
+def _check_range(done: Any) -> None:
+    """Raise ValueError for numbers that a wrapper has moved to another range than [-1, 1]; inf: no range."""
+    if not isinstance(done, spaces.Box):
+        return
+    ends = np.concatenate([-done.low.ravel(), done.high.ravel()])
+    if np.isfinite(ends).all() and not np.allclose(ends, 1.0):
+        raise ValueError(
+            f"returns numbers in [{done.low.min():g}, {done.high.max():g}], must be in [-1, 1]: train without "
+            "RescaleAction, or undo it in a policy of your own"
+        )
 
 
 def _shapes(space: Any) -> dict[str, Any]:

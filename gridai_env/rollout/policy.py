@@ -162,6 +162,11 @@ class AdaptedPolicy(Policy):
         return True
 
     @property
+    def form(self) -> PolicyForm | None:
+        """What the object reads and returns in the scenario for which `prepare` was called; None before."""
+        return self._form
+
+    @property
     def observed_parts(self) -> Mapping[str, int] | None:
         """Parts that the scenario shows for which `prepare` was called; None before."""
         return None if self._form is None else self._form.parts

@@ -10,7 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from gymnasium.spaces import flatdim
+import numpy as np
+from gymnasium.spaces import Dict, flatdim
 
 from gridai_env.envs.env import GridAIEnv
 from gridai_env.rollout.policy import AdaptedPolicy, Policy, PolicyError, as_policy
@@ -114,7 +115,27 @@ def from_sb3(name: str, compiled: Compiled) -> Policy:
         model = load_model(path, "cpu", _algorithm(name, algorithm))
     if isinstance(model.policy, ActingPolicy):
         raise InputError(f"--policies {name}: is an agent of scripts.train; give ppo:{path}")
-    return GuardedPolicy(SB3Model(model, _normalization(name, model, path)), name, compiled)
+    normalization = _normalization(name, model, path)
+    policy = GuardedPolicy(SB3Model(model, normalization), name, compiled)
+    if policy.form is not None and (normalization is None or not normalization.norm_obs):
+        _check_seen(name, model, policy.form.space, path)
+    return policy
+
+
+def _check_seen(name: str, model: Any, space: Any, path: Path) -> None:
+    """Raise InputError where a model has learned from other numbers than the environment shows.
+
+    Its file keeps the last observation of the training; normalized ones lie outside of the environment's range.
+    """
+    last = getattr(model, "_last_obs", None)
+    pairs = (
+        [(last, space)] if isinstance(last, np.ndarray) else [(x, space[k]) for k, x in (last or {}).items()]
+    )
+    if any(((x < box.low - 1e-5) | (x > box.high + 1e-5)).any() for x, box in pairs):
+        raise InputError(
+            f"--policies {name}: was trained on changed observations (VecNormalize, NormalizeObservation, ...): the "
+            f"last one in the file is none of the environment's; save the VecNormalize as {path.parent / NORMALIZATION}"
+        )
 
 
 def _algorithm(name: str, wanted: str) -> Any:
@@ -147,9 +168,12 @@ def _normalization(name: str, model: Any, path: Path) -> Any:
     if not isinstance(found, VecNormalize):
         raise InputError(f"{where}: is a {type(found).__name__}, not a saved VecNormalize")
 
-    sizes = [flatdim(space) for space in (found.observation_space, model.observation_space)]
-    if sizes[0] != sizes[1]:
-        raise InputError(f"{where}: of {sizes[0]} numbers, the model reads {sizes[1]}")
+    own, read = (
+        f"{'a Dict of ' * isinstance(space, Dict)}{flatdim(space)} numbers"
+        for space in (found.observation_space, model.observation_space)
+    )
+    if own != read:
+        raise InputError(f"{where}: of {own}, the model reads {read}")
     return found
 
 

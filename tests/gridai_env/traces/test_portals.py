@@ -235,7 +235,10 @@ def test_nordpool_areas_each_in_its_currency(write: Write) -> None:
 
 
 def test_nordpool_names_areas_without_the_word_price(write: Write) -> None:
-    rows = ("01.07.2024 00:00:00;01.07.2024 01:00:00;31,5;30", "01.07.2024 01:00:00;01.07.2024 02:00:00;32,5;30")
+    rows = (
+        "01.07.2024 00:00:00;01.07.2024 01:00:00;31,5;30",
+        "01.07.2024 01:00:00;01.07.2024 02:00:00;32,5;30",
+    )
     path = write("Delivery Start (CET);Delivery End (CET);SE3 (EUR);FI (EUR)", *rows)
     assert read_export(path, point="SE3", usd_per={"EUR": 2.0}).columns[PRICE].tolist() == [63.0, 65.0]
     volumes = write("Delivery Start (CET);Delivery End (CET);SE3 (MWh)", rows[0].rpartition(";")[0])
@@ -244,7 +247,9 @@ def test_nordpool_names_areas_without_the_word_price(write: Write) -> None:
 
 
 def test_entsoe_file_library_by_area_and_currency(write: Write) -> None:
-    header = "DateTime(UTC) ResolutionCode AreaCode MapCode ContractType Sequence Price[Currency/MWh] Currency"
+    header = (
+        "DateTime(UTC) ResolutionCode AreaCode MapCode ContractType Sequence Price[Currency/MWh] Currency"
+    )
     rows = [
         f"2025-09-30 {hour:02d}:00:00.000,PT60M,10Y,{area},{market},,{price},{currency}"
         for hour in range(3)
@@ -501,7 +506,9 @@ def test_watttime_in_pounds_as_text_and_json(write: Write) -> None:
 def test_watttimes_older_files_by_version_and_interface_by_region(write: Write) -> None:
     times = [f"2019-02-28 {i // 12:02d}:{5 * (i % 12):02d}:00+00:00" for i in range(24)]
     one = write("timestamp,MOER", *(f"{t},1000" for t in times))
-    two = write("timestamp,MOER version 2.0,MOER version 1.0", *(f"{t},1000,900" for t in times), name="two.csv")
+    two = write(
+        "timestamp,MOER version 2.0,MOER version 1.0", *(f"{t},1000,900" for t in times), name="two.csv"
+    )
     records = [
         {"point_time": t.replace(" ", "T"), "value": 1000, "ba": ba, "datatype": "MOER", "frequency": 300}
         for ba in ("PJM_DC", "PJM_SW")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gymnasium.wrappers import FlattenObservation
+from gymnasium.wrappers import FlattenObservation, RescaleAction
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
@@ -236,6 +236,28 @@ def test_damaged_normalizations_are_one_line(folder: Path, normalized: Path) -> 
     for content, text in ((b"x", "not a saved VecNormalize ("), (pickle.dumps({}), "is a dict, not a saved")):
         normalized.write_bytes(content)
         assert text in message(name)
+
+
+def test_a_model_whose_normalization_is_missing_or_of_another_form_is_refused(
+    folder: Path, normalized: Path
+) -> None:
+    name = f"sb3:ppo:{folder / 'normalized' / 'model.zip'}"
+    size = ObservationLayout(COMPILED).size
+    around = {"dict": DummyVecEnv([lambda: GridAIEnv("two_sites")])}
+    around["flat"] = DummyVecEnv([lambda: FlattenObservation(GridAIEnv("two_sites"))])
+    normalized.write_bytes(pickle.dumps(VecNormalize(around["dict"])))
+    assert f"of a Dict of {size} numbers, the model reads {size} numbers" in message(name)
+    normalized.write_bytes(pickle.dumps(VecNormalize(around["flat"], norm_obs=False)))
+    assert "was trained on changed observations (VecNormalize" in message(name)
+    normalized.unlink()
+    assert f"save the VecNormalize as {normalized}" in message(name)
+
+
+def test_a_model_of_another_range_of_actions_is_refused(tmp_path: Path) -> None:
+    env = RescaleAction(FlattenObservation(GridAIEnv("two_sites")), np.float32(0.0), np.float32(1.0))
+    PPO("MlpPolicy", env, device="cpu").save(tmp_path / "model.zip")
+    text = message(f"sb3:ppo:{tmp_path / 'model.zip'}")
+    assert "returns numbers in [0, 1], must be in [-1, 1]" in text
 
 
 def test_comparisons_notice_another_file(folder: Path, normalized: Path, tmp_path: Path) -> None:
