@@ -46,7 +46,7 @@ def is_multiple(value: float, step: float) -> bool:
 def steps(s: Scenario) -> Iterator[str]:
     """Check that a step is whole minutes and divides an hour, and that all durations are whole steps."""
     if not _is_step(s.dt_h):
-        yield problem("dt_h", s.dt_h, "1/n in whole minutes: 1, 0.5, 0.25, ...", "traces are hourly")
+        yield problem("dt_h", s.dt_h, "1/n in whole minutes: 1, 0.5, 0.25, ...")
         return
 
     durations = [("horizon_h", s.horizon_h)]

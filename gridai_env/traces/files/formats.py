@@ -112,7 +112,8 @@ def _layout(path: Path, header: list[str]) -> Layout:
     if missing:
         raise TraceError(
             f"{path}: columns {missing} are missing (found: {header}). Need the plain form utc, zone, "
-            f"{', '.join(REQUIRED)} or the panel form utc, zone, price_usd, ci_direct or ci_lca"
+            f"{', '.join(REQUIRED)} or the panel form utc, zone, price_usd, ci_direct or ci_lca; "
+            "scripts.convert makes it of exports and of other currencies"
         )
     columns = {name: found[theirs] for name, theirs in own.items() if theirs in found}
     return _laid_out(found, columns, "zone", form, kind)
@@ -134,15 +135,16 @@ def _marks_end(path: Path, in_file: set[Any]) -> bool:
 def _load_csv(path: Path, layout_of: Callable[[Path, list[str]], Layout]) -> RawTable:
     with text_rows(path) as (header, rows):
         layout = layout_of(path, header)
-        cells = list(zip(*(row for _, row in rows), strict=True))
-    if not cells:
+        numbered = list(rows)
+    if not numbered:
         raise TraceError(f"{path}: no rows below the header")
-    column = dict(zip(header, cells, strict=True))
+    lines, cells = zip(*numbered, strict=True)
+    column = dict(zip(header, zip(*cells, strict=True), strict=True))
 
     # Stamps and zones repeat from row to row: each is read once.
     utc, zone, *stamps = (column[name] for name in layout.keys)
     minutes: dict[str, int] = {}
-    for line, text in enumerate(utc, start=2):
+    for line, text in zip(lines, utc, strict=True):
         if text not in minutes:
             minutes[text] = _parse_stamp(path, line, text)
     index: dict[str, int] = {}
@@ -153,7 +155,7 @@ def _load_csv(path: Path, layout_of: Callable[[Path, list[str]], Layout]) -> Raw
         zone_index=np.array(zone_index, dtype=np.int64),
         stamp_minutes=np.array([minutes[text] for text in utc], dtype=np.int64),
         stamps_end=_marks_end(path, set(*stamps)),
-        columns={own: _parse_numbers(path, name, column[name]) for own, name in layout.columns.items()},
+        columns={own: _parse_numbers(path, lines, name, column[name]) for own, name in layout.columns.items()},
     )
 
 
@@ -168,14 +170,17 @@ def _parse_stamp(path: Path, line: int, text: str) -> int:
     return int(seconds) // 60
 
 
-def _parse_numbers(path: Path, name: str, texts: Sequence[str]) -> Float[Floats, " N"]:
+def _parse_numbers(path: Path, lines: Sequence[int], name: str, texts: Sequence[str]) -> Float[Floats, " N"]:
     """Return numbers of a CSV column; an empty cell is NaN, and is refused only where the hour is used."""
-    try:
-        return np.array([float(text) if text.strip() else np.nan for text in texts])
-    except ValueError as error:
-        raise TraceError(
-            f"{path}: column {name}: {error}; write numbers with a decimal point, leave gaps empty"
-        ) from None
+    values = []
+    for line, text in zip(lines, texts, strict=True):
+        try:
+            values.append(float(text) if text.strip() else np.nan)
+        except ValueError:
+            raise TraceError(
+                f"{path}: line {line}, {name} = {text!r}: write numbers with a decimal point, leave gaps empty"
+            ) from None
+    return np.array(values)
 
 
 # Parquet ----------------------------------------------------------------------------------------------------

@@ -82,7 +82,7 @@ class ZoneAxis:
             found = outside[0].min() if outside[0].size else max(self.end, int(outside[1].min()))
             raise TraceError(
                 f"{self.where}, {stamp(found)} is outside the file ({stamp(self.start)} to {stamp(self.end)}); "
-                "start inside valid_starts() or use fewer steps"
+                "choose a start inside it (a day before the start is read, too) or a shorter horizon"
             )
 
         first, last = self.cells(begin, minutes)

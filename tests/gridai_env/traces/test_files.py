@@ -229,6 +229,14 @@ def test_hours_of_a_zone_are_dense_and_nan_where_bad(write: Callable[..., Path])
     assert columns["price_usd_per_mwh"][5] == 5.0
 
 
+def test_faults_of_cells_name_their_line_whatever_lines_are_empty(write: Callable[..., Path]) -> None:
+    rows = [[], *plain_rows(("A",), 4)]
+    with pytest.raises(TraceError, match=r"own.csv: line 5, pv_cf = 'sunny': write numbers with"):
+        read_table(write([*rows[:3], [*rows[3][:6], "sunny", rows[3][7]], rows[4]]))
+    with pytest.raises(TraceError, match="line 5, utc = 'noon'"):
+        read_table(write([*rows[:3], ["noon", *rows[3][1:]], rows[4]]))
+
+
 def test_windows_beyond_the_file_and_unknown_zones_are_refused(write: Callable[..., Path]) -> None:
     table = read_table(write(plain_rows(("A",), 24)))
     with pytest.raises(
@@ -236,7 +244,7 @@ def test_windows_beyond_the_file_and_unknown_zones_are_refused(write: Callable[.
         match=r"'A', 2024-02-29T00:00Z is outside the file \(2024-02-28T00:00Z to 2024-02-29T00:00Z\)",
     ):
         table.window(("A",), stamps("2024-02-28T23:00"), 2, 1.0)
-    with pytest.raises(TraceError, match="2024-02-27T23:00Z is outside"):
+    with pytest.raises(TraceError, match="2024-02-27T23:00Z is outside .*a day before the start is read, too"):
         table.window(("A",), stamps("2024-02-27T23:00"), 2, 1.0)
     with pytest.raises(TraceError, match="zone 'C' is not in the file; it has A"):
         table.window(("C",), stamps("2024-02-28T00:00"), 2, 1.0)
@@ -292,7 +300,7 @@ def test_a_stray_row_is_refused_where_it_lies(write: Callable[..., Path]) -> Non
         (
             with_cell(plain_rows(("A",), 2), 1, "price_usd_per_mwh", "1,5"),
             HEADER,
-            "column price_usd_per_mwh.*decimal point",
+            "line 3, price_usd_per_mwh.*decimal point",
         ),
         ([["x"]], HEADER, "line 2 has 1 cells, the header has 8"),
         ([[*row, "noon"] for row in plain_rows(("A",), 2)], (*HEADER, "stamp"), r"stamp holds \['noon'\]"),
