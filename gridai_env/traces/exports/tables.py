@@ -90,6 +90,8 @@ def _records(path: Path, data: Any) -> TextTable:
     named = whole.get("fields")
     fields = [str(f.get("name")) for f in (named if isinstance(named, list) else []) if isinstance(f, dict)]
     records = [dict(zip(fields, one, strict=False)) if isinstance(one, list) else one for one in found]
+    if not records and isinstance(whole.get("reason"), str):
+        raise TraceError(f"{path}: is no data but an error of the portal: {whole['reason']}")
     if not records or not all(isinstance(record, dict) and record for record in records):
         raise TraceError(
             f"{path}: found JSON with {sorted(whole)[:8]}, expected a list of records in one of {', '.join(RECORDS)}"

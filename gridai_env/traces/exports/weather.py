@@ -29,6 +29,7 @@ EXPECTED = (
 )
 PLACE = {"latitude": 90.0, "longitude": 180.0, "utc_offset_seconds": 16 * 3600.0}  # most, either way
 NO_VALUE = ("", "nan")
+SEVERAL = "is a list of locations; export one alone"
 CSV_HEAD_LINES = 3  # names, values and an empty line stand before the header
 FULL_SUN_W_PER_M2 = 1000.0
 
@@ -89,6 +90,8 @@ def load(path: Path) -> Answer | None:
     if is_json(path):
         data = load_json(path)
         tables = ("hourly_units", "hourly")
+        if isinstance(data, list) and all(isinstance(one, dict) and "hourly" in one for one in data):
+            raise TraceError(f"{path}: {SEVERAL}")
         if not isinstance(data, dict) or not {*PLACE, *tables} <= data.keys():
             return None
         if bad := [name for name in tables if not isinstance(data[name], dict)]:
@@ -98,12 +101,12 @@ def load(path: Path) -> Answer | None:
     with text_rows(path) as (head, rows):
         if not set(PLACE) <= set(head):
             return None
+        if "location_id" in head:
+            raise TraceError(f"{path}: {SEVERAL}")
         place = dict(zip(head, next(rows, (0, [""] * len(head)))[1], strict=True))
     with text_rows(path, CSV_HEAD_LINES) as (header, rows):
         # Such as "temperature_2m (°C)".
         named = [name.removesuffix(")").partition(" (")[::2] for name in header]
-        if "location_id" in header:
-            raise TraceError(f"{path}: holds several locations; export one alone")
         cells = [[None if cell.strip().lower() in NO_VALUE else cell for cell in row] for _, row in rows]
     columns = map(list, zip(*cells, strict=True))
     hourly = {name: column for (name, _), column in zip(named, columns, strict=False)}

@@ -155,7 +155,9 @@ def _load_csv(path: Path, layout_of: Callable[[Path, list[str]], Layout]) -> Raw
         zone_index=np.array(zone_index, dtype=np.int64),
         stamp_minutes=np.array([minutes[text] for text in utc], dtype=np.int64),
         stamps_end=_marks_end(path, set(*stamps)),
-        columns={own: _parse_numbers(path, lines, name, column[name]) for own, name in layout.columns.items()},
+        columns={
+            own: _parse_numbers(path, lines, name, column[name]) for own, name in layout.columns.items()
+        },
     )
 
 

@@ -244,7 +244,9 @@ def test_windows_beyond_the_file_and_unknown_zones_are_refused(write: Callable[.
         match=r"'A', 2024-02-29T00:00Z is outside the file \(2024-02-28T00:00Z to 2024-02-29T00:00Z\)",
     ):
         table.window(("A",), stamps("2024-02-28T23:00"), 2, 1.0)
-    with pytest.raises(TraceError, match="2024-02-27T23:00Z is outside .*a day before the start is read, too"):
+    with pytest.raises(
+        TraceError, match=r"2024-02-27T23:00Z is outside .*a day before the start is read, too"
+    ):
         table.window(("A",), stamps("2024-02-27T23:00"), 2, 1.0)
     with pytest.raises(TraceError, match="zone 'C' is not in the file; it has A"):
         table.window(("C",), stamps("2024-02-28T00:00"), 2, 1.0)

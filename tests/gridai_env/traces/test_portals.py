@@ -660,6 +660,19 @@ def test_open_meteo_as_csv_with_radiation_wind_at_100_m_and_wet_bulb(write: Writ
     assert wind_proxy_cf(np.array([6.0]), 100.0) == pytest.approx(cube[0])
 
 
+def test_open_meteo_of_several_places_and_answers_of_an_error_are_refused_as_such(write: Write) -> None:
+    head = "location_id,latitude,longitude,elevation,utc_offset_seconds,timezone,timezone_abbreviation"
+    places = ("0,53.3,-6.2,10.0,0,GMT,GMT", "1,50.1,8.7,10.0,0,GMT,GMT")
+    hours = ("location_id,time,temperature_2m (°C)", "0,2024-07-01T10:00,20", "1,2024-07-01T10:00,20")
+    one = {"latitude": 53.3, "longitude": -6.2, "utc_offset_seconds": 0, "hourly_units": {}, "hourly": {}}
+    for path in (write(head, *places, "", *hours), write(json.dumps([one, one]), name="two.json")):
+        with pytest.raises(TraceError, match="is a list of locations; export one alone"):
+            read_export(path)
+    error = write(json.dumps({"error": True, "reason": "Daily limit exceeded"}), name="error.json")
+    with pytest.raises(TraceError, match="an error of the portal: Daily limit exceeded"):
+        read_export(error)
+
+
 def test_open_meteo_adds_direct_and_diffuse_radiation(write: Write) -> None:
     header = (
         "time,temperature_2m (°C),relative_humidity_2m (%),direct_radiation (W/m²),diffuse_radiation (W/m²)"
@@ -673,7 +686,6 @@ def test_open_meteo_adds_direct_and_diffuse_radiation(write: Write) -> None:
 @pytest.mark.parametrize(
     ("header", "row", "message"),
     [
-        ("location_id,time,temperature_2m (°C)", "0,2024-07-01T10:00,20", "holds several locations"),
         (
             "time,temperature_2m (K),relative_humidity_2m (%)",
             "2024-07-01T10:00,290,50",
