@@ -67,16 +67,18 @@ class OwnCode:
             need_packages("wandb", advice=", or leave out --wandb")
 
         def made(option: str, name: str, kind: Any, what: str) -> Any:
-            found = made_by(name, option, config)
+            try:
+                found = made_by(name, option, config)
+            except InputError as error:
+                raise InputError(f"{error}; must give {what}") from error
             if not isinstance(found, kind):
                 raise InputError(f"{option} {name}: must give {what}, not {type(found).__name__}")
             return found
 
         wanted, wrapper = "a BaseCallback of Stable-Baselines3", config.reward_wrapper
         callbacks = [made("--callbacks", name, BaseCallback, wanted) for name in config.callbacks]
-        reward = (
-            None if wrapper is None else made("--reward-wrapper", wrapper, Callable, "a function of rewards")
-        )
+        rewards = "a function (reward, info, observation) -> reward"
+        reward = None if wrapper is None else made("--reward-wrapper", wrapper, Callable, rewards)
         return cls(callbacks, reward)
 
 

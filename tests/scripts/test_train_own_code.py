@@ -95,9 +95,13 @@ def test_a_reward_wrapper_changes_what_is_learned_from_alone(own: Path, algorith
     [
         (["--callbacks", "py:own_training:number"], "must give a BaseCallback of Stable-Baselines3, not int"),
         (["--callbacks", "own_training"], "must be py:module:Factory"),
-        (["--reward-wrapper", "py:own_training:number"], "must give a function of rewards, not int"),
+        (["--reward-wrapper", "py:own_training:number"], "observation) -> reward, not int"),
+        (
+            ["--reward-wrapper", "py:gymnasium:RewardWrapper"],
+            "must give a function (reward, info, observation)",
+        ),
         (["--reward-wrapper", "py:own_training:narrow"], "must return a ndarray of shape (8,)"),
-        (["--reward-wrapper", "py:own_training:Count"], "must give a function of rewards, not Count"),
+        (["--reward-wrapper", "py:own_training:Count"], "observation) -> reward, not Count"),
     ],
 )
 def test_wrong_code_is_refused_in_one_line(

@@ -90,7 +90,7 @@ def load(path: Path) -> Answer | None:
     if is_json(path):
         data = load_json(path)
         tables = ("hourly_units", "hourly")
-        if isinstance(data, list) and all(isinstance(one, dict) and "hourly" in one for one in data):
+        if data and isinstance(data, list) and all(isinstance(x, dict) and "hourly" in x for x in data):
             raise TraceError(f"{path}: {SEVERAL}")
         if not isinstance(data, dict) or not {*PLACE, *tables} <= data.keys():
             return None
