@@ -14,7 +14,7 @@ from scripts.report.panels.comparison.episodes import EpisodeTables
 
 
 @dataclass(frozen=True)
-class Flows:
+class WorkFlows:
     """Work by policy that each region sends to each site, GPU-h per day, mean over the seeds."""
 
     all: dict[str, Float[Floats, "C K"]]
@@ -31,7 +31,7 @@ class Flows:
         return max(float(flow.max()) for flow in self.away.values())
 
 
-def mean_flows(episodes: EpisodeTables) -> Flows:
+def mean_flows(episodes: EpisodeTables) -> WorkFlows:
     """Return the flows of all policies."""
     regions, sites = episodes.run.scenario["regions"], episodes.run.scenario["sites"]
     steps_per_day = 24.0 / episodes.dt_h
@@ -45,10 +45,12 @@ def mean_flows(episodes: EpisodeTables) -> Flows:
         )
         for policy in episodes.policies
     }
-    return Flows(flows, np.array([[site["name"] == region["home"] for site in sites] for region in regions]))
+    return WorkFlows(
+        flows, np.array([[site["name"] == region["home"] for site in sites] for region in regions])
+    )
 
 
-def flow_table(flows: Flows, sites: list[str]) -> PlainTable:
+def flow_table(flows: WorkFlows, sites: list[str]) -> PlainTable:
     """Return the moved work per day by policy, and into which sites it goes."""
     rows = []
     for policy, away in flows.away.items():

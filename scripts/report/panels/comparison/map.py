@@ -15,7 +15,7 @@ from scripts.report.data.numbers import NOTHING, number, percent, plural
 from scripts.report.data.parts import Panel, Plot, choice_of
 from scripts.report.drawing import Drawing, colour_bar, drawing, stroke
 from scripts.report.panels.comparison.episodes import EpisodeTables
-from scripts.report.panels.comparison.flows import Flows, flow_table, mean_flows
+from scripts.report.panels.comparison.flows import WorkFlows, flow_table, mean_flows
 
 Place = dict[str, Any]  # the record of a site or region in the scenario
 LAND_COLOUR, SEA_COLOUR, SHORE = "#e3e6df", "#f3f7fa", "#c2c9c2"
@@ -60,7 +60,7 @@ def map_panel(episodes: EpisodeTables) -> Panel:
 
 
 def _arc_store(
-    flows: Flows, arcs: Sequence[tuple[int, int]], regions: list[Place], sites: list[Place]
+    flows: WorkFlows, arcs: Sequence[tuple[int, int]], regions: list[Place], sites: list[Place]
 ) -> dict[str, Any]:
     """Return width, colour and text of each arc under each policy."""
     store: dict[str, Any] = {}
@@ -86,7 +86,7 @@ def _arc_store(
     return store
 
 
-def _site_store(episodes: EpisodeTables, flows: Flows, gpus: list[float]) -> dict[str, Any]:
+def _site_store(episodes: EpisodeTables, flows: WorkFlows, gpus: list[float]) -> dict[str, Any]:
     """Return colours and hover texts of the sites under each policy."""
     store: dict[str, Any] = {f"title|{key}": title for key, (_, title) in COLOURS.items()}
     for policy in episodes.policies:
