@@ -10,8 +10,11 @@ sys.path[:0] = [str(ROOT), str(HERE / "_ext")]
 # Code cells run in a kernel of their own: it must find agents, baselines and scripts of this checkout too.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["TQDM_DISABLE"] = "1"  # bars of progress would stay in the output of cells
 # The `python` of command lines in cells is the one that builds the pages.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+
+from nbclient import NotebookClient  # noqa: E402
 
 from gridai_env.version import __version__  # noqa: E402  the path is set above
 
@@ -42,7 +45,8 @@ nb_execution_mode = "force"
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 nb_execution_timeout = 600
-nb_merge_streams = True
+# A command's output arrives in pieces; the merge of myst-nb would end each piece with a line break.
+NotebookClient.coalesce_streams = True
 
 # API reference: the annotations say types and shapes, the docstrings the rest.
 autosummary_generate = True
