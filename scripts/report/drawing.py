@@ -64,17 +64,16 @@ class Drawing:
         return Plot(self.figure, alt, self.binds)
 
 
-def drawing(height: int, **layout: Any) -> Drawing:
-    """Return an empty figure; its legend stands below the title of the x axis."""
+def drawing(height: int, figure: go.Figure | None = None, **layout: Any) -> Drawing:
+    """Return a figure without traces; its legend stands below the title of the lowest x axis."""
     legend = {"y": -LEGEND_GAP_PX / max(height - 130, 60)} | layout.pop("legend", {})
-    return Drawing(go.Figure(layout={"template": LOOK, "height": height, "legend": legend, **layout}))
+    return Drawing(go.Figure(figure).update_layout(template=LOOK, height=height, legend=legend, **layout))
 
 
 def stacked(height: int, rows: Sequence[float], gap: float, shared: bool = True, **layout: Any) -> Drawing:
     """Return an empty figure of several rows: relative heights, and the gap as a share of the figure."""
     figure = make_subplots(len(rows), 1, shared_xaxes=shared, vertical_spacing=gap, row_heights=list(rows))
-    figure.update_layout(template=LOOK, height=height, **layout)
-    return Drawing(figure)
+    return drawing(height, figure, **layout)
 
 
 def stroke(colour: str, width: float = 2.2, **look: Any) -> dict[str, Any]:

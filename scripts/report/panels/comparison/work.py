@@ -58,7 +58,7 @@ def _work_store(episodes: EpisodeTables, rows: list[str]) -> dict[str, Any]:
 
 def _work_plot(waits: bool) -> Plot:
     heights = (1, 1) if waits else (1,)
-    out = stacked(460 if waits else 320, heights, 0.06, hovermode="x unified", legend={"y": -0.17})
+    out = stacked(460 if waits else 320, heights, 0.06, hovermode="x unified")
     hover = "%{y:.4g} GPU-h"
 
     over_time(
