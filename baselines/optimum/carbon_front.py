@@ -27,7 +27,7 @@ import numpy as np
 
 from baselines.optimum import InfeasibleError
 from baselines.optimum.highs import SolverResult
-from baselines.optimum.milp import TIE_KG, TIE_SHARE, Plan, read_plan
+from baselines.optimum.milp import TIE_KG, TIE_SHARE, Plan, read_plan, relative_gap
 from baselines.optimum.objectives import last_resorts
 from baselines.optimum.program import build
 from baselines.optimum.relax_and_round import ProgramSolver
@@ -212,7 +212,7 @@ class FrontProgram:
         cost_usd, kg = place.coordinates
         value = cost_usd + (0.0 if point.method == "epsilon" else point.price_usd_per_t / 1000.0 * kg)
         bound = min(bound, value)
-        gap = (value - bound) / (abs(value) or 1.0)
+        gap = relative_gap(value, bound)
         # The bound at a price is one of cost and emissions together: it says nothing of the plan's cost.
         plan = replace(plan, bound=bound if point.method == "epsilon" else np.nan, gap=gap)
         return replace(point, place=place, bound=bound, gap=gap, plan=plan)

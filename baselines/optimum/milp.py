@@ -38,6 +38,9 @@ REPLAY_TOLERANCE = 1e-6
 # By how much plans of least carbon may exceed the least emissions, relative and in units of the program.
 TIE_SHARE, TIE_KG = 1e-7, 1e-6
 
+# USD or kg: an objective that is smaller is rounding, as where a plan needs no power from the grid.
+ZERO = 1e-6
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -51,7 +54,7 @@ class Plan:
     solver_objective: float | None  # the same as the solver saw it
     bound: float  # no plan and no policy does better: above for benefit, below for cost and carbon
     is_safe: bool  # whether the bound is proven in exact numbers, else to the solver's tolerances
-    gap: float  # |objective_value - bound| / |objective_value|, infinite without a plan
+    gap: float  # |objective_value - bound| / |objective_value|, see `relative_gap`; infinite without a plan
     benefit_usd: float | None
     emissions_kg: float | None  # at the billed intensity
     flows: Flows | None  # each [T,...]
@@ -145,7 +148,7 @@ def _break_ties(plan: Plan, service: Floor | None, **options: Any) -> Plan:
         name: getattr(plan, name)
         for name in ("objective", "unit", "status", "solver_objective", "bound", "is_safe")
     }
-    cheaper = replace(cheaper, **proven, objective_value=value, gap=_gap(value, plan.bound))
+    cheaper = replace(cheaper, **proven, objective_value=value, gap=relative_gap(value, plan.bound))
     return _with_time_of(plan, cheaper)
 
 
@@ -227,7 +230,7 @@ def _with_schedule(plan: Plan, flows: Flows, result: SolverResult, sign: float) 
         objective_value=sign * replay.value,
         solver_objective=sign * result.objective,
         bound=sign * bound,
-        gap=_gap(replay.value, bound),
+        gap=relative_gap(replay.value, bound),
         benefit_usd=replay.benefit_usd,
         emissions_kg=replay.emissions_kg,
         flows=replay.flows,
@@ -235,8 +238,9 @@ def _with_schedule(plan: Plan, flows: Flows, result: SolverResult, sign: float) 
     )
 
 
-def _gap(value: float, bound: float) -> float:
-    return abs(value - bound) / (abs(value) or 1.0)
+def relative_gap(value: float, bound: float) -> float:
+    """Return the distance of a value to its bound over the value; what is smaller than ZERO counts as ZERO there."""
+    return abs(value - bound) / max(abs(value), ZERO)
 
 
 @dataclass(frozen=True)

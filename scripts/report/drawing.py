@@ -22,7 +22,6 @@ FILE = Path(__file__).with_name("look.yaml")
 LAYOUT: dict[str, Any] = yaml.safe_load(Template(FILE.read_text(encoding="utf-8")).substitute(vars(palette)))
 LOOK = go.layout.Template(layout=LAYOUT | {"colorway": list(palette.CYCLE)})
 WHISKER = "#55606b"
-LEGEND_GAP_PX = 62  # from the axis to the legend: room for the axis' title
 # Axes of time: few digits, upright also on a phone.
 DATES: dict[str, Any] = {"type": "date", "tickformat": "%H:%M<br>%d %b", "nticks": 6, "tickangle": 0}
 # What a trace lacks until a selector fills it.
@@ -64,16 +63,15 @@ class Drawing:
         return Plot(self.figure, alt, self.binds)
 
 
-def drawing(height: int, figure: go.Figure | None = None, **layout: Any) -> Drawing:
-    """Return a figure without traces; its legend stands below the title of the lowest x axis."""
-    legend = {"y": -LEGEND_GAP_PX / max(height - 130, 60)} | layout.pop("legend", {})
-    return Drawing(go.Figure(figure).update_layout(template=LOOK, height=height, legend=legend, **layout))
+def drawing(height: int, **layout: Any) -> Drawing:
+    """Return an empty figure."""
+    return Drawing(go.Figure(layout={"template": LOOK, "height": height, **layout}))
 
 
 def stacked(height: int, rows: Sequence[float], gap: float, shared: bool = True, **layout: Any) -> Drawing:
     """Return an empty figure of several rows: relative heights, and the gap as a share of the figure."""
     figure = make_subplots(len(rows), 1, shared_xaxes=shared, vertical_spacing=gap, row_heights=list(rows))
-    return drawing(height, figure, **layout)
+    return Drawing(figure.update_layout(template=LOOK, height=height, **layout))
 
 
 def stroke(colour: str, width: float = 2.2, **look: Any) -> dict[str, Any]:

@@ -214,7 +214,7 @@ def find_runs(root: Path) -> tuple[list[RunFolder], list[LeftOut]]:
             raise nothing_left(root, left_out)
         raise InputError(
             f"RUN_DIR {str(root)!r}: holds only runs of kind {', '.join(sorted({run.kind for run in runs}))}, of "
-            f"which nothing is drawn; needed: one of {', '.join(SHOWN_KINDS)}"
+            f"which nothing is drawn; needed: one of {', '.join(SHOWN_KINDS)} (training: tensorboard --logdir)"
         )
     return runs, left_out
 

@@ -43,6 +43,7 @@
     Object.keys(whole).forEach(function (trace) { plot.data[trace].visible = whole[trace] && plot.shown[trace]; });
     plot.layout.datarevision = (plot.layout.datarevision || 0) + 1;
     if (coarse) { plot.layout.dragmode = false; }
+    plot.layout.template.layout.legend.maxheight = 1;  // whole also on a phone (not known to all plotly.py)
   }
 
   function Panel(element) {

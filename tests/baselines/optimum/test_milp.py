@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from baselines.optimum import InfeasibleError
-from baselines.optimum.milp import Plan, service_of, solve
+from baselines.optimum.milp import Plan, relative_gap, service_of, solve
 from baselines.optimum.program import build
 from baselines.optimum.relax_and_round import HUGE_ROWS, ProgramSolver
 from baselines.optimum.service_floor import Floor
@@ -41,6 +41,12 @@ def test_a_plan_says_what_it_is(day: Instance) -> None:
     assert f"seed {day.seed}" in str(plan)
     assert f"{plan.objective_value:,.2f} USD" in str(plan)
     assert day.hash in str(plan)
+
+
+def test_an_objective_that_is_rounding_has_no_gap() -> None:
+    """A plan without emissions: 4e-13 kg, bound 0 kg."""
+    assert relative_gap(4e-13, -3e-11) < 1e-4
+    assert relative_gap(-200.0, -201.0) == 0.005
 
 
 def test_equal_seeds_give_equal_plans(jobs_day: Instance) -> None:

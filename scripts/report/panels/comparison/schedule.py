@@ -132,7 +132,7 @@ def _side(side: str, layers: _Layers) -> Plot:
         list(heights.values()),
         0.028,
         hovermode="x unified",
-        legend={"y": -0.075, "traceorder": "normal"},
+        legend={"traceorder": "normal"},
         margin={"l": 66, "r": 12, "t": 52},
         title={"text": "", "font": {"size": 14}, "x": 0, "xref": "paper", "y": 0.985, "yanchor": "top"},
     )

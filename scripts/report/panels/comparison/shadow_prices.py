@@ -20,7 +20,7 @@ NOISE = 1e-6  # USD per unit: what the solver's tolerance leaves of a price of 0
 FILES = re.compile(r"shadow_prices_seed(\d+)\.csv")
 LABELS = {
     "energy": "energy at the site",
-    "capacity": "capacity (accelerators)",
+    "capacity": "accelerators",
     "generator_limit": "generator",
     "charge_limit": "charging power",
     "discharge_limit": "discharging power",
