@@ -14,6 +14,7 @@ from pydantic import Field
 
 from scripts.runs.arguments import InstancesBySeed, MipGap, ScenarioOptions, TimeLimit
 from scripts.runs.command import InputError, command, need_packages
+from scripts.runs.progress import bar
 
 
 class ExplainOptions(ScenarioOptions):
@@ -50,20 +51,27 @@ def main(options: ExplainOptions) -> int:
     print(f"{instance.scenario_name}, seed {instance.seed}: {times[t]:%a %Y-%m-%d %H:%M} to {times[t + 1]:%H:%M} "
           f"({options.tz}), step {t} of {instance.steps}")  # fmt: skip
 
-    plan = solve(instance, mip_gap=options.mip_gap, time_limit_s=options.time_limit_s)
-    if plan.actions is None:
-        raise InputError("no optimum was found in time: raise --time-limit-s")
-    optimum = run(plan, instance)
-    print("\nThe optimum, which knows the whole episode:")
-    print("\n".join(f"- {text}" for text in Explainer(optimum, times, shadow_prices(plan)).sentences(t)))
+    # A word while it lasts: a week of ten sites takes minutes.
+    waiting = f"solving {instance.steps} steps; --time-limit-s ends it early"
+    with bar(desc=waiting, bar_format="{desc}", leave=False):
+        plan = solve(instance, mip_gap=options.mip_gap, time_limit_s=options.time_limit_s)
+        if plan.actions is None:
+            raise InputError("no optimum was found in time: raise --time-limit-s")
+        optimum = run(plan, instance)
+        lines = Explainer(optimum, times, shadow_prices(plan)).sentences(t)
+    best = "optimum" if plan.status == "optimal" else f"best plan in time ({plan.gap:.2%} off the bound)"
+    _print_list(f"\nThe {best}, which knows the whole episode:", lines)
     if contender is not None:
         played, _ = contender.play(instance, 0)
         if played is None:
             raise InputError(f"--policy {options.policy}: no plan was found in time")
-        print(f"\n{options.policy}:")
         lines = [*Explainer(played, times).sentences(t), *compared(played, optimum, t)]
-        print("\n".join(f"- {text}" for text in lines))
+        _print_list(f"\n{options.policy}:", lines)
     return 0
+
+
+def _print_list(title: str, lines: list[str]) -> None:
+    print(title, *(f"- {text}" for text in lines), sep="\n")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -187,6 +188,18 @@ def test_times_of_day_follow_the_clock_and_its_changes() -> None:
     assert f"{local_times(spring, berlin)[0]:%H:%M %z}" == "13:00 +0100"
     with pytest.raises(InputError, match="'Europe/Berln': must be an IANA name"):
         time_zone("Europe/Berln")
+
+
+def test_a_plan_at_the_time_limit_is_not_called_the_optimum(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = replace(solve(make_instance("two_sites", seed=0, horizon_h=2.0)), status="time_limit", gap=0.02)
+    monkeypatch.setattr("baselines.optimum.milp.solve", lambda *_, **__: found)
+    assert (
+        explain.main(["--scenario", "two_sites", "--horizon-h", "2", "--at", f"{found.instance.start_utc}"])
+        == 0
+    )
+    assert "The best plan in time (2.00% off the bound)" in capsys.readouterr().out
 
 
 def test_the_command_prints_both_and_refuses_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
