@@ -11,7 +11,7 @@ from gymnasium.error import DependencyNotInstalled, DeprecatedEnv
 
 from gridai_env.envs.options import DEVICE_ONLY, TorchVectorOptions
 from gridai_env.envs.vector_env import GridAIVectorEnv
-from gridai_env.scenario.errors import closest
+from gridai_env.scenario.errors import refuse_unknown
 from gridai_env.version import pip_install
 
 KEYWORDS = tuple(f.name for f in fields(TorchVectorOptions))
@@ -25,10 +25,7 @@ def open_vector_env(
     Raises TypeError for unknown keywords, ValueError for arguments that do not fit, DependencyNotInstalled where
     torch is missing.
     """
-    if odd := [name for name in arguments if name not in KEYWORDS]:
-        raise TypeError(
-            f"make_vec: got an unexpected keyword argument {odd[0]!r}; {closest(odd[0], KEYWORDS)}"
-        )
+    refuse_unknown("make_vec", arguments, KEYWORDS)
     if device is None:
         if odd := [name for name in DEVICE_ONLY if name in arguments]:
             raise ValueError(

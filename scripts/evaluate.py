@@ -7,10 +7,10 @@
 ``ppo:PATH`` is a model.zip, a run folder, a folder of run folders (one for each training seed) or a pattern.  The
 last line is, for the first policy,
 
-    gain_captured=<x> ci=[<lo>,<hi>] of_mpc_day_ahead=<y> dropped=<z>
+    gain_captured=<x> ci=[<lo>,<hi>] of_mpc_own=<y> dropped=<z>
 
 x: share of the gain from Local-Only to the bound, ratio of sums, median over training seeds, with its 95 % bootstrap
-interval; y: the same gain over that of MPC with the agent's own day-ahead forecasts; z: share of arrivals refused or
+interval; y: the same gain over that of MPC with the agent's own kind of forecast; z: share of arrivals refused or
 dropped, less that of the optimum.  A policy that passes the bound or uses a masked route ends with exit code 1.
 ``--recompute`` solves and plays again what is published and compares; ``--where`` says which lever (routing,
 deferral, battery, generation, jobs) loses how much against the optimum or a planner.

@@ -55,12 +55,11 @@ class Summary:
     gain_by_run: list[float]
     gain_iqm: Interval  # interquartile mean over runs and episodes
     gap: float  # to the bound, of the Local-Only bill
-    # Of the planner with the set's own kind of forecast, day_ahead in all shipped sets: gain over the planner's gain;
-    # median over runs of the ratio of sums.
-    of_mpc_day_ahead: float
+    # Gain over that of mpc:own, the planner with the set's own kind of forecast: median over runs of the ratio of sums.
+    of_mpc_own: float
     of_mpc_persistence: float
     beats_mpc_persistence: Interval  # probability on an episode
-    beats_mpc_day_ahead: Interval
+    beats_mpc_own: Interval
     dropped_gpuh: float
     dropped_share: float  # of arrivals
     dropped_over_optimum: float  # share of arrivals, less that of the optimum
@@ -73,7 +72,7 @@ class Summary:
         dropped = round(self.dropped_over_optimum, 4) + 0.0  # no minus before a zero
         return (
             f"gain_captured={gain.value:.4f} ci=[{gain.low:.4f},{gain.high:.4f}] "
-            f"of_mpc_day_ahead={self.of_mpc_day_ahead:.4f} dropped={dropped:.4f}"
+            f"of_mpc_own={self.of_mpc_own:.4f} dropped={dropped:.4f}"
         )
 
 
@@ -110,10 +109,10 @@ def summarise(result: PolicyResult, frozen: FrozenSet, seed: int = 0) -> Summary
         gain_by_run=[float(x) for x in statistics.captured(benefit, local, bounds)],
         gain_iqm=_iqm(benefit, local, bounds, strata),
         gap=gap(benefit.mean(0), bounds, local_bill),
-        of_mpc_day_ahead=_against(benefit, local, frozen, frozen.own_planner),
+        of_mpc_own=_against(benefit, local, frozen, frozen.own_planner),
         of_mpc_persistence=_against(benefit, local, frozen, PERSISTENCE),
         beats_mpc_persistence=_beats(benefit, frozen, PERSISTENCE, strata),
-        beats_mpc_day_ahead=_beats(benefit, frozen, frozen.own_planner, strata),
+        beats_mpc_own=_beats(benefit, frozen, frozen.own_planner, strata),
         dropped_gpuh=float(dropped.mean()),
         dropped_share=float(dropped.sum()) / (runs * float(arrived)),
         dropped_over_optimum=(float(dropped.sum()) / runs - float(best_dropped.sum())) / float(arrived),

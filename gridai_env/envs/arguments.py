@@ -32,7 +32,8 @@ def _fault(action: AnyFloats) -> str:
         index = np.argwhere(~(np.abs(action) <= 1.0))[0]
     place = ", ".join(str(i) for i in index)
     value = action[tuple(index)]
-    return f"action[{place}] = {value:.6g}: must be a number in [-1, 1]; clip the action, nothing was changed"
+    advice = "look for NaN in what made it" if np.isnan(value) else "clip the action"
+    return f"action[{place}] = {value:.6g}: must be a number in [-1, 1]; {advice}, nothing was changed"
 
 
 def checked_options(options: dict[str, Any] | None, known: tuple[str, ...]) -> dict[str, Any]:

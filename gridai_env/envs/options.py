@@ -19,13 +19,11 @@ from gridai_env.envs.arguments import checked_mode, checked_render_mode, positiv
 from gridai_env.envs.episode_source import EpisodeSource, ScenarioSource, open_source
 from gridai_env.episodes.instance import Instance
 from gridai_env.episodes.starts import Start
-from gridai_env.scenario.errors import closest
+from gridai_env.scenario.errors import refuse_unknown
+from gridai_env.scenario.load import OVERRIDES
 
 if TYPE_CHECKING:
     import torch
-
-# Keywords that change the scenario.
-OVERRIDES = ("traces", "horizon_h", "forecast", "latency_scale", "carbon_price_usd_per_t", "demand")
 
 P = ParamSpec("P")
 Options = TypeVar("Options")
@@ -129,10 +127,7 @@ def keywords_of(
     def decorate(init: Callable[[Any, Options], None]) -> Callable[Concatenate[Any, P], None]:
         @functools.wraps(init)
         def construct(self: Any, /, *args: P.args, **keywords: P.kwargs) -> None:
-            if odd := [name for name in keywords if name not in known]:
-                raise TypeError(
-                    f"{type(self).__name__}: got an unexpected keyword argument {odd[0]!r}; {closest(odd[0], known)}"
-                )
+            refuse_unknown(type(self).__name__, keywords, known)
             init(self, options(*args, **keywords))
 
         own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)

@@ -23,7 +23,8 @@ from gridai_env.episodes.forecast import ForecastSet
 from gridai_env.episodes.starts import Start, Starts
 from gridai_env.files import InstanceError, digest, read_archive, write_archive
 from gridai_env.scenario.compile import Compiled, compile_scenario
-from gridai_env.scenario.load import load_scenario, parse_scenario
+from gridai_env.scenario.errors import refuse_unknown
+from gridai_env.scenario.load import OVERRIDES, load_scenario, parse_scenario
 from gridai_env.scenario.spec import Scenario
 from gridai_env.traces import TraceTable, read_table
 from gridai_env.version import __version__
@@ -187,8 +188,9 @@ def make_instance(
 
     ``traces``: "synthetic", a trace file or table; None: as the scenario says.  ``start`` (UTC) fixes the
     start, else the seed draws it.  ``overrides`` are those of `load_scenario`. Raises ScenarioError,
-    TraceError or InstanceError, each saying what is wrong and what to do.
+    TraceError or InstanceError, each saying what is wrong and what to do; TypeError for unknown keywords.
     """
+    refuse_unknown("make_instance", overrides, ("seed", "start", *OVERRIDES))
     if traces is not None and not isinstance(traces, TraceTable):
         overrides["traces"], traces = str(traces), None
     elif traces is not None:

@@ -18,6 +18,7 @@ from gridai_env.scenario.spec import Scenario
 # Ends of key names and the units they stand for, longest first where one contains another.
 UNITS: dict[str, str] = json.loads(Path(__file__).with_name("units.json").read_text(encoding="utf-8"))
 
+LISTED = 40  # of known names in a message: there are 600 time zones
 UNKNOWN = "(unknown)"  # stands for a text that is wrong while other keys are checked
 
 # Values are shown in part: anchors can make a short file into a very long value.
@@ -53,10 +54,17 @@ def raise_all(source: str, problems: Iterable[str]) -> None:
 
 
 def closest(name: str, known: Iterable[str]) -> str:
-    """Return advice that names the closest known name, or all of them where none is close."""
+    """Return advice that names the closest known name, or some of them where none is close."""
     names = list(known)
     match = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"did you mean {match[0]!r}?" if match else f"known: {', '.join(names)}"
+    more = f", ... ({len(names)} in all)" if len(names) > LISTED else ""
+    return f"did you mean {match[0]!r}?" if match else f"known: {', '.join(names[:LISTED])}{more}"
+
+
+def refuse_unknown(call: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raise TypeError, with a suggestion, for the first given keyword that a call does not know."""
+    if odd := [name for name in given if name not in known]:
+        raise TypeError(f"{call}: got an unexpected keyword argument {odd[0]!r}; {closest(odd[0], known)}")
 
 
 def from_pydantic(error: ValidationError, model: type[BaseModel] = Scenario) -> list[str]:

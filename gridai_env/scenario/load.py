@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Never
 
 import yaml
 from pydantic import ValidationError
@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from gridai_env.files import shipped_folder
 from gridai_env.scenario.checks import check_scenario
 from gridai_env.scenario.drawn_jobs import with_drawn_jobs
-from gridai_env.scenario.errors import ScenarioError, closest, from_pydantic, raise_all
+from gridai_env.scenario.errors import ScenarioError, closest, from_pydantic, raise_all, refuse_unknown
 from gridai_env.scenario.partial import other_problems
 from gridai_env.scenario.paths import absolute
 from gridai_env.scenario.spec import Event, Scenario
@@ -73,6 +73,7 @@ def load_scenario(
     forecast: str | None = None,
     traces: str | None = None,
     demand: str | None = None,
+    **unknown: Never,
 ) -> Scenario:
     """Return a checked scenario: the name of a shipped one, the path of a YAML file, its keys, or a Scenario.
 
@@ -81,8 +82,9 @@ def load_scenario(
     carbon budget in proportion.  ``latency_scale`` multiplies ``latency.budget_scale``; ``forecast`` is a
     kind; ``traces`` is "synthetic" or a path, ``demand`` too, the latter with options ("FILE,model=m-large").
     Paths in a scenario file count from its folder, those of overrides from the working folder.
-    Raises ScenarioError with all faults in one message.
+    Raises ScenarioError with all faults in one message, TypeError for unknown keywords.
     """
+    refuse_unknown("load_scenario", unknown, OVERRIDES)
     scenario, where = _open(source)
     files = _given(traces=traces, demand=demand)
     given = _given(
@@ -97,6 +99,10 @@ def load_scenario(
         scenario = _validate(scenario.model_dump() | files, f"{where} with overrides")
     scenario = _completed(scenario, where)
     return _override(scenario, where, given) if given else scenario
+
+
+# Keywords that change a scenario.
+OVERRIDES = tuple(load_scenario.__kwdefaults__ or ())
 
 
 def parse_scenario(data: Any, source: str) -> Scenario:

@@ -11,13 +11,11 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from gridai_env.episodes.instance import Instance, InstanceBatch, make_batch
 from gridai_env.scenario.compile import Compiled, compile_scenario
-from gridai_env.scenario.load import load_scenario, located, scenario_names
+from gridai_env.scenario.load import OVERRIDES, load_scenario, located, scenario_names
 from gridai_env.scenario.paths import SourcePath, absolute_demand
 from gridai_env.traces import TraceTable, read_table
 from scripts.runs.command import CommandOptions, InputError, Shown, refuse_doubles
 from scripts.runs.parallel import check_ray, cores
-
-OVERRIDES = ("traces", "demand", "horizon_h", "forecast", "latency_scale", "carbon_price_usd_per_t")
 
 
 def parse_seeds(words: Iterable[str | int]) -> list[int]:

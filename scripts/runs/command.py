@@ -10,6 +10,7 @@ import argparse
 import os
 import re
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ from gridai_env.files import InstanceError
 from gridai_env.rollout.policy import PolicyError
 from gridai_env.scenario.errors import ScenarioError, allowed_range
 from gridai_env.traces import TraceError
+from gridai_env.traces.errors import TraceWarning
 from gridai_env.version import pip_install
 
 # As shells have them; a defect: a policy passes the proven bound, or a published figure cannot be repeated.
@@ -277,7 +279,8 @@ def run_command(
     module = sys.modules[work.__module__]
     name = module.__spec__.name if module.__spec__ else module.__name__
     program = f"python -m {name.removesuffix('.__main__')}"
-    return exit_code(lambda: work(parse_options(options, words, program, module.__doc__ or "")))
+    with _notes():
+        return exit_code(lambda: work(parse_options(options, words, program, module.__doc__ or "")))
 
 
 def command(options: type[OptionsT]) -> Callable[[Callable[[OptionsT], int]], Callable[..., int]]:
@@ -286,6 +289,23 @@ def command(options: type[OptionsT]) -> Callable[[Callable[[OptionsT], int]], Ca
     Without words those of this process are taken; it returns the exit code.
     """
     return lambda work: partial(run_command, options, work)
+
+
+@contextmanager
+def _notes() -> Iterator[None]:
+    """Print what is unusual in a trace file as a note, once, without the place in the code that found it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("once", TraceWarning, append=True)
+        others = warnings.showwarning
+
+        def show(text: Warning | str, kind: type[Warning], *place: Any) -> None:
+            if kind is TraceWarning:
+                print(f"note: {text}", file=sys.stderr)
+            else:
+                others(text, kind, *place)
+
+        warnings.showwarning = show
+        yield
 
 
 def exit_code(call: Callable[[], int]) -> int:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
+from gridai_env.traces.errors import TraceWarning
 from gridai_env.version import pip_install
 from scripts.runs.command import InputError
 
@@ -121,6 +122,7 @@ def _interrupted(error: BaseException | None) -> bool:
 def _quietly(function: Callable[..., R], *task: Any) -> R:
     """Run a task with as many linear-algebra threads as solver threads ask for, not one per core each."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    warnings.simplefilter("ignore", TraceWarning)  # the driver has told
     return function(*task)
 
 

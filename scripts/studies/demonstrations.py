@@ -86,10 +86,7 @@ def check_planner(work: DemonstrationWork, compiled: Compiled) -> None:
     known = [OPTIMUM, *(PLANNER + kind for kind in FORECASTS), OWN, *REGISTRY]
     if work.planner not in known:
         raise unknown_name("--planner", work.planner, closest(work.planner, known), known)
-    try:
-        find_contender(work.planner, compiled, work.solver)
-    except InputError as error:
-        raise InputError(str(error).replace("--policies", "--planner")) from error
+    find_contender(work.planner, compiled, work.solver)
 
 
 # Playing ------------------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from scripts.runs.user_code import made_by, users_code
 from scripts.studies.names import SB3
 
 NORMALIZATION = "vecnormalize.pkl"
-OPTION = "--policies"
+OPTION = "policy"  # commands call the option --policies, --policy or --planner
 
 
 class GuardedPolicy(AdaptedPolicy):
@@ -93,7 +93,7 @@ def sb3_parts(name: str) -> tuple[str, Path]:
         path = path.with_name(f"{path.name}.zip")  # Stable-Baselines3 adds it when it saves
     if not where or not path.is_file():
         raise InputError(
-            f"--policies {name}: no such file; must be {SB3}ALGO:FILE, e.g. sb3:ppo:runs/mine/model.zip"
+            f"{OPTION} {name}: no such file; must be {SB3}ALGO:FILE, e.g. sb3:ppo:runs/mine/model.zip"
         )
     return algorithm.lower(), path
 
@@ -114,7 +114,7 @@ def from_sb3(name: str, compiled: Compiled) -> Policy:
 
         model = load_model(path, "cpu", _algorithm(name, algorithm))
     if isinstance(model.policy, ActingPolicy):
-        raise InputError(f"--policies {name}: is an agent of scripts.train; give ppo:{path}")
+        raise InputError(f"{OPTION} {name}: is an agent of scripts.train; give ppo:{path}")
     normalization = _normalization(name, model, path)
     policy = GuardedPolicy(SB3Model(model, normalization), name, compiled)
     if policy.form is not None and (normalization is None or not normalization.norm_obs):
@@ -133,7 +133,7 @@ def _check_seen(name: str, model: Any, space: Any, path: Path) -> None:
     )
     if any(((x < box.low - 1e-5) | (x > box.high + 1e-5)).any() for x, box in pairs):
         raise InputError(
-            f"--policies {name}: was trained on changed observations (VecNormalize, NormalizeObservation, ...): the "
+            f"{OPTION} {name}: was trained on changed observations (VecNormalize, NormalizeObservation, ...): the "
             f"last one in the file is none of the environment's; save the VecNormalize as {path.parent / NORMALIZATION}"
         )
 
@@ -150,7 +150,7 @@ def _algorithm(name: str, wanted: str) -> Any:
     if wanted in known:
         return known[wanted]
     more = "" if find_spec("sb3_contrib") else "; more with: pip install sb3-contrib"
-    raise InputError(f"--policies {name}: no algorithm {wanted!r} ({closest(wanted, sorted(known))}){more}")
+    raise InputError(f"{OPTION} {name}: no algorithm {wanted!r} ({closest(wanted, sorted(known))}){more}")
 
 
 def _normalization(name: str, model: Any, path: Path) -> Any:

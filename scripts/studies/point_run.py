@@ -48,7 +48,7 @@ class PointRun(ABC, Generic[K]):
         """
         names = [resolved(name, episodes.compiled) for name in options.policies]
         if OPTIMUM in names:
-            raise InputError(f"--policies {OPTIMUM}: {cls.optimum}; leave it out")
+            raise InputError(f"policy {OPTIMUM}: {cls.optimum}; leave it out")
         policies = [*cls.always, *(name for name in names if name not in cls.always)]
         find_contenders(policies, episodes.compiled)
         jobs, threads = options.workers()

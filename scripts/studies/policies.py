@@ -61,7 +61,7 @@ def find_contenders(
     Raises InputError for unknown names, doubles, and checkpoints that are missing, damaged or of another
     scenario or version; ImportError naming the extra where a package is missing.
     """
-    refuse_doubles("--policies", names)
+    refuse_doubles("policies", names)
     for name in names:
         _check_name(name)
     folders = _folders(names)
@@ -88,7 +88,7 @@ def pretrained(name: str, scenario: str) -> list[Path]:
     if not found:
         shipped = sorted({file.parents[1].name for file in root.glob("*/seed*/model.zip")})
         raise InputError(
-            f"--policies {name}: no agent is shipped for {scenario!r} ({root / scenario}; there are: "
+            f"{OPTION} {name}: no agent is shipped for {scenario!r} ({root / scenario}; there are: "
             f"{', '.join(shipped) or 'none'}); train one: python -m scripts.train --scenario {scenario}, and give "
             "ppo:PATH of its model.zip"
         )
@@ -142,7 +142,7 @@ def _check_name(name: str) -> None:
     )
     if same_kind:
         advice = advice.replace("mean '", f"mean '{kind}:")
-    raise unknown_name("--policies", name, advice, names)
+    raise unknown_name(OPTION, name, advice, names)
 
 
 def unknown_name(option: str, name: str, advice: str, known: Sequence[str]) -> InputError:
@@ -177,7 +177,7 @@ def _make(name: str, folder: str, compiled: Compiled, solver: dict[str, Any]) ->
         own = compiled.forecast.kind
         if what in ("day_ahead", "published") and own != what:
             raise InputError(
-                f"--policies {name}: episodes with {own!r} forecasts hold none of this kind; add --forecast {what}"
+                f"{OPTION} {name}: episodes with {own!r} forecasts hold none of this kind; add --forecast {what}"
             )
         from baselines.mpc.policy import MPC
 
@@ -229,7 +229,7 @@ class TrainedPolicy:
 
 def find_entrants(names: Sequence[str], scenario: str) -> list[TrainedPolicy]:
     """Return the policies of the command line; raises InputError for doubles and networks without a file."""
-    refuse_doubles("--policies", names)
+    refuse_doubles("policies", names)
     return [TrainedPolicy(name, tuple(_runs(name, scenario))) for name in names]
 
 
@@ -265,7 +265,7 @@ def checkpoint_files(where: str) -> list[Path]:
     found = [file for file in found if file.is_file()]
     if not found:
         raise InputError(
-            f"--policies {NETWORK}{where}: no {MODEL} there; give a checkpoint, a run folder, a folder of run "
+            f"{OPTION} {NETWORK}{where}: no {MODEL} there; give a checkpoint, a run folder, a folder of run "
             "folders (one per training seed) or a pattern; train one with python -m scripts.train --run-dir FOLDER"
         )
     return found

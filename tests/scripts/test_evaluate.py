@@ -72,7 +72,7 @@ from scripts.studies.policies import checkpoint_files, find_contenders, find_ent
 
 LAST_LINE = re.compile(
     r"gain_captured=(-?\d+\.\d{4}) ci=\[(-?\d+\.\d{4}|nan),(-?\d+\.\d{4}|nan)\] "
-    r"of_mpc_day_ahead=(-?\d+\.\d{4}|nan) dropped=(-?\d+\.\d{4})"
+    r"of_mpc_own=(-?\d+\.\d{4}|nan) dropped=(-?\d+\.\d{4})"
 )
 
 TINY: dict[str, Any] = {
@@ -251,6 +251,11 @@ def test_parts_share_no_hour(name: str) -> None:
         assert own and {hour.date() for hour in own} <= days
     for one, other in itertools.combinations(hours.values(), 2):
         assert not one & other
+
+
+@pytest.mark.parametrize("name", benchmark_names())
+def test_sets_of_shipped_benchmarks_are_frozen(name: str) -> None:
+    assert [one for one in read_benchmark(name).sets if not set_path(name, one).is_file()] == []
 
 
 @pytest.mark.parametrize("name", ["two_sites", "global"])
@@ -550,9 +555,9 @@ def test_summary_by_hand() -> None:
     found = summarise(result, frozen)
     assert found.gain_by_run == pytest.approx([20 / 30, 12 / 30])
     assert found.gain_captured.value == pytest.approx(16 / 30)
-    assert found.of_mpc_day_ahead == pytest.approx((20 / 20 + 12 / 20) / 2)
+    assert found.of_mpc_own == pytest.approx((20 / 20 + 12 / 20) / 2)
     assert found.of_mpc_persistence == pytest.approx((20 / 10 + 12 / 10) / 2)
-    assert found.beats_mpc_day_ahead.value == pytest.approx((0.5 + 0.5 + 0 + 0) / 4)
+    assert found.beats_mpc_own.value == pytest.approx((0.5 + 0.5 + 0 + 0) / 4)
     assert found.beats_mpc_persistence.value == pytest.approx((1 + 0.5 + 1 + 0) / 4)
     assert found.gain_iqm.value == pytest.approx(0.5)  # of 0.75, 0.5, 0.5, 0.2
     assert found.gap == pytest.approx((50.0 - 36.0) / 200.0)
@@ -633,9 +638,9 @@ def test_last_line(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     out = tmp_path / "out"
     assert json.loads((out / "run.json").read_text(encoding="utf-8"))["kind"] == "evaluate"
     by_policy = {one["policy"]: one for one in json.loads((out / "results.json").read_text(encoding="utf-8"))}
-    assert by_policy["mpc:day_ahead"]["of_mpc_day_ahead"] == pytest.approx(1.0)
+    assert by_policy["mpc:day_ahead"]["of_mpc_own"] == pytest.approx(1.0)
     assert by_policy["milp"]["gain_captured"]["value"] == pytest.approx(1.0, abs=1e-3)
-    assert by_policy["milp"]["beats_mpc_day_ahead"]["value"] >= 0.5
+    assert by_policy["milp"]["beats_mpc_own"]["value"] >= 0.5
     assert len((out / "results.csv").read_text(encoding="utf-8").splitlines()) == 1 + 3 * 3
 
 

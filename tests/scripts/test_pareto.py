@@ -587,6 +587,4 @@ def test_an_unknown_policy_names_those_of_its_kind_once(name: str, hint: str, kn
     with pytest.raises(InputError) as error:
         find_contenders([name], make_instance("two_sites", seed=0, horizon_h=6.0).compiled)
     text = str(error.value)
-    assert (
-        text.startswith(f"--policies {name!r}: unknown{hint}; known: {known}") and text.count("known: ") == 1
-    )
+    assert text.startswith(f"policy {name!r}: unknown{hint}; known: {known}") and text.count("known: ") == 1

@@ -57,9 +57,8 @@ def text_rows(path: Path, skip: int = 0) -> Iterator[tuple[list[str], Iterator[t
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
     except UnicodeError as error:
-        raise TraceError(
-            f"{path}: cannot be read as text: {gzip_advice(path) or f'{error}; save it as UTF-8'}"
-        ) from error
+        advice = gzip_advice(path) or "neither UTF-8 nor UTF-16; save the table as CSV in UTF-8"
+        raise TraceError(f"{path}: cannot be read as text: {advice}") from error
     except (EOFError, zlib.error, gzip.BadGzipFile, csv.Error) as error:
         raise TraceError(f"{path}: cannot be read as text: {gzip_advice(path) or error}") from error
 

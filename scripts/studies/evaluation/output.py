@@ -16,8 +16,8 @@ from gridai_env.world.terms import TERMS
 from scripts.runs.tables import aligned, interval_columns, spread_text, write_rows
 
 HEADERS = (
-    "policy", "seeds", "benefit USD", "gain captured [95 %]", "IQM [95 %]", "of day-ahead",
-    "beats persistence [95 %]", "beats day-ahead [95 %]", "gap", "bill", "emissions",
+    "policy", "seeds", "benefit USD", "gain captured [95 %]", "IQM [95 %]", "of mpc:own",
+    "beats persistence [95 %]", "beats mpc:own [95 %]", "gap", "bill", "emissions",
     "dropped GPU-h", "dropped, share over optimum", "masked", "ms a decision",
 )  # fmt: skip
 
@@ -31,9 +31,9 @@ def table_lines(summaries: Sequence[Summary]) -> list[tuple[str, ...]]:
             f"{one.benefit_usd:,.0f}",
             _between(one.gain_captured, 3),
             _between(one.gain_iqm, 3),
-            _share(one.of_mpc_day_ahead),
+            _share(one.of_mpc_own),
             _between(one.beats_mpc_persistence, 2),
-            _between(one.beats_mpc_day_ahead, 2),
+            _between(one.beats_mpc_own, 2),
             _share(one.gap),
             _share(-one.bill_saving, "+"),
             _share(one.emissions_change, "+"),
@@ -83,8 +83,8 @@ def seed_lines(results: Sequence[PolicyResult], summaries: Sequence[Summary]) ->
 NOTES = (
     "gain captured: sum over episodes of (policy - Local-Only) over that of (bound - Local-Only), median over training "
     "seeds; IQM: interquartile mean over seeds and episodes of each episode's share",
-    "intervals: bootstrap over training seeds (whole) and episodes (inside months and shifts); of day-ahead: gain over "
-    "that of MPC with the agent's own forecasts",
+    "intervals: bootstrap over training seeds (whole) and episodes (inside months and shifts); of mpc:own: gain over "
+    "that of MPC with the agent's own kind of forecast",
     "beats: probability of a higher benefit on an episode, ties half; bill and emissions: against Local-Only; gap: to "
     "the bound, of the Local-Only bill; ms: median of a single environment, only of what was played here",
 )

@@ -120,7 +120,7 @@ def _ready(entrant: TrainedPolicy, frozen: FrozenSet) -> list[Policy]:
     found = [find_contenders([run], compiled, {"threads": 1})[0].policy for run in entrant.runs]
     policies = [policy for policy in found if policy is not None]
     if len(policies) < len(found):
-        raise InputError(f"--policy {entrant.name}: its results are not in {frozen.scenario}/{frozen.name}")
+        raise InputError(f"policy {entrant.name}: its results are not in {frozen.scenario}/{frozen.name}")
     return policies
 
 

@@ -19,7 +19,7 @@ def time_zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        advice = closest(name, available_timezones())
+        advice = closest(name, sorted(available_timezones()))
         raise InputError(f"--tz {name!r}: must be an IANA name such as Europe/Berlin; {advice}") from error
 
 

@@ -339,9 +339,9 @@ def test_wrong_actions_change_nothing() -> None:
     bad = {
         "nan": (
             np.where(np.arange(size) == 4, np.nan, good),
-            r"action\[4\] = nan: must be a number in \[-1, 1\]",
+            r"action\[4\] = nan: must be a number in \[-1, 1\]; look for NaN in what made it",
         ),
-        "infinite": (np.where(np.arange(size) == 2, -np.inf, good), r"action\[2\] = -inf"),
+        "infinite": (np.where(np.arange(size) == 2, -np.inf, good), r"action\[2\] = -inf.*; clip the action"),
         "above": (np.where(np.arange(size) == 0, 1.01, good), r"action\[0\] = 1.01"),
         "short": (good[:-1], rf"shape \({size - 1},\), must be \({size},\)"),
         "deep": (good[None], "shape"),

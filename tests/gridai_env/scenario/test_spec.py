@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
+from gridai_env.episodes.instance import make_instance
 from gridai_env.scenario.checks import check_scenario
-from gridai_env.scenario.errors import ScenarioError, key_path, unit_of
+from gridai_env.scenario.errors import ScenarioError, closest, key_path, unit_of
 from gridai_env.scenario.load import load_scenario, parse_scenario, scenario_folder, scenario_names
 from gridai_env.scenario.spec import Scenario, scenario_hash
 
@@ -275,6 +276,18 @@ def test_a_file_that_is_no_text_is_refused(tmp_path):
 def test_unknown_names_say_which_are_close():
     with pytest.raises(ScenarioError, match="did you mean 'two_sites'"):
         load_scenario("two_site")
+
+
+@pytest.mark.parametrize("call", [load_scenario, make_instance])
+def test_misspelt_overrides_say_which_are_close(call: Any) -> None:
+    with pytest.raises(TypeError, match=f"{call.__name__}: got .* 'horizn_h'; did you mean 'horizon_h'"):
+        call("two_sites", horizn_h=3.0)
+
+
+def test_long_lists_of_known_names_are_cut() -> None:
+    names = [f"name{i}" for i in range(600)]
+    assert closest("?", names[:3]) == "known: name0, name1, name2"
+    assert closest("?", names).endswith(", name39, ... (600 in all)")
 
 
 def test_a_written_scenario_reads_back_equal(tmp_path):

@@ -70,7 +70,8 @@ def test_a_file_with_decimal_commas_and_points_is_refused(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("price €,zone\n1,A\n".encode("cp1252"), "own.csv: cannot be read as text: .*save it as UTF-8"),
+        ("price €,zone\n1,A\n".encode("cp1252"), "own.csv: cannot be read as text: neither UTF-8"),
+        (b"\x7f\0\0\xd8\0\0", "neither UTF-8 nor UTF-16; save the table as CSV in UTF-8$"),
         (gzip.compress(PLAIN.encode(), mtime=0), "looks like gzip; name it own.csv.gz"),
         (b"", "the file is empty"),
         (b"\n", "the file is empty"),

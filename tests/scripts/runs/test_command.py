@@ -4,6 +4,7 @@ import builtins
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,6 +12,7 @@ import pytest
 from pydantic import Field
 
 from baselines.optimum import SolverError
+from gridai_env.traces.errors import TraceWarning
 from scripts.runs.arguments import Count, ParallelOptions, ScenarioOptions, Seeds, TimeLimit
 from scripts.runs.command import (
     BAD_INPUT,
@@ -219,6 +221,19 @@ def test_errors_and_ctrl_c_end_with_their_codes(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().err == "error: no\ninterrupted\n"
     with pytest.raises(ZeroDivisionError):  # a fault of the program keeps its traceback
         exit_code(lambda: fail(ZeroDivisionError()))
+
+
+def test_what_traces_warn_of_is_a_note(capsys: pytest.CaptureFixture[str]) -> None:
+    def warn(options: NoGroups) -> int:
+        for _ in range(2):
+            warnings.warn("odd", TraceWarning, stacklevel=1)
+        warnings.warn("late", TraceWarning, stacklevel=1)
+        return 0
+
+    with warnings.catch_warnings():
+        warnings.resetwarnings()
+        assert run_command(NoGroups, warn, ["here"]) == 0
+    assert capsys.readouterr().err == "note: odd\nnote: late\n"
 
 
 @pytest.mark.parametrize("lines", [1, 100_000])  # still held at the end, or written on the way

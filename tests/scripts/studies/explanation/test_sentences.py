@@ -218,5 +218,7 @@ def test_the_command_prints_both_and_refuses_in_one_line(capsys: pytest.CaptureF
     assert "Mon 2023-07-03 18:00 to 19:00 (Europe/Berlin), step 4 of 6" in text
     assert "The optimum, which knows the whole episode:" in text and "\ngreedy:\n" in text
     assert "beside the optimum" in text
-    assert explain.main([*words, "--at", "08:00"]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    for wrong in (["--at", "08:00"], ["--at", "18:00", "--tz", "Mars/X"]):
+        assert explain.main([*words, *wrong]) == 2
+        told = capsys.readouterr().err
+        assert told.count("\n") == 1 and len(told) < 1500
