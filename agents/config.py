@@ -52,9 +52,19 @@ class EnvironmentConfig(StrictModel):
         "progress is then measured on its validation episodes, whose bounds are published",
     )
 
+    benchmarks: SourcePath | None = Field(
+        None,
+        description="folder of own benchmarks, as scripts.maintenance.freeze makes them; null: the shipped ones",
+    )
+
+    @property
+    def benchmark_folder(self) -> Path | None:
+        """Folder of the benchmarks; None for the shipped ones."""
+        return Path(self.benchmarks) if self.benchmarks else None
+
     def overrides(self) -> dict[str, Any]:
         """Return what `gridai_env.scenario.load.load_scenario` takes besides the name."""
-        given = self.model_dump(exclude={"scenario", "days"})
+        given = self.model_dump(exclude={"scenario", "days", "benchmarks"})
         return {key: value for key, value in given.items() if value is not None}
 
 
@@ -297,6 +307,6 @@ def _on_days(config: PPOConfig, part: Part) -> tuple[Scenario, str]:
     if world.days == "all":
         return scenario, "all that the scenario has"
     try:
-        return training_days(scenario, part)
+        return training_days(scenario, part, world.benchmark_folder)
     except BenchmarkError as error:
         raise ConfigError(f"environment.days = 'train': {error} (--environment.days all)") from error

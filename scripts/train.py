@@ -4,10 +4,11 @@
     python -m scripts.train --config configs/agents/ppo_mlp.yaml --learning_rate 1e-4 --hidden 128 128
     python -m scripts.train --resume runs/demo --total_steps 3000000
 
-Every key of the configuration is an option, groups with a dot, lists space-separated; ``--keys`` lists them
-all. The run folder gets run.json, bounds.json (proven bounds of the held-out episodes), checkpoints/,
-model.zip and TensorBoard events (eval/: benefit, bill, emissions, served share, gap, gain captured; rollout/; terms/
-in USD on the held-out episodes; train/), with all figures also in progress.csv.
+Every key of the configuration is an option, groups with a dot, lists space-separated; ``--keys`` lists them all, among
+them your own code (``--callbacks``, ``--reward-wrapper``: py:module:Factory) and ``--wandb PROJECT``. The run folder
+gets run.json, bounds.json (proven bounds of the held-out episodes), checkpoints/, model.zip and TensorBoard events
+(eval/: benefit, bill, emissions, served share, gap, gain captured; rollout/; terms/ in USD on the held-out episodes;
+train/), with all figures also in progress.csv.
 """
 
 from __future__ import annotations

@@ -50,5 +50,5 @@ def _jobs(now: Situation) -> list[Float[Tensor, " B"]]:
         return [torch.zeros_like(now.total_gpuh)] * 4
     jobs = job_features(part["jobs"])
     held = part["committed_gpus"] / p.gpus[:, None]
-    value = (jobs["present"] * jobs["value"]).sum(-1) / reader.compiled.reward_scale_usd
+    value = (jobs["present"] * jobs["value"]).sum(-1) / (reader.compiled.reward_scale_usd / reader.unit)
     return [value, jobs["present"].sum(-1), held[..., 0].mean(-1), held.mean((1, 2))]

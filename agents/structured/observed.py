@@ -9,16 +9,26 @@ import torch
 from torch import Tensor
 
 from gridai_env.arrays.types import Array, Float
-from gridai_env.observation.decode import parts_in_units
+from gridai_env.observation.decode import JOB_FEATURES, parts_in_units
 from gridai_env.observation.forecast_memory import ForecastMemory
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.scenario.compile import Compiled
+from gridai_env.world.size import unit_of
 from gridai_env.world.state import INSTANCE_FIELDS, Params
 from gridai_env.world.terms import energy_usd_per_mwh
 
 DAY_H = 24.0
 UNIT_USD = 10.0  # prices inside are in 10 USD per MWh
 CLOSED = 1e4  # cost of a closed route, in that unit
+# Parts and constants that grow with the scenario: inside they are in its `unit_of`, as thresholds and widths are.
+GROWING = (
+    "arrivals", "arrivals_before", "available_gpus", "backlog", "battery", "committed_gpus", "due", "export_limit",
+    "import_limit", "placed", "renewable",
+)  # fmt: skip
+SIZES = (
+    "gpus", "base_load_mw", "battery_min_mwh", "battery_max_mwh", "charge_limit_mw", "discharge_limit_mw",
+    "generator_max_mw",
+)  # fmt: skip
 HOURS_SHOWN = (1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 24.0)  # leads of the foreseen prices that the networks see
 PERSISTENCE_H = 12.0  # how far ahead sessions look before they move
 
@@ -61,11 +71,13 @@ class Reader(torch.nn.Module):
         self.compiled, self.layout, self.memory = compiled, layout, ForecastMemory(compiled)
         self.first = compiled.shape.session_rows
         self.size = layout.size
-        self._keep("scale", layout.scales)
-        self._keep("offset", layout.offsets)
+        self.unit = unit_of(compiled.params)
+        units = self._units()
+        self._keep("scale", layout.scales / units)
+        self._keep("offset", layout.offsets / units)
         self._keep("longitude", compiled.sites.longitude)
 
-        self.params = constants_of(compiled)
+        self.params = constants_of(compiled, self.unit)
         self.usd_per_kg = compiled.params.carbon_price_usd_per_kg
         self.carbon = f"carbon_{compiled.carbon_signal}"
         dt_h, foreseen = compiled.shape.dt_h, self.memory.steps
@@ -77,11 +89,22 @@ class Reader(torch.nn.Module):
         is_open = compiled.params.route_open
         self._keep("closed_cost", CLOSED * (1.0 - is_open))
         self._keep("single_route", is_open[:, : self.first].sum(-1) < 1.5)
-        self._keep("battery_target_mwh", compiled.sites.battery_target_mwh)
+        self._keep("battery_target_mwh", compiled.sites.battery_target_mwh / self.unit)
         p = compiled.params
         fuel = energy_usd_per_mwh(p.fuel_usd_per_mwh, p.generator_carbon_kg_per_mwh, self.usd_per_kg)
         self._keep("fuel_price", fuel / UNIT_USD)
         self.register_buffer("open_index", torch.as_tensor(np.flatnonzero(is_open)), persistent=False)
+
+    def _units(self) -> Float[Array, " N"]:
+        """Return the unit of each entry of the observation: 1 but for those that grow with the scenario."""
+        units = np.ones(self.layout.size)
+        for name in self.layout.parts.keys() & set(GROWING):
+            units[self.layout.parts[name]] = self.unit
+        if "jobs" in self.layout.parts:
+            jobs = units[self.layout.parts["jobs"]].reshape(self.layout.by_name["jobs"].shape)  # a view
+            for name in ("gpus", "value"):
+                jobs[:, JOB_FEATURES.index(name)] = self.unit
+        return units
 
     def _keep(self, name: str, values: Array) -> None:
         """Register a constant that moves with the module and is not saved with the weights."""
@@ -95,15 +118,15 @@ class Reader(torch.nn.Module):
         """Decode a batch of observations with memory."""
         part = parts_in_units(self.layout, observation[:, : self.size], self.scale, self.offset)
         left = part["steps_left"][:, 0].round()
-        curves = self.memory.curves(observation[:, self.size :])
+        sites = self.compiled.shape.sites
+        prices, amounts = self.memory.curves(observation[:, self.size :]).tensor_split([sites], -1)
+        curves = torch.cat([prices, amounts / self.unit], -1)
         within = (torch.arange(curves.shape[1], device=left.device) < left[:, None]).to(observation.dtype)
 
         # Beyond the end the present is repeated; `within` masks it.
         now = self.memory.present(part)
         ahead = torch.where(within[..., None] > 0.5, curves, now[:, None])
         ahead = torch.cat([now[:, None], ahead[:, 1:]], 1)
-
-        sites = self.compiled.shape.sites
         on_hand, due = self._work(part)
         hour = self._local_h(part["clock"])
         return Observed(
@@ -149,9 +172,10 @@ def _hands(hour: Tensor) -> Tensor:
     return torch.stack([angle.sin(), angle.cos()], -1)
 
 
-def constants_of(compiled: Compiled) -> Params:
-    """Return the constants of a scenario as float32 tensors, without the fields of single instances."""
+def constants_of(compiled: Compiled, unit: float) -> Params:
+    """Return the constants of a scenario as float32 tensors, without the fields of single instances; SIZES in units."""
     tensors: Params = compiled.params.map(
         lambda x: torch.as_tensor(x, dtype=torch.float32) if isinstance(x, np.ndarray) else x
     )
-    return tensors.replace(**dict.fromkeys(INSTANCE_FIELDS))
+    sizes = {name: getattr(tensors, name) / unit for name in SIZES}
+    return tensors.replace(**sizes, **dict.fromkeys(INSTANCE_FIELDS))

@@ -31,8 +31,9 @@ from baselines.mpc.whole_window import WholeWindow
 from baselines.mpc.window import Columns, expressions, make_columns
 from baselines.optimum import InfeasibleError
 from baselines.optimum.highs import Deadline, SolverResult
-from baselines.optimum.rows import flow_ceilings, unit_of
+from baselines.optimum.rows import flow_ceilings
 from gridai_env.arrays.types import Bool, Bools, Float, Floats
+from gridai_env.world.size import unit_of
 from gridai_env.world.state import Exogenous, Flows, Params, Shape, State
 
 

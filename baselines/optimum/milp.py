@@ -22,7 +22,6 @@ from baselines.optimum.objectives import OBJECTIVES, Objective, goal, last_resor
 from baselines.optimum.program import Program, build, stacked
 from baselines.optimum.relax_and_round import ProgramSolver
 from baselines.optimum.rounding import rounding
-from baselines.optimum.rows import unit_of
 from baselines.optimum.service_floor import Floor
 from gridai_env.arrays.types import Float, Floats32
 from gridai_env.envs.simulator import Simulator
@@ -30,6 +29,7 @@ from gridai_env.episodes.instance import Instance, stack
 from gridai_env.world.actions import Layout, encode
 from gridai_env.world.feasible import to_normal_form
 from gridai_env.world.physics import billed_kg
+from gridai_env.world.size import unit_of
 from gridai_env.world.state import Flows
 
 # The replayed plan must earn what the solver reported, relative to the sum of absolute terms.

@@ -27,11 +27,11 @@ from baselines.optimum.rows import (
     has_both_ways,
     has_minimum_load,
     make_rows,
-    unit_of,
 )
 from baselines.optimum.service_floor import FLOOR_SLACK, Floor
 from gridai_env.arrays.types import Array, Bools, Float, Floats, Index, Objects
 from gridai_env.episodes.instance import Instance
+from gridai_env.world.size import unit_of
 from gridai_env.world.state import Exogenous, Flows, Params, State
 
 

@@ -29,7 +29,6 @@ from gridai_env.benchmarks.sets import (
 )
 from gridai_env.episodes.instance import Instance
 from gridai_env.rollout.trajectory import Trajectory
-from gridai_env.scenario.load import load_scenario, scenario_names
 from gridai_env.scenario.spec import Scenario
 from gridai_env.version import __version__, environment_version
 
@@ -158,13 +157,13 @@ def alike(one: Sequence[float], other: Sequence[float]) -> bool:
 def validation_of(scenario: Scenario, count: int, folder: Path | None = None) -> FrozenSet | None:
     """Return ``count`` frozen validation episodes (at most all) of a scenario, for training to watch.
 
-    None where there is no such set, or where the scenario differs from the shipped one in more than its days:
+    None where there is no such set, or where the scenario differs from the benchmark's in more than its days:
     the published bounds would not be its own.
     """
-    if not set_path(scenario.name, "validation", folder).is_file() or scenario.name not in scenario_names():
+    if not set_path(scenario.name, "validation", folder).is_file():
         return None
-    shipped = load_scenario(scenario.name)
-    if scenario.model_copy(update={"start": shipped.start}) != shipped:
+    judged = read_benchmark(scenario.name, folder).world
+    if scenario.model_copy(update={"start": judged.start}) != judged:
         return None
     frozen = read_set(scenario.name, "validation", folder)
     return frozen.first(min(count, len(frozen.entries)))

@@ -214,10 +214,12 @@ def restricted(scenario: Scenario, part: Part = "train", folder: Path | None = N
     return scenario.model_copy(update={"start": scenario.start.model_copy(update={"periods": periods})})
 
 
-def training_days(scenario: Scenario, part: Part = "train") -> tuple[Scenario, str]:
+def training_days(
+    scenario: Scenario, part: Part = "train", folder: Path | None = None
+) -> tuple[Scenario, str]:
     """Return the scenario on the days of a part, all of them where it has no benchmark, and a note that says which."""
     try:
-        scenario = restricted(scenario, part)
+        scenario = restricted(scenario, part, folder)
     except NoBenchmarkError:
         return scenario, f"all that the scenario has: {scenario.name!r} has no benchmark that sets some aside"
     periods = ", ".join(f"{period.first} to {period.last}" for period in scenario.start.periods or [])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,14 @@ def replace_rows(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
 def _cell(value: Any) -> Any:
     return "" if value is None or (isinstance(value, float) and math.isnan(value)) else value
+
+
+def proof_of(is_safe: Iterable[float]) -> str:
+    """Return in words how far bounds are proven: 1 in exact numbers, 0 to the solver's tolerance, NaN not known."""
+    flags = list(is_safe)
+    if any(math.isnan(flag) for flag in flags):
+        return ""
+    return ", proven" if all(flags) else f",{' on some episodes' if any(flags) else ''} to solver tolerance"
 
 
 def interval_columns(name: str, interval: Interval) -> Row:

@@ -39,6 +39,7 @@ class NoPlan:
     status: str = "not solved"
     bound: float = float("nan")
     gap: float = float("nan")
+    is_safe: bool = False
     build_s: float = 0.0
     solve_s: float = 0.0
     flows: None = None
@@ -166,6 +167,7 @@ def _yardsticks(reference: Reference, trajectory: Trajectory) -> dict[str, Any]:
         "bound_margin": reference.bound_margin(trajectory),
         "solver_status": plan.status,
         "solver_gap": plan.gap,
+        "bound_is_safe": int(plan.is_safe),
         "build_s": plan.build_s,
         "solve_s": plan.solve_s,
         "start_utc": f"{reference.instance.start_utc}Z",

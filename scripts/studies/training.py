@@ -195,7 +195,8 @@ def _validation(config: PPOConfig, compiled: Compiled) -> HeldOut | None:
     """Return the frozen validation episodes with their published bounds, where a run trains on the training days."""
     if config.environment.days == "all":
         return None
-    frozen = validation_of(compiled.scenario, config.evaluation.instances)
+    folder = config.environment.benchmark_folder
+    frozen = validation_of(compiled.scenario, config.evaluation.instances, folder)
     return None if frozen is None else HeldOut.published(frozen)
 
 

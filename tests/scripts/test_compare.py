@@ -451,6 +451,9 @@ def test_lines_are_means_over_the_same_episodes() -> None:
     notes = "\n".join(footnotes(rows))
     assert "means over the 2 of 3 episodes on which every policy has a result (milp has none on 1)" in notes
     assert "within 0.10% of the bound; 1 stopped at the time limit, 1 of them without a plan" in notes
+    for flags, how in (([1, 1], ", proven"), ([1, 0], ", on some episodes to solver tolerance")):
+        told = [row | {"bound_is_safe": flags[row["seed"] % 2]} for row in rows]
+        assert f"within 0.10% of the bound{how}; 1 stopped" in "\n".join(footnotes(told))
     assert "means over 3 episode(s);" in "\n".join(footnotes(some_rows(milp=[1.0, 2.0, 3.0])))
 
 

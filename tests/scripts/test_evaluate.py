@@ -14,6 +14,7 @@ import yaml
 from scipy.stats import trim_mean
 
 import gridai_env
+from agents.config import compiled_of, days_of, load_config
 from agents.networks.checkpoint import load_policy
 from agents.training.validation import HeldOut, evaluate
 from baselines.mpc.policy import MPC
@@ -872,8 +873,15 @@ def test_an_own_scenario_is_judged_by_its_own_sets(tmp_path: Path) -> None:
     own.write_text(yaml.safe_dump(made), encoding="utf-8")
     folder = tmp_path / "sets"
     folder.mkdir()
-    sets = {"test": {"part": "test", "episodes": 2}}
-    benchmark = TINY | {"scenario": "mine", "file": "../mine.yaml", "sets": sets, "shifts": {}}
+    sets = {"test": {"part": "test", "episodes": 2}, "validation": {"part": "validation", "episodes": 1}}
+    days = TINY["calendar"] | {"validation": [{"first": "2023-02-01", "last": "2023-02-10"}]}
+    benchmark = TINY | {
+        "scenario": "mine",
+        "file": "../mine.yaml",
+        "sets": sets,
+        "shifts": {},
+        "calendar": days,
+    }
     (folder / "mine.yaml").write_text(yaml.safe_dump(benchmark), encoding="utf-8")
     words = ["--scenario", "mine", "--benchmarks", str(folder), "--run-dir"]
     assert freeze_command.main([*words, str(tmp_path / "freeze")]) == 0
@@ -888,6 +896,16 @@ def test_an_own_scenario_is_judged_by_its_own_sets(tmp_path: Path) -> None:
     )
     assert found.gain_captured == pytest.approx((earned - home) / (frozen.bound_usd.sum() - home), rel=1e-6)
     assert (found.scenario, found.set_hash, frozen.instances()[0].steps) == ("mine", frozen.hash, 3)
+
+    # Training keeps to its days and watches its validation episodes.
+    keys = {"scenario": str(own), "days": "train", "benchmarks": str(folder)}
+    config = load_config(None, {f"environment.{key}": value for key, value in keys.items()})
+    world = compiled_of(config).scenario
+    assert "episodes start on 2023-01-02 to 2023-01-19" in days_of(config)
+    watched = validation_of(world, 5, config.environment.benchmark_folder)
+    assert watched is not None and watched.folder == folder and len(watched.entries) == 1
+    assert validation_of(load_scenario(world, horizon_h=2.0), 5, folder) is None
+    assert validation_of(world, 5) is None
 
     told = [*words, str(tmp_path / "run"), "--policy", "greedy", "--save-results", str(tmp_path / "out")]
     assert evaluate_command.main(told) == 0

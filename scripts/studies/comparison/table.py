@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from gridai_env.analysis.statistics import gain_interval, gap, mean_interval
-from scripts.runs.tables import Row, aligned, known, spread_text
+from scripts.runs.tables import Row, aligned, known, proof_of, spread_text
 
 HEADERS = (
     "policy", "benefit USD", "bill USD", "emissions t", "refused+dropped GPU-h",
@@ -113,7 +113,8 @@ def footnotes(rows: Sequence[Row]) -> list[str]:
     solve_s = np.mean([row["build_s"] + row["solve_s"] for row in by_seed.values()])
     late = sum(row["solver_status"] != "optimal" for row in by_seed.values())
     planless = sum(not np.isfinite(row["solver_gap"]) for row in by_seed.values())
-    limit = f"; {late} stopped at the time limit" if late else ""
+    proof = proof_of(row.get("bound_is_safe", np.nan) for row in by_seed.values())
+    limit = proof + (f"; {late} stopped at the time limit" if late else "")
     limit += f", {planless} of them without a plan" if planless else ""
     proven = sum(np.isfinite(row["bound_margin"]) for row in rows)
     return [

@@ -112,7 +112,8 @@ def _optimum(task: FreezeTask) -> Record:
     """Return bound and plan of the perfect-foresight optimum; raises InputError where no plan was found in time."""
     instance = task.instance()
     plan = solved(task.settings.benchmark, instance, task.settings.threads)
-    proof = {"status": plan.status, "gap": plan.gap, "seconds": plan.build_s + plan.solve_s}
+    proof = {"status": plan.status, "gap": plan.gap, "is_safe": int(plan.is_safe)}
+    proof["seconds"] = plan.build_s + plan.solve_s
     return {"bound_usd": plan.bound, "solver": proof, "result": figures_of(run(plan, instance))}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from gridai_env.scenario.compile import compile_scenario
 from scripts.runs.command import DEFECT, InputError
 from scripts.runs.folder import commit, default_folder, file_name, open_folder, write_run
 from scripts.runs.progress import bar as progress_bar
+from scripts.runs.tables import proof_of
 from scripts.studies.evaluation import output
 from scripts.studies.evaluation.freeze import differences
 from scripts.studies.evaluation.loss import BETTER, show_where
@@ -128,10 +130,11 @@ def _facts(frozen: FrozenSet, entrants: Sequence[TrainedPolicy]) -> list[str]:
     """Return what a reader of the figures must know."""
     made = frozen.facts
     gap = max(entry.solver["gap"] for entry in frozen.entries)
+    proof = proof_of(entry.solver.get("is_safe", math.nan) for entry in frozen.entries)
     lines = [
         f"{frozen.scenario}/{frozen.name}: {len(frozen.entries)} episodes from {frozen.entries[0].key.start_utc[:10]} "
         f"to {max(e.key.start_utc for e in frozen.entries)[:10]}, frozen by gridai-env {made['package_version']} "
-        f"(commit {_short_commit(made['commit'])}); bounds proven to {gap:.3%}",
+        f"(commit {_short_commit(made['commit'])}); bounds within {gap:.3%} of plans{proof}",
         *frozen.notes,
     ]
     few = [entrant.name for entrant in entrants if entrant.is_network and len(entrant.runs) < ENOUGH_SEEDS]

@@ -13,7 +13,6 @@ from baselines.optimum.highs import PersistentSolver
 from baselines.optimum.latency_chain import LatencySweepSolver
 from baselines.optimum.milp import service_of, solve
 from baselines.optimum.program import build
-from baselines.optimum.rows import unit_of
 from baselines.optimum.shadow_prices import shadow_prices
 from baselines.rules.greedy import Greedy
 from baselines.rules.single_signal import LocalOnly
@@ -22,6 +21,7 @@ from gridai_env.rollout.run import run
 from gridai_env.rollout.trajectory import Trajectory
 from gridai_env.scenario.compile import compile_scenario
 from gridai_env.scenario.load import load_scenario
+from gridai_env.world.size import unit_of
 from tests.support.scaled import scaled
 from tests.support.small_scenario import SMALL
 

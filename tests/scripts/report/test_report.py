@@ -27,7 +27,7 @@ from scripts.report.data.numbers import number, seed_text
 from scripts.report.data.parts import Panel
 from scripts.report.data.run_folders import read_table
 from scripts.report.page.html import panel_json
-from scripts.report.panels.comparison.ladder import term_label
+from scripts.report.panels.comparison.ladder import gain_panel, term_label
 from scripts.runs import command
 from tests.support.report_samples import HOSTILE, sample_reproduce, write_csv
 
@@ -122,6 +122,27 @@ def test_gain_is_that_of_the_summary(runs: Path, html: str) -> None:
         gained = sum(float(row["score"]) - float(row["local_score"]) for row in own)
         room = sum(float(row["bound_score"]) - float(row["local_score"]) for row in own)
         assert bar["x"][bar["y"].index(label)] == pytest.approx(100.0 * gained / room, rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("objective", "shown"), [("benefit", "benefit 10 .*USD"), ("carbon", "emissions 4,?000 .*kg")]
+)
+def test_gains_show_what_was_gained(tmp_path: Path, objective: str, shown: str) -> None:
+    row = dict.fromkeys(("bill_usd", "local_score", "solver_gap", "reference", "dropped_gpuh"), 1.0)
+    row |= {
+        "policy": "greedy",
+        "objective": objective,
+        "benefit_usd": 10.0,
+        "emissions_kg": 4000.0,
+        "score": 2.0,
+    }
+    row |= {"bound_score": 3.0, "path_latency_p95_ms": 1.0, "bound_is_safe": 0}
+    rows = [[*row.values(), seed] for seed in (1, 2)]
+    write_csv(tmp_path / "summary.csv", " ".join([*row, "seed"]), rows)
+    panel = gain_panel(read_table(tmp_path / "summary.csv"))
+    (told,) = panel.plots[0].figure.data[0].customdata
+    assert re.search(f"<br>{shown}<br>2 episodes", told)
+    assert "of its bound, to solver tolerance." in panel.notes[0]
 
 
 def test_terms_sum_to_the_benefit(runs: Path, html: str) -> None:

@@ -26,11 +26,13 @@ from scripts.report.data.run_folders import RunFolder, Table
 from scripts.report.drawing import Drawing, drawing, error_bars, stroke, whiskers
 from scripts.report.panels.comparison.regret import NEEDED as REGRET
 from scripts.report.panels.comparison.regret import regret_panel
+from scripts.runs.tables import proof_of
 
 SUMMARY, LADDER = "summary.csv", "ladder.csv"
 NEEDED = ("policy", "seed", "benefit_usd", "bill_usd", "score", "bound_score", "local_score", "solver_gap")
 TERM_NAMES = named("terms")
 UNITS = {"benefit": "USD of benefit", "cost": "USD of cost", "carbon": "kg of CO₂"}
+BENEFIT = ("benefit", "benefit_usd", "USD")
 LEAST_TERM_USD = 0.5  # of an episode: smaller terms are not drawn
 FEW_EPISODES = 10
 BAR_PX = 46
@@ -62,7 +64,7 @@ def gain_panel(summary: Table) -> Panel:
     objective = summary.text("objective")[0] if summary.has("objective") else "benefit"
     return Panel(
         "gain",
-        [gain_plot(gains, [_gain_hover(name, own, gains[name]) for name, own in rows.items()])],
+        [gain_plot(gains, [_gain_hover(name, own, gains[name], objective) for name, own in rows.items()])],
         notes=[solver_note(summary)],
         table=ladder_table(rows, gains),
         facts={"unit": UNITS[objective]},
@@ -114,10 +116,11 @@ def _mark_line(out: Drawing, x: float, text: str) -> None:
     )  # fmt: skip
 
 
-def _gain_hover(name: str, rows: Table, gain: Interval) -> str:
+def _gain_hover(name: str, rows: Table, gain: Interval, objective: str) -> str:
+    what, column, unit = ("emissions", "emissions_kg", "kg") if objective == "carbon" else BENEFIT
     return (
         f"<b>{safe(policy_label(name))}</b><br>gain captured {with_interval(gain)} %"
-        f"<br>benefit {with_interval(mean_interval(rows.numbers('benefit_usd')))} USD"
+        f"<br>{what} {with_interval(mean_interval(rows.numbers(column)))} {unit}"
         f"<br>{plural(len(rows), 'episode')}"
     )
 
@@ -151,7 +154,8 @@ def solver_note(summary: Table) -> str:
     worst = float(np.max(gaps, where=np.isfinite(gaps), initial=0.0))
     count, late = len(set(seeds)), len(set(seeds[~np.isfinite(gaps)]))
 
-    text = f"{plural(count, 'episode')}; the optimum's plan lies within {small_percent(worst)} of its bound."
+    proof = proof_of(summary.numbers("bound_is_safe")) if summary.has("bound_is_safe") else ""
+    text = f"{plural(count, 'episode')}; the optimum's plan lies within {small_percent(worst)} of its bound{proof}."
     if late:
         text += f" In {plural(late, 'episode')} the solver found no plan in time: the bound still holds."
     if count < FEW_EPISODES:
