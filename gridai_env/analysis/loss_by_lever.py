@@ -23,7 +23,7 @@ from gridai_env.arrays.types import Bools, Float, Floats, Floats32
 from gridai_env.envs.action_space import active_mask
 from gridai_env.episodes.instance import Instance
 from gridai_env.rollout.policy import Policy, Predictor, as_policy
-from gridai_env.rollout.run import run_many
+from gridai_env.rollout.run import run, run_many
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world.actions import Layout
 
@@ -60,7 +60,7 @@ class Mixture(Policy):
     """A policy of which some entries of the action are those of recorded schedules, one per episode."""
 
     def __init__(self, policy: Policy, schedules: Floats32, replaced: Bools) -> None:
-        """Take recorded actions [B,T,A] and which entries [A] they replace."""
+        """Take recorded actions [B,T,A], or [T,A] of one episode, and which entries [A] they replace."""
         self.policy, self.schedules, self.replaced = policy, schedules, replaced
         self.name = "mixture"
 
@@ -82,7 +82,7 @@ class Mixture(Policy):
         """Return actions [B,A]; the memory is the step and the policy's own."""
         t, memory = (0, None) if state is None else state
         action, memory = self.policy.predict(observation, memory, episode_start, deterministic)
-        return np.where(self.replaced, self.schedules[:, t], action), (t + 1, memory)
+        return np.where(self.replaced, self.schedules[..., t, :], action), (t + 1, memory)
 
 
 def lever_losses(
@@ -94,11 +94,12 @@ def lever_losses(
 ) -> list[LeverLoss]:
     """Return what each lever of better schedules (actions [T,A], one per instance) is worth to a policy.
 
-    2**levers batches of episodes are played; ``on_progress`` is called after each.  Raises ValueError for planners,
-    which cannot follow a mixture, and for instances of different scenarios.
+    2**levers batches of episodes are played (what is asked for one episode at a time plays them one by one);
+    ``on_progress`` is called after each.  Raises ValueError for planners, which cannot follow a mixture, and for
+    instances of different scenarios.
     """
     actor = as_policy(policy)
-    if actor.plays_one_episode:
+    if plans(actor):
         raise ValueError(f"{actor.name}: a planner plays one episode at a time, not a mixture")
 
     masks = lever_masks(instances[0].compiled)
@@ -111,8 +112,12 @@ def lever_losses(
             replaced |= masks[lever]
         if len(coalition) == len(masks):
             replaced[:] = True  # entries without effect included: the better schedule itself
-        mixture = Mixture(actor, recorded, replaced)
-        played = run_many(mixture, instances, seed, batch=len(instances))
+        if actor.plays_one_episode:
+            mixtures = [Mixture(actor, own, replaced) for own in recorded]
+            played = [run(own, each, seed) for own, each in zip(mixtures, instances, strict=True)]
+        else:
+            mixture = Mixture(actor, recorded, replaced)
+            played = run_many(mixture, instances, seed, batch=len(instances))
         values[coalition] = np.array([trajectory.benefit_usd for trajectory in played])
         if on_progress is not None:
             on_progress()
@@ -120,6 +125,11 @@ def lever_losses(
     nothing: Coalition = frozenset()
     shares = shapley(values, tuple(masks))
     return [LeverLoss(name, shares[name], values[frozenset({name})] - values[nothing]) for name in masks]
+
+
+def plans(policy: Policy) -> bool:
+    """Return whether a policy looks at the episode itself beforehand."""
+    return getattr(policy.begin, "__func__", None) is not Policy.begin
 
 
 def coalitions(levers: Sequence[str]) -> list[Coalition]:

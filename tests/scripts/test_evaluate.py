@@ -707,7 +707,7 @@ def test_another_simulator_is_refused(
         (["--policy", "greedy", "--episodes", "9"], "has 3 episodes; 9 were asked for"),
         (["--policy", "greedy", "--set", "exam"], "has no set 'exam'"),
         (["--policy", "greedy", "--table", "x.html"], "must end in .md"),
-        (["--policy", "local_only", "--where"], "--where is for rules and networks"),
+        (["--policy", "local_only", "--where"], "--where is for what decides step by step"),
         (["--policy", "greedy", "--where", "luck"], "must be one of milp"),
     ],
 )
@@ -807,6 +807,11 @@ def test_levers_sum_to_the_loss() -> None:
     policy = Greedy(instances[0].compiled)
     plans = [solve(instance, threads=1) for instance in instances]
     losses = lever_losses(policy, instances, [plan.actions for plan in plans])  # type: ignore[misc]
+    alone = SimpleNamespace(predict=lambda seen, state, episode_start, deterministic: policy.predict(seen))
+    for one, other in zip(
+        losses, lever_losses(alone, instances, [plan.actions for plan in plans]), strict=True
+    ):
+        np.testing.assert_allclose(other.shapley_usd, one.shapley_usd, rtol=1e-6, atol=1e-3)
     assert [loss.lever for loss in losses] == ["routing", "deferral", "battery"]
     wanted = [
         run(plan, i).benefit_usd - run(policy, i).benefit_usd

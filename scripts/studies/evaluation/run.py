@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from gridai_env.analysis.loss_by_lever import plans
 from gridai_env.benchmarks.evaluation import judged
 from gridai_env.benchmarks.published import FrozenSet, read_set, set_path
 from gridai_env.benchmarks.summary import PolicyResult, Summary, published_result, summarise
@@ -110,8 +111,10 @@ def _check_where(arguments: EvaluateOptions, entrant: TrainedPolicy, policies: l
     """Raise InputError where ``--where`` cannot be answered."""
     if arguments.where not in BETTER:
         raise InputError(f"--where {arguments.where!r}: must be one of {', '.join(BETTER)}")
-    if not policies or policies[0].plays_one_episode:
-        raise InputError(f"--where is for rules and networks, not for {entrant.name}")
+    if not policies or plans(policies[0]):
+        raise InputError(
+            f"--where is for what decides step by step and is not published, not for {entrant.name}"
+        )
 
 
 def _ready(entrant: TrainedPolicy, frozen: FrozenSet) -> list[Policy]:
