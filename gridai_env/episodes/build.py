@@ -38,6 +38,7 @@ from gridai_env.episodes.forecast import (
     day_steps,
     persistence,
     publication,
+    publication_words,
     with_published,
 )
 from gridai_env.episodes.jobs import JobTable, draw_jobs
@@ -169,6 +170,8 @@ def _provenance(compiled: Compiled, source: Source, demand: Demand, count: int) 
     """Return for each episode where its start, zones and, where they are not synthetic, demand and jobs came
     from."""
     common = {"start": source.provenance, **source.series.provenance}
+    if compiled.forecast.kind == "published":
+        common["publication"] = publication_words(compiled)
     if compiled.jobs_provenance is not None:
         common["jobs"] = compiled.jobs_provenance
     of_demand: tuple[dict[str, str], ...] = tuple({"demand": text} for text in demand.provenance)

@@ -87,12 +87,13 @@ def outlook(table: TraceTable, series: ZoneSeries, start_utc: np.ndarray) -> Out
     from_start = series.times_utc().astype("datetime64[h]").astype(np.int64) - start[:, None]
     climatology = {field: getattr(series, field).copy() for field in CLIMATOLOGY_OF.values()}
     typical = {name: np.zeros((len(start), len(series.zones))) for name in CLIMATOLOGY_OF}
-    enough = np.zeros((len(start), len(series.zones)), dtype=bool)
+    enough, has_profile = (np.zeros((len(start), len(series.zones)), dtype=bool) for _ in range(2))
 
     for z, zone in enumerate(series.zones):
         past = zone_past(table, zone)
-        known_h = np.isfinite(past.before(past.values["price_usd_per_mwh"], start)).sum((1, 2))
-        enough[:, z] = known_h >= LEAST_H
+        is_known = np.isfinite(past.before(past.values["price_usd_per_mwh"], start))
+        enough[:, z] = is_known.sum((1, 2)) >= LEAST_H
+        has_profile[:, z] = is_known.any(2).sum(1) >= PROFILE_DAYS
         for name, calibrated in past.calibrated.items():
             of_zone = climatology[CLIMATOLOGY_OF[name]][..., z]
             seen = past.before(past.values[name], start)
@@ -127,10 +128,10 @@ def outlook(table: TraceTable, series: ZoneSeries, start_utc: np.ndarray) -> Out
         blind=~enough & np.array([zone not in known_zones() for zone in series.zones]),
         provenance=[
             {
-                zone: _provenance(table, zone, bool(there))
-                for zone, there in zip(series.zones, row, strict=True)
+                zone: _provenance(table, zone, *known)
+                for zone, *known in zip(series.zones, enough[b], has_profile[b], strict=True)
             }
-            for row in enough
+            for b in range(len(start))
         ],
     )
 
@@ -218,7 +219,7 @@ def _of_calibration(
             typical[name][where, z] = by_month[month]
 
 
-def _provenance(table: TraceTable, zone: str, enough: bool) -> str:
+def _provenance(table: TraceTable, zone: str, enough: bool, has_profile: bool) -> str:
     """Return in words what forecasts expect of a zone."""
     own = "marginal carbon" if MARGINAL in table.hours(zone)[1] else ""
     past = f"mean by UTC hour of day of the {PAST_DAYS} days before the start"
@@ -236,10 +237,8 @@ def _provenance(table: TraceTable, zone: str, enough: bool) -> str:
     if not enough:
         of_own = f" ({own}: {past})" if own else ""
         return f"expected: {calibrated}{of_own} alone, for want of a past"
-    return (
-        f"expected: {past} for price and carbon ({calibrated} below {PROFILE_DAYS} days), {calibrated} for PV and "
-        f"wind; {level}"
-    )
+    of_price = past if has_profile else f"{calibrated} (fewer than {PROFILE_DAYS} days known)"
+    return f"expected: {of_price} for price and carbon, {calibrated} for PV and wind; {level}"
 
 
 def _mean(values: np.ndarray, axis: int) -> np.ndarray:

@@ -252,3 +252,13 @@ def publication(compiled: Compiled, start_utc: np.ndarray, first_step: int, step
     of_zone = {zone: np.divmod(utc + offset_minutes(zone, utc), MINUTES_PER_DAY) for zone in set(zones)}
     day, minute = (np.stack([of_zone[zone][part] for zone in zones], axis=-1) for part in (0, 1))
     return Publication(day, day + (minute >= compiled.forecast.published_from_h * MINUTES_PER_HOUR))
+
+
+def publication_words(compiled: Compiled) -> str:
+    """Return in words when each site learns the prices of the next day."""
+    hour, minute = divmod(round(compiled.forecast.published_from_h * MINUTES_PER_HOUR), MINUTES_PER_HOUR)
+    named = zip(compiled.site_names, compiled.sites.timezones, strict=True)
+    clocks = ", ".join(f"{site} {zone}" for site, zone in named)
+    return (
+        f"prices of the next day are known from {hour:02d}:{minute:02d} on the clock of the site ({clocks})"
+    )

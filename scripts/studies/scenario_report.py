@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 
 from gridai_env.episodes.demand_shape import regional_table
-from gridai_env.episodes.forecast import day_steps
+from gridai_env.episodes.forecast import day_steps, publication_words
 from gridai_env.episodes.instance import make_batch
 from gridai_env.episodes.starts import check_renewables, table_starts
 from gridai_env.observation.layout import ObservationLayout
@@ -37,6 +37,8 @@ def sizes(c: Compiled) -> Iterator[str]:
     yield f"hash {c.hash[:16]}"
     first, last, hour = s.start.first, s.start.last, s.start.hour_utc
     yield f"{shape.steps} steps of {shape.dt_h:g} h; starts {first} to {last}, {hour}:00 UTC"
+    if c.forecast.kind == "published":
+        yield publication_words(c)
     counts = (shape.regions, shape.rows, shape.sites, shape.jobs, shape.slots)
     yield "{} regions, {} rows, {} sites, {} jobs in {} slots".format(*counts)
     parts = ", ".join(f"{name} {prod(part)}" for name, part in Layout(shape).parts.items())

@@ -61,6 +61,9 @@ def test_expectation_by_hand(tmp_path: Path) -> None:
     price, past = columns["price_usd_per_mwh"], slice(24 * 7, 24 * 35)
     expected = seen.series.price_climatology_usd_per_mwh[0]
 
+    told = "expected: mean by UTC hour of day of the 28 days before the start for price and carbon, month-hour mean"
+    assert seen.provenance[0][KNOWN].startswith(told)
+
     # No calibration: the mean by hour of day of 28 days, moved to the last 7.
     shape = price[past].reshape(28, 24).mean(0)
     level = price[24 * 28 : 24 * 35].mean() - shape.mean()
@@ -131,6 +134,8 @@ def test_without_a_past_the_calibration_stands_alone_and_others_are_persistent(t
     )
     assert early.provenance[UNKNOWN].endswith("expected: persistence, for want of a past in the file")
     assert "level of price and carbon of the 7 days" in later.provenance[UNKNOWN]
+    told = "expected: month-hour mean of the 2023 calibration (fewer than 14 days known) for price and carbon"
+    assert told in later.provenance[KNOWN]
 
     truth = np.concatenate([early.knowledge.history[:, 1], early.exogenous.buy_usd_per_mwh[:, 1]])
     for i, lead in enumerate(early.forecast.leads):

@@ -10,6 +10,7 @@ from gridai_env.episodes.instance import Instance, InstanceBatch, make_batch
 from gridai_env.episodes.planner_forecast import exogenous_forecast
 from gridai_env.scenario.errors import ScenarioError
 from gridai_env.scenario.tables import site_timezone
+from scripts.studies.scenario_report import report
 from tests.support.small_scenario import SMALL, small
 
 SHOCK: dict[str, Any] = {
@@ -49,6 +50,22 @@ def test_the_day_and_from_13_the_next_by_hand() -> None:
     ]  # 12:00 in Berlin, then 13:00: the short day, too
     # Half past in India: the step from 18:00 UTC starts at 23:30 there.
     assert known_until("2023-07-01T18:00", zone="Asia/Kolkata")[:2] == [24, 23]
+
+
+def test_when_prices_are_published_is_told() -> None:
+    sites = [
+        {**site, "timezone": zone}
+        for site, zone in zip(SMALL["sites"], ("Europe/Berlin", "Asia/Kolkata"), strict=True)
+    ]
+    batch = batch_of("published", [1], sites=sites, forecast={"published_from_h": 12.5})
+    told = batch.provenance[0]["publication"]
+    names = [site["name"] for site in sites]
+    assert told == (
+        "prices of the next day are known from 12:30 on the clock of the site "
+        f"({names[0]} Europe/Berlin, {names[1]} Asia/Kolkata)"
+    )
+    assert told in list(report(batch.compiled))
+    assert "publication" not in batch_of("day_ahead", [1]).provenance[0]
 
 
 @pytest.mark.parametrize("dt_h", [1.0, 0.25])
