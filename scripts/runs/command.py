@@ -298,11 +298,11 @@ def _notes() -> Iterator[None]:
         warnings.simplefilter("once", TraceWarning, append=True)
         others = warnings.showwarning
 
-        def show(text: Warning | str, kind: type[Warning], *place: Any) -> None:
-            if kind is TraceWarning:
-                print(f"note: {text}", file=sys.stderr)
+        def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if category is TraceWarning:
+                print(f"note: {message}", file=sys.stderr)
             else:
-                others(text, kind, *place)
+                others(message, category, *place, **more)
 
         warnings.showwarning = show
         yield

@@ -25,6 +25,7 @@ from scripts.runs.arguments import (
     sources,
 )
 from scripts.runs.command import InputError
+from scripts.runs.tables import proof_of
 
 if TYPE_CHECKING:
     from baselines.optimum.milp import Plan
@@ -161,17 +162,12 @@ def _write_prices(plan: Plan, path: Path, arguments: SolveOptions) -> None:
     print(f"shadow prices: {path}")
 
 
-def proof_of(plan: Plan) -> str:
-    """Return how far the bound of a plan is proven."""
-    return "proven" if plan.is_safe else "to solver tolerance"
-
-
 def _print_plan(plan: Plan) -> None:
     """Print status, objective, bound, gap and times."""
     value = "none found in time" if plan.objective_value is None else f"{plan.objective_value:,.2f}"
     print(f"\nobjective {plan.objective}: {plan.status}")
     print(f"  plan        {value} {plan.unit}")
-    print(f"  bound       {plan.bound:,.2f} {plan.unit}  (gap {plan.gap:.2e}, {proof_of(plan)})")
+    print(f"  bound       {plan.bound:,.2f} {plan.unit}  (gap {plan.gap:.2e}{proof_of([plan.is_safe])})")
     print(f"  model       {plan.rows:,} rows, {plan.columns:,} columns")
     print(f"  time        build {plan.build_s:.2f} s, solve {plan.solve_s:.2f} s")
 

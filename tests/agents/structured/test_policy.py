@@ -20,6 +20,7 @@ from agents.structured.action_numbers import KINDS, LOWEST, OpenActions
 from agents.structured.dispatch.batteries import CHARGES, Storage
 from agents.structured.dispatch.placing import to_be_done, waiting_price
 from agents.structured.dispatch.transport import CLOSED, WorkToPlace, transport
+from agents.structured.observed import constants_of
 from agents.structured.policy import StructuredPolicy
 from agents.structured.power import Supply
 from agents.structured.situation import Situation
@@ -284,7 +285,7 @@ def test_waiting_work_waits_for_a_cheap_hour_and_is_served_when_due() -> None:
 
 def test_the_worth_of_storage_is_that_of_the_best_of_all_plans() -> None:
     compiled = world("small")
-    storage = Storage(policy_of(compiled).judgement.reader.params, 1.0)
+    storage = Storage(constants_of(compiled, 1.0), 1.0)
     rng, steps, sites = np.random.default_rng(0), 4, compiled.shape.sites
     buy = rng.uniform(20.0, 90.0, (steps, sites))
     sell, limit = 0.8 * buy - 5.0, np.full((steps, sites), 0.2)
