@@ -116,7 +116,9 @@ def demand(c: Compiled) -> Iterator[str]:
     batch = make_batch(c, [0])
     hourly = batch.exogenous.arrivals_gpuh[0].sum(-1) / c.shape.dt_h
     yield f"demand: {batch.provenance[0]['demand']}"
+    table = regional_table(c.demand)
     for region, gpus in zip(c.region_names, hourly.T, strict=True):
+        yield from () if table is None else covered(table, region, round(c.shape.dt_h * 60))
         yield f"  {region} on seed 0: mean {gpus.mean():,.0f}, peak {gpus.max():,.0f} GPUs"
     usable = float((c.params.gpus * c.params.utilisation_limit * c.params.speed).sum())
     if over := int((hourly.sum(1) > usable).sum()):
@@ -141,14 +143,20 @@ def traces(c: Compiled) -> Iterator[str]:
     yield f"  starts {how}: {starts.min()} to {starts.max()} UTC, a day of history before each"
 
 
-def zone_of_file(table: TraceTable, zone: str, step_min: int) -> Iterator[str]:
-    """Yield what a zone of a trace file has: step, gaps, statistics by column, what stands for missing columns."""
-    axis = table.axis(zone)
+def covered(table: TraceTable, place: str, step_min: int) -> Iterator[str]:
+    """Yield what the rows of a zone or region cover, and what is wrong with the bad ones."""
+    axis = table.axis(place)
     bad = np.flatnonzero(~axis.usable)
-    yield f"  {table.coverage(zone)}; {table.steps_of(zone, step_min)}"
+    yield f"  {table.coverage(place)}; {table.steps_of(place, step_min)}"
     yield from (f"    bad: {axis.fault_at(int(cell))[0]}" for cell in bad[1:SHOWN_BAD])
     if bad.size > SHOWN_BAD:
         yield f"    ... {bad.size - SHOWN_BAD} more"
+
+
+def zone_of_file(table: TraceTable, zone: str, step_min: int) -> Iterator[str]:
+    """Yield what a zone of a trace file has: step, gaps, statistics by column, what stands for missing columns."""
+    axis = table.axis(zone)
+    yield from covered(table, zone, step_min)
     yield f"    {'column':28s}{'count':>8s}{'gaps':>7s}{'minimum':>10s}{'mean':>10s}{'maximum':>10s}  source"
 
     for name, source in table.origin(zone).items():

@@ -56,6 +56,19 @@ def test_a_zone_without_synthetic_traces_is_named(tmp_path, capsys):
     assert "known: " in shown
 
 
+def test_bad_rows_of_a_demand_file_are_named_by_region(tmp_path, capsys):
+    (region,) = {region["name"] for region in small()["regions"]}
+    stamps = [f"2024-03-{day:02d}T{hour:02d}:00Z" for day in range(1, 21) for hour in range(24)]
+    values = {stamps[5]: "", stamps[100]: "-5"}
+    rows = [f"{stamp},{region},{values.get(stamp, '10')}" for stamp in (*stamps, stamps[7])]
+    (tmp_path / "d.csv").write_text("\n".join(["utc,region,gpus", *rows]), encoding="utf-8")
+    assert main([write(tmp_path, small()), "--demand", str(tmp_path / "d.csv")]) == 0
+    out = capsys.readouterr().out
+    assert f"region '{region}' spans 2024-03-01T00:00Z to 2024-03-21T00:00Z, 3 of 480 intervals" in out
+    for text in ("T05:00Z: gpus = nan", "T07:00Z: row appears more than once", "T04:00Z: gpus = -5"):
+        assert text in out
+
+
 def test_a_missing_trace_file_is_named(capsys):
     assert main(["two_sites", "nowhere.csv"]) == 2
     assert "nowhere.csv" in capsys.readouterr().err
