@@ -64,20 +64,27 @@ class Explainer:
             used = [k for k in np.argsort(-served[c, w]).tolist() if served[c, w, k] > 1e-3 * on_hand[c, w]]
             if used:
                 places = " and ".join(f"{served[c, w, k]:,.0f} GPU-h at {sites[k]}" for k in used)
-                others = [self._why_not(t, c, w, k, used[0]) for k in range(len(sites)) if k not in used]
-                yield "; ".join([f"{name}: {places}", *others])
+                yield "; ".join([f"{name}: {places}", *self._others(t, c, w, used)])
             yield from self._waiting(t, c, w, name, float(on_hand[c, w]))
+
+    def _others(self, t: int, c: int, w: int, used: list[int]) -> list[str]:
+        """Return why nothing of a row goes to the sites that are not ``used``, those with the same reason together."""
+        sites: dict[str, list[str]] = {}
+        for k, site in enumerate(self.instance.compiled.site_names):
+            if k not in used:
+                sites.setdefault(self._why_not(t, c, w, k, used[0]), []).append(site)
+        return [f"{', '.join(s)} {'are' if s[1:] else 'is'} {reason}" for reason, s in sites.items()]
 
     def _why_not(self, t: int, c: int, w: int, k: int, best: int) -> str:
         """Return why nothing of a row goes to site ``k``: closed, full, or dearer than ``best``."""
-        geo, site = self.instance.compiled.geography, self.instance.compiled.site_names[k]
+        geo = self.instance.compiled.geography
         if not geo.open[c, w, k]:
             reasons = [name for name in REASONS if not getattr(geo, f"by_{name}")[c, w, k]]
             if reasons[0] == "latency":
                 reasons[0] += f" ({geo.latency_ms[c, w, k]:,.0f} ms, allowed {geo.budget_ms[w]:,.0f})"
-            return f"{site} is closed by {' and '.join(reasons)}"
+            return f"closed by {' and '.join(reasons)}"
         if not self.has_room[t, k]:
-            return f"{site} is full"
+            return "full"
 
         b = self.benefit
         parts = {
@@ -91,10 +98,10 @@ class Explainer:
         total = sum(dearer.values())
         shown = ", ".join(f"{name} {usd:+.4f}" for name, usd in dearer.items() if abs(usd) >= 5e-5)
         if abs(total) < 5e-5:
-            return f"{site} costs the same"
+            return "as dear"
         if total > 0.0:
-            return f"{site} is dearer by {total:.4f} USD per GPU-h ({shown})"
-        return f"{site} is open and {-total:.4f} USD per GPU-h cheaper by the prices of this hour alone ({shown})"
+            return f"dearer by {total:.4f} USD per GPU-h ({shown})"
+        return f"open and {-total:.4f} USD per GPU-h cheaper by the prices of this hour alone ({shown})"
 
     def _waiting(self, t: int, c: int, w: int, name: str, size: float) -> Iterator[str]:
         """Yield what is dropped, and what waits: first in, first out, it has left once as much has been served."""
@@ -141,7 +148,7 @@ class Explainer:
         p, f = self.instance.params, self.flows
         for k, site in enumerate(self.instance.compiled.site_names):
             for verb, flow in (("charges", f.charge_mw), ("discharges", f.discharge_mw)):
-                if flow[t, k] > NOTHING * max(p.charge_limit_mw[k], p.discharge_limit_mw[k]):
+                if flow[t, k] > 1e-3 * max(p.charge_limit_mw[k], p.discharge_limit_mw[k]):
                     yield f"{site}: the battery {verb} {flow[t, k]:,.2f} MW{self._stored(t, k)}"
             if f.generation_mw[t, k] > NOTHING * p.generator_max_mw[k]:
                 carbon = p.carbon_price_usd_per_kg * p.generator_carbon_kg_per_mwh[k]

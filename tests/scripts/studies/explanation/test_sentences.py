@@ -48,6 +48,13 @@ def test_a_dearer_site_is_dearer_by_its_price() -> None:
     )
 
 
+def test_sites_with_the_same_reason_stand_together() -> None:
+    exogenous = {"buy_usd_per_mwh": np.array((100.0, 40.0, 40.0)), "arrivals_gpuh": 100.0}
+    sites = ({}, ELSEWHERE, ELSEWHERE)
+    (text,) = said(tiny(sites=sites, classes=({**FREE, "state_bound_share": 1.0},), exogenous=exogenous), 0)
+    assert text.endswith(" GPU-h at a (home); b, c are closed by state")
+
+
 def test_what_moving_costs_is_named() -> None:
     """0.01 + 0.02 USD for a session and its weights, spread over 8 h, against a spread of 1 USD/MWh."""
     (text,) = said(two_sites((41.0, 40.0), relocation_usd_per_gpuh=0.01, warm_usd_per_gpuh=0.02), 0)
