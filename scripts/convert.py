@@ -13,6 +13,7 @@ refused.  All that was left out is printed.  Bad input: one line on standard err
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Literal
 
 import numpy as np
@@ -61,6 +62,10 @@ class ConvertOptions(CommandOptions):
     rate: Annotated[list[str], Shown(metavar="CUR=USD")] = Field(
         [], description="USD for one unit of the prices' currency: EUR=1.08"
     )
+    average: bool = Field(False, description="make hours; default: the steps of the files")
+    allow_missing: Annotated[float, Shown(metavar="SHARE")] = Field(
+        0.0, ge=0, lt=1, description="share of an hour that a mean may lack; else it is a gap"
+    )
 
 
 @command(ConvertOptions)
@@ -78,16 +83,18 @@ def main(options: ConvertOptions) -> int:
     write_plain(options.out, table, options.add)
 
     print(*summary(options.out, table, exports), sep="\n")
+    averaged = any("averaged to" in note for export in exports for note in export.notes)
+    if (options.average or options.allow_missing) and not averaged:
+        print("note: there was nothing to average; --average and --allow-missing changed nothing")
     return 0
 
 
 def read_all(options: ConvertOptions) -> list[Export]:
     """Read price, average carbon, and marginal carbon and weather where they are given; InputError for a wrong zone."""
     rates = parse_rates(options.rate)
-    price = read_export(
-        options.price, options.price_format, usd_per=rates, point=options.point, zone=options.zone
-    )
-    carbon = read_export(
+    read = partial(read_export, average=options.average, allow_missing=options.allow_missing)
+    price = read(options.price, options.price_format, usd_per=rates, point=options.point, zone=options.zone)
+    carbon = read(
         options.carbon,
         carbon=options.carbon_kind,
         point=options.carbon_zone,
@@ -102,10 +109,10 @@ def read_all(options: ConvertOptions) -> list[Export]:
             f"give the file of {expected}, or say with --carbon-zone {carbon.zone} that this is meant"
         )
 
-    more = [] if options.weather is None else [read_export(options.weather)]
+    more = [] if options.weather is None else [read(options.weather)]
     if options.marginal is not None:
         in_pounds, region = options.marginal_in_pounds, options.marginal_region
-        more.append(read_export(options.marginal, in_pounds=in_pounds, point=region))
+        more.append(read(options.marginal, in_pounds=in_pounds, point=region))
     return [price, carbon, *more]
 
 

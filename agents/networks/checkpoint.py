@@ -106,7 +106,8 @@ class Identity:
         if self.world != here.world:
             raise CheckpointError(
                 f"{source}: trained on scenario {self.scenario!r} with other values than here; "
-                "give the same file and overrides (traces, days and latency budgets may differ), or train again"
+                "give the same file and overrides (traces, days, kind of forecast and latency budgets may differ), or "
+                "train again"
             )
 
     def check_version(self, source: str) -> None:
@@ -128,12 +129,17 @@ def _differences(there: dict[str, int], here: dict[str, int]) -> str:
 def world_hash(scenario: Scenario) -> str:
     """Return the SHA-256 (hex) of a scenario without what may differ between uses.
 
-    Left out are its text, traces and days, and the latency budgets: they act through the masks, which are observed.
+    Left out are its text, traces and days, the kind of forecast (leads and skill count), and the latency budgets: they
+    act through the masks, which are observed.
     So are keys at their defaults: a checkpoint outlives keys that are added later.
     """
     left_out = {"description", "traces", "start", "demand", "jobs_from"}
     data = scenario.model_dump(mode="json", exclude=left_out, exclude_defaults=True)
     data.get("latency", {}).pop("budget_scale", None)
+    forecast = data.pop("forecast", {})
+    forecast = {key: value for key, value in forecast.items() if key not in ("kind", "published_from_h")}
+    if forecast:
+        data["forecast"] = forecast
     for task in data["classes"]:
         task.pop("latency_budget_ms")
     return hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -30,6 +30,8 @@ def read_export(
     zone: str | None = None,
     drop_estimated: bool = False,
     in_pounds: bool = False,
+    average: bool = False,
+    allow_missing: float = 0.0,
 ) -> Export:
     """Read an export as a series of one zone, intervals ascending in UTC, on its own steps of an hour or less.
 
@@ -37,16 +39,16 @@ def read_export(
     {"EUR": 1.08}.  ``carbon``: "direct" or "life_cycle".  ``point``: which price area, settlement point, location or
     zone, where there are several.  ``zone``: that of the trace file; prices of gridstatus are in USD for US-... alone.
     ``drop_estimated``: values marked as estimated become gaps.  ``in_pounds``: WattTime's rates without a column of
-    units are in lb/MWh.
+    units are in lb/MWh.  ``average``: finer rows become hours, whose means may lack the share ``allow_missing``.
 
     Intervals that are missing stay missing; what else was left out is in ``notes``.  Raises TraceError, with file
     and line, for all that cannot be used as asked, FileNotFoundError where there is no file.
     """
     name, source = _recognised(Path(path), format_name)
     if isinstance(source, weather.Answer):
-        return on_steps(weather.read(source))
+        return on_steps(weather.read(source), average, allow_missing)
     choices = Choices(point, usd_per or {}, carbon, drop_estimated, zone, in_pounds)
-    return on_steps(read_table(source, name, choices))
+    return on_steps(read_table(source, name, choices), average, allow_missing)
 
 
 def _recognised(path: Path, expected: str | None) -> tuple[str, TextTable | weather.Answer]:

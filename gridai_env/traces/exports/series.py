@@ -38,8 +38,10 @@ class Export:
         return int(self.utc_minutes[0]), int(self.utc_minutes[-1] + self.step_minutes[-1])
 
 
-def on_steps(export: Export) -> Export:
+def on_steps(export: Export, average: bool = False, allow_missing: float = 0.0) -> Export:
     """Return the export on its own steps, ascending: an hour or whole parts of it, by stretch of the file.
+
+    ``average``: on hours; a mean may lack the share ``allow_missing`` of its hour, else it is a gap.
 
     Rows off the grid of their stretch are left out.  Raises TraceError for doubled stamps, unsorted ones where their
     order matters, steps above an hour, rows of which most are off any grid, and a column without a value.
@@ -58,16 +60,37 @@ def on_steps(export: Export) -> Export:
         notes.append("rows out of order, sorted by time")
     if len(stray):
         notes.append(f"{len(stray)} rows off the grid left out, the first {stamp(stray[0])}")
+    start, length = start[good], length[good]
     kept = {name: values[good] for name, values in columns.items()}
     if empty := [name for name, values in kept.items() if np.isnan(values).all()]:
         raise TraceError(
             f"{export.source}: no row has a value of {', '.join(empty)}; all are empty or left out"
         )
+    if average and (length < MINUTES_PER_HOUR).any():
+        notes.append(f"averaged to hours: {step_words(length)}")
+        start, kept = _hours(start, length, kept, allow_missing)
+        length = np.full(len(start), MINUTES_PER_HOUR)
     if gaps := sum(int(np.isnan(values).sum()) for values in kept.values()):
-        notes.append(f"{gaps} intervals are gaps: no value")
-    return replace(
-        export, utc_minutes=start[good], columns=kept, step_minutes=length[good], notes=tuple(notes)
-    )
+        notes.append(f"{gaps} intervals are gaps: no value, or too few rows for a mean")
+    return replace(export, utc_minutes=start, columns=kept, step_minutes=length, notes=tuple(notes))
+
+
+def _hours(
+    start: Int[Ints, " N"],
+    length: Int[Ints, " N"],
+    columns: dict[str, Float[Floats, " N"]],
+    allow_missing: float,
+) -> tuple[Int[Ints, " n"], dict[str, Float[Floats, " n"]]]:
+    """Return the hours of intervals and the means over them, NaN where more than a share of an hour is missing."""
+    hours, group = np.unique(start - start % MINUTES_PER_HOUR, return_inverse=True)
+    means = {}
+    for name, values in columns.items():
+        known = np.where(np.isfinite(values), length, 0)
+        minutes = np.bincount(group, known, len(hours))
+        total = np.bincount(group, np.nan_to_num(values) * known, len(hours))
+        enough = (minutes > 0) & (minutes >= (1.0 - allow_missing) * MINUTES_PER_HOUR - 1e-9)
+        means[name] = np.where(enough, total / np.maximum(minutes, 1), np.nan)
+    return hours, means
 
 
 def _ascending(export: Export) -> tuple[Int[Ints, " N"], dict[str, Float[Floats, " N"]]]:

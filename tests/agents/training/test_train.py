@@ -454,10 +454,15 @@ def test_a_checkpoint_of_before_the_move_loads(trained: Path, tmp_path: Path) ->
     assert "agents.network" not in sys.modules
 
 
-def test_days_and_traces_may_differ(trained: Path) -> None:
+@pytest.mark.parametrize("kind", ["published", "persistence", "perfect"])
+def test_days_traces_and_kind_of_forecast_may_differ(trained: Path, kind: str) -> None:
     scenario = load_scenario("two_sites", horizon_h=6.0)
-    moved = scenario.model_copy(update={"traces": "other.csv", "description": "x"})
+    moved = load_scenario("two_sites", horizon_h=6.0, forecast=kind)
+    moved = moved.model_copy(update={"traces": "other.csv", "description": "x"})
     assert world_hash(scenario) == world_hash(moved)
+    skilled = scenario.forecast.model_copy(update={"skill_last": 0.5})
+    assert world_hash(scenario) != world_hash(scenario.model_copy(update={"forecast": skilled}))
+    load_policy(trained / "model.zip").prepare(compile_scenario(load_scenario(moved, traces="synthetic")))
 
 
 @pytest.mark.parametrize(

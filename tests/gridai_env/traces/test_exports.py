@@ -245,13 +245,19 @@ def test_open_meteo_has_one_offset_and_wind_in_km_per_h(write: Callable[..., Pat
     assert stamps(half)[0] == "2023-03-11T19:30"
 
 
-def test_finer_steps_are_kept(write: Callable[..., Path]) -> None:
+def test_finer_steps_are_kept_and_averaged_when_asked(write: Callable[..., Path]) -> None:
     times = [datetime(2025, 1, 1, tzinfo=UTC) + timedelta(minutes=15 * i) for i in range(11)]
     lines = [f"{t:%Y-%m-%d %H:%M:%S},X,X,XX,{100 + i},1,,,s,false," for i, t in enumerate(times)]
     path = write(EM_NEW, *lines)
     kept = read_export(path)
     assert kept.columns[CARBON].tolist() == [100.0 + i for i in range(11)]
     assert set(kept.step_minutes) == {15}
+    export = read_export(path, average=True)
+    assert stamps(export) == ["2025-01-01T00:00", "2025-01-01T01:00", "2025-01-01T02:00"]
+    # The third hour is not whole: a gap, unless a share of it may lack.
+    assert export.columns[CARBON] == pytest.approx([101.5, 105.5, np.nan], nan_ok=True)
+    assert read_export(path, average=True, allow_missing=0.25).columns[CARBON][2] == 109.0
+    assert np.isnan(read_export(path, average=True, allow_missing=0.2).columns[CARBON][2])
 
 
 def test_weather_formulas_by_hand() -> None:

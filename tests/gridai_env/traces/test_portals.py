@@ -579,7 +579,12 @@ def steps_of(*gaps: tuple[int, int], lost: tuple[int, ...] = ()) -> Export:
 
 
 def test_each_stretch_keeps_its_step() -> None:
-    kept = on_steps(steps_of((60, 3), (15, 12), (60, 3), (30, 6)))
+    mixed = steps_of((60, 3), (15, 12), (60, 3), (30, 6))
+    hours = on_steps(mixed, average=True)
+    assert hours.columns[PRICE].tolist() == [0, 1, 2, 4.5, 8.5, 12.5, 15, 16, 17, 18.5, 20.5, 22.5]
+    assert "averaged to hours: 6 of 60 min, 6 of 30 min, 12 of 15 min" in hours.notes
+    assert on_steps(steps_of((60, 5)), average=True).columns[PRICE].tolist() == [0, 1, 2, 3, 4]
+    kept = on_steps(mixed)
     assert kept.step_minutes.tolist() == [60] * 3 + [15] * 12 + [60] * 3 + [30] * 6
     assert kept.columns[PRICE].tolist() == list(range(24))
 
@@ -737,6 +742,11 @@ def test_convert_joins_average_and_marginal_carbon_and_says_what_it_left_out(
     assert lines[0] == f"utc,zone,{PRICE},{CARBON},{MARGINAL}"
     assert lines[4] == "2025-10-01T00:15Z,MINE,3.0,100.0,453.59237"
 
+    again = [*words[:-1], str(tmp_path / "again.csv"), "--rate", "EUR=2"]
+    assert main([*again, "--average", "--allow-missing", "0.1"]) == 0
+    out = capsys.readouterr().out
+    assert "3 rows from 2025-10-01T00:00Z" in out and "nothing to average" not in out
+
     for extra, message in (
         (["--rate", "EUR=2", "CAD=1"], "the rate of CAD (usd_per, --rate) is not used"),
         (["--rate", "EUR=2", "--rate", "CAD=1"], "give all values after one name: given twice: --rate"),
@@ -745,6 +755,7 @@ def test_convert_joins_average_and_marginal_carbon_and_says_what_it_left_out(
             ["--rate", "EUR=2", "--marginal-kg-per-mwh", "3"],
             "--marginal brings marginal carbon; give one of them",
         ),
+        (["--rate", "EUR=2", "--allow-missing", "1"], "--allow-missing 1: must be"),
     ):
         assert main([*words, *extra]) == 2
         err = capsys.readouterr().err
