@@ -27,7 +27,8 @@ from gridai_env.traces.exports.read import EXPECTED, read_export
 from gridai_env.traces.exports.series import Export, step_words
 from gridai_env.traces.files.formats import OPTIONAL
 from gridai_env.traces.local_time import stamp
-from scripts.runs.command import CommandOptions, File, InputError, Shown, command, refuse_doubles
+from scripts.runs.arguments import parse_rates
+from scripts.runs.command import CommandOptions, File, InputError, Shown, command
 
 
 class ConvertOptions(CommandOptions):
@@ -114,16 +115,6 @@ def read_all(options: ConvertOptions) -> list[Export]:
         in_pounds, region = options.marginal_in_pounds, options.marginal_region
         more.append(read(options.marginal, in_pounds=in_pounds, point=region))
     return [price, carbon, *more]
-
-
-def parse_rates(texts: Sequence[str]) -> dict[str, float]:
-    """Return {currency: rate} of ``EUR=1.08``; raises InputError for text of another form."""
-    pairs = [(text.partition("=")[0].strip().upper(), text.partition("=")[2]) for text in texts]
-    refuse_doubles("--rate", [currency for currency, _ in pairs])
-    try:
-        return {currency: float(value) for currency, value in pairs}
-    except ValueError:
-        raise InputError(f"--rate {' '.join(texts)}: must be CUR=USD for one unit, e.g. EUR=1.08") from None
 
 
 def summary(path: str, table: ZoneTable, exports: Sequence[Export]) -> list[str]:

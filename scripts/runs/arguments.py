@@ -180,3 +180,13 @@ def sources(instance: Instance) -> list[str]:
     zones = ", ".join(f"{site.name} = {site.zone}" for site in instance.scenario.sites)
     lines = [f"zones: {zones}", f"traces: {instance.scenario.traces}"]
     return lines + [f"  {name}: {text}" for name, text in instance.provenance.items()]
+
+
+def parse_rates(texts: Sequence[str]) -> dict[str, float]:
+    """Return {currency: rate} of ``EUR=1.08``; raises InputError for text of another form."""
+    pairs = [(text.partition("=")[0].strip().upper(), text.partition("=")[2]) for text in texts]
+    refuse_doubles("--rate", [currency for currency, _ in pairs])
+    try:
+        return {currency: float(value) for currency, value in pairs}
+    except ValueError:
+        raise InputError(f"--rate {' '.join(texts)}: must be CUR=USD for one unit, e.g. EUR=1.08") from None

@@ -383,7 +383,7 @@ MUTANTS = (
     ),
     Mutant(
         "tolerances are absolute",
-        "baselines/optimum/rows.py",
+        "gridai_env/world/size.py",
         "return float(16.0 ** np.round(np.log2(most_mw / ORDINARY_MW) / 4.0))",
         "return 1.0",
         ("baselines/optimum/test_scale.py",),
