@@ -32,7 +32,7 @@ class HomeReference:
         self._layout = Layout(compiled.shape)
         self._compiled, self._num_envs, self._like = compiled, num_envs, like
         self._action = self._everywhere(home_action(compiled))
-        self._battery_mwh = self._everywhere(compiled.start_state.battery_mwh)
+        self._battery_mwh = self._everywhere(compiled.start_battery_mwh)
         self._home = self._there(compiled.params.home[:, None, :])  # [C,1,K]
         self._no_budget_kg = self._there(np.array(np.inf))
 

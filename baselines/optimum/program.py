@@ -82,7 +82,7 @@ class Program:
 
 def stacked(steps: list[Flows]) -> Flows:
     """Return the flows of all steps on a leading axis, [T,...]."""
-    return Flows(**{name: np.stack([getattr(step, name) for step in steps]) for name in Flows.names()})
+    return Flows.stacked(steps)
 
 
 def _highs_lp(form: Any, matrix: sparse.csc_matrix, integer: Bools) -> highspy.HighsLp:

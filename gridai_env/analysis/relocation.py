@@ -197,5 +197,4 @@ def episode_of(instance: Instance, flows: Flows) -> PlayedEpisode:
     for t in range(instance.steps):
         before.append(state)
         state = physics.next_state(p, state, flows.map(itemgetter(t)), exo.map(itemgetter(t)))
-    fields = {name: np.stack([getattr(s, name) for s in before]) for name in State.names()}
-    return PlayedEpisode(instance, State(**fields), flows)
+    return PlayedEpisode(instance, State.stacked(before), flows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from typing import TypeVar
@@ -46,6 +46,11 @@ class Record:
         """Return names and shapes; the arrays themselves would fill pages."""
         shapes = (f"{name} {list(np.shape(getattr(self, name)))}" for name in self.names())
         return f"{type(self).__name__}: {', '.join(shapes)}"
+
+    @classmethod
+    def stacked(cls: type[R], records: Sequence[R]) -> R:
+        """Return records of arrays as one, each field with a leading axis for them."""
+        return cls(**{name: np.stack([getattr(record, name) for record in records]) for name in cls.names()})
 
     @classmethod
     @cache

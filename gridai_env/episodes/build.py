@@ -258,7 +258,7 @@ def instance_params(compiled: Compiled, jobs: JobTable, exogenous: Exogenous) ->
 def initial_state(compiled: Compiled, demand: Demand) -> State:
     """Return the state before the first step: no backlog, no running job, the first arrivals placed at
     home."""
-    shape, start = compiled.shape, compiled.start_state
+    shape = compiled.shape
     first_gpuh = demand.arrivals_gpuh[:, 0]
     xp, episodes = namespace(first_gpuh), first_gpuh.shape[0]
 
@@ -268,9 +268,9 @@ def initial_state(compiled: Compiled, demand: Demand) -> State:
 
     return State(
         backlog_gpuh=xp.zeros_like(first_gpuh),
-        battery_mwh=each(start.battery_mwh),
+        battery_mwh=each(compiled.start_battery_mwh),
         placed_gpuh=first_placement_gpuh(first_gpuh, compiled.params.home, compiled.row_wait_steps),
-        generation_mw=each(start.generation_mw),
+        generation_mw=each(compiled.start_generation_mw),
         committed_gpus=each(np.zeros((shape.sites, shape.job_steps))),
         waiting=each(np.ones(shape.jobs)),
         peak_import_mw=each(np.zeros(shape.sites)),

@@ -22,7 +22,7 @@ from gridai_env.arrays.types import Array, Bool, Bools, Float, Floats
 from gridai_env.episodes.demand_shape import demand_shape, place_regions, place_shape, regional_table
 from gridai_env.scenario.capacity import daily_profile, weekly_factor
 from gridai_env.scenario.compile import Compiled, once_per_scenario
-from gridai_env.traces.local_time import MINUTES_PER_DAY, MINUTES_PER_HOUR, offset_minutes
+from gridai_env.traces.local_time import MINUTES_PER_DAY, MINUTES_PER_HOUR, local_minutes, step_minutes
 
 NOISE_KEPT_PER_H = 0.9  # share of the noise that is still there after an hour: swings last about half a day
 MIN_REFERENCE = 0.01  # arrivals below this share of the next step's are no reference for placements
@@ -179,12 +179,8 @@ def _calendar_of(week_minute: np.ndarray) -> Calendar:
 
 def week_minutes(compiled: Compiled, start_utc: np.ndarray, first_step: int, steps: int) -> np.ndarray:
     """Return the local minute of the week (from Monday 0:00) at the middle of each step, int [B,steps,C]."""
-    step_min = compiled.shape.dt_h * MINUTES_PER_HOUR
-    middle = np.round((first_step + np.arange(steps) + 0.5) * step_min).astype(np.int64)
-    utc = start_utc.astype("datetime64[m]").astype(np.int64)[:, None] + middle
-    zones = compiled.regions.timezones
-    of_week = {zone: (utc + offset_minutes(zone, utc) + MONDAY_MIN) % WEEK_MIN for zone in set(zones)}
-    return np.stack([of_week[zone] for zone in zones], axis=-1)
+    utc = step_minutes(start_utc, first_step + 0.5, steps, compiled.shape.dt_h)
+    return (local_minutes(compiled.regions.timezones, utc) + MONDAY_MIN) % WEEK_MIN
 
 
 def expected_region_gpuh(compiled: Compiled, days: Calendar) -> np.ndarray:

@@ -21,12 +21,18 @@ from pathlib import Path
 import numpy as np
 
 from gridai_env.arrays.types import Float, Floats, Int, Ints
-from gridai_env.episodes.expectation import LEVEL_DAYS, PAST_DAYS, demand_outlook, regional_outlook
+from gridai_env.episodes.expectation import LEVEL_DAYS, PAST_DAYS, demand_outlook, zone_past
 from gridai_env.scenario.compile import Compiled
 from gridai_env.scenario.spec import DemandSpec
 from gridai_env.traces import TraceError, TraceTable
 from gridai_env.traces.files.demand import DemandTrace, read_demand, read_regions
-from gridai_env.traces.local_time import MINUTES_PER_DAY, MINUTES_PER_HOUR, offset_minutes
+from gridai_env.traces.local_time import (
+    MINUTES_PER_DAY,
+    MINUTES_PER_HOUR,
+    local_minutes,
+    offset_minutes,
+    step_minutes,
+)
 from gridai_env.world.state import Shape
 
 LEAST_STEPS = 2  # of a file without a time of day
@@ -73,8 +79,10 @@ def place_regions(
     """
     regions, step_min = compiled.region_names, round(compiled.shape.dt_h * MINUTES_PER_HOUR)
     steps = lead_in + compiled.shape.steps
-    begin = start_utc.astype("datetime64[m]").astype(np.int64) - lead_in * step_min
-    values, mean = [], []
+    times = step_minutes(start_utc, -lead_in, steps, compiled.shape.dt_h)
+    begin, start_h = times[:, 0], times[:, lead_in] // MINUTES_PER_HOUR
+    hour = (times // MINUTES_PER_HOUR - start_h[:, None]) % 24
+    values, mean, found = [], [], []
     for region in regions:
         axis = table.axis(region)
         axis.refuse_faults(begin, steps * step_min)
@@ -83,9 +91,10 @@ def place_regions(
         mean.append(axis.good(name).mean())
         if mean[-1] <= 0.0:
             raise TraceError(f"{axis.where}: the file holds no work: the mean of its {name} is 0")
+        past = zone_past(table, region)
+        found.append(demand_outlook(past.before(past.values[name], start_h), hour))
 
-    times = (begin[:, None] + np.arange(steps) * step_min).astype("datetime64[m]")
-    expected, deviation, blind = regional_outlook(table, regions, start_utc, times)
+    expected, deviation, blind = (np.stack(part, -1) for part in zip(*found, strict=True))
     text = (
         f"{Path(table.source).name} (sha256 {table.sha256[:12]}, regions, {name}, "
         f"{table.steps_of(regions[0], step_min)}; used for its shape: its mean by region is mean_gpus), by date"
@@ -119,7 +128,8 @@ def place_shape(
     """
     step_min = round(compiled.shape.dt_h * MINUTES_PER_HOUR)
     _check_length(shape, compiled.shape, step_min)
-    local = local_minutes(compiled, start_utc, lead_in, step_min)
+    utc = step_minutes(start_utc, -lead_in, lead_in + compiled.shape.steps, compiled.shape.dt_h)
+    local = local_minutes(compiled.regions.timezones, utc)  # [B,X,C]
 
     begin = np.empty_like(local)
     notes = []
@@ -140,15 +150,6 @@ def place_shape(
 
     texts = tuple(note + _expected_from(none) for note, none in zip(notes, blind, strict=True))
     return RegionalShape(shape.mean_of(begin, step_min), expected, texts, deviation, blind)
-
-
-def local_minutes(compiled: Compiled, start_utc: np.ndarray, lead_in: int, step_min: int) -> np.ndarray:
-    """Return the local minute since 1970 at which each step begins in each region, int [B,X,C]."""
-    steps = np.arange(-lead_in, compiled.shape.steps, dtype=np.int64) * step_min
-    utc = start_utc.astype("datetime64[m]").astype(np.int64)[:, None] + steps
-    zones = compiled.regions.timezones
-    of_zone = {zone: utc + offset_minutes(zone, utc) for zone in set(zones)}
-    return np.stack([of_zone[zone] for zone in zones], axis=-1)
 
 
 def _check_length(shape: DemandShape, episode: Shape, step_min: int) -> None:

@@ -14,7 +14,8 @@ import numpy as np
 from gridai_env.arrays.types import Float, Floats
 from gridai_env.traces import ZoneSeries, synthetic_series
 from gridai_env.traces.calibration import calibration_year
-from gridai_env.traces.local_time import MINUTES_PER_HOUR
+from gridai_env.traces.local_time import month_hour, step_minutes
+from gridai_env.traces.series import CLIMATOLOGY_OF
 
 SAMPLE_EPISODES = 192
 SAMPLE_STEPS = 120
@@ -45,26 +46,18 @@ def synthetic_deviation(zones: tuple[str, ...]) -> Deviation:
 def series_deviation(series: ZoneSeries) -> Deviation:
     """Return the deviation of hourly series from their climatology."""
     cell = month_hours_utc(series.start_utc, 0, series.steps, series.dt_h)
-    average = series.carbon_average_kg_per_mwh - series.carbon_average_climatology_kg_per_mwh
-    marginal = series.carbon_marginal_kg_per_mwh - series.carbon_marginal_climatology_kg_per_mwh
-
-    return Deviation(
-        price_usd_per_mwh=_typical(series.price_usd_per_mwh - series.price_climatology_usd_per_mwh, cell),
-        carbon_average_kg_per_mwh=_typical(average, cell),
-        carbon_marginal_kg_per_mwh=_typical(marginal, cell),
-        pv_relative=relative_median(series.pv_cf, series.pv_cf_climatology),
-        wind_cf=_typical(series.wind_cf - series.wind_cf_climatology, cell),
-    )
+    usual = {
+        name: _typical(getattr(series, name) - getattr(series, climatology), cell)
+        for name, climatology in CLIMATOLOGY_OF.items()
+        if name != "pv_cf"
+    }
+    return Deviation(pv_relative=relative_median(series.pv_cf, series.pv_cf_climatology), **usual)
 
 
 def month_hours_utc(start_utc: np.ndarray, first_step: int, steps: int, dt_h: float) -> np.ndarray:
     """Return month * 24 + hour of the day in UTC (month 0..11) at the start of each step, int [B,steps]."""
-    minutes = np.round((first_step + np.arange(steps)) * dt_h * MINUTES_PER_HOUR).astype(np.int64)
-    utc = start_utc.astype("datetime64[m]").astype(np.int64)[:, None] + minutes
-    hour = utc // MINUTES_PER_HOUR
-    day = hour // 24
-    months = np.arange(day.min(), day.max() + 1).astype("datetime64[D]").astype("datetime64[M]")
-    return months.astype(np.int64)[day - day.min()] % 12 * 24 + hour % 24
+    month, hour = month_hour(step_minutes(start_utc, first_step, steps, dt_h))
+    return month * 24 + hour
 
 
 def relative_median(values: Floats, expected: Floats) -> Floats:

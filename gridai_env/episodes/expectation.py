@@ -15,7 +15,7 @@ Shapes: B episodes, L steps, Z zones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -118,13 +118,7 @@ def outlook(table: TraceTable, series: ZoneSeries, start_utc: np.ndarray) -> Out
 
     return Outlook(
         series=replace(series, **climatology),
-        deviation=Deviation(
-            price_usd_per_mwh=typical["price_usd_per_mwh"],
-            carbon_average_kg_per_mwh=typical["carbon_average_kg_per_mwh"],
-            carbon_marginal_kg_per_mwh=typical[MARGINAL],
-            pv_relative=typical["pv_cf"][:, None],
-            wind_cf=typical["wind_cf"],
-        ),
+        deviation=Deviation(pv_relative=typical.pop("pv_cf")[:, None], **typical),
         blind=~enough & np.array([zone not in known_zones() for zone in series.zones]),
         provenance=[
             {
@@ -134,24 +128,6 @@ def outlook(table: TraceTable, series: ZoneSeries, start_utc: np.ndarray) -> Out
             for b in range(len(start))
         ],
     )
-
-
-def regional_outlook(
-    table: TraceTable, regions: Sequence[str], start_utc: np.ndarray, times_utc: np.ndarray
-) -> tuple[Float[Floats, "B X C"], Float[Floats, "B C"], Bool[Bools, "B C"]]:
-    """Return what the hours before each start let one expect of a file of demand at ``times_utc`` [B,X].
-
-    Also how far it usually strays from that, and whether too few hours are known: then persistence must do.
-    """
-    start = start_utc.astype("datetime64[h]").astype(np.int64)
-    hour = (times_utc.astype("datetime64[h]").astype(np.int64) - start[:, None]) % 24
-    found = []
-    for region in regions:
-        first, values = table.hours(region)
-        ((_, hours),) = values.items()
-        found.append(demand_outlook(Past(first, values, {}).before(hours, start), hour))
-    expected, deviation, blind = (np.stack(part, -1) for part in zip(*found, strict=True))
-    return expected, deviation, blind
 
 
 def demand_outlook(

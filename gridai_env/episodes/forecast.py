@@ -39,7 +39,7 @@ from gridai_env.arrays.ops import add_product, add_scaled, as_float32, constant,
 from gridai_env.arrays.types import Array, Bool, Bools, Float, Floats, Int
 from gridai_env.scenario.compile import Compiled
 from gridai_env.scenario.tables import ForecastRules
-from gridai_env.traces.local_time import MINUTES_PER_DAY, MINUTES_PER_HOUR, offset_minutes
+from gridai_env.traces.local_time import MINUTES_PER_DAY, MINUTES_PER_HOUR, local_minutes, step_minutes
 
 DAY_H = 24.0
 MEDIAN_OF_NORMAL = 0.6745  # of |x| for a standard normal x
@@ -246,11 +246,8 @@ def publication(compiled: Compiled, start_utc: np.ndarray, first_step: int, step
 
     A day has the hours that its clocks give it, 23 or 25 where these change.
     """
-    minutes = np.round((first_step + np.arange(steps)) * compiled.shape.dt_h * MINUTES_PER_HOUR)
-    utc = start_utc.astype("datetime64[m]").astype(np.int64)[:, None] + minutes.astype(np.int64)
-    zones = compiled.sites.timezones
-    of_zone = {zone: np.divmod(utc + offset_minutes(zone, utc), MINUTES_PER_DAY) for zone in set(zones)}
-    day, minute = (np.stack([of_zone[zone][part] for zone in zones], axis=-1) for part in (0, 1))
+    utc = step_minutes(start_utc, first_step, steps, compiled.shape.dt_h)
+    day, minute = np.divmod(local_minutes(compiled.sites.timezones, utc), MINUTES_PER_DAY)
     return Publication(day, day + (minute >= compiled.forecast.published_from_h * MINUTES_PER_HOUR))
 
 

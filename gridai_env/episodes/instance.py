@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from gridai_env.arrays.record import Record
 from gridai_env.episodes.build import Knowledge, batch_parts
 from gridai_env.episodes.forecast import ForecastSet
 from gridai_env.episodes.starts import Start, Starts
@@ -239,7 +238,7 @@ def stack(instances: Sequence[Instance]) -> InstanceBatch:
         params=first.params.replace(**fields),
         forecast=replace(first.forecast, values=values),
         provenance=tuple(i.provenance for i in instances),
-        **{name: _stacked(kind, [getattr(i, name) for i in instances]) for name, kind in RECORDS.items()},
+        **{name: kind.stacked([getattr(i, name) for i in instances]) for name, kind in RECORDS.items()},
     )
 
 
@@ -248,10 +247,6 @@ def _same_constants(a: Params, b: Params) -> bool:
     names = (name for name in Params.names() if name not in INSTANCE_FIELDS)
     pairs = ((getattr(a, name), getattr(b, name)) for name in names)
     return all(x is y or np.array_equal(x, y) for x, y in pairs)
-
-
-def _stacked(kind: Any, records: Sequence[Record]) -> Any:
-    return kind(**{name: np.stack([getattr(r, name) for r in records]) for name in kind.names()})
 
 
 def load_instance(path: str | Path) -> Instance:

@@ -200,23 +200,18 @@ class _Log:
 
     def trajectories(self, name: str, instances: Sequence[Instance]) -> list[Trajectory]:
         """Return one trajectory per episode; raises RuntimeError where rewards and ledger differ."""
-        before, flows = _over_time(self.before, State), _over_time(self.flows, Flows)
+        before, flows = State.stacked(self.before), Flows.stacked(self.flows)
         actions = np.stack(self.actions) if self.actions else None
         rewards = np.stack(self.rewards).astype(np.float64)
 
         out = []
         for b, instance in enumerate(instances):
-            episode = PlayedEpisode(
-                instance, before.map(lambda x, b=b: x[:, b]), flows.map(lambda x, b=b: x[:, b])
-            )
+            at = itemgetter((slice(None), b))
+            episode = PlayedEpisode(instance, before.map(at), flows.map(at))
             _check_ledger(episode, rewards[:, b])
             own = None if actions is None else actions[:, b]
             out.append(Trajectory(name, episode, rewards[:, b], own, float(np.mean(self.seconds))))
         return out
-
-
-def _over_time(records: list[Any], kind: Any) -> Any:
-    return kind(**{name: np.stack([getattr(record, name) for record in records]) for name in kind.names()})
 
 
 def _check_ledger(episode: PlayedEpisode, rewards: Floats) -> None:

@@ -25,14 +25,6 @@ LOCALITIES = ("home", "zone", "anywhere")
 
 
 @dataclass(frozen=True)
-class StartState:
-    """What the sites hold when an episode starts."""
-
-    battery_mwh: Float[Floats, " K"]
-    generation_mw: Float[Floats, " K"]
-
-
-@dataclass(frozen=True)
 class Compiled:
     """A scenario as arrays.  Do not change them: the record is shared by all instances of the scenario."""
 
@@ -52,7 +44,8 @@ class Compiled:
     carbon_signal: str  # billed: "average" or "marginal"
     network_mwh_per_gb: float
     reward_scale_usd: float  # a reward of 1
-    start_state: StartState
+    start_battery_mwh: Float[Floats, " K"]  # when an episode starts
+    start_generation_mw: Float[Floats, " K"]  # likewise
     site_names: tuple[str, ...]
     region_names: tuple[str, ...]
     class_names: tuple[str, ...]
@@ -103,7 +96,7 @@ def compile_scenario(scenario: Scenario) -> Compiled:
     check_scenario(scenario)
     rows = build_rows(scenario)
     tasks = [scenario.classes[row.class_index] for row in rows]
-    gpus = nameplate_gpus(scenario)
+    gpus, batteries = nameplate_gpus(scenario), [s.battery for s in scenario.sites]
     geography = build_geography(scenario, rows)
     of_rows, of_jobs = _row_tables(scenario, rows, tasks), _job_tables(scenario, gpus)
     shape = _shape(scenario, of_rows["row_wait_steps"], of_jobs["job_duration_steps"])
@@ -118,7 +111,10 @@ def compile_scenario(scenario: Scenario) -> Compiled:
         regions=RegionTable.of(scenario),
         events=EventRules.of(scenario),
         forecast=ForecastRules.of(scenario),
-        start_state=_start_state(scenario),
+        start_battery_mwh=np.array([b.initial_share * b.capacity_mwh if b else 0.0 for b in batteries]),
+        start_generation_mw=np.array(
+            [s.generator.initial_mw if s.generator else 0.0 for s in scenario.sites]
+        ),
         home_site=geography.home.argmax(axis=1),
         import_limit_mw=np.array([import_limit_mw(s, g) for s, g in zip(scenario.sites, gpus, strict=True)]),
         export_limit_mw=np.array([s.grid.export_limit_mw for s in scenario.sites]),
@@ -237,15 +233,6 @@ def _job_tables(scenario: Scenario, gpus: np.ndarray) -> dict[str, Any]:
         "job_allowed": allowed,
         "job_site_rank": rank,
     }
-
-
-def _start_state(scenario: Scenario) -> StartState:
-    batteries = [s.battery for s in scenario.sites]
-    generators = [s.generator for s in scenario.sites]
-    return StartState(
-        battery_mwh=np.array([b.initial_share * b.capacity_mwh if b else 0.0 for b in batteries]),
-        generation_mw=np.array([g.initial_mw if g else 0.0 for g in generators]),
-    )
 
 
 def _params(

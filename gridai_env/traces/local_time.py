@@ -7,6 +7,7 @@ arithmetic.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
@@ -39,9 +40,26 @@ def local_month_hour(
     An hour belongs to the local hour in which it starts: in a zone at UTC+05:30 the hour from 00:00 UTC counts
     as local hour 5.
     """
-    first = start_utc.astype("datetime64[m]").astype(np.int64)
-    utc = first[:, None] + np.arange(hours, dtype=np.int64) * MINUTES_PER_HOUR
-    local = utc + offset_minutes(timezone, utc)
+    utc = step_minutes(start_utc, 0, hours, 1.0)
+    return month_hour(utc + offset_minutes(timezone, utc))
+
+
+def step_minutes(
+    start_utc: Shaped[np.ndarray, " B"], first_step: float, steps: int, dt_h: float
+) -> Int[Ints, "B steps"]:
+    """Return minutes since 1970 UTC at the start of each step, from ``first_step`` after the start (datetime64) on."""
+    minutes = np.round((first_step + np.arange(steps)) * (dt_h * MINUTES_PER_HOUR)).astype(np.int64)
+    return start_utc.astype("datetime64[m]").astype(np.int64)[:, None] + minutes
+
+
+def local_minutes(timezones: Sequence[str], utc_minutes: Int[Ints, "B N"]) -> Int[Ints, "B N zones"]:
+    """Return minutes since 1970 on the clocks of several time zones; ``utc_minutes`` rise along N."""
+    of_zone = {zone: utc_minutes + offset_minutes(zone, utc_minutes) for zone in set(timezones)}
+    return np.stack([of_zone[zone] for zone in timezones], axis=-1)
+
+
+def month_hour(local: Int[Ints, "*batch"]) -> tuple[Int[Ints, "*batch"], Int[Ints, "*batch"]]:
+    """Return month 0..11 and hour 0..23 of minutes since 1970 on one clock."""
     day = local // MINUTES_PER_DAY
     return _month_of_day(day), (local - day * MINUTES_PER_DAY) // MINUTES_PER_HOUR
 

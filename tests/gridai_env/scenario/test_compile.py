@@ -41,7 +41,7 @@ def test_shapes_of_every_scenario(name):
     for field in INSTANCE_FIELDS:
         assert not getattr(c.params, field).any()
     assert (c.params.gpus > 0).all()
-    assert (c.start_state.battery_mwh <= c.params.battery_max_mwh).all()
+    assert (c.start_battery_mwh <= c.params.battery_max_mwh).all()
 
 
 @pytest.mark.parametrize("name", scenario_names())
@@ -129,7 +129,7 @@ def test_units_are_converted_once():
     assert c.params.water_price_usd_per_l == 0.002
     assert c.params.bill_marginal == 1.0
     assert (c.params.battery_min_mwh[0], c.params.battery_max_mwh[0]) == (4.0, 36.0)
-    assert c.start_state.battery_mwh.tolist() == [20.0, 0.0]
+    assert c.start_battery_mwh.tolist() == [20.0, 0.0]
     assert compile_scenario(build()).params.carbon_budget_kg == np.inf
 
 
