@@ -171,7 +171,7 @@ def demonstrate(
 
 def _weights(trajectory: Trajectory, actions: NDArray[np.float32]) -> dict[str, NDArray[np.floating]]:
     """Return the work and energy that the actions [T,A] decide on, and what the steps earned."""
-    instance, before = trajectory.instance, trajectory.episode.before
+    instance, before = trajectory.instance, trajectory.before
     exo = instance.exogenous
     request = decode(instance.params, Layout(instance.compiled.shape), actions)
 
@@ -184,7 +184,7 @@ def _weights(trajectory: Trajectory, actions: NDArray[np.float32]) -> dict[str, 
         "renewable_available_mw": exo.renewable_available_mw,
         "job_gpuh": size,
         "job_open": entries,
-        "gain_usd": trajectory.episode.outcome.benefit_usd - home,
+        "gain_usd": trajectory.outcome.benefit_usd - home,
         "dropped_gpuh": trajectory.flows.dropped_gpuh.sum((-1, -2)),
     }
     return {name: array.astype(np.float32) for name, array in arrays.items()}

@@ -18,32 +18,16 @@ from torch import Tensor
 MOVED_ONCE_BYTES = 2**16  # constants up to this size are kept on the device
 ADDED_UP_TO, ADDED_FROM = 16, 1536  # entries along the axis, and of the result, where `total` adds
 
-# Torch takes NumPy's ``axis`` for its ``dim``.
-inf = float("inf")
-abs = torch.abs
-amax = torch.amax
-amin = torch.amin
-arctan2 = torch.arctan2
-argmax = torch.argmax
-broadcast_to = torch.broadcast_to
 clip = torch.clamp
 copy = torch.clone
-cos = torch.cos
-cumsum = torch.cumsum
-exp = torch.exp
-floor = torch.floor
-full_like = torch.full_like
-isnan = torch.isnan
-log = torch.log
-ones_like = torch.ones_like
-remainder = torch.remainder
-searchsorted = torch.searchsorted
-sin = torch.sin
-sqrt = torch.sqrt
 stable_argsort = partial(torch.argsort, dim=-1, stable=True)
 take_along_axis = torch.take_along_dim
-where = torch.where
-zeros_like = torch.zeros_like
+
+
+def __getattr__(name: str) -> Any:
+    """Return what has NumPy's name in torch, too, which takes its ``axis`` for ``dim``."""
+    found = globals()[name] = getattr(torch, name)
+    return found
 
 
 def minimum(x: Tensor, y: Tensor | float) -> Tensor:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from gridai_env.analysis.statistics import Interval
 from gridai_env.analysis.tables import aligned, known, spread_text
@@ -28,11 +28,18 @@ from gridai_env.version import __version__, environment_version
 HEADERS = ("policy", "gain captured [95 %]", "gap", "bill, USD", "emissions, kg", "dropped")
 
 
+def _known(value: Any) -> Any:
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+Known = Annotated[float | None, BeforeValidator(_known)]  # NaN becomes None
+
+
 class Figures(StrictModel):
     """What one policy reaches on a set; null where nothing is proven."""
 
     policy: str
-    gain_captured: float | None = Field(
+    gain_captured: Known = Field(
         description="sum over episodes of (benefit - Local-Only's) over that of (bound - Local-Only's); median over "
         "training runs"
     )
@@ -40,7 +47,7 @@ class Figures(StrictModel):
         strict=False,
         description="95 % bootstrap interval of gain_captured: training runs whole, episodes inside months and shifts",
     )
-    gap: float | None = Field(
+    gap: Known = Field(
         description="sum over episodes of (bound - benefit) over that of Local-Only's bill, where that is positive"
     )
     bill_usd: float = Field(description="mean over runs and episodes, USD; below 0 where exports pay more")
@@ -54,19 +61,10 @@ class Figures(StrictModel):
     @classmethod
     def of(cls, summary: Summary, **more: Any) -> Self:
         """Return the figures of a summary; ``more``: the other fields of a subclass."""
-        gain = summary.gain_captured
+        gain, same = summary.gain_captured, ("policy", "gap", "bill_usd", "emissions_kg", "dropped_share")
+        more |= {name: getattr(summary, name) for name in same}
         ends = None if math.isnan(gain.low) else (gain.low, gain.high)
-
-        return cls(
-            policy=summary.policy,
-            gain_captured=_or_none(gain.value),
-            interval=ends,
-            gap=_or_none(summary.gap),
-            bill_usd=summary.bill_usd,
-            emissions_kg=summary.emissions_kg,
-            dropped_share=summary.dropped_share,
-            **more,
-        )
+        return cls(gain_captured=gain.value, interval=ends, **more)
 
     def cells(self) -> tuple[str, ...]:
         """Return the figures as a line of a table."""
@@ -250,7 +248,3 @@ def _without_bounds(
         seed=seed,
         **_facts(frozen) | {"set_hash": frozen.hash_of([(one.hash, None) for one in instances])},
     )
-
-
-def _or_none(value: float) -> float | None:
-    return None if math.isnan(value) else value

@@ -22,6 +22,7 @@ from gridai_env.observation.parts import (
     job_slots,
     job_table,
     job_windows,
+    prepared_runs,
     some_of,
     summed_arrivals_gpuh,
 )
@@ -67,20 +68,11 @@ class Observer:
 
     def _segments(self) -> tuple[list[tuple[slice, slice]], int]:
         """Return slices (in the observation, in the block) that hold prepared parts; neighbours are joined."""
-        moves: list[tuple[slice, slice]] = []
-        width = 0
-        for name, where in self.layout.parts.items():
-            if name not in PART_FUNCTIONS:
-                continue
-
-            size = where.stop - where.start
-            if moves and moves[-1][0].stop == where.start:
-                start, source = moves[-1][0].start, moves[-1][1].start
-                moves[-1] = (slice(start, where.stop), slice(source, width + size))
-            else:
-                moves.append((where, slice(width, width + size)))
-
-            width += size
+        moves, width, parts = [], 0, self.layout.parts
+        for names in prepared_runs(parts):
+            shown = slice(parts[names[0]].start, parts[names[-1]].stop)
+            begin, width = width, width + shown.stop - shown.start
+            moves.append((shown, slice(begin, width)))
         return moves, width
 
     def _inverse_of_world(self) -> Float[Floats32, " M"]:

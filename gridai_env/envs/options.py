@@ -33,6 +33,7 @@ Options = TypeVar("Options")
 class EnvOptions:
     """Keywords of `GridAIEnv`."""
 
+    num_envs = 1  # no keyword of a single environment
     scenario: ScenarioSource | None = "two_sites"
     traces: str | Path | None = None
     horizon_h: float | None = None
@@ -52,12 +53,8 @@ class EnvOptions:
         """Open the scenario; raises ValueError (ScenarioError, InstanceError, ...) where that fails."""
         overrides = {name: getattr(self, name) for name in OVERRIDES}
         source = replace(open_source(self.scenario, self.instance, **overrides), start=self.start)
-        source.starts(np.arange(self._count()), self.start)
+        source.starts(np.arange(self.num_envs), self.start)
         return source
-
-    def _count(self) -> int:
-        """Return how many episodes are played at once."""
-        return 1
 
 
 @dataclass
@@ -82,9 +79,6 @@ class VectorOptions(EnvOptions, _NumEnvs):
             self.max_episode_steps = positive_int("max_episode_steps", self.max_episode_steps)
         super().__post_init__()
         self.autoreset_mode = checked_mode(self.autoreset_mode)
-
-    def _count(self) -> int:
-        return self.num_envs
 
 
 @dataclass

@@ -33,8 +33,11 @@ FIELDS = {
     "clock": "clock",
     "export_limit": "export_limit_mw",
     "forecast_arrivals": "forecast_arrivals_gpuh",
+    "forecast_available_gpus": "forecast_available_gpus",  # the limits only where events may reduce them
     "forecast_buy_price": "forecast_buy_usd_per_mwh",
     "forecast_carbon": "forecast_carbon_kg_per_mwh",
+    "forecast_export_limit": "forecast_export_limit_mw",
+    "forecast_import_limit": "forecast_import_limit_mw",
     "forecast_renewable": "forecast_renewable_mw",
     "generation": "generation_mw",
     "import_limit": "import_limit_mw",
@@ -43,12 +46,6 @@ FIELDS = {
     "pue": "pue",
     "renewable": "renewable_available_mw",
     "sell_price": "sell_usd_per_mwh",
-}
-# The same for parts that only scenarios with such events have.
-LIMIT_FORECASTS = {
-    "forecast_available_gpus": "forecast_available_gpus",
-    "forecast_export_limit": "forecast_export_limit_mw",
-    "forecast_import_limit": "forecast_import_limit_mw",
 }
 
 
@@ -82,8 +79,7 @@ def full_fields(shape: Shape, part: dict[str, Floats]) -> dict[str, Floats]:
     What they are called and what stands where a scenario lacks a part: see `ObservationLayout.physical`.
     """
     lead, sessions = part["pue"].shape[:-1], shape.session_rows
-    full = {field: part[name] for name, field in FIELDS.items()}
-    full |= {field: part[name] for name, field in LIMIT_FORECASTS.items() if name in part}
+    full = {field: part[name] for name, field in FIELDS.items() if name in part}
 
     # Sessions have no backlog and are due at once; rows that wait have no placement.
     arrivals = full["arrivals_gpuh"]

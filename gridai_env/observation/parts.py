@@ -6,7 +6,7 @@ long a waiting job may still be started (known at its release), and that the que
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -174,6 +174,19 @@ PART_FUNCTIONS: dict[str, Prepared] = {
     "forecast_renewable": _ahead("renewable_mw"),
     "steps_left": steps_left,
 }
+
+
+def prepared_runs(places: Mapping[str, slice]) -> list[list[str]]:
+    """Return the parts of PART_FUNCTIONS by their places in the observation: those side by side in one list."""
+    runs: list[list[str]] = []
+    for name in places:
+        if name not in PART_FUNCTIONS:
+            continue
+        if runs and places[runs[-1][-1]].stop == places[name].start:
+            runs[-1].append(name)
+        else:
+            runs.append([name])
+    return runs
 
 
 # The queue ---------------------------------------------------------------------------------------

@@ -132,6 +132,7 @@ class AdaptedPolicy(Policy):
     """
 
     reads_flat = False
+    form: PolicyForm | None = None  # what it reads and returns in the scenario of the last `prepare`
 
     def __init__(self, adapted: Predictor) -> None:
         """Take over the methods that the object has; raises PolicyError for a ``predict`` of other arguments."""
@@ -140,7 +141,6 @@ class AdaptedPolicy(Policy):
         for method in ("reseed", "begin"):
             if (own := self._own(method)) is not None:
                 setattr(self, method, own)
-        self._form: PolicyForm | None = None
 
     def _own(self, name: str) -> Any:
         """Return what an object of others may have or not, None where it has not."""
@@ -152,7 +152,7 @@ class AdaptedPolicy(Policy):
             own(compiled)
         seen, done = self._own("observation_space"), self._own("action_space")
         try:
-            self._form = form_of(seen, done, compiled, self.reads_flat)
+            self.form = form_of(seen, done, compiled, self.reads_flat)
         except ValueError as error:
             raise PolicyError(f"{self.name}: {error}") from error
 
@@ -162,14 +162,9 @@ class AdaptedPolicy(Policy):
         return True
 
     @property
-    def form(self) -> PolicyForm | None:
-        """What the object reads and returns in the scenario for which `prepare` was called; None before."""
-        return self._form
-
-    @property
     def observed_parts(self) -> Mapping[str, int] | None:
         """Parts that the scenario shows for which `prepare` was called; None before."""
-        return None if self._form is None else self._form.parts
+        return None if self.form is None else self.form.parts
 
     def predict(
         self,
@@ -179,16 +174,16 @@ class AdaptedPolicy(Policy):
         deterministic: bool = True,
     ) -> tuple[Floats32, Any]:
         """Return what the object predicts as the environment's action; raise PolicyError for a wrong answer."""
-        if self._form is None:
+        if self.form is None:
             raise RuntimeError(f"{self.name} knows no scenario yet: call prepare(compiled) first")
         answer = self.adapted.predict(
-            self._form.shown(observation, begins=bool(np.any(episode_start))),
+            self.form.shown(observation, begins=bool(np.any(episode_start))),
             state=state,
             episode_start=episode_start,
             deterministic=deterministic,
         )
-        numbers, memory = checked_answer(self.name, answer, (self._form.size,))
-        return self._form.expand(numbers), memory
+        numbers, memory = checked_answer(self.name, answer, (self.form.size,))
+        return self.form.expand(numbers), memory
 
 
 class FlatObservations(AdaptedPolicy):

@@ -15,12 +15,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from gridai_env.arrays.types import Floats, Floats32
+from gridai_env.arrays.types import Floats, Floats32, Observation
 from gridai_env.envs.env import GridAIEnv
 from gridai_env.envs.observer import Observer
 from gridai_env.envs.simulator import Simulator
 from gridai_env.episodes.instance import Instance, stack
-from gridai_env.rollout.played import PlayedEpisode
 from gridai_env.rollout.policy import Policy, Predictor, ReplayedPlan, Schedule, as_policy, checked_answer
 from gridai_env.rollout.trajectory import Trajectory
 from gridai_env.world.actions import decode
@@ -80,21 +79,12 @@ def _play(policy: Policy, instance: Instance, seed: int) -> Trajectory:
     _start(policy, instance, seed)
     env = GridAIEnv(instance.scenario)
     observation, _ = env.reset(seed=seed, options={"instance": instance})
-    log = _Log()
-    memory: Any = None
-    start = np.ones(1, dtype=np.bool_)
-    terminated = False
+    log, terminated = _Log(), False
 
     while not terminated:
-        begin = time.perf_counter()
-        answer = policy.predict(observation, state=memory, episode_start=start, deterministic=True)
-        seconds = time.perf_counter() - begin
-        # Checked as by the environment, since the action is recorded before the environment sees it.
-        action, memory = checked_answer(policy.name, answer, env.action_space.shape)
-        log.look(env.simulator, action[None], seconds)
+        action = log.decide(policy, observation, env.simulator, env.action_space.shape)
         observation, reward, terminated, _, _ = env.step(action)
         log.rewards.append(np.array([reward]))
-        start = np.zeros(1, dtype=np.bool_)
 
     env.close()
     return log.trajectories(policy.name, [instance])[0]
@@ -161,22 +151,13 @@ def _run_batch(policy: Policy, instances: Sequence[Instance], seed: int) -> list
     data = stack(instances)
     simulator, observer = Simulator(data), Observer(data)
     scale = data.compiled.reward_scale_usd
-    log = _Log()
-    memory: Any = None
-    start = np.ones(len(instances), dtype=np.bool_)
+    log, shape = _Log(), (len(instances), simulator.layout.size)
 
     for _ in range(simulator.steps):
         observation = observer.layout.as_dict(observer.observe(simulator))
-        begin = time.perf_counter()
-        answer = policy.predict(observation, state=memory, episode_start=start, deterministic=True)
-        seconds = (time.perf_counter() - begin) / len(instances)
-
-        shape = (len(instances), simulator.layout.size)
-        action, memory = checked_answer(policy.name, answer, shape)
-        log.look(simulator, action, seconds)
+        log.decide(policy, observation, simulator, shape)
         _, outcome = simulator.step_flows(log.flows[-1])
         log.rewards.append(outcome.benefit_usd / scale)
-        start = np.zeros(len(instances), dtype=np.bool_)
     return log.trajectories(policy.name, instances)
 
 
@@ -189,14 +170,24 @@ class _Log:
         self.actions: list[Floats32] = []
         self.rewards: list[Floats] = []
         self.seconds: list[float] = []
+        self._memory: Any = None  # of the policy
 
-    def look(self, simulator: Simulator, action: Floats32, seconds: float) -> None:
-        """Note where the episodes stand, and the flows that ``action`` [B,A] will become there."""
-        request = decode(simulator.params, simulator.layout, action)
+    def decide(
+        self, policy: Policy, observation: Observation, simulator: Simulator, shape: tuple[int, ...]
+    ) -> Floats32:
+        """Return the policy's action; note where the episodes stand, and the flows that it will become there."""
+        start = np.full(len(simulator.t), not self.actions)
+        begin = time.perf_counter()
+        answer = policy.predict(observation, state=self._memory, episode_start=start, deterministic=True)
+        self.seconds.append((time.perf_counter() - begin) / len(start))
+
+        # Checked as by the environment, since the action is recorded before the environment sees it.
+        action, self._memory = checked_answer(policy.name, answer, shape)
+        self.actions.append(action.reshape(len(start), -1))
+        request = decode(simulator.params, simulator.layout, self.actions[-1])
         self.before.append(simulator.state)
         self.flows.append(project(simulator.params, simulator.state, simulator.exogenous, request))
-        self.actions.append(action)
-        self.seconds.append(seconds)
+        return action
 
     def trajectories(self, name: str, instances: Sequence[Instance]) -> list[Trajectory]:
         """Return one trajectory per episode; raises RuntimeError where rewards and ledger differ."""
@@ -206,17 +197,24 @@ class _Log:
 
         out = []
         for b, instance in enumerate(instances):
-            at = itemgetter((slice(None), b))
-            episode = PlayedEpisode(instance, before.map(at), flows.map(at))
-            _check_ledger(episode, rewards[:, b])
-            own = None if actions is None else actions[:, b]
-            out.append(Trajectory(name, episode, rewards[:, b], own, float(np.mean(self.seconds))))
+            at, own = itemgetter((slice(None), b)), None if actions is None else actions[:, b]
+            played = Trajectory(
+                instance,
+                before.map(at),
+                flows.map(at),
+                name,
+                rewards[:, b],
+                own,
+                float(np.mean(self.seconds)),
+            )
+            _check_ledger(played)
+            out.append(played)
         return out
 
 
-def _check_ledger(episode: PlayedEpisode, rewards: Floats) -> None:
+def _check_ledger(episode: Trajectory) -> None:
     """Insist that what the environment paid is what the ledger says, step by step."""
-    paid = rewards * episode.instance.compiled.reward_scale_usd
+    paid = episode.rewards * episode.instance.compiled.reward_scale_usd
     booked = episode.outcome.benefit_usd
     scale = sum(np.abs(term) for term in episode.outcome.terms_usd.values())
     apart = np.abs(paid - booked) - LEDGER_TOLERANCE * np.maximum(scale, 1.0)

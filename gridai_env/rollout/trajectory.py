@@ -6,19 +6,16 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from gridai_env.arrays.types import Float, Floats, Floats32
-from gridai_env.episodes.instance import Instance
 from gridai_env.rollout.metrics import episode_metrics
 from gridai_env.rollout.played import PlayedEpisode
 from gridai_env.rollout.step_table import Table, step_table
-from gridai_env.world.state import Flows
 
 
 @dataclass(frozen=True, eq=False)
-class Trajectory:
+class Trajectory(PlayedEpisode):
     """What a policy did in an episode, and every figure that follows from it."""
 
     policy: str
-    episode: PlayedEpisode
     rewards: Float[Floats, " T"]
     actions: Float[Floats32, "T A"] | None  # None where flows were replayed
     seconds_per_decision: float  # wall time; NaN for a plan, which decided beforehand
@@ -33,30 +30,20 @@ class Trajectory:
             f"{self.policy} in {self.instance.title}\n  {figures}\n  hash of the episode {self.instance.hash}"
         )
 
-    @property
-    def instance(self) -> Instance:
-        """The episode that was played."""
-        return self.episode.instance
-
-    @property
-    def flows(self) -> Flows:
-        """What was done, each field [T,...]."""
-        return self.episode.flows
-
     @cached_property
     def metrics(self) -> dict[str, float]:
         """All totals by name, see `gridai_env.rollout.metrics`."""
-        return episode_metrics(self.episode)
+        return episode_metrics(self)
 
     @cached_property
     def table(self) -> Table:
         """One row per step, see `gridai_env.rollout.step_table`."""
-        return step_table(self.episode, self.rewards)
+        return step_table(self, self.rewards)
 
     @cached_property
     def terms(self) -> dict[str, float]:
         """Each term of the ledger in USD, earnings positive; they sum to the benefit."""
-        return self.episode.terms_usd
+        return self.terms_usd
 
     @property
     def benefit_usd(self) -> float:

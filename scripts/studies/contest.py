@@ -93,7 +93,7 @@ class Reference:
             return float("nan")
         resorts = last_resorts(self.instance, self.plan.objective)
         weight = float(resorts.total(self.instance.params, trajectory.flows).sum())
-        terms = trajectory.episode.outcome.terms_usd.values()
+        terms = trajectory.outcome.terms_usd.values()
         scale = sum(float(np.abs(term).sum()) for term in terms) or 1.0
         if self.plan.objective == "carbon":
             scale = max(scale, trajectory.emissions_kg)

@@ -273,7 +273,7 @@ def test_no_policy_that_keeps_the_floor_lies_beyond_the_front() -> None:
 
 
 def scale_usd(trajectory: Trajectory) -> float:
-    return sum(float(np.abs(term).sum()) for term in trajectory.episode.outcome.terms_usd.values())
+    return sum(float(np.abs(term).sum()) for term in trajectory.outcome.terms_usd.values())
 
 
 def test_noisy_plans_that_keep_the_floor_lie_above() -> None:

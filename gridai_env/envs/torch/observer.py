@@ -20,7 +20,7 @@ from gridai_env.envs.torch.prepared import Prepared
 from gridai_env.envs.torch.ring import RECENT, pick, put
 from gridai_env.envs.torch.simulator import TorchSimulator, record_of
 from gridai_env.observation.layout import ObservationLayout
-from gridai_env.observation.parts import EXOGENOUS_PARTS, PART_FUNCTIONS, due_gpuh, job_slots
+from gridai_env.observation.parts import EXOGENOUS_PARTS, due_gpuh, job_slots, prepared_runs
 from gridai_env.world.actions import active_jobs
 from gridai_env.world.state import Exogenous, State
 
@@ -69,19 +69,10 @@ class TorchObserver:
     def _prepared_runs(self) -> list[_Run]:
         """Return runs of prepared parts, neighbours joined."""
         columns, layout = self._simulator.ring.columns, self.layout
-        found: list[list[str]] = []
-        for name in layout.parts:
-            if name not in PART_FUNCTIONS:
-                continue
-            if found and layout.parts[found[-1][-1]].stop == layout.parts[name].start:
-                found[-1].append(name)
-            else:
-                found.append([name])
-
         # The ring keeps neighbours of the observation side by side (`ring.plan`): a run is one slice
         # of both.
         runs = []
-        for names in found:
+        for names in prepared_runs(layout.parts):
             places = [columns[EXOGENOUS_PARTS.get(name, name)].place for name in names]
             assert all(a.stop == b.start for a, b in pairwise(places))
             offset = np.concatenate(

@@ -241,7 +241,7 @@ def _point_row(seed: int, point: FrontPoint) -> Record:
 
 
 def _policy_row(name: str, trajectory: Trajectory, floor: Floor) -> Record:
-    scale_usd = sum(float(np.abs(term).sum()) for term in trajectory.episode.outcome.terms_usd.values())
+    scale_usd = sum(float(np.abs(term).sum()) for term in trajectory.outcome.terms_usd.values())
     return _row(trajectory.instance.seed, "policy", name, place_of(trajectory)) | {
         "meets_floor": int(meets_floor(floor, trajectory)),
         "seconds": trajectory.seconds_per_decision * trajectory.instance.steps,

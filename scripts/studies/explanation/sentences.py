@@ -30,7 +30,7 @@ class Explainer:
     def __init__(self, played: Trajectory, times: list[datetime], prices: ShadowPrices | None = None) -> None:
         """Take a schedule and its times [T+1] on the clocks shown."""
         self.instance, self.flows, self.prices = played.instance, played.flows, prices
-        self.episode = episode = played.episode
+        self.episode = episode = played
         self.clock = [f"{time:%a %H:%M}" for time in times]  # with the day, which may be the next one
         p, exo = self.instance.params, self.instance.exogenous
 
@@ -218,7 +218,7 @@ def regret(policy: Trajectory, optimum: Trajectory, t: int) -> dict[str, float]:
 
 def compared(policy: Trajectory, optimum: Trajectory, t: int) -> Iterator[str]:
     """Yield how far the policy is from the optimum in a step: by term of the ledger, and by lever over the episode."""
-    ours, best = policy.episode.outcome.terms_usd, optimum.episode.outcome.terms_usd
+    ours, best = policy.outcome.terms_usd, optimum.outcome.terms_usd
     terms = {name: float(ours[name][t] - best[name][t]) for name in ours}
     shown = ", ".join(
         f"{n} {v:+,.2f}" for n, v in sorted(terms.items(), key=lambda x: -abs(x[1])) if abs(v) >= 0.005

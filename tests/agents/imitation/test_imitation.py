@@ -133,7 +133,7 @@ def test_weights_are_work_and_jobs_of_the_state() -> None:
     instance = make_instance(parse_scenario(SMALL, "small"), SEED)
     found = demonstrate(Greedy(), instance)
     trajectory = run(Greedy(), instance)
-    arrays, flows, before = found.arrays, trajectory.flows, trajectory.episode.before
+    arrays, flows, before = found.arrays, trajectory.flows, trajectory.before
     on_hand = before.backlog_gpuh + instance.exogenous.arrivals_gpuh
     assert np.allclose(arrays["on_hand_gpuh"], on_hand, rtol=1e-6)
     assert (arrays["routed_gpuh"] <= arrays["on_hand_gpuh"] * (1.0 + 1e-6)).all()

@@ -78,7 +78,7 @@ def test_what_is_planned_is_what_happens(kind: Any) -> None:
         assert played.benefit_usd <= bound + 1e-6 * max(abs(bound), 1.0)
         for t, asked in enumerate(policy.asked):
             for name in ("served_gpuh", "charge_mw", "generation_mw", "started"):
-                done = getattr(played.episode.flows, name)[t]
+                done = getattr(played.flows, name)[t]
                 size = max(float(np.abs(done).max(initial=0.0)), 1.0)
                 np.testing.assert_allclose(done, getattr(asked, name), atol=1e-4 * size, err_msg=name)
 
@@ -197,7 +197,7 @@ def twins(*sites: str) -> Instance:
 def test_jobs_that_look_alike_but_for_their_sites_are_told_apart(kind: Any, sites: tuple[str, str]) -> None:
     """Once one has started, the slot that is left is known as the other one's."""
     played = run(MPC(kind, horizon_h=12.0), twins(*sites))
-    started = played.episode.flows.started  # [T,J,K]
+    started = played.flows.started  # [T,J,K]
     assert started.sum((0, 2)).tolist() == [1.0, 1.0]
     assert len(set(started.any(2).argmax(0))) == 2  # in different steps
 
@@ -305,7 +305,7 @@ def test_jobs_wait_for_cheap_hours_and_are_started_in_time() -> None:
     for seed in (1004, 1005, 1006):
         instance = make_batch(small(carbon_budget_kg=None, events=[]), [seed])[0]
         played = run(MPC("day_ahead", horizon_h=6.0), instance)
-        started = played.episode.flows.started.sum(-1)  # [T,J]
+        started = played.flows.started.sum(-1)  # [T,J]
         assert started.sum(0).tolist() == [1.0, 1.0]
         release = instance.exogenous.job_open.any(-1).argmax(0)
         late += int((started.argmax(0) > release).sum())
@@ -324,7 +324,7 @@ def test_a_budget_is_spent_over_the_episode() -> None:
     """A window may spend its share of what is left, so that the last hours are not left with nothing."""
     instance = make_batch(small(carbon_budget_kg=12000.0), [1007])[0]
     played = run(MPC("perfect", horizon_h=6.0), instance)
-    spent = played.episode.before.carbon_kg
+    spent = played.before.carbon_kg
     assert spent[24] < 0.75 * 12000.0
 
 

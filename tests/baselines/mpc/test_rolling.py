@@ -83,7 +83,7 @@ def test_a_generator_that_is_too_large_for_its_load_is_off() -> None:
     policy = MPC("perfect", horizon_h=4.0, options=Options(node_limit=0))
     played = run(policy, instance)
     assert policy.statuses.get("rounded", 0) > 0
-    load_mw = played.episode.flows.import_mw + played.episode.flows.generation_mw
+    load_mw = played.flows.import_mw + played.flows.generation_mw
     assert ((load_mw > 0.5) & (load_mw < 1.0)).any()  # it would be rounded up
     assert played.benefit_usd <= run(MPC("perfect", horizon_h=4.0), instance).benefit_usd
 

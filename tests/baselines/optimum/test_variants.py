@@ -43,7 +43,7 @@ def planned(seed: int, name: str) -> VariantPlan:
 
 def scale_of(instance: Instance, plan: Plan) -> float:
     """Sum of the absolute terms, and at least 1 USD."""
-    terms = run(plan, instance, replay="flows").episode.outcome.terms_usd.values()
+    terms = run(plan, instance, replay="flows").outcome.terms_usd.values()
     return max(sum(float(np.abs(term).sum()) for term in terms), 1.0)
 
 

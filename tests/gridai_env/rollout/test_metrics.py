@@ -153,7 +153,7 @@ def test_emissions_against_the_table(played: list[Trajectory]) -> None:
 def test_an_episode_in_which_nothing_is_served_has_no_latency(played: list[Trajectory]) -> None:
     t = played[0]
     nothing = t.flows.replace(served_gpuh=t.flows.served_gpuh * 0.0)
-    m = episode_metrics(PlayedEpisode(t.instance, t.episode.before, nothing))
+    m = episode_metrics(PlayedEpisode(t.instance, t.before, nothing))
     assert np.isnan(m["path_latency_mean_ms"])
     assert np.isnan(m["path_latency_p95_ms"])
     assert m["served_share"] == 0.0

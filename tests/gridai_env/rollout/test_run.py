@@ -195,7 +195,7 @@ def test_impossible_flows_are_not_paid(
 @pytest.mark.parametrize("make", [LocalOnly, Greedy, Random])
 def test_flows_of_every_policy_keep_the_limits(make: Callable[[], Any], instances: list[Instance]) -> None:
     t = run(make(), instances[1])
-    again = SimpleNamespace(instance=instances[1], actions=t.actions, flows=t.episode.flows)
+    again = SimpleNamespace(instance=instances[1], actions=t.actions, flows=t.flows)
     np.testing.assert_allclose(run(again, instances[1], replay="flows").rewards, t.rewards, rtol=1e-9)
 
 

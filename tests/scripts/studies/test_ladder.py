@@ -570,7 +570,7 @@ def test_the_margin_is_measured_in_absolute_terms() -> None:
     instance = make_instance("two_sites", seed=5, horizon_h=6.0)
     reference = contest.refer(instance, "benefit", threads=1)
     trajectory = contest.run(Greedy(), instance)
-    scale = sum(np.abs(values).sum() for values in trajectory.episode.outcome.terms_usd.values())
+    scale = sum(np.abs(values).sum() for values in trajectory.outcome.terms_usd.values())
     expected = (reference.plan.bound - trajectory.benefit_usd) / scale
     assert expected > 1e-4
     assert reference.bound_margin(trajectory) == pytest.approx(expected, rel=1e-9)
