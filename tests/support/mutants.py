@@ -295,8 +295,8 @@ MUTANTS = (
     Mutant(
         "an hour of shift in demand",
         D,
-        "np.arange(steps) + 0.5) * step_min",
-        "np.arange(steps) + 1.5) * step_min",
+        "first_step + 0.5, steps",
+        "first_step + 1.5, steps",
         GOLDEN,
     ),
     Mutant(
