@@ -504,7 +504,7 @@ class Replay:
         (["--instance", "nowhere.npz"], ["nowhere.npz"]),
         (["--instance", "i.npz", "--horizon-h", "3"], ["--horizon-h", "saved instance"]),
         (["--instance", "i.npz", "--seed", "0", "--start", "2023-07-01"], ["--seed, --start"]),
-        (["--instance", "i.npz", "--traces", "x.csv", "--forecast", "perfect"], ["--traces, --forecast"]),
+        (["--instance", "i.npz", "--traces", "x.csv", "--forecast", "perfect"], ["--forecast, --traces"]),
     ],
 )
 def test_solve_refuses_bad_input(

@@ -421,7 +421,7 @@ def two_sites_on_training_days(seed: int) -> Any:
         (["--episodes", "0"], "--episodes 0: must be a whole number, at least 1"),
         (["--planner", "mpc:perfct"], "known:"),
         (["--planner", "ppo:x.zip"], "unknown"),
-        (["--forecast", "persistence"], "--planner mpc:day_ahead: episodes with 'persistence' forecasts"),
+        (["--forecast", "persistence"], "policy mpc:day_ahead: episodes with 'persistence' forecasts"),
         (["--days", "train", "--start", "2023-07-01T00:00"], "--days train"),
         (["--mip-gap", "2"], "--mip-gap 2"),
     ],
