@@ -78,11 +78,6 @@ def _is_batch_innermost(x: Tensor) -> bool:
     return x.ndim > 1 and x.shape[0] > 1 and x.stride(0) == 1
 
 
-def sort(x: Tensor, axis: int = -1) -> Tensor:
-    """Return the entries sorted along an axis."""
-    return torch.sort(x, axis).values
-
-
 def positions(x: Tensor, axis: int) -> Tensor:
     """Return 0, 1, 2, ... along an axis of ``x``, on its device."""
     return torch.arange(x.shape[axis], device=x.device)

@@ -42,12 +42,9 @@ class ShiftedScenarioPolicy(Policy):
         """As the network."""
         return self.policy.plays_one_episode
 
-    def predict(
-        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
-    ) -> tuple[Any, Any]:
+    def predict(self, observation: Any, *memory: Any, **more: Any) -> tuple[Any, Any]:
         """Return what the network decides."""
-        known = {name: observation[name] for name in self.known}
-        return self.policy.predict(known, state, episode_start, deterministic)
+        return self.policy.predict({name: observation[name] for name in self.known}, *memory, **more)
 
 
 def player_for(policy: Policy, instance: Instance, shift: str) -> Policy:

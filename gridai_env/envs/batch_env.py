@@ -76,21 +76,18 @@ class BatchEnv(gym.vector.VectorEnv[Any, Any, Any], Generic[S]):
     @property
     def simulator(self) -> S:
         """The simulator with the current state of the episodes; raises ResetNeeded before the first reset."""
-        return self._running()
+        if not self._begun:
+            raise ResetNeeded("no episodes yet: call reset() first")
+        return self._simulator
 
     @property
     def action_names(self) -> list[str]:
         """A name for every index of the single action."""
         return names_of_actions(self.compiled)
 
-    def _running(self) -> S:
-        if not self._begun:
-            raise ResetNeeded("no episodes yet: call reset() first")
-        return self._simulator
-
     def _ready(self) -> S:
         """Return the simulator; raises ResetNeeded where an episode is over."""
-        simulator = self._running()
+        simulator = self.simulator
         if self._over.any():
             raise ResetNeeded(
                 f"environments {np.flatnonzero(self._over).tolist()} are over: reset them first"

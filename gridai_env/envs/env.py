@@ -173,13 +173,15 @@ class GridAIEnv(gym.Env[Observation, Any]):
     @property
     def instance(self) -> Instance:
         """The episode that is played; raises ResetNeeded before the first reset."""
-        self._running()
+        _ = self.simulator  # there are episodes
         return self._batch[0]
 
     @property
     def simulator(self) -> Simulator:
         """The simulator with the current state of the episode; raises ResetNeeded before the first reset."""
-        return self._running()
+        if self._simulator is None:
+            raise ResetNeeded("no episode yet: call reset() first")
+        return self._simulator
 
     @property
     def action_names(self) -> list[str]:
@@ -217,7 +219,7 @@ class GridAIEnv(gym.Env[Observation, Any]):
 
     def step(self, action: Floats32) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Advance one step; raises ValueError for an impossible action and ResetNeeded after the end."""
-        simulator = self._running()
+        simulator = self.simulator
         if simulator.t[0] >= simulator.steps:
             raise ResetNeeded("the episode is over: call reset() before step()")
 
@@ -238,16 +240,11 @@ class GridAIEnv(gym.Env[Observation, Any]):
         return {**dict(zip(INFO_KEYS, row + totals, strict=True)), "instance_seed": self._batch.seeds[0]}
 
     def _observe(self) -> Observation:
-        return self.layout.as_dict(self._observer.observe(self._running())[0])
-
-    def _running(self) -> Simulator:
-        if self._simulator is None:
-            raise ResetNeeded("no episode yet: call reset() first")
-        return self._simulator
+        return self.layout.as_dict(self._observer.observe(self.simulator)[0])
 
     def render(self) -> NDArray[np.uint8] | None:
         """Return a picture of the step just made; None without a render mode."""
-        simulator = self._running()
+        simulator = self.simulator
         if self.render_mode is None:
             gym.logger.warn(
                 "render() without a render mode: make the environment with render_mode='rgb_array'"
@@ -261,7 +258,7 @@ class GridAIEnv(gym.Env[Observation, Any]):
 
     def get_state(self) -> dict[str, Any]:
         """Return everything that `set_state` needs to continue bit for bit; can be pickled."""
-        running = self._running()
+        running = self.simulator
         return {
             "instance": self._batch[0],
             "simulator": running.get_state(),
@@ -274,7 +271,7 @@ class GridAIEnv(gym.Env[Observation, Any]):
     def set_state(self, state: dict[str, Any]) -> None:
         """Go back to where `get_state` was called, in this or another environment of the same scenario."""
         self._start(self._source.of_instances([state["instance"]]))
-        self._running().set_state(state["simulator"])
+        self.simulator.set_state(state["simulator"])
         self._totals, self._last = state["totals"].copy(), state["last"]
         self.np_random.bit_generator.state = copy.deepcopy(state["np_random"])
         self._np_random_seed = state["np_random_seed"]

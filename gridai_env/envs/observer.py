@@ -7,6 +7,8 @@ and that the queue must be empty at the end.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from gridai_env.arrays.types import AnyFloats, Float, Floats32, Index
@@ -24,6 +26,7 @@ from gridai_env.observation.parts import (
     job_windows,
     prepared_runs,
     some_of,
+    state_parts,
     summed_arrivals_gpuh,
 )
 
@@ -148,22 +151,11 @@ class Observer:
             out[:, target] = block[:, source]
         out[:, parts["open_routes"]] = self._routes
 
-        self._write(out, "battery", state.battery_mwh)
-        self._write(out, "generation", state.generation_mw)
-        self._write(out, "peak_import", state.peak_import_mw)
-        if self._first:
-            self._write(out, "placed", state.placed_gpuh[:, :, : self._first])
-
-        if self._has_queue:
-            backlog = state.backlog_gpuh[:, :, self._first :]
-            self._write(out, "backlog", backlog)
-            self._write(out, "due", self._due_gpuh(simulator, backlog))
-        if "carbon_budget_left" in parts:
-            left = simulator.params.carbon_budget_kg - state.carbon_kg
-            self._write(out, "carbon_budget_left", left)
+        due = partial(self._due_gpuh, simulator)
+        for name, values in state_parts(parts, simulator.params, state, self._first, due):
+            self._write(out, name, values)
 
         if self._has_jobs:
-            self._write(out, "committed_gpus", state.committed_gpus)
             out[:, parts["jobs"]] = self._job_slots(state.waiting, t)
         return out
 

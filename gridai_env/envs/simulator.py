@@ -6,6 +6,7 @@ bit.  Episodes may stand at different steps.
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from gridai_env.arrays.ops import all_zero, batch_innermost
 from gridai_env.arrays.types import AnyFloats, Bool, Bools, Index
 from gridai_env.episodes.instance import InstanceBatch
 from gridai_env.world import physics
-from gridai_env.world.actions import Floats, Layout, decode
+from gridai_env.world.actions import Layout, decode
 from gridai_env.world.feasible import project_load
 from gridai_env.world.state import INSTANCE_FIELDS, Exogenous, Flows, Outcome, Params, State
 from gridai_env.world.terms import settle
@@ -58,29 +59,13 @@ class Simulator:
         """Put every episode of ``batch`` at its first step."""
         self.layout = Layout(batch.compiled.shape)
         self.steps = batch.compiled.shape.steps
-        self._shapes = {name: getattr(batch.exogenous, name).shape[2:] for name in Exogenous.names()}
-        self._hold(self._flat(batch.exogenous))
+        self._series = batch.exogenous
         self.params: Params = batch.params.replace(
             **{name: batch_innermost(getattr(batch.params, name)) for name in INSTANCE_FIELDS}
         )
         self.state: State = batch.initial.map(batch_innermost)
         self.t = np.zeros(len(batch), dtype=np.intp)
         self.exogenous = self._exogenous_at(self.t)
-
-    @staticmethod
-    def _flat(exogenous: Exogenous) -> dict[str, Floats]:
-        """Return every exogenous field as [B,T,n]."""
-        return {
-            name: getattr(exogenous, name).reshape(*getattr(exogenous, name).shape[:2], -1)
-            for name in Exogenous.names()
-        }
-
-    def _hold(self, series: dict[str, Floats]) -> None:
-        """Keep the exogenous input: as [B,T,n], and in its own shape [B,T,...] (the same memory)."""
-        self._series = series
-        self._fields = {
-            name: field.reshape(*field.shape[:2], *self._shapes[name]) for name, field in series.items()
-        }
 
     def _exogenous_at(self, t: Index) -> Exogenous:
         """Return the exogenous inputs of step ``t`` [B]; past the end those of the last step, which nobody uses."""
@@ -90,17 +75,9 @@ class Simulator:
         if rows > 1 and (t != t[0]).any():
             where, step = np.arange(rows), np.minimum(t, self.steps - 1)
 
-        if rows == 1:
-            return Exogenous.make(**{name: field[:, step] for name, field in self._fields.items()})
-
+        now = self._series.map(itemgetter((where, step)))
         # Copied with the batch axis innermost: all that is computed from these arrays lies so, too.
-        now = [np.ascontiguousarray(series[where, step].T) for series in self._series.values()]
-        return Exogenous.make(
-            **{
-                name: flat.reshape(*shape, rows).transpose(len(shape), *range(len(shape)))
-                for flat, (name, shape) in zip(now, self._shapes.items(), strict=True)
-            }
-        )
+        return now if rows == 1 else now.map(batch_innermost)
 
     def step(self, action: AnyFloats) -> tuple[Flows, Outcome]:
         """Advance every episode by one action [B,A] in [-1, 1]."""
@@ -128,15 +105,14 @@ class Simulator:
         for name in INSTANCE_FIELDS:
             getattr(self.params, name)[rows] = getattr(batch.params, name)
 
-        new = self._flat(batch.exogenous)
         if len(rows) == len(self.t):  # nothing of the old episodes stays
             order = np.argsort(rows)
             in_order = (order == np.arange(len(rows))).all()
-            self._hold({name: series if in_order else series[order] for name, series in new.items()})
+            self._series = batch.exogenous if in_order else batch.exogenous.map(itemgetter(order))
         else:
-            self._hold({name: series.copy() for name, series in self._series.items()})
-            for name, series in self._series.items():
-                series[rows] = new[name]
+            self._series = self._series.map(np.copy)
+            for name in Exogenous.names():
+                getattr(self._series, name)[rows] = getattr(batch.exogenous, name)
 
         state = self.state.map(batch_innermost)
         for name in State.names():

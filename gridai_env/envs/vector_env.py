@@ -61,7 +61,7 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
     @property
     def instances(self) -> list[Instance]:
         """The episodes that are played now; raises ResetNeeded before the first reset."""
-        self._running()
+        _ = self.simulator  # there are episodes
         return [batch[i] for batch, i in self._played]
 
     # Reset ---------------------------------------------------------------------------------------
@@ -84,7 +84,7 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
 
         self._begin(rows, batch)
         infos = self._infos(np.zeros((len(KEYS), self.num_envs)), self._mask(rows))
-        return self._shown(self._observer.observe(self._running())), infos
+        return self._shown(self._observer.observe(self.simulator)), infos
 
     def _given(self, instances: Sequence[str | Path | Instance], count: int) -> InstanceBatch:
         """Return the episodes given in the options."""
@@ -114,7 +114,7 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
         if batch.compiled.hash != self.layout.compiled.hash:
             raise self._foreign()
 
-        self._running().replace(rows, batch)
+        self.simulator.replace(rows, batch)
         self._observer.replace(rows, batch)
         for i, row in enumerate(rows.tolist()):
             self._played[row] = (batch, i)
@@ -130,7 +130,7 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
         figures = self._begin_beside(checked) if begins else self._advance(checked)
 
         rewards = figures[0] / self.layout.compiled.reward_scale_usd
-        simulator = self._running()
+        simulator = self.simulator
         terminated = simulator.done
         truncated = self._truncated()
         self._over = terminated | truncated
@@ -180,7 +180,7 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
             "final_info": final,
             "_final_info": over.copy(),
         }
-        return self._observer.observe(self._running()), infos
+        return self._observer.observe(self.simulator), infos
 
     def _next(self, rows: Index) -> InstanceBatch:
         """Return the next episodes of the environments' own."""
@@ -199,7 +199,7 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
 
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:
         """Return a picture of each environment's last step; None without a render mode."""
-        simulator = self._running()
+        simulator = self.simulator
         if self.render_mode is None:
             gym.logger.warn(
                 "render() without a render mode: make the environments with render_mode='rgb_array'"
@@ -217,11 +217,11 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
 
     def get_state(self) -> dict[str, Any]:
         """Return everything that `set_state` needs to continue bit for bit; can be pickled."""
-        simulator = self._running().get_state()
+        simulator = self.simulator.get_state()
         return {"instances": self.instances, "simulator": simulator, "books": self._get_books()}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go back to where `get_state` was called, in these or other environments of the same scenario."""
         self._begin(np.arange(self.num_envs), self._given(state["instances"], self.num_envs))
-        self._running().set_state(state["simulator"])
+        self.simulator.set_state(state["simulator"])
         self._set_books(state["books"])

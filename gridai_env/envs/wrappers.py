@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -27,24 +28,24 @@ REMEMBERED = "remembered"  # this part of a Dict observation
 VectorEnv = gym.vector.VectorEnv[Any, Any, Any]
 
 
-def _compiled_of(env: gym.Env[Any, Any] | VectorEnv, wrapper: str) -> Compiled:
-    """Return the scenario of an environment or batch; raises TypeError where it is not of this package."""
-    base = env.unwrapped
+def _compiled_of(
+    env: gym.Env[Any, Any] | VectorEnv, wrapper: str, actions: gym.Space[Any] | None = None
+) -> Compiled:
+    """Return the scenario of an environment or batch; raises TypeError where it is not of this package.
+
+    Raises ValueError where ``actions`` are another space than the scenario's.
+    """
+    base, found = env.unwrapped, None
     if isinstance(base, GridAIEnv | BatchEnv):
-        return base.compiled
-    if isinstance(base, gym.vector.SyncVectorEnv | gym.vector.AsyncVectorEnv):
-        try:
+        found = base.compiled
+    elif isinstance(base, gym.vector.SyncVectorEnv | gym.vector.AsyncVectorEnv):
+        with suppress(AttributeError):
             found = base.get_attr("compiled")[0]
-        except AttributeError:
-            found = None
-        if isinstance(found, Compiled):
-            return found
-    raise TypeError(f"{wrapper}: wraps environments of gridai_env, not {type(base).__name__}")
-
-
-def _check_action_space(found: gym.Space[Any], compiled: Compiled, wrapper: str) -> None:
-    if found != action_box(compiled):
+    if not isinstance(found, Compiled):
+        raise TypeError(f"{wrapper}: wraps environments of gridai_env, not {type(base).__name__}")
+    if actions is not None and actions != action_box(found):
         raise ValueError(f"{wrapper}: another wrapper has changed the action space; put {wrapper} below it")
+    return found
 
 
 class DictAction(gym.ActionWrapper[Any, dict[str, AnyFloats], AnyFloats]):
@@ -58,8 +59,7 @@ class DictAction(gym.ActionWrapper[Any, dict[str, AnyFloats], AnyFloats]):
     def __init__(self, env: gym.Env[Any, AnyFloats]) -> None:
         """Wrap an environment of this package, itself wrapped or not (but not in another action)."""
         super().__init__(env)
-        compiled = _compiled_of(env, "DictAction")
-        _check_action_space(env.action_space, compiled, "DictAction")
+        compiled = _compiled_of(env, "DictAction", env.action_space)
         self._layout = Layout(compiled.shape)
         self._names = names_of_actions(compiled)
         self._shapes = {name: shape for name, shape in self._layout.parts.items() if np.prod(shape)}
@@ -121,8 +121,7 @@ class ActiveAction(gym.ActionWrapper[Any, AnyFloats, AnyFloats]):
     ) -> None:
         """Wrap an environment of this package; raises ValueError above another change of the action."""
         super().__init__(env)
-        compiled = _compiled_of(env, "ActiveAction")
-        _check_action_space(env.action_space, compiled, "ActiveAction")
+        compiled = _compiled_of(env, "ActiveAction", env.action_space)
         self.numbers = ActiveActions.of(compiled, may_refuse, shared_routing)
         self.action_space = spaces.Box(-1.0, 1.0, (self.numbers.size,), np.float32)
 
@@ -137,8 +136,7 @@ class VectorActiveAction(gym.vector.VectorActionWrapper[Any, Any, Any, Any]):
     def __init__(self, env: VectorEnv, may_refuse: bool = False, shared_routing: bool = False) -> None:
         """Wrap a batch of this package, or Gymnasium's of single environments."""
         super().__init__(env)
-        compiled = _compiled_of(env, "VectorActiveAction")
-        _check_action_space(env.single_action_space, compiled, "VectorActiveAction")
+        compiled = _compiled_of(env, "VectorActiveAction", env.single_action_space)
         self.numbers = ActiveActions.of(compiled, may_refuse, shared_routing)
         self.single_action_space = spaces.Box(-1.0, 1.0, (self.numbers.size,), np.float32)
         self.action_space = batch_space(self.single_action_space, self.num_envs)

@@ -101,7 +101,7 @@ def place_regions(
     )
     for what, names in (
         ("regions not in the scenario", sorted({*table.zones} - {*regions})),
-        ("columns not used", table.raw.unused),
+        ("columns not used", table.raw.layout.unused),
     ):
         text += f"; {what}: {', '.join(names)}" if names else ""
     texts = tuple(text + _expected_from(none) for none in blind)

@@ -6,7 +6,7 @@ long a waiting job may still be started (known at its release), and that the que
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -20,7 +20,7 @@ from gridai_env.episodes.exogenous import limit, seen_sell_usd_per_mwh, sell_usd
 from gridai_env.episodes.forecast import ForecastSet
 from gridai_env.observation.decode import FIELDS, JOB_FEATURES
 from gridai_env.scenario.compile import Compiled, once_per_scenario
-from gridai_env.world.state import Exogenous, Params
+from gridai_env.world.state import Exogenous, Params, State
 
 # Of sums of arrivals, relative, by the bytes of a number.
 ROUNDING = {8: 1e-12, 4: 1e-6}
@@ -55,6 +55,31 @@ def job_slots(active: Array, table: Array, slots: int, elapsed: Array) -> Array:
     shown = xp.take_along_axis(table, chosen[..., None], axis=1)
     is_slack = constant(np.arange(table.shape[-1]) == _SLACK, table)
     return shown - shown[..., :1] * elapsed[..., None] * is_slack
+
+
+def state_parts(
+    shown: Container[str], p: Params, s: State, sessions: int, due: Callable[[Array], Array]
+) -> Iterator[tuple[str, Array]]:
+    """Yield the parts that show the state, in units, as far as they are ``shown``; the first rows are ``sessions``.
+
+    ``due`` gives the work [B,C,Q,D] that a backlog [B,C,Q] makes due.
+    """
+    yield from (
+        ("battery", s.battery_mwh),
+        ("generation", s.generation_mw),
+        ("peak_import", s.peak_import_mw),
+    )
+    if "placed" in shown:
+        yield "placed", s.placed_gpuh[:, :, :sessions]
+    if "due" in shown:
+        backlog = s.backlog_gpuh[:, :, sessions:]
+        yield "backlog", backlog
+        yield "due", due(backlog)
+
+    if "carbon_budget_left" in shown:
+        yield "carbon_budget_left", p.carbon_budget_kg - s.carbon_kg
+    if "jobs" in shown:
+        yield "committed_gpus", s.committed_gpus
 
 
 def limit_forecast(outside: ExogenousView, kind: str) -> Array:

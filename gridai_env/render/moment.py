@@ -52,7 +52,6 @@ class Moment:
     totals: dict[str, float]
     step_terms_usd: dict[str, float] = field(default_factory=dict)  # of the last step
     step_emissions_kg: float = 0.0
-    step_dropped_gpuh: float = 0.0
 
     @property
     def compiled(self) -> Compiled:
@@ -118,7 +117,6 @@ def look(
         totals=totals,
         step_terms_usd={} if outcome is None else {n: float(x) for n, x in outcome.terms_usd.items()},
         step_emissions_kg=emitted_kg,
-        step_dropped_gpuh=0.0 if flows is None else float(flows.dropped_gpuh.sum()),
     )
 
 

@@ -64,8 +64,6 @@ class Geography:
     home: Bool[Bools, "C K"]
     home_misses_budget: Bool[Bools, "C W"]
     layer: Int[Ints, "C W K"]  # index into LAYERS
-    rtt_client_ms: Float[Floats, "C S"]
-    rtt_site_ms: Float[Floats, "S K"]
     usd_per_gb: Float[Floats, "C K"]  # from the home to a site, 0 at home
 
 
@@ -123,8 +121,6 @@ def build_geography(scenario: Scenario, rows: list[Row]) -> Geography:
         home=home,
         home_misses_budget=(home[:, None, :] & ~masks["by_latency"]).any(axis=-1),
         layer=_layers(path, home, same_zone),
-        rtt_client_ms=client,
-        rtt_site_ms=site,
         usd_per_gb=_egress_usd_per_gb(scenario, home, same_zone),
     )
 

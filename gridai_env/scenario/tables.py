@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from datetime import date
 
 import numpy as np
 from numpy.typing import NDArray
@@ -162,17 +161,10 @@ def synthetic_starts(scenario: Scenario) -> NDArray[np.datetime64]:
     """
     start = scenario.start
     parts = [(part.first, part.last) for part in start.periods or []] or [(start.first, start.last)]
-    days = np.concatenate([_days(first, last) for first, last in parts])
+    # Each day from first to last, both included.
+    days = np.concatenate([np.arange(np.datetime64(first), np.datetime64(last) + 1) for first, last in parts])
     moments: NDArray[np.datetime64] = days.astype("datetime64[m]")
     return moments + np.timedelta64(start.hour_utc, "h")
-
-
-def _days(first: date, last: date) -> NDArray[np.datetime64]:
-    """Return the days from first to last, both included, datetime64[D]."""
-    days: NDArray[np.datetime64] = np.arange(
-        np.datetime64(first, "D"), np.datetime64(last, "D") + np.timedelta64(1, "D")
-    )
-    return days
 
 
 def _columns(table: type, items: Sequence[BaseModel]) -> dict[str, Floats]:

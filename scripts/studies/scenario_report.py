@@ -133,8 +133,8 @@ def traces(c: Compiled) -> Iterator[str]:
         return
     table = read_table(c.traces)
     yield f"traces: {c.traces}, {len(table.zones)} zones, {len(zones)} in use"
-    if table.raw.unused:
-        yield f"  columns not used: {', '.join(table.raw.unused)}"
+    if table.raw.layout.unused:
+        yield f"  columns not used: {', '.join(table.raw.layout.unused)}"
 
     for zone in zones:
         yield from zone_of_file(table, zone, round(c.shape.dt_h * 60))

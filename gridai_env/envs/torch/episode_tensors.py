@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from gridai_env.arrays.torch_ops import batch_innermost
-from gridai_env.arrays.types import Bool, Float, Index, Int
+from gridai_env.arrays.types import Bool, Float, Int
 from gridai_env.episodes.forecast import ForecastSet
 from gridai_env.episodes.instance import InstanceBatch
 from gridai_env.observation.parts import ExogenousView
@@ -81,14 +81,6 @@ class EpisodeTensors:
             event_active=function(self.event_active),
             start_minutes=function(self.start_minutes),
         )
-
-    def take(self, rows: Index) -> EpisodeTensors:
-        """Return some of the episodes."""
-        if len(rows) == len(self) and (rows == np.arange(len(rows))).all():
-            return self
-
-        at = torch.as_tensor(rows, device=self.device)
-        return self.map(lambda x: x[at])
 
     def outside(self) -> ExogenousView:
         """Return the exogenous inputs as observations need them."""

@@ -20,7 +20,7 @@ from gridai_env.envs.torch.prepared import Prepared
 from gridai_env.envs.torch.ring import RECENT, pick, put
 from gridai_env.envs.torch.simulator import TorchSimulator, record_of
 from gridai_env.observation.layout import ObservationLayout
-from gridai_env.observation.parts import EXOGENOUS_PARTS, due_gpuh, job_slots, prepared_runs
+from gridai_env.observation.parts import EXOGENOUS_PARTS, due_gpuh, job_slots, prepared_runs, state_parts
 from gridai_env.world.actions import active_jobs
 from gridai_env.world.state import Exogenous, State
 
@@ -169,25 +169,14 @@ class TorchObserver:
         exo, parts = self._simulator.ring.fields(now), self.layout.parts
         found = [(run.shown, (now[run.columns] - run.offset).float() * run.inverse) for run in self._runs]
 
-        def add(name: str, values: Tensor) -> None:
+        def due(backlog: Tensor) -> Tensor:
+            recent = self._simulator.ring.column(now, RECENT)
+            return due_gpuh(backlog + exo.arrivals_gpuh[:, :, self._first :], recent)
+
+        for name, values in state_parts(parts, self._simulator.params, s, self._first, due):
             flat = values.movedim(0, -1).reshape(-1, values.shape[0])
             found.append((parts[name], (flat * self._inverse[name][:, None]).float()))
-
-        add("battery", s.battery_mwh)
-        add("generation", s.generation_mw)
-        add("peak_import", s.peak_import_mw)
-        if self._first:
-            add("placed", s.placed_gpuh[:, :, : self._first])
-        if "due" in parts:
-            backlog = s.backlog_gpuh[:, :, self._first :]
-            add("backlog", backlog)
-            recent = self._simulator.ring.column(now, RECENT)
-            add("due", due_gpuh(backlog + exo.arrivals_gpuh[:, :, self._first :], recent))
-
-        if "carbon_budget_left" in parts:
-            add("carbon_budget_left", (self._simulator.params.carbon_budget_kg - s.carbon_kg)[:, None])
         if "jobs" in parts:
-            add("committed_gpus", s.committed_gpus)
             slots = self._job_slots(s, exo, now, jobs)
             found.append((parts["jobs"], slots.movedim(0, -1).reshape(-1, slots.shape[0]).float()))
         return found

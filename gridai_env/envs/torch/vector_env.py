@@ -321,7 +321,7 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         """
         return {
             "batches": list(self._batches),
-            "simulator": self._running().get_state(),
+            "simulator": self.simulator.get_state(),
             "supplies": (self._supply.get_state(), self._host.get_state()),
             "books": self._get_books(),
         }

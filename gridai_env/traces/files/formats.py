@@ -54,11 +54,6 @@ class RawTable:
     stamps_end: bool  # whether they mark the ends of the intervals, and not their starts
     columns: dict[str, Float[Floats, " N"]]  # our names; NaN where a cell is empty
 
-    @property
-    def unused(self) -> tuple[str, ...]:
-        """Columns that were not read."""
-        return self.layout.unused
-
 
 def load(path: Path, regional: bool = False) -> RawTable:
     """Read a `.parquet`, `.csv` or `.csv.gz` file; raises TraceError naming the file and what to change.

@@ -272,7 +272,7 @@ class TraceTable:
         """Return in words where each series comes from."""
         raw, origin = self.raw, self.origin(zone)
         weather = [f"{name}: {origin[name]}" for name in (*OPTIONAL[1:], SELL) if name in origin]
-        unused = f"; not used: {', '.join(raw.unused)}" if raw.unused else ""
+        unused = f"; not used: {', '.join(raw.layout.unused)}" if raw.layout.unused else ""
         file = f"{Path(self.source).name} (sha256 {self.sha256[:12]}, {raw.layout.format_name} form"
         return (
             f"{file}, {self.steps_of(zone, step_min)}); "
