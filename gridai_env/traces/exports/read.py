@@ -11,9 +11,10 @@ from pathlib import Path
 
 from gridai_env.traces.errors import TraceError
 from gridai_env.traces.exports import weather
+from gridai_env.traces.exports.choice import Choices
 from gridai_env.traces.exports.forms import FORMS
 from gridai_env.traces.exports.series import Export, on_steps
-from gridai_env.traces.exports.table_reader import Choices, read_table
+from gridai_env.traces.exports.table_reader import read_table
 from gridai_env.traces.exports.tables import TextTable, form_of, is_json, load_table
 from gridai_env.traces.files.cells import shown
 
@@ -62,5 +63,5 @@ def _recognised(path: Path, expected: str | None) -> tuple[str, TextTable | weat
         looks = f"JSON with {table.header[:8]}" if is_json(path) else f"the header {shown(table.header)}"
         every = f"one of {', '.join(EXPECTED)}, as in docs/data.md"
         wanted = f"{expected}: {EXPECTED[expected]}" if expected else every
-        raise TraceError(f"{path}: found {f'{found} ({looks})' if found else looks}, expected {wanted}")
+        raise table.error(f"found {f'{found} ({looks})' if found else looks}, expected {wanted}")
     return found, table if answer is None else answer

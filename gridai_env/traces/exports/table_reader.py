@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from datetime import timedelta
 from zoneinfo import ZoneInfo
 
@@ -14,8 +11,9 @@ import numpy as np
 from gridai_env.arrays.types import Float, Floats
 from gridai_env.traces.bounds import POSSIBLE
 from gridai_env.traces.errors import TraceError
+from gridai_env.traces.exports.choice import Choices, choose, fixed_place, listed, one_place, words
 from gridai_env.traces.exports.clock import Stamp, numbered_hour, read_stamp, to_utc, told_by_order
-from gridai_env.traces.exports.forms import AVERAGE, FORMS, KINDS, PRICE, SYMBOLS, US_ZONES
+from gridai_env.traces.exports.forms import AVERAGE, FORMS, KINDS, PRICE, US_ZONES
 from gridai_env.traces.exports.rates import Column, Rates
 from gridai_env.traces.exports.series import Export
 from gridai_env.traces.exports.tables import Row, TextTable, stamp_columns
@@ -23,20 +21,6 @@ from gridai_env.traces.files.cells import number, plain_numbers
 from gridai_env.traces.local_time import EPOCH
 
 NO_VALUE = {"", "-", "--", "n/e", "n/a", "na", "nan", "null"}
-Place = tuple[str, ...]  # what names a series: area, market, sequence, column
-SHOWN = 12  # names listed in one message
-
-
-@dataclass(frozen=True)
-class Choices:
-    """What the user chose of a file that holds more."""
-
-    point: str | None = None  # area, settlement point, market, column
-    usd_per: Mapping[str, float] = field(default_factory=dict)
-    carbon: str = "direct"
-    drop_estimated: bool = False
-    zone: str | None = None  # of the trace file: names the currency of forms that cover several countries
-    in_pounds: bool = False  # a file that does not name its unit is in lb/MWh
 
 
 def read_table(table: TextTable, name: str, given: Choices) -> Export:
@@ -49,10 +33,10 @@ def read_table(table: TextTable, name: str, given: Choices) -> Export:
         raise TraceError(f"carbon = {given.carbon!r}: must be one of {', '.join(KINDS)}")
     named = not units or table.index(units) is not None
     if named and given.in_pounds:
-        raise TraceError(f"{table.path}: names its unit itself; leave in_pounds (--marginal-in-pounds) out")
+        raise table.error("names its unit itself; leave in_pounds (--marginal-in-pounds) out")
     if not named and not given.in_pounds:
-        raise TraceError(
-            f"{table.path}: no column {units!r} says that the values are in lb/MWh; where they are, say "
+        raise table.error(
+            f"no column {units!r} says that the values are in lb/MWh; where they are, say "
             "in_pounds=True (--marginal-in-pounds); else export with the units"
         )
     return _Reader(table, name, given).read()
@@ -64,18 +48,12 @@ class _Reader:
     def __init__(self, table: TextTable, name: str, given: Choices) -> None:
         self.table, self.name, self.form, self.given = table, name, FORMS[name], given
         self.at, self.clock = stamp_columns(self.form, table) or ([], "")
-        pattern = self.form.place_header
-        self.fixed = tuple(name for name in table.header if pattern and re.fullmatch(pattern, name))
         self.rates = Rates(table.path, given.usd_per)
         self.notes: list[str] = []
 
-    def error(self, text: str) -> TraceError:
-        return TraceError(f"{self.table.path}: {text}")
-
     def read(self) -> Export:
         form, table, given = self.form, self.table, self.given
-        rows = self.kept()
-        chosen, rows, columns = self.one_place(rows, self.columns())
+        chosen, rows, columns = one_place(table, form, given, self.notes)
         column = columns[0] if len(columns) == 1 else self.rates.best(columns)
 
         # Hours that come twice on a clock are told apart by their order, so the newest-first is turned round.
@@ -86,7 +64,7 @@ class _Reader:
         stamps = self.stamps(rows, np.isfinite(values).tolist())
         utc = self.utc(rows, stamps)
         if len(chosen) > 1 and len(set(utc)) < len(utc):
-            raise self.choose(f"{given.point!r} is several series: ", chosen)
+            raise choose(table, f"{given.point!r} is several series: ", chosen)
         taken = [i for i, minute in enumerate(utc) if minute is not None]
         if lost := len(rows) - len(taken):
             self.notes.append(
@@ -99,7 +77,7 @@ class _Reader:
         return Export(
             str(table.path),
             self.name,
-            ", ".join(filter(None, [f"{form.title} {_words(chosen)}".strip(), kind, self.rates.finish()])),
+            ", ".join(filter(None, [f"{form.title} {words(chosen)}".strip(), kind, self.rates.finish()])),
             np.array([utc[i] for i in taken], dtype=np.int64),
             {form.column: scaled[taken]},
             zone=chosen[0][0] if chosen[0] else None,
@@ -108,84 +86,14 @@ class _Reader:
             notes=tuple(self.notes),
         )
 
-    # Which series ---------------------------------------------------------------------------------------------------
-
-    def kept(self) -> Sequence[Row]:
-        """Return the rows that a form reads: of the price and not its parts, of the version in force, of one kind."""
-        table, kind, carbon = self.table, self.form.kind, self.given.carbon
-        rows: Sequence[Row] = table.rows
-        for name, wanted in {**self.form.keep, **({kind: KINDS[carbon]} if kind else {})}.items():
-            at = table.index(name)
-            others = (
-                {} if at is None else Counter(row[at] for _, row in rows if row[at].lower() not in wanted)
-            )
-            if at is None or not others:
-                continue
-            found = f"{table.header[at]} = {_listed(others)}"
-            rows = [row for row in rows if row[1][at].lower() in wanted]
-            if not rows:
-                one = f"; for that kind ask with carbon= (--carbon-kind), one of {', '.join(KINDS)}"
-                raise self.error(f"all rows have {found}; need {' or '.join(wanted)}{one if kind else ''}")
-            self.notes.append(f"{sum(others.values())} rows with {found} left out")
-
-        if not rows:
-            raise self.error("no rows below the header")
-        return rows
-
-    def columns(self) -> list[Column]:
-        """Return the columns of values; of carbon those of the kind asked for."""
-        carbon, found = self.given.carbon, []
-        for i, name in enumerate(self.table.header):
-            match = re.fullmatch(self.form.values, name, re.IGNORECASE)
-            groups = match.groupdict() if match else {}
-            if match and groups.get("kind", KINDS[carbon][0]).lower() in KINDS[carbon]:
-                currency = groups.get("currency") or ""
-                found.append(Column(i, groups.get("place") or "", SYMBOLS.get(currency, currency.upper())))
-        if not found:
-            raise self.error(f"no column of the {carbon!r} carbon intensity; found {self.table.header}")
-        return found
-
-    def one_place(
-        self, rows: Sequence[Row], columns: list[Column]
-    ) -> tuple[list[Place], list[Row], list[Column]]:
-        """Return the place asked for, with its rows and columns; a point may name a whole place or one part of it."""
-        at, point = self.table.indices(*self.form.places), self.given.point
-        own = [(*self.fixed, *(row[i] for i in at)) for _, row in rows]
-        count = Counter(own)
-        every = {(*place, *filter(None, [column.place])): place for place in count for column in columns}
-        if point is not None and list(every) == [()]:
-            raise self.error(
-                f"this form names no location; leave point={point!r} (--point, --carbon-zone, "
-                "--marginal-region) out"
-            )
-        chosen = [place for place in every if point is None or " ".join(place) == point]
-        chosen = chosen or [place for place in every if point in place]
-        taken = [c for c in columns if not c.place or any(place[-1] == c.place for place in chosen)]
-        if not chosen or (point is None and len(chosen) > 1) or len({column.place for column in taken}) > 1:
-            raise self.choose(
-                "" if point is None else f"{point!r} is not there, or is several: ", list(every)
-            )
-
-        kept = {every[place] for place in chosen}
-        if others := [place for place in every if place not in chosen]:
-            left = sum(n for place, n in count.items() if place not in kept)
-            self.notes.append(f"other series left out ({left} rows): {_words(others)}")
-        return chosen, [row for row, place in zip(rows, own, strict=True) if place in kept], taken
-
-    def choose(self, why: str, places: list[Place]) -> TraceError:
-        return self.error(
-            f"{why}it holds {_words(places)}; choose one with point= (--point, --carbon-zone, --marginal-region)"
-        )
-
     def note_unused(self, columns: list[Column]) -> None:
         """Note which columns were not read."""
         form, table = self.form, self.table
         further = (form.kind, form.estimated, form.second, form.check[0], "currency")
         named = table.indices(*form.places, *form.needs, *form.keep, *further)
         used = {*self.at, *named, *(column.index for column in columns)}
-        rest = [
-            name for i, name in enumerate(table.header) if i not in used and name not in ("", *self.fixed)
-        ]
+        passed = {"", *fixed_place(table, form)}
+        rest = [name for i, name in enumerate(table.header) if i not in used and name not in passed]
         if rest:
             self.notes.append(f"columns not used: {', '.join(rest)}")
 
@@ -196,7 +104,7 @@ class _Reader:
         table, drop = self.table, self.given.drop_estimated
         mark = table.index(self.form.estimated)
         if drop and mark is None:
-            raise self.error("no column marks estimates; leave drop_estimated (--drop-estimated) out")
+            raise self.table.error("no column marks estimates; leave drop_estimated (--drop-estimated) out")
         values, estimated = np.full(len(rows), np.nan), 0
         name, (low, high) = table.header[column.index], POSSIBLE[self.form.column]
         plain = plain_numbers(table.path, [(line, cells[column.index]) for line, cells in rows])
@@ -216,7 +124,7 @@ class _Reader:
         out = []
 
         for (line, cells), has_value in zip(rows, filled, strict=True):
-            where = self.where(line, cells, [*self.at, *mark])
+            where = self.table.where(line, cells, [*self.at, *mark])
             texts, flag = [cells[i] for i in self.at], "".join(cells[i] for i in mark)
             one = (
                 numbered_hour(where, texts, flag)
@@ -225,10 +133,6 @@ class _Reader:
             )
             out.append(one._replace(filled=has_value))
         return out
-
-    def where(self, line: int, cells: list[str], at: list[int]) -> str:
-        shown = ", ".join(f"{self.table.header[i]} = {cells[i]!r}" for i in at)
-        return f"{self.table.path}: line {line}, {shown}"
 
     def utc(self, rows: list[Row], stamps: list[Stamp]) -> list[int | None]:
         """Return minutes since 1970 UTC of rows that ascend; a second clock in the file must agree."""
@@ -239,7 +143,7 @@ class _Reader:
             return utc
 
         for (line, cells), minute in zip(rows, utc, strict=True):
-            where = self.where(line, cells, [other])
+            where = self.table.where(line, cells, [other])
             given = read_stamp(where, cells[other], self.form.formats).moment
             local = (EPOCH + timedelta(minutes=minute or 0)).astimezone(ZoneInfo(clock))
             if minute is not None and given != local.replace(tzinfo=None):
@@ -258,15 +162,6 @@ class _Reader:
         at = self.table.index("currency")
         cells = [""] if at is None else [row[at].upper() for _, row in rows]
         if named and not {*cells} <= {"", named}:
-            raise self.error(f"the header names {named}, the column of the currency {_listed(cells)}")
+            raise self.table.error(f"the header names {named}, the column of the currency {listed(cells)}")
         of = {cell: self.rates.of(named or cell or self.rates.only()) for cell in dict.fromkeys(cells)}
         return np.array([of[cell] for cell in cells])
-
-
-def _words(places: list[Place]) -> str:
-    return _listed(" ".join(filter(None, place)) for place in places)
-
-
-def _listed(names: Iterable[str]) -> str:
-    every = sorted({" ".join(name.split()) for name in names})
-    return ", ".join(every[:SHOWN]) + (f" and {len(every) - SHOWN} more" if len(every) > SHOWN else "")

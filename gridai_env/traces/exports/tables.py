@@ -38,6 +38,15 @@ class TextTable:
         """Return where the first of the columns ``a|b`` stands."""
         return next((self.at[name] for name in names.split("|") if name in self.at), None)
 
+    def error(self, text: str) -> TraceError:
+        """Return an error that names the file."""
+        return TraceError(f"{self.path}: {text}")
+
+    def where(self, line: int, cells: list[str], at: list[int]) -> str:
+        """Return file, line and cells of some columns, for errors."""
+        shown = ", ".join(f"{self.header[i]} = {cells[i]!r}" for i in at)
+        return f"{self.path}: line {line}, {shown}"
+
     def indices(self, *columns: str) -> list[int]:
         """Return where columns stand; those that are not there are passed over."""
         return [i for i in map(self.index, columns) if i is not None]
@@ -61,8 +70,8 @@ def _unquoted(table: TextTable) -> TextTable:
     header, *cells = (next(csv.reader([line]), []) for line in lines)
     rows = [(line, row) for (line, _), row in zip(table.rows, cells, strict=True)]
     if bad := next((line for line, row in rows if len(row) != len(header)), None):
-        raise TraceError(
-            f"{table.path}: line {bad} has not the {len(header)} cells of the header; mend or remove the line"
+        raise table.error(
+            f"line {bad} has not the {len(header)} cells of the header; mend or remove the line"
         )
     return TextTable(table.path, header, rows)
 
@@ -115,8 +124,8 @@ def form_of(table: TextTable) -> str | None:
     Raises TraceError where a name stands twice: one of the columns would silently be used.
     """
     if twice := sorted(name for name in table.header if name and table.header.count(name) > 1):
-        raise TraceError(
-            f"{table.path}: columns {', '.join(dict.fromkeys(twice))} appear more than once; keep one of each"
+        raise table.error(
+            f"columns {', '.join(dict.fromkeys(twice))} appear more than once; keep one of each"
         )
     return next((name for name, form in FORMS.items() if fits(form, table)), None)
 
