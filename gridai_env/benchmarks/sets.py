@@ -142,7 +142,9 @@ def benchmark_folder() -> Path:
 
 
 def benchmark_names(folder: Path | None = None) -> tuple[str, ...]:
-    """Return the scenarios that have a benchmark."""
+    """Return the scenarios that have a benchmark; raises BenchmarkError where there is no such folder."""
+    if folder is not None and not folder.is_dir():
+        raise BenchmarkError(f"{folder.absolute()}: no such folder of benchmarks")
     files = (folder or benchmark_folder()).glob("*.yaml")
     return tuple(sorted(path.stem for path in files if not path.stem.startswith("prices_")))
 

@@ -193,3 +193,8 @@ def test_results_of_the_leaderboard_are_valid(path: Path) -> None:
     found = Evaluation.load(path)
     assert path.name.startswith(f"{found.scenario}-{found.set}-")
     assert found.gain_captured is not None and found.interval is not None
+
+
+def test_a_folder_of_benchmarks_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(BenchmarkError, match=r"nowhere: no such folder of benchmarks$"):
+        evaluate(home(), "two_sites", benchmarks=tmp_path / "nowhere")
