@@ -1,11 +1,6 @@
 """Former address of `baselines.optimum.variants`."""
 
-import warnings
-
 from baselines.optimum.variants import *  # noqa: F403
+from gridai_env.version import former_address
 
-warnings.warn(
-    "baselines.variants is baselines.optimum.variants now; this address goes in the next release",
-    DeprecationWarning,
-    stacklevel=2,
-)
+former_address(__name__, "baselines.optimum.variants")

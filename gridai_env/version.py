@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import gymnasium as gym
@@ -14,6 +15,12 @@ def environment_version() -> int:
     """Return the version of the environments, the number in ``gridai/Custom-v2``: it rises when behaviour changes."""
     names = [name for name in gym.registry if name.startswith("gridai/Custom-v")]
     return max(int(name.rsplit("-v", 1)[1]) for name in names)
+
+
+def former_address(old: str, new: str) -> None:
+    """Warn those who import a module by its former address."""
+    text = f"{old} is {new} now; this address goes in the next release"
+    warnings.warn(text, DeprecationWarning, stacklevel=3)
 
 
 def pip_install(*extras: str) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import highspy
 import numpy as np
+from scipy import sparse
 
-from baselines.mpc.sparsity import Sides, Structure, loaded_lp
+from baselines.mpc.sparsity import Sides, Structure
 from baselines.mpc.window import Columns
 from baselines.optimum import InfeasibleError, SolverError
-from baselines.optimum.highs import PersistentSolver, SolverResult
+from baselines.optimum.highs import PersistentSolver, SolverResult, set_matrix
 from gridai_env.arrays.types import Float, Floats
 
 # Blocks of rows that say what moving and warming up comes to.
@@ -53,7 +54,12 @@ class LoadedWindow:
 
         # After the first load only what has changed: coefficients one by one, the rest as whole vectors.
         if self._live is None:
-            lp = loaded_lp(s, coefficients, costs, bounds, (row_lower, row_upper))
+            place = self.row_of_pair, s.column[s.many]
+            lp = highspy.HighsLp()
+            set_matrix(lp, sparse.csc_matrix((coefficients, place), shape=(len(s.kept), s.count)))
+            lp.col_cost_ = costs
+            lp.col_lower_, lp.col_upper_ = bounds
+            lp.row_lower_, lp.row_upper_ = row_lower, row_upper
             self._live = PersistentSolver(
                 lp, unit=s.unit, counts=self.counts, threads=self.threads, seed=self.seed
             )

@@ -5,12 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-import highspy
 import numpy as np
-from scipy import sparse
 
 from baselines.mpc.window import Expressions
-from baselines.optimum.highs import set_matrix
 from gridai_env.arrays.types import Bools, Floats, Index
 
 # What rounding may leave in a row without columns, in units of the program.
@@ -138,21 +135,3 @@ def structure_of(found: Expressions, count: int, unit: float) -> Structure:
         count=count,
         unit=unit,
     )
-
-
-def loaded_lp(
-    s: Structure,
-    coefficients: Floats,
-    costs: Floats,
-    columns: tuple[Floats, Floats],
-    rows: tuple[Floats, Floats],
-) -> highspy.HighsLp:
-    """Return the program as HiGHS wants it."""
-    place = np.searchsorted(s.kept, s.row[s.many]), s.column[s.many]
-    matrix = sparse.csc_matrix((coefficients, place), shape=(len(s.kept), s.count))
-    lp = highspy.HighsLp()
-    lp.col_cost_ = costs
-    lp.col_lower_, lp.col_upper_ = columns
-    lp.row_lower_, lp.row_upper_ = rows
-    set_matrix(lp, matrix)
-    return lp

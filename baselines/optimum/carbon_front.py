@@ -28,10 +28,9 @@ import numpy as np
 from baselines.optimum import InfeasibleError
 from baselines.optimum.highs import SolverResult
 from baselines.optimum.milp import TIE_KG, TIE_SHARE, Plan, read_plan, relative_gap
-from baselines.optimum.objectives import last_resorts
+from baselines.optimum.objectives import resort_weight
 from baselines.optimum.program import build
 from baselines.optimum.relax_and_round import ProgramSolver
-from baselines.optimum.rounding import rounding
 from baselines.optimum.service_floor import Floor
 from gridai_env.arrays.types import Float, Floats
 from gridai_env.episodes.instance import Instance
@@ -97,8 +96,7 @@ def place_of(trajectory: Trajectory) -> CostCarbonPoint:
 
 def _resorts(free: Instance, flows: Flows) -> tuple[float, float]:
     """Return the weight of last resorts of an uncharged instance, as cost [USD] and as carbon [kg]."""
-    usd, kg = (float(last_resorts(free, name).total(free.params, flows).sum()) for name in ("cost", "carbon"))
-    return usd, kg
+    return resort_weight(free, "cost", flows), resort_weight(free, "carbon", flows)
 
 
 class FrontProgram:
@@ -124,9 +122,7 @@ class FrontProgram:
             raise ValueError(f"seed {instance.seed}: nothing emits carbon here, so cost has no rival")
         self.mip_gap, self.time_limit_s = mip_gap, time_limit_s
         self.program = program = build(self.instance, "cost", floor, carbon_cap_kg=0.0)
-        self.solver = ProgramSolver(
-            program, rounding=rounding(program, p), relax_first=True, threads=threads, seed=seed
-        )
+        self.solver = ProgramSolver(program, relax_first=True, threads=threads, seed=seed)
 
         # Both coordinates are affine in the columns; the row of the cap holds the emissions.
         names = [row.local_name for row, _ in program.rows]
@@ -273,17 +269,15 @@ def hypervolume(places: Sequence[CostCarbonPoint], reference: tuple[float, float
     """Return the area [USD kg] between the reference point and the places (by moocore), 0 where none is better."""
     import moocore
 
-    if not places:
-        return 0.0
-    coordinates = np.array([place.coordinates for place in places], dtype=float)
-    return float(moocore.hypervolume(coordinates, ref=np.array(reference)))
+    return float(moocore.hypervolume(_coordinates(places), ref=np.array(reference)))
 
 
 def nondominated(places: Sequence[CostCarbonPoint]) -> list[bool]:
     """Return which places no other one beats in both coordinates (of equal ones the first stays)."""
     import moocore
 
-    if not places:
-        return []
-    coordinates = np.array([place.coordinates for place in places], dtype=float)
-    return [bool(kept) for kept in moocore.is_nondominated(coordinates)]
+    return [bool(kept) for kept in moocore.is_nondominated(_coordinates(places))]
+
+
+def _coordinates(places: Sequence[CostCarbonPoint]) -> Float[Floats, "n 2"]:
+    return np.array([place.coordinates for place in places], dtype=float).reshape(-1, 2)

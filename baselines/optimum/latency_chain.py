@@ -17,7 +17,6 @@ from baselines.optimum.milp import Plan, read_plan
 from baselines.optimum.objectives import OBJECTIVES, Objective
 from baselines.optimum.program import Program, build
 from baselines.optimum.relax_and_round import ProgramSolver
-from baselines.optimum.rounding import rounding
 from baselines.optimum.service_floor import Floor
 from gridai_env.arrays.types import Index, Int
 from gridai_env.episodes.instance import Instance
@@ -52,13 +51,7 @@ class LatencySweepSolver:
         begin = time.perf_counter()
         self.widest, self.objective = widest, objective
         self.program = build(widest, objective, floor)
-        self.solver = ProgramSolver(
-            self.program,
-            rounding=rounding(self.program, widest.params),
-            starts_warm=True,
-            threads=threads,
-            seed=seed,
-        )
+        self.solver = ProgramSolver(self.program, starts_warm=True, threads=threads, seed=seed)
         self._columns, self._places = _route_columns(self.program)
         self._upper = self.solver.live.upper[self._columns]
         self._build_s = time.perf_counter() - begin  # counted to the first plan

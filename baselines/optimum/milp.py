@@ -21,7 +21,6 @@ from baselines.optimum.highs import Deadline, SolverResult
 from baselines.optimum.objectives import OBJECTIVES, Objective, goal, last_resorts
 from baselines.optimum.program import Program, build, stacked
 from baselines.optimum.relax_and_round import ProgramSolver
-from baselines.optimum.rounding import rounding
 from baselines.optimum.service_floor import Floor
 from gridai_env.arrays.types import Float, Floats32
 from gridai_env.envs.simulator import Simulator
@@ -42,7 +41,7 @@ TIE_SHARE, TIE_KG = 1e-7, 1e-6
 ZERO = 1e-6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """A schedule of a whole episode, with what is proven about it."""
 
@@ -50,15 +49,17 @@ class Plan:
     objective: Objective
     status: str  # "optimal" or "time_limit"
     unit: str  # of objective_value and bound: "USD" or "kg"
-    objective_value: float | None  # of the plan as replayed; None where no plan was found in time
-    solver_objective: float | None  # the same as the solver saw it
+    objective_value: float | None = None  # of the plan as replayed; None where no plan was found in time
+    solver_objective: float | None = None  # the same as the solver saw it
     bound: float  # no plan and no policy does better: above for benefit, below for cost and carbon
     is_safe: bool  # whether the bound is proven in exact numbers, else to the solver's tolerances
-    gap: float  # |objective_value - bound| / |objective_value|, see `relative_gap`; infinite without a plan
-    benefit_usd: float | None
-    emissions_kg: float | None  # at the billed intensity
-    flows: Flows | None  # each [T,...]
-    actions: Float[Floats32, "T A"] | None  # inside the action space
+    gap: float = (
+        np.inf
+    )  # |objective_value - bound| / |objective_value|, see `relative_gap`; infinite without a plan
+    benefit_usd: float | None = None
+    emissions_kg: float | None = None  # at the billed intensity
+    flows: Flows | None = None  # each [T,...]
+    actions: Float[Floats32, "T A"] | None = None  # inside the action space
     build_s: float
     solve_s: float
     rows: int
@@ -170,7 +171,7 @@ def _solve_program(
     begin = time.perf_counter()
     program = build(instance, objective, service, carbon_cap_kg)
     built = time.perf_counter()
-    solver = ProgramSolver(program, rounding=rounding(program, instance.params), threads=threads, seed=seed)
+    solver = ProgramSolver(program, threads=threads, seed=seed)
     result = solver.solve(mip_gap=mip_gap, time_limit_s=time_limit_s)
     solved = time.perf_counter()
     return read_plan(instance, objective, program, result, built - begin, solved - built)
@@ -193,15 +194,8 @@ def read_plan(
         objective=objective,
         status=result.status,
         unit=unit,
-        objective_value=None,
-        solver_objective=None,
         bound=sign * result.bound,
         is_safe=result.is_safe,
-        gap=np.inf,
-        benefit_usd=None,
-        emissions_kg=None,
-        flows=None,
-        actions=None,
         build_s=build_s,
         solve_s=solve_s,
         rows=program.size[0],
@@ -231,10 +225,7 @@ def _with_schedule(plan: Plan, flows: Flows, result: SolverResult, sign: float) 
         solver_objective=sign * result.objective,
         bound=sign * bound,
         gap=relative_gap(replay.value, bound),
-        benefit_usd=replay.benefit_usd,
-        emissions_kg=replay.emissions_kg,
-        flows=replay.flows,
-        actions=replay.actions,
+        **replay.schedule,
     )
 
 
@@ -253,6 +244,11 @@ class Replayed:
     scale: float  # sum of absolute terms
     benefit_usd: float
     emissions_kg: float
+
+    @property
+    def schedule(self) -> dict[str, Any]:
+        """Fields that a `Plan` has under the same names."""
+        return {name: getattr(self, name) for name in ("flows", "actions", "benefit_usd", "emissions_kg")}
 
 
 def replayed(instance: Instance, raw: Flows, objective: Objective) -> Replayed:

@@ -66,6 +66,11 @@ def last_resorts(instance: Instance, objective: Objective) -> LastResorts:
     return LastResorts(battery_short, battery_short * step, 3.0 * battery_short * step * step)
 
 
+def resort_weight(instance: Instance, objective: Objective, flows: Flows) -> float:
+    """Return the weight of an episode's last resorts in `cost` (USD) or `carbon` (kg); 0 in `benefit`."""
+    return float(last_resorts(instance, objective).total(instance.params, flows).sum())
+
+
 def goal(p: Params, flows: Flows, outcome: Outcome, objective: Objective, resorts: LastResorts) -> Any:
     """Return what one step adds to the minimised objective: minus benefit [USD], cost [USD] or billed emissions [kg].
 

@@ -7,6 +7,7 @@ objective, and the service floor of the objectives ``cost`` and ``carbon``.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
 from operator import itemgetter
@@ -38,12 +39,9 @@ from gridai_env.world.state import Exogenous, Flows, Params, State
 class Program:
     """The compiled program: as HiGHS gets it, and where each flow, decision and row stands in it."""
 
-    def __init__(self, model: pyo.ConcreteModel, flows: list[Flows], unit: float) -> None:
-        """Compile ``model`` (one linear objective, to be minimised); ``flows`` of each step: variables, or 0.0.
-
-        ``unit`` of amounts inside the solver.
-        """
-        self.unit = unit
+    def __init__(self, model: pyo.ConcreteModel, flows: list[Flows], p: Params) -> None:
+        """Compile ``model`` (one linear objective, to be minimised); ``flows`` of each step: variables, or 0.0."""
+        self.p, self.unit = p, unit_of(p)  # the unit is that of amounts inside the solver
         form = LinearStandardFormCompiler().write(model, mixed_form=True, set_sense=pyo.minimize)
         self.rows = form.rows
         self.index = {id(variable): i for i, variable in enumerate(form.columns)}
@@ -128,20 +126,18 @@ def build(
     return _Builder(instance, objective, floor, carbon_cap_kg, priced).build()
 
 
+@dataclass
 class _Builder:
     """Builds a program step by step; one instance of it per build."""
 
-    def __init__(
-        self,
-        instance: Instance,
-        objective: Objective,
-        floor: Floor | None,
-        carbon_cap_kg: float | None,
-        priced: bool,
-    ) -> None:
-        self.instance, self.objective, self.floor = instance, objective, floor
-        self.carbon_cap_kg, self.priced = carbon_cap_kg, priced
-        self.p: Params = instance.params
+    instance: Instance
+    objective: Objective
+    floor: Floor | None
+    carbon_cap_kg: float | None
+    priced: bool
+
+    def __post_init__(self) -> None:
+        self.p: Params = self.instance.params
         self.unit = unit_of(self.p)
 
         self.model = pyo.ConcreteModel()
@@ -153,7 +149,7 @@ class _Builder:
 
         # Burning energy (charge with discharge) may pay in a step at whose price consuming pays, and in all steps
         # before it: an emptied battery can be paid for being filled.
-        paid_to_consume = instance.exogenous.buy_usd_per_mwh + self.p.wear_usd_per_mwh <= 0.0
+        paid_to_consume = self.instance.exogenous.buy_usd_per_mwh + self.p.wear_usd_per_mwh <= 0.0
         self.burn_pays = np.logical_or.accumulate(paid_to_consume[::-1])[::-1]
 
     def build(self) -> Program:
@@ -181,7 +177,7 @@ class _Builder:
         if self.carbon_cap_kg is not None:
             self.model.carbon_cap = pyo.Constraint(expr=pyo.quicksum(carbon) <= self.carbon_cap_kg)
         self.model.goal = pyo.Objective(expr=pyo.quicksum(goals), sense=pyo.minimize)
-        return Program(self.model, flows_of_steps, self.unit)
+        return Program(self.model, flows_of_steps, self.p)
 
     # Variables ------------------------------------------------------------------------------------------------------
 

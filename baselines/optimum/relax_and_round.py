@@ -12,7 +12,7 @@ theirs.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from math import fsum
@@ -22,6 +22,7 @@ import numpy as np
 from baselines.optimum import InfeasibleError
 from baselines.optimum.highs import Deadline, Method, PersistentSolver, SolverResult, is_within
 from baselines.optimum.program import Program
+from baselines.optimum.rounding import rounded_choices
 from gridai_env.arrays.types import Float, Floats, Index
 
 # Linear programs above this number of rows go to the interior point method, smaller ones to simplex.
@@ -168,7 +169,6 @@ class ProgramSolver(RelaxAndRound):
         self,
         program: Program,
         *,
-        rounding: Callable[[Floats], Floats] = np.round,
         relax_first: bool = False,
         starts_warm: bool = False,
         threads: int = 1,
@@ -176,13 +176,12 @@ class ProgramSolver(RelaxAndRound):
     ) -> None:
         """Load ``program``.
 
-        ``rounding`` of the columns of a relaxed solution, yes/no columns to 0 or 1.  ``relax_first``: round before
-        branching in programs of every size, and give duals with every plan.  ``starts_warm``: linear programs start
-        from the last basis instead of afresh.
+        ``relax_first``: round before branching in programs of every size, and give duals with every plan.
+        ``starts_warm``: linear programs start from the last basis instead of afresh.
         """
         unit, counts = program.unit, program.counts
         super().__init__(PersistentSolver(program.lp, unit=unit, counts=counts, threads=threads, seed=seed))
-        self.program, self.rounding = program, rounding
+        self.program = program
         self.choices = np.flatnonzero(program.integer)
 
         self.relax_first, self.starts_warm = relax_first, starts_warm or relax_first
@@ -238,8 +237,8 @@ class ProgramSolver(RelaxAndRound):
         return self.choices
 
     def rounded(self, values: Float[Floats, " columns"], clock: Deadline) -> SolverResult | None:
-        """Return the plan with the decisions of a solution rounded by the program's own rule."""
-        return self.solve_fixed(self.rounding(values), clock.left_s())
+        """Return the plan with the decisions of a solution rounded by `rounded_choices`."""
+        return self.solve_fixed(rounded_choices(self.program, values), clock.left_s())
 
     def repaired(self, found: SolverResult, clock: Deadline) -> SolverResult:
         """Return the plan with the decisions of an incumbent made exactly whole, where that is feasible."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from baselines.optimum.program import Program
@@ -42,18 +40,14 @@ def rounded_starts(
     return out
 
 
-def rounding(program: Program, p: Params) -> Callable[[Floats], Floats]:
-    """Return how to round the yes/no columns of a relaxed solution so that they stay feasible.
+def rounded_choices(program: Program, values: Float[Floats, " columns"]) -> Float[Floats, " columns"]:
+    """Return a relaxed solution with its yes/no columns rounded so that they stay feasible.
 
     Jobs: see `rounded_starts`; modes follow the flows.
     """
-
-    def apply(values: Floats) -> Floats:
-        out, flows = np.append(values, 0.0), program.flows_of(values)  # index -1: no choice
-        out[program.charging] = flows.charge_mw > flows.discharge_mw
-        out[program.running] = flows.generation_mw >= 0.5 * p.generator_min_mw
-        fractions = np.where(program.flows.started >= 0, flows.started, -1.0)
-        out[program.flows.started] = rounded_starts(p, fractions)
-        return out[:-1]
-
-    return apply
+    out, flows = np.append(values, 0.0), program.flows_of(values)  # index -1: no choice
+    out[program.charging] = flows.charge_mw > flows.discharge_mw
+    out[program.running] = flows.generation_mw >= 0.5 * program.p.generator_min_mw
+    fractions = np.where(program.flows.started >= 0, flows.started, -1.0)
+    out[program.flows.started] = rounded_starts(program.p, fractions)
+    return out[:-1]

@@ -27,7 +27,7 @@ from baselines.optimum.relax_and_round import HUGE_ROWS, worst
 from baselines.optimum.service_floor import Floor
 from gridai_env.arrays.types import Bool, Bools, Float, Floats, Index
 from gridai_env.episodes.instance import Instance
-from gridai_env.rollout.step_table import Table, step_times_utc
+from gridai_env.rollout.step_table import Table, step_times_utc, table_of
 from gridai_env.world.state import Flows
 
 # Limits that have a price; all are lifted by this share (or amount, where nearly zero) before they are priced.
@@ -81,10 +81,7 @@ class ShadowPrices:
             "time_utc": step_times_utc(instance.start_utc, self.steps, instance.params.dt_h),
             **self._columns(),
         }
-        out = np.zeros(self.steps, dtype=[(name, values.dtype) for name, values in columns.items()])
-        for name, values in columns.items():
-            out[name] = values
-        return out
+        return table_of(columns)
 
     def _columns(self) -> dict[str, Float[Floats, " T"]]:
         compiled = self.instance.compiled
@@ -179,17 +176,6 @@ class _Fixed:
         """Return the worth of one more unit of a limit at each place."""
         return np.append(np.maximum(self.worth, 0.0), 0.0)[self.rows_at(*name, shape=shape)]
 
-    def energy_usd_per_mw(self, at_sites: tuple[int, ...]) -> Float[Floats, "T K"]:
-        """Return the duals of the power balances: supply minus use is 0, a unit more of use moves the row by +1."""
-        return self.row_dual[self.rows_at("power balance", shape=at_sites)]
-
-    def stored_usd_per_mwh(self, at_sites: tuple[int, ...]) -> Float[Floats, "T K"]:
-        """Return the worth of a MWh in each battery at the end of each step: of "after = before + charged".
-
-        One more MWh is a right side of +1 and lowers the objective by minus the dual.
-        """
-        return -self.row_dual[self.rows_at("update", "battery_mwh", shape=at_sites)]
-
     def dual_objective(self) -> float:
         """Return the objective put together from duals: rows at their sides, fixed columns at their values."""
         lp = self.program.lp
@@ -239,10 +225,14 @@ def _read(plan: Plan, solved: _Fixed) -> ShadowPrices:
     at_sites = flows.charge_mw.shape  # [T,K]
 
     per_unit = _per_unit(plan.flows, solved, p.dt_h)
+    # Power balances read "supply minus use is 0": a unit more of use moves the row by +1.
+    # Batteries read "after = before + charged": a MWh more, a right side of +1, lowers the objective by minus the dual.
+    energy_usd_per_mw = solved.row_dual[solved.rows_at("power balance", shape=at_sites)]
+    stored = -solved.row_dual[solved.rows_at("update", "battery_mwh", shape=at_sites)]
     # Sites without the equipment have no price.
     has_battery, has_generator = p.battery_max_mwh > 0.0, p.generator_max_mw > 0.0
     battery = {
-        "stored_energy_usd_per_mwh": solved.stored_usd_per_mwh(at_sites),
+        "stored_energy_usd_per_mwh": stored,
         "battery_capacity_usd_per_mwh": solved.prices("battery full", shape=at_sites),
         "charge_limit_usd_per_mwh": per_unit["charge"],
         "discharge_limit_usd_per_mwh": per_unit["discharge"],
@@ -252,7 +242,7 @@ def _read(plan: Plan, solved: _Fixed) -> ShadowPrices:
         instance=plan.instance,
         objective=plan.objective,
         capacity_usd_per_gpuh=per_unit["gpus"],
-        energy_usd_per_mwh=solved.energy_usd_per_mw(at_sites) / p.dt_h,
+        energy_usd_per_mwh=energy_usd_per_mw / p.dt_h,
         import_limit_usd_per_mwh=per_unit["import"],
         export_limit_usd_per_mwh=per_unit["export"],
         generator_limit_usd_per_mwh=np.where(has_generator, per_unit["generator"], np.nan),

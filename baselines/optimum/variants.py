@@ -104,7 +104,7 @@ def variant(name: str) -> Callable[[Instance], Instance]:
 # Plans --------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class VariantPlan(Plan):
     """A plan of the original instance, worth what the true ledger says.
 
@@ -133,13 +133,7 @@ def plan_variant(instance: Instance, name: str, **options: Any) -> VariantPlan:
         return VariantPlan(**facts, variant=name, within=within)
 
     true = replayed(instance, within.flows, "benefit")
-    facts |= {
-        "objective_value": true.benefit_usd,
-        "benefit_usd": true.benefit_usd,
-        "emissions_kg": true.emissions_kg,
-        "flows": true.flows,
-        "actions": true.actions,
-    }
+    facts |= true.schedule | {"objective_value": true.benefit_usd}
     return VariantPlan(**facts, variant=name, within=within)
 
 

@@ -7,6 +7,7 @@ or a route; the same names serve as tags in TensorBoard and as headers in CSV fi
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ def step_table(episode: PlayedEpisode, reward: Array) -> Table:
     ``time_utc`` is the start of the step.
     """
     steps = episode.instance.steps
-    columns: dict[str, Array] = {
+    columns = {
         "step": np.arange(steps),
         "time_utc": times_utc(episode),
         "reward": np.asarray(reward, dtype=np.float64),
@@ -37,7 +38,12 @@ def step_table(episode: PlayedEpisode, reward: Array) -> Table:
         **row_columns(episode),
         **route_columns(episode),
     }
+    return table_of(columns)
 
+
+def table_of(columns: Mapping[str, Array]) -> Table:
+    """Return the table of some columns, [T] each."""
+    steps = len(next(iter(columns.values())))
     table = np.zeros(steps, dtype=[(name, values.dtype) for name, values in columns.items()])
     for name, values in columns.items():
         table[name] = values

@@ -123,10 +123,11 @@ def zone_calibration(zone: str) -> ZoneCalibration:
 def _with_means(c: ZoneCalibration) -> ZoneCalibration:
     """Add what the model's series are on average, by month and hour."""
     rate = _rows("spike_rate", c.zone)
-    weights = dict.fromkeys(ADDITIVE, gauss_nodes()[1]) | {"price": body_weights(c.spike_level)}
-    value = {name: _at_nodes(c.quantiles[name], c.shift[name], c.spread[name]) for name in ADDITIVE}
+    nodes, plain = gauss_nodes()
+    weights = dict.fromkeys(ADDITIVE, plain) | {"price": body_weights(c.spike_level)}
+    value = {name: at_nodes(c.quantiles[name], c.shift[name], c.spread[name], nodes) for name in ADDITIVE}
     mean = {name: (value[name] * weights[name]).sum(-1) for name in ADDITIVE}
-    mean["pv"] = _expected_pv(c.quantiles["pv"], c.pv_profile, c.pv_highest)
+    mean["pv"] = pv_at_nodes(c.quantiles["pv"], c.pv_profile, c.pv_highest, nodes) @ plain
 
     # In an hour with a spike the price is cap + excess in place of its body, and never below zero.
     spike_usd_per_mwh = (c.spike_cap_usd_per_mwh + c.spike_mean_excess_usd_per_mwh)[:, None]
@@ -146,10 +147,10 @@ def residual_correlation(zones: tuple[str, ...]) -> Float[Floats, "n n"]:
     return full[np.ix_(picked, picked)]
 
 
-@lru_cache(maxsize=1)
-def gauss_nodes() -> tuple[Float[Floats, " N"], Float[Floats, " N"]]:
-    """Return nodes and weights for the mean over a standard normal of a piecewise linear function."""
-    nodes = np.linspace(-4.0, 4.0, 161)
+@lru_cache(maxsize=2)
+def gauss_nodes(most: float = 4.0) -> tuple[Float[Floats, " N"], Float[Floats, " N"]]:
+    """Return nodes up to ``most`` and weights for the mean over a standard normal of a piecewise linear function."""
+    nodes = np.linspace(-most, most, round(40 * most) + 1)
     density = np.exp(-nodes * nodes / 2)
     return nodes, density / density.sum()
 
@@ -184,21 +185,16 @@ def trigger_level(rate: Float[Floats, "12 24"]) -> Float[Floats, "12 24"]:
     return np.array([[NormalDist().inv_cdf(1 - p) if p > 0 else NEVER for p in row] for row in rate])
 
 
-def _at_nodes(
-    quantiles: Float[Floats, "12 K"], shift: Float[Floats, "12 24"], spread: Float[Floats, "12 24"]
-) -> Float[Floats, "12 24 N"]:
-    """Return Q[m](shift + spread * z) at the nodes z of `gauss_nodes`."""
-    nodes, _ = gauss_nodes()
+def at_nodes(quantiles: Floats, shift: Floats, spread: Floats, nodes: Floats) -> Float[Floats, "12 24 N"]:
+    """Return Q[m](shift + spread * z) at the nodes z [N]; ``quantiles`` [12,K], ``shift`` and ``spread`` [12,24]."""
     score = (shift[:, :, None] + spread[:, :, None] * nodes).reshape(12, -1)
     return interpolate_knots(quantiles, KNOTS, score).reshape(12, 24, -1)
 
 
-def _expected_pv(
-    ratio: Float[Floats, "12 K"], profile: Float[Floats, "12 24"], highest: Float[Floats, " 12"]
-) -> Float[Floats, "12 24"]:
-    nodes, weights = gauss_nodes()
+def pv_at_nodes(ratio: Floats, profile: Floats, highest: Floats, nodes: Floats) -> Float[Floats, "12 24 N"]:
+    """Return the capacity factor of PV at the nodes z [N]; ``ratio`` [12,K], ``profile`` [12,24], ``highest`` [12]."""
     factor = interpolate_knots(ratio, KNOTS, np.repeat(nodes[None], 12, axis=0))
-    return np.minimum(highest[:, None, None], profile[:, :, None] * factor[:, None, :]) @ weights
+    return np.minimum(highest[:, None, None], profile[:, :, None] * factor[:, None, :])
 
 
 def _annual_mean(by_month_hour: Float[Floats, "12 24"]) -> float:
