@@ -11,7 +11,6 @@ environment is left out; the report and a line on standard error say so.
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +18,8 @@ from typing import Annotated
 from pydantic import Field
 
 from gridai_env.files import write_text
-from scripts.runs.command import CommandOptions, File, InputError, Shown, command, need_packages
+from scripts.runs.command import CommandOptions, File, Shown, command, need_packages
+from scripts.runs.folder import check_out
 
 
 class ReportOptions(CommandOptions):
@@ -41,7 +41,7 @@ def main(options: ReportOptions) -> int:
     root = Path(options.run_dir)
     runs, left_out = find_runs(root)
     out = Path(options.out) if options.out else root / "report.html"
-    check_writable(out)
+    check_out(out, "report.html")
     # All is drawn before anything is written: an old report survives a failure.
     drawn = draw_runs(root, runs, left_out)
     write_text(out, report_html(root, drawn, left_out))
@@ -54,18 +54,6 @@ def main(options: ReportOptions) -> int:
     print(f"read: {shown}")
     print(f"report: {out} ({out.stat().st_size / 1e6:.1f} MB; opens in any browser, without a network)")
     return 0
-
-
-def check_writable(out: Path) -> None:
-    """Raise InputError where the file cannot be written: before anything is drawn."""
-    if out.is_dir():
-        raise InputError(f"--out {str(out)!r}: is a folder; give a file, e.g. {str(out / 'report.html')!r}")
-    if not out.parent.is_dir():
-        raise InputError(f"--out {str(out)!r}: there is no folder {str(out.parent)!r}; make it first")
-    if not os.access(out.parent, os.W_OK):
-        raise InputError(
-            f"--out {str(out)!r}: folder {str(out.parent)!r} cannot be written to; give another --out"
-        )
 
 
 if __name__ == "__main__":

@@ -18,10 +18,16 @@ from scripts.report.data import palette
 from scripts.report.data.names import rounded
 from scripts.report.data.parts import Plot
 
-FILE = Path(__file__).with_name("look.yaml")
-LAYOUT: dict[str, Any] = yaml.safe_load(Template(FILE.read_text(encoding="utf-8")).substitute(vars(palette)))
+
+def _looks(name: str) -> dict[str, Any]:
+    """Return what a YAML file beside this one says of looks, with the colours of the palette."""
+    text = Path(__file__).with_name(name).read_text(encoding="utf-8")
+    looks: dict[str, Any] = yaml.safe_load(Template(text).substitute(vars(palette)))
+    return looks
+
+
+LAYOUT, TRACES = _looks("look.yaml"), _looks("traces.yaml")
 LOOK = go.layout.Template(layout=LAYOUT | {"colorway": list(palette.CYCLE)})
-WHISKER = "#55606b"
 # Axes of time: few digits, upright also on a phone.
 DATES: dict[str, Any] = {"type": "date", "tickformat": "%H:%M<br>%d %b", "nticks": 6, "tickangle": 0}
 # What a trace lacks until a selector fills it.
@@ -38,7 +44,7 @@ class Drawing:
     def add(
         self, kind: str, bound: Mapping[str, str] | None = None, row: int | None = None, **look: Any
     ) -> None:
-        """Add a trace of a Plotly type, in a row of the figure where it has several.
+        """Add a trace of a Plotly type, or of a look in ``traces.yaml``, in a row of the figure where it has several.
 
         ``bound`` maps paths inside the trace ("y", "error_y.array") to keys of the panel's store.
         """
@@ -47,7 +53,7 @@ class Drawing:
         blank = {path: EMPTY[path] for path in bound if path in EMPTY}
         place = {} if row is None else {"row": row, "col": 1}
 
-        self.figure.add_trace({"type": kind, **blank, **look}, **place)
+        self.figure.add_trace({**TRACES.get(kind, {"type": kind}), **blank, **look}, **place)
         self.binds |= {f"data.{trace}.{path}": key for path, key in bound.items()}
 
     def line(self, bound: Mapping[str, str], name: str = "", row: int | None = None, **look: Any) -> None:
@@ -86,19 +92,3 @@ def whiskers(values: Floats, low: Floats, high: Floats) -> tuple[list[float | No
 
 def _lengths(distances: Floats) -> list[float | None]:
     return rounded(np.maximum(np.nan_to_num(distances, nan=0.0, posinf=0.0, neginf=0.0), 0.0))
-
-
-def error_bars(above: Sequence[float | None] = (), below: Sequence[float | None] = ()) -> dict[str, Any]:
-    """Return error bars of these lengths; none where a selector fills them."""
-    lengths = {"array": list(above), "arrayminus": list(below)} if above else {}
-    return {"type": "data", "symmetric": False, "color": WHISKER, "thickness": 1.5, "width": 4, **lengths}
-
-
-def colour_bar(**look: Any) -> dict[str, Any]:
-    """Return a thin colour bar whose title, empty as yet, stands upright beside it."""
-    return {
-        "thickness": 12,
-        "outlinewidth": 0,
-        "title": {"text": "", "side": "right", "font": {"size": 12}},
-        **look,
-    }

@@ -15,7 +15,7 @@ from scripts.report.data.names import knows_future, policy_label, words
 from scripts.report.data.numbers import number, percent, plural
 from scripts.report.data.parts import texts
 from scripts.report.data.run_folders import SHOWN_KINDS, LeftOut, RunFolder
-from scripts.report.page.html import KeyFigure, warning_html
+from scripts.report.page.html import KeyFigure, part_html, warning_html
 from scripts.report.panels.comparison.ladder import NEEDED, SUMMARY
 from scripts.report.panels.evaluation import set_words, summaries
 
@@ -165,10 +165,9 @@ def missing_html(runs: Sequence[RunFolder]) -> str:
 
     if not lines:
         return ""
-    return (
-        '<section class="part missing" aria-labelledby="missing-h"><h2 id="missing-h">Not in this report yet</h2>'
-        f"<p>Write these runs into the same folder, then the report again.</p><ul>{''.join(lines)}</ul></section>"
-    )
+    advice = "<p>Write these runs into the same folder, then the report again.</p>"
+    listed = f"{advice}<ul>{''.join(lines)}</ul>"
+    return part_html("missing", "Not in this report yet", listed, "part missing")
 
 
 def left_out_html(root: Path, left_out: Sequence[LeftOut]) -> str:

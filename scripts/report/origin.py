@@ -9,17 +9,14 @@ from pathlib import Path
 from scripts.report.data.numbers import number, seed_text
 from scripts.report.data.parts import PlainTable
 from scripts.report.data.run_folders import RunFolder
-from scripts.report.page.html import folded, table_html
+from scripts.report.page.html import folded, part_html, table_html
 
 
 def origin_html(root: Path, runs: Sequence[RunFolder]) -> str:
     """Return the appendix: a block per run."""
     blocks = "".join(_run_html(root, run) for run in runs)
-    return (
-        '<section class="part" id="origin" aria-labelledby="origin-h"><h2 id="origin-h">Origin of the figures</h2>'
-        "<p>Each run folder holds its full settings in run.json and its figures as CSV files.</p>"
-        f"{blocks}</section>"
-    )
+    where = "<p>Each run folder holds its full settings in run.json and its figures as CSV files.</p>"
+    return part_html("origin", "Origin of the figures", where + blocks)
 
 
 def _run_html(root: Path, run: RunFolder) -> str:
@@ -40,22 +37,19 @@ def _run_html(root: Path, run: RunFolder) -> str:
 
 
 def _case(run: RunFolder) -> dict[str, str]:
-    """Return what was run: empty texts where a run spans several scenarios."""
+    """Return what was run; less where a run spans several scenarios."""
     scenario = run.scenario
-    case = {
-        "scenario": "several" if run.scenario_name == run.kind else run.scenario_name,
-        "episodes": f"seeds {seed_text(run.seeds)}",
-        "length": "",
-        "traces": str(scenario.get("traces", "")),
-        "carbon": "",
-    }
-
+    name = "several" if run.scenario_name == run.kind else run.scenario_name
+    case = {"scenario": name, "episodes": f"seeds {seed_text(run.seeds)}"}
     if scenario:
         hours, step_h, price = (
             number(float(scenario[key])) for key in ("horizon_h", "dt_h", "carbon_price_usd_per_t")
         )
-        case["length"] = f"{hours} h in steps of {step_h} h"
-        case["carbon"] = f"{scenario['carbon_signal']} intensity is billed, at {price} USD/t"
+        case |= {
+            "length": f"{hours} h in steps of {step_h} h",
+            "traces": str(scenario.get("traces", "")),
+            "carbon": f"{scenario['carbon_signal']} intensity is billed, at {price} USD/t",
+        }
     return case
 
 

@@ -80,11 +80,43 @@ def _read_record(file: Path, advice: str = "") -> Any:
         raise InputError(f"{file}: not a run.json: {error}{advice}") from error
 
 
+def check_out(out: Path, example: str) -> None:
+    """Raise InputError where the file of ``--out`` cannot be written: before anything is computed."""
+    if out.is_dir():
+        raise InputError(f"--out {str(out)!r}: is a folder; give a file, e.g. {str(out / example)!r}")
+    if not out.parent.is_dir():
+        raise InputError(f"--out {str(out)!r}: there is no folder {str(out.parent)!r}; make it first")
+    if not os.access(out.parent, os.W_OK):
+        raise InputError(
+            f"--out {str(out)!r}: folder {str(out.parent)!r} cannot be written to; give another --out"
+        )
+
+
 def emptied(folder: Path) -> Path:
     """Make a folder anew, without what it holds; return it."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     return folder
+
+
+def replace_run(folder: Path, what: str, go_on: str, own: Sequence[str], overwrite: bool) -> None:
+    """Remove an older run, whose files would mix with the new ones: run.json and ``own``, patterns of its files.
+
+    Raises InputError where ``overwrite`` does not say so; ``what`` it is, and the option to ``go_on`` with it.
+    """
+    if not (folder / RUN_FILE).exists():
+        return
+    if not overwrite:
+        raise InputError(
+            f"{folder} holds a {what}: go on with it ({go_on}), replace it (--overwrite) or give another --run-dir"
+        )
+
+    # Other files of the folder are not the run's.
+    for path in [path for pattern in (*own, RUN_FILE) for path in folder.glob(pattern)]:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def file_name(name: str) -> str:

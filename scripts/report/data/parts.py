@@ -74,7 +74,7 @@ class Panel:
     choices: Sequence[Choice] = ()
     store: Mapping[str, Any] = field(default_factory=dict)
     columns: int = 2  # of plots, where the page is wide enough
-    notes: Sequence[str] = ()  # empty ones are left out
+    notes: Sequence[str] = ()  # before that of ``texts.yaml``; empty ones are left out
     table: PlainTable | None = None
     open_table: bool = False  # shown at once, not folded
     facts: Mapping[str, object] = field(default_factory=dict)

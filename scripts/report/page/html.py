@@ -12,9 +12,10 @@ from typing import Any
 
 from plotly.offline import get_plotlyjs
 
-from scripts.report.data.parts import Choice, Panel, PlainTable, Plot, Section
+from scripts.report.data.parts import Choice, Panel, PlainTable, Plot, Section, texts
 
 FOLDER = Path(__file__).parent
+FILES = {"page": "page.html", "css": "report.css", "watch": "watch.js", "draw": "draw.js"}
 WIDE_COLUMNS = 9  # more make a table's type smaller
 # Nothing may be loaded from anywhere; what the page needs stands in it.
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
@@ -32,37 +33,22 @@ class KeyFigure:
 
 
 def page(
-    title: str,
-    subtitle: str,
-    facts: Sequence[str],
-    head: str,
-    parts: Sequence[tuple[str, Section]],
-    tail: str,
-    footer: str,
+    parts: Sequence[tuple[str, Section]], facts: Sequence[str], head: str, tail: str, **plain: str
 ) -> str:
     """Return the whole file.
 
-    ``parts`` pairs an anchor with each section; ``head`` and ``tail`` are HTML, all other text is plain.
+    ``parts`` pairs an anchor with each section; ``head`` and ``tail`` are HTML, all other text is ``plain``.
     """
     body = "\n".join(section_html(anchor, section) for anchor, section in parts)
-    template, style, watch, draw = (
-        (FOLDER / name).read_text(encoding="utf-8")
-        for name in ("page.html", "report.css", "watch.js", "draw.js")
-    )
-
-    return Template(template).substitute(
+    files = {name: (FOLDER / file).read_text(encoding="utf-8") for name, file in FILES.items()}
+    return Template(files.pop("page")).substitute(
+        files | {name: escape(text) for name, text in plain.items()},
         policy=POLICY,
-        title=escape(title),
-        subtitle=escape(subtitle),
         facts="".join(f"<li>{escape(fact)}</li>" for fact in facts if fact),
-        css=style,
-        watch=watch,
         figures=sum(len(panel.plots) for _, section in parts for panel in section.panels),
         contents=contents_html(parts),
         body=f"{head}\n{body}\n{tail}",
-        footer=escape(footer),
         plotly=get_plotlyjs(),
-        draw=draw,
     )
 
 
@@ -88,9 +74,15 @@ def section_html(anchor: str, section: Section) -> str:
     """Return one section with its panels."""
     intro = f"<p>{escape(section.intro)}</p>" if section.intro else ""
     panels = "\n".join(panel_html(f"{anchor}-{panel.key}", panel) for panel in section.panels)
+    return part_html(anchor, _named(section.title, section), f"{intro}\n{panels}\n")
+
+
+def part_html(anchor: str, title: str, html: str, kind: str = "part") -> str:
+    """Return a part of the page under its heading."""
+    name = escape(anchor)
     return (
-        f'<section class="part" id="{escape(anchor)}" aria-labelledby="{escape(anchor)}-h">'
-        f'<h2 id="{escape(anchor)}-h">{escape(_named(section.title, section))}</h2>{intro}\n{panels}\n</section>'
+        f'<section class="{kind}" id="{name}" aria-labelledby="{name}-h"><h2 id="{name}-h">{escape(title)}</h2>'
+        f"{html}</section>"
     )
 
 
@@ -107,7 +99,8 @@ def panel_html(anchor: str, panel: Panel) -> str:
         pieces.append(f'<div class="plots" style="--columns: {columns}">{plots}</div>')
         pieces.append(f'<script type="application/json">{panel_json(panel)}</script>')
 
-    pieces += [f'<p class="note">{escape(note)}</p>' for note in panel.notes if note]
+    notes = [*panel.notes, texts()["panels"][panel.key].get("note", "")]
+    pieces += [f'<p class="note">{escape(note)}</p>' for note in notes if note]
     if panel.table is not None:
         table = table_html(panel.table)
         pieces.append(table if panel.open_table else folded("Figures as a table", table))

@@ -8,18 +8,14 @@ from typing import Any
 import numpy as np
 
 from gridai_env.arrays.types import Float, Floats
-from scripts.report.data import palette
 from scripts.report.data.names import policy_colour, policy_label, rounded, safe
 from scripts.report.data.numbers import NOISE, number, percent, small_percent
 from scripts.report.data.parts import Panel, PlainTable, Plot, Section, seed_choice
 from scripts.report.data.run_folders import RunFolder, Table
-from scripts.report.drawing import drawing, stroke
+from scripts.report.drawing import drawing
 
 NEEDED = ("seed", "method", "label", "cost_usd", "emissions_kg")
-METHODS = {
-    "epsilon": ("least cost under a cap on carbon", palette.BLUE, "circle"),
-    "price": ("least cost at a carbon price", palette.ORANGE, "diamond"),
-}
+METHODS = ("epsilon", "price")
 SETS = {"epsilon": "caps on carbon", "price": "carbon prices", "policies": "all policies together"}
 
 
@@ -63,30 +59,18 @@ def front_panel(front: Table, volumes: Table) -> Panel:
 
 def _front_plot(policies: Sequence[str]) -> Plot:
     out = drawing(520, hovermode="closest")
-    out.line(
-        {path: f"{{seed}}|chords|{path}" for path in ("x", "y")},
-        "front: chords between proven points",
-        line=stroke(palette.BLUE, 2),
-        hoverinfo="skip",
-    )
+    out.add("chords", {path: f"{{seed}}|chords|{path}" for path in ("x", "y")})
 
     # Hover texts hold what a point is: its cap or price, gap, and what its last tonne avoided costs.
-    def markers(key: str, name: str, **marker: Any) -> None:
-        bound = {path: f"{{seed}}|{key}|{path}" for path in ("x", "y", "text")}
-        hover = "%{text}<extra></extra>"
-        out.add("scatter", bound, mode="markers", name=name, marker=marker, hovertemplate=hover)
+    def points(look: str, key: str, **own: Any) -> None:
+        out.add(look, {path: f"{{seed}}|{key}|{path}" for path in ("x", "y", "text")}, **own)
 
-    for method, (label, colour, symbol) in METHODS.items():
-        markers(method, label, size=8, symbol=symbol, color=colour)
+    for method in METHODS:
+        points(method, method)
     for name in policies:
-        edge = stroke(palette.BLACK, 1)
-        colour = policy_colour(name)
-        markers(f"policy|{name}", safe(policy_label(name)), size=13, symbol="square", color=colour, line=edge)
-    cross = {"size": 11, "symbol": "x-thin", "color": palette.GREY, "line": stroke(palette.GREY, 2)}
-    markers("reference", "reference point of the hypervolume", **cross)
-    # It lies far from the front, which would be a dot beside it: shown where the reader asks for it.
-    out.figure.data[-1].visible = "legendonly"
-
+        own = {"name": safe(policy_label(name)), "marker_color": policy_colour(name)}
+        points("policy", f"policy|{name}", **own)
+    points("reference", "reference")
     out.figure.update_xaxes(title_text="emissions of the episode [t]")
     out.figure.update_yaxes(title_text="cost without charges on carbon [kUSD]")
     return out.plot("Scatter of cost against emissions: front, carbon-price sweep and policies")

@@ -12,11 +12,10 @@ from scripts.report.data.names import policy_label, rounded, safe, words
 from scripts.report.data.numbers import number, with_intervals
 from scripts.report.data.parts import Choice, Panel, PlainTable, Plot, Section
 from scripts.report.data.run_folders import RunFolder, Table
-from scripts.report.drawing import Drawing, drawing, error_bars, stacked, stroke, whiskers
+from scripts.report.drawing import Drawing, drawing, stacked, whiskers
 
 MODELS = {"A": "A: energy geography (arXiv 2604.27855)", "B": "B: prosumer microgrids (arXiv 2605.03751)"}
 NEEDED = ("model", "headline", "unit", "published_low", "published_high", "ours", "inside")
-PUBLISHED = "#c9d1d8"  # grey of the published ranges
 
 
 def reproduce_sections(run: RunFolder) -> list[Section]:
@@ -39,7 +38,8 @@ def headlines_panel(headlines: Table) -> Panel:
     """Return the panel of published ranges against our values, headline by headline."""
     inside = headlines.numbers("inside") == 1
     columns = [headlines.text("model"), headlines.text("headline"), _published(headlines)]
-    columns += [_ours(headlines), headlines.text("unit"), ["yes" if ok else "no" for ok in inside]]
+    ours = with_intervals(headlines.numbers("ours"), *_spread(headlines))
+    columns += [ours, headlines.text("unit"), ["yes" if ok else "no" for ok in inside]]
 
     return Panel(
         "headlines",
@@ -78,18 +78,14 @@ def _ranges(out: Drawing, group: Table, row: int, unit: str) -> None:
     # A range that is open at one side, or a single value, is a bar just thick enough to be seen.
     low, high = np.where(np.isfinite(low), low, high), np.where(np.isfinite(high), high, low)
     least = 0.006 * float(np.nanmax(np.abs([low, high, ours])) or 1.0)
-    out.add(
-        "bar", row=row, orientation="h", y=names, x=rounded(np.maximum(high - low, least)), base=rounded(low),
-        width=0.5, marker={"color": PUBLISHED}, text=[f"published {text} {unit}" for text in _published(group)],
-        textposition="none", hovertemplate="%{y}<br>%{text}<extra></extra>",
-    )  # fmt: skip
+    lengths, texts = np.maximum(high - low, least), [f"published {text} {unit}" for text in _published(group)]
+    out.add("published", row=row, y=names, x=rounded(lengths), base=rounded(low), text=texts)
 
-    spread = [group.numbers(name) if group.has(name) else ours for name in ("low", "high")]
     colours = [palette.GREEN if x == 1 else palette.VERMILLION for x in group.numbers("inside")]
-    out.add(
-        "scatter", row=row, mode="markers", y=names, x=rounded(ours), marker={"size": 12, "color": colours},
-        error_x=error_bars(*whiskers(ours, *spread)), hovertemplate=f"ours %{{x:.4g}} {unit}<extra></extra>",
-    )  # fmt: skip
+    above, below = whiskers(ours, *_spread(group))
+    ends: dict[str, Any] = {"error_x_array": above, "error_x_arrayminus": below}
+    hover = f"ours %{{x:.4g}} {unit}<extra></extra>"
+    out.add("values", row=row, y=names, x=rounded(ours), marker_color=colours, hovertemplate=hover, **ends)
     out.figure.update_xaxes(title_text=f"[{unit}]", title_standoff=2, row=row, col=1)
     out.figure.update_yaxes(autorange="reversed", showgrid=False, row=row, col=1)
 
@@ -109,13 +105,10 @@ def _published(table: Table) -> list[str]:
     return list(map(text, table.numbers("published_low"), table.numbers("published_high")))
 
 
-def _ours(table: Table) -> list[str]:
-    """Return our values with their intervals, row by row."""
-    ours = table.numbers("ours")
-    unknown = np.full(len(ours), np.nan)
-    return with_intervals(
-        ours, *(table.numbers(name) if table.has(name) else unknown for name in ("low", "high"))
-    )
+def _spread(table: Table) -> list[Float[Floats, " n"]]:
+    """Return the ends of the intervals of our values; NaN where the file has none."""
+    unknown = np.full(len(table), np.nan)
+    return [table.numbers(name) if table.has(name) else unknown for name in ("low", "high")]
 
 
 # Policies ---------------------------------------------------------------------------------------------------
@@ -182,8 +175,7 @@ def _sensitivity(rows: Table, headlines: Table, key: str) -> dict[str, Any]:
     model, parameter, quantity = (rows.text(name)[0] for name in ("model", "parameter", "quantity"))
     unit = rows.text("unit")[0] if rows.has("unit") else ""
     x, ours = rows.numbers("value"), rows.numbers("ours")
-    spread = [rows.numbers(name) if rows.has(name) else ours for name in ("low", "high")]
-    above, below = whiskers(ours, *spread)
+    above, below = whiskers(ours, *_spread(rows))
     band = published_band(headlines, model, quantity, x, ours)
 
     store = {
@@ -204,16 +196,8 @@ def _sensitivity_plot() -> Plot:
     out = drawing(380, showlegend=False)
     values = {"x": "{pair}|x", "y": "{pair}|y", "line.color": "{pair}|colour"}
     ends = {"error_y.array": "{pair}|plus", "error_y.arrayminus": "{pair}|minus"}
-    out.add(
-        "scatter", values | ends, mode="lines+markers", marker={"size": 8}, line=stroke(palette.BLUE, 2),
-        error_y=error_bars(), hovertemplate="%{x}: %{y:.4g}<extra></extra>",
-    )  # fmt: skip
-
-    out.line(
-        {"x": "{pair}|band|x", "y": "{pair}|band|y"}, fill="toself", fillcolor=PUBLISHED, opacity=0.6,
-        line={"width": 0}, hoverinfo="skip", zorder=-1,
-    )  # fmt: skip
-
+    out.add("ours", values | ends)
+    out.add("band", {"x": "{pair}|band|x", "y": "{pair}|band|y"})
     out.bind(xaxis_title_text="{pair}|xt", yaxis_title_text="{pair}|yt")
     return out.plot("Our figure against the value of one parameter")
 

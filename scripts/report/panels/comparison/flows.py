@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gridai_env.arrays.types import Bool, Bools, Float, Floats
+from gridai_env.arrays.types import Float, Floats
 from scripts.report.data.names import policy_label, words
 from scripts.report.data.numbers import NOTHING, number, percent
 from scripts.report.data.parts import PlainTable
@@ -18,12 +18,7 @@ class WorkFlows:
     """Work by policy that each region sends to each site, GPU-h per day, mean over the seeds."""
 
     all: dict[str, Float[Floats, "C K"]]
-    home: Bool[Bools, "C K"]  # whether the site is the region's home
-
-    @property
-    def away(self) -> dict[str, Float[Floats, "C K"]]:
-        """What is not done at home."""
-        return {policy: np.where(self.home, 0.0, flow) for policy, flow in self.all.items()}
+    away: dict[str, Float[Floats, "C K"]]  # what is not done at home
 
     @property
     def most_gpuh(self) -> float:
@@ -45,9 +40,8 @@ def mean_flows(episodes: EpisodeTables) -> WorkFlows:
         )
         for policy in episodes.policies
     }
-    return WorkFlows(
-        flows, np.array([[site["name"] == region["home"] for site in sites] for region in regions])
-    )
+    is_home = np.array([[site["name"] == region["home"] for site in sites] for region in regions])
+    return WorkFlows(flows, {policy: np.where(is_home, 0.0, flow) for policy, flow in flows.items()})
 
 
 def flow_table(flows: WorkFlows, sites: list[str]) -> PlainTable:

@@ -23,7 +23,7 @@ from scripts.report.data.names import (
 from scripts.report.data.numbers import number, percent, plural, small_percent, with_interval
 from scripts.report.data.parts import Choice, Panel, PlainTable, Plot, Section
 from scripts.report.data.run_folders import RunFolder, Table
-from scripts.report.drawing import Drawing, drawing, error_bars, stroke, whiskers
+from scripts.report.drawing import Drawing, drawing, stroke, whiskers
 from scripts.report.panels.comparison.regret import NEEDED as REGRET
 from scripts.report.panels.comparison.regret import regret_panel
 from scripts.runs.tables import proof_of
@@ -84,9 +84,7 @@ def gain_percent(rows: Table) -> Interval:
 def policy_bars(policies: Sequence[str], title: str, bound: dict[str, str], **look: Any) -> Drawing:
     """Return bars in the policies' colours, one below the other, with error bars; ``bound`` as in `Drawing.add`."""
     out = drawing(90 + BAR_PX * len(policies), showlegend=False, bargap=0.35)
-    colours = [policy_colour(name) for name in policies]
-    bars = {"error_x": error_bars(), "marker": {"color": colours}} | look
-    out.add("bar", bound, orientation="h", y=labels(policies), **bars)
+    out.add("policies", bound, y=labels(policies), marker_color=list(map(policy_colour, policies)), **look)
     out.figure.update_xaxes(title_text=title)
     out.figure.update_yaxes(showgrid=False)
     return out
@@ -95,10 +93,10 @@ def policy_bars(policies: Sequence[str], title: str, bound: dict[str, str], **lo
 def gain_plot(gains: dict[str, Interval], hover: Sequence[str]) -> Plot:
     """Return bars of gain captured by policy, in per cent, from Local-Only to the bound."""
     value, low, high = np.array([(gain.value, gain.low, gain.high) for gain in gains.values()]).T
-    out = policy_bars(
-        list(gains), "gain captured [%]", {}, x=rounded(value), error_x=error_bars(*whiskers(value, low, high)),
-        customdata=list(hover), hovertemplate="%{customdata}<extra></extra>",
-    )  # fmt: skip
+    above, below = whiskers(value, low, high)
+    ends = {"error_x_array": above, "error_x_arrayminus": below}
+    texts = {"customdata": list(hover), "hovertemplate": "%{customdata}<extra></extra>"}
+    out = policy_bars(list(gains), "gain captured [%]", {}, x=rounded(value), **ends, **texts)
 
     # A policy may lie left of Local-Only or, by no more than the solver gap, right of the bound: mark both.
     _mark_line(out, 0.0, "Local-Only")
@@ -236,15 +234,10 @@ def terms_panel(summary: Table) -> Panel:
 def _terms_plot(rows: dict[str, Table], terms: list[str]) -> Plot:
     out = drawing(130 + BAR_PX * len(rows), barmode="relative", bargap=0.35)
     for term in terms:
-        out.add(
-            "bar",
-            {"x": f"{{view}}|{term}"},
-            orientation="h",
-            name=term_label(term),
-            y=labels(rows),
-            marker={"color": TERM_NAMES.get(term, ("", palette.INK))[1], "line": {"width": 0}},
-            hovertemplate=term_label(term) + ": %{x:,.4g} kUSD<extra>%{y}</extra>",
-        )
+        label, colour = term_label(term), TERM_NAMES.get(term, ("", palette.INK))[1]
+        hover = label + ": %{x:,.4g} kUSD<extra>%{y}</extra>"
+        own: dict[str, Any] = {"name": label, "marker_color": colour, "hovertemplate": hover}
+        out.add("terms", {"x": f"{{view}}|{term}"}, y=labels(rows), **own)
     out.bind(xaxis_title_text="{view}|title")
     out.figure.update_yaxes(showgrid=False)
 

@@ -13,12 +13,12 @@ from scripts.report.data import palette
 from scripts.report.data.names import plain, rounded, tidy
 from scripts.report.data.numbers import NOTHING, number, percent, plural
 from scripts.report.data.parts import Panel, Plot, choice_of
-from scripts.report.drawing import Drawing, colour_bar, drawing, stroke
+from scripts.report.drawing import Drawing, drawing
 from scripts.report.panels.comparison.episodes import EpisodeTables
 from scripts.report.panels.comparison.flows import WorkFlows, flow_table, mean_flows
 
 Place = dict[str, Any]  # the record of a site or region in the scenario
-LAND_COLOUR, SEA_COLOUR, SHORE = "#e3e6df", "#f3f7fa", "#c2c9c2"
+LAND_COLOUR, SEA_COLOUR = "#e3e6df", "#f3f7fa"
 # What the colour of a site may show: column, title of the scale.
 COLOURS = {
     "price": ("buy_usd_per_mwh", "mean price, USD/MWh"),
@@ -153,8 +153,7 @@ def _add_ground(out: Drawing, outlines: Sequence[Outline], colour: str) -> None:
     """Add outlines as one trace, a gap between two of them."""
     gap = np.full((1, 2), np.nan)
     x, y = np.concatenate([points for outline in outlines for points in (outline, gap)]).T
-    line = stroke(SHORE, 0.8)
-    out.line({}, x=rounded(x), y=rounded(y), fill="toself", fillcolor=colour, line=line, hoverinfo="skip")
+    out.add("ground", x=rounded(x), y=rounded(y), fillcolor=colour)
 
 
 def _add_arc(out: Drawing, key: str, start: Float[Floats, " 2"], end: Float[Floats, " 2"]) -> None:
@@ -163,11 +162,8 @@ def _add_arc(out: Drawing, key: str, start: Float[Floats, " 2"], end: Float[Floa
     middle = (start + end) / 2.0 + BEND * np.array([-along[1], along[0]])
     s = np.linspace(0.0, 1.0, POINTS)[:, None]
     x, y = ((1 - s) ** 2 * start + 2 * s * (1 - s) * middle + s**2 * end).T
-
-    # Plotly draws a symbol at every point: all but one get the size 0.
-    arrow = {"size": 0, "symbol": "arrow", "angleref": "previous", "color": palette.BLUE, "opacity": 1}
     out.add(
-        "scatter",
+        "arc",
         {
             "visible": f"{key}|visible",
             "line.width": f"{key}|width",
@@ -175,46 +171,29 @@ def _add_arc(out: Drawing, key: str, start: Float[Floats, " 2"], end: Float[Floa
             "marker.size": f"{key}|arrow",
             "text": f"{key}|text",
         },
-        mode="lines+markers",
         x=rounded(x),
         y=rounded(y),
-        line=stroke(palette.BLUE, 1, backoff=0),
-        marker=arrow | {"line": {"width": 0}},
-        hovertemplate="%{text}<extra></extra>",
     )
 
 
 def _add_sites(out: Drawing, sites: list[Place], gpus: list[float]) -> None:
-    """Add the sites' circles and names; the colour scale lies below the map."""
+    """Add the sites' circles and names."""
     x, y = _spots(sites).T
     # The area of a circle, not its radius, follows the number of GPUs: that is what the eye compares.
     size = 9.0 + 21.0 * np.sqrt(np.array(gpus) / max(gpus))
-    title = {"text": "", "side": "top", "font": {"size": 12.5, "color": palette.MUTED}}
-    bar = {"orientation": "h", "len": 0.5, "x": 0.0, "xanchor": "left", "y": -0.17, "yanchor": "top"}
-
     out.add(
-        "scatter",
+        "sites",
         {
             "marker.color": "{policy}|{colour}",
             "marker.colorbar.title.text": "title|{colour}",
             "hovertext": "{policy}|hover",
         },
-        mode="markers+text",
         x=x.tolist(),
         y=y.tolist(),
         text=[f"<b>{plain(site['name'])}</b>" for site in sites],
         textposition=label_places(_spots(sites)),
-        textfont={"size": 12.5, "color": palette.INK},
-        marker={
-            "size": rounded(size, 3),
-            "color": [0.0] * len(sites),
-            "colorscale": "YlOrRd",
-            "line": stroke(palette.INK, 1.2),
-            "opacity": 1.0,  # Plotly's default for circles of several sizes is 0.7
-            "showscale": True,
-            "colorbar": colour_bar(**bar, title=title),
-        },
-        hovertemplate="%{hovertext}<extra></extra>",
+        marker_size=rounded(size, 3),
+        marker_color=[0.0] * len(sites),
     )
 
 

@@ -34,19 +34,13 @@ def _regret_plot(rows: Table) -> Plot:
     # Plotly draws the first bar at the bottom: the largest regret.
     upwards = rows.rows(np.argsort(-rows.numbers("regret"), kind="stable"))
     halves = upwards.has("horizon") and bool(np.isfinite(upwards.numbers("horizon")).all())
-    unit = upwards.text("unit")[0]
+    unit, policies = upwards.text("unit")[0], labels(upwards.text("policy"))
 
     out = drawing(150 + 46 * len(rows), barmode="relative", bargap=0.35)
     for column, label, colour in SPLIT if halves else WHOLE:
-        out.add(
-            "bar",
-            orientation="h",
-            name=label,
-            y=labels(upwards.text("policy")),
-            x=rounded(upwards.numbers(column)),
-            marker={"color": colour},
-            hovertemplate=f"{label}: %{{x:,.4g}} {unit}<extra>%{{y}}</extra>",
-        )
+        hover = f"{label}: %{{x:,.4g}} {unit}<extra>%{{y}}</extra>"
+        x = rounded(upwards.numbers(column))
+        out.add("parts", name=label, y=policies, x=x, marker_color=colour, hovertemplate=hover)
     out.figure.update_xaxes(title_text=f"regret per episode [{unit}]")
     out.figure.update_yaxes(showgrid=False)
     return out.plot(f"Stacked bars of regret for {len(rows)} policies")

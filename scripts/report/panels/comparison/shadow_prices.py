@@ -8,24 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from scripts.report.data.names import plain, rounded, safe, words
+from scripts.report.data.names import TABLES, plain, rounded, safe, words
 from scripts.report.data.numbers import number
 from scripts.report.data.parts import Choice, Panel, Plot, seed_choice
 from scripts.report.data.run_folders import RunFolder, Table
-from scripts.report.drawing import DATES, colour_bar, drawing
+from scripts.report.drawing import DATES, drawing
 from scripts.report.panels.comparison.episodes import SHOWN_SEEDS, first_ms, time_title
 
 # Columns of the file are "price_unit/site"; the unit follows the last "_usd_per_".
 NOISE = 1e-6  # USD per unit: what the solver's tolerance leaves of a price of 0
 FILES = re.compile(r"shadow_prices_seed(\d+)\.csv")
-LABELS = {
-    "energy": "energy at the site",
-    "capacity": "accelerators",
-    "generator_limit": "generator",
-    "charge_limit": "charging power",
-    "discharge_limit": "discharging power",
-    "queue": "queue deadlines",
-}  # the others: their name
+LABELS = TABLES["limits"]  # the others: their name
 UNITS = {"mwh": "USD/MWh", "gpuh": "USD/GPU-h", "kg": "USD/kg"}
 
 
@@ -44,10 +37,6 @@ def duals_panel(run: RunFolder) -> Panel | None:
         [_duals_plot(most_places=max(map(len, prices.values())))],
         [_limit_choice(tables, prices), seed_choice(tables)],
         _duals_store(tables, prices, [region["timezone"] for region in run.scenario["regions"]]),
-        notes=[
-            "Duals of the program with its yes/no decisions fixed; where several limits bind at once, one of many "
-            "sets of prices."
-        ],
     )
 
 
@@ -85,14 +74,8 @@ def _duals_store(
 
 def _duals_plot(most_places: int) -> Plot:
     out = drawing(190 + 26 * min(most_places, 14))
-    out.add(
-        "heatmap",
-        {"x": "{seed}|x", "y": "{price}|y", "z": "{seed}|{price}", "colorbar.title.text": "{price}|unit"},
-        colorscale="Cividis",
-        hovertemplate="%{y}, %{x}<br>%{z:.4g}<extra></extra>",
-        colorbar=colour_bar(),
-    )
-
+    values = {"x": "{seed}|x", "y": "{price}|y", "z": "{seed}|{price}"}
+    out.add("prices", values | {"colorbar.title.text": "{price}|unit"})
     out.figure.update_yaxes(autorange="reversed", showgrid=False)
     out.figure.update_xaxes(**DATES, showgrid=False)
     out.bind(xaxis_title_text="{seed}|title")
@@ -122,7 +105,7 @@ def _highest(table: Table, price: str, places: list[str]) -> float:
 def label_of(price: str) -> str:
     """Return a price in words."""
     name = price.rsplit("_usd_per_", 1)[0]
-    return LABELS.get(name, words(name))
+    return LABELS[name][0] if name in LABELS else words(name)
 
 
 def unit_of(price: str) -> str:

@@ -34,10 +34,9 @@ OBJECTIVES: dict[str, tuple[str, str, str, str]] = {
 }
 
 
-def curves_panel(frontier: Table, axes: Sequence[Axis], policies: Table | None) -> Panel:
+def curves_panel(frontier: Table, axes: Sequence[Axis], policies: Table) -> Panel:
     """Return the curves V, F_cost and F_co2 against the budget, with their intervals over episodes."""
-    names = policies.unique("policy") if policies is not None else []
-
+    names = policies.unique("policy")
     store = axis_store(axes)
     for objective, (_, unit, title, _) in OBJECTIVES.items():
         store |= {
@@ -70,13 +69,13 @@ def _gap_note(frontier: Table) -> str:
     return f"Means over {seeds}; largest solver gap at most {small_percent(worst)}."
 
 
-def planless_note(frontier: Table, policies: Table | None) -> str:
+def planless_note(frontier: Table, policies: Table) -> str:
     """Return where no plan was found in time, and what the curves do there; "" where there is a plan everywhere."""
     lost = []
     for objective, (_, _, title, _) in OBJECTIVES.items():
         values = frontier.where(objective=objective).numbers("value")
         lost.append((title, int((~np.isfinite(values)).sum()), len(values)))
-    if policies is not None and policies.has("status"):
+    if policies.has("status"):
         for name in policies.unique("policy"):
             status = policies.where(policy=name).text("status")
             lost.append((policy_label(name), status.count("time_limit"), len(status)))
@@ -90,7 +89,7 @@ def planless_note(frontier: Table, policies: Table | None) -> str:
     )
 
 
-def _curve_store(frontier: Table, axis: Axis, objective: str, policies: Table | None) -> dict[str, Any]:
+def _curve_store(frontier: Table, axis: Axis, objective: str, policies: Table) -> dict[str, Any]:
     """Return curve and band of one objective, and what policies get."""
     rows = frontier.where(axis=axis.name, objective=objective)
     value, bound = along(rows, axis, "value") / 1000.0, along(rows, axis, "bound") / 1000.0
@@ -111,8 +110,7 @@ def _curve_store(frontier: Table, axis: Axis, objective: str, policies: Table | 
         store[f"{key}|low"] = rounded(_edge(one, one.low) for one in intervals(low))
         store[f"{key}|high"] = rounded(_edge(one, one.high) for one in intervals(high))
 
-    for name in policies.unique("policy") if policies is not None else ():
-        assert policies is not None
+    for name in policies.unique("policy"):
         played = along(policies.where(axis=axis.name, policy=name), axis, OBJECTIVES[objective][0]) / 1000.0
         store[f"{axis.name}|total|{objective}|{name}"] = rounded(means(_with_gaps(played[kept])))
     return store

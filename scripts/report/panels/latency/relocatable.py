@@ -27,11 +27,9 @@ from scripts.report.panels.latency.axes import (
 RID = named("relocatable")
 
 
-def rid_panel(rid: Table, axes: Sequence[Axis], policies: Table | None) -> Panel:
+def rid_panel(rid: Table, axes: Sequence[Axis], policies: Table) -> Panel:
     """Return the panel of four shares of work that could run elsewhere, or does."""
-    classes = rid.unique("class")
-    names = policies.unique("policy") if policies is not None else []
-
+    classes, names = rid.unique("class"), policies.unique("policy")
     store = axis_store(axes)
     for axis in axes:
         for class_name in classes:
@@ -39,7 +37,6 @@ def rid_panel(rid: Table, axes: Sequence[Axis], policies: Table | None) -> Panel
             for column in RID:
                 store[f"{axis.name}|{class_name}|{column}"] = percents(_complete(along(rows, axis, column)))
         for name in names:
-            assert policies is not None
             moved = along(policies.where(axis=axis.name, policy=name), axis, "rid_real")
             store[f"{axis.name}|all|{name}"] = percents(_complete(moved))
 

@@ -13,7 +13,7 @@ from scripts.report.data.names import rounded
 from scripts.report.data.numbers import NOTHING, number, with_intervals
 from scripts.report.data.parts import Panel, PlainTable, Plot
 from scripts.report.data.run_folders import Table
-from scripts.report.drawing import drawing, error_bars, whiskers
+from scripts.report.drawing import drawing, whiskers
 from scripts.report.panels.latency.axes import Axis, axis_choice
 
 # Objective of the curve: quantity in the file, unit, name, colour.
@@ -91,14 +91,7 @@ def _returns_plot(objective: str) -> Plot:
 
     key = f"{{axis}}|{objective}"
     ends = {"error_y.array": f"{key}|plus", "error_y.arrayminus": f"{key}|minus"}
-    out.add(
-        "bar",
-        {"x": "{axis}|steps", "y": f"{key}|y", **ends},
-        marker={"color": colour},
-        error_y=error_bars(),
-        hovertemplate="%{x}: %{y:,.4g}<extra></extra>",
-    )
-
+    out.add("falls", {"x": "{axis}|steps", "y": f"{key}|y", **ends}, marker_color=colour)
     out.bind(yaxis_title_text=f"{key}|unit", xaxis_title_text="{axis}|title")
     # Steps are of unequal length: bars of equal width stand for names, not for numbers.
     out.figure.update_xaxes(type="category", tickangle=-35)

@@ -99,16 +99,11 @@ def _closed_means(rows: Table, classes: Sequence[str], key: str, reason: str) ->
 
 def _closed_plot(classes: Sequence[str], reasons: Sequence[str]) -> Plot:
     out = drawing(420, barmode="group", bargap=0.25)
+    shown = [safe(class_label(name)) for name in classes]
     for reason in reasons:
         label, colour = REASONS.get(reason, (reason, palette.GREY))
-        out.add(
-            "bar",
-            {"y": f"{{at}}|{{measure}}|{reason}"},
-            x=[safe(class_label(name)) for name in classes],
-            name=safe(label),
-            marker={"color": colour},
-            hovertemplate="%{x}: %{y:.4g}",
-        )
+        bound = {"y": f"{{at}}|{{measure}}|{reason}"}
+        out.add("closed", bound, x=shown, name=safe(label), marker_color=colour)
 
     out.bind(yaxis_title_text="{measure}|title")
     out.figure.update_yaxes(rangemode="tozero")

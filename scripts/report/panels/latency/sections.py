@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scripts.report.data.parts import Section
-from scripts.report.data.run_folders import RunFolder
+from scripts.report.data.run_folders import RunFolder, Table
 from scripts.report.panels.latency.axes import axes_of
 from scripts.report.panels.latency.curves import curves_panel
 from scripts.report.panels.latency.relocatable import rid_panel
@@ -17,10 +17,11 @@ PLACE = ("seed", "point", "axis")
 def frontier_sections(run: RunFolder) -> list[Section]:
     """Return frontier, layers and closed routes; raises InputError where a file is missing or damaged."""
     frontier = run.table("frontier.csv", (*PLACE, "budget_ms", "scale", "objective", "value", "bound"))
-    policies = run.table("policies.csv", (*PLACE, "policy")) if run.has("policies.csv") else None
+    # Policies are played only where the command was asked to.
+    none = Table(run.folder, {"policy": []}, [])
+    policies = run.table("policies.csv", (*PLACE, "policy")) if run.has("policies.csv") else none
     axes = axes_of(frontier)
 
-    # Policies are played only where the command was asked to.
     panels = [
         curves_panel(frontier, axes, policies),
         returns_panel(run.table("returns.csv", ("quantity", "axis")), axes),

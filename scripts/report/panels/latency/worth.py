@@ -11,7 +11,7 @@ from scripts.report.data.names import named, plain, rounded
 from scripts.report.data.numbers import number, percent
 from scripts.report.data.parts import Choice, Panel, Plot, choice_of
 from scripts.report.data.run_folders import RunFolder, Table
-from scripts.report.drawing import colour_bar, drawing
+from scripts.report.drawing import drawing
 
 WORTH, PARTS, BREAK_EVENS = named("worth"), named("worth_parts"), named("break_evens")
 
@@ -61,7 +61,7 @@ def _worth_store(
 def _worth_plot(regions: Sequence[str], sites: Sequence[str]) -> Plot:
     out = drawing(max(130 + 30 * len(regions), 240))
     out.add(
-        "heatmap",
+        "moves",
         {
             "z": "{class}|{column}",
             "text": "{class}|hover",
@@ -71,12 +71,6 @@ def _worth_plot(regions: Sequence[str], sites: Sequence[str]) -> Plot:
         },
         x=list(map(plain, sites)),
         y=list(map(plain, regions)),
-        hovertemplate="%{text}<extra></extra>",
-        colorscale="RdBu",
-        zmid=0,
-        xgap=1,
-        ygap=1,
-        colorbar=colour_bar(),
     )
 
     # Plotly counts rows from the bottom; regions read from the top, as in the scenario.
