@@ -1,12 +1,7 @@
 """Former address of `agents.vec_env.actions`."""
 
-import warnings
-
 from agents.vec_env.actions import *  # noqa: F403
 from gridai_env.envs.action_space import active_mask as active_mask
+from gridai_env.version import former_address
 
-warnings.warn(
-    "agents.active is agents.vec_env.actions now; this address goes in the next release",
-    DeprecationWarning,
-    stacklevel=2,
-)
+former_address(__name__, "agents.vec_env.actions")

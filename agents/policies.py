@@ -1,11 +1,6 @@
 """Former address of `agents.networks.checkpoint`."""
 
-import warnings
-
 from agents.networks.checkpoint import *  # noqa: F403
+from gridai_env.version import former_address
 
-warnings.warn(
-    "agents.policies is agents.networks.checkpoint now; this address goes in the next release",
-    DeprecationWarning,
-    stacklevel=2,
-)
+former_address(__name__, "agents.networks.checkpoint")

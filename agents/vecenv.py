@@ -1,12 +1,7 @@
 """Former address of `agents.vec_env.numpy`."""
 
-import warnings
-
 from agents.vec_env.base import *  # noqa: F403
 from agents.vec_env.numpy import *  # noqa: F403
+from gridai_env.version import former_address
 
-warnings.warn(
-    "agents.vecenv is agents.vec_env.numpy now; this address goes in the next release",
-    DeprecationWarning,
-    stacklevel=2,
-)
+former_address(__name__, "agents.vec_env.numpy")

@@ -87,7 +87,8 @@ class Actor(GaussianMixin, Model):
         Model.__init__(self, observation_space=observation_space, action_space=action_space, device=device)
         GaussianMixin.__init__(self)
         self.net = network(self.num_observations, self.num_actions)
-        nn.init.orthogonal_(last_layer(self.net).weight, 0.01)  # at first it decides nothing in particular
+        *_, last, _ = self.net.parameters()
+        nn.init.orthogonal_(last, 0.01)  # at first it decides nothing in particular
         self.log_deviation = nn.Parameter(torch.full((self.num_actions,), math.log(INITIAL_DEVIATION)))
 
     def compute(self, inputs: dict[str, Any], role: str = "") -> tuple[Tensor, dict[str, Any]]:
@@ -113,13 +114,6 @@ def network(inputs: int, outputs: int, width: int = 64) -> nn.Sequential:
     return nn.Sequential(
         nn.Linear(inputs, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, outputs)
     )
-
-
-def last_layer(net: nn.Sequential) -> nn.Linear:
-    """Return the output layer."""
-    layer = net[-1]
-    assert isinstance(layer, nn.Linear)
-    return layer
 
 
 def make_agent(env: TensorBatch, folder: Path | None = None) -> PPO:

@@ -27,12 +27,15 @@ from gridai_env.traces.calibration import (
     KNOTS,
     SLOW_PHI,
     SPIKE_FROM_PRICE,
+    at_nodes,
     gauss_nodes,
     interpolate_knots,
+    pv_at_nodes,
 )
 
 MIN_COMMON_HOURS = 200  # fewer common hours give no usable correlation (daylight of opposite time zones)
 PHI_MAX = 0.995
+WIDE = 7.0  # standard deviations that the polynomials need
 FEWEST_SPIKES = 10  # in a year, for their sizes to be fitted
 DIGITS = {"price": 4}  # significant digits of quantiles; 3 elsewhere
 
@@ -189,8 +192,7 @@ def match_variance(quantiles: np.ndarray, spread: np.ndarray, x: np.ndarray, dat
     square = by_month_hour((x - mean[data.month, data.hour]) ** 2, data).reshape(12, -1, BLOCK_H).mean(2)
     for _ in range(5):
         shift = solve_shift(quantiles, spread, mean, weights)
-        score = shift[:, :, None] + np.repeat(spread, BLOCK_H, axis=1)[:, :, None] * nodes
-        value = interpolate_knots(quantiles, KNOTS, score.reshape(12, -1)).reshape(12, 24, -1)
+        value = at_nodes(quantiles, shift, np.repeat(spread, BLOCK_H, axis=1), nodes)
         variance = value**2 @ weights - (value @ weights) ** 2
         ratio = square / np.maximum(variance.reshape(12, -1, BLOCK_H).mean(2), 1e-12)
         spread = np.clip(spread * np.sqrt(np.clip(ratio, 0.25, 4.0)), 0.01, 2.5)
@@ -211,12 +213,10 @@ def solve_shift(
 ) -> np.ndarray:
     """Return the shift [12, 24] with E[Q(shift + spread * z)] = target, by bisection: the mean rises with it."""
     nodes, _ = gauss_nodes()
-    wide = np.repeat(spread, BLOCK_H, axis=1)[:, :, None]
+    wide = np.repeat(spread, BLOCK_H, axis=1)
 
     def is_below(shift: np.ndarray) -> np.ndarray:
-        score = (shift[:, :, None] + wide * nodes).reshape(12, -1)
-        mean = (interpolate_knots(quantiles, KNOTS, score).reshape(12, 24, -1) * weights).sum(-1)
-        return np.asarray(mean < target)
+        return np.asarray((at_nodes(quantiles, shift, wide, nodes) * weights).sum(-1) < target)
 
     low, high = bisect(is_below, np.full((12, 24), -5.0), np.full((12, 24), 5.0))
     return np.round((low + high) / 2, 2)
@@ -244,7 +244,7 @@ def fit_pv(data: ZoneYear) -> tuple[dict[str, np.ndarray], np.ndarray]:
 def fit_memory(values: np.ndarray, x: np.ndarray, data: ZoneYear, used: np.ndarray) -> tuple[float, float]:
     """Return the share of variance in the slow AR(1) and the coefficient of the fast one.
 
-    `values` [12, 24, N] is the model at the nodes of `hermite_nodes`. The two are chosen so that the
+    `values` [12, 24, N] is the model at the nodes of ``gauss_nodes(WIDE)``. The two are chosen so that the
     residuals of the model, in the variable's own unit, have the data's autocorrelation at 1 h and 24 h.
     """
     coefficients = hermite_coefficients(values)
@@ -256,25 +256,16 @@ def fit_memory(values: np.ndarray, x: np.ndarray, data: ZoneYear, used: np.ndarr
 
 
 def model_values(fit: dict[str, np.ndarray]) -> np.ndarray:
-    """Return the fitted variable at the nodes of `hermite_nodes`, [12, 24, N]."""
-    nodes, _ = hermite_nodes()
+    """Return the fitted variable at the nodes of ``gauss_nodes(WIDE)``, [12, 24, N]."""
+    nodes, _ = gauss_nodes(WIDE)
     if "profile" in fit:
-        factor = interpolate_knots(fit["ratio"], KNOTS, np.repeat(nodes[None], 12, axis=0))
-        return np.minimum(fit["highest"][:, None, None], fit["profile"][:, :, None] * factor[:, None, :])
-    score = fit["shift"][:, :, None] + np.repeat(fit["spread"], BLOCK_H, axis=1)[:, :, None] * nodes
-    return interpolate_knots(fit["quantiles"], KNOTS, score.reshape(12, -1)).reshape(12, 24, -1)
-
-
-def hermite_nodes() -> tuple[np.ndarray, np.ndarray]:
-    """Return nodes [N] and weights [N] of the standard normal, wide enough for the polynomials used."""
-    nodes = np.linspace(-7, 7, 281)
-    density = np.exp(-nodes * nodes / 2)
-    return nodes, density / density.sum()
+        return pv_at_nodes(fit["ratio"], fit["profile"], fit["highest"], nodes)
+    return at_nodes(fit["quantiles"], fit["shift"], np.repeat(fit["spread"], BLOCK_H, axis=1), nodes)
 
 
 def hermite_coefficients(values: np.ndarray, order: int = 14) -> np.ndarray:
     """Return coefficients [12, 24, order] (without the mean) in orthonormal Hermite polynomials."""
-    nodes, weights = hermite_nodes()
+    nodes, weights = gauss_nodes(WIDE)
     previous, current = np.ones_like(nodes), nodes
     columns = []
     for k in range(1, order + 1):

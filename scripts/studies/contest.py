@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from baselines.optimum.objectives import Objective, last_resorts
+from baselines.optimum.objectives import Objective, resort_weight
 from baselines.optimum.service_floor import REPLAY_TOLERANCE, meets_floor
 from baselines.rules.single_signal import LocalOnly
 from gridai_env.analysis.statistics import gain_captured, gap
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 # Column of ``summary.csv``: a number, NaN in rows from before it was counted.
 NOT_OPTIMAL = "decisions_not_optimal"
+READ_FIRST = ("bill_usd", "emissions_kg", "dropped_gpuh", "path_latency_mean_ms", "path_latency_p95_ms")
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,7 @@ class Reference:
         """
         if not self.meets_floor(trajectory, slack=0.0):
             return float("nan")
-        resorts = last_resorts(self.instance, self.plan.objective)
-        weight = float(resorts.total(self.instance.params, trajectory.flows).sum())
+        weight = resort_weight(self.instance, self.plan.objective, trajectory.flows)
         terms = trajectory.outcome.terms_usd.values()
         scale = sum(float(np.abs(term).sum()) for term in terms) or 1.0
         if self.plan.objective == "carbon":
@@ -130,19 +130,15 @@ def play(contender: PolicySpec, reference: Reference, seed: int) -> Trajectory |
 
 def row_of(contender: PolicySpec, reference: Reference, trajectory: Trajectory) -> dict[str, Any]:
     """Return one row of ``summary.csv``."""
-    score, metrics = reference.score(trajectory), dict(trajectory.metrics)
+    score, metrics = reference.score(trajectory), trajectory.metrics
 
     # Columns in the order of the file: what is read first, what it is measured against, then all other metrics.
     first = {
         "policy": contender.name,
         "seed": reference.instance.seed,
-        "benefit_usd": metrics.pop("benefit_usd"),
+        "benefit_usd": metrics["benefit_usd"],
         "bound_usd": reference.benefit_plan.bound,
-        "bill_usd": metrics.pop("bill_usd"),
-        "emissions_kg": metrics.pop("emissions_kg"),
-        "dropped_gpuh": metrics.pop("dropped_gpuh"),
-        "path_latency_mean_ms": metrics.pop("path_latency_mean_ms"),
-        "path_latency_p95_ms": metrics.pop("path_latency_p95_ms"),
+        **{name: metrics[name] for name in READ_FIRST},
         "gap": gap(score, reference.bound_score, reference.scale),
         "gain_captured": gain_captured(score, reference.score(reference.local), reference.bound_score),
         "seconds_per_decision": trajectory.seconds_per_decision,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,6 +31,7 @@ class GuardedPolicy(AdaptedPolicy):
 
     def __init__(self, adapted: Any, name: str, compiled: Compiled) -> None:
         """Prepare the policy for the scenario."""
+        self._called = name
         with users_code(f"{OPTION} {name}"):
             super().__init__(adapted)
             self.name = name
@@ -38,20 +39,12 @@ class GuardedPolicy(AdaptedPolicy):
 
     def _own(self, name: str) -> Any:
         own = super()._own(name)
-        return _guarded(own, self) if name in ("reseed", "begin") and own is not None else own
+        return users_code(self._called)(own) if name in ("reseed", "begin") and own is not None else own
 
     def predict(self, *args: Any, **keywords: Any) -> tuple[Any, Any]:
         """Return what the policy predicts."""
         with users_code(self.name):
             return super().predict(*args, **keywords)
-
-
-def _guarded(method: Callable[[Any], None], policy: Policy) -> Callable[[Any], None]:
-    def call(given: Any) -> None:
-        with users_code(policy.name):
-            method(given)
-
-    return call
 
 
 def from_python(name: str, compiled: Compiled) -> Policy:

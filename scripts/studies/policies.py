@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -252,9 +253,7 @@ def checkpoint_files(where: str) -> list[Path]:
     """
     path = Path(where)
     if any(sign in where for sign in "*?["):
-        root = Path(path.anchor) if path.is_absolute() else Path()
-        pattern = str(path.relative_to(path.anchor)) if path.is_absolute() else where
-        found = sorted(root.glob(pattern), key=_natural)
+        found = sorted(map(Path, glob(where, recursive=True)), key=_natural)
         found = [file / MODEL if file.is_dir() else file for file in found]
     elif path.is_dir():
         found = [path / MODEL] if (path / MODEL).is_file() else sorted(path.glob(f"*/{MODEL}"), key=_natural)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +27,7 @@ from gridai_env.files import write_json
 from gridai_env.rollout.run import run_many
 from gridai_env.scenario.compile import Compiled
 from scripts.runs.command import INTERRUPTED, InputError, need_packages
-from scripts.runs.folder import default_folder, open_folder, read_run, write_run
+from scripts.runs.folder import default_folder, open_folder, read_run, replace_run, write_run
 from scripts.runs.user_code import made_by
 
 KIND = "train"
@@ -46,65 +44,39 @@ def start(config: PPOConfig, run_dir: str | None, overwrite: bool, evaluates: bo
     """Begin a run; everything that can be wrong is found before a file is written."""
     if config.evaluation.bounds and evaluates:
         need_packages("pyomo", "highspy", advice=", or --no-bounds")
-    compiled, own = compiled_of(config), OwnCode.of(config)
-    model = train.build(config, environments.make_training_env(config, compiled, own.reward))
+    compiled, (callbacks, reward) = compiled_of(config), own_code(config)
+    model = train.build(config, environments.make_training_env(config, compiled, reward))
     folder = open_folder(run_dir or default_folder(KIND, config.environment.scenario), KIND)
-    _clear(folder, overwrite)
-    return _train(config, compiled, model, folder, evaluates, own)
+    replace_run(folder, "training run", f"--resume {folder}", OWN, overwrite)
+    return _train(config, compiled, model, folder, evaluates, callbacks)
 
 
-@dataclass(frozen=True)
-class OwnCode:
-    """What the user's code adds to a run."""
+def own_code(config: PPOConfig) -> tuple[list[BaseCallback], RewardWrapper | None]:
+    """Return what the user's code adds to a run; raise InputError where it cannot be had or is something else."""
+    if config.wandb is not None:
+        need_packages("wandb", advice=", or leave out --wandb")
 
-    callbacks: list[BaseCallback]
-    reward: RewardWrapper | None
+    def made(option: str, name: str, kind: Any, what: str) -> Any:
+        try:
+            found = made_by(name, option, config)
+        except InputError as error:
+            raise InputError(f"{error}; must give {what}") from error
+        if not isinstance(found, kind):
+            raise InputError(f"{option} {name}: must give {what}, not {type(found).__name__}")
+        return found
 
-    @classmethod
-    def of(cls, config: PPOConfig) -> OwnCode:
-        """Make what the settings name; raise InputError where it cannot be had or is something else."""
-        if config.wandb is not None:
-            need_packages("wandb", advice=", or leave out --wandb")
-
-        def made(option: str, name: str, kind: Any, what: str) -> Any:
-            try:
-                found = made_by(name, option, config)
-            except InputError as error:
-                raise InputError(f"{error}; must give {what}") from error
-            if not isinstance(found, kind):
-                raise InputError(f"{option} {name}: must give {what}, not {type(found).__name__}")
-            return found
-
-        wanted, wrapper = "a BaseCallback of Stable-Baselines3", config.reward_wrapper
-        callbacks = [made("--callbacks", name, BaseCallback, wanted) for name in config.callbacks]
-        rewards = "a function (reward, info, observation) -> reward"
-        reward = None if wrapper is None else made("--reward-wrapper", wrapper, Callable, rewards)
-        return cls(callbacks, reward)
+    wanted, wrapper = "a BaseCallback of Stable-Baselines3", config.reward_wrapper
+    callbacks = [made("--callbacks", name, BaseCallback, wanted) for name in config.callbacks]
+    rewards = "a function (reward, info, observation) -> reward"
+    reward = None if wrapper is None else made("--reward-wrapper", wrapper, Callable, rewards)
+    return callbacks, reward
 
 
-# What a run writes besides checkpoints and curves.
-FILES = (
-    "run.json", "model.zip", "best_model.zip", "stages.json",
-    "calibration.json", "warm_start.json", PROGRESS,
+# What a run writes and another one must not find; bounds, which belong to the instances, stay.
+OWN = (
+    "model.zip", "best_model.zip", "stages.json", "calibration.json",
+    "warm_start.json", PROGRESS, CHECKPOINTS, EVENTS,
 )  # fmt: skip
-
-
-def _clear(folder: Path, overwrite: bool) -> None:
-    """Remove an older run from a folder; bounds, which belong to the instances, stay."""
-    if not (folder / "run.json").exists():
-        return
-    if not overwrite:
-        raise InputError(
-            f"{folder} holds a training run: go on with it (--resume {folder}), replace it (--overwrite), "
-            "or give another --run-dir"
-        )
-
-    # Bounds belong to the instances, not to the run: they stay.
-    for name in FILES:
-        (folder / name).unlink(missing_ok=True)
-    for name in (CHECKPOINTS, EVENTS):
-        if (folder / name).exists():
-            shutil.rmtree(folder / name)
 
 
 def resume(folder: Path, overrides: dict[str, Any], evaluates: bool) -> int:
@@ -126,10 +98,10 @@ def resume(folder: Path, overrides: dict[str, Any], evaluates: bool) -> int:
         )
 
     open_folder(folder, KIND)
-    own = OwnCode.of(config)
-    model = train.resume(config, environments.make_training_env(config, compiled, own.reward), checkpoint)
+    callbacks, reward = own_code(config)
+    model = train.resume(config, environments.make_training_env(config, compiled, reward), checkpoint)
     print(f"resuming {folder} after {model.num_timesteps:,} of {config.total_steps:,} steps")
-    return _train(config, compiled, model, folder, evaluates, own, record.get("wandb"))
+    return _train(config, compiled, model, folder, evaluates, callbacks, record.get("wandb"))
 
 
 def _train(
@@ -138,7 +110,7 @@ def _train(
     model: PPO,
     folder: Path,
     evaluates: bool,
-    own: OwnCode,
+    callbacks: Sequence[BaseCallback],
     wandb: dict[str, str] | None = None,
 ) -> int:
     """Write run.json, train and print; ``wandb`` is the run of W&B that an earlier part of the training went to."""
@@ -157,7 +129,7 @@ def _train(
     try:
         with curves(model, settings, folder, facts.get("wandb")):
             watched = [folder / EVENTS]
-            evaluations = train.train(model, config, folder, held_out, own.callbacks, watched)
+            evaluations = train.train(model, config, folder, held_out, callbacks, watched)
     except KeyboardInterrupt:
         _say_how_to_go_on(model, folder)
         return INTERRUPTED

@@ -77,9 +77,7 @@ def hypervolume_rows(rows: Sequence[Row], given: Sequence[float] | None) -> list
         # All shares are of the front's own volume: 1 is a policy on the front.
         whole = hypervolume(sets[EPSILON], reference)
         least = NOISE * abs(reference[0] * reference[1])
-        for row in mine:
-            if row["method"] == POLICY:
-                sets[row["label"]] = places([row], POLICY)
+        sets |= {row["label"]: places([row], POLICY) for row in mine if row["method"] == POLICY}
 
         for name, members in sets.items():
             volume = hypervolume(members, reference) if members else float("nan")

@@ -171,20 +171,13 @@ def are_paired(rungs: Sequence[Rung]) -> bool:
 
 
 def _line(rung: Rung, paired: bool) -> tuple[str, ...]:
-    parts = {name: spread_text(rung.parts.get(name), "{:,.0f}") for name in ("foresight", "decisions")}
-    only = {
-        name: spread_text(rung.parts.get(name), "{:,.0f}", False) for name in ("horizon", "forecast_error")
-    }
-
+    # The two halves of foresight stand in brackets, without intervals.
     return (
         rung.policy + ("" if paired else f" (n = {rung.episodes})"),
         spread_text(rung.benefit_usd, "{:,.0f}"),
         spread_text(rung.gain_captured, "{:.1%}"),
         spread_text(rung.regret, "{:,.0f}"),
-        parts["foresight"],
-        only["horizon"],
-        only["forecast_error"],
-        parts["decisions"],
+        *(spread_text(rung.parts.get(name), "{:,.0f}", name in ("foresight", "decisions")) for name in PARTS),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -13,7 +12,7 @@ from typing import Any
 
 from gridai_env.rollout.step_table import write_table
 from scripts.runs.command import InputError
-from scripts.runs.folder import RUN_FILE, open_folder, read_run, write_run
+from scripts.runs.folder import RUN_FILE, open_folder, read_run, replace_run, write_run
 from scripts.runs.progress import bar as progress_bar
 from scripts.runs.tables import Row, write_rows
 from scripts.runs.tasks import Record, Store, check_settings, results_of
@@ -73,8 +72,7 @@ class Comparison:
         if not go_on:
             make_room(self.folder, overwrite)
             return
-        check_resumable(self.folder, self.config, self.seeds)
-        self.earlier_commits = earlier_commits(self.folder)
+        self.earlier_commits = check_resumable(self.folder, self.config, self.seeds)
         for task in self.tasks:
             if (record := self.store.read(task)) is not None:
                 self.finished[task.seed] = record["rows"]
@@ -202,26 +200,18 @@ def make_room(folder: Path, overwrite: bool) -> None:
                 f"{folder} holds {', '.join(found)} but no {RUN_FILE}: not a comparison's; give another --run-dir"
             )
         return
-    if not overwrite:
-        raise InputError(
-            f"{folder} holds a comparison: go on with it (--continue), replace it (--overwrite) or give another "
-            "--run-dir"
-        )
-
-    # Other files of the folder are not ours: only what a comparison writes goes.
-    for file in (folder / SUMMARY, folder / LADDER, *folder.glob(f"{PRICES}*.csv")):
-        file.unlink(missing_ok=True)
-    for name in (*FOLDERS, EARLIER):
-        if (folder / name).exists():
-            shutil.rmtree(folder / name)
-    (folder / RUN_FILE).unlink()
+    own = (SUMMARY, LADDER, f"{PRICES}*.csv", *FOLDERS, EARLIER)
+    replace_run(folder, "comparison", "--continue", own, overwrite)
 
 
-def check_resumable(folder: Path, config: Record, seeds: Sequence[int]) -> None:
-    """Raise InputError, naming the difference, where the run in ``folder`` cannot go on with these settings."""
+def check_resumable(folder: Path, config: Record, seeds: Sequence[int]) -> list[str]:
+    """Return the commits of the runs that left what is in ``folder``.
+
+    Raises InputError, naming the difference, where the run cannot go on with these settings.
+    """
     if not (folder / RUN_FILE).exists():
         make_room(folder, overwrite=False)
-        return
+        return []
     record = read_run(folder, KIND)
     check_settings(record["config"], config, DECISIVE, f"--continue: {folder} was set up otherwise")
 
@@ -236,11 +226,4 @@ def check_resumable(folder: Path, config: Record, seeds: Sequence[int]) -> None:
             f"--continue: {folder} was written by an earlier version of this program ({SUMMARY} without {SEEDS}/); "
             "start anew (--overwrite), or give another --run-dir"
         )
-
-
-def earlier_commits(folder: Path) -> list[str]:
-    """Return commits of the runs that left what is in ``folder``."""
-    if not (folder / RUN_FILE).exists():
-        return []
-    record = read_run(folder, KIND)
     return sorted({*record.get("earlier_commits", []), str(record["commit"])})

@@ -16,9 +16,11 @@ from gridai_env.benchmarks.published import OPTIMUM, FrozenSet
 from gridai_env.benchmarks.summary import PolicyResult, foresight_split, ledger_difference
 from gridai_env.episodes.instance import Instance
 from gridai_env.rollout.policy import Policy
+from gridai_env.rollout.run import run
 from scripts.runs.tables import aligned, spread_text, write_rows
-from scripts.studies.evaluation.play import planner_actions, solved
+from scripts.studies.evaluation.play import solved
 from scripts.studies.names import FORECASTS, PLANNER
+from scripts.studies.policies import find_contender
 
 BETTER = (OPTIMUM, *(PLANNER + kind for kind in FORECASTS))  # whose schedules a policy may be compared with
 HEADERS = ("lever", "USD per episode [95 %]", "of the loss", "replaced alone, USD")
@@ -103,10 +105,8 @@ def levers(policy: Policy, sample: FrozenSet, better: str) -> list[LeverLoss]:
 def _schedule(
     better: str, sample: FrozenSet, instance: Instance, on_progress: Callable[[], object]
 ) -> NDArray[np.float32]:
-    is_optimum = better == OPTIMUM
-    actions = (
-        solved(sample.benchmark, instance, 1).actions if is_optimum else planner_actions(better, instance)
-    )
+    plan = solved(sample.benchmark, instance, 1) if better == OPTIMUM else None
+    actions = (plan or run(find_contender(better, instance.compiled).decider, instance)).actions
     assert actions is not None
     on_progress()
     return actions

@@ -7,7 +7,6 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from baselines.rules.single_signal import LocalOnly
 from gridai_env.benchmarks.play import check_result, played, player_for, scale_usd
@@ -16,10 +15,8 @@ from gridai_env.benchmarks.sets import Benchmark
 from gridai_env.benchmarks.summary import PolicyResult
 from gridai_env.episodes.instance import Instance
 from gridai_env.rollout.policy import Policy
-from gridai_env.rollout.run import run
 from scripts.runs.command import InputError
 from scripts.studies.decision_times import decision_times_s
-from scripts.studies.policies import find_contender
 
 if TYPE_CHECKING:
     from baselines.optimum.milp import Plan
@@ -81,10 +78,3 @@ def solved(benchmark: Benchmark, instance: Instance, threads: int) -> Plan:
             "solver.time_limit_s of the benchmark"
         )
     return plan
-
-
-def planner_actions(name: str, instance: Instance) -> NDArray[np.float32]:
-    """Return the actions [T,A] that a planner took on an episode."""
-    actions = run(find_contender(name, instance.compiled).decider, instance).actions
-    assert actions is not None
-    return actions

@@ -14,7 +14,7 @@ import numpy as np
 
 from baselines.optimum.latency_chain import LatencySweepSolver
 from baselines.optimum.milp import Plan, service_of
-from baselines.optimum.objectives import OBJECTIVES, Objective, last_resorts
+from baselines.optimum.objectives import OBJECTIVES, Objective, resort_weight
 from baselines.optimum.service_floor import Floor, meets_floor
 from gridai_env.analysis.latency_budgets import Sweep, instance_at, widest
 from gridai_env.analysis.relocation import closed_routes, layer_shares, relocatable
@@ -146,16 +146,15 @@ def _plan_record(task: SweepTask, plan: Plan) -> Record:
     # All objectives as something to be lowered: V = -benefit.
     sign = -1.0 if plan.objective == "benefit" else 1.0
     none = float("nan")
-    trajectory = None if plan.flows is None else run(plan, plan.instance, replay="flows")
+    figures = dict.fromkeys(PLAN_FIGURES, none)
+    if plan.flows is not None:
+        figures = _figures(run(plan, plan.instance, replay="flows"), PLAN_FIGURES)
     row = task.place | {
         "objective": plan.objective,
         "value": none if plan.objective_value is None else sign * plan.objective_value,
         "bound": sign * plan.bound,
         "gap": plan.gap,
-        "benefit_usd": none if trajectory is None else trajectory.benefit_usd,
-        "cost_usd": none if trajectory is None else trajectory.metrics["cost_usd"],
-        "emissions_kg": none if trajectory is None else trajectory.emissions_kg,
-        "moved_share": none if trajectory is None else trajectory.metrics["moved_share"],
+        **figures,
         "status": plan.status,
         "seconds": plan.build_s + plan.solve_s,
     }
@@ -173,7 +172,8 @@ def _plan_record(task: SweepTask, plan: Plan) -> Record:
     return record
 
 
-POLICY_FIGURES = ("benefit_usd", "cost_usd", "emissions_kg", "dropped_gpuh", "rid_real")
+PLAN_FIGURES = ("benefit_usd", "cost_usd", "emissions_kg", "moved_share")
+POLICY_FIGURES = ("benefit_usd", "cost_usd", "emissions_kg", "dropped_gpuh")
 
 
 def _played(task: SweepTask) -> Record:
@@ -183,30 +183,25 @@ def _played(task: SweepTask) -> Record:
     played, status = contender.play(instance, instance.seed)
     row = task.place | {"policy": task.curve.what}
     if played is None:  # a variant without a plan in time
-        return {"row": row | dict.fromkeys(POLICY_FIGURES, math.nan) | {"status": status}}
+        return {"row": row | dict.fromkeys((*POLICY_FIGURES, "rid_real"), math.nan) | {"status": status}}
 
     rid = relocatable(instance, played.flows).rows()
-    figures = {
-        "benefit_usd": played.benefit_usd,
-        "cost_usd": played.metrics["cost_usd"],
-        "emissions_kg": played.emissions_kg,
-        "dropped_gpuh": played.metrics["dropped_gpuh"],
-        "rid_real": next(entry["rid_real"] for entry in rid if entry["class"] == "all"),
-        "status": "played",
-    }
+    real = next(entry["rid_real"] for entry in rid if entry["class"] == "all")
+    figures = _figures(played, POLICY_FIGURES) | {"rid_real": real, "status": "played"}
     return {"row": row | figures, "checks": row | _minimised(task.curve.service(), played)}
+
+
+def _figures(played: Trajectory, names: Sequence[str]) -> Record:
+    return {name: played.metrics[name] for name in names}
 
 
 def _minimised(floor: Floor, played: Trajectory) -> Record:
     """Return what a policy comes to in the minimised sense of the solver, last resorts weighted."""
-    resorts = {
-        name: float(last_resorts(played.instance, name).total(played.instance.params, played.flows).sum())
-        for name in ("cost", "carbon")
-    }
+    instance, flows = played.instance, played.flows
     return {
         "keeps_floor": meets_floor(floor, played, slack=0.0),
         "benefit": -played.benefit_usd,
-        "cost": played.metrics["cost_usd"] + resorts["cost"],
-        "carbon": played.emissions_kg + resorts["carbon"],
+        "cost": played.metrics["cost_usd"] + resort_weight(instance, "cost", flows),
+        "carbon": played.emissions_kg + resort_weight(instance, "carbon", flows),
         "scale": sum(abs(value) for value in played.terms.values()) + played.emissions_kg,
     }

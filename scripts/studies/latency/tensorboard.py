@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from gridai_env.analysis.latency_budgets import Sweep
 from scripts.runs.folder import file_name
-from scripts.runs.tables import Row
 from scripts.runs.tensorboard import EventWriter
 from scripts.studies.latency.tables import RID, Results, curve_returns, mean_rows
 from scripts.studies.names import OPTIMUM
-
-
-def _means(rows: Sequence[Row], sweep: Sweep, values: Sequence[str]) -> list[Row]:
-    """Return means over seeds at each point of an axis, for the swept class or all."""
-    name = sweep.class_name or "all"
-    own = [r for r in rows if r["axis"] == sweep.axis and r["class"] == name]
-    return sorted(mean_rows(own, ("point",), values), key=lambda r: r["point"])
 
 
 def write_board(folder: Path, results: Results, config: dict[str, Any]) -> None:
@@ -79,6 +70,9 @@ def _optimum_scalars(results: Results, sweep: Sweep) -> list[dict[str, float]]:
             out[i][f"frontier/{level}"] = sign * float(found.value[i])
             if i:
                 out[i][f"returns/{fall}"] = float(found.value[i - 1] - found.value[i])
-    for row in _means(results.rid, sweep, RID):
+    # Of the class that is swept, or of all.
+    place = (sweep.axis, sweep.class_name or "all")
+    own = [row for row in results.rid if (row["axis"], row["class"]) == place]
+    for row in mean_rows(own, ("point",), RID):
         out[row["point"]] |= {f"relocatable/{name}": row[name] for name in RID}
     return out

@@ -19,23 +19,25 @@ SHARE = "{:.1%}"
 
 def show(results: Results) -> None:
     """Print frontier, returns, relocatable demand, layers, closed routes and break-evens."""
-    for sweep in results.sweeps:
-        print(f"\n{_title(sweep)}")
-        print(aligned(*_curve_lines(results, sweep)))
-
-    print(f"\nrelocatable demand (share of the energy of arrived work) at {_as_is(results)[1]}")
-    print(aligned(*_rid_lines(results)))
-    print("\nexecution layers of served energy in the benefit plan, same point")
-    print(aligned(*_layer_lines(results)))
-    print("\nwhy routes are closed (share of the energy of arrived work, same point)")
-    print(aligned(*_closed_lines(results)))
-    print(
-        "\nwhat moving is worth, by class: the best route as the scenario stands, and where it would break even"
+    share = "share of the energy of arrived work"
+    worth = (
+        "what moving is worth, by class: the best route as the scenario stands, and where it would break even"
     )
-    print(aligned(*_worth_lines(results)))
+    reasons = list(dict.fromkeys(row["reason"] for row in _here(results, results.closed)))
+    tables = {_title(sweep): _curve_lines(results, sweep) for sweep in results.sweeps} | {
+        f"relocatable demand ({share}) at {_as_is(results)[1]}": _rid_lines(results),
+        "execution layers of served energy in the benefit plan, same point": _share_lines(
+            _here(results, results.layers), "layer", LAYERS
+        ),
+        f"why routes are closed ({share}, same point)": _share_lines(
+            _here(results, results.closed), "reason", reasons
+        ),
+        worth: _worth_lines(results),
+    }
     if results.policies:
-        print("\npolicies, same point")
-        print(aligned(*_policy_lines(results)))
+        tables["policies, same point"] = _policy_lines(results)
+    for title, lines in tables.items():
+        print(f"\n{title}\n{aligned(*lines)}")
     print("\n" + "\n".join(notes(results)))
 
 
@@ -109,15 +111,6 @@ def _rid_lines(results: Results) -> tuple[list[str], list[list[str]]]:
     rows = mean_rows(_here(results, results.rid), ("class",), RID)
     head = ["class", "by latency alone", "by all masks", "with net benefit", "really moved"]
     return head, [[row["class"], *(known(row[name], SHARE) for name in RID)] for row in rows]
-
-
-def _layer_lines(results: Results) -> tuple[list[str], list[list[str]]]:
-    return _share_lines(_here(results, results.layers), "layer", LAYERS)
-
-
-def _closed_lines(results: Results) -> tuple[list[str], list[list[str]]]:
-    rows = _here(results, results.closed)
-    return _share_lines(rows, "reason", list(dict.fromkeys(row["reason"] for row in rows)))
 
 
 def _share_lines(rows: Sequence[Row], column: str, names: Sequence[str]) -> tuple[list[str], list[list[str]]]:

@@ -22,6 +22,7 @@ from gridai_env.episodes.instance import Instance, make_instance
 from gridai_env.scenario.load import load_scenario
 from scripts.runs.arguments import Count
 from scripts.runs.command import CommandOptions, InputError, Shown, need_packages
+from scripts.runs.folder import check_out
 from scripts.runs.parallel import cores
 from scripts.studies.decision_times import decision_times_s
 from scripts.studies.speed.measure import Figure, median_of
@@ -265,7 +266,5 @@ def check(args: BenchmarkOptions) -> None:
             raise InputError(f"--device {args.device}: must be none, {' or '.join(KINDS)} (the first GPU)")
     if args.optimum or args.mpc or args.long:
         need_packages("pyomo", "highspy", "scipy")
-    if args.out and args.out.is_dir():
-        raise InputError(f"--out {str(args.out)!r}: is a folder; give the name of a file")
-    if args.out and not os.access(args.out.parent, os.W_OK):
-        raise InputError(f"--out {str(args.out)!r}: its folder is missing or cannot be written to")
+    if args.out:
+        check_out(args.out, "speed.json")
