@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from gridai_env.analysis.net_benefit import Assumptions, net_benefit, work_mwh_per_gpuh
 from gridai_env.arrays.types import Bool, Bools, Float, Floats
 from gridai_env.episodes.instance import Instance
+from gridai_env.rollout.metrics import rows_of_classes
 from gridai_env.rollout.played import PlayedEpisode
 from gridai_env.scenario.geography import LAYERS
 from gridai_env.world import physics
@@ -102,12 +103,14 @@ def _moved_mwh(instance: Instance, flows: Flows) -> Float[Floats, "C W"]:
 
 def _share(instance: Instance, part: Floats, whole: Floats) -> Floats:
     """Return ``part`` over ``whole`` ([...,W] each), of all rows and of each class, [1+n]; NaN over nothing."""
-    rows = instance.compiled.row_class
-    wanted = [np.ones(len(rows), dtype=bool)]
-    wanted += [rows == n for n in range(len(instance.compiled.class_names))]
-    parts = np.array([part[..., own].sum() for own in wanted])
-    wholes = np.array([whole[..., own].sum() for own in wanted])
+    parts, wholes = _sums(instance, part), _sums(instance, whole)
     return np.where(wholes > 0.0, parts / np.where(wholes > 0.0, wholes, 1.0), np.nan)
+
+
+def _sums(instance: Instance, values: NDArray[Any]) -> NDArray[Any]:
+    """Return the sums of ``values`` [...,W] over all rows and over those of each class, [1+n]."""
+    of_class = [own for _, own in rows_of_classes(instance)]
+    return np.array([values[..., own].sum() for own in (np.full(values.shape[-1], True), *of_class)])
 
 
 # Layers ---------------------------------------------------------------------------------------------------------
@@ -172,10 +175,7 @@ def _reason_rows(
     instance: Instance, reason: str, routes: NDArray[np.integer], mwh: Floats
 ) -> list[dict[str, Any]]:
     """Return rows of one reason from ``routes`` [C,W] and the energy that it concerns [T,C,W]."""
-    rows = instance.compiled.row_class
-    shares = _share(instance, mwh, arrived_mwh(instance))
-    counts = [routes.sum()]
-    counts += [routes[:, rows == n].sum() for n in range(len(instance.compiled.class_names))]
+    shares, counts = _share(instance, mwh, arrived_mwh(instance)), _sums(instance, routes)
     return [
         {"class": name, "reason": reason, "routes": int(counts[i]), "share": float(shares[i])}
         for i, name in enumerate((ALL, *instance.compiled.class_names))

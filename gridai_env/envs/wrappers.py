@@ -83,12 +83,10 @@ class DictAction(gym.ActionWrapper[Any, dict[str, AnyFloats], AnyFloats]):
         if set(action) != set(self._shapes):
             raise ValueError(f"action: keys {sorted(action)}, must be {sorted(self._shapes)}")
         parts = []
-        for name in self._layout.parts:
-            if name not in self._shapes:
-                continue
+        for name, shape in self._shapes.items():
             part = np.asarray(action[name])
-            if part.shape != self._shapes[name]:
-                raise ValueError(f"action[{name!r}]: shape {part.shape}, must be {self._shapes[name]}")
+            if part.shape != shape:
+                raise ValueError(f"action[{name!r}]: shape {part.shape}, must be {shape}")
             parts.append(part.reshape(-1))
         return np.concatenate(parts)
 

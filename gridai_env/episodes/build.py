@@ -71,16 +71,6 @@ class Knowledge(Record):
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where the series of a batch come from."""
-
-    series: ZoneSeries  # [B,L+T,Z]
-    base: ForecastBase
-    provenance: str
-    expected: list[dict[str, str]]  # by episode: zone -> where its expectation comes from
-
-
-@dataclass(frozen=True)
 class World(Record):
     """Everything drawn for a batch of episodes, as NumPy arrays or as tensors on one device."""
 
@@ -102,14 +92,14 @@ def batch_parts(
     seeds = checked_seeds(seeds)
     shape = compiled.shape
     lead_in = day_steps(shape.dt_h)
-    source = find_series(compiled, seeds, lead_in, traces, start)
-    start_utc = source.series.start_utc + np.timedelta64(round(lead_in * shape.dt_h * 60), "m")
+    series, base, how, expected = find_series(compiled, seeds, lead_in, traces, start)
+    start_utc = series.start_utc + np.timedelta64(round(lead_in * shape.dt_h * 60), "m")
     demand = draw_demand(compiled, start_utc, lead_in, streams(seeds, "demand"))
     jobs = draw_jobs(compiled, streams(seeds, "jobs"))
     events = draw_events(compiled, streams(seeds, "events"))
 
     draws = EpisodeDraws(streams(seeds, "forecast"))
-    world = make_world(compiled, source.series, demand, jobs, events, source.base, draws)
+    world = make_world(compiled, series, demand, jobs, events, base, draws)
 
     return {
         "compiled": compiled,
@@ -120,7 +110,9 @@ def batch_parts(
         "initial": world.initial,
         "forecast": world.forecast,
         "knowledge": _knowledge(compiled, world, events, jobs, lead_in),
-        "provenance": _provenance(compiled, source, demand, len(seeds)),
+        "provenance": _provenance(
+            compiled, {"start": how, **series.provenance}, expected, demand, len(seeds)
+        ),
     }
 
 
@@ -166,17 +158,18 @@ def make_world(
     )
 
 
-def _provenance(compiled: Compiled, source: Source, demand: Demand, count: int) -> tuple[dict[str, str], ...]:
+def _provenance(
+    compiled: Compiled, common: dict[str, str], expected: list[dict[str, str]], demand: Demand, count: int
+) -> tuple[dict[str, str], ...]:
     """Return for each episode where its start, zones and, where they are not synthetic, demand and jobs came
     from."""
-    common = {"start": source.provenance, **source.series.provenance}
     if compiled.forecast.kind == "published":
         common["publication"] = publication_words(compiled)
     if compiled.jobs_provenance is not None:
         common["jobs"] = compiled.jobs_provenance
     of_demand: tuple[dict[str, str], ...] = tuple({"demand": text} for text in demand.provenance)
-    expected = [{zone: f"{common[zone]}; {text}" for zone, text in own.items()} for own in source.expected]
-    parts = zip(expected or ({},) * count, of_demand or ({},) * count, strict=True)
+    of_zone = [{zone: f"{common[zone]}; {text}" for zone, text in own.items()} for own in expected]
+    parts = zip(of_zone or ({},) * count, of_demand or ({},) * count, strict=True)
     return tuple({**common, **of_zones, **own} for of_zones, own in parts)
 
 
@@ -186,8 +179,12 @@ def find_series(
     lead_in: int,
     table: TraceTable | None,
     start: Start | Sequence[Start] | Starts | None,
-) -> Source:
-    """Return the series of the zones from ``lead_in`` steps before each start to the end."""
+) -> tuple[ZoneSeries, ForecastBase, str, list[dict[str, str]]]:
+    """Return the series of the zones from ``lead_in`` steps before each start to the end, [B,L+T,Z].
+
+    Also what forecasts are made from, how starts were chosen, and by episode where the expectation of each zone of a
+    file comes from.
+    """
     zones, dt_h = compiled.sites.zones, compiled.shape.dt_h
     steps = lead_in + compiled.shape.steps
     if table is not None:
@@ -211,13 +208,13 @@ def find_series(
         series = synthetic_series(zones, first, steps, dt_h, streams(seeds, "traces"))
         usual = usual_deviations(compiled, synthetic_deviation(zones))
         row = month_hours_utc(start_utc, 0, compiled.shape.steps, dt_h)
-        return Source(series, ForecastBase(usual, row, None, published), how, [])
+        return series, ForecastBase(usual, row, None, published), how, []
 
     seen = outlook(table, table.window(zones, first, steps, dt_h), start_utc)
     row = np.repeat(np.arange(len(seeds))[:, None], compiled.shape.steps, axis=1)
     blind = seen.blind if seen.blind.any() else None
     base = ForecastBase(usual_deviations(compiled, seen.deviation), row, blind, published)
-    return Source(seen.series, base, how, seen.provenance)
+    return seen.series, base, how, seen.provenance
 
 
 def make_forecast(

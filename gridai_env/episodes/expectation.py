@@ -25,8 +25,8 @@ from gridai_env.arrays.types import Bool, Bools, Float, Floats, Int, Ints
 from gridai_env.episodes.deviation import Deviation, synthetic_deviation
 from gridai_env.episodes.forecast import MEDIAN_OF_NORMAL
 from gridai_env.traces import TraceTable, ZoneSeries, known_zones
-from gridai_env.traces.calibration import calibration_year
-from gridai_env.traces.files.zones import CALIBRATED, MARGINAL
+from gridai_env.traces.calibration import CALIBRATED, calibration_year
+from gridai_env.traces.files.zones import MARGINAL
 from gridai_env.traces.local_time import MINUTES_PER_HOUR
 from gridai_env.traces.series import CLIMATOLOGY_OF
 from gridai_env.traces.synthetic import climatology_hourly

@@ -190,12 +190,11 @@ def make_instance(
     TraceError or InstanceError, each saying what is wrong and what to do; TypeError for unknown keywords.
     """
     refuse_unknown("make_instance", overrides, ("seed", "start", *OVERRIDES))
-    if traces is not None and not isinstance(traces, TraceTable):
-        overrides["traces"], traces = str(traces), None
-    elif traces is not None:
-        overrides["traces"] = str(traces.source)
+    table = traces if isinstance(traces, TraceTable) else None
+    if traces is not None:
+        overrides["traces"] = str(traces if table is None else table.source)
     compiled = compile_scenario(load_scenario(scenario, **overrides))
-    return make_batch(compiled, [seed], traces, start)[0]
+    return make_batch(compiled, [seed], table, start)[0]
 
 
 def make_batch(

@@ -81,9 +81,5 @@ def _windows(compiled: Compiled, draws: Array) -> tuple[Array, Array]:
     room_before, room_after = compiled.job_release_steps, compiled.shape.steps - compiled.job_deadline_steps
     shift = xp.clip(shift, constant(-room_before, draws), constant(room_after, draws))
     release = constant(compiled.job_release_steps, draws) + shift
-    return release, release + constant(_slack_steps(compiled), draws)
-
-
-def _slack_steps(compiled: Compiled) -> np.ndarray:
-    """Return the steps [J] by which a start may be delayed after release."""
-    return compiled.job_deadline_steps - compiled.job_release_steps - compiled.job_duration_steps
+    slack = compiled.job_deadline_steps - compiled.job_release_steps - compiled.job_duration_steps
+    return release, release + constant(slack, draws)

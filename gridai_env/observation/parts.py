@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -168,35 +169,20 @@ def steps_left(outside: ExogenousView) -> Array:
     return namespace(like).broadcast_to(falling, (len(like), steps + 1, 1))
 
 
-def _now(field: str) -> Prepared:
-    """Return the maker of an exogenous input of each step."""
-    return lambda outside: getattr(outside.exogenous, field)
-
-
-def _ahead(field: str) -> Prepared:
-    """Return the maker of forecasts issued at each step."""
-    return lambda outside: getattr(outside.forecast, field)
-
-
-def _limit_ahead(kind: str) -> Prepared:
-    """Return the maker of forecasts of a limit that events may reduce, issued at each step."""
-    return lambda outside: limit_forecast(outside, kind)
-
-
 # What of the observation does not depend on what the agent does: name -> field of `Exogenous`.
 EXOGENOUS_PARTS = {name: field for name, field in FIELDS.items() if field in Exogenous.names()}
 # The same, name -> values in units.
 PART_FUNCTIONS: dict[str, Prepared] = {
-    **{name: _now(field) for name, field in EXOGENOUS_PARTS.items()},
+    **{name: attrgetter(f"exogenous.{field}") for name, field in EXOGENOUS_PARTS.items()},
     "arrivals_before": arrivals_before,
     "clock": clock,
-    "forecast_arrivals": _ahead("arrivals_gpuh"),
-    "forecast_available_gpus": _limit_ahead("available_gpus"),
-    "forecast_buy_price": _ahead("buy_usd_per_mwh"),
-    "forecast_carbon": _ahead("carbon_kg_per_mwh"),
-    "forecast_export_limit": _limit_ahead("export_limit"),
-    "forecast_import_limit": _limit_ahead("import_limit"),
-    "forecast_renewable": _ahead("renewable_mw"),
+    "forecast_arrivals": attrgetter("forecast.arrivals_gpuh"),
+    "forecast_available_gpus": partial(limit_forecast, kind="available_gpus"),
+    "forecast_buy_price": attrgetter("forecast.buy_usd_per_mwh"),
+    "forecast_carbon": attrgetter("forecast.carbon_kg_per_mwh"),
+    "forecast_export_limit": partial(limit_forecast, kind="export_limit"),
+    "forecast_import_limit": partial(limit_forecast, kind="import_limit"),
+    "forecast_renewable": attrgetter("forecast.renewable_mw"),
     "steps_left": steps_left,
 }
 

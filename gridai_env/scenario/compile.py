@@ -219,17 +219,17 @@ def _job_tables(scenario: Scenario, gpus: np.ndarray) -> dict[str, Any]:
         others = [k for k in range(len(every)) if k not in order]
         rank[j, order + others] = np.arange(len(every))
 
-    def steps(values: list[float]) -> np.ndarray:
-        return np.array([to_steps(scenario, v) for v in values], dtype=np.int64)
-
+    hours = {
+        "duration": "duration_h",
+        "release": "release_h",
+        "deadline": "deadline_h",
+        "jitter": "release_jitter_h",
+    }
+    steps = {name: [to_steps(scenario, getattr(j, key)) for j in jobs] for name, key in hours.items()}
+    as_given = {name: [getattr(j, name) for j in jobs] for name in ("gpus", "size_jitter", "value_usd")}
     return {
-        "job_gpus": np.array([j.gpus for j in jobs], dtype=float),
-        "job_duration_steps": steps([j.duration_h for j in jobs]),
-        "job_release_steps": steps([j.release_h for j in jobs]),
-        "job_deadline_steps": steps([j.deadline_h for j in jobs]),
-        "job_jitter_steps": steps([j.release_jitter_h for j in jobs]),
-        "job_size_jitter": np.array([j.size_jitter for j in jobs], dtype=float),
-        "job_value_usd": np.array([j.value_usd for j in jobs], dtype=float),
+        **{f"job_{name}": np.array(values, dtype=float) for name, values in as_given.items()},
+        **{f"job_{name}_steps": np.array(values, dtype=np.int64) for name, values in steps.items()},
         "job_allowed": allowed,
         "job_site_rank": rank,
     }

@@ -36,6 +36,15 @@ from gridai_env.traces.errors import TraceError
 TABLE_DIR = Path(__file__).parent / "calibration"
 VARIABLES = ("price", "carbon", "wetbulb", "pv", "wind")
 ADDITIVE = ("price", "carbon", "wetbulb", "wind")
+# What the tables call a series.
+CALIBRATED = {
+    "price_usd_per_mwh": "price",
+    "carbon_average_kg_per_mwh": "carbon",
+    "carbon_marginal_kg_per_mwh": "marginal",
+    "wetbulb_c": "wetbulb",
+    "pv_cf": "pv",
+    "wind_cf": "wind",
+}
 KNOTS = np.linspace(-3.2, 3.2, 17)
 EXCESS_KNOTS = np.linspace(-2.0, 2.0, 9)
 BLOCK_H = 3

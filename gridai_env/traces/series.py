@@ -95,6 +95,10 @@ class StepGrid:
             return hourly
         return namespace(hourly).take_along_axis(hourly, self.held[:, :, None], axis=1)
 
+    def on_steps(self, name: str, hourly: Float[Array, "B hours Z"]) -> Float[Array, "B L Z"]:
+        """Return the values of the steps as a series of this name has them."""
+        return self.hold(hourly) if name in HELD else self.interpolate(hourly)
+
     def interpolate(self, hourly: Float[Array, "B hours Z"]) -> Float[Array, "B L Z"]:
         """Return the values of the steps, linear between the centres of the hours (weather)."""
         if self.left is None or self.weight is None:

@@ -25,6 +25,7 @@ from gridai_env.arrays.ops import (
 )
 from gridai_env.arrays.types import Array, Float, Floats, Int, Ints
 from gridai_env.traces.calibration import (
+    CALIBRATED,
     EXCESS_KNOTS,
     KNOTS,
     MARGINAL_AT_SURPLUS,
@@ -33,11 +34,10 @@ from gridai_env.traces.calibration import (
     zone_calibration,
 )
 from gridai_env.traces.errors import TraceError
-from gridai_env.traces.local_time import local_month_hour
-from gridai_env.traces.series import StepGrid, ZoneSeries, step_grid
+from gridai_env.traces.local_time import local_minutes, month_hour, step_minutes
+from gridai_env.traces.series import CLIMATOLOGY_OF, StepGrid, ZoneSeries, step_grid
 from gridai_env.traces.zone_tables import ZoneModel, zone_model
 
-EXPECTED = ("price", "carbon", "marginal", "pv", "wind")
 EPISODES = 16  # at a time: what is worked on stays in the processor's cache
 
 
@@ -79,24 +79,16 @@ def series_of_model(
     hourly = dict(zip(VARIABLES, values, strict=True))
     usual = model.marginal_normal_kg_per_mwh
     surplus = hourly["price"] <= 0.0
-    marginal = namespace(surplus).where(surplus, MARGINAL_AT_SURPLUS * usual, usual)
-    expected = {name: take_rows(model.climatology[name], cells) for name in EXPECTED}
+    hourly["marginal"] = namespace(surplus).where(surplus, MARGINAL_AT_SURPLUS * usual, usual)
+    shown = {name: grid.on_steps(name, hourly[own]) for name, own in CALIBRATED.items()}
+    for name, climatology in CLIMATOLOGY_OF.items():
+        shown[climatology] = grid.on_steps(name, take_rows(model.climatology[CALIBRATED[name]], cells))
 
     return ZoneSeries(
         zones=model.zones,
         start_utc=start_utc,
         dt_h=dt_h,
-        price_usd_per_mwh=grid.hold(hourly["price"]),
-        carbon_average_kg_per_mwh=grid.hold(hourly["carbon"]),
-        carbon_marginal_kg_per_mwh=grid.hold(marginal),
-        wetbulb_c=grid.interpolate(hourly["wetbulb"]),
-        pv_cf=grid.interpolate(hourly["pv"]),
-        wind_cf=grid.interpolate(hourly["wind"]),
-        price_climatology_usd_per_mwh=grid.hold(expected["price"]),
-        carbon_average_climatology_kg_per_mwh=grid.hold(expected["carbon"]),
-        carbon_marginal_climatology_kg_per_mwh=grid.hold(expected["marginal"]),
-        pv_cf_climatology=grid.interpolate(expected["pv"]),
-        wind_cf_climatology=grid.interpolate(expected["wind"]),
+        **shown,
         provenance=dict(model.provenance),
     )
 
@@ -105,15 +97,9 @@ def month_hour_cells(
     zones: tuple[str, ...], first_hour: Shaped[np.ndarray, " B"], hours: int
 ) -> Int[Ints, "B hours Z"]:
     """Return the index `zone*288 + month*24 + hour` (local) of every hour."""
-    cells = np.empty((len(first_hour), hours, len(zones)), dtype=np.int64)
-    done: dict[str, np.ndarray] = {}
-    for i, zone in enumerate(zones):
-        timezone = zone_calibration(zone).timezone
-        if timezone not in done:
-            month, hour = local_month_hour(timezone, first_hour, hours)
-            done[timezone] = month * 24 + hour
-        cells[:, :, i] = done[timezone] + i * 288
-    return cells
+    timezones = [zone_calibration(zone).timezone for zone in zones]
+    month, hour = month_hour(local_minutes(timezones, step_minutes(first_hour, 0, hours, 1.0)))
+    return np.arange(len(zones)) * 288 + month * 24 + hour
 
 
 def climatology_hourly(

@@ -38,21 +38,16 @@ def plan(compiled: Compiled, layout: ObservationLayout | None) -> dict[str, Ring
     With a ``layout``, parts of the observation that lie side by side there do so here.
     """
     shown = [name for name in layout.parts if name in PART_FUNCTIONS] if layout else []
-    fields = (
-        {EXOGENOUS_PARTS[name]: layout.by_name[name].offset for name in shown if name in EXOGENOUS_PARTS}
-        if layout
-        else {}
-    )
-
+    parts = layout.by_name if layout else {}
+    fields = {EXOGENOUS_PARTS[name]: parts[name].offset for name in shown if name in EXOGENOUS_PARTS}
     wanted: list[tuple[str, tuple[int, ...], float]] = [
         (name, _field_shape(compiled, name), 0.0) for name in Exogenous.names() if name not in fields
     ]
-    if layout and "due" in layout.parts:
-        wanted.append((RECENT, layout.by_name["due"].shape, 0.0))
+    if "due" in parts:
+        wanted.append((RECENT, parts["due"].shape, 0.0))
     for name in shown:
         field = EXOGENOUS_PARTS.get(name, name)
-        shape = layout.by_name[name].shape  # type: ignore[union-attr]
-        wanted.append((field, shape, fields.get(field, 0.0)))
+        wanted.append((field, parts[name].shape, fields.get(field, 0.0)))
 
     columns, start = {}, 0
     for name, shape, rest in wanted:

@@ -40,7 +40,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from gridai_env.arrays.types import Float, Floats, Int, Ints
-from gridai_env.traces.calibration import calibration_year, known_zones, zone_calibration
+from gridai_env.traces.calibration import CALIBRATED, calibration_year, known_zones, zone_calibration
 from gridai_env.traces.errors import TraceError, TraceWarning
 from gridai_env.traces.files.cells import file_sha256, read_once
 from gridai_env.traces.files.formats import OPTIONAL, SELL, RawTable, load
@@ -48,7 +48,6 @@ from gridai_env.traces.files.zone_axis import ZoneAxis, zone_axis
 from gridai_env.traces.local_time import MINUTES_PER_HOUR, stamp
 from gridai_env.traces.series import (
     CLIMATOLOGY_OF,
-    HELD,
     VALUES,
     StepGrid,
     ZoneSeries,
@@ -58,15 +57,6 @@ from gridai_env.traces.series import (
 from gridai_env.traces.synthetic import climatology_hourly
 
 MARGINAL = "carbon_marginal_kg_per_mwh"
-# What the calibration calls a column.
-CALIBRATED = {
-    "price_usd_per_mwh": "price",
-    "carbon_average_kg_per_mwh": "carbon",
-    MARGINAL: "marginal",
-    "wetbulb_c": "wetbulb",
-    "pv_cf": "pv",
-    "wind_cf": "wind",
-}
 # Zones without calibration: what stands for a column that the file lacks.
 LEFT_OUT = {"wetbulb_c": np.nan, "pv_cf": 0.0, "wind_cf": 0.0}
 _OPTION = re.compile(r"(.+),(\w+)=([^,]*)")
@@ -183,7 +173,7 @@ class TraceTable:
         expected, values = dict[str, Floats](), dict[str, Floats]()
         for name in VALUES:
             together = np.stack([of_zone[name] for of_zone in hourly], axis=2)
-            expected[name] = grid.hold(together) if name in HELD else grid.interpolate(together)
+            expected[name] = grid.on_steps(name, together)
             parts = [of_zone.get(name, expected[name][:, :, k]) for k, of_zone in enumerate(own)]
             values[name] = np.stack(parts, axis=2)
 

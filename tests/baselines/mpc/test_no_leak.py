@@ -18,7 +18,7 @@ from gridai_env.episodes.forecast import Background, day_ahead, publication, wit
 from gridai_env.episodes.instance import Instance, make_instance
 from gridai_env.rollout.policy import Policy
 from gridai_env.scenario.compile import Compiled
-from gridai_env.traces.files.zones import CALIBRATED
+from gridai_env.traces.calibration import CALIBRATED
 from tests.support.small_scenario import SMALL, small
 
 START, T, LONGEST_H = np.datetime64("2024-03-10T00", "h"), 9, 24
