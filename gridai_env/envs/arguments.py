@@ -11,8 +11,6 @@ from gymnasium.vector import AutoresetMode
 from gridai_env.arrays.types import AnyFloats, Bools
 from gridai_env.scenario.errors import closest
 
-RENDER_MODES = ["rgb_array"]
-
 
 def checked_action(action: Any, shape: tuple[int, ...]) -> AnyFloats:
     """Return the action as an array; raises ValueError where shape, type or values are impossible."""
@@ -46,14 +44,6 @@ def checked_options(options: dict[str, Any] | None, known: tuple[str, ...]) -> d
     if "start" in given and (both := [name for name in given if name.startswith("instance")]):
         raise ValueError(f"options['start']: {both[0]} have starts of their own; leave one of both out")
     return given
-
-
-def checked_render_mode(mode: str | None) -> str | None:
-    """Return the render mode; raises ValueError for an unknown one."""
-    allowed = RENDER_MODES
-    if mode is not None and mode not in allowed:
-        raise ValueError(f"render_mode = {mode!r}: must be None or one of {allowed}")
-    return mode
 
 
 def plain_seed(seed: Any) -> int | None:

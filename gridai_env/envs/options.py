@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-from gridai_env.envs.arguments import checked_mode, checked_render_mode, positive_int
+from gridai_env.envs.arguments import checked_mode, positive_int
 from gridai_env.envs.episode_source import EpisodeSource, ScenarioSource, open_source
 from gridai_env.episodes.instance import Instance
 from gridai_env.episodes.starts import Start
@@ -25,6 +25,7 @@ from gridai_env.scenario.load import OVERRIDES
 if TYPE_CHECKING:
     import torch
 
+RENDER_MODES = ["rgb_array"]
 P = ParamSpec("P")
 Options = TypeVar("Options")
 
@@ -47,7 +48,8 @@ class EnvOptions:
 
     def __post_init__(self) -> None:
         """Raise ValueError for values that are impossible whatever the scenario is."""
-        checked_render_mode(self.render_mode)
+        if self.render_mode not in (None, *RENDER_MODES):
+            raise ValueError(f"render_mode = {self.render_mode!r}: must be None or one of {RENDER_MODES}")
 
     def open_source(self) -> EpisodeSource:
         """Open the scenario; raises ValueError (ScenarioError, InstanceError, ...) where that fails."""

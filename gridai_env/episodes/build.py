@@ -208,12 +208,12 @@ def find_series(
         series = synthetic_series(zones, first, steps, dt_h, streams(seeds, "traces"))
         usual = usual_deviations(compiled, synthetic_deviation(zones))
         row = month_hours_utc(start_utc, 0, compiled.shape.steps, dt_h)
-        return series, ForecastBase(usual, row, None, published), how, []
+        return series, ForecastBase(*usual, row, None, published), how, []
 
     seen = outlook(table, table.window(zones, first, steps, dt_h), start_utc)
     row = np.repeat(np.arange(len(seeds))[:, None], compiled.shape.steps, axis=1)
     blind = seen.blind if seen.blind.any() else None
-    base = ForecastBase(usual_deviations(compiled, seen.deviation), row, blind, published)
+    base = ForecastBase(*usual_deviations(compiled, seen.deviation), row, blind, published)
     return seen.series, base, how, seen.provenance
 
 

@@ -47,23 +47,16 @@ class SiteSeries:
 
 
 @dataclass(frozen=True)
-class UsualDeviation:
-    """Median of |truth - climatology| of prices, billed carbon, wind and solar power at the sites."""
-
-    by_month_hour: Float[
-        Array, "N 3*K"
-    ]  # by month and hour in UTC, or by episode: USD/MWh, kg/MWh, MW of wind
-    sun_mw: Float[Floats32, "*episodes K"]  # for each unit of the climatology of PV
-
-
-@dataclass(frozen=True)
 class ForecastBase:
-    """What forecasts of a batch are made from beside the series themselves."""
+    """What forecasts of a batch are made from beside the series themselves.
 
-    usual: UsualDeviation
-    row: Int[
-        Array, "B T"
-    ]  # of ``usual.by_month_hour``, for each step: month * 24 + hour in UTC, or the episode
+    First the median of |truth - climatology| of prices, billed carbon, wind and solar power at the sites.
+    """
+
+    # By month and hour in UTC, or by episode: USD/MWh, kg/MWh, MW of wind.
+    by_month_hour: Float[Array, "N 3*K"]
+    sun_mw: Float[Floats32, "*episodes K"]  # for each unit of the climatology of PV
+    row: Int[Array, "B T"]  # of ``by_month_hour``, for each step: month * 24 + hour in UTC, or the episode
     blind: Bool[Bools, "B Z"] | None = None  # zones of which no past is known: persistence
     published: Publication | None = None  # None: no prices are
 
@@ -237,8 +230,10 @@ def forecast_background(
     )
 
 
-def usual_deviations(compiled: Compiled, deviation: Deviation) -> UsualDeviation:
-    """Return the deviation of zones at the sites."""
+def usual_deviations(
+    compiled: Compiled, deviation: Deviation
+) -> tuple[Float[Floats32, "N 3*K"], Float[Floats32, "*episodes K"]]:
+    """Return the deviation of zones at the sites, as `ForecastBase` has it."""
     table, at = compiled.sites, compiled.sites.zone_index
     carbon, _ = billed_and_other(
         compiled, deviation.carbon_average_kg_per_mwh, deviation.carbon_marginal_kg_per_mwh
@@ -247,16 +242,16 @@ def usual_deviations(compiled: Compiled, deviation: Deviation) -> UsualDeviation
     wind_mw = table.wind_mw * deviation.wind_cf[:, at]
     usual = [price_scale * deviation.price_usd_per_mwh[:, at], carbon[:, at], wind_mw]
     sun_mw = table.pv_mw * deviation.pv_relative[..., at]
-    return UsualDeviation(as_float32(np.concatenate(usual, axis=-1)), as_float32(sun_mw))
+    return as_float32(np.concatenate(usual, axis=-1)), as_float32(sun_mw)
 
 
 def _typical(compiled: Compiled, series: ZoneSeries, demand: Demand, base: ForecastBase) -> list[Array]:
     """Return the typical |truth - climatology| of each series, float32, together [B,T,3K+C]."""
     at = compiled.sites.zone_index
     now, sites = np.s_[:, -compiled.shape.steps :], compiled.shape.sites
-    grid = take_rows(base.usual.by_month_hour, base.row)
+    grid = take_rows(base.by_month_hour, base.row)
     wind_mw = grid[..., 2 * sites :]
     sun_mw = as_float32(columns(series.pv_cf_climatology[now], at))
-    sun_mw = constant(base.usual.sun_mw, sun_mw) * sun_mw
+    sun_mw = constant(base.sun_mw, sun_mw) * sun_mw
     renewable_mw = namespace(sun_mw).sqrt(wind_mw * wind_mw + sun_mw * sun_mw)
     return [grid[..., : 2 * sites], renewable_mw, MEDIAN_OF_NORMAL * as_float32(demand.deviation_gpuh)]

@@ -31,7 +31,14 @@ def wet_bulb_c(temperature_c: Float[Floats, " N"], humidity_pct: Float[Floats, "
 
 
 def cos_zenith(latitude: float, longitude: float, utc_minutes: Int[Ints, " N"]) -> Float[Floats, " N"]:
-    """Return the cosine of the sun's zenith angle, 0 below the horizon; places are in degrees.
+    """Return the cosine of the sun's zenith angle, 0 below the horizon; places are in degrees."""
+    return np.asarray(np.maximum(sun_height(latitude, longitude, utc_minutes), 0.0))
+
+
+def sun_height(
+    latitude: float | Floats, longitude: float | Floats, utc_minutes: Int[Ints, "*batch"]
+) -> Float[Floats, "*batch"]:
+    """Return the sine of the sun's elevation, below 0 at night; places are in degrees.
 
     Declination after Cooper (1969), equation of time after Woolf (1968).
     """
@@ -47,8 +54,7 @@ def cos_zenith(latitude: float, longitude: float, utc_minutes: Int[Ints, " N"]) 
 
     hour_angle = np.radians((utc_minutes % 1440 + equation_min) / 4.0 - 180.0 + longitude)
     phi = np.radians(latitude)
-    cosine = np.sin(phi) * np.sin(declination) + np.cos(phi) * np.cos(declination) * np.cos(hour_angle)
-    return np.asarray(np.maximum(cosine, 0.0))
+    return np.sin(phi) * np.sin(declination) + np.cos(phi) * np.cos(declination) * np.cos(hour_angle)
 
 
 def pv_proxy_cf(

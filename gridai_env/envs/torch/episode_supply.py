@@ -114,7 +114,7 @@ class TorchEpisodeSupply:
 
     def __init__(self, source: TorchEpisodeGenerator, num_envs: int) -> None:
         """Make episodes of ``source`` for ``num_envs`` environments."""
-        self._source = source
+        self._source, self._generator = source, source.generator
         self._few = min(num_envs, MOST, max(LEAST, int(num_envs * SHARE)))
         self._stock: _Stock | None = None
         self._left: tuple[Any, int, int] | None = None  # a stock of a snapshot: origin, size, used
@@ -155,17 +155,17 @@ class TorchEpisodeSupply:
             origin, size, used = self._left
             self._stock, self._left = _Stock(origin, self._made(origin, size, prepare), used), None
         if self._stock is None:
-            origin = self._source.get_state()
+            origin = self._generator.get_state()
             size = min(MOST, max(wanted, self._few))
             self._stock = _Stock(origin, prepare(self._source.draw(size)))
         return self._stock
 
     def _made(self, origin: Any, size: int, prepare: Prepare) -> Prepared:
         """Return the episodes drawn from an earlier state of the generator, whose present state is kept."""
-        now = self._source.get_state()
-        self._source.set_state(origin)
+        now = self._generator.get_state()
+        self._generator.set_state(origin)
         episodes = self._source.draw(size)
-        self._source.set_state(now)
+        self._generator.set_state(now)
         return prepare(episodes)
 
     def rebuild(self, batch: EpisodeBatch, prepare: Prepare) -> Prepared:
@@ -178,13 +178,13 @@ class TorchEpisodeSupply:
         left = self._left
         if self._stock is not None:
             left = (self._stock.origin, len(self._stock.episodes), self._stock.used)
-        return self._source.get_state(), left
+        return self._generator.get_state(), left
 
     def set_state(self, state: Any) -> None:
         """Put back the generator and the unused episodes as `get_state` returned them."""
         now, self._left = state
         self._stock = None
-        self._source.set_state(now)
+        self._generator.set_state(now)
 
 
 EpisodeSupply = HostEpisodeSupply | TorchEpisodeSupply

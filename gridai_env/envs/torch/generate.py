@@ -24,7 +24,7 @@ from gridai_env.episodes.build import make_world
 from gridai_env.episodes.demand import Week, synthetic_demand, week_gpuh, week_places
 from gridai_env.episodes.deviation import month_hours_utc, synthetic_deviation
 from gridai_env.episodes.events import draw_events
-from gridai_env.episodes.exogenous import ForecastBase, UsualDeviation, usual_deviations
+from gridai_env.episodes.exogenous import ForecastBase, usual_deviations
 from gridai_env.episodes.forecast import Publication, day_steps, publication
 from gridai_env.episodes.jobs import draw_jobs
 from gridai_env.episodes.starts import STREAMS
@@ -118,9 +118,8 @@ class TorchEpisodeGenerator:
         zones = compiled.sites.zones
         self._model: ZoneModel = zone_model(zones).map(self._real)
         self._week: Week = week_gpuh(compiled).map(self._real)
-        usual = usual_deviations(compiled, synthetic_deviation(zones))
-        by_month_hour = torch.as_tensor(usual.by_month_hour, device=self.device)
-        self._usual = UsualDeviation(by_month_hour, usual.sun_mw)
+        by_month_hour, sun_mw = usual_deviations(compiled, synthetic_deviation(zones))
+        self._usual = torch.as_tensor(by_month_hour, device=self.device), sun_mw
         self._starts = possible_starts(compiled, zones, self._real, self._there)
         self.seed(seed)
 
@@ -136,14 +135,6 @@ class TorchEpisodeGenerator:
             self.generator.seed()
         else:
             self.generator.manual_seed(seed)
-
-    def get_state(self) -> Tensor:
-        """Return the state of the generator."""
-        return self.generator.get_state()
-
-    def set_state(self, state: Tensor) -> None:
-        """Put back a state that `get_state` returned."""
-        self.generator.set_state(state)
 
     def draw(self, count: int) -> EpisodeTensors:
         """Return ``count`` new episodes."""
@@ -179,7 +170,7 @@ class TorchEpisodeGenerator:
         jobs = draw_jobs(compiled, draws["jobs"])
         events = draw_events(compiled, draws["events"])
         published = Publication(*map(of_start, starts.published)) if starts.published else None
-        base = ForecastBase(self._usual, month_hour, published=published)
+        base = ForecastBase(*self._usual, month_hour, published=published)
         world = make_world(compiled, series, demand, jobs, events, base, draws["forecast"])
         return EpisodeTensors(
             compiled=compiled,

@@ -127,12 +127,10 @@ class TraceTable:
         checked_start(np.array(["2000-01-01T00:00"], dtype="datetime64[m]"), steps, dt_h)
         minutes = steps * round(dt_h * MINUTES_PER_HOUR)
         asked = (tuple(zones), minutes)
-        if asked not in self._starts:
-            self._starts[asked] = self._valid_starts([self.axis(zone) for zone in zones], minutes)
-        return self._starts[asked]
+        if asked in self._starts:
+            return self._starts[asked]
 
-    @staticmethod
-    def _valid_starts(axes: list[ZoneAxis], minutes: int) -> Shaped[np.ndarray, " n"]:
+        axes = [self.axis(zone) for zone in zones]
         first = -(-max(axis.start for axis in axes) // MINUTES_PER_HOUR)
         last = (min(axis.end for axis in axes) - minutes) // MINUTES_PER_HOUR
         starts = np.arange(first, last + 1) * MINUTES_PER_HOUR
@@ -141,7 +139,7 @@ class TraceTable:
         for axis in axes:
             begin, end = axis.cells(starts, minutes)
             starts = starts[axis.bad_before[end] == axis.bad_before[begin]]
-        return starts.astype("datetime64[m]")
+        return self._starts.setdefault(asked, starts.astype("datetime64[m]"))
 
     def window(
         self, zones: Sequence[str], start_utc: Shaped[np.ndarray, " B"], steps: int, dt_h: float

@@ -27,9 +27,9 @@ from gridai_env.render.ledger_bars import largest_terms
 from gridai_env.render.map import MOST_ARROWS, NOTE_BOX
 from gridai_env.render.map_crop import crop_to
 from gridai_env.render.moment import look as look_at
-from gridai_env.render.night import sun_height
 from gridai_env.scenario.compile import compile_scenario
 from gridai_env.scenario.load import load_scenario, parse_scenario, scenario_names
+from gridai_env.traces.weather import sun_height
 from gridai_env.world.state import Flows, Outcome, State
 from gridai_env.world.terms import BILL
 
@@ -365,7 +365,8 @@ def test_outlines_are_on_the_globe() -> None:
     ],
 )
 def test_the_sun_is_up_by_day(when: datetime, longitude: float, latitude: float, sign: float) -> None:
-    assert sign * sun_height(when, np.array(longitude), np.array(latitude)) > 0.05
+    minute = np.array(when, dtype="datetime64[m]").astype(np.int64)
+    assert sign * sun_height(latitude, longitude, minute) > 0.05
 
 
 @pytest.mark.parametrize(
