@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from gridai_env.arrays.types import Bools, Float, Floats, Floats32
+from gridai_env.arrays.types import Bools, Float, Floats, Floats32, Observation
 from gridai_env.envs.action_space import active_mask
 from gridai_env.episodes.instance import Instance
 from gridai_env.rollout.policy import Policy, Predictor, as_policy
@@ -73,15 +73,11 @@ class Mixture(Policy):
         self.policy.reseed(seed)
 
     def predict(
-        self,
-        observation: dict[str, Floats32],
-        state: Any = None,
-        episode_start: Bools | None = None,
-        deterministic: bool = True,
+        self, observation: Observation, state: Any = None, *more: Any, **options: Any
     ) -> tuple[Floats32, Any]:
         """Return actions [B,A]; the memory is the step and the policy's own."""
         t, memory = (0, None) if state is None else state
-        action, memory = self.policy.predict(observation, memory, episode_start, deterministic)
+        action, memory = self.policy.predict(observation, memory, *more, **options)
         return np.where(self.replaced, self.schedules[..., t, :], action), (t + 1, memory)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -198,9 +199,15 @@ def interval(
     return Interval(value, float(low), float(high))
 
 
-def paired_interval(
-    statistic: Statistic, *samples: ArrayLike, draws: int = DRAWS, level: float = LEVEL, seed: int = 0
-) -> Interval:
+class Sampling(TypedDict, total=False):
+    """Options of a bootstrap: how many draws, the level of its interval, the seed."""
+
+    draws: int
+    level: float
+    seed: int
+
+
+def paired_interval(statistic: Statistic, *samples: ArrayLike, **options: Unpack[Sampling]) -> Interval:
     """Return ``statistic(*samples)`` with its bootstrap interval; samples [m] are paired, episode by episode.
 
     The statistic takes samples [..., m] and returns [...].  Raises ValueError for no episode and for samples that
@@ -214,24 +221,17 @@ def paired_interval(
             f"samples must be 1-D and of one length, got {[sample.shape for sample in (first, *others)]}"
         )
     return interval(
-        lambda scores, *rest: statistic(scores[..., 0, :], *rest),
-        first[None], *others, draws=draws, level=level, seed=seed,
-    )  # fmt: skip
+        lambda scores, *rest: statistic(scores[..., 0, :], *rest), first[None], *others, **options
+    )
 
 
-def bootstrap(
-    statistic: Callable[..., float],
-    *samples: ArrayLike,
-    draws: int = DRAWS,
-    level: float = LEVEL,
-    seed: int = 0,
-) -> Interval:
+def bootstrap(statistic: Callable[..., float], *samples: ArrayLike, **options: Unpack[Sampling]) -> Interval:
     """Return `paired_interval` of a statistic that takes one sample [m] at a time: slower, for any function."""
 
     def of_each(*drawn: Floats) -> Floats:
         return np.array([statistic(*sample) for sample in zip(*drawn, strict=True)], dtype=np.float64)
 
-    return paired_interval(of_each, *samples, draws=draws, level=level, seed=seed)
+    return paired_interval(of_each, *samples, **options)
 
 
 def mean_interval(values: ArrayLike, level: float = LEVEL, draws: int = 10_000, seed: int = 0) -> Interval:
@@ -240,15 +240,10 @@ def mean_interval(values: ArrayLike, level: float = LEVEL, draws: int = 10_000, 
 
 
 def gain_interval(
-    values: ArrayLike,
-    local: ArrayLike,
-    bounds: ArrayLike,
-    level: float = LEVEL,
-    draws: int = DRAWS,
-    seed: int = 0,
+    values: ArrayLike, local: ArrayLike, bounds: ArrayLike, **options: Unpack[Sampling]
 ) -> Interval:
     """Return the gain captured with its bootstrap interval; all three figures of an episode are drawn together."""
-    return paired_interval(gain_share, values, local, bounds, draws=draws, level=level, seed=seed)
+    return paired_interval(gain_share, values, local, bounds, **options)
 
 
 # Score of a policy ------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 
 from gridai_env.arrays.types import Float, Floats
-from gridai_env.traces import ZoneSeries, synthetic_series
+from gridai_env.traces import synthetic_series
 from gridai_env.traces.calibration import calibration_year
 from gridai_env.traces.local_time import month_hour, step_minutes
 from gridai_env.traces.series import CLIMATOLOGY_OF
@@ -40,11 +40,7 @@ def synthetic_deviation(zones: tuple[str, ...]) -> Deviation:
     starts = first + (np.arange(SAMPLE_EPISODES) * 365 * 1440 // SAMPLE_EPISODES).astype("timedelta64[m]")
     starts = starts.astype("datetime64[D]").astype("datetime64[m]")
     rngs = [np.random.default_rng(s) for s in np.random.SeedSequence(SAMPLE_SEED).spawn(SAMPLE_EPISODES)]
-    return series_deviation(synthetic_series(zones, starts, SAMPLE_STEPS, 1.0, rngs))
-
-
-def series_deviation(series: ZoneSeries) -> Deviation:
-    """Return the deviation of hourly series from their climatology."""
+    series = synthetic_series(zones, starts, SAMPLE_STEPS, 1.0, rngs)
     cell = month_hours_utc(series.start_utc, 0, series.steps, series.dt_h)
     usual = {
         name: _typical(getattr(series, name) - getattr(series, climatology), cell)
