@@ -5,12 +5,14 @@ Shapes: B episodes, T steps, L steps of history before the start, K sites, C reg
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 
 from gridai_env.arrays.ops import as_float32, columns, constant, empty, namespace, take_rows
-from gridai_env.arrays.types import Array, Bool, Bools, Float, Floats32, Int
+from gridai_env.arrays.types import Array, Bool, Bools, Float, Floats, Floats32, Int
 from gridai_env.episodes.demand import Demand, queue_limits_gpuh, session_growth
 from gridai_env.episodes.deviation import Deviation
 from gridai_env.episodes.events import EventTable
@@ -20,11 +22,11 @@ from gridai_env.scenario.compile import Compiled
 from gridai_env.traces import ZoneSeries
 from gridai_env.world.state import Exogenous
 
-# Limits that events may reduce: kind of the event -> field of `Exogenous`.
-LIMITS = {
-    "available_gpus": "available_gpus",
-    "import_limit": "import_limit_mw",
-    "export_limit": "export_limit_mw",
+# Limits that events may reduce: kind of the event -> field of `Exogenous`, and the most that it can be.
+LIMITS: dict[str, tuple[str, Callable[[Compiled], Floats]]] = {
+    "available_gpus": ("available_gpus", attrgetter("params.gpus")),
+    "import_limit": ("import_limit_mw", attrgetter("import_limit_mw")),
+    "export_limit": ("export_limit_mw", attrgetter("export_limit_mw")),
 }
 
 
@@ -134,7 +136,7 @@ def grid_fields(
     """Return prices and limits that follow from the price of import (shocks included), one of export and events,
     [...,K] each."""
     sell = sell_usd_per_mwh(compiled, buy_usd_per_mwh, own_sell_usd_per_mwh)
-    limits = {field: limit(compiled, kind, events, sell) for kind, field in LIMITS.items()}
+    limits = {field: limit(compiled, kind, events, sell) for kind, (field, _) in LIMITS.items()}
     return {
         "buy_usd_per_mwh": buy_usd_per_mwh,
         "sell_usd_per_mwh": sell,
@@ -145,13 +147,9 @@ def grid_fields(
 
 def limit(compiled: Compiled, kind: str, events: EventTable, sell_usd_per_mwh: Array) -> Array:
     """Return the limit of a kind [...,K] with the events; the price [...,K] decides on export alone."""
-    most = {
-        "available_gpus": compiled.params.gpus,
-        "import_limit": compiled.import_limit_mw,
-        "export_limit": compiled.export_limit_mw,
-    }[kind]
+    _, most = LIMITS[kind]
     factor = events.limit_factor(kind, beside=sell_usd_per_mwh)
-    limited = constant(most, factor) * factor
+    limited = constant(most(compiled), factor) * factor
     if kind != "export_limit":
         return limited
     # Selling at a negative price would be a way to burn energy.

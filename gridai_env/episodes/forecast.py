@@ -145,7 +145,8 @@ def day_ahead(rules: ForecastRules, dt_h: float, background: Background, draws: 
         normal = _target_normals(steps, len(leads), series, dt_h, draws, part)
         mean = background.climatology[part, -steps:]
         anomaly = background.truth[part, -steps:] - mean
-        scale = _noise_scale(background.typical[part], anomaly)
+        xp = namespace(anomaly)
+        scale = xp.maximum(NOISE_SHARE * xp.abs(anomaly), background.typical[part])
         most, lowest = _most(background, mean), constant(least, mean)
         out = empty((mean.shape[0], steps, len(leads), series), mean)
 
@@ -167,14 +168,6 @@ def with_published(values: Array, background: Background, leads: Sequence[int]) 
             price, truth = values[:, : steps - lead, i, :sites], background.truth[:, lead - steps :, :sites]
             price[...] = namespace(price).where(known.at_lead(lead), truth, price)
     return values
-
-
-def _noise_scale(typical: Array, anomaly: Array) -> Array:
-    """Return the scale of the noise [B,T,S]: the typical size, or a share of the anomaly where that is larger."""
-    xp = namespace(anomaly)
-    share = xp.abs(anomaly)
-    share *= NOISE_SHARE
-    return xp.maximum(share, typical)
 
 
 def _most(background: Background, mean: Array) -> Array:

@@ -22,6 +22,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from gridai_env.arrays.types import AnyFloats, Array, Float, Floats
+from gridai_env.episodes.exogenous import LIMITS
 from gridai_env.observation.decode import JOB_FEATURES, full_fields, parts_in_units, records
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world.state import Exogenous, State
@@ -128,20 +129,14 @@ def _forecast_parts(compiled: Compiled) -> list[Part]:
     """Return the forecasts; those of limits only where events may reduce them."""
     sites, reduced = compiled.site_names, compiled.events.kind
     leads = tuple(f"+{lead:g}h" for lead in compiled.forecast.leads_h)
-    limits = {
-        "available_gpus": ("gpus", compiled.params.gpus),
-        "export_limit": ("mw", no_zeros(compiled.export_limit_mw)),
-        "import_limit": ("mw", no_zeros(compiled.import_limit_mw)),
-    }
-
     return [
         Part("forecast_arrivals", "gpuh", (leads, compiled.region_names), work_scale_gpuh(compiled).sum(-1)),
         Part("forecast_buy_price", "usd_per_mwh", (leads, sites), PRICE_SCALE, low=-BOUND),
         Part("forecast_carbon", "kg_per_mwh", (leads, sites), CARBON_SCALE),
         Part("forecast_renewable", "mw", (leads, sites), no_zeros(compiled.sites.renewable_mw)),
         *(
-            Part(f"forecast_{kind}", unit, (leads, sites), scale)
-            for kind, (unit, scale) in limits.items()
+            Part(f"forecast_{kind}", field.rpartition("_")[-1], (leads, sites), no_zeros(most(compiled)))
+            for kind, (field, most) in LIMITS.items()
             if kind in reduced
         ),
     ]

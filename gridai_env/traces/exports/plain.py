@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import csv
-import gzip
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,7 +14,7 @@ from gridai_env.files import atomic_write
 from gridai_env.traces.bounds import POSSIBLE
 from gridai_env.traces.errors import TraceError
 from gridai_env.traces.exports.series import Export
-from gridai_env.traces.files.cells import check_suffix, is_gzip, text_rows
+from gridai_env.traces.files.cells import check_suffix, opened, text_rows
 from gridai_env.traces.files.formats import OPTIONAL, REQUIRED
 from gridai_env.traces.local_time import MINUTES_PER_HOUR, stamp
 
@@ -117,8 +115,7 @@ def write_plain(path: str | Path, table: ZoneTable, add: bool = False) -> None:
         kept = _other_zones(path, header, table.zone)
 
     # The other zones' rows are copied as text: their digits stay as they are.
-    opener: Callable[..., Any] = gzip.open if is_gzip(path) else open
-    with atomic_write(path) as partial, opener(partial, "wt", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as partial, opened(partial, "wt", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(kept)

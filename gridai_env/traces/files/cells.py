@@ -41,11 +41,10 @@ def text_rows(path: Path, skip: int = 0) -> Iterator[tuple[list[str], Iterator[t
     FileNotFoundError, and TraceError for a file that is empty, not text, not the gzip archive its name says, mixes
     decimal commas and points, has only commas that may be either, or a row of another width than the header.
     """
-    opener: Callable[..., Any] = gzip.open if is_gzip(path) else open
     try:
-        with opener(path, "rb") as file:
+        with opened(path, "rb") as file:
             encoding = _encoding(file.read(2))
-        with opener(path, "rt", newline="", encoding=encoding) as file:
+        with opened(path, "rt", newline="", encoding=encoding) as file:
             first = [file.readline() for _ in range(skip + 1)][-1]
             separator = max(SEPARATORS, key=first.count)
             rows = csv.reader(chain([first], file), delimiter=separator)
@@ -61,6 +60,11 @@ def text_rows(path: Path, skip: int = 0) -> Iterator[tuple[list[str], Iterator[t
         raise TraceError(f"{path}: cannot be read as text: {advice}") from error
     except (EOFError, zlib.error, gzip.BadGzipFile, csv.Error) as error:
         raise TraceError(f"{path}: cannot be read as text: {gzip_advice(path) or error}") from error
+
+
+def opened(path: Path, mode: str, **options: Any) -> Any:
+    """Open a file, through gzip where its name says so; ``options`` are those of `open`."""
+    return gzip.open(path, mode, **options) if is_gzip(path) else path.open(mode, **options)
 
 
 def is_gzip(path: Path) -> bool:

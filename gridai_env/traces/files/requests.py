@@ -12,7 +12,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -23,7 +23,7 @@ import numpy as np
 
 from gridai_env.arrays.types import Float, Floats, Int, Ints
 from gridai_env.traces.errors import TraceError
-from gridai_env.traces.files.cells import date_time, gzip_advice, is_gzip, numbers, text_rows
+from gridai_env.traces.files.cells import date_time, gzip_advice, numbers, opened, text_rows
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,8 @@ def request_rows(path: Path) -> AbstractContextManager[tuple[list[str], Iterator
 
 @contextmanager
 def _json_rows(path: Path) -> Iterator[tuple[list[str], Iterator[tuple[int, list[str]]]]]:
-    opener: Callable[..., Any] = gzip.open if is_gzip(path) else open
     try:
-        with opener(path, "rt", encoding="utf-8-sig") as file:
+        with opened(path, "rt", encoding="utf-8-sig") as file:
             rows = _objects(path, file)
             first = next(rows, None)
             if first is None:
