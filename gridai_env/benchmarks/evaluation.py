@@ -231,10 +231,8 @@ def _without_bounds(
     result: PolicyResult, frozen: FrozenSet, instances: Sequence[Instance], traces: str, seed: int
 ) -> Evaluation:
     """Return what a policy did on other episodes than the frozen ones."""
-    bill, kg, dropped, arrived = (
-        float(result.array(name).mean())
-        for name in ("bill_usd", "emissions_kg", "dropped_gpuh", "arrived_gpuh")
-    )
+    shown = ("bill_usd", "emissions_kg", "dropped_gpuh", "arrived_gpuh")
+    bill, kg, dropped, arrived = (float(result.array(name).mean()) for name in shown)
     return Evaluation(
         policy=result.name,
         gain_captured=None,

@@ -61,7 +61,8 @@ class Observer:
 
         # Everything known beforehand is scaled once per episode; a step then only copies slices.
         self._moves, self._width = self._segments()
-        self._world_inverse = self._inverse_of_world()
+        of_world = [inverse for name, inverse in self._inverse.items() if name in PART_FUNCTIONS]
+        self._world_inverse = np.concatenate(of_world).astype(np.float32)  # of each column of the block, [M]
         self._since = due_since(compiled)
         queued = compiled.shape.rows - self._first
         self._everyone = _open_grid(len(batch), compiled.shape.regions, queued)
@@ -77,11 +78,6 @@ class Observer:
             begin, width = width, width + shown.stop - shown.start
             moves.append((shown, slice(begin, width)))
         return moves, width
-
-    def _inverse_of_world(self) -> Float[Floats32, " M"]:
-        """Return one over the scale of each column of the block, [M]."""
-        inverse = [values for name, values in self._inverse.items() if name in PART_FUNCTIONS]
-        return np.concatenate(inverse).astype(np.float32)
 
     def _prepared(
         self, batch: InstanceBatch, block: Floats32 | None = None

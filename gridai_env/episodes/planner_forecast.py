@@ -81,7 +81,8 @@ def kind_at_hand(instance: Instance, kind: str | None) -> ForecastKind:
 
 def _foreseen(instance: Instance, t: int, end: int, kind: ForecastKind) -> Exogenous:
     compiled, exo = instance.compiled, instance.exogenous
-    known = _known_events(instance, t, np.arange(t, end), kind)
+    active = instance.knowledge.event_active
+    known = EventTable(active[t:end], compiled.events).as_foreseen(active[t], kind)
     series = SeriesBlock(forecast_series(instance, t, end, known, kind), compiled.shape.sites)
     arrivals = _split_rows(instance, t, end, series.arrivals_gpuh)
     growth, rehomed = session_growth(arrivals, compiled.row_wait_steps)
@@ -116,12 +117,6 @@ def _carbon(instance: Instance, billed: Floats, t: int, end: int) -> tuple[Float
     _, other_now = billed_and_other(compiled, exo.carbon_average_kg_per_mwh, exo.carbon_marginal_kg_per_mwh)
     other = last_known_day(instance, instance.knowledge.history_other_carbon_kg_per_mwh, other_now, t, end)
     return (other, billed) if compiled.params.bill_marginal else (billed, other)
-
-
-def _known_events(instance: Instance, t: int, at: np.ndarray, kind: ForecastKind) -> EventTable:
-    """Return the events at steps ``at`` [h] as foreseen at t."""
-    active = instance.knowledge.event_active
-    return EventTable(active[at], instance.compiled.events).as_foreseen(active[t], kind)
 
 
 def forecast_series(

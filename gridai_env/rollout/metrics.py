@@ -126,9 +126,12 @@ def latency(episode: PlayedEpisode) -> dict[str, float]:
     """
     geography, served = episode.instance.compiled.geography, episode.flows.served_gpuh.sum(0)
     late = geography.latency_ms > geography.budget_ms[None, :, None]
-    out = _latency_pair("", geography.path_ms, served)
-    for name, rows in rows_of_classes(episode.instance):
-        out |= _latency_pair(f"/{name}", geography.path_ms[:, rows], served[:, rows])
+    out: dict[str, float] = {}
+    groups: list[tuple[str, slice | Bools]] = [("", slice(None)), *rows_of_classes(episode.instance)]
+    for name, rows in groups:
+        suffix, path_ms, work = name and f"/{name}", geography.path_ms[:, rows], served[:, rows]
+        out[f"path_latency_mean_ms{suffix}"] = ratio(float((path_ms * work).sum()), float(work.sum()))
+        out[f"path_latency_p95_ms{suffix}"] = weighted_quantile(path_ms.ravel(), work.ravel(), 0.95)
     return out | {"over_budget_gpuh": float(served[late].sum())}
 
 
@@ -143,14 +146,6 @@ def layers(episode: PlayedEpisode) -> dict[str, float]:
         )
         for prefix, rows in groups
         for index, name in enumerate(LAYERS)
-    }
-
-
-def _latency_pair(suffix: str, path_ms: Floats, served_gpuh: Floats) -> dict[str, float]:
-    total = float(served_gpuh.sum())
-    return {
-        f"path_latency_mean_ms{suffix}": ratio(float((path_ms * served_gpuh).sum()), total),
-        f"path_latency_p95_ms{suffix}": weighted_quantile(path_ms.ravel(), served_gpuh.ravel(), 0.95),
     }
 
 

@@ -30,6 +30,11 @@ class Trajectory(PlayedEpisode):
             f"{self.policy} in {self.instance.title}\n  {figures}\n  hash of the episode {self.instance.hash}"
         )
 
+    @property
+    def episode(self) -> PlayedEpisode:
+        """The played episode: the trajectory itself."""
+        return self
+
     @cached_property
     def metrics(self) -> dict[str, float]:
         """All totals by name, see `gridai_env.rollout.metrics`."""
