@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 import yaml
@@ -35,12 +35,9 @@ Part = Literal["train", "validation", "test"]
 SetName = Literal["train", "validation", "test", "shifted"]
 PLAIN = ""  # the shift of episodes that happen in the scenario as it is
 
-# Training draws its seeds below 2**31; each set has a million of its own.
+# Training draws its seeds below 2**31; each set has a million of its own, in the order of `SetName`.
 FIRST_SEED: dict[SetName, int] = {
-    "train": 2**31 + 1_000_000,
-    "validation": 2**31 + 2_000_000,
-    "test": 2**31 + 3_000_000,
-    "shifted": 2**31 + 4_000_000,
+    name: 2**31 + 1_000_000 * number for number, name in enumerate(get_args(SetName), start=1)
 }
 MARGIN = np.timedelta64(1, "D")
 
