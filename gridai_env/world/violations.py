@@ -28,7 +28,7 @@ def violations(
     return broken
 
 
-# Unit of each limit that is neither in MW nor a flow with its unit at the end of its name.
+# Unit of each limit; those not listed are in MW.
 UNITS = {
     "queue": "work",
     "backlog": "work",
@@ -47,9 +47,14 @@ UNITS = {
     "warmed": "gpuh",
     "closed route": "gpuh",
     "carbon budget": "kg",
+    "served_gpuh >= 0": "gpuh",
     "dropped_gpuh >= 0": "work",
     "started >= 0": "jobs",
     "gpu_short >= 0": "gpus",
+    "relocated_gpuh >= 0": "gpuh",
+    "warmed_gpuh >= 0": "gpuh",
+    "battery_short_mwh >= 0": "mwh",
+    "carbon_excess_kg >= 0": "kg",
 }
 
 
@@ -61,12 +66,10 @@ def relative_violations(p: Params, state: State, exo: Exogenous, flows: Flows) -
     after = physics.next_state(p, state, flows, exo)
     broken = violations(p, state, exo, flows, after) | _binary_violations(p, flows)
     sizes = _sizes(p, state, exo)
-
-    def size(name: str) -> Floats:
-        ending = name.removesuffix(" >= 0").rpartition("_")[-1]
-        return sizes[UNITS.get(name, ending if ending in sizes else "mw")]
-
-    return {name: float(np.max(x / size(name), initial=0.0)) for name, x in broken.items()}
+    return {
+        name: float(np.max(amount / sizes[UNITS.get(name, "mw")], initial=0.0))
+        for name, amount in broken.items()
+    }
 
 
 def _binary_violations(p: Params, flows: Flows) -> dict[str, Floats]:
