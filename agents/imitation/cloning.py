@@ -98,26 +98,26 @@ def clone(
     )
 
 
+@dataclass
 class _Cloning:
     """One run of `clone`."""
 
-    def __init__(
-        self,
-        policy: ActorCriticPolicy,
-        actions: AgentActions,
-        data: Demonstrations,
-        value: ValueGoal | None,
-        left_out: float,
-        seed: int,
-    ) -> None:
-        self.policy, self.actions, self.data, self.value = policy, actions, data, value
+    policy: ActorCriticPolicy
+    actions: AgentActions
+    data: Demonstrations
+    value: ValueGoal | None
+    left_out: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        data, value = self.data, self.value
         self.distance = Distance(data.compiled, data.device)
-        self.train, self.test = data.split(left_out, seed)
-        self.generator = torch.Generator().manual_seed(seed)
+        self.train, self.test = data.split(self.left_out, self.seed)
+        self.generator = torch.Generator().manual_seed(self.seed)
 
         # The network sees what it would remember.
         self.observations = data.arrays["observations"]
-        memory = memory_of(policy)
+        memory = memory_of(self.policy)
         if memory is not None:
             remembered = _along(memory, self.observations, data.lengths)
             self.observations = torch.cat([self.observations, remembered], 1)

@@ -99,8 +99,8 @@ class RelaxAndRound(ABC):
             best = self.rounded(found.values, clock)
         elif not is_open:
             best = self.repaired(found, clock)
-            if rounded is not None and _is_better(rounded, best):
-                best = rounded
+            if rounded is not None:
+                best = min(best, rounded, key=lambda plan: plan.objective or 0.0)
         bound, is_safe = better_bound(relaxed, found)
         if best is None:
             return SolverResult(found.status, None, bound, None, is_safe=is_safe)
@@ -331,8 +331,3 @@ def better_bound(relaxed: SolverResult, found: SolverResult) -> tuple[float, boo
     """Return the higher bound and whether it is safe; a safe one that agrees to 1e-9 goes before one that is not."""
     is_safe = relaxed.is_safe and found.bound - relaxed.bound <= 1e-9 * abs(found.bound)
     return relaxed.bound if is_safe else max(relaxed.bound, found.bound), is_safe
-
-
-def _is_better(plan: SolverResult, other: SolverResult) -> bool:
-    assert plan.objective is not None and other.objective is not None
-    return plan.objective < other.objective

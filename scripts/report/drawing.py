@@ -56,10 +56,6 @@ class Drawing:
         self.figure.add_trace({**TRACES.get(kind, {"type": kind}), **blank, **look}, **place)
         self.binds |= {f"data.{trace}.{path}": key for path, key in bound.items()}
 
-    def line(self, bound: Mapping[str, str], name: str = "", row: int | None = None, **look: Any) -> None:
-        """Add a scatter trace that is a line."""
-        self.add("scatter", bound, row, mode="lines", **({"name": name} if name else {}), **look)
-
     def bind(self, **paths: str) -> None:
         """Let parts of the layout follow the selectors: ``xaxis_title_text`` is the path xaxis.title.text."""
         self.binds |= {f"layout.{path.replace('_', '.')}": key for path, key in paths.items()}

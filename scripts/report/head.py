@@ -183,16 +183,13 @@ def left_out_html(root: Path, left_out: Sequence[LeftOut]) -> str:
 def warnings_html(runs: Sequence[RunFolder]) -> str:
     """Return a warning where runs of one scenario were made with different settings, or were interrupted."""
     shown = [run for run in runs if run.kind in SHOWN_KINDS]
-    texts = [
-        f"Run {run.folder.name} ({run.kind}) was interrupted: only what it had finished is shown."
-        for run in shown
-        if run.record.get("finished") is False
-    ]
-    texts += [
-        f"Run {run.folder.name} ({run.kind}) was made with --quick: a test of the machinery, not a result."
-        for run in shown
-        if isinstance(run.record.get("config"), dict) and run.record["config"].get("quick")
-    ]
+    texts = []
+    for run in shown:
+        name = f"Run {run.folder.name} ({run.kind})"
+        if run.record.get("finished") is False:
+            texts.append(f"{name} was interrupted: only what it had finished is shown.")
+        if run.record.get("config", {}).get("quick"):
+            texts.append(f"{name} was made with --quick: a test of the machinery, not a result.")
 
     # Runs are shown side by side as if of one case: say so where they are not.
     for name in dict.fromkeys(run.scenario_name for run in shown if run.scenario):

@@ -86,7 +86,6 @@ class Played:
 class SeedResult:
     """All of one seed."""
 
-    seed: int
     played: list[Played]
     notes: list[str]  # for the user
     shadow_prices: Table | None  # of the optimum's limits, a row per step; only of seeds that are shown
@@ -122,7 +121,7 @@ def _play_seed(match: EpisodeJob, seed: int, shown: bool, on_progress: Callable[
     if match.prices(shown):
         on_progress(f"seed {seed}: shadow prices")
         prices = _shadow_prices(reference, match.solver, notes)
-    return SeedResult(seed, played, notes, prices)
+    return SeedResult(played, notes, prices)
 
 
 def _shadow_prices(reference: Reference, solver: SolverOptions, notes: list[str]) -> Table | None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gridai_env.analysis.loss_by_lever import LeverLoss, lever_losses, lever_masks
 from gridai_env.analysis.statistics import mean_interval
+from gridai_env.arrays.types import Floats
 from gridai_env.benchmarks.play import by_world, player_for
 from gridai_env.benchmarks.published import OPTIMUM, FrozenSet
 from gridai_env.benchmarks.summary import PolicyResult, foresight_split, ledger_difference
@@ -35,15 +36,8 @@ def show_where(
     """
     split = foresight_split(result, frozen)
     print("\nshort of the bound, mean USD per episode over the whole set (loss = foresight + decisions):")
-    print(
-        aligned(
-            ("", "USD [95 %]"),
-            [
-                (name.removesuffix("_error"), spread_text(mean_interval(x), "{:,.0f}"))
-                for name, x in split.items()
-            ],
-        )
-    )
+    parts = [(name.removesuffix("_error"), _usd(x)) for name, x in split.items()]
+    print(aligned(("", "USD [95 %]"), parts))
 
     terms = ledger_difference(result, frozen)
     print("\nshort of the optimum, by term of the ledger, mean USD per episode over the whole set:")
@@ -54,7 +48,7 @@ def show_where(
     losses = levers(policy, sample, better)
     total = np.sum([loss.shapley_usd for loss in losses], axis=0)
     lines = [line(loss, float(total.mean())) for loss in losses]
-    lines.append(("all", spread_text(mean_interval(total), "{:,.0f}"), "100.0%", ""))
+    lines.append(("all", _usd(total), "100.0%", ""))
     print(
         f"\nshort of {better}, by lever, on {len(sample.entries)} episodes (Shapley: the mean over all orders of"
     )
@@ -67,12 +61,12 @@ def line(loss: LeverLoss, total_usd: float) -> tuple[str, ...]:
     """Return a lever as a line of the table."""
     mean = float(loss.shapley_usd.mean())
     share = f"{mean / total_usd:.1%}" if total_usd else "-"
-    return (
-        loss.lever,
-        spread_text(mean_interval(loss.shapley_usd), "{:,.0f}"),
-        share,
-        f"{float(loss.alone_usd.mean()):,.0f}",
-    )
+    return loss.lever, _usd(loss.shapley_usd), share, f"{float(loss.alone_usd.mean()):,.0f}"
+
+
+def _usd(values: Floats) -> str:
+    """Return the mean over episodes with its interval."""
+    return spread_text(mean_interval(values), "{:,.0f}")
 
 
 def levers(policy: Policy, sample: FrozenSet, better: str) -> list[LeverLoss]:

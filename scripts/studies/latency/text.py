@@ -56,7 +56,8 @@ def _curve_lines(results: Results, sweep: Sweep) -> tuple[list[str], list[list[s
     # Returns per 100 ms, or per 1 % of scale.
     per = 100.0 if sweep.unit == "ms" else 1.0
     found = {objective: curve_returns(results.frontier, sweep, objective) for objective in OBJECTIVES}
-    moved = _moved(results.frontier, sweep)
+    own = [r for r in results.frontier if (r["axis"], r["objective"]) == (sweep.axis, "benefit")]
+    moved = {r["point"]: r["moved_share"] for r in mean_rows(own, ("point",), ("moved_share",))}
     lines = []
     for i, budget in enumerate(sweep.grid):
         means = {o: float(curves(results.frontier, sweep, o)[3][:, i].mean()) for o in OBJECTIVES}
@@ -84,11 +85,6 @@ def _arc(found: Returns | None, i: int, per: float) -> str:
     if abs(high - low) <= max(1e-3 * abs(value), 0.05):
         return shown[0]
     return f"{shown[0]} [{shown[1]}, {shown[2]}]"
-
-
-def _moved(rows: Sequence[Row], sweep: Sweep) -> dict[int, float]:
-    own = [r for r in rows if r["axis"] == sweep.axis and r["objective"] == "benefit"]
-    return {r["point"]: r["moved_share"] for r in mean_rows(own, ("point",), ("moved_share",))}
 
 
 def _as_is(results: Results) -> tuple[tuple[str, int], str]:

@@ -83,6 +83,11 @@ class Experiment(StrictModel):
                 raise ValueError(f"sensitivities.{name}: must rise and hold nothing twice")
         return self
 
+    @property
+    def limits(self) -> dict[str, Any]:
+        """The limits of a solve."""
+        return self.model_dump(include={"mip_gap", "time_limit_s"})
+
     def smaller(self) -> Experiment:
         """Return one seed, the ends of each grid, and what `quick` says."""
         first = self.seeds[:1]

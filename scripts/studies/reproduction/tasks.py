@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from baselines.optimum.latency_chain import LatencySweepSolver
 from baselines.optimum.milp import Plan, solve
@@ -116,11 +115,6 @@ def compute(batch: Sequence[EpisodeTask], threads: int) -> Iterator[Record]:
         }
 
 
-def _options(task: EpisodeTask, threads: int) -> dict[str, Any]:
-    one = task.experiment
-    return {"mip_gap": one.mip_gap, "time_limit_s": one.time_limit_s, "threads": threads}
-
-
 def _policies(task: EpisodeTask, threads: int) -> Record:
     instance = make_instance(task.scenario(), seed=task.seed)
     extra: Record = {}
@@ -159,7 +153,7 @@ def _play(task: EpisodeTask, name: str, instance: Instance, threads: int) -> tup
 
 
 def _solved(task: EpisodeTask, name: str, instance: Instance, threads: int) -> Plan:
-    options = _options(task, threads)
+    options = task.experiment.limits | {"threads": threads}
     plan = plan_variant(instance, name, **options) if name in VARIANTS else solve(instance, **options)
     if plan.flows is None:
         raise InputError(
@@ -192,11 +186,10 @@ def _latency(task: EpisodeTask, threads: int) -> Record:
 
     chain = LatencySweepSolver(instance_at(base, sweep, len(sweep) - 1), "benefit", threads=threads)
     begin = time.perf_counter()
-    one = task.experiment
     values, bounds = [], []
     for i in range(len(sweep)):
         point = instance_at(base, sweep, i)
-        plan = chain.solve(point, mip_gap=one.mip_gap, time_limit_s=one.time_limit_s)
+        plan = chain.solve(point, **task.experiment.limits)
         if plan.benefit_usd is None:  # a warm start may end at a solution that just misses the tolerances
             plan = _solved(task, JOINT, point, threads)
         assert plan.benefit_usd is not None

@@ -145,7 +145,7 @@ def over_time(out: Drawing, key: str, row: int, at_end: bool = False, **look: An
     """
     times = {"x0": "end|{seed}" if at_end else "start|{seed}", "dx": "dx"}
     line = ({} if at_end else {"shape": "hv"}) | look.pop("line", {})
-    out.line({"y": key, **times}, row=row, line=line, **look)
+    out.add("scatter", {"y": key, **times}, row=row, mode="lines", line=line, **look)
 
 
 def held(values: Float[Floats, " T"]) -> list[float | None]:
