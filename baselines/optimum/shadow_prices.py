@@ -219,14 +219,16 @@ def _per_unit(flows: Flows, solved: _Fixed, dt_h: float) -> dict[str, Float[Floa
 
 
 def _read(plan: Plan, solved: _Fixed) -> ShadowPrices:
-    """Return the prices of all limits, per MWh or GPU-h where a row is per MW and step."""
+    """Return the prices of all limits, per MWh or GPU-h where a row is per MW and step.
+
+    Power balances read "supply minus use is 0": a unit more of use moves the row by +1.  Batteries read "after = before
+    + charged": a MWh more is a right side of +1 and lowers the objective by minus the dual.
+    """
     assert plan.flows is not None
     p, flows = plan.instance.params, plan.flows
     at_sites = flows.charge_mw.shape  # [T,K]
 
     per_unit = _per_unit(plan.flows, solved, p.dt_h)
-    # Power balances read "supply minus use is 0": a unit more of use moves the row by +1.
-    # Batteries read "after = before + charged": a MWh more, a right side of +1, lowers the objective by minus the dual.
     energy_usd_per_mw = solved.row_dual[solved.rows_at("power balance", shape=at_sites)]
     stored = -solved.row_dual[solved.rows_at("update", "battery_mwh", shape=at_sites)]
     # Sites without the equipment have no price.
