@@ -63,7 +63,8 @@ def read_archive(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """
     try:
         with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+            # What is no array comes as bytes.
+            arrays = {name: np.asarray(file[name]) for name in file.files}
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such instance file; make one with Instance.save") from None
     except DAMAGED as error:

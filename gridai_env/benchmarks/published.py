@@ -219,7 +219,8 @@ def _entry(scenario: str, item: dict[str, Any]) -> Entry:
     entry = Entry(key, **item | {"sketch": tuple(item["sketch"])})
     _ = 0.0 + entry.bound_usd  # numbers, else KeyError or TypeError: the file is not whole
     for figures in entry.results.values():
-        _ = [0.0 + figures[name] for name in FIGURES]
+        _ = [0.0 + figures[name] for name in (*FIGURES, "masked_gpuh")]
+        _ = 0.0 + figures.get("seconds_per_decision", 0.0)
     return entry
 
 
