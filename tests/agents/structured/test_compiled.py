@@ -59,13 +59,13 @@ def uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def graph_of_small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file with the graph of "small": exporting takes seconds, so it is done once."""
+def graph_of_one(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with the graph of "two_sites": exporting takes seconds, so it is done once and for a plain world."""
     path = tmp_path_factory.mktemp("recorded") / "decision.pt2"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("torch._inductor.aoti_compile_and_package", save)
         patch.setattr("torch._inductor.aoti_load_package", Graph)
-        record(policy_of(world("small"), seed=1), path)
+        record(policy_of(world("two_sites"), seed=1), path)
     assert [file.name for file in path.parent.iterdir()] == [path.name]
     return path
 
@@ -97,9 +97,9 @@ def farthest(fast: NetworkPolicy, plain: NetworkPolicy, compiled: Compiled, step
 
 
 @pytest.mark.usefixtures("uncompiled")
-def test_the_graph_decides_as_the_network(graph_of_small: Path) -> None:
-    fast, plain = pair(world("small"), graph_of_small)
-    assert farthest(fast, plain, world("small")) <= CLOSE
+def test_the_graph_decides_as_the_network(graph_of_one: Path) -> None:
+    fast, plain = pair(world("two_sites"), graph_of_one)
+    assert farthest(fast, plain, world("two_sites")) <= CLOSE
 
 
 @pytest.mark.slow
@@ -123,9 +123,9 @@ def test_machine_code_decides_as_the_network(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("uncompiled")
-def test_what_a_recorded_decision_follows(graph_of_small: Path) -> None:
-    compiled = world("small")
-    fast, plain = pair(compiled, graph_of_small)
+def test_what_a_recorded_decision_follows(graph_of_one: Path) -> None:
+    compiled = world("two_sites")
+    fast, plain = pair(compiled, graph_of_one)
     observation, _ = GridAIEnv(compiled.scenario).reset(seed=0)
     before, memory = fast.predict(observation)
     copied = copy.deepcopy(fast)
@@ -144,8 +144,8 @@ def test_what_a_recorded_decision_follows(graph_of_small: Path) -> None:
 
 
 @pytest.mark.usefixtures("uncompiled")
-def test_files_and_inputs_that_do_not_fit(graph_of_small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, compiled = graph_of_small, world("small")
+def test_files_and_inputs_that_do_not_fit(graph_of_one: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, compiled = graph_of_one, world("two_sites")
     network = policy_of(compiled)
     recorded = Recorded(network, path)
     sizes = (network.memory.layout.size, network.memory.size)
@@ -162,7 +162,7 @@ def test_files_and_inputs_that_do_not_fit(graph_of_small: Path, monkeypatch: pyt
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
-    network, path = policy_of(world("small")), tmp_path / "decision.pt2"
+    network, path = policy_of(world("two_sites")), tmp_path / "decision.pt2"
     with pytest.raises(RecordingError, match="no such file"):
         Recorded(network, path)
     path.write_bytes(b"PK\x03\x04 cut short")
@@ -171,7 +171,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
 
 
 def test_without_a_compiler_there_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    compiled = world("small")
+    compiled = world("two_sites")
     single = NetworkPolicy(policy_of(compiled), Identity.of(compiled))
     monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, "no-such-compiler"))
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -183,8 +183,8 @@ def test_without_a_compiler_there_is_one_clear_error(tmp_path: Path, monkeypatch
 
 
 def test_a_blank_memory_is_none_at_all() -> None:
-    policy = policy_of(world("small"), seed=3)
-    observation, _ = GridAIEnv(world("small").scenario).reset(seed=2)
+    policy = policy_of(world("two_sites"), seed=3)
+    observation, _ = GridAIEnv(world("two_sites").scenario).reset(seed=2)
     flat = np.concatenate([observation[name] for name in policy.memory.layout.parts])[None]
     seen = torch.as_tensor(flat)
     with torch.no_grad():
