@@ -26,6 +26,7 @@ from gridai_env.traces.exports.plain import ZoneTable, join_exports, with_margin
 from gridai_env.traces.exports.read import EXPECTED, read_export
 from gridai_env.traces.exports.series import Export, step_words
 from gridai_env.traces.files.formats import OPTIONAL
+from gridai_env.traces.files.zones import STAND_INS
 from gridai_env.traces.local_time import stamp
 from scripts.runs.arguments import parse_rates
 from scripts.runs.command import CommandOptions, File, InputError, Shown, command
@@ -137,8 +138,8 @@ def summary(path: str, table: ZoneTable, exports: Sequence[Export]) -> list[str]
     lacking = [name for name in OPTIONAL if name not in table.columns]
     if lacking and table.zone not in known_zones():
         lines.append(f"note: zone {table.zone} has no calibration to stand in for {', '.join(lacking)}:")
-        lines.append("  marginal carbon is then the average one, PUE at its base, PV and wind 0;")
-        lines.append("  add --weather and --marginal-kg-per-mwh, or --marginal")
+        lines += [f"  {name}: {STAND_INS[name]}" for name in lacking]
+        lines.append("  --weather, --marginal, --marginal-kg-per-mwh bring them")
     return lines
 
 

@@ -59,6 +59,12 @@ from gridai_env.traces.synthetic import climatology_hourly
 MARGINAL = "carbon_marginal_kg_per_mwh"
 # Zones without calibration: what stands for a column that the file lacks.
 LEFT_OUT = {"wetbulb_c": np.nan, "pv_cf": 0.0, "wind_cf": 0.0}
+STAND_INS = {
+    MARGINAL: "that of average carbon (not in the file, zone not calibrated)",
+    "wetbulb_c": "left out, PUE at its base",
+    "pv_cf": "left out, 0",
+    "wind_cf": "left out, 0",
+}
 _OPTION = re.compile(r"(.+),(\w+)=([^,]*)")
 
 
@@ -210,13 +216,12 @@ class TraceTable:
             said[SELL] += ", at most the price of import less the site's sell_spread_usd_per_mwh"
         if zone in known_zones():
             table = zone_calibration(zone)
-            marginal = f"constant {table.marginal_kg_per_mwh:g} kg/MWh ({table.marginal_source})"
-            other = dict.fromkeys(OPTIONAL[1:], f"month-hour mean of the {calibration_year()} calibration")
+            other = dict.fromkeys(OPTIONAL, f"month-hour mean of the {calibration_year()} calibration")
+            other[MARGINAL] = f"constant {table.marginal_kg_per_mwh:g} kg/MWh ({table.marginal_source})"
         else:
-            marginal = "that of average carbon (not in the file, zone not calibrated)"
-            other = dict.fromkeys(OPTIONAL[1:], "left out, 0") | {"wetbulb_c": "left out, PUE at its base"}
+            other = STAND_INS
         names = (*VALUES, SELL) if SELL in self.axis(zone).values else VALUES
-        return {name: ({MARGINAL: marginal} | other | said)[name] for name in names}
+        return {name: (other | said)[name] for name in names}
 
     def left_out(self, zone: str) -> frozenset[str]:
         """Return the columns of a zone that neither the file nor a calibration knows."""

@@ -427,11 +427,15 @@ def test_a_zone_without_calibration_is_told_what_stands_in(
     ]
     base += ["--carbon", str(write(EM_NEW, *carbon, name="c.csv")), "--out"]
     assert main([*base, str(tmp_path / "less.csv")]) == 0
-    assert "add --weather and --marginal-kg-per-mwh" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert (
+        "that of average carbon" in said and "pv_cf: left out, 0" in said and "--weather, --marginal" in said
+    )
     full = [*base, out, "--weather", str(weather), "--marginal-kg-per-mwh"]
     assert main([*full, "-1"]) == 2
     assert "must be from 0 to 5000 kg/MWh" in capsys.readouterr().err
     assert main([*full, "350"]) == 0
+    assert "stand in" not in capsys.readouterr().out  # nothing is lacking
     start = np.array(["2024-07-01T05:00"], dtype="datetime64[m]")
     series = read_table(out).window(("DK-DK2",), start, 2, 1.0)
     assert series.price_usd_per_mwh[0, :, 0].tolist() == [11.0, 13.0]
