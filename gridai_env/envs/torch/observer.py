@@ -104,15 +104,15 @@ class TorchObserver:
         """Return the observation [B,N] of where the simulator stands; ``into``: one to write over."""
         state, _, now = self._simulator.inputs()
         # Gradients do not survive writing in place: then all parts are joined to a new tensor.
-        if self._parts is None and any(x.requires_grad for x in state):
-            return self._joined(self._values(state, now, self._jobs))
-
-        out = self._room() if into is None else into.T
         if self._parts is None:
             found = self._values(state, now, self._jobs)
         else:
             segments = self._parts(state, now, self._jobs)
             found = list(zip(self._places(), segments, strict=True))
+        if any(values.requires_grad for _, values in found):
+            return self._joined(found)
+
+        out = self._room() if into is None else into.T
         for place, values in found:
             out[place] = values
         return out.T

@@ -518,6 +518,39 @@ def test_the_batch_axis_moved_last_changes_nothing(name: str, monkeypatch: pytes
     assert _distance(outcome.benefit_usd, wanted_outcome.benefit_usd.numpy()) <= EXACT
 
 
+def _slopes(envs: GridAITorchVectorEnv, dtype: torch.dtype) -> torch.Tensor:
+    """Gradients [3,B,A] of rewards and observations by the actions of three steps."""
+    envs.reset(seed=1)
+    actions = torch.from_numpy(np.random.default_rng(5).uniform(-0.9, 0.9, (3, *envs.action_space.shape)))
+    given = actions.to(dtype).requires_grad_()
+    total = torch.zeros((), dtype=dtype)
+    for action in given:
+        observation, rewards, *_ = envs.step(action)
+        total = total + (rewards * torch.arange(1, 8)).sum() + 0.1 * observation.square().mean()
+    return torch.autograd.grad(total, given)[0]
+
+
+@pytest.mark.parametrize("name", ["EnergyGeography", "MicrogridProsumer", "Global"])
+def test_gradients_of_the_compiled_step_are_those_of_the_equations(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.compile", lambda graph, **_: graph)
+    options: dict[str, Any] = {"episodes": "device", "flat_observations": True}
+    plain, moved = (_slopes(_torch(name, 7, compile=c, **options), torch.float64) for c in (False, True))
+    assert bool((plain != 0.0).any(-1).all())
+    torch.testing.assert_close(moved, plain, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.slow  # torch's compiler needs a minute
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch in its own compiler
+def test_compiled_gradients_are_the_same() -> None:
+    options: dict[str, Any] = {"dtype": "float32", "episodes": "device", "flat_observations": True}
+    plain, fused = (
+        _slopes(_torch("TwoSites", 7, compile=c, **options), torch.float32) for c in (False, True)
+    )
+    torch.testing.assert_close(fused, plain, rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.slow  # torch's compiler needs half a minute
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch in its own compiler
 @pytest.mark.parametrize("name", ["TwoSites", "Global"])
