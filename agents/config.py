@@ -118,11 +118,26 @@ class OnDeviceConfig(StrictModel):
     stagger: bool = Field(
         False, description="first episodes start mid-way, so that not all of them end in the same step"
     )
-    compile: bool = Field(False, description="torch.compile the loss: minutes at the start, faster updates")
+    compile: bool = Field(
+        False, description="torch.compile the step and the loss: minutes at the start, then faster"
+    )
+
+
+class PathwiseConfig(StrictModel):
+    """Details of ``algorithm: pathwise``; ignored by other algorithms."""
+
+    last_h: Positive | None = Field(
+        None,
+        description="hours of an episode that are played, its last ones; null: all of it. Long episodes cost memory",
+    )
+    weigh: bool = Field(
+        True, description="let days of price spikes count less: weight (deviation of prices + 10) ** -0.5"
+    )
+    warm_up: Count = Field(10, description="updates over which the learning rate rises")
 
 
 class PPOConfig(StrictModel):
-    """All settings of a run of PPO."""
+    """All settings of a run of PPO, or of the gradient through the simulator."""
 
     environment: EnvironmentConfig = EnvironmentConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -130,12 +145,17 @@ class PPOConfig(StrictModel):
         CalibrationConfig(), description="fit the numbers of the rule before PPO ('structured' only)"
     )
     warm_start: WarmStartConfig = Field(WarmStartConfig(), description="imitation before PPO")
-    on_device: OnDeviceConfig = Field(OnDeviceConfig(), description="what only 'device_ppo' looks at")
-    algorithm: Literal["ppo", "device_ppo"] = Field(
+    on_device: OnDeviceConfig = Field(OnDeviceConfig(), description="what only algorithms on tensors look at")
+    pathwise: PathwiseConfig = Field(PathwiseConfig(), description="what only 'pathwise' looks at")
+    algorithm: Literal["ppo", "device_ppo", "pathwise"] = Field(
         "ppo",
-        description="'ppo': Stable-Baselines3 on the NumPy environment; 'device_ppo': all on tensors on `device`",
+        description="'ppo': Stable-Baselines3 on the NumPy environment; 'device_ppo': all on tensors on `device`; "
+        "'pathwise': the gradient of the return through the simulator, on tensors",
     )
-    policy: Literal["mlp", "structured"] = Field("mlp", description="kind of network")
+    policy: Literal["mlp", "structured", "smooth_mlp", "set"] = Field(
+        "mlp",
+        description="kind of network; 'structured' begins as a rule, 'smooth_mlp' and 'set' know none",
+    )
     seed: Annotated[int, Field(ge=0)] = Field(0, description="of weights, exploration and training episodes")
     total_steps: Count = Field(1_000_000, description="environment steps of the whole run")
     num_envs: Count = Field(64, description="episodes that run side by side")
@@ -192,6 +212,8 @@ class PPOConfig(StrictModel):
     @model_validator(mode="after")
     def _whole_batches(self) -> PPOConfig:
         rollout = self.num_envs * self.rollout_steps
+        if self.algorithm == "pathwise":
+            return self
         if rollout % self.batch_size != 0 or self.batch_size < 2:
             raise ValueError(
                 f"batch_size = {self.batch_size}: "

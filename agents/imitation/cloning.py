@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from stable_baselines3 import PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor
 from torch.optim.lr_scheduler import LinearLR
@@ -250,14 +250,15 @@ def _along(
     return torch.cat([row[:length] for row, length in zip(rows, lengths, strict=True)])
 
 
-def warm_start(model: PPO, config: PPOConfig, run_dir: Path) -> CloneReport:
+def warm_start(model: BaseAlgorithm, config: PPOConfig, run_dir: Path) -> CloneReport:
     """Clone the demonstrations that the settings name, before PPO begins (a stage of `agents.training.stages`).
 
     Write ``warm_start.json``.  Raise ConfigError for demonstrations that are missing or of another scenario.
     """
     wanted = config.warm_start
     assert wanted.data is not None
-    if not isinstance(model.policy, ActingPolicy):
+    policy = model.policy
+    if not isinstance(policy, ActingPolicy) or not isinstance(policy, ActorCriticPolicy):
         raise ConfigError(f"warm_start: a {type(model.policy).__name__} does not say what its numbers mean")
     try:
         data = Demonstrations.load(wanted.data, compiled_of(config), str(model.device))
@@ -268,8 +269,8 @@ def warm_start(model: PPO, config: PPOConfig, run_dir: Path) -> CloneReport:
     goal = ValueGoal(config.gamma, config.reward_factor, config.drop_charge_usd_per_gpuh)
     try:
         report = clone(
-            model.policy,
-            model.policy.actions,
+            policy,
+            policy.actions,
             data,
             epochs=wanted.epochs,
             batch_size=wanted.batch_size,
@@ -281,7 +282,7 @@ def warm_start(model: PPO, config: PPOConfig, run_dir: Path) -> CloneReport:
         raise ConfigError(f"warm_start: {error}") from error
 
     if wanted.deviation is not None:
-        _set_deviation(model.policy, wanted.deviation)
+        _set_deviation(policy, wanted.deviation)
     planners = sorted({episode.facts["planner"] for episode in data.episodes})
     write_json(run_dir / WARM_START_FILE, asdict(report) | {"planners": planners})
     return report

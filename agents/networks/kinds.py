@@ -11,10 +11,11 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from agents.config import ConfigError, PPOConfig
+from agents.networks.learned import LearnedPolicy
 from agents.networks.mlp import ActivePolicy, CostFeatures, Standardise
 from agents.structured.action_numbers import OpenActions
 from agents.structured.policy import StructuredPolicy
@@ -67,10 +68,10 @@ class Mlp:
             },
         }
 
-    def begin(self, model: OnPolicyAlgorithm, actions: AgentActions, seen: Floats32) -> None:
+    def begin(self, model: BaseAlgorithm, actions: AgentActions, seen: Floats32) -> None:
         """Set the initial mean action to ``actions.start``, and fit the scales of the observations."""
         with torch.no_grad():
-            model.policy.action_net.bias.copy_(torch.as_tensor(actions.start))  # type: ignore[operator]
+            model.policy.action_net.bias.copy_(torch.as_tensor(actions.start))  # type: ignore[operator,union-attr]
 
         extractor = model.policy.features_extractor
         assert isinstance(extractor, Standardise)
@@ -103,15 +104,39 @@ class Structured:
             "deviation": config.initial_deviation,
         }
 
-    def begin(self, model: OnPolicyAlgorithm, actions: AgentActions, seen: Floats32) -> None:
+    def begin(self, model: BaseAlgorithm, actions: AgentActions, seen: Floats32) -> None:
         """Do nothing: the untrained network already acts by its rule."""
+
+
+class Learned(Structured):
+    """A network without a rule (see `agents.networks.learned`); untrained, it serves most at home."""
+
+    def __init__(self, network: str) -> None:
+        self.network = network
+
+    def policy(
+        self, config: PPOConfig, compiled: Compiled, actions: AgentActions, seen: Floats32
+    ) -> tuple[type[ActorCriticPolicy], dict[str, Any]]:
+        """Return `LearnedPolicy`; an MLP has all of the widths ``hidden``, a set network the first."""
+        _, arguments = super().policy(config, compiled, actions, seen)
+        return LearnedPolicy, arguments | {"network": self.network, "widths": list(config.hidden)}
+
+    def begin(self, model: BaseAlgorithm, actions: AgentActions, seen: Floats32) -> None:
+        """Fit the scales of the features."""
+        assert isinstance(model.policy, LearnedPolicy)
+        model.policy.judgement.fit(seen)
 
 
 # One kind of network: what it decides, what it remembers, what it is made of, and how it begins.
 Design = Mlp | Structured
 
 # Kinds by the setting `policy`.
-DESIGNS: dict[str, Design] = {"mlp": Mlp(), "structured": Structured()}
+DESIGNS: dict[str, Design] = {
+    "mlp": Mlp(),
+    "structured": Structured(),
+    "smooth_mlp": Learned("mlp"),
+    "set": Learned("set"),
+}
 
 
 def design_of(config: PPOConfig) -> Design:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from agents.structured.critic_features import summary_of
+from agents.structured.critic_features import SUMMARY, summary_of
 from agents.structured.dispatch.batteries import Batteries, Storage
 from agents.structured.dispatch.jobs import JobPlan, job_scores
 from agents.structured.dispatch.merit_order import Stack, net_mw
@@ -26,6 +26,8 @@ from gridai_env.scenario.compile import Compiled
 
 class Decision(LearnedParameters):
     """The decision of one scenario; its weights do not depend on the scenario's sizes."""
+
+    summary_size = SUMMARY
 
     def __init__(self, compiled: Compiled, hidden: int) -> None:
         super().__init__(hidden)

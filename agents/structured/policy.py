@@ -15,7 +15,6 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor, nn
 
 from agents.structured.action_numbers import KINDS, OpenActions
-from agents.structured.critic_features import SUMMARY
 from agents.structured.decision import Decision
 from agents.structured.weights import RULE_STEPS
 from gridai_env.arrays.types import Float, Int
@@ -69,11 +68,11 @@ class StructuredPolicy(ActorCriticPolicy):
         self.compiled = compile_scenario(parse_scenario(self._own["scenario"], "checkpoint"))
         self.actions = OpenActions.of(self.compiled)
         # Saved weights use this name.
-        self.judgement = Decision(self.compiled, self._own["hidden"])
+        self.judgement = self._decision()
 
         width = self._own["value_hidden"]
         layers = [
-            nn.Linear(SUMMARY, width),
+            nn.Linear(self.judgement.summary_size, width),
             nn.Tanh(),
             nn.Linear(width, width),
             nn.Tanh(),
@@ -88,6 +87,10 @@ class StructuredPolicy(ActorCriticPolicy):
         settings = {"lr": lr_schedule(1)} | self.optimizer_kwargs
         self.optimizer = self.optimizer_class(self.parameters(), **settings)
 
+    def _decision(self) -> Any:
+        """Return the module that decides: from observations with memory to raw actions and inputs of the value."""
+        return Decision(self.compiled, self._own["hidden"])
+
     def rule_numbers(self) -> dict[str, tuple[nn.Parameter, float]]:
         """Return the numbers of the rule, each with the first step of a search (see `agents.training.rule_tuning`)."""
         return {name: (getattr(self.judgement, name), step) for name, step in RULE_STEPS.items()}
@@ -100,7 +103,7 @@ class StructuredPolicy(ActorCriticPolicy):
         memory = ForecastMemory(compiled)
         actions = OpenActions.of(compiled)
         own = self._own | {"scenario": compiled.resolved_scenario()}
-        other = StructuredPolicy(
+        other = type(self)(
             memory.space(ObservationLayout(compiled).flat_space()),
             spaces.Box(actions.low, actions.high, (actions.size,), np.float32),
             lambda _: 0.0,

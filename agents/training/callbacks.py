@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from tqdm import tqdm
@@ -128,7 +127,6 @@ class CheckpointCallback(UpdateCallback):
     def save(self) -> None:
         """Write a checkpoint of this moment, which must lie between two updates."""
         path = checkpoint_path(self._run_dir, self.num_timesteps)
-        assert isinstance(self.model, PPO)
         save_checkpoint(self.model, path)
         untrained = checkpoint_path(self._run_dir, 0)
         if path != untrained:

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from agents.networks.checkpoint import CheckpointError
@@ -28,7 +27,7 @@ CHECKPOINTS = "checkpoints"
 STATE_MEMBER = "training_state.pkl"
 
 
-def save_checkpoint(model: PPO, path: Path) -> Path:
+def save_checkpoint(model: BaseAlgorithm, path: Path) -> Path:
     """Write a model with the state of its training to ``path`` (.zip) atomically."""
     return save_model(model, path, pickle.dumps(training_state(model), protocol=5))
 
@@ -62,7 +61,7 @@ def remove_leftovers(run_dir: Path) -> None:
             partial.unlink(missing_ok=True)
 
 
-def training_state(model: PPO) -> dict[str, Any]:
+def training_state(model: BaseAlgorithm) -> dict[str, Any]:
     """Return what `set_training_state` restores: episodes, last observations, random generators; on the host."""
     assert isinstance(model.env, BatchVecEnv)
     device = model.device
@@ -77,7 +76,7 @@ def training_state(model: PPO) -> dict[str, Any]:
     }
 
 
-def set_training_state(model: PPO, state: dict[str, Any]) -> None:
+def set_training_state(model: BaseAlgorithm, state: dict[str, Any]) -> None:
     """Restore a `training_state`; the model then goes on with `learn(reset_num_timesteps=False)`."""
     assert isinstance(model.env, BatchVecEnv)
     model.env.set_state(state["env"])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from stable_baselines3 import PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import KVWriter, Logger, TensorBoardOutputFormat, filter_excluded_keys
 
 from gridai_env.files import atomic_write
@@ -90,7 +90,7 @@ LAYOUT = {
 
 @contextmanager
 def curves(
-    model: PPO, settings: dict[str, Any], folder: Path, wandb: dict[str, str] | None = None
+    model: BaseAlgorithm, settings: dict[str, Any], folder: Path, wandb: dict[str, str] | None = None
 ) -> Iterator[None]:
     """Let a model write its curves below a folder while the block runs.
 

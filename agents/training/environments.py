@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from gymnasium.vector import AutoresetMode
 
 from agents.config import ConfigError, PPOConfig
 from agents.networks.kinds import design_of
@@ -62,13 +63,15 @@ def _on_device(
     from agents.vec_env.torch import DeviceVecEnv
     from gridai_env.envs.torch.vector_env import GridAITorchVectorEnv
 
+    is_pathwise = config.algorithm == "pathwise"
     try:
         env = GridAITorchVectorEnv(
             config.num_envs,
             scenario=compiled.scenario,
             flat_observations=True,
             device=device_of(config),
-            copy=False,  # what is learned from is copied to the rollout buffer
+            copy=is_pathwise,  # else what is learned from is copied to the rollout buffer
+            autoreset_mode=AutoresetMode.DISABLED if is_pathwise else AutoresetMode.SAME_STEP,
             **config.on_device.model_dump(),
         )
     except ValueError as error:

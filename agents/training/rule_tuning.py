@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from stable_baselines3 import PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
 from tqdm import tqdm
 
 from agents.config import ConfigError, PPOConfig, compiled_of
@@ -78,13 +78,13 @@ def _set(number: torch.nn.Parameter, value: float) -> None:
         number.fill_(value)
 
 
-def calibrate(model: PPO, config: PPOConfig, run_dir: Path) -> Found:
+def calibrate(model: BaseAlgorithm, config: PPOConfig, run_dir: Path) -> Found:
     """Fit the numbers of the model's rule on training episodes; write ``calibration.json``.
 
     Raise ConfigError for a network that has none.
     """
     policy = model.policy
-    if not isinstance(policy, StructuredPolicy):
+    if not isinstance(policy, StructuredPolicy) or not policy.rule_numbers():
         raise ConfigError(f"calibration: a {type(policy).__name__} has no numbers of a rule; set rounds to 0")
 
     compiled, wanted = compiled_of(config), config.calibration

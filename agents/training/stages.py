@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from stable_baselines3 import PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
 
 from agents.config import PPOConfig
 from agents.imitation.cloning import CloneReport, warm_start
 from agents.training.rule_tuning import Found, calibrate
 
-Stage = Callable[[PPO, PPOConfig, Path], Found | CloneReport]  # what it reports has ``steps`` learned from
+Stage = Callable[
+    [BaseAlgorithm, PPOConfig, Path], Found | CloneReport
+]  # what it reports has ``steps`` learned from
 
 
 def stages(config: PPOConfig) -> Iterator[tuple[str, Stage, int]]:

@@ -10,18 +10,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.utils import LinearSchedule
 
 from agents.config import PPOConfig, compiled_of
 from agents.networks.checkpoint import Identity, NetworkPolicy, load_model
 from agents.networks.kinds import design_of
+from agents.pathwise.trainer import Cosine, Pathwise
 from agents.training.callbacks import CheckpointCallback, EvaluationCallback, ProgressCallback, TotalsCallback
 from agents.training.checkpoints import read_training_state, remove_leftovers, save_model, set_training_state
 from agents.training.environments import device_of
@@ -39,40 +41,60 @@ from agents.vec_env.base import BatchVecEnv
 from gridai_env.arrays.types import Float, Floats32
 
 # Settings that Stable-Baselines3 calls by the same names.
-SAME_NAMES = {"batch_size", "gamma", "gae_lambda", "clip_range", "max_grad_norm", "target_kl", "seed"}
+SAME_NAMES = {"batch_size", "gamma", "gae_lambda", "clip_range", "target_kl"}
 
 
-def build(config: PPOConfig, env: BatchVecEnv) -> PPO:
+def build(config: PPOConfig, env: BatchVecEnv) -> Any:
     """Return an untrained model that acts as its kind of network begins (see `agents.networks.kinds`)."""
     torch.set_num_threads(config.torch_threads)
-    device, design = device_of(config), design_of(config)
+    design, algorithm = design_of(config), algorithm_of(config)
 
     # The layer that standardises is fitted once, before training, to what the first policy would see.
     seen = sample_observations(env, config.initial_deviation, config.seed)
     policy_class, arguments = design.policy(config, env.env.compiled, env.actions, seen)
-    own: dict[str, Any] = config.model_dump(include=SAME_NAMES)
-    if config.algorithm == "device_ppo":
-        own["compile_loss"] = config.on_device.compile
-    model = algorithm_of(config)(
+    model = algorithm(
         policy_class,
         env,
-        learning_rate=LinearSchedule(config.learning_rate, config.learning_rate_end, 1.0),
-        n_steps=config.rollout_steps,
-        n_epochs=config.epochs,
-        ent_coef=config.entropy_coefficient,
-        vf_coef=config.value_coefficient,
+        max_grad_norm=config.max_grad_norm,
         policy_kwargs=arguments,
-        device=device,
-        **own,
+        seed=config.seed,
+        device=device_of(config),
+        **(_of_pathwise(config, env) if algorithm is Pathwise else _of_ppo(config)),
     )
     design.begin(model, env.actions, seen)
     return model
 
 
-def algorithm_of(config: PPOConfig) -> type[PPO]:
+def _of_ppo(config: PPOConfig) -> dict[str, Any]:
+    """Return the arguments that only PPO takes."""
+    more = {"compile_loss": config.on_device.compile} if config.algorithm == "device_ppo" else {}
+    return more | {
+        "learning_rate": LinearSchedule(config.learning_rate, config.learning_rate_end, 1.0),
+        "n_steps": config.rollout_steps,
+        "n_epochs": config.epochs,
+        "ent_coef": config.entropy_coefficient,
+        "vf_coef": config.value_coefficient,
+        **config.model_dump(include=SAME_NAMES),
+    }
+
+
+def _of_pathwise(config: PPOConfig, env: BatchVecEnv) -> dict[str, Any]:
+    """Return the arguments that only the gradient through the simulator takes."""
+    own, dt_h = config.pathwise, env.env.compiled.shape.dt_h
+    return {
+        "learning_rate": Cosine(config.learning_rate, config.learning_rate_end),
+        "warm_up": own.warm_up,
+        "last_steps": None if own.last_h is None else max(round(own.last_h / dt_h), 1),
+        "weigh": own.weigh,
+    }
+
+
+def algorithm_of(config: PPOConfig) -> Any:
     """Return the algorithm that the settings ask for."""
     if config.algorithm == "ppo":
         return PPO
+    if config.algorithm == "pathwise":
+        return Pathwise
     from agents.torch_ppo.ppo import DevicePPO
 
     return DevicePPO
@@ -93,7 +115,7 @@ def sample_observations(env: BatchVecEnv, deviation: float, seed: int) -> Float[
     return np.concatenate(seen)
 
 
-def resume(config: PPOConfig, env: BatchVecEnv, checkpoint: Path) -> PPO:
+def resume(config: PPOConfig, env: BatchVecEnv, checkpoint: Path) -> BaseAlgorithm:
     """Return the model of a checkpoint, ready to go on: on a CPU to the same weights as an uninterrupted run.
 
     Raise CheckpointError where the checkpoint is damaged or holds no state of training.
@@ -106,7 +128,7 @@ def resume(config: PPOConfig, env: BatchVecEnv, checkpoint: Path) -> PPO:
 
 
 def train(
-    model: PPO,
+    model: BaseAlgorithm,
     config: PPOConfig,
     run_dir: Path,
     held_out: HeldOut | None = None,
@@ -159,7 +181,7 @@ def _evaluations(
 
 
 def _before_ppo(
-    model: PPO, config: PPOConfig, run_dir: Path, milestones: Milestones | None
+    model: BaseAlgorithm, config: PPOConfig, run_dir: Path, milestones: Milestones | None
 ) -> Evaluation | None:
     """Run the stages before PPO; return the figures of the weights that they end with."""
     as_policy, found = _as_policy(config), None
@@ -176,7 +198,9 @@ def _before_ppo(
     return found
 
 
-def _learn(model: PPO, config: PPOConfig, run_dir: Path, callbacks: list[BaseCallback], fresh: bool) -> None:
+def _learn(
+    model: BaseAlgorithm, config: PPOConfig, run_dir: Path, callbacks: list[BaseCallback], fresh: bool
+) -> None:
     """Learn to ``config.total_steps``; raise TrainingError for weights that are no numbers, wherever they surface."""
     left = max(config.total_steps - model.num_timesteps, 0)
     try:
@@ -193,7 +217,6 @@ def _as_policy(config: PPOConfig) -> Callable[[BaseAlgorithm], NetworkPolicy]:
     identity = Identity.of(compiled_of(config))
 
     def policy(model: BaseAlgorithm) -> NetworkPolicy:
-        assert isinstance(model, PPO)
-        return NetworkPolicy(model.policy, identity)
+        return NetworkPolicy(cast(ActorCriticPolicy, model.policy), identity)
 
     return policy

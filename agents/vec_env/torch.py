@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -66,6 +66,24 @@ class DeviceVecEnv(BatchVecEnv):
         # On the device one generator draws all episodes.
         return self._seeds[0] if self.env.episodes == "device" else super()._first_seeds()
 
+    def begin(self, last_steps: int | None = None) -> Float[Tensor, "B N"]:
+        """Start new episodes everywhere, ``last_steps`` before their end (None: at their first step), on the device."""
+        steps = self.env.compiled.shape.steps
+        first = 0 if last_steps is None else max(steps - last_steps, 0)
+        observation, _ = self.env.reset(seed=self._first_seeds(), options={"first_step": first})
+        self._reset_seeds()
+        self._lengths = np.zeros(self.num_envs, dtype=np.int64)
+        self._begin_all()
+        return cast(Tensor, self.remembering.begin(observation))
+
+    def steps_left(self) -> Ints:
+        """Return the steps left in each episode [B]."""
+        return np.asarray(self.env.simulator.steps - self.env.simulator.t_host, dtype=np.int64)
+
+    def totals(self) -> Float[Tensor, "B 3"]:
+        """Return the totals of `TOTALS` in the episodes so far."""
+        return torch.stack([self._last[f"episode/{name}"] for name in TOTALS], 1)
+
     # Steps ---------------------------------------------------------------------------------------
 
     def step_tensor(self, numbers: Tensor) -> tuple[Tensor, Tensor, Bools, EpisodeEnds | None]:
@@ -78,8 +96,9 @@ class DeviceVecEnv(BatchVecEnv):
         terminates = simulator.t_host + 1 >= simulator.steps
         at_home_usd = 0.0 if self._at_home is None else self._at_home.now_usd(simulator)
         observation, earned, _, _, infos = self.env.step(self.actions.expand(numbers))
+        self._last = infos
         rewards = self.learned_from(earned, at_home_usd, infos, observation)
-        self._returns = self._returns + rewards
+        self._returns = self._returns + rewards.detach()
         self._lengths = self._lengths + 1
 
         dones = self.env.simulator.t_host == 0  # a step leads to 1 at least, but for what began anew

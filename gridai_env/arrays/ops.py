@@ -6,7 +6,9 @@ Each function does the same on both, to the same bits on NumPy as before; on ten
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import pairwise
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -254,3 +256,27 @@ def batch_innermost(x: Any) -> Any:
     order = (*range(1, x.ndim), 0)
     back = (x.ndim - 1, *range(x.ndim - 1))
     return np.array(x.transpose(order), order="C").transpose(back)
+
+
+decisions_are_smooth: ContextVar[bool] = ContextVar("decisions_are_smooth", default=False)
+
+
+@contextmanager
+def smooth_decisions() -> Iterator[None]:
+    """Let yes/no decisions have the gradient of a smooth one near them while the block runs; results stay the same."""
+    before = decisions_are_smooth.set(True)
+    try:
+        yield
+    finally:
+        decisions_are_smooth.reset(before)
+
+
+def straight_through(hard: Any, smooth: Callable[[], Any], asked: Any) -> Any:
+    """Return ``hard``, inside `smooth_decisions` with the gradient of ``smooth()`` (Bengio et al., 2013).
+
+    Only where what was ``asked`` carries a gradient.  A yes/no decision has no slope of its own.
+    """
+    if not decisions_are_smooth.get() or not getattr(asked, "requires_grad", False):
+        return hard
+    near = smooth()
+    return hard + (near - near.detach())

@@ -10,10 +10,11 @@ Rows come sorted by the order in which they are kept (see `state`), so one cumul
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
-from gridai_env.arrays.ops import all_zero, batch_innermost, namespace, positions, total
+from gridai_env.arrays.ops import all_zero, batch_innermost, namespace, positions, straight_through, total
 from gridai_env.arrays.types import Float, Floats
 from gridai_env.world import physics
 from gridai_env.world.actions import Request, active_jobs, ratio
@@ -53,6 +54,8 @@ def to_normal_form(p: Params, state: State, exo: Exogenous, flows: Flows) -> Flo
 
 # Relative slack of yes/no decisions (a job fits, a generator runs), so that float32 actions do not flip them.
 DECISION_SLACK = 1e-6
+# Of the softmax of job scores that stands in for the best entry where gradients are asked for; scores are in [-1, 1].
+JOB_SHARPNESS = 4.0
 
 
 @dataclass
@@ -138,11 +141,21 @@ def start_jobs(p: Params, state: State, exo: Exogenous, score: Floats) -> Floats
         site_wish = xp.where(allowed & fits, score[..., v, :-1], -xp.inf)
         best = site_wish.argmax(-1)[..., None]
         go = xp.take_along_axis(site_wish, best, axis=-1) > score[..., v, -1:]
-        here = go & (sites == best)
+        here = straight_through(
+            go & (sites == best), partial(_start_shares, site_wish, score[..., v, -1:]), score
+        )
         started = started + chosen * here[..., None, :]
         profile = profile + need * here[..., None]
 
     return batch_innermost(started)  # else all that follows would lie as it does
+
+
+def _start_shares(site_wish: Floats, wait: Floats) -> Floats:
+    """Return the softmax of the scores of the sites [B,K] beside that of waiting [B,1]: a start in shares."""
+    xp = namespace(site_wish)
+    score = JOB_SHARPNESS * xp.concatenate([site_wish, wait], -1)
+    share = xp.exp(score - xp.amax(score, -1, keepdims=True))
+    return (share / total(share, -1)[..., None])[..., :-1]
 
 
 def _committed_now(p: Params, state: State, started: Floats) -> Floats:
@@ -281,7 +294,8 @@ def generator_within_rise(p: Params, state: State, wish_mw: Floats) -> Floats:
 def minimum_load(p: Params, generation_mw: Floats) -> Floats:
     """Return generation raised to the minimum load where it is met up to the decision slack, else 0."""
     runs = generation_mw >= p.generator_min_mw * (1.0 - DECISION_SLACK)
-    return p.xp.where(runs, p.xp.maximum(generation_mw, p.generator_min_mw), 0.0)
+    raised = p.xp.where(runs, p.xp.maximum(generation_mw, p.generator_min_mw), 0.0)
+    return straight_through(raised, lambda: generation_mw, generation_mw)
 
 
 def cut_supply(p: Params, surplus_mw: Floats, supply: _Supply) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from stable_baselines3 import PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from tqdm import tqdm
 
@@ -107,7 +107,7 @@ def resume(folder: Path, overrides: dict[str, Any], evaluates: bool) -> int:
 def _train(
     config: PPOConfig,
     compiled: Compiled,
-    model: PPO,
+    model: BaseAlgorithm,
     folder: Path,
     evaluates: bool,
     callbacks: Sequence[BaseCallback],
@@ -141,7 +141,9 @@ def _train(
     return 0
 
 
-def _facts(config: PPOConfig, compiled: Compiled, model: PPO, wandb: dict[str, str] | None) -> dict[str, Any]:
+def _facts(
+    config: PPOConfig, compiled: Compiled, model: BaseAlgorithm, wandb: dict[str, str] | None
+) -> dict[str, Any]:
     """Return what run.json says besides the settings."""
     facts: dict[str, Any] = {
         "device": str(model.device),
@@ -156,7 +158,7 @@ def _facts(config: PPOConfig, compiled: Compiled, model: PPO, wandb: dict[str, s
     return facts
 
 
-def _say_how_to_go_on(model: PPO, folder: Path) -> None:
+def _say_how_to_go_on(model: BaseAlgorithm, folder: Path) -> None:
     last = latest_checkpoint(folder)
     print(f"\nstopped after {model.num_timesteps:,} steps; last checkpoint: {last}", file=sys.stderr)
     if last is not None:

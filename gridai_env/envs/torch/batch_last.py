@@ -201,8 +201,8 @@ def _like(target: Any, args: Any, kwargs: Any) -> BatchLastTensor:
 
 _RULES: dict[str, Callable[[Any, Any, Any], BatchLastTensor]] = {
     **dict.fromkeys(("all", "amax", "amin", "any", "argmax", "argmin", "mean", "sum"), _reduced),
-    **dict.fromkeys(("alias", "clone", "detach", "lift_fresh_copy"), _same),
-    **dict.fromkeys(("full_like", "ones_like", "zeros_like"), _like),
+    **dict.fromkeys(("alias", "clone", "lift_fresh_copy"), _same),
+    **dict.fromkeys(("detach", "full_like", "ones_like", "zeros_like"), _like),
     **dict.fromkeys(("view", "_unsafe_view", "reshape"), _view),
     "bmm": _bmm,
     "cat": _cat,

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from gridai_env.arrays.ops import decisions_are_smooth
 from gridai_env.envs.torch.batch_last import BatchLastTensor, run_last
 
 # Tensors, or lists of them, in; tensors out.
@@ -44,7 +45,7 @@ class _Compiled:
             inputs = [next(left) if need else x for x, need in zip(given, needed, strict=True)]
             return tuple(x for x in self.graph(inputs) if x.is_floating_point())
 
-        _, pull = torch.func.vjp(moved, *(x for x, need in zip(given, needed, strict=True) if need))
+        pull = torch.func.vjp(moved, *(x for x, need in zip(given, needed, strict=True) if need))[1]
         return list(pull(tuple(of)))
 
 
@@ -92,13 +93,15 @@ class Traced:
         # Move the batch axis here, once: inside, strided reads would repeat.  Mostly it is innermost already.
         given = [x.movedim(at, -1).contiguous() for x, at in flat if x.numel()]
 
-        key = tuple((x.shape, x.dtype, x.device) for x in given)
+        tracks = torch.is_grad_enabled() and any(x.requires_grad for x in given)
+        key = (tracks, decisions_are_smooth.get(), *((x.shape, x.dtype, x.device) for x in given))
         if key not in self._compiled:
-            with torch.no_grad():
+            # Decisions that are smooth only where gradients are asked for make another graph.
+            with torch.set_grad_enabled(tracks):
                 self._compiled[key] = self._compile(arguments, flat)
 
         compiled = self._compiled[key]
-        if torch.is_grad_enabled() and any(x.requires_grad for x in given):
+        if tracks:
             if self._graphs:
                 raise ValueError(
                     "graphs=True: a CUDA graph passes no gradients on; use graphs=False, or torch.no_grad()"

@@ -130,6 +130,13 @@ class TorchSimulator:
         """Exogenous inputs of the present step, as views [B,...]."""
         return self.ring.fields(self.ring.now())
 
+    def series(self, name: str) -> Float[Tensor, "T ... B"]:
+        """Return one exogenous input of episodes that stand at the same step, in all their steps."""
+        first = (self.ring.row - int(self.t_host[0])) % len(self.ring.values)
+        column = self.ring.columns[name]
+        steps = torch.roll(self.ring.values[:, column.place], -first, 0)[: self.steps]
+        return steps.reshape(self.steps, *column.shape, self.num_envs)
+
     # Steps ---------------------------------------------------------------------------------------
 
     def step(self, actions: Tensor) -> tuple[Flows, Outcome]:

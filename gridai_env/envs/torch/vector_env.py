@@ -64,6 +64,9 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
     looked into while stepping: a value outside of [-1, 1] or NaN raises ValueError at a reset, or at the end of
     an episode, but at the latest after as many steps as an episode has; results returned in between are invalid.
 
+    ``reset(options={"first_step": t})`` begins episodes late, at step t: nothing queued, the sessions of the step
+    before at home.
+
     Autoreset as in `GridAIVectorEnv`: ``infos["final_obs"]`` (all rows; those of ``_final_obs`` are meant) and
     ``infos["final_info"]``.
     """
@@ -110,7 +113,7 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, Info]:
         """Start all episodes, or those of ``options["reset_mask"]`` (bool [B], NumPy or tensor)."""
-        options = checked_options(options, ("instances", "reset_mask", "start"))
+        options = checked_options(options, ("instances", "reset_mask", "start", "first_step"))
         rows = self._rows(options.get("reset_mask"))
         seeds = self._seeds(seed)
         super().reset(seed=None if seeds is None else seeds[0])
@@ -131,10 +134,21 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         if self.stagger and everyone and "instances" not in options:
             groups = min(self.num_envs, self._longest, GROUPS)
             t = np.arange(self.num_envs) * groups // self.num_envs * self._longest // groups
+        if "first_step" in options:
+            t[rows] = self._first_step(options["first_step"])
 
         self._begin(rows, batches, t)
         infos = self._infos(torch.zeros_like(self._totals), self._upload(self._mask(rows)))
         return self._shown(self._observer.observe()), infos
+
+    def _first_step(self, step: Any) -> int:
+        """Return the step at which episodes begin; raises ValueError where it is none of theirs."""
+        last = self.layout.compiled.shape.steps - 1
+        if isinstance(step, bool) or not isinstance(step, int | np.integer) or not 0 <= step <= last:
+            raise ValueError(
+                f"options['first_step'] = {step!r}: must be a whole number in [0, {last}] [steps]"
+            )
+        return int(step)
 
     def _rows(self, mask: Any) -> Index:
         """Return the environments to reset; the mask may be a tensor."""

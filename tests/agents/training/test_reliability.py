@@ -117,7 +117,7 @@ def kill_after(process: Any, folder: Path, steps: int, delay_s: float) -> bool:
     return bool(process.exitcode == -signal.SIGKILL)
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", [*ALGORITHMS, "pathwise"])
 def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(
     tmp_path: Path, algorithm: str, processes: Any
 ) -> None:

@@ -1,0 +1,189 @@
+"""What networks without a rule look at: figures of the system, of each site, of each row of work, of each route.
+
+Costs come in 10 USD per MWh of IT load at a mean site, work in shares of the capacity of all sites: the same network
+fits scenarios of other sizes.  Nothing here decides anything.
+
+Shapes: B observations, K sites, C regions, W rows, F steps foreseen (the present first), V job slots.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from agents.structured.observed import UNIT_USD, Reader
+from agents.structured.situation import Situation
+from gridai_env.arrays.types import Float
+from gridai_env.observation.decode import JOB_FEATURES, job_features
+
+SCALES_H = (2.0, 6.0, 24.0)  # of the time left: exp(-left / scale)
+DUE_STEPS = (0, 1, 3, 7)  # work that is due within these steps
+
+
+@dataclass(frozen=True)
+class Items:
+    """Features of the items of a batch of observations."""
+
+    whole: Float[Tensor, "B f"]
+    sites: Float[Tensor, "B K f"]
+    rows: Float[Tensor, "B C W f"]
+    routes: Float[Tensor, "B C W K f"]
+    jobs: Float[Tensor, "B V K f"]
+
+    @classmethod
+    def of(cls, reader: Reader, observation: Float[Tensor, "B N+M"]) -> Items:
+        """Return the features of observations with memory."""
+        now = Situation.of(reader, reader(observation))
+        return cls(_whole(now), _sites(now), _rows(now), _routes(now), _jobs(now))
+
+
+def _left(now: Situation) -> Float[Tensor, "B 3"]:
+    left_h = now.seen.steps_left * now.p.dt_h
+    return torch.stack([torch.exp(-left_h / scale) for scale in SCALES_H], -1)
+
+
+def _capacity(now: Situation) -> Tensor:
+    """Return the work that all sites together can do in a step."""
+    p = now.p
+    return (p.utilisation_limit * p.gpus * p.speed).sum() * p.dt_h
+
+
+def _at(curve: Float[Tensor, "B F ..."], now: Situation) -> Float[Tensor, "B S ..."]:
+    """Return a curve now and at the leads shown."""
+    return curve[:, [0, *now.reader.shown]]
+
+
+def _whole(now: Situation) -> Float[Tensor, "B f"]:
+    p, cost, within = now.p, now.work_price, now.seen.within[..., None]
+    load = (now.seen.region_gpuh.sum(-1) / _capacity(now)) * now.seen.within
+    room = now.room_gpuh.sum(-1) / _capacity(now)
+    figures = [
+        _left(now),
+        now.seen.part["clock"],
+        _at((cost * within).mean(-1), now),
+        _at((cost * within).amin(-1), now),
+        _at(load, now),
+        torch.stack([room, now.total_gpuh / _capacity(now)], -1),
+    ]
+    # Without a budget all of it is left, always: the sizes are those of any scenario.
+    budget = now.seen.part.get("carbon_budget_left")
+    figures.append(torch.ones_like(room)[:, None] if budget is None else budget / p.carbon_budget_kg)
+    return torch.cat(figures, -1)
+
+
+def _sites(now: Situation) -> Float[Tensor, "B K f"]:
+    p, part, seen = now.p, now.seen.part, now.seen
+    within = seen.within[..., None]
+    cost, capacity = now.work_price, _capacity(now)
+    shown = _at(cost, now) * _at(within, now)  # [B,S,K]
+    present = cost[:, :1]
+    later_less = torch.where(within > 0.5, cost, torch.inf).amin(1) - present[:, 0]
+    later_more = torch.where(within > 0.5, cost, -torch.inf).amax(1) - present[:, 0]
+
+    peak_mw = now.power_mw((p.utilisation_limit * p.gpus)[None, None])[:, 0].clamp_min(1e-9)
+    renewable = _at(seen.renewable_mw, now) / peak_mw[:, None]
+    constants = torch.stack(
+        [
+            p.battery_max_mwh / p.dt_h,
+            p.charge_limit_mw,
+            p.generator_max_mw,
+            p.demand_charge_usd_per_mw * 1e-3,
+        ],
+        -1,
+    )
+    single = [
+        later_less,
+        later_more,
+        part["battery"] / p.battery_max_mwh.clamp_min(1e-6),
+        now.reader.battery_target_mwh.expand_as(present[:, 0]) / p.battery_max_mwh.clamp_min(1e-6),
+        now.room_gpuh / capacity,
+        now.running_gpus[:, 0] / p.gpus,
+        part["generation"] / p.generator_max_mw.clamp_min(1e-6),
+        part["peak_import"] / peak_mw,
+        part["sell_price"] / UNIT_USD,
+        part["pue"] - 1.0,
+        (seen.resident * now.seen.part["arrivals"][..., None]).sum((1, 2)) / capacity,
+        (part["arrivals"].sum(-1, keepdim=True) * p.home).sum(1) / capacity,
+        (now.reader.fuel_price + 0.0 * now.relative) - now.price[:, 0],
+    ]
+    curves = [shown, shown - shown.mean(-1, keepdim=True), shown - shown.amin(-1, keepdim=True), renewable]
+    curves.append((shown - shown[:, :1]) * (shown != 0.0))
+    fixed = (constants / peak_mw.mean(0)[:, None]).expand(len(shown), -1, -1)
+    return torch.cat([torch.stack(single, -1), *(curve.transpose(1, 2) for curve in curves), fixed], -1)
+
+
+def _rows(now: Situation) -> Float[Tensor, "B C W f"]:
+    p, part, capacity = now.p, now.seen.part, _capacity(now)
+    arrivals, waiting = part["arrivals"], now.seen.on_hand_gpuh - part["arrivals"]
+    rise = now.seen.region_gpuh / now.seen.region_gpuh[:, :1].clamp_min(1e-6) * now.seen.within[..., None]
+    ahead = _at(rise, now).transpose(1, 2)  # [B,C,S]
+    constants = torch.stack(
+        [p.may_wait, p.revenue_usd_per_gpuh, p.drop_usd_per_gpuh, p.warm_usd_per_gpuh], -1
+    )
+    lead = arrivals.shape
+    return torch.cat(
+        [
+            torch.stack([arrivals, waiting, now.seen.on_hand_gpuh], -1) / capacity,
+            _due(now) / capacity,
+            ahead[:, :, None].expand(*lead, -1),
+            constants.expand(*lead, -1),
+        ],
+        -1,
+    )
+
+
+def _due(now: Situation) -> Float[Tensor, "B C W 4"]:
+    """Return the work that must be served within some steps; sessions are due at once."""
+    first, on_hand = now.reader.first, now.seen.on_hand_gpuh
+    if "due" not in now.seen.part:
+        return on_hand[..., None].expand(*on_hand.shape, len(DUE_STEPS))
+    due = now.seen.part["due"].cumsum(-1)
+    last = due.shape[-1] - 1
+    waits = torch.stack([due[..., min(step, last)] for step in DUE_STEPS], -1)
+    sessions = on_hand[:, :, :first, None].expand(*on_hand[:, :, :first].shape, len(DUE_STEPS))
+    return torch.cat([sessions, waits], 2)
+
+
+def _routes(now: Situation) -> Float[Tensor, "B C W K f"]:
+    """Return the features of routes; what a route costs is in USD per GPU-h, over the cost of 10 USD per MWh."""
+    p, seen = now.p, now.seen
+    usd_per_gpuh = now.mwh_per_gpuh.mean() * UNIT_USD
+    fixed = (p.egress_usd_per_gpuh / usd_per_gpuh)[None]
+    cost = now.work_price[:, 0][:, None, None] + fixed  # [B,C,W,K]
+    closed = now.reader.closed_cost[None]
+    best = (cost + closed).amin(-1, keepdim=True)
+    home = (cost * p.home[:, None]).sum(-1, keepdim=True)
+    of_route = torch.stack(
+        [
+            p.route_open,
+            p.home[:, None].expand_as(p.route_open),
+            p.egress_usd_per_gpuh / usd_per_gpuh,
+            p.relocation_usd_per_gpuh / usd_per_gpuh,
+        ],
+        -1,
+    )
+    moving = [cost - best, cost - home, seen.resident, (closed > 0.0) * 0.0 + cost]
+    return torch.cat([torch.stack(moving, -1), of_route.expand(len(cost), *of_route.shape)], -1)
+
+
+def _jobs(now: Situation) -> Float[Tensor, "B V K f"]:
+    """Return the features of job slots at sites."""
+    part, p, reader = now.seen.part, now.p, now.reader
+    slots, sites = reader.compiled.shape.slots, reader.compiled.shape.sites
+    if not slots:
+        return now.price.new_zeros((len(now.price), 0, sites, len(JOB_FEATURES) + 3))
+    jobs = job_features(part["jobs"])
+    size = jobs["gpus"] * jobs["duration"]
+    of_job = [
+        jobs["present"],
+        jobs["gpus"] / p.gpus.mean(),
+        jobs["duration"] / 24.0,
+        jobs["slack"] / 24.0,
+        jobs["value"] / (size * p.dt_h).clamp_min(1e-6),
+    ]
+    spread = torch.stack(of_job, -1)[:, :, None].expand(-1, -1, sites, -1)
+    held = part["committed_gpus"].amax(-1) / p.gpus  # [B,K]
+    at_site = torch.stack([now.room_gpuh / _capacity(now), held], -1)[:, None].expand(-1, slots, -1, -1)
+    return torch.cat([spread, at_site, jobs["open"][..., None]], -1)

@@ -1,0 +1,290 @@
+"""Networks without a rule: a plain MLP, and a set network that fits scenarios of other sizes.
+
+Both return raw actions in the layout of the environment's action (routes as logarithms), like the decision of
+`agents.structured`, through smooth heads: each raw number passes a function whose slope is nowhere 0, so that the
+gradient of the return (see `agents.pathwise`) reaches it from everywhere.
+
+Set networks: Zaheer et al., 2017 (deep sets), Lee et al., 2019 (set transformer).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import fields
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from agents.networks.items import Items
+from agents.structured.action_numbers import LOWEST
+from agents.structured.observed import Reader
+from agents.structured.policy import StructuredPolicy
+from agents.structured.weights import symlog
+from gridai_env.arrays.types import Float, Floats32
+from gridai_env.scenario.compile import Compiled
+
+# Raw numbers before any learning: a little waits, next to nothing is refused, renewables are used, jobs may start.
+AT_HOME, HOLD, REFUSE, USED, WAIT = 1.0, -1.0, -5.0, 5.0, -0.5
+LEAST_SPREAD = 1e-3
+
+
+class Scaled(nn.Module):
+    """``symlog((x - centre) / spread)`` along the last axis; centre and spread are taken once, by `fit`."""
+
+    centre: Float[Tensor, " f"]
+    scale: Float[Tensor, " f"]
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.register_buffer("centre", torch.zeros(size))
+        self.register_buffer("scale", torch.ones(size))
+
+    def fit(self, x: Float[Tensor, "... f"]) -> None:
+        """Take the median and half the distance of the 16 % and 84 % quantiles; what never changes becomes 0."""
+        values = x.reshape(-1, x.shape[-1])[:100_000]
+        low, centre, high = (torch.quantile(values, q, dim=0) for q in (0.16, 0.5, 0.84))
+        deviation = values.std(0)
+        spread = torch.where(high > low, (high - low) / 2.0, deviation).clamp_min(LEAST_SPREAD)
+        self.centre.copy_(centre)
+        self.scale.copy_(torch.where(deviation > 1e-6, 1.0 / spread, 0.0))
+
+    def forward(self, x: Float[Tensor, "... f"]) -> Float[Tensor, "... f"]:
+        """Return the scaled values."""
+        return symlog((x - self.centre) * self.scale)
+
+
+def smooth_actions(
+    routes: Float[Tensor, "B C W K"],
+    rows: Float[Tensor, "B C W 2"],
+    sites: Float[Tensor, "B K 3"],
+    jobs: Float[Tensor, "B V K+1"],
+) -> Float[Tensor, "B A"]:
+    """Return raw actions for raw numbers: logits of routes; hold, refuse; battery, generator, renewables; jobs."""
+    logs = -LOWEST * torch.tanh(routes / -LOWEST)
+    routing = torch.cat([logs, torch.sigmoid(rows)], -1)
+    battery, generator, renewable = sites.unbind(-1)
+    parts = [
+        routing,
+        torch.tanh(battery),
+        torch.sigmoid(generator),
+        torch.sigmoid(renewable) - 1.0,
+        torch.tanh(jobs),
+    ]
+    return torch.cat([part.flatten(1) for part in parts], -1)
+
+
+def mlp(*widths: int) -> nn.Sequential:
+    """Return linear layers with SiLU between them."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(widths):
+        layers += [nn.Linear(inputs, outputs), nn.SiLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def _last(layers: nn.Sequential) -> nn.Linear:
+    """Return the last layer, which is linear."""
+    last = layers[-1]
+    assert isinstance(last, nn.Linear)
+    return last
+
+
+class LearnedDecision(nn.Module):
+    """Base: reads observations with memory, and holds what the first decision is; ``summary_size`` inputs of values."""
+
+    summary_size: int
+
+    def __init__(self, compiled: Compiled) -> None:
+        super().__init__()
+        self.reader = Reader(compiled)
+        self.shape = compiled.shape
+
+    def blank(self) -> Items:
+        """Return items of an empty observation, to see their sizes."""
+        size = self.reader.size + self.reader.memory.size
+        with torch.no_grad():
+            return Items.of(self.reader, torch.zeros(1, size))
+
+    def fit(self, observations: Float[Floats32, "n N+M"]) -> None:
+        """Take the scales of the features from observations of some episodes."""
+        with torch.no_grad():
+            self.fit_items(Items.of(self.reader, torch.as_tensor(observations)))
+
+    def fit_items(self, items: Items) -> None:
+        """Take the scales of the features."""
+        raise NotImplementedError
+
+
+class FlatDecision(LearnedDecision):
+    """All features side by side through an MLP: the weights belong to one scenario."""
+
+    def __init__(self, compiled: Compiled, hidden: Sequence[int]) -> None:
+        super().__init__(compiled)
+        shape = self.shape
+        size = self._flat(self.blank()).shape[1]
+        self.scaled = Scaled(size)
+        self.body = nn.Sequential(mlp(size, *hidden), nn.SiLU())
+        self.sizes = [
+            (shape.regions, shape.rows, shape.sites),
+            (shape.regions, shape.rows, 2),
+            (shape.sites, 3),
+            (shape.slots, shape.sites + 1),
+        ]
+        self.out = nn.Linear(hidden[-1], sum(math.prod(size) for size in self.sizes))
+        self.summary_size = hidden[-1]
+
+        # The first action serves most at home.
+        home = AT_HOME * self.reader.params.home[:, None].expand(self.sizes[0])
+        rows, sites, jobs = (torch.zeros(size) for size in self.sizes[1:])
+        rows[..., 0], rows[..., 1], sites[..., 1], sites[..., 2], jobs[..., -1] = (
+            HOLD,
+            REFUSE,
+            HOLD,
+            USED,
+            WAIT,
+        )
+        with torch.no_grad():
+            self.out.weight.mul_(0.1)
+            self.out.bias.copy_(torch.cat([part.flatten() for part in (home, rows, sites, jobs)]))
+
+    @staticmethod
+    def _flat(items: Items) -> Float[Tensor, "B n"]:
+        parts = (items.whole, items.sites, items.rows, items.routes, items.jobs)
+        return torch.cat([part.flatten(1) for part in parts], 1)
+
+    def fit_items(self, items: Items) -> None:
+        """Take the scale of each entry."""
+        self.scaled.fit(self._flat(items))
+
+    def forward(
+        self, observation: Float[Tensor, "B N+M"]
+    ) -> tuple[Float[Tensor, "B A"], Float[Tensor, "B S"]]:
+        """Return raw actions, and the last hidden layer."""
+        seen = self.body(self.scaled(self._flat(Items.of(self.reader, observation))))
+        split = self.out(seen).split([math.prod(size) for size in self.sizes], 1)
+        parts = [part.unflatten(1, size) for part, size in zip(split, self.sizes, strict=True)]
+        return smooth_actions(*parts), seen.detach()
+
+
+class Mixing(nn.Module):
+    """Let sites see each other: each adds what follows from itself and the mean, or from what it attends to."""
+
+    def __init__(self, width: int, attention: bool) -> None:
+        super().__init__()
+        self.attends = nn.MultiheadAttention(width, 4, batch_first=True) if attention else None
+        self.change = mlp(2 * width, width, width)
+
+    def forward(self, sites: Float[Tensor, "B K d"]) -> Float[Tensor, "B K d"]:
+        """Return the sites after one exchange."""
+        if self.attends is None:
+            others = sites.mean(1, keepdim=True).expand_as(sites)
+        else:
+            others, _ = self.attends(sites, sites, sites, need_weights=False)
+        return sites + self.change(torch.cat([sites, others], -1))
+
+
+class SetDecision(LearnedDecision):
+    """Sites, rows, routes and jobs through networks that all of a kind share: the weights fit any numbers of them."""
+
+    def __init__(self, compiled: Compiled, width: int, attention: bool = False, blocks: int = 2) -> None:
+        super().__init__(compiled)
+        items, d = self.blank(), width
+        whole, sites, rows, routes, jobs = (getattr(items, field.name).shape[-1] for field in fields(items))
+        self.scales = nn.ModuleDict(
+            {field.name: Scaled(getattr(items, field.name).shape[-1]) for field in fields(items)}
+        )
+        self.whole = nn.Sequential(nn.Linear(whole, d), nn.SiLU())
+        self.site = nn.Sequential(mlp(sites + d, 2 * d, d), nn.SiLU())
+        self.mixing = nn.ModuleList([Mixing(d, attention) for _ in range(blocks)])
+        self.row = nn.Sequential(mlp(rows + 3 * d, d, d), nn.SiLU())
+        self.of_site, self.of_row, self.of_route = nn.Linear(d, d), nn.Linear(d, d), nn.Linear(routes, d)
+        self.route = mlp(d, d, 1)
+        self.row_out, self.site_out = nn.Linear(d, 2), mlp(d, d, 3)
+        self.job, self.wait = mlp(jobs + d, d, 1), mlp(jobs + d, d, 1)
+        self.at_home = nn.Parameter(torch.tensor(AT_HOME))
+        self.summary_size = 2 * d
+        self._begin()
+
+    def _begin(self) -> None:
+        """Make the first action serve most at home."""
+        with torch.no_grad():
+            for last, factor in ((_last(self.route), 0.3), (self.row_out, 0.1), (_last(self.site_out), 0.3)):
+                last.weight.mul_(factor)
+            self.row_out.bias.copy_(torch.tensor([HOLD, REFUSE]))
+            _last(self.site_out).bias.copy_(torch.tensor([0.0, HOLD, USED]))
+            _last(self.wait).bias.fill_(WAIT)
+
+    def fit_items(self, items: Items) -> None:
+        """Take the scales of the features of each kind of item."""
+        for name, scaled in self.scales.items():
+            values = getattr(items, name)
+            if values.numel() and isinstance(scaled, Scaled):
+                scaled.fit(values)
+
+    def forward(
+        self, observation: Float[Tensor, "B N+M"]
+    ) -> tuple[Float[Tensor, "B A"], Float[Tensor, "B S"]]:
+        """Return raw actions, and means over sites and rows as inputs of the value estimate."""
+        return self.decide(Items.of(self.reader, observation), self.reader.params.home)
+
+    def decide(
+        self, items: Items, home: Float[Tensor, "C K"]
+    ) -> tuple[Float[Tensor, "B A"], Float[Tensor, "B S"]]:
+        """Return the decision for items; ``home``: 1.0 at the home site of each region."""
+        seen = {name: scaled(getattr(items, name)) for name, scaled in self.scales.items()}
+        c, w, k = items.routes.shape[1:4]
+
+        whole = self.whole(seen["whole"])
+        sites = self.site(torch.cat([seen["sites"], whole[:, None].expand(-1, k, -1)], -1))
+        for mixing in self.mixing:
+            sites = mixing(sites)
+
+        # Rows know their home, the mean of all sites, and the whole.
+        homes = torch.einsum("bkd,ck->bcd", sites, home)[:, :, None].expand(-1, -1, w, -1)
+        around = torch.cat([sites.mean(1), whole], -1)[:, None, None].expand(-1, c, w, -1)
+        rows = self.row(torch.cat([seen["rows"], homes, around], -1))
+
+        pairs = (
+            self.of_site(sites)[:, None, None]
+            + self.of_row(rows)[..., None, :]
+            + self.of_route(seen["routes"])
+        )
+        logits = self.route(functional.silu(pairs))[..., 0] + self.at_home * home[:, None]
+        summary = torch.cat([sites.mean(1), rows.mean((1, 2))], -1).detach()
+        return smooth_actions(
+            logits, self.row_out(rows), self.site_out(sites), self._jobs(seen["jobs"], sites)
+        ), summary
+
+    def _jobs(
+        self, jobs: Float[Tensor, "B V K f"], sites: Float[Tensor, "B K d"]
+    ) -> Float[Tensor, "B V K+1"]:
+        """Return the scores of job slots at sites, and of waiting."""
+        both = torch.cat([jobs, sites[:, None].expand(-1, jobs.shape[1], -1, -1)], -1)
+        return torch.cat([self.job(both)[..., 0], self.wait(both.mean(2))], -1)
+
+
+class LearnedPolicy(StructuredPolicy):
+    """A policy without a rule: an MLP or a set network decides; numbers, value and noise as in `StructuredPolicy`."""
+
+    def __init__(
+        self, *args: Any, network: str, widths: list[int], attention: bool = False, **kwargs: Any
+    ) -> None:
+        self._network: dict[str, Any] = {"network": network, "widths": widths, "attention": attention}
+        super().__init__(*args, **kwargs)
+        self._own |= self._network  # where another scenario gets the same network
+
+    def _decision(self) -> LearnedDecision:
+        own = self._network
+        if own["network"] == "mlp":
+            return FlatDecision(self.compiled, own["widths"])
+        return SetDecision(self.compiled, own["widths"][0], own["attention"])
+
+    def rule_numbers(self) -> dict[str, tuple[nn.Parameter, float]]:
+        """Return none: there is no rule."""
+        return {}
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return super()._get_constructor_parameters() | self._network

@@ -1,0 +1,1 @@
+"""Learning by the gradient of the return through the simulator."""

@@ -1,0 +1,205 @@
+"""The gradient of the return through the simulator, with the interface of Stable-Baselines3.
+
+What the world brings does not depend on actions, and the step is differentiable: the return of an episode is a function
+of the weights whose gradient can be computed instead of estimated (Alvo et al., 2023; Madeka et al., 2022; MDPs with
+exogenous inputs, Sinclair et al., 2022).  Actions are deterministic: noise would change the goal.
+
+Shapes: B environments, N numbers of an observation with memory, n numbers that the policy chooses.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from typing import Any, TypeVar, cast
+
+import torch
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from stable_baselines3.common.utils import safe_mean
+from torch import Tensor
+
+from agents.vec_env.torch import DeviceVecEnv
+from gridai_env.arrays.ops import smooth_decisions
+
+Self = TypeVar("Self", bound="Pathwise")
+
+# Added to the deviation of an episode's prices (USD/MWh) before its weight is taken: calm episodes count no more.
+CALM_USD_PER_MWH = 10.0
+
+
+class Cosine:
+    """A learning rate that falls from ``first`` to ``last`` on half a cosine; the argument is the share left to do."""
+
+    def __init__(self, first: float, last: float) -> None:
+        self.first, self.last = first, last
+
+    def __call__(self, left: float) -> float:
+        """Return the rate."""
+        return self.last + (self.first - self.last) * 0.5 * (1.0 - math.cos(math.pi * left))
+
+
+class Pathwise(BaseAlgorithm):
+    """Gradient ascent on the mean return of fresh episodes, one update after each batch of them.
+
+    ``env`` must not restart episodes by itself (``autoreset_mode="Disabled"``) and hand out tensors of its own
+    (``copy=True``).  ``last_steps``: episodes begin so many steps before their end (None: at their first step).
+    ``weigh``: an episode counts by (deviation of its prices + 10 USD/MWh) ** -0.5, which no action changes, so that
+    days of price spikes do not drown the others.  ``warm_up``: updates over which the learning rate rises.
+    """
+
+    env: DeviceVecEnv
+    policy: BasePolicy
+
+    def __init__(
+        self,
+        policy: str | type[BasePolicy],
+        env: GymEnv | str,
+        learning_rate: float | Schedule = 1e-3,
+        max_grad_norm: float = 1.0,
+        warm_up: int = 10,
+        last_steps: int | None = None,
+        weigh: bool = True,
+        policy_kwargs: dict[str, Any] | None = None,
+        tensorboard_log: str | None = None,
+        verbose: int = 0,
+        device: torch.device | str = "auto",
+        seed: int | None = None,
+        _init_setup_model: bool = True,
+    ) -> None:
+        super().__init__(
+            policy,
+            env,
+            learning_rate,
+            policy_kwargs=policy_kwargs,
+            tensorboard_log=tensorboard_log,
+            verbose=verbose,
+            device=device,
+            support_multi_env=True,
+            seed=seed,
+            supported_action_spaces=(spaces.Box,),
+        )
+        self.max_grad_norm, self.warm_up = max_grad_norm, warm_up
+        self.last_steps, self.weigh = last_steps, weigh
+        if _init_setup_model:
+            self._setup_model()
+
+    def _setup_model(self) -> None:
+        env = self.env
+        if env is not None and not (
+            isinstance(env, DeviceVecEnv) and env.env.autoreset_mode is AutoresetMode.DISABLED
+        ):
+            raise TypeError(
+                "Pathwise needs a DeviceVecEnv on a batch of torch with autoreset_mode='Disabled' and copy=True, "
+                f"got a {type(env).__name__}"
+            )
+        self._setup_lr_schedule()
+        self.set_random_seed(self.seed)
+        made = self.policy_class(
+            self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs
+        )
+        self.policy = made.to(self.device)
+
+    def learn(
+        self: Self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int = 1,
+        tb_log_name: str = "pathwise",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> Self:
+        """Learn for so many environment steps; callbacks see each step and each batch of episodes as a rollout."""
+        total, called = self._setup_learn(
+            total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
+        )
+        called.on_training_start(locals(), globals())
+        while self.num_timesteps < total:
+            called.on_rollout_start()
+            with smooth_decisions():
+                played = self._play(called)
+            if played is None:
+                break
+            self._update_current_progress_remaining(self.num_timesteps, total)
+            called.on_rollout_end()
+
+            # Written before the update, as other algorithms do: its figures stay to be looked at.
+            if log_interval and (self._n_updates + 1) % log_interval == 0:
+                self._dump()
+            self._update(*played)
+        called.on_training_end()
+        return self
+
+    def _update(self, returns: Tensor, weights: Tensor) -> None:
+        """Follow the gradient of what a batch of episodes earned [B], weighed [B]."""
+        optimizer = cast(Any, self.policy).optimizer
+        self.policy.set_training_mode(True)
+        rising = min(1.0, (self._n_updates + 1) / self.warm_up)
+        rate = self.lr_schedule(self._current_progress_remaining) * rising
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+
+        loss = -(returns * weights).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        length = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+
+        # A gradient that is no number (a division at a corner of the equations) moves nothing.
+        if is_finite := bool(length.isfinite()):
+            optimizer.step()
+        self._n_updates += 1
+
+        self.logger.record("train/loss", loss.item())
+        self.logger.record("train/gradient_length", length.item() if is_finite else 0.0)
+        self.logger.record("train/skipped", float(not is_finite))
+        self.logger.record("train/learning_rate", rate)
+
+    def _play(self, callback: BaseCallback) -> tuple[Tensor, Tensor] | None:
+        """Return what fresh episodes earn [B], with gradients, and their weights [B]; None where a callback stops."""
+        env = self.env
+        returns = torch.zeros(env.num_envs, device=self.device)
+        observation, weights = env.begin(self.last_steps), self._weights()
+
+        while not (ended := env.steps_left() == 0).any():
+            numbers = self.policy._predict(observation, deterministic=True)
+            observation, rewards, _, _ = env.step_tensor(numbers)
+            returns = returns + rewards
+            self.num_timesteps += env.num_envs
+            callback.update_locals({"dones": ended, "infos": ()})
+            if not callback.on_step():
+                return None
+
+        # Totals belong to whole episodes.
+        callback.update_locals({"ended_totals": env.totals().tolist() if self.last_steps is None else []})
+        assert self.ep_info_buffer is not None
+        length = self.last_steps or env.env.simulator.steps
+        self.ep_info_buffer.extend(
+            {"r": earned, "l": length, "t": env.seconds()} for earned in returns.tolist()
+        )
+        return returns, weights
+
+    def _weights(self) -> Tensor:
+        """Return the weight of each episode [B], 1 on average."""
+        if not self.weigh:
+            return torch.ones(self.env.num_envs, device=self.device)
+        prices = self.env.env.simulator.series("buy_usd_per_mwh")  # [T,K,B]
+        weights = (prices.std((0, 1)) + CALM_USD_PER_MWH) ** -0.5
+        return (weights / weights.mean()).float()
+
+    def _dump(self) -> None:
+        """Write the figures of the last update."""
+        seconds = max((time.time_ns() - self.start_time) / 1e9, sys.float_info.epsilon)
+        fps = int((self.num_timesteps - self._num_timesteps_at_start) / seconds)
+        if self.ep_info_buffer:
+            self.logger.record("rollout/ep_rew_mean", safe_mean([info["r"] for info in self.ep_info_buffer]))
+        self.logger.record("time/fps", fps)
+        self.logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
+        self.logger.dump(step=self.num_timesteps)
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        return ["policy", "policy.optimizer"], []
