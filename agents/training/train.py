@@ -162,7 +162,13 @@ def train(
             _learn(model, config, run_dir, callbacks, fresh)
             if evaluations is not None and milestones is not None:
                 found, seconds = evaluations.final(), time.perf_counter() - began
-                milestones.note("ppo", found, model.num_timesteps, config.epochs, seconds)
+                milestones.note(
+                    config.algorithm.removeprefix("device_"),
+                    found,
+                    model.num_timesteps,
+                    config.epochs,
+                    seconds,
+                )
             save_model(model, run_dir / "model.zip")
         except OSError as error:
             guard.check_folders()

@@ -124,10 +124,10 @@ STAGES_FILE = "stages.json"
 class Milestone:
     """A policy after one stage of training, on the validation episodes."""
 
-    name: str  # "start", "imitation", "ppo", ...
+    name: str  # "start", "imitation", "ppo", "pathwise", ...
     steps: int  # environment steps or demonstrated steps learned from, in this stage
     epochs: int
-    seconds: float  # of the stage, without this evaluation; of PPO since the run was last resumed
+    seconds: float  # of the stage, without this evaluation; of the last one since the run was resumed
     gain_captured: float | None  # None without bounds
     over_local_usd: float
     dropped_over_local_gpuh: float

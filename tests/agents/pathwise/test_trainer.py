@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from agents.pathwise.trainer import Pathwise
 from agents.training import environments, train
 from agents.training.checkpoints import checkpoint_path
 from agents.training.failures import TrainingError
+from agents.training.validation import HeldOut
 from agents.vec_env.torch import DeviceVecEnv
+from baselines.rules.single_signal import LocalOnly
 from gridai_env.episodes.instance import make_batch
 from gridai_env.rollout.run import run_many
 
@@ -137,6 +140,15 @@ def test_going_on_from_a_checkpoint_gives_the_same_weights(tmp_path: Path) -> No
     assert again.num_timesteps == 2 * 96
     train.train(again, config, tmp_path / "again")
     assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(again), strict=True))
+
+
+def test_its_stage_has_its_name(tmp_path: Path) -> None:
+    config = settings(total_steps=96)
+    compiled = compiled_of(config)
+    held_out = HeldOut.of(run_many(LocalOnly(), environments.held_out_instances(compiled, 2)))
+    train.train(model_of(config), config, tmp_path, held_out)
+    stages = json.loads((tmp_path / "stages.json").read_text())["stages"]
+    assert [stage["name"] for stage in stages] == ["start", "pathwise"]
 
 
 def test_a_return_that_is_no_number_stops_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
