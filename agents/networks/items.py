@@ -104,9 +104,9 @@ def _sites(now: Situation) -> Float[Tensor, "B K f"]:
         part["peak_import"] / peak_mw,
         part["sell_price"] / UNIT_USD,
         part["pue"] - 1.0,
-        (seen.resident * now.seen.part["arrivals"][..., None]).sum((1, 2)) / capacity,
+        (seen.resident * part["arrivals"][..., None]).sum((1, 2)) / capacity,
         (part["arrivals"].sum(-1, keepdim=True) * p.home).sum(1) / capacity,
-        (now.reader.fuel_price + 0.0 * now.relative) - now.price[:, 0],
+        now.reader.fuel_price - now.price[:, 0],
     ]
     curves = [shown, shown - shown.mean(-1, keepdim=True), shown - shown.amin(-1, keepdim=True), renewable]
     curves.append((shown - shown[:, :1]) * (shown != 0.0))
@@ -152,8 +152,7 @@ def _routes(now: Situation) -> Float[Tensor, "B C W K f"]:
     usd_per_gpuh = now.mwh_per_gpuh.mean() * UNIT_USD
     fixed = (p.egress_usd_per_gpuh / usd_per_gpuh)[None]
     cost = now.work_price[:, 0][:, None, None] + fixed  # [B,C,W,K]
-    closed = now.reader.closed_cost[None]
-    best = (cost + closed).amin(-1, keepdim=True)
+    best = (cost + now.reader.closed_cost).amin(-1, keepdim=True)
     home = (cost * p.home[:, None]).sum(-1, keepdim=True)
     of_route = torch.stack(
         [
@@ -164,7 +163,7 @@ def _routes(now: Situation) -> Float[Tensor, "B C W K f"]:
         ],
         -1,
     )
-    moving = [cost - best, cost - home, seen.resident, (closed > 0.0) * 0.0 + cost]
+    moving = [cost - best, cost - home, seen.resident, cost]
     return torch.cat([torch.stack(moving, -1), of_route.expand(len(cost), *of_route.shape)], -1)
 
 

@@ -15,9 +15,8 @@ from agents.config import PPOConfig
 from agents.imitation.cloning import CloneReport, warm_start
 from agents.training.rule_tuning import Found, calibrate
 
-Stage = Callable[
-    [BaseAlgorithm, PPOConfig, Path], Found | CloneReport
-]  # what it reports has ``steps`` learned from
+# What a stage reports has ``steps`` learned from.
+Stage = Callable[[BaseAlgorithm, PPOConfig, Path], Found | CloneReport]
 
 
 def stages(config: PPOConfig) -> Iterator[tuple[str, Stage, int]]:

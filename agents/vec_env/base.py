@@ -91,14 +91,17 @@ class BatchVecEnv(VecEnv):
 
     def reset(self) -> Float[Floats32, "B N"]:
         """Start new episodes everywhere, from the seeds given to `seed` where there are any."""
-        observation, _ = self.env.reset(seed=self._first_seeds())
-        self._reset_seeds()
         self._reset_options()
         self.reset_infos = [{} for _ in range(self.num_envs)]
+        return self._as_array(self._started())
 
+    def _started(self, options: dict[str, Any] | None = None) -> Float[Array, "B N"]:
+        """Return the first observations of new episodes everywhere, as the environment's own arrays."""
+        observation, _ = self.env.reset(seed=self._first_seeds(), options=options)
+        self._reset_seeds()
         self._lengths = np.zeros(self.num_envs, dtype=np.int64)
         self._begin_all()
-        return self._as_array(self.remembering.begin(observation))
+        return self.remembering.begin(observation)
 
     def _first_seeds(self) -> int | list[int | None] | None:
         """Return the seeds of `seed` as the environment's `reset` takes them."""

@@ -70,11 +70,7 @@ class DeviceVecEnv(BatchVecEnv):
         """Start new episodes everywhere, ``last_steps`` before their end (None: at their first step), on the device."""
         steps = self.env.compiled.shape.steps
         first = 0 if last_steps is None else max(steps - last_steps, 0)
-        observation, _ = self.env.reset(seed=self._first_seeds(), options={"first_step": first})
-        self._reset_seeds()
-        self._lengths = np.zeros(self.num_envs, dtype=np.int64)
-        self._begin_all()
-        return cast(Tensor, self.remembering.begin(observation))
+        return cast(Tensor, self._started({"first_step": first}))
 
     def steps_left(self) -> Ints:
         """Return the steps left in each episode [B]."""

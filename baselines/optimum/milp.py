@@ -53,9 +53,8 @@ class Plan:
     solver_objective: float | None = None  # the same as the solver saw it
     bound: float  # no plan and no policy does better: above for benefit, below for cost and carbon
     is_safe: bool  # whether the bound is proven in exact numbers, else to the solver's tolerances
-    gap: float = (
-        np.inf
-    )  # |objective_value - bound| / |objective_value|, see `relative_gap`; infinite without a plan
+    # |objective_value - bound| / |objective_value|, see `relative_gap`; infinite without a plan.
+    gap: float = np.inf
     benefit_usd: float | None = None
     emissions_kg: float | None = None  # at the billed intensity
     flows: Flows | None = None  # each [T,...]
