@@ -279,4 +279,4 @@ def straight_through(hard: Any, smooth: Callable[[], Any], asked: Any) -> Any:
     if not decisions_are_smooth.get() or not getattr(asked, "requires_grad", False):
         return hard
     near = smooth()
-    return hard + (near - near.detach())
+    return hard.detach() + (near - near.detach())
