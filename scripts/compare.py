@@ -1,6 +1,6 @@
 """Compare policies with each other and with the proven optimum, on the same episodes.
 
-    python -m scripts.compare --scenario four_markets --policies local_only greedy ppo:runs/demo/model.zip \\
+    python -m scripts.compare --scenario four_markets --policies local_only greedy learned:runs/demo/model.zip \\
         mpc:persistence mpc:own mpc:perfect milp --seeds 0-19 --jobs 2
 
 Prints a table and the ladder (bound, planners, learned, rules; regret split into foresight and decisions, see
@@ -34,6 +34,7 @@ from scripts.runs.arguments import (
 from scripts.runs.command import INTERRUPTED, InputError, Shown, command, need_packages
 from scripts.runs.folder import default_folder, open_folder
 from scripts.runs.tensorboard import is_installed
+from scripts.studies.names import MERIT_ORDER
 
 if TYPE_CHECKING:
     from scripts.studies.comparison.run import Comparison
@@ -43,8 +44,9 @@ class CompareOptions(ScenarioOptions, ParallelOptions):
     """Which policies are compared, on which episodes."""
 
     policies: Policies = Field(
-        description=f"{' '.join(REGISTRY)} milp, mpc:FORECAST (perfect, day_ahead, persistence), variant:NAME "
-        "(no_battery, no_routing, ...), ppo:PATH of a model.zip, ppo:pretrained, sb3:ALGO:FILE, py:MODULE:FACTORY"
+        description=f"{' '.join(REGISTRY)} {MERIT_ORDER} milp, mpc:FORECAST (perfect, day_ahead, persistence), "
+        "variant:NAME (no_battery, no_routing, ...), learned:PATH of a model.zip, learned:pretrained (or residual:, "
+        "ppo:), sb3:ALGO:FILE, py:MODULE:FACTORY"
     )
     seeds: Seeds = Field([0, 1, 2])
     run_dir: str | None = Field(None, description="output folder; default: runs/compare-<scenario>-<time>")

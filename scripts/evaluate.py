@@ -1,10 +1,10 @@
 """Evaluate policies on a frozen set: its bounds and its planners' results are published, so nothing is solved.
 
-    python -m scripts.evaluate --policy ppo:pretrained --scenario four_markets
-    python -m scripts.evaluate --policies ppo:runs/seeds mpc:persistence greedy --scenario two_sites --set shifted
-    python -m scripts.evaluate --policy ppo:runs/a/model.zip --scenario two_sites --where milp
+    python -m scripts.evaluate --policy learned:pretrained --scenario four_markets
+    python -m scripts.evaluate --policies learned:runs/seeds mpc:persistence greedy --scenario two_sites --set shifted
+    python -m scripts.evaluate --policy learned:runs/a/model.zip --scenario two_sites --where milp
 
-``ppo:PATH`` is a model.zip, a run folder, a folder of run folders (one for each training seed) or a pattern.  The
+``learned:PATH`` is a model.zip, a run folder, a folder of run folders (one for each training seed) or a pattern.  The
 last line is, for the first policy,
 
     gain_captured=<x> ci=[<lo>,<hi>] of_mpc_own=<y> dropped=<z>

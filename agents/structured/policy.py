@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -95,21 +95,23 @@ class StructuredPolicy(ActorCriticPolicy):
         """Return the numbers of the rule, each with the first step of a search (see `agents.training.rule_tuning`)."""
         return {name: (getattr(self.judgement, name), step) for name, step in RULE_STEPS.items()}
 
+    @classmethod
+    def of(cls, compiled: Compiled, **own: Any) -> Self:
+        """Return the untrained policy of a scenario; ``own``: arguments of the class."""
+        actions = OpenActions.of(compiled)
+        return cls(
+            ForecastMemory(compiled).space(ObservationLayout(compiled).flat_space()),
+            spaces.Box(actions.low, actions.high, (actions.size,), np.float32),
+            lambda _: 0.0,
+            **own | {"scenario": compiled.resolved_scenario()},
+        )
+
     def for_scenario(self, compiled: Compiled) -> StructuredPolicy:
         """Return the same weights for another scenario: other sites, regions, rows or routes."""
         if compiled.hash == self.compiled.hash:
             return self
 
-        memory = ForecastMemory(compiled)
-        actions = OpenActions.of(compiled)
-        own = self._own | {"scenario": compiled.resolved_scenario()}
-        other = type(self)(
-            memory.space(ObservationLayout(compiled).flat_space()),
-            spaces.Box(actions.low, actions.high, (actions.size,), np.float32),
-            lambda _: 0.0,
-            **own,
-        )
-
+        other = self.of(compiled, **self._own)
         other.load_state_dict(self.state_dict())
         return other.to(self.device).train(self.training)
 

@@ -616,32 +616,20 @@ def median(values: list[float]) -> float:
 def training_stages() -> str:
     """Gain captured on validation episodes after each stage of training, medians over the shipped seeds."""
     rows = []
-    for folder in sorted((ROOT / "configs" / "agents" / "pretrained").iterdir()):
+    for folder in sorted((ROOT / "configs" / "agents" / "pretrained").glob("*/*")):
         runs = [
             json.loads(path.read_text(encoding="utf-8"))["stages"]
-            for path in sorted(folder.glob("*/stages.json"))
+            for path in sorted(folder.glob("seed*/stages.json"))
         ]
-        by_name = {
-            stage["name"]: [
-                one["gain_captured"] for run in runs for one in run if one["name"] == stage["name"]
-            ]
-            for stage in runs[0]
-        }
-        steps = max(stage["steps"] for stage in runs[0])
-        cells = [
-            percent(median(by_name[name]), 2) if name in by_name else ""
-            for name in ("start", "calibration", "ppo")
+        stages = [
+            f"{last['name']} {percent(median([run[i]['gain_captured'] for run in runs]), 2)} ({last['steps']:,})"
+            for i, last in enumerate(runs[0])
         ]
-        rows.append((code(folder.name), len(runs), *cells, f"{steps:,}"))
-    header = (
-        "scenario",
-        "seeds",
-        "start: the rule",
-        "rule, calibrated",
-        "after PPO",
-        "environment-steps of PPO",
-    )
-    return table(header, rows, left=1)
+        rows.append(
+            (code(folder.parent.name), code(f"{folder.name}:pretrained"), len(runs), ", ".join(stages))
+        )
+    header = ("scenario", "agent", "seeds", "gain captured after each stage (environment-steps of it)")
+    return table(header, rows) if rows else "No agent is shipped yet.\n"
 
 
 def measured(name: str) -> str:

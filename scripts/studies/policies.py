@@ -21,12 +21,25 @@ from gridai_env.scenario.errors import closest
 from scripts.runs.command import InputError, need_packages, refuse_doubles
 from scripts.runs.folder import file_name
 from scripts.runs.user_code import module_files
-from scripts.studies.names import FORECASTS, NETWORK, OPTIMUM, OWN, PLANNER, PRETRAINED, PYTHON, SB3, VARIANT
+from scripts.studies.names import (
+    FORECASTS,
+    MERIT_ORDER,
+    NETWORK,
+    OPTIMUM,
+    OWN,
+    PLANNER,
+    PYTHON,
+    SB3,
+    SHIPPED,
+    VARIANT,
+)
 from scripts.studies.others import OPTION, from_python, from_sb3, named_in_errors, sb3_files
 from scripts.studies.solver import SOLVER, SolverOptions, has_solver
 
 if TYPE_CHECKING:
     from baselines.optimum.variants import VariantPlan
+
+MODEL = "model.zip"
 
 
 @dataclass(frozen=True)
@@ -75,23 +88,23 @@ def find_contender(name: str, compiled: Compiled, solver: SolverOptions | None =
 
 
 def pretrained_root() -> Path:
-    """Return the folder of the shipped agents: a folder per scenario, in it one per training seed."""
-    return Path(__file__).resolve().parents[2] / "configs" / "agents" / PRETRAINED
+    """Return the folder of the shipped agents: in it a folder per scenario, kind and training seed."""
+    return Path(__file__).resolve().parents[2] / "configs" / "agents" / "pretrained"
 
 
 def pretrained(name: str, scenario: str) -> list[Path]:
-    """Return the checkpoints that are shipped for a scenario, one per training seed.
+    """Return the checkpoints of a kind that are shipped for a scenario, one per training seed.
 
-    Raises InputError where there is none; ``name``: the policy as on the command line.
+    Raises InputError where there is none; ``name``: the policy as on the command line, ``learned:pretrained``.
     """
-    root = pretrained_root()
-    found = sorted((root / scenario).glob("seed*/model.zip"))
+    root, kind = pretrained_root(), name.partition(":")[0]
+    found = sorted((root / scenario / kind).glob(f"seed*/{MODEL}"))
     if not found:
-        shipped = sorted({file.parents[1].name for file in root.glob("*/seed*/model.zip")})
+        shipped = sorted({file.parents[2].name for file in root.glob(f"*/{kind}/seed*/{MODEL}")})
         raise InputError(
-            f"{OPTION} {name}: no agent is shipped for {scenario!r} ({root / scenario}; there are: "
-            f"{', '.join(shipped) or 'none'}); train one: python -m scripts.train --scenario {scenario}, and give "
-            "ppo:PATH of its model.zip"
+            f"{OPTION} {name}: no agent of kind {kind!r} is shipped for {scenario!r} ({root / scenario / kind}; there "
+            f"are: {', '.join(shipped) or 'none'}); train one: python -m scripts.train --scenario {scenario}, and give "
+            f"{kind}:PATH of its {MODEL}"
         )
     return found
 
@@ -103,14 +116,18 @@ def resolved(name: str, compiled: Compiled) -> str:
     """
     if name == OWN:
         return PLANNER + compiled.forecast.kind
-    return NETWORK + str(pretrained(name, compiled.name)[0]) if name == NETWORK + PRETRAINED else name
+    return _runs(name, compiled.name)[0] if name in SHIPPED else name
 
 
 def checkpoint_of(name: str) -> str:
-    """Return SHA-256 (hex) of the files of a trained policy or a module; empty for every other policy."""
+    """Return SHA-256 (hex) of the files of a trained or fitted policy or a module; empty for every other policy."""
     files = []
     if name.startswith(NETWORK):
-        files = [Path(name.removeprefix(NETWORK))]
+        files = [Path(name.partition(":")[2])]
+    elif name == MERIT_ORDER:
+        from agents.networks.merit_order import NUMBERS_FILE
+
+        files = [NUMBERS_FILE]
     elif name.startswith(SB3):
         files = sb3_files(name)
     elif name.startswith(PYTHON):
@@ -126,7 +143,7 @@ def checkpoints(names: Sequence[str]) -> dict[str, str]:
 
 def _check_name(name: str) -> None:
     kind, colon, what = name.partition(":")
-    if kind + colon in (NETWORK, PYTHON, SB3) and what:
+    if kind + colon in (*NETWORK, PYTHON, SB3) and what:
         return
 
     if name == OPTIMUM or name.startswith((PLANNER, VARIANT)):
@@ -137,7 +154,8 @@ def _check_name(name: str) -> None:
 
     # Suggest names of the same kind alone: mpc:foo is not a misspelt rule.
     same_kind = [other for other in known if other.startswith(f"{kind}:")]
-    names = same_kind or [*known, "ppo:PATH", "sb3:ALGO:FILE", "py:MODULE:FACTORY"]
+    paths = [f"{network}PATH" for network in NETWORK]
+    names = same_kind or [*known, *paths, "sb3:ALGO:FILE", "py:MODULE:FACTORY"]
     advice = (
         closest(what, [other.partition(":")[2] for other in names]) if same_kind else closest(name, names)
     )
@@ -160,7 +178,7 @@ def known_names() -> list[str]:
         from baselines.optimum.variants import VARIANTS
 
         variants = [VARIANT + name for name in VARIANTS]
-    return [*REGISTRY, *planners, *variants, OPTIMUM]
+    return [*REGISTRY, MERIT_ORDER, *planners, *variants, OPTIMUM]
 
 
 def _make(name: str, folder: str, compiled: Compiled, solver: dict[str, Any]) -> PolicySpec:
@@ -171,9 +189,13 @@ def _make(name: str, folder: str, compiled: Compiled, solver: dict[str, Any]) ->
         return PolicySpec(name, folder, from_sb3(name, compiled))
     if name.startswith(PYTHON):
         return PolicySpec(name, folder, from_python(name, compiled))
-    if kind == "ppo":
-        path = resolved(name, compiled).removeprefix(NETWORK)
-        return PolicySpec(name, folder, _load_network(path, compiled))
+    if name.startswith(NETWORK):
+        return PolicySpec(name, folder, _load_network(resolved(name, compiled), compiled))
+    if name == MERIT_ORDER:
+        with named_in_errors(name):
+            from agents.networks.merit_order import MeritOrder
+
+            return PolicySpec(name, folder, MeritOrder(compiled))
     if kind == "mpc":
         own = compiled.forecast.kind
         if what in ("day_ahead", "published") and own != what:
@@ -192,26 +214,25 @@ def _make(name: str, folder: str, compiled: Compiled, solver: dict[str, Any]) ->
     return PolicySpec(name, folder, REGISTRY[name](compiled))
 
 
-def _load_network(path: str, compiled: Compiled) -> Policy:
-    with named_in_errors(NETWORK + path):
+def _load_network(name: str, compiled: Compiled) -> Policy:
+    with named_in_errors(name):
         from agents.networks.checkpoint import load_policy
 
-        policy = load_policy(path)
+        policy = load_policy(name.partition(":")[2])
         policy.prepare(compiled)
     return policy
 
 
 def _folders(names: Sequence[str]) -> dict[str, str]:
     """Return a folder for each policy: ``ppo`` where there is one network, else ``ppo_1``, ``ppo_2`` in order."""
-    folders = {name: file_name(name) for name in names if not name.startswith((NETWORK, SB3))}
-    for kind in (NETWORK, SB3):
+    folders = {name: file_name(name) for name in names if not name.startswith((*NETWORK, SB3))}
+    for kind in (*NETWORK, SB3):
         networks = [name for name in names if name.startswith(kind)]
         for i, name in enumerate(networks):
             folders[name] = kind[:-1] if len(networks) == 1 else f"{kind[:-1]}_{i + 1}"
     return folders
 
 
-MODEL = "model.zip"
 ENOUGH_SEEDS = 5  # below it a note says so
 
 
@@ -225,7 +246,7 @@ class TrainedPolicy:
     @property
     def is_network(self) -> bool:
         """Whether it was trained."""
-        return self.name.startswith((NETWORK, SB3))
+        return self.name.startswith((*NETWORK, SB3))
 
 
 def find_entrants(names: Sequence[str], scenario: str) -> list[TrainedPolicy]:
@@ -238,15 +259,15 @@ def _runs(name: str, scenario: str) -> list[str]:
     if name.startswith(SB3):
         kind, _, where = name.removeprefix(SB3).partition(":")
         several = where and (Path(where).is_dir() or any(sign in where for sign in "*?["))
-        return [f"{SB3}{kind}:{path}" for path in checkpoint_files(where)] if several else [name]
-    if not name.startswith(NETWORK) or name == NETWORK:
+        return [f"{SB3}{kind}:{path}" for path in checkpoint_files(where, SB3)] if several else [name]
+    kind, _, where = name.partition(":")
+    if not name.startswith(NETWORK) or not where:
         return [name]
-    if name == NETWORK + PRETRAINED:
-        return [NETWORK + str(path) for path in pretrained(name, scenario)]
-    return [NETWORK + str(path) for path in checkpoint_files(name.removeprefix(NETWORK))]
+    files = pretrained(name, scenario) if name in SHIPPED else checkpoint_files(where, f"{kind}:")
+    return [f"{kind}:{path}" for path in files]
 
 
-def checkpoint_files(where: str) -> list[Path]:
+def checkpoint_files(where: str, kind: str = "") -> list[Path]:
     """Return the checkpoints of one agent: a file, a run folder, a folder of run folders, or a pattern with ``*``.
 
     Raises InputError where there is none, saying how to get one.
@@ -264,7 +285,7 @@ def checkpoint_files(where: str) -> list[Path]:
     found = [file for file in found if file.is_file()]
     if not found:
         raise InputError(
-            f"{OPTION} {NETWORK}{where}: no {MODEL} there; give a checkpoint, a run folder, a folder of run "
+            f"{OPTION} {kind}{where}: no {MODEL} there; give a checkpoint, a run folder, a folder of run "
             "folders (one per training seed) or a pattern; train one with python -m scripts.train --run-dir FOLDER"
         )
     return found

@@ -69,7 +69,8 @@ from scripts.runs.command import InputError
 from scripts.studies import policies
 from scripts.studies.evaluation import freeze
 from scripts.studies.evaluation.output import table_lines
-from scripts.studies.policies import checkpoint_files, find_contenders, find_entrants, pretrained, resolved
+from scripts.studies.names import MERIT_ORDER, SHIPPED
+from scripts.studies.policies import checkpoint_files, find_contenders, find_entrants, resolved
 
 LAST_LINE = re.compile(
     r"gain_captured=(-?\d+\.\d{4}) ci=\[(-?\d+\.\d{4}|nan),(-?\d+\.\d{4}|nan)\] "
@@ -718,34 +719,54 @@ def test_bad_input_is_refused(
     assert message in capsys.readouterr().err
 
 
-def test_pretrained_agents_are_found_by_scenario(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [name.partition(":")[0] for name in SHIPPED])
+def test_pretrained_agents_are_found_by_scenario_and_kind(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
+) -> None:
     monkeypatch.setattr(policies, "pretrained_root", lambda: tmp_path)
-    compiled = make_instance("two_sites", horizon_h=3.0).compiled
-    with pytest.raises(InputError, match=r"no agent is shipped for .two_sites.(.|\n)*train one"):
-        find_entrants(["ppo:pretrained"], "two_sites")
-    with pytest.raises(InputError, match="no agent is shipped"):
-        find_contenders(["ppo:pretrained"], compiled)
-    for seed in (0, 1):
-        (tmp_path / "two_sites" / f"seed{seed}").mkdir(parents=True)
-        (tmp_path / "two_sites" / f"seed{seed}" / "model.zip").touch()
+    compiled, name = make_instance("two_sites", horizon_h=3.0).compiled, f"{kind}:pretrained"
+    with pytest.raises(
+        InputError, match=rf"no agent of kind .{kind}. is shipped for .two_sites.(.|\n)*train one"
+    ):
+        find_entrants([name], "two_sites")
+    with pytest.raises(InputError, match="no agent of kind"):
+        find_contenders([name], compiled)
+    for other in ("learned", "residual", "ppo"):
+        for seed in (0, 1):
+            (tmp_path / "two_sites" / other / f"seed{seed}").mkdir(parents=True)
+            (tmp_path / "two_sites" / other / f"seed{seed}" / "model.zip").touch()
     # All training seeds where the agent is judged, the first one where it plays.
-    paths = tuple(f"ppo:{tmp_path}/two_sites/seed{seed}/model.zip" for seed in (0, 1))
-    assert find_entrants(["ppo:pretrained"], "two_sites")[0].runs == paths
-    assert resolved("ppo:pretrained", compiled) == paths[0]
+    paths = tuple(f"{kind}:{tmp_path}/two_sites/{kind}/seed{seed}/model.zip" for seed in (0, 1))
+    assert find_entrants([name], "two_sites")[0].runs == paths
+    assert resolved(name, compiled) == paths[0]
     with pytest.raises(InputError, match="there are: two_sites"):
-        resolved("ppo:pretrained", make_instance("global", horizon_h=3.0).compiled)
+        resolved(name, make_instance("global", horizon_h=3.0).compiled)
 
 
 def test_the_agents_that_are_shipped_load_and_are_small() -> None:
-    for scenario in ("two_sites", "four_markets", "microgrid_prosumer", "global"):
-        found = pretrained("ppo:pretrained", scenario)
-        assert [path.parent.name for path in found] == [f"seed{seed}" for seed in range(5)]
-        for path in found:
-            assert path.stat().st_size <= 5e6
-            record = (path.parent / "run.json").read_text()
-            assert f'"scenario": "{scenario}"' in record
-            assert '"/' not in record  # no path of the machine that trained it
-        load_policy(found[0]).prepare(compile_scenario(load_scenario(scenario)))
+    found = sorted(policies.pretrained_root().glob("*/*/seed*/model.zip"))
+    if not found:
+        pytest.skip("no agent is shipped yet")
+    for path in found:
+        scenario, kind, seed = path.parts[-4:-1]
+        assert f"{kind}:pretrained" in SHIPPED
+        assert path.stat().st_size <= 5e6
+        record = (path.parent / "run.json").read_text()
+        assert f'"scenario": "{scenario}"' in record
+        assert '"/' not in record  # no path of the machine that trained it
+        if seed == "seed0":
+            load_policy(path).prepare(compile_scenario(load_scenario(scenario)))
+
+
+def test_merit_order_is_a_rule(tiny: Path, tmp_path: Path) -> None:
+    """It needs no checkpoint, sees the shifted scenario as it is, and has no training seeds."""
+    (entrant,) = find_entrants([MERIT_ORDER], "two_sites")
+    assert entrant.runs == (MERIT_ORDER,) and not entrant.is_network
+    frozen = read_set("two_sites", "shifted", tiny)
+    policy = find_contenders([MERIT_ORDER], compile_scenario(load_scenario("two_sites")))[0].decider
+    assert play.player_for(policy, frozen.instances()[0], "lost") is policy
+    assert len(play.played(policy, frozen, frozen.instances())) == len(frozen.entries)
+    assert _evaluated(tiny, tmp_path, "--policy", MERIT_ORDER) == 0
 
 
 def test_training_seeds_behind_a_name(tmp_path: Path) -> None:

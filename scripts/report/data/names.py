@@ -22,7 +22,9 @@ def named(table: str) -> dict[str, tuple[str, str]]:
 
 
 POLICIES = named("policies")
-LEARNED, VARIANT, OPTIMUM = "ppo", "variant:", "milp"
+VARIANT, OPTIMUM = "variant:", "milp"
+NETWORKS = named("networks")
+LEARNED = tuple(NETWORKS)  # what was trained, by how its name begins
 # Policies that know what is to come: no rivals of those that do not.
 SEEING = (OPTIMUM, "mpc:perfect")
 
@@ -30,7 +32,7 @@ SEEING = (OPTIMUM, "mpc:perfect")
 def policy_colour(name: str) -> str:
     """Return the colour of a policy, the same in every plot; policies without one of their own share a few."""
     if name.startswith(LEARNED):
-        return palette.VERMILLION
+        return NETWORKS[_network(name)][1]
     if name in POLICIES:
         return POLICIES[name][1]
     return palette.OTHERS[sum(name.encode()) % len(palette.OTHERS)]
@@ -40,13 +42,18 @@ def policy_label(name: str) -> str:
     """Return what a policy is called in text: plain, not escaped."""
     if name.startswith(LEARNED):
         file = PurePath(name.partition(":")[2])  # ppo:runs/demo/model.zip
-        return f"PPO, {file.parent.name if file.stem == 'model' and file.parent.name else file.stem or 'learned'}"
+        own = file.parent.name if file.stem == "model" and file.parent.name else file.stem or "learned"
+        return f"{NETWORKS[_network(name)][0]}, {own}"
 
     if name.startswith(VARIANT):
         return "Optimum, " + words(name.removeprefix(VARIANT))
     if name in POLICIES:
         return POLICIES[name][0]
     return words(name).capitalize() if re.fullmatch(r"[a-z_]+", name) else name
+
+
+def _network(name: str) -> str:
+    return next(kind for kind in NETWORKS if name.startswith(kind))
 
 
 def knows_future(name: str) -> bool:

@@ -77,7 +77,7 @@ def _rank(policy: str) -> tuple[int, int]:
         policy == OPTIMUM,
         policy.startswith(VARIANT),
         policy in planned,
-        policy.startswith((NETWORK, SB3)),
+        policy.startswith((*NETWORK, SB3)),
     ]
     kind = kinds.index(True) if True in kinds else len(kinds)
     return kind, planned.index(policy) if policy in planned else 0

@@ -13,7 +13,8 @@ class EvaluateOptions(CommandOptions):
     """What is evaluated on what, and what is written."""
 
     policies: Annotated[list[str], Shown(names=("--policy", "--policies"), metavar="SPEC")] = Field(
-        description="ppo:PATH, ppo:pretrained, sb3:ALGO:FILE, py:MODULE:FACTORY, a rule, mpc:FORECAST, milp"
+        description="learned:PATH, learned:pretrained (or residual:, ppo:), sb3:ALGO:FILE, py:MODULE:FACTORY, a rule, "
+        "mpc:FORECAST, milp"
     )
     scenario: str = Field(description="a scenario with a file in configs/benchmarks")
     set: str = Field("test", description="test, validation, train or shifted")

@@ -22,7 +22,7 @@ from gridai_env.version import environment_version
 from scripts import compare, frontier
 from scripts import pareto as front
 from scripts.report import __main__ as report
-from scripts.report.data.names import policy_label, tidy
+from scripts.report.data.names import policy_colour, policy_label, tidy
 from scripts.report.data.numbers import number, seed_text
 from scripts.report.data.parts import Panel
 from scripts.report.data.run_folders import read_table
@@ -523,10 +523,12 @@ def test_policies_are_told_apart() -> None:
         "ppo:runs/b/model.zip",
         "ppo",
     ]
-    names += ["ppo:best.zip", "mine"]
+    names += ["ppo:best.zip", "mine", "learned:pretrained", "residual:pretrained", "rule:merit_order"]
     labels = [policy_label(name) for name in names]
     assert len(set(labels)) == len(names)
     assert labels[3:7] == ["PPO, a", "PPO, b", "PPO, learned", "PPO, best"]
+    assert labels[8:] == ["Learned, pretrained", "Residual, pretrained", "Merit-Order"]
+    assert len({policy_colour(name) for name in names[-3:]} | {policy_colour("ppo")}) == 4
 
 
 def test_numbers_and_tables(tmp_path: Path) -> None:
