@@ -159,6 +159,12 @@ class PPOConfig(StrictModel):
     seed: Annotated[int, Field(ge=0)] = Field(0, description="of weights, exploration and training episodes")
     total_steps: Count = Field(1_000_000, description="environment steps of the whole run")
     num_envs: Count = Field(64, description="episodes that run side by side")
+    group: Count = Field(1, description="neighbours that play the same episode; must divide num_envs")
+    advantage: Literal["gae", "group"] = Field(
+        "gae",
+        description="'gae': against the value estimate; 'group': return-to-go less its mean over the group at the same "
+        "step (gae_lambda is not used)",
+    )
     rollout_steps: Count = Field(24, description="steps of each episode between two updates")
     batch_size: Count = Field(512, description="transitions in one gradient step")
     epochs: Count = Field(5, description="passes over the transitions of one update")
@@ -211,6 +217,16 @@ class PPOConfig(StrictModel):
 
     @model_validator(mode="after")
     def _whole_batches(self) -> PPOConfig:
+        if self.num_envs % self.group:
+            raise ValueError(f"group = {self.group}: must divide num_envs = {self.num_envs} [episodes]")
+        if self.advantage == "group" and self.group < 2:
+            raise ValueError(
+                f"group = {self.group}: must be at least 2 for advantage = 'group', e.g. 16 [episodes]"
+            )
+        if self.algorithm == "pathwise" and self.group > 1:
+            raise ValueError(
+                f"group = {self.group}: must be 1 for algorithm = 'pathwise', which compares no episodes"
+            )
         rollout = self.num_envs * self.rollout_steps
         if self.algorithm == "pathwise":
             return self

@@ -17,6 +17,7 @@ from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from torch import Tensor
 
+from agents.torch_ppo.groups import group_advantages
 from gridai_env.arrays.types import Array, Float, Floats32, Int
 
 
@@ -24,11 +25,11 @@ class DeviceRolloutBuffer(RolloutBuffer):
     """Transitions [T,B,...] as float32 tensors on ``device``; `add` takes tensors or arrays.
 
     `values` and `returns` are NumPy arrays, as the base class promises.  After `keep_features`, ``observations`` are
-    features of them, in `add` as in samples.
+    features of them, in `add` as in samples.  ``group``: more than 1 for `group_advantages` in place of GAE.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._allocated = False
+    def __init__(self, *args: Any, group: int = 1, **kwargs: Any) -> None:
+        self._allocated, self.group = False, group
         super().__init__(*args, **kwargs)
 
     def reset(self) -> None:
@@ -97,7 +98,13 @@ class DeviceRolloutBuffer(RolloutBuffer):
     def compute_returns_and_advantage(self, last_values: Float[Tensor, " B"], dones: Array) -> None:
         """Fill advantages (GAE; Schulman et al., 2016) and returns; both arguments are of the last step."""
         following = last_values.detach().flatten()
-        goes_on = 1.0 - torch.as_tensor(dones, device=self.device).to(torch.float32)
+        over = torch.as_tensor(dones, device=self.device).to(torch.float32)
+        if self.group > 1:
+            given = (self.rewards, self.episode_starts, following, over, self.gamma, self.group)
+            self.advantages.copy_(group_advantages(*given, returns=self.lambda_returns))
+            return
+
+        goes_on = 1.0 - over
         advantage = torch.zeros_like(following)
 
         for step in reversed(range(self.buffer_size)):

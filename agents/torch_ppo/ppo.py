@@ -30,6 +30,7 @@ from torch.distributions import Distribution
 from torch.nn.functional import mse_loss
 
 from agents.torch_ppo.buffer import DeviceRolloutBuffer
+from agents.torch_ppo.groups import BUFFER
 from agents.vec_env.torch import DeviceVecEnv, EpisodeEnds, read_ends
 
 # What an update reports, in the order in which `_loss` returns it.
@@ -82,7 +83,7 @@ class DevicePPO(PPO):
     def _excluded_save_params(self) -> list[str]:
         """Keep tensors of this device out of files, and the buffer's class: plain PPO takes its own."""
         own = ["_low", "_high", "fixed", "_last_obs", "_last_episode_starts", "_loss_function"]
-        return [*super()._excluded_save_params(), *own, "rollout_buffer_class"]
+        return [*super()._excluded_save_params(), *own, *BUFFER]
 
     def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
         """Begin to learn; the last observations go to the device."""

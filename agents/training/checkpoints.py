@@ -20,6 +20,7 @@ import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from agents.networks.checkpoint import CheckpointError
+from agents.torch_ppo.groups import BUFFER
 from agents.vec_env.base import BatchVecEnv
 from gridai_env.files import atomic_write
 
@@ -37,7 +38,7 @@ def save_model(model: BaseAlgorithm, path: Path, state: bytes | None = None) -> 
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as partial:
         with partial.open("wb") as file:
-            model.save(file)
+            model.save(file, exclude=BUFFER)
         if state is not None:
             with zipfile.ZipFile(partial, "a", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
                 archive.writestr(STATE_MEMBER, state)

@@ -51,7 +51,9 @@ def make_training_env(
     }
 
     if config.algorithm == "ppo":
-        env = GridAIVectorEnv(config.num_envs, scenario=compiled.scenario, flat_observations=True)
+        env = GridAIVectorEnv(
+            config.num_envs, scenario=compiled.scenario, flat_observations=True, group=config.group
+        )
         return GridAIVecEnv(env, actions, **rewards)
     return _on_device(config, compiled, actions, rewards)
 
@@ -69,6 +71,7 @@ def _on_device(
             config.num_envs,
             scenario=compiled.scenario,
             flat_observations=True,
+            group=config.group,
             device=device_of(config),
             copy=is_pathwise,  # else what is learned from is copied to the rollout buffer
             autoreset_mode=AutoresetMode.DISABLED if is_pathwise else AutoresetMode.SAME_STEP,

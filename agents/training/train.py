@@ -24,6 +24,7 @@ from agents.config import PPOConfig, compiled_of
 from agents.networks.checkpoint import Identity, NetworkPolicy, load_model
 from agents.networks.kinds import design_of
 from agents.pathwise.trainer import Cosine, Pathwise
+from agents.torch_ppo.groups import GroupRolloutBuffer
 from agents.training.callbacks import CheckpointCallback, EvaluationCallback, ProgressCallback, TotalsCallback
 from agents.training.checkpoints import read_training_state, remove_leftovers, save_model, set_training_state
 from agents.training.environments import device_of
@@ -75,7 +76,16 @@ def _of_ppo(config: PPOConfig) -> dict[str, Any]:
         "ent_coef": config.entropy_coefficient,
         "vf_coef": config.value_coefficient,
         **config.model_dump(include=SAME_NAMES),
+        **_buffer(config),
     }
+
+
+def _buffer(config: PPOConfig) -> dict[str, Any]:
+    """Return the arguments of PPO that choose its advantages."""
+    if config.advantage == "gae":
+        return {}
+    own = {"rollout_buffer_class": GroupRolloutBuffer} if config.algorithm == "ppo" else {}
+    return own | {"rollout_buffer_kwargs": {"group": config.group}}
 
 
 def _of_pathwise(config: PPOConfig, env: BatchVecEnv) -> dict[str, Any]:
@@ -122,7 +132,7 @@ def resume(config: PPOConfig, env: BatchVecEnv, checkpoint: Path) -> BaseAlgorit
     """
     torch.set_num_threads(config.torch_threads)
     state = read_training_state(checkpoint)
-    model = load_model(checkpoint, str(device_of(config)), algorithm_of(config), env=env)
+    model = load_model(checkpoint, str(device_of(config)), algorithm_of(config), env=env, **_buffer(config))
     set_training_state(model, state)
     return model
 

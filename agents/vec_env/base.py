@@ -105,7 +105,7 @@ class BatchVecEnv(VecEnv):
 
     def _first_seeds(self) -> int | list[int | None] | None:
         """Return the seeds of `seed` as the environment's `reset` takes them."""
-        return None if self._seeds[0] is None else list(self._seeds)
+        return None if self._seeds[0] is None else list(self._seeds[: self.env.num_groups])
 
     @abstractmethod
     def _begin_all(self) -> None:

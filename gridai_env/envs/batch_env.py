@@ -37,6 +37,7 @@ class BatchEnv(gym.vector.VectorEnv[Any, Any, Any], Generic[S]):
     def __init__(self, options: VectorOptions) -> None:
         """Open the scenario; raises ValueError (ScenarioError, InstanceError, ...) where that fails."""
         self.num_envs, self.max_episode_steps = options.num_envs, options.max_episode_steps
+        self.group, self.num_groups = options.group, options.num_envs // options.group
         self.render_mode, self.autoreset_mode = options.render_mode, options.autoreset_mode
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         self.flat_observations = options.flat_observations
@@ -103,17 +104,31 @@ class BatchEnv(gym.vector.VectorEnv[Any, Any, Any], Generic[S]):
         found = checked_mask(mask, self.num_envs, self._mask_kinds)
         if not self._begun and not found.all():
             raise ResetNeeded("no episodes yet: the first reset() must be of all environments")
+        groups = found.reshape(-1, self.group)
+        if (groups.any(1) & ~groups.all(1)).any():
+            raise ValueError(
+                f"options['reset_mask']: must take whole groups, {self.group} neighbours each, which begin together"
+            )
         return np.flatnonzero(found)
 
+    def _groups(self, rows: Int[Index, " rows"]) -> Int[Index, " groups"]:
+        """Return the groups of environments that are given in whole groups."""
+        return rows[:: self.group] // self.group
+
+    def _members(self, groups: Int[Index, " groups"]) -> Int[Index, " rows"]:
+        """Return the environments of groups."""
+        return (groups[:, None] * self.group + np.arange(self.group)).ravel()
+
     def _check_given(self, instances: Sequence[str | Path | Instance], count: int) -> None:
-        """Raise ValueError unless there is one instance for each of ``count`` environments."""
+        """Raise ValueError unless there is one instance for each of ``count`` environments (groups of them)."""
         if not isinstance(instances, Sequence) or isinstance(instances, str):
             raise ValueError(
                 f"options['instances'] = {instances!r}: must be a list of instances (or of their files), one "
                 "for each environment to reset; leave it out for episodes of the environments' own"
             )
         if len(instances) != count:
-            raise ValueError(f"options['instances']: {len(instances)} given, {count} environments to reset")
+            what = "environments" if self.group == 1 else f"groups of {self.group} environments"
+            raise ValueError(f"options['instances']: {len(instances)} given, {count} {what} to reset")
 
     def _foreign(self) -> ValueError:
         """Return the error where the environments' own episodes would begin beside those of another scenario."""
@@ -138,6 +153,13 @@ class BatchEnv(gym.vector.VectorEnv[Any, Any, Any], Generic[S]):
         return flat if self.flat_observations else self.layout.as_dict(flat)
 
     # Snapshots -----------------------------------------------------------------------------------
+
+    def _check_group(self, state: dict[str, Any]) -> None:
+        """Raise ValueError for a snapshot of groups of another size."""
+        if (group := state.get("group", 1)) != self.group:
+            raise ValueError(
+                f"group = {self.group}: the snapshot is of group = {group}; make the environments with group={group}"
+            )
 
     def _get_books(self) -> dict[str, Any]:
         """Return copies of the books and of Gymnasium's generator."""

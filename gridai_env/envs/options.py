@@ -34,7 +34,7 @@ Options = TypeVar("Options")
 class EnvOptions:
     """Keywords of `GridAIEnv`."""
 
-    num_envs = 1  # no keyword of a single environment
+    num_envs = group = 1  # no keywords of a single environment
     scenario: ScenarioSource | None = "two_sites"
     traces: str | Path | None = None
     horizon_h: float | None = None
@@ -55,7 +55,7 @@ class EnvOptions:
         """Open the scenario; raises ValueError (ScenarioError, InstanceError, ...) where that fails."""
         overrides = {name: getattr(self, name) for name in OVERRIDES}
         source = replace(open_source(self.scenario, self.instance, **overrides), start=self.start)
-        source.starts(np.arange(self.num_envs), self.start)
+        source.starts(np.arange(self.num_envs // self.group), self.start)
         return source
 
 
@@ -73,10 +73,14 @@ class VectorOptions(EnvOptions, _NumEnvs):
     max_episode_steps: int | None = None
     autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP
     flat_observations: bool = False
+    group: int = field(default=1, kw_only=True)
 
     def __post_init__(self) -> None:
         """Raise ValueError for values that are impossible whatever the scenario is."""
         self.num_envs = positive_int("num_envs", self.num_envs)
+        self.group = positive_int("group", self.group)
+        if self.num_envs % self.group:
+            raise ValueError(f"group = {self.group}: must divide num_envs = {self.num_envs} [episodes]")
         if self.max_episode_steps is not None:
             self.max_episode_steps = positive_int("max_episode_steps", self.max_episode_steps)
         super().__post_init__()

@@ -39,6 +39,8 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
     steps. ``reset(seed=s)`` seeds environment i with s + i; a list gives each its own seed (None: go on).
     ``options={"instances": [...]}`` plays given instances (or their files), one for each environment that
     is reset.  ``options={"start": ...}`` and ``start=``: a UTC time for all, or a list with one for each.
+    ``group=16``: 16 neighbours play the same episode at the same time, each with actions of its own; seeds,
+    instances and starts are then one for each group (seed s: s + g for group g), and groups begin together.
     Every call returns new arrays; the parts of a Dict observation are views of one new array.
     """
 
@@ -54,7 +56,7 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
     def __init__(self, options: VectorOptions) -> None:
         """Open the scenario; raises ValueError (ScenarioError, InstanceError, ...) where that fails."""
         super().__init__(options)
-        self._seeds = EpisodeSeeds(self.num_envs)
+        self._seeds = EpisodeSeeds(self.num_groups)
         self._observer: Observer
         self._pictures = Pictures()
 
@@ -72,15 +74,15 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
         """Start all episodes, or those of ``options["reset_mask"]``."""
         options = checked_options(options, ("instances", "reset_mask", "start"))
         rows = self._rows(options.get("reset_mask"))
-        seeds = seed_list(seed, self.num_envs)
+        groups, seeds = self._groups(rows), seed_list(seed, self.num_groups)
         super().reset(seed=None if seed is None else seeds[0])
-        self._seeds.seed(rows, seeds)
+        self._seeds.seed(groups, seeds)
 
         if "instances" in options:
-            batch = self._given(options["instances"], len(rows))
+            batch = self._given(options["instances"], len(groups))
         else:
-            starts = self._source.starts(rows, options.get("start"))
-            batch = self._source.batch(self._seeds.draw(rows, seeds), starts)
+            starts = self._source.starts(groups, options.get("start"))
+            batch = self._source.batch(self._seeds.draw(groups, seeds), starts, self.group)
 
         self._begin(rows, batch)
         infos = self._infos(np.zeros((len(KEYS), self.num_envs)), self._mask(rows))
@@ -89,7 +91,7 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
     def _given(self, instances: Sequence[str | Path | Instance], count: int) -> InstanceBatch:
         """Return the episodes given in the options."""
         self._check_given(instances, count)
-        return self._source.of_instances(instances)
+        return self._source.of_instances(instances, self.group)
 
     def _begin(self, rows: Index, batch: InstanceBatch) -> None:
         """Put the episodes of ``batch`` at the places ``rows``."""
@@ -184,7 +186,8 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
 
     def _next(self, rows: Index) -> InstanceBatch:
         """Return the next episodes of the environments' own."""
-        return self._source.batch(self._seeds.draw(rows), self._source.starts(rows))
+        groups = self._groups(rows)
+        return self._source.batch(self._seeds.draw(groups), self._source.starts(groups), self.group)
 
     def _infos(self, figures: Floats, rows: Bools) -> Info:
         """Return figures [len(KEYS),B], totals and seeds, those of ``rows``, as new arrays with their masks."""
@@ -217,11 +220,12 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
 
     def get_state(self) -> dict[str, Any]:
         """Return everything that `set_state` needs to continue bit for bit; can be pickled."""
-        simulator = self.simulator.get_state()
-        return {"instances": self.instances, "simulator": simulator, "books": self._get_books()}
+        state = {"simulator": self.simulator.get_state(), "books": self._get_books()}
+        return {"group": self.group, "instances": self.instances[:: self.group]} | state
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go back to where `get_state` was called, in these or other environments of the same scenario."""
-        self._begin(np.arange(self.num_envs), self._given(state["instances"], self.num_envs))
+        self._check_group(state)
+        self._begin(np.arange(self.num_envs), self._given(state["instances"], self.num_groups))
         self.simulator.set_state(state["simulator"])
         self._set_books(state["books"])

@@ -1,7 +1,7 @@
 """Supply of episodes for environments on a device, in a form from which they can be rebuilt.
 
-A *batch* is a few episodes and the places that they go to.  Its recipe is small: seeds, instances, or the state that
-the device's generator had.  A snapshot keeps recipes, not episodes.
+A *batch* is a few episodes and the places that they go to: environments, or groups of them.  Its recipe is small:
+seeds, instances, or the state that the device's generator had.  A snapshot keeps recipes, not episodes.
 """
 
 from __future__ import annotations

@@ -35,8 +35,8 @@ from gridai_env.envs.torch.simulator import TorchSimulator
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.scenario.compile import Compiled
 
-# Into so many groups `stagger` spreads episodes: what begins a few of them should not be needed in every step.
-GROUPS = 16
+# To so many steps `stagger` spreads episodes: what begins a few of them should not be needed in every step.
+FIRST_STEPS = 16
 
 
 class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
@@ -51,8 +51,8 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
     have seeds of their own (``infos["instance_seed"]``; the others show -1).
 
     ``stagger=True``: the episodes that a reset of all environments begins start midway, at up to 16 steps
-    spread evenly, so that they do not all end together; later ones are whole.  Totals of such a part of an
-    episode are not shown (their mask is False).
+    spread evenly (those of a group at the same one), so that they do not all end together; later ones are whole.
+    Totals of such a part of an episode are not shown (their mask is False).
 
     ``copy=True``: every call returns new tensors, which stay as they are.  ``copy=False``: observations are one
     of two tensors in turn, valid until the next call but one, and ``infos["final_obs"]`` is always the same one,
@@ -85,12 +85,13 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         if options.compile:
             _check_compilable(self.num_envs, self.compiled)
 
-        self._host = HostEpisodeSupply(self._source, self.num_envs, self.device, self.dtype)
+        # Episodes are supplied for groups, and placed in all their environments.
+        self._host = HostEpisodeSupply(self._source, self.num_groups, self.device, self.dtype)
         self.episodes = kind_of_episodes(options.episodes, self._source)
         self._supply: EpisodeSupply = self._host
         if self.episodes == "device":
             generator = TorchEpisodeGenerator(self.compiled, self.device, self.dtype)
-            self._supply = TorchEpisodeSupply(generator, self.num_envs)
+            self._supply = TorchEpisodeSupply(generator, self.num_groups)
 
         self._options = {"compile": options.compile, "graphs": options.graphs}
         self._copy = options.copy
@@ -122,18 +123,19 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
             self._check_wrong()
         batches: Iterable[Supplied]
         if "instances" in options:
-            batches = [self._given(rows, options["instances"])]
+            batches = [self._given(self._groups(rows), options["instances"])]
             if seeds:
-                self._supply.seed(rows, seeds)
+                self._supply.seed(self._groups(rows), seeds)
         else:
-            batches = self._next_episodes(rows, seeds, options.get("start"))
+            batches = self._next_episodes(self._groups(rows), seeds, options.get("start"))
 
         # Spread over the horizon, episodes do not all end (and are not all made) in one step.
         everyone = len(rows) == self.num_envs
         t = np.zeros(self.num_envs, dtype=np.intp)
         if self.stagger and everyone and "instances" not in options:
-            groups = min(self.num_envs, self._longest, GROUPS)
-            t = np.arange(self.num_envs) * groups // self.num_envs * self._longest // groups
+            count = min(self.num_groups, self._longest, FIRST_STEPS)
+            t = np.arange(self.num_groups) * count // self.num_groups * self._longest // count
+            t = np.repeat(t, self.group)
         if "first_step" in options:
             t[rows] = self._first_step(options["first_step"])
 
@@ -160,7 +162,7 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
             return None
 
         if self.episodes == "host":
-            return seed_list(seed, self.num_envs)
+            return seed_list(seed, self.num_groups)
         if isinstance(seed, Sequence | np.ndarray) and not isinstance(seed, str):
             raise ValueError(
                 f"seed: a list of {len(seed)}, but episodes made on the device come from one generator; "
@@ -169,20 +171,20 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         return [plain_seed(seed)]
 
     def _next_episodes(
-        self, rows: Index, seeds: list[int | None] | None = None, start: Any = None
+        self, groups: Index, seeds: list[int | None] | None = None, start: Any = None
     ) -> Iterator[Supplied]:
         """Return the next episodes of the environments' own."""
         if self.layout.compiled.hash != self.compiled.hash:
-            if len(rows) < self.num_envs:
+            if len(groups) < self.num_groups:
                 raise self._foreign()
             self._make(self.compiled)
-        starts = self._source.starts(rows, start)
-        return self._supply.next_episodes(rows, seeds, self._simulator.prepare, starts)
+        starts = self._source.starts(groups, start)
+        return self._supply.next_episodes(groups, seeds, self._simulator.prepare, starts)
 
-    def _given(self, rows: Index, instances: Any) -> Supplied:
+    def _given(self, groups: Index, instances: Any) -> Supplied:
         """Return the episodes given in the options."""
-        self._check_given(instances, len(rows))
-        batch, episodes = self._host.given(rows, instances)
+        self._check_given(instances, len(groups))
+        batch, episodes = self._host.given(groups, instances)
         self._fit(batch, episodes.compiled)
         return batch, self._simulator.prepare(episodes)
 
@@ -197,7 +199,7 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         if not self._begun:
             self._set_out()
         for batch, episodes in batches:
-            self._place(batch, episodes, batch.rows, t[batch.rows])
+            self._place(batch, episodes, batch.rows, t)
 
         self._totals = self._totals.detach() * self._upload(~self._mask(rows))
         self._elapsed, self._over, self._part = self._elapsed.copy(), self._over.copy(), self._part.copy()
@@ -206,11 +208,12 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
 
     def _upload_books(self) -> None:
         """Put what every ``infos`` shows of the episodes on the device, where it stays until one begins."""
-        seeds = np.full(self.num_envs, -1, dtype=np.int64)
+        seeds = np.full(self.num_groups, -1, dtype=np.int64)
         for batch in self._batches:
             if batch.seeds is not None:
                 played = batch.rows >= 0
                 seeds[batch.rows[played]] = batch.seeds[played]
+        seeds = np.repeat(seeds, self.group)
         self._shown_seeds, self._seeded = self._upload(seeds), self._upload(seeds >= 0)
         self._whole = self._upload(~self._part)
 
@@ -228,18 +231,21 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         """Make simulator and observer anew where given instances are of another scenario."""
         if compiled.hash == self.layout.compiled.hash:
             return
-        if len(batch.rows) < self.num_envs:
+        if len(batch.rows) < self.num_groups:
             raise ValueError(
                 "options['instances']: belong to another scenario than the episodes that go on beside them; reset "
                 "all environments with such instances"
             )
         self._make(compiled)
 
-    def _place(self, batch: EpisodeBatch, episodes: Prepared, rows: Index, t: Index) -> None:
-        """Begin episodes, and remember whence they came."""
-        self._simulator.begin(rows, episodes, t)
+    def _place(self, batch: EpisodeBatch, episodes: Prepared, groups: Index, t: Index) -> None:
+        """Begin episodes in groups, at steps ``t`` [num_envs], and remember whence they came."""
+        rows = self._members(groups)
+        if self.group > 1:
+            episodes = episodes.take(np.repeat(np.arange(len(groups)), self.group))
+        self._simulator.begin(rows, episodes, t[rows])
         self._observer.begin(rows, episodes)
-        left = [older.without(rows) for older in self._batches]
+        left = [older.without(groups) for older in self._batches]
         self._batches = [older for older in left if older is not None] + [batch]
 
     # Step ----------------------------------------------------------------------------------------
@@ -279,7 +285,8 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         else:
             ended = self._observer.keep_last(observation, rows)
 
-        self._begin(rows, self._next_episodes(rows), np.zeros(self.num_envs, dtype=np.intp))
+        t = np.zeros(self.num_envs, dtype=np.intp)
+        self._begin(rows, self._next_episodes(self._groups(rows)), t)
         infos = self._infos(figures * ~over, self._everyone()) | {
             "final_obs": self._shown(ended),
             "_final_obs": over,
@@ -334,6 +341,7 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         Episodes are kept as seeds, given instances, or states of the device's generator: they are made again.
         """
         return {
+            "group": self.group,
             "batches": list(self._batches),
             "simulator": self.simulator.get_state(),
             "supplies": (self._supply.get_state(), self._host.get_state()),
@@ -342,6 +350,7 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go back to where `get_state` was called, in these or other environments of the same scenario."""
+        self._check_group(state)
         self._set_out()
         where = state["simulator"]
 
@@ -353,8 +362,7 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
             # Episodes are written relative to the present row: restore it first.
             self._simulator.ring.row = where["row"]
             alive = np.flatnonzero(batch.rows >= 0)
-            rows = batch.rows[alive]
-            self._place(batch, episodes.take(alive), rows, where["t"][rows])
+            self._place(batch, episodes.take(alive), batch.rows[alive], where["t"])
 
         self._simulator.set_state(where)
         self._set_books(state["books"])
