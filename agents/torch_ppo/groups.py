@@ -31,7 +31,7 @@ def group_advantages(
     """Return the return-to-go less its mean over the ``group`` neighbours at the same step; fill ``returns`` with it.
 
     Episodes that go on after the last step are worth ``last_values`` there; ``dones``: 1.0 where none does.  The mean
-    includes the environment itself, which scales all advantages by 1 - 1/group and biases none.
+    includes the environment itself, which scales the expected gradient by 1 - 1/group and nothing else.
     """
     following, goes_on = last_values, 1.0 - dones
     for step in reversed(range(len(rewards))):

@@ -535,7 +535,7 @@ def test_missing_checkpoint(tmp_path: Path) -> None:
 
 def test_a_failed_save_leaves_the_old_file(tmp_path: Path) -> None:
     class Broken:
-        def save(self, file: Any) -> None:
+        def save(self, file: Any, exclude: Any) -> None:
             file.write(b"half")
             raise OSError("disk full")
 
