@@ -32,6 +32,7 @@ from torch.nn.functional import mse_loss
 from agents.torch_ppo.buffer import DeviceRolloutBuffer
 from agents.torch_ppo.groups import BUFFER
 from agents.vec_env.torch import DeviceVecEnv, EpisodeEnds, read_ends
+from gridai_env.arrays.torch_ops import moved
 
 # What an update reports, in the order in which `_loss` returns it.
 FIGURES = ("policy_gradient_loss", "value_loss", "entropy_loss", "clip_fraction", "approx_kl", "loss")
@@ -143,7 +144,7 @@ class DevicePPO(PPO):
         buffer.add(seen, actions, rewards, starts, values, log_probs)
 
         self._last_obs = after  # type: ignore[assignment]
-        begun = torch.zeros_like(starts) if ended is None else torch.as_tensor(dones, device=self.device)
+        begun = torch.zeros_like(starts) if ended is None else moved(dones, self.device)
         self._last_episode_starts = begun  # type: ignore[assignment]
         return rewards, dones, ended
 
@@ -164,8 +165,10 @@ class DevicePPO(PPO):
 
     def _bootstrapped(self, rewards: Tensor, ended: EpisodeEnds) -> Tensor:
         """Add the value of what would have followed in truncated episodes (bootstrapping)."""
-        at = torch.as_tensor(ended.rows[ended.truncated], device=rewards.device)
-        values = self.policy.predict_values(ended.final_obs[torch.as_tensor(ended.truncated)]).flatten()
+        at, cut = (
+            moved(x, rewards.device) for x in (ended.rows[ended.truncated], np.flatnonzero(ended.truncated))
+        )
+        values = self.policy.predict_values(ended.final_obs[cut]).flatten()
         return rewards.index_add(0, at, values.to(rewards.dtype), alpha=self.gamma)
 
     # Updates -------------------------------------------------------------------------------------

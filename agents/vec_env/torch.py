@@ -17,6 +17,7 @@ from torch import Tensor
 from agents.vec_env.base import TOTALS, BatchVecEnv
 from agents.vec_env.torch_home_reference import AtHome
 from gridai_env.arrays.record import Record
+from gridai_env.arrays.torch_ops import moved
 from gridai_env.arrays.types import Bools, Float, Floats32, Index, Ints
 from gridai_env.envs.torch.vector_env import GridAITorchVectorEnv
 
@@ -105,7 +106,7 @@ class DeviceVecEnv(BatchVecEnv):
     def _ends(self, dones: Bools, terminates: Bools, infos: dict[str, Any]) -> EpisodeEnds:
         """Return what ended in the step just made, and begin to count the next episodes there."""
         rows = np.flatnonzero(dones)
-        at = torch.as_tensor(rows, device=self.device)
+        at = moved(rows, self.device)
         totals = [infos["final_info"][f"episode/{name}"] for name in TOTALS]
         truncated = ~terminates[rows]
 
@@ -118,7 +119,7 @@ class DeviceVecEnv(BatchVecEnv):
             figures=torch.stack([self._returns, *totals], 1)[at],
         )
 
-        self._returns = self._returns * torch.as_tensor(~dones, device=self.device)
+        self._returns = self._returns * moved(~dones, self.device)
         self._lengths, self._begun_at = self._lengths * ~dones, self._begun_at * ~dones
         self._look_ahead(rows)
         return ends
@@ -126,7 +127,7 @@ class DeviceVecEnv(BatchVecEnv):
     def step_wait(self) -> tuple[Float[Floats32, "B N"], Float[Floats32, " B"], Bools, list[dict[str, Any]]]:
         """Advance all episodes; ended ones come back with the first observation of their next episode."""
         assert self._actions is not None, "step_async comes first"
-        numbers = torch.as_tensor(self._actions, device=self.device)
+        numbers = moved(self._actions, self.device)
         with torch.no_grad():
             observation, rewards, dones, ended = self.step_tensor(numbers)
 

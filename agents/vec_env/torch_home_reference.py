@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from agents.vec_env.home_reference import HomeReference
+from gridai_env.arrays.torch_ops import moved
 from gridai_env.arrays.types import Float, Index
 from gridai_env.envs.torch.compiled_step import Traced
 from gridai_env.envs.torch.ring import RingColumn, pick
@@ -45,7 +46,7 @@ class AtHome:
         """Compute all steps of the episodes that began at the places ``rows``."""
         for first in range(0, len(rows), self._lanes):
             some = rows[first : first + self._lanes]
-            at = torch.as_tensor(some, device=self.usd.device)
+            at = moved(some, self.usd.device)
             self.usd = self.usd.index_copy(1, at, self._usd_of(simulator, some, at))
 
     def _usd_of(self, simulator: TorchSimulator, rows: Index, at: Tensor) -> Float[Tensor, "T+1 n"]:

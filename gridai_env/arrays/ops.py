@@ -72,7 +72,15 @@ def matmul_rows(x: Array, weights: Array, out: Array) -> None:
 
 def mixed_row(x: Array, weights: Array) -> Array:
     """Return ``weights`` [m,n] times each vector of ``x`` [b,n]: [b,m], rounded alike for every b."""
-    return np.matmul(weights, x[..., None])[..., 0] if isinstance(x, np.ndarray) else x @ weights.T
+    if isinstance(x, np.ndarray):
+        return np.matmul(weights, x[..., None])[..., 0]
+    return namespace(x).mixed_row(x, weights)
+
+
+def product(x: Array, y: Array) -> Array:
+    """Return ``x @ y``, on tensors at full precision whatever torch may do to matrix products."""
+    is_tensor = (torch := sys.modules.get("torch")) is not None and isinstance(x, torch.Tensor)
+    return namespace(x).product(x, y) if is_tensor else x @ y
 
 
 def add_scaled(x: Array, y: Array, scale: float) -> None:

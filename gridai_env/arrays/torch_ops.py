@@ -37,7 +37,7 @@ def minimum(x: Tensor, y: Tensor | float) -> Tensor:
 
 def fmax(x: Tensor, y: Tensor | float) -> Tensor:
     """Return the larger of both; where ``x`` is NaN it is ``y``."""
-    return torch.fmax(x, torch.as_tensor(y, dtype=x.dtype, device=x.device))
+    return torch.fmax(x, y if isinstance(y, Tensor) else x.new_full((), y))
 
 
 def maximum(x: Tensor, y: Tensor | float) -> Tensor:
@@ -89,7 +89,7 @@ def constant(x: np.ndarray | Tensor, like: Tensor) -> Tensor:
         return x
     dtype = like.dtype if x.dtype.kind == "f" and like.is_floating_point() else None
     if x.nbytes > MOVED_ONCE_BYTES:
-        return torch.as_tensor(x, device=like.device, dtype=dtype)
+        return moved(x, like.device, dtype)
     return moved_once(x.tobytes(), x.shape, x.dtype.str, dtype, like.device)
 
 
@@ -98,13 +98,16 @@ def moved_once(
     data: bytes, shape: tuple[int, ...], kind: str, dtype: torch.dtype | None, device: torch.device
 ) -> Tensor:
     """Return an array, given by its bytes, on a device; it is moved once and must not be written to."""
-    host = torch.from_numpy(np.frombuffer(bytearray(data), dtype=kind).reshape(shape))
-    return host.to(device=device, dtype=dtype)
+    return moved(np.frombuffer(bytearray(data), dtype=kind).reshape(shape), device, dtype)
 
 
-def moved(x: np.ndarray, device: torch.device) -> Tensor:
-    """Return an array on a device, in its own type."""
-    return torch.as_tensor(x, device=device)
+def moved(x: np.ndarray | Tensor, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+    """Return an array of the host on a device, in its own type or another; the one door for uploads.
+
+    A copy from ordinary memory would wait for all that the device still has to do.
+    """
+    host = torch.as_tensor(x, dtype=dtype)
+    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host.to(device)
 
 
 def put_at(default: Tensor, index: Tensor, values: Tensor) -> Tensor:
@@ -146,8 +149,18 @@ def empty(shape: tuple[int, ...], beside: Tensor) -> Tensor:
 
 def matmul_rows(x: Tensor, weights: Tensor, out: Tensor) -> None:
     """Write [b,L,n] times [n,m] to ``out``; the batch axis lies innermost."""
-    inner = x.movedim(0, -1)
-    torch.bmm(weights.T.expand(len(inner), -1, -1), inner, out=out.movedim(0, -1))
+    inner = x.movedim(0, -1).double()  # settings of torch for float32 (TF32, bfloat16) do not reach these
+    out.movedim(0, -1).copy_(torch.bmm(weights.T.double().expand(len(inner), -1, -1), inner))
+
+
+def mixed_row(x: Tensor, weights: Tensor) -> Tensor:
+    """Return ``weights`` [m,n] times each vector of ``x`` [b,n]: [b,m]."""
+    return (x.double() @ weights.T.double()).to(x.dtype)
+
+
+def product(x: Tensor, y: Tensor) -> Tensor:
+    """Return ``x @ y`` of small matrices, written out: a setting of torch for matrix products does not reach it."""
+    return total(x[..., None] * y[..., None, :, :], -2)
 
 
 def window_sum(x: Tensor, width: int) -> Tensor:

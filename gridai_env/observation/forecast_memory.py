@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from gymnasium import spaces
 
-from gridai_env.arrays.ops import Constants, namespace, to_int64
+from gridai_env.arrays.ops import Constants, namespace, product, to_int64
 from gridai_env.arrays.types import Array, Bool, Float, Floats, Floats32, Index
 from gridai_env.episodes.instance import make_batch
 from gridai_env.observation.decode import parts_in_units
@@ -134,7 +134,7 @@ class ForecastMemory:
         seen = [anomaly[:, 0]]
         for i, lead in enumerate(self.leads):
             seen.append(xp.where(left > lead, anomaly[:, i + 1], FADED * seen[-1]))
-        return usual[:, 1:] + c.between @ xp.stack(seen, 1)
+        return usual[:, 1:] + product(c.between, xp.stack(seen, 1))
 
     def climatology(self, clock: Float[Array, "B 6"]) -> Float[Array, "B 1+steps F"]:
         """Return the climatology of now and of the coming steps; ``clock``: the part of that name."""
@@ -189,12 +189,12 @@ class ObservationMemory:
         if self.memory is None:
             return observation
         assert self.state is not None
-        after = self.memory.update(self.state[rows], _fixed(observation))
+        after = self.memory.update(self.state[_beside(rows, self.state)], _fixed(observation))
         return namespace(observation).concatenate([observation, after], 1)
 
 
-def _beside(mask: Bool[Array, " B"], like: Array) -> Bool[Array, " B"]:
-    return mask if isinstance(like, np.ndarray) else namespace(like).moved(mask, like.device)
+def _beside(x: Array, like: Array) -> Array:
+    return x if isinstance(like, np.ndarray) else namespace(like).moved(x, like.device)
 
 
 def _fixed(x: Array) -> Array:

@@ -14,7 +14,7 @@ from operator import attrgetter
 import numpy as np
 from numpy.typing import NDArray
 
-from gridai_env.arrays.ops import all_zero, constant, namespace, positions
+from gridai_env.arrays.ops import all_zero, constant, namespace, positions, product
 from gridai_env.arrays.types import Array, Bool, Int
 from gridai_env.episodes.events import EventTable
 from gridai_env.episodes.exogenous import limit, seen_sell_usd_per_mwh, sell_usd_per_mwh
@@ -232,7 +232,9 @@ def job_windows(compiled: Compiled, exogenous: Exogenous) -> tuple[Array, Array]
     steps, opened = compiled.shape.steps, exogenous.job_open
     xp = namespace(opened)
     # A product with ones is a fast way to ask for any.
-    sites_open = opened.reshape(-1, opened.shape[-1]) @ constant(np.ones(opened.shape[-1]), opened)
+    sites_open = product(
+        opened.reshape(-1, opened.shape[-1]), constant(np.ones((opened.shape[-1], 1)), opened)
+    )
     possible = sites_open.reshape(opened.shape[:-1]) > 0.0
     step = constant(np.arange(steps)[:, None], opened)
     return xp.amin(xp.where(possible, step, steps), axis=1), xp.amax(xp.where(possible, step, -1), axis=1)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gridai_env.arrays.ops import all_zero, shift_left, total, total_each
+from gridai_env.arrays.ops import all_zero, product, shift_left, total, total_each
 from gridai_env.arrays.record import Record
 from gridai_env.arrays.types import Array, Float
 from gridai_env.world.state import Exogenous, Flows, Outcome, Params, State
@@ -126,7 +126,7 @@ def committed_profile_gpus(p: Params, state: State, flows: Flows) -> Array:
     if not p.has_jobs:
         return state.committed_gpus
     profile_gpus = p.job_gpus[..., None] * p.job_profile
-    return state.committed_gpus + flows.started.swapaxes(-1, -2) @ profile_gpus
+    return state.committed_gpus + product(flows.started.swapaxes(-1, -2), profile_gpus)
 
 
 def inference_gpus(p: Params, served_wk_gpuh: Array) -> Array:

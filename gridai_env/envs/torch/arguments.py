@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from gridai_env.arrays.torch_ops import moved
 from gridai_env.envs.arguments import checked_action
 from gridai_env.envs.torch.episode_tensors import Tensor
 
@@ -42,7 +43,7 @@ def checked_dtype(dtype: torch.dtype | str) -> torch.dtype:
 def checked_actions(actions: Any, shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
     """Return actions as a tensor on the device; only NumPy ones are looked into, which the host has already."""
     if not isinstance(actions, Tensor):
-        return torch.as_tensor(checked_action(actions, shape)).to(device, dtype)
+        return moved(checked_action(actions, shape), device, dtype)
     if tuple(actions.shape) != shape:
         raise ValueError(f"action: shape {tuple(actions.shape)}, must be {shape} with values in [-1, 1]")
     if actions.dtype not in (torch.float32, torch.float64):

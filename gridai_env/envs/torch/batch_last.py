@@ -184,13 +184,6 @@ def _stack(target: Any, args: Any, kwargs: Any) -> BatchLastTensor:
     return _cat(target, ([_unsqueeze(None, (x, axis), {}) for x in args[0]], axis), {})
 
 
-def _bmm(target: Any, args: Any, kwargs: Any) -> BatchLastTensor:
-    """Multiply matrices: written out, since each is small."""
-    a, b = (x.values for x in args)
-    assert args[0].at == args[1].at == 0
-    return BatchLastTensor((a.unsqueeze(2) * b.unsqueeze(0)).sum(1), 0)
-
-
 def _same(target: Any, args: Any, kwargs: Any) -> BatchLastTensor:
     return args[0]
 
@@ -204,7 +197,6 @@ _RULES: dict[str, Callable[[Any, Any, Any], BatchLastTensor]] = {
     **dict.fromkeys(("alias", "clone", "lift_fresh_copy"), _same),
     **dict.fromkeys(("detach", "full_like", "ones_like", "zeros_like"), _like),
     **dict.fromkeys(("view", "_unsafe_view", "reshape"), _view),
-    "bmm": _bmm,
     "cat": _cat,
     "cumsum": _cumsum,
     "expand": _expand,

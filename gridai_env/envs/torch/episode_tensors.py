@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gridai_env.arrays.torch_ops import batch_innermost
+from gridai_env.arrays.ops import batch_innermost
+from gridai_env.arrays.torch_ops import constant, moved
 from gridai_env.arrays.types import Bool, Float, Int
 from gridai_env.episodes.forecast import ForecastSet
 from gridai_env.episodes.instance import InstanceBatch
@@ -56,7 +57,7 @@ class EpisodeTensors:
         """Upload the episodes of ``batch``."""
 
         def there(x: Any, kind: torch.dtype = dtype) -> Tensor:
-            return batch_innermost(torch.as_tensor(np.asarray(x)).to(kind)).to(device)
+            return moved(batch_innermost(np.asarray(x)), torch.device(device), kind)
 
         minutes = batch.start_utc.astype("datetime64[m]").astype(np.int64)
         return cls(
@@ -66,7 +67,7 @@ class EpisodeTensors:
             initial=batch.initial.map(there),
             forecast=there(batch.forecast.values),
             event_active=there(batch.knowledge.event_active, torch.bool),
-            start_minutes=torch.as_tensor(minutes, device=device),
+            start_minutes=moved(minutes, torch.device(device)),
             constants=batch.params,
         )
 
@@ -91,13 +92,8 @@ class EpisodeTensors:
     def params(self) -> Params:
         """Return the constants as tensors, those of the instances included; nothing is read back from the device."""
         plain = self.compiled.params if self.constants is None else self.constants
-        like = self.forecast
-
-        def there(x: Any) -> Any:
-            return (
-                torch.as_tensor(x, dtype=like.dtype, device=like.device) if isinstance(x, np.ndarray) else x
-            )
-
-        there_too = plain.map(there)
+        own, like = self.params_of_instance, self.forecast
+        fields = {name: getattr(plain, name) for name in plain.names() if name not in own}
+        there = {name: constant(x, like) if isinstance(x, np.ndarray) else x for name, x in fields.items()}
         known = {name: getattr(plain, name) for name in dir(Params) if name.startswith("has_")}
-        return there_too.make(**there_too.__dict__ | self.params_of_instance | known)
+        return Params.make(**there | own | known)

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from gridai_env.arrays.torch_ops import batch_innermost
+from gridai_env.arrays.torch_ops import batch_innermost, moved
 from gridai_env.arrays.types import Float, Index
 from gridai_env.envs.torch.episode_tensors import EpisodeTensors, Tensor
 from gridai_env.envs.torch.ring import RingColumn, block_of, run_of
@@ -36,7 +35,7 @@ class Prepared:
     def take(self, rows: Index) -> Prepared:
         """Return some of the episodes; views where they follow one another."""
         run = run_of(rows)
-        at = run if run else torch.as_tensor(rows, device=self.block.device)
+        at = run if run else moved(rows, self.block.device)
 
         def first(x: Tensor) -> Tensor:
             return x[at]
@@ -57,7 +56,7 @@ class Prepared:
         """
         if not t.any():
             return self.initial
-        before = torch.as_tensor(np.maximum(t - 1, 0), device=self.block.device)
+        before = moved(np.maximum(t - 1, 0), self.block.device)
         index = before.expand(1, column.place.stop - column.place.start, len(t))
         arrivals = self.block[:, column.place].gather(0, index)[0]
         arrivals = arrivals.reshape(*column.shape, len(t)).movedim(-1, 0)

@@ -13,6 +13,7 @@ from math import prod
 import numpy as np
 import torch
 
+from gridai_env.arrays.torch_ops import constant, moved
 from gridai_env.arrays.types import Float, Index
 from gridai_env.envs.torch.episode_tensors import EpisodeTensors, Tensor
 from gridai_env.observation.layout import ObservationLayout
@@ -87,7 +88,7 @@ def recent_gpuh(episodes: EpisodeTensors) -> Float[Tensor, "B T C Q D"]:
     compiled = episodes.compiled
     exact = episodes.exogenous.replace(arrivals_gpuh=episodes.exogenous.arrivals_gpuh.double())
     summed = summed_arrivals_gpuh(compiled, exact)  # sums of many steps, of which differences count
-    since = torch.as_tensor(due_since(compiled)[: compiled.shape.steps], device=episodes.device)
+    since = constant(due_since(compiled)[: compiled.shape.steps], episodes.forecast)
     rows = compiled.shape.rows - compiled.shape.session_rows
     arrived = torch.stack([summed[..., q][since[:, q]] for q in range(rows)], -1)  # [T,D+1,B,C,Q]
     return (arrived[:, -1:] - arrived[:, :-1]).permute(2, 0, 3, 4, 1).to(episodes.dtype)
@@ -140,7 +141,7 @@ def run_of(rows: Index) -> slice | None:
 def pick(x: Tensor, rows: Index) -> Tensor:
     """Return the entries ``rows`` along the last axis; a view where they follow one another."""
     run = run_of(rows)
-    return x[..., run] if run else x[..., torch.as_tensor(rows, device=x.device)]
+    return x[..., run] if run else x[..., moved(rows, x.device)]
 
 
 def put(target: Tensor, rows: Index, values: Tensor) -> None:
@@ -149,4 +150,4 @@ def put(target: Tensor, rows: Index, values: Tensor) -> None:
     if run:
         target[..., run] = values
     else:
-        target[..., torch.as_tensor(rows, device=target.device)] = values
+        target[..., moved(rows, target.device)] = values

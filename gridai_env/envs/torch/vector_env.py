@@ -13,6 +13,7 @@ import torch
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from gridai_env.arrays.torch_ops import moved
 from gridai_env.arrays.types import AnyFloats, Bools, Index
 from gridai_env.envs.arguments import checked_options, plain_seed, seed_list
 from gridai_env.envs.batch_env import BatchEnv, Info
@@ -331,7 +332,7 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         """Return a small host array on the device."""
         if x.dtype == np.bool_ and not x.any():
             return torch.zeros(x.shape, dtype=torch.bool, device=self.device)
-        return torch.tensor(x).to(self.device, non_blocking=True)
+        return moved(x.copy(), self.device)
 
     # States --------------------------------------------------------------------------------------
 

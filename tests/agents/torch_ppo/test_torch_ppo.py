@@ -32,7 +32,9 @@ from agents.vec_env.torch import DeviceVecEnv, read_ends
 from agents.vec_env.torch_home_reference import AtHome
 from gridai_env.envs.torch.vector_env import GridAITorchVectorEnv
 from gridai_env.envs.vector_env import GridAIVectorEnv
+from gridai_env.observation.forecast_memory import ForecastMemory
 from gridai_env.rollout.run import run_many
+from tests.support.device_watch import DeviceWatch
 
 ROOT = Path(__file__).resolve().parents[3]
 TINY = ROOT / "configs" / "agents" / "ppo_tiny.yaml"
@@ -299,25 +301,26 @@ def test_staggered_episodes_end_at_different_times_and_their_rest_has_no_totals(
 
 
 def test_the_device_is_not_asked_during_a_rollout(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = built(tiny(rollout_steps=5, batch_size=20))
+    """Neither read, nor waited for where something is uploaded: also where episodes end and are cut short."""
+    config = tiny(rollout_steps=5, batch_size=20)
+    compiled = compiled_of(config)
+    options: dict[str, Any] = {"max_episode_steps": 4, "stagger": True, "flat_observations": True}
+    venv = DeviceVecEnv(
+        GridAITorchVectorEnv(8, compiled.scenario, **options),
+        ActiveActions.of(compiled, False),
+        reference_reward=True,
+        memory=ForecastMemory(compiled),
+    )
+    model = train.build(config, venv)
     model.set_logger(Recorded())
     model.learn(40)
-    asked: list[str] = []
-    for name in ("item", "__bool__", "__float__", "tolist", "numpy", "cpu", "__array__"):
-        kept = getattr(torch.Tensor, name)
-
-        def noted(self: torch.Tensor, *args: Any, _kept: Any = kept, _name: str = name, **kwargs: Any) -> Any:
-            asked.append(_name)
-            return _kept(self, *args, **kwargs)
-
-        monkeypatch.setattr(torch.Tensor, name, noted)
-    venv = model.env
-    assert isinstance(venv, DeviceVecEnv) and isinstance(model, DevicePPO)
-    with torch.no_grad(), unchecked_distributions():
+    # The environment looks at its actions once per episode.
+    monkeypatch.setattr(GridAITorchVectorEnv, "_check_wrong", lambda self: None)
+    with torch.no_grad(), unchecked_distributions(), DeviceWatch() as watch:
         for _ in range(5):
             model.rollout_buffer.pos = 0
-            model.advance(venv, model.rollout_buffer)  # type: ignore[arg-type]
-    assert asked in ([], ["__bool__"])  # the environment looks at its actions once per episode
+            model.advance(venv, model.rollout_buffer)
+    assert not watch.waits and watch.uploads
 
 
 # Files, callbacks, settings ---------------------------------------------------------------------------------

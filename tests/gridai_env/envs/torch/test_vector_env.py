@@ -23,12 +23,13 @@ from gridai_env.world.violations import relative_violations
 
 torch = pytest.importorskip("torch", reason="torch is not installed (extra rl)")
 
-from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
-
+from gridai_env.arrays.ops import product  # noqa: E402
+from gridai_env.arrays.torch_ops import moved  # noqa: E402
 from gridai_env.envs.torch.episode_supply import SHARE  # noqa: E402
 from gridai_env.envs.torch.episode_tensors import EpisodeTensors  # noqa: E402
 from gridai_env.envs.torch.simulator import TorchSimulator  # noqa: E402
 from gridai_env.envs.torch.vector_env import GridAITorchVectorEnv  # noqa: E402
+from tests.support.device_watch import DeviceWatch  # noqa: E402
 
 IDS = ("TwoSites", "FourMarkets", "MicrogridProsumer", "EnergyGeography", "Global")
 ENVS, HORIZON_H = 3, 12.0
@@ -218,26 +219,44 @@ def test_staggered_worlds_go_on_as_on_numpy() -> None:
         assert _distance(final[None], theirs[4]["final_obs"][0][None] if theirs[2] else theirs[0]) <= EXACT
 
 
-def test_a_step_asks_the_device_for_nothing() -> None:
-    """No number of a tensor is read while stepping, in steps that begin new episodes neither."""
-
-    class Reads(TorchDispatchMode):
-        found: list[str]
-
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            if any(word in str(func) for word in ("_local_scalar_dense", "nonzero", "is_nonzero", "equal.")):
-                self.found.append(str(func))
-            return func(*args, **(kwargs or {}))
-
-    envs = _torch("Global", 4, stagger=True, episodes="device", dtype="float32", flat_observations=True)
+@pytest.mark.parametrize("episodes", ["device", "host"])
+def test_nothing_waits_for_the_device_and_no_product_is_rounded(
+    episodes: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No number is read, nothing is uploaded but through one door, and TF32 has nothing to round: with new episodes."""
+    envs = _torch("Global", 4, stagger=True, episodes=episodes, dtype="float32", flat_observations=True)
     envs.reset(seed=1)
-    actions = torch.from_numpy(_actions(envs, 8))
-    reads = Reads()
-    reads.found = []
-    with reads:
+    for action in torch.from_numpy(_actions(envs, 13)):
+        envs.step(action)
+    # Whether actions were valid is asked once per episode.
+    monkeypatch.setattr(GridAITorchVectorEnv, "_check_wrong", lambda self: None)
+    actions = torch.from_numpy(_actions(envs, 13))
+    with DeviceWatch() as watch:
+        envs.reset()
+    # Constants of the scenario are on the device already; episodes of the host have 32 tensors.
+    assert watch.uploads <= (8 if episodes == "device" else 40)
+    with watch:
         ended = sum("final_obs" in envs.step(action)[4] for action in actions)
-    assert ended == 2
-    assert reads.found == []
+    assert ended > 2
+    assert not watch.waits and not watch.products
+
+
+def test_uploads_to_a_gpu_are_page_locked_and_do_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: asked.append("pinned") or self)
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, *args, **kwargs: asked.append((args, kwargs)))
+    cuda = torch.device("cuda", 0)
+    moved(np.arange(3), cuda)
+    assert asked == ["pinned", ((cuda,), {"non_blocking": True})]
+
+
+def test_products_written_out_are_products() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(5, 3, 4)), rng.normal(size=(5, 4, 2))
+    one = torch.from_numpy(x)
+    torch.testing.assert_close(product(one, torch.from_numpy(y)), torch.from_numpy(product(x, y)))
+    torch.testing.assert_close(product(one[0], torch.from_numpy(y)), torch.from_numpy(x[0] @ y))
+    torch.testing.assert_close(product(one, torch.from_numpy(y[0])), torch.from_numpy(x @ y[0]))
 
 
 # Observations -------------------------------------------------------------------------------------
