@@ -219,18 +219,20 @@ def test_staggered_worlds_go_on_as_on_numpy() -> None:
         assert _distance(final[None], theirs[4]["final_obs"][0][None] if theirs[2] else theirs[0]) <= EXACT
 
 
-@pytest.mark.parametrize("episodes", ["device", "host"])
+@pytest.mark.parametrize(
+    ("name", "episodes"), [("Global", "device"), ("Global", "host"), ("MicrogridProsumer", "device")]
+)
 def test_nothing_waits_for_the_device_and_no_product_is_rounded(
-    episodes: str, monkeypatch: pytest.MonkeyPatch
+    name: str, episodes: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No number is read, nothing is uploaded but through one door, and TF32 has nothing to round: with new episodes."""
-    envs = _torch("Global", 4, stagger=True, episodes=episodes, dtype="float32", flat_observations=True)
+    envs = _torch(name, 4, stagger=True, episodes=episodes, dtype="float32", horizon_h=24.0)
     envs.reset(seed=1)
-    for action in torch.from_numpy(_actions(envs, 13)):
+    for action in torch.from_numpy(_actions(envs, 25)):
         envs.step(action)
     # Whether actions were valid is asked once per episode.
     monkeypatch.setattr(GridAITorchVectorEnv, "_check_wrong", lambda self: None)
-    actions = torch.from_numpy(_actions(envs, 13))
+    actions = torch.from_numpy(_actions(envs, 25))
     with DeviceWatch() as watch:
         envs.reset()
     # Constants of the scenario are on the device already; episodes of the host have 32 tensors.
