@@ -52,6 +52,7 @@ EXTRAS = {
         "render": "matplotlib",
         "data": "pyarrow",
         "report": "plotly moocore",
+        "cards": "huggingface_hub jinja2",
     }.items()
     for package in packages.split()
 }

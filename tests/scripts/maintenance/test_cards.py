@@ -1,0 +1,97 @@
+"""Model cards of shipped agents: the figures of their table, in the form of the Hugging Face hub."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("huggingface_hub", reason="needs the extra 'cards'")
+pytest.importorskip("jinja2", reason="needs the extra 'cards'")
+
+from gridai_env.benchmarks.published import read_set
+from gridai_env.benchmarks.sets import benchmark_folder
+from scripts.maintenance.cards import INSIDE, main
+from scripts.runs import command
+from scripts.runs.folder import write_run
+from scripts.studies.names import SHIPPED
+
+TABLE = """policy,runs,episodes,gain_captured,gain_captured_low,gain_captured_high,of_mpc_own,dropped_over_optimum
+greedy,1,40,0.84,0.80,0.87,0.85,0.0
+learned:pretrained,{runs},40,0.912345,0.9,0.92,0.95,0.00042
+"""
+
+
+@pytest.fixture
+def agents(tmp_path: Path) -> Path:
+    """A made-up agent of two training seeds."""
+    for seed in (0, 1):
+        folder = tmp_path / "agents" / "two_sites" / "learned" / f"seed{seed}"
+        folder.mkdir(parents=True)
+        settings = {"algorithm": "pathwise", "policy": "set", "total_steps": 12345}
+        facts = {"device": "cpu", "days": "the training days", "agent": {"environment_version": 7}}
+        write_run(folder, "train", settings, [seed], **facts)
+        stages = [{"name": "start", "seconds": 0.0}, {"name": "pathwise", "seconds": 90.0 + 60.0 * seed}]
+        (folder / "stages.json").write_text(json.dumps({"stages": stages}), encoding="utf-8")
+    return tmp_path / "agents"
+
+
+@pytest.fixture
+def benchmarks(tmp_path: Path) -> Path:
+    """The benchmark of two_sites with a made-up table."""
+    folder = tmp_path / "benchmarks"
+    (folder / "two_sites").mkdir(parents=True)
+    for name in ("two_sites.yaml", "two_sites/test.json"):
+        shutil.copy(benchmark_folder() / name, folder / name)
+    (folder / "two_sites" / "test.csv").write_text(TABLE.format(runs=2), encoding="utf-8")
+    return folder
+
+
+def test_a_card_says_what_an_agent_is_and_what_it_reaches(agents: Path, benchmarks: Path) -> None:
+    from huggingface_hub import ModelCard
+
+    assert main(["--agents", str(agents), "--benchmarks", str(benchmarks)]) == 0
+    text = (agents / "two_sites" / "learned" / "README.md").read_text(encoding="utf-8")
+    card = ModelCard(text)
+    assert (card.data.license, card.data.library_name) == ("mit", "stable-baselines3")
+    (result,) = card.data.eval_results
+    assert (result.metric_value, result.metric_args) == (0.9123, {"low_95": 0.9, "high_95": 0.92})
+    assert result.dataset_revision == read_set("two_sites", "test").hash
+    assert result.dataset_type == "gridai/TwoSites-v2"
+    for said in (
+        "91.2% [90.0%, 92.0%]",
+        "95.0 % of the gain of MPC",
+        "+0.042 % of arrivals",
+        "`algorithm: pathwise`, `policy: set`, 12,345 environment-steps, 1.5 to 2.5 minutes",
+        "No rule is inside",
+        "the training days",
+        'load_policy("seed0/model.zip")',
+        "version 7 of the environments; others",
+        "seed0, seed1",
+    ):
+        assert said in text, said
+    assert "{{" not in text and str(agents) not in text
+
+
+def test_a_score_of_other_seeds_is_refused(
+    agents: Path, benchmarks: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (benchmarks / "two_sites" / "test.csv").write_text(TABLE.format(runs=1), encoding="utf-8")
+    assert main(["--agents", str(agents), "--benchmarks", str(benchmarks)]) == 2
+    assert "no row 'learned:pretrained' of 2 training seeds; run: " in capsys.readouterr().err
+    assert main(["--agents", str(benchmarks)]) == 2
+    assert "no <scenario>/<kind>/seed<N> there" in capsys.readouterr().err
+
+
+def test_without_the_extra_the_command_names_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "find_spec", lambda name: None)
+    assert main([]) == 2
+    assert "[cards]" in capsys.readouterr().err
+
+
+def test_every_kind_has_its_sentence() -> None:
+    assert {f"{kind}:pretrained" for kind in INSIDE} == set(SHIPPED)
