@@ -91,3 +91,10 @@ def test_what_needs_a_solver_says_so(tmp_path: Path, name: str) -> None:
     done = run(tmp_path, "scripts.compare", "--policies", name, "--scenario", "two_sites", "--run-dir", "run")
     assert done.returncode == 2 and "[milp]'" in done.stderr and done.stderr.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_the_rule_that_needs_torch_names_its_extra(tmp_path: Path) -> None:
+    words = ("--scenario", "two_sites", "--policies", "rule:merit_order", "--episodes", "1")
+    done = run(tmp_path, "scripts.evaluate", *words)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "rule:merit_order: needs torch" in done.stderr and "[rl]" in done.stderr
