@@ -27,7 +27,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test lint slow ray mutants bench figures docs docs-links clean check-python fresh
+.PHONY: help venv demo test lint slow ray mutants bench gpu-wheels gpu-check figures docs docs-links clean check-python fresh
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -100,6 +100,21 @@ mutants: $(STAMP)  ## break the code in every listed way; each must turn the tes
 
 bench: $(STAMP)  ## steps per second and solver times on this machine
 	$(BIN)/python -m scripts.benchmark
+
+# What the image of a GPU machine may lack beside torch; packages that it has are left as they are.
+GPU_PACKAGES := gymnasium farama-notifications cloudpickle stable-baselines3 pydantic pydantic-core annotated-types \
+	typing-inspection typing-extensions jaxtyping wadler-lindig tzdata PyYAML jsonargparse
+
+gpu-wheels:  ## with network: fetch what gpu-check needs beside torch (WHEELS=folder, for Python 3.12 on Linux)
+	@test -n "$(WHEELS)" || { echo "Name a folder: make $@ WHEELS=.wheels" >&2; exit 2; }
+	$(PYTHON) -m pip download -q --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \
+		--platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 -c constraints.txt -d $(WHEELS) $(GPU_PACKAGES)
+
+# Into a folder of its own and not a virtual environment: that would not see the torch of another one.
+gpu-check:  ## without network: measure on a CUDA machine whose PYTHON has torch (WHEELS=folder), gpu_check.json
+	@test -n "$(wildcard $(WHEELS)/*.whl)" || { echo "No wheels: make $@ WHEELS=FOLDER (make gpu-wheels)" >&2; exit 2; }
+	rm -rf .gpu && $(PYTHON) -m pip install -q --no-index --no-deps --no-compile --target .gpu $(WHEELS)/*.whl
+	PYTHONPATH=.gpu $(PYTHON) -m scripts.gpu_check --out gpu_check.json
 
 figures: $(STAMP)  ## how readable the tree is, beside the goals of the house
 	$(BIN)/python -m scripts.maintenance.figures

@@ -644,6 +644,20 @@ def measured(name: str) -> str:
     return f"{', '.join(origin)}.\n\n{table(header, together)}"
 
 
+def gpu_check(path: Path = DOCS / "measured" / "gpu_check.json") -> str:
+    """What `scripts.gpu_check` wrote on a CUDA device, where one was measured."""
+    if not path.is_file():
+        return "No CUDA device has been measured: this table is empty.\n"
+    about = json.loads(path.read_text(encoding="utf-8"))
+    versions = ", ".join(f"{name} {about[name]}" for name in ("cuda", "torch", "numpy", "python"))
+    rows = [
+        (one["name"], "" if one["value"] is None else f"{one['value']:,.4g}", one["unit"], one["note"])
+        for one in about["figures"]
+    ]
+    origin = f"`make gpu-check`, commit `{about['commit']}`, {about['device']}, {versions}, {about['seconds']} s.\n\n"
+    return origin + table(("figure", "measured", "unit", "note"), rows)
+
+
 def measured_names() -> list[str]:
     """Names of the tables that commands printed."""
     return sorted(path.stem for path in (DOCS / "measured").glob("*.csv"))
@@ -667,7 +681,7 @@ PAGES: dict[str, Callable[[], str]] = {
     for function in (
         ids, spaces, action_text, observation_text, episode_text, info_keys, ledger_terms, shape_letters, records,
         scenario_keys, public_names, trace_columns, zones, commands, rooms, imports, extras, core_packages, frozen_sets,
-        test_results, training_stages, benchmark_days, leaderboard, evaluation_keys,
+        test_results, training_stages, benchmark_days, leaderboard, evaluation_keys, gpu_check,
     )
 } | {"routes": routes_page}  # fmt: skip
 

@@ -58,9 +58,11 @@ def bytes_of_step(simulator: TorchSimulator, actions: torch.Tensor) -> float:
     return counted / simulator.num_envs + wide * now.element_size()
 
 
-def simulator_speed(setting: Setting, batch: int, compile: bool) -> tuple[float, str, float]:
+def simulator_speed(
+    setting: Setting, batch: int, compile: bool, scenario: str = SCENARIO
+) -> tuple[float, str, float]:
     """Return environment-steps per second of the simulator, their range, and the bytes of a step."""
-    compiled = compile_scenario(load_scenario(SCENARIO))
+    compiled = compile_scenario(load_scenario(scenario))
     dtype = getattr(torch, setting.dtype)
     episodes = TorchEpisodeGenerator(compiled, setting.device, dtype, seed=0).draw(batch)
     simulator = TorchSimulator.of(episodes, compile=compile)
