@@ -149,7 +149,7 @@ class NetworkPolicy(Policy):
     """A network that acts on the environment's Dict observation."""
 
     def __init__(
-        self, network: ActorCriticPolicy, identity: Identity, source: str = "network", name: str = "ppo"
+        self, network: ActorCriticPolicy, identity: Identity, source: str = "network", name: str = "network"
     ) -> None:
         """Take a network with `actions`, the meaning of its numbers; raise TypeError for another."""
         if not isinstance(network, ActingPolicy):
