@@ -111,15 +111,19 @@ def algorithm_of(config: PPOConfig) -> Any:
 
 
 def sample_observations(env: BatchVecEnv, deviation: float, seed: int) -> Float[Floats32, "n N"]:
-    """Return the observations of one episode of each environment under noisy first actions."""
-    mean = env.actions.start
+    """Return the observations of as many episodes as there are environments, under noisy first actions.
+
+    Groups give those of one environment each, over several episodes: their others would show the same worlds again.
+    """
+    mean, group = env.actions.start, env.env.group
     rng = np.random.default_rng(seed)
     env.seed(seed)
 
-    seen: list[Any] = [env.reset()]
-    for _ in range(env.env.compiled.shape.steps - 1):
+    seen: list[Any] = [env.reset()[::group]]
+    for _ in range(env.env.compiled.shape.steps * group - 1):
         noise = rng.normal(0.0, deviation, (env.num_envs, len(mean)))
-        seen.append(env.step(np.clip(mean + noise, env.actions.low, env.actions.high).astype(np.float32))[0])
+        numbers = np.clip(mean + noise, env.actions.low, env.actions.high).astype(np.float32)
+        seen.append(env.step(numbers)[0][::group])
 
     env.seed(seed)
     return np.concatenate(seen)

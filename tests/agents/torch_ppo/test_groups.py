@@ -110,6 +110,12 @@ def test_runs_in_groups_go_on_to_equal_weights_and_load_into_plain_ppo(
     assert not all(np.array_equal(x, y) for x, y in zip(weights(model), weights(gae), strict=True))
 
 
+def test_observations_are_standardised_over_as_many_worlds_as_without_groups() -> None:
+    seen = [train.sample_observations(env_of(tiny("ppo", group=group)), 1.0, 0) for group in (2, 4)]
+    assert seen[0].shape == seen[1].shape
+    assert [len(np.unique(x[:, :3], axis=0)) for x in seen] == [len(x) for x in seen]
+
+
 def test_a_run_keeps_its_groups(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [
         "--config",
