@@ -38,7 +38,7 @@ class Prepared:
         at = run if run else moved(rows, self.block.device)
 
         def first(x: Tensor) -> Tensor:
-            return x[at]
+            return x[at] if run else batch_innermost(x[at])
 
         mine = {name: first(getattr(self.params, name)) for name in INSTANCE_FIELDS}
         return Prepared(

@@ -112,6 +112,16 @@ def test_instances_and_starts_are_one_for_each_group(kind: dict[str, Any]) -> No
     assert equal_in_groups(rows(batch(start=starts, **kind).reset(seed=1)[0]["buy_price"]))
 
 
+def test_groups_lie_in_memory_as_other_batches_do() -> None:
+    found = []
+    for group in (1, 4):
+        envs = batch(group=group, **DRAWN)
+        envs.reset(seed=0)
+        state = envs.simulator.state
+        found.append({name: getattr(state, name).stride() for name in state.names()})
+    assert found[0] == found[1]
+
+
 def test_a_group_that_does_not_divide() -> None:
     for kind in ({}, HOST):
         with pytest.raises(ValueError, match=r"^group = 5: must divide num_envs = 12"):
