@@ -119,11 +119,13 @@ def sample_observations(env: BatchVecEnv, deviation: float, seed: int) -> Float[
     rng = np.random.default_rng(seed)
     env.seed(seed)
 
-    seen: list[Any] = [env.reset()[::group]]
+    shown: Any = env.reset()
+    seen = [shown[::group]]
     for _ in range(env.env.compiled.shape.steps * group - 1):
         noise = rng.normal(0.0, deviation, (env.num_envs, len(mean)))
         numbers = np.clip(mean + noise, env.actions.low, env.actions.high).astype(np.float32)
-        seen.append(env.step(numbers)[0][::group])
+        shown = env.step(numbers)[0]
+        seen.append(shown[::group])
 
     env.seed(seed)
     return np.concatenate(seen)
