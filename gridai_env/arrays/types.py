@@ -11,11 +11,10 @@ They are for readers and type checkers: nothing is checked while the world runs.
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from numpy.typing import NDArray
 
 __all__ = [
     "AnyFloats",
@@ -34,6 +33,10 @@ __all__ = [
 
 # NumPy array, torch tensor or object array of Pyomo expressions: the equations do not care.
 Array: TypeAlias = Any
+
+# NumPy's own NDArray is no class from NumPy 2.5 on, which jaxtyping wants.
+Scalar = TypeVar("Scalar", bound=np.generic)
+NDArray: TypeAlias = np.ndarray[tuple[Any, ...], np.dtype[Scalar]]
 
 AnyFloats: TypeAlias = NDArray[np.floating]  # float32 or float64
 Bools: TypeAlias = NDArray[np.bool_]

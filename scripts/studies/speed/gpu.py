@@ -21,7 +21,7 @@ from scripts.studies.speed.torch_batch import simulator_speed
 
 SPEED = "env-steps/s"
 # Seconds that a part should find left: torch's compiler takes most of them.
-EAGER_S, COMPILED_S = 10, 60
+EAGER_S, COMPILED_S = 30, 90
 
 
 @dataclass(frozen=True)
