@@ -23,10 +23,13 @@ class DeviceWatch(TorchDispatchMode):
         self.waits: list[str] = []
         self.products: list[str] = []
         self.uploads = 0  # through `moved`
+        self.count = 0  # of operations
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
-        if name in READS:
+        self.count += 1
+        by_mask = name.startswith("index") and isinstance(args[1], list | tuple)
+        if name in READS or (by_mask and any(at is not None and at.dtype == torch.bool for at in args[1])):
             self.waits.append(_place(name))
         if name in PRODUCTS and args[0].dtype == torch.float32:
             self.products.append(_place(name))

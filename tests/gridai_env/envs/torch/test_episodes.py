@@ -15,7 +15,6 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
 from gridai_env.arrays import torch_ops as tensors  # noqa: E402
 from gridai_env.arrays.draws import EpisodeDraws  # noqa: E402
@@ -27,6 +26,7 @@ from gridai_env.scenario.compile import Compiled, compile_scenario  # noqa: E402
 from gridai_env.scenario.load import load_scenario  # noqa: E402
 from gridai_env.scenario.spec import Start  # noqa: E402
 from gridai_env.traces.calibration import zone_calibration  # noqa: E402
+from tests.support.device_watch import DeviceWatch  # noqa: E402
 from tests.support.small_scenario import small  # noqa: E402
 
 SCENARIOS = ("two_sites", "four_markets", "microgrid_prosumer", "energy_geography", "global")
@@ -352,27 +352,6 @@ def test_neighbours_differ_and_batches_join() -> None:
     ).all()
 
 
-class Watch(TorchDispatchMode):
-    """Notes operations that would make the host wait for a device."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.waits: list[str] = []
-        self.count = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.count += 1
-        name = str(func)
-        if any(
-            word in name
-            for word in ("_local_scalar_dense", "nonzero", "is_nonzero", "equal.default", "masked")
-        ):
-            self.waits.append(name)
-        if name.startswith(("aten.index.", "aten.index_put")):
-            self.waits += [name for at in args[1] if at is not None and at.dtype == torch.bool]
-        return func(*args, **(kwargs or {}))
-
-
 def test_nothing_waits_for_the_device_and_constants_move_once() -> None:
     for compiled in (
         shipped("global", horizon_h=24.0),
@@ -382,9 +361,9 @@ def test_nothing_waits_for_the_device_and_constants_move_once() -> None:
         source = TorchEpisodeGenerator(compiled, "cpu", torch.float32, seed=0)
         source.draw(4)
         moved = tensors.moved_once.cache_info().misses
-        with Watch() as watch:
+        with DeviceWatch() as watch:
             source.draw(4)
-        assert not watch.waits
+        assert not watch.waits and not watch.products
         assert 100 < watch.count < 3000
         assert tensors.moved_once.cache_info().misses == moved
 
