@@ -8,9 +8,6 @@ NETWORK = ("learned:", "residual:", "ppo:")
 PLANNER, VARIANT = "mpc:", "variant:"
 MERIT_ORDER = "rule:merit_order"
 PYTHON, SB3 = "py:", "sb3:"  # what others have made: code, and files of Stable-Baselines3
-SHIPPED = tuple(
-    f"{kind}pretrained" for kind in NETWORK
-)  # the agents of a kind that are shipped for the scenario
 # The forecasts that a planner may read.
 FORECASTS = ("perfect", "day_ahead", "published", "persistence")
 OWN = "mpc:own"  # the planner with the scenario's own kind of forecast

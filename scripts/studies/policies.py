@@ -21,18 +21,7 @@ from gridai_env.scenario.errors import closest
 from scripts.runs.command import InputError, need_packages, refuse_doubles
 from scripts.runs.folder import file_name
 from scripts.runs.user_code import module_files
-from scripts.studies.names import (
-    FORECASTS,
-    MERIT_ORDER,
-    NETWORK,
-    OPTIMUM,
-    OWN,
-    PLANNER,
-    PYTHON,
-    SB3,
-    SHIPPED,
-    VARIANT,
-)
+from scripts.studies.names import FORECASTS, MERIT_ORDER, NETWORK, OPTIMUM, OWN, PLANNER, PYTHON, SB3, VARIANT
 from scripts.studies.others import OPTION, from_python, from_sb3, named_in_errors, sb3_files
 from scripts.studies.solver import SOLVER, SolverOptions, has_solver
 
@@ -116,7 +105,9 @@ def resolved(name: str, compiled: Compiled) -> str:
     """
     if name == OWN:
         return PLANNER + compiled.forecast.kind
-    return _runs(name, compiled.name)[0] if name in SHIPPED else name
+    return (
+        _runs(name, compiled.name)[0] if name.startswith(NETWORK) and name.endswith(":pretrained") else name
+    )
 
 
 def checkpoint_of(name: str) -> str:
@@ -263,7 +254,7 @@ def _runs(name: str, scenario: str) -> list[str]:
     kind, _, where = name.partition(":")
     if not name.startswith(NETWORK) or not where:
         return [name]
-    files = pretrained(name, scenario) if name in SHIPPED else checkpoint_files(where, f"{kind}:")
+    files = pretrained(name, scenario) if where == "pretrained" else checkpoint_files(where, f"{kind}:")
     return [f"{kind}:{path}" for path in files]
 
 

@@ -69,7 +69,7 @@ from scripts.runs.command import InputError
 from scripts.studies import policies
 from scripts.studies.evaluation import freeze
 from scripts.studies.evaluation.output import table_lines
-from scripts.studies.names import MERIT_ORDER, SHIPPED
+from scripts.studies.names import MERIT_ORDER, NETWORK
 from scripts.studies.policies import checkpoint_files, find_contenders, find_entrants, resolved
 
 LAST_LINE = re.compile(
@@ -719,7 +719,7 @@ def test_bad_input_is_refused(
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("kind", [name.partition(":")[0] for name in SHIPPED])
+@pytest.mark.parametrize("kind", [prefix.rstrip(":") for prefix in NETWORK])
 def test_pretrained_agents_are_found_by_scenario_and_kind(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
 ) -> None:
@@ -749,7 +749,7 @@ def test_the_agents_that_are_shipped_load_and_are_small() -> None:
         pytest.skip("no agent is shipped yet")
     for path in found:
         scenario, kind, seed = path.parts[-4:-1]
-        assert f"{kind}:pretrained" in SHIPPED
+        assert f"{kind}:" in NETWORK
         assert path.stat().st_size <= 5e6
         record = (path.parent / "run.json").read_text()
         assert f'"scenario": "{scenario}"' in record

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,10 @@ pytest.importorskip("jinja2", reason="needs the extra 'cards'")
 
 from gridai_env.benchmarks.published import read_set
 from gridai_env.benchmarks.sets import benchmark_folder
-from scripts.maintenance.cards import INSIDE, main
-from scripts.runs import command
+from scripts.maintenance import cards
+from scripts.runs.command import InputError
 from scripts.runs.folder import write_run
-from scripts.studies.names import SHIPPED
+from scripts.studies.names import NETWORK
 
 TABLE = """policy,runs,episodes,gain_captured,gain_captured_low,gain_captured_high,of_mpc_own,dropped_over_optimum
 greedy,1,40,0.84,0.80,0.87,0.85,0.0
@@ -25,8 +26,8 @@ learned:pretrained,{runs},40,0.912345,0.9,0.92,0.95,0.00042
 
 
 @pytest.fixture
-def agents(tmp_path: Path) -> Path:
-    """A made-up agent of two training seeds."""
+def agents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A made-up agent of two training seeds, as it is shipped."""
     for seed in (0, 1):
         folder = tmp_path / "agents" / "two_sites" / "learned" / f"seed{seed}"
         folder.mkdir(parents=True)
@@ -35,6 +36,7 @@ def agents(tmp_path: Path) -> Path:
         write_run(folder, "train", settings, [seed], **facts)
         stages = [{"name": "start", "seconds": 0.0}, {"name": "pathwise", "seconds": 90.0 + 60.0 * seed}]
         (folder / "stages.json").write_text(json.dumps({"stages": stages}), encoding="utf-8")
+    monkeypatch.setattr(cards, "pretrained_root", lambda: tmp_path / "agents")
     return tmp_path / "agents"
 
 
@@ -52,8 +54,7 @@ def benchmarks(tmp_path: Path) -> Path:
 def test_a_card_says_what_an_agent_is_and_what_it_reaches(agents: Path, benchmarks: Path) -> None:
     from huggingface_hub import ModelCard
 
-    assert main(["--agents", str(agents), "--benchmarks", str(benchmarks)]) == 0
-    text = (agents / "two_sites" / "learned" / "README.md").read_text(encoding="utf-8")
+    text = cards.card(agents / "two_sites" / "learned", benchmarks)
     card = ModelCard(text)
     assert (card.data.license, card.data.library_name) == ("mit", "stable-baselines3")
     (result,) = card.data.eval_results
@@ -64,7 +65,7 @@ def test_a_card_says_what_an_agent_is_and_what_it_reaches(agents: Path, benchmar
         "91.2% [90.0%, 92.0%]",
         "95.0 % of the gain of MPC",
         "+0.042 % of arrivals",
-        "`algorithm: pathwise`, `policy: set`, 12,345 environment-steps, 1.5 to 2.5 minutes",
+        "`algorithm: pathwise`, `policy: set`, 12,345 environment-steps, 1.5, 2.5 minutes",
         "No rule is inside",
         "the training days",
         'load_policy("seed0/model.zip")',
@@ -75,23 +76,32 @@ def test_a_card_says_what_an_agent_is_and_what_it_reaches(agents: Path, benchmar
     assert "{{" not in text and str(agents) not in text
 
 
-def test_a_score_of_other_seeds_is_refused(
-    agents: Path, benchmarks: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_score_of_other_seeds_is_refused(agents: Path, benchmarks: Path) -> None:
     (benchmarks / "two_sites" / "test.csv").write_text(TABLE.format(runs=1), encoding="utf-8")
-    assert main(["--agents", str(agents), "--benchmarks", str(benchmarks)]) == 2
-    assert "no row 'learned:pretrained' of 2 training seeds; run: " in capsys.readouterr().err
-    assert main(["--agents", str(benchmarks)]) == 2
-    assert "no <scenario>/<kind>/seed<N> there" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"no row .learned:pretrained. of 2 training seeds; write it"):
+        cards.card(agents / "two_sites" / "learned", benchmarks)
+
+
+def test_the_command_writes_a_card_beside_the_seeds(
+    agents: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cards, "card", lambda folder: f"of {folder.name}")
+    assert cards.main([]) == 0
+    path = agents / "two_sites" / "learned" / "README.md"
+    assert path.read_text(encoding="utf-8") == "of learned" and str(path) in capsys.readouterr().out
 
 
 def test_without_the_extra_the_command_names_it(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    agents: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(command, "find_spec", lambda name: None)
-    assert main([]) == 2
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    assert cards.main([]) == 2
     assert "[cards]" in capsys.readouterr().err
 
 
-def test_every_kind_has_its_sentence() -> None:
-    assert {f"{kind}:pretrained" for kind in INSIDE} == set(SHIPPED)
+@pytest.mark.parametrize("kind", [prefix.rstrip(":") for prefix in NETWORK])
+def test_every_kind_says_what_is_inside(agents: Path, benchmarks: Path, kind: str) -> None:
+    (agents / "two_sites" / "learned").rename(agents / "two_sites" / f"{kind}")
+    table = TABLE.format(runs=2).replace("learned", kind)
+    (benchmarks / "two_sites" / "test.csv").write_text(table, encoding="utf-8")
+    assert "inside" in cards.card(agents / "two_sites" / kind, benchmarks)

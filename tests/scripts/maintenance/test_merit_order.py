@@ -22,8 +22,8 @@ def test_numbers_of_a_run_replace_those_of_its_scenario(
     monkeypatch.setattr(merit_order, "NUMBERS_FILE", table)
     run.mkdir()
     write_run(run, "train", {}, [0], agent={"scenario": "b"})
-    assert main([str(run)]) == 2
-    assert "calibration.json: no numbers of a rule" in capsys.readouterr().err
+    assert main(["--run", str(run)]) == 2
+    assert "calibration.json" in capsys.readouterr().err
     (run / "calibration.json").write_text(json.dumps({"numbers": {"patience": 3.0}}))
-    assert main([str(run)]) == 0
+    assert main(["--run", str(run)]) == 0
     assert json.loads(table.read_text()) == {"a": {"patience": 1.0}, "b": {"patience": 3.0}}
