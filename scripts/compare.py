@@ -34,7 +34,6 @@ from scripts.runs.arguments import (
 from scripts.runs.command import INTERRUPTED, InputError, Shown, command, need_packages
 from scripts.runs.folder import default_folder, open_folder
 from scripts.runs.tensorboard import is_installed
-from scripts.studies.names import MERIT_ORDER
 
 if TYPE_CHECKING:
     from scripts.studies.comparison.run import Comparison
@@ -44,9 +43,8 @@ class CompareOptions(ScenarioOptions, ParallelOptions):
     """Which policies are compared, on which episodes."""
 
     policies: Policies = Field(
-        description=f"{' '.join(REGISTRY)} {MERIT_ORDER} milp, mpc:FORECAST (perfect, day_ahead, persistence), "
-        "variant:NAME (no_battery, no_routing, ...), learned:PATH of a model.zip, learned:pretrained (or residual:, "
-        "ppo:), sb3:ALGO:FILE, py:MODULE:FACTORY"
+        description=f"{' '.join(REGISTRY)} rule:merit_order milp, mpc:FORECAST (perfect, day_ahead, ...), variant:NAME "
+        "(no_battery, ...), learned:PATH, learned:pretrained (or residual: ppo:), sb3:ALGO:FILE, py:MODULE:FACTORY"
     )
     seeds: Seeds = Field([0, 1, 2])
     run_dir: str | None = Field(None, description="output folder; default: runs/compare-<scenario>-<time>")

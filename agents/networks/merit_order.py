@@ -29,6 +29,8 @@ def fitted_numbers() -> dict[str, dict[str, float]]:
 class MeritOrder(NetworkPolicy):
     """The rule, with the numbers of the scenario that it is made for; it plays others with the same numbers."""
 
+    observed_parts = None  # type: ignore[assignment]  # reads what the scenario shows that it is prepared for
+
     def __init__(self, compiled: Compiled, numbers: Mapping[str, float] | None = None) -> None:
         """Take some or all ``numbers`` of the rule; None: those that were fitted to the scenario of this name."""
         network = StructuredPolicy.of(compiled)
@@ -36,10 +38,6 @@ class MeritOrder(NetworkPolicy):
         for name, value in own.items():
             torch.nn.init.constant_(network.rule_numbers()[name][0], value)
         super().__init__(network.eval(), Identity.of(compiled), NAME, NAME)
-
-    @property
-    def observed_parts(self) -> None:  # type: ignore[override]  # networks have some
-        """None: it reads what the scenario shows that it is prepared for."""
 
     def prepare(self, compiled: Compiled) -> None:
         """Take any scenario."""

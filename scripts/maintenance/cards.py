@@ -55,9 +55,8 @@ def card(folder: Path, benchmarks: Path | None = None) -> str:
         license="mit", library_name="stable-baselines3", model_name=f"gridai-{scenario}-{kind}", eval_results=[result],
         tags=["reinforcement-learning", "stable-baselines3", "gridai-env", scenario, kind],
     )  # fmt: skip
-    text = TEMPLATE.read_text(encoding="utf-8")
     return str(ModelCard.from_template(
-        data, template_str=text, scenario=scenario, kind=kind, seeds=seeds, runs=runs, stages=stages, score=score,
+        data, str(TEMPLATE), scenario=scenario, kind=kind, seeds=seeds, runs=runs, stages=stages, score=score,
         gain=f"{gain:.1%} [{low:.1%}, {high:.1%}]", set_hash=frozen.hash,
     ))  # fmt: skip
 
@@ -68,9 +67,7 @@ def _score(table: Path, name: str, seeds: int) -> dict[str, str]:
         for row in csv.DictReader(file):
             if (row["policy"], row["runs"]) == (name, str(seeds)):
                 return row
-    raise InputError(
-        f"{table}: no row {name!r} of {seeds} training seeds; write it with scripts.evaluate --table"
-    )
+    raise InputError(f"{table}: no row {name!r} of {seeds} training seeds; see scripts.evaluate --table")
 
 
 if __name__ == "__main__":

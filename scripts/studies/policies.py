@@ -180,13 +180,8 @@ def _make(name: str, folder: str, compiled: Compiled, solver: dict[str, Any]) ->
         return PolicySpec(name, folder, from_sb3(name, compiled))
     if name.startswith(PYTHON):
         return PolicySpec(name, folder, from_python(name, compiled))
-    if name.startswith(NETWORK):
+    if name.startswith(NETWORK) or name == MERIT_ORDER:
         return PolicySpec(name, folder, _load_network(resolved(name, compiled), compiled))
-    if name == MERIT_ORDER:
-        with named_in_errors(name):
-            from agents.networks.merit_order import MeritOrder
-
-            return PolicySpec(name, folder, MeritOrder(compiled))
     if kind == "mpc":
         own = compiled.forecast.kind
         if what in ("day_ahead", "published") and own != what:
@@ -208,8 +203,9 @@ def _make(name: str, folder: str, compiled: Compiled, solver: dict[str, Any]) ->
 def _load_network(name: str, compiled: Compiled) -> Policy:
     with named_in_errors(name):
         from agents.networks.checkpoint import load_policy
+        from agents.networks.merit_order import MeritOrder
 
-        policy = load_policy(name.partition(":")[2])
+        policy = MeritOrder(compiled) if name == MERIT_ORDER else load_policy(name.partition(":")[2])
         policy.prepare(compiled)
     return policy
 

@@ -23,7 +23,18 @@ THIRD_PARTY: dict[str, set[str]] = {
     "baselines": CORE | {"highspy", "moocore", "pyomo", "scipy"},
     "agents": CORE | {"matplotlib", "rich", "stable_baselines3", "tensorboard", "torch", "tqdm", "wandb"},
     "scripts": CORE
-    | {"highspy", "joblib", "jsonargparse", "matplotlib", "moocore", "plotly", "pyarrow", "pyomo", "ray"}
+    | {
+        "highspy",
+        "huggingface_hub",
+        "joblib",
+        "jsonargparse",
+        "matplotlib",
+        "moocore",
+        "plotly",
+        "pyarrow",
+        "pyomo",
+        "ray",
+    }
     | {"rich", "scipy", "stable_baselines3", "tensorboard", "torch", "tqdm"}
     | {"PIL"}  # the picture of the README
     | {"optuna", "pettingzoo", "skrl", "tensordict", "torchrl"},  # the examples

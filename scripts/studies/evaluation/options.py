@@ -13,8 +13,7 @@ class EvaluateOptions(CommandOptions):
     """What is evaluated on what, and what is written."""
 
     policies: Annotated[list[str], Shown(names=("--policy", "--policies"), metavar="SPEC")] = Field(
-        description="learned:PATH, learned:pretrained (or residual:, ppo:), sb3:ALGO:FILE, py:MODULE:FACTORY, a rule, "
-        "mpc:FORECAST, milp"
+        description="learned:PATH, learned:pretrained (or residual: ppo:), sb3:ALGO:FILE, py:MODULE:FACTORY, rule, milp"
     )
     scenario: str = Field(description="a scenario with a file in configs/benchmarks")
     set: str = Field("test", description="test, validation, train or shifted")

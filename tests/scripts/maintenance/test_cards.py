@@ -78,7 +78,7 @@ def test_a_card_says_what_an_agent_is_and_what_it_reaches(agents: Path, benchmar
 
 def test_a_score_of_other_seeds_is_refused(agents: Path, benchmarks: Path) -> None:
     (benchmarks / "two_sites" / "test.csv").write_text(TABLE.format(runs=1), encoding="utf-8")
-    with pytest.raises(InputError, match=r"no row .learned:pretrained. of 2 training seeds; write it"):
+    with pytest.raises(InputError, match=r"no row .learned:pretrained. of 2 training seeds; see scripts"):
         cards.card(agents / "two_sites" / "learned", benchmarks)
 
 
