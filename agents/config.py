@@ -95,16 +95,39 @@ class CalibrationConfig(StrictModel):
     steps: Count = Field(3072, description="environment steps of the training episodes that each try plays")
 
 
-class WarmStartConfig(StrictModel):
-    """Imitation of plans before PPO begins; off without ``data``."""
+class ImitationConfig(StrictModel):
+    """Imitation of plans before the algorithm begins; off without ``data`` and ``teacher``.
 
-    data: SourcePath | None = Field(None, description="folder of demonstrations to imitate first; null: none")
-    epochs: Count = Field(10, description="passes over the demonstrations")
+    With a teacher the network is cloned from what the teacher does, then plays itself while the teacher says what it
+    would have done in the states met (DAgger), and is cloned again from all labels.
+    """
+
+    data: SourcePath | None = Field(
+        None, description="folder of demonstrations to imitate first; null: the teacher plays first"
+    )
+    teacher: str | None = Field(
+        None,
+        description="planner or rule that labels: mpc:own, mpc:perfect (optimal plans), greedy, ...; null: none",
+    )
+    window_h: Positive = Field(24.0, description="hours that a planner looks ahead")
+    rounds: Annotated[int, Field(ge=0)] = Field(
+        3, description="how often the network plays and the teacher labels, after the first cloning"
+    )
+    episodes: Count = Field(64, description="labelled in each round, and in the first cloning")
+    epochs: Count = Field(10, description="passes over the demonstrations, in each round")
     batch_size: Count = Field(512, description="demonstrated steps in one gradient step")
     learning_rate: Positive = Field(1e-3, description="of Adam while imitating")
     deviation: Positive | None = Field(
         None, description="standard deviation of actions after imitation; null: as it is"
     )
+    workers: Count | None = Field(
+        None, description="processes that label side by side; null: the cores of this machine"
+    )
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there is anything to imitate."""
+        return self.data is not None or self.teacher is not None
 
 
 class OnDeviceConfig(StrictModel):
@@ -144,7 +167,9 @@ class PPOConfig(StrictModel):
     calibration: CalibrationConfig = Field(
         CalibrationConfig(), description="fit the numbers of the rule before PPO ('structured' only)"
     )
-    warm_start: WarmStartConfig = Field(WarmStartConfig(), description="imitation before PPO")
+    imitation: ImitationConfig = Field(
+        ImitationConfig(), description="imitation of plans before the algorithm begins"
+    )
     on_device: OnDeviceConfig = Field(OnDeviceConfig(), description="what only algorithms on tensors look at")
     pathwise: PathwiseConfig = Field(PathwiseConfig(), description="what only 'pathwise' looks at")
     algorithm: Literal["ppo", "device_ppo", "pathwise"] = Field(

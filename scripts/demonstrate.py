@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from gridai_env.scenario.values import Positive
 from scripts.runs.arguments import (
     Count,
     InstancesBySeed,
@@ -45,6 +46,12 @@ class DemonstrateOptions(ScenarioOptions, ResumableOptions, ParallelOptions):
         "mpc:day_ahead",
         description="milp (perfect foresight), mpc:FORECAST (day_ahead, persistence, perfect) or the name of a rule",
     )
+    actor: str | None = Field(
+        None,
+        description="the policy that plays, e.g. learned:PATH, while the planner says what it would do; default: the "
+        "planner plays",
+    )
+    window_h: Positive = Field(24.0, description="hours that mpc:FORECAST looks ahead")
     episodes: Count | None = Field(
         None, description=f"how many, from the first training seed on; default: {EPISODES}"
     )
@@ -98,7 +105,8 @@ def prepared(options: DemonstrateOptions) -> DemonstrationRun:
     print(f"days: {days}")
     instances = training_instances(episodes, wanted_seeds(options))
     jobs, threads = options.workers(len(instances))
-    work = DemonstrationWork(options.planner, SolverOptions(options.mip_gap, options.time_limit_s, threads))
+    solver = SolverOptions(options.mip_gap, options.time_limit_s, threads)
+    work = DemonstrationWork(options.planner, solver, options.window_h, options.actor)
     check_planner(work, episodes.compiled)
 
     folder = open_folder(options.run_dir or default_folder(KIND, options.scenario), KIND)

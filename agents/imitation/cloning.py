@@ -1,9 +1,8 @@
-"""Learning from demonstrations: behaviour cloning, and DAgger on states that the network itself reaches.
+"""Learning from demonstrations: behaviour cloning.
 
 Cloning brings the environment action of the network's mean numbers close to the demonstrated one (see
-`agents.imitation.action_distance`).  A cloned network has seen only the planner's states; `dagger` (Ross et al., 2011)
-plays the network, lets the planner label the states it meets, and clones again.  `agents.training.validation` measures
-the gain from imitation.
+`agents.imitation.action_distance`).  A cloned network has seen only the planner's states; `agents.training.imitation`
+plays the network, lets the planner label the states it meets, and clones again.
 """
 
 from __future__ import annotations
@@ -12,28 +11,21 @@ import copy
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor
 from torch.optim.lr_scheduler import LinearLR
 
-from agents.config import ConfigError, PPOConfig, compiled_of
 from agents.imitation.action_distance import Batch, Distance
-from agents.imitation.demonstrations import Demonstration, DemonstrationError, Demonstrations, demonstrate
-from agents.networks.kinds import ActingPolicy, memory_of
+from agents.imitation.demonstrations import Demonstrations
+from agents.networks.kinds import memory_of
 from agents.vec_env.actions import AgentActions
 from gridai_env.arrays.types import Float
-from gridai_env.episodes.instance import Instance
-from gridai_env.files import write_json
 from gridai_env.observation.forecast_memory import ForecastMemory
-from gridai_env.rollout.policy import Policy
 
-WARM_START_FILE = "warm_start.json"
 # The learning rate falls to this share of its first value, on a straight line.
 LAST_RATE = 0.05
 
@@ -248,79 +240,3 @@ def _along(
 
     rows = torch.stack(found, 1)
     return torch.cat([row[:length] for row, length in zip(rows, lengths, strict=True)])
-
-
-def warm_start(model: BaseAlgorithm, config: PPOConfig, run_dir: Path) -> CloneReport:
-    """Clone the demonstrations that the settings name, before PPO begins (a stage of `agents.training.stages`).
-
-    Write ``warm_start.json``.  Raise ConfigError for demonstrations that are missing or of another scenario.
-    """
-    wanted = config.warm_start
-    assert wanted.data is not None
-    policy = model.policy
-    if not isinstance(policy, ActingPolicy) or not isinstance(policy, ActorCriticPolicy):
-        raise ConfigError(f"warm_start: a {type(model.policy).__name__} does not say what its numbers mean")
-    try:
-        data = Demonstrations.load(wanted.data, compiled_of(config), str(model.device))
-    except DemonstrationError as error:
-        raise ConfigError(f"warm_start.data = {wanted.data!r}: {error}") from error
-
-    # The value head learns the return that PPO learns from; that needs the gain over serving at home.
-    goal = ValueGoal(config.gamma, config.reward_factor, config.drop_charge_usd_per_gpuh)
-    try:
-        report = clone(
-            policy,
-            policy.actions,
-            data,
-            epochs=wanted.epochs,
-            batch_size=wanted.batch_size,
-            learning_rate=wanted.learning_rate,
-            seed=config.seed,
-            value=goal if config.reference_reward else None,
-        )
-    except ImitationError as error:
-        raise ConfigError(f"warm_start: {error}") from error
-
-    if wanted.deviation is not None:
-        _set_deviation(policy, wanted.deviation)
-    planners = sorted({episode.facts["planner"] for episode in data.episodes})
-    write_json(run_dir / WARM_START_FILE, asdict(report) | {"planners": planners})
-    return report
-
-
-def _set_deviation(policy: ActorCriticPolicy, deviation: float) -> None:
-    """Set the standard deviation of the actions; raise ConfigError where the policy has none of its own."""
-    if not isinstance(getattr(policy, "log_std", None), torch.nn.Parameter):
-        raise ConfigError(
-            f"warm_start.deviation: a {type(policy).__name__} has no deviation to set; leave it out"
-        )
-    with torch.no_grad():
-        policy.log_std.fill_(math.log(deviation))
-
-
-def dagger(
-    learner: Policy,
-    teacher: Policy,
-    data: Demonstrations,
-    instances: Sequence[Instance],
-    train: Callable[[Demonstrations], CloneReport],
-    rounds: int = 1,
-    teacher_share: float = 0.0,
-) -> tuple[Demonstrations, list[CloneReport]]:
-    """Play the learner, let the teacher label the states it reaches, add them and clone again, ``rounds`` times.
-
-    ``learner`` wraps the network that ``train`` changes; each round plays the next ``len(instances) // rounds``
-    episodes.  ``teacher`` decides from the learner's observations, e.g. `baselines.mpc.policy.MPC`.
-    """
-    if rounds < 1 or len(instances) < rounds:
-        raise ValueError(f"rounds = {rounds}: must be at least 1, and {len(instances)} instances no fewer")
-
-    each, reports = len(instances) // rounds, []
-    for number in range(rounds):
-        new: list[Demonstration] = [
-            demonstrate(learner, instance, teacher, teacher_share, seed=instance.seed % 2**31)
-            for instance in instances[number * each : (number + 1) * each]
-        ]
-        data = data.with_more(new)
-        reports.append(train(data))
-    return data, reports

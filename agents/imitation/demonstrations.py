@@ -88,12 +88,11 @@ class Demonstration:
 class Recorder(Policy):
     """A policy that plays another one (or a plan) and records its observations and actions.
 
-    With a ``teacher``, the actions recorded are the teacher's at the same observations; the teacher also acts in place
-    of the actor in ``teacher_share`` of the steps, drawn at random.
+    With a ``teacher``, the actions recorded are the teacher's at the same observations.
     """
 
-    def __init__(self, actor: Policy, teacher: Policy | None = None, teacher_share: float = 0.0) -> None:
-        self.actor, self.teacher, self.teacher_share = actor, teacher, teacher_share
+    def __init__(self, actor: Policy, teacher: Policy | None = None) -> None:
+        self.actor, self.teacher = actor, teacher
         self.name = actor.name
         self.seen: list[NDArray[np.float32]] = []
         self.labels: list[NDArray[np.float32]] = []
@@ -110,7 +109,6 @@ class Recorder(Policy):
 
     def reseed(self, seed: int) -> None:
         """Reseed actor and teacher."""
-        self._rng = np.random.default_rng(seed)
         for policy in self._played:
             policy.reseed(seed)
 
@@ -126,7 +124,7 @@ class Recorder(Policy):
         episode_start: NDArray[np.bool_] | None = None,
         deterministic: bool = True,
     ) -> tuple[NDArray[np.float32], Any]:
-        """Return the action [A] of the actor (or the teacher), and record it with the observation."""
+        """Return the action [A] of the actor, and record it (or the teacher's) with the observation."""
         self.seen.append(np.concatenate([observation[name] for name in self._parts], axis=-1))
         own, taught = (None, None) if state is None else state
         action, own = self.actor.predict(observation, own, episode_start, True)
@@ -134,8 +132,6 @@ class Recorder(Policy):
         label = action
         if self.teacher is not None:
             label, taught = self.teacher.predict(observation, taught, episode_start, True)
-            if self._rng.random() < self.teacher_share:
-                action = label
         self.labels.append(np.asarray(label, dtype=np.float32))
         return action, (own, taught)
 
@@ -144,14 +140,13 @@ def demonstrate(
     actor: Policy | Predictor | Schedule,
     instance: Instance,
     teacher: Policy | Predictor | None = None,
-    teacher_share: float = 0.0,
     seed: int = 0,
 ) -> Demonstration:
     """Play a policy, or a plan of this instance, and record it; ``teacher`` labels the states (see `Recorder`).
 
     Raise ValueError for a plan of another instance or without a schedule.
     """
-    recorder = Recorder(as_policy(actor), None if teacher is None else as_policy(teacher), teacher_share)
+    recorder = Recorder(as_policy(actor), None if teacher is None else as_policy(teacher))
     trajectory = run(recorder, instance, seed)
 
     actions = np.stack(recorder.labels)

@@ -245,8 +245,8 @@ class NetworkPolicy(Policy):
 
 def run_file_of(path: Path) -> Path:
     """Return the path of a checkpoint's ``run.json``: beside it, or one folder up for ``checkpoints/``."""
-    beside = path.parent / RUN_FILE
-    return beside if beside.is_file() or path.parent.name != "checkpoints" else path.parent.parent / RUN_FILE
+    beside, above = path.parent / RUN_FILE, path.parent.parent / RUN_FILE
+    return above if above.is_file() and not beside.is_file() else beside
 
 
 @contextmanager

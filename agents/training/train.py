@@ -36,6 +36,7 @@ from agents.training.failures import (
     stop_request,
     writers_report_once,
 )
+from agents.training.imitation import Labeller
 from agents.training.stages import stages
 from agents.training.validation import Evaluation, HeldOut, Milestones
 from agents.vec_env.base import BatchVecEnv
@@ -150,20 +151,22 @@ def train(
     held_out: HeldOut | None = None,
     extra: Sequence[BaseCallback] = (),
     watched: Sequence[Path] = (),
+    label: Labeller | None = None,
 ) -> EvaluationCallback | None:
     """Train to ``config.total_steps``; write checkpoints and ``model.zip`` below ``run_dir``.
 
     The figures after each stage are written to ``stages.json``.  With ``evaluation.keep: best`` the model ends with the
     weights that earned most on the way.
 
-    Return the evaluations (None without held-out episodes).  Ctrl-C and SIGTERM let the running update end, write a
-    checkpoint and raise KeyboardInterrupt.  Raise TrainingError where losses or weights are no numbers, the disk is
-    full, or one of the folders ``watched`` is gone; the last good checkpoint stays.
+    ``label``: how the teacher of an imitation labels.  Return the evaluations (None without held-out episodes).
+    Ctrl-C and SIGTERM let the running update end, write a checkpoint and raise KeyboardInterrupt.  Raise TrainingError
+    where losses or weights are no numbers, the disk is full, or one of the folders ``watched`` is gone; the last good
+    checkpoint stays.
     """
     remove_leftovers(run_dir)
     fresh = model._last_obs is None and model.num_timesteps == 0
     milestones = None if held_out is None else Milestones(run_dir, held_out)
-    before = _before_ppo(model, config, run_dir, milestones) if fresh else None
+    before = _before(model, config, run_dir, milestones, label) if fresh else None
     evaluations = None if held_out is None else _evaluations(config, run_dir, held_out, before)
     progress = ProgressCallback(config.total_steps, evaluations)
     guard = GuardCallback(run_dir, tuple(watched))
@@ -202,16 +205,20 @@ def _evaluations(
     return EvaluationCallback(_as_policy(config), held_out, every, best, before)
 
 
-def _before_ppo(
-    model: BaseAlgorithm, config: PPOConfig, run_dir: Path, milestones: Milestones | None
+def _before(
+    model: BaseAlgorithm,
+    config: PPOConfig,
+    run_dir: Path,
+    milestones: Milestones | None,
+    label: Labeller | None,
 ) -> Evaluation | None:
-    """Run the stages before PPO; return the figures of the weights that they end with."""
+    """Run the stages before the algorithm; return the figures of the weights that they end with."""
     as_policy, found = _as_policy(config), None
     if milestones is not None:
         milestones.begin()
         found = milestones.measure("start", as_policy(model))
 
-    for name, stage, epochs in stages(config):
+    for name, stage, epochs in stages(config, label):
         began = time.perf_counter()
         steps = stage(model, config, run_dir).steps
         if milestones is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,28 +13,33 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from agents.config import PPOConfig
 from agents.imitation.demonstrations import Demonstration, demonstrate
+from agents.training.imitation import IMITATION, Labeller
 from agents.vec_env.base import TRAINING_SEEDS
 from baselines.rules.registry import REGISTRY
 from gridai_env.benchmarks.sets import BenchmarkError, training_days
-from gridai_env.episodes.instance import Instance
+from gridai_env.episodes.instance import Instance, make_batch
 from gridai_env.scenario.compile import Compiled, compile_scenario
 from gridai_env.scenario.errors import closest
 from scripts.runs.arguments import InstancesBySeed
 from scripts.runs.command import InputError
-from scripts.runs.folder import write_run
+from scripts.runs.folder import open_folder, write_run
+from scripts.runs.parallel import cores
 from scripts.runs.tables import Row, write_rows
 from scripts.runs.tasks import ARRAYS, Record, Store, Task, key_of, open_store, results_of
 from scripts.studies.contest import statuses_of
-from scripts.studies.names import FORECASTS, OPTIMUM, OWN, PLANNER
-from scripts.studies.policies import find_contender, unknown_name
+from scripts.studies.names import FORECASTS, NETWORK, OPTIMUM, OWN, PLANNER
+from scripts.studies.policies import checkpoint_of, find_contender, unknown_name
 from scripts.studies.solver import SolverOptions
 
 KIND = "demonstrate"
 EPISODES, TABLE = "episodes", "demonstrations.csv"
 COLUMNS = ("planner", "seed", "start_utc", "benefit_usd", "status", "seconds", "instance_hash")
 # What decides the data; threads, workers and folders do not, and more episodes may be asked for.
-DECISIVE = ("scenario_resolved", "start", "planner", "mip_gap", "time_limit_s")
+DECISIVE = ("scenario_resolved", "start", "planner", "actor", "window_h", "mip_gap", "time_limit_s")
+WINDOW_H = 24.0
+SOLVES = SolverOptions(1e-3, 120.0, 1)  # of whole episodes, where the optimum teaches
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,10 @@ class DemonstrationWork:
 
     planner: str
     solver: SolverOptions
+    window_h: float = WINDOW_H  # that a planner looks ahead
+    actor: str | None = (
+        None  # the policy that plays while the planner says what it would do; None: the planner plays
+    )
 
 
 # Which episodes -----------------------------------------------------------------------------------------------------
@@ -86,7 +95,14 @@ def check_planner(work: DemonstrationWork, compiled: Compiled) -> None:
     known = [OPTIMUM, *(PLANNER + kind for kind in FORECASTS), OWN, *REGISTRY]
     if work.planner not in known:
         raise unknown_name("--planner", work.planner, closest(work.planner, known), known)
-    find_contender(work.planner, compiled, work.solver)
+    if work.planner == OPTIMUM and work.actor is not None:
+        raise InputError(
+            f"--planner {OPTIMUM}: plans whole episodes, so it cannot say what to do in states that another policy "
+            "reaches; give mpc:perfect"
+        )
+    for name in (work.planner, work.actor):
+        if name is not None:
+            find_contender(name, compiled, work.solver)
 
 
 # Playing ------------------------------------------------------------------------------------------------------------
@@ -112,7 +128,12 @@ class DemonstrationTask(Task):
             if self.work.planner == OPTIMUM
             else None
         )
-        return key_of(self.instance.hash, self.work.planner, solver)
+        facts: list[Any] = [self.instance.hash, self.work.planner, solver]
+        if self.work.window_h != WINDOW_H:
+            facts.append(self.work.window_h)
+        if self.work.actor is not None:
+            facts.append(checkpoint_of(self.work.actor) or self.work.actor)
+        return key_of(*facts)
 
 
 def compute(batch: Sequence[DemonstrationTask]) -> Iterator[tuple[Row, Record | None]]:
@@ -146,9 +167,14 @@ def _demonstrated(instance: Instance, work: DemonstrationWork) -> tuple[Demonstr
         plan = solve(instance, **vars(work.solver))
         return (None, "no plan") if plan.actions is None else (demonstrate(plan, instance), plan.status)
 
-    actor = find_contender(work.planner, instance.compiled, work.solver).decider
-    found = demonstrate(actor, instance)
-    statuses = statuses_of(actor)
+    planner = find_contender(work.planner, instance.compiled, work.solver).decider
+    if work.planner.startswith(PLANNER):
+        planner.horizon_h = work.window_h  # type: ignore[attr-defined]
+    if work.actor is None:
+        found = demonstrate(planner, instance)
+    else:
+        found = demonstrate(find_contender(work.actor, instance.compiled).decider, instance, planner)
+    statuses = statuses_of(planner)
     if all(status == "optimal" for status in statuses):
         return found, "played"
     return found, " ".join(f"{status}:{count}" for status, count in sorted(statuses.items()))
@@ -221,3 +247,49 @@ class DemonstrationRun:
     def _record(self, finished: bool) -> None:
         seeds = [instance.seed for instance in self.instances]
         write_run(self.folder, KIND, self.config, seeds, self.instances, finished=finished)
+
+
+# For a training -----------------------------------------------------------------------------------------------------
+
+
+def check_teacher(config: PPOConfig, compiled: Compiled) -> None:
+    """Raise InputError for a teacher of an imitation that is unknown, or that cannot say what to do in any state."""
+    wanted = config.imitation
+    if wanted.teacher is None:
+        return
+    try:
+        check_planner(DemonstrationWork(wanted.teacher, SOLVES, wanted.window_h), compiled)
+        if wanted.teacher == OPTIMUM and wanted.rounds:
+            raise InputError(
+                f"--planner {OPTIMUM}: plans whole episodes, so it cannot label the states of a network; give "
+                "mpc:perfect, or imitation.rounds 0"
+            )
+    except InputError as error:
+        raise InputError(str(error).replace("--planner", "imitation.teacher =", 1)) from error
+
+
+def labeller(config: PPOConfig, compiled: Compiled, run_dir: Path) -> Labeller | None:
+    """Return what labels the episodes of each round of an imitation; None without a teacher.
+
+    The episodes of a round are new ones; those that were labelled before a run was stopped are kept.
+    """
+    wanted, teacher = config.imitation, config.imitation.teacher
+    if teacher is None:
+        return None
+
+    def label(number: int, acting: Path | None) -> Path:
+        actor = None if acting is None else f"{NETWORK}{acting}"
+        work = DemonstrationWork(teacher, SOLVES, wanted.window_h, actor)
+        # Each seed of a training has a million seeds of its own.
+        first = TRAINING_SEEDS.start + (config.seed % 2000) * 1_000_000 + number * wanted.episodes
+        seeds = range(first, first + wanted.episodes)
+        settings = {"scenario_resolved": compiled.resolved_scenario(), **asdict(work)}
+        folder = open_folder(run_dir / IMITATION / f"labels_{number}", KIND)
+        instances = make_batch(compiled, seeds).instances
+        jobs = min(wanted.workers or cores(), wanted.episodes)
+        run = DemonstrationRun(folder, work, instances, settings, jobs)
+        run.open(overwrite=False)
+        run.play()
+        return folder
+
+    return label

@@ -18,6 +18,7 @@ from agents.networks.checkpoint import Identity
 from agents.training import environments, train
 from agents.training.checkpoints import latest_checkpoint
 from agents.training.curves import EVENTS, PROGRESS, curves
+from agents.training.imitation import IMITATION, IMITATION_FILE
 from agents.training.validation import HeldOut, Milestones
 from agents.vec_env.base import RewardWrapper
 from baselines.rules.single_signal import LocalOnly
@@ -29,13 +30,14 @@ from gridai_env.scenario.compile import Compiled
 from scripts.runs.command import INTERRUPTED, InputError, need_packages
 from scripts.runs.folder import default_folder, open_folder, read_run, replace_run, write_run
 from scripts.runs.user_code import made_by
+from scripts.studies.demonstrations import check_teacher, labeller
 
 KIND = "train"
 BOUNDS = "bounds.json"
 # What may change when a run goes on; everything else is part of what the checkpoint holds.
 CHANGEABLE = (
     "total_steps", "evaluation.", "checkpoint_every_steps",
-    "device", "torch_threads", "callbacks", "wandb",
+    "device", "torch_threads", "callbacks", "wandb", "imitation.workers",
 )  # fmt: skip
 CHECKPOINTS = "checkpoints"
 
@@ -45,6 +47,7 @@ def start(config: PPOConfig, run_dir: str | None, overwrite: bool, evaluates: bo
     if config.evaluation.bounds and evaluates:
         need_packages("pyomo", "highspy", advice=", or --no-bounds")
     compiled, (callbacks, reward) = compiled_of(config), own_code(config)
+    check_teacher(config, compiled)
     model = train.build(config, environments.make_training_env(config, compiled, reward))
     folder = open_folder(run_dir or default_folder(KIND, config.environment.scenario), KIND)
     replace_run(folder, "training run", f"--resume {folder}", OWN, overwrite)
@@ -75,7 +78,7 @@ def own_code(config: PPOConfig) -> tuple[list[BaseCallback], RewardWrapper | Non
 # What a run writes and another one must not find; bounds, which belong to the instances, stay.
 OWN = (
     "model.zip", "best_model.zip", "stages.json", "calibration.json",
-    "warm_start.json", PROGRESS, CHECKPOINTS, EVENTS,
+    IMITATION, IMITATION_FILE, PROGRESS, CHECKPOINTS, EVENTS,
 )  # fmt: skip
 
 
@@ -91,15 +94,12 @@ def resume(folder: Path, overrides: dict[str, Any], evaluates: bool) -> int:
     Identity.read(folder / "run.json").check(Identity.of(compiled), str(folder))
 
     checkpoint = latest_checkpoint(folder)
-    if checkpoint is None:
-        raise InputError(
-            f"{folder}: no checkpoint in {folder / CHECKPOINTS}: it ended before the first one (calibration and "
-            "imitation come before); start the run anew with its own command and --overwrite"
-        )
-
     open_folder(folder, KIND)
     callbacks, reward = own_code(config)
-    model = train.resume(config, environments.make_training_env(config, compiled, reward), checkpoint)
+    env = environments.make_training_env(config, compiled, reward)
+
+    # Calibration and imitation come before the first checkpoint: a run that ended in them begins with them again.
+    model = train.build(config, env) if checkpoint is None else train.resume(config, env, checkpoint)
     print(f"resuming {folder} after {model.num_timesteps:,} of {config.total_steps:,} steps")
     return _train(config, compiled, model, folder, evaluates, callbacks, record.get("wandb"))
 
@@ -129,7 +129,8 @@ def _train(
     try:
         with curves(model, settings, folder, facts.get("wandb")):
             watched = [folder / EVENTS]
-            evaluations = train.train(model, config, folder, held_out, callbacks, watched)
+            label = labeller(config, compiled, folder)
+            evaluations = train.train(model, config, folder, held_out, callbacks, watched, label)
     except KeyboardInterrupt:
         _say_how_to_go_on(model, folder)
         return INTERRUPTED

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,10 +27,11 @@ import torch
 
 from agents.config import ConfigError, compiled_of, load_config
 from agents.imitation.action_distance import Distance
-from agents.imitation.cloning import ImitationError, ValueGoal, clone, dagger
+from agents.imitation.cloning import ImitationError, ValueGoal, clone
 from agents.imitation.demonstrations import Demonstration, DemonstrationError, Demonstrations, demonstrate
 from agents.networks.checkpoint import Identity, NetworkPolicy
 from agents.training import environments, train
+from agents.training.imitation import imitate
 from agents.training.validation import HeldOut, Milestones
 from agents.vec_env.actions import ActiveActions
 from agents.vec_env.base import TRAINING_SEEDS
@@ -44,6 +47,8 @@ from gridai_env.scenario.compile import compile_scenario
 from gridai_env.scenario.load import load_scenario, parse_scenario
 from gridai_env.world.actions import Layout
 from scripts import demonstrate as command
+from scripts import train as train_command
+from scripts.studies import demonstrations
 
 ROOT = Path(__file__).resolve().parents[3]
 HOURS = 6.0
@@ -301,7 +306,7 @@ def test_a_distance_that_is_no_number_stops_and_keeps_the_weights(rule_data: Dem
         clone(model.policy, model.policy.actions, data, epochs=0)
 
 
-def test_the_teacher_labels_what_the_learner_reaches(rule_data: Demonstrations) -> None:
+def test_the_teacher_labels_what_the_learner_reaches() -> None:
     instance = two_sites(SEED + 500)
     played = run(LocalOnly(), instance)
     found = demonstrate(LocalOnly(), instance, teacher=MPC("day_ahead"))
@@ -311,15 +316,6 @@ def test_the_teacher_labels_what_the_learner_reaches(rule_data: Demonstrations) 
     assert np.array_equal(
         found.arrays["actions"][0], first.arrays["actions"][0]
     )  # ... and the teacher is asked
-    acted = demonstrate(LocalOnly(), instance, teacher=MPC("day_ahead"), teacher_share=1.0)
-    assert acted.facts["benefit_usd"] == first.facts["benefit_usd"]
-    data, reports = dagger(
-        LocalOnly(), Greedy(), rule_data, [two_sites(SEED + 500 + i) for i in range(4)],
-        train=lambda grown: clone(model_for().policy, ActiveActions.of(grown.compiled, False), grown, epochs=1),
-        rounds=2,
-    )  # fmt: skip
-    assert len(data.episodes) == len(rule_data.episodes) + 4
-    assert [report.steps for report in reports] == [(82 - 8) * 6, (84 - 8) * 6]
 
 
 def test_milestones_tell_imitation_from_learning(tmp_path: Path, rule_data: Demonstrations) -> None:
@@ -459,24 +455,95 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path: Path) -> None:
         Demonstration.load(file)
 
 
-# Before PPO ---------------------------------------------------------------------------------------------------------
+# In a training ----------------------------------------------------------------------------------------------------
 
 
 def test_training_begins_from_the_demonstrations(tmp_path: Path) -> None:
     assert make(tmp_path / "data", "--planner", "greedy", "--episodes", "6") == 0
     settings = config(
-        **{"warm_start.data": str(tmp_path / "data"), "warm_start.deviation": 0.2, "warm_start.epochs": 2}
+        **{"imitation.data": str(tmp_path / "data"), "imitation.deviation": 0.2, "imitation.epochs": 2}
     )
     env = environments.make_training_env(settings, compiled_of(settings))
     model = train.build(settings, env)
     before = torch.nn.utils.parameters_to_vector(model.policy.action_net.parameters()).clone()
-    from agents.imitation.cloning import warm_start
-
-    warm_start(model, settings, tmp_path)
+    imitate(model, settings, tmp_path)
     assert not torch.equal(before, torch.nn.utils.parameters_to_vector(model.policy.action_net.parameters()))
     assert torch.allclose(model.policy.log_std.exp(), torch.tensor(0.2))
-    record = json.loads((tmp_path / "warm_start.json").read_text())
+    record = json.loads((tmp_path / "imitation.json").read_text())
     assert (record["planners"], record["epochs"], record["steps"]) == (["greedy"], 2, 30)
-    wrong = config(**{"warm_start.data": str(tmp_path)})
-    with pytest.raises(ConfigError, match=r"warm_start\.data = .*no demonstrations"):
-        warm_start(model, wrong, tmp_path)
+    wrong = config(**{"imitation.data": str(tmp_path)})
+    with pytest.raises(ConfigError, match=r"imitation\.data = .*no demonstrations"):
+        imitate(model, wrong, tmp_path / "other")
+
+
+def taught(folder: Path, *words: str) -> int:
+    """A set network that a rule teaches in two rounds, and a single update after them."""
+    small = ["--policy", "set", "--algorithm", "pathwise", "--hidden", "8", "--num_envs", "4", "--no-bounds"]
+    teaching = {"teacher": "greedy", "rounds": 1, "episodes": 3, "epochs": 1, "workers": 1}
+    given = [
+        word
+        for key, value in teaching.items()
+        if f"--imitation.{key}" not in words
+        for word in (f"--imitation.{key}", str(value))
+    ]
+    config = str(ROOT / "configs" / "agents" / "ppo_tiny.yaml")
+    total = ["--total_steps", "24", "--evaluation.every_steps", "1000"]
+    return train_command.main(["--config", config, "--run-dir", str(folder), *small, *given, *total, *words])
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    with zipfile.ZipFile(folder / "model.zip") as archive:
+        return dict(torch.load(io.BytesIO(archive.read("policy.pth")), weights_only=True))
+
+
+def test_a_teacher_labels_what_the_network_reaches_and_a_killed_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert taught(tmp_path / "whole") == 0
+    labels = sorted((tmp_path / "whole" / "imitation").glob("labels_*/episodes/*.npz"))
+    first, second = [Demonstration.load(file) for file in labels[::3]]
+    assert (first.facts["actor"], second.facts["actor"]) == ("greedy", "ppo")
+    assert second.facts["planner"] == "greedy"
+    assert len({Demonstration.load(file).facts["seed"] for file in labels}) == 6
+    record = json.loads((tmp_path / "whole" / "imitation.json").read_text())
+    assert [found["steps"] for found in record["rounds"]] == [
+        3 * 6,
+        5 * 6,
+    ]  # one episode is left out at the end
+    names = [
+        stage["name"] for stage in json.loads((tmp_path / "whole" / "stages.json").read_text())["stages"]
+    ]
+    assert names == ["start", "imitation", "pathwise"]
+
+    # Stopped while the second round is labelled: what is there is kept, the end is the same.
+    whole = demonstrations.demonstrate
+    played: list[int] = []
+
+    def stopping(*arguments: Any) -> Demonstration:
+        played.append(1)
+        if len(played) == 5:
+            raise KeyboardInterrupt
+        return whole(*arguments)
+
+    monkeypatch.setattr(demonstrations, "demonstrate", stopping)
+    assert taught(tmp_path / "killed") == 130
+    assert "--resume" in capsys.readouterr().err
+    monkeypatch.setattr(demonstrations, "demonstrate", lambda *given: (played.append(1), whole(*given))[1])
+    assert train_command.main(["--resume", str(tmp_path / "killed")]) == 0
+    assert len(played) == 7
+    for name, value in weights(tmp_path / "whole").items():
+        assert torch.equal(value, weights(tmp_path / "killed")[name]), name
+
+
+@pytest.mark.parametrize(
+    ("teacher", "rounds", "told"),
+    [("mpc:mine", "1", "mpc:own"), ("milp", "1", "mpc:perfect"), ("gredy", "1", "greedy")],
+)
+def test_a_teacher_that_cannot_label_is_refused(
+    teacher: str, rounds: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert taught(tmp_path / "run", "--imitation.teacher", teacher, "--imitation.rounds", rounds) == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "imitation.teacher" in last
+    assert told in last
+    assert not (tmp_path / "run" / "run.json").exists()
