@@ -4,7 +4,8 @@ from __future__ import annotations
 
 OPTIMUM = "milp"
 # What scripts.train has trained: without a rule, on top of one, and by PPO of Stable-Baselines3 on an MLP.
-NETWORK = ("learned:", "residual:", "ppo:")
+LEARNED = "learned:"
+NETWORK = (LEARNED, "residual:", "ppo:")
 PLANNER, VARIANT = "mpc:", "variant:"
 MERIT_ORDER = "rule:merit_order"
 PYTHON, SB3 = "py:", "sb3:"  # what others have made: code, and files of Stable-Baselines3

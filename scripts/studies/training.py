@@ -94,6 +94,11 @@ def resume(folder: Path, overrides: dict[str, Any], evaluates: bool) -> int:
     Identity.read(folder / "run.json").check(Identity.of(compiled), str(folder))
 
     checkpoint = latest_checkpoint(folder)
+    if checkpoint is None and (folder / "model.zip").exists():
+        raise InputError(
+            f"{folder}: no checkpoint in {folder / CHECKPOINTS}, though it was trained; start it anew by its own "
+            "command and --overwrite"
+        )
     open_folder(folder, KIND)
     callbacks, reward = own_code(config)
     env = environments.make_training_env(config, compiled, reward)
@@ -160,11 +165,9 @@ def _facts(
 
 
 def _say_how_to_go_on(model: BaseAlgorithm, folder: Path) -> None:
-    last = latest_checkpoint(folder)
+    last = latest_checkpoint(folder) or "none yet, what stages before the algorithm have finished is kept"
     print(f"\nstopped after {model.num_timesteps:,} steps; last checkpoint: {last}", file=sys.stderr)
-    if last is not None:
-        print(f"go on with: python -m scripts.train --resume {folder}", file=sys.stderr)
-
+    print(f"go on with: python -m scripts.train --resume {folder}", file=sys.stderr)
 
 def _validation(config: PPOConfig, compiled: Compiled) -> HeldOut | None:
     """Return the frozen validation episodes with their published bounds, where a run trains on the training days."""

@@ -502,7 +502,7 @@ def test_a_teacher_labels_what_the_network_reaches_and_a_killed_run_goes_on(
     assert taught(tmp_path / "whole") == 0
     labels = sorted((tmp_path / "whole" / "imitation").glob("labels_*/episodes/*.npz"))
     first, second = [Demonstration.load(file) for file in labels[::3]]
-    assert (first.facts["actor"], second.facts["actor"]) == ("greedy", "ppo")
+    assert (first.facts["actor"], second.facts["actor"]) == ("greedy", "network")
     assert second.facts["planner"] == "greedy"
     assert len({Demonstration.load(file).facts["seed"] for file in labels}) == 6
     record = json.loads((tmp_path / "whole" / "imitation.json").read_text())
