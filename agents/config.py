@@ -153,6 +153,10 @@ class PathwiseConfig(StrictModel):
         None,
         description="hours of an episode that are played, its last ones; null: all of it. Long episodes cost memory",
     )
+    window_h: Positive | None = Field(
+        None,
+        description="hours played before each update, which adds a learned value of what is left; null: to the end",
+    )
     weigh: bool = Field(
         True, description="let days of price spikes count less: weight (deviation of prices + 10) ** -0.5"
     )

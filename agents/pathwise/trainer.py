@@ -24,6 +24,9 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 from stable_baselines3.common.utils import safe_mean
 from torch import Tensor
 
+from agents.config import ConfigError
+from agents.pathwise.rest_value import RestValue
+from agents.structured.policy import StructuredPolicy
 from agents.vec_env.torch import DeviceVecEnv
 from gridai_env.arrays.ops import smooth_decisions
 
@@ -45,12 +48,14 @@ class Cosine:
 
 
 class Pathwise(BaseAlgorithm):
-    """Gradient ascent on the mean return of fresh episodes, one update after each batch of them.
+    """Gradient ascent on the mean return of fresh episodes, one update after each batch or window of them.
 
     ``env`` must not restart episodes by itself (``autoreset_mode="Disabled"``) and hand out tensors of its own
     (``copy=True``).  ``last_steps``: episodes begin so many steps before their end (None: at their first step).
     ``weigh``: an episode counts by (deviation of its prices + 10 USD/MWh) ** -0.5, which no action changes, so that
     days of price spikes do not drown the others.  ``warm_up``: updates over which the learning rate rises.
+    ``window_steps``: an update plays so many steps from where the episodes stand and adds what the rest of them is
+    worth, which is learned beside (see `agents.pathwise.rest_value`); None: whole episodes.
     """
 
     env: DeviceVecEnv
@@ -64,6 +69,7 @@ class Pathwise(BaseAlgorithm):
         max_grad_norm: float = 1.0,
         warm_up: int = 10,
         last_steps: int | None = None,
+        window_steps: int | None = None,
         weigh: bool = True,
         policy_kwargs: dict[str, Any] | None = None,
         tensorboard_log: str | None = None,
@@ -85,7 +91,8 @@ class Pathwise(BaseAlgorithm):
             supported_action_spaces=(spaces.Box,),
         )
         self.max_grad_norm, self.warm_up = max_grad_norm, warm_up
-        self.last_steps, self.weigh = last_steps, weigh
+        self.last_steps, self.window_steps, self.weigh = last_steps, window_steps, weigh
+        self.rest_value: RestValue | None = None
         if _init_setup_model:
             self._setup_model()
 
@@ -104,6 +111,11 @@ class Pathwise(BaseAlgorithm):
             self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs
         )
         self.policy = made.to(self.device)
+        if self.window_steps is not None:
+            if not isinstance(made, StructuredPolicy):
+                raise ConfigError("pathwise.window_h: needs policy = 'set', 'smooth_mlp' or 'structured'")
+            kept = math.ceil((self.last_steps or made.compiled.shape.steps) / self.window_steps)
+            self.rest_value = RestValue(made.compiled, kept).to(self.device)
 
     def learn(
         self: Self,
@@ -132,6 +144,7 @@ class Pathwise(BaseAlgorithm):
             if log_interval and (self._n_updates + 1) % log_interval == 0:
                 self._dump()
             self._update(*played)
+            self._learn_value()
         called.on_training_end()
         return self
 
@@ -160,28 +173,58 @@ class Pathwise(BaseAlgorithm):
         self.logger.record("train/learning_rate", rate)
 
     def _play(self, callback: BaseCallback) -> tuple[Tensor, Tensor] | None:
-        """Return what fresh episodes earn [B], with gradients, and their weights [B]; None where a callback stops."""
-        env = self.env
-        returns = torch.zeros(env.num_envs, device=self.device)
-        observation, weights = env.begin(self.last_steps), self._weights()
+        """Return what is to grow [B], with gradients, and the weights of the episodes [B]; None where a callback stops.
 
-        while not (ended := env.steps_left() == 0).any():
+        That is what fresh episodes earn, or what a window earns and the rest is worth.
+        """
+        env, steps = self.env, self.env.env.simulator.steps
+        if self.rest_value is None or self._left() in (0, steps):
+            self._last_obs = env.begin(self.last_steps)  # type: ignore[assignment]
+        observation = torch.as_tensor(self._last_obs, device=self.device)
+        stop = 0 if self.window_steps is None else max(self._left() - self.window_steps, 0)
+        returns, weights = torch.zeros(env.num_envs, device=self.device), self._weights()
+        seen, earned = [observation], []
+
+        while self._left() > stop:
             numbers = self.policy._predict(observation, deterministic=True)
-            observation, rewards, _, _ = env.step_tensor(numbers)
+            observation, rewards, dones, _ = env.step_tensor(numbers)
             returns = returns + rewards
+            seen.append(observation.detach())
+            earned.append(rewards.detach())
             self.num_timesteps += env.num_envs
-            callback.update_locals({"dones": ended, "infos": ()})
+            callback.update_locals({"dones": dones, "infos": ()})
             if not callback.on_step():
                 return None
 
-        # Totals belong to whole episodes.
-        callback.update_locals({"ended_totals": env.totals().tolist() if self.last_steps is None else []})
-        assert self.ep_info_buffer is not None
-        length = self.last_steps or env.env.simulator.steps
-        self.ep_info_buffer.extend(
-            {"r": earned, "l": length, "t": env.seconds()} for earned in returns.tolist()
-        )
+        if self.rest_value is not None:
+            self._window = torch.stack(seen), torch.stack(earned), weights, not stop
+            if stop:
+                returns = returns + self.rest_value(observation)
+            env.env.simulator.detach()
+            self._last_obs = observation.detach()  # type: ignore[assignment]
+        self._note_ends(callback, is_over=not stop)
         return returns, weights
+
+    def _left(self) -> int:
+        """Return the steps left, the same everywhere."""
+        return int(self.env.steps_left()[0])
+
+    def _note_ends(self, callback: BaseCallback, is_over: bool) -> None:
+        """Hand on the figures of the episodes, where they are over; totals belong to whole ones."""
+        env = self.env
+        are_whole = is_over and self.last_steps is None
+        callback.update_locals({"ended_totals": env.totals().tolist() if are_whole else []})
+        length = self.last_steps or env.env.simulator.steps
+        assert self.ep_info_buffer is not None
+        if is_over:
+            self.ep_info_buffer.extend(
+                {"r": earned, "l": length, "t": env.seconds()} for earned in env.returns().tolist()
+            )
+
+    def _learn_value(self) -> None:
+        """Let the value of the rest learn from the last window."""
+        if self.rest_value is not None:
+            self.logger.record("train/value_loss", self.rest_value.learn(*self._window))
 
     def _weights(self) -> Tensor:
         """Return the weight of each episode [B], 1 on average."""
@@ -203,3 +246,7 @@ class Pathwise(BaseAlgorithm):
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []
+
+    def _excluded_save_params(self) -> list[str]:
+        """Keep out of files what only a run that goes on needs (see `agents.training.checkpoints`)."""
+        return [*super()._excluded_save_params(), "rest_value", "_window", "_last_obs"]

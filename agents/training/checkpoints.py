@@ -65,8 +65,9 @@ def remove_leftovers(run_dir: Path) -> None:
 def training_state(model: BaseAlgorithm) -> dict[str, Any]:
     """Return what `set_training_state` restores: episodes, last observations, random generators; on the host."""
     assert isinstance(model.env, BatchVecEnv)
-    device = model.device
+    device, rest_value = model.device, getattr(model, "rest_value", None)
     return {
+        "rest_value": None if rest_value is None else rest_value.get_state(),
         "env": model.env.get_state(),
         "last_obs": _on_host(model._last_obs),
         "last_episode_starts": _on_host(model._last_episode_starts),
@@ -81,6 +82,8 @@ def set_training_state(model: BaseAlgorithm, state: dict[str, Any]) -> None:
     """Restore a `training_state`; the model then goes on with `learn(reset_num_timesteps=False)`."""
     assert isinstance(model.env, BatchVecEnv)
     model.env.set_state(state["env"])
+    if state.get("rest_value") is not None:
+        model.rest_value.set_state(state["rest_value"])  # type: ignore[attr-defined]
     model._last_obs = state["last_obs"]
     model._last_episode_starts = state["last_episode_starts"]
     random.setstate(state["python"])

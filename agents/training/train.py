@@ -20,7 +20,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.utils import LinearSchedule
 
-from agents.config import PPOConfig, compiled_of
+from agents.config import ConfigError, PPOConfig, compiled_of
 from agents.networks.checkpoint import Identity, NetworkPolicy, load_model
 from agents.networks.kinds import design_of
 from agents.pathwise.trainer import Cosine, Pathwise
@@ -41,6 +41,7 @@ from agents.training.stages import stages
 from agents.training.validation import Evaluation, HeldOut, Milestones
 from agents.vec_env.base import BatchVecEnv
 from gridai_env.arrays.types import Float, Floats32
+from gridai_env.world.state import Shape
 
 # Settings that Stable-Baselines3 calls by the same names.
 SAME_NAMES = {"batch_size", "gamma", "gae_lambda", "clip_range", "target_kl"}
@@ -64,6 +65,8 @@ def build(config: PPOConfig, env: BatchVecEnv) -> Any:
         **(_of_pathwise(config, env) if algorithm is Pathwise else _of_ppo(config)),
     )
     design.begin(model, env.actions, seen)
+    if algorithm is Pathwise and model.rest_value is not None:
+        model.rest_value.fit(torch.as_tensor(seen, device=model.device))
     return model
 
 
@@ -91,13 +94,24 @@ def _buffer(config: PPOConfig) -> dict[str, Any]:
 
 def _of_pathwise(config: PPOConfig, env: BatchVecEnv) -> dict[str, Any]:
     """Return the arguments that only the gradient through the simulator takes."""
-    own, dt_h = config.pathwise, env.env.compiled.shape.dt_h
+    own, shape = config.pathwise, env.env.compiled.shape
     return {
         "learning_rate": Cosine(config.learning_rate, config.learning_rate_end),
         "warm_up": own.warm_up,
-        "last_steps": None if own.last_h is None else max(round(own.last_h / dt_h), 1),
+        "last_steps": _steps("last_h", own.last_h, shape),
+        "window_steps": _steps("window_h", own.window_h, shape),
         "weigh": own.weigh,
     }
+
+
+def _steps(key: str, hours: float | None, shape: Shape) -> int | None:
+    """Return hours of an episode in steps; raise ConfigError where it has fewer."""
+    whole_h = shape.steps * shape.dt_h
+    if hours is not None and hours > whole_h:
+        raise ConfigError(
+            f"pathwise.{key} = {hours:g}: must be in (0, {whole_h:g}], the hours of an episode; leave it out for all [h]"
+        )
+    return None if hours is None else max(round(hours / shape.dt_h), 1)
 
 
 def algorithm_of(config: PPOConfig) -> Any:

@@ -81,6 +81,10 @@ class DeviceVecEnv(BatchVecEnv):
         """Return the totals of `TOTALS` in the episodes so far."""
         return torch.stack([self._last[f"episode/{name}"] for name in TOTALS], 1)
 
+    def returns(self) -> Float[Tensor, " B"]:
+        """Return what the episodes earned so far, as learned from."""
+        return self._returns
+
     # Steps ---------------------------------------------------------------------------------------
 
     def step_tensor(self, numbers: Tensor) -> tuple[Tensor, Tensor, Bools, EpisodeEnds | None]:
