@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("stable_baselines3", reason="needs the extra 'rl'")
 
 import torch
+import yaml
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 
@@ -20,6 +21,8 @@ from agents.training import environments, train
 from agents.training.checkpoints import checkpoint_path, read_training_state
 from agents.vec_env.torch import DeviceVecEnv
 from gridai_env.arrays.ops import smooth_decisions
+from gridai_env.scenario.errors import ScenarioError
+from gridai_env.scenario.load import load_scenario
 from tests.agents.pathwise.test_trainer import (
     mean_benefit_usd,
     model_of,
@@ -166,3 +169,34 @@ def test_more_hours_than_an_episode_has_are_refused(key: str) -> None:
 def test_a_network_that_does_not_show_its_items_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"^pathwise\.window_h: needs policy = 'set'"):
         model_of(settings(policy="mlp", pathwise={"window_h": 2.0}))
+
+
+def test_episodes_of_the_host_and_of_files_work(data_dir: Path) -> None:
+    of_files = {"traces": str(data_dir / "panel" / "hourly_2021_2023.parquet"), "days": "all"}
+    for changes in (
+        {"on_device": {"episodes": "host"}},
+        {"environment": {"scenario": "two_sites", "horizon_h": 6.0, **of_files}},
+    ):
+        model = model_of(settings(pathwise={"window_h": 4.0}, **changes))
+        before = weights(model)
+        model.learn(2 * 96, log_interval=0)
+        assert isinstance(model.env, DeviceVecEnv) and model.env.env.episodes == "host"
+        assert model._n_updates == 4
+        assert not all(torch.equal(a, b) for a, b in zip(before, weights(model), strict=True))
+
+
+def test_where_jobs_are_all_the_work_there_is_it_learns_and_without_regions_it_says_so(tmp_path: Path) -> None:
+    scenario = load_scenario("microgrid_prosumer", horizon_h=12.0).model_dump(mode="json")
+    scenario["regions"] = [region | {"mean_gpus": 1e-6} for region in scenario["regions"]]
+    for regions, goes in ((scenario["regions"], True), ([], False)):
+        file = tmp_path / f"{goes}.yaml"
+        file.write_text(yaml.safe_dump(scenario | {"regions": regions}))
+        config = settings(environment={"scenario": str(file), "days": "all"}, pathwise={"window_h": 4.0})
+        if not goes:
+            with pytest.raises(ScenarioError, match=r"regions = \[\]: must be a list with at least one"):
+                model_of(config)
+            continue
+        model = model_of(config)
+        model.learn(16 * 12, log_interval=0)
+        assert model._n_updates == 3
+        assert all(bool(value.isfinite().all()) for value in weights(model))
