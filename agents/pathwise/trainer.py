@@ -113,7 +113,9 @@ class Pathwise(BaseAlgorithm):
         self.policy = made.to(self.device)
         if self.window_steps is not None:
             if not isinstance(made, StructuredPolicy):
-                raise ConfigError("pathwise.window_h: needs policy = 'set', 'smooth_mlp' or 'structured'")
+                raise ConfigError(
+                    "pathwise.window_h: needs policy = 'set', 'smooth_mlp' or 'structured' (or null)"
+                )
             kept = math.ceil((self.last_steps or made.compiled.shape.steps) / self.window_steps)
             self.rest_value = RestValue(made.compiled, kept).to(self.device)
 
@@ -194,6 +196,7 @@ class Pathwise(BaseAlgorithm):
             self.num_timesteps += env.num_envs
             callback.update_locals({"dones": dones, "infos": ()})
             if not callback.on_step():
+                self._last_obs = None  # in the midst of a window nothing can go on
                 return None
 
         if self.rest_value is not None:

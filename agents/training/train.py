@@ -109,7 +109,7 @@ def _steps(key: str, hours: float | None, shape: Shape) -> int | None:
     whole_h = shape.steps * shape.dt_h
     if hours is not None and hours > whole_h:
         raise ConfigError(
-            f"pathwise.{key} = {hours:g}: must be in (0, {whole_h:g}], the hours of an episode; leave it out for all [h]"
+            f"pathwise.{key} = {hours:g}: must be in (0, {whole_h:g}], the hours of an episode; null is all [h]"
         )
     return None if hours is None else max(round(hours / shape.dt_h), 1)
 

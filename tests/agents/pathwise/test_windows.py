@@ -111,13 +111,17 @@ def test_the_slope_of_the_value_reaches_the_actions_through_the_state() -> None:
     for _ in range(2):
         numbers = model.policy._predict(observation, deterministic=True)
         observation, _, _, _ = model.env.step_tensor(numbers)
-    reached = torch.autograd.grad(value(observation).sum(), list(model.policy.parameters()), allow_unused=True)
+    reached = torch.autograd.grad(
+        value(observation).sum(), list(model.policy.parameters()), allow_unused=True
+    )
     assert any(slope is not None and float(slope.abs().max()) > 0.0 for slope in reached)
 
 
 def test_values_learn_what_is_left_and_are_zero_at_the_end() -> None:
     """Each step earns 1.0 with 3 left: states are worth 3, 2, 1; the last one nothing, whatever the network says."""
-    model = model_of(settings(pathwise={"window_h": 3.0}, environment={"scenario": "two_sites", "horizon_h": 3.0}))
+    model = model_of(
+        settings(pathwise={"window_h": 3.0}, environment={"scenario": "two_sites", "horizon_h": 3.0})
+    )
     value = model.rest_value
     assert value is not None
     model.env.begin()
@@ -185,7 +189,9 @@ def test_episodes_of_the_host_and_of_files_work(data_dir: Path) -> None:
         assert not all(torch.equal(a, b) for a, b in zip(before, weights(model), strict=True))
 
 
-def test_where_jobs_are_all_the_work_there_is_it_learns_and_without_regions_it_says_so(tmp_path: Path) -> None:
+def test_where_jobs_are_all_the_work_there_is_it_learns_and_without_regions_it_says_so(
+    tmp_path: Path,
+) -> None:
     scenario = load_scenario("microgrid_prosumer", horizon_h=12.0).model_dump(mode="json")
     scenario["regions"] = [region | {"mean_gpus": 1e-6} for region in scenario["regions"]]
     for regions, goes in ((scenario["regions"], True), ([], False)):
@@ -200,3 +206,15 @@ def test_where_jobs_are_all_the_work_there_is_it_learns_and_without_regions_it_s
         model.learn(16 * 12, log_interval=0)
         assert model._n_updates == 3
         assert all(bool(value.isfinite().all()) for value in weights(model))
+
+
+def test_a_run_that_a_callback_stops_in_a_window_can_go_on() -> None:
+    class StopOnce(BaseCallback):
+        def _on_step(self) -> bool:
+            return self.n_calls != 5
+
+    model = model_of(settings(pathwise={"window_h": 4.0}))
+    model.learn(6 * 96, StopOnce(), log_interval=0)
+    assert model.num_timesteps == 5 * BATCH
+    model.learn(96, reset_num_timesteps=False, log_interval=0)
+    assert model._n_updates == 3
