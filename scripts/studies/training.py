@@ -169,6 +169,7 @@ def _say_how_to_go_on(model: BaseAlgorithm, folder: Path) -> None:
     print(f"\nstopped after {model.num_timesteps:,} steps; last checkpoint: {last}", file=sys.stderr)
     print(f"go on with: python -m scripts.train --resume {folder}", file=sys.stderr)
 
+
 def _validation(config: PPOConfig, compiled: Compiled) -> HeldOut | None:
     """Return the frozen validation episodes with their published bounds, where a run trains on the training days."""
     if config.environment.days == "all":
