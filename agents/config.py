@@ -138,6 +138,11 @@ class OnDeviceConfig(StrictModel):
         None,
         description="where episodes are drawn; 'host': the same ones as with 'ppo'; null: on the device if synthetic",
     )
+    spikes: Share = Field(
+        0.0,
+        description="share of the training episodes whose prices spike ten times as often as calibrated and eight "
+        "times as far: prepares for months that are wilder than those trained on",
+    )
     stagger: bool = Field(
         False, description="first episodes start mid-way, so that not all of them end in the same step"
     )

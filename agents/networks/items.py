@@ -127,11 +127,28 @@ def _rows(now: Situation) -> Float[Tensor, "B C W f"]:
         [
             torch.stack([arrivals, waiting, now.seen.on_hand_gpuh], -1) / capacity,
             _due(now) / capacity,
+            *_cheapest(now),
             ahead[:, :, None].expand(*lead, -1),
             constants.expand(*lead, -1),
         ],
         -1,
     )
+
+
+def _cheapest(now: Situation) -> list[Float[Tensor, "B C W f"]]:
+    """Return what a row would pay on its cheapest route: less than turning it away costs, now, and less than later.
+
+    Later is shown at each lead, and as the least up to it.
+    """
+    p = now.p
+    usd_per_gpuh = now.mwh_per_gpuh.mean() * UNIT_USD
+    fixed = now.reader.closed_cost + p.egress_usd_per_gpuh / usd_per_gpuh
+    best = (now.work_price[:, :, None, None] + fixed).amin(-1)  # [B,F,C,W]
+    best = best + (best[:, :1] - best) * (now.seen.within[..., None, None] < 0.5)
+    worth = (p.revenue_usd_per_gpuh + p.drop_usd_per_gpuh) / usd_per_gpuh
+    margin = worth - best[:, 0]
+    later = torch.stack([best, best.cummin(1).values], -1)[:, now.reader.shown] - best[:, :1, ..., None]
+    return [margin[..., None], later.permute(0, 2, 3, 1, 4).flatten(3)]
 
 
 def _due(now: Situation) -> Float[Tensor, "B C W 4"]:

@@ -1,8 +1,9 @@
 """Networks without a rule: a plain MLP, and a set network that fits scenarios of other sizes.
 
 Both return raw actions in the layout of the environment's action (routes as logarithms), like the decision of
-`agents.structured`, through smooth heads: each raw number passes a function whose slope is nowhere 0, so that the
-gradient of the return (see `agents.pathwise`) reaches it from everywhere.
+`agents.structured`, through heads that the gradient of the return (see `agents.pathwise`) reaches from everywhere: a
+number that has left its range is played at the edge, and is led back where that pays.  So the network can do nothing
+or all of a thing exactly, and still learns from there.
 
 Set networks: Zaheer et al., 2017 (deep sets), Lee et al., 2019 (set transformer).
 """
@@ -27,8 +28,8 @@ from agents.structured.weights import symlog
 from gridai_env.arrays.types import Float, Floats32
 from gridai_env.scenario.compile import Compiled
 
-# Raw numbers before any learning: a little waits, next to nothing is refused, renewables are used, jobs may start.
-AT_HOME, HOLD, REFUSE, USED, WAIT = 1.0, -1.0, -5.0, 5.0, -0.5
+# Raw numbers before any learning: a little waits, nothing is refused, renewables are used, jobs may start.
+AT_HOME, HOLD, REFUSE, USED, WAIT = 1.0, 0.2, -0.2, 0.2, -0.5
 LEAST_SPREAD = 1e-3
 
 
@@ -57,7 +58,31 @@ class Scaled(nn.Module):
         return symlog((x - self.centre) * self.scale)
 
 
-def smooth_actions(
+class Inward(torch.autograd.Function):
+    """Clamp that passes gradients from outside where they lead back in (the projected gradient of a box)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, low: float, high: float) -> Tensor:
+        """Return the values within the box."""
+        ctx.save_for_backward(x)
+        ctx.box = low, high
+        return x.clamp(low, high)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        """Return the gradient of what is minimised, 0 where following it would leave the box further."""
+        (x,), (gradient,), (low, high) = ctx.saved_tensors, gradients, ctx.box
+        leaves = ((x <= low) & (gradient > 0.0)) | ((x >= high) & (gradient < 0.0))
+        return gradient.masked_fill(leaves, 0.0), None, None
+
+
+def inward(x: Tensor, low: float, high: float) -> Tensor:
+    """Return `Inward` of a tensor."""
+    found: Tensor = Inward.apply(x, low, high)
+    return found
+
+
+def bounded_actions(
     routes: Float[Tensor, "B C W K"],
     rows: Float[Tensor, "B C W 2"],
     sites: Float[Tensor, "B K 3"],
@@ -65,13 +90,13 @@ def smooth_actions(
 ) -> Float[Tensor, "B A"]:
     """Return raw actions for raw numbers: logits of routes; hold, refuse; battery, generator, renewables; jobs."""
     logs = -LOWEST * torch.tanh(routes / -LOWEST)
-    routing = torch.cat([logs, torch.sigmoid(rows)], -1)
+    routing = torch.cat([logs, inward(rows, 0.0, 1.0)], -1)
     battery, generator, renewable = sites.unbind(-1)
     parts = [
         routing,
-        torch.tanh(battery),
-        torch.sigmoid(generator),
-        torch.sigmoid(renewable) - 1.0,
+        inward(battery, -1.0, 1.0),
+        inward(generator, 0.0, 1.0),
+        inward(renewable, -1.0, 0.0),
         torch.tanh(jobs),
     ]
     return torch.cat([part.flatten(1) for part in parts], -1)
@@ -166,7 +191,7 @@ class FlatDecision(LearnedDecision):
         seen = self.body(self.scaled(self._flat(Items.of(self.reader, observation))))
         split = self.out(seen).split([math.prod(size) for size in self.sizes], 1)
         parts = [part.unflatten(1, size) for part, size in zip(split, self.sizes, strict=True)]
-        return smooth_actions(*parts), seen.detach()
+        return bounded_actions(*parts), seen.detach()
 
 
 class Mixing(nn.Module):
@@ -254,7 +279,7 @@ class SetDecision(LearnedDecision):
         )
         logits = self.route(functional.silu(pairs))[..., 0] + self.at_home * home[:, None]
         summary = torch.cat([sites.mean(1), rows.mean((1, 2))], -1).detach()
-        return smooth_actions(
+        return bounded_actions(
             logits, self.row_out(rows), self.site_out(sites), self._jobs(seen["jobs"], sites)
         ), summary
 

@@ -8,7 +8,7 @@ distribution of `make_batch`'s but not its random numbers: an episode here has n
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -36,6 +36,10 @@ from gridai_env.traces.zone_tables import ZoneModel, zone_model
 # Episodes made at a time: few enough for the processor's cache, or for the memory of a device.
 AT_ONCE = {"cpu": 64}
 AT_ONCE_ON_DEVICE = 256
+
+# Episodes with more and higher spikes: the trigger, a standard normal, needs so much less to set a spike off (ten times
+# as many where 1 % of hours spike), and what lies above the cap of ordinary prices is so many times as much.
+SOONER, HIGHER = 1.0, 8.0
 
 
 @dataclass(frozen=True)
@@ -97,10 +101,12 @@ class TorchEpisodeGenerator:
         dtype: torch.dtype = torch.float32,
         seed: int | None = None,
         at_once: int | None = None,
+        spikes: float = 0.0,
     ) -> None:
         """Move what the scenario knows to the device.
 
-        ``seed``: of the generator, None: another one each time.  ``at_once``: episodes made at a time.  Raises
+        ``seed``: of the generator, None: another one each time.  ``at_once``: episodes made at a time.
+        ``spikes``: share of the episodes with more and higher price spikes than calibrated (see `SOONER`).  Raises
         ValueError where traces or demand of the scenario come from files: such episodes are made on the host.
         """
         for name, source in (("traces", compiled.traces), ("demand", compiled.demand.source)):
@@ -117,6 +123,10 @@ class TorchEpisodeGenerator:
 
         zones = compiled.sites.zones
         self._model: ZoneModel = zone_model(zones).map(self._real)
+        higher = self._model.spike_mean_excess_usd_per_mwh * HIGHER
+        sooner = self._model.spike_level - SOONER
+        self.spikes = spikes
+        self._wild = replace(self._model, spike_level=sooner, spike_mean_excess_usd_per_mwh=higher)
         self._week: Week = week_gpuh(compiled).map(self._real)
         by_month_hour, sun_mw = usual_deviations(compiled, synthetic_deviation(zones))
         self._usual = torch.as_tensor(by_month_hour, device=self.device), sun_mw
@@ -138,11 +148,18 @@ class TorchEpisodeGenerator:
 
     def draw(self, count: int) -> EpisodeTensors:
         """Return ``count`` new episodes."""
+        if count < 1:
+            raise ValueError(f"count = {count}: must be at least 1")
+        wild = round(self.spikes * count)
+        chunks = [
+            (model, min(self._at_once, number - done))
+            for model, number in ((self._wild, wild), (self._model, count - wild))
+            for done in range(0, number, self._at_once)
+        ]
         room: EpisodeTensors | None = None
-        for first in range(0, count, self._at_once):
-            number = min(self._at_once, count - first)
-            few = self.make(dict.fromkeys(STREAMS, BatchDraws(self.generator, number, self.dtype)))
-
+        first = 0
+        for model, number in chunks:
+            few = self.make(dict.fromkeys(STREAMS, BatchDraws(self.generator, number, self.dtype)), model)
             if number == count:
                 return few
             if room is None:
@@ -150,12 +167,12 @@ class TorchEpisodeGenerator:
 
             for target, values in zip(all_of(room), all_of(few), strict=True):
                 target[first : first + number] = values
-        if room is None:
-            raise ValueError(f"count = {count}: must be at least 1")
+            first += number
+        assert room is not None
         return room
 
-    def make(self, draws: Mapping[str, Draws]) -> EpisodeTensors:
-        """Return the episodes that follow from draws, one kind for each of `starts.STREAMS`."""
+    def make(self, draws: Mapping[str, Draws], model: ZoneModel | None = None) -> EpisodeTensors:
+        """Return the episodes that follow from draws, one kind for each of `starts.STREAMS`; ``model``: of prices."""
         compiled, starts = self.compiled, self._starts
         chosen = draws["start"].indices(len(starts.minutes))
 
@@ -165,7 +182,9 @@ class TorchEpisodeGenerator:
         minutes, cells, month_hour = map(of_start, (starts.minutes, starts.cells, starts.month_hour))
         held = map(of_start, starts.grid) if starts.grid else (None,) * 3
         grid = StepGrid(minutes, starts.hours, *held)
-        series = series_of_model(self._model, grid, cells, minutes, compiled.shape.dt_h, draws["traces"])
+        series = series_of_model(
+            model or self._model, grid, cells, minutes, compiled.shape.dt_h, draws["traces"]
+        )
         demand = synthetic_demand(compiled, self._week, of_start(starts.places), draws["demand"])
         jobs = draw_jobs(compiled, draws["jobs"])
         events = draw_events(compiled, draws["events"])

@@ -51,6 +51,9 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
     "device" where the scenario's traces and demand are synthetic and no instance is given.  Only host episodes
     have seeds of their own (``infos["instance_seed"]``; the others show -1).
 
+    ``spikes``: share of the episodes drawn on the device whose prices spike about ten times as often as their zone
+    is calibrated, and eight times as far: who learns in calm months is prepared for others.
+
     ``stagger=True``: the episodes that a reset of all environments begins start midway, at up to 16 steps
     spread evenly (those of a group at the same one), so that they do not all end together; later ones are whole.
     Totals of such a part of an episode are not shown (their mask is False).
@@ -89,9 +92,13 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         # Episodes are supplied for groups, and placed in all their environments.
         self._host = HostEpisodeSupply(self._source, self.num_groups, self.device, self.dtype)
         self.episodes = kind_of_episodes(options.episodes, self._source)
+        if self.episodes == "host" and options.spikes:
+            raise ValueError(
+                f"spikes = {options.spikes:g}: episodes made on the host have none; leave it out"
+            )
         self._supply: EpisodeSupply = self._host
         if self.episodes == "device":
-            generator = TorchEpisodeGenerator(self.compiled, self.device, self.dtype)
+            generator = TorchEpisodeGenerator(self.compiled, self.device, self.dtype, spikes=options.spikes)
             self._supply = TorchEpisodeSupply(generator, self.num_groups)
 
         self._options = {"compile": options.compile, "graphs": options.graphs}

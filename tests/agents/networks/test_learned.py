@@ -12,9 +12,12 @@ pytest.importorskip("stable_baselines3", reason="needs the extra 'rl'")
 import torch
 from gymnasium import spaces
 
+from agents.networks import items as features
 from agents.networks.items import Items
-from agents.networks.learned import LearnedPolicy
+from agents.networks.learned import LearnedPolicy, inward
 from agents.structured.action_numbers import OpenActions
+from agents.structured.observed import UNIT_USD
+from agents.structured.situation import Situation
 from gridai_env.envs.vector_env import GridAIVectorEnv
 from gridai_env.observation.forecast_memory import ForecastMemory, ObservationMemory
 from gridai_env.observation.layout import ObservationLayout
@@ -48,17 +51,58 @@ def seen(compiled: Compiled, seed: int = 3, count: int = 6) -> torch.Tensor:
 
 @pytest.mark.parametrize("network", ["mlp", "set"])
 def test_every_number_follows_the_weights(network: str) -> None:
-    """No head is flat at the start: each number has a slope, also those of jobs, generator and renewables."""
+    """No head is flat at the start: each number can be moved up or down, also those of jobs and renewables."""
     compiled = small()
     policy, observation = policy_of(compiled, network), seen(compiled)
     numbers, summary = policy.mean_numbers(observation)
     low, high = torch.as_tensor(policy.actions.low), torch.as_tensor(policy.actions.high)
     assert bool(((numbers >= low) & (numbers <= high)).all()) and not summary.requires_grad
     for i in range(numbers.shape[1]):
-        slopes = torch.autograd.grad(
-            numbers[:, i].sum(), policy.judgement.parameters(), retain_graph=True, allow_unused=True
+        slopes = [
+            torch.autograd.grad(goal, policy.judgement.parameters(), retain_graph=True, allow_unused=True)
+            for goal in (numbers[:, i].sum(), -numbers[:, i].sum())
+        ]
+        assert any(slope is not None and bool((slope != 0.0).any()) for both in slopes for slope in both), i
+
+
+def test_numbers_beyond_the_edge_are_led_back_and_never_further_out() -> None:
+    x = torch.tensor([-0.5, -0.0, 0.5, 1.0, 1.5], requires_grad=True)
+    played = inward(x, 0.0, 1.0)
+    assert played.tolist() == [0.0, 0.0, 0.5, 1.0, 1.0]
+    wants_less, wants_more = (
+        torch.autograd.grad(played, x, torch.full((5,), sign), retain_graph=True)[0] for sign in (1.0, -1.0)
+    )
+    assert wants_less.tolist() == [
+        0.0,
+        0.0,
+        1.0,
+        1.0,
+        1.0,
+    ]  # a positive slope of what is minimised leads down
+    assert wants_more.tolist() == [-1.0, -1.0, -1.0, 0.0, 0.0]
+
+
+def test_rows_see_what_they_would_pay_now_and_later() -> None:
+    compiled = small()
+    policy = policy_of(compiled, "set")
+    reader = policy.judgement.reader
+    now = Situation.of(reader, reader(seen(compiled)))
+    margin, later = (part.numpy() for part in features._cheapest(now))
+    p, unit = now.p, float(now.mwh_per_gpuh.mean() * UNIT_USD)
+    cost = now.work_price.numpy()
+    fixed = np.asarray(p.egress_usd_per_gpuh) / unit
+    for b, c, w in np.ndindex(*margin.shape[:3]):
+        open_sites = np.flatnonzero(np.asarray(p.route_open)[c, w])
+        curve = np.array(
+            [min(cost[b, t, k] + fixed[c, w, k] for k in open_sites) for t in range(cost.shape[1])]
         )
-        assert any(slope is not None and bool((slope != 0.0).any()) for slope in slopes), i
+        inside = np.asarray(now.seen.within[b]) > 0.5
+        curve = np.where(inside, curve, curve[0])
+        worth = float(p.revenue_usd_per_gpuh[w] + p.drop_usd_per_gpuh[w]) / unit
+        assert margin[b, c, w, 0] == pytest.approx(worth - curve[0], rel=1e-4, abs=1e-4)
+        for i, lead in enumerate(reader.shown):
+            wanted = [curve[lead] - curve[0], curve[: lead + 1].min() - curve[0]]
+            assert later[b, c, w, 2 * i : 2 * i + 2] == pytest.approx(wanted, rel=1e-4, abs=1e-4)
 
 
 def test_the_order_of_sites_does_not_matter() -> None:
