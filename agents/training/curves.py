@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -15,11 +16,14 @@ from stable_baselines3.common.logger import KVWriter, Logger, TensorBoardOutputF
 from gridai_env.files import atomic_write
 
 EVENTS, PROGRESS = "tensorboard", "progress.csv"
-STEP = "time/total_timesteps"
+STEP, SECONDS = "time/total_timesteps", "time/seconds"
 
 
 class ProgressFile(KVWriter):
-    """The figures of a run as CSV, one row for each number of steps at which there are some."""
+    """The figures of a run as CSV, one row for each number of steps at which there are some.
+
+    ``time/seconds`` is the time that the run has taken, without what was lost where it was stopped.
+    """
 
     def __init__(self, path: Path, steps: int) -> None:
         """Keep the rows of a file that is there up to ``steps``, where the run goes on: later ones come again."""
@@ -28,6 +32,8 @@ class ProgressFile(KVWriter):
             with path.open(newline="", encoding="utf-8") as file:
                 rows = {int(row[STEP]): row for row in csv.DictReader(file)}
             self._rows = {step: row for step, row in rows.items() if step <= steps}
+        self._before_s = max((float(row.get(SECONDS) or 0) for row in self._rows.values()), default=0.0)
+        self._begin_s = time.perf_counter()
 
     def write(
         self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0
@@ -36,6 +42,7 @@ class ProgressFile(KVWriter):
         columns = len(self._columns())
         is_new = step not in self._rows
         row = self._rows.setdefault(step, {STEP: step})
+        row[SECONDS] = round(self._before_s + time.perf_counter() - self._begin_s, 1)
         row |= filter_excluded_keys(key_values, key_excluded, "csv")
 
         if is_new and len(self._columns()) == columns:

@@ -644,6 +644,80 @@ def measured(name: str) -> str:
     return f"{', '.join(origin)}.\n\n{table(header, together)}"
 
 
+STUDY = DOCS / "measured" / "learning"
+
+
+def learning(folder: Path = STUDY, pictures: Path = GENERATED) -> str:
+    """What learners reach, beside rules and planners, their curves, and what is missing of the study."""
+    if not (folder / "learning.json").is_file():
+        return "No study has been run yet: this table is empty.\n"
+    about = json.loads((folder / "learning.json").read_text(encoding="utf-8"))
+    parts = [f"`{about['command']}`, commit `{(about['commit'] or '?')[:7]}`."]
+    if (folder / "learning_curves.csv").is_file():
+        draw_curves(rows_of(folder / "learning_curves.csv"), pictures / "learning_curves.svg")
+        caption = "Share of the gain on validation episodes along each training."
+        parts.append(f"```{{figure}} _generated/learning_curves.svg\n{caption}\n```")
+    found = rows_of(folder / "learning.csv") if (folder / "learning.csv").is_file() else []
+    for scenario in dict.fromkeys(row["scenario"] for row in found):
+        own = [learning_row(row) for row in found if row["scenario"] == scenario]
+        parts.append(f"### {scenario}\n\n{table(LEARNING, own, left=2)}")
+    if about["missing"]:
+        parts.append("**Missing**\n\n" + "\n".join(f"- {one}" for one in about["missing"]))
+    return "\n\n".join(parts) + "\n"
+
+
+LEARNING = (
+    "policy", "set", "seeds", "gain captured [95 %]", "median episode", "interquartile mean", "of mpc:own",
+    "better than, probability [95 %]", "dropped over optimum", "ms a decision", "steps", "minutes",
+)  # fmt: skip
+
+
+def learning_row(row: dict[str, str]) -> tuple[str, ...]:
+    """Return a row of learning.csv as cells."""
+    against = f"{code(row['against'])} {interval(row, 'beats_against')}" if row["beats_against"] else ""
+    numbers = [
+        f"{float(row[name]):,.{digits}f}" if row[name] else ""
+        for name, digits in (("decision_ms", 2), ("steps", 0), ("minutes", 1))
+    ]
+    return (
+        code(row["policy"]), row["set"], row["mark"] or (row["runs"] if row["planned"] != "0" else ""),
+        interval(row, "gain_captured"), percent(row["median_episode"]), interval(row, "gain_iqm"),
+        percent(row["of_mpc_own"]), against, percent(row["dropped_over_optimum"], 3), *numbers,
+    )  # fmt: skip
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a CSV."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def draw_curves(points: list[dict[str, str]], path: Path) -> None:
+    """Draw learning curves against minutes and steps: a line each training, a row of charts each scenario."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    scenarios, methods = (list(dict.fromkeys(p[name] for p in points)) for name in ("scenario", "method"))
+    figure = Figure(figsize=(9.0, 2.8 * len(scenarios)), layout="constrained")
+    axes = figure.subplots(len(scenarios), 2, squeeze=False, sharey="row")
+    lines: dict[tuple[str, ...], list[dict[str, str]]] = {}
+    for point in points:
+        lines.setdefault((point["scenario"], point["method"], point["seed"]), []).append(point)
+    for (scenario, method, _), line in lines.items():
+        for axis, name in zip(axes[scenarios.index(scenario)], ("minutes", "steps"), strict=True):
+            axis.plot(
+                [float(p[name]) for p in line], [100.0 * float(p["gain_captured"]) for p in line],
+                color=f"C{methods.index(method)}", linewidth=1.0, label=method,
+            )  # fmt: skip
+            axis.set(xlabel=name, title=scenario, ylabel="gain captured, %" if name == "minutes" else None)
+            axis.set_ylim(bottom=max(axis.get_ylim()[0], -20.0))
+    for row in axes:
+        handles = dict(zip(*reversed(row[0].get_legend_handles_labels()), strict=True))
+        row[0].legend(handles.values(), handles.keys(), fontsize="small")
+    with mpl.rc_context({"svg.hashsalt": "learning"}):  # the same picture from the same figures
+        figure.savefig(path, metadata={"Date": None})
+
+
 def gpu_check(path: Path = DOCS / "measured" / "gpu_check.json") -> str:
     """What `scripts.gpu_check` wrote on a CUDA device, where one was measured."""
     if not path.is_file():
@@ -682,6 +756,7 @@ PAGES: dict[str, Callable[[], str]] = {
         ids, spaces, action_text, observation_text, episode_text, info_keys, ledger_terms, shape_letters, records,
         scenario_keys, public_names, trace_columns, zones, commands, rooms, imports, extras, core_packages, frozen_sets,
         test_results, training_stages, benchmark_days, leaderboard, evaluation_keys, gpu_check,
+        learning,
     )
 } | {"routes": routes_page}  # fmt: skip
 

@@ -129,11 +129,11 @@ def write_table(path: Path, summaries: Sequence[Summary], facts: Sequence[str]) 
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, text + "\n")
     beside = path.with_suffix(".csv")
-    write_rows([_flat(summary) for summary in summaries], beside)
+    write_rows([flat(summary) for summary in summaries], beside)
     return [path, beside]
 
 
-def _flat(summary: Summary) -> dict[str, Any]:
+def flat(summary: Summary) -> dict[str, Any]:
     """Return a summary as one row; an interval becomes three columns."""
     out: dict[str, Any] = {}
     for name, value in vars(summary).items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -18,6 +18,7 @@ from scripts.studies.reproduction.sensitivities import LEVERS
 
 FOLDER = Path(__file__).resolve().parents[3] / "configs" / "experiments"
 JOINT = "joint"
+StrictT = TypeVar("StrictT", bound=StrictModel)
 Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 
 
@@ -112,7 +113,8 @@ class Experiment(StrictModel):
 
 def load_experiments(names: Sequence[str] | None = None) -> dict[str, Experiment]:
     """Return the experiments by model name, all of them or those named; raises InputError."""
-    known = {one.model: one for one in (_load(path) for path in sorted(FOLDER.glob("reproduce_*.yaml")))}
+    found = (read_experiment(path, Experiment) for path in sorted(FOLDER.glob("reproduce_*.yaml")))
+    known = {one.model: one for one in found}
     wanted = list(known) if names is None else list(names)
 
     for name in wanted:
@@ -122,10 +124,11 @@ def load_experiments(names: Sequence[str] | None = None) -> dict[str, Experiment
     return {name: known[name] for name in wanted}
 
 
-def _load(path: Path) -> Experiment:
+def read_experiment(path: Path, kind: type[StrictT]) -> StrictT:
+    """Return what a file says, checked; raises InputError naming file and key."""
     try:
         data: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return Experiment.model_validate(data)
+        return kind.model_validate(data)
     except (OSError, yaml.YAMLError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
     except ValidationError as error:

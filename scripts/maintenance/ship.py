@@ -1,0 +1,101 @@
+"""Bring a study of learners into the repository: its agents, and its tables for the pages.
+
+    python -m scripts.maintenance.ship --from runs/learning
+
+Trainings that have ended go to ``configs/agents/pretrained/<scenario>/<method>/seedN``, without what only going on with
+them needs (state of the optimiser, last observations), with the rows of progress.csv that hold evaluations.  The tables
+go to ``docs/measured/learning``.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from gridai_env.files import write_json
+from scripts.runs.command import CommandOptions, InputError, Shown, command, need_packages
+from scripts.runs.folder import RUN_FILE, read_run
+from scripts.runs.tables import write_rows
+from scripts.studies.policies import MODEL, pretrained_root
+
+TABLES = Path(__file__).resolve().parents[2] / "docs" / "measured" / "learning"
+COPIED = ("stages.json", "imitation.json")  # as they are
+OPTIMIZER = "policy.optimizer.pth"
+# Of the training in a file of Stable-Baselines3, not of the agent.
+PASSING = ("_last_obs", "_last_original_obs", "_last_episode_starts", "ep_info_buffer", "ep_success_buffer")
+
+
+class ShipOptions(CommandOptions):
+    """What is brought in."""
+
+    study: Annotated[str, Shown(names=("--from",), metavar="RUN_DIR")] = Field(
+        description="folder of the study"
+    )
+    methods: list[str] = Field(["learned", "ppo"], description="whose agents are shipped")
+
+
+@command(ShipOptions)
+def main(options: ShipOptions) -> int:
+    """Copy agents and tables."""
+    need_packages("stable_baselines3", "torch")
+    study = Path(options.study)
+    if not (study / "learning.json").is_file():
+        raise InputError(
+            f"--from {study}: no learning.json; give the folder of scripts.reproduce --study learning"
+        )
+    for method in options.methods:
+        for model in sorted(study.glob(f"*/{method}/seed*/{MODEL}")):
+            target = pretrained_root() / model.parent.relative_to(study)
+            ship(model.parent, target)
+            print(f"{target}: {sum(file.stat().st_size for file in target.iterdir()) / 1000:,.0f} kB")
+    TABLES.mkdir(parents=True, exist_ok=True)
+    for name in ("learning.csv", "learning_curves.csv", "learning.json"):
+        if (study / name).is_file():
+            shutil.copy(study / name, TABLES / name)
+    print(TABLES)
+    return 0
+
+
+def ship(run: Path, target: Path) -> None:
+    """Copy what an agent and its card need; paths of the machine stay behind."""
+    record = read_run(run, "train")
+    record["command"] = [Path(word).name if os.path.isabs(word) else word for word in record["command"]]
+    target.mkdir(parents=True, exist_ok=True)
+    write_json(target / RUN_FILE, record, indent=1)
+    slim(run / MODEL, target / MODEL)
+    for name in COPIED:
+        if (run / name).is_file():
+            shutil.copy(run / name, target / name)
+
+    with (run / "progress.csv").open(newline="", encoding="utf-8") as file:
+        rows: list[dict[str, Any]] = [row for row in csv.DictReader(file) if row.get("eval/benefit_usd")]
+    write_rows(rows, target / "progress.csv")
+
+
+def slim(source: Path, target: Path) -> None:
+    """Write a file of Stable-Baselines3 without what only the training needs."""
+    import torch
+
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name == "data":
+                kept = json.loads(content)
+                content = json.dumps(kept | {key: None for key in PASSING if key in kept}).encode()
+            if name == OPTIMIZER:
+                state, file = torch.load(io.BytesIO(content), weights_only=True), io.BytesIO()
+                torch.save(state | {"state": {}}, file)
+                content = file.getvalue()
+            new.writestr(name, content)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

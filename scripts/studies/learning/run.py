@@ -1,0 +1,217 @@
+"""A study of learners from beginning to end: what is asked for, its tables, and what is missing of it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agents.training.curves import PROGRESS, SECONDS, STEP
+from agents.training.validation import STAGES_FILE
+from gridai_env.analysis import statistics
+from gridai_env.analysis.statistics import UNKNOWN, Interval
+from gridai_env.benchmarks.published import LOCAL, set_path
+from gridai_env.benchmarks.sets import BenchmarkError
+from gridai_env.benchmarks.summary import PolicyResult, published_result, strata_of, summarise
+from gridai_env.files import write_json
+from gridai_env.traces import TraceError
+from scripts.runs.command import InputError, interruptible
+from scripts.runs.folder import commit, file_name, open_folder, write_run
+from scripts.runs.tables import Row, aligned, interval_columns, replace_rows
+from scripts.runs.tasks import Store, run_tasks
+from scripts.studies.evaluation.output import HEADERS, flat, table_lines
+from scripts.studies.learning.study import Study, load_study
+from scripts.studies.learning.tasks import Judging, StudyTask, Training, compute, freeze_year, set_name
+
+KIND = "learning"
+GAIN = "eval/gain_captured"
+
+
+@dataclass
+class StudyRun:
+    """A study in its folder; a part of it may be asked for, the tables hold all that is there."""
+
+    study: Study
+    folder: Path
+    jobs: int = 1
+    threads: int = 1
+    missing: list[str] = field(default_factory=list)  # in words
+
+    @property
+    def store(self) -> Store:
+        """Where records lie."""
+        return Store(self.folder / "results", "result of a study")
+
+    def trainings(self, scenario: str, method: str) -> list[Training]:
+        """Return the planned trainings of a method on a scenario."""
+        seeds = range(self.study.scenarios[scenario][method].seeds)
+        return [Training(self.study, scenario, method, seed, self.folder, self.threads) for seed in seeds]
+
+    def real_folder(self, year: int) -> Path:
+        """Return the folder of the benchmarks on a real year."""
+        return self.folder / "real" / str(year)
+
+    def judgings(self, scenario: str, policy: str = "", player: str = "") -> list[Judging]:
+        """Return the tasks that judge a policy, one for each set that is there."""
+        places: dict[str, Path | None] = dict.fromkeys(self.study.sets, self.study.folder)
+        places |= {str(year): self.real_folder(year) for year in self.study.years}
+        return [
+            Judging(scenario, label, folder, policy, file_name(player))
+            for label, folder in places.items()
+            if set_path(scenario, set_name(label), folder).is_file()
+        ]
+
+    def freeze_years(self, scenario: str) -> None:
+        """Solve and play the real years of a scenario that are not there yet; those that cannot be had are missing."""
+        for year in self.study.years:
+            try:
+                freeze_year(self.study, scenario, year, self.real_folder(year), self.jobs, self.threads)
+            except (BenchmarkError, InputError, TraceError) as error:
+                self.missing.append(f"{scenario} on {year}: {error}")
+
+    def compute(self, chosen: Sequence[Training]) -> int:
+        """Train and judge what is not there yet; return how many tasks that were."""
+        batches: list[list[StudyTask]] = [
+            [task, *self.judgings(task.scenario, task.policy, task.player)] for task in chosen
+        ]
+        for scenario in dict.fromkeys(task.scenario for task in chosen):
+            batches += [[one] for rule in self.study.rules for one in self.judgings(scenario, rule, rule)]
+        total, go_on = sum(map(len, batches)), f"go on by the same command and --run-dir {self.folder}"
+        with interruptible(lambda: f"what is finished is kept; {go_on}"):
+            return run_tasks(self.store, [batches], compute, jobs=self.jobs, total=total, unit="task")
+
+    # Tables ---------------------------------------------------------------------------------------------------------
+
+    def write(self) -> None:
+        """Write and print the tables of all that is there, and what is missing."""
+        rows: list[Row] = []
+        curves: list[Row] = []
+        for scenario, methods in self.study.scenarios.items():
+            done: dict[str, list[Training]] = {}
+            for method in methods:
+                tasks = self.trainings(scenario, method)
+                done[method] = [task for task in tasks if task.is_done]
+                curves += [point for task in done[method] for point in curve(task)]
+                if left := [str(task.seed) for task in tasks if not task.is_done]:
+                    self.missing.append(f"not trained: {scenario}, {method}, seed {' '.join(left)}")
+            there = self.judgings(scenario)
+            rows += [row for one in there for row in self._rows(one, done)]
+            labels = (*self.study.sets, *map(str, self.study.years))
+            lacking = [label for label in labels if label not in {one.label for one in there}]
+            self.missing += [
+                f"not judged: {scenario} on {label}, its bounds are missing" for label in lacking
+            ]
+
+        replace_rows(rows, self.folder / "learning.csv")
+        replace_rows(curves, self.folder / "learning_curves.csv")
+        about = {"command": f"python -m scripts.reproduce --study {KIND}", "commit": commit()}
+        write_json(self.folder / "learning.json", about | {"missing": self.missing}, indent=1)
+        print("\n".join(f"missing: {one}" for one in self.missing))
+
+    def _rows(self, one: Judging, done: dict[str, list[Training]]) -> list[Row]:
+        """Return the rows of learning.csv on a set, and print them."""
+        frozen, plans = one.frozen, self.study.scenarios[one.scenario]
+        results = {name: published_result(name, frozen) for name in frozen.published}
+        players = {method: [(task.policy, task.player) for task in own] for method, own in done.items()}
+        for name, own in (players | {rule: [(rule, rule)] for rule in self.study.rules}).items():
+            tasks = [replace(one, policy=policy, player=file_name(player)) for policy, player in own]
+            found = [record for task in tasks if (record := self.store.read(task)) is not None]
+            if len(found) < len(tasks):
+                self.missing.append(
+                    f"not judged: {one.scenario}/{one.label}, {len(tasks) - len(found)} of {name}"
+                )
+            if found:
+                figures, runs = [record["figures"] for record in found], tuple(map(str, range(len(found))))
+                ms = float(np.median([record["decision_ms"] for record in found]))
+                results[name] = PolicyResult(name, runs, figures, ms, "played")
+
+        summaries = [summarise(result, frozen) for result in results.values()]
+        print(f"\n{one.scenario}/{one.label}", aligned(HEADERS, table_lines(summaries)), sep="\n")
+        local, head = frozen.column(LOCAL, "benefit_usd"), {"scenario": one.scenario, "set": one.label}
+        rows = []
+        for result, summary in zip(results.values(), summaries, strict=True):
+            plan, method = plans.get(result.name), self.study.methods.get(result.name)
+            shares = statistics.captured_by_episode(result.array("benefit_usd"), local, frozen.bound_usd)
+            other = results.get(method.against) if method else None
+            better = UNKNOWN if other is None else improvement(result, other, strata_of(frozen))
+            row = head | flat(summary) | {"median_episode": float(np.nanmedian(shares))}
+            row |= {"against": other.name if other else ""} | interval_columns("beats_against", better)
+            rows.append(row | _training(done.get(result.name, []), summary.runs, plan.seeds if plan else 0))
+        return rows
+
+
+def improvement(one: PolicyResult, other: PolicyResult, strata: Sequence[str]) -> Interval:
+    """Return the probability that a policy is better than another on an episode, seed by seed where both have some."""
+    mine, others = one.array("benefit_usd"), other.array("benefit_usd")
+    seeds = min(len(mine), len(others)) if len(others) > 1 else len(mine)
+    ahead = mine[:seeds] - others[:seeds]
+    return statistics.interval(statistics.improvement, ahead, np.zeros(ahead.shape[1]), strata=strata)
+
+
+def _training(tasks: Sequence[Training], runs: int, planned: int) -> Row:
+    """Return what a row says of trainings: medians of their steps and minutes, and a mark where they are few."""
+    ends = [curve(task)[-1] for task in tasks]
+    cost = {
+        name: float(np.median([end[name] for end in ends])) if ends else "" for name in ("steps", "minutes")
+    }
+    mark = f"{runs} of {planned} seeds" if runs < planned else "one seed" if planned == 1 else ""
+    return cost | {"planned": planned, "mark": mark}
+
+
+def curve(task: Training) -> list[Row]:
+    """Return the gain on the validation episodes along a training, against steps and minutes."""
+    with (task.folder / PROGRESS).open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row.get(GAIN)]
+    stages = json.loads((task.folder / STAGES_FILE).read_text(encoding="utf-8"))["stages"]
+    before_s = sum(stage["seconds"] for stage in stages[:-1])
+
+    def minutes(row: dict[str, Any]) -> float:
+        """Return the time up to a row; in runs from before it was noted it follows from steps per second."""
+        noted = row.get(SECONDS) or before_s + int(row[STEP]) / float(row.get("time/fps") or "inf")
+        return float(noted) / 60.0
+
+    head = {"scenario": task.scenario, "method": task.method, "seed": task.seed}
+    return [
+        head | {"steps": int(row[STEP]), "minutes": minutes(row), "gain_captured": float(row[GAIN])}
+        for row in rows
+    ]
+
+
+def run_study(name: str, options: Any) -> int:
+    """Check everything, compute what is missing of the chosen part, write and print all that is there."""
+    study, (jobs, threads) = load_study(name), options.workers()
+    run = StudyRun(study, Path(options.run_dir or f"runs/{Path(name).stem}"), jobs, threads)
+    for option, given, known in (
+        ("scenarios", options.scenarios, study.scenarios),
+        ("methods", options.methods, study.methods),
+    ):
+        for one in given or ():
+            if one not in known:
+                raise InputError(f"--{option} {one!r}: not in this study; there are {', '.join(known)}")
+    chosen = [
+        task
+        for scenario, own in study.scenarios.items()
+        for method in own
+        for task in run.trainings(scenario, method)
+        if scenario in (options.scenarios or study.scenarios)
+        and method in (options.methods or own)
+        and task.seed in (options.seeds or [task.seed])
+    ]
+    if not chosen:
+        raise InputError(f"--seeds {options.seeds}: the study has no such training")
+    for task in chosen:
+        task.check(options.overwrite)
+
+    open_folder(run.folder, KIND)
+    write_run(run.folder, KIND, options.model_dump() | {"study": study.model_dump(mode="json")}, [])
+    for scenario in () if options.no_real else dict.fromkeys(task.scenario for task in chosen):
+        run.freeze_years(scenario)
+    computed = run.compute(chosen)
+    run.write()
+    print(f"\n{computed} tasks computed now; tables: {run.folder}")
+    return 0

@@ -1,0 +1,278 @@
+"""`scripts.reproduce --study`: a tiny study, complete, stopped, and with parts missing."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import generated_pages
+import numpy as np
+import pytest
+import yaml
+
+pytest.importorskip("stable_baselines3", reason="needs the extra 'rl'")
+pytest.importorskip("highspy", reason="needs the extra 'milp'")
+
+from agents.training import train
+from agents.training.checkpoints import latest_checkpoint
+from gridai_env.benchmarks.published import read_set
+from gridai_env.benchmarks.summary import published_result
+from gridai_env.scenario.load import load_scenario
+from scripts import reproduce
+from scripts.maintenance import freeze, ship
+from scripts.runs.folder import read_run
+from scripts.studies.learning.run import StudyRun, improvement
+from scripts.studies.learning.study import load_study
+from scripts.studies.policies import checkpoint_of
+
+BENCHMARK = """
+scenario: two_sites
+file: two_sites.world
+calendar:
+  train: [{first: 2023-01-01, last: 2023-01-20}]
+  validation: [{first: 2023-02-01, last: 2023-02-20}]
+  test: [{first: 2023-03-01, last: 2023-03-31}]
+sets:
+  validation: {part: validation, episodes: 2}
+  test: {part: test, episodes: 2, planners: [mpc:own]}
+solver: {mip_gap: 0.01, time_limit_s: 30.0}
+"""
+TINY: dict[str, Any] = {
+    "settings": {
+        "environment.days": "train",
+        "evaluation.instances": 2,
+        "evaluation.every_steps": 24,
+        "evaluation.keep": "best",
+        "num_envs": 4,
+        "total_steps": 48,  # of updates of 24
+        "checkpoint_every_steps": 24,
+    },
+    "methods": {
+        "learned": {
+            "kind": "learned",
+            "config": "configs/agents/pathwise.yaml",
+            "against": "greedy",
+            "settings": {
+                "policy": "smooth_mlp", "hidden": [8], "imitation.teacher": "greedy", "imitation.rounds": 1,
+                "imitation.episodes": 2, "imitation.epochs": 1,
+            },
+        },
+        "ppo": {
+            "kind": "ppo",
+            "config": "configs/agents/ppo_tiny.yaml",
+            "settings": {"environment.horizon_h": None, "rollout_steps": 6, "batch_size": 24},
+        },
+    },
+    "scenarios": {"two_sites": {"learned": {"seeds": 2}, "ppo": {"seeds": 1}}},
+    "rules": ["greedy"],
+    "sets": ["test"],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a tiny study on a world of six hours."""
+    folder = tmp_path_factory.mktemp("study")
+    world = load_scenario("two_sites", horizon_h=6.0)
+    (folder / "two_sites.world").write_text(yaml.safe_dump(world.model_dump(mode="json")), encoding="utf-8")
+    (folder / "two_sites.yaml").write_text(BENCHMARK, encoding="utf-8")
+    words = ["--scenario", "two_sites", "--benchmarks", str(folder), "--run-dir", str(folder / "run")]
+    assert freeze.main(words) == 0
+    return written(folder / "study.tiny", {})
+
+
+def written(path: Path, changes: dict[str, Any]) -> Path:
+    data = TINY | {"benchmarks": str(path.parent)} | changes
+    path.write_text(yaml.safe_dump(data), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the study, complete."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    assert reproduce.main(words(study, folder)) == 0
+    return folder
+
+
+def words(study: Path, folder: Path, *more: str) -> list[str]:
+    return ["--study", str(study), "--run-dir", str(folder), "--jobs", "1", "--threads", "1", *more]
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def weights(folder: Path) -> list[np.ndarray]:
+    from agents.networks.checkpoint import load_policy
+
+    state = load_policy(folder / "model.zip").network.state_dict()
+    return [value.numpy() for value in state.values()]
+
+
+def test_a_finished_study_has_every_table(finished: Path, study: Path) -> None:
+    table = {row["policy"]: row for row in rows(finished / "learning.csv")}
+    assert list(table) == ["local_only", "milp", "mpc:day_ahead", "learned", "ppo", "greedy"]
+    one, folder = table["learned"], finished / "two_sites" / "learned"
+    assert (one["runs"], one["planned"], one["mark"], one["steps"]) == ("2", "2", "", "48.0")
+    assert table["ppo"]["mark"] == "one seed"
+    assert float(one["minutes"]) > 0 and float(one["decision_ms"]) > 0 and one["median_episode"]
+    assert one["against"] == "greedy" and 0 <= float(one["beats_against"]) <= 1
+    assert float(one["gain_captured_low"]) <= float(one["gain_captured"]) <= float(one["gain_captured_high"])
+
+    points = rows(finished / "learning_curves.csv")
+    assert {(p["method"], p["seed"]) for p in points} == {("learned", "0"), ("learned", "1"), ("ppo", "0")}
+    own = [p for p in points if (p["method"], p["seed"]) == ("learned", "0")]
+    assert [p["steps"] for p in own] == ["0", "24", "48"]
+    minutes = [float(p["minutes"]) for p in own]
+    assert minutes == sorted(minutes) and minutes[0] > 0  # the imitation comes before the first
+    assert json.loads((finished / "learning.json").read_text("utf-8"))["missing"] == []
+    assert (
+        (folder / "seed0" / "train.log").read_text("utf-8").startswith("days: the benchmark's training days")
+    )
+
+
+def test_nothing_is_computed_twice_and_a_new_network_is_judged_again(
+    finished: Path, study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(finished, tmp_path / "copy")
+    assert reproduce.main(words(study, folder)) == 0
+    assert "\n0 tasks computed now" in capsys.readouterr().out
+    shutil.copy(folder / "two_sites/learned/seed0/model.zip", folder / "two_sites/learned/seed1/model.zip")
+    assert reproduce.main(words(study, folder)) == 0
+    assert "\n2 tasks computed now" in capsys.readouterr().out  # the record of the training, the set
+
+
+def test_a_part_lists_what_is_missing_and_marks_it(study: Path, tmp_path: Path) -> None:
+    assert reproduce.main(words(study, tmp_path, "--methods", "learned", "--seeds", "1")) == 0
+    missing = json.loads((tmp_path / "learning.json").read_text("utf-8"))["missing"]
+    assert missing == ["not trained: two_sites, learned, seed 0", "not trained: two_sites, ppo, seed 0"]
+    table = {row["policy"]: row for row in rows(tmp_path / "learning.csv")}
+    assert table["learned"]["mark"] == "1 of 2 seeds" and "ppo" not in table
+
+
+@pytest.mark.parametrize("where", ["imitation", "update"])
+def test_a_study_that_was_stopped_ends_with_the_same_weights(
+    where: str, finished: Path, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped after the imitation, before any checkpoint, or between two updates."""
+    name = "_learn" if where == "imitation" else "save_model"
+
+    def stop(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    part = ["--methods", "learned", "--seeds", "0"]
+    with monkeypatch.context() as patch:
+        patch.setattr(train, name, stop)
+        assert reproduce.main(words(study, tmp_path, *part)) == 130
+    folder = tmp_path / "two_sites" / "learned" / "seed0"
+    assert not (folder / "model.zip").exists()
+    assert (latest_checkpoint(folder) is None) == (where == "imitation")
+
+    assert reproduce.main(words(study, tmp_path, *part)) == 0
+    for mine, whole in zip(weights(folder), weights(finished / "two_sites/learned/seed0"), strict=True):
+        np.testing.assert_array_equal(mine, whole)
+
+
+def test_another_setting_is_refused_and_replaced_with_overwrite(
+    finished: Path, study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(finished, tmp_path / "copy")
+    settings = TINY["settings"] | {"total_steps": 24}
+    other = written(study.with_name("other.tiny"), {"settings": settings})
+    part = words(other, folder, "--methods", "ppo")
+    assert reproduce.main(part) == 2
+    assert "total_steps was 48 and is now 24" in capsys.readouterr().err
+    before = checkpoint_of(f"ppo:{folder / 'two_sites/ppo/seed0/model.zip'}")
+    assert reproduce.main([*part, "--overwrite"]) == 0
+    assert checkpoint_of(f"ppo:{folder / 'two_sites/ppo/seed0/model.zip'}") != before
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (
+            ["--scenarios", "two_site"],
+            "--scenarios 'two_site': not in this study; there are two_sites",
+        ),
+        (["--methods", "a2c"], "--methods 'a2c': not in this study; there are learned, ppo"),
+        (["--seeds", "7"], "the study has no such training"),
+        (["--quick"], "--quick: goes not with --study; leave it out"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_refused_in_one_line(
+    more: list[str], message: str, study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert reproduce.main(words(study, tmp_path / "none", *more)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(message, line) and not (tmp_path / "none").exists()
+
+
+def test_shipped_study_has_valid_settings(tmp_path: Path) -> None:
+    study = load_study("learning")
+    run = StudyRun(study, tmp_path)
+    for scenario, own in study.scenarios.items():
+        for method in own:
+            run.trainings(scenario, method)[0].check(overwrite=False)
+    planned = {s: {m: one.seeds for m, one in own.items()} for s, own in study.scenarios.items()}
+    for scenario in ("two_sites", "four_markets", "microgrid_prosumer"):
+        assert set(planned[scenario].values()) == {5}
+    for scenario in ("global", "energy_geography"):
+        assert planned[scenario].pop("learned") == 3 and set(planned[scenario].values()) == {1}
+
+
+def test_real_years_are_frozen_as_other_sets_are(
+    data_dir: Path, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = {"file": "panel/hourly_2021_2023.parquet", "years": [2023], "episodes": 2, "planners": ["mpc:own"]}
+    run = StudyRun(load_study(str(written(study.with_name("real.tiny"), {"real": real}))), tmp_path / "with")
+    run.freeze_years("two_sites")
+    assert run.missing == []
+    frozen = read_set("two_sites", "test", run.real_folder(2023))
+    assert frozen.published == ("local_only", "milp", "mpc:day_ahead")
+    starts = [entry.key.start_utc for entry in frozen.entries]
+    assert starts == ["2023-04-02T08:00", "2023-10-01T08:00"]
+    assert frozen.benchmark.world.traces == str(data_dir / real["file"])
+
+    monkeypatch.setenv("GRIDAI_DATA_DIR", str(tmp_path))
+    without = StudyRun(run.study, tmp_path / "without")
+    without.freeze_years("two_sites")
+    assert "set GRIDAI_DATA_DIR to the folder of the real traces" in without.missing[0]
+    without.folder.mkdir(exist_ok=True)
+    without.write()
+    assert "not judged: two_sites on 2023, its bounds are missing" in without.missing
+
+
+def test_improvement_is_taken_seed_by_seed(study: Path) -> None:
+    frozen = read_set("two_sites", "test", study.parent)
+    best, none = published_result("milp", frozen), published_result("local_only", frozen)
+    assert improvement(best, none, ["", ""]).value == 1.0
+    assert improvement(none, none, ["", ""]).value == 0.5
+
+
+def test_shipped_agents_are_small_and_decide_as_before(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ship, "pretrained_root", lambda: tmp_path / "pretrained")
+    monkeypatch.setattr(ship, "TABLES", tmp_path / "tables")
+    assert ship.main(["--from", str(finished)]) == 0
+    mine, shipped = finished / "two_sites/learned/seed1", tmp_path / "pretrained/two_sites/learned/seed1"
+    for one, other in zip(weights(mine), weights(shipped), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert (shipped / "model.zip").stat().st_size < 0.5 * (mine / "model.zip").stat().st_size
+    files = {path.name for path in shipped.iterdir()}
+    assert files == {"model.zip", "run.json", "stages.json", "imitation.json", "progress.csv"}
+    assert [row["time/total_timesteps"] for row in rows(shipped / "progress.csv")] == ["0", "24", "48"]
+    assert not any(word.startswith("/") for word in read_run(shipped)["command"])
+    assert (tmp_path / "pretrained/two_sites/ppo/seed0/model.zip").is_file()
+
+    # The page shows what is there, and what is missing.
+    page = generated_pages.learning(tmp_path / "tables", tmp_path)
+    assert "### two_sites" in page and "| `learned` | test |" in page and "one seed" in page
+    assert (tmp_path / "learning_curves.svg").stat().st_size > 1000
+    assert "No study has been run yet" in generated_pages.learning(tmp_path / "nothing", tmp_path)
