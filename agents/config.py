@@ -190,6 +190,11 @@ class PPOConfig(StrictModel):
         "mlp",
         description="kind of network; 'structured' begins as a rule, 'smooth_mlp' and 'set' know none",
     )
+    start_from: SourcePath | None = Field(
+        None,
+        description="model.zip of a run whose weights the network begins with; those of 'set' and 'structured' fit "
+        "scenarios of other sizes",
+    )
     seed: Annotated[int, Field(ge=0)] = Field(0, description="of weights, exploration and training episodes")
     total_steps: Count = Field(1_000_000, description="environment steps of the whole run")
     num_envs: Count = Field(64, description="episodes that run side by side")

@@ -21,7 +21,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.utils import LinearSchedule
 
 from agents.config import ConfigError, PPOConfig, compiled_of
-from agents.networks.checkpoint import Identity, NetworkPolicy, load_model
+from agents.networks.checkpoint import CheckpointError, Identity, NetworkPolicy, load_model, load_policy
 from agents.networks.kinds import design_of
 from agents.pathwise.trainer import Cosine, Pathwise
 from agents.torch_ppo.groups import GroupRolloutBuffer
@@ -67,7 +67,21 @@ def build(config: PPOConfig, env: BatchVecEnv) -> Any:
     design.begin(model, env.actions, seen)
     if algorithm is Pathwise and model.rest_value is not None:
         model.rest_value.fit(torch.as_tensor(seen, device=model.device))
+    if config.start_from is not None:
+        _take_weights(model, config.start_from)
     return model
+
+
+def _take_weights(model: BaseAlgorithm, source: str) -> None:
+    """Give the network the weights of a trained one; raise ConfigError where they do not fit."""
+    try:
+        model.policy.load_state_dict(load_policy(source, str(model.device)).network.state_dict())
+    except (CheckpointError, RuntimeError) as error:
+        reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
+        raise ConfigError(
+            f"start_from = {source!r}: {reason}; needs a model.zip of the same policy and widths (an MLP's weights "
+            "belong to one scenario)"
+        ) from error
 
 
 def _of_ppo(config: PPOConfig) -> dict[str, Any]:

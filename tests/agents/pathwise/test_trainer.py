@@ -14,13 +14,13 @@ pytest.importorskip("stable_baselines3", reason="needs the extra 'rl'")
 import torch
 from stable_baselines3 import PPO
 
-from agents.config import PPOConfig, compiled_of, parse_config
+from agents.config import ConfigError, PPOConfig, compiled_of, parse_config
 from agents.networks import learned
 from agents.networks.checkpoint import Identity, NetworkPolicy
 from agents.networks.learned import LearnedPolicy
 from agents.pathwise.trainer import Pathwise
 from agents.training import environments, train
-from agents.training.checkpoints import checkpoint_path
+from agents.training.checkpoints import checkpoint_path, save_model
 from agents.training.failures import TrainingError
 from agents.training.validation import HeldOut
 from agents.vec_env.torch import DeviceVecEnv
@@ -181,3 +181,19 @@ def test_environments_that_carry_no_gradients_are_refused() -> None:
         env = environments.make_training_env(other, compiled_of(other))
         with pytest.raises(TypeError, match=r"needs a DeviceVecEnv .* autoreset_mode='Disabled'"):
             Pathwise(LearnedPolicy, env)
+
+
+def test_a_set_network_goes_on_in_a_scenario_of_another_size(tmp_path: Path) -> None:
+    trained = model_of(settings(policy="set"))
+    save_model(trained, tmp_path / "model.zip")
+    identity = Identity.of(trained.env.env.compiled).as_dict()
+    (tmp_path / "run.json").write_text(json.dumps({"agent": identity}))
+    other = {"environment": {"scenario": "microgrid_prosumer", "horizon_h": 6.0}}
+    start = {"start_from": str(tmp_path / "model.zip")}
+    model = model_of(settings(policy="set", **other, **start))
+    for name, value in trained.policy.state_dict().items():
+        assert torch.equal(value, model.policy.state_dict()[name]), name
+    with pytest.raises(ConfigError, match=r"start_from = .*needs a model.zip of the same policy and widths"):
+        model_of(settings(policy="smooth_mlp", **other, **start))
+    with pytest.raises(ConfigError, match=r"start_from = .*no such file"):
+        model_of(settings(policy="set", start_from=str(tmp_path / "none.zip")))
