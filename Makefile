@@ -2,9 +2,12 @@
 
 PYTHON ?= python3
 TEST_WORKERS ?= 2
-DEMO_SCENARIO ?= four_markets
+DEMO_SCENARIO ?= two_sites
 DEMO_SEEDS ?= 0-9
-DEMO_CONFIG ?= configs/agents/ppo.yaml
+DEMO_CONFIG ?= configs/agents/learned.yaml
+# A short training, looked at often: what learning.md says of the configuration takes longer.
+DEMO_TRAINING ?= --total_steps 307200 --evaluation.every_steps 30720
+DEMO_RIVALS ?= greedy rule:merit_order mpc:persistence mpc:day_ahead
 DEMO_FRONTIER ?= energy_geography
 DEMO_RUN := runs/demo
 
@@ -58,24 +61,30 @@ DEMO_NEEDS := $(DEMO_CONFIG) configs/scenarios/$(DEMO_SCENARIO).yaml \
 	$(wildcard $(addsuffix /*.py,gridai_env gridai_env/* gridai_env/*/* agents agents/* agents/*/* baselines baselines/*))
 
 $(DEMO_RUN)/model.zip: $(DEMO_NEEDS) | $(STAMP)
-	$(BIN)/python -m scripts.train --config $(DEMO_CONFIG) --scenario $(DEMO_SCENARIO) --run-dir $(DEMO_RUN) --overwrite
+	$(BIN)/python -m scripts.train --config $(DEMO_CONFIG) --scenario $(DEMO_SCENARIO) $(DEMO_TRAINING) \
+		--run-dir $(DEMO_RUN) --overwrite
 
 $(DEMO_RUN)/comparison.txt: $(DEMO_RUN)/model.zip
 	$(BIN)/python -m scripts.compare --scenario $(DEMO_SCENARIO) --seeds $(DEMO_SEEDS) --jobs 2 \
-		--policies local_only greedy ppo:$< mpc:day_ahead mpc:perfect milp \
+		--policies local_only learned:$< $(DEMO_RIVALS) mpc:perfect milp \
 		--run-dir $(DEMO_RUN)/compare --overwrite > $@
+
+# Planners and bounds of the frozen set are published: only the agent and the rules play.
+$(DEMO_RUN)/evaluation.txt: $(DEMO_RUN)/model.zip
+	$(BIN)/python -m scripts.evaluate --scenario $(DEMO_SCENARIO) --policies learned:$< $(DEMO_RIVALS) milp \
+		--run-dir $(DEMO_RUN)/evaluate > $@
 
 $(DEMO_RUN)/frontier.txt: configs/scenarios/$(DEMO_FRONTIER).yaml $(DEMO_NEEDS) | $(STAMP)
 	@mkdir -p $(DEMO_RUN)
 	$(BIN)/python -m scripts.frontier --scenario $(DEMO_FRONTIER) --axes interactive --points 8 --seeds 0 1 \
 		--policies local_only price_only --run-dir $(DEMO_RUN)/frontier --overwrite > $@
 
-$(DEMO_RUN)/report.html: $(DEMO_RUN)/comparison.txt $(DEMO_RUN)/frontier.txt \
+$(DEMO_RUN)/report.html: $(addprefix $(DEMO_RUN)/,evaluation.txt comparison.txt frontier.txt) \
 		$(wildcard scripts/report/*.py scripts/report/*/*.py scripts/report/*/*/*.py scripts/report/page/*.*)
 	$(BIN)/python -m scripts.report $(DEMO_RUN)
 
-demo: $(DEMO_RUN)/report.html  ## train PPO, compare it with rules and the optimum, sweep a frontier, report (minutes)
-	@cat $(DEMO_RUN)/comparison.txt $(DEMO_RUN)/frontier.txt
+demo: $(DEMO_RUN)/report.html  ## train an agent, compare it with rules, planners and the optimum, report (minutes)
+	@cat $(addprefix $(DEMO_RUN)/,comparison.txt frontier.txt evaluation.txt)
 	@echo
 	@echo "Schedules side by side:  $(BIN)/tensorboard --logdir $(DEMO_RUN)"
 	@echo "Report, open it in a browser:  $(DEMO_RUN)/report.html"

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import gymnasium as gym
 
-from scripts.examples.common import BatchOptions, iterations, make_batch, needed
+from scripts.examples.common import BatchOptions, iterations, make_batch, needed, print_gain
 from scripts.runs.command import command
 
 with needed():
@@ -201,6 +201,7 @@ def main(options: BatchOptions) -> int:
 
     train(envs, policy, settings, options.steps, options.seed)
     envs.close()
+    print_gain(policy.mean, options, options.device)
     return 0
 
 

@@ -19,7 +19,8 @@ import gymnasium as gym
 import numpy as np
 from pydantic import Field
 
-from scripts.examples.common import ExampleOptions, iterations, needed
+from gridai_env.world.actions import Layout
+from scripts.examples.common import ExampleOptions, iterations, needed, print_gain
 from scripts.runs.arguments import Count
 from scripts.runs.command import command
 
@@ -86,6 +87,10 @@ def main(options: RllibOptions) -> int:
         mean_usd = found["env_runners"]["episode_return_mean"] * compiled.reward_scale_usd
         print(f"{found['num_env_steps_sampled_lifetime']:>9,.0f} steps  {mean_usd:>9,.0f} USD per episode")
 
+    module, size = algorithm.get_module(), Layout(compiled.shape).size  # means come first, then deviations
+    print_gain(
+        lambda seen: module.forward_inference({"obs": seen})["action_dist_inputs"][:, :size] / LENGTH, options
+    )
     algorithm.stop()
     ray.shutdown()
     return 0

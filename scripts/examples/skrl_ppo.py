@@ -20,7 +20,7 @@ from typing import Any
 import gymnasium as gym
 from pydantic import Field
 
-from scripts.examples.common import BatchOptions, iterations, make_batch, needed
+from scripts.examples.common import BatchOptions, iterations, make_batch, needed, print_gain
 from scripts.runs.command import command
 
 with needed():
@@ -42,7 +42,6 @@ class TensorBatch(Wrapper):
     def __init__(self, env: gym.vector.VectorEnv, seed: int) -> None:
         super().__init__(env)
         self._observation, self._infos = env.reset(seed=seed)
-        self.benefits_usd: list[Tensor] = []  # mean of the episodes that ended, whenever some did
 
     @property
     def observation_space(self) -> gym.Space:
@@ -66,7 +65,6 @@ class TensorBatch(Wrapper):
         if final is not None and final["_episode/benefit_usd"].any():  # of episodes that were played whole
             mean_usd = final["episode/benefit_usd"][final["_episode/benefit_usd"]].mean()
             infos["episode"] = {"benefit_usd": mean_usd}
-            self.benefits_usd.append(mean_usd)
         return following, reward[:, None], terminated[:, None], truncated[:, None], infos
 
     def state(self) -> None:
@@ -169,14 +167,10 @@ def main(options: SkrlOptions) -> int:
     """Make the environments and the agent, train, and print what was gained."""
     torch.manual_seed(options.seed)
     env = TensorBatch(make_batch(options), options.seed)
-    train(env, make_agent(env, options.run_dir), options.steps)
+    agent = make_agent(env, options.run_dir)
+    train(env, agent, options.steps)
     env.close()
-
-    if env.benefits_usd:
-        few = max(len(env.benefits_usd) // 10, 1)
-        first = float(torch.stack(env.benefits_usd[:few]).mean())
-        last = float(torch.stack(env.benefits_usd[-few:]).mean())
-        print(f"benefit per episode: {first:,.0f} USD at first, {last:,.0f} USD in the end")
+    print_gain(agent.policy.net, options, options.device)
     return 0
 
 

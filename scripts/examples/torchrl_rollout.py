@@ -17,12 +17,12 @@ from __future__ import annotations
 import math
 from functools import partial
 
-from scripts.examples.common import BatchOptions, iterations, make_batch, needed
+from scripts.examples.common import BatchOptions, iterations, make_batch, needed, print_gain
 from scripts.runs.command import command
 
 with needed():
     import torch
-    from tensordict import TensorDictBase
+    from tensordict import TensorDict, TensorDictBase
     from tensordict.nn import TensorDictModule
     from torch import nn
     from torchrl.collectors import Collector
@@ -127,8 +127,14 @@ def main(options: BatchOptions) -> int:
     """Make the environments, the actor and the critic, and train."""
     torch.manual_seed(options.seed)
     env = make_env(options)
-    train(env, make_actor(env), make_critic(env), options.steps, options.seed)
+    actor = make_actor(env)
+    train(env, actor, make_critic(env), options.steps, options.seed)
     env.close(raise_if_closed=False)
+
+    def mean(seen: torch.Tensor) -> torch.Tensor:
+        return actor.get_dist(TensorDict(observation=seen)).deterministic_sample
+
+    print_gain(mean, options, options.device)
     return 0
 
 

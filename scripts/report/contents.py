@@ -18,6 +18,7 @@ from scripts.report.panels.carbon import front_sections
 from scripts.report.panels.comparison.sections import compare_sections
 from scripts.report.panels.evaluation import evaluate_sections
 from scripts.report.panels.latency.sections import frontier_sections
+from scripts.report.panels.learning import train_sections
 from scripts.report.panels.reproduction import reproduce_sections
 from scripts.runs.command import InputError
 
@@ -25,6 +26,7 @@ from scripts.runs.command import InputError
 SHOWN: dict[str, tuple[Callable[[RunFolder], list[Section]], Callable[[RunFolder], list[KeyFigure]]]] = {
     "compare": (compare_sections, head.compare_tiles),
     "evaluate": (evaluate_sections, head.evaluate_tiles),
+    "train": (train_sections, lambda _: []),
     "frontier": (frontier_sections, head.frontier_tiles),
     "front": (front_sections, head.front_tiles),
     "reproduce": (reproduce_sections, head.reproduce_tiles),
@@ -60,7 +62,7 @@ def draw_runs(root: Path, runs: Sequence[RunFolder], left_out: list[LeftOut]) ->
 def report_html(root: Path, drawn: Sequence[Drawn], left_out: Sequence[LeftOut] = ()) -> str:
     """Return the whole page for the drawn runs below ``root``, and which ones were left out."""
     runs = [one.run for one in drawn]
-    names = dict.fromkeys(run.scenario_name for run in runs if run.scenario)
+    names = dict.fromkeys(run.scenario_name for run in runs if run.kind != "reproduce")
     what = ", ".join(map(words, names)) or "both source models reproduced"
     tiles = tiles_html(head.key_figures([(one.run, one.tiles) for one in drawn]))
     top = (

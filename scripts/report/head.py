@@ -34,7 +34,9 @@ def facts_of(runs: Sequence[RunFolder]) -> list[str]:
 
     return [
         joined(" and ", [_length(run) for run in with_scenario]),
-        joined(", ", [f"{run.kind}: {plural(len(run.seeds), 'episode')}" for run in shown]),
+        joined(
+            ", ", [f"{run.kind}: {plural(len(run.seeds), 'episode')}" for run in shown if run.kind != "train"]
+        ),
         joined(" and ", [f"{run.scenario['traces']} traces" for run in with_scenario]),
         "commit " + joined(", ", [_short_commit(run) for run in shown]),
         joined(" to ", (days[0], days[-1])),

@@ -52,7 +52,6 @@ def skrl() -> None:
     train(env, agent, steps=2 * STEPS * NUM_ENVS)
     insist_on_learning(agent.policy, policy)
     insist_on_learning(agent.value, value)
-    assert len(env.benefits_usd) == 2 and all(math.isfinite(x) for x in env.benefits_usd)
     assert env.device == torch.device("cpu")
 
     # The same world as without skrl: columns of the same numbers, and reset() restarts nothing.
@@ -60,13 +59,14 @@ def skrl() -> None:
     twin.reset(seed=1)
     for t in range(STEPS):
         action = 3.0 * torch.randn(NUM_ENVS, *env.action_space.shape)
-        observation, reward, terminated, truncated, _ = env.step(action)
+        observation, reward, terminated, truncated, infos = env.step(action)
         expected = twin.step(action.clamp(-1.0, 1.0))
         for found, wanted in zip((reward, terminated, truncated), expected[1:4], strict=True):
             assert found.shape == (NUM_ENVS, 1) and torch.equal(found[:, 0], wanted)
         assert torch.equal(observation, expected[0])
         assert env.reset()[0] is observation
-        assert bool(terminated.all()) == (t == STEPS - 1)
+        assert bool(terminated.all()) == (t == STEPS - 1) == ("episode" in infos)
+    assert math.isfinite(infos["episode"]["benefit_usd"])
 
 
 def torchrl() -> None:

@@ -57,3 +57,17 @@ def sample_evaluate(folder: Path) -> None:
         for name, ends in gains.items()
     ]
     (folder / "results.json").write_text(json.dumps(rows), encoding="utf-8")
+
+
+def sample_train(folder: Path, watched: bool = True) -> None:
+    """A training with an imitation of a minute, and, where it was watched, gains at 0, 600 and 1,200 steps."""
+    folder.mkdir(parents=True)
+    config = {"policy": "set", "algorithm": "pathwise", "environment": {"scenario": "two_sites"}}
+    write_run(folder, "train", config, [0])
+    stages = [("start", 0, 0.0, -0.05), ("imitation", 300, 60.0, 0.5), ("pathwise", 1200, 120.0, 0.9)]
+    names = ("name", "steps", "seconds", "gain_captured")
+    rows = [dict(zip(names, stage, strict=True), dropped_over_local_gpuh=1.0) for stage in stages]
+    (folder / "stages.json").write_text(json.dumps({"stages": rows}), encoding="utf-8")
+    header = "time/total_timesteps time/fps" + " eval/gain_captured" * watched
+    progress = [[0, "", 0.5], [300, 10, ""], [600, 10, 0.8], [1200, 10, 0.9]]
+    write_csv(folder / "progress.csv", header, [row[: 2 + watched] for row in progress])

@@ -18,8 +18,8 @@ from scripts.runs.command import InputError
 from scripts.runs.folder import RUN_FILE, read_run
 
 # Kinds of runs, and whether the report shows them; the others are only named in its appendix.
-SHOWN_KINDS = ("compare", "evaluate", "frontier", "front", "reproduce")
-OTHER_KINDS = ("train", "solve")
+SHOWN_KINDS = ("compare", "evaluate", "train", "frontier", "front", "reproduce")
+OTHER_KINDS = ("solve",)
 
 
 @dataclass(frozen=True)
@@ -159,9 +159,10 @@ class RunFolder:
     @property
     def scenario_name(self) -> str:
         """Name of the scenario, or of the run's kind where it spans several."""
-        config = self.record.get("config")
-        named = config.get("scenario") if self.kind == "evaluate" and isinstance(config, dict) else None
-        return str(self.scenario.get("name") or named or self.kind)
+        config = self.record.get("config", {})
+        trained = Path(str(config.get("environment", {}).get("scenario"))).stem  # a name or a file
+        named = {"evaluate": config.get("scenario"), "train": trained}
+        return str(self.scenario.get("name") or named.get(self.kind) or self.kind)
 
     @property
     def seeds(self) -> list[int]:

@@ -66,7 +66,7 @@ def test_the_library_learns_from_the_batch(library: str) -> None:
 def test_skrl_from_the_command_line(tmp_path: Path) -> None:
     words = ["--num-envs", "4", "--steps", str(2 * 4 * DAY), "--run-dir", str(tmp_path / "run")]
     out = alone("-m", "scripts.examples.skrl_ppo", *words)
-    assert "USD in the end" in out
+    assert "a short training: 192 steps, seed 0" in out and "episodes of two_sites/validation" in out
     assert list((tmp_path / "run").glob("events*")), "skrl wrote no TensorBoard file"
 
 
@@ -147,6 +147,27 @@ def test_its_advantages_are_those_of_the_definition() -> None:
                     break
                 weight *= 0.9 * 0.7
             assert float(found[t, i]) == pytest.approx(wanted, abs=1e-12)
+
+
+def test_the_gain_is_that_of_the_function(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Home is Local-Only, and where nothing is known of a scenario it is said."""
+    torch = pytest.importorskip("torch", reason="needs the extra rl")
+    from gridai_env.envs.action_space import home_action
+
+    env = GridAIEnv("two_sites")
+    home = torch.as_tensor(2.0 * home_action(env.compiled))[None]  # clipped
+
+    def act(seen: object) -> object:
+        assert seen.shape == (1, env.layout.size)  # type: ignore[attr-defined]
+        return home
+
+    common.print_gain(act, common.ExampleOptions(scenario="two_sites"))
+    assert "gain captured: 0.0% [0.0%, 0.0%] on 24 episodes" in capsys.readouterr().out
+
+    own = (ROOT / "configs" / "scenarios" / "two_sites.yaml").read_text(encoding="utf-8")
+    (tmp_path / "own.yaml").write_text(own.replace("name: two_sites", "name: own", 1), encoding="utf-8")
+    common.print_gain(act, common.ExampleOptions(scenario=str(tmp_path / "own.yaml")))
+    assert "gain captured: unknown, scenario 'own' is none with frozen sets" in capsys.readouterr().out
 
 
 # One agent per site ----------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from scripts.report.data.run_folders import read_table
 from scripts.report.page.html import panel_json
 from scripts.report.panels.comparison.ladder import gain_panel, term_label
 from scripts.runs import command
-from tests.support.report_samples import HOSTILE, sample_reproduce, write_csv
+from tests.support.report_samples import HOSTILE, sample_reproduce, sample_train, write_csv
 
 SCENARIO = ["--scenario", "two_sites", "--horizon-h", "6", "--threads", "1"]
 POLICIES = ["local_only", "greedy", "milp"]
@@ -209,6 +209,27 @@ def test_no_point_of_the_front_lies_below_its_line(own: Path) -> None:
         assert usd / 1e3 >= np.interp(kg / 1e3, x, y) - 1e-12
     assert "last tonne avoided costs 7.25 USD" in store["3|epsilon|text"][0]
     assert "chords" in text and "price of the next tonne" not in text
+
+
+def test_the_learning_curve_is_that_of_the_training(tmp_path: Path) -> None:
+    """Gain over minutes, the imitation's included, and over the algorithm's steps."""
+    sample_train(tmp_path / "train")
+    assert report.main([str(tmp_path)]) == 0
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<title>gridai-env: two sites</title>" in text
+    minutes, steps = (plot["data"][0] for plot in panels_of(text)["learning-learning"]["plots"])
+    assert minutes["x"] == [0, 1, 2, 3] and steps["x"] == [0, 0, 600, 1200]
+    assert minutes["y"] == steps["y"] == [-5, 50, 80, 90]
+
+
+def test_a_training_without_a_gain_has_no_curve(
+    own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sample_train(own / "train", watched=False)
+    assert "no gain on validation episodes" in left_out(own, capsys)
+    sample_train(tmp_path / "unfinished")
+    (tmp_path / "unfinished" / "stages.json").write_text("{", encoding="utf-8")
+    assert "stages.json: cannot be read" in refused([str(tmp_path / "unfinished")], capsys)
 
 
 def test_sensitivities_stand_before_the_published_range(html: str) -> None:
@@ -447,8 +468,8 @@ def test_only_bad_runs_are_an_error(own: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_only_runs_of_which_nothing_is_drawn(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    change(own / "front" / "run.json", lambda record: record.update(kind="train"))
-    assert "holds only runs of kind train" in refused([str(own / "front")], capsys)
+    change(own / "front" / "run.json", lambda record: record.update(kind="solve"))
+    assert "holds only runs of kind solve" in refused([str(own / "front")], capsys)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,67 @@
+"""How a training went: the gain captured on validation episodes over minutes and over steps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from scripts.report.data import palette
+from scripts.report.data.names import rounded, words
+from scripts.report.data.numbers import percent, plural
+from scripts.report.data.parts import Panel, Plot, Section
+from scripts.report.data.run_folders import RunFolder
+from scripts.report.drawing import drawing, stroke
+from scripts.runs.command import InputError
+
+STEPS, GAIN, SPEED = "time/total_timesteps", "eval/gain_captured", "time/fps"
+BEFORE = ("start", "calibration", "imitation")  # stages before the algorithm takes its first step
+
+
+def train_sections(run: RunFolder) -> list[Section]:
+    """Return the learning curve; raises InputError where no gain was watched or files are damaged."""
+    table, stages = run.table("progress.csv", (STEPS,)), _stages(run)
+    if not (table.has(GAIN) and table.has(SPEED)):
+        raise InputError(
+            f"{table.file}: no gain on validation episodes yet; train with evaluation and bounds"
+        )
+
+    # Each stage before the algorithm is a point of the curve, too, but for the last: it is the algorithm's first row.
+    first = [stage for stage in stages if stage["name"] in BEFORE]
+    ends_min = np.cumsum([0.0, *(stage["seconds"] / 60.0 for stage in first)])
+    steps, gain, speed = (table.numbers(name) for name in (STEPS, GAIN, SPEED))
+    seen, timed = np.isfinite(gain), speed > 0.0
+    elapsed_s = np.interp(steps[seen], [0.0, *steps[timed]], [0.0, *(steps / speed)[timed]])
+    minutes = [*ends_min[1:-1], *(ends_min[-1] + elapsed_s / 60.0)]
+    gains = [*(stage["gain_captured"] for stage in first[:-1]), *gain[seen]]
+    taken = [*(0.0 for _ in first[:-1]), *steps[seen]]
+
+    config, watched = run.record["config"], run.record["instances"]
+    what = [config["policy"], config["algorithm"], words(config["environment"]["scenario"])]
+    facts = {"what": ", ".join(what), "episodes": plural(len(watched), "validation episode")}
+    plots = [_plot(minutes, gains, "minutes"), _plot(taken, gains, "environment steps")]
+    after = ", ".join(f"{one['name']} {percent(one['gain_captured'])}" for one in stages)
+    return [
+        Section("learning", [Panel("learning", plots, notes=[f"After each stage: {after}."], facts=facts)])
+    ]
+
+
+def _stages(run: RunFolder) -> list[dict[str, Any]]:
+    file = run.folder / "stages.json"
+    try:
+        return list(json.loads(file.read_text(encoding="utf-8"))["stages"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{file}: cannot be read ({error}); train again") from error
+
+
+def _plot(x: Sequence[float], gains: Sequence[float], title: str) -> Plot:
+    """Return the gain over what it took."""
+    out = drawing(340, hovermode="closest", showlegend=False)
+    hover = f"%{{y:.1f}} % after %{{x:,.4~g}} {title}<extra></extra>"
+    out.add("learned", x=rounded(x), y=rounded(100.0 * gain for gain in gains), hovertemplate=hover)
+    out.figure.add_hline(y=100.0, line=stroke(palette.INK, 1, dash="dot"), layer="below")
+    out.figure.update_xaxes(title_text=title, rangemode="tozero")
+    out.figure.update_yaxes(title_text="gain captured [%]")
+    return out.plot(f"Gain captured on validation episodes over {title}")
