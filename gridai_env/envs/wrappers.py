@@ -128,7 +128,7 @@ class ActiveAction(gym.ActionWrapper[Any, AnyFloats, AnyFloats]):
         return self.numbers.expand(checked_action(action, self.action_space.shape or ()))
 
 
-class VectorActiveAction(gym.vector.VectorActionWrapper[Any, Any, Any, Any]):
+class VectorActiveAction(gym.vector.VectorActionWrapper):  # without parameters, which Gymnasium 1.2 refuses
     """`ActiveAction` for a batch, on NumPy or torch: actions are [B,n]."""
 
     def __init__(self, env: VectorEnv, may_refuse: bool = False, shared_routing: bool = False) -> None:
@@ -217,7 +217,7 @@ class RememberForecasts(gym.Wrapper[Any, Any, Any, Any]):
         return (self._remembered.next(observation, begins=False), *rest)
 
 
-class VectorRememberForecasts(gym.vector.VectorWrapper[Any, Any, Any, Any, Any]):
+class VectorRememberForecasts(gym.vector.VectorWrapper):  # without parameters, which Gymnasium 1.2 refuses
     """`RememberForecasts` for a batch, on NumPy or torch, in every mode of autoreset."""
 
     def __init__(self, env: VectorEnv) -> None:
