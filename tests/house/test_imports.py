@@ -5,6 +5,7 @@ The check of packages reads source, so it also sees imports inside functions; it
 """
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -204,3 +205,10 @@ def test_former_addresses_hand_names_on_with_a_warning(old: str, names: str) -> 
     )
     assert done.returncode == 0, done.stderr
     assert f"DeprecationWarning: {old} is " in done.stderr
+
+
+def test_wrappers_of_batches_load_beside_gymnasium_1_2() -> None:
+    """There they are no generic classes: parameters would fail on import."""
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "gridai_env").rglob("*.py")]
+    assert any("gym.vector.VectorWrapper)" in text for text in texts)
+    assert not any(re.search(r"vector\.Vector\w*Wrapper\[", text) for text in texts)

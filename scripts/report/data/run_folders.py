@@ -19,7 +19,7 @@ from scripts.runs.folder import RUN_FILE, read_run
 
 # Kinds of runs, and whether the report shows them; the others are only named in its appendix.
 SHOWN_KINDS = ("compare", "evaluate", "train", "frontier", "front", "reproduce")
-OTHER_KINDS = ("solve",)
+OTHER_KINDS = ("solve", "demonstrate")
 
 
 @dataclass(frozen=True)

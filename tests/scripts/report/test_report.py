@@ -467,9 +467,13 @@ def test_only_bad_runs_are_an_error(own: Path, capsys: pytest.CaptureFixture[str
     assert "no run can be shown" in refused([str(own)], capsys)
 
 
-def test_only_runs_of_which_nothing_is_drawn(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    change(own / "front" / "run.json", lambda record: record.update(kind="solve"))
-    assert "holds only runs of kind solve" in refused([str(own / "front")], capsys)
+@pytest.mark.parametrize("kind", ["solve", "demonstrate"])
+def test_only_runs_of_which_nothing_is_drawn(
+    kind: str, own: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change(own / "front" / "run.json", lambda record: record.update(kind=kind))
+    assert f"holds only runs of kind {kind}" in refused([str(own / "front")], capsys)
+    assert report.main([str(own)]) == 0 and not capsys.readouterr().err  # beside others it is no fault
 
 
 @pytest.mark.parametrize(
