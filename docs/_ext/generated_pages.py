@@ -401,7 +401,7 @@ def command_files() -> dict[str, Path]:
     found = {}
     for path in sorted((ROOT / "scripts").rglob("*.py")):
         text = path.read_text(encoding="utf-8")
-        if '__name__ == "__main__"' in text and "examples" not in path.parts:
+        if '__name__ == "__main__"' in text and "examples" not in path.relative_to(ROOT).parts:
             module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__")
             found[module] = path
     return found
