@@ -6,7 +6,7 @@ DEMO_SCENARIO ?= two_sites
 DEMO_SEEDS ?= 0-9
 DEMO_CONFIG ?= configs/agents/learned.yaml
 # A short training, looked at often: what learning.md says of the configuration takes longer.
-DEMO_TRAINING ?= --total_steps 307200 --evaluation.every_steps 30720
+DEMO_TRAINING ?= --total_steps 460800 --evaluation.every_steps 46080
 DEMO_RIVALS ?= greedy rule:merit_order mpc:persistence mpc:day_ahead
 DEMO_FRONTIER ?= energy_geography
 DEMO_RUN := runs/demo
