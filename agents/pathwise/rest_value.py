@@ -65,7 +65,8 @@ class RestValue(nn.Module):
     ) -> float:
         """Learn from a window, whose last state is worth 0 where the episodes ``ended``; return the loss."""
         with torch.no_grad():
-            features = self.scaled(self._features(seen.flatten(0, 1))).unflatten(0, seen.shape[:2])
+            # Step by step, as `forward` sees them: some features hold means over a batch.
+            features = torch.stack([self.scaled(self._features(now)) for now in seen])
             self.windows.append((features, rewards, weights, not ended))
             wanted = torch.cat([self._returns(*window) for window in self.windows])
         known = torch.cat([features[:-1] for features, *_ in self.windows])
