@@ -50,6 +50,11 @@ def _capacity(now: Situation) -> Tensor:
     return (p.utilisation_limit * p.gpus * p.speed).sum() * p.dt_h
 
 
+def _usd_per_gpuh(now: Situation) -> Float[Tensor, "B 1 1 1"]:
+    """Return what a GPU-h costs at a mean site where a MWh costs 10 USD."""
+    return now.mwh_per_gpuh.mean(-1)[:, None, None, None] * UNIT_USD
+
+
 def _at(curve: Float[Tensor, "B F ..."], now: Situation) -> Float[Tensor, "B S ..."]:
     """Return a curve now and at the leads shown."""
     return curve[:, [0, *now.reader.shown]]
@@ -110,7 +115,7 @@ def _sites(now: Situation) -> Float[Tensor, "B K f"]:
     ]
     curves = [shown, shown - shown.mean(-1, keepdim=True), shown - shown.amin(-1, keepdim=True), renewable]
     curves.append((shown - shown[:, :1]) * (shown != 0.0))
-    fixed = (constants / peak_mw.mean(0)[:, None]).expand(len(shown), -1, -1)
+    fixed = constants / peak_mw[..., None]
     return torch.cat([torch.stack(single, -1), *(curve.transpose(1, 2) for curve in curves), fixed], -1)
 
 
@@ -141,11 +146,11 @@ def _cheapest(now: Situation) -> list[Float[Tensor, "B C W f"]]:
     Later is shown at each lead, and as the least up to it.
     """
     p = now.p
-    usd_per_gpuh = now.mwh_per_gpuh.mean() * UNIT_USD
+    usd_per_gpuh = _usd_per_gpuh(now)
     fixed = now.reader.closed_cost + p.egress_usd_per_gpuh / usd_per_gpuh
-    best = (now.work_price[:, :, None, None] + fixed).amin(-1)  # [B,F,C,W]
+    best = (now.work_price[:, :, None, None] + fixed[:, None]).amin(-1)  # [B,F,C,W]
     best = best + (best[:, :1] - best) * (now.seen.within[..., None, None] < 0.5)
-    worth = (p.revenue_usd_per_gpuh + p.drop_usd_per_gpuh) / usd_per_gpuh
+    worth = (p.revenue_usd_per_gpuh + p.drop_usd_per_gpuh) / usd_per_gpuh[..., 0]
     margin = worth - best[:, 0]
     later = torch.stack([best, best.cummin(1).values], -1)[:, now.reader.shown] - best[:, :1, ..., None]
     return [margin[..., None], later.permute(0, 2, 3, 1, 4).flatten(3)]
@@ -166,22 +171,19 @@ def _due(now: Situation) -> Float[Tensor, "B C W 4"]:
 def _routes(now: Situation) -> Float[Tensor, "B C W K f"]:
     """Return the features of routes; what a route costs is in USD per GPU-h, over the cost of 10 USD per MWh."""
     p, seen = now.p, now.seen
-    usd_per_gpuh = now.mwh_per_gpuh.mean() * UNIT_USD
-    fixed = (p.egress_usd_per_gpuh / usd_per_gpuh)[None]
+    usd_per_gpuh = _usd_per_gpuh(now)
+    fixed = p.egress_usd_per_gpuh / usd_per_gpuh
     cost = now.work_price[:, 0][:, None, None] + fixed  # [B,C,W,K]
     best = (cost + now.reader.closed_cost).amin(-1, keepdim=True)
     home = (cost * p.home[:, None]).sum(-1, keepdim=True)
-    of_route = torch.stack(
-        [
-            p.route_open,
-            p.home[:, None].expand_as(p.route_open),
-            p.egress_usd_per_gpuh / usd_per_gpuh,
-            p.relocation_usd_per_gpuh / usd_per_gpuh,
-        ],
-        -1,
-    )
+    of_route = [
+        p.route_open,
+        p.home[:, None].expand_as(p.route_open),
+        fixed,
+        p.relocation_usd_per_gpuh / usd_per_gpuh,
+    ]
     moving = [cost - best, cost - home, seen.resident, cost]
-    return torch.cat([torch.stack(moving, -1), of_route.expand(len(cost), *of_route.shape)], -1)
+    return torch.stack([*moving, *(figure.expand_as(cost) for figure in of_route)], -1)
 
 
 def _jobs(now: Situation) -> Float[Tensor, "B V K f"]:

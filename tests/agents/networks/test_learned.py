@@ -82,16 +82,25 @@ def test_numbers_beyond_the_edge_are_led_back_and_never_further_out() -> None:
     assert wants_more.tolist() == [-1.0, -1.0, -1.0, 0.0, 0.0]
 
 
+@pytest.mark.parametrize("network", ["mlp", "set"])
+def test_a_row_of_a_batch_decides_as_it_does_alone(network: str) -> None:
+    compiled = small()
+    policy, observation = policy_of(compiled, network), seen(compiled)
+    together = policy.mean_numbers(observation)[0]
+    alone = torch.cat([policy.mean_numbers(row[None])[0] for row in observation])
+    torch.testing.assert_close(alone, together, rtol=1e-4, atol=1e-5)
+
+
 def test_rows_see_what_they_would_pay_now_and_later() -> None:
     compiled = small()
     policy = policy_of(compiled, "set")
     reader = policy.judgement.reader
     now = Situation.of(reader, reader(seen(compiled)))
     margin, later = (part.numpy() for part in features._cheapest(now))
-    p, unit = now.p, float(now.mwh_per_gpuh.mean() * UNIT_USD)
-    cost = now.work_price.numpy()
-    fixed = np.asarray(p.egress_usd_per_gpuh) / unit
+    p, cost = now.p, now.work_price.numpy()
     for b, c, w in np.ndindex(*margin.shape[:3]):
+        unit = float(now.mwh_per_gpuh[b].mean() * UNIT_USD)
+        fixed = np.asarray(p.egress_usd_per_gpuh) / unit
         open_sites = np.flatnonzero(np.asarray(p.route_open)[c, w])
         curve = np.array(
             [min(cost[b, t, k] + fixed[c, w, k] for k in open_sites) for t in range(cost.shape[1])]
