@@ -24,6 +24,7 @@ from gridai_env.observation.layout import ObservationLayout
 from gridai_env.scenario.compile import Compiled, compile_scenario
 from gridai_env.scenario.load import load_scenario
 from gridai_env.world.actions import Layout
+from scripts.maintenance.enlarge import enlarged
 from tests.support.small_scenario import small
 
 
@@ -131,9 +132,10 @@ def test_the_order_of_sites_does_not_matter() -> None:
         torch.testing.assert_close(other[name][..., sites:], one[name][..., sites:])
 
 
-@pytest.mark.parametrize("scenario", ["two_sites", "microgrid_prosumer"])
+@pytest.mark.parametrize("scenario", ["two_sites", "microgrid_prosumer", "five sites"])
 def test_a_set_network_acts_in_scenarios_of_other_sizes(scenario: str) -> None:
-    other = compile_scenario(load_scenario(scenario, horizon_h=24.0))
+    five = load_scenario(enlarged(load_scenario("four_markets").model_dump(mode="json"), 5, seed=0))
+    other = compile_scenario(load_scenario(five if scenario == "five sites" else scenario, horizon_h=24.0))
     policy = policy_of(compile_scenario(load_scenario("four_markets", horizon_h=24.0)), "set")
     moved = policy.for_scenario(other)
     weights = [dict(p.named_parameters()) for p in (policy, moved)]
