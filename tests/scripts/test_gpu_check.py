@@ -32,7 +32,7 @@ def test_all_parts_run_and_precision_is_that_of_the_types(tmp_path: Path) -> Non
         "TwoSites, float64 from NumPy",
         "TwoSites, float32 from float64",
         "simulator of two_sites, eager, batch 4",
-        "pathwise.yaml, eager, batch 4",
+        "learned.yaml, eager, batch 4",
         "ppo_device.yaml, eager, batch 4",
     ]
     double, single, *speeds = values.values()

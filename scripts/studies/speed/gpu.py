@@ -67,7 +67,7 @@ def parts(device: torch.device, sizes: Sizes) -> Iterator[Part]:
                 sizes.batches,
                 lambda batch, compile=compile: simulator_speed(setting, batch, compile, sizes.scenario)[0],  # type: ignore[misc]
             ),
-            ("pathwise.yaml", sizes.pathwise, partial(learning_speed, setting, sizes, "pathwise", compile)),
+            ("learned.yaml", sizes.pathwise, partial(learning_speed, setting, sizes, "learned", compile)),
             ("ppo_device.yaml", sizes.ppo, partial(learning_speed, setting, sizes, "ppo_device", compile)),
         ]
         for title, batches, speed in ways:

@@ -54,7 +54,7 @@ TINY: dict[str, Any] = {
     "methods": {
         "learned": {
             "kind": "learned",
-            "config": "configs/agents/pathwise.yaml",
+            "config": "configs/agents/learned.yaml",
             "against": "greedy",
             "settings": {
                 "policy": "smooth_mlp", "hidden": [8], "imitation.teacher": "greedy", "imitation.rounds": 1,
