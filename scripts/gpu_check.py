@@ -5,21 +5,18 @@ Cheap parts come first.  The file is written after every part; a part that finds
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from pydantic import Field
 
-import gridai_env
 from gridai_env.files import write_json
 from scripts.runs.arguments import Count
 from scripts.runs.command import CommandOptions, InputError, command, need_packages
-from scripts.runs.folder import check_out, commit
+from scripts.runs.folder import check_out, commit, versions
 from scripts.studies.speed.measure import Figure
 
 
@@ -66,15 +63,8 @@ def machine(device: str) -> dict[str, Any]:
     """Return what the figures were measured with."""
     import torch
 
-    return {
-        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
-        "cuda": torch.version.cuda,
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "gridai_env": gridai_env.__version__,
-        "commit": commit(),
-    }
+    name = torch.cuda.get_device_name() if device == "cuda" else "cpu"
+    return {"device": name, "cuda": torch.version.cuda, "commit": commit(), **versions()}
 
 
 if __name__ == "__main__":

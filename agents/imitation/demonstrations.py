@@ -241,10 +241,6 @@ class Demonstrations:
     def __len__(self) -> int:
         return sum(self.lengths)
 
-    def with_more(self, episodes: Sequence[Demonstration]) -> Demonstrations:
-        """Return these and further ones."""
-        return Demonstrations([*self.episodes, *episodes], self.compiled, str(self.device))
-
     def split(self, share: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the indices of the steps to learn from, and of those of a ``share`` of the episodes left out.
 

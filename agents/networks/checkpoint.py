@@ -10,13 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
-import sys
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -26,9 +24,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-from agents.networks import mlp
 from agents.networks.kinds import ActingPolicy, memory_of
-from agents.structured import policy as structured
 from agents.structured.compiled import Recorded, RecordingError, record
 from agents.structured.policy import StructuredPolicy
 from gridai_env.observation.forecast_memory import ObservationMemory
@@ -40,9 +36,6 @@ from gridai_env.version import environment_version
 from gridai_env.world.actions import Layout
 
 RUN_FILE = "run.json"
-
-# Module of earlier versions -> where its classes stand now.
-FORMER_MODULES: dict[str, ModuleType] = {"agents.network": mlp, "agents.structure.policy": structured}
 
 
 class CheckpointError(ValueError):
@@ -250,32 +243,32 @@ def run_file_of(path: Path) -> Path:
 
 
 @contextmanager
-def _former_addresses() -> Iterator[None]:
-    """Let pickles find classes by the modules in which they stood before; files of Stable-Baselines3 hold addresses."""
-    added = {name: module for name, module in FORMER_MODULES.items() if name not in sys.modules}
-    sys.modules.update(added)
+def readable(path: Path, advice: str) -> Iterator[None]:
+    """Raise CheckpointError where reading a file of Stable-Baselines3 fails."""
     try:
         yield
-    finally:
-        for name in added:
-            del sys.modules[name]
+    except (
+        zipfile.BadZipFile,
+        OSError,
+        ValueError,
+        KeyError,
+        EOFError,
+        RuntimeError,
+        AssertionError,
+    ) as error:
+        raise CheckpointError(f"{path}: not a readable checkpoint ({error}); {advice}") from error
+    except (pickle.UnpicklingError, AttributeError, ImportError, TypeError) as error:
+        raise CheckpointError(
+            f"{path}: saved by another version of this package or its libraries ({error}); train again"
+        ) from error
 
 
 def load_model(path: Path, device: str = "auto", algorithm: type[BaseAlgorithm] = PPO, **changes: Any) -> Any:
     """Return the model of a file; raise CheckpointError where it is missing or damaged."""
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; a trained agent is the model.zip of a run folder")
-    try:
-        with _former_addresses():
-            return algorithm.load(path, device=device, **changes)
-    except (zipfile.BadZipFile, ValueError, KeyError, EOFError, RuntimeError, AssertionError) as error:
-        raise CheckpointError(
-            f"{path}: not a readable checkpoint ({error}); train again or take another"
-        ) from error
-    except (pickle.UnpicklingError, AttributeError, ImportError, TypeError) as error:
-        raise CheckpointError(
-            f"{path}: saved by another version of this package or its libraries ({error}); train again"
-        ) from error
+    with readable(path, "train again or take another"):
+        return algorithm.load(path, device=device, **changes)
 
 
 def load_policy(path: str | Path, device: str = "cpu") -> NetworkPolicy:

@@ -10,8 +10,6 @@ Shapes: B environments, N numbers of an observation with memory, n numbers that 
 from __future__ import annotations
 
 import math
-import sys
-import time
 from typing import Any, TypeVar, cast
 
 import torch
@@ -19,9 +17,9 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
-from stable_baselines3.common.utils import safe_mean
 from torch import Tensor
 
 from agents.config import ConfigError
@@ -71,25 +69,12 @@ class Pathwise(BaseAlgorithm):
         last_steps: int | None = None,
         window_steps: int | None = None,
         weigh: bool = True,
-        policy_kwargs: dict[str, Any] | None = None,
-        tensorboard_log: str | None = None,
-        verbose: int = 0,
-        device: torch.device | str = "auto",
-        seed: int | None = None,
         _init_setup_model: bool = True,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(
-            policy,
-            env,
-            learning_rate,
-            policy_kwargs=policy_kwargs,
-            tensorboard_log=tensorboard_log,
-            verbose=verbose,
-            device=device,
-            support_multi_env=True,
-            seed=seed,
-            supported_action_spaces=(spaces.Box,),
-        )
+        """Take ``kwargs`` as `BaseAlgorithm` does: policy_kwargs, tensorboard_log, verbose, device, seed."""
+        kwargs |= {"support_multi_env": True, "supported_action_spaces": (spaces.Box,)}
+        super().__init__(policy, env, learning_rate, **kwargs)
         self.max_grad_norm, self.warm_up = max_grad_norm, warm_up
         self.last_steps, self.window_steps, self.weigh = last_steps, window_steps, weigh
         self.rest_value: RestValue | None = None
@@ -144,7 +129,7 @@ class Pathwise(BaseAlgorithm):
 
             # Written before the update, as other algorithms do: its figures stay to be looked at.
             if log_interval and (self._n_updates + 1) % log_interval == 0:
-                self._dump()
+                OnPolicyAlgorithm.dump_logs(cast(Any, self), self._n_updates + 1)
             self._update(*played)
             self._learn_value()
         called.on_training_end()
@@ -236,16 +221,6 @@ class Pathwise(BaseAlgorithm):
         prices = self.env.env.simulator.series("buy_usd_per_mwh")  # [T,K,B]
         weights = (prices.std((0, 1)) + CALM_USD_PER_MWH) ** -0.5
         return (weights / weights.mean()).float()
-
-    def _dump(self) -> None:
-        """Write the figures of the last update."""
-        seconds = max((time.time_ns() - self.start_time) / 1e9, sys.float_info.epsilon)
-        fps = int((self.num_timesteps - self._num_timesteps_at_start) / seconds)
-        if self.ep_info_buffer:
-            self.logger.record("rollout/ep_rew_mean", safe_mean([info["r"] for info in self.ep_info_buffer]))
-        self.logger.record("time/fps", fps)
-        self.logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
-        self.logger.dump(step=self.num_timesteps)
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from agents.networks.checkpoint import CheckpointError
+from agents.networks.checkpoint import CheckpointError, readable
 from agents.torch_ppo.groups import BUFFER
 from agents.vec_env.base import BatchVecEnv
 from gridai_env.files import atomic_write
@@ -107,21 +107,13 @@ def generators_kept() -> Iterator[None]:
 
 def read_training_state(path: Path) -> dict[str, Any]:
     """Return the state in a checkpoint; raise CheckpointError where there is none, or it is damaged."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            state = pickle.loads(archive.read(STATE_MEMBER))
-    except KeyError as error:
-        raise CheckpointError(
-            f"{path}: holds weights but no state of training, so a run cannot go on from it; "
-            "take one of checkpoints/, or start a new run"
-        ) from error
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: not a readable checkpoint ({error}); take the one before") from error
-    except (pickle.UnpicklingError, AttributeError, ImportError, TypeError) as error:
-        raise CheckpointError(
-            f"{path}: saved by another version of this package or its libraries ({error}); train again"
-        ) from error
-    return dict(state)
+    with readable(path, "take the one before"), zipfile.ZipFile(path) as archive:
+        if STATE_MEMBER in archive.namelist():
+            return dict(pickle.loads(archive.read(STATE_MEMBER)))
+    raise CheckpointError(
+        f"{path}: holds weights but no state of training, so a run cannot go on from it; "
+        "take one of checkpoints/, or start a new run"
+    )
 
 
 def _on_host(value: Any) -> Any:

@@ -42,13 +42,8 @@ def make_training_env(
     """Return the batched environment of a run, with the rewards that it learns from."""
     design = design_of(config)
     actions = design.actions(config, compiled)
-    rewards: dict[str, Any] = {
-        "reference_reward": config.reference_reward,
-        "reward_factor": config.reward_factor,
-        "drop_charge_usd_per_gpuh": config.drop_charge_usd_per_gpuh,
-        "memory": design.memory(compiled),
-        "reward_wrapper": reward_wrapper,
-    }
+    rewards = config.model_dump(include={"reference_reward", "reward_factor", "drop_charge_usd_per_gpuh"})
+    rewards |= {"memory": design.memory(compiled), "reward_wrapper": reward_wrapper}
 
     if config.algorithm == "ppo":
         env = GridAIVectorEnv(

@@ -82,16 +82,9 @@ def _cloned(policy: Any, config: PPOConfig, data: Demonstrations, number: int) -
     goal = ValueGoal(config.gamma, config.reward_factor, config.drop_charge_usd_per_gpuh)
     has_value = config.reference_reward and config.algorithm != "pathwise"
     try:
-        return clone(
-            policy,
-            policy.actions,
-            data,
-            epochs=wanted.epochs,
-            batch_size=wanted.batch_size,
-            learning_rate=wanted.learning_rate,
-            seed=config.seed + number,
-            value=goal if has_value else None,
-        )
+        passes = wanted.model_dump(include={"epochs", "batch_size", "learning_rate"})
+        value = goal if has_value else None
+        return clone(policy, policy.actions, data, seed=config.seed + number, value=value, **passes)
     except ImitationError as error:
         raise ConfigError(f"imitation: {error}") from error
 

@@ -9,7 +9,6 @@ Each folder ``configs/agents/pretrained/<scenario>/<kind>`` gets a ``README.md``
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from gridai_env.benchmarks.published import read_set, set_path
 from gridai_env.files import write_text
 from scripts.runs.command import CommandOptions, InputError, command
 from scripts.runs.folder import read_run
+from scripts.runs.tables import read_rows
 from scripts.studies.policies import pretrained_root
 
 TEMPLATE = Path(__file__).with_name("card.md")
@@ -63,10 +63,9 @@ def card(folder: Path, benchmarks: Path | None = None) -> str:
 
 def _score(table: Path, name: str, seeds: int) -> dict[str, str]:
     """Return the row of an agent in the table of a test set."""
-    with table.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            if (row["policy"], row["runs"]) == (name, str(seeds)):
-                return row
+    for row in read_rows(table):
+        if (row["policy"], row["runs"]) == (name, str(seeds)):
+            return row
     raise InputError(f"{table}: no row {name!r} of {seeds} training seeds; see scripts.evaluate --table")
 
 

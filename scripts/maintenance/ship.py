@@ -9,21 +9,20 @@ go to ``docs/measured/learning``.
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import os
 import shutil
 import zipfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
 from gridai_env.files import write_json
 from scripts.runs.command import CommandOptions, InputError, Shown, command, need_packages
 from scripts.runs.folder import RUN_FILE, read_run
-from scripts.runs.tables import write_rows
+from scripts.runs.tables import read_rows, write_rows
 from scripts.studies.policies import MODEL, pretrained_root
 
 TABLES = Path(__file__).resolve().parents[2] / "docs" / "measured" / "learning"
@@ -75,8 +74,7 @@ def ship(run: Path, target: Path) -> None:
         if (run / name).is_file():
             shutil.copy(run / name, target / name)
 
-    with (run / "progress.csv").open(newline="", encoding="utf-8") as file:
-        rows: list[dict[str, Any]] = [row for row in csv.DictReader(file) if row.get("eval/benefit_usd")]
+    rows = [row for row in read_rows(run / "progress.csv") if row.get("eval/benefit_usd")]
     write_rows(rows, target / "progress.csv")
 
 

@@ -17,6 +17,12 @@ from gridai_env.files import atomic_write
 Row = dict[str, Any]  # of a table: cells by column
 
 
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a CSV file, cells as text."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
 def write_rows(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """Write records of equal keys atomically."""
     with atomic_write(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -22,7 +21,7 @@ from gridai_env.files import write_json
 from gridai_env.traces import TraceError
 from scripts.runs.command import InputError, interruptible
 from scripts.runs.folder import commit, file_name, open_folder, write_run
-from scripts.runs.tables import Row, aligned, interval_columns, replace_rows
+from scripts.runs.tables import Row, aligned, interval_columns, read_rows, replace_rows
 from scripts.runs.tasks import Store, run_tasks
 from scripts.studies.evaluation.output import HEADERS, flat, table_lines
 from scripts.studies.learning.study import Study, load_study
@@ -165,8 +164,7 @@ def _training(tasks: Sequence[Training], runs: int, planned: int) -> Row:
 
 def curve(task: Training) -> list[Row]:
     """Return the gain on the validation episodes along a training, against steps and minutes."""
-    with (task.folder / PROGRESS).open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row.get(GAIN)]
+    rows = [row for row in read_rows(task.folder / PROGRESS) if row.get(GAIN)]
     stages = json.loads((task.folder / STAGES_FILE).read_text(encoding="utf-8"))["stages"]
     before_s = sum(stage["seconds"] for stage in stages[:-1])
 

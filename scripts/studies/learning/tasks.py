@@ -185,9 +185,7 @@ class Judging(StudyTask):
         return {"figures": found.figures[0], "decision_ms": found.decision_ms}
 
 
-@lru_cache(maxsize=64)
-def _frozen(scenario: str, name: str, folder: Path | None) -> FrozenSet:
-    return read_set(scenario, name, folder)
+_frozen = lru_cache(maxsize=64)(read_set)
 
 
 def set_name(label: str) -> str:

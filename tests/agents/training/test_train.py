@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,6 @@ import torch
 from stable_baselines3 import PPO
 
 from agents.config import ConfigError, PPOConfig, compiled_of, load_config, parse_overrides
-from agents.networks import mlp
 from agents.networks.checkpoint import CheckpointError, Identity, NetworkPolicy, load_policy, world_hash
 from agents.networks.mlp import Standardise
 from agents.training import environments, train
@@ -434,24 +431,6 @@ def test_policy_acts_on_single_and_batched_observations(trained: Path) -> None:
     assert load_policy(trained / "checkpoints" / "steps_000000000384.zip").predict(observation)[
         0
     ] == pytest.approx(action)
-
-
-def test_a_checkpoint_of_before_the_move_loads(trained: Path, tmp_path: Path) -> None:
-    """Files name classes of policy and features by their addresses; those before the move into rooms are understood."""
-    former = tmp_path / "model.zip"
-    shutil.copy(trained / "run.json", tmp_path)
-    model = PPO.load(trained / "model.zip", device="cpu")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "agents.network", mlp)
-        for moved in (mlp.ActivePolicy, mlp.Standardise):
-            patch.setattr(moved, "__module__", "agents.network")
-        model.save(former)
-    assert "agents.network" not in sys.modules
-
-    observation, _ = GridAIEnv("two_sites", horizon_h=6.0).reset(seed=0)
-    now = load_policy(trained / "model.zip").predict(observation)[0]
-    assert np.array_equal(load_policy(former).predict(observation)[0], now)
-    assert "agents.network" not in sys.modules
 
 
 @pytest.mark.parametrize("kind", ["published", "persistence", "perfect"])
