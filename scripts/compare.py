@@ -19,18 +19,7 @@ from pydantic import Field
 
 from baselines.rules.registry import REGISTRY
 from gridai_env.version import pip_install
-from scripts.runs.arguments import (
-    Count,
-    InstancesBySeed,
-    MipGap,
-    Objective,
-    ParallelOptions,
-    Policies,
-    ScenarioOptions,
-    Seeds,
-    TimeLimit,
-    sources,
-)
+from scripts.runs import arguments
 from scripts.runs.command import INTERRUPTED, InputError, Shown, command, need_packages
 from scripts.runs.folder import default_folder, open_folder
 from scripts.runs.tensorboard import is_installed
@@ -39,21 +28,21 @@ if TYPE_CHECKING:
     from scripts.studies.comparison.run import Comparison
 
 
-class CompareOptions(ScenarioOptions, ParallelOptions):
+class CompareOptions(arguments.ScenarioOptions, arguments.ParallelOptions):
     """Which policies are compared, on which episodes."""
 
-    policies: Policies = Field(
+    policies: arguments.Policies = Field(
         description=f"{' '.join(REGISTRY)} rule:merit_order milp, mpc:FORECAST (perfect, day_ahead, ...), variant:NAME "
         "(no_battery, ...), learned:PATH, learned:pretrained (or residual: ppo:), sb3:ALGO:FILE, py:MODULE:FACTORY"
     )
-    seeds: Seeds = Field([0, 1, 2])
+    seeds: arguments.Seeds = Field([0, 1, 2])
     run_dir: str | None = Field(None, description="output folder; default: runs/compare-<scenario>-<time>")
     overwrite: bool = Field(False, description="replace the comparison that is in --run-dir")
     go_on: Annotated[bool, Shown(names=("--continue",))] = Field(False, description="finish --run-dir")
-    objective: Objective = "benefit"
-    mip_gap: MipGap = 1e-3
-    time_limit_s: TimeLimit = 120.0
-    jobs: Count = Field(1, description="worker processes side by side")
+    objective: arguments.Objective = "benefit"
+    mip_gap: arguments.MipGap = 1e-3
+    time_limit_s: arguments.TimeLimit = 120.0
+    jobs: arguments.Count = Field(1, description="worker processes side by side")
 
 
 @command(CompareOptions)
@@ -63,7 +52,7 @@ def main(options: CompareOptions) -> int:
     if not comparison.config["bounds"]:
         print(f"note: no bounds, so neither gap nor gain captured: {pip_install('milp')} brings the solver")
     if not comparison.finished:
-        print("\n".join(sources(comparison.match.episodes.make(comparison.seeds[0]))), flush=True)
+        print("\n".join(arguments.sources(comparison.match.episodes.make(comparison.seeds[0]))), flush=True)
 
     try:
         comparison.run()
@@ -90,7 +79,7 @@ def prepared(options: CompareOptions) -> Comparison:
     if options.go_on and (options.overwrite or not options.run_dir):
         raise InputError("--continue needs the --run-dir to go on with, and goes without --overwrite")
 
-    seeds, episodes = options.seeds, InstancesBySeed(options)
+    seeds, episodes = options.seeds, arguments.InstancesBySeed(options)
     jobs, threads = options.workers(len(seeds))
     solver = SolverOptions(options.mip_gap, options.time_limit_s, threads)
     compiled = episodes.compiled

@@ -18,17 +18,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from gridai_env.scenario.values import Positive
-from scripts.runs.arguments import (
-    Count,
-    InstancesBySeed,
-    MipGap,
-    ParallelOptions,
-    ResumableOptions,
-    ScenarioOptions,
-    Seeds,
-    TimeLimit,
-    sources,
-)
+from scripts.runs import arguments
 from scripts.runs.command import InputError, command, interruptible, need_packages
 from scripts.runs.folder import default_folder, open_folder
 
@@ -39,7 +29,7 @@ KIND = "demonstrate"
 EPISODES = 20
 
 
-class DemonstrateOptions(ScenarioOptions, ResumableOptions, ParallelOptions):
+class DemonstrateOptions(arguments.ScenarioOptions, arguments.ResumableOptions, arguments.ParallelOptions):
     """Whose plans are noted, on which episodes."""
 
     planner: str = Field(
@@ -52,10 +42,10 @@ class DemonstrateOptions(ScenarioOptions, ResumableOptions, ParallelOptions):
         "planner plays",
     )
     window_h: Positive = Field(24.0, description="hours that mpc:FORECAST looks ahead")
-    episodes: Count | None = Field(
+    episodes: arguments.Count | None = Field(
         None, description=f"how many, from the first training seed on; default: {EPISODES}"
     )
-    seeds: Seeds | None = Field(
+    seeds: arguments.Seeds | None = Field(
         None, description="training seeds in place of --episodes, e.g. 1000000-1000019"
     )
     days: Literal["train", "all"] | None = Field(
@@ -63,9 +53,9 @@ class DemonstrateOptions(ScenarioOptions, ResumableOptions, ParallelOptions):
         description="days on which episodes lie: those for training of the scenario's benchmark (default; all days "
         "where it has none) or all",
     )
-    mip_gap: MipGap = Field(1e-3, description="relative gap at which milp may stop")
-    time_limit_s: TimeLimit = Field(120.0, description="of one solve of milp")
-    jobs: Count = Field(1, description="worker processes side by side")
+    mip_gap: arguments.MipGap = Field(1e-3, description="relative gap at which milp may stop")
+    time_limit_s: arguments.TimeLimit = Field(120.0, description="of one solve of milp")
+    jobs: arguments.Count = Field(1, description="worker processes side by side")
 
 
 @command(DemonstrateOptions)
@@ -76,7 +66,7 @@ def main(options: DemonstrateOptions) -> int:
     first, count = run.instances[0], len(run.instances)
     print(
         f"{first.scenario_name}: {count} episode(s) of {run.work.planner}, {run.finished} of them finished before",
-        *sources(first),
+        *arguments.sources(first),
         sep="\n",
         flush=True,
     )
@@ -101,7 +91,7 @@ def prepared(options: DemonstrateOptions) -> DemonstrationRun:
     )
     from scripts.studies.solver import SolverOptions
 
-    episodes, days = on_days(InstancesBySeed(options), options.days, options.start)
+    episodes, days = on_days(arguments.InstancesBySeed(options), options.days, options.start)
     print(f"days: {days}")
     instances = training_instances(episodes, wanted_seeds(options))
     jobs, threads = options.workers(len(instances))

@@ -127,7 +127,10 @@ class _Cloning:
         self, epochs: int, batch_size: int, learning_rate: float, callback: Callback | None
     ) -> CloneReport:
         begin = time.perf_counter()
-        optimiser, schedule = self._optimiser(epochs * math.ceil(len(self.train) / batch_size), learning_rate)
+        # An optimiser and a learning rate of its own: the policy's stay as they are.
+        optimiser = torch.optim.Adam(self.policy.parameters(), lr=learning_rate)
+        updates = epochs * math.ceil(len(self.train) / batch_size)
+        schedule = LinearLR(optimiser, 1.0, LAST_RATE, total_iters=updates)
 
         # The best weights are put back however the passes end.
         best, best_epoch = math.inf, 0
@@ -155,11 +158,6 @@ class _Cloning:
             value_error=figures.pop("value_error", None),
             parts_mwh=figures,
         )
-
-    def _optimiser(self, updates: int, learning_rate: float) -> tuple[torch.optim.Adam, LinearLR]:
-        """Return an optimiser of its own and the schedule of its learning rate: the policy's stay as they are."""
-        optimiser = torch.optim.Adam(self.policy.parameters(), lr=learning_rate)
-        return optimiser, LinearLR(optimiser, 1.0, LAST_RATE, total_iters=updates)
 
     def _pass(self, optimiser: torch.optim.Adam, schedule: LinearLR, batch_size: int, epoch: int) -> None:
         """Go once through the demonstrations; raise ImitationError where the loss is not finite."""

@@ -164,13 +164,8 @@ class FlatDecision(LearnedDecision):
         # The first action serves most at home.
         home = AT_HOME * self.reader.params.home[:, None].expand(self.sizes[0])
         rows, sites, jobs = (torch.zeros(size) for size in self.sizes[1:])
-        rows[..., 0], rows[..., 1], sites[..., 1], sites[..., 2], jobs[..., -1] = (
-            HOLD,
-            REFUSE,
-            HOLD,
-            USED,
-            WAIT,
-        )
+        rows[:], sites[:] = torch.tensor([HOLD, REFUSE]), torch.tensor([0.0, HOLD, USED])
+        jobs[..., -1] = WAIT
         with torch.no_grad():
             self.out.weight.mul_(0.1)
             self.out.bias.copy_(torch.cat([part.flatten() for part in (home, rows, sites, jobs)]))
@@ -217,10 +212,9 @@ class SetDecision(LearnedDecision):
     def __init__(self, compiled: Compiled, width: int, attention: bool = False, blocks: int = 2) -> None:
         super().__init__(compiled)
         items, d = self.blank(), width
-        whole, sites, rows, routes, jobs = (getattr(items, field.name).shape[-1] for field in fields(items))
-        self.scales = nn.ModuleDict(
-            {field.name: Scaled(getattr(items, field.name).shape[-1]) for field in fields(items)}
-        )
+        sizes = {field.name: getattr(items, field.name).shape[-1] for field in fields(items)}
+        whole, sites, rows, routes, jobs = sizes.values()
+        self.scales = nn.ModuleDict({name: Scaled(size) for name, size in sizes.items()})
         self.whole = nn.Sequential(nn.Linear(whole, d), nn.SiLU())
         self.site = nn.Sequential(mlp(sites + d, 2 * d, d), nn.SiLU())
         self.mixing = nn.ModuleList([Mixing(d, attention) for _ in range(blocks)])

@@ -25,17 +25,10 @@ from agents.networks.checkpoint import CheckpointError, Identity, NetworkPolicy,
 from agents.networks.kinds import design_of
 from agents.pathwise.trainer import Cosine, Pathwise
 from agents.torch_ppo.groups import GroupRolloutBuffer
+from agents.training import failures
 from agents.training.callbacks import CheckpointCallback, EvaluationCallback, ProgressCallback, TotalsCallback
 from agents.training.checkpoints import read_training_state, remove_leftovers, save_model, set_training_state
 from agents.training.environments import device_of
-from agents.training.failures import (
-    GuardCallback,
-    bad_figures,
-    not_numbers,
-    not_written,
-    stop_request,
-    writers_report_once,
-)
 from agents.training.imitation import Labeller
 from agents.training.stages import stages
 from agents.training.validation import Evaluation, HeldOut, Milestones
@@ -197,10 +190,10 @@ def train(
     before = _before(model, config, run_dir, milestones, label) if fresh else None
     evaluations = None if held_out is None else _evaluations(config, run_dir, held_out, before)
     progress = ProgressCallback(config.total_steps, evaluations)
-    guard = GuardCallback(run_dir, tuple(watched))
+    guard = failures.GuardCallback(run_dir, tuple(watched))
 
     began = time.perf_counter()
-    with stop_request() as stop, writers_report_once():
+    with failures.stop_request() as stop, failures.writers_report_once():
         # Evaluations come before checkpoints, which save the best one so far.
         looking: list[BaseCallback] = [guard] if evaluations is None else [guard, evaluations]
         checkpoints = CheckpointCallback(run_dir, config.checkpoint_every_steps, stop)
@@ -219,7 +212,7 @@ def train(
             save_model(model, run_dir / "model.zip")
         except OSError as error:
             guard.check_folders()
-            raise not_written(model, run_dir, error) from error
+            raise failures.not_written(model, run_dir, error) from error
         finally:
             progress.close()
     return evaluations
@@ -263,10 +256,10 @@ def _learn(
     try:
         model.learn(left, callback=callbacks, reset_num_timesteps=fresh)
     except ValueError as error:  # distributions refuse a mean that is no number
-        bad = bad_figures(model)
+        bad = failures.bad_figures(model)
         if not bad:
             raise
-        raise not_numbers(model, run_dir, ", ".join(bad)) from error
+        raise failures.not_numbers(model, run_dir, ", ".join(bad)) from error
 
 
 def _as_policy(config: PPOConfig) -> Callable[[BaseAlgorithm], NetworkPolicy]:

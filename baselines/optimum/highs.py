@@ -57,9 +57,8 @@ class SolverResult:
     objective: float | None  # of the incumbent
     bound: float  # no solution is below
     values: Float[Floats, " columns"] | None
-    row_dual: Float[Floats, " rows"] | None = (
-        None  # of the linear program that the values are from, where known
-    )
+    # Of the linear program that the values are from, where known.
+    row_dual: Float[Floats, " rows"] | None = None
     is_safe: bool = False  # whether the bound is proven in exact numbers, else to the solver's tolerances
 
 

@@ -89,9 +89,8 @@ class RelaxAndRound(ABC):
         except InfeasibleError:
             if rounded is None:
                 raise
-            return (
-                rounded  # meets its rows only within tolerances: a plan, of which the relaxed bound is proven
-            )
+            # It meets its rows only within tolerances: a plan, of which the relaxed bound is proven.
+            return rounded
 
         best = rounded
         if is_open and not round_first:

@@ -21,9 +21,8 @@ class ServiceOptions:
 
     cost: Float[Floats, "B C W M"]  # USD per GPU-h or any other measure; infinite where closed
     limit_gpuh: Float[Floats, "B C W M"] | None = None  # most that the option takes
-    until_gpuh: Float[Floats, "B C W M"] | None = (
-        None  # the option takes nothing once this much is placed in all
-    )
+    # The option takes nothing once this much is placed in all.
+    until_gpuh: Float[Floats, "B C W M"] | None = None
 
 
 def allocate(

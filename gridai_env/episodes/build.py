@@ -16,6 +16,7 @@ from gridai_env.arrays.draws import Draws, EpisodeDraws
 from gridai_env.arrays.ops import as_float64, constant, namespace
 from gridai_env.arrays.record import Record
 from gridai_env.arrays.types import Array, Bool, Bools, Float, Floats, Floats32, Int, Ints
+from gridai_env.episodes import starts
 from gridai_env.episodes.demand import Demand, draw_demand, first_placement_gpuh
 from gridai_env.episodes.demand_shape import regional_table
 from gridai_env.episodes.deviation import month_hours_utc, synthetic_deviation
@@ -43,16 +44,6 @@ from gridai_env.episodes.forecast import (
 )
 from gridai_env.episodes.jobs import JobTable, draw_jobs
 from gridai_env.episodes.last_resorts import last_resort_prices
-from gridai_env.episodes.starts import (
-    Start,
-    Starts,
-    check_renewables,
-    checked_seeds,
-    draw_starts,
-    given_starts,
-    streams,
-    table_starts,
-)
 from gridai_env.scenario.compile import Compiled
 from gridai_env.traces import TraceTable, ZoneSeries, synthetic_series
 from gridai_env.world.state import INSTANCE_FIELDS, Exogenous, State
@@ -86,19 +77,19 @@ def batch_parts(
     compiled: Compiled,
     seeds: Sequence[int],
     traces: TraceTable | None,
-    start: Start | Sequence[Start] | Starts | None,
+    start: starts.Start | Sequence[starts.Start] | starts.Starts | None,
 ) -> dict[str, Any]:
     """Return the fields of the `InstanceBatch` of these seeds; ``traces`` None means synthetic."""
-    seeds = checked_seeds(seeds)
+    seeds = starts.checked_seeds(seeds)
     shape = compiled.shape
     lead_in = day_steps(shape.dt_h)
     series, base, how, expected = find_series(compiled, seeds, lead_in, traces, start)
     start_utc = series.start_utc + np.timedelta64(round(lead_in * shape.dt_h * 60), "m")
-    demand = draw_demand(compiled, start_utc, lead_in, streams(seeds, "demand"))
-    jobs = draw_jobs(compiled, streams(seeds, "jobs"))
-    events = draw_events(compiled, streams(seeds, "events"))
+    demand = draw_demand(compiled, start_utc, lead_in, starts.streams(seeds, "demand"))
+    jobs = draw_jobs(compiled, starts.streams(seeds, "jobs"))
+    events = draw_events(compiled, starts.streams(seeds, "events"))
 
-    draws = EpisodeDraws(streams(seeds, "forecast"))
+    draws = EpisodeDraws(starts.streams(seeds, "forecast"))
     world = make_world(compiled, series, demand, jobs, events, base, draws)
 
     return {
@@ -178,7 +169,7 @@ def find_series(
     seeds: Sequence[int],
     lead_in: int,
     table: TraceTable | None,
-    start: Start | Sequence[Start] | Starts | None,
+    start: starts.Start | Sequence[starts.Start] | starts.Starts | None,
 ) -> tuple[ZoneSeries, ForecastBase, str, list[dict[str, str]]]:
     """Return the series of the zones from ``lead_in`` steps before each start to the end, [B,L+T,Z].
 
@@ -188,15 +179,15 @@ def find_series(
     zones, dt_h = compiled.sites.zones, compiled.shape.dt_h
     steps = lead_in + compiled.shape.steps
     if table is not None:
-        check_renewables(compiled, table)
+        starts.check_renewables(compiled, table)
     if start is not None:
-        start_utc, how = given_starts(start, len(seeds), dt_h), "fixed"
+        start_utc, how = starts.given_starts(start, len(seeds), dt_h), "fixed"
     else:
         choices, how = compiled.synthetic_starts, "drawn from the scenario's dates"
         regional = regional_table(compiled.demand)
         if table is not None or regional is not None:
-            choices, how = table_starts(compiled, table, lead_in, regional)
-        start_utc = draw_starts(choices, seeds)
+            choices, how = starts.table_starts(compiled, table, lead_in, regional)
+        start_utc = starts.draw_starts(choices, seeds)
 
     published = None
     if compiled.forecast.kind == "published":
@@ -205,7 +196,7 @@ def find_series(
     # The history before the start is read, too: forecasts and reports need it.
     first = start_utc - np.timedelta64(round(lead_in * dt_h * 60), "m")
     if table is None:
-        series = synthetic_series(zones, first, steps, dt_h, streams(seeds, "traces"))
+        series = synthetic_series(zones, first, steps, dt_h, starts.streams(seeds, "traces"))
         usual = usual_deviations(compiled, synthetic_deviation(zones))
         row = month_hours_utc(start_utc, 0, compiled.shape.steps, dt_h)
         return series, ForecastBase(*usual, row, None, published), how, []

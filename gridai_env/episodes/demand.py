@@ -41,9 +41,8 @@ class Demand:
     expected_gpuh: Float[Array, "B L+T C"]  # the same without noise: what calendar and clock tell in advance
     deviation_gpuh: Float[Array, "B T C"]  # usual (standard) deviation of region_gpuh from expected_gpuh
     provenance: tuple[str, ...] = ()  # [B] where it came from; empty: synthetic
-    blind: Bool[Bools, "B C"] | None = (
-        None  # regions of which too little is known before the start: persistence
-    )
+    # Regions of which too little is known before the start: persistence.
+    blind: Bool[Bools, "B C"] | None = None
 
 
 @dataclass(frozen=True)

@@ -12,17 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Shaped
 
+from gridai_env.arrays import ops
 from gridai_env.arrays.draws import Draws, as_draws, in_parts
-from gridai_env.arrays.ops import (
-    decay,
-    empty,
-    matmul_rows,
-    mixed_row,
-    namespace,
-    take_rows,
-    to_int64,
-    update_where,
-)
 from gridai_env.arrays.types import Array, Float, Floats, Int, Ints
 from gridai_env.traces.calibration import (
     CALIBRATED,
@@ -79,10 +70,10 @@ def series_of_model(
     hourly = dict(zip(VARIABLES, values, strict=True))
     usual = model.marginal_normal_kg_per_mwh
     surplus = hourly["price"] <= 0.0
-    hourly["marginal"] = namespace(surplus).where(surplus, MARGINAL_AT_SURPLUS * usual, usual)
+    hourly["marginal"] = ops.namespace(surplus).where(surplus, MARGINAL_AT_SURPLUS * usual, usual)
     shown = {name: grid.on_steps(name, hourly[own]) for name, own in CALIBRATED.items()}
     for name, climatology in CLIMATOLOGY_OF.items():
-        shown[climatology] = grid.on_steps(name, take_rows(model.climatology[CALIBRATED[name]], cells))
+        shown[climatology] = grid.on_steps(name, ops.take_rows(model.climatology[CALIBRATED[name]], cells))
 
     return ZoneSeries(
         zones=model.zones,
@@ -118,12 +109,12 @@ def _draw(
     month = cells // 24
     values = dict(zip(VARIABLES, _values(model, cells, month, residual), strict=True))
 
-    pv = values["pv"] * take_rows(model.pv_profile, cells)
-    values["pv"] = namespace(pv).minimum(take_rows(model.pv_highest, month), pv)
+    pv = values["pv"] * ops.take_rows(model.pv_profile, cells)
+    values["pv"] = ops.namespace(pv).minimum(ops.take_rows(model.pv_highest, month), pv)
 
     # Spikes are rare: their prices are worked out only where there are some.
-    spike = trigger > take_rows(model.spike_level, cells)
-    values["price"] = update_where(
+    spike = trigger > ops.take_rows(model.spike_level, cells)
+    values["price"] = ops.update_where(
         spike, values["price"], lambda at, how: _spikes_usd_per_mwh(model, at, how), month, size
     )
     return tuple(values.values())
@@ -135,11 +126,11 @@ def _latent(
     """Return standard normals with memory: residuals of the VARIABLES, trigger and size of spikes."""
     drive, count, variables = model.drive, len(model.zones), len(VARIABLES)
     normals = draws.normals(few, hours, drive.phi.shape[0])
-    memory = empty(normals.shape, normals)
+    memory = ops.empty(normals.shape, normals)
     for block, start, innovation in zip(drive.columns, drive.start, drive.innovation, strict=True):
-        matmul_rows(normals[..., block], innovation, memory[..., block])
-        memory[:, 0, block] = mixed_row(normals[:, 0, block], start)
-    memory = decay(memory, drive.phi)
+        ops.matmul_rows(normals[..., block], innovation, memory[..., block])
+        memory[:, 0, block] = ops.mixed_row(normals[:, 0, block], start)
+    memory = ops.decay(memory, drive.phi)
 
     # The columns of `Drive`: slow and fast part of each variable, own part of the trigger, size.
     parts = [memory[..., at : at + count] for at in range(0, memory.shape[-1], count)]
@@ -157,8 +148,8 @@ def _values(
     """Return the quantiles of the residuals; those of PV are relative.  Overwrites the residuals."""
     base, values = month * len(KNOTS), []
     for v, place in enumerate(residual):
-        place *= take_rows(model.place_spread[v], cells)
-        place += take_rows(model.place_shift[v], cells)
+        place *= ops.take_rows(model.place_spread[v], cells)
+        place += ops.take_rows(model.place_shift[v], cells)
         values.append(_interpolate(model.quantiles[v], len(KNOTS), base, place))
     return values
 
@@ -171,8 +162,8 @@ def _spikes_usd_per_mwh(
     place = (size - float(EXCESS_KNOTS[0])) / float(EXCESS_KNOTS[1] - EXCESS_KNOTS[0])
     excess = _interpolate(model.spike_excess_shape, count, month // 12 * count, place)
     return (
-        take_rows(model.spike_cap_usd_per_mwh, month)
-        + take_rows(model.spike_mean_excess_usd_per_mwh, month) * excess
+        ops.take_rows(model.spike_cap_usd_per_mwh, month)
+        + ops.take_rows(model.spike_mean_excess_usd_per_mwh, month) * excess
     )
 
 
@@ -183,14 +174,14 @@ def _interpolate(
 
     `place` counts knots.  Works in place: new arrays of this size would cost more than the arithmetic.
     """
-    place = namespace(place).clip(place, 0.0, count - 1.0)
-    left = namespace(place).minimum(to_int64(place), count - 2)
+    place = ops.namespace(place).clip(place, 0.0, count - 1.0)
+    left = ops.namespace(place).minimum(ops.to_int64(place), count - 2)
     place -= left
     left += base
 
-    low = take_rows(table, left)
+    low = ops.take_rows(table, left)
     left += 1
-    value = take_rows(table, left)
+    value = ops.take_rows(table, left)
     value -= low
     value *= place
     value += low

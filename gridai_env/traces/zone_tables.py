@@ -9,18 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from gridai_env.arrays.types import Array, Float, Floats
-from gridai_env.traces.calibration import (
-    ADDITIVE,
-    KNOTS,
-    MARGINAL_AT_SURPLUS,
-    SLOW_PHI,
-    SPIKE_FROM_PRICE,
-    VARIABLES,
-    ZoneCalibration,
-    calibration_year,
-    residual_correlation,
-    zone_calibration,
-)
+from gridai_env.traces import calibration
 from gridai_env.traces.errors import TraceError
 
 _SMALLEST_EIGENVALUE = 1e-6
@@ -100,18 +89,18 @@ def zone_model(zones: tuple[str, ...]) -> ZoneModel:
     """Return the generator's tables; raises TraceError for no zone, a repeated one or one without calibration."""
     if not zones or len(set(zones)) != len(zones):
         raise TraceError(f"zones = {zones}: name at least one zone, each once")
-    tables = [zone_calibration(zone) for zone in zones]
-    slow = np.array([t.slow_share[name] for t in tables for name in VARIABLES])
+    tables = [calibration.zone_calibration(zone) for zone in zones]
+    slow = np.array([t.slow_share[name] for t in tables for name in calibration.VARIABLES])
     phi, start_factor, innovation_factor = _memory(zones, tables)
     place_shift, place_spread = _places(tables)
-    quantiles = np.array([[t.quantiles[name] for t in tables] for name in VARIABLES])
+    quantiles = np.array([[t.quantiles[name] for t in tables] for name in calibration.VARIABLES])
 
     def flat(name: str) -> Float[Floats, " n"]:
         return np.concatenate([getattr(t, name).ravel() for t in tables])
 
     return ZoneModel(
         zones=zones,
-        quantiles=quantiles.reshape(len(VARIABLES), -1),
+        quantiles=quantiles.reshape(len(calibration.VARIABLES), -1),
         place_shift=place_shift,
         place_spread=place_spread,
         climatology={
@@ -129,20 +118,22 @@ def zone_model(zones: tuple[str, ...]) -> ZoneModel:
     )
 
 
-def _places(tables: list[ZoneCalibration]) -> tuple[Float[Floats, "V cell"], Float[Floats, "V cell"]]:
+def _places(
+    tables: list[calibration.ZoneCalibration],
+) -> tuple[Float[Floats, "V cell"], Float[Floats, "V cell"]]:
     """Return shift and spread that lead from a residual to its place among the knots."""
-    cells = tables[0].shift[ADDITIVE[0]].size
+    cells = tables[0].shift[calibration.ADDITIVE[0]].size
     # PV has neither: its residual is the score itself.
-    shift = np.zeros((len(VARIABLES), len(tables), cells))
+    shift = np.zeros((len(calibration.VARIABLES), len(tables), cells))
     spread = np.ones_like(shift)
-    for v, name in enumerate(VARIABLES):
-        if name in ADDITIVE:
+    for v, name in enumerate(calibration.VARIABLES):
+        if name in calibration.ADDITIVE:
             shift[v] = [t.shift[name].ravel() for t in tables]
             spread[v] = [t.spread[name].ravel() for t in tables]
 
-    width = KNOTS[1] - KNOTS[0]
-    flat = (len(VARIABLES), -1)
-    return ((shift - KNOTS[0]) / width).reshape(flat), (spread / width).reshape(flat)
+    width = calibration.KNOTS[1] - calibration.KNOTS[0]
+    flat = (len(calibration.VARIABLES), -1)
+    return ((shift - calibration.KNOTS[0]) / width).reshape(flat), (spread / width).reshape(flat)
 
 
 def _drive(
@@ -153,10 +144,10 @@ def _drive(
 ) -> Drive:
     """Sort and weigh the output of the memory, block by block: slow, fast, own part of the trigger, size."""
     series = len(slow_share)
-    count = series // len(VARIABLES)
+    count = series // len(calibration.VARIABLES)
     by_variable = np.arange(series).reshape(count, -1).T.ravel()
     zones = np.arange(count)
-    own = np.full(count, np.sqrt(1 - SPIKE_FROM_PRICE**2))
+    own = np.full(count, np.sqrt(1 - calibration.SPIKE_FROM_PRICE**2))
     parts = [
         (by_variable, np.sqrt(slow_share)),
         (by_variable, np.sqrt(1 - slow_share)),
@@ -175,30 +166,30 @@ def _drive(
     return Drive(tuple(columns), tuple(starts), tuple(innovations), np.concatenate(kept))
 
 
-def _provenance(table: ZoneCalibration) -> str:
+def _provenance(table: calibration.ZoneCalibration) -> str:
     return (
-        f"synthetic, calibrated on {calibration_year()} ({table.note}); average carbon: direct; "
+        f"synthetic, calibrated on {calibration.calibration_year()} ({table.note}); average carbon: direct; "
         f"marginal carbon: {table.marginal_kg_per_mwh:g} kg/MWh ({table.marginal_source}), "
-        f"{MARGINAL_AT_SURPLUS:g} of the usual "
+        f"{calibration.MARGINAL_AT_SURPLUS:g} of the usual "
         "value at prices <= 0, annual mean kept; wet bulb: calibrated generator; pv and wind: "
         "calibrated weather proxies"
     )
 
 
 def _memory(
-    zones: tuple[str, ...], tables: list[ZoneCalibration]
+    zones: tuple[str, ...], tables: list[calibration.ZoneCalibration]
 ) -> tuple[Float[Floats, " n"], Float[Floats, "n n"], Float[Floats, "n n"]]:
     """Return AR(1) coefficients of all latent columns and the Cholesky factors of their start and their innovations.
 
     Columns: slow [Z*5], fast [Z*5], own part of the spike trigger [Z], spike size [Z]; n = Z*12. The
     triggers of the zones are correlated like their prices.
     """
-    observed, count = residual_correlation(zones), len(zones)
-    slow_phi = np.full(len(observed), SLOW_PHI)
-    fast_phi = np.array([t.fast_phi[name] for t in tables for name in VARIABLES])
-    share = np.array([t.slow_share[name] for t in tables for name in VARIABLES])
+    observed, count = calibration.residual_correlation(zones), len(zones)
+    slow_phi = np.full(len(observed), calibration.SLOW_PHI)
+    fast_phi = np.array([t.fast_phi[name] for t in tables for name in calibration.VARIABLES])
+    share = np.array([t.slow_share[name] for t in tables for name in calibration.VARIABLES])
     slow, fast = _split_correlation(observed, share, fast_phi)
-    price = slice(None, None, len(VARIABLES))  # the first of each zone's variables
+    price = slice(None, None, len(calibration.VARIABLES))  # the first of each zone's variables
 
     blocks = [
         (slow, slow_phi),

@@ -55,9 +55,8 @@ def earned_usd(trial: optuna.Trial, options: SweepOptions) -> float:
     }
     config = load_config(options.config, wanted)
     judged = compiled_of(config, "validation")
-    frozen = validation_of(
-        judged.scenario, options.episodes
-    )  # with bounds, where the scenario has such a set
+    # With bounds, where the scenario has such a set.
+    frozen = validation_of(judged.scenario, options.episodes)
     local = [] if frozen else run_many(LocalOnly(), environments.held_out_instances(judged, options.episodes))
     watched = HeldOut.published(frozen) if frozen else HeldOut.of(local)
     model = train.build(config, environments.make_training_env(config, compiled_of(config)))

@@ -21,28 +21,9 @@ import numpy as np
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from gridai_env.traces.calibration import (
-    BLOCK_H,
-    HUNDREDTH,
-    KNOTS,
-    TABLE_DIR,
-    VARIABLES,
-    body_weights,
-    gauss_nodes,
-    trigger_level,
-)
+from gridai_env.traces import calibration
 from gridai_env.traces.local_time import local_month_hour
-from scripts.maintenance.calibration_fit import (
-    ZoneYear,
-    by_month_hour,
-    correlate,
-    fit_marginal,
-    fit_memory,
-    fit_pv,
-    fit_spikes,
-    model_values,
-    own_trigger_phi,
-)
+from scripts.maintenance import calibration_fit
 from scripts.runs.command import CommandOptions, InputError, command
 
 COLUMNS = {
@@ -58,8 +39,8 @@ STATISTICS = (
     "mean", "sd", "residual_sd", "share_le_0", "share_lt_0", "ac1", "residual_ac1", "p99", "max",
 )  # fmt: skip
 HEADERS = {
-    "quantiles": [*OF_SERIES, *(f"z{k:.1f}" for k in KNOTS)],
-    "spread": [*OF_SERIES, *HOURS[::BLOCK_H]],
+    "quantiles": [*OF_SERIES, *(f"z{k:.1f}" for k in calibration.KNOTS)],
+    "spread": [*OF_SERIES, *HOURS[:: calibration.BLOCK_H]],
     "shift": [*OF_SERIES, *HOURS],
     "pv_profile": ["zone", "month", *HOURS],
     "spike_rate": ["zone", "month", *HOURS],
@@ -68,7 +49,7 @@ HEADERS = {
 OWN_MARGINAL_KG_PER_MWH = {"US-NY-NYIS": 420.0}
 
 
-def read_year(data_dir: Path, year: int) -> tuple[list[ZoneYear], list[dict[str, str]]]:
+def read_year(data_dir: Path, year: int) -> tuple[list[calibration_fit.ZoneYear], list[dict[str, str]]]:
     """Return the panel's zones for one year; raises ValueError for a zone with gaps or NaN."""
     with open(data_dir / "panel" / "zones.csv", newline="") as file:
         metadata = list(csv.DictReader(file))
@@ -93,16 +74,16 @@ def read_year(data_dir: Path, year: int) -> tuple[list[ZoneYear], list[dict[str,
         if not np.array_equal(utc[of_zone], grid) or any(np.isnan(v).any() for v in values.values()):
             raise ValueError(f"{row['zone']}: {year} is not complete in the panel; choose another --year")
         month, hour = local_month_hour(row["timezone"], grid[:1], len(grid))
-        years.append(ZoneYear(row["zone"], values, month[0], hour[0]))
+        years.append(calibration_fit.ZoneYear(row["zone"], values, month[0], hour[0]))
     return years, metadata
 
 
-def statistics_of(data: ZoneYear) -> list[list[object]]:
+def statistics_of(data: calibration_fit.ZoneYear) -> list[list[object]]:
     """Return what the tests compare with: moments, shares and lag-1 autocorrelations of values and residuals."""
     rows: list[list[object]] = []
-    for name in VARIABLES:
+    for name in calibration.VARIABLES:
         x = data.values[name]
-        residual = x - by_month_hour(x, data)[data.month, data.hour]
+        residual = x - calibration_fit.by_month_hour(x, data)[data.month, data.hour]
         ac = [np.corrcoef(y[1:], y[:-1])[0, 1] for y in (x, residual)]
         shares = (x <= 0).mean(), (x < 0).mean()
         figures = [x.mean(), x.std(), residual.std(), *shares, *ac, np.quantile(x, 0.99), x.max()]
@@ -126,28 +107,32 @@ def numbers(values: np.ndarray, digits: int = 4) -> list[str]:
 Tables = dict[str, list[list[object]]]
 
 
-def write_tables(out: Path, year: int, years: list[ZoneYear], metadata: list[dict[str, str]]) -> None:
+def write_tables(
+    out: Path, year: int, years: list[calibration_fit.ZoneYear], metadata: list[dict[str, str]]
+) -> None:
     """Fit every zone and write the tables."""
     tables: Tables = {name: [] for name in HEADERS}
     zones: dict[str, object] = {}
     scores: list[np.ndarray] = []
 
     for data, row in zip(years, metadata, strict=True):
-        spikes, spike = fit_spikes(data)
-        weights = body_weights(trigger_level(spikes["rate"]))
+        spikes, spike = calibration_fit.fit_spikes(data)
+        weights = calibration.body_weights(calibration.trigger_level(spikes["rate"]))
         memory = {}
 
         # Spikes have tables of their own: the body of prices is fitted without them.
-        for name in VARIABLES:
+        for name in calibration.VARIABLES:
             used = ~spike if name == "price" else np.ones(len(spike), bool)
             if name == "pv":
-                fit, score = fit_pv(data)
+                fit, score = calibration_fit.fit_pv(data)
                 highest = [float(v) for v in fit["highest"]]
             else:
-                nodes = weights if name == "price" else gauss_nodes()[1]
-                fit, score = fit_marginal(name, data, used, nodes)
+                nodes = weights if name == "price" else calibration.gauss_nodes()[1]
+                fit, score = calibration_fit.fit_marginal(name, data, used, nodes)
             add_fit(tables, data.zone, name, fit)
-            memory[name] = fit_memory(model_values(fit), data.values[name], data, used)
+            memory[name] = calibration_fit.fit_memory(
+                calibration_fit.model_values(fit), data.values[name], data, used
+            )
             scores.append(score)
 
         tables["spike_rate"] += by_month(data.zone, spikes["rate"], 3)
@@ -157,7 +142,7 @@ def write_tables(out: Path, year: int, years: list[ZoneYear], metadata: list[dic
             "slow_share_and_fast_phi": memory,
             "spike": describe_spikes(spikes, memory["price"]),
         }
-    write_files(out, year, tables, zones, correlate(np.array(scores)))
+    write_files(out, year, tables, zones, calibration_fit.correlate(np.array(scores)))
 
 
 def by_month(key: str, values: np.ndarray, digits: int = 4) -> list[list[object]]:
@@ -173,8 +158,8 @@ def add_fit(tables: Tables, zone: str, name: str, fit: dict[str, np.ndarray]) ->
         tables["quantiles"] += by_month(key, fit["ratio"], 3)
         return
     tables["quantiles"] += by_month(key, fit["quantiles"])
-    tables["spread"] += by_month(key, fit["spread"] / HUNDREDTH)
-    tables["shift"] += by_month(key, fit["shift"] / HUNDREDTH)
+    tables["spread"] += by_month(key, fit["spread"] / calibration.HUNDREDTH)
+    tables["shift"] += by_month(key, fit["shift"] / calibration.HUNDREDTH)
 
 
 def describe(row: dict[str, str]) -> dict[str, object]:
@@ -194,7 +179,7 @@ def describe_spikes(spikes: dict[str, np.ndarray], price_memory: tuple[float, fl
     """Return what the calibration of a zone says of its price spikes."""
     trigger_phi, size_phi = (float(v) for v in spikes["phi"])
     return {
-        "phi": round(own_trigger_phi(trigger_phi, *price_memory), 4),
+        "phi": round(calibration_fit.own_trigger_phi(trigger_phi, *price_memory), 4),
         "size_phi": round(size_phi, 4),
         "cap_usd_per_mwh": [float(v) for v in numbers(spikes["cap"])],
         "mean_excess_usd_per_mwh": [float(v) for v in numbers(spikes["mean_excess"])],
@@ -209,9 +194,9 @@ def write_files(out: Path, year: int, tables: Tables, zones: dict[str, object], 
         write_rows(out / f"{name}.csv", columns, tables[name])
 
     # The lower triangle is enough.
-    labels = [f"{zone}:{name}" for zone in zones for name in VARIABLES]
+    labels = [f"{zone}:{name}" for zone in zones for name in calibration.VARIABLES]
     rows: list[list[object]] = [
-        [label, *numbers(matrix[i, : i + 1] / HUNDREDTH)] for i, label in enumerate(labels)
+        [label, *numbers(matrix[i, : i + 1] / calibration.HUNDREDTH)] for i, label in enumerate(labels)
     ]
     write_rows(out / "correlation.csv", ["series"], rows)
     (out / "zones.json").write_text(json.dumps({"year": year, "zones": zones}, indent=1) + "\n")
@@ -221,7 +206,7 @@ class CalibrateOptions(CommandOptions):
     """Which year, and where the tables go."""
 
     year: int = Field(2023, description="of the panel")
-    out: Path = Field(TABLE_DIR, description="folder of the tables")
+    out: Path = Field(calibration.TABLE_DIR, description="folder of the tables")
 
 
 @command(CalibrateOptions)

@@ -30,6 +30,10 @@ EPISODES = {
     "four_markets": 36.0,
     "global": 36.0,
 }
+EXOGENOUS = (
+    "buy_usd_per_mwh", "carbon_average_kg_per_mwh", "carbon_marginal_kg_per_mwh", "renewable_available_mw", "pue",
+)  # fmt: skip
+OUTCOME = ("emissions_average_kg", "emissions_marginal_kg", "water_l")
 SEED = 7
 TOLERANCE = 1e-9  # relative, of what is rounding
 
@@ -47,14 +51,8 @@ def golden_episode(name: str) -> dict[str, np.ndarray]:
     rows: list[dict[str, Any]] = []
     for action in golden_actions(simulator.steps, simulator.layout.size):
         exo = simulator.exogenous
-        row: dict[str, Any] = {
-            "arrivals_gpuh": exo.arrivals_gpuh.sum(-1),
-            "buy_usd_per_mwh": exo.buy_usd_per_mwh,
-            "carbon_average_kg_per_mwh": exo.carbon_average_kg_per_mwh,
-            "carbon_marginal_kg_per_mwh": exo.carbon_marginal_kg_per_mwh,
-            "renewable_available_mw": exo.renewable_available_mw,
-            "pue": exo.pue,
-        }
+        row: dict[str, Any] = {"arrivals_gpuh": exo.arrivals_gpuh.sum(-1)}
+        row |= {name: getattr(exo, name) for name in EXOGENOUS}
 
         # The record of a step spans it: inputs from before, states from after.
         flows, outcome = simulator.step(action[None])
@@ -63,14 +61,10 @@ def golden_episode(name: str) -> dict[str, np.ndarray]:
             "served_gpuh": flows.served_gpuh.sum((1, 2)),
             "dropped_gpuh": flows.dropped_gpuh.sum(-1),
             "started": flows.started.sum((-2, -1)),
-            "import_mw": flows.import_mw,
-            "export_mw": flows.export_mw,
-            "generation_mw": flows.generation_mw,
+            **{name: getattr(flows, name) for name in ("import_mw", "export_mw", "generation_mw")},
             "battery_mwh": simulator.state.battery_mwh,
             "backlog_gpuh": simulator.state.backlog_gpuh.sum(-1),
-            "emissions_average_kg": outcome.emissions_average_kg,
-            "emissions_marginal_kg": outcome.emissions_marginal_kg,
-            "water_l": outcome.water_l,
+            **{name: getattr(outcome, name) for name in OUTCOME},
         }
         rows.append(row)
 

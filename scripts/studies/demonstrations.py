@@ -49,9 +49,8 @@ class DemonstrationWork:
     planner: str
     solver: SolverOptions
     window_h: float = WINDOW_H  # that a planner looks ahead
-    actor: str | None = (
-        None  # the policy that plays while the planner says what it would do; None: the planner plays
-    )
+    # The policy that plays while the planner says what it would do; None: the planner plays.
+    actor: str | None = None
 
 
 # Which episodes -----------------------------------------------------------------------------------------------------

@@ -19,15 +19,8 @@ from gridai_env.envs.arguments import checked_options, plain_seed, seed_list
 from gridai_env.envs.batch_env import BatchEnv, Info
 from gridai_env.envs.options import TorchVectorOptions, keywords_of
 from gridai_env.envs.step_figures import EPISODE_KEYS, KEYS, add_step
+from gridai_env.envs.torch import episode_supply
 from gridai_env.envs.torch.arguments import checked_actions, checked_device, checked_dtype
-from gridai_env.envs.torch.episode_supply import (
-    EpisodeBatch,
-    EpisodeSupply,
-    HostEpisodeSupply,
-    Supplied,
-    TorchEpisodeSupply,
-    kind_of_episodes,
-)
 from gridai_env.envs.torch.episode_tensors import Tensor
 from gridai_env.envs.torch.generate import TorchEpisodeGenerator
 from gridai_env.envs.torch.observer import TorchObserver
@@ -90,16 +83,16 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
             _check_compilable(self.num_envs, self.compiled)
 
         # Episodes are supplied for groups, and placed in all their environments.
-        self._host = HostEpisodeSupply(self._source, self.num_groups, self.device, self.dtype)
-        self.episodes = kind_of_episodes(options.episodes, self._source)
+        self._host = episode_supply.HostEpisodeSupply(self._source, self.num_groups, self.device, self.dtype)
+        self.episodes = episode_supply.kind_of_episodes(options.episodes, self._source)
         if self.episodes == "host" and options.spikes:
             raise ValueError(
                 f"spikes = {options.spikes:g}: episodes made on the host have none; leave it out"
             )
-        self._supply: EpisodeSupply = self._host
+        self._supply: episode_supply.EpisodeSupply = self._host
         if self.episodes == "device":
             generator = TorchEpisodeGenerator(self.compiled, self.device, self.dtype, spikes=options.spikes)
-            self._supply = TorchEpisodeSupply(generator, self.num_groups)
+            self._supply = episode_supply.TorchEpisodeSupply(generator, self.num_groups)
 
         self._options = {"compile": options.compile, "graphs": options.graphs}
         self._copy = options.copy
@@ -129,7 +122,7 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
 
         if self._begun:
             self._check_wrong()
-        batches: Iterable[Supplied]
+        batches: Iterable[episode_supply.Supplied]
         if "instances" in options:
             batches = [self._given(self._groups(rows), options["instances"])]
             if seeds:
@@ -180,7 +173,7 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
 
     def _next_episodes(
         self, groups: Index, seeds: list[int | None] | None = None, start: Any = None
-    ) -> Iterator[Supplied]:
+    ) -> Iterator[episode_supply.Supplied]:
         """Return the next episodes of the environments' own."""
         if self.layout.compiled.hash != self.compiled.hash:
             if len(groups) < self.num_groups:
@@ -189,7 +182,7 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         starts = self._source.starts(groups, start)
         return self._supply.next_episodes(groups, seeds, self._simulator.prepare, starts)
 
-    def _given(self, groups: Index, instances: Any) -> Supplied:
+    def _given(self, groups: Index, instances: Any) -> episode_supply.Supplied:
         """Return the episodes given in the options."""
         self._check_given(instances, len(groups))
         batch, episodes = self._host.given(groups, instances)
@@ -202,7 +195,7 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         steps = self.layout.compiled.shape.steps
         return steps if self.max_episode_steps is None else min(steps, self.max_episode_steps)
 
-    def _begin(self, rows: Index, batches: Iterable[Supplied], t: Index) -> None:
+    def _begin(self, rows: Index, batches: Iterable[episode_supply.Supplied], t: Index) -> None:
         """Put new episodes at the places ``rows``, at steps ``t`` [num_envs]."""
         if not self._begun:
             self._set_out()
@@ -232,10 +225,10 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         self._wrong = torch.zeros(b, dtype=torch.bool, device=self.device)
         self._elapsed, self._since_check = np.zeros(b, dtype=np.intp), 0
         self._over, self._part = np.zeros(b, dtype=np.bool_), np.zeros(b, dtype=np.bool_)
-        self._batches: list[EpisodeBatch] = []
+        self._batches: list[episode_supply.EpisodeBatch] = []
         self._begun = True
 
-    def _fit(self, batch: EpisodeBatch, compiled: Compiled) -> None:
+    def _fit(self, batch: episode_supply.EpisodeBatch, compiled: Compiled) -> None:
         """Make simulator and observer anew where given instances are of another scenario."""
         if compiled.hash == self.layout.compiled.hash:
             return
@@ -246,7 +239,7 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
             )
         self._make(compiled)
 
-    def _place(self, batch: EpisodeBatch, episodes: Prepared, groups: Index, t: Index) -> None:
+    def _place(self, batch: episode_supply.EpisodeBatch, episodes: Prepared, groups: Index, t: Index) -> None:
         """Begin episodes in groups, at steps ``t`` [num_envs], and remember whence they came."""
         rows = self._members(groups)
         if self.group > 1:
@@ -363,7 +356,7 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         where = state["simulator"]
 
         for batch in state["batches"]:
-            supply: EpisodeSupply = self._supply if batch.kind == "drawn" else self._host
+            supply: episode_supply.EpisodeSupply = self._supply if batch.kind == "drawn" else self._host
             if batch.kind == "instances":
                 self._fit(batch, batch.recipe[0].compiled)
             episodes = supply.rebuild(batch, self._simulator.prepare)

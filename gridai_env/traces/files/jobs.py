@@ -16,15 +16,7 @@ import numpy as np
 
 from gridai_env.arrays.types import Float, Floats
 from gridai_env.traces.errors import TraceError
-from gridai_env.traces.files.cells import (
-    check_suffix,
-    file_sha256,
-    numbers,
-    parquet_modules,
-    read_once,
-    shown,
-    text_rows,
-)
+from gridai_env.traces.files import cells
 
 FORMS = {"pai": ("arrival_time", "length", "cpus"), "plain": ("arrival_h", "duration_h", "gpus")}
 MOST = (1e6, 1e6, 1e7)  # arrival and length in hours, size
@@ -42,13 +34,13 @@ class JobRows:
     size: Float[Floats, " N"]  # processors or accelerators
 
 
-@read_once("file of jobs; give a .parquet, .csv or .csv.gz", files=4)
+@cells.read_once("file of jobs; give a .parquet, .csv or .csv.gz", files=4)
 def read_job_rows(path: Path) -> JobRows:
     """Read a file of batch jobs (.parquet, .csv, .csv.gz); the same unchanged file is read once per process.
 
     Raises TraceError, and FileNotFoundError for a file that is not there.
     """
-    form, columns = _parquet(path) if check_suffix(path) else _text(path)
+    form, columns = _parquet(path) if cells.check_suffix(path) else _text(path)
     arrival, duration, size = columns
     if not len(arrival):
         raise TraceError(f"{path}: no rows")
@@ -65,28 +57,30 @@ def read_job_rows(path: Path) -> JobRows:
         raise TraceError(
             f"{path}: row {at}, {FORMS[form][0]} is earlier than the row before it; sort the rows"
         )
-    return JobRows(str(path), file_sha256(path), form, arrival, duration, size)
+    return JobRows(str(path), cells.file_sha256(path), form, arrival, duration, size)
 
 
 def _form(path: Path, header: list[str]) -> str:
     found = next((form for form, columns in FORMS.items() if set(columns) <= set(header)), None)
     if found is None:
         wanted = " or ".join(f"{form} ({','.join(columns)})" for form, columns in FORMS.items())
-        raise TraceError(f"{path}: expected jobs in the form {wanted}, found the header {shown(header)}")
+        raise TraceError(
+            f"{path}: expected jobs in the form {wanted}, found the header {cells.shown(header)}"
+        )
     return found
 
 
 def _text(path: Path) -> tuple[str, list[Float[Floats, " N"]]]:
-    with text_rows(path) as (header, rows):
+    with cells.text_rows(path) as (header, rows):
         form = _form(path, header)
         jobs = list(rows)
     lines = [line for line, _ in jobs]
     texts = {name: [row[header.index(name)] for _, row in jobs] for name in FORMS[form]}
-    return form, [numbers(path, lines, name, column, 0, MOST[2]) for name, column in texts.items()]
+    return form, [cells.numbers(path, lines, name, column, 0, MOST[2]) for name, column in texts.items()]
 
 
 def _parquet(path: Path) -> tuple[str, list[Float[Floats, " N"]]]:
-    pa, pq = parquet_modules(path)
+    pa, pq = cells.parquet_modules(path)
     try:
         form = _form(path, pq.read_schema(path).names)
         table = pq.read_table(path, columns=list(FORMS[form]))

@@ -40,20 +40,13 @@ import numpy as np
 from jaxtyping import Shaped
 
 from gridai_env.arrays.types import Float, Floats, Int, Ints
+from gridai_env.traces import series
 from gridai_env.traces.calibration import CALIBRATED, calibration_year, known_zones, zone_calibration
 from gridai_env.traces.errors import TraceError, TraceWarning
 from gridai_env.traces.files.cells import file_sha256, read_once
 from gridai_env.traces.files.formats import OPTIONAL, SELL, RawTable, load
 from gridai_env.traces.files.zone_axis import ZoneAxis, zone_axis
 from gridai_env.traces.local_time import MINUTES_PER_HOUR, stamp
-from gridai_env.traces.series import (
-    CLIMATOLOGY_OF,
-    VALUES,
-    StepGrid,
-    ZoneSeries,
-    checked_start,
-    step_grid,
-)
 from gridai_env.traces.synthetic import climatology_hourly
 
 MARGINAL = "carbon_marginal_kg_per_mwh"
@@ -130,7 +123,7 @@ class TraceTable:
 
         There may be none.
         """
-        checked_start(np.array(["2000-01-01T00:00"], dtype="datetime64[m]"), steps, dt_h)
+        series.checked_start(np.array(["2000-01-01T00:00"], dtype="datetime64[m]"), steps, dt_h)
         minutes = steps * round(dt_h * MINUTES_PER_HOUR)
         asked = (tuple(zones), minutes)
         if asked in self._starts:
@@ -149,7 +142,7 @@ class TraceTable:
 
     def window(
         self, zones: Sequence[str], start_utc: Shaped[np.ndarray, " B"], steps: int, dt_h: float
-    ) -> ZoneSeries:
+    ) -> series.ZoneSeries:
         """Return the series of B episodes, cut out of the file without any shift.
 
         Each step is the mean of its rows; price and carbon of a row that is longer than a step are constant inside
@@ -160,7 +153,7 @@ class TraceTable:
         if not names or len(set(names)) != len(names):
             raise TraceError(f"{self.source}: zones = {names}: name at least one zone, each once")
         start = np.asarray(start_utc)
-        grid = step_grid(start, steps, dt_h)
+        grid = series.step_grid(start, steps, dt_h)
         step_min = round(dt_h * MINUTES_PER_HOUR)
         begin = start.astype("datetime64[m]").astype(np.int64)
         for zone in names:
@@ -175,7 +168,7 @@ class TraceTable:
             self._expected(zone, grid, np.minimum(np.arange(grid.hours), last[:, None])) for zone in names
         ]
         expected, values = dict[str, Floats](), dict[str, Floats]()
-        for name in VALUES:
+        for name in series.VALUES:
             together = np.stack([of_zone[name] for of_zone in hourly], axis=2)
             expected[name] = grid.on_steps(name, together)
             parts = [of_zone.get(name, expected[name][:, :, k]) for k, of_zone in enumerate(own)]
@@ -183,18 +176,18 @@ class TraceTable:
 
         nothing = np.full((len(begin), steps), np.nan)
         sell = [of_zone.get(SELL, nothing) for of_zone in own]
-        return ZoneSeries(
+        return series.ZoneSeries(
             zones=names,
             start_utc=start.astype("datetime64[m]"),
             dt_h=dt_h,
             **values,
-            **{climatology: expected[name] for name, climatology in CLIMATOLOGY_OF.items()},
+            **{climatology: expected[name] for name, climatology in series.CLIMATOLOGY_OF.items()},
             provenance={zone: self._provenance(zone, step_min) for zone in names},
             sell_usd_per_mwh=np.stack(sell, axis=2) if any(SELL in x for x in own) else None,
         )
 
     def _expected(
-        self, zone: str, grid: StepGrid, offset: Int[Ints, "B hours"]
+        self, zone: str, grid: series.StepGrid, offset: Int[Ints, "B hours"]
     ) -> dict[str, Float[Floats, "B hours"]]:
         """Return the climatology of one zone by hour, ``offset`` hours after the first of each episode."""
         axis = self.axis(zone)
@@ -220,7 +213,7 @@ class TraceTable:
             other[MARGINAL] = f"constant {table.marginal_kg_per_mwh:g} kg/MWh ({table.marginal_source})"
         else:
             other = STAND_INS
-        names = (*VALUES, SELL) if SELL in self.axis(zone).values else VALUES
+        names = (*series.VALUES, SELL) if SELL in self.axis(zone).values else series.VALUES
         return {name: (other | said)[name] for name in names}
 
     def left_out(self, zone: str) -> frozenset[str]:

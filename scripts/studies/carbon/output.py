@@ -58,9 +58,8 @@ def reference_point(rows: Sequence[Row], given: Sequence[float] | None) -> Refer
     return float(given[0]), float(given[1])
 
 
-NOISE = (
-    1e-12  # of the reference point's cost x emissions: a front of one point has no volume, but for rounding
-)
+# Of the reference point's cost x emissions: a front of one point has no volume, but for rounding.
+NOISE = 1e-12
 
 
 def hypervolume_rows(rows: Sequence[Row], given: Sequence[float] | None) -> list[Row]:

@@ -9,17 +9,7 @@ import numpy as np
 
 from gridai_env.analysis.statistics import Interval, gain_captured, gain_interval, gap, mean_interval
 from gridai_env.world.terms import BILL, EARNINGS, PENALTIES
-from scripts.report.data import palette
-from scripts.report.data.names import (
-    OPTIMUM,
-    labels,
-    named,
-    policy_colour,
-    policy_label,
-    rounded,
-    safe,
-    words,
-)
+from scripts.report.data import names, palette
 from scripts.report.data.numbers import number, percent, plural, small_percent, with_interval
 from scripts.report.data.parts import Choice, Panel, PlainTable, Plot, Section
 from scripts.report.data.run_folders import RunFolder, Table
@@ -30,7 +20,7 @@ from scripts.runs.tables import proof_of
 
 SUMMARY, LADDER = "summary.csv", "ladder.csv"
 NEEDED = ("policy", "seed", "benefit_usd", "bill_usd", "score", "bound_score", "local_score", "solver_gap")
-TERM_NAMES = named("terms")
+TERM_NAMES = names.named("terms")
 UNITS = {"benefit": "USD of benefit", "cost": "USD of cost", "carbon": "kg of CO₂"}
 BENEFIT = ("benefit", "benefit_usd", "USD")
 LEAST_TERM_USD = 0.5  # of an episode: smaller terms are not drawn
@@ -49,7 +39,7 @@ def ladder_section(run: RunFolder) -> Section:
 def rows_by_policy(summary: Table) -> dict[str, Table]:
     """Return the rows of each policy from the lowest score to the highest, Local-Only first, the optimum last."""
     rows = {name: summary.where(policy=name) for name in summary.unique("policy")}
-    rank = {"local_only": -1, OPTIMUM: 1}
+    rank = {"local_only": -1, names.OPTIMUM: 1}
     order = sorted(rows, key=lambda name: (rank.get(name, 0), rows[name].mean("score")))
     return {name: rows[name] for name in order}
 
@@ -84,7 +74,13 @@ def gain_percent(rows: Table) -> Interval:
 def policy_bars(policies: Sequence[str], title: str, bound: dict[str, str], **look: Any) -> Drawing:
     """Return bars in the policies' colours, one below the other, with error bars; ``bound`` as in `Drawing.add`."""
     out = drawing(90 + BAR_PX * len(policies), showlegend=False, bargap=0.35)
-    out.add("policies", bound, y=labels(policies), marker_color=list(map(policy_colour, policies)), **look)
+    out.add(
+        "policies",
+        bound,
+        y=names.labels(policies),
+        marker_color=list(map(names.policy_colour, policies)),
+        **look,
+    )
     out.figure.update_xaxes(title_text=title)
     out.figure.update_yaxes(showgrid=False)
     return out
@@ -96,7 +92,7 @@ def gain_plot(gains: dict[str, Interval], hover: Sequence[str]) -> Plot:
     above, below = whiskers(value, low, high)
     ends = {"error_x_array": above, "error_x_arrayminus": below}
     texts = {"customdata": list(hover), "hovertemplate": "%{customdata}<extra></extra>"}
-    out = policy_bars(list(gains), "gain captured [%]", {}, x=rounded(value), **ends, **texts)
+    out = policy_bars(list(gains), "gain captured [%]", {}, x=names.rounded(value), **ends, **texts)
 
     # A policy may lie left of Local-Only or, by no more than the solver gap, right of the bound: mark both.
     _mark_line(out, 0.0, "Local-Only")
@@ -117,7 +113,7 @@ def _mark_line(out: Drawing, x: float, text: str) -> None:
 def _gain_hover(name: str, rows: Table, gain: Interval, objective: str) -> str:
     what, column, unit = ("emissions", "emissions_kg", "kg") if objective == "carbon" else BENEFIT
     return (
-        f"<b>{safe(policy_label(name))}</b><br>gain captured {with_interval(gain)} %"
+        f"<b>{names.safe(names.policy_label(name))}</b><br>gain captured {with_interval(gain)} %"
         f"<br>{what} {with_interval(mean_interval(rows.numbers(column)))} {unit}"
         f"<br>{plural(len(rows), 'episode')}"
     )
@@ -131,7 +127,7 @@ def ladder_table(rows: dict[str, Table], gains: dict[str, Interval]) -> PlainTab
         to_bound = gap(own.numbers("score"), own.numbers("bound_score"), own.numbers("reference"))
         body.append(
             (
-                policy_label(name) + floor,
+                names.policy_label(name) + floor,
                 with_interval(mean_interval(own.numbers("benefit_usd"))),
                 number(own.mean("bill_usd")),
                 number(own.mean("emissions_kg") / 1000.0),
@@ -192,7 +188,7 @@ def emissions_panel(summary: Table) -> Panel | None:
 def _emissions(intervals: list[Interval]) -> dict[str, list[float | None]]:
     value, low, high = np.array([(i.value, i.low, i.high) for i in intervals]).T / 1000.0
     above, below = whiskers(value, low, high)
-    return {"x": rounded(value), "above": above, "below": below}
+    return {"x": names.rounded(value), "above": above, "below": below}
 
 
 # Terms ------------------------------------------------------------------------------------------------------
@@ -200,7 +196,7 @@ def _emissions(intervals: list[Interval]) -> dict[str, list[float | None]]:
 
 def term_label(term: str) -> str:
     """Return what a term of the ledger is called in a plot, escaped."""
-    return safe(TERM_NAMES[term][0] if term in TERM_NAMES else words(term))
+    return names.safe(TERM_NAMES[term][0] if term in TERM_NAMES else names.words(term))
 
 
 def terms_panel(summary: Table) -> Panel:
@@ -219,9 +215,9 @@ def terms_panel(summary: Table) -> Panel:
     }
     for term in terms:
         means = np.array([own.mean(f"terms/{term}_usd") / 1000.0 for own in rows.values()])
-        store[f"all|{term}"] = rounded(means)
+        store[f"all|{term}"] = names.rounded(means)
         if term not in EARNINGS:
-            store[f"costs|{term}"] = rounded(-means)
+            store[f"costs|{term}"] = names.rounded(-means)
 
     return Panel(
         "terms",
@@ -237,12 +233,12 @@ def _terms_plot(rows: dict[str, Table], terms: list[str]) -> Plot:
         label, colour = term_label(term), TERM_NAMES.get(term, ("", palette.INK))[1]
         hover = label + ": %{x:,.4g} kUSD<extra>%{y}</extra>"
         own: dict[str, Any] = {"name": label, "marker_color": colour, "hovertemplate": hover}
-        out.add("terms", {"x": f"{{view}}|{term}"}, y=labels(rows), **own)
+        out.add("terms", {"x": f"{{view}}|{term}"}, y=names.labels(rows), **own)
     out.bind(xaxis_title_text="{view}|title")
     out.figure.update_yaxes(showgrid=False)
 
     # Said in words for those who do not see the bars.
     best = max(rows, key=lambda name: rows[name].mean("benefit_usd"))
     return out.plot(
-        f"Stacked bars of the bill's terms by policy; the highest benefit has {policy_label(best)}"
+        f"Stacked bars of the bill's terms by policy; the highest benefit has {names.policy_label(best)}"
     )
