@@ -131,7 +131,7 @@ class ImitationConfig(StrictModel):
 
 
 class OnDeviceConfig(StrictModel):
-    """Details of ``algorithm: device_ppo``; ignored by other algorithms."""
+    """Details of the algorithms on tensors, ``device_ppo`` and ``pathwise``; ignored by ``ppo``."""
 
     dtype: Literal["float32", "float64"] = Field("float32", description="numbers of the environment")
     episodes: Literal["device", "host"] | None = Field(
@@ -250,7 +250,7 @@ class PPOConfig(StrictModel):
     wandb: str | None = Field(None, description="project of Weights & Biases that gets the curves, too")
     checkpoint_every_steps: Count = Field(250_000, description="environment steps between two checkpoints")
     device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="where the network lives, and with 'device_ppo' the environment"
+        "auto", description="where the network lives, and the environment of the algorithms on tensors"
     )
     torch_threads: Count = Field(1, description="threads of one network operation on the CPU")
 

@@ -89,6 +89,7 @@ def prepared(options: DemonstrateOptions) -> DemonstrationRun:
         on_days,
         training_instances,
     )
+    from scripts.studies.policies import resolved
     from scripts.studies.solver import SolverOptions
 
     episodes, days = on_days(arguments.InstancesBySeed(options), options.days, options.start)
@@ -96,7 +97,8 @@ def prepared(options: DemonstrateOptions) -> DemonstrationRun:
     instances = training_instances(episodes, wanted_seeds(options))
     jobs, threads = options.workers(len(instances))
     solver = SolverOptions(options.mip_gap, options.time_limit_s, threads)
-    work = DemonstrationWork(options.planner, solver, options.window_h, options.actor)
+    actor = None if options.actor is None else resolved(options.actor, episodes.compiled)
+    work = DemonstrationWork(options.planner, solver, options.window_h, actor)
     check_planner(work, episodes.compiled)
 
     folder = open_folder(options.run_dir or default_folder(KIND, options.scenario), KIND)

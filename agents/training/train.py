@@ -206,7 +206,7 @@ def train(
                     config.algorithm.removeprefix("device_"),
                     found,
                     model.num_timesteps,
-                    config.epochs,
+                    1 if algorithm_of(config) is Pathwise else config.epochs,
                     seconds,
                 )
             save_model(model, run_dir / "model.zip")

@@ -15,7 +15,7 @@ from pathlib import Path
 from gridai_env import IDS
 from gridai_env.benchmarks.published import read_set, set_path
 from gridai_env.files import write_text
-from scripts.runs.command import CommandOptions, InputError, command
+from scripts.runs.command import CommandOptions, InputError, command, need_packages
 from scripts.runs.folder import read_run
 from scripts.runs.tables import read_rows
 from scripts.studies.policies import pretrained_root
@@ -26,7 +26,11 @@ TEMPLATE = Path(__file__).with_name("card.md")
 @command(CommandOptions)
 def main(_: CommandOptions) -> int:
     """Write the cards."""
-    for folder in sorted({seed.parent for seed in pretrained_root().glob("*/*/seed*")}):
+    need_packages("huggingface_hub", "jinja2")
+    folders = sorted({seed.parent for seed in pretrained_root().glob("*/*/seed*")})
+    if not folders:
+        raise InputError(f"{pretrained_root()}: no agent is shipped; see scripts.maintenance.ship")
+    for folder in folders:
         write_text(folder / "README.md", card(folder))
         print(folder / "README.md")
     return 0

@@ -99,6 +99,10 @@ def check_planner(work: DemonstrationWork, compiled: Compiled) -> None:
             f"--planner {OPTIMUM}: plans whole episodes, so it cannot say what to do in states that another policy "
             "reaches; give mpc:perfect"
         )
+    if work.actor == OPTIMUM:
+        raise InputError(
+            f"--actor {OPTIMUM}: has a plan and no policy that decides step by step; give mpc:perfect"
+        )
     for name in (work.planner, work.actor):
         if name is not None:
             find_contender(name, compiled, work.solver)

@@ -87,7 +87,7 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         self.episodes = episode_supply.kind_of_episodes(options.episodes, self._source)
         if self.episodes == "host" and options.spikes:
             raise ValueError(
-                f"spikes = {options.spikes:g}: episodes made on the host have none; leave it out"
+                f"spikes = {options.spikes:g}: episodes made on the host have none (those of files are); must be 0"
             )
         self._supply: episode_supply.EpisodeSupply = self._host
         if self.episodes == "device":

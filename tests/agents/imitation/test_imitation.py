@@ -420,6 +420,8 @@ def two_sites_on_training_days(seed: int) -> Any:
         (["--forecast", "persistence"], "policy mpc:day_ahead: episodes with 'persistence' forecasts"),
         (["--days", "train", "--start", "2023-07-01T00:00"], "--days train"),
         (["--mip-gap", "2"], "--mip-gap 2"),
+        (["--planner", "greedy", "--actor", "milp"], "--actor milp: has a plan"),
+        (["--planner", "greedy", "--actor", "residual:pretrained"], "no agent of kind 'residual' is shipped"),
     ],
 )
 def test_bad_requests_are_refused_in_one_line(

@@ -156,7 +156,7 @@ def test_its_stage_has_its_name(tmp_path: Path) -> None:
     held_out = HeldOut.of(run_many(LocalOnly(), environments.held_out_instances(compiled, 2)))
     train.train(model_of(config), config, tmp_path, held_out)
     stages = json.loads((tmp_path / "stages.json").read_text())["stages"]
-    assert [stage["name"] for stage in stages] == ["start", "pathwise"]
+    assert [(stage["name"], stage["epochs"]) for stage in stages] == [("start", 0), ("pathwise", 1)]
 
 
 def test_a_return_that_is_no_number_stops_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,6 +91,14 @@ def test_the_command_writes_a_card_beside_the_seeds(
     assert path.read_text(encoding="utf-8") == "of learned" and str(path) in capsys.readouterr().out
 
 
+def test_where_no_agent_is_shipped_the_command_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cards, "pretrained_root", lambda: tmp_path)
+    assert cards.main([]) == 2
+    assert "no agent is shipped" in capsys.readouterr().err
+
+
 def test_without_the_extra_the_command_names_it(
     agents: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
