@@ -152,7 +152,10 @@ class OnDeviceConfig(StrictModel):
 
 
 class PathwiseConfig(StrictModel):
-    """Details of ``algorithm: pathwise``; ignored by other algorithms."""
+    """Details of ``algorithm: pathwise``; ignored by other algorithms, as it ignores what only PPO has.
+
+    It plays whole episodes, undiscounted: gamma, rollout_steps, batch_size, epochs and clip_range say nothing to it.
+    """
 
     last_h: Positive | None = Field(
         None,
@@ -220,6 +223,9 @@ class PPOConfig(StrictModel):
     )
     hidden: list[Count] = Field(
         [128, 128], min_length=1, description="widths of the hidden layers, policy and value"
+    )
+    attention: bool = Field(
+        False, description="'set': sites attend to each other; else each sees the mean of all"
     )
     activation: Literal["tanh", "relu"] = Field("tanh", description="of the hidden layers")
     initial_deviation: Positive = Field(1.0, description="standard deviation of the first actions")

@@ -119,7 +119,8 @@ class Learned(Structured):
     ) -> tuple[type[ActorCriticPolicy], dict[str, Any]]:
         """Return `LearnedPolicy`; an MLP has all of the widths ``hidden``, a set network the first."""
         _, arguments = super().policy(config, compiled, actions, seen)
-        return LearnedPolicy, arguments | {"network": self.network, "widths": list(config.hidden)}
+        own = {"network": self.network, "widths": list(config.hidden), "attention": config.attention}
+        return LearnedPolicy, arguments | own
 
     def begin(self, model: BaseAlgorithm, actions: AgentActions, seen: Floats32) -> None:
         """Fit the scales of the features."""

@@ -65,7 +65,7 @@ class RestValue(nn.Module):
     ) -> float:
         """Learn from a window, whose last state is worth 0 where the episodes ``ended``; return the loss."""
         with torch.no_grad():
-            # Step by step, as `forward` sees them: some features hold means over a batch.
+            # Step by step: the features of a whole window at once would take more memory.
             features = torch.stack([self.scaled(self._features(now)) for now in seen])
             self.windows.append((features, rewards, weights, not ended))
             wanted = torch.cat([self._returns(*window) for window in self.windows])

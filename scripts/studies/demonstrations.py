@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from agents.config import PPOConfig
-from agents.imitation.demonstrations import Demonstration, demonstrate
+from agents.imitation.demonstrations import Demonstration, DemonstrationError, Demonstrations, demonstrate
 from agents.training.imitation import IMITATION, Labeller
 from agents.vec_env.base import TRAINING_SEEDS
 from baselines.rules.registry import REGISTRY
@@ -256,17 +256,21 @@ class DemonstrationRun:
 
 
 def check_teacher(config: PPOConfig, compiled: Compiled) -> None:
-    """Raise InputError for a teacher of an imitation that is unknown, or that cannot say what to do in any state."""
+    """Raise InputError for demonstrations that do not belong here, and a teacher that is unknown or cannot label."""
     wanted = config.imitation
-    if wanted.teacher is None:
-        return
     try:
+        if wanted.data is not None:
+            Demonstrations.load(wanted.data, compiled)
+        if wanted.teacher is None:
+            return
         check_planner(DemonstrationWork(wanted.teacher, SOLVES, wanted.window_h), compiled)
         if wanted.teacher == OPTIMUM and wanted.rounds:
             raise InputError(
                 f"--planner {OPTIMUM}: plans whole episodes, so it cannot label the states of a network; give "
                 "mpc:perfect, or imitation.rounds 0"
             )
+    except DemonstrationError as error:
+        raise InputError(f"imitation.data = {wanted.data!r}: {error}") from error
     except InputError as error:
         raise InputError(str(error).replace("--planner", "imitation.teacher =", 1)) from error
 

@@ -28,7 +28,7 @@ from scripts.maintenance.enlarge import enlarged
 from tests.support.small_scenario import small
 
 
-def policy_of(compiled: Compiled, network: str, seed: int = 0) -> LearnedPolicy:
+def policy_of(compiled: Compiled, network: str, seed: int = 0, attention: bool = False) -> LearnedPolicy:
     memory, actions = ForecastMemory(compiled), OpenActions.of(compiled)
     torch.manual_seed(seed)
     policy = LearnedPolicy(
@@ -39,6 +39,7 @@ def policy_of(compiled: Compiled, network: str, seed: int = 0) -> LearnedPolicy:
         hidden=16,
         network=network,
         widths=[16, 16],
+        attention=attention,
     )
     policy.judgement.fit(seen(compiled).numpy())
     return policy
@@ -115,8 +116,10 @@ def test_rows_see_what_they_would_pay_now_and_later() -> None:
             assert later[b, c, w, 2 * i : 2 * i + 2] == pytest.approx(wanted, rel=1e-4, abs=1e-4)
 
 
-def test_the_order_of_sites_does_not_matter() -> None:
-    policy = policy_of(small(), "set")
+@pytest.mark.parametrize("attention", [False, True])
+def test_the_order_of_sites_does_not_matter(attention: bool) -> None:
+    policy = policy_of(small(), "set", attention=attention)
+    assert (policy.judgement.mixing[0].attends is not None) == attention
     decision, layout = policy.judgement, Layout(policy.compiled.shape)
     items = Items.of(decision.reader, seen(policy.compiled))
     turned = replace(items, sites=items.sites.flip(1), routes=items.routes.flip(3), jobs=items.jobs.flip(2))

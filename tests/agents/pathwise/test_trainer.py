@@ -183,6 +183,12 @@ def test_environments_that_carry_no_gradients_are_refused() -> None:
             Pathwise(LearnedPolicy, env)
 
 
+def test_sites_attend_where_the_settings_say_so() -> None:
+    model = model_of(settings(attention=True))
+    model.learn(2 * 16 * 6, log_interval=0)
+    assert model.policy.judgement.mixing[0].attends is not None  # type: ignore[union-attr,index]
+
+
 def test_a_set_network_goes_on_in_a_scenario_of_another_size(tmp_path: Path) -> None:
     trained = model_of(settings(policy="set"))
     save_model(trained, tmp_path / "model.zip")
