@@ -36,18 +36,24 @@ class Items:
     def of(cls, reader: Reader, observation: Float[Tensor, "B N+M"]) -> Items:
         """Return the features of observations with memory."""
         now = Situation.of(reader, reader(observation))
-        return cls(_whole(now), _sites(now), _rows(now), _routes(now), _jobs(now))
+        p = now.p
+        capacity = (p.utilisation_limit * p.gpus * p.speed).sum() * p.dt_h  # work of all sites in a step
+        return cls(
+            _whole(now, capacity),
+            _sites(now, capacity),
+            _rows(now, capacity),
+            _routes(now),
+            _jobs(now, capacity),
+        )
+
+    def flat(self, *names: str) -> Float[Tensor, "B n"]:
+        """Return the features of some kinds of items side by side."""
+        return torch.cat([getattr(self, name).flatten(1) for name in names], 1)
 
 
 def _left(now: Situation) -> Float[Tensor, "B 3"]:
     left_h = now.seen.steps_left * now.p.dt_h
     return torch.stack([torch.exp(-left_h / scale) for scale in SCALES_H], -1)
-
-
-def _capacity(now: Situation) -> Tensor:
-    """Return the work that all sites together can do in a step."""
-    p = now.p
-    return (p.utilisation_limit * p.gpus * p.speed).sum() * p.dt_h
 
 
 def _usd_per_gpuh(now: Situation) -> Float[Tensor, "B 1 1 1"]:
@@ -60,17 +66,17 @@ def _at(curve: Float[Tensor, "B F ..."], now: Situation) -> Float[Tensor, "B S .
     return curve[:, [0, *now.reader.shown]]
 
 
-def _whole(now: Situation) -> Float[Tensor, "B f"]:
+def _whole(now: Situation, capacity: Tensor) -> Float[Tensor, "B f"]:
     p, cost, within = now.p, now.work_price, now.seen.within[..., None]
-    load = (now.seen.region_gpuh.sum(-1) / _capacity(now)) * now.seen.within
-    room = now.room_gpuh.sum(-1) / _capacity(now)
+    load = (now.seen.region_gpuh.sum(-1) / capacity) * now.seen.within
+    room = now.room_gpuh.sum(-1) / capacity
     figures = [
         _left(now),
         now.seen.part["clock"],
         _at((cost * within).mean(-1), now),
         _at((cost * within).amin(-1), now),
         _at(load, now),
-        torch.stack([room, now.total_gpuh / _capacity(now)], -1),
+        torch.stack([room, now.total_gpuh / capacity], -1),
     ]
     # Without a budget all of it is left, always: the sizes are those of any scenario.
     budget = now.seen.part.get("carbon_budget_left")
@@ -78,10 +84,10 @@ def _whole(now: Situation) -> Float[Tensor, "B f"]:
     return torch.cat(figures, -1)
 
 
-def _sites(now: Situation) -> Float[Tensor, "B K f"]:
+def _sites(now: Situation, capacity: Tensor) -> Float[Tensor, "B K f"]:
     p, part, seen = now.p, now.seen.part, now.seen
     within = seen.within[..., None]
-    cost, capacity = now.work_price, _capacity(now)
+    cost = now.work_price
     shown = _at(cost, now) * _at(within, now)  # [B,S,K]
     present = cost[:, :1]
     later_less = torch.where(within > 0.5, cost, torch.inf).amin(1) - present[:, 0]
@@ -119,8 +125,8 @@ def _sites(now: Situation) -> Float[Tensor, "B K f"]:
     return torch.cat([torch.stack(single, -1), *(curve.transpose(1, 2) for curve in curves), fixed], -1)
 
 
-def _rows(now: Situation) -> Float[Tensor, "B C W f"]:
-    p, part, capacity = now.p, now.seen.part, _capacity(now)
+def _rows(now: Situation, capacity: Tensor) -> Float[Tensor, "B C W f"]:
+    p, part = now.p, now.seen.part
     arrivals, waiting = part["arrivals"], now.seen.on_hand_gpuh - part["arrivals"]
     rise = now.seen.region_gpuh / now.seen.region_gpuh[:, :1].clamp_min(1e-6) * now.seen.within[..., None]
     ahead = _at(rise, now).transpose(1, 2)  # [B,C,S]
@@ -186,7 +192,7 @@ def _routes(now: Situation) -> Float[Tensor, "B C W K f"]:
     return torch.stack([*moving, *(figure.expand_as(cost) for figure in of_route)], -1)
 
 
-def _jobs(now: Situation) -> Float[Tensor, "B V K f"]:
+def _jobs(now: Situation, capacity: Tensor) -> Float[Tensor, "B V K f"]:
     """Return the features of job slots at sites."""
     part, p, reader = now.seen.part, now.p, now.reader
     slots, sites = reader.compiled.shape.slots, reader.compiled.shape.sites
@@ -203,5 +209,5 @@ def _jobs(now: Situation) -> Float[Tensor, "B V K f"]:
     ]
     spread = torch.stack(of_job, -1)[:, :, None].expand(-1, -1, sites, -1)
     held = part["committed_gpus"].amax(-1) / p.gpus  # [B,K]
-    at_site = torch.stack([now.room_gpuh / _capacity(now), held], -1)[:, None].expand(-1, slots, -1, -1)
+    at_site = torch.stack([now.room_gpuh / capacity, held], -1)[:, None].expand(-1, slots, -1, -1)
     return torch.cat([spread, at_site, jobs["open"][..., None]], -1)

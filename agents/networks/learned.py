@@ -172,8 +172,7 @@ class FlatDecision(LearnedDecision):
 
     @staticmethod
     def _flat(items: Items) -> Float[Tensor, "B n"]:
-        parts = (items.whole, items.sites, items.rows, items.routes, items.jobs)
-        return torch.cat([part.flatten(1) for part in parts], 1)
+        return items.flat("whole", "sites", "rows", "routes", "jobs")
 
     def fit_items(self, items: Items) -> None:
         """Take the scale of each entry."""

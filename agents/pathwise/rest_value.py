@@ -44,8 +44,7 @@ class RestValue(nn.Module):
         self.windows: deque[tuple[Tensor, Tensor, Tensor, bool]] = deque(maxlen=kept)
 
     def _features(self, observation: Float[Tensor, "B N+M"]) -> Float[Tensor, "B f"]:
-        items = Items.of(self.reader, observation.float())
-        return torch.cat([x.flatten(1) for x in (items.whole, items.sites, items.rows, items.jobs)], 1)
+        return Items.of(self.reader, observation.float()).flat("whole", "sites", "rows", "jobs")
 
     @torch.no_grad()
     def fit(self, observation: Float[Tensor, "n N+M"]) -> None:
