@@ -19,7 +19,8 @@ from gridai_env.arrays.types import Float
 from gridai_env.observation.decode import JOB_FEATURES, job_features
 
 SCALES_H = (2.0, 6.0, 24.0)  # of the time left: exp(-left / scale)
-DUE_STEPS = (0, 1, 3, 7)  # work that is due within these steps
+LEADS_H = (*range(1, 13), 15, 18, 21, 24)  # what is foreseen is shown at these hours
+DUE_H = tuple(range(12))  # work that is due within these hours and the step to come
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def _usd_per_gpuh(now: Situation) -> Float[Tensor, "B 1 1 1"]:
 
 def _at(curve: Float[Tensor, "B F ..."], now: Situation) -> Float[Tensor, "B S ..."]:
     """Return a curve now and at the leads shown."""
-    return curve[:, [0, *now.reader.shown]]
+    return curve[:, [0, *now.reader.leads(LEADS_H)]]
 
 
 def _whole(now: Situation, capacity: Tensor) -> Float[Tensor, "B f"]:
@@ -158,19 +159,21 @@ def _cheapest(now: Situation) -> list[Float[Tensor, "B C W f"]]:
     best = best + (best[:, :1] - best) * (now.seen.within[..., None, None] < 0.5)
     worth = (p.revenue_usd_per_gpuh + p.drop_usd_per_gpuh) / usd_per_gpuh[..., 0]
     margin = worth - best[:, 0]
-    later = torch.stack([best, best.cummin(1).values], -1)[:, now.reader.shown] - best[:, :1, ..., None]
+    later = (
+        torch.stack([best, best.cummin(1).values], -1)[:, now.reader.leads(LEADS_H)] - best[:, :1, ..., None]
+    )
     return [margin[..., None], later.permute(0, 2, 3, 1, 4).flatten(3)]
 
 
-def _due(now: Situation) -> Float[Tensor, "B C W 4"]:
-    """Return the work that must be served within some steps; sessions are due at once."""
+def _due(now: Situation) -> Float[Tensor, "B C W 12"]:
+    """Return the work that must be served within some hours; sessions are due at once."""
     first, on_hand = now.reader.first, now.seen.on_hand_gpuh
     if "due" not in now.seen.part:
-        return on_hand[..., None].expand(*on_hand.shape, len(DUE_STEPS))
+        return on_hand[..., None].expand(*on_hand.shape, len(DUE_H))
     due = now.seen.part["due"].cumsum(-1)
     last = due.shape[-1] - 1
-    waits = torch.stack([due[..., min(step, last)] for step in DUE_STEPS], -1)
-    sessions = on_hand[:, :, :first, None].expand(*on_hand[:, :, :first].shape, len(DUE_STEPS))
+    waits = due[..., [min(round(h / now.p.dt_h), last) for h in DUE_H]]
+    sessions = on_hand[:, :, :first, None].expand(*on_hand[:, :, :first].shape, len(DUE_H))
     return torch.cat([sessions, waits], 2)
 
 

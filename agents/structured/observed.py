@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,9 +81,8 @@ class Reader(torch.nn.Module):
         self.params = constants_of(compiled, self.unit)
         self.usd_per_kg = compiled.params.carbon_price_usd_per_kg
         self.carbon = f"carbon_{compiled.carbon_signal}"
-        dt_h, foreseen = compiled.shape.dt_h, self.memory.steps
-        self.shown = [min(max(round(h / dt_h), 1), foreseen) for h in HOURS_SHOWN]
-        self.horizon = min(round(PERSISTENCE_H / dt_h), foreseen)
+        self.shown = self.leads(HOURS_SHOWN)
+        self.horizon = min(round(PERSISTENCE_H / compiled.shape.dt_h), self.memory.steps)
         self.longest = compiled.shape.wait_steps
         self.has_renewables = bool(compiled.sites.renewable_mw.any())
 
@@ -94,6 +94,11 @@ class Reader(torch.nn.Module):
         fuel = energy_usd_per_mwh(p.fuel_usd_per_mwh, p.generator_carbon_kg_per_mwh, self.usd_per_kg)
         self._keep("fuel_price", fuel / UNIT_USD)
         self.register_buffer("open_index", torch.as_tensor(np.flatnonzero(is_open)), persistent=False)
+
+    def leads(self, hours: Sequence[float]) -> list[int]:
+        """Return hours ahead in steps that are foreseen, at least one."""
+        dt_h, foreseen = self.compiled.shape.dt_h, self.memory.steps
+        return [min(max(round(h / dt_h), 1), foreseen) for h in hours]
 
     def _units(self) -> Float[Array, " N"]:
         """Return the unit of each entry of the observation: 1 but for those that grow with the scenario."""

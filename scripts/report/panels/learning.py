@@ -16,32 +16,27 @@ from scripts.report.data.run_folders import RunFolder
 from scripts.report.drawing import drawing, stroke
 from scripts.runs.command import InputError
 
-STEPS, GAIN, SPEED = "time/total_timesteps", "eval/gain_captured", "time/fps"
-BEFORE = ("start", "calibration", "imitation")  # stages before the algorithm takes its first step
+STEP, SECONDS, GAIN = "time/total_timesteps", "time/seconds", "eval/gain_captured"
 
 
 def train_sections(run: RunFolder) -> list[Section]:
     """Return the learning curve; raises InputError where no gain was watched or files are damaged."""
-    table, stages = run.table("progress.csv", (STEPS,)), _stages(run)
-    if not (table.has(GAIN) and table.has(SPEED)):
+    table, stages = run.table("progress.csv", (STEP,)), _stages(run)
+    if not (table.has(GAIN) and table.has(SECONDS)):
         raise InputError(
             f"{table.file}: no gain on validation episodes yet; train with evaluation and bounds"
         )
 
-    # Each stage before the algorithm is a point of the curve, too, but for the last: it is the algorithm's first row.
-    first = [stage for stage in stages if stage["name"] in BEFORE]
-    ends_min = np.cumsum([0.0, *(stage["seconds"] / 60.0 for stage in first)])
-    steps, gain, speed = (table.numbers(name) for name in (STEPS, GAIN, SPEED))
-    seen, timed = np.isfinite(gain), speed > 0.0
-    elapsed_s = np.interp(steps[seen], [0.0, *steps[timed]], [0.0, *(steps / speed)[timed]])
-    minutes = [*ends_min[1:-1], *(ends_min[-1] + elapsed_s / 60.0)]
-    gains = [*(stage["gain_captured"] for stage in first[:-1]), *gain[seen]]
-    taken = [*(0.0 for _ in first[:-1]), *steps[seen]]
+    steps, seconds, gain = (table.numbers(name) for name in (STEP, SECONDS, GAIN))
+    seen = np.isfinite(gain)
 
     config, watched = run.record["config"], run.record["instances"]
     what = [config["policy"], config["algorithm"], words(config["environment"]["scenario"])]
     facts = {"what": ", ".join(what), "episodes": plural(len(watched), "validation episode")}
-    plots = [_plot(minutes, gains, "minutes"), _plot(taken, gains, "environment steps")]
+    plots = [
+        _plot(seconds[seen] / 60.0, gain[seen], "minutes"),
+        _plot(steps[seen], gain[seen], "environment steps"),
+    ]
     after = ", ".join(f"{one['name']} {percent(one['gain_captured'])}" for one in stages)
     return [
         Section("learning", [Panel("learning", plots, notes=[f"After each stage: {after}."], facts=facts)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from agents.training.curves import PROGRESS, SECONDS, STEP
-from agents.training.validation import STAGES_FILE
 from gridai_env.analysis import statistics
 from gridai_env.analysis.statistics import UNKNOWN, Interval
 from gridai_env.benchmarks.published import LOCAL, set_path
@@ -20,9 +18,10 @@ from gridai_env.benchmarks.summary import PolicyResult, published_result, strata
 from gridai_env.files import write_json
 from gridai_env.traces import TraceError
 from scripts.runs.command import InputError, interruptible
-from scripts.runs.folder import commit, file_name, open_folder, write_run
+from scripts.runs.folder import file_name, open_folder, read_run, write_run
 from scripts.runs.tables import Row, aligned, interval_columns, read_rows, replace_rows
 from scripts.runs.tasks import Store, run_tasks
+from scripts.studies import training
 from scripts.studies.evaluation.output import HEADERS, flat, table_lines
 from scripts.studies.learning.study import Study, load_study
 from scripts.studies.learning.tasks import Judging, StudyTask, Training, compute, freeze_year, set_name
@@ -35,6 +34,7 @@ GAIN = "eval/gain_captured"
 class StudyRun:
     """A study in its folder; a part of it may be asked for, the tables hold all that is there."""
 
+    name: str  # as it is asked for
     study: Study
     folder: Path
     jobs: int = 1
@@ -90,12 +90,14 @@ class StudyRun:
         """Write and print the tables of all that is there, and what is missing."""
         rows: list[Row] = []
         curves: list[Row] = []
+        commits: set[str] = set()  # that agents were trained at
         for scenario, methods in self.study.scenarios.items():
             done: dict[str, list[Training]] = {}
             for method in methods:
                 tasks = self.trainings(scenario, method)
                 done[method] = [task for task in tasks if task.is_done]
                 curves += [point for task in done[method] for point in curve(task)]
+                commits |= {str(read_run(task.folder, training.KIND)["commit"]) for task in done[method]}
                 if left := [str(task.seed) for task in tasks if not task.is_done]:
                     self.missing.append(f"not trained: {scenario}, {method}, seed {' '.join(left)}")
             there = self.judgings(scenario)
@@ -108,7 +110,7 @@ class StudyRun:
 
         replace_rows(rows, self.folder / "learning.csv")
         replace_rows(curves, self.folder / "learning_curves.csv")
-        about = {"command": f"python -m scripts.reproduce --study {KIND}", "commit": commit()}
+        about = {"command": f"python -m scripts.reproduce --study {self.name}", "commits": sorted(commits)}
         write_json(self.folder / "learning.json", about | {"missing": self.missing}, indent=1)
         print("\n".join(f"missing: {one}" for one in self.missing))
 
@@ -164,26 +166,23 @@ def _training(tasks: Sequence[Training], runs: int, planned: int) -> Row:
 
 def curve(task: Training) -> list[Row]:
     """Return the gain on the validation episodes along a training, against steps and minutes."""
-    rows = [row for row in read_rows(task.folder / PROGRESS) if row.get(GAIN)]
-    stages = json.loads((task.folder / STAGES_FILE).read_text(encoding="utf-8"))["stages"]
-    before_s = sum(stage["seconds"] for stage in stages[:-1])
-
-    def minutes(row: dict[str, Any]) -> float:
-        """Return the time up to a row; in runs from before it was noted it follows from steps per second."""
-        noted = row.get(SECONDS) or before_s + int(row[STEP]) / float(row.get("time/fps") or "inf")
-        return float(noted) / 60.0
-
     head = {"scenario": task.scenario, "method": task.method, "seed": task.seed}
     return [
-        head | {"steps": int(row[STEP]), "minutes": minutes(row), "gain_captured": float(row[GAIN])}
-        for row in rows
+        head
+        | {
+            "steps": int(row[STEP]),
+            "minutes": float(row[SECONDS]) / 60.0,
+            "gain_captured": float(row[GAIN]),
+        }
+        for row in read_rows(task.folder / PROGRESS)
+        if row.get(GAIN)
     ]
 
 
 def run_study(name: str, options: Any) -> int:
     """Check everything, compute what is missing of the chosen part, write and print all that is there."""
     study, (jobs, threads) = load_study(name), options.workers()
-    run = StudyRun(study, Path(options.run_dir or f"runs/{Path(name).stem}"), jobs, threads)
+    run = StudyRun(name, study, Path(options.run_dir or f"runs/{Path(name).stem}"), jobs, threads)
     for option, given, known in (
         ("scenarios", options.scenarios, study.scenarios),
         ("methods", options.methods, study.methods),

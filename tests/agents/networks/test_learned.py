@@ -111,7 +111,7 @@ def test_rows_see_what_they_would_pay_now_and_later() -> None:
         curve = np.where(inside, curve, curve[0])
         worth = float(p.revenue_usd_per_gpuh[w] + p.drop_usd_per_gpuh[w]) / unit
         assert margin[b, c, w, 0] == pytest.approx(worth - curve[0], rel=1e-4, abs=1e-4)
-        for i, lead in enumerate(reader.shown):
+        for i, lead in enumerate(reader.leads(features.LEADS_H)):
             wanted = [curve[lead] - curve[0], curve[: lead + 1].min() - curve[0]]
             assert later[b, c, w, 2 * i : 2 * i + 2] == pytest.approx(wanted, rel=1e-4, abs=1e-4)
 

@@ -215,7 +215,7 @@ def test_what_cannot_be_asked_for_is_refused_in_one_line(
 
 def test_shipped_study_has_valid_settings(tmp_path: Path) -> None:
     study = load_study("learning")
-    run = StudyRun(study, tmp_path)
+    run = StudyRun("learning", study, tmp_path)
     for scenario, own in study.scenarios.items():
         for method in own:
             run.trainings(scenario, method)[0].check(overwrite=False)
@@ -230,7 +230,9 @@ def test_real_years_are_frozen_as_other_sets_are(
     data_dir: Path, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = {"file": "panel/hourly_2021_2023.parquet", "years": [2023], "episodes": 2, "planners": ["mpc:own"]}
-    run = StudyRun(load_study(str(written(study.with_name("real.tiny"), {"real": real}))), tmp_path / "with")
+    run = StudyRun(
+        "real.tiny", load_study(str(written(study.with_name("real.tiny"), {"real": real}))), tmp_path / "with"
+    )
     run.freeze_years("two_sites")
     assert run.missing == []
     frozen = read_set("two_sites", "test", run.real_folder(2023))
@@ -240,7 +242,7 @@ def test_real_years_are_frozen_as_other_sets_are(
     assert frozen.benchmark.world.traces == str(data_dir / real["file"])
 
     monkeypatch.setenv("GRIDAI_DATA_DIR", str(tmp_path))
-    without = StudyRun(run.study, tmp_path / "without")
+    without = StudyRun("real.tiny", run.study, tmp_path / "without")
     without.freeze_years("two_sites")
     assert "set GRIDAI_DATA_DIR to the folder of the real traces" in without.missing[0]
     without.folder.mkdir(exist_ok=True)
