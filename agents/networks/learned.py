@@ -31,6 +31,7 @@ from gridai_env.scenario.compile import Compiled
 # Raw numbers before any learning: a little waits, nothing is refused, renewables are used, jobs may start.
 AT_HOME, HOLD, REFUSE, USED, WAIT = 1.0, 0.2, -0.2, 0.2, -0.5
 LEAST_SPREAD = 1e-3
+ROUTE_SHARE = 2
 
 
 class Scaled(nn.Module):
@@ -217,9 +218,11 @@ class SetDecision(LearnedDecision):
         self.whole = nn.Sequential(nn.Linear(whole, d), nn.SiLU())
         self.site = nn.Sequential(mlp(sites + d, 2 * d, d), nn.SiLU())
         self.mixing = nn.ModuleList([Mixing(d, attention) for _ in range(blocks)])
-        self.row = nn.Sequential(mlp(rows + 3 * d, d, d), nn.SiLU())
-        self.of_site, self.of_row, self.of_route = nn.Linear(d, d), nn.Linear(d, d), nn.Linear(routes, d)
-        self.route = mlp(d, d, 1)
+        self.of_item, self.of_home, self.of_all = nn.Linear(rows, d), nn.Linear(d, d), nn.Linear(2 * d, d)
+        self.row = nn.Sequential(nn.SiLU(), nn.Linear(d, d), nn.SiLU())
+        r = max(d // ROUTE_SHARE, 1)  # there are many routes, and little to say of each
+        self.of_site, self.of_row, self.of_route = nn.Linear(d, r), nn.Linear(d, r), nn.Linear(routes, r)
+        self.route = mlp(r, r, 1)
         self.row_out, self.site_out = nn.Linear(d, 2), mlp(d, d, 3)
         self.job, self.wait = mlp(jobs + d, d, 1), mlp(jobs + d, d, 1)
         self.at_home = nn.Parameter(torch.tensor(AT_HOME))
@@ -253,17 +256,16 @@ class SetDecision(LearnedDecision):
     ) -> tuple[Float[Tensor, "B A"], Float[Tensor, "B S"]]:
         """Return the decision for items; ``home``: 1.0 at the home site of each region."""
         seen = {name: scaled(getattr(items, name)) for name, scaled in self.scales.items()}
-        c, w, k = items.routes.shape[1:4]
 
         whole = self.whole(seen["whole"])
-        sites = self.site(torch.cat([seen["sites"], whole[:, None].expand(-1, k, -1)], -1))
+        sites = self.site(torch.cat([seen["sites"], whole[:, None].expand(-1, items.sites.shape[1], -1)], -1))
         for mixing in self.mixing:
             sites = mixing(sites)
 
         # Rows know their home, the mean of all sites, and the whole.
-        homes = torch.einsum("bkd,ck->bcd", sites, home)[:, :, None].expand(-1, -1, w, -1)
-        around = torch.cat([sites.mean(1), whole], -1)[:, None, None].expand(-1, c, w, -1)
-        rows = self.row(torch.cat([seen["rows"], homes, around], -1))
+        homes = self.of_home(torch.einsum("bkd,ck->bcd", sites, home))[:, :, None]
+        around = self.of_all(torch.cat([sites.mean(1), whole], -1))[:, None, None]
+        rows = self.row(self.of_item(seen["rows"]) + homes + around)
 
         pairs = (
             self.of_site(sites)[:, None, None]
