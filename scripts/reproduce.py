@@ -12,7 +12,7 @@ goes on where it stopped.
 
 ``--study learning`` (or a file of that form) trains and judges what `configs/experiments/learning.yaml` lists; parts of
 it may be asked for, and the same command goes on.  Each training has a folder RUN_DIR/scenario/method/seedN with its
-``train.log``.  Writes learning.csv, learning_curves.csv and learning.json with what is missing.
+``train.log``.  Writes learning.csv and learning_curves.csv, and prints what is missing.
 """
 
 from __future__ import annotations

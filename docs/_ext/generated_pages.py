@@ -36,6 +36,8 @@ from gridai_env.traces.files.formats import OPTIONAL, REQUIRED
 from gridai_env.version import environment_version
 from gridai_env.world import state, terms
 from gridai_env.world.actions import Layout
+from scripts.studies.learning.run import CURVES, TABLE, missing
+from scripts.studies.learning.study import load_study
 
 DOCS = Path(__file__).resolve().parents[1]
 ROOT = DOCS.parent
@@ -649,21 +651,27 @@ STUDY = DOCS / "measured" / "learning"
 
 def learning(folder: Path = STUDY, pictures: Path = GENERATED) -> str:
     """What learners reach, beside rules and planners, their curves, and what is missing of the study."""
-    if not (folder / "learning.json").is_file():
+    if not (folder / TABLE).is_file():
         return "No study has been run yet: this table is empty.\n"
-    about = json.loads((folder / "learning.json").read_text(encoding="utf-8"))
-    parts = [f"`{about['command']}`, commit `{(about['commit'] or '?')[:7]}`."]
-    if (folder / "learning_curves.csv").is_file():
-        draw_curves(rows_of(folder / "learning_curves.csv"), pictures / "learning_curves.svg")
+    found = rows_of(folder / TABLE)
+    commits = sorted({commit[:7] for row in found for commit in row["commits"].split()})
+    command = f"python -m scripts.reproduce --study {folder.name}"
+    parts = [f"`{command}`, agents trained at commit {', '.join(map(code, commits))}."]
+    if (folder / CURVES).is_file():
+        draw_curves(rows_of(folder / CURVES), pictures / f"{folder.name}_curves.svg")
         caption = "Share of the gain on validation episodes along each training."
-        parts.append(f"```{{figure}} _generated/learning_curves.svg\n{caption}\n```")
-    found = rows_of(folder / "learning.csv") if (folder / "learning.csv").is_file() else []
+        parts.append(f"```{{figure}} _generated/{folder.name}_curves.svg\n{caption}\n```")
     for scenario in dict.fromkeys(row["scenario"] for row in found):
         own = [learning_row(row) for row in found if row["scenario"] == scenario]
         parts.append(f"### {scenario}\n\n{table(LEARNING, own, left=2)}")
-    if about["missing"]:
-        parts.append("**Missing**\n\n" + "\n".join(f"- {one}" for one in about["missing"]))
+    if left := missing(load_study(folder.name), found):
+        parts.append("**Missing** (trainings of a method)\n\n" + "\n".join(f"- {one}" for one in left))
     return "\n\n".join(parts) + "\n"
+
+
+def learning_tried() -> str:
+    """What each part of the training is worth."""
+    return learning(DOCS / "measured" / "learning_tried")
 
 
 LEARNING = (
@@ -756,7 +764,7 @@ PAGES: dict[str, Callable[[], str]] = {
         ids, spaces, action_text, observation_text, episode_text, info_keys, ledger_terms, shape_letters, records,
         scenario_keys, public_names, trace_columns, zones, commands, rooms, imports, extras, core_packages, frozen_sets,
         test_results, training_stages, benchmark_days, leaderboard, evaluation_keys, gpu_check,
-        learning,
+        learning, learning_tried,
     )
 } | {"routes": routes_page}  # fmt: skip
 

@@ -3,8 +3,9 @@
     python -m scripts.maintenance.ship --from runs/learning
 
 Trainings that have ended go to ``configs/agents/pretrained/<scenario>/<method>/seedN``, without what only going on with
-them needs (state of the optimiser, last observations), with the rows of progress.csv that hold evaluations.  The tables
-go to ``docs/measured/learning``.
+them needs (state of the optimiser, last observations), with the rows of progress.csv that hold evaluations; those that
+were there before go.  The rows of the tables go to ``docs/measured/<study>``, where what this folder does not hold
+stays.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ from gridai_env.files import write_json
 from scripts.runs.command import CommandOptions, InputError, Shown, command, need_packages
 from scripts.runs.folder import RUN_FILE, read_run
 from scripts.runs.tables import read_rows, write_rows
+from scripts.studies.learning.run import CURVES, TABLE
 from scripts.studies.policies import MODEL, pretrained_root
 
-TABLES = Path(__file__).resolve().parents[2] / "docs" / "measured" / "learning"
+MEASURED = Path(__file__).resolve().parents[2] / "docs" / "measured"
 COPIED = ("stages.json", "imitation.json")  # as they are
 OPTIMIZER = "policy.optimizer.pth"
 # Of the training in a file of Stable-Baselines3, not of the agent.
@@ -38,6 +40,7 @@ class ShipOptions(CommandOptions):
     study: Annotated[str, Shown(names=("--from",), metavar="RUN_DIR")] = Field(
         description="folder of the study"
     )
+    name: str = Field("learning", description="folder of the tables below docs/measured")
     methods: list[str] = Field(["learned", "ppo"], description="whose agents are shipped")
 
 
@@ -46,21 +49,35 @@ def main(options: ShipOptions) -> int:
     """Copy agents and tables."""
     need_packages("stable_baselines3", "torch")
     study = Path(options.study)
-    if not (study / "learning.json").is_file():
-        raise InputError(
-            f"--from {study}: no learning.json; give the folder of scripts.reproduce --study learning"
-        )
+    if not (study / TABLE).is_file():
+        raise InputError(f"--from {study}: no {TABLE}; give the folder of scripts.reproduce --study learning")
     for method in options.methods:
-        for model in sorted(study.glob(f"*/{method}/seed*/{MODEL}")):
+        models = sorted(study.glob(f"*/{method}/seed*/{MODEL}"))
+        for target in {pretrained_root() / model.parents[1].relative_to(study) for model in models}:
+            shutil.rmtree(target, ignore_errors=True)
+        for model in models:
             target = pretrained_root() / model.parent.relative_to(study)
             ship(model.parent, target)
             print(f"{target}: {sum(file.stat().st_size for file in target.iterdir()) / 1000:,.0f} kB")
-    TABLES.mkdir(parents=True, exist_ok=True)
-    for name in ("learning.csv", "learning_curves.csv", "learning.json"):
-        if (study / name).is_file():
-            shutil.copy(study / name, TABLES / name)
-    print(TABLES)
+
+    for name in (TABLE, CURVES):
+        target = MEASURED / options.name / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_rows(merged(read_rows(target) if target.is_file() else [], read_rows(study / name)), target)
+        print(target)
     return 0
+
+
+def merged(old: list[dict[str, str]], new: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Return the rows of a table with new ones in it: those of an agent replace all that are there of it."""
+
+    def subject(row: dict[str, str]) -> tuple[str, ...]:
+        """Return what a row is of: an agent or a curve on a scenario, else a policy on a set."""
+        own = row["scenario"], row.get("policy") or row["method"]
+        return own if row.get("planned") != "0" else (*own, row["set"])
+
+    replaced = set(map(subject, new))
+    return sorted([row for row in old if subject(row) not in replaced] + new, key=lambda row: row["scenario"])
 
 
 def ship(run: Path, target: Path) -> None:

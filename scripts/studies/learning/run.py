@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from gridai_env.analysis.statistics import UNKNOWN, Interval
 from gridai_env.benchmarks.published import LOCAL, set_path
 from gridai_env.benchmarks.sets import BenchmarkError
 from gridai_env.benchmarks.summary import PolicyResult, published_result, strata_of, summarise
-from gridai_env.files import write_json
 from gridai_env.traces import TraceError
 from scripts.runs.command import InputError, interruptible
 from scripts.runs.folder import file_name, open_folder, read_run, write_run
@@ -27,6 +26,7 @@ from scripts.studies.learning.study import Study, load_study
 from scripts.studies.learning.tasks import Judging, StudyTask, Training, compute, freeze_year, set_name
 
 KIND = "learning"
+TABLE, CURVES = "learning.csv", "learning_curves.csv"
 GAIN = "eval/gain_captured"
 
 
@@ -34,12 +34,10 @@ GAIN = "eval/gain_captured"
 class StudyRun:
     """A study in its folder; a part of it may be asked for, the tables hold all that is there."""
 
-    name: str  # as it is asked for
     study: Study
     folder: Path
     jobs: int = 1
     threads: int = 1
-    missing: list[str] = field(default_factory=list)  # in words
 
     @property
     def store(self) -> Store:
@@ -66,12 +64,12 @@ class StudyRun:
         ]
 
     def freeze_years(self, scenario: str) -> None:
-        """Solve and play the real years of a scenario that are not there yet; those that cannot be had are missing."""
+        """Solve and play the real years of a scenario that are not there yet; say which cannot be had, and why."""
         for year in self.study.years:
             try:
                 freeze_year(self.study, scenario, year, self.real_folder(year), self.jobs, self.threads)
             except (BenchmarkError, InputError, TraceError) as error:
-                self.missing.append(f"{scenario} on {year}: {error}")
+                print(f"{scenario} on {year}: {error}")
 
     def compute(self, chosen: Sequence[Training]) -> int:
         """Train and judge what is not there yet; return how many tasks that were."""
@@ -90,29 +88,16 @@ class StudyRun:
         """Write and print the tables of all that is there, and what is missing."""
         rows: list[Row] = []
         curves: list[Row] = []
-        commits: set[str] = set()  # that agents were trained at
         for scenario, methods in self.study.scenarios.items():
-            done: dict[str, list[Training]] = {}
-            for method in methods:
-                tasks = self.trainings(scenario, method)
-                done[method] = [task for task in tasks if task.is_done]
-                curves += [point for task in done[method] for point in curve(task)]
-                commits |= {str(read_run(task.folder, training.KIND)["commit"]) for task in done[method]}
-                if left := [str(task.seed) for task in tasks if not task.is_done]:
-                    self.missing.append(f"not trained: {scenario}, {method}, seed {' '.join(left)}")
-            there = self.judgings(scenario)
-            rows += [row for one in there for row in self._rows(one, done)]
-            labels = (*self.study.sets, *map(str, self.study.years))
-            lacking = [label for label in labels if label not in {one.label for one in there}]
-            self.missing += [
-                f"not judged: {scenario} on {label}, its bounds are missing" for label in lacking
-            ]
+            done = {
+                name: [task for task in self.trainings(scenario, name) if task.is_done] for name in methods
+            }
+            curves += [point for own in done.values() for task in own for point in curve(task)]
+            rows += [row for one in self.judgings(scenario) for row in self._rows(one, done)]
 
-        replace_rows(rows, self.folder / "learning.csv")
-        replace_rows(curves, self.folder / "learning_curves.csv")
-        about = {"command": f"python -m scripts.reproduce --study {self.name}", "commits": sorted(commits)}
-        write_json(self.folder / "learning.json", about | {"missing": self.missing}, indent=1)
-        print("\n".join(f"missing: {one}" for one in self.missing))
+        replace_rows(rows, self.folder / TABLE)
+        replace_rows(curves, self.folder / CURVES)
+        print("", *(f"missing: {one}" for one in missing(self.study, rows)), sep="\n")
 
     def _rows(self, one: Judging, done: dict[str, list[Training]]) -> list[Row]:
         """Return the rows of learning.csv on a set, and print them."""
@@ -122,10 +107,6 @@ class StudyRun:
         for name, own in (players | {rule: [(rule, rule)] for rule in self.study.rules}).items():
             tasks = [replace(one, policy=policy, player=file_name(player)) for policy, player in own]
             found = [record for task in tasks if (record := self.store.read(task)) is not None]
-            if len(found) < len(tasks):
-                self.missing.append(
-                    f"not judged: {one.scenario}/{one.label}, {len(tasks) - len(found)} of {name}"
-                )
             if found:
                 figures, runs = [record["figures"] for record in found], tuple(map(str, range(len(found))))
                 ms = float(np.median([record["decision_ms"] for record in found]))
@@ -161,7 +142,8 @@ def _training(tasks: Sequence[Training], runs: int, planned: int) -> Row:
         name: float(np.median([end[name] for end in ends])) if ends else "" for name in ("steps", "minutes")
     }
     mark = f"{runs} of {planned} seeds" if runs < planned else "one seed" if planned == 1 else ""
-    return cost | {"planned": planned, "mark": mark}
+    commits = sorted({str(read_run(task.folder, training.KIND)["commit"]) for task in tasks})
+    return cost | {"planned": planned, "mark": mark, "commits": " ".join(commits)}
 
 
 def curve(task: Training) -> list[Row]:
@@ -179,10 +161,23 @@ def curve(task: Training) -> list[Row]:
     ]
 
 
+def missing(study: Study, rows: Sequence[Row]) -> list[str]:
+    """Return what a study plans and its table does not hold, in words: trainings, rules, and sets of real years."""
+    runs = {(row["scenario"], row["set"], row["policy"]): int(row["runs"]) for row in rows}
+    found = []
+    for scenario, methods in study.scenarios.items():
+        planned = {name: plan.seeds for name, plan in methods.items()} | dict.fromkeys(study.rules, 1)
+        for label in (*study.sets, *map(str, study.years)):
+            there = {name: runs.get((scenario, label, name), 0) for name in planned}
+            few = [f"{name} {n} of {planned[name]}" for name, n in there.items() if n < planned[name]]
+            found += [f"{scenario}, {label}: {', '.join(few)}"] if few else []
+    return found
+
+
 def run_study(name: str, options: Any) -> int:
     """Check everything, compute what is missing of the chosen part, write and print all that is there."""
     study, (jobs, threads) = load_study(name), options.workers()
-    run = StudyRun(name, study, Path(options.run_dir or f"runs/{Path(name).stem}"), jobs, threads)
+    run = StudyRun(study, Path(options.run_dir or f"runs/{Path(name).stem}"), jobs, threads)
     for option, given, known in (
         ("scenarios", options.scenarios, study.scenarios),
         ("methods", options.methods, study.methods),

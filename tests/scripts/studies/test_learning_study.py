@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 import shutil
 from pathlib import Path
@@ -25,7 +24,7 @@ from gridai_env.scenario.load import load_scenario
 from scripts import reproduce
 from scripts.maintenance import freeze, ship
 from scripts.runs.folder import read_run
-from scripts.studies.learning.run import StudyRun, improvement
+from scripts.studies.learning.run import StudyRun, improvement, missing
 from scripts.studies.learning.study import load_study
 from scripts.studies.policies import checkpoint_of
 
@@ -131,7 +130,9 @@ def test_a_finished_study_has_every_table(finished: Path, study: Path) -> None:
     assert [p["steps"] for p in own] == ["0", "24", "48"]
     minutes = [float(p["minutes"]) for p in own]
     assert minutes == sorted(minutes) and minutes[0] > 0  # the imitation comes before the first
-    assert json.loads((finished / "learning.json").read_text("utf-8"))["missing"] == []
+    assert missing(load_study(str(study)), list(table.values())) == []
+    (commit,) = {read_run(task)["commit"] for task in folder.glob("seed*")}
+    assert one["commits"] == commit
     assert (
         (folder / "seed0" / "train.log").read_text("utf-8").startswith("days: the benchmark's training days")
     )
@@ -148,10 +149,11 @@ def test_nothing_is_computed_twice_and_a_new_network_is_judged_again(
     assert "\n2 tasks computed now" in capsys.readouterr().out  # the record of the training, the set
 
 
-def test_a_part_lists_what_is_missing_and_marks_it(study: Path, tmp_path: Path) -> None:
+def test_a_part_lists_what_is_missing_and_marks_it(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert reproduce.main(words(study, tmp_path, "--methods", "learned", "--seeds", "1")) == 0
-    missing = json.loads((tmp_path / "learning.json").read_text("utf-8"))["missing"]
-    assert missing == ["not trained: two_sites, learned, seed 0", "not trained: two_sites, ppo, seed 0"]
+    assert "\nmissing: two_sites, test: learned 1 of 2, ppo 0 of 1\n" in capsys.readouterr().out
     table = {row["policy"]: row for row in rows(tmp_path / "learning.csv")}
     assert table["learned"]["mark"] == "1 of 2 seeds" and "ppo" not in table
 
@@ -215,7 +217,7 @@ def test_what_cannot_be_asked_for_is_refused_in_one_line(
 
 def test_shipped_study_has_valid_settings(tmp_path: Path) -> None:
     study = load_study("learning")
-    run = StudyRun("learning", study, tmp_path)
+    run = StudyRun(study, tmp_path)
     for scenario, own in study.scenarios.items():
         for method in own:
             run.trainings(scenario, method)[0].check(overwrite=False)
@@ -227,14 +229,16 @@ def test_shipped_study_has_valid_settings(tmp_path: Path) -> None:
 
 
 def test_real_years_are_frozen_as_other_sets_are(
-    data_dir: Path, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data_dir: Path,
+    study: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     real = {"file": "panel/hourly_2021_2023.parquet", "years": [2023], "episodes": 2, "planners": ["mpc:own"]}
-    run = StudyRun(
-        "real.tiny", load_study(str(written(study.with_name("real.tiny"), {"real": real}))), tmp_path / "with"
-    )
+    run = StudyRun(load_study(str(written(study.with_name("real.tiny"), {"real": real}))), tmp_path / "with")
     run.freeze_years("two_sites")
-    assert run.missing == []
+    assert "two_sites on 2023" not in capsys.readouterr().out
     frozen = read_set("two_sites", "test", run.real_folder(2023))
     assert frozen.published == ("local_only", "milp", "mpc:day_ahead")
     starts = [entry.key.start_utc for entry in frozen.entries]
@@ -242,12 +246,12 @@ def test_real_years_are_frozen_as_other_sets_are(
     assert frozen.benchmark.world.traces == str(data_dir / real["file"])
 
     monkeypatch.setenv("GRIDAI_DATA_DIR", str(tmp_path))
-    without = StudyRun("real.tiny", run.study, tmp_path / "without")
+    without = StudyRun(run.study, tmp_path / "without")
     without.freeze_years("two_sites")
-    assert "set GRIDAI_DATA_DIR to the folder of the real traces" in without.missing[0]
+    assert "set GRIDAI_DATA_DIR to the folder of the real traces" in capsys.readouterr().out
     without.folder.mkdir(exist_ok=True)
     without.write()
-    assert "not judged: two_sites on 2023, its bounds are missing" in without.missing
+    assert "missing: two_sites, 2023: learned 0 of 2, ppo 0 of 1, greedy 0 of 1" in capsys.readouterr().out
 
 
 def test_improvement_is_taken_seed_by_seed(study: Path) -> None:
@@ -261,8 +265,11 @@ def test_shipped_agents_are_small_and_decide_as_before(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ship, "pretrained_root", lambda: tmp_path / "pretrained")
-    monkeypatch.setattr(ship, "TABLES", tmp_path / "tables")
+    monkeypatch.setattr(ship, "MEASURED", tmp_path)
+    old = tmp_path / "pretrained" / "two_sites" / "learned" / "seed7"
+    old.mkdir(parents=True)
     assert ship.main(["--from", str(finished)]) == 0
+    assert not old.exists()
     mine, shipped = finished / "two_sites/learned/seed1", tmp_path / "pretrained/two_sites/learned/seed1"
     for one, other in zip(weights(mine), weights(shipped), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -274,7 +281,27 @@ def test_shipped_agents_are_small_and_decide_as_before(
     assert (tmp_path / "pretrained/two_sites/ppo/seed0/model.zip").is_file()
 
     # The page shows what is there, and what is missing.
-    page = generated_pages.learning(tmp_path / "tables", tmp_path)
+    page = generated_pages.learning(tmp_path / "learning", tmp_path)
     assert "### two_sites" in page and "| `learned` | test |" in page and "one seed" in page
     assert (tmp_path / "learning_curves.svg").stat().st_size > 1000
+    assert "- four_markets, test: learned 0 of 5," in page
     assert "No study has been run yet" in generated_pages.learning(tmp_path / "nothing", tmp_path)
+
+
+def test_rows_of_agents_that_a_folder_does_not_hold_stay() -> None:
+    def row(policy: str, name: str, planned: str, gain: str) -> dict[str, str]:
+        return {"scenario": "two_sites", "set": name, "policy": policy, "planned": planned, "gain": gain}
+
+    old = [
+        row("ppo", "test", "5", "old"),
+        row("learned", "2021", "5", "old"),
+        row("greedy", "2021", "0", "old"),
+    ]
+    new = [row("learned", "test", "5", "new"), row("greedy", "test", "0", "new")]
+    found = {(one["policy"], one["set"]): one["gain"] for one in ship.merged(old, new)}
+    assert found == {
+        ("ppo", "test"): "old",
+        ("greedy", "2021"): "old",
+        ("learned", "test"): "new",
+        ("greedy", "test"): "new",
+    }
