@@ -9,7 +9,6 @@ Each folder ``configs/agents/pretrained/<scenario>/<kind>`` gets a ``README.md``
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from gridai_env import IDS
@@ -40,10 +39,12 @@ def card(folder: Path, benchmarks: Path | None = None) -> str:
     """Return the card of an agent; raise InputError where its score is missing."""
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+    from agents.training.curves import PROGRESS, SECONDS
+
     scenario, kind = folder.parts[-2:]
     seeds = sorted(folder.glob("seed*"))
     runs = [read_run(seed, "train") for seed in seeds]
-    stages = [json.loads((seed / "stages.json").read_text(encoding="utf-8"))["stages"] for seed in seeds]
+    minutes = [float(read_rows(seed / PROGRESS)[-1][SECONDS]) / 60.0 for seed in seeds]
 
     frozen = read_set(scenario, "test", benchmarks)
     score = _score(
@@ -60,7 +61,7 @@ def card(folder: Path, benchmarks: Path | None = None) -> str:
         tags=["reinforcement-learning", "stable-baselines3", "gridai-env", scenario, kind],
     )  # fmt: skip
     return str(ModelCard.from_template(
-        data, str(TEMPLATE), scenario=scenario, kind=kind, seeds=seeds, runs=runs, stages=stages, score=score,
+        data, str(TEMPLATE), scenario=scenario, kind=kind, seeds=seeds, runs=runs, minutes=minutes, score=score,
         gain=f"{gain:.1%} [{low:.1%}, {high:.1%}]", set_hash=frozen.hash,
     ))  # fmt: skip
 
