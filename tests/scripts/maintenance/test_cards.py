@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ from gridai_env.benchmarks.sets import benchmark_folder
 from scripts.maintenance import cards
 from scripts.runs.command import InputError
 from scripts.runs.folder import write_run
+from scripts.runs.tables import write_rows
 from scripts.studies.names import NETWORK
 
 TABLE = """policy,runs,episodes,gain_captured,gain_captured_low,gain_captured_high,of_mpc_own,dropped_over_optimum
@@ -34,8 +34,9 @@ def agents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         settings = {"algorithm": "pathwise", "policy": "set", "total_steps": 12345}
         facts = {"device": "cpu", "days": "the training days", "agent": {"environment_version": 7}}
         write_run(folder, "train", settings, [seed], **facts)
-        stages = [{"name": "start", "seconds": 0.0}, {"name": "pathwise", "seconds": 90.0 + 60.0 * seed}]
-        (folder / "stages.json").write_text(json.dumps({"stages": stages}), encoding="utf-8")
+        rows = [{"time/total_timesteps": 0, "time/seconds": 1.0}]
+        rows.append({"time/total_timesteps": 12345, "time/seconds": 90.0 + 60.0 * seed})
+        write_rows(rows, folder / "progress.csv")
     monkeypatch.setattr(cards, "pretrained_root", lambda: tmp_path / "agents")
     return tmp_path / "agents"
 
