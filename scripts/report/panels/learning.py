@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from gridai_env.arrays.types import Floats
 from scripts.report.data import palette
 from scripts.report.data.names import rounded, words
 from scripts.report.data.numbers import percent, plural
@@ -51,11 +51,11 @@ def _stages(run: RunFolder) -> list[dict[str, Any]]:
         raise InputError(f"{file}: cannot be read ({error}); train again") from error
 
 
-def _plot(x: Sequence[float], gains: Sequence[float], title: str) -> Plot:
+def _plot(x: Floats, gains: Floats, title: str) -> Plot:
     """Return the gain over what it took."""
     out = drawing(340, hovermode="closest", showlegend=False)
     hover = f"%{{y:.1f}} % after %{{x:,.4~g}} {title}<extra></extra>"
-    out.add("learned", x=rounded(x), y=rounded(100.0 * gain for gain in gains), hovertemplate=hover)
+    out.add("learned", x=rounded(x), y=rounded(100.0 * gains), hovertemplate=hover)
     out.figure.add_hline(y=100.0, line=stroke(palette.INK, 1, dash="dot"), layer="below")
     out.figure.update_xaxes(title_text=title, rangemode="tozero")
     out.figure.update_yaxes(title_text="gain captured [%]")
