@@ -142,8 +142,8 @@ def test_it_learns(pathwise: dict[str, Any]) -> None:
     config = settings(pathwise=pathwise)
     model = model_of(config)
     before = mean_benefit_usd(model, config)
-    model.learn(24 * 96, log_interval=0)
-    assert model._n_updates >= 48
+    model.learn(24 * 192, log_interval=0)
+    assert model._n_updates >= 96
     assert mean_benefit_usd(model, config) > before + 0.01 * abs(before)
 
 
