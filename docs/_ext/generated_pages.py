@@ -661,10 +661,11 @@ def learning(folder: Path = STUDY, pictures: Path = GENERATED) -> str:
         draw_curves(rows_of(folder / CURVES), pictures / f"{folder.name}_curves.svg")
         caption = "Share of the gain on validation episodes along each training."
         parts.append(f"```{{figure}} _generated/{folder.name}_curves.svg\n{caption}\n```")
-    for scenario in dict.fromkeys(row["scenario"] for row in found):
-        own = [learning_row(row) for row in found if row["scenario"] == scenario]
-        parts.append(f"### {scenario}\n\n{table(LEARNING, own, left=2)}")
-    if left := missing(load_study(folder.name), found):
+    study = load_study(folder.name)
+    for scenario in study.scenarios:
+        if own := [learning_row(row) for row in found if row["scenario"] == scenario]:
+            parts.append(f"### {scenario}\n\n{table(LEARNING, own, left=2)}")
+    if left := missing(study, found):
         parts.append("**Missing** (trainings of a method)\n\n" + "\n".join(f"- {one}" for one in left))
     return "\n\n".join(parts) + "\n"
 
