@@ -68,6 +68,6 @@ def sample_train(folder: Path, watched: bool = True) -> None:
     names = ("name", "steps", "seconds", "gain_captured")
     rows = [dict(zip(names, stage, strict=True), dropped_over_local_gpuh=1.0) for stage in stages]
     (folder / "stages.json").write_text(json.dumps({"stages": rows}), encoding="utf-8")
-    header = "time/total_timesteps time/fps" + " eval/gain_captured" * watched
-    progress = [[0, "", 0.5], [300, 10, ""], [600, 10, 0.8], [1200, 10, 0.9]]
+    header = "time/total_timesteps time/seconds" + " eval/gain_captured" * watched
+    progress = [[0, 60.0, 0.5], [300, 90.0, ""], [600, 120.0, 0.8], [1200, 180.0, 0.9]]
     write_csv(folder / "progress.csv", header, [row[: 2 + watched] for row in progress])

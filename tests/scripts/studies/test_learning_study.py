@@ -243,7 +243,7 @@ def test_real_years_are_frozen_as_other_sets_are(
     assert frozen.published == ("local_only", "milp", "mpc:day_ahead")
     starts = [entry.key.start_utc for entry in frozen.entries]
     assert starts == ["2023-04-02T08:00", "2023-10-01T08:00"]
-    assert frozen.benchmark.world.traces == str(data_dir / real["file"])
+    assert frozen.benchmark.world.traces == str((data_dir / real["file"]).resolve())
 
     monkeypatch.setenv("GRIDAI_DATA_DIR", str(tmp_path))
     without = StudyRun(run.study, tmp_path / "without")
