@@ -220,7 +220,7 @@ def test_the_learning_curve_is_that_of_the_training(tmp_path: Path) -> None:
     minutes, steps = (plot["data"][0] for plot in panels_of(text)["learning-learning"]["plots"])
     assert minutes["x"] == [1, 2, 3] and steps["x"] == [0, 600, 1200]
     assert minutes["y"] == steps["y"] == [50, 80, 90]
-    assert "After each stage: start -5.0 %, imitation 50.0 %, pathwise 90.0 %." in text
+    assert "After each stage: start \N{MINUS SIGN}5.0 %, imitation 50.0 %, pathwise 90.0 %." in text
 
 
 def test_a_training_without_a_gain_has_no_curve(
