@@ -42,7 +42,11 @@ def chain_plans(points: tuple[Instance, ...], objective: Objective, floor: objec
 
 @pytest.mark.parametrize(
     ("scenario", "axis"),
-    [("energy_geography", "scale"), ("energy_geography", "class:interactive"), ("four_markets", "scale")],
+    [
+        ("energy_geography", "scale"),
+        pytest.param("energy_geography", "class:interactive", marks=pytest.mark.slow),
+        ("four_markets", "scale"),
+    ],
 )
 def test_the_chain_finds_the_same_optima_as_programs_built_afresh(scenario: str, axis: str) -> None:
     points = points_of(scenario, axis)

@@ -551,7 +551,13 @@ def _slopes(envs: GridAITorchVectorEnv, dtype: torch.dtype) -> torch.Tensor:
     return torch.autograd.grad(total, given)[0]
 
 
-@pytest.mark.parametrize("name", ["EnergyGeography", "MicrogridProsumer", "Global"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "MicrogridProsumer",
+        *(pytest.param(one, marks=pytest.mark.slow) for one in ("EnergyGeography", "Global")),
+    ],
+)
 def test_gradients_of_the_compiled_step_are_those_of_the_equations(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
