@@ -116,6 +116,26 @@ def test_rows_see_what_they_would_pay_now_and_later() -> None:
             assert later[b, c, w, 2 * i : 2 * i + 2] == pytest.approx(wanted, rel=1e-4, abs=1e-4)
 
 
+def test_rows_see_what_is_due_within_each_hour_and_every_hour_ahead() -> None:
+    compiled = compile_scenario(load_scenario("two_sites"))
+    reader = policy_of(compiled, "set").judgement.reader
+    assert reader.leads(features.LEADS_H)[:12] == list(range(1, 13)) and reader.leads([0.2, 999.0])[0] == 1
+    assert reader.leads([999.0]) == [reader.memory.steps]
+
+    now = Situation.of(reader, reader(seen(compiled)))
+    due = now.seen.part["due"]
+    now.seen.part["due"] = torch.arange(1.0, due.shape[-1] + 1.0).expand_as(
+        due
+    )  # 1 at once, 2 in an hour, ...
+    found = features._due(now)
+    wanted = torch.tensor([n * (n + 1) / 2 for n in range(1, 13)])
+    torch.testing.assert_close(found[:, :, reader.first :], wanted.expand_as(found[:, :, reader.first :]))
+    at_once = now.seen.on_hand_gpuh[:, :, : reader.first, None]
+    torch.testing.assert_close(
+        found[:, :, : reader.first], at_once.expand_as(found[:, :, : reader.first]).clone()
+    )
+
+
 @pytest.mark.parametrize("attention", [False, True])
 def test_the_order_of_sites_does_not_matter(attention: bool) -> None:
     policy = policy_of(small(), "set", attention=attention)
