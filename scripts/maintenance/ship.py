@@ -41,7 +41,9 @@ class ShipOptions(CommandOptions):
         description="folder of the study"
     )
     name: str = Field("learning", description="folder of the tables below docs/measured")
-    methods: list[str] = Field(["learned", "ppo"], description="whose agents are shipped")
+    methods: Annotated[list[str], Shown(nargs="*")] = Field(
+        ["learned", "ppo"], description="whose agents are shipped; none: the tables alone"
+    )
 
 
 @command(ShipOptions)
@@ -55,6 +57,8 @@ def main(options: ShipOptions) -> int:
         models = sorted(study.glob(f"*/{method}/seed*/{MODEL}"))
         for target in {pretrained_root() / model.parents[1].relative_to(study) for model in models}:
             shutil.rmtree(target, ignore_errors=True)
+        if not models:
+            print(f"{method}: no training of it has ended in {study}; what is shipped stays")
         for model in models:
             target = pretrained_root() / model.parent.relative_to(study)
             ship(model.parent, target)
