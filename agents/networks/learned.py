@@ -31,7 +31,6 @@ from gridai_env.scenario.compile import Compiled
 # Raw numbers before any learning: a little waits, nothing is refused, renewables are used, jobs may start.
 AT_HOME, HOLD, REFUSE, USED, WAIT = 1.0, 0.2, -0.2, 0.2, -0.5
 LEAST_SPREAD = 1e-3
-ROUTE_SHARE = 2
 
 
 class Scaled(nn.Module):
@@ -220,7 +219,7 @@ class SetDecision(LearnedDecision):
         self.mixing = nn.ModuleList([Mixing(d, attention) for _ in range(blocks)])
         self.of_item, self.of_home, self.of_all = nn.Linear(rows, d), nn.Linear(d, d), nn.Linear(2 * d, d)
         self.row = nn.Sequential(nn.SiLU(), nn.Linear(d, d), nn.SiLU())
-        r = max(d // ROUTE_SHARE, 1)  # there are many routes, and little to say of each
+        r = max(d // 2, 1)  # there are many routes, and little to say of each
         self.of_site, self.of_row, self.of_route = nn.Linear(d, r), nn.Linear(d, r), nn.Linear(routes, r)
         self.route = mlp(r, r, 1)
         self.row_out, self.site_out = nn.Linear(d, 2), mlp(d, d, 3)

@@ -64,7 +64,7 @@ def main(options: ShipOptions) -> int:
             ship(model.parent, target)
             print(f"{target}: {sum(file.stat().st_size for file in target.iterdir()) / 1000:,.0f} kB")
 
-    for name in (TABLE, CURVES):
+    for name in (name for name in (TABLE, CURVES) if (study / name).is_file()):
         target = MEASURED / options.name / name
         target.parent.mkdir(parents=True, exist_ok=True)
         write_rows(merged(read_rows(target) if target.is_file() else [], read_rows(study / name)), target)

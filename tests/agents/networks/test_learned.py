@@ -124,9 +124,8 @@ def test_rows_see_what_is_due_within_each_hour_and_every_hour_ahead() -> None:
 
     now = Situation.of(reader, reader(seen(compiled)))
     due = now.seen.part["due"]
-    now.seen.part["due"] = torch.arange(1.0, due.shape[-1] + 1.0).expand_as(
-        due
-    )  # 1 at once, 2 in an hour, ...
+    # 1 is due at once, 2 in an hour, ...
+    now.seen.part["due"] = torch.arange(1.0, due.shape[-1] + 1.0).expand_as(due)
     found = features._due(now)
     wanted = torch.tensor([n * (n + 1) / 2 for n in range(1, 13)])
     torch.testing.assert_close(found[:, :, reader.first :], wanted.expand_as(found[:, :, reader.first :]))

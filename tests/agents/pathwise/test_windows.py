@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -136,8 +137,12 @@ def test_values_learn_what_is_left_and_are_zero_at_the_end() -> None:
     assert torch.allclose(found, torch.tensor([3.0, 2.0, 1.0]), atol=0.1)
 
 
-def test_it_learns() -> None:
-    config = settings(pathwise={"window_h": 2.0, "last_h": 4.0})
+@pytest.mark.parametrize(
+    "pathwise",
+    [pytest.param({"window_h": 2.0}, marks=pytest.mark.slow), {"window_h": 2.0, "last_h": 4.0}],
+)
+def test_it_learns(pathwise: dict[str, Any]) -> None:
+    config = settings(pathwise=pathwise)
     model = model_of(config)
     before = mean_benefit_usd(model, config)
     model.learn(24 * 192, log_interval=0)

@@ -35,7 +35,7 @@ def test_levers_of_two_sites() -> None:
 
 
 def test_levers_of_four_markets() -> None:
-    check_levers("four_markets", range(200, 202), 48.0)
+    check_levers("four_markets", range(200, 203), 48.0)
 
 
 @pytest.mark.slow
