@@ -3,7 +3,7 @@
 Costs come in 10 USD per MWh of IT load at a mean site, work in shares of the capacity of all sites: the same network
 fits scenarios of other sizes.  Nothing here decides anything.
 
-Shapes: B observations, K sites, C regions, W rows, F steps foreseen (the present first), V job slots.
+Shapes: B observations, K sites, C regions, W rows, O open routes, F steps foreseen (the present first), V job slots.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Items:
     whole: Float[Tensor, "B f"]
     sites: Float[Tensor, "B K f"]
     rows: Float[Tensor, "B C W f"]
-    routes: Float[Tensor, "B C W K f"]
+    routes: Float[Tensor, "B O f"]
     jobs: Float[Tensor, "B V K f"]
 
     @classmethod
@@ -177,22 +177,17 @@ def _due(now: Situation) -> Float[Tensor, "B C W 12"]:
     return torch.cat([sessions, waits], 2)
 
 
-def _routes(now: Situation) -> Float[Tensor, "B C W K f"]:
-    """Return the features of routes; what a route costs is in USD per GPU-h, over the cost of 10 USD per MWh."""
-    p, seen = now.p, now.seen
+def _routes(now: Situation) -> Float[Tensor, "B O f"]:
+    """Return the features of open routes; what a route costs is in USD per GPU-h, over the cost of 10 USD per MWh."""
+    p, index = now.p, now.reader.open_index
     usd_per_gpuh = _usd_per_gpuh(now)
     fixed = p.egress_usd_per_gpuh / usd_per_gpuh
     cost = now.work_price[:, 0][:, None, None] + fixed  # [B,C,W,K]
     best = (cost + now.reader.closed_cost).amin(-1, keepdim=True)
     home = (cost * p.home[:, None]).sum(-1, keepdim=True)
-    of_route = [
-        p.route_open,
-        p.home[:, None].expand_as(p.route_open),
-        fixed,
-        p.relocation_usd_per_gpuh / usd_per_gpuh,
-    ]
-    moving = [cost - best, cost - home, seen.resident, cost]
-    return torch.stack([*moving, *(figure.expand_as(cost) for figure in of_route)], -1)
+    of_route = [p.route_open, p.home[:, None], fixed, p.relocation_usd_per_gpuh / usd_per_gpuh]
+    figures = [cost - best, cost - home, now.seen.resident, cost, *of_route]
+    return torch.stack([figure.expand_as(cost).flatten(1).index_select(1, index) for figure in figures], -1)
 
 
 def _jobs(now: Situation, capacity: Tensor) -> Float[Tensor, "B V K f"]:

@@ -25,7 +25,7 @@ from agents.structured.action_numbers import LOWEST
 from agents.structured.observed import Reader
 from agents.structured.policy import StructuredPolicy
 from agents.structured.weights import symlog
-from gridai_env.arrays.types import Float, Floats32
+from gridai_env.arrays.types import Float, Floats32, Int
 from gridai_env.scenario.compile import Compiled
 
 # Raw numbers before any learning: a little waits, nothing is refused, renewables are used, jobs may start.
@@ -248,12 +248,16 @@ class SetDecision(LearnedDecision):
         self, observation: Float[Tensor, "B N+M"]
     ) -> tuple[Float[Tensor, "B A"], Float[Tensor, "B S"]]:
         """Return raw actions, and means over sites and rows as inputs of the value estimate."""
-        return self.decide(Items.of(self.reader, observation), self.reader.params.home)
+        reader = self.reader
+        return self.decide(Items.of(reader, observation), reader.params.home, reader.open_index)
 
     def decide(
-        self, items: Items, home: Float[Tensor, "C K"]
+        self, items: Items, home: Float[Tensor, "C K"], open_index: Int[Tensor, " O"]
     ) -> tuple[Float[Tensor, "B A"], Float[Tensor, "B S"]]:
-        """Return the decision for items; ``home``: 1.0 at the home site of each region."""
+        """Return the decision for items.
+
+        ``home``: 1.0 at the home site of each region; ``open_index``: where open routes lie among all, [C,W,K] flat.
+        """
         seen = {name: scaled(getattr(items, name)) for name, scaled in self.scales.items()}
 
         whole = self.whole(seen["whole"])
@@ -266,12 +270,16 @@ class SetDecision(LearnedDecision):
         around = self.of_all(torch.cat([sites.mean(1), whole], -1))[:, None, None]
         rows = self.row(self.of_item(seen["rows"]) + homes + around)
 
+        # Closed routes, often more than half, are never played.
+        to_site, of_row = open_index % home.shape[1], open_index // home.shape[1]
         pairs = (
-            self.of_site(sites)[:, None, None]
-            + self.of_row(rows)[..., None, :]
+            self.of_site(sites).index_select(1, to_site)
+            + self.of_row(rows).flatten(1, 2).index_select(1, of_row)
             + self.of_route(seen["routes"])
         )
-        logits = self.route(functional.silu(pairs))[..., 0] + self.at_home * home[:, None]
+        scores = self.route(functional.silu(pairs))[..., 0]
+        logits = (self.at_home * home[:, None]).expand(*rows.shape[:3], -1).flatten(1)
+        logits = logits.index_add(1, open_index, scores).unflatten(1, (*rows.shape[1:3], -1))
         summary = torch.cat([sites.mean(1), rows.mean((1, 2))], -1).detach()
         return bounded_actions(
             logits, self.row_out(rows), self.site_out(sites), self._jobs(seen["jobs"], sites)

@@ -131,7 +131,8 @@ class Reader(torch.nn.Module):
         # Beyond the end the present is repeated; `within` masks it.
         now = self.memory.present(part)
         ahead = torch.where(within[..., None] > 0.5, curves, now[:, None])
-        ahead = torch.cat([now[:, None], ahead[:, 1:]], 1)
+        # What is foreseen follows from no action: there is no gradient to look for.
+        ahead = torch.cat([now[:, None], ahead[:, 1:]], 1).detach()
         on_hand, due = self._work(part)
         hour = self._local_h(part["clock"])
         return Observed(

@@ -67,7 +67,7 @@ class Situation:
     def of(cls, reader: Reader, seen: Observed) -> Situation:
         """Return what several decisions need."""
         p, part = reader.params, seen.part
-        exo = Exogenous.make(pue=part["pue"], available_gpus=part["available_gpus"])
+        exo = Exogenous.make(pue=part["pue"].detach(), available_gpus=part["available_gpus"].detach())
         mwh = physics.work_power_mw_per_gpuh(p, exo) * p.dt_h
         relative = mwh / mwh.mean(-1, keepdim=True)
 
