@@ -143,6 +143,11 @@ class OnDeviceConfig(StrictModel):
         description="share of the training episodes whose prices spike ten times as often as calibrated and eight "
         "times as far: prepares for months that are wilder than those trained on",
     )
+    shortages: Share = Field(
+        0.0,
+        description="share of the training episodes in which a zone runs short of power: for 6 to 96 hours its price "
+        "stands at a level between 500 and 10,000 USD/MWh",
+    )
     stagger: bool = Field(
         False, description="first episodes start mid-way, so that not all of them end in the same step"
     )

@@ -95,6 +95,7 @@ class TorchVectorOptions(VectorOptions):
     dtype: torch.dtype | str = field(default="float32", kw_only=True)
     episodes: str | None = field(default=None, kw_only=True)
     spikes: float = field(default=0.0, kw_only=True)
+    shortages: float = field(default=0.0, kw_only=True)
     stagger: bool = field(default=False, kw_only=True)
     copy: bool = field(default=True, kw_only=True)
     compile: bool = field(default=False, kw_only=True)
@@ -107,8 +108,9 @@ class TorchVectorOptions(VectorOptions):
                 f"render_mode = {self.render_mode!r}: environments on a device draw no pictures; leave device out "
                 "for that"
             )
-        if not 0.0 <= self.spikes <= 1.0:
-            raise ValueError(f"spikes = {self.spikes!r}: must be a share of the episodes, in [0, 1]")
+        for name in ("spikes", "shortages"):
+            if not 0.0 <= (share := getattr(self, name)) <= 1.0:
+                raise ValueError(f"{name} = {share!r}: must be a share of the episodes, in [0, 1]")
         super().__post_init__()
         checked_mode(self.autoreset_mode, (AutoresetMode.SAME_STEP, AutoresetMode.DISABLED))
 

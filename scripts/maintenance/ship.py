@@ -25,6 +25,7 @@ from scripts.runs.command import CommandOptions, InputError, Shown, command, nee
 from scripts.runs.folder import RUN_FILE, read_run
 from scripts.runs.tables import read_rows, write_rows
 from scripts.studies.learning.run import CURVES, TABLE
+from scripts.studies.learning.tasks import within_study
 from scripts.studies.policies import MODEL, pretrained_root
 
 MEASURED = Path(__file__).resolve().parents[2] / "docs" / "measured"
@@ -88,6 +89,7 @@ def ship(run: Path, target: Path) -> None:
     """Copy what an agent and its card need; paths of the machine stay behind."""
     record = read_run(run, "train")
     record["command"] = [Path(word).name if os.path.isabs(word) else word for word in record["command"]]
+    record["config"]["start_from"] = within_study(record["config"].get("start_from"))
     target.mkdir(parents=True, exist_ok=True)
     write_json(target / RUN_FILE, record, indent=1)
     slim(run / MODEL, target / MODEL)

@@ -29,7 +29,7 @@ from gridai_env.episodes.forecast import Publication, day_steps, publication
 from gridai_env.episodes.jobs import draw_jobs
 from gridai_env.episodes.starts import STREAMS
 from gridai_env.scenario.compile import Compiled
-from gridai_env.traces.series import StepGrid, step_grid
+from gridai_env.traces.series import StepGrid, ZoneSeries, step_grid
 from gridai_env.traces.synthetic import month_hour_cells, series_of_model
 from gridai_env.traces.zone_tables import ZoneModel, zone_model
 
@@ -40,6 +40,10 @@ AT_ONCE_ON_DEVICE = 256
 # Episodes with more and higher spikes: the trigger, a standard normal, needs so much less to set a spike off (ten times
 # as many where 1 % of hours spike), and what lies above the cap of ordinary prices is so many times as much.
 SOONER, HIGHER = 1.0, 8.0
+
+# A zone that runs short of power, as Texas did in February 2021: for so many hours its prices stand at a level, drawn
+# evenly in its logarithm.
+SHORT_H, SHORT_USD_PER_MWH = (6.0, 96.0), (500.0, 10_000.0)
 
 
 @dataclass(frozen=True)
@@ -102,12 +106,14 @@ class TorchEpisodeGenerator:
         seed: int | None = None,
         at_once: int | None = None,
         spikes: float = 0.0,
+        shortages: float = 0.0,
     ) -> None:
         """Move what the scenario knows to the device.
 
         ``seed``: of the generator, None: another one each time.  ``at_once``: episodes made at a time.
-        ``spikes``: share of the episodes with more and higher price spikes than calibrated (see `SOONER`).  Raises
-        ValueError where traces or demand of the scenario come from files: such episodes are made on the host.
+        ``spikes``: share of the episodes with more and higher price spikes than calibrated (see `SOONER`).
+        ``shortages``: share of the episodes that have hours of shortage in a zone (see `SHORT_H`).
+        Raises ValueError where traces or demand of the scenario come from files: such episodes are made on the host.
         """
         for name, source in (("traces", compiled.traces), ("demand", compiled.demand.source)):
             if source != "synthetic":
@@ -125,7 +131,7 @@ class TorchEpisodeGenerator:
         self._model: ZoneModel = zone_model(zones).map(self._real)
         higher = self._model.spike_mean_excess_usd_per_mwh * HIGHER
         sooner = self._model.spike_level - SOONER
-        self.spikes = spikes
+        self.spikes, self.shortages = spikes, shortages
         self._wild = replace(self._model, spike_level=sooner, spike_mean_excess_usd_per_mwh=higher)
         self._week: Week = week_gpuh(compiled).map(self._real)
         by_month_hour, sun_mw = usual_deviations(compiled, synthetic_deviation(zones))
@@ -185,6 +191,8 @@ class TorchEpisodeGenerator:
         series = series_of_model(
             model or self._model, grid, cells, minutes, compiled.shape.dt_h, draws["traces"]
         )
+        if self.shortages:
+            series = with_shortages(series, draws["traces"], self.shortages)
         demand = synthetic_demand(compiled, self._week, of_start(starts.places), draws["demand"])
         jobs = draw_jobs(compiled, draws["jobs"])
         events = draw_events(compiled, draws["events"])
@@ -202,6 +210,20 @@ class TorchEpisodeGenerator:
             event_active=batch_innermost(events.active),
             start_minutes=minutes,
         )
+
+
+def with_shortages(series: ZoneSeries, draws: Draws, share: float) -> ZoneSeries:
+    """Return series of which about a share has hours of shortage in a zone, around any time of theirs."""
+    price = series.price_usd_per_mwh
+    steps, zones = price.shape[1:]
+    chance, middle, length, level = draws.uniforms(slice(0, len(draws)), 4, zones).to(price.dtype).unbind(1)
+    shortest_h, longest_h = SHORT_H
+    low, high = SHORT_USD_PER_MWH
+    half = (shortest_h + (longest_h - shortest_h) * length) / series.dt_h / 2.0
+    away = (torch.arange(steps, device=price.device)[:, None] - (middle * steps)[:, None]).abs()
+    is_short = (chance < share / zones)[:, None] & (away <= half[:, None])
+    raised = torch.maximum(price, (low * (high / low) ** level)[:, None])
+    return replace(series, price_usd_per_mwh=torch.where(is_short, raised, price))
 
 
 def possible_starts(compiled: Compiled, zones: tuple[str, ...], real: Any, there: Any) -> StartCalendar:

@@ -46,6 +46,8 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
 
     ``spikes``: share of the episodes drawn on the device whose prices spike about ten times as often as their zone
     is calibrated, and eight times as far: who learns in calm months is prepared for others.
+    ``shortages``: share of them in which a zone runs short of power: for 6 to 96 hours its price stands at a level
+    between 500 and 10,000 USD/MWh.
 
     ``stagger=True``: the episodes that a reset of all environments begins start midway, at up to 16 steps
     spread evenly (those of a group at the same one), so that they do not all end together; later ones are whole.
@@ -85,13 +87,15 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         # Episodes are supplied for groups, and placed in all their environments.
         self._host = episode_supply.HostEpisodeSupply(self._source, self.num_groups, self.device, self.dtype)
         self.episodes = episode_supply.kind_of_episodes(options.episodes, self._source)
-        if self.episodes == "host" and options.spikes:
-            raise ValueError(
-                f"spikes = {options.spikes:g}: episodes made on the host have none (those of files are); must be 0"
-            )
+        wild = {"spikes": options.spikes, "shortages": options.shortages}
+        for name, share in wild.items() if self.episodes == "host" else ():
+            if share:
+                raise ValueError(
+                    f"{name} = {share:g}: episodes made on the host have none (those of files are); must be 0"
+                )
         self._supply: episode_supply.EpisodeSupply = self._host
         if self.episodes == "device":
-            generator = TorchEpisodeGenerator(self.compiled, self.device, self.dtype, spikes=options.spikes)
+            generator = TorchEpisodeGenerator(self.compiled, self.device, self.dtype, **wild)
             self._supply = episode_supply.TorchEpisodeSupply(generator, self.num_groups)
 
         self._options = {"compile": options.compile, "graphs": options.graphs}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gridai_env.benchmarks.sets import SetName
 from gridai_env.scenario.values import StrictModel
@@ -30,6 +30,11 @@ class Trainings(StrictModel):
 
     seeds: Count = Field(description="how many, from 0 on")
     config: str | None = Field(None, description="file of settings; null: that of the method")
+    start_from: str | None = Field(
+        None,
+        pattern="^[^/]+/[^/]+$",
+        description="SCENARIO/METHOD of this study whose weights, of the same seed, they begin with",
+    )
     settings: Settings = Field({})
 
 
@@ -52,6 +57,20 @@ class Study(StrictModel):
     sets: list[SetName]
     real: RealYears | None = None
     benchmarks: str | None = Field(None, description="folder of the frozen sets; null: the shipped ones")
+
+    @model_validator(mode="after")
+    def _beginnings_exist(self) -> Self:
+        """Refuse weights to begin with that nothing here trains."""
+        for scenario, plans in self.scenarios.items():
+            for method, plan in plans.items():
+                first, _, other = (plan.start_from or f"{scenario}/{method}").partition("/")
+                found = self.scenarios.get(first, {}).get(other)
+                if found is None or found.seeds < plan.seeds:
+                    raise ValueError(
+                        f"{scenario}, {method}: start_from = {plan.start_from!r} has "
+                        f"{found.seeds if found else 0} seeds; must have {plan.seeds}"
+                    )
+        return self
 
     @property
     def years(self) -> list[int]:

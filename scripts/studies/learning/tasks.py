@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -102,6 +102,15 @@ class Training(StudyTask):
         """Whether the run has ended: its model is written last."""
         return (self.folder / MODEL).is_file() and (self.folder / STAGES_FILE).is_file()
 
+    @property
+    def before(self) -> Training | None:
+        """The training whose weights this one begins with."""
+        first = self.study.scenarios[self.scenario][self.method].start_from
+        if first is None:
+            return None
+        scenario, _, method = first.partition("/")
+        return replace(self, scenario=scenario, method=method)
+
     def config(self) -> PPOConfig:
         """Return the settings; raises InputError for invalid ones."""
         method, own = self.study.methods[self.method], self.study.scenarios[self.scenario][self.method]
@@ -109,6 +118,8 @@ class Training(StudyTask):
         world = read_benchmark(self.scenario, self.study.folder).file or self.scenario
         settings |= {"environment.scenario": world, "environment.benchmarks": self.study.benchmarks}
         settings |= {"seed": self.seed, "imitation.workers": self.workers}
+        if self.before:
+            settings["start_from"] = str(self.before.folder / MODEL)
         try:
             return load_config(ROOT / (own.config or method.config), settings)
         except ConfigError as error:
@@ -125,6 +136,8 @@ class Training(StudyTask):
         decisive = [key for key in ours if key not in ("evaluation", "imitation", *training.CHANGEABLE)]
         decisive += ["total_steps", *(f"imitation.{key}" for key in ours["imitation"] if key != "workers")]
         found = read_run(self.folder, training.KIND)["config"]
+        for one in (ours, found):
+            one["start_from"] = within_study(one.get("start_from"))
         try:
             check_settings(found, ours, decisive, f"{self.folder} holds another training")
         except InputError:
@@ -136,6 +149,8 @@ class Training(StudyTask):
         """Begin or go on with the run; what it prints goes to ``train.log`` in its folder."""
         if self.is_done:
             return {}
+        if self.before:
+            self.before.result()
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "train.log").open("a", encoding="utf-8") as log, redirect_stdout(log):
             try:
@@ -191,6 +206,11 @@ _frozen = lru_cache(maxsize=64)(read_set)
 def set_name(label: str) -> str:
     """Return the name of the frozen set of a label: a real year is the test set of a benchmark of its own."""
     return "test" if label.isdigit() else label
+
+
+def within_study(model: str | None) -> str | None:
+    """Return where the model of a training lies within the folder of its study, wherever that is."""
+    return model and "/".join(Path(model).parts[-4:])
 
 
 # Real years ---------------------------------------------------------------------------------------------------------
