@@ -95,7 +95,9 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
                 )
         self._supply: episode_supply.EpisodeSupply = self._host
         if self.episodes == "device":
-            generator = TorchEpisodeGenerator(self.compiled, self.device, self.dtype, **wild)
+            generator = TorchEpisodeGenerator(
+                self.compiled, self.device, self.dtype, spikes=options.spikes, shortages=options.shortages
+            )
             self._supply = episode_supply.TorchEpisodeSupply(generator, self.num_groups)
 
         self._options = {"compile": options.compile, "graphs": options.graphs}

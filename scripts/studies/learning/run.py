@@ -73,14 +73,18 @@ class StudyRun:
 
     def compute(self, chosen: Sequence[Training]) -> int:
         """Train and judge what is not there yet; return how many tasks that were."""
-        batches: list[list[StudyTask]] = [
-            [task, *self.judgings(task.scenario, task.policy, task.player)] for task in chosen
+        stages: list[list[list[StudyTask]]] = [
+            [[task, *self.judgings(task.scenario, task.policy, task.player)] for task in own]
+            for own in generations(chosen)
         ]
         for scenario in dict.fromkeys(task.scenario for task in chosen):
-            batches += [[one] for rule in self.study.rules for one in self.judgings(scenario, rule, rule)]
-        total, go_on = sum(map(len, batches)), f"go on by the same command and --run-dir {self.folder}"
+            stages[-1] += [[one] for rule in self.study.rules for one in self.judgings(scenario, rule, rule)]
+        total, go_on = (
+            sum(len(batch) for own in stages for batch in own),
+            f"go on by the same command and --run-dir {self.folder}",
+        )
         with interruptible(lambda: f"what is finished is kept; {go_on}"):
-            return run_tasks(self.store, [batches], compute, jobs=self.jobs, total=total, unit="task")
+            return run_tasks(self.store, stages, compute, jobs=self.jobs, total=total, unit="task")
 
     # Tables ---------------------------------------------------------------------------------------------------------
 
@@ -125,6 +129,19 @@ class StudyRun:
             row |= {"against": other.name if other else ""} | interval_columns("beats_against", better)
             rows.append(row | _training(done.get(result.name, []), summary.runs, plan.seeds if plan else 0))
         return rows
+
+
+def generations(chosen: Sequence[Training]) -> list[list[Training]]:
+    """Return trainings and those whose weights they begin with, each generation after the one that it needs."""
+    found: list[dict[str, Training]] = []
+    for task in chosen:
+        line = [task]
+        while (before := line[0].before) is not None:
+            line.insert(0, before)
+        found += [{} for _ in line[len(found) :]]
+        for generation, one in zip(found, line, strict=False):
+            generation[one.name] = one
+    return [list(generation.values()) for generation in found]
 
 
 def improvement(one: PolicyResult, other: PolicyResult, strata: Sequence[str]) -> Interval:
@@ -196,7 +213,7 @@ def run_study(name: str, options: Any) -> int:
     ]
     if not chosen:
         raise InputError(f"--seeds {options.seeds}: the study has no such training")
-    for task in chosen:
+    for task in (one for generation in generations(chosen) for one in generation):
         task.check(options.overwrite)
 
     open_folder(run.folder, KIND)

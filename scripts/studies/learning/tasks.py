@@ -149,8 +149,6 @@ class Training(StudyTask):
         """Begin or go on with the run; what it prints goes to ``train.log`` in its folder."""
         if self.is_done:
             return {}
-        if self.before:
-            self.before.result()
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "train.log").open("a", encoding="utf-8") as log, redirect_stdout(log):
             try:

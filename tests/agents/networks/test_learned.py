@@ -141,10 +141,12 @@ def test_the_order_of_sites_does_not_matter(attention: bool) -> None:
     assert (policy.judgement.mixing[0].attends is not None) == attention
     decision, layout = policy.judgement, Layout(policy.compiled.shape)
     items = Items.of(decision.reader, seen(policy.compiled))
-    turned = replace(items, sites=items.sites.flip(1), routes=items.routes.flip(3), jobs=items.jobs.flip(2))
-    home = decision.reader.params.home
+    index, home = decision.reader.open_index, decision.reader.params.home
+    turned = replace(items, sites=items.sites.flip(1), jobs=items.jobs.flip(2))
+    back = index // len(home.T) * len(home.T) + len(home.T) - 1 - index % len(home.T)
     one, other = (
-        layout.split(decision.decide(*given)[0].detach()) for given in ((items, home), (turned, home.flip(1)))
+        layout.split(decision.decide(*given)[0].detach())
+        for given in ((items, home, index), (turned, home.flip(1), back))
     )
     sites = layout.shape.sites
     for name in ("battery", "generator", "renewable"):
@@ -152,6 +154,28 @@ def test_the_order_of_sites_does_not_matter(attention: bool) -> None:
     for name in ("routing", "jobs"):
         torch.testing.assert_close(other[name][..., :sites].flip(-1), one[name][..., :sites])
         torch.testing.assert_close(other[name][..., sites:], one[name][..., sites:])
+
+
+def test_a_route_is_scored_by_its_own_features() -> None:
+    policy = policy_of(compile_scenario(load_scenario("four_markets", horizon_h=24.0)), "set")
+    decision, layout = policy.judgement, Layout(policy.compiled.shape)
+    items, home = Items.of(decision.reader, seen(policy.compiled)), decision.reader.params.home
+    index = decision.reader.open_index
+    assert 0 < len(index) < layout.shape.regions * layout.shape.rows * layout.shape.sites
+
+    def routing(at: torch.Tensor) -> torch.Tensor:
+        given = replace(items, routes=items.routes[:, at])
+        return layout.split(decision.decide(given, home, index[at])[0].detach())["routing"][..., :-2].flatten(
+            1
+        )
+
+    # Neither the order in which they are told nor other routes matter; those not told keep what all begin with.
+    all_of_them = routing(torch.arange(len(index)))
+    turned, one = routing(torch.arange(len(index)).flip(0)), routing(torch.tensor([7]))
+    torch.testing.assert_close(turned, all_of_them)
+    torch.testing.assert_close(one[:, index[7]], all_of_them[:, index[7]])
+    others = torch.cat([one[:, : index[7]], one[:, index[7] + 1 :]], 1)
+    assert others.std(0).max() == 0.0 and all_of_them[:, index].std(0).min() > 0.0
 
 
 @pytest.mark.parametrize("scenario", ["two_sites", "microgrid_prosumer", "five sites"])

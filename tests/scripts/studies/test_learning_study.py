@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import shutil
 from pathlib import Path
@@ -195,6 +196,36 @@ def test_another_setting_is_refused_and_replaced_with_overwrite(
     assert checkpoint_of(f"ppo:{folder / 'two_sites/ppo/seed0/model.zip'}") != before
 
 
+def test_a_training_begins_with_the_weights_of_another(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def plans(seeds: int) -> dict[str, Any]:
+        plan = {"seeds": 2, "start_from": "two_sites/first", "settings": {"total_steps": 24}}
+        first = TINY["methods"]["learned"] | {"settings": {"policy": "smooth_mlp", "hidden": [8]}}
+        scenarios = {"two_sites": {"further": plan, "first": {"seeds": seeds}}}
+        return {"methods": {"further": first, "first": first}, "scenarios": scenarios, "rules": []}
+
+    # What it begins with is trained before, also where only it was asked for.
+    one, folder = written(study.with_name("further.tiny"), plans(2)), tmp_path / "one"
+    assert reproduce.main(words(one, folder, "--methods", "further", "--seeds", "1")) == 0
+    first, further = (
+        json.loads((folder / "two_sites" / name / "seed1/stages.json").read_text())["stages"]
+        for name in ("first", "further")
+    )
+    assert further[0]["over_local_usd"] == pytest.approx(first[-1]["over_local_usd"], rel=1e-12)
+    assert further[-1]["over_local_usd"] != further[0]["over_local_usd"] != first[0]["over_local_usd"]
+
+    # Elsewhere it is the same study.
+    moved = folder.rename(tmp_path / "moved")
+    capsys.readouterr()
+    assert reproduce.main(words(one, moved, "--methods", "further", "--seeds", "1")) == 0
+    assert "\n0 tasks computed now" in capsys.readouterr().out
+
+    few = written(study.with_name("few.tiny"), plans(1))
+    assert reproduce.main(words(few, tmp_path / "few")) == 2
+    assert "start_from = 'two_sites/first' has 1 seeds; must have 2" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
@@ -284,7 +315,7 @@ def test_shipped_agents_are_small_and_decide_as_before(
     page = generated_pages.learning(tmp_path / "learning", tmp_path)
     assert "### two_sites" in page and "| `learned` | test |" in page and "one seed" in page
     assert (tmp_path / "learning_curves.svg").stat().st_size > 1000
-    assert "- four_markets, test: learned 0 of 5," in page
+    assert "- four_markets, test: calm 0 of 5, learned 0 of 5," in page
     assert "No study has been run yet" in generated_pages.learning(tmp_path / "nothing", tmp_path)
 
 
