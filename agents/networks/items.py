@@ -23,15 +23,20 @@ LEADS_H = (*range(1, 13), 15, 18, 21, 24)  # what is foreseen is shown at these 
 DUE_H = tuple(range(12))  # work that is due within these hours and the step to come
 
 
+FEATURES = ("whole", "sites", "rows", "routes", "jobs")
+
+
 @dataclass(frozen=True)
 class Items:
-    """Features of the items of a batch of observations."""
+    """Features of the items of a batch of observations, and what work meets what room."""
 
     whole: Float[Tensor, "B f"]
     sites: Float[Tensor, "B K f"]
     rows: Float[Tensor, "B C W f"]
     routes: Float[Tensor, "B O f"]
     jobs: Float[Tensor, "B V K f"]
+    work: Float[Tensor, "B C W"]  # on hand; like room not a feature
+    room: Float[Tensor, "B K"]  # for it
 
     @classmethod
     def of(cls, reader: Reader, observation: Float[Tensor, "B N+M"]) -> Items:
@@ -45,6 +50,8 @@ class Items:
             _rows(now, capacity),
             _routes(now),
             _jobs(now, capacity),
+            now.seen.on_hand_gpuh / capacity,
+            now.room_gpuh / capacity,
         )
 
     def flat(self, *names: str) -> Float[Tensor, "B n"]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import fields
 from itertools import pairwise
 from typing import Any
 
@@ -20,17 +19,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from agents.networks.items import Items
+from agents.networks.items import FEATURES, Items
 from agents.structured.action_numbers import LOWEST
 from agents.structured.observed import Reader
 from agents.structured.policy import StructuredPolicy
 from agents.structured.weights import symlog
 from gridai_env.arrays.types import Float, Floats32, Int
 from gridai_env.scenario.compile import Compiled
+from gridai_env.world.state import Params
 
 # Raw numbers before any learning: a little waits, nothing is refused, renewables are used, jobs may start.
 AT_HOME, HOLD, REFUSE, USED, WAIT = 1.0, 0.2, -0.2, 0.2, -0.5
 LEAST_SPREAD = 1e-3
+
+# Of `within_room`: steps, the smallest effect of a toll that a step counts on, and a floor of shares of capacity.
+TOLL_STEPS, LEAST_EFFECT, LEAST_LOAD = 4, 0.1, 1e-6
+CLOSED_LOG = -100.0
 
 
 class Scaled(nn.Module):
@@ -82,14 +86,38 @@ def inward(x: Tensor, low: float, high: float) -> Tensor:
     return found
 
 
+def limited(routes: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """Return logits of routes within the range of actions."""
+    return -LOWEST * torch.tanh(routes / -LOWEST)
+
+
+def within_room(
+    logs: Float[Tensor, "B C W K"], work: Float[Tensor, "B C W"], room: Float[Tensor, "B K"]
+) -> Float[Tensor, "B C W K"]:
+    """Return logarithms of shares that send about as much work to a site as it has room for, or less.
+
+    Where rows together want more, all routes to the site pay the same toll: each row's work then goes where that row
+    wants it next.  Tolls are found in a few steps of Newton's method, site by site (the toll's effect on the logarithm
+    of what is sent is minus 1 and the mean share, weighed by work).  Capacity is all that this knows: no price.
+    """
+    toll = torch.zeros_like(room)
+    for _ in range(TOLL_STEPS):
+        share = torch.softmax(logs - toll[:, None, None], -1)
+        sent = share * work[..., None]
+        load = sent.sum((1, 2))
+        mean_share = (sent * share).sum((1, 2)) / load.clamp_min(LEAST_LOAD)
+        excess = torch.log((load + LEAST_LOAD) / (room + LEAST_LOAD))
+        toll = (toll + excess / (1.0 - mean_share).clamp_min(LEAST_EFFECT)).clamp_min(0.0)
+    return inward(torch.log_softmax(logs - toll[:, None, None], -1), LOWEST, 0.0)
+
+
 def bounded_actions(
-    routes: Float[Tensor, "B C W K"],
+    logs: Float[Tensor, "B C W K"],
     rows: Float[Tensor, "B C W 2"],
     sites: Float[Tensor, "B K 3"],
     jobs: Float[Tensor, "B V K+1"],
 ) -> Float[Tensor, "B A"]:
-    """Return raw actions for raw numbers: logits of routes; hold, refuse; battery, generator, renewables; jobs."""
-    logs = -LOWEST * torch.tanh(routes / -LOWEST)
+    """Return raw actions for logarithms of routes and raw numbers of rows, sites and jobs."""
     routing = torch.cat([logs, inward(rows, 0.0, 1.0)], -1)
     battery, generator, renewable = sites.unbind(-1)
     parts = [
@@ -185,7 +213,7 @@ class FlatDecision(LearnedDecision):
         seen = self.body(self.scaled(self._flat(Items.of(self.reader, observation))))
         split = self.out(seen).split([math.prod(size) for size in self.sizes], 1)
         parts = [part.unflatten(1, size) for part, size in zip(split, self.sizes, strict=True)]
-        return bounded_actions(*parts), seen.detach()
+        return bounded_actions(limited(parts[0]), *parts[1:]), seen.detach()
 
 
 class Mixing(nn.Module):
@@ -211,7 +239,7 @@ class SetDecision(LearnedDecision):
     def __init__(self, compiled: Compiled, width: int, attention: bool = False, blocks: int = 2) -> None:
         super().__init__(compiled)
         items, d = self.blank(), width
-        sizes = {field.name: getattr(items, field.name).shape[-1] for field in fields(items)}
+        sizes = {name: getattr(items, name).shape[-1] for name in FEATURES}
         whole, sites, rows, routes, jobs = sizes.values()
         self.scales = nn.ModuleDict({name: Scaled(size) for name, size in sizes.items()})
         self.whole = nn.Sequential(nn.Linear(whole, d), nn.SiLU())
@@ -249,15 +277,12 @@ class SetDecision(LearnedDecision):
     ) -> tuple[Float[Tensor, "B A"], Float[Tensor, "B S"]]:
         """Return raw actions, and means over sites and rows as inputs of the value estimate."""
         reader = self.reader
-        return self.decide(Items.of(reader, observation), reader.params.home, reader.open_index)
+        return self.decide(Items.of(reader, observation), reader.params, reader.open_index)
 
     def decide(
-        self, items: Items, home: Float[Tensor, "C K"], open_index: Int[Tensor, " O"]
+        self, items: Items, p: Params, open_index: Int[Tensor, " O"]
     ) -> tuple[Float[Tensor, "B A"], Float[Tensor, "B S"]]:
-        """Return the decision for items.
-
-        ``home``: 1.0 at the home site of each region; ``open_index``: where open routes lie among all, [C,W,K] flat.
-        """
+        """Return the decision for items; ``open_index``: where open routes lie among all, [C,W,K] flat."""
         seen = {name: scaled(getattr(items, name)) for name, scaled in self.scales.items()}
 
         whole = self.whole(seen["whole"])
@@ -266,24 +291,30 @@ class SetDecision(LearnedDecision):
             sites = mixing(sites)
 
         # Rows know their home, the mean of all sites, and the whole.
-        homes = self.of_home(torch.einsum("bkd,ck->bcd", sites, home))[:, :, None]
+        homes = self.of_home(torch.einsum("bkd,ck->bcd", sites, p.home))[:, :, None]
         around = self.of_all(torch.cat([sites.mean(1), whole], -1))[:, None, None]
         rows = self.row(self.of_item(seen["rows"]) + homes + around)
 
         # Closed routes, often more than half, are never played.
-        to_site, of_row = open_index % home.shape[1], open_index // home.shape[1]
+        to_site, of_row = open_index % p.home.shape[1], open_index // p.home.shape[1]
         pairs = (
             self.of_site(sites).index_select(1, to_site)
             + self.of_row(rows).flatten(1, 2).index_select(1, of_row)
             + self.of_route(seen["routes"])
         )
         scores = self.route(functional.silu(pairs))[..., 0]
-        logits = (self.at_home * home[:, None]).expand(*rows.shape[:3], -1).flatten(1)
-        logits = logits.index_add(1, open_index, scores).unflatten(1, (*rows.shape[1:3], -1))
+        at_home = (self.at_home * p.home)[of_row // rows.shape[2], to_site]
+        logits = scores.new_full((len(scores), rows[0, ..., 0].numel() * p.home.shape[1]), CLOSED_LOG)
+        logs = logits.index_copy(1, open_index, limited(scores + at_home)).unflatten(
+            1, (*rows.shape[1:3], -1)
+        )
+
+        numbers = inward(self.row_out(rows), 0.0, 1.0)
+        held, refused = numbers[..., 0] * p.may_wait, (2.0 * numbers[..., 1] - 1.0).clamp_min(0.0)
+        going = items.work * (1.0 - held - refused).clamp_min(0.0)
+        logs = within_room(logs, going, items.room)
         summary = torch.cat([sites.mean(1), rows.mean((1, 2))], -1).detach()
-        return bounded_actions(
-            logits, self.row_out(rows), self.site_out(sites), self._jobs(seen["jobs"], sites)
-        ), summary
+        return bounded_actions(logs, numbers, self.site_out(sites), self._jobs(seen["jobs"], sites)), summary
 
     def _jobs(
         self, jobs: Float[Tensor, "B V K f"], sites: Float[Tensor, "B K d"]

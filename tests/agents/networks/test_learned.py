@@ -13,8 +13,9 @@ import torch
 from gymnasium import spaces
 
 from agents.networks import items as features
+from agents.networks import learned
 from agents.networks.items import Items
-from agents.networks.learned import LearnedPolicy, inward
+from agents.networks.learned import LearnedPolicy, inward, within_room
 from agents.structured.action_numbers import OpenActions
 from agents.structured.observed import UNIT_USD
 from agents.structured.situation import Situation
@@ -141,12 +142,14 @@ def test_the_order_of_sites_does_not_matter(attention: bool) -> None:
     assert (policy.judgement.mixing[0].attends is not None) == attention
     decision, layout = policy.judgement, Layout(policy.compiled.shape)
     items = Items.of(decision.reader, seen(policy.compiled))
-    index, home = decision.reader.open_index, decision.reader.params.home
-    turned = replace(items, sites=items.sites.flip(1), jobs=items.jobs.flip(2))
-    back = index // len(home.T) * len(home.T) + len(home.T) - 1 - index % len(home.T)
+    index, p = decision.reader.open_index, decision.reader.params
+    turned = replace(items, sites=items.sites.flip(1), jobs=items.jobs.flip(2), room=items.room.flip(1))
+    back = (
+        index // layout.shape.sites * layout.shape.sites + layout.shape.sites - 1 - index % layout.shape.sites
+    )
     one, other = (
         layout.split(decision.decide(*given)[0].detach())
-        for given in ((items, home, index), (turned, home.flip(1), back))
+        for given in ((items, p, index), (turned, p.replace(home=p.home.flip(1)), back))
     )
     sites = layout.shape.sites
     for name in ("battery", "generator", "renewable"):
@@ -159,23 +162,52 @@ def test_the_order_of_sites_does_not_matter(attention: bool) -> None:
 def test_a_route_is_scored_by_its_own_features() -> None:
     policy = policy_of(compile_scenario(load_scenario("four_markets", horizon_h=24.0)), "set")
     decision, layout = policy.judgement, Layout(policy.compiled.shape)
-    items, home = Items.of(decision.reader, seen(policy.compiled)), decision.reader.params.home
-    index = decision.reader.open_index
+    items, index = Items.of(decision.reader, seen(policy.compiled)), decision.reader.open_index
+    items = replace(items, room=items.room + 1e3)  # no tolls
     assert 0 < len(index) < layout.shape.regions * layout.shape.rows * layout.shape.sites
 
     def routing(at: torch.Tensor) -> torch.Tensor:
         given = replace(items, routes=items.routes[:, at])
-        return layout.split(decision.decide(given, home, index[at])[0].detach())["routing"][..., :-2].flatten(
-            1
-        )
+        decided = decision.decide(given, decision.reader.params, index[at])[0].detach()
+        return layout.split(decided)["routing"][..., :-2].flatten(1)[:, index]
 
-    # Neither the order in which they are told nor other routes matter; those not told keep what all begin with.
-    all_of_them = routing(torch.arange(len(index)))
-    turned, one = routing(torch.arange(len(index)).flip(0)), routing(torch.tensor([7]))
-    torch.testing.assert_close(turned, all_of_them)
-    torch.testing.assert_close(one[:, index[7]], all_of_them[:, index[7]])
-    others = torch.cat([one[:, : index[7]], one[:, index[7] + 1 :]], 1)
-    assert others.std(0).max() == 0.0 and all_of_them[:, index].std(0).min() > 0.0
+    # Neither the order in which they are told matters, nor routes of which nothing is told.
+    everything = torch.arange(len(index))
+    all_of_them = routing(everything)
+    torch.testing.assert_close(routing(everything.flip(0)), all_of_them)
+    row = index // layout.shape.sites
+    first = int(torch.nonzero(row[1:] == row[:-1])[0])
+    two = routing(torch.tensor([first, first + 1]))[:, [first, first + 1]].diff()
+    torch.testing.assert_close(two, all_of_them[:, [first, first + 1]].diff())
+    assert two.std() > 1e-4
+
+
+def test_work_that_finds_no_room_goes_where_its_row_wants_it_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(1)
+    logs, work = 4.0 * torch.randn(5, 3, 2, 4), torch.rand(5, 3, 2)
+    room = work.sum((1, 2))[:, None] * torch.tensor([0.2, 0.3, 0.4, 0.5])
+
+    def loads(logs: torch.Tensor) -> torch.Tensor:
+        return (torch.softmax(logs, -1) * work[..., None]).sum((1, 2))
+
+    assert (loads(logs) / room).amax() > 2.0
+    assert (loads(within_room(logs, work, room)) / room).amax() < 1.2
+
+    # With more steps they are the tolls that many small ones find: none where there is room, else as much as is needed.
+    toll = torch.zeros_like(room)
+    for _ in range(3000):
+        toll = (toll + 0.5 * torch.log(loads(logs - toll[:, None, None]) / room)).clamp_min(0.0)
+    monkeypatch.setattr(learned, "TOLL_STEPS", 50)
+    found = within_room(logs, work, room)
+    torch.testing.assert_close(
+        found, torch.log_softmax(logs - toll[:, None, None], -1).clamp_min(-12.0), atol=0.01, rtol=0.0
+    )
+    assert (loads(found) / room).amax() == pytest.approx(1.0, abs=0.001)
+
+    # Where all of it fits nothing changes.
+    torch.testing.assert_close(
+        within_room(logs, work, room * 10.0), torch.log_softmax(logs, -1).clamp_min(-12.0)
+    )
 
 
 @pytest.mark.parametrize("scenario", ["two_sites", "microgrid_prosumer", "five sites"])
