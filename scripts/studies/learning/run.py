@@ -181,13 +181,15 @@ def curve(task: Training) -> list[Row]:
 def missing(study: Study, rows: Sequence[Row]) -> list[str]:
     """Return what a study plans and its table does not hold, in words: trainings, rules, and sets of real years."""
     runs = {(row["scenario"], row["set"], row["policy"]): int(row["runs"]) for row in rows}
-    found = []
+    found: list[str] = []
     for scenario, methods in study.scenarios.items():
+        sets: dict[str, list[str]] = {}  # by what is missing of them
         planned = {name: plan.seeds for name, plan in methods.items()} | dict.fromkeys(study.rules, 1)
         for label in (*study.sets, *map(str, study.years)):
             there = {name: runs.get((scenario, label, name), 0) for name in planned}
             few = [f"{name} {n} of {planned[name]}" for name, n in there.items() if n < planned[name]]
-            found += [f"{scenario}, {label}: {', '.join(few)}"] if few else []
+            sets.setdefault(", ".join(few), []).append(label)
+        found += [f"{scenario}, {', '.join(labels)}: {few}" for few, labels in sets.items() if few]
     return found
 
 

@@ -282,7 +282,9 @@ def test_real_years_are_frozen_as_other_sets_are(
     assert "set GRIDAI_DATA_DIR to the folder of the real traces" in capsys.readouterr().out
     without.folder.mkdir(exist_ok=True)
     without.write()
-    assert "missing: two_sites, 2023: learned 0 of 2, ppo 0 of 1, greedy 0 of 1" in capsys.readouterr().out
+    assert (
+        "missing: two_sites, test, 2023: learned 0 of 2, ppo 0 of 1, greedy 0 of 1" in capsys.readouterr().out
+    )
 
 
 def test_improvement_is_taken_seed_by_seed(study: Path) -> None:
@@ -315,7 +317,7 @@ def test_shipped_agents_are_small_and_decide_as_before(
     page = generated_pages.learning(tmp_path / "learning", tmp_path)
     assert "### two_sites" in page and "| `learned` | test |" in page and "one seed" in page
     assert (tmp_path / "learning_curves.svg").stat().st_size > 1000
-    assert "- four_markets, test: calm 0 of 5, learned 0 of 5," in page
+    assert "- four_markets, test, shifted, 2021, 2023: calm 0 of 5, learned 0 of 5," in page
     assert "No study has been run yet" in generated_pages.learning(tmp_path / "nothing", tmp_path)
 
 
