@@ -31,7 +31,13 @@ def agents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for seed in (0, 1):
         folder = tmp_path / "agents" / "two_sites" / "learned" / f"seed{seed}"
         folder.mkdir(parents=True)
-        settings = {"algorithm": "pathwise", "policy": "set", "total_steps": 12345}
+        settings = {
+            "algorithm": "pathwise",
+            "policy": "set",
+            "total_steps": 12345,
+            "environment": {"traces": None},
+        }
+        settings["start_from"] = f"two_sites/calm/seed{seed}/model.zip"
         facts = {"device": "cpu", "days": "the training days", "agent": {"environment_version": 7}}
         write_run(folder, "train", settings, [seed], **facts)
         rows = [{"time/total_timesteps": 0, "time/seconds": 1.0}]
@@ -57,6 +63,11 @@ def test_a_card_says_what_an_agent_is_and_what_it_reaches(agents: Path, benchmar
 
     text = cards.card(agents / "two_sites" / "learned", benchmarks)
     card = ModelCard(text)
+    assert (
+        "| begins with |" in text
+        and "`two_sites/calm/seed0/model.zip`, `two_sites/calm/seed1/model.zip`;" in text
+    )
+    assert "| data | synthetic traces of the package; the training days |" in text
     assert (card.data.license, card.data.library_name) == ("mit", "stable-baselines3")
     (result,) = card.data.eval_results
     assert (result.metric_value, result.metric_args) == (0.9123, {"low_95": 0.9, "high_95": 0.92})
