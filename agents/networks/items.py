@@ -35,8 +35,10 @@ class Items:
     rows: Float[Tensor, "B C W f"]
     routes: Float[Tensor, "B O f"]
     jobs: Float[Tensor, "B V K f"]
-    work: Float[Tensor, "B C W"]  # on hand; like room not a feature
-    room: Float[Tensor, "B K"]  # for it
+    # Shares of capacity, no features: work on hand, how much of it is due now, and the room for it.
+    work: Float[Tensor, "B C W"]
+    due: Float[Tensor, "B C W"]
+    room: Float[Tensor, "B K"]
 
     @classmethod
     def of(cls, reader: Reader, observation: Float[Tensor, "B N+M"]) -> Items:
@@ -51,6 +53,7 @@ class Items:
             _routes(now),
             _jobs(now, capacity),
             now.seen.on_hand_gpuh / capacity,
+            now.seen.due_gpuh / capacity,
             now.room_gpuh / capacity,
         )
 

@@ -32,9 +32,10 @@ from gridai_env.world.state import Params
 AT_HOME, HOLD, REFUSE, USED, WAIT = 1.0, 0.2, -0.2, 0.2, -0.5
 LEAST_SPREAD = 1e-3
 
-# Of `within_room`: steps, the smallest effect of a toll that a step counts on, and a floor of shares of capacity.
+# Of `within_room`: steps, the smallest effect of a toll that a step counts on, a floor of shares of capacity, the
+# highest toll, and what stands for a closed route: none of it leaves any work there.
 TOLL_STEPS, LEAST_EFFECT, LEAST_LOAD = 4, 0.1, 1e-6
-CLOSED_LOG = -100.0
+HIGHEST_TOLL, CLOSED_LOG = -2.0 * LOWEST, -1e4
 
 
 class Scaled(nn.Module):
@@ -100,15 +101,28 @@ def within_room(
     wants it next.  Tolls are found in a few steps of Newton's method, site by site (the toll's effect on the logarithm
     of what is sent is minus 1 and the mean share, weighed by work).  Capacity is all that this knows: no price.
     """
-    toll = torch.zeros_like(room)
+    # Where there is more work than room in all, each site takes as much too much as the others.
+    total = work.sum((1, 2)) / room.sum(1).clamp_min(LEAST_LOAD)
+    room = room * total.clamp_min(1.0)[:, None] + LEAST_LOAD
+    toll, before = torch.zeros_like(room), torch.zeros_like(room)
     for _ in range(TOLL_STEPS):
         share = torch.softmax(logs - toll[:, None, None], -1)
         sent = share * work[..., None]
-        load = sent.sum((1, 2))
-        mean_share = (sent * share).sum((1, 2)) / load.clamp_min(LEAST_LOAD)
-        excess = torch.log((load + LEAST_LOAD) / (room + LEAST_LOAD))
-        toll = (toll + excess / (1.0 - mean_share).clamp_min(LEAST_EFFECT)).clamp_min(0.0)
+        load = sent.sum((1, 2)) + LEAST_LOAD
+        effect = (1.0 - (sent * share).sum((1, 2)) / load).clamp_min(LEAST_EFFECT)
+        excess = torch.log(load / room)
+        # Where a step went too far the next is half as long.
+        damped = torch.where(excess * before < 0.0, 0.5, 1.0)
+        toll, before = (toll + damped * excess / effect).clamp(0.0, HIGHEST_TOLL), excess
     return inward(torch.log_softmax(logs - toll[:, None, None], -1), LOWEST, 0.0)
+
+
+def leaving(items: Items, numbers: Float[Tensor, "B C W 2"], p: Params) -> Float[Tensor, "B C W"]:
+    """Return the work that leaves its region: neither held, which work that is due cannot be, nor refused."""
+    held, refused = numbers[..., 0] * p.may_wait, (2.0 * numbers[..., 1] - 1.0).clamp_min(0.0)
+    scale = (held + refused).clamp_min(1.0)
+    served = (items.work * (1.0 - refused / scale)).clamp_min(0.0)
+    return torch.maximum(served - items.work * held / scale, torch.minimum(items.due, served))
 
 
 def bounded_actions(
@@ -117,8 +131,8 @@ def bounded_actions(
     sites: Float[Tensor, "B K 3"],
     jobs: Float[Tensor, "B V K+1"],
 ) -> Float[Tensor, "B A"]:
-    """Return raw actions for logarithms of routes and raw numbers of rows, sites and jobs."""
-    routing = torch.cat([logs, inward(rows, 0.0, 1.0)], -1)
+    """Return raw actions for logarithms of routes, numbers of rows within [0, 1], and raw numbers of sites and jobs."""
+    routing = torch.cat([logs, rows], -1)
     battery, generator, renewable = sites.unbind(-1)
     parts = [
         routing,
@@ -213,7 +227,8 @@ class FlatDecision(LearnedDecision):
         seen = self.body(self.scaled(self._flat(Items.of(self.reader, observation))))
         split = self.out(seen).split([math.prod(size) for size in self.sizes], 1)
         parts = [part.unflatten(1, size) for part, size in zip(split, self.sizes, strict=True)]
-        return bounded_actions(limited(parts[0]), *parts[1:]), seen.detach()
+        routes, rows, sites, jobs = parts
+        return bounded_actions(limited(routes), inward(rows, 0.0, 1.0), sites, jobs), seen.detach()
 
 
 class Mixing(nn.Module):
@@ -304,15 +319,13 @@ class SetDecision(LearnedDecision):
         )
         scores = self.route(functional.silu(pairs))[..., 0]
         at_home = (self.at_home * p.home)[of_row // rows.shape[2], to_site]
-        logits = scores.new_full((len(scores), rows[0, ..., 0].numel() * p.home.shape[1]), CLOSED_LOG)
+        logits = scores.new_full((len(scores), rows.shape[1] * rows.shape[2] * p.home.shape[1]), CLOSED_LOG)
         logs = logits.index_copy(1, open_index, limited(scores + at_home)).unflatten(
             1, (*rows.shape[1:3], -1)
         )
 
         numbers = inward(self.row_out(rows), 0.0, 1.0)
-        held, refused = numbers[..., 0] * p.may_wait, (2.0 * numbers[..., 1] - 1.0).clamp_min(0.0)
-        going = items.work * (1.0 - held - refused).clamp_min(0.0)
-        logs = within_room(logs, going, items.room)
+        logs = within_room(logs, leaving(items, numbers, p), items.room)
         summary = torch.cat([sites.mean(1), rows.mean((1, 2))], -1).detach()
         return bounded_actions(logs, numbers, self.site_out(sites), self._jobs(seen["jobs"], sites)), summary
 

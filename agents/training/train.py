@@ -68,13 +68,32 @@ def build(config: PPOConfig, env: BatchVecEnv) -> Any:
 def _take_weights(model: BaseAlgorithm, source: str) -> None:
     """Give the network the weights of a trained one; raise ConfigError where they do not fit."""
     try:
-        model.policy.load_state_dict(load_policy(source, str(model.device)).network.state_dict())
+        weights = load_policy(source, str(model.device)).network.state_dict()
+        model.policy.load_state_dict(with_own_scales(weights, model.policy.state_dict()))
     except (CheckpointError, RuntimeError) as error:
         reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
         raise ConfigError(
             f"start_from = {source!r}: {reason}; needs a model.zip of the same policy and widths (an MLP's weights "
             "belong to one scenario)"
         ) from error
+
+
+def with_own_scales(
+    weights: dict[str, torch.Tensor], own: dict[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Return weights with a network's own scales of the features that had none where they were learned.
+
+    A feature that never changed there has scale 0, and would stay unseen; those of items that were not there have kept
+    what `Scaled` begins with (see `agents.networks.learned`).
+    """
+    found = dict(weights)
+    for name in (name for name in own.keys() & weights.keys() if name.endswith(".scale")):
+        centre = name.removesuffix("scale") + "centre"
+        begins = bool((weights[name] == 1.0).all() and (weights[centre] == 0.0).all())
+        for one in (name, centre):
+            if own[one].shape == weights[one].shape:
+                found[one] = torch.where((weights[name] == 0.0) | begins, own[one], weights[one])
+    return found
 
 
 def _of_ppo(config: PPOConfig) -> dict[str, Any]:

@@ -213,7 +213,7 @@ class TorchEpisodeGenerator:
 
 
 def with_shortages(series: ZoneSeries, draws: Draws, share: float) -> ZoneSeries:
-    """Return series of which about a share has hours of shortage in a zone, around any time of theirs."""
+    """Return series of which a share has hours of shortage, each zone by itself, centred on a random step of theirs."""
     price = series.price_usd_per_mwh
     steps, zones = price.shape[1:]
     chance, middle, length, level = draws.uniforms(slice(0, len(draws)), 4, zones).to(price.dtype).unbind(1)
@@ -221,7 +221,7 @@ def with_shortages(series: ZoneSeries, draws: Draws, share: float) -> ZoneSeries
     low, high = SHORT_USD_PER_MWH
     half = (shortest_h + (longest_h - shortest_h) * length) / series.dt_h / 2.0
     away = (torch.arange(steps, device=price.device)[:, None] - (middle * steps)[:, None]).abs()
-    is_short = (chance < share / zones)[:, None] & (away <= half[:, None])
+    is_short = (chance < 1.0 - (1.0 - share) ** (1.0 / zones))[:, None] & (away <= half[:, None])
     raised = torch.maximum(price, (low * (high / low) ** level)[:, None])
     return replace(series, price_usd_per_mwh=torch.where(is_short, raised, price))
 
