@@ -1,3 +1,1 @@
 """Learning agents on gridai_env: they see observations, never the future and never the optimiser."""
-
-from __future__ import annotations

@@ -195,8 +195,7 @@ class PPOConfig(StrictModel):
         "'pathwise': the gradient of the return through the simulator, on tensors",
     )
     policy: Literal["mlp", "structured", "smooth_mlp", "set"] = Field(
-        "mlp",
-        description="kind of network; 'structured' begins as a rule, 'smooth_mlp' and 'set' know none",
+        "mlp", description="kind of network; 'structured' begins as a rule, 'smooth_mlp' and 'set' know none"
     )
     start_from: SourcePath | None = Field(
         None,

@@ -1,3 +1,1 @@
 """What a policy is measured against: simple rules, and the optimum under perfect foresight."""
-
-from __future__ import annotations

@@ -6,8 +6,6 @@ Importing this package registers ``gridai/TwoSites-v2``, ``gridai/FourMarkets-v2
 used.
 """
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -40,27 +38,20 @@ if TYPE_CHECKING:
 
 # Where each public name is defined: loaded when it is first used, so that the import is light.
 _MODULES = {
-    "ActiveAction": "envs.wrappers",
-    "DictAction": "envs.wrappers",
-    "Evaluation": "benchmarks.evaluation",
-    "FlatObservations": "rollout.policy",
-    "GridAIEnv": "envs.env",
-    "GridAIVectorEnv": "envs.vector_env",
-    "Instance": "episodes.instance",
-    "InstanceBatch": "episodes.instance",
-    "InstanceError": "files",
-    "RememberForecasts": "envs.wrappers",
-    "Scenario": "scenario.spec",
-    "ScenarioError": "scenario.errors",
-    "VectorActiveAction": "envs.wrappers",
-    "VectorRememberForecasts": "envs.wrappers",
-    "evaluate": "benchmarks.evaluation",
-    "load_instance": "episodes.instance",
-    "load_scenario": "scenario.load",
-    "make_batch": "episodes.instance",
-    "make_instance": "episodes.instance",
-    "scenario_names": "scenario.load",
-    "stack": "episodes.instance",
+    name: module
+    for module, names in {
+        "benchmarks.evaluation": "Evaluation evaluate",
+        "envs.env": "GridAIEnv",
+        "envs.vector_env": "GridAIVectorEnv",
+        "envs.wrappers": "ActiveAction DictAction RememberForecasts VectorActiveAction VectorRememberForecasts",
+        "episodes.instance": "Instance InstanceBatch load_instance make_batch make_instance stack",
+        "files": "InstanceError",
+        "rollout.policy": "FlatObservations",
+        "scenario.errors": "ScenarioError",
+        "scenario.load": "load_scenario scenario_names",
+        "scenario.spec": "Scenario",
+    }.items()
+    for name in names.split()
 }
 
 __all__ = [*_MODULES, "__version__", "environment_version"]

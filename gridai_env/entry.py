@@ -1,7 +1,5 @@
 """The vector entry point: NumPy, or torch where a device is given.  And what ids of an earlier version say."""
 
-from __future__ import annotations
-
 from dataclasses import fields
 from importlib.util import find_spec
 from typing import Any, NoReturn

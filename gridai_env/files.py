@@ -1,7 +1,5 @@
 """One file for named arrays and a JSON header, with a checksum: .npz without pickled objects."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

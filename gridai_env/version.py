@@ -1,7 +1,5 @@
 """The versions of package and environments, and how to install what an optional part needs."""
 
-from __future__ import annotations
-
 import warnings
 from pathlib import Path
 

@@ -1,3 +1,1 @@
 """Commands, run from the checkout as modules: `python -m scripts.train --help`."""
-
-from __future__ import annotations

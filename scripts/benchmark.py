@@ -4,8 +4,6 @@ Every figure is the median of several repetitions and includes resets.  Actions 
 nothing would be fast and worthless: the totals of each timed environment must have changed at the end.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import platform

@@ -10,8 +10,6 @@ span, each hour in the finest of their steps; what one lacks is left empty, and 
 refused.  All that was left out is printed.  Bad input: one line on standard error, exit code 2.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Literal

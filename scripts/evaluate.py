@@ -16,8 +16,6 @@ dropped, less that of the optimum.  A policy that passes the bound or uses a mas
 deferral, battery, generation, jobs) loses how much against the optimum or a planner.
 """
 
-from __future__ import annotations
-
 from scripts.runs.command import command, need_packages
 from scripts.studies.evaluation.options import EvaluateOptions
 

@@ -6,8 +6,6 @@
 doubled hour the first is taken; a stamp with an offset names the second.
 """
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import Field

@@ -7,8 +7,6 @@ One line for each zone, year, quarter (and the whole year), kind and lead: bias,
 error in USD/MWh, and the squared correlation with the truth beside the declared one.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from pydantic import Field

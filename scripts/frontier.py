@@ -11,8 +11,6 @@ layers.csv, closed.csv, breakeven.csv and tensorboard/ into the run folder, and 
 killed sweep goes on where it stopped.
 """
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import Field

@@ -3,10 +3,7 @@
 Cheap parts come first.  The file is written after every part; a part that finds too little time left is named in it.
 """
 
-from __future__ import annotations
-
 import time
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -37,21 +34,16 @@ def main(options: GpuOptions) -> int:
     check_out(options.out, "gpu_check.json")
     import torch
 
-    from scripts.studies.speed.gpu import FULL, QUICK, Part, parts
+    from scripts.studies.speed.gpu import FULL, QUICK, parts
 
     if options.device == "cuda" and not torch.cuda.is_available():
         raise InputError(f"gpu_check needs a CUDA device: torch {torch.__version__} finds none here")
     figures: list[Figure] = []
 
-    def measured(part: Part) -> Iterator[Figure]:
-        left_s = options.budget_s - (time.monotonic() - begin)
-        if left_s < part.needs_s:
-            yield Figure(part.name, None, part.unit, "no time left")
-            return
-        yield from part.figures()
-
     for part in parts(torch.device(options.device), QUICK if options.quick else FULL):
-        for figure in measured(part):
+        left_s = options.budget_s - (time.monotonic() - begin)
+        late = Figure(part.name, None, part.unit, "no time left")
+        for figure in [late] if left_s < part.needs_s else part.figures():
             figures.append(figure)
             print(figure.line(), flush=True)
         about = machine(options.device) | {"seconds": round(time.monotonic() - begin)}

@@ -9,8 +9,6 @@ Writes front.csv, hypervolume.csv and tensorboard/ into the run folder, and one 
 goes on where it stopped.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Annotated
 

@@ -15,8 +15,6 @@ it may be asked for, and the same command goes on.  Each training has a folder R
 ``train.log``.  Writes learning.csv and learning_curves.csv, and prints what is missing.
 """
 
-from __future__ import annotations
-
 import time
 from functools import partial
 from typing import Annotated, Any

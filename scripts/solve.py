@@ -9,8 +9,6 @@ objects. ``--shadow-prices prices.csv`` writes what one more unit of each limit 
 the same.
 """
 
-from __future__ import annotations
-
 from scripts.runs.command import command, need_packages
 from scripts.studies.optimum import SolveOptions, solve_one
 

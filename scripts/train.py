@@ -11,8 +11,6 @@ gets run.json, bounds.json (proven bounds of the held-out episodes), checkpoints
 train/), with all figures also in progress.csv.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from pathlib import Path

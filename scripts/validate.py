@@ -8,8 +8,6 @@ Prints sizes, rows, capacity against demand, closed routes by reason, homes that
 job slots, demand, and what the traces cover.  Bad input: all faults on standard error, exit code 2.
 """
 
-from __future__ import annotations
-
 import json
 from typing import Annotated
 

@@ -20,5 +20,3 @@ the same networks score all sites, routes and jobs.  Relabelling the sites there
 Prices inside are in *10 USD per MWh of IT load at a mean site*, so that differences are of order 1.
 Shape letters as in `gridai_env.world.state`; besides, F: steps foreseen, the present being the first.
 """
-
-from __future__ import annotations

@@ -3,8 +3,6 @@
 No size depends on the number of sites, regions or rows.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

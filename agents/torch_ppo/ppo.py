@@ -8,8 +8,6 @@ Where the first layer of a policy has no weights (`FixedFeatures`), its output i
 stored in place of the observations: PPO would compute it again in every epoch.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol, cast, runtime_checkable

@@ -1,7 +1,5 @@
 """Callbacks of a training: evaluations, checkpoints, totals of episodes, the progress bar."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from pathlib import Path

@@ -5,8 +5,6 @@ the state of the training episodes and of all random generators.  It is taken be
 a run which was killed and resumed ends with the weights of one that was not.
 """
 
-from __future__ import annotations
-
 import pickle
 import random
 import zipfile

@@ -1,7 +1,5 @@
 """Training episodes of a run, and the held-out ones."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

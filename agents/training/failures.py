@@ -1,7 +1,5 @@
 """What stops a training run: losses or weights that are not finite, a full disk, a deleted folder, signals."""
 
-from __future__ import annotations
-
 import math
 import os
 import signal

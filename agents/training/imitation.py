@@ -4,8 +4,6 @@ A cloned network has seen only the planner's states.  So in each round the netwo
 have done in the states met, and the network is cloned again from all labels so far (Ross et al., 2011).
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable
@@ -46,7 +44,7 @@ def imitate(
     folders: list[str | Path] = [] if wanted.data is None else [wanted.data]
 
     for number in range(rounds + 1):
-        before, after = (_round(run_dir, n).with_suffix(".zip") for n in (number - 1, number))
+        before, after = (run_dir / IMITATION / f"round_{n}.zip" for n in (number - 1, number))
         if label is not None and (number or not folders):
             folders.append(label(number, before if number else None))
         try:
@@ -70,10 +68,6 @@ def imitate(
     record = {"planners": planners, "rounds": [asdict(report) for report in reports]}
     write_json(run_dir / IMITATION_FILE, asdict(reports[-1]) | record)
     return replace(reports[-1], seconds=sum(report.seconds for report in reports))
-
-
-def _round(run_dir: Path, number: int) -> Path:
-    return run_dir / IMITATION / f"round_{number}"
 
 
 def _cloned(policy: Any, config: PPOConfig, data: Demonstrations, number: int) -> CloneReport:

@@ -5,8 +5,6 @@ single actions says little about them, so PPO moves them slowly.  Here they are 
 (Hooke and Jeeves, 1961) on the same training episodes for all tries (common random numbers).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path

@@ -4,8 +4,6 @@ Each stage changes the weights of the untrained model.  They run before the firs
 resumed before it repeats them, but for the finished rounds of an imitation.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Model predictive control: a planner on the same forecasts as a learned policy."""
 
-from __future__ import annotations
-
 from baselines.mpc.policy import MPC, waiting_jobs
 from baselines.mpc.rolling import Options
 

@@ -1,7 +1,5 @@
 """The optimum under perfect foresight: a proven bound for every policy, never a competitor."""
 
-from __future__ import annotations
-
 
 class SolverError(RuntimeError):
     """HiGHS refused an option or stopped for a reason that leaves no result."""

@@ -19,7 +19,7 @@ import numpy as np
 from baselines.optimum import InfeasibleError, SolverError
 from baselines.optimum.highs import Deadline, SolverResult
 from baselines.optimum.objectives import OBJECTIVES, Objective, goal, last_resorts
-from baselines.optimum.program import Program, build, stacked
+from baselines.optimum.program import Program, build
 from baselines.optimum.relax_and_round import ProgramSolver
 from baselines.optimum.service_floor import Floor
 from gridai_env.arrays.types import Float, Floats32
@@ -271,4 +271,4 @@ def replayed(instance: Instance, raw: Flows, objective: Objective) -> Replayed:
         benefit_usd += float(outcome.benefit_usd[0])
         emissions_kg += float(billed_kg(p, outcome)[0])
     scale = max(scale, emissions_kg) or 1.0
-    return Replayed(stacked(cleaned), np.stack(actions), value, scale, benefit_usd, emissions_kg)
+    return Replayed(Flows.stacked(cleaned), np.stack(actions), value, scale, benefit_usd, emissions_kg)

@@ -1,7 +1,5 @@
 """What the optimum minimises: benefit lost, cost or emissions; and the weights that keep last resorts the last."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Literal
 

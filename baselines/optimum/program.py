@@ -21,14 +21,7 @@ from scipy import sparse
 
 from baselines.optimum.highs import set_matrix
 from baselines.optimum.objectives import OBJECTIVES, Objective, goal, last_resorts
-from baselines.optimum.rows import (
-    Modes,
-    Rows,
-    flow_ceilings,
-    has_both_ways,
-    has_minimum_load,
-    make_rows,
-)
+from baselines.optimum.rows import Modes, Rows, flow_ceilings, has_both_ways, has_minimum_load, make_rows
 from baselines.optimum.service_floor import FLOOR_SLACK, Floor
 from gridai_env.arrays.types import Array, Bools, Float, Floats, Index, Objects
 from gridai_env.episodes.instance import Instance
@@ -53,7 +46,7 @@ class Program:
         self.size = (len(form.rows), len(form.columns))
 
         columns = [step.map(self._columns_of) for step in flows]
-        self.flows: Flows = stacked(columns)  # [T,...] of columns, -1: always 0
+        self.flows: Flows = Flows.stacked(columns)  # [T,...] of columns, -1: always 0
         # Columns of the modes [T,K], -1 where there is no choice.
         modes = {name: np.full(self.flows.charge_mw.shape, -1) for name in ("charging", "running")}
         for (name, *place), variable in model.choice.items():
@@ -76,11 +69,6 @@ class Program:
         array = np.asarray(variables, dtype=object)
         found = map(self.index.get, map(id, array.ravel().tolist()), repeat(-1))
         return np.fromiter(found, dtype=np.intp, count=array.size).reshape(array.shape)
-
-
-def stacked(steps: list[Flows]) -> Flows:
-    """Return the flows of all steps on a leading axis, [T,...]."""
-    return Flows.stacked(steps)
 
 
 def _highs_lp(form: Any, matrix: sparse.csc_matrix, integer: Bools) -> highspy.HighsLp:

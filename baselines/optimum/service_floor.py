@@ -1,7 +1,5 @@
 """Who keeps the service floor: as much work of every row as a benefit plan, and the same jobs."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

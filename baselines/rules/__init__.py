@@ -1,7 +1,5 @@
 """Rules: simple policies that every result is measured against; they see what an agent sees."""
 
-from __future__ import annotations
-
 from baselines.rules.greedy import Greedy
 from baselines.rules.registry import REGISTRY
 from baselines.rules.rule import Rule

@@ -1,7 +1,5 @@
 """The rules by their names on the command line."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

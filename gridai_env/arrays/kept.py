@@ -1,7 +1,5 @@
 """Cache results of functions by a key of their arguments, since records of arrays are not hashable."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Hashable
 from functools import update_wrapper
 from typing import Generic, ParamSpec, TypeVar

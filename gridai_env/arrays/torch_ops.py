@@ -4,8 +4,6 @@ Only what is needed, with NumPy's meaning: a plain number may stand for an array
 here waits for the device or reads from it.  Imported only where a tensor came in.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import lru_cache, partial, reduce
 from itertools import pairwise

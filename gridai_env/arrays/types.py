@@ -14,22 +14,9 @@ from __future__ import annotations
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
-
-__all__ = [
-    "AnyFloats",
-    "Array",
-    "Bool",
-    "Bools",
-    "Float",
-    "Floats",
-    "Floats32",
-    "Index",
-    "Int",
-    "Ints",
-    "Objects",
-    "Observation",
-]
+from jaxtyping import Bool as Bool
+from jaxtyping import Float as Float
+from jaxtyping import Int as Int
 
 # NumPy array, torch tensor or object array of Pyomo expressions: the equations do not care.
 Array: TypeAlias = Any

@@ -1,7 +1,5 @@
 """Judge a policy on a frozen set, with the core install alone: figures beside those of the published planners."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Policies on the episodes of a frozen set, and the proof that none passes its bound."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

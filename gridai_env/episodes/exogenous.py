@@ -191,11 +191,7 @@ def billed_and_other(compiled: Compiled, average: Array, marginal: Array) -> tup
 
 
 def forecast_background(
-    compiled: Compiled,
-    sites: SiteSeries,
-    demand: Demand,
-    series: ZoneSeries,
-    base: ForecastBase,
+    compiled: Compiled, sites: SiteSeries, demand: Demand, series: ZoneSeries, base: ForecastBase
 ) -> Background:
     """Return what forecasts are made from: truth before price events, climatology and usual deviation."""
     carbon, _ = billed_and_other(compiled, sites.carbon_average_kg_per_mwh, sites.carbon_marginal_kg_per_mwh)

@@ -7,8 +7,6 @@ Shapes: B episodes, T steps, L steps of history (one day), K sites, C regions, J
 series.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property

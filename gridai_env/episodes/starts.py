@@ -1,7 +1,5 @@
 """When episodes start, and the random streams of their features."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from functools import reduce

@@ -3,8 +3,6 @@
 Importing this part loads no Matplotlib; making a `Renderer` does.
 """
 
-from __future__ import annotations
-
 from gridai_env.render.frame import Renderer
 
 __all__ = ["Renderer"]

@@ -36,13 +36,11 @@ class Cards:
         """
         self.names = [style.clipped(name, NAME_LENGTH) for name in compiled.site_names]
         self.has_battery = np.asarray(compiled.params.battery_max_mwh > 0)
-        sizes = [(self._width(k), HEIGHT) for k in range(len(sites))]
+        # A card holds the longest text that it can get.
+        widths = [TEXT_PX * max(len(name) + 11, 24) + self._indent(k) for k, name in enumerate(self.names)]
+        sizes = [(width, HEIGHT) for width in widths]
         self.boxes = place_labels(sites, sizes, taken, paths, width, height)
         self.links = [_link(site, box) for site, box in zip(sites, self.boxes, strict=True)]
-
-    def _width(self, k: int) -> float:
-        """Return the width of a card that holds the longest text it can get."""
-        return TEXT_PX * max(len(self.names[k]) + 11, 24) + self._indent(k)
 
     def _indent(self, k: int) -> float:
         return 17.0 if self.has_battery[k] else 7.0

@@ -1,7 +1,5 @@
 """One picture of one moment, drawn without a screen and without pyplot."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -50,7 +50,8 @@ def place_labels(
         chosen, cost = _descend(options, rng.permutation(len(options)))
         if cost < least - 1e-9:
             best, least = chosen, cost
-    return [box_at(x, y, right - x, top - y) for x, y, right, top in _chosen_boxes(options, best).tolist()]
+    boxes = (one.boxes[m].tolist() for one, m in zip(options, best, strict=True))
+    return [box_at(x, y, right - x, top - y) for x, y, right, top in boxes]
 
 
 def _descend(options: list[_Options], order: Int[Ints, " n"]) -> tuple[list[int], float]:
@@ -113,10 +114,6 @@ def _pushed_inside(
     x = float(np.clip(anchor[0] + 14.0, 3.0, max(width - size[0] - 3.0, 3.0)))
     y = float(np.clip(anchor[1] - size[1] / 2.0, 3.0, max(height - size[1] - 3.0, 3.0)))
     return box_at(x, y, *size)
-
-
-def _chosen_boxes(options: list[_Options], chosen: list[int]) -> Float[Floats, "n 4"]:
-    return np.array([one.boxes[m] for one, m in zip(options, chosen, strict=True)])
 
 
 def _covered(points: Float[Floats, "... 2"], boxes: Float[Floats, "n 4"]) -> Bool[Bools, "... n"]:

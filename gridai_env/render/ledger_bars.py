@@ -1,7 +1,5 @@
 """The ledger so far as bars."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from gridai_env.render import style

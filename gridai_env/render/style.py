@@ -1,7 +1,5 @@
 """Colours, sizes in pixels and number formats of a frame."""
 
-from __future__ import annotations
-
 import math
 
 WIDTH_PX, HEIGHT_PX, DPI = 1280, 720, 100

@@ -1,7 +1,5 @@
 """Play a policy or a plan through the public step, and record what it did and earned."""
 
-from __future__ import annotations
-
 from gridai_env.rollout.policy import FlatObservations, Policy, PolicyError, Schedule, as_policy
 from gridai_env.rollout.run import policy_name, run, run_many
 from gridai_env.rollout.trajectory import Trajectory

@@ -72,11 +72,8 @@ def work(episode: PlayedEpisode) -> dict[str, float]:
     all, and of each class) is the GPU-h served away from home over the GPU-h served.
     """
     exo, flows = episode.instance.exogenous, episode.flows
-    arrived, served, dropped = (
-        exo.arrivals_gpuh.sum((0, 1)),
-        flows.served_gpuh.sum((0, 1, 3)),
-        flows.dropped_gpuh,
-    )
+    arrived, served = exo.arrivals_gpuh.sum((0, 1)), flows.served_gpuh.sum((0, 1, 3))
+    dropped = flows.dropped_gpuh
 
     total = float(arrived.sum())
     per_request = episode.instance.compiled.row_gpuh_per_request

@@ -1,7 +1,5 @@
 """Checks across keys of a scenario.  Each check yields one line for each problem."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from math import isnan

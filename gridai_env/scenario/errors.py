@@ -1,7 +1,5 @@
 """Errors of a scenario in words: key path, value, allowed range, unit, and what to do."""
 
-from __future__ import annotations
-
 import difflib
 import json
 import reprlib

@@ -1,7 +1,5 @@
 """Find, read and change scenario files."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Hashable, Mapping

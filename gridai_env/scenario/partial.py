@@ -4,8 +4,6 @@ Keys that pydantic refuses are replaced by marks: NaN, a text that no file has, 
 checks across keys run on the rest, and a line that shows a mark is left out: it would blame a key that is right.
 """
 
-from __future__ import annotations
-
 import re
 from datetime import date
 from types import UnionType

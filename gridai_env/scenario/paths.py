@@ -1,7 +1,5 @@
 """Paths that stand in scenarios and settings: from which folder they count, and what of them is hashed."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Annotated

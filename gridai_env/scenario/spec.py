@@ -6,8 +6,6 @@ Checks across keys are in :mod:`gridai_env.scenario.checks`, reading files in
 :mod:`gridai_env.scenario.load`.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from datetime import date

@@ -1,7 +1,5 @@
 """The kinds of values of a scenario file, each with its range; and the strict model that its tables are."""
 
-from __future__ import annotations
-
 import re
 from datetime import date, datetime
 from typing import Annotated, Any, Literal

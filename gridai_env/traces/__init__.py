@@ -1,7 +1,5 @@
 """Prices, carbon intensity and weather of grid zones: a calibrated synthetic generator and readers of files."""
 
-from __future__ import annotations
-
 from gridai_env.traces.calibration import known_zones
 from gridai_env.traces.errors import TraceError
 from gridai_env.traces.files.zones import TraceTable, read_table

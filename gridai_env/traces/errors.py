@@ -1,7 +1,5 @@
 """The error of readers and generators of traces."""
 
-from __future__ import annotations
-
 
 class TraceError(ValueError):
     """A trace cannot be used as asked; the message names file or argument, zone, stamp, and what to do."""

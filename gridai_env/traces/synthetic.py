@@ -76,11 +76,7 @@ def series_of_model(
         shown[climatology] = grid.on_steps(name, ops.take_rows(model.climatology[CALIBRATED[name]], cells))
 
     return ZoneSeries(
-        zones=model.zones,
-        start_utc=start_utc,
-        dt_h=dt_h,
-        **shown,
-        provenance=dict(model.provenance),
+        zones=model.zones, start_utc=start_utc, dt_h=dt_h, **shown, provenance=dict(model.provenance)
     )
 
 

@@ -1,7 +1,5 @@
 """The unit in which amounts of a scenario are counted where a program has tolerances or thresholds of its own."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from gridai_env.world.state import Params

@@ -1,3 +1,1 @@
 """The environment in other reinforcement learning libraries, one short file each; docs/libraries.md lists them."""
-
-from __future__ import annotations

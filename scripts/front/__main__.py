@@ -1,7 +1,5 @@
 """Former name of the command `scripts.pareto`."""
 
-from __future__ import annotations
-
 import sys
 
 from scripts.pareto import main

@@ -9,8 +9,6 @@ tables of statistics; none of the hourly data is kept. The model that they feed 
 The fits and their method are in `scripts/maintenance/calibration_fit.py`.
 """
 
-from __future__ import annotations
-
 import csv
 import json
 import os
@@ -60,11 +58,7 @@ def read_year(data_dir: Path, year: int) -> tuple[list[calibration_fit.ZoneYear]
     names = np.array(table["zone"].to_pylist())
     utc = table["utc"].to_numpy().astype("datetime64[m]")
     columns = {name: table[column].to_numpy().astype(float) for name, column in COLUMNS.items()}
-    grid = np.arange(
-        np.datetime64(f"{year}-01-01T00:00"),
-        np.datetime64(f"{year + 1}-01-01T00:00"),
-        np.timedelta64(60, "m"),
-    )
+    grid = np.arange(f"{year}-01-01", f"{year + 1}-01-01", 60, dtype="datetime64[m]")
 
     years = []
     for row in metadata:

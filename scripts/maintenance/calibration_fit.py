@@ -13,8 +13,6 @@ Method, per zone and variable, one year of hours, months and hours local:
    matrix.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import NormalDist

@@ -7,8 +7,6 @@ Each folder ``configs/agents/pretrained/<scenario>/<kind>`` gets a ``README.md``
 ``huggingface_hub.upload_folder``.  Nothing is uploaded here.  The text is that of ``card.md``.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from gridai_env import IDS

@@ -10,8 +10,6 @@ in no RTT table: the formula gives their latencies.
 Jobs are repeated for every full round of the sites, carbon budget and scale of the reward grow with the sites.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any
 

@@ -8,8 +8,6 @@ Source is read, nothing is imported.  A line of code is one that is no blank, co
 function begins after its docstring.
 """
 
-from __future__ import annotations
-
 import ast
 import re
 import subprocess

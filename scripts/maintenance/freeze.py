@@ -8,8 +8,6 @@ Reads ``configs/benchmarks/<scenario>.yaml`` and writes ``configs/benchmarks/<sc
 stopped.  ``--save-arrays`` writes the episodes themselves, one .npz each, for use without this package's generator.
 """
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Sequence
 from pathlib import Path

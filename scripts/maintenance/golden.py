@@ -8,8 +8,6 @@ meant to change: the difference in the files is then part of the change, with a 
 a line in the changelog.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any
 

@@ -6,8 +6,6 @@ Copies those in its ``calibration.json`` to the scenario of the run in ``configs
 of other scenarios stay.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -4,8 +4,6 @@ python -m scripts.maintenance.picture                        # docs/images/optim
 python -m scripts.maintenance.picture --scenario two_sites --hours 24 --step 18 --out hour.png
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -9,8 +9,6 @@ shown one scenario after the other. A run among them that is unfinished, damaged
 environment is left out; the report and a line on standard error say so.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Annotated

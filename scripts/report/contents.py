@@ -1,7 +1,5 @@
 """What stands in the report: the parts of each scenario, what is missing, key figures and origin."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

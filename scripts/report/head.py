@@ -1,7 +1,5 @@
 """The head of the report: facts about the runs, key figures, warnings, and what is missing."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import replace

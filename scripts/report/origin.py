@@ -1,7 +1,5 @@
 """The appendix of the report: where every figure comes from."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path

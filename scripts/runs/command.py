@@ -4,8 +4,6 @@ Each field of a command's `CommandOptions` is an option: its description is the 
 The same names are the keys of the YAML file that ``--config`` reads; the command line takes precedence over the file.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import re

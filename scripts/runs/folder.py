@@ -1,7 +1,5 @@
 """What all commands share: run folders, run.json, lists on the command line, and errors in one line."""
 
-from __future__ import annotations
-
 import json
 import os
 import platform

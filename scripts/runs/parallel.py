@@ -3,8 +3,6 @@
 Cores are divided: each of ``jobs`` workers gets cores // jobs solver threads.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import socket

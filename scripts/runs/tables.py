@@ -1,7 +1,5 @@
 """Records as CSV files: a header, numbers in full precision, an empty cell where a number is missing (NaN)."""
 
-from __future__ import annotations
-
 import csv
 import math
 from collections.abc import Iterable, Sequence

@@ -9,8 +9,6 @@ computed again.
     record = store.read(first)
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

@@ -1,7 +1,5 @@
 """Objects from the user's own code, named ``py:module:Factory`` on the command line."""
 
-from __future__ import annotations
-
 import inspect
 import os
 import sys

@@ -1,7 +1,5 @@
 """How long a policy takes to decide, alone and one observation at a time, as in use with one environment."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 

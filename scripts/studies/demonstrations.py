@@ -1,7 +1,5 @@
 """Demonstrations of a planner: which episodes, playing those that are missing, and the table of them all."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator, Sequence
 from copy import copy

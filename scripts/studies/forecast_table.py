@@ -1,7 +1,5 @@
 """How good the forecasts of prices are that episodes of a trace file have: by zone, year, quarter, kind and lead."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from typing import Any

@@ -1,7 +1,5 @@
 """Names of policies on the command line: the optimum, prefixes of kinds, forecasts of planners."""
 
-from __future__ import annotations
-
 OPTIMUM = "milp"
 # What scripts.train has trained: without a rule, on top of one, and by PPO of Stable-Baselines3 on an MLP.
 LEARNED = "learned:"

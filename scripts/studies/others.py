@@ -1,7 +1,5 @@
 """Policies of others: Python code (``py:module:Factory``) and files of Stable-Baselines3 (``sb3:ALGO:FILE``)."""
 
-from __future__ import annotations
-
 import importlib
 import pickle
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """A run whose results are points of episodes of one scenario: its folder, its points in stages, its record."""
 
-from __future__ import annotations
-
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """Report of a scenario as lines of text: sizes, rows, capacity, routes, jobs, demand, traces."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from math import prod
 

@@ -1,7 +1,5 @@
 """Options of the solves of a run."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from importlib.util import find_spec

@@ -1,7 +1,5 @@
 """A training run: its folder, its bounds, how it starts and goes on."""
 
-from __future__ import annotations
-
 import json
 import sys
 import uuid
@@ -120,17 +118,17 @@ def _train(
 ) -> int:
     """Write run.json, train and print; ``wandb`` is the run of W&B that an earlier part of the training went to."""
     frozen = _validation(config, compiled) if evaluates else None
-    instances: Sequence[Instance] = []
-    if evaluates:
-        instances = _unpublished(config) if frozen is None else frozen.instances
+    instances: Sequence[Instance] = [] if frozen is None else frozen.instances
+    if evaluates and frozen is None:  # on validation days, if there are any
+        instances = environments.held_out_instances(
+            compiled_of(config, "validation"), config.evaluation.instances
+        )
     settings, facts = config.model_dump(mode="json"), _facts(config, compiled, model, wandb)
     write_run(folder, KIND, settings, [config.seed], instances, **facts)
     print(f"days: {facts['days']}")
 
     # Bounds may take minutes to solve: run.json stands before, so that the folder says what is under way.
-    held_out = frozen
-    if evaluates and frozen is None:
-        held_out = _held_out(config, instances, folder)
+    held_out = _held_out(config, instances, folder) if evaluates and frozen is None else frozen
     try:
         with curves(model, settings, folder, facts.get("wandb")):
             watched = [folder / EVENTS]
@@ -177,11 +175,6 @@ def _validation(config: PPOConfig, compiled: Compiled) -> HeldOut | None:
     folder = config.environment.benchmark_folder
     frozen = validation_of(compiled.scenario, config.evaluation.instances, folder)
     return None if frozen is None else HeldOut.published(frozen)
-
-
-def _unpublished(config: PPOConfig) -> list[Instance]:
-    """Return held-out episodes where changed settings leave no published ones (on validation days, if any)."""
-    return environments.held_out_instances(compiled_of(config, "validation"), config.evaluation.instances)
 
 
 def _held_out(config: PPOConfig, instances: Sequence[Instance], folder: Path) -> HeldOut:

@@ -9,5 +9,3 @@
 `jobs`        when and where training jobs start
 ============= ==============================================================================
 """
-
-from __future__ import annotations

@@ -2,5 +2,3 @@
 
 Imported only where a device is given; needs torch (the extra ``rl``).
 """
-
-from __future__ import annotations

@@ -1,7 +1,5 @@
 """Which rows and columns of an export are read: one series, of the kind and the place that the user chose."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Stamps of exports in UTC: with an offset, in UTC, or on the clock of a zone with its changes in spring and autumn."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple

@@ -4,8 +4,6 @@ Names of columns are compared in lower case without blanks and underscores (`pla
 `gridai_env.traces.exports.table_reader` reads all of them; docs/data.md shows the layouts with their traps.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 

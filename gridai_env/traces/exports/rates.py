@@ -1,7 +1,5 @@
 """Currencies of prices: named by the header or the portal, else by the user; never guessed."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

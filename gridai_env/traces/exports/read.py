@@ -4,8 +4,6 @@ The forms of tables are data (`gridai_env.traces.exports.forms`); Open-Meteo's w
 form is recognised by the header or given; a file that is not what it is said to be is refused.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Files of exports as tables of text: delimited text, and JSON with a list of records."""
 
-from __future__ import annotations
-
 import csv
 import gzip
 import json

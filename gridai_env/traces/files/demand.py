@@ -1,7 +1,5 @@
 """Files of demand, told apart by their headers: requests in three layouts, windowed rates, series by region."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Names and colours of policies and quantities, the same in every plot, and numbers as a plot needs them."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Iterable

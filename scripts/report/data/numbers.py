@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import groupby
 
 from gridai_env.analysis.statistics import Interval
 from gridai_env.arrays.types import Floats
@@ -55,12 +56,7 @@ def with_intervals(values: Floats, low: Floats, high: Floats) -> list[str]:
 
 def seed_text(seeds: list[int]) -> str:
     """Return seeds in few characters: 0-9, 12."""
-    parts: list[str] = []
-    start = 0
-    for i in range(len(seeds)):
-        if i + 1 == len(seeds) or seeds[i + 1] != seeds[i] + 1:
-            first, last = seeds[start], seeds[i]
-            parts.append(str(first) if first == last else f"{first}–{last}")
-            start = i + 1
+    runs = [[seed for _, seed in run] for _, run in groupby(enumerate(seeds), lambda item: item[1] - item[0])]
+    parts = [str(run[0]) if len(run) == 1 else f"{run[0]}–{run[-1]}" for run in runs]
     shown, rest = ", ".join(parts[:MOST_PARTS]), len(parts) - MOST_PARTS
     return f"{shown} and {rest} more" if rest > 0 else shown or "none"

@@ -1,7 +1,5 @@
 """Colours of the report."""
 
-from __future__ import annotations
-
 INK, MUTED = "#1c2733", "#5c6b7a"  # of text
 
 # Okabe and Ito: told apart also by people with colour blindness.

@@ -1,7 +1,5 @@
 """Parts of a page: sections, panels, plots with selectors, tables."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache

@@ -1,7 +1,5 @@
 """The page: sections, panels and tables as HTML, with Plotly embedded once; nothing is loaded from outside."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Policies on a frozen set: gain captured of the published bounds, gap, bill, emissions."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from typing import Any

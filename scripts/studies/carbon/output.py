@@ -1,7 +1,5 @@
 """Output of fronts from their points: tables, hypervolumes, TensorBoard, and text."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 from pathlib import Path

@@ -8,8 +8,6 @@ and what stopped at a shorter time limit than is allowed now.  So no front holds
 where --time-limit-s is raised.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -204,28 +202,16 @@ def _point(program: FrontProgram, task: FrontTask) -> FrontPoint | None:
 # Rows of front.csv --------------------------------------------------------------------------------------------------
 
 
+COLUMNS = (
+    "seed", "method", "label", "carbon_price_usd_per_t", "cap_kg", "cost_usd", "emissions_kg", "bound", "gap",
+    "meets_floor", "status", "seconds", "last_resort_usd", "last_resort_kg", "slope_usd_per_t", "least_kg",
+    "scale_usd", "keeps_floor_exactly",
+)  # fmt: skip
+
+
 def _row(seed: int, method: str, label: str, place: CostCarbonPoint | None) -> Record:
-    none = float("nan")
-    return {
-        "seed": seed,
-        "method": method,
-        "label": label,
-        "carbon_price_usd_per_t": none,
-        "cap_kg": none,
-        "cost_usd": none if place is None else place.cost_usd,
-        "emissions_kg": none if place is None else place.emissions_kg,
-        "bound": none,
-        "gap": none,
-        "meets_floor": 1,
-        "status": "",
-        "seconds": none,
-        "last_resort_usd": none if place is None else place.last_resort_usd,
-        "last_resort_kg": none if place is None else place.last_resort_kg,
-        "slope_usd_per_t": none,
-        "least_kg": none,
-        "scale_usd": none,
-        "keeps_floor_exactly": 1,
-    }
+    known = {"seed": seed, "method": method, "label": label, "status": ""} | (vars(place) if place else {})
+    return dict.fromkeys(COLUMNS, float("nan")) | known | {"meets_floor": 1, "keeps_floor_exactly": 1}
 
 
 # Columns that are fields of a `FrontPoint` under the same names.

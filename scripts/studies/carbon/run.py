@@ -1,7 +1,5 @@
 """One run of `scripts.pareto`: its folder, its points, and what is made from them."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

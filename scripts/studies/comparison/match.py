@@ -4,8 +4,6 @@ Every seed is played by policies made anew, so that nothing is remembered from o
 depend on which seeds a process has played before.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property

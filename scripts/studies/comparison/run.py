@@ -1,7 +1,5 @@
 """A comparison: every policy on every seed; a seed is written as soon as all have played it, whole."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack

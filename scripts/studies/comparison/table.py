@@ -4,8 +4,6 @@ Means are over the episodes on which every policy has a result, so that lines ca
 beforehand may find no plan in time on some, and episodes differ more than policies do.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 

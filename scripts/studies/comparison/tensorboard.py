@@ -6,8 +6,6 @@ means.  Curves have the tag ``time_series/quantity/place/seed<n>``; the step is 
 steps of an hour), and the axis "wall" is the hour's own date.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Freeze a set: solve and play its episodes, then publish; and check that published figures are reproduced."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """The options of `scripts.evaluate`: importing them needs none of the packages that an evaluation needs."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import Field

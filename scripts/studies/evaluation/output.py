@@ -1,7 +1,5 @@
 """What an evaluation prints and writes: a table, the last line, results.csv, results.json, Markdown."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import asdict

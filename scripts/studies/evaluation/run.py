@@ -1,7 +1,5 @@
 """One evaluation: check the options, play what is not published, score, write and print."""
 
-from __future__ import annotations
-
 import math
 import sys
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The step of an episode that a time of day or a stamp names, in a time zone with its clock changes."""
 
-from __future__ import annotations
-
 import re
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones

@@ -3,8 +3,6 @@
 The points of a curve are solved by one worker, each from the solution of the one before, see `cut`.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """A run of the frontier: its points, computed where missing, and the tables made from them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType

@@ -1,7 +1,5 @@
 """A frontier in TensorBoard: curves over the latency axis, what each step of it brings, relocatable demand."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The printed output of `scripts.frontier`."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

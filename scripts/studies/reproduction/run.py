@@ -1,7 +1,5 @@
 """A reproduction: its settings, its folder, and the tables and words made from its results."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The assumptions that a sensitivity changes, one at a time, each as a change of a scenario."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

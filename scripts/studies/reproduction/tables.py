@@ -1,7 +1,5 @@
 """The tables of a reproduction, from the records of its tasks: headlines, policies, sensitivities."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any

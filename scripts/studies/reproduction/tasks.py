@@ -1,7 +1,5 @@
 """The tasks of a reproduction: one episode of one scenario under all its policies."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

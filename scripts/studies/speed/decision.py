@@ -5,8 +5,6 @@ two decisions the environment makes its step, as in use, so that the processor's
 The weights are untrained; the time does not depend on them.
 """
 
-from __future__ import annotations
-
 import tempfile
 import time
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The parts of `scripts.gpu_check`: precision, simulator, PPO and the gradient through the simulator, with memory."""
 
-from __future__ import annotations
-
 import gc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field

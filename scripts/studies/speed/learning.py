@@ -6,8 +6,6 @@ turns, so that a machine that is busy for a while slows each of them, and play a
 each begins equally many episodes.
 """
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """One measured figure, its target, and how repeated measurements become one."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Where and how the batch on torch is measured: device, number type, batch sizes."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ Random actions.  A simulator that changes nothing would be fast and worthless: b
 zero.  The bandwidth that shares are taken of is measured, by copying, on the same device.
 """
 
-from __future__ import annotations
-
 import gc
 from collections.abc import Iterator
 from typing import Any

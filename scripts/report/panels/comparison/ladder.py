@@ -1,7 +1,5 @@
 """The ladder of a comparison: what every policy gets of the gain between Local-Only and the proven bound."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

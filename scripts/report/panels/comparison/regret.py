@@ -1,7 +1,5 @@
 """The regret of each policy, split into what knowing the future would give and what deciding better would."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from scripts.report.data import palette

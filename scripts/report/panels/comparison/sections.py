@@ -1,7 +1,5 @@
 """The parts of the report that a comparison fills: ladder, map, schedules."""
 
-from __future__ import annotations
-
 from scripts.report.data.parts import Section
 from scripts.report.data.run_folders import RunFolder
 from scripts.report.panels.comparison.episodes import load_episodes

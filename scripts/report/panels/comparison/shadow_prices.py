@@ -1,7 +1,5 @@
 """Shadow prices: hour by hour and site by site, what one more unit of a limit would earn."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """When work arrives, when two policies serve it, and what waits."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from scripts.report.data import palette

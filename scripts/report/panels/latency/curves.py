@@ -14,17 +14,7 @@ from scripts.report.data.names import policy_label, rounded
 from scripts.report.data.numbers import plural, small_percent
 from scripts.report.data.parts import Choice, Panel, Plot
 from scripts.report.data.run_folders import Table
-from scripts.report.panels.latency.axes import (
-    Axis,
-    add_curve,
-    add_policies,
-    along,
-    axis_choice,
-    axis_drawing,
-    axis_store,
-    intervals,
-    means,
-)
+from scripts.report.panels.latency import axes as sweep
 
 # Objective: its column for policies, unit (a thousand of the file's), short title, colour.
 OBJECTIVES: dict[str, tuple[str, str, str, str]] = {
@@ -34,10 +24,10 @@ OBJECTIVES: dict[str, tuple[str, str, str, str]] = {
 }
 
 
-def curves_panel(frontier: Table, axes: Sequence[Axis], policies: Table) -> Panel:
+def curves_panel(frontier: Table, axes: Sequence[sweep.Axis], policies: Table) -> Panel:
     """Return the curves V, F_cost and F_co2 against the budget, with their intervals over episodes."""
     names = policies.unique("policy")
-    store = axis_store(axes)
+    store = sweep.axis_store(axes)
     for objective, (_, unit, title, _) in OBJECTIVES.items():
         store |= {
             f"saved|{objective}|y": f"gain in {title} [{unit}]",
@@ -50,7 +40,7 @@ def curves_panel(frontier: Table, axes: Sequence[Axis], policies: Table) -> Pane
         "curves",
         [_curve_plot(objective, names) for objective in OBJECTIVES],
         [
-            axis_choice(axes),
+            sweep.axis_choice(axes),
             Choice(
                 "view", "Show", [("saved", "gain over the tightest budget"), ("total", "the value itself")]
             ),
@@ -89,10 +79,10 @@ def planless_note(frontier: Table, policies: Table) -> str:
     )
 
 
-def _curve_store(frontier: Table, axis: Axis, objective: str, policies: Table) -> dict[str, Any]:
+def _curve_store(frontier: Table, axis: sweep.Axis, objective: str, policies: Table) -> dict[str, Any]:
     """Return curve and band of one objective, and what policies get."""
     rows = frontier.where(axis=axis.name, objective=objective)
-    value, bound = along(rows, axis, "value") / 1000.0, along(rows, axis, "bound") / 1000.0
+    value, bound = sweep.along(rows, axis, "value") / 1000.0, sweep.along(rows, axis, "bound") / 1000.0
     # Means at all points are over the same episodes: those with a plan everywhere, where there are some.
     whole = np.isfinite(value).all(axis=1)
     kept = whole if whole.any() else np.ones_like(whole)
@@ -106,13 +96,15 @@ def _curve_store(frontier: Table, axis: Axis, objective: str, policies: Table) -
     store: dict[str, Any] = {}
     for view, (middle, low, high) in views.items():
         key = f"{axis.name}|{view}|{objective}"
-        store[f"{key}|mean"] = rounded(means(middle))
-        store[f"{key}|low"] = rounded(_edge(one, one.low) for one in intervals(low))
-        store[f"{key}|high"] = rounded(_edge(one, one.high) for one in intervals(high))
+        store[f"{key}|mean"] = rounded(sweep.means(middle))
+        store[f"{key}|low"] = rounded(_edge(one, one.low) for one in sweep.intervals(low))
+        store[f"{key}|high"] = rounded(_edge(one, one.high) for one in sweep.intervals(high))
 
     for name in policies.unique("policy"):
-        played = along(policies.where(axis=axis.name, policy=name), axis, OBJECTIVES[objective][0]) / 1000.0
-        store[f"{axis.name}|total|{objective}|{name}"] = rounded(means(_with_gaps(played[kept])))
+        played = (
+            sweep.along(policies.where(axis=axis.name, policy=name), axis, OBJECTIVES[objective][0]) / 1000.0
+        )
+        store[f"{axis.name}|total|{objective}|{name}"] = rounded(sweep.means(_with_gaps(played[kept])))
     return store
 
 
@@ -128,15 +120,15 @@ def _edge(interval: Interval, side: float) -> float:
 
 def _curve_plot(objective: str, policies: Sequence[str]) -> Plot:
     _, unit, title, colour = OBJECTIVES[objective]
-    out = axis_drawing(330, showlegend=bool(policies), legend={"font": {"size": 11}}, margin={"t": 12})
+    out = sweep.axis_drawing(330, showlegend=bool(policies), legend={"font": {"size": 11}}, margin={"t": 12})
     key, hover = f"{{axis}}|{{view}}|{objective}", "%{y:,.5g} " + unit
 
     # The band is filled between two lines without width, drawn first so that the curve lies on top.
     edge: dict[str, Any] = {"line": {"width": 0, "color": colour}, "hoverinfo": "skip", "showlegend": False}
-    add_curve(out, f"{key}|low", **edge)
-    add_curve(out, f"{key}|high", **edge, fill="tonexty", fillcolor=palette.faint(colour, 0.2))
-    add_curve(out, f"{key}|mean", "optimum", colour, hovertemplate=hover)
-    add_policies(out, {name: f"{key}|{name}" for name in policies}, hover)
+    sweep.add_curve(out, f"{key}|low", **edge)
+    sweep.add_curve(out, f"{key}|high", **edge, fill="tonexty", fillcolor=palette.faint(colour, 0.2))
+    sweep.add_curve(out, f"{key}|mean", "optimum", colour, hovertemplate=hover)
+    sweep.add_policies(out, {name: f"{key}|{name}" for name in policies}, hover)
 
     out.bind(yaxis_title_text=f"{{view}}|{objective}|y")
     out.figure.update_xaxes(nticks=6)

@@ -11,43 +11,36 @@ from scripts.report.data import palette
 from scripts.report.data.names import named
 from scripts.report.data.parts import Panel, Plot
 from scripts.report.data.run_folders import Table
-from scripts.report.panels.latency.axes import (
-    SHARE,
-    Axis,
-    add_curve,
-    add_policies,
-    along,
-    axis_choice,
-    axis_drawing,
-    axis_store,
-    class_choice,
-    percents,
-)
+from scripts.report.panels.latency import axes as sweep
 
 RID = named("relocatable")
 
 
-def rid_panel(rid: Table, axes: Sequence[Axis], policies: Table) -> Panel:
+def rid_panel(rid: Table, axes: Sequence[sweep.Axis], policies: Table) -> Panel:
     """Return the panel of four shares of work that could run elsewhere, or does."""
     classes, names = rid.unique("class"), policies.unique("policy")
-    store = axis_store(axes)
+    store = sweep.axis_store(axes)
     for axis in axes:
         for class_name in classes:
             rows = rid.where(axis=axis.name, **{"class": class_name})
             for column in RID:
-                store[f"{axis.name}|{class_name}|{column}"] = percents(_complete(along(rows, axis, column)))
+                store[f"{axis.name}|{class_name}|{column}"] = sweep.percents(
+                    _complete(sweep.along(rows, axis, column))
+                )
         for name in names:
-            moved = along(policies.where(axis=axis.name, policy=name), axis, "rid_real")
-            store[f"{axis.name}|all|{name}"] = percents(_complete(moved))
+            moved = sweep.along(policies.where(axis=axis.name, policy=name), axis, "rid_real")
+            store[f"{axis.name}|all|{name}"] = sweep.percents(_complete(moved))
 
-    return Panel("rid", [_rid_plot(names)], [axis_choice(axes), class_choice(classes)], store)
+    return Panel("rid", [_rid_plot(names)], [sweep.axis_choice(axes), sweep.class_choice(classes)], store)
 
 
 def _rid_plot(policies: Sequence[str]) -> Plot:
-    out = axis_drawing(420)
+    out = sweep.axis_drawing(420)
     for column, (label, colour) in RID.items():
-        add_curve(out, f"{{axis}}|{{class}}|{column}", label, colour, hovertemplate=SHARE)
-    add_policies(out, {name: f"{{axis}}|{{class}}|{name}" for name in policies}, SHARE, "moved by ")
+        sweep.add_curve(out, f"{{axis}}|{{class}}|{column}", label, colour, hovertemplate=sweep.SHARE)
+    sweep.add_policies(
+        out, {name: f"{{axis}}|{{class}}|{name}" for name in policies}, sweep.SHARE, "moved by "
+    )
     title = "share of the energy of arrived work [%]"
     out.figure.update_yaxes(title_text=title, range=[-2, 103], title_font_color=palette.MUTED)
     return out.plot("Lines of relocatable demand against the latency budget, four ways")

@@ -1,7 +1,5 @@
 """Where work is done and why not elsewhere: layers by class, closed routes by reason."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,52 +10,41 @@ from scripts.report.data.names import named, rounded, safe
 from scripts.report.data.parts import Choice, Panel, Plot
 from scripts.report.data.run_folders import Table
 from scripts.report.drawing import drawing, stroke
-from scripts.report.panels.latency.axes import (
-    SHARE,
-    Axis,
-    add_curve,
-    along,
-    axis_choice,
-    axis_drawing,
-    axis_store,
-    class_choice,
-    class_label,
-    percents,
-)
+from scripts.report.panels.latency import axes as sweep
 
 LAYERS, REASONS = named("layers"), named("reasons")
 # What the bars of closed routes may show: title of the axis, factor on the file's column.
 MEASURES = {"share": ("share of the energy of arrived work [%]", 100.0), "routes": ("number of routes", 1.0)}
 
 
-def layers_panel(layers: Table, axes: Sequence[Axis]) -> Panel:
+def layers_panel(layers: Table, axes: Sequence[sweep.Axis]) -> Panel:
     """Return the panel of local, regional and energy-oriented execution along the budget."""
     classes, names = layers.unique("class"), layers.unique("layer")
-    store = axis_store(axes)
+    store = sweep.axis_store(axes)
     for axis in axes:
         for class_name in classes:
             for layer in names:
                 rows = layers.where(axis=axis.name, layer=layer, **{"class": class_name})
-                store[f"{axis.name}|{class_name}|{layer}"] = percents(along(rows, axis, "share"))
+                store[f"{axis.name}|{class_name}|{layer}"] = sweep.percents(sweep.along(rows, axis, "share"))
 
-    out = axis_drawing(400)
+    out = sweep.axis_drawing(400)
     for layer in names:
         label, colour = LAYERS.get(layer, (layer, palette.GREY))
-        add_curve(
+        sweep.add_curve(
             out, f"{{axis}}|{{class}}|{layer}", safe(label), stackgroup="all",
-            line=stroke(colour, 1), fillcolor=palette.faint(colour, 0.75), hovertemplate=SHARE,
+            line=stroke(colour, 1), fillcolor=palette.faint(colour, 0.75), hovertemplate=sweep.SHARE,
         )  # fmt: skip
     out.figure.update_yaxes(title_text="share of served energy [%]", range=[0, 100])
 
     return Panel(
         "layers",
         [out.plot("Stacked areas of execution layers against the latency budget")],
-        [axis_choice(axes), class_choice(classes)],
+        [sweep.axis_choice(axes), sweep.class_choice(classes)],
         store,
     )
 
 
-def closed_panel(closed: Table, axes: Sequence[Axis]) -> Panel:
+def closed_panel(closed: Table, axes: Sequence[sweep.Axis]) -> Panel:
     """Return the panel of why routes are closed, by class, at one point of a sweep."""
     classes, reasons = closed.unique("class"), closed.unique("reason")
     shown = [reason for reason in reasons if closed.where(reason=reason).numbers("routes").max() > 0]
@@ -99,7 +86,7 @@ def _closed_means(rows: Table, classes: Sequence[str], key: str, reason: str) ->
 
 def _closed_plot(classes: Sequence[str], reasons: Sequence[str]) -> Plot:
     out = drawing(420, barmode="group", bargap=0.25)
-    shown = [safe(class_label(name)) for name in classes]
+    shown = [safe(sweep.class_label(name)) for name in classes]
     for reason in reasons:
         label, colour = REASONS.get(reason, (reason, palette.GREY))
         bound = {"y": f"{{at}}|{{measure}}|{reason}"}
@@ -110,7 +97,7 @@ def _closed_plot(classes: Sequence[str], reasons: Sequence[str]) -> Plot:
     return out.plot("Bars of closed routes by reason and class")
 
 
-def _widest_scale(axes: Sequence[Axis]) -> str:
+def _widest_scale(axes: Sequence[sweep.Axis]) -> str:
     """Return the budgets of the scenario itself where the scale is swept, else the widest point of the first axis."""
     for axis in axes:
         if axis.is_scale:

@@ -1,7 +1,5 @@
 """The parts of the report that a frontier fills: what a millisecond buys, and where work is done."""
 
-from __future__ import annotations
-
 from scripts.report.data.parts import Section
 from scripts.report.data.run_folders import RunFolder, Table
 from scripts.report.panels.latency.axes import axes_of

@@ -1,7 +1,5 @@
 """What a move is worth: mean net benefit of doing one GPU-h elsewhere than at home, from region to site."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
