@@ -135,12 +135,10 @@ def generations(chosen: Sequence[Training]) -> list[list[Training]]:
     """Return trainings and those whose weights they begin with, each generation after the one that it needs."""
     found: list[dict[str, Training]] = []
     for task in chosen:
-        line = [task]
-        while (before := line[0].before) is not None:
-            line.insert(0, before)
-        found += [{} for _ in line[len(found) :]]
-        for generation, one in zip(found, line, strict=False):
-            generation[one.name] = one
+        for depth, one in enumerate(task.line):
+            if depth == len(found):
+                found.append({})
+            found[depth][one.name] = one
     return [list(generation.values()) for generation in found]
 
 
@@ -153,10 +151,14 @@ def improvement(one: PolicyResult, other: PolicyResult, strata: Sequence[str]) -
 
 
 def _training(tasks: Sequence[Training], runs: int, planned: int) -> Row:
-    """Return what a row says of trainings: medians of their steps and minutes, and a mark where they are few."""
-    ends = [curve(task)[-1] for task in tasks]
+    """Return what a row says of trainings: medians of their steps and minutes, and a mark where they are few.
+
+    Those of the trainings that they begin with count as well.
+    """
+    costs = [[curve(one)[-1] for one in task.line] for task in tasks]
     cost = {
-        name: float(np.median([end[name] for end in ends])) if ends else "" for name in ("steps", "minutes")
+        name: float(np.median([sum(end[name] for end in ends) for ends in costs])) if costs else ""
+        for name in ("steps", "minutes")
     }
     mark = f"{runs} of {planned} seeds" if runs < planned else "one seed" if planned == 1 else ""
     commits = sorted({str(read_run(task.folder, training.KIND)["commit"]) for task in tasks})

@@ -60,16 +60,21 @@ class Study(StrictModel):
 
     @model_validator(mode="after")
     def _beginnings_exist(self) -> Self:
-        """Refuse weights to begin with that nothing here trains."""
-        for scenario, plans in self.scenarios.items():
-            for method, plan in plans.items():
-                first, _, other = (plan.start_from or f"{scenario}/{method}").partition("/")
-                found = self.scenarios.get(first, {}).get(other)
-                if found is None or found.seeds < plan.seeds:
+        """Refuse methods that are not there, and weights to begin with that nothing here trains before."""
+        plans = {
+            f"{one}/{method}": plan for one, own in self.scenarios.items() for method, plan in own.items()
+        }
+        for name, plan in plans.items():
+            if (method := name.partition("/")[2]) not in self.methods:
+                raise ValueError(f"{name}: no method {method!r}; there are {', '.join(self.methods)}")
+            line = [name]
+            while (first := plans[line[-1]].start_from) is not None:
+                if first not in plans or plans[first].seeds < plan.seeds or first in line:
                     raise ValueError(
-                        f"{scenario}, {method}: start_from = {plan.start_from!r} has "
-                        f"{found.seeds if found else 0} seeds; must have {plan.seeds}"
+                        f"{line[-1]}: start_from = {first!r}: must be a training of this study of at least "
+                        f"{plan.seeds} seeds that does not itself begin with this one"
                     )
+                line.append(first)
         return self
 
     @property

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from agents.config import ConfigError, PPOConfig, load_config
+from agents.config import ConfigError, PPOConfig, load_config, parse_config
 from agents.networks.checkpoint import CheckpointError
 from agents.training.failures import TrainingError
 from agents.training.validation import STAGES_FILE
@@ -103,6 +103,11 @@ class Training(StudyTask):
         return (self.folder / MODEL).is_file() and (self.folder / STAGES_FILE).is_file()
 
     @property
+    def line(self) -> list[Training]:
+        """This training after those that it begins with, the first of all in front."""
+        return [*(self.before.line if self.before else ()), self]
+
+    @property
     def before(self) -> Training | None:
         """The training whose weights this one begins with."""
         first = self.study.scenarios[self.scenario][self.method].start_from
@@ -135,7 +140,10 @@ class Training(StudyTask):
             return
         decisive = [key for key in ours if key not in ("evaluation", "imitation", *training.CHANGEABLE)]
         decisive += ["total_steps", *(f"imitation.{key}" for key in ours["imitation"] if key != "workers")]
-        found = read_run(self.folder, training.KIND)["config"]
+        # Settings that the run does not name are what they were before there were any.
+        found = parse_config(read_run(self.folder, training.KIND)["config"], str(self.folder)).model_dump(
+            mode="json"
+        )
         for one in (ours, found):
             one["start_from"] = within_study(one.get("start_from"))
         try:

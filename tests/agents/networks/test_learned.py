@@ -191,7 +191,8 @@ def test_work_that_finds_no_room_goes_where_its_row_wants_it_next(monkeypatch: p
         return (torch.softmax(logs, -1) * work[..., None]).sum((1, 2))
 
     assert (loads(logs) / room).amax() > 2.0
-    assert (loads(within_room(logs, work, room)) / room).amax() < 1.2
+    short = [float((loads(one) - room).clamp_min(0.0).sum()) for one in (logs, within_room(logs, work, room))]
+    assert short[1] < 0.2 * short[0]
 
     # With more steps they are the tolls that many small ones find: none where there is room, else as much as is needed.
     toll = torch.zeros_like(room)
@@ -208,6 +209,63 @@ def test_work_that_finds_no_room_goes_where_its_row_wants_it_next(monkeypatch: p
     torch.testing.assert_close(
         within_room(logs, work, room * 10.0), torch.log_softmax(logs, -1).clamp_min(-12.0)
     )
+
+
+@pytest.mark.parametrize("ratio", [0.5, 0.99, 1.05, 2.0])
+def test_tolls_help_whatever_the_room(ratio: float) -> None:
+    """Also with too little room, where no more than the rest is turned away; gradients stay finite."""
+    torch.manual_seed(2)
+    logs, work = (3.0 * torch.randn(200, 3, 2, 4)).requires_grad_(), torch.rand(200, 3, 2).requires_grad_()
+    parts = torch.rand(200, 4) + 0.3
+    room = (ratio * parts / parts.sum(1, keepdim=True) * work.sum((1, 2))[:, None]).detach()
+
+    def unserved(logs: torch.Tensor) -> torch.Tensor:
+        loads = (torch.softmax(logs, -1) * work[..., None]).sum((1, 2))
+        return (loads - room).clamp_min(0.0).sum(1) / work.sum((1, 2))
+
+    least = max(0.0, 1.0 - ratio)
+    before, after = unserved(logs) - least, unserved(within_room(logs, work, room)) - least
+    assert float(after.detach().mean()) < 0.35 * float(before.detach().mean())
+    after.sum().backward()
+    assert all(torch.isfinite(x.grad).all() and x.grad.abs().max() < 100.0 for x in (logs, work))
+
+
+def test_no_room_and_no_work_and_closed_routes() -> None:
+    closed = learned.CLOSED_LOG
+    logs = torch.tensor([[[[0.0, closed]], [[1.0, 0.0]]]])  # the first row may only go to the first site
+    for work, room in (([0.3, 0.5], [0.0, 0.9]), ([0.0, 0.0], [0.5, 0.5]), ([0.5, 0.5], [0.0, 0.0])):
+        found = within_room(logs, torch.tensor([[[work[0]], [work[1]]]]), torch.tensor([room]))
+        assert (
+            torch.isfinite(found).all()
+            and float(found[0, 0, 0, 0]) == 0.0
+            and float(found[0, 0, 0, 1]) == -12.0
+        )
+        if work[0]:
+            (share,) = torch.softmax(found[0, 1], -1)
+            assert float(share[0]) < 0.01 if room[1] else abs(float(share[0]) - 0.7311) < 0.01
+
+
+def test_the_work_that_leaves_is_what_the_environment_lets_go() -> None:
+    """What is due cannot be held, and hold and refuse together are no more than all, as in `split_work`."""
+    compiled = compile_scenario(load_scenario("two_sites"))
+    decision = policy_of(compiled, "set").judgement
+    items, p = Items.of(decision.reader, seen(compiled)), decision.reader.params
+    work = torch.ones_like(items.work)
+    due = torch.zeros_like(work)
+    due[:, :, decision.reader.first :] = 0.25
+    due[:, :, : decision.reader.first] = 1.0
+    items = replace(items, work=work, due=due)
+
+    def going(hold: float, refuse: float) -> list[float]:
+        numbers = torch.tensor([hold, refuse]).expand(*work.shape, 2)
+        found = learned.leaving(items, numbers, p)
+        return [float(found[0, 0, 0]), float(found[0, 0, -1])]
+
+    assert going(0.0, 0.0) == [1.0, 1.0]
+    assert going(0.5, 0.0) == [1.0, 0.5]
+    assert going(1.0, 0.0) == [1.0, 0.25]  # held but for what is due
+    assert going(0.0, 0.75) == [0.5, 0.5]
+    assert going(1.0, 1.0)[1] == 0.25 and going(0.0, 1.0) == [0.0, 0.0]
 
 
 @pytest.mark.parametrize("scenario", ["two_sites", "microgrid_prosumer", "five sites"])

@@ -78,7 +78,7 @@ def test_a_card_says_what_an_agent_is_and_what_it_reaches(agents: Path, benchmar
         "95.0 % of the gain of MPC",
         "+0.042 % of arrivals",
         "`algorithm: pathwise`, `policy: set`, 12,345 environment-steps, 1.5, 2.5 minutes",
-        "No rule is inside",
+        "No rule about prices, carbon or time is inside",
         "the training days",
         'load_policy("seed0/model.zip")',
         "version 7 of the environments; others",

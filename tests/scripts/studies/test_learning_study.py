@@ -24,9 +24,11 @@ from gridai_env.benchmarks.summary import published_result
 from gridai_env.scenario.load import load_scenario
 from scripts import reproduce
 from scripts.maintenance import freeze, ship
+from scripts.runs.command import InputError
 from scripts.runs.folder import read_run
 from scripts.studies.learning.run import StudyRun, improvement, missing
 from scripts.studies.learning.study import load_study
+from scripts.studies.learning.tasks import Training
 from scripts.studies.policies import checkpoint_of
 
 BENCHMARK = """
@@ -221,9 +223,40 @@ def test_a_training_begins_with_the_weights_of_another(
     assert reproduce.main(words(one, moved, "--methods", "further", "--seeds", "1")) == 0
     assert "\n0 tasks computed now" in capsys.readouterr().out
 
-    few = written(study.with_name("few.tiny"), plans(1))
-    assert reproduce.main(words(few, tmp_path / "few")) == 2
-    assert "start_from = 'two_sites/first' has 1 seeds; must have 2" in capsys.readouterr().err
+    # Steps and minutes are those of both.
+    (row,) = (row for row in rows(moved / "learning.csv") if row["policy"] == "further")
+    assert row["steps"] == "72.0"
+
+    few, circle, unknown = plans(1), plans(2), plans(2)
+    circle["scenarios"]["two_sites"]["first"]["start_from"] = "two_sites/further"
+    unknown["scenarios"]["two_sites"]["other"] = {"seeds": 1}
+    for wrong, said in (
+        (
+            few,
+            "two_sites/further: start_from = 'two_sites/first': must be a training of this study of at least 2 seeds",
+        ),
+        (
+            circle,
+            "two_sites/first: start_from = 'two_sites/further': must be .* not itself begin with this one",
+        ),
+        (unknown, "two_sites/other: no method 'other'; there are further, first"),
+    ):
+        assert reproduce.main(words(written(study.with_name("wrong.tiny"), wrong), tmp_path / "wrong")) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert re.search(said, line), line
+
+
+def test_settings_that_came_later_do_not_make_it_another_training(
+    finished: Path, study: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(finished, tmp_path / "copy")
+    for path in folder.glob("two_sites/*/seed*/run.json"):
+        record = json.loads(path.read_text())
+        del record["config"]["on_device"]["shortages"]
+        path.write_text(json.dumps(record))
+    with pytest.raises(InputError, match=r"on_device.shortages was 0.0 and is now 0.05"):
+        Training(load_study(str(study)), "two_sites", "learned", 0, folder).check(overwrite=False)
+    Training(load_study(str(study)), "two_sites", "ppo", 0, folder).check(overwrite=False)
 
 
 @pytest.mark.parametrize(
@@ -246,12 +279,17 @@ def test_what_cannot_be_asked_for_is_refused_in_one_line(
     assert re.search(message, line) and not (tmp_path / "none").exists()
 
 
-def test_shipped_study_has_valid_settings(tmp_path: Path) -> None:
-    study = load_study("learning")
+@pytest.mark.parametrize("name", ["learning", "learning_tried"])
+def test_shipped_study_has_valid_settings(name: str, tmp_path: Path) -> None:
+    study = load_study(name)
     run = StudyRun(study, tmp_path)
     for scenario, own in study.scenarios.items():
         for method in own:
-            run.trainings(scenario, method)[0].check(overwrite=False)
+            task = run.trainings(scenario, method)[0]
+            task.check(overwrite=False)
+            assert task.config().seed == 0
+    if name != "learning":
+        return
     planned = {s: {m: one.seeds for m, one in own.items()} for s, own in study.scenarios.items()}
     for scenario in ("two_sites", "four_markets", "microgrid_prosumer"):
         assert set(planned[scenario].values()) == {5}
