@@ -237,9 +237,9 @@ def test_a_training_begins_with_the_weights_of_another(
         ),
         (
             circle,
-            "two_sites/first: start_from = 'two_sites/further': must be .* not itself begin with this one",
+            "two_sites/.*: start_from = 'two_sites/.*': must be .* not itself begin with this one",
         ),
-        (unknown, "two_sites/other: no method 'other'; there are further, first"),
+        (unknown, "two_sites/other: no method 'other'; there are first, further"),
     ):
         assert reproduce.main(words(written(study.with_name("wrong.tiny"), wrong), tmp_path / "wrong")) == 2
         (line,) = capsys.readouterr().err.splitlines()
