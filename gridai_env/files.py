@@ -99,9 +99,8 @@ def write_text(path: Path, text: str) -> None:
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path, with the same ending, that atomically replaces ``path`` on success.
 
-    Writers choose a format by the ending.  Folders that are missing are made.
+    Writers choose a format by the ending.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         yield partial

@@ -67,6 +67,7 @@ def main(options: ShipOptions) -> int:
 
     for name in (name for name in (TABLE, CURVES) if (study / name).is_file()):
         target = MEASURED / options.name / name
+        target.parent.mkdir(parents=True, exist_ok=True)
         write_rows(merged(read_rows(target) if target.is_file() else [], read_rows(study / name)), target)
         print(target)
     return 0

@@ -151,6 +151,7 @@ def publish(settings: FreezeSettings, name: SetName, tasks: Sequence[FreezeTask]
         "solver": settings.benchmark.solver.model_dump(),
     }
     path = set_path(settings.benchmark.scenario, name, settings.folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(data, indent=1).removesuffix("\n}")
     lines = ",\n".join(json.dumps(_short(entry_record(entry))) for entry in entries)
     write_text(path, f'{text},\n "episodes": [\n{lines}\n ]\n}}\n')

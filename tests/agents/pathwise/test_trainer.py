@@ -196,9 +196,24 @@ def test_a_set_network_goes_on_in_a_scenario_of_another_size(tmp_path: Path) -> 
     (tmp_path / "run.json").write_text(json.dumps({"agent": identity}))
     other = {"environment": {"scenario": "microgrid_prosumer", "horizon_h": 6.0}}
     start = {"start_from": str(tmp_path / "model.zip")}
-    model = model_of(settings(policy="set", **other, **start))
-    for name, value in trained.policy.state_dict().items():
-        assert torch.equal(value, model.policy.state_dict()[name]), name
+    model, fresh = (
+        model_of(settings(policy="set", **other, **start)),
+        model_of(settings(policy="set", **other)),
+    )
+    before, own, found = (one.policy.state_dict() for one in (trained, fresh, model))
+    for name, value in before.items():
+        if not name.endswith((".scale", ".centre")):
+            assert torch.equal(value, found[name]), name
+            continue
+
+        # What never changed before (renewables, ...) is seen from now on; jobs were not there at all.
+        unseen = before[name.rpartition(".")[0] + ".scale"] == 0.0
+        if ".jobs." in name:
+            unseen = torch.ones_like(unseen)
+        assert torch.equal(found[name][~unseen], value[~unseen]), name
+        assert torch.equal(found[name][unseen], own[name][unseen]), name
+    renewables = found["judgement.scales.sites.scale"] - before["judgement.scales.sites.scale"]
+    assert int((renewables > 0.0).sum()) > 10
     with pytest.raises(ConfigError, match=r"start_from = .*needs a model.zip of the same policy and widths"):
         model_of(settings(policy="smooth_mlp", **other, **start))
     with pytest.raises(ConfigError, match=r"start_from = .*no such file"):
