@@ -21,8 +21,6 @@ from gridai_env.observation.decode import JOB_FEATURES, job_features
 SCALES_H = (2.0, 6.0, 24.0)  # of the time left: exp(-left / scale)
 LEADS_H = (*range(1, 13), 15, 18, 21, 24)  # what is foreseen is shown at these hours
 DUE_H = tuple(range(12))  # work that is due within these hours and the step to come
-
-
 FEATURES = ("whole", "sites", "rows", "routes", "jobs")
 
 

@@ -214,7 +214,7 @@ class FlatDecision(LearnedDecision):
 
     @staticmethod
     def _flat(items: Items) -> Float[Tensor, "B n"]:
-        return items.flat("whole", "sites", "rows", "routes", "jobs")
+        return items.flat(*FEATURES)
 
     def fit_items(self, items: Items) -> None:
         """Take the scale of each entry."""

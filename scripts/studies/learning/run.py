@@ -79,10 +79,8 @@ class StudyRun:
         ]
         for scenario in dict.fromkeys(task.scenario for task in chosen):
             stages[-1] += [[one] for rule in self.study.rules for one in self.judgings(scenario, rule, rule)]
-        total, go_on = (
-            sum(len(batch) for own in stages for batch in own),
-            f"go on by the same command and --run-dir {self.folder}",
-        )
+        total = sum(len(batch) for own in stages for batch in own)
+        go_on = f"go on by the same command and --run-dir {self.folder}"
         with interruptible(lambda: f"what is finished is kept; {go_on}"):
             return run_tasks(self.store, stages, compute, jobs=self.jobs, total=total, unit="task")
 
