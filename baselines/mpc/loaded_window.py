@@ -6,10 +6,11 @@ import highspy
 import numpy as np
 from scipy import sparse
 
-from baselines.mpc.sparsity import Sides, Structure
-from baselines.mpc.window import Columns
 from baselines.optimum import InfeasibleError, SolverError
-from baselines.optimum.highs import PersistentSolver, SolverResult, set_matrix
+from baselines.optimum.highs import PersistentSolver, SolverResult
+from baselines.program.linear import LinearProgram
+from baselines.program.sparsity import Sides, Structure
+from baselines.program.window import Columns
 from gridai_env.arrays.types import Float, Floats
 
 # Blocks of rows that say what moving and warming up comes to.
@@ -55,11 +56,9 @@ class LoadedWindow:
         # After the first load only what has changed: coefficients one by one, the rest as whole vectors.
         if self._live is None:
             place = self.row_of_pair, s.column[s.many]
-            lp = highspy.HighsLp()
-            set_matrix(lp, sparse.csc_matrix((coefficients, place), shape=(len(s.kept), s.count)))
-            lp.col_cost_ = costs
-            lp.col_lower_, lp.col_upper_ = bounds
-            lp.row_lower_, lp.row_upper_ = row_lower, row_upper
+            matrix = sparse.csc_matrix((coefficients, place), shape=(len(s.kept), s.count))
+            whole = np.zeros(s.count, dtype=bool)
+            lp = LinearProgram(matrix, costs, *bounds, row_lower, row_upper, integer=whole)
             self._live = PersistentSolver(
                 lp, unit=s.unit, counts=self.counts, threads=self.threads, seed=self.seed
             )

@@ -25,13 +25,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from baselines.mpc.loaded_window import LoadedWindow
-from baselines.mpc.sparsity import TOLERANCE, Sides, Structure, structure_of
 from baselines.mpc.terminal_value import Ending, ending_costs
 from baselines.mpc.whole_window import WholeWindow
-from baselines.mpc.window import Columns, expressions, make_columns
 from baselines.optimum import InfeasibleError
 from baselines.optimum.highs import Deadline, SolverResult
-from baselines.optimum.rows import flow_ceilings
+from baselines.program.rows import flow_ceilings
+from baselines.program.sparsity import TOLERANCE, Sides, Structure, structure_of
+from baselines.program.window import Columns, expressions, make_columns
 from gridai_env.arrays.types import Bool, Bools, Float, Floats
 from gridai_env.world.size import unit_of
 from gridai_env.world.state import Exogenous, Flows, Params, Shape, State

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from baselines.mpc.window import Columns
+from baselines.program.window import Columns
 from gridai_env.arrays.types import Bool, Bools, Floats
 from gridai_env.world import physics
 from gridai_env.world.state import Exogenous, Params

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from baselines.mpc.window import Columns
 from baselines.optimum.highs import Deadline, PersistentSolver, SolverResult
 from baselines.optimum.relax_and_round import RelaxAndRound
 from baselines.optimum.rounding import rounded_starts
+from baselines.program.window import Columns
 from gridai_env.arrays.types import Bools, Float, Floats, Index
 from gridai_env.world.state import Flows, Params, State
 
@@ -46,7 +46,7 @@ class WholeWindow(RelaxAndRound):
         together = np.concatenate(found)
         return together[together >= 0]
 
-    def rounded_first(self, relaxed: SolverResult, clock: Deadline) -> SolverResult:
+    def rounded_first(self, relaxed: SolverResult, clock: Deadline, mip_gap: float) -> SolverResult:
         """Return the better of the plans that start a job now, or later, where the relaxed one does so in part."""
         assert relaxed.values is not None
         is_open = self.open_columns(relaxed.values)

@@ -28,10 +28,10 @@ import numpy as np
 from baselines.optimum import InfeasibleError
 from baselines.optimum.highs import SolverResult
 from baselines.optimum.milp import TIE_KG, TIE_SHARE, Plan, read_plan, relative_gap
-from baselines.optimum.objectives import resort_weight
-from baselines.optimum.program import build
 from baselines.optimum.relax_and_round import ProgramSolver
-from baselines.optimum.service_floor import Floor
+from baselines.program.episode import build
+from baselines.program.objectives import resort_weight
+from baselines.program.service_floor import Floor
 from gridai_env.arrays.types import Float, Floats
 from gridai_env.episodes.instance import Instance
 from gridai_env.rollout.trajectory import Trajectory
@@ -125,12 +125,12 @@ class FrontProgram:
         self.solver = ProgramSolver(program, relax_first=True, threads=threads, seed=seed)
 
         # Both coordinates are affine in the columns; the row of the cap holds the emissions.
-        names = [row.local_name for row, _ in program.rows]
-        self.cap_row = names.index("carbon_cap")
-        self.usd = np.array(program.lp.col_cost_)
-        self.kg = program.matrix.tocsr()[[self.cap_row]].toarray().ravel()
-        self.usd_0 = float(program.lp.offset_)
-        self.kg_0 = -float(np.array(program.lp.row_upper_)[self.cap_row])
+        lp = program.lp
+        self.cap_row = int(program.rows["carbon cap"])
+        self.usd, self.usd_0 = lp.costs, lp.offset
+        # It reads "cap (here 0) minus emissions is at least 0".
+        self.kg = -lp.matrix.tocsr()[[self.cap_row]].toarray().ravel()
+        self.kg_0 = float(lp.row_lower[self.cap_row])
 
     # Points -----------------------------------------------------------------------------------------------------------
 
@@ -217,16 +217,16 @@ class FrontProgram:
         """Minimise ``costs`` under the cap; constants are left out of the bound."""
         live = self.solver.live
         live.set_costs(np.arange(len(costs)), costs)
-        live.set_row_bounds([self.cap_row], -np.inf, cap_kg - self.kg_0)
+        live.set_row_bounds([self.cap_row], self.kg_0 - cap_kg, np.inf)
         # The front probes infeasible caps, so the conflicting rows are not searched for.
         result = self.solver.solve(mip_gap=self.mip_gap, time_limit_s=self.time_limit_s, explain=False)
         return replace(result, bound=result.bound - self.usd_0)
 
     def _slope_usd_per_t(self, solved: SolverResult) -> float:
-        """Return what the last t under the cap costs, minus the dual of the cap; NaN where it is not known."""
+        """Return what the last t under the cap costs, the dual of the cap; NaN where it is not known."""
         if solved.row_dual is None:
             return np.nan
-        return max(0.0, -1000.0 * float(solved.row_dual[self.cap_row]))
+        return max(0.0, 1000.0 * float(solved.row_dual[self.cap_row]))
 
 
 def caps_between(high_kg: float, low_kg: float, points: int) -> list[float]:

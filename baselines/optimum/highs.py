@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 
 from baselines.optimum import InfeasibleError, SolverError
+from baselines.program.linear import LinearProgram
 from gridai_env.arrays.types import Bools, Float, Floats, Index
 
 INTERIOR_TOLERANCE = 1e-6
@@ -26,7 +27,7 @@ FEASIBILITY_TOLERANCE = 1e-9
 # "interior" is for programs too large for simplex: its tolerance is made honest by a bound that is proven apart, and
 # crossover runs only where it ends imprecise.  "interior_vertex" always crosses over, because presolve may spoil the
 # duals of a solution that is no vertex.
-Method = Literal["simplex", "ipm", "interior", "interior_vertex"]
+Method = Literal["simplex", "interior", "interior_vertex"]
 _SIMPLEX: dict[str, Any] = {
     "solver": "choose",
     "run_crossover": "on",
@@ -35,7 +36,7 @@ _SIMPLEX: dict[str, Any] = {
     "dual_feasibility_tolerance": FEASIBILITY_TOLERANCE,
 }
 _INTERIOR: dict[str, Any] = {
-    "solver": "hipo",
+    "solver": "ipx",
     "run_crossover": "choose",
     "ipm_optimality_tolerance": INTERIOR_TOLERANCE,
     "primal_feasibility_tolerance": 1e-7,
@@ -43,7 +44,6 @@ _INTERIOR: dict[str, Any] = {
 }
 METHODS: dict[Method, dict[str, Any]] = {
     "simplex": _SIMPLEX,
-    "ipm": _SIMPLEX | {"solver": "ipm"},
     "interior": _INTERIOR,
     "interior_vertex": _INTERIOR | {"run_crossover": "on"},
 }
@@ -101,7 +101,7 @@ class PersistentSolver:
 
     def __init__(
         self,
-        lp: highspy.HighsLp,
+        lp: LinearProgram,
         *,
         unit: float = 1.0,
         counts: Bools | None = None,
@@ -121,29 +121,30 @@ class PersistentSolver:
         self.set_option("mip_feasibility_tolerance", FEASIBILITY_TOLERANCE)
         self._set_all(METHODS["simplex"])
         # Kept beside HiGHS, which copies the whole program to return any part of it.
-        self.lower, self.upper = np.array(lp.col_lower_), np.array(lp.col_upper_)
-        self.row_lower, self.row_upper = np.array(lp.row_lower_), np.array(lp.row_upper_)
-        self.costs, self.offset = np.array(lp.col_cost_), float(lp.offset_)
-        self.integer = np.zeros(lp.num_col_, dtype=bool)
-        self.integer[: len(lp.integrality_)] = [
-            kind != highspy.HighsVarType.kContinuous for kind in lp.integrality_
-        ]
+        self.lower, self.upper = lp.lower.copy(), lp.upper.copy()
+        self.row_lower, self.row_upper = lp.row_lower.copy(), lp.row_upper.copy()
+        self.costs, self.offset, self.integer = lp.costs.copy(), lp.offset, lp.integer.copy()
 
-        matrix, amounts = matrix_of(lp), ~(self.integer if counts is None else counts)
+        amounts = ~(self.integer if counts is None else counts)
         self.unit, self.column_unit = unit, np.where(amounts, unit, 1.0)
-        self.row_unit = _row_units(matrix, amounts, unit)
-        if self.solver.passModel(self._in_units(lp, matrix)) == highspy.HighsStatus.kError:
+        self.row_unit = _row_units(lp.matrix, amounts, unit)
+        if self.solver.passModel(self._in_units(lp.matrix.copy())) == highspy.HighsStatus.kError:
             raise SolverError("HiGHS did not accept the model; look for infinite or NaN coefficients")
 
-    def _in_units(self, lp: highspy.HighsLp, matrix: sparse.csc_matrix) -> highspy.HighsLp:
+    def _in_units(self, matrix: sparse.csc_matrix) -> highspy.HighsLp:
         """Return the program as HiGHS gets it."""
         out = highspy.HighsLp()
         matrix.data *= np.repeat(self.column_unit, np.diff(matrix.indptr)) / self.row_unit[matrix.indices]
-        set_matrix(out, matrix)
+        out.num_row_, out.num_col_ = matrix.shape
+        out.a_matrix_.format_ = highspy.MatrixFormat.kColwise
+        out.a_matrix_.start_, out.a_matrix_.index_ = matrix.indptr, matrix.indices
+        out.a_matrix_.value_ = matrix.data
         out.col_cost_, out.offset_ = self.costs * self.column_unit / self.unit, self.offset / self.unit
         out.col_lower_, out.col_upper_ = self.lower / self.column_unit, self.upper / self.column_unit
         out.row_lower_, out.row_upper_ = self.row_lower / self.row_unit, self.row_upper / self.row_unit
-        out.integrality_ = lp.integrality_
+        if self.is_mip:
+            kinds = {True: highspy.HighsVarType.kInteger, False: highspy.HighsVarType.kContinuous}
+            out.integrality_ = [kinds[is_whole] for is_whole in self.integer.tolist()]
         return out
 
     @property
@@ -304,19 +305,3 @@ def _row_units(matrix: sparse.csc_matrix, amounts: Bools, unit: float) -> Float[
     sums = abs(matrix) @ amounts.astype(float)
     longer = np.clip(2.0 ** np.ceil(np.log2(np.maximum(sums, 1.0) / ROW_SUM)), 1.0, ROW_UNIT)
     return np.where(sums > 0.0, unit * longer, 1.0)
-
-
-def matrix_of(lp: highspy.HighsLp) -> sparse.csc_matrix:
-    """Return the coefficients that `set_matrix` gave a program."""
-    a = lp.a_matrix_
-    parts = (np.array(a.value_), np.array(a.index_), np.array(a.start_))
-    return sparse.csc_matrix(parts, shape=(lp.num_row_, lp.num_col_))
-
-
-def set_matrix(lp: highspy.HighsLp, matrix: sparse.csc_matrix) -> None:
-    """Give a program its coefficients and its size."""
-    lp.num_row_, lp.num_col_ = matrix.shape
-    lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
-    lp.a_matrix_.start_ = matrix.indptr
-    lp.a_matrix_.index_ = matrix.indices
-    lp.a_matrix_.value_ = matrix.data

@@ -14,10 +14,11 @@ import time
 import numpy as np
 
 from baselines.optimum.milp import Plan, read_plan
-from baselines.optimum.objectives import OBJECTIVES, Objective
-from baselines.optimum.program import Program, build
 from baselines.optimum.relax_and_round import ProgramSolver
-from baselines.optimum.service_floor import Floor
+from baselines.program.episode import build
+from baselines.program.linear import Program
+from baselines.program.objectives import OBJECTIVES, Objective
+from baselines.program.service_floor import Floor
 from gridai_env.arrays.types import Index, Int
 from gridai_env.episodes.instance import Instance
 

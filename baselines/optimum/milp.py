@@ -18,10 +18,11 @@ import numpy as np
 
 from baselines.optimum import InfeasibleError, SolverError
 from baselines.optimum.highs import Deadline, SolverResult
-from baselines.optimum.objectives import OBJECTIVES, Objective, goal, last_resorts
-from baselines.optimum.program import Program, build
 from baselines.optimum.relax_and_round import ProgramSolver
-from baselines.optimum.service_floor import Floor
+from baselines.program.episode import Builder, build
+from baselines.program.linear import Program
+from baselines.program.objectives import OBJECTIVES, Objective, goal, last_resorts
+from baselines.program.service_floor import Floor
 from gridai_env.arrays.types import Float, Floats32
 from gridai_env.envs.simulator import Simulator
 from gridai_env.episodes.instance import Instance, stack
@@ -88,13 +89,15 @@ def solve(
     threads: int = 2,
     seed: int = 0,
     floor: Plan | Floor | None = None,
+    builder: Builder = "affine",
 ) -> Plan:
     """Solve the perfect-foresight program of ``instance``.
 
     Parameters: ``objective`` "benefit" (most USD, all terms), "cost" (least USD without revenue and job value) or
     "carbon" (least billed kg, ties by cost); ``mip_gap`` relative; ``time_limit_s`` wall seconds of all solves
     together (None: no limit; building the model and reading the plan back come on top);
-    ``floor`` the service that cost and carbon must keep, by default that of the instance's own benefit plan.
+    ``floor`` the service that cost and carbon must keep, by default that of the instance's own benefit plan;
+    ``builder`` how the program is made: "affine" from whole arrays, "pyomo" by the readable formulation of the same.
 
     At the time limit the plan carries the incumbent (if any) and the bound, with status "time_limit".
     Raises InfeasibleError, naming rows that conflict, where no plan exists (a floor that cannot be met).
@@ -112,7 +115,8 @@ def solve(
     clock = Deadline(time_limit_s)
 
     def options() -> dict[str, Any]:
-        return {"mip_gap": mip_gap, "time_limit_s": clock.left_s(), "threads": threads, "seed": seed}
+        limits = {"mip_gap": mip_gap, "time_limit_s": clock.left_s()}
+        return limits | {"threads": threads, "seed": seed, "builder": builder}
 
     # Without a floor, cost and carbon keep the service of the instance's own benefit plan.
     base: Plan | Floor | None = floor
@@ -166,9 +170,10 @@ def _solve_program(
     time_limit_s: float | None,
     threads: int,
     seed: int,
+    builder: Builder,
 ) -> Plan:
     begin = time.perf_counter()
-    program = build(instance, objective, service, carbon_cap_kg)
+    program = build(instance, objective, service, carbon_cap_kg, builder=builder)
     built = time.perf_counter()
     solver = ProgramSolver(program, threads=threads, seed=seed)
     result = solver.solve(mip_gap=mip_gap, time_limit_s=time_limit_s)

@@ -20,15 +20,16 @@ from math import fsum
 import numpy as np
 
 from baselines.optimum import InfeasibleError
+from baselines.optimum.by_windows import plan_by_windows
 from baselines.optimum.highs import Deadline, Method, PersistentSolver, SolverResult, is_within
-from baselines.optimum.program import Program
 from baselines.optimum.rounding import rounded_choices
+from baselines.program.linear import Program
 from gridai_env.arrays.types import Float, Floats, Index
 
-# Linear programs above this number of rows go to the interior point method, smaller ones to simplex.
-LARGE_ROWS = 20_000
-# Above this number of rows the interior point solution is used as it is (the bound is proven from its duals), and
-# yes/no decisions are rounded from it before branch and bound is tried.
+# Programs above this number of rows go to the interior point method, smaller ones to simplex (measured: a relaxed week
+# of four_markets, 24,000 rows, takes it half as long, two weeks a third; global, 98,000 rows, twice as long).  Of huge
+# ones the interior solution is used as it is (the bound is proven from its duals), and yes/no decisions are rounded
+# from it before branch and bound is tried.
 HUGE_ROWS = 60_000
 # Seconds that a plan may take to be made whole after the time limit: without them what was found would be lost.
 GRACE_S = 5.0
@@ -54,7 +55,7 @@ class RelaxAndRound(ABC):
     def rounded(self, values: Float[Floats, " columns"], clock: Deadline) -> SolverResult | None:
         """Return the plan with all decisions of a solution rounded and fixed; None where that is no plan."""
 
-    def rounded_first(self, relaxed: SolverResult, clock: Deadline) -> SolverResult | None:
+    def rounded_first(self, relaxed: SolverResult, clock: Deadline, mip_gap: float) -> SolverResult | None:
         """Return what rounding makes of the relaxation, before anything branches."""
         assert relaxed.values is not None
         return self.rounded(relaxed.values, clock)
@@ -76,7 +77,7 @@ class RelaxAndRound(ABC):
 
         Status "optimal": within ``mip_gap`` of the bound; "rounded": no incumbent within the nodes.
         """
-        rounded = self.rounded_first(relaxed, clock) if round_first else None
+        rounded = self.rounded_first(relaxed, clock, mip_gap) if round_first else None
         if rounded is not None:
             assert rounded.objective is not None
             is_near = is_within(rounded.objective, relaxed.bound, mip_gap)
@@ -178,8 +179,9 @@ class ProgramSolver(RelaxAndRound):
         ``relax_first``: round before branching in programs of every size, and give duals with every plan.
         ``starts_warm``: linear programs start from the last basis instead of afresh.
         """
-        unit, counts = program.unit, program.counts
-        super().__init__(PersistentSolver(program.lp, unit=unit, counts=counts, threads=threads, seed=seed))
+        self.options: dict[str, int] = {"threads": threads, "seed": seed}
+        live = PersistentSolver(program.lp, unit=program.unit, counts=program.counts, **self.options)
+        super().__init__(live)
         self.program = program
         self.choices = np.flatnonzero(program.integer)
 
@@ -187,11 +189,10 @@ class ProgramSolver(RelaxAndRound):
         self.is_huge = program.size[0] > HUGE_ROWS
         if relax_first or self.is_huge:
             self.live.set_integer(self.choices, False)
+        self.relaxed_dual: Floats | None = None  # of the rows, after the last relaxation
         self.method: Method = "simplex"
         if self.is_huge:
             self.method, self.hands_over_plan = "interior", True
-        elif program.size[0] > LARGE_ROWS and not self.starts_warm:
-            self.method = "ipm"
 
     def solve(
         self, *, mip_gap: float = 1e-4, time_limit_s: float | None = None, explain: bool = True
@@ -239,6 +240,20 @@ class ProgramSolver(RelaxAndRound):
         """Return the plan with the decisions of a solution rounded by `rounded_choices`."""
         return self.solve_fixed(rounded_choices(self.program, values), clock.left_s())
 
+    def rounded_first(self, relaxed: SolverResult, clock: Deadline, mip_gap: float) -> SolverResult | None:
+        """Return what rounding makes of the relaxation; of huge programs by windows, where that is good enough."""
+        assert relaxed.values is not None
+        if self.is_huge and self.relaxed_dual is not None:
+            lower, upper = self.live.lower.copy(), self.live.upper.copy()
+            chosen = np.round(rounded_choices(self.program, relaxed.values)[self.choices])
+            lower[self.choices] = upper[self.choices] = chosen
+            values = plan_by_windows(self.program, (lower, upper), self.relaxed_dual, clock, **self.options)
+            if values is not None:
+                objective = float(self.live.costs @ values + self.live.offset)
+                if is_within(objective, relaxed.bound, mip_gap):
+                    return SolverResult("optimal", objective, relaxed.bound, values)
+        return self.rounded(relaxed.values, clock)
+
     def repaired(self, found: SolverResult, clock: Deadline) -> SolverResult:
         """Return the plan with the decisions of an incumbent made exactly whole, where that is feasible."""
         assert found.values is not None
@@ -260,8 +275,9 @@ class ProgramSolver(RelaxAndRound):
         if not self.starts_warm:
             self.live.forget()
         result = self.live.solve(time_limit_s=clock.left_s(), method=self.method)
-        row_dual = self.live.row_dual if self.is_huge or result.status == "optimal" else None
-        return self._with_duals(replace(result, bound=self.safe_bound(row_dual), is_safe=True))
+        is_priced = self.is_huge or result.status == "optimal"
+        self.relaxed_dual = self.live.row_dual if is_priced else None
+        return self._with_duals(replace(result, bound=self.safe_bound(self.relaxed_dual), is_safe=True))
 
     def _with_duals(self, result: SolverResult) -> SolverResult:
         """Attach the duals of a linear program; those of an interior solution are not exact enough to be prices."""
@@ -288,7 +304,7 @@ class ProgramSolver(RelaxAndRound):
         is worst for the bound.  Needs finite bounds on columns, which the model states.  What its own arithmetic may
         round away is taken off.
         """
-        live, matrix = self.live, self.program.matrix
+        live, matrix = self.live, self.program.lp.matrix
         lower, upper = live.row_lower, live.row_upper
         if row_dual is None or len(row_dual) != len(lower):  # the solver stopped before it had any
             row_dual = np.zeros(len(lower))
@@ -313,7 +329,7 @@ class ProgramSolver(RelaxAndRound):
         self.live.set_option("iis_strategy", 26 if len(self.choices) else 2)
         self.live.set_option("time_limit", solver.getRunTime() + 60.0)
         _, iis = solver.getIis()
-        names = [self.program.rows[i][0].name for i in iis.row_index_]
+        names = [self.program.name_of(row) for row in iis.row_index_]
         if not names:
             return "not found within a minute"
         shown = ", ".join(names[:10])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from baselines.optimum.program import Program
+from baselines.program.linear import Program
 from gridai_env.arrays.types import Float, Floats
 from gridai_env.world.state import Params
 

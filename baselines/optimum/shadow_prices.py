@@ -16,16 +16,16 @@ those given here are the ones for raising: all limits are lifted by a hair befor
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from baselines.optimum.highs import Method, PersistentSolver
 from baselines.optimum.milp import Plan, service_of
-from baselines.optimum.program import Program, build
 from baselines.optimum.relax_and_round import HUGE_ROWS, worst
-from baselines.optimum.service_floor import Floor
-from gridai_env.arrays.types import Bool, Bools, Float, Floats, Index
+from baselines.program.episode import build
+from baselines.program.linear import Program
+from baselines.program.service_floor import Floor
+from gridai_env.arrays.types import Float, Floats
 from gridai_env.episodes.instance import Instance
 from gridai_env.rollout.step_table import Table, step_times_utc, table_of
 from gridai_env.world.state import Flows
@@ -148,46 +148,36 @@ class _Fixed:
         columns = np.flatnonzero(program.integer)
         live.set_integer(columns, False)
         live.set_column_bounds(columns, self.fixed[columns], self.fixed[columns])
-        self.rows = {_name(row): i for i, (row, _) in enumerate(program.rows)}
-        at_least: Bools = np.array([kind < 0 for _, kind in program.rows])
-        self._lift(live, at_least)
+        self._lift(live)
 
         method: Method = "interior_vertex" if program.size[0] > HUGE_ROWS else "simplex"
         if live.solve(time_limit_s=time_limit_s, method=method).values is None:
             raise TimeoutError(f"prices were not found within {time_limit_s:g} s: raise the time limit")
         self.row_dual, self.column_dual = live.row_dual, live.column_dual
-        # Rows read "expression >= 0": a unit more of the limit moves them by -1, one kept as "<=" by +1.
-        self.worth = np.where(at_least, self.row_dual, -self.row_dual)
 
-    def _lift(self, live: PersistentSolver, at_least: Bool[Bools, " rows"]) -> None:
-        """Raise every limit by a hair."""
-        rows = np.array([i for name, i in self.rows.items() if name[0] in LIMITS])
-        lower, upper = np.array(self.program.lp.row_lower_)[rows], np.array(self.program.lp.row_upper_)[rows]
-        side = np.where(at_least[rows], lower, upper)
+    def _lift(self, live: PersistentSolver) -> None:
+        """Raise every limit by a hair: rows read "limit minus use is at least 0"."""
+        kinds = [self.program.rows[name].ravel() for name in LIMITS if name in self.program.rows]
+        rows = np.concatenate(kinds)
+        rows = rows[rows >= 0]
+        side = self.program.lp.row_lower[rows]
         hair = np.maximum(HAIR * np.abs(side), HAIR_LEAST * self.program.unit)
-        live.set_row_bounds(rows, lower - hair, upper + hair)
+        live.set_row_bounds(rows, side - hair, self.program.lp.row_upper[rows])
 
-    def rows_at(self, *name: str, shape: tuple[int, ...]) -> Index:
-        """Return the row of each place of a limit, -1 where it is a number that nothing depends on."""
-        found = [self.rows.get((*name, *place), -1) for place in np.ndindex(shape)]
-        return np.array(found, dtype=np.intp).reshape(shape)
+    def duals(self, kind: str, shape: tuple[int, ...]) -> Floats:
+        """Return the dual of each place of a kind of rows, 0 where it is a number that nothing depends on."""
+        rows = self.program.rows.get(kind, np.full(shape, -1))
+        return np.append(self.row_dual, 0.0)[rows]
 
-    def prices(self, *name: str, shape: tuple[int, ...]) -> Floats:
+    def prices(self, kind: str, shape: tuple[int, ...]) -> Floats:
         """Return the worth of one more unit of a limit at each place."""
-        return np.append(np.maximum(self.worth, 0.0), 0.0)[self.rows_at(*name, shape=shape)]
+        return np.maximum(self.duals(kind, shape), 0.0)
 
     def dual_objective(self) -> float:
         """Return the objective put together from duals: rows at their sides, fixed columns at their values."""
         lp = self.program.lp
-        rows = worst(self.row_dual, np.asarray(lp.row_lower_), np.asarray(lp.row_upper_))
-        return float(lp.offset_ + rows.sum() + (self.column_dual * self.fixed).sum())
-
-
-def _name(row: Any) -> tuple[Any, ...]:
-    """Return the name of a row: (limit, t, place), ("update", state, t, place), ("floor", ...)."""
-    index = row.index() if isinstance(row.index(), tuple) else (row.index(),)
-    where = row.parent_component().local_name
-    return tuple(index) if where == "limit" else (where, *index)
+        rows = worst(self.row_dual, lp.row_lower, lp.row_upper)
+        return float(lp.offset + rows.sum() + (self.column_dual * self.fixed).sum())
 
 
 def decisions(plan: Plan, program: Program) -> Float[Floats, " columns"]:
@@ -229,8 +219,8 @@ def _read(plan: Plan, solved: _Fixed) -> ShadowPrices:
     at_sites = flows.charge_mw.shape  # [T,K]
 
     per_unit = _per_unit(plan.flows, solved, p.dt_h)
-    energy_usd_per_mw = solved.row_dual[solved.rows_at("power balance", shape=at_sites)]
-    stored = -solved.row_dual[solved.rows_at("update", "battery_mwh", shape=at_sites)]
+    energy_usd_per_mw = solved.duals("power balance", at_sites)
+    stored = -solved.duals("next battery_mwh", at_sites)
     # Sites without the equipment have no price.
     has_battery, has_generator = p.battery_max_mwh > 0.0, p.generator_max_mw > 0.0
     battery = {
@@ -251,6 +241,6 @@ def _read(plan: Plan, solved: _Fixed) -> ShadowPrices:
         **{name: np.where(has_battery, price, np.nan) for name, price in battery.items()},
         queue_usd_per_gpuh=solved.prices("queue", shape=flows.dropped_gpuh.shape),
         carbon_usd_per_kg=np.cumsum(budget[::-1])[::-1],
-        floor_usd_per_gpuh=solved.prices("floor", "served", shape=flows.dropped_gpuh.shape[2:]),
+        floor_usd_per_gpuh=solved.prices("floor served", shape=flows.dropped_gpuh.shape[2:]),
         dual_usd=solved.dual_objective() * (-1.0 if plan.objective == "benefit" else 1.0),
     )

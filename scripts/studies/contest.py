@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from baselines.optimum.objectives import Objective, resort_weight
-from baselines.optimum.service_floor import REPLAY_TOLERANCE, meets_floor
+from baselines.program.objectives import Objective, resort_weight
+from baselines.program.service_floor import REPLAY_TOLERANCE, meets_floor
 from baselines.rules.single_signal import LocalOnly
 from gridai_env.analysis.statistics import gain_captured, gap
 from gridai_env.benchmarks.play import BOUND_TOLERANCE, BoundError

@@ -26,7 +26,7 @@ from baselines.optimum.carbon_front import (
 )
 from baselines.optimum.highs import Deadline
 from baselines.optimum.milp import Plan, service_of, solve
-from baselines.optimum.service_floor import meets_floor
+from baselines.program.service_floor import meets_floor
 from baselines.rules.registry import REGISTRY
 from gridai_env import make_instance
 from gridai_env.episodes.instance import Instance

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baselines.optimum.milp import Plan
-from baselines.optimum.objectives import last_resorts
-from baselines.optimum.service_floor import Floor
+from baselines.program.objectives import last_resorts
+from baselines.program.service_floor import Floor
 from gridai_env.envs.simulator import Simulator
 from gridai_env.episodes.instance import Instance, stack
 from gridai_env.world.physics import next_state

@@ -52,7 +52,8 @@ class Mutant:
 
 
 P, T, F = "gridai_env/world/physics.py", "gridai_env/world/terms.py", "gridai_env/world/feasible.py"
-A, D, M = "gridai_env/world/actions.py", "gridai_env/episodes/demand.py", "baselines/optimum/program.py"
+A, D, M = "gridai_env/world/actions.py", "gridai_env/episodes/demand.py", "baselines/program/rows.py"
+EPISODE = "baselines/program/episode.py"
 W = "gridai_env/episodes/exogenous.py"
 E, METRICS = "baselines/mpc/terminal_value.py", "gridai_env/rollout/metrics.py"
 ENDINGS = ("baselines/mpc/test_terminal_value.py",)
@@ -309,7 +310,7 @@ MUTANTS = (
     # Optimiser
     Mutant(
         "a term missing from the objective",
-        "baselines/optimum/objectives.py",
+        "baselines/program/objectives.py",
         "return -outcome.benefit_usd",
         'return -(outcome.benefit_usd - outcome.terms_usd["warm_up"])',
         PROMISES,
@@ -317,25 +318,31 @@ MUTANTS = (
     Mutant(
         "burning energy ahead of paid hours",
         M,
-        "np.logical_or.accumulate(paid_to_consume[::-1])[::-1]",
-        "paid_to_consume",
+        "np.logical_or.accumulate(pays[::-1])[::-1]",
+        "pays",
         BRUTE,
     ),
     Mutant(
         "burning energy for a slow generator",
         M,
-        "| minimum | slow | everywhere",
-        "| minimum | everywhere",
+        "| has_minimum_load(p) | slow | emissions_count",
+        "| has_minimum_load(p) | emissions_count",
         BRUTE,
     ),
     Mutant(
         "minimum load is no choice",
         M,
-        "p, minimum = self.p, has_minimum_load(self.p)",
-        "p, minimum = self.p, has_minimum_load(self.p) & False",
+        "return p.generator_min_mw > 0.0",
+        "return p.generator_min_mw < 0.0",
         BRUTE + PROMISES,
     ),
-    Mutant("a lower floor", M, "float(served) * (1.0 - FLOOR_SLACK)", "float(served) * 0.9", FLOORS),
+    Mutant(
+        "a lower floor",
+        EPISODE,
+        "self.floor.served_gpuh * (1.0 - FLOOR_SLACK)",
+        "self.floor.served_gpuh * 0.9",
+        FLOORS,
+    ),
     # Figures beside the ledger
     Mutant(
         "a full battery is a burden at the end of a window",

@@ -24,7 +24,7 @@ from baselines.optimum.carbon_front import (
     place_of,
 )
 from baselines.optimum.milp import service_of, solve
-from baselines.optimum.service_floor import Floor, meets_floor
+from baselines.program.service_floor import Floor, meets_floor
 from gridai_env.episodes.instance import Instance
 from gridai_env.rollout.run import run
 from gridai_env.rollout.trajectory import Trajectory

@@ -12,8 +12,8 @@ import numpy as np
 
 from baselines.optimum.latency_chain import LatencySweepSolver
 from baselines.optimum.milp import Plan, service_of
-from baselines.optimum.objectives import OBJECTIVES, Objective, resort_weight
-from baselines.optimum.service_floor import Floor, meets_floor
+from baselines.program.objectives import OBJECTIVES, Objective, resort_weight
+from baselines.program.service_floor import Floor, meets_floor
 from gridai_env.analysis.latency_budgets import Sweep, instance_at, widest
 from gridai_env.analysis.relocation import closed_routes, layer_shares, relocatable
 from gridai_env.episodes.instance import Instance

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from baselines.optimum.objectives import OBJECTIVES
+from baselines.program.objectives import OBJECTIVES
 from gridai_env.analysis.latency_budgets import MOST_POINTS, Sweep, make_sweep
 from gridai_env.analysis.net_benefit import break_even_rows
 from gridai_env.episodes.instance import Instance

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from baselines.optimum.objectives import OBJECTIVES
+from baselines.program.objectives import OBJECTIVES
 from gridai_env.analysis.latency_budgets import Sweep
 from gridai_env.analysis.latency_returns import Returns, monotone, returns
 from gridai_env.arrays.types import Floats

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from baselines.optimum.objectives import OBJECTIVES
+from baselines.program.objectives import OBJECTIVES
 from gridai_env.analysis.latency_budgets import Sweep
 from gridai_env.analysis.latency_returns import Returns
 from gridai_env.scenario.geography import LAYERS

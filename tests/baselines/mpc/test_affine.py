@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from baselines.mpc.affine import Affine
 from baselines.mpc.rolling import Options, RollingModel
-from baselines.optimum.program import build
 from baselines.optimum.relax_and_round import ProgramSolver
+from baselines.program.affine import Affine
+from baselines.program.episode import build
 from gridai_env import make_instance
 from gridai_env.arrays.ops import shift_left, total
 from gridai_env.episodes.instance import Instance
@@ -123,18 +123,19 @@ def test_a_short_window_in_a_long_model_is_a_model_of_its_own() -> None:
 
 
 def test_a_window_has_the_rows_of_the_program_but_trivial_ones() -> None:
-    """Pyomo leaves out what the numbers of an episode make trivial; a window keeps its rows, whatever they say."""
+    """A program leaves out what the numbers of an episode make trivial; a window keeps its rows, whatever they say."""
     instance = make_instance("two_sites", seed=1003)
     model = RollingModel(instance.params, instance.compiled.shape, instance.steps)
     model.decide(instance.params, instance.exogenous, instance.initial, last=True)
     found = Counter(model.structure.name_of(row).split(" at step")[0] for row in model.structure.kept)
-    program = build(instance, "benefit", None)
-    terms = np.diff(program.matrix.tocsr().indptr)
-    wanted = Counter(
-        row.name.split("[")[1].split(",")[0] for (row, _), n in zip(program.rows, terms, strict=True) if n > 1
-    )
-    always = {"battery target": 48, "charge mode": 48, "discharge mode": 48}
-    assert {name: found.pop(name) for name in always} == always
-    for name in always:  # a target at the end only, modes where burning energy could pay
-        assert wanted.pop(name) < found.total()
-    assert {name.removeprefix("next "): n for name, n in found.items()} == wanted
+    for builder in ("affine", "pyomo"):
+        program = build(instance, "benefit", None, builder=builder)
+        terms = np.append(np.diff(program.lp.matrix.tocsr().indptr), 0)
+        wanted = {kind: int((terms[index] > 1).sum()) for kind, index in program.rows.items()}
+        always = {"battery target": 48, "charge mode": 48, "discharge mode": 48}
+        assert {name: found[name] for name in always} == always
+        for name in always:  # a target at the end only, modes where burning energy could pay
+            assert wanted.pop(name, 0) < always[name]
+        assert {name: n for name, n in found.items() if name not in always} == {
+            k: n for k, n in wanted.items() if n
+        }

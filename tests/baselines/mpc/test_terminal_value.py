@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from baselines.mpc.terminal_value import Ending, ending_costs
-from baselines.mpc.window import make_columns
+from baselines.program.window import make_columns
 from tests.support.tiny import BATTERY, tiny
 
 

@@ -9,21 +9,22 @@ import numpy as np
 import pytest
 
 from baselines.optimum.milp import solve
-from baselines.optimum.program import Program, build
 from baselines.optimum.relax_and_round import ProgramSolver
+from baselines.program.episode import build
+from baselines.program.linear import Program
 from gridai_env import make_instance
 from tests.support.strategies import random_instance
 
 
 def exact_bound(program: Program, row_dual: np.ndarray) -> Fraction:
     """The Lagrangian bound of any multipliers, computed without any rounding."""
-    lp, matrix = program.lp, program.matrix
+    lp, matrix = program.lp, program.lp.matrix
     y = [Fraction(float(value)) for value in row_dual]
-    total = Fraction(float(lp.offset_))
-    for value, low, high in zip(y, lp.row_lower_, lp.row_upper_, strict=True):
+    total = Fraction(float(lp.offset))
+    for value, low, high in zip(y, lp.row_lower, lp.row_upper, strict=True):
         if value:
             total += value * Fraction(float(low if value > 0 else high))
-    for j, (cost, low, high) in enumerate(zip(lp.col_cost_, lp.col_lower_, lp.col_upper_, strict=True)):
+    for j, (cost, low, high) in enumerate(zip(lp.costs, lp.lower, lp.upper, strict=True)):
         inside = slice(matrix.indptr[j], matrix.indptr[j + 1])
         pairs = zip(matrix.data[inside], matrix.indices[inside], strict=True)
         reduced = Fraction(float(cost)) - sum(Fraction(float(a)) * y[i] for a, i in pairs)
@@ -65,15 +66,15 @@ def test_plans_say_how_far_their_bound_is_proven() -> None:
 def scip_optimum(program: Program) -> float:
     """The optimum of a program by SCIP, which shares no code with HiGHS."""
     scip: Any = pytest.importorskip("pyscipopt", reason="SCIP is not installed: pip install pyscipopt")
-    model, lp, rows = scip.Model(), program.lp, program.matrix.tocsr()
+    model, lp, rows = scip.Model(), program.lp, program.lp.matrix.tocsr()
     model.hideOutput()
     model.setParam("limits/gap", 0.0)
-    columns = zip(lp.col_cost_, lp.col_lower_, lp.col_upper_, program.integer, strict=True)
+    columns = zip(lp.costs, lp.lower, lp.upper, program.integer, strict=True)
     x = [
         model.addVar(lb=float(low), ub=float(high), obj=float(cost), vtype="I" if whole else "C")
         for cost, low, high, whole in columns
     ]
-    for i, (low, high) in enumerate(zip(lp.row_lower_, lp.row_upper_, strict=True)):
+    for i, (low, high) in enumerate(zip(lp.row_lower, lp.row_upper, strict=True)):
         inside = slice(rows.indptr[i], rows.indptr[i + 1])
         pairs = zip(rows.data[inside], rows.indices[inside], strict=True)
         body = scip.quicksum(float(a) * x[j] for a, j in pairs)
@@ -83,7 +84,7 @@ def scip_optimum(program: Program) -> float:
             model.addCons(body <= float(high))
     model.optimize()
     assert model.getStatus() == "optimal"
-    return float(model.getObjVal() + lp.offset_)
+    return float(model.getObjVal() + lp.offset)
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import highspy
 import numpy as np
+from scipy import sparse
 
 from baselines.optimum.highs import PersistentSolver
+from baselines.program.linear import LinearProgram
 
 
 def knapsacks() -> PersistentSolver:
@@ -13,15 +14,15 @@ def knapsacks() -> PersistentSolver:
     rng = np.random.default_rng(3)
     things, sacks = 30, 5
     weight = rng.integers(30, 100, (things, sacks)).astype(float)
-    lp = highspy.HighsLp()
-    lp.num_row_, lp.num_col_ = sacks, things
-    lp.col_cost_ = -(weight.sum(1) + rng.integers(0, 20, things))
-    lp.col_lower_, lp.col_upper_ = np.zeros(things), np.ones(things)
-    lp.row_lower_, lp.row_upper_ = np.full(sacks, -highspy.kHighsInf), weight.sum(0) // 2
-    lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
-    lp.a_matrix_.start_ = np.arange(0, weight.size + 1, sacks)
-    lp.a_matrix_.index_ = np.tile(np.arange(sacks), things)
-    lp.a_matrix_.value_ = weight.ravel()
+    lp = LinearProgram(
+        matrix=sparse.csc_matrix(weight.T),
+        costs=-(weight.sum(1) + rng.integers(0, 20, things)),
+        lower=np.zeros(things),
+        upper=np.ones(things),
+        row_lower=np.full(sacks, -np.inf),
+        row_upper=weight.sum(0) // 2,
+        integer=np.zeros(things, dtype=bool),
+    )
     live = PersistentSolver(lp)
     live.set_integer(np.arange(things), True)
     return live

@@ -12,7 +12,7 @@ from baselines.optimum import InfeasibleError, SolverError
 from baselines.optimum.highs import PersistentSolver, SolverResult
 from baselines.optimum.latency_chain import LatencySweepSolver
 from baselines.optimum.milp import service_of, solve
-from baselines.optimum.objectives import OBJECTIVES, Objective
+from baselines.program.objectives import OBJECTIVES, Objective
 from baselines.rules import single_signal as rules
 from gridai_env import make_instance
 from gridai_env.analysis.latency_budgets import Sweep, make_sweep, widest

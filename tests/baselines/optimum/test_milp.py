@@ -9,9 +9,9 @@ import pytest
 
 from baselines.optimum import InfeasibleError
 from baselines.optimum.milp import Plan, relative_gap, service_of, solve
-from baselines.optimum.program import build
 from baselines.optimum.relax_and_round import HUGE_ROWS, ProgramSolver
-from baselines.optimum.service_floor import Floor
+from baselines.program.episode import build
+from baselines.program.service_floor import Floor
 from baselines.rules import single_signal as rules
 from gridai_env import make_instance
 from gridai_env.episodes.instance import Instance
@@ -90,7 +90,7 @@ def test_ties_of_least_carbon_go_to_the_least_cost(day: Instance) -> None:
 
 def test_an_impossible_floor_names_rows(day: Instance) -> None:
     served = service_of(solve(day, threads=1)).served_gpuh
-    with pytest.raises(InfeasibleError, match=r"rows that conflict: .*floor\["):
+    with pytest.raises(InfeasibleError, match=r"rows that conflict: .*floor served\["):
         solve(day, "cost", floor=Floor(started=np.zeros(0), served_gpuh=served * 2.0), threads=1)
 
 

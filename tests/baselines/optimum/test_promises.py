@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given
 
 from baselines.optimum.milp import Plan, service_of, solve
-from baselines.optimum.program import build
 from baselines.optimum.relax_and_round import ProgramSolver
+from baselines.program.episode import build
 from gridai_env.episodes.instance import Instance
 from gridai_env.world.state import Flows
 from tests.support.contest import (
@@ -250,7 +250,6 @@ def test_relaxation_is_no_lower_than_the_optimum() -> None:
     for seed in range(2000, 2030):
         instance, plan = solved(seed)
         program = build(instance, "benefit", None)
-        program.lp.integrality_ = []
         program.integer[:] = False
         relaxed = -ProgramSolver(program).solve().objective
         scale = max(replay(instance, plan.flows).scale_usd[0], 1.0)

@@ -12,8 +12,8 @@ from baselines.optimum.carbon_front import FrontProgram
 from baselines.optimum.highs import PersistentSolver
 from baselines.optimum.latency_chain import LatencySweepSolver
 from baselines.optimum.milp import service_of, solve
-from baselines.optimum.program import build
 from baselines.optimum.shadow_prices import shadow_prices
+from baselines.program.episode import build
 from baselines.rules.greedy import Greedy
 from baselines.rules.single_signal import LocalOnly
 from gridai_env.episodes.instance import Instance

@@ -13,9 +13,9 @@ import pytest
 
 from baselines.optimum import InfeasibleError
 from baselines.optimum.milp import Plan, service_of, solve
-from baselines.optimum.program import build
 from baselines.optimum.relax_and_round import ProgramSolver
 from baselines.optimum.shadow_prices import SITE_PRICES, ShadowPrices, decisions, shadow_prices
+from baselines.program.episode import build
 from gridai_env import make_instance
 from gridai_env.episodes.instance import Instance
 from gridai_env.world.state import Exogenous

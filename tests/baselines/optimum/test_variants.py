@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from baselines.optimum.milp import Plan, solve
-from baselines.optimum.program import build
 from baselines.optimum.relax_and_round import ProgramSolver
 from baselines.optimum.variants import (
     RELAXATIONS,
@@ -20,6 +19,7 @@ from baselines.optimum.variants import (
     VariantPolicy,
     plan_variant,
 )
+from baselines.program.episode import build
 from baselines.rules import single_signal as rules
 from gridai_env import make_instance
 from gridai_env.episodes.instance import Instance
@@ -150,11 +150,9 @@ def test_a_restriction_is_the_program_with_its_columns_at_zero(name: str) -> Non
     for seed in WORLDS:
         instance = random_instance(seed)
         program = build(instance, "benefit", None)
-        upper = np.array(program.lp.col_upper_)
         for field in CLOSED[name]:
             columns = getattr(program.flows, field)
-            upper[columns[columns >= 0]] = 0.0
-        program.lp.col_upper_ = upper
+            program.lp.upper[columns[columns >= 0]] = 0.0
         found = ProgramSolver(program).solve(mip_gap=1e-9)
         plan = planned(seed, name)
         assert -found.objective == pytest.approx(

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from baselines.mpc.window import Expressions
+from baselines.program.window import Expressions
 from gridai_env.arrays.types import Bools, Floats, Index
 
 # What rounding may leave in a row without columns, in units of the program.

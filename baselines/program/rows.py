@@ -23,7 +23,7 @@ class Rows:
 
     expression: Float[Array, "*steps places ..."]
     is_equality: bool = False
-    where: Bool[Bools, " places"] | None = None  # places that need the row; None: all
+    where: Bool[Bools, "*steps places"] | None = None  # places that need the row; None: all
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Modes:
     """Yes/no variables and where they are needed."""
 
     charging: Float[Array, "*steps K"]  # 1: the battery may charge, 0: it may discharge
-    is_charging_open: Bool[Bools, " K"]
+    is_charging_open: Bool[Bools, "*steps K"]
     running: Float[Array, "*steps K"]  # 1: the generator runs at its minimum load or more, 0: it is off
     is_running_open: Bool[Bools, " K"]
 
@@ -44,6 +44,19 @@ def has_both_ways(p: Params) -> Bool[Bools, " K"]:
 def has_minimum_load(p: Params) -> Bool[Bools, " K"]:
     """Return which generators are off or at least at a minimum load."""
     return p.generator_min_mw > 0.0
+
+
+def charging_choices(p: Params, exo: Exogenous, emissions_count: bool) -> Bool[Bools, "T K"]:
+    """Return where a battery needs a yes/no decision in an episode ``exo`` [T,...]: where burning energy could pay.
+
+    That is in a step at whose price consuming pays, and in all steps before it: an emptied battery can be paid for
+    being filled.  Where emissions are minimised or capped, anywhere.
+    """
+    pays = exo.buy_usd_per_mwh + p.wear_usd_per_mwh <= 0.0
+    ahead = np.logical_or.accumulate(pays[::-1])[::-1]
+    # A generator that rises slowly may run for the sake of the next step, with no use for its power now.
+    slow = p.generator_ramp_mw_per_h * p.dt_h < p.generator_max_mw
+    return np.asarray(has_both_ways(p) & (ahead | has_minimum_load(p) | slow | emissions_count))
 
 
 def make_rows(
@@ -106,6 +119,22 @@ def flow_ceilings(p: Params, exo: Exogenous, carried_gpuh: Floats) -> dict[str, 
         "battery_short_mwh": exo.battery_target_mwh,
         "carbon_excess_kg": most_carbon_kg(p, exo, served) * float(p.has_carbon_budget),
     }
+
+
+def state_ceilings(p: Params, exo: Exogenous) -> dict[str, Floats]:
+    """Return upper bounds on each state after the steps of an episode ``exo`` [T,...], a hair above the limit.
+
+    The limits have rows of their own.  States that are flows of the step before are left out.
+    """
+    most = {
+        "backlog_gpuh": exo.queue_limit_gpuh,
+        "battery_mwh": p.battery_max_mwh,
+        "committed_gpus": (p.utilisation_limit * p.gpus)[:, None],
+        "waiting": np.ones(1),
+        "peak_import_mw": exo.import_limit_mw.max(0),
+        "carbon_kg": np.asarray(p.carbon_budget_kg),
+    }
+    return {name: np.asarray(value) * (1.0 + 1e-6) for name, value in most.items()}
 
 
 def most_carbon_kg(p: Params, exo: Exogenous, served_gpuh: Floats) -> Floats:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from baselines.mpc.affine import Affine
-from baselines.optimum.rows import Modes, Rows, has_both_ways, has_minimum_load, make_rows
-from gridai_env.arrays.types import Bools, Float, Floats, Index, Int
-from gridai_env.world.state import Exogenous, Flows, Params, Shape, State
+from baselines.program.affine import Affine
+from baselines.program.rows import Modes, Rows, has_both_ways, has_minimum_load, make_rows
+from gridai_env.arrays.types import Bool, Bools, Float, Floats, Index, Int
+from gridai_env.world.state import Exogenous, Flows, Outcome, Params, Shape, State
 
 # State that is a flow of the step before: no columns of its own but in the first step.
 CARRIED = {"placed_gpuh": "served_gpuh", "generation_mw": "generation_mw"}
@@ -77,32 +77,37 @@ class Columns:
         return self.state.map(lambda x: x[1:])
 
 
-def make_columns(p: Params, shape: Shape, steps: int) -> Columns:
-    """Return a column wherever the constants allow a flow at all."""
+def make_columns(p: Params, shape: Shape, steps: int, charging: Bool[Bools, "h K"] | None = None) -> Columns:
+    """Return a column wherever the constants allow a flow at all.
+
+    ``charging``: where batteries decide between charging and discharging; None: wherever they could do both.
+    """
     used: list[Index] = []
 
-    def columns(mask: Bools, leading: int, first_step: int = 0) -> Index:
-        where = np.broadcast_to(mask, (leading, *mask.shape))
+    def columns(where: Bools, first_step: int = 0) -> Index:
         start = sum(map(len, used))
         out = np.where(where, start - 1 + np.cumsum(where).reshape(where.shape), -1)
-        step = np.maximum(np.arange(leading) + first_step, 0)
-        used.append(np.broadcast_to(step.reshape(-1, *[1] * mask.ndim), where.shape)[where])
+        step = np.maximum(np.arange(len(where)) + first_step, 0)
+        used.append(np.broadcast_to(step.reshape(-1, *[1] * (where.ndim - 1)), where.shape)[where])
         return out
+
+    def at_steps(mask: Bools, count: int = steps) -> Bools:
+        return np.broadcast_to(mask, (count, *mask.shape))
 
     # State that is a flow of the step before has columns of its own in the first step only.
     flow_masks, state_masks = _flow_masks(p, shape), _state_masks(p, shape)
-    flows = Flows(**{name: columns(flow_masks[name], steps) for name in Flows.names()})
+    flows = Flows(**{name: columns(at_steps(flow_masks[name])) for name in Flows.names()})
     states = {
-        name: columns(mask, 1) if name in CARRIED else columns(mask, steps + 1, -1)
+        name: columns(at_steps(mask, 1)) if name in CARRIED else columns(at_steps(mask, steps + 1), -1)
         for name, mask in state_masks.items()
     }
     for name, flow in CARRIED.items():
         is_kept = state_masks[name]
         states[name] = np.concatenate([states[name], np.where(is_kept, getattr(flows, flow), -1)])
-    charging = columns(has_both_ways(p), steps)
-    running = columns(has_minimum_load(p), steps)
+    decided = columns(at_steps(has_both_ways(p)) if charging is None else charging)
+    running = columns(at_steps(has_minimum_load(p)))
     step = np.concatenate(used)
-    return Columns(flows, State(**states), charging, running, len(step), step)
+    return Columns(flows, State(**states), decided, running, len(step), step)
 
 
 def _flow_masks(p: Params, shape: Shape) -> dict[str, Bools]:
@@ -156,27 +161,37 @@ class Expressions:
 
 def expressions(p: Params, columns: Columns, exo: Exogenous) -> Expressions:
     """Run the physics on the columns; ``exo`` [h,...]."""
+    found, outcome = window_rows(p, columns, exo, has_both_ways(p))
+    # Equalities stand first: the order decides which of equally good plans the solver returns.
+    rows = [(name, _at(block), block.is_equality) for name, block in found.items()]
+    return Expressions(sorted(rows, key=lambda row: not row[2]), -outcome.benefit_usd)
+
+
+def window_rows(
+    p: Params, columns: Columns, exo: Exogenous, is_charging_open: Bools
+) -> tuple[dict[str, Rows], Outcome]:
+    """Return all rows of a window ``exo`` [h,...] by name, expressions [h,...], and its ledger [h].
+
+    Rows ``next <state>`` say what the state after a step is.
+    """
     after = columns.after.map(Affine.of_columns)
-    updates: list[tuple[str, Affine, bool]] = []
+    updates: dict[str, Rows] = {}
 
     def link(reached: State) -> State:
         for name in State.names():
             if name not in CARRIED and not _is_idle(p, name):
-                updates.append((f"next {name}", getattr(reached, name) - getattr(after, name), True))
+                updates[f"next {name}"] = Rows(getattr(reached, name) - getattr(after, name), True)
         return after
 
     modes = Modes(
         charging=Affine.of_columns(columns.charging),
-        is_charging_open=has_both_ways(p),
+        is_charging_open=is_charging_open,
         running=Affine.of_columns(columns.running),
         is_running_open=has_minimum_load(p),
     )
     flows, before = columns.flows.map(Affine.of_columns), columns.before.map(Affine.of_columns)
     limits, _, outcome = make_rows(p, before, flows, exo, modes, link)
-
-    # Equalities stand first: the order decides which of equally good plans the solver returns.
-    rows = [(name, _at(block), block.is_equality) for name, block in limits.items()]
-    return Expressions(updates + sorted(rows, key=lambda row: not row[2]), -outcome.benefit_usd)
+    return updates | limits, outcome
 
 
 def _at(rows: Rows) -> Affine:
