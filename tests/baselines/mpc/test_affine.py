@@ -92,7 +92,7 @@ def check_same_optimum(instance: Instance) -> None:
         instance.params, instance.compiled.shape, instance.steps, Options(mip_gap=1e-9, node_limit=10_000)
     )
     window = model.decide(instance.params, instance.exogenous, instance.initial, last=True)
-    program = build(instance, "benefit", None)
+    program = build(instance, "benefit", None, builder="pyomo")
     whole = ProgramSolver(program).solve(mip_gap=1e-9)
     assert whole.objective is not None and window.status == "optimal"
     assert window.objective_usd == pytest.approx(-whole.objective, rel=1e-7, abs=1e-6)
