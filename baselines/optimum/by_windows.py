@@ -8,6 +8,8 @@ says its distance to the bound of the relaxation.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from baselines.optimum import InfeasibleError, SolverError
@@ -19,6 +21,14 @@ from gridai_env.arrays.types import Float, Floats
 WINDOW_H, KEPT_H = 30.0, 24.0
 
 
+@dataclass(frozen=True)
+class WindowsPlan:
+    """A solution put together from windows, and the duals that its rows had in theirs."""
+
+    values: Float[Floats, " columns"]
+    row_dual: Float[Floats, " rows"]
+
+
 def plan_by_windows(
     program: Program,
     bounds: tuple[Float[Floats, " columns"], Float[Floats, " columns"]],
@@ -27,22 +37,22 @@ def plan_by_windows(
     *,
     threads: int = 1,
     seed: int = 0,
-) -> Float[Floats, " columns"] | None:
+) -> WindowsPlan | None:
     """Return a solution within ``bounds``; None where a window has none or time is over.
 
-    ``row_dual`` of the relaxed program.  Programs with rows of no step (a service floor, a cap) have no such plan.
+    ``row_dual`` of the relaxed program, or a guess.  Raise ValueError for rows that belong to no step (a service floor,
+    a cap).
     """
-    lp, steps = program.lp, len(program.flows.charge_mw)
+    steps, row_step = len(program.flows.charge_mw), program.row_step
+    if (row_step < 0).any():
+        raise ValueError("rows of a whole episode (a service floor, a cap) cannot be split in time")
     seen, kept = (max(round(hours / program.p.dt_h), 1) for hours in (WINDOW_H, KEPT_H))
-    if (program.row_step < 0).any():
-        return None
-
-    rows, values = lp.matrix.tocsr(), np.zeros(len(lp.costs))
-    is_done = np.zeros(len(values), dtype=bool)
-    for start in range(0, steps, kept):
+    lp, rows = program.lp, program.lp.matrix.tocsr()
+    values, duals = np.zeros(len(lp.costs)), np.zeros(len(row_step))
+    for start in range(0, max(steps - seen, 0) + kept, kept):
         end = min(start + seen, steps)
-        here = np.flatnonzero(~is_done & (program.column_step < end))
-        now, later = (program.row_step >= start) & (program.row_step < end), program.row_step >= end
+        now, later = (row_step >= start) & (row_step < end), row_step >= end
+        here = np.flatnonzero((program.column_step >= start) & (program.column_step < end))
         # What earlier windows have decided stands on the right.
         before = rows[now] @ values
         part = LinearProgram(
@@ -54,9 +64,8 @@ def plan_by_windows(
             row_upper=lp.row_upper[now] - before,
             integer=np.zeros(len(here), dtype=bool),
         )
-        live = PersistentSolver(
-            part, unit=program.unit, counts=program.counts[here], threads=threads, seed=seed
-        )
+        counts = program.counts[here]
+        live = PersistentSolver(part, unit=program.unit, counts=counts, threads=threads, seed=seed)
         try:
             found = live.solve(time_limit_s=clock.left_s())
         except (InfeasibleError, SolverError):
@@ -64,10 +73,11 @@ def plan_by_windows(
         if found.values is None:
             return None
 
-        last = steps if end == steps else start + kept
-        is_kept = program.column_step[here] < last
+        is_kept = program.column_step[here] < (steps if end == steps else start + kept)
         values[here[is_kept]] = found.values[is_kept]
-        is_done[here[is_kept]] = True
+        # The first step of a window was inside the one before, and had free states before it there.
+        is_new = duals[now] == 0.0
+        duals[now] = np.where(is_new, live.row_dual, duals[now])
         if end == steps:
             break
-    return values
+    return WindowsPlan(values, duals)

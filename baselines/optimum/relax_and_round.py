@@ -15,13 +15,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from math import fsum
 
 import numpy as np
 
 from baselines.optimum import InfeasibleError
 from baselines.optimum.by_windows import plan_by_windows
 from baselines.optimum.highs import Deadline, Method, PersistentSolver, SolverResult, is_within
+from baselines.optimum.proofs import proven_bound
 from baselines.optimum.rounding import rounded_choices
 from baselines.program.linear import Program
 from gridai_env.arrays.types import Float, Floats, Index
@@ -33,8 +33,6 @@ from gridai_env.arrays.types import Float, Floats, Index
 HUGE_ROWS = 60_000
 # Seconds that a plan may take to be made whole after the time limit: without them what was found would be lost.
 GRACE_S = 5.0
-# Relative error of one operation in double precision, and as much again for that of the error terms themselves.
-ROUNDING = 2.0**-52
 
 
 class RelaxAndRound(ABC):
@@ -189,6 +187,7 @@ class ProgramSolver(RelaxAndRound):
         self.is_huge = program.size[0] > HUGE_ROWS
         if relax_first or self.is_huge:
             self.live.set_integer(self.choices, False)
+        self.has_steps = not (program.row_step < 0).any()  # else nothing can be planned window by window
         self.relaxed_dual: Floats | None = None  # of the rows, after the last relaxation
         self.method: Method = "simplex"
         if self.is_huge:
@@ -243,15 +242,15 @@ class ProgramSolver(RelaxAndRound):
     def rounded_first(self, relaxed: SolverResult, clock: Deadline, mip_gap: float) -> SolverResult | None:
         """Return what rounding makes of the relaxation; of huge programs by windows, where that is good enough."""
         assert relaxed.values is not None
-        if self.is_huge and self.relaxed_dual is not None:
+        if self.is_huge and self.relaxed_dual is not None and self.has_steps:
             lower, upper = self.live.lower.copy(), self.live.upper.copy()
             chosen = np.round(rounded_choices(self.program, relaxed.values)[self.choices])
             lower[self.choices] = upper[self.choices] = chosen
-            values = plan_by_windows(self.program, (lower, upper), self.relaxed_dual, clock, **self.options)
-            if values is not None:
-                objective = float(self.live.costs @ values + self.live.offset)
+            plan = plan_by_windows(self.program, (lower, upper), self.relaxed_dual, clock, **self.options)
+            if plan is not None:
+                objective = float(self.live.costs @ plan.values + self.live.offset)
                 if is_within(objective, relaxed.bound, mip_gap):
-                    return SolverResult("optimal", objective, relaxed.bound, values)
+                    return SolverResult("optimal", objective, relaxed.bound, plan.values)
         return self.rounded(relaxed.values, clock)
 
     def repaired(self, found: SolverResult, clock: Deadline) -> SolverResult:
@@ -298,30 +297,17 @@ class ProgramSolver(RelaxAndRound):
     # Proofs -----------------------------------------------------------------------------------------------------
 
     def safe_bound(self, row_dual: Float[Floats, " rows"] | None = None) -> float:
-        """Return a lower bound that holds for any multipliers (default 0), whatever the solver's tolerances.
-
-        Lagrangian bound of Neumaier and Shcherbina (2004): each row and each column at the end of its interval that
-        is worst for the bound.  Needs finite bounds on columns, which the model states.  What its own arithmetic may
-        round away is taken off.
-        """
-        live, matrix = self.live, self.program.lp.matrix
-        lower, upper = live.row_lower, live.row_upper
-        if row_dual is None or len(row_dual) != len(lower):  # the solver stopped before it had any
-            row_dual = np.zeros(len(lower))
-        # A dual on an infinite side has no valid bound term: use 0 instead.
-        y = np.where((row_dual > 0.0) & ~np.isfinite(lower), 0.0, row_dual)
-        y = np.where((y < 0.0) & ~np.isfinite(upper), 0.0, y)
-        reduced = live.costs - matrix.T @ y
-        terms = np.concatenate(
-            [[live.offset], worst(y, lower, upper), worst(reduced, live.lower, live.upper)]
+        """Return `proven_bound` of the program as it is loaded, its columns and costs as they are now."""
+        live = self.live
+        loaded = replace(
+            self.program.lp,
+            costs=live.costs,
+            lower=live.lower,
+            upper=live.upper,
+            row_lower=live.row_lower,
+            row_upper=live.row_upper,
         )
-
-        # A sum of n products is off by at most n + 1 roundings of the sum of their sizes.
-        roundings = ROUNDING * (np.diff(matrix.indptr) + 2.0)
-        off = roundings * (np.abs(live.costs) + abs(matrix).T @ np.abs(y))
-        furthest = np.maximum(np.abs(live.lower), np.abs(live.upper))
-        lost = fsum(off * np.where(off > 0.0, furthest, 0.0)) + ROUNDING * fsum(np.abs(terms))
-        return fsum(terms) - lost if np.isfinite(terms).all() else -np.inf
+        return proven_bound(loaded, row_dual)
 
     def conflict(self) -> str:
         """Return names of a small set of rows that cannot hold together (an irreducible infeasible subset)."""
@@ -334,12 +320,6 @@ class ProgramSolver(RelaxAndRound):
             return "not found within a minute"
         shown = ", ".join(names[:10])
         return shown + (f" and {len(names) - 10} more" if len(names) > 10 else "")
-
-
-def worst(factor: Floats, lower: Floats, upper: Floats) -> Floats:
-    """Return the least of ``factor * x`` for x between its bounds; infinite ends count where the factor does."""
-    ends = np.where(factor > 0.0, lower, upper)
-    return np.asarray(factor * np.where(factor == 0.0, 0.0, ends))
 
 
 def better_bound(relaxed: SolverResult, found: SolverResult) -> tuple[float, bool]:

@@ -21,7 +21,8 @@ import numpy as np
 
 from baselines.optimum.highs import Method, PersistentSolver
 from baselines.optimum.milp import Plan, service_of
-from baselines.optimum.relax_and_round import HUGE_ROWS, worst
+from baselines.optimum.proofs import worst
+from baselines.optimum.relax_and_round import HUGE_ROWS
 from baselines.program.episode import build
 from baselines.program.linear import Program
 from baselines.program.service_floor import Floor

@@ -30,8 +30,9 @@ def days() -> tuple[Program, float, np.ndarray]:
 def value(program: Program, duals: np.ndarray) -> float:
     """What the windows' plan comes to; it keeps all rows and bounds of the whole program."""
     lp = program.lp
-    x = plan_by_windows(program, (lp.lower, lp.upper), duals, NO_LIMIT)
-    assert x is not None
+    plan = plan_by_windows(program, (lp.lower, lp.upper), duals, NO_LIMIT)
+    assert plan is not None
+    x = plan.values
     rows = lp.matrix @ x
     slack = 1e-6 * program.unit * (1.0 + np.abs(rows))
     assert (rows >= lp.row_lower - slack).all() and (rows <= lp.row_upper + slack).all()
@@ -63,7 +64,8 @@ def test_rows_of_no_step_have_no_windows() -> None:
     """A cap on an episode's emissions cannot be kept window by window."""
     program = build(make_instance("two_sites", seed=5, horizon_h=6.0), "benefit", None, carbon_cap_kg=1e9)
     bounds = program.lp.lower, program.lp.upper
-    assert plan_by_windows(program, bounds, np.zeros(program.size[0]), NO_LIMIT) is None
+    with pytest.raises(ValueError, match="whole episode"):
+        plan_by_windows(program, bounds, np.zeros(program.size[0]), NO_LIMIT)
 
 
 def test_large_programs_use_windows_where_they_are_good_enough(monkeypatch: pytest.MonkeyPatch) -> None:
