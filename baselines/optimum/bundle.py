@@ -27,7 +27,10 @@ class Bundle:
         self._levels: list[Floats] = []  # of each function: its tangents at 0 [tangents]
 
     def add(
-        self, point: Float[Floats, " n"], values: Float[Floats, " functions"], slopes: Float[Floats, "functions n"]
+        self,
+        point: Float[Floats, " n"],
+        values: Float[Floats, " functions"],
+        slopes: Float[Floats, "functions n"],
     ) -> None:
         """Learn what the functions are at a point; it becomes the centre where that is much of what was foreseen."""
         level = values - slopes @ point
@@ -64,6 +67,8 @@ class Bundle:
             method="SLSQP",
         )
         point = self.centre + self.reach * (found.x @ slopes)
-        models = [float((levels + s @ point).min()) for levels, s in zip(self._levels, self._slopes, strict=True)]
+        models = [
+            float((levels + s @ point).min()) for levels, s in zip(self._levels, self._slopes, strict=True)
+        ]
         self.foreseen = sum(models)
         return np.asarray(point)

@@ -75,9 +75,10 @@ def plan_by_windows(
 
         is_kept = program.column_step[here] < (steps if end == steps else start + kept)
         values[here[is_kept]] = found.values[is_kept]
-        # The first step of a window was inside the one before, and had free states before it there.
-        is_new = duals[now] == 0.0
-        duals[now] = np.where(is_new, live.row_dual, duals[now])
+        # The first step was inside the window before, which was free in the states that lead to it.
+        step = row_step[now]
+        is_inside = ((step > start) | (start == 0)) & ((step <= start + kept) | (end == steps))
+        duals[now] = np.where(is_inside, live.row_dual, duals[now])
         if end == steps:
             break
     return WindowsPlan(values, duals)

@@ -19,10 +19,11 @@ import numpy as np
 from baselines.optimum import InfeasibleError, SolverError
 from baselines.optimum.highs import Deadline, SolverResult
 from baselines.optimum.relax_and_round import ProgramSolver
+from baselines.optimum.time_split import solve_split
 from baselines.program.episode import Builder, build
 from baselines.program.linear import Program
 from baselines.program.objectives import OBJECTIVES, Objective, goal, last_resorts
-from baselines.program.service_floor import Floor
+from baselines.program.service_floor import FLOOR_SLACK, Floor
 from gridai_env.arrays.types import Float, Floats32
 from gridai_env.envs.simulator import Simulator
 from gridai_env.episodes.instance import Instance, stack
@@ -31,6 +32,9 @@ from gridai_env.world.feasible import to_normal_form
 from gridai_env.world.physics import billed_kg
 from gridai_env.world.size import unit_of
 from gridai_env.world.state import Flows
+
+# Programs above this number of rows are split in time: solved as one they take many minutes and gigabytes.
+SPLIT_ROWS = 150_000
 
 # The replayed plan must earn what the solver reported, relative to the sum of absolute terms.
 REPLAY_TOLERANCE = 1e-6
@@ -48,7 +52,7 @@ class Plan:
 
     instance: Instance
     objective: Objective
-    status: str  # "optimal" or "time_limit"
+    status: str  # "optimal", "time_limit", or "stalled": split in time, its gap had stopped to fall
     unit: str  # of objective_value and bound: "USD" or "kg"
     objective_value: float | None = None  # of the plan as replayed; None where no plan was found in time
     solver_objective: float | None = None  # the same as the solver saw it
@@ -99,7 +103,9 @@ def solve(
     ``floor`` the service that cost and carbon must keep, by default that of the instance's own benefit plan;
     ``builder`` how the program is made: "affine" from whole arrays, "pyomo" by the readable formulation of the same.
 
-    At the time limit the plan carries the incumbent (if any) and the bound, with status "time_limit".
+    At the time limit the plan carries the incumbent (if any) and the bound, with status "time_limit".  Programs of
+    more than 150,000 rows (a week of 20 sites) are split in time (`baselines.optimum.time_split`): where their gap
+    stops to fall above ``mip_gap`` the status is "stalled"; plan and bound hold.
     Raises InfeasibleError, naming rows that conflict, where no plan exists (a floor that cannot be met).
     """
     if objective not in OBJECTIVES:
@@ -133,7 +139,10 @@ def service_of(plan: Plan) -> Floor:
     """Return the service floor that a plan sets: its set of jobs and the work it serves per row."""
     if plan.flows is None:
         raise ValueError("the plan has no flows (time limit without an incumbent): it sets no floor")
-    return Floor(started=plan.flows.started.sum((0, 2)), served_gpuh=plan.flows.served_gpuh.sum((0, 1, 3)))
+    served = plan.flows.served_gpuh.sum((0, 1, 3))
+    # What a solver leaves of nothing is no service.
+    is_work = served > FLOOR_SLACK * unit_of(plan.instance.params)
+    return Floor(started=plan.flows.started.sum((0, 2)), served_gpuh=np.where(is_work, served, 0.0))
 
 
 def _break_ties(plan: Plan, service: Floor | None, **options: Any) -> Plan:
@@ -175,8 +184,12 @@ def _solve_program(
     begin = time.perf_counter()
     program = build(instance, objective, service, carbon_cap_kg, builder=builder)
     built = time.perf_counter()
-    solver = ProgramSolver(program, threads=threads, seed=seed)
-    result = solver.solve(mip_gap=mip_gap, time_limit_s=time_limit_s)
+    if program.size[0] > SPLIT_ROWS and not (program.row_step < 0).any():
+        clock = Deadline(time_limit_s)
+        result = solve_split(program, mip_gap=mip_gap, clock=clock, threads=threads, seed=seed)
+    else:
+        solver = ProgramSolver(program, threads=threads, seed=seed)
+        result = solver.solve(mip_gap=mip_gap, time_limit_s=time_limit_s)
     solved = time.perf_counter()
     return read_plan(instance, objective, program, result, built - begin, solved - built)
 

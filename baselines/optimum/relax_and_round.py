@@ -15,6 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -177,7 +178,7 @@ class ProgramSolver(RelaxAndRound):
         ``relax_first``: round before branching in programs of every size, and give duals with every plan.
         ``starts_warm``: linear programs start from the last basis instead of afresh.
         """
-        self.options: dict[str, int] = {"threads": threads, "seed": seed}
+        self.options: dict[str, Any] = {"threads": threads, "seed": seed}
         live = PersistentSolver(program.lp, unit=program.unit, counts=program.counts, **self.options)
         super().__init__(live)
         self.program = program

@@ -212,8 +212,8 @@ def _per_unit(flows: Flows, solved: _Fixed, dt_h: float) -> dict[str, Float[Floa
 def _read(plan: Plan, solved: _Fixed) -> ShadowPrices:
     """Return the prices of all limits, per MWh or GPU-h where a row is per MW and step.
 
-    Power balances read "supply minus use is 0": a unit more of use moves the row by +1.  Batteries read "after = before
-    + charged": a MWh more is a right side of +1 and lowers the objective by minus the dual.
+    Power balances read "supply minus use is 0": a unit more of use moves the row by +1.  Batteries read "before plus
+    charged minus after is 0": a MWh more before is a right side of -1 and lowers the objective by the dual.
     """
     assert plan.flows is not None
     p, flows = plan.instance.params, plan.flows
@@ -221,7 +221,7 @@ def _read(plan: Plan, solved: _Fixed) -> ShadowPrices:
 
     per_unit = _per_unit(plan.flows, solved, p.dt_h)
     energy_usd_per_mw = solved.duals("power balance", at_sites)
-    stored = -solved.duals("next battery_mwh", at_sites)
+    stored = solved.duals("next battery_mwh", at_sites)
     # Sites without the equipment have no price.
     has_battery, has_generator = p.battery_max_mwh > 0.0, p.generator_max_mw > 0.0
     battery = {

@@ -17,8 +17,10 @@ from joblib import Parallel, delayed
 from scipy import sparse
 
 from baselines.optimum.bundle import Bundle
-from baselines.optimum.highs import Deadline, PersistentSolver, is_within
+from baselines.optimum.by_windows import plan_by_windows
+from baselines.optimum.highs import Basis, Deadline, PersistentSolver, SolverResult, is_within
 from baselines.optimum.proofs import proven_bound
+from baselines.optimum.rounding import rounded_choices
 from baselines.program.linear import LinearProgram, Program
 from gridai_env.arrays.types import Bools, Float, Floats, Index
 
@@ -26,6 +28,9 @@ from gridai_env.arrays.types import Bools, Float, Floats, Index
 PIECE_H = 24.0
 # Of the mean worth of a state at a cut: none counts as less, so that a price of 0 can move.
 LEAST_SHARE = 1e-3
+# Times that windows guess the duals; rounds of the bundle method between two plans; share of its size before that the
+# gap must have fallen to by then, else it has stalled.
+GUESSES, ROUNDS, LEAST_FALL = 2, 5, 0.95
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ class Solved:
     bound: float  # proven
     values: Float[Floats, " columns"]
     row_dual: Float[Floats, " rows"]
+    basis: Basis | None  # to start the next solve from
 
 
 def pieces_of(program: Program) -> list[Piece]:
@@ -59,7 +65,9 @@ def pieces_of(program: Program) -> list[Piece]:
     steps = len(program.flows.charge_mw)
     count = max(round(steps / length), 1)
     piece_of = np.minimum(np.arange(steps) // length, count - 1)
-    return [_piece(program, piece_of[row_step] == i, piece_of[program.column_step] == i) for i in range(count)]
+    return [
+        _piece(program, piece_of[row_step] == i, piece_of[program.column_step] == i) for i in range(count)
+    ]
 
 
 def _piece(program: Program, is_mine: Bools, is_own: Bools) -> Piece:
@@ -80,14 +88,18 @@ def _piece(program: Program, is_mine: Bools, is_own: Bools) -> Piece:
     return Piece(cut, program.counts[columns], program.unit, own, copies, rows)
 
 
-def solve_piece(piece: Piece, costs: Float[Floats, " columns"], limit_s: float | None) -> Solved:
+def solve_piece(
+    piece: Piece, costs: Float[Floats, " columns"], basis: Basis | None, limit_s: float | None
+) -> Solved:
     """Solve a piece at its costs with prices; not solved in time, its bound is that of no multipliers."""
     lp = replace(piece.lp, costs=costs)
     live = PersistentSolver(lp, unit=piece.unit, counts=piece.counts)
+    if basis is not None:
+        live.start_from_basis(basis)
     found = live.solve(time_limit_s=limit_s)
     if found.values is None:
-        return Solved(proven_bound(lp), np.zeros(len(costs)), np.zeros(len(piece.rows)))
-    return Solved(proven_bound(lp, live.row_dual), found.values, live.row_dual)
+        return Solved(proven_bound(lp), np.zeros(len(costs)), np.zeros(len(piece.rows)), basis)
+    return Solved(proven_bound(lp, live.row_dual), found.values, live.row_dual, live.basis)
 
 
 class TimeSplit:
@@ -108,6 +120,7 @@ class TimeSplit:
         worth_usd = np.maximum(worth_usd, LEAST_SHARE * worth_usd.mean() if len(most) else 0.0)
         self.scale = np.sqrt(np.maximum(worth_usd, 1e-12)) / most
         self.bundle: Bundle | None = None
+        self.bases: list[Basis | None] = [None] * len(self.pieces)
         self.bound = -np.inf
 
     def improve(self, clock: Deadline, rounds: int, best_plan: float, gap: float) -> float:
@@ -138,8 +151,10 @@ class TimeSplit:
             for piece, mine in zip(self.pieces, self.mine, strict=True)
         ]
         left_s = clock.left_s()
-        tasks = (delayed(solve_piece)(*each, left_s) for each in zip(self.pieces, own_costs, strict=True))
+        each = zip(self.pieces, own_costs, self.bases, strict=True)
+        tasks = (delayed(solve_piece)(piece, own, basis, left_s) for piece, own, basis in each)
         solved: list[Solved] = list(Parallel(n_jobs=self.jobs)(tasks))
+        self.bases = [found.basis for found in solved]
 
         slopes = np.zeros((len(self.pieces), len(prices)))
         for i, (piece, found, mine) in enumerate(zip(self.pieces, solved, self.mine, strict=True)):
@@ -159,3 +174,45 @@ class TimeSplit:
 def _of_copies(piece: Piece) -> sparse.csc_matrix:
     """Return the columns of the copies, [rows, copies]."""
     return piece.lp.matrix[:, len(piece.own) :]
+
+
+def solve_split(
+    program: Program, *, mip_gap: float, clock: Deadline, threads: int = 1, seed: int = 0
+) -> SolverResult:
+    """Return a plan and a bound; status "stalled" where the gap is above ``mip_gap`` and has stopped to fall.
+
+    ``threads``: processes for the pieces.  Raise ValueError as `pieces_of` does.
+    """
+    lp, options = program.lp, {"threads": threads, "seed": seed}
+    # What windows leave to later is worth nothing at first, then what those windows say.
+    duals, relaxed = np.zeros(len(lp.row_lower)), None
+    for _ in range(GUESSES):
+        guess = plan_by_windows(program, (lp.lower, lp.upper), duals, clock, **options)
+        if guess is None:
+            return SolverResult("time_limit", None, proven_bound(lp), None, is_safe=True)
+        duals, relaxed = guess.row_dual, guess.values
+    assert relaxed is not None
+
+    split = TimeSplit(program, duals, jobs=threads)
+    found, plan, gap_before = lp.offset + float(lp.costs @ relaxed), None, np.inf
+    while True:
+        bound = split.improve(clock, ROUNDS, found, mip_gap)
+        made = plan_by_windows(program, _with_choices(program, relaxed), split.row_dual, clock, **options)
+        if made is not None:
+            value = lp.offset + float(lp.costs @ made.values)
+            if plan is None or value < found:
+                found, plan = value, made.values
+
+        is_near, gap = plan is not None and is_within(found, bound, mip_gap), found - bound
+        if is_near or clock.is_over() or gap > LEAST_FALL * gap_before:
+            status = "optimal" if is_near else "time_limit" if clock.is_over() else "stalled"
+            return SolverResult(status, None if plan is None else found, bound, plan, is_safe=True)
+        gap_before = gap
+
+
+def _with_choices(program: Program, relaxed: Float[Floats, " columns"]) -> tuple[Floats, Floats]:
+    """Return the bounds of the columns, yes/no decisions rounded from a relaxed solution and fixed."""
+    lower, upper = program.lp.lower.copy(), program.lp.upper.copy()
+    whole = np.round(rounded_choices(program, relaxed)[program.integer])
+    lower[program.integer] = upper[program.integer] = whole
+    return lower, upper

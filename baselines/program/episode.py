@@ -88,7 +88,10 @@ class _Builder:
         self.objective, self.floor, self.cap_kg, self.priced = objective, floor, carbon_cap_kg, priced
         emissions_count = objective == "carbon" or carbon_cap_kg is not None
         self.two_way = charging_choices(self.p, self.exo, emissions_count)
-        self.columns = make_columns(self.p, instance.compiled.shape, instance.steps, self.two_way)
+        # What may not wait has a queue as well where its limit, 0, is to be priced.
+        self.columns = make_columns(
+            self.p, instance.compiled.shape, instance.steps, charging=self.two_way, all_queue=priced
+        )
         self.lower, self.upper = self._bounds()
 
     def build(self) -> Program:
@@ -104,7 +107,7 @@ class _Builder:
         known = np.where(is_open, 0.0, lower)
         matrix, constants, places = _assembled(blocks, known, is_open, unit_of(self.p))
 
-        costs = np.bincount(goals.column, goals.value, columns.count)
+        costs = np.bincount(goals.column, goals.value, columns.count).astype(np.float64, copy=False)
         equal = np.concatenate([np.full(b.expression.constant.size, b.is_equality) for b in blocks])
         stands = np.concatenate([index.ravel() for index in places.values()]) >= 0
         integer = np.zeros(columns.count, dtype=bool)
@@ -170,7 +173,7 @@ class _Builder:
         blocks = [_Block(name, rows.expression, rows.is_equality, rows.where) for name, rows in found.items()]
 
         def summed(objective: Objective) -> Affine:
-            return goal(p, flows, outcome, objective, last_resorts(instance, objective)).sum()  # type: ignore[no-any-return]
+            return goal(p, flows, outcome, objective, last_resorts(instance, objective)).sum()
 
         if self.floor is not None:
             blocks += self._service_floor(flows)

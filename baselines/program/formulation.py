@@ -244,7 +244,7 @@ class _Builder:
             variable = self.model.state[name, t, *place]
             if not self.priced:
                 variable.setub(float(ceiling[place]))
-            self.model.update[name, t, *place] = variable == expression
+            self.model.update[name, t, *place] = expression - variable == 0.0
             out[place] = variable
         return out if out.ndim else out[()]
 
@@ -260,7 +260,7 @@ class _Builder:
                 row = expression == 0.0 if rows.is_equality else expression >= 0.0
                 self.model.limit[name, t, *place] = row
             elif contradicts(expression, rows.is_equality, self.unit):
-                raise contradiction(name, (t, *place), expression)
+                raise contradiction(name, (t, *place), float(expression))
 
     # Objective and floor --------------------------------------------------------------------------------------------
 

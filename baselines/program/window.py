@@ -77,10 +77,18 @@ class Columns:
         return self.state.map(lambda x: x[1:])
 
 
-def make_columns(p: Params, shape: Shape, steps: int, charging: Bool[Bools, "h K"] | None = None) -> Columns:
+def make_columns(
+    p: Params,
+    shape: Shape,
+    steps: int,
+    *,
+    charging: Bool[Bools, "h K"] | None = None,
+    all_queue: bool = False,
+) -> Columns:
     """Return a column wherever the constants allow a flow at all.
 
     ``charging``: where batteries decide between charging and discharging; None: wherever they could do both.
+    ``all_queue``: also what may not wait has a queue, which is empty.
     """
     used: list[Index] = []
 
@@ -96,6 +104,7 @@ def make_columns(p: Params, shape: Shape, steps: int, charging: Bool[Bools, "h K
 
     # State that is a flow of the step before has columns of its own in the first step only.
     flow_masks, state_masks = _flow_masks(p, shape), _state_masks(p, shape)
+    state_masks["backlog_gpuh"] = state_masks["backlog_gpuh"] | all_queue
     flows = Flows(**{name: columns(at_steps(flow_masks[name])) for name in Flows.names()})
     states = {
         name: columns(at_steps(mask, 1)) if name in CARRIED else columns(at_steps(mask, steps + 1), -1)

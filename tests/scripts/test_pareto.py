@@ -234,7 +234,7 @@ def test_branching_keeps_the_better_plan_with_its_own_dual(monkeypatch: pytest.M
     found = solver.solve(mip_gap=GAP)
     assert found.objective is not None and found.row_dual is not None
     better = replace(found, objective=found.objective - 1.0, row_dual=found.row_dual - 123.0)
-    monkeypatch.setattr(solver, "rounded_first", lambda relaxed, clock: better)
+    monkeypatch.setattr(solver, "rounded_first", lambda relaxed, clock, mip_gap: better)
     best = solver.whole_plan(replace(found, bound=found.bound - 2.0), Deadline(None), mip_gap=GAP)
     assert (best.objective, best.status) == (better.objective, "optimal")
     assert best.row_dual is better.row_dual

@@ -411,9 +411,9 @@ MUTANTS = (
     ),
     Mutant(
         "an upside-down dual",
-        "baselines/optimum/relax_and_round.py",
-        "reduced = live.costs - matrix.T @ y",
-        "reduced = live.costs + matrix.T @ y",
+        "baselines/optimum/proofs.py",
+        "reduced = lp.costs - lp.matrix.T @ y",
+        "reduced = lp.costs + lp.matrix.T @ y",
         ("baselines/optimum/test_bounds.py",),
     ),
 )
