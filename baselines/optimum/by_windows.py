@@ -9,6 +9,7 @@ says its distance to the bound of the relaxation.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 
@@ -17,8 +18,8 @@ from baselines.optimum.highs import Deadline, PersistentSolver
 from baselines.program.linear import LinearProgram, Program
 from gridai_env.arrays.types import Float, Floats
 
-# Hours that a window sees, and that are kept of it.
-WINDOW_H, KEPT_H = 30.0, 24.0
+# What is kept of a window: so many hours, less where they have more rows than this; and how much more it sees.
+KEPT_H, KEPT_ROWS, SEEN = 24.0, 20_000, 1.25
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,12 @@ class WindowsPlan:
 
     values: Float[Floats, " columns"]
     row_dual: Float[Floats, " rows"]
+
+
+def kept_steps(program: Program) -> int:
+    """Return the steps that are kept of a window."""
+    rows_per_step = program.size[0] / len(program.flows.charge_mw)
+    return max(min(round(KEPT_H / program.p.dt_h), int(KEPT_ROWS / max(rows_per_step, 1.0))), 1)
 
 
 def plan_by_windows(
@@ -46,7 +53,8 @@ def plan_by_windows(
     steps, row_step = len(program.flows.charge_mw), program.row_step
     if (row_step < 0).any():
         raise ValueError("rows of a whole episode (a service floor, a cap) cannot be split in time")
-    seen, kept = (max(round(hours / program.p.dt_h), 1) for hours in (WINDOW_H, KEPT_H))
+    kept = kept_steps(program)
+    seen = ceil(SEEN * kept)
     lp, rows = program.lp, program.lp.matrix.tocsr()
     values, duals = np.zeros(len(lp.costs)), np.zeros(len(row_step))
     for start in range(0, max(steps - seen, 0) + kept, kept):

@@ -34,7 +34,7 @@ from gridai_env.world.size import unit_of
 from gridai_env.world.state import Flows
 
 # Programs above this number of rows are split in time: solved as one they take many minutes and gigabytes.
-SPLIT_ROWS = 150_000
+SPLIT_ROWS = 100_000
 
 # The replayed plan must earn what the solver reported, relative to the sum of absolute terms.
 REPLAY_TOLERANCE = 1e-6
@@ -104,7 +104,7 @@ def solve(
     ``builder`` how the program is made: "affine" from whole arrays, "pyomo" by the readable formulation of the same.
 
     At the time limit the plan carries the incumbent (if any) and the bound, with status "time_limit".  Programs of
-    more than 150,000 rows (a week of 20 sites) are split in time (`baselines.optimum.time_split`): where their gap
+    more than 100,000 rows (a week of 20 sites, a day of 50) are split in time (`baselines.optimum.time_split`): where their gap
     stops to fall above ``mip_gap`` the status is "stalled"; plan and bound hold.
     Raises InfeasibleError, naming rows that conflict, where no plan exists (a floor that cannot be met).
     """

@@ -17,15 +17,13 @@ from joblib import Parallel, delayed
 from scipy import sparse
 
 from baselines.optimum.bundle import Bundle
-from baselines.optimum.by_windows import plan_by_windows
+from baselines.optimum.by_windows import kept_steps, plan_by_windows
 from baselines.optimum.highs import Basis, Deadline, PersistentSolver, SolverResult, is_within
 from baselines.optimum.proofs import proven_bound
 from baselines.optimum.rounding import rounded_choices
 from baselines.program.linear import LinearProgram, Program
 from gridai_env.arrays.types import Bools, Float, Floats, Index
 
-# Hours of a piece.
-PIECE_H = 24.0
 # Of the mean worth of a state at a cut: none counts as less, so that a price of 0 can move.
 LEAST_SHARE = 1e-3
 # Times that windows guess the duals; rounds of the bundle method between two plans; share of its size before that the
@@ -60,9 +58,8 @@ def pieces_of(program: Program) -> list[Piece]:
     row_step = program.row_step
     if (row_step < 0).any():
         raise ValueError("rows of a whole episode (a service floor, a cap) cannot be split in time")
-    length = max(round(PIECE_H / program.p.dt_h), 1)
     # A short end stays with the piece before.
-    steps = len(program.flows.charge_mw)
+    steps, length = len(program.flows.charge_mw), kept_steps(program)
     count = max(round(steps / length), 1)
     piece_of = np.minimum(np.arange(steps) // length, count - 1)
     return [

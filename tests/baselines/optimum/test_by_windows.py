@@ -43,8 +43,8 @@ def value(program: Program, duals: np.ndarray) -> float:
 def test_windows_come_near_the_optimum_with_the_duals(
     days: tuple[Program, float, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("baselines.optimum.by_windows.WINDOW_H", 12.0)
     monkeypatch.setattr("baselines.optimum.by_windows.KEPT_H", 6.0)
+    monkeypatch.setattr("baselines.optimum.by_windows.SEEN", 2.0)
     program, best, duals = days
     priced, blind = value(program, duals), value(program, 0.0 * duals)
     assert best - 1e-9 * abs(best) <= priced <= best + 1e-3 * abs(best)
@@ -55,7 +55,7 @@ def test_windows_come_near_the_optimum_with_the_duals(
 def test_one_window_is_the_optimum(
     days: tuple[Program, float, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("baselines.optimum.by_windows.WINDOW_H", 48.0)
+    monkeypatch.setattr("baselines.optimum.by_windows.KEPT_H", 48.0)
     program, best, duals = days
     assert value(program, duals) == pytest.approx(best, rel=1e-9)
 
@@ -71,8 +71,8 @@ def test_rows_of_no_step_have_no_windows() -> None:
 def test_large_programs_use_windows_where_they_are_good_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     """The plan is within the gap of the proven bound; where windows are not, the whole program is solved."""
     monkeypatch.setattr("baselines.optimum.relax_and_round.HUGE_ROWS", 0)
-    monkeypatch.setattr("baselines.optimum.by_windows.WINDOW_H", 12.0)
     monkeypatch.setattr("baselines.optimum.by_windows.KEPT_H", 6.0)
+    monkeypatch.setattr("baselines.optimum.by_windows.SEEN", 2.0)
     asked: list[object] = []
 
     def solve_fixed(self: ProgramSolver, *args: object) -> object:

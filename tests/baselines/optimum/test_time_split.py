@@ -21,9 +21,8 @@ NO_LIMIT = Deadline(None)
 @pytest.fixture
 def quarter_days(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small pieces, so that two days have many."""
-    monkeypatch.setattr("baselines.optimum.time_split.PIECE_H", 6.0)
-    monkeypatch.setattr("baselines.optimum.by_windows.WINDOW_H", 9.0)
     monkeypatch.setattr("baselines.optimum.by_windows.KEPT_H", 6.0)
+    monkeypatch.setattr("baselines.optimum.by_windows.SEEN", 1.5)
 
 
 def relaxed(scenario: str, seed: int = 5) -> tuple[Program, float, np.ndarray]:
