@@ -15,6 +15,7 @@ import numpy as np
 import gridai_env
 from scripts.runs.command import command
 from scripts.runs.folder import commit
+from scripts.studies.speed.against import HEADER, compare
 from scripts.studies.speed.host import BenchmarkOptions, check, measure
 
 
@@ -27,6 +28,12 @@ def main(options: BenchmarkOptions) -> int:
         f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores, "
         f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'unset')}\n"
     )
+
+    if options.against is not None:
+        print(HEADER, flush=True)
+        for ratio in compare(options.against, options.repetitions):
+            print(ratio.line(), flush=True)
+        return 0
 
     figures = measure(options)
     if options.out:

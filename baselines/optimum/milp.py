@@ -104,8 +104,8 @@ def solve(
     ``builder`` how the program is made: "affine" from whole arrays, "pyomo" by the readable formulation of the same.
 
     At the time limit the plan carries the incumbent (if any) and the bound, with status "time_limit".  Programs of
-    more than 100,000 rows (a week of 20 sites, a day of 50) are split in time (`baselines.optimum.time_split`): where their gap
-    stops to fall above ``mip_gap`` the status is "stalled"; plan and bound hold.
+    more than 100,000 rows (a week of 20 sites, a day of 50) are split in time (`baselines.optimum.time_split`): where
+    their gap stops to fall above ``mip_gap`` the status is "stalled"; plan and bound hold.
     Raises InfeasibleError, naming rows that conflict, where no plan exists (a floor that cannot be met).
     """
     if objective not in OBJECTIVES:

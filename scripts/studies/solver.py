@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-SOLVER = ("pyomo", "highspy", "scipy")  # packages of the optimum
+SOLVER = ("highspy", "scipy", "joblib")  # packages of the optimum
 
 
 def has_solver() -> bool:

@@ -13,7 +13,7 @@ import torch
 
 from scripts import benchmark
 from scripts.runs import parallel
-from scripts.studies.speed import learning
+from scripts.studies.speed import against, learning
 from scripts.studies.speed.learning import COMPILED, EAGER, NUMPY, OURS, PLAIN, Way
 from scripts.studies.speed.measure import TARGETS, Figure
 from scripts.studies.speed.setting import Setting, settings_of
@@ -108,3 +108,23 @@ def test_what_cannot_be_measured_is_refused_before_measuring(
     assert benchmark.main(words) == 2
     said = capsys.readouterr()
     assert told in said.err and not said.out
+
+
+def test_a_checkout_is_compared_with_another_one_in_turn() -> None:
+    """With itself: the same work in both, so a ratio near 1, whatever the machine does."""
+    name = "TwoSites, 1 environment"
+    (found,) = against.compare("HEAD", 2, [name])
+    assert len(found.here_s) == len(found.there_s) == 2
+    assert 0.2 < found.speedup.value < 5.0
+    assert found.line().startswith(f"| {name} | ")
+
+
+def test_ratios_are_of_the_rounds() -> None:
+    """The machine is half as fast in the second round; the ratio does not see it."""
+    found = against.Ratio("a step", (1.0, 2.0, 1.0), (3.0, 6.0, 3.0)).speedup
+    assert (found.value, found.low, found.high) == (3.0, 3.0, 3.0)
+
+
+def test_a_commit_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert benchmark.main(["--against", "nonsense"]) == 2
+    assert "--against nonsense: " in capsys.readouterr().err

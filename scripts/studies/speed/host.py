@@ -67,6 +67,11 @@ class BenchmarkOptions(CommandOptions):
     seed: Annotated[int, Field(ge=0)] = Field(0, description="of the instances that are solved")
     threads: Count = Field(2, description="of the solver")
     out: Path | None = Field(None, description="write the figures as JSON")
+    against: str | None = Field(
+        None,
+        description="a commit: nothing but this checkout and that one in turn, --repetitions times, and the ratios of "
+        "their CPU times with intervals",
+    )
 
 
 def single_speed(name: str, episodes: int) -> float:

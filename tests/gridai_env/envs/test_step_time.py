@@ -1,0 +1,62 @@
+"""A step is not twice as slow as it was: its time in units of small NumPy calls, which every machine has its own of.
+
+A step of one environment is some hundred NumPy calls on small arrays.  Both are timed in turn in CPU seconds, and the
+least of each counts, so that other work on the machine does not matter.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from gridai_env import GridAIEnv
+
+# Least time of a step with its observation over that of `small_calls`, as measured; and what is too much.
+MEASURED = {"two_sites": 1.15, "four_markets": 1.15, "global": 2.25}
+TOO_MUCH = 1.6
+ROUNDS, STEPS, CALLS = 12, 12, 100
+
+
+def small_calls() -> None:
+    """A hundred times the like of what a step does."""
+    a, b = np.ones((1, 4, 3, 5)), np.full((1, 4, 3, 5), 0.5)
+    for _ in range(CALLS):
+        c = np.maximum(a * b + a, 0.0)
+        np.where(c > 1.0, c, b).sum(-1)
+
+
+def cpu_s(work: Callable[[], object]) -> float:
+    """CPU seconds of a call."""
+    begin = time.process_time()
+    work()
+    return time.process_time() - begin
+
+
+def ratio(name: str, taken: int = 1) -> float:
+    """A step's time over that of the calls; ``taken``: how often the work of each step is done."""
+    env = GridAIEnv(name)
+    action = np.zeros(env.action_space.shape, dtype=np.float32)  # type: ignore[arg-type]
+    env.reset(seed=0)
+    state = env.get_state()
+
+    def steps() -> None:
+        for _ in range(taken):
+            env.set_state(state)
+            for _ in range(STEPS):
+                env.step(action)
+
+    pairs = [(cpu_s(steps), cpu_s(small_calls)) for _ in range(ROUNDS)]
+    step_s, calls_s = (min(times) for times in zip(*pairs, strict=True))
+    return step_s / STEPS / calls_s
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_a_step_takes_no_longer_than_it_did(name: str) -> None:
+    assert ratio(name) <= TOO_MUCH * MEASURED[name]
+
+
+def test_a_step_of_twice_the_work_is_noticed() -> None:
+    assert ratio("two_sites", taken=2) > TOO_MUCH * MEASURED["two_sites"]
