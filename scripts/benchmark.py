@@ -30,9 +30,9 @@ def main(options: BenchmarkOptions) -> int:
     )
 
     if options.against is not None:
-        print(HEADER, flush=True)
-        for ratio in compare(options.against, options.repetitions):
-            print(ratio.line(), flush=True)
+        for i, found in enumerate(compare(options.against, options.repetitions)):
+            line = found if isinstance(found, str) else found.line()
+            print(line if i else f"{HEADER}\n{line}", flush=True)
         return 0
 
     figures = measure(options)

@@ -61,7 +61,7 @@ class DemonstrateOptions(arguments.ScenarioOptions, arguments.ResumableOptions, 
 @command(DemonstrateOptions)
 def main(options: DemonstrateOptions) -> int:
     """Check everything, play what is missing, write and print."""
-    need_packages("pyomo", "highspy", "scipy", "torch", "stable_baselines3", "tqdm")
+    need_packages("highspy", "scipy", "joblib", "torch", "stable_baselines3", "tqdm")
     run = prepared(options)
     first, count = run.instances[0], len(run.instances)
     print(

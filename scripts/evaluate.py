@@ -24,7 +24,7 @@ from scripts.studies.evaluation.options import EvaluateOptions
 def main(options: EvaluateOptions) -> int:
     """Check everything, play, score, write and print; return the exit code."""
     if options.recompute or options.where is not None:
-        need_packages("pyomo", "highspy", "scipy")
+        need_packages("highspy", "scipy", "joblib")
     from scripts.studies.evaluation.run import play_and_judge
 
     return play_and_judge(options)

@@ -34,7 +34,7 @@ class ExplainOptions(ScenarioOptions):
 @command(ExplainOptions)
 def main(options: ExplainOptions) -> int:
     """Solve, play, print."""
-    need_packages("pyomo", "highspy", "scipy")
+    need_packages("highspy", "scipy", "joblib")
     from baselines.optimum.milp import solve
     from baselines.optimum.shadow_prices import shadow_prices
     from gridai_env.rollout.run import run

@@ -38,7 +38,7 @@ class FrontierOptions(PointOptions):
 @command(FrontierOptions)
 def main(options: FrontierOptions) -> int:
     """Check everything, compute what is missing, write and print."""
-    need_packages("pyomo", "highspy", "scipy", "joblib", "tqdm", "tensorboard", "pyarrow")
+    need_packages("highspy", "scipy", "joblib", "tqdm", "tensorboard", "pyarrow")
     from scripts.studies.latency.run import Frontier, find_sweeps
     from scripts.studies.latency.text import show
     from scripts.studies.policies import resolved

@@ -46,7 +46,7 @@ class ParetoOptions(PointOptions):
 @command(ParetoOptions)
 def main(options: ParetoOptions) -> int:
     """Check everything, compute what is missing, write and print."""
-    need_packages("pyomo", "highspy", "scipy", "joblib", "tqdm", "tensorboard", "moocore")
+    need_packages("highspy", "scipy", "joblib", "tqdm", "tensorboard", "moocore")
     from scripts.studies.carbon.run import FrontRun
 
     check_numbers(options)

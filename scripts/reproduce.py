@@ -55,11 +55,11 @@ def main(options: ReproduceOptions) -> int:
     """Check everything, compute what is missing, write and print."""
     _check_together(options)
     if options.study is not None:
-        need_packages("pyomo", "highspy", "scipy", "stable_baselines3", "torch", "tensorboard", "tqdm")
+        need_packages("highspy", "scipy", "joblib", "stable_baselines3", "torch", "tensorboard", "tqdm")
         from scripts.studies.learning.run import run_study
 
         return run_study(options.study, options)
-    need_packages("pyomo", "highspy", "scipy", "tqdm", "tensorboard")
+    need_packages("highspy", "scipy", "joblib", "tqdm", "tensorboard")
     from scripts.studies.reproduction.run import config_of, open_results, write_tables
     from scripts.studies.reproduction.tasks import compute, tasks_of
 

@@ -16,7 +16,7 @@ from scripts.studies.optimum import SolveOptions, solve_one
 @command(SolveOptions)
 def main(options: SolveOptions) -> int:
     """Solve, print, replay, write."""
-    need_packages("pyomo", "highspy", "scipy")
+    need_packages("highspy", "scipy", "joblib")
     return solve_one(options)
 
 

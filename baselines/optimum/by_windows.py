@@ -13,7 +13,6 @@ from math import ceil
 
 import numpy as np
 
-from baselines.optimum import InfeasibleError, SolverError
 from baselines.optimum.highs import Deadline, PersistentSolver
 from baselines.program.linear import LinearProgram, Program
 from gridai_env.arrays.types import Float, Floats
@@ -38,46 +37,41 @@ def kept_steps(program: Program) -> int:
 
 def plan_by_windows(
     program: Program,
-    bounds: tuple[Float[Floats, " columns"], Float[Floats, " columns"]],
+    lp: LinearProgram,
     row_dual: Float[Floats, " rows"],
     clock: Deadline,
     *,
     threads: int = 1,
     seed: int = 0,
 ) -> WindowsPlan | None:
-    """Return a solution within ``bounds``; None where a window has none or time is over.
+    """Return a solution of ``lp``, the program with its bounds and costs as they are now; None where time is over.
 
-    ``row_dual`` of the relaxed program, or a guess.  Raise ValueError for rows that belong to no step (a service floor,
-    a cap).
+    ``row_dual`` of the relaxed program, or a guess.  Raise InfeasibleError where a window has no solution, ValueError
+    for rows that belong to no step (a service floor, a cap).
     """
-    steps, row_step = len(program.flows.charge_mw), program.row_step
-    if (row_step < 0).any():
+    if not program.is_by_steps:
         raise ValueError("rows of a whole episode (a service floor, a cap) cannot be split in time")
-    kept = kept_steps(program)
-    seen = ceil(SEEN * kept)
-    lp, rows = program.lp, program.lp.matrix.tocsr()
+    steps, row_step, kept = len(program.flows.charge_mw), program.row_step, kept_steps(program)
+    seen, rows = ceil(SEEN * kept), lp.matrix.tocsr()
     values, duals = np.zeros(len(lp.costs)), np.zeros(len(row_step))
     for start in range(0, max(steps - seen, 0) + kept, kept):
         end = min(start + seen, steps)
-        now, later = (row_step >= start) & (row_step < end), row_step >= end
+        now, later = (row_step >= start) & (row_step < end), row_step == end
         here = np.flatnonzero((program.column_step >= start) & (program.column_step < end))
-        # What earlier windows have decided stands on the right.
+        # What earlier windows have decided stands on the right; rows of later steps reach one step back.
         before = rows[now] @ values
         part = LinearProgram(
             matrix=rows[now][:, here].tocsc(),
             costs=lp.costs[here] - rows[later][:, here].T @ row_dual[later],
-            lower=bounds[0][here],
-            upper=bounds[1][here],
+            lower=lp.lower[here],
+            upper=lp.upper[here],
             row_lower=lp.row_lower[now] - before,
             row_upper=lp.row_upper[now] - before,
             integer=np.zeros(len(here), dtype=bool),
         )
         counts = program.counts[here]
         live = PersistentSolver(part, unit=program.unit, counts=counts, threads=threads, seed=seed)
-        try:
-            found = live.solve(time_limit_s=clock.left_s())
-        except (InfeasibleError, SolverError):
-            return None
+        found = live.solve(time_limit_s=clock.left_s())
         if found.values is None:
             return None
 

@@ -70,7 +70,7 @@ class Plan:
     columns: int
 
     def __repr__(self) -> str:
-        found = "no plan found in time"
+        found = "no plan found"
         if self.objective_value is not None:
             found = (
                 f"{self.objective_value:,.2f} {self.unit}, gap {self.gap:.2g}; benefit {self.benefit_usd:,.2f} USD, "
@@ -104,8 +104,9 @@ def solve(
     ``builder`` how the program is made: "affine" from whole arrays, "pyomo" by the readable formulation of the same.
 
     At the time limit the plan carries the incumbent (if any) and the bound, with status "time_limit".  Programs of
-    more than 100,000 rows (a week of 20 sites, a day of 50) are split in time (`baselines.optimum.time_split`): where
-    their gap stops to fall above ``mip_gap`` the status is "stalled"; plan and bound hold.
+    more than 100,000 rows (a week of 20 sites, a day of 50) are split in time (`baselines.optimum.time_split`) for the
+    objective benefit, in ``threads`` processes, without branching: where their gap stops to fall above ``mip_gap`` the
+    status is "stalled"; plan, if any, and bound hold.  Cost and carbon are solved whole: a floor cannot be split.
     Raises InfeasibleError, naming rows that conflict, where no plan exists (a floor that cannot be met).
     """
     if objective not in OBJECTIVES:
@@ -138,7 +139,7 @@ def solve(
 def service_of(plan: Plan) -> Floor:
     """Return the service floor that a plan sets: its set of jobs and the work it serves per row."""
     if plan.flows is None:
-        raise ValueError("the plan has no flows (time limit without an incumbent): it sets no floor")
+        raise ValueError("the plan has no flows (none was found): it sets no floor")
     served = plan.flows.served_gpuh.sum((0, 1, 3))
     # What a solver leaves of nothing is no service.
     is_work = served > FLOOR_SLACK * unit_of(plan.instance.params)
@@ -184,14 +185,22 @@ def _solve_program(
     begin = time.perf_counter()
     program = build(instance, objective, service, carbon_cap_kg, builder=builder)
     built = time.perf_counter()
-    if program.size[0] > SPLIT_ROWS and not (program.row_step < 0).any():
-        clock = Deadline(time_limit_s)
-        result = solve_split(program, mip_gap=mip_gap, clock=clock, threads=threads, seed=seed)
-    else:
-        solver = ProgramSolver(program, threads=threads, seed=seed)
-        result = solver.solve(mip_gap=mip_gap, time_limit_s=time_limit_s)
+    result = solved_program(program, mip_gap, Deadline(time_limit_s), threads, seed)
     solved = time.perf_counter()
     return read_plan(instance, objective, program, result, built - begin, solved - built)
+
+
+def solved_program(
+    program: Program, mip_gap: float, clock: Deadline, threads: int, seed: int
+) -> SolverResult:
+    """Return the solver's result, split in time where the program is very large and its rows allow it."""
+    if program.size[0] > SPLIT_ROWS and program.is_by_steps:
+        try:
+            return solve_split(program, mip_gap=mip_gap, clock=clock, threads=threads, seed=seed)
+        except InfeasibleError:
+            pass  # the whole program says which rows conflict
+    solver = ProgramSolver(program, threads=threads, seed=seed)
+    return solver.solve(mip_gap=mip_gap, time_limit_s=clock.left_s())
 
 
 def read_plan(

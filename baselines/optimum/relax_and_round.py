@@ -23,14 +23,14 @@ from baselines.optimum import InfeasibleError
 from baselines.optimum.by_windows import plan_by_windows
 from baselines.optimum.highs import Deadline, Method, PersistentSolver, SolverResult, is_within
 from baselines.optimum.proofs import proven_bound
-from baselines.optimum.rounding import rounded_choices
-from baselines.program.linear import Program
+from baselines.optimum.rounding import rounded_choices, with_choices
+from baselines.program.linear import LinearProgram, Program
 from gridai_env.arrays.types import Float, Floats, Index
 
-# Programs above this number of rows go to the interior point method, smaller ones to simplex (measured: a relaxed week
-# of four_markets, 24,000 rows, takes it half as long, two weeks a third; global, 98,000 rows, twice as long).  Of huge
-# ones the interior solution is used as it is (the bound is proven from its duals), and yes/no decisions are rounded
-# from it before branch and bound is tried.
+# Programs above this number of rows go to the interior point method, smaller ones to simplex.  Measured: simplex takes
+# half the time of the other for 24,000 and for 48,000 rows (one and two weeks of four_markets), more than twice its
+# time for 90,000 (global); where between they are equal was not measured.  Of huge ones the interior solution is used
+# as it is (the bound is proven from its duals), and decisions are rounded from it before branch and bound is tried.
 HUGE_ROWS = 60_000
 # Seconds that a plan may take to be made whole after the time limit: without them what was found would be lost.
 GRACE_S = 5.0
@@ -188,7 +188,6 @@ class ProgramSolver(RelaxAndRound):
         self.is_huge = program.size[0] > HUGE_ROWS
         if relax_first or self.is_huge:
             self.live.set_integer(self.choices, False)
-        self.has_steps = not (program.row_step < 0).any()  # else nothing can be planned window by window
         self.relaxed_dual: Floats | None = None  # of the rows, after the last relaxation
         self.method: Method = "simplex"
         if self.is_huge:
@@ -241,18 +240,23 @@ class ProgramSolver(RelaxAndRound):
         return self.solve_fixed(rounded_choices(self.program, values), clock.left_s())
 
     def rounded_first(self, relaxed: SolverResult, clock: Deadline, mip_gap: float) -> SolverResult | None:
-        """Return what rounding makes of the relaxation; of huge programs by windows, where that is good enough."""
+        """Return what rounding makes of the relaxation; of huge programs by windows first, which may be enough."""
         assert relaxed.values is not None
-        if self.is_huge and self.relaxed_dual is not None and self.has_steps:
-            lower, upper = self.live.lower.copy(), self.live.upper.copy()
-            chosen = np.round(rounded_choices(self.program, relaxed.values)[self.choices])
-            lower[self.choices] = upper[self.choices] = chosen
-            plan = plan_by_windows(self.program, (lower, upper), self.relaxed_dual, clock, **self.options)
+        found = []
+        if self.is_huge and self.relaxed_dual is not None and self.program.is_by_steps:
+            lp = with_choices(self.program, self.loaded(), relaxed.values)
+            try:
+                plan = plan_by_windows(self.program, lp, self.relaxed_dual, clock, **self.options)
+            except InfeasibleError:  # these decisions leave some window no way out
+                plan = None
             if plan is not None:
-                objective = float(self.live.costs @ plan.values + self.live.offset)
+                objective = float(lp.costs @ plan.values + lp.offset)
+                found.append(SolverResult("optimal", objective, relaxed.bound, plan.values))
                 if is_within(objective, relaxed.bound, mip_gap):
-                    return SolverResult("optimal", objective, relaxed.bound, plan.values)
-        return self.rounded(relaxed.values, clock)
+                    return found[0]
+        whole = self.rounded(relaxed.values, clock)
+        found += [] if whole is None else [whole]
+        return min(found, key=lambda plan: plan.objective or 0.0, default=None)
 
     def repaired(self, found: SolverResult, clock: Deadline) -> SolverResult:
         """Return the plan with the decisions of an incumbent made exactly whole, where that is feasible."""
@@ -298,9 +302,13 @@ class ProgramSolver(RelaxAndRound):
     # Proofs -----------------------------------------------------------------------------------------------------
 
     def safe_bound(self, row_dual: Float[Floats, " rows"] | None = None) -> float:
-        """Return `proven_bound` of the program as it is loaded, its columns and costs as they are now."""
+        """Return `proven_bound` of the program as it is loaded."""
+        return proven_bound(self.loaded(), row_dual)
+
+    def loaded(self) -> LinearProgram:
+        """Return the program with its costs, bounds and sides as they are now."""
         live = self.live
-        loaded = replace(
+        return replace(
             self.program.lp,
             costs=live.costs,
             lower=live.lower,
@@ -308,7 +316,6 @@ class ProgramSolver(RelaxAndRound):
             row_lower=live.row_lower,
             row_upper=live.row_upper,
         )
-        return proven_bound(loaded, row_dual)
 
     def conflict(self) -> str:
         """Return names of a small set of rows that cannot hold together (an irreducible infeasible subset)."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from baselines.program.linear import Program
+from baselines.program.linear import LinearProgram, Program
 from gridai_env.arrays.types import Float, Floats
 from gridai_env.world.state import Params
 
@@ -51,3 +53,11 @@ def rounded_choices(program: Program, values: Float[Floats, " columns"]) -> Floa
     fractions = np.where(program.flows.started >= 0, flows.started, -1.0)
     out[program.flows.started] = rounded_starts(program.p, fractions)
     return out[:-1]
+
+
+def with_choices(program: Program, lp: LinearProgram, relaxed: Float[Floats, " columns"]) -> LinearProgram:
+    """Return ``lp`` with the yes/no decisions of a relaxed solution rounded and fixed."""
+    lower, upper = lp.lower.copy(), lp.upper.copy()
+    whole = np.round(rounded_choices(program, relaxed)[program.integer])
+    lower[program.integer] = upper[program.integer] = whole
+    return replace(lp, lower=lower, upper=upper)

@@ -8,19 +8,21 @@ bound.  The plan is made window by window at the same prices (`baselines.optimum
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import fsum
+from operator import itemgetter
 
 import numpy as np
-from joblib import Parallel, delayed
 from scipy import sparse
 
+from baselines.optimum import InfeasibleError
 from baselines.optimum.bundle import Bundle
 from baselines.optimum.by_windows import kept_steps, plan_by_windows
 from baselines.optimum.highs import Basis, Deadline, PersistentSolver, SolverResult, is_within
 from baselines.optimum.proofs import proven_bound
-from baselines.optimum.rounding import rounded_choices
+from baselines.optimum.rounding import with_choices
 from baselines.program.linear import LinearProgram, Program
 from gridai_env.arrays.types import Bools, Float, Floats, Index
 
@@ -55,11 +57,10 @@ class Solved:
 
 def pieces_of(program: Program) -> list[Piece]:
     """Return the program in pieces; raise ValueError where rows belong to no hour (a service floor, a cap)."""
-    row_step = program.row_step
-    if (row_step < 0).any():
+    if not program.is_by_steps:
         raise ValueError("rows of a whole episode (a service floor, a cap) cannot be split in time")
     # A short end stays with the piece before.
-    steps, length = len(program.flows.charge_mw), kept_steps(program)
+    row_step, steps, length = program.row_step, len(program.flows.charge_mw), kept_steps(program)
     count = max(round(steps / length), 1)
     piece_of = np.minimum(np.arange(steps) // length, count - 1)
     return [
@@ -86,25 +87,29 @@ def _piece(program: Program, is_mine: Bools, is_own: Bools) -> Piece:
 
 
 def solve_piece(
-    piece: Piece, costs: Float[Floats, " columns"], basis: Basis | None, limit_s: float | None
-) -> Solved:
-    """Solve a piece at its costs with prices; not solved in time, its bound is that of no multipliers."""
+    piece: Piece, costs: Float[Floats, " columns"], basis: Basis | None, end_s: float | None, seed: int
+) -> Solved | None:
+    """Solve a piece at its costs with prices; None where that is not done by ``end_s`` (of `time.time`)."""
     lp = replace(piece.lp, costs=costs)
-    live = PersistentSolver(lp, unit=piece.unit, counts=piece.counts)
+    live = PersistentSolver(lp, unit=piece.unit, counts=piece.counts, seed=seed)
     if basis is not None:
         live.start_from_basis(basis)
-    found = live.solve(time_limit_s=limit_s)
+    left_s = None if end_s is None else max(end_s - time.time(), 0.0)
+    found = live.solve(time_limit_s=left_s)
     if found.values is None:
-        return Solved(proven_bound(lp), np.zeros(len(costs)), np.zeros(len(piece.rows)), basis)
+        return None
     return Solved(proven_bound(lp, live.row_dual), found.values, live.row_dual, live.basis)
 
 
 class TimeSplit:
     """The pieces of a program, and the best bound that prices on the cuts have given so far."""
 
-    def __init__(self, program: Program, row_dual: Float[Floats, " rows"], *, jobs: int = 1) -> None:
+    def __init__(
+        self, program: Program, row_dual: Float[Floats, " rows"], *, jobs: int = 1, seed: int = 0
+    ) -> None:
         """Begin with what duals of the rows, exact or guessed, say of the states at the cuts."""
-        self.program, self.jobs, self.pieces = program, jobs, pieces_of(program)
+        self.program, self.pieces = program, pieces_of(program)
+        self.jobs, self.seed = jobs, seed
         # One price for each copy, piece by piece.
         self.copied = np.concatenate([piece.copies for piece in self.pieces])
         ends = np.cumsum([0, *(len(piece.copies) for piece in self.pieces)])
@@ -121,26 +126,50 @@ class TimeSplit:
         self.bound = -np.inf
 
     def improve(self, clock: Deadline, rounds: int, best_plan: float, gap: float) -> float:
-        """Return the bound after so many rounds, or where it is within ``gap`` of a plan's value."""
+        """Return the bound after so many rounds, or where it is within ``gap`` of a plan's value, or time is over."""
         if self.bundle is None:
-            values, slopes = self._at(self.prices, clock)
-            norm = max(float(((slopes.sum(0) * self.scale) ** 2).sum()), 1e-12)
+            found = self._at(self.prices, clock)
+            if found is None:
+                return self.bound
+            values, slopes = found[0], found[1] * self.scale
+            norm = max(float((slopes.sum(0) ** 2).sum()), 1e-12)
             # The step that would close the gap, were the sum of the functions as steep everywhere (Polyak).
             reach = max(best_plan - self.program.lp.offset - values.sum(), 1e-9 * abs(best_plan)) / norm
-            self.bundle = Bundle(self.prices / self.scale, reach)
-            self.bundle.add(self.prices / self.scale, values, slopes * self.scale)
+            self.bundle = Bundle(self.prices / self.scale, values, slopes, reach)
         for _ in range(rounds):
             if is_within(best_plan, self.bound, gap) or clock.is_over():
                 break
             point = self.bundle.next_point()
-            values, slopes = self._at(point * self.scale, clock)
-            self.bundle.add(point, values, slopes * self.scale)
+            found = self._at(point * self.scale, clock)
+            if found is None:
+                break
+            self.bundle.add(point, found[0], found[1] * self.scale)
         return self.bound
 
     def _at(
         self, prices: Float[Floats, " n"], clock: Deadline
-    ) -> tuple[Float[Floats, " pieces"], Float[Floats, "pieces n"]]:
-        """Return what each piece comes to at these prices, and how that changes with them."""
+    ) -> tuple[Float[Floats, " pieces"], Float[Floats, "pieces n"]] | None:
+        """Return what each piece comes to at these prices, and how that changes with them; None where time is over."""
+        solved = self._solved(prices, clock)
+        slopes = np.zeros((len(self.pieces), len(prices)))
+        values, duals = np.zeros(len(self.pieces)), np.zeros(self.program.size[0])
+        for i, (piece, found, mine) in enumerate(zip(self.pieces, solved, self.mine, strict=True)):
+            if found is None:
+                return None
+            original = np.zeros(self.program.size[1])
+            original[piece.own] = found.values[: len(piece.own)]
+            slopes[i] = original[self.copied]
+            slopes[i, mine] -= found.values[len(piece.own) :]
+            values[i], self.bases[i], duals[piece.rows] = found.bound, found.basis, found.row_dual
+
+        if (bound := fsum([self.program.lp.offset, *values])) > self.bound:
+            self.bound, self.prices, self.row_dual = bound, prices, duals
+        return values, slopes
+
+    def _solved(self, prices: Float[Floats, " n"], clock: Deadline) -> list[Solved | None]:
+        """Return the pieces solved at these prices, side by side."""
+        from joblib import Parallel, delayed  # only very large programs need it
+
         lp = self.program.lp
         costs = lp.costs + np.bincount(self.copied, prices, len(lp.costs))
         own_costs = [
@@ -148,24 +177,10 @@ class TimeSplit:
             for piece, mine in zip(self.pieces, self.mine, strict=True)
         ]
         left_s = clock.left_s()
+        end_s = None if left_s is None else time.time() + left_s
         each = zip(self.pieces, own_costs, self.bases, strict=True)
-        tasks = (delayed(solve_piece)(piece, own, basis, left_s) for piece, own, basis in each)
-        solved: list[Solved] = list(Parallel(n_jobs=self.jobs)(tasks))
-        self.bases = [found.basis for found in solved]
-
-        slopes = np.zeros((len(self.pieces), len(prices)))
-        for i, (piece, found, mine) in enumerate(zip(self.pieces, solved, self.mine, strict=True)):
-            original = np.zeros(len(costs))
-            original[piece.own] = found.values[: len(piece.own)]
-            slopes[i] = original[self.copied]
-            slopes[i, mine] -= found.values[len(piece.own) :]
-
-        values = np.array([found.bound for found in solved])
-        if (bound := fsum([lp.offset, *values])) > self.bound:
-            self.bound, self.prices, self.row_dual = bound, prices, np.zeros(len(lp.row_lower))
-            for piece, found in zip(self.pieces, solved, strict=True):
-                self.row_dual[piece.rows] = found.row_dual
-        return values, slopes
+        tasks = (delayed(solve_piece)(piece, own, basis, end_s, self.seed) for piece, own, basis in each)
+        return list(Parallel(n_jobs=self.jobs)(tasks))
 
 
 def _of_copies(piece: Piece) -> sparse.csc_matrix:
@@ -178,38 +193,56 @@ def solve_split(
 ) -> SolverResult:
     """Return a plan and a bound; status "stalled" where the gap is above ``mip_gap`` and has stopped to fall.
 
-    ``threads``: processes for the pieces.  Raise ValueError as `pieces_of` does.
+    ``threads``: processes for the pieces.  Raise InfeasibleError, without names of rows, where there is no plan, and
+    ValueError as `pieces_of` does.
     """
     lp, options = program.lp, {"threads": threads, "seed": seed}
     # What windows leave to later is worth nothing at first, then what those windows say.
-    duals, relaxed = np.zeros(len(lp.row_lower)), None
+    duals, bound, relaxed = np.zeros(len(lp.row_lower)), proven_bound(lp), None
     for _ in range(GUESSES):
-        guess = plan_by_windows(program, (lp.lower, lp.upper), duals, clock, **options)
+        guess = plan_by_windows(program, lp, duals, clock, **options)
         if guess is None:
-            return SolverResult("time_limit", None, proven_bound(lp), None, is_safe=True)
+            break
         duals, relaxed = guess.row_dual, guess.values
-    assert relaxed is not None
+        bound = max(bound, proven_bound(lp, duals))
+    if relaxed is None:
+        return SolverResult("time_limit", None, bound, None, is_safe=True)
 
-    split = TimeSplit(program, duals, jobs=threads)
-    found, plan, gap_before = lp.offset + float(lp.costs @ relaxed), None, np.inf
+    split, gap_before = TimeSplit(program, duals, jobs=threads, seed=seed), np.inf
+    best = _rounded(program, relaxed, duals, clock, options)
     while True:
-        bound = split.improve(clock, ROUNDS, found, mip_gap)
-        made = plan_by_windows(program, _with_choices(program, relaxed), split.row_dual, clock, **options)
-        if made is not None:
-            value = lp.offset + float(lp.costs @ made.values)
-            if plan is None or value < found:
-                found, plan = value, made.values
+        aim = lp.offset + float(lp.costs @ relaxed) if best is None else best[0]
+        bound = max(bound, split.improve(clock, ROUNDS, aim, mip_gap))
+        if not clock.is_over() and not (best and is_within(best[0], bound, mip_gap)):
+            guess = plan_by_windows(program, lp, split.row_dual, clock, **options)
+            relaxed = relaxed if guess is None else guess.values
+            again = _rounded(program, relaxed, split.row_dual, clock, options)
+            best = min((plan for plan in (best, again) if plan is not None), key=itemgetter(0), default=None)
 
-        is_near, gap = plan is not None and is_within(found, bound, mip_gap), found - bound
-        if is_near or clock.is_over() or gap > LEAST_FALL * gap_before:
+        is_near = best is not None and is_within(best[0], bound, mip_gap)
+        gap = (aim if best is None else best[0]) - bound
+        if is_near or clock.is_over() or gap <= 0.0 or gap > LEAST_FALL * gap_before:
             status = "optimal" if is_near else "time_limit" if clock.is_over() else "stalled"
-            return SolverResult(status, None if plan is None else found, bound, plan, is_safe=True)
+            value, columns = best or (None, None)
+            return SolverResult(status, value, bound, columns, is_safe=True)
         gap_before = gap
 
 
-def _with_choices(program: Program, relaxed: Float[Floats, " columns"]) -> tuple[Floats, Floats]:
-    """Return the bounds of the columns, yes/no decisions rounded from a relaxed solution and fixed."""
-    lower, upper = program.lp.lower.copy(), program.lp.upper.copy()
-    whole = np.round(rounded_choices(program, relaxed)[program.integer])
-    lower[program.integer] = upper[program.integer] = whole
-    return lower, upper
+def _rounded(
+    program: Program,
+    relaxed: Float[Floats, " columns"],
+    row_dual: Float[Floats, " rows"],
+    clock: Deadline,
+    options: dict[str, int],
+) -> tuple[float, Floats] | None:
+    """Return value and columns of the plan with the decisions of a relaxed one rounded; None where there is none."""
+    lp = program.lp
+    if program.integer.any():
+        try:
+            made = plan_by_windows(program, with_choices(program, lp, relaxed), row_dual, clock, **options)
+        except InfeasibleError:  # these decisions leave some window no way out
+            return None
+        if made is None:
+            return None
+        relaxed = made.values
+    return lp.offset + float(lp.costs @ relaxed), relaxed

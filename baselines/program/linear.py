@@ -44,7 +44,8 @@ class Program:
     # Columns that count jobs or say yes or no; all others are amounts, which grow with the scenario, [columns].
     counts: Bools
     column_step: Index  # [columns] of a flow or decision, or of the flows that lead to a state
-    # Rows of each kind, [T, places] for limits and "next <state>"; -1: a number that nothing depends on.
+    # Rows of each kind, [T, places] for limits and "next <state>"; -1: a number that nothing depends on.  From Pyomo
+    # only as far as rows stand, and no kind without any.
     rows: dict[str, Index]
 
     @property
@@ -72,6 +73,11 @@ class Program:
         """Columns of yes/no decisions, [columns]."""
         return self.lp.integer
 
+    @property
+    def is_by_steps(self) -> bool:
+        """Whether each row belongs to a step, so that the program can be split in time."""
+        return not any(kind in self.rows for kind in OF_EPISODE)
+
     def is_integral(self, values: Float[Floats, " columns"]) -> bool:
         """Return whether the integer columns hold whole numbers exactly, so that fixing them changes nothing."""
         choices = values[self.integer]
@@ -86,7 +92,7 @@ class Program:
         """Return kind and place of a row, "queue[3,0,1]" (the step comes first)."""
         for kind, index in self.rows.items():
             for place in np.argwhere(index == row).tolist():
-                return f"{kind}[{','.join(map(str, place))}]"
+                return f"{kind}[{','.join(map(str, place))}]" if place else kind
         raise KeyError(row)
 
 
@@ -104,10 +110,11 @@ def contradicts(values: Floats, is_equality: bool, unit: float) -> Bools:
 
 
 def contradiction(kind: str, place: Sequence[int], value: float) -> ValueError:
-    """Return the error of such a row, of step ``place[0]``."""
-    return ValueError(
-        f"instance contradicts itself: {kind} at step {place[0]}, index {tuple(place[1:])}: {value}"
-    )
+    """Return the error of such a row; the step comes first in ``place``, but for rows of a whole episode."""
+    where = f"index {tuple(place)}"
+    if kind not in OF_EPISODE:
+        where = f"at step {place[0]}, index {tuple(place[1:])}"
+    return ValueError(f"instance contradicts itself: {kind} {where}: {value}")
 
 
 def check_floor(floor: Floor, has_work: Bool[Bools, " W"], may_start: Bool[Bools, " J"], unit: float) -> None:

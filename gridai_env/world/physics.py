@@ -1,7 +1,7 @@
 """One time step, written once: how flows change the state and which limits they must keep.
 
 Everything here is affine in state and flows: only ``+ - * /``, indexing and sums.  The same functions therefore run
-on NumPy arrays (batch axes lead), on torch tensors and on NumPy object arrays of Pyomo variables.  Whatever needs a
+on NumPy arrays (batch axes lead), on torch tensors and on affine arrays or Pyomo variables.  Whatever needs a
 decision (a minimum, a clip, an order of service) is the choice of feasible flows: see `feasible.py`.
 
 Model: arXiv 2604.27855 (routing, masks, frictions) and 2605.03751 (jobs, cooling, microgrid), merged.

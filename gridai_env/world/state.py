@@ -1,7 +1,8 @@
 """The records of the model: constants of a scenario, exogenous inputs, state, decisions and results of a step.
 
-Every record is a frozen value.  Arrays are NumPy (or torch, or NumPy object arrays of Pyomo variables: the
-equations in :mod:`gridai_env.world.physics` run on all three).  Inside there are only MW, MWh, h, GPU-h, kg, L, USD.
+Every record is a frozen value.  Arrays are NumPy (or torch, or affine arrays, or NumPy object arrays of Pyomo
+variables: the equations in :mod:`gridai_env.world.physics` run on all of them).  Inside there are only MW, MWh, h,
+GPU-h, kg, L, USD.
 
 Shape letters, used everywhere:
 

@@ -48,7 +48,7 @@ class FreezeOptions(ResumableOptions, ParallelOptions):
 @command(FreezeOptions)
 def main(options: FreezeOptions) -> int:
     """Make the sets; bad input raises before anything is computed."""
-    need_packages("pyomo", "highspy", "scipy", "joblib", "tqdm")
+    need_packages("highspy", "scipy", "joblib", "tqdm")
     from gridai_env.benchmarks.sets import benchmark_folder, read_benchmark
 
     folder = Path(options.benchmarks) if options.benchmarks else benchmark_folder()

@@ -43,7 +43,7 @@ CHECKPOINTS = "checkpoints"
 def start(config: PPOConfig, run_dir: str | None, overwrite: bool, evaluates: bool) -> int:
     """Begin a run; everything that can be wrong is found before a file is written."""
     if config.evaluation.bounds and evaluates:
-        need_packages("pyomo", "highspy", advice=", or --no-bounds")
+        need_packages("highspy", "scipy", "joblib", advice=", or --no-bounds")
     compiled, (callbacks, reward) = compiled_of(config), own_code(config)
     check_teacher(config, compiled)
     model = train.build(config, environments.make_training_env(config, compiled, reward))

@@ -114,15 +114,18 @@ def test_a_checkout_is_compared_with_another_one_in_turn() -> None:
     """With itself: the same work in both, so a ratio near 1, whatever the machine does."""
     name = "TwoSites, 1 environment"
     (found,) = against.compare("HEAD", 2, [name])
-    assert len(found.here_s) == len(found.there_s) == 2
-    assert 0.2 < found.speedup.value < 5.0
+    assert isinstance(found, against.Ratio) and len(found.here) == len(found.there) == 2
+    assert found.here[0].env_id == found.there[0].env_id == "gridai/TwoSites-v2"
+    assert 0.5 < found.speedup.value < 2.0
     assert found.line().startswith(f"| {name} | ")
 
 
 def test_ratios_are_of_the_rounds() -> None:
     """The machine is half as fast in the second round; the ratio does not see it."""
-    found = against.Ratio("a step", (1.0, 2.0, 1.0), (3.0, 6.0, 3.0)).speedup
-    assert (found.value, found.low, found.high) == (3.0, 3.0, 3.0)
+    sides = [tuple(against.Timed(f"w-v{v}", v * x) for x in (1.0, 2.0, 1.0)) for v in (1, 3)]
+    found = against.Ratio("a step", *sides)
+    assert found.speedup.value == found.speedup.low == found.speedup.high == 3.0
+    assert found.line() == "| a step (there w-v3) | 1 | 3 | 3.00 | 3.00 to 3.00 |"
 
 
 def test_a_commit_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ A ratio from one run is true on a noisy machine, where seconds are not.
 from __future__ import annotations
 
 import os
+import statistics
 import subprocess
 import sys
 import tarfile
@@ -27,36 +28,57 @@ HEADER = "| figure | CPU seconds here | there | there / here | 95 % interval |\n
 
 
 @dataclass(frozen=True)
+class Timed:
+    """CPU seconds of one unit of work in a checkout, and of which environment."""
+
+    env_id: str
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Ratio:
-    """CPU seconds of one unit of work in both checkouts, round by round."""
+    """One unit of work in both checkouts, round by round."""
 
     name: str
-    here_s: tuple[float, ...]
-    there_s: tuple[float, ...]
+    here: tuple[Timed, ...]
+    there: tuple[Timed, ...]
 
     @property
     def speedup(self) -> Interval:
         """How many times as long it takes there: median of the rounds, with a bootstrap interval."""
-        ratios = np.array(self.there_s) / np.array(self.here_s)
+        pairs = zip(self.here, self.there, strict=True)
+        ratios = np.array([there.seconds / here.seconds for here, there in pairs])
         return bootstrap(lambda x: float(np.median(x)), ratios)
 
     def line(self) -> str:
-        """Return one row of the printed table."""
-        found = self.speedup
+        """Return one row of the printed table; worlds of another version are named."""
+        found, other = self.speedup, self.there[0].env_id
+        note = "" if other == self.here[0].env_id else f" (there {other})"
+        seconds = [statistics.median(one.seconds for one in side) for side in (self.here, self.there)]
         return (
-            f"| {self.name} | {np.median(self.here_s):.4g} | {np.median(self.there_s):.4g} | {found.value:.2f} | "
+            f"| {self.name}{note} | {seconds[0]:.4g} | {seconds[1]:.4g} | {found.value:.2f} | "
             f"{found.low:.2f} to {found.high:.2f} |"
         )
 
 
-def compare(commit: str, rounds: int, names: Sequence[str] = tuple(PROBES)) -> Iterator[Ratio]:
-    """Yield the ratio of each figure; raise InputError where the commit is not there or cannot run it."""
+def compare(commit: str, rounds: int, names: Sequence[str] = tuple(PROBES)) -> Iterator[Ratio | str]:
+    """Yield the ratio of each figure, or one line that says why there is none.
+
+    Raise InputError where the commit is not there.
+    """
     with tempfile.TemporaryDirectory() as folder:
         there = unpacked(commit, Path(folder))
         for name in names:
-            pairs = [(seconds(ROOT, name), seconds(there, name)) for _ in range(rounds)]
-            here_s, there_s = zip(*pairs, strict=True)
-            yield Ratio(name, here_s, there_s)
+            found: dict[Path, list[Timed]] = {ROOT: [], there: []}
+            try:
+                for i in range(rounds):
+                    # In turn which one is first, so that neither gains by what a machine does over time.
+                    for tree in (ROOT, there) if i % 2 == 0 else (there, ROOT):
+                        found[tree].append(timed(tree, name))
+            except InputError as error:
+                yield f"| {name} | {error} |"
+            else:
+                yield Ratio(name, tuple(found[ROOT]), tuple(found[there]))
 
 
 def unpacked(commit: str, folder: Path) -> Path:
@@ -70,8 +92,8 @@ def unpacked(commit: str, folder: Path) -> Path:
     return folder
 
 
-def seconds(tree: Path, name: str) -> float:
-    """Return CPU seconds of one unit of work in a checkout."""
+def timed(tree: Path, name: str) -> Timed:
+    """Return the time of one unit of work in a checkout; raise InputError where it cannot run."""
     environment = os.environ | {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
         [sys.executable, str(PROBE), name],
@@ -83,8 +105,10 @@ def seconds(tree: Path, name: str) -> float:
     )
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or ["it printed nothing"]
-        raise InputError(f"{name!r} does not run in {tree}: {last[0]}")
-    package, found = done.stdout.split()[-2:]
-    # An installed copy would be compared with itself.
-    assert Path(package).is_relative_to(tree), f"{package} was imported, not that of {tree}"
-    return float(found)
+        raise InputError(f"does not run in {tree}: {last[0]}")
+    env_id, package, seconds = done.stdout.split()[-3:]
+    if not Path(package).is_relative_to(tree):
+        raise InputError(
+            f"{package} was imported, not the package in {tree}: it would be compared with itself"
+        )
+    return Timed(env_id, float(seconds))

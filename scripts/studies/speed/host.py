@@ -270,6 +270,6 @@ def check(args: BenchmarkOptions) -> None:
         if device.type not in KINDS or device.index:
             raise InputError(f"--device {args.device}: must be none, {' or '.join(KINDS)} (the first GPU)")
     if args.optimum or args.mpc or args.long:
-        need_packages("pyomo", "highspy", "scipy")
+        need_packages("highspy", "scipy", "joblib")
     if args.out:
         check_out(args.out, "speed.json")

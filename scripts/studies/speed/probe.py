@@ -1,7 +1,8 @@
 """What `scripts.benchmark --against` times in each of two checkouts: a file of its own, run with either on the path.
 
 It uses nothing but the public interface, so that checkouts of other times can run it.  ``python probe.py NAME`` prints
-CPU seconds of one unit of work, after a first one that is not counted.
+the id of the environment, the package's file, and CPU seconds of one unit of work, after a first one that is not
+counted (an optimum is solved once).
 """
 
 import sys
@@ -17,7 +18,8 @@ import gridai_env
 
 def newest(name: str) -> str:
     """Return the id of the newest version of an environment in this checkout."""
-    return max(one for one in gym.registry if one.startswith(f"gridai/{name}-v"))
+    prefix = f"gridai/{name}-v"
+    return prefix + str(max(int(one.removeprefix(prefix)) for one in gym.registry if one.startswith(prefix)))
 
 
 def one_environment(name: str) -> Callable[[], int]:
@@ -92,4 +94,5 @@ if __name__ == "__main__":
         work()
     begin = time.process_time()
     done = work()
-    print(gridai_env.__file__, (time.process_time() - begin) / done)
+    seconds = (time.process_time() - begin) / done
+    print(newest(sys.argv[1].split(",")[0].removesuffix(" optimum")), gridai_env.__file__, seconds)

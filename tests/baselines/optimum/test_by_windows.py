@@ -30,7 +30,7 @@ def days() -> tuple[Program, float, np.ndarray]:
 def value(program: Program, duals: np.ndarray) -> float:
     """What the windows' plan comes to; it keeps all rows and bounds of the whole program."""
     lp = program.lp
-    plan = plan_by_windows(program, (lp.lower, lp.upper), duals, NO_LIMIT)
+    plan = plan_by_windows(program, lp, duals, NO_LIMIT)
     assert plan is not None
     x = plan.values
     rows = lp.matrix @ x
@@ -63,9 +63,8 @@ def test_one_window_is_the_optimum(
 def test_rows_of_no_step_have_no_windows() -> None:
     """A cap on an episode's emissions cannot be kept window by window."""
     program = build(make_instance("two_sites", seed=5, horizon_h=6.0), "benefit", None, carbon_cap_kg=1e9)
-    bounds = program.lp.lower, program.lp.upper
     with pytest.raises(ValueError, match="whole episode"):
-        plan_by_windows(program, bounds, np.zeros(program.size[0]), NO_LIMIT)
+        plan_by_windows(program, program.lp, np.zeros(program.size[0]), NO_LIMIT)
 
 
 def test_large_programs_use_windows_where_they_are_good_enough(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
+from baselines.optimum import InfeasibleError, milp, time_split
 from baselines.optimum.bundle import Bundle
 from baselines.optimum.highs import Deadline
 from baselines.optimum.milp import solve
@@ -95,13 +98,40 @@ def test_two_processes_find_what_one_finds() -> None:
     assert one == two
 
 
-def test_no_time_leaves_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("quarter_days")
+def test_what_was_found_in_time_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time is over after the first guess: its plan stands, and its duals give a bound."""
     instance = make_instance("four_markets", seed=5, horizon_h=48.0)
     best = solve(instance, threads=1).objective_value
     monkeypatch.setattr("baselines.optimum.milp.SPLIT_ROWS", 0)
-    monkeypatch.setattr("baselines.optimum.highs.Deadline.left_s", lambda clock: 1e-6)
-    plan = solve(instance, time_limit_s=1.0, threads=1)
-    assert plan.status == "time_limit" and plan.objective_value is None and plan.bound >= best
+    guess = time_split.plan_by_windows
+    left = [1]
+
+    def once(*arguments: Any, **named: Any) -> Any:
+        left[0] -= 1
+        return guess(*arguments, **named) if left[0] >= 0 else None
+
+    monkeypatch.setattr(time_split, "plan_by_windows", once)
+    monkeypatch.setattr(time_split, "solve_piece", lambda *arguments: None)
+    monkeypatch.setattr("baselines.optimum.highs.Deadline.is_over", lambda clock: True)
+    plan = solve(instance, threads=1)
+    assert plan.status == "time_limit" and plan.objective_value is not None
+    assert plan.objective_value <= best <= plan.bound <= 1.2 * best
+
+    # Not even that: the bound that needs no solver.
+    left[0] = 0
+    nothing = solve(instance, threads=1)
+    assert nothing.status == "time_limit" and nothing.objective_value is None
+    assert plan.bound < nothing.bound < np.inf
+
+
+def test_what_cannot_be_kept_is_named_in_very_large_programs_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = build(make_instance("two_sites", seed=5), "benefit", None)
+    row = program.rows["gpus"][3, 0]
+    program.lp.row_lower[row] = 1e9
+    monkeypatch.setattr("baselines.optimum.milp.SPLIT_ROWS", 0)
+    with pytest.raises(InfeasibleError, match=r"rows that conflict: gpus\[3,0\]"):
+        milp.solved_program(program, 1e-3, NO_LIMIT, 1, 0)
 
 
 def test_a_cap_on_the_episode_is_not_split() -> None:
@@ -118,13 +148,17 @@ def test_the_bundle_finds_the_top_of_tents() -> None:
         away = x - tops
         return -weights * np.abs(away).sum(1), -weights[:, None] * np.sign(away)
 
-    start = np.array([20.0, -9.0])
-    bundle = Bundle(start, reach=1.0)
-    bundle.add(start, *at(start))
+    start, low = np.array([20.0, -9.0]), -1e6  # far below 0, as benefits are
+    values, slopes = at(start)
+    bundle = Bundle(start, values + low, slopes, reach=1.0)
     for _ in range(60):
         point = bundle.next_point()
-        bundle.add(point, *at(point))
+        values, slopes = at(point)
+        before = bundle.value
+        bundle.add(point, values + low, slopes)
+        assert bundle.value >= before
     np.testing.assert_allclose(bundle.centre, [1.0, 4.0], atol=0.02)
-    assert bundle.value <= at(np.array([1.0, 4.0]))[0].sum() + 1e-9
+    best = at(np.array([1.0, 4.0]))[0].sum() + 3 * low
+    assert best - 0.05 <= bundle.value <= best + 1e-6
     # What is foreseen is never below what is possible.
     assert bundle.foreseen >= bundle.value - 1e-6
