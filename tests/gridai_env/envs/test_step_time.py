@@ -16,8 +16,8 @@ import pytest
 from gridai_env import GridAIEnv
 
 # Time of a step with its observation over that of `small_calls`, as measured; and what is too much.
-MEASURED = {"two_sites": 1.15, "four_markets": 1.15, "global": 2.25}
-TOO_MUCH = 1.6
+MEASURED = {"two_sites": 1.0, "four_markets": 1.05, "global": 2.0}
+TOO_MUCH = 1.75
 ROUNDS, STEPS, CALLS = 12, 12, 100
 
 
@@ -58,5 +58,5 @@ def test_a_step_takes_no_longer_than_it_did(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MEASURED)
-def test_a_step_of_twice_the_work_is_noticed(name: str) -> None:
-    assert ratio(name, taken=2) > TOO_MUCH * MEASURED[name]
+def test_twice_the_work_is_twice_the_ratio(name: str) -> None:
+    assert 1.6 < ratio(name, taken=2) / ratio(name) < 2.5
