@@ -21,7 +21,7 @@ PACKAGES = ("gridai_env", "baselines", "agents", "scripts")
 CORE = {"numpy", "gymnasium", "jaxtyping", "pydantic", "yaml"}
 THIRD_PARTY: dict[str, set[str]] = {
     "gridai_env": CORE,
-    "baselines": CORE | {"highspy", "moocore", "pyomo", "scipy"},
+    "baselines": CORE | {"highspy", "joblib", "moocore", "pyomo", "scipy"},
     "agents": CORE | {"matplotlib", "rich", "stable_baselines3", "tensorboard", "torch", "tqdm", "wandb"},
     "scripts": CORE
     | {
