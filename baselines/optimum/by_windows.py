@@ -56,19 +56,13 @@ def plan_by_windows(
     values, duals = np.zeros(len(lp.costs)), np.zeros(len(row_step))
     for start in range(0, max(steps - seen, 0) + kept, kept):
         end = min(start + seen, steps)
-        now, later = (row_step >= start) & (row_step < end), row_step == end
+        now, later = np.flatnonzero((row_step >= start) & (row_step < end)), row_step == end
         here = np.flatnonzero((program.column_step >= start) & (program.column_step < end))
         # What earlier windows have decided stands on the right; rows of later steps reach one step back.
-        before = rows[now] @ values
-        part = LinearProgram(
-            matrix=rows[now][:, here].tocsc(),
-            costs=lp.costs[here] - rows[later][:, here].T @ row_dual[later],
-            lower=lp.lower[here],
-            upper=lp.upper[here],
-            row_lower=lp.row_lower[now] - before,
-            row_upper=lp.row_upper[now] - before,
-            integer=np.zeros(len(here), dtype=bool),
-        )
+        before, part = rows[now] @ values, lp.part(now, here)
+        part.costs -= rows[later][:, here].T @ row_dual[later]
+        part.row_lower -= before
+        part.row_upper -= before
         counts = program.counts[here]
         live = PersistentSolver(part, unit=program.unit, counts=counts, threads=threads, seed=seed)
         found = live.solve(time_limit_s=clock.left_s())

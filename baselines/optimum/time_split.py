@@ -71,19 +71,12 @@ def pieces_of(program: Program) -> list[Piece]:
 def _piece(program: Program, is_mine: Bools, is_own: Bools) -> Piece:
     """Return the piece of some rows, whose own columns are those of the same hours."""
     lp, rows, own = program.lp, np.flatnonzero(is_mine), np.flatnonzero(is_own)
-    part = lp.matrix.tocsr()[rows].tocsc()
-    copies = np.flatnonzero((np.diff(part.indptr) > 0) & ~is_own)
+    is_touched = np.diff(lp.matrix.tocsr()[rows].tocsc().indptr) > 0
+    copies = np.flatnonzero(is_touched & ~is_own)
     columns = np.concatenate([own, copies])
-    cut = LinearProgram(
-        matrix=part[:, columns],
-        costs=np.concatenate([lp.costs[own], np.zeros(len(copies))]),
-        lower=lp.lower[columns],
-        upper=lp.upper[columns],
-        row_lower=lp.row_lower[rows],
-        row_upper=lp.row_upper[rows],
-        integer=np.zeros(len(columns), dtype=bool),
-    )
-    return Piece(cut, program.counts[columns], program.unit, own, copies, rows)
+    part = lp.part(rows, columns)
+    part.costs[len(own) :] = 0.0  # copies have prices alone
+    return Piece(part, program.counts[columns], program.unit, own, copies, rows)
 
 
 def solve_piece(

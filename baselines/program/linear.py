@@ -27,6 +27,18 @@ class LinearProgram:
     integer: Bools  # [columns] whole numbers are demanded
     offset: float = 0.0
 
+    def part(self, rows: Index, columns: Index) -> LinearProgram:
+        """Return some rows and columns of the program, without its offset and without whole numbers."""
+        return LinearProgram(
+            matrix=self.matrix[:, columns].tocsr()[rows].tocsc(),
+            costs=self.costs[columns],
+            lower=self.lower[columns],
+            upper=self.upper[columns],
+            row_lower=self.row_lower[rows],
+            row_upper=self.row_upper[rows],
+            integer=np.zeros(len(columns), dtype=bool),
+        )
+
 
 # Kinds of rows that belong to no step.
 OF_EPISODE = ("floor served", "floor started", "carbon cap")
