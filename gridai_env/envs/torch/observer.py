@@ -19,6 +19,7 @@ from gridai_env.envs.torch.episode_tensors import Tensor
 from gridai_env.envs.torch.prepared import Prepared
 from gridai_env.envs.torch.ring import RECENT, pick, put
 from gridai_env.envs.torch.simulator import TorchSimulator, record_of
+from gridai_env.observation.decode import JOB_FEATURES
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.observation.parts import EXOGENOUS_PARTS, due_gpuh, job_slots, prepared_runs, state_parts
 from gridai_env.world.actions import active_jobs
@@ -54,13 +55,13 @@ class TorchObserver:
         """Observe a simulator; ``copy``: each observation is a new tensor, else two are used in turn."""
         self.layout, self._simulator, self._copy = layout, simulator, copy
         self._first, self._shape = layout.compiled.shape.session_rows, layout.compiled.shape
-        self._inverse = {name: self._there(x) for name, x in layout.inverse_scales.items()}
-        self._runs = self._prepared_runs()
+        self.inverse = {name: self._there(x) for name, x in layout.inverse_scales.items()}
+        self.runs = self._prepared_runs()
         self._routes = self._there(layout.compiled.params.route_open.ravel(), torch.float32)[:, None]
         self._jobs = simulator.ring.values.new_zeros((0,))
         self._pair: list[Tensor] = []
         self._last: Tensor | None = None
-        self._parts = Traced(self._segments, (0, -1, -1), graphs) if compile else None
+        self._parts = Traced(self.segments, (0, -1, -1), graphs) if compile else None
 
     def _there(self, x: Any, dtype: torch.dtype | None = None) -> Tensor:
         where = self._simulator
@@ -88,6 +89,12 @@ class TorchObserver:
                 )
             )
         return runs
+
+    @property
+    def jobs_shape(self) -> tuple[int, ...]:
+        """Shape of the features of jobs without the batch axis, see `observation.parts.job_table`."""
+        shown = "jobs" in self.layout.parts
+        return (self._shape.jobs + 1, len(JOB_FEATURES) + self._shape.sites) if shown else (0,)
 
     def begin(self, rows: Index, episodes: Prepared) -> None:
         """Take over the jobs of new episodes at the places ``rows``."""
@@ -155,7 +162,7 @@ class TorchObserver:
         static = self.layout.parts[STATIC]
         return [s for s in (slice(0, static.start), slice(static.stop, self.layout.size)) if s.start < s.stop]
 
-    def _segments(self, state: list[Tensor], now: Tensor, jobs: Tensor) -> list[Tensor]:
+    def segments(self, state: list[Tensor], now: Tensor, jobs: Tensor) -> list[Tensor]:
         """Return the observation in the segments of `_places`, [n,B] each."""
         values = sorted(self._values(state, now, jobs), key=lambda item: item[0].start)
         return [
@@ -167,7 +174,7 @@ class TorchObserver:
         """Return all parts that are not constant: where they lie, and their scaled values [n,B]."""
         s = record_of(State, state)
         exo, parts = self._simulator.ring.fields(now), self.layout.parts
-        found = [(run.shown, (now[run.columns] - run.offset).float() * run.inverse) for run in self._runs]
+        found = [(run.shown, (now[run.columns] - run.offset).float() * run.inverse) for run in self.runs]
 
         def due(backlog: Tensor) -> Tensor:
             recent = self._simulator.ring.column(now, RECENT)
@@ -175,7 +182,7 @@ class TorchObserver:
 
         for name, values in state_parts(parts, self._simulator.params, s, self._first, due):
             flat = values.movedim(0, -1).reshape(-1, values.shape[0])
-            found.append((parts[name], (flat * self._inverse[name][:, None]).float()))
+            found.append((parts[name], (flat * self.inverse[name][:, None]).float()))
         if "jobs" in parts:
             slots = self._job_slots(s, exo, now, jobs)
             found.append((parts["jobs"], slots.movedim(0, -1).reshape(-1, slots.shape[0]).float()))

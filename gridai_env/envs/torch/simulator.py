@@ -73,7 +73,7 @@ class TorchSimulator:
         self._compile = compile
         at = (0, 0, -1, 0)  # the batch axis of state, instances, present row, actions
         self._flows_step = Traced(self._flows_flat, at, graphs)
-        self._figures_step = Traced(self._figures_flat, at, graphs)
+        self._figures_step = Traced(self.figures_flat, at, graphs)
 
     @classmethod
     def of(cls, episodes: EpisodeTensors, **options: Any) -> TorchSimulator:
@@ -160,7 +160,7 @@ class TorchSimulator:
 
     def step_figures(self, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Advance by one action; return the figures [len(KEYS),B] and where actions were invalid [B] bool."""
-        run = self._figures_step if self._compile else self._figures_flat
+        run = self._figures_step if self._compile else self.figures_flat
         figures, wrong = self._take(run(*self.inputs(), actions))
         self._go_on()
         return figures, wrong
@@ -195,7 +195,7 @@ class TorchSimulator:
         summary = [getattr(outcome, name) for name in _SUMMARY]
         return tensors_of(after) + tensors_of(flows) + summary + [outcome.terms_usd[name] for name in TERMS]
 
-    def _figures_flat(
+    def figures_flat(
         self, state: list[Tensor], instance: list[Tensor], now: Tensor, actions: Tensor
     ) -> list[Tensor]:
         """Return state, figures, wrong actions."""

@@ -1,0 +1,67 @@
+"""What a step needs besides actions, by name: sizes of states and instances, constants of the scenario.
+
+A kernel of the step takes all of it as inputs (see `envs.torch.step_trace`), a traced step takes most of it so.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gridai_env.observation.layout import ObservationLayout
+from gridai_env.observation.parts import PART_FUNCTIONS, prepared_runs
+from gridai_env.scenario.compile import Compiled
+from gridai_env.world.state import INSTANCE_FIELDS, Params, Shape
+
+SHAPES = dict[str, tuple[int, ...]]
+SWITCHES = ("bill_marginal", *(name for name in dir(Params) if name.startswith("has_")))
+
+
+def state_shapes(s: Shape) -> SHAPES:
+    """Return the shapes of the fields of `State`, without the batch axis."""
+    return {
+        "backlog_gpuh": (s.regions, s.rows),
+        "battery_mwh": (s.sites,),
+        "placed_gpuh": (s.regions, s.rows, s.sites),
+        "generation_mw": (s.sites,),
+        "committed_gpus": (s.sites, s.job_steps),
+        "waiting": (s.jobs,),
+        "peak_import_mw": (s.sites,),
+        "carbon_kg": (),
+    }
+
+
+def instance_shapes(s: Shape) -> SHAPES:
+    """Return the shapes of the fields of `Params` that belong to instances, without the batch axis."""
+    return {
+        "job_gpus": (s.jobs,),
+        "job_profile": (s.jobs, s.job_steps),
+        "job_value_usd": (s.jobs,),
+        "shed_usd_per_mwh": (s.sites,),
+        "gpu_short_usd_per_gpuh": (s.sites,),
+    }
+
+
+def switches_of(p: Params) -> dict[str, bool | float]:
+    """Return what equations of a step ask in Python, by the names of `Params`: what the scenario has at all."""
+    return {name: getattr(p, name) for name in SWITCHES}
+
+
+def constants_of(compiled: Compiled, layout: ObservationLayout) -> dict[str, NDArray[Any]]:
+    """Return the numbers of the scenario by the names that kernels give them."""
+    p = compiled.params
+    found = {
+        f"params_{name}": np.asarray(getattr(p, name), dtype=np.float64)
+        for name in Params.names()
+        if name not in (*INSTANCE_FIELDS, *SWITCHES)
+    }
+    scales = layout.inverse_scales
+    found |= {f"inverse_{name}": x for name, x in scales.items() if name not in PART_FUNCTIONS}
+
+    for i, names in enumerate(prepared_runs(layout.parts)):
+        offsets = [np.full(layout.by_name[name].size, layout.by_name[name].offset) for name in names]
+        found[f"offset_{i}"] = np.concatenate(offsets)
+        found[f"scale_{i}"] = np.concatenate([scales[name] for name in names]).astype(np.float32)
+    return found

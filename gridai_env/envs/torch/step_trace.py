@@ -1,0 +1,110 @@
+"""Kernels of a scenario's step: the project's own functions, traced with torch and written as C++.
+
+Constants of the scenario are inputs, so that what is built depends on sizes and on what the scenario has at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gridai_env.envs.step_inputs import constants_of, instance_shapes, state_shapes, switches_of
+from gridai_env.envs.torch.observer import TorchObserver
+from gridai_env.envs.torch.simulator import TorchSimulator
+from gridai_env.kernel.emit import Emitter
+from gridai_env.kernel.record import recorded
+from gridai_env.kernel.source import source_of
+from gridai_env.kernel.values import Place
+from gridai_env.observation.layout import ObservationLayout
+from gridai_env.scenario.compile import Compiled
+from gridai_env.world.state import Params, State
+
+STATES = len(State.names())
+
+
+def step_source(compiled: Compiled, layout: ObservationLayout, real: str, is_batch: bool) -> tuple[str, Any]:
+    """Return the C++ of the functions "step" and "observe", and the names of their inputs and outputs."""
+    step = _Step(compiled, layout, torch.float64 if real == "double" else torch.float32)
+    functions = {"step": step.emitted(step.play, "s_"), "observe": step.emitted(step.observe, "o_")}
+    notes = {
+        name: {"ins": [x.buffer.name for x in each.inputs], "outs": len(each.outputs)}
+        for name, each in functions.items()
+    }
+    return source_of(functions, real, is_batch), notes
+
+
+class _Step:
+    """A simulator and an observer whose every number is an input."""
+
+    def __init__(self, compiled: Compiled, layout: ObservationLayout, dtype: torch.dtype) -> None:
+        self.dtype, shape = dtype, compiled.shape
+        self.batch = _prime_above(max(layout.size, *vars(shape).values()))
+        self.simulator = TorchSimulator(compiled, 1, "cpu", dtype, observed=layout)
+        self.observer = TorchObserver(self.simulator, layout)
+
+        # What the scenario has at all is decided now, from its numbers.
+        self.known = switches_of(compiled.params)
+        self.constants = constants_of(compiled, layout)
+        self.states, self.instances = state_shapes(shape), instance_shapes(shape)
+        self.jobs = self.observer.jobs_shape
+
+    def emitted(self, function: Callable[[dict[str, Tensor]], list[Tensor]], prefix: str) -> Emitter:
+        """Return the loops of a function of all inputs by name; those without numbers are none."""
+        width = self.simulator.ring.values.shape[1]
+        rows = {"now": (width, self.batch), "next": (width, self.batch), "jobs": (*self.jobs, self.batch)}
+        of_batch = {f"state_{name}": (self.batch, *shape) for name, shape in self.states.items()}
+        of_batch |= {f"instance_{name}": (self.batch, *shape) for name, shape in self.instances.items()}
+        of_batch |= {"actions": (self.batch, self.simulator.layout.size)}
+
+        inputs = {name: torch.zeros(shape, dtype=self.dtype) for name, shape in rows.items()}
+        for name, (batch, *shape) in of_batch.items():
+            inputs[name] = torch.zeros((*shape, batch), dtype=self.dtype).movedim(-1, 0)
+        for name, x in self.constants.items():
+            inputs[name] = torch.as_tensor(x, dtype=None if x.dtype == np.float32 else self.dtype)
+        names = [name for name, x in inputs.items() if x.numel()]
+
+        def flat(given: list[Tensor]) -> list[Tensor]:
+            return function(inputs | dict(zip(names, given, strict=True)))
+
+        graph = recorded(flat, [inputs[name] for name in names])
+        places: list[tuple[str, Place]] = [
+            (name, "constant" if name in self.constants else "input") for name in names
+        ]
+        return Emitter(graph, places, self.batch, prefix)
+
+    def play(self, given: dict[str, Tensor]) -> list[Tensor]:
+        """Return state, figures, wrong actions, and the observation after the step."""
+        self._take(given)
+        instance = [given[f"instance_{name}"] for name in self.instances]
+        found = self.simulator.figures_flat(self._state(given), instance, given["now"], given["actions"])
+        return found + self.observer.segments(found[:STATES], given["next"], given["jobs"])
+
+    def observe(self, given: dict[str, Tensor]) -> list[Tensor]:
+        """Return the observation of where a step begins."""
+        self._take(given)
+        return self.observer.segments(self._state(given), given["now"], given["jobs"])
+
+    def _state(self, given: dict[str, Tensor]) -> list[Tensor]:
+        return [given[f"state_{name}"] for name in self.states]
+
+    def _take(self, given: dict[str, Tensor]) -> None:
+        """Use inputs as the numbers of the scenario."""
+        fields = {name: given[f"params_{name}"] for name in Params.names() if f"params_{name}" in given}
+        fields |= {name: given[f"instance_{name}"] for name in self.instances}
+        self.simulator.params = Params.make(**fields, **self.known)
+        observer = self.observer
+        observer.inverse = {name: given.get(f"inverse_{name}", x) for name, x in observer.inverse.items()}
+        observer.runs = [
+            replace(run, offset=given[f"offset_{i}"][:, None], inverse=given[f"scale_{i}"][:, None])
+            for i, run in enumerate(observer.runs)
+        ]
+
+
+def _prime_above(size: int) -> int:
+    """Return the least prime above ``size``: a number of episodes that no other axis, nor a product of some, has."""
+    return next(n for n in range(size + 1, 2 * size + 3) if all(n % k for k in range(2, int(n**0.5) + 1)))
