@@ -51,7 +51,7 @@ class DeviceVecEnv(BatchVecEnv):
 
     def _begin_all(self) -> None:
         self._returns = torch.zeros_like(self._returns)
-        self._begun_at = self.env.simulator.t_host.astype(np.int64)
+        self._begun_at = self.env.simulator.t.astype(np.int64)
         self._look_ahead(np.arange(self.num_envs))
 
     def _as_array(self, x: Tensor) -> Floats32:
@@ -75,7 +75,7 @@ class DeviceVecEnv(BatchVecEnv):
 
     def steps_left(self) -> Ints:
         """Return the steps left in each episode [B]."""
-        return np.asarray(self.env.simulator.steps - self.env.simulator.t_host, dtype=np.int64)
+        return np.asarray(self.env.simulator.steps - self.env.simulator.t, dtype=np.int64)
 
     def totals(self) -> Float[Tensor, "B 3"]:
         """Return the totals of `TOTALS` in the episodes so far."""
@@ -94,7 +94,7 @@ class DeviceVecEnv(BatchVecEnv):
         which episodes ended [B], on the host; and their ends (None where none ended).
         """
         simulator = self.env.simulator
-        terminates = simulator.t_host + 1 >= simulator.steps
+        terminates = simulator.t + 1 >= simulator.steps
         at_home_usd = 0.0 if self._at_home is None else self._at_home.now_usd(simulator)
         observation, earned, _, _, infos = self.env.step(self.actions.expand(numbers))
         self._last = infos
@@ -102,7 +102,7 @@ class DeviceVecEnv(BatchVecEnv):
         self._returns = self._returns + rewards.detach()
         self._lengths = self._lengths + 1
 
-        dones = self.env.simulator.t_host == 0  # a step leads to 1 at least, but for what began anew
+        dones = self.env.simulator.t == 0  # a step leads to 1 at least, but for what began anew
         ended = self._ends(dones, terminates, infos) if dones.any() else None
         observation = self.remembering.go_on(observation, dones)
         return observation, rewards.float(), dones, ended

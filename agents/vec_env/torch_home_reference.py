@@ -14,9 +14,9 @@ from torch import Tensor
 from agents.vec_env.home_reference import HomeReference
 from gridai_env.arrays.torch_ops import moved
 from gridai_env.arrays.types import Float, Index
+from gridai_env.envs.ring import RingColumn, pick
+from gridai_env.envs.simulator import Simulator
 from gridai_env.envs.torch.compiled_step import Traced
-from gridai_env.envs.torch.ring import RingColumn, pick
-from gridai_env.envs.torch.simulator import TorchSimulator
 from gridai_env.envs.torch.vector_env import GridAITorchVectorEnv
 from gridai_env.world.state import INSTANCE_FIELDS, Exogenous, Params
 
@@ -26,7 +26,7 @@ AT_A_TIME, COMPILED_AT_A_TIME = {"cpu": 4_096, "cuda": 32_768}, {"cpu": 1_024, "
 
 
 class AtHome:
-    """Benefit at home ``usd`` of every step [T+1,B], laid out like the ring of `gridai_env.envs.torch.ring`."""
+    """Benefit at home ``usd`` of every step [T+1,B], laid out like the ring of `gridai_env.envs.ring`."""
 
     def __init__(self, env: GridAITorchVectorEnv) -> None:
         like = torch.zeros(0, dtype=env.dtype, device=env.device)
@@ -37,19 +37,19 @@ class AtHome:
         self._traced: Traced | None = None
         self._compiles = env.compiles
 
-    def now_usd(self, simulator: TorchSimulator) -> Float[Tensor, " B"]:
+    def now_usd(self, simulator: Simulator) -> Float[Tensor, " B"]:
         """Return what serving at home earns in the present step of the simulator."""
         return self.usd[simulator.ring.row]
 
     @torch.no_grad()
-    def begin(self, simulator: TorchSimulator, rows: Index) -> None:
+    def begin(self, simulator: Simulator, rows: Index) -> None:
         """Compute all steps of the episodes that began at the places ``rows``."""
         for first in range(0, len(rows), self._lanes):
             some = rows[first : first + self._lanes]
             at = moved(some, self.usd.device)
             self.usd = self.usd.index_copy(1, at, self._usd_of(simulator, some, at))
 
-    def _usd_of(self, simulator: TorchSimulator, rows: Index, at: Tensor) -> Float[Tensor, "T+1 n"]:
+    def _usd_of(self, simulator: Simulator, rows: Index, at: Tensor) -> Float[Tensor, "T+1 n"]:
         """Return the benefit at home of the episodes at the places ``rows``."""
         series = pick(simulator.ring.values, rows)  # [T+1,M,n]
         own = [getattr(simulator.params, name)[at] for name in INSTANCE_FIELDS]

@@ -37,6 +37,52 @@ def empty(shape: tuple[int, ...], beside: Array) -> Array:
     return namespace(beside).empty(shape, beside)
 
 
+def room(shape: tuple[int, ...], like: Array) -> Array:
+    """Return an uninitialised array of this shape, with the type of another, beside it."""
+    return (
+        np.empty(shape, dtype=like.dtype)
+        if isinstance(like, np.ndarray)
+        else namespace(like).room(shape, like)
+    )
+
+
+def address(x: Array) -> int:
+    """Return where an array lies in memory."""
+    return int(x.__array_interface__["data"][0] if isinstance(x, np.ndarray) else x.data_ptr())
+
+
+def in_memory_order(x: Array) -> Array:
+    """Return an array whose last axis lies innermost, then the last but one, ...; itself where it does."""
+    return np.ascontiguousarray(x) if isinstance(x, np.ndarray) else x.contiguous()
+
+
+def as_type_of(x: Array, like: Array) -> Array:
+    """Return numbers in the type of another array; an array of the host beside a tensor becomes one."""
+    return x.astype(like.dtype, copy=False) if isinstance(like, np.ndarray) else x.to(like.dtype)
+
+
+def copied(x: Array, beside: Array | None = None) -> Array:
+    """Return a copy without history, in its own place or beside another array."""
+    if isinstance(x, np.ndarray):
+        return np.array(x)
+    return x.detach().to(x.device if beside is None else beside.device, copy=True)
+
+
+def batch_last(x: Array) -> Array:
+    """Return ``x`` [B,...] as a view [...,B]."""
+    return namespace(x).moveaxis(x, 0, -1)
+
+
+def batch_first(x: Array) -> Array:
+    """Return ``x`` [...,B] as a view [B,...]."""
+    return namespace(x).moveaxis(x, -1, 0)
+
+
+def beside(at: np.ndarray, like: Array) -> Array:
+    """Return indices of the host beside an array."""
+    return at if isinstance(like, np.ndarray) else namespace(like).moved(at, like.device)
+
+
 def as_float32(x: Array) -> Array:
     """Return ``x`` as float32."""
     return x.astype(np.float32, copy=False) if isinstance(x, np.ndarray) else x.float()

@@ -145,6 +145,11 @@ def empty(shape: tuple[int, ...], beside: Tensor) -> Tensor:
     return torch.empty((*shape[1:], shape[0]), dtype=beside.dtype, device=beside.device).movedim(-1, 0)
 
 
+def room(shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """Return uninitialised memory beside a tensor."""
+    return torch.empty(shape, dtype=like.dtype, device=like.device)
+
+
 def matmul_rows(x: Tensor, weights: Tensor, out: Tensor) -> None:
     """Write [b,L,n] times [n,m] to ``out``; the batch axis lies innermost."""
     inner = x.movedim(0, -1).double()  # settings of torch for float32 (TF32, bfloat16) do not reach these

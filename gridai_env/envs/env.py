@@ -209,10 +209,10 @@ class GridAIEnv(gym.Env[Observation, Any]):
     def _start(self, batch: InstanceBatch) -> None:
         """Put the only episode of ``batch`` at its first step."""
         self._batch = batch
-        self._simulator = Simulator(batch)
         if batch.compiled.hash != self.layout.compiled.hash:
             self.layout = ObservationLayout(batch.compiled)
-        self._observer = Observer(batch, self.layout)
+        self._simulator = Simulator(batch, self.layout)
+        self._observer = Observer(self._simulator)
         self._reward_scale_usd = batch.compiled.reward_scale_usd
         self._totals = np.zeros((len(KEYS), 1))
         self._last: tuple[Flows, Outcome] | None = None
@@ -240,7 +240,7 @@ class GridAIEnv(gym.Env[Observation, Any]):
         return {**dict(zip(INFO_KEYS, row + totals, strict=True)), "instance_seed": self._batch.seeds[0]}
 
     def _observe(self) -> Observation:
-        return self.layout.as_dict(self._observer.observe(self.simulator)[0])
+        return self.layout.as_dict(self._observer.observe()[0])
 
     def render(self) -> NDArray[np.uint8] | None:
         """Return a picture of the step just made; None without a render mode."""

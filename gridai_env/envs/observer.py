@@ -1,187 +1,179 @@
-"""Writes the observation of a batch: the world is scaled once per episode, the state at every step.
+"""The observation of a simulator's batch, NumPy arrays or tensors.
 
-This step's values are exact; the future is seen through the forecast alone.  Two things come from later
-steps without telling anything new: how long a waiting job may still be started (known at its release),
-and that the queue must be empty at the end.
+This step's values are exact; the future is seen through the forecast alone.  Two things come from later steps without
+telling anything new: how long a waiting job may still be started (known at its release), and that the queue must be
+empty at the end.  After the last step the world's parts are 0.
+
+What belongs to the scenario (open routes) is written once into each of two observations that are handed out in turn;
+or, where every call has to return an array of its own, into that.
 """
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import dataclass
+from itertools import pairwise
 
-import numpy as np
-
-from gridai_env.arrays.types import AnyFloats, Float, Floats32, Index
-from gridai_env.envs.simulator import Simulator
-from gridai_env.episodes.instance import InstanceBatch
+from gridai_env.arrays.ops import as_float32, batch_first, batch_last, constant, namespace, room
+from gridai_env.arrays.types import Array, Float, Index
+from gridai_env.envs.ring import RECENT, pick, put
+from gridai_env.envs.simulator import Simulator, Wrap, record_of
+from gridai_env.envs.step_inputs import constants_of
 from gridai_env.observation.decode import JOB_FEATURES
-from gridai_env.observation.layout import ObservationLayout
-from gridai_env.observation.parts import (
-    PART_FUNCTIONS,
-    ExogenousView,
-    due_gpuh,
-    due_since,
-    job_slots,
-    job_table,
-    job_windows,
-    prepared_runs,
-    some_of,
-    state_parts,
-    summed_arrivals_gpuh,
-)
+from gridai_env.observation.parts import EXOGENOUS_PARTS, due_gpuh, job_slots, prepared_runs, state_parts
+from gridai_env.world.actions import active_jobs
+from gridai_env.world.state import Exogenous, State
 
-EPISODES = 8  # prepared at a time: what is worked on stays in the processor's cache
+STATIC = "open_routes"
 
 
-def outside_of(batch: InstanceBatch) -> ExogenousView:
-    """Return the exogenous inputs of a batch's episodes, as observations need them."""
-    minutes = batch.start_utc.astype("datetime64[m]").astype(np.int64)
-    return ExogenousView(
-        batch.compiled, batch.exogenous, batch.forecast, batch.knowledge.event_active, minutes
-    )
+@dataclass(frozen=True)
+class Run:
+    """Prepared parts that lie side by side, in the observation and among the columns."""
+
+    shown: slice
+    columns: slice
+    offset: Float[Array, "n 1"]
+    inverse: Float[Array, "n 1"]  # float32
 
 
 class Observer:
-    """Observations of the episodes of a batch.  After the last step the world's parts are 0."""
+    """Observations [B,N] (float32) of a simulator that keeps the columns of this layout."""
 
-    def __init__(self, batch: InstanceBatch, layout: ObservationLayout | None = None) -> None:
-        """Prepare the episodes of ``batch``; ``layout`` saves making it again."""
-        self.layout = layout or ObservationLayout(batch.compiled)
-        compiled = batch.compiled
-        self._first = compiled.shape.session_rows
-        self._steps = compiled.shape.steps
-        self._slots = compiled.shape.slots
-        self._has_jobs = "jobs" in self.layout.parts
-        self._has_queue = "due" in self.layout.parts
+    def __init__(self, simulator: Simulator, copy: bool = True, wrap: Wrap | None = None) -> None:
+        """Observe a simulator; ``copy``: each observation is a new array, else two are used in turn.
 
-        self._inverse = self.layout.inverse_scales
-        self._routes = compiled.params.route_open.ravel().astype(np.float32)
-        features = len(JOB_FEATURES) + compiled.shape.sites
-        self._job_inverse = self._inverse["jobs"][:features] if self._has_jobs else np.zeros(0)
-
-        # Everything known beforehand is scaled once per episode; a step then only copies slices.
-        self._moves, self._width = self._segments()
-        of_world = [inverse for name, inverse in self._inverse.items() if name in PART_FUNCTIONS]
-        self._world_inverse = np.concatenate(of_world).astype(np.float32)  # of each column of the block, [M]
-        self._since = due_since(compiled)
-        queued = compiled.shape.rows - self._first
-        self._everyone = _open_grid(len(batch), compiled.shape.regions, queued)
-        self._block, self._arrived, self._jobs, self._window = self._prepared(batch)
-
-    # Once per episode ----------------------------------------------------------------------------
-
-    def _segments(self) -> tuple[list[tuple[slice, slice]], int]:
-        """Return slices (in the observation, in the block) that hold prepared parts; neighbours are joined."""
-        moves, width, parts = [], 0, self.layout.parts
-        for names in prepared_runs(parts):
-            shown = slice(parts[names[0]].start, parts[names[-1]].stop)
-            begin, width = width, width + shown.stop - shown.start
-            moves.append((shown, slice(begin, width)))
-        return moves, width
-
-    def _prepared(
-        self, batch: InstanceBatch, block: Floats32 | None = None
-    ) -> tuple[Floats32, AnyFloats, AnyFloats, Index]:
-        """Return scaled world [T+1,B,M], summed arrivals [D+T,B,C,Q], jobs [B,J+1,5+K] and their windows [2,B,J].
-
-        ``block``: where to write the world, which saves the time that new memory takes.
+        ``wrap``: see `Simulator.room_for`.
         """
-        if block is None:
-            block = np.empty((self._steps + 1, len(batch), self._width), dtype=np.float32)
+        assert simulator.observed is not None, "a simulator that keeps what observations need"
+        self.layout, self._simulator, self._copy = simulator.observed, simulator, copy
+        self._like, self._shape = simulator.ring.values, simulator.compiled.shape
+        self._first = self._shape.session_rows
+        numbers = constants_of(simulator.compiled, self.layout)
+        there = {name: constant(x, self._like) for name, x in numbers.items()}
+        self.inverse = {
+            name: there[f"inverse_{name}"] for name in self.layout.parts if f"inverse_{name}" in there
+        }
+        self.runs = self._prepared_runs(there)
+        self._routes = as_float32(constant(self.layout.compiled.params.route_open.reshape(-1, 1), self._like))
+        self._pair: list[Array] = []
+        self._last: Array | None = None
+        self._parts = wrap(self.segments, (0, -1, -1)) if wrap else None
 
-        # Worked on as [b,T,M], kept as [T,B,M]: a step then reads one contiguous piece.
-        world = np.empty((min(EPISODES, len(batch)), *block[:, 0].shape), dtype=np.float32)
-        outside = outside_of(batch)
-        for first in range(0, len(batch), EPISODES):
-            part = slice(first, min(first + EPISODES, len(batch)))
-            few = world[: part.stop - first]
-            self._write_world(some_of(outside, part), few)
-            block[:, part] = few.swapaxes(0, 1)
+    def _prepared_runs(self, numbers: dict[str, Array]) -> list[Run]:
+        """Return runs of prepared parts, neighbours joined; their offsets and scales are among ``numbers``."""
+        columns, parts = self._simulator.ring.columns, self.layout.parts
+        # The ring keeps neighbours of the observation side by side (`ring.plan`): a run is one slice
+        # of both.
+        runs = []
+        for i, names in enumerate(prepared_runs(parts)):
+            places = [columns[EXOGENOUS_PARTS.get(name, name)].place for name in names]
+            assert all(a.stop == b.start for a, b in pairwise(places))
+            runs.append(
+                Run(
+                    slice(parts[names[0]].start, parts[names[-1]].stop),
+                    slice(places[0].start, places[-1].stop),
+                    numbers[f"offset_{i}"][:, None],
+                    as_float32(numbers[f"scale_{i}"])[:, None],
+                )
+            )
+        return runs
 
-        arrived: AnyFloats = np.zeros((0, len(batch)))
-        if self._has_queue:
-            arrived = summed_arrivals_gpuh(batch.compiled, batch.exogenous)
-        jobs, window = self._job_tables(batch)
-        return block, arrived, jobs, window
+    @property
+    def jobs_shape(self) -> tuple[int, ...]:
+        """Shape of the features of jobs without the batch axis, see `observation.parts.job_table`."""
+        shown = "jobs" in self.layout.parts
+        return (self._shape.jobs + 1, len(JOB_FEATURES) + self._shape.sites) if shown else (0,)
 
-    def _write_world(self, outside: ExogenousView, world: Floats32) -> None:
-        """Write the scaled world of some episodes to ``world`` [b,T+1,M]."""
-        world[:, -1] = 0.0
-        start = 0
-        for name in (n for n in self.layout.parts if n in PART_FUNCTIONS):
-            values = PART_FUNCTIONS[name](outside)
-            named, steps = self.layout.by_name[name], values.shape[1]
-            if named.offset:
-                values = values - named.offset
-            world[:, :steps, start : start + named.size].reshape(values.shape)[...] = values
-            start += named.size
-        world *= self._world_inverse
+    def observe(self, into: Array | None = None) -> Float[Array, "B N"]:
+        """Return the observation [B,N] of where the simulator stands; ``into``: one to write over."""
+        simulator = self._simulator
+        if simulator.kernel is not None:
+            seen = simulator.kernel.observe(simulator) if simulator.seen is None else simulator.seen
+            simulator.seen = None  # handed out once
+            return seen.T
+        state, _, now = simulator.inputs()
+        # Gradients do not survive writing in place: then all parts are joined to a new tensor.
+        if self._parts is None:
+            found = self._values(state, now, simulator.jobs)
+        else:
+            segments = self._parts(state, now, simulator.jobs)
+            found = list(zip(self._places(), segments, strict=True))
+        if any(getattr(values, "requires_grad", False) for _, values in found):
+            return self._joined(found)
 
-    def _job_tables(self, batch: InstanceBatch) -> tuple[AnyFloats, Index]:
-        """Return scaled features [B,J+1,5+K] of jobs at step 0 (the last row zero) and windows of starts [2,B,J]."""
-        if not self._has_jobs:
-            return np.zeros((len(batch), 1, 0)), np.zeros((2, len(batch), 0), dtype=np.intp)
-        first, last = job_windows(batch.compiled, batch.exogenous)
-        table = job_table(batch.params, batch.exogenous, last, self._job_inverse)
-        return table, np.stack([first, last])
+        out = self._room() if into is None else into.T
+        for place, values in found:
+            out[place] = values
+        return out.T
 
-    def replace(self, rows: Index, batch: InstanceBatch) -> None:
-        """Put new episodes at the places ``rows``."""
-        if np.array_equal(rows, np.arange(self._block.shape[1])):
-            self._block, self._arrived, self._jobs, self._window = self._prepared(batch, self._block)
-            return
-        block, arrived, jobs, window = self._prepared(batch)
-        self._block[:, rows], self._arrived[:, rows] = block, arrived
-        self._jobs[rows], self._window[:, rows] = jobs, window
+    def renew(self, observation: Array, rows: Index) -> None:
+        """Rewrite the entries of ``rows`` in the last observation, after new episodes began there."""
+        state, _, now = self._simulator.inputs()
+        some = [batch_first(pick(batch_last(x), rows)) for x in state]
+        jobs = self._simulator.jobs
+        jobs = pick(jobs, rows) if jobs.ndim > 1 else jobs
+        for place, values in self._values(some, pick(now, rows), jobs):
+            put(observation.T[place], rows, values)
 
-    # At every step -------------------------------------------------------------------------------
+    def keep_last(self, observation: Float[Array, "B N"], rows: Index) -> Float[Array, "B N"]:
+        """Copy the observations of ``rows`` to the array that keeps last observations, and return it."""
+        if self._last is None:
+            self._last = namespace(observation).zeros_like(observation.T)
+        put(self._last, rows, pick(observation.T, rows))
+        return self._last.T
 
-    def observe(self, simulator: Simulator) -> Float[Floats32, "B N"]:
-        """Return the flat observation [B,N] of where the simulator stands, as a fresh array."""
-        t, state, parts = simulator.t, simulator.state, self.layout.parts
-        step = _common_step(t)
-        block = self._block[t, np.arange(len(t))] if step is None else self._block[step]
-
-        out = np.empty((len(t), self.layout.size), dtype=np.float32)
-        for target, source in self._moves:
-            out[:, target] = block[:, source]
-        out[:, parts["open_routes"]] = self._routes
-
-        due = partial(self._due_gpuh, simulator)
-        for name, values in state_parts(parts, simulator.params, state, self._first, due):
-            self._write(out, name, values)
-
-        if self._has_jobs:
-            out[:, parts["jobs"]] = self._job_slots(state.waiting, t)
+    def _room(self) -> Float[Array, "N B"]:
+        """Return an array [N,B] whose constant parts are written."""
+        if len(self._pair) == 2:
+            self._pair.reverse()
+            return self._pair[1]
+        out = room((self.layout.size, self._simulator.num_envs), self._routes)
+        out[self.layout.parts[STATIC]] = self._routes
+        if not self._copy:
+            self._pair.append(out)
         return out
 
-    def _write(self, out: Floats32, name: str, values: AnyFloats) -> None:
-        """Scale ``values`` [B,...] into the part ``name``."""
-        flat = values.reshape(len(out), -1)
-        np.multiply(flat, self._inverse[name], out[:, self.layout.parts[name]], casting="same_kind")
+    def _joined(self, values: list[tuple[slice, Array]]) -> Array:
+        """Return the observation as a tensor that carries gradients."""
+        routes = self._routes.expand(-1, self._simulator.num_envs)
+        found = sorted([*values, (self.layout.parts[STATIC], routes)], key=lambda item: item[0].start)
+        return namespace(routes).concatenate([part for _, part in found]).T
 
-    def _due_gpuh(self, simulator: Simulator, backlog: AnyFloats) -> Float[AnyFloats, "B C Q D"]:
-        """Return work that must leave the queue by the end of this and the next steps, [B,C,Q,D]; 0 at the end."""
-        t = simulator.t
-        arrivals = simulator.exogenous.arrivals_gpuh[:, :, self._first :]
-        on_hand = (backlog + arrivals) * (t < self._steps)[:, None, None]
-        arrived = self._arrived[(self._since[t][:, None], *self._everyone)]
-        return due_gpuh(on_hand, arrived[..., -1:] - arrived[..., :-1])
+    def _places(self) -> list[slice]:
+        """Return what lies between the constant parts, in as few slices as there can be."""
+        static = self.layout.parts[STATIC]
+        return [s for s in (slice(0, static.start), slice(static.stop, self.layout.size)) if s.start < s.stop]
 
-    def _job_slots(self, waiting: AnyFloats, t: Index) -> Float[AnyFloats, "B V*(5+K)"]:
-        """Return features [B,V*(5+K)] of the jobs that may be started now, most urgent first."""
-        now = t[:, None]
-        active = (self._window[0] <= now) & (self._window[1] >= now) & (waiting > 0.5)
-        return job_slots(active, self._jobs, self._slots, now / self._steps).reshape(len(t), -1)
+    def segments(self, state: list[Array], now: Array, jobs: Array) -> list[Array]:
+        """Return the observation in the segments of `_places`, [n,B] each."""
+        values = sorted(self._values(state, now, jobs), key=lambda item: item[0].start)
+        join = namespace(now).concatenate
+        return [
+            join([part for at, part in values if place.start <= at.start < place.stop])
+            for place in self._places()
+        ]
 
+    def _values(self, state: list[Array], now: Array, jobs: Array) -> list[tuple[slice, Array]]:
+        """Return all parts that are not constant: where they lie, and their scaled values [n,B]."""
+        s = record_of(State, state)
+        ring, parts, count = self._simulator.ring, self.layout.parts, now.shape[-1]
+        found = [(run.shown, as_float32(now[run.columns] - run.offset) * run.inverse) for run in self.runs]
 
-def _common_step(t: Index) -> int | None:
-    """Return the step of all episodes, or None where they stand at different ones."""
-    first = int(t[0])
-    return first if len(t) == 1 or (t == first).all() else None
+        def due(backlog: Array) -> Array:
+            arrivals = batch_first(ring.column(now, "arrivals_gpuh"))[:, :, self._first :]
+            return due_gpuh(backlog + arrivals, batch_first(ring.column(now, RECENT)))
 
+        for name, values in state_parts(parts, self._simulator.params, s, self._first, due):
+            flat = batch_last(values).reshape(-1, count)
+            found.append((parts[name], as_float32(flat * self.inverse[name][:, None])))
+        if "jobs" in parts:
+            slots = self._job_slots(s, ring.fields(now), now, jobs)
+            found.append((parts["jobs"], as_float32(batch_last(slots).reshape(-1, count))))
+        return found
 
-def _open_grid(*sizes: int) -> tuple[Index, ...]:
-    """Return index arrays that together address all of some axes, with one axis more behind them."""
-    count = len(sizes)
-    return tuple(np.arange(n).reshape(-1, *[1] * (count - i)) for i, n in enumerate(sizes))
+    def _job_slots(self, state: State, exo: Exogenous, now: Array, jobs: Array) -> Float[Array, "B V 5+K"]:
+        """Return features [B,V,5+K] of the jobs that may be started now."""
+        active, _ = active_jobs(state, exo)
+        left = batch_first(self._simulator.ring.column(now, "steps_left"))
+        elapsed = (self._shape.steps - left) / self._shape.steps
+        return job_slots(active, batch_first(jobs), self._shape.slots, elapsed)

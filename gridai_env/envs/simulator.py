@@ -1,24 +1,39 @@
 """A batch of B episodes of one scenario, advanced together: ``state, action -> flows -> state', outcome``.
 
-The simulator knows nothing of rewards, observations or Gymnasium.  Row i of a batch is that episode alone, bit for
-bit.  Episodes may stand at different steps.
+NumPy arrays or tensors: the equations do not care.  The simulator knows nothing of rewards or Gymnasium.  Row i of a
+batch is that episode alone, on NumPy bit for bit.  Episodes may stand at different steps.  Time is known on the host,
+and no branch depends on a number of a tensor, so that nothing in a step waits for a device.
 """
 
 from __future__ import annotations
 
-from operator import itemgetter
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
-from gridai_env.arrays.ops import all_zero, batch_innermost
-from gridai_env.arrays.types import AnyFloats, Bool, Bools, Index
+from gridai_env.arrays.ops import all_zero, batch_first, batch_innermost, batch_last, copied, namespace, room
+from gridai_env.arrays.record import Record
+from gridai_env.arrays.types import Array, Bool, Bools, Float, Index
+from gridai_env.envs.episode_arrays import EpisodeArrays
+from gridai_env.envs.prepared import Prepared, prepare
+from gridai_env.envs.ring import Ring, plan, put
+from gridai_env.envs.step_figures import figures_of
+from gridai_env.envs.step_kernel import StepKernel
 from gridai_env.episodes.instance import InstanceBatch
+from gridai_env.observation.layout import ObservationLayout
+from gridai_env.scenario.compile import Compiled
 from gridai_env.world import physics
 from gridai_env.world.actions import Layout, decode
 from gridai_env.world.feasible import project_load
 from gridai_env.world.state import INSTANCE_FIELDS, Exogenous, Flows, Outcome, Params, State
-from gridai_env.world.terms import settle
+from gridai_env.world.terms import TERMS, settle
+
+R = TypeVar("R", bound=Record)
+# Runs a function of flat lists of arrays in another way (compiled): the function, the batch axes of its arguments.
+Wrap = Callable[[Callable[..., list[Array]], tuple[int, ...]], Callable[..., list[Array]]]
+
+_SUMMARY = tuple(name for name in Outcome.names() if name != "terms_usd")
 
 
 def play(
@@ -53,35 +68,159 @@ def advance(
 
 
 class Simulator:
-    """Steps a batch of instances.  `state`, `exogenous` and `t` [B] describe where each episode stands."""
+    """Steps B episodes.  `state` and `exogenous` [B,...] describe where they stand, `t` [B] (on the host) says when.
 
-    def __init__(self, batch: InstanceBatch) -> None:
-        """Put every episode of ``batch`` at its first step."""
-        self.layout = Layout(batch.compiled.shape)
-        self.steps = batch.compiled.shape.steps
-        self._series = batch.exogenous
-        self.params: Params = batch.params.replace(
-            **{name: batch_innermost(getattr(batch.params, name)) for name in INSTANCE_FIELDS}
-        )
-        self.state: State = batch.initial.map(batch_innermost)
-        self.t = np.zeros(len(batch), dtype=np.intp)
-        self.exogenous = self._exogenous_at(self.t)
+    Differentiable on tensors: where the state or the actions require gradients, flows, outcome and the next state
+    carry them.  Nothing is written in place to an array that was given out.
+    """
 
-    def _exogenous_at(self, t: Index) -> Exogenous:
-        """Return the exogenous inputs of step ``t`` [B]; past the end those of the last step, which nobody uses."""
-        rows = len(t)
-        step: Any = min(int(t[0]), self.steps - 1)
-        where: Any = slice(None)
-        if rows > 1 and (t != t[0]).any():
-            where, step = np.arange(rows), np.minimum(t, self.steps - 1)
+    def __init__(
+        self, episodes: InstanceBatch | EpisodeArrays, observed: ObservationLayout | None = None
+    ) -> None:
+        """Put each of the episodes at its first step; ``observed``: see `room_for`."""
+        arrays = EpisodeArrays.of(episodes) if isinstance(episodes, InstanceBatch) else episodes
+        self._open(arrays.compiled, len(arrays), arrays.like, observed)
+        self.begin(np.arange(len(arrays)), self.prepare(arrays))
 
-        now = self._series.map(itemgetter((where, step)))
-        # Copied with the batch axis innermost: all that is computed from these arrays lies so, too.
-        return now if rows == 1 else now.map(batch_innermost)
+    @classmethod
+    def room_for(
+        cls,
+        compiled: Compiled,
+        num_envs: int,
+        like: Array,
+        observed: ObservationLayout | None = None,
+        wrap: Wrap | None = None,
+        kernel: StepKernel | None = None,
+    ) -> Simulator:
+        """Make room for ``num_envs`` episodes beside an array; `begin` must bring them all before the first step.
 
-    def step(self, action: AnyFloats) -> tuple[Flows, Outcome]:
+        ``observed``: keep also what observations of this layout need.  ``wrap``: runs each step in another way.
+        ``kernel``: does so for figures and observations.
+        """
+        simulator = object.__new__(cls)
+        simulator._open(compiled, num_envs, like, observed, wrap, kernel)
+        return simulator
+
+    def _open(
+        self,
+        compiled: Compiled,
+        num_envs: int,
+        like: Array,
+        observed: ObservationLayout | None,
+        wrap: Wrap | None = None,
+        kernel: StepKernel | None = None,
+    ) -> None:
+        self.compiled, self.layout, self.num_envs = compiled, Layout(compiled.shape), num_envs
+        self.steps, self.observed = compiled.shape.steps, observed
+        self.ring = Ring(plan(compiled, observed), self.steps, num_envs, like)
+        self.jobs = room((0,), like)  # features [J+1,5+K,B], where they are observed
+        self.t = np.zeros(num_envs, dtype=np.intp)
+        self.params: Params
+        self.kernel = kernel
+        self.block: Array | None = None  # the state as a kernel leaves it
+        self.seen: Float[Array, "N B"] | None = None  # the observation that a kernel made of where episodes stand
+        self._state: State | None = None
+        self._begun = False
+        self._present: Exogenous | None = None
+
+        at = (0, 0, -1, 0)  # the batch axis of state, instances, present row, actions
+        self._flows_step = wrap(self._flows_flat, at) if wrap else None
+        self._figures_step = wrap(self.figures_flat, at) if wrap else None
+
+    # Episodes ------------------------------------------------------------------------------------
+
+    def prepare(self, episodes: EpisodeArrays) -> Prepared:
+        """Return episodes in the form that `begin` takes."""
+        return prepare(episodes, self.ring.columns, self.observed)
+
+    def begin(self, rows: Index, episodes: Prepared, t: Index | None = None) -> None:
+        """Put episodes at the places ``rows``, at their first steps or at steps ``t`` [b].
+
+        An episode that begins midway has its sessions of the step before at home and nothing queued.
+        """
+        t = np.zeros(len(rows), dtype=np.intp) if t is None else t
+        initial = episodes.midway(self.ring.columns["arrivals_gpuh"], t)
+
+        if not self._begun:
+            self._make_room(episodes)
+
+        # Where all environments begin anew, drop the older episodes.
+        if len(rows) == self.num_envs and (rows == np.arange(self.num_envs)).all():
+            self.params = self.params.make(**self.params.__dict__ | _instance(episodes.params))
+            self.state, self.jobs = initial, episodes.jobs
+        else:
+            old, new = _instance(self.params), _instance(episodes.params)
+            fields = {name: _with(old[name], rows, new[name]) for name in INSTANCE_FIELDS}
+            self.params = self.params.make(**self.params.__dict__ | fields)
+            pairs = zip(arrays_of(self.state), arrays_of(initial), strict=True)
+            self.state = record_of(State, [_with(one, rows, other) for one, other in pairs])
+            if self.jobs.ndim > 1:
+                self.jobs = copied(self.jobs)
+                put(self.jobs, rows, episodes.jobs)
+
+        self.ring.write(rows, episodes.block, t)
+        self.t = self.t.copy()
+        self.t[rows] = t
+        self._present, self.seen = None, None
+
+    def _make_room(self, episodes: Prepared) -> None:
+        """Make parameters and state of the right shapes, whose episodes are still to come."""
+
+        def zeros(x: Array) -> Array:
+            made = room((*x.shape[1:], self.num_envs), x)
+            made[...] = 0.0
+            return batch_first(made)
+
+        fields = {name: zeros(x) for name, x in _instance(episodes.params).items()}
+        self.params = episodes.params.make(**episodes.params.__dict__ | fields)
+        self.state = episodes.initial.map(zeros)
+        if episodes.jobs.ndim > 1:
+            self.jobs = batch_last(zeros(batch_first(episodes.jobs)))
+        self._begun = True
+
+    @property
+    def state(self) -> State:
+        """The state of every episode."""
+        if self._state is None:
+            assert self.kernel is not None and self.block is not None, "begin() comes first"
+            self._state = self.kernel.state_of(self.block)
+        return self._state
+
+    @state.setter
+    def state(self, state: State) -> None:
+        self._state, self.block, self.seen = state, None, None
+
+    @property
+    def exogenous(self) -> Exogenous:
+        """Exogenous inputs of the present step, as views [B,...]; zero after the last one."""
+        if self._present is None:
+            self._present = self.ring.present()
+        return self._present
+
+    @property
+    def done(self) -> Bool[Bools, " B"]:
+        """Which episodes have reached the end of their horizon [B]."""
+        return self.t >= self.steps
+
+    def series(self, name: str) -> Float[Array, "T ... B"]:
+        """Return one exogenous input of episodes that stand at the same step, in all their steps."""
+        first = self.ring.row - int(self.t[0])
+        rows = (first + np.arange(self.steps)) % len(self.ring.values)
+        return self.ring.column(self.ring.values, name)[rows.tolist()]
+
+    # Steps ---------------------------------------------------------------------------------------
+
+    def step(self, actions: Array) -> tuple[Flows, Outcome]:
         """Advance every episode by one action [B,A] in [-1, 1]."""
-        self.state, flows, outcome = play(self.params, self.layout, self.state, self.exogenous, action)
+        if self._flows_step is None:
+            after, flows, outcome = play(self.params, self.layout, self.state, self.exogenous, actions)
+            self.state = after.map(_in_order)
+        else:
+            found = self._take(self._flows_step(*self.inputs(), actions))
+            flows = record_of(Flows, found)
+            summary = dict(zip(_SUMMARY, found[len(Flows.names()) :], strict=False))
+            terms = dict(zip(TERMS, found[-len(TERMS) :], strict=True))
+            outcome = Outcome.make(terms_usd=terms, **summary)
         self._go_on()
         return flows, outcome
 
@@ -91,43 +230,104 @@ class Simulator:
         self._go_on()
         return flows, outcome
 
+    def step_figures(self, actions: Array) -> tuple[Array, Array]:
+        """Advance by one action; return the figures [len(KEYS),B] and where actions were invalid [B] bool."""
+        if self.kernel is not None:
+            found = self.kernel.step(self, actions)
+            self.state = None  # type: ignore[assignment]  # made when it is asked for
+            self._go_on()
+            self.block, self.seen = found.block, found.observation
+            return found.figures, found.wrong
+        if self._figures_step is None:
+            before = self.exogenous
+            flows, outcome = self.step(actions)
+            return figures_of(self.params, self.state, before, flows, outcome), _are_wrong(actions)
+        figures, wrong = self._take(self._figures_step(*self.inputs(), actions))
+        self._go_on()
+        return figures, wrong
+
     def _go_on(self) -> None:
-        self.t = self.t + 1
-        self.exogenous = self._exogenous_at(self.t)
+        self.ring.forward()
+        self.t, self._present, self.seen = self.t + 1, None, None
 
-    @property
-    def done(self) -> Bool[Bools, " B"]:
-        """Which episodes have reached the end of their horizon [B]."""
-        return self.t >= self.steps
+    def inputs(self) -> tuple[list[Array], list[Array], Array]:
+        """Return state, parameters of the instances, and the present row."""
+        return arrays_of(self.state), list(_instance(self.params).values()), self.ring.now()
 
-    def replace(self, rows: Index, batch: InstanceBatch) -> None:
-        """Put new episodes at the places ``rows``, each at its first step."""
-        for name in INSTANCE_FIELDS:
-            getattr(self.params, name)[rows] = getattr(batch.params, name)
+    def _take(self, found: list[Array]) -> list[Array]:
+        """Keep the state, which comes first; return the rest."""
+        self.state = record_of(State, found)
+        return found[len(State.names()) :]
 
-        if len(rows) == len(self.t):  # nothing of the old episodes stays
-            order = np.argsort(rows)
-            in_order = (order == np.arange(len(rows))).all()
-            self._series = batch.exogenous if in_order else batch.exogenous.map(itemgetter(order))
-        else:
-            self._series = self._series.map(np.copy)
-            for name in Exogenous.names():
-                getattr(self._series, name)[rows] = getattr(batch.exogenous, name)
+    def _play(
+        self, state: list[Array], instance: list[Array], now: Array, actions: Array
+    ) -> tuple[Params, State, Exogenous, Flows, Outcome]:
+        """Play one step of plain lists of arrays."""
+        known = self.params.__dict__ | dict(zip(INSTANCE_FIELDS, instance, strict=True))
+        p, exo = self.params.make(**known), self.ring.fields(now)
+        after, flows, outcome = play(p, self.layout, record_of(State, state), exo, actions)
+        return p, after.map(_in_order), exo, flows, outcome
 
-        state = self.state.map(batch_innermost)
-        for name in State.names():
-            getattr(state, name)[rows] = getattr(batch.initial, name)
-        self.state = state
-        self.t = self.t.copy()
-        self.t[rows] = 0
-        self.exogenous = self._exogenous_at(self.t)
+    def _flows_flat(
+        self, state: list[Array], instance: list[Array], now: Array, actions: Array
+    ) -> list[Array]:
+        """Return state, flows, outcome, one after the other."""
+        _, after, _, flows, outcome = self._play(state, instance, now, actions)
+        summary = [getattr(outcome, name) for name in _SUMMARY]
+        return arrays_of(after) + arrays_of(flows) + summary + [outcome.terms_usd[name] for name in TERMS]
+
+    def figures_flat(
+        self, state: list[Array], instance: list[Array], now: Array, actions: Array
+    ) -> list[Array]:
+        """Return state, figures, wrong actions."""
+        p, after, exo, flows, outcome = self._play(state, instance, now, actions)
+        return [*arrays_of(after), figures_of(p, after, exo, flows, outcome), _are_wrong(actions)]
+
+    def detach(self) -> None:
+        """Detach the state from its history, so that gradients end here (of tensors)."""
+        self.state = self.state.map(lambda x: x.detach())
+
+    # Snapshots -----------------------------------------------------------------------------------
 
     def get_state(self) -> dict[str, Any]:
-        """Return the state and step of every episode, as copies."""
-        return {"state": self.state.map(np.array), "t": self.t.copy()}
+        """Return the state, step and ring position of every episode as copies, without the episodes themselves."""
+        return {"state": self.state.map(copied), "t": self.t.copy(), "row": self.ring.row}
 
     def set_state(self, snapshot: dict[str, Any]) -> None:
-        """Put back what `get_state` gave, for the same instances."""
-        self.state = snapshot["state"].map(np.array)
-        self.t = snapshot["t"].copy()
-        self.exogenous = self._exogenous_at(self.t)
+        """Put back what `get_state` gave, for the same episodes, which stand in the ring as they did then."""
+        like = self.ring.values
+        self.state = snapshot["state"].map(lambda x: copied(x, like))
+        self.t, self.ring.row, self._present = snapshot["t"].copy(), snapshot["row"], None
+
+
+def arrays_of(record: Record) -> list[Array]:
+    """Return the fields of a record in their order."""
+    return [getattr(record, name) for name in record.names()]
+
+
+def record_of(kind: type[R], arrays: Sequence[Array]) -> R:
+    """Return the record whose fields are the first of ``arrays``."""
+    return kind.make(**dict(zip(kind.names(), arrays, strict=False)))
+
+
+def _instance(p: Params) -> dict[str, Array]:
+    """Return the parameters that belong to the instances, [B,...] each."""
+    return {name: getattr(p, name) for name in INSTANCE_FIELDS}
+
+
+def _with(old: Array, rows: Index, new: Array) -> Float[Array, "B ..."]:
+    """Return a copy of ``old`` [B,...] with other entries at ``rows``; the batch axis stays innermost."""
+    fresh = room((*old.shape[1:], len(old)), old)
+    fresh[...] = batch_last(old)
+    put(fresh, rows, batch_last(new))
+    return batch_first(fresh)
+
+
+def _in_order(x: Array) -> Array:
+    """Return a result with the batch axis innermost in memory; of NumPy it lies as what it comes from."""
+    return x if isinstance(x, np.ndarray) else batch_innermost(x)
+
+
+def _are_wrong(actions: Array) -> Bool[Array, " B"]:
+    """Return where actions [B,A] are not in [-1, 1]."""
+    return ~(namespace(actions).abs(actions) <= 1.0).all(-1)

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.observation.parts import PART_FUNCTIONS, prepared_runs
 from gridai_env.scenario.compile import Compiled
-from gridai_env.world.state import INSTANCE_FIELDS, Params, Shape
+from gridai_env.world.state import INSTANCE_FIELDS, SWITCHES, Params, Shape
 
 SHAPES = dict[str, tuple[int, ...]]
-SWITCHES = ("bill_marginal", *(name for name in dir(Params) if name.startswith("has_")))
 
 
 def state_shapes(s: Shape) -> SHAPES:
@@ -42,11 +41,6 @@ def instance_shapes(s: Shape) -> SHAPES:
         "shed_usd_per_mwh": (s.sites,),
         "gpu_short_usd_per_gpuh": (s.sites,),
     }
-
-
-def switches_of(p: Params) -> dict[str, bool | float]:
-    """Return what equations of a step ask in Python, by the names of `Params`: what the scenario has at all."""
-    return {name: getattr(p, name) for name in SWITCHES}
 
 
 def constants_of(compiled: Compiled, layout: ObservationLayout) -> dict[str, NDArray[Any]]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from gridai_env.arrays.types import AnyFloats, Bools, Floats, Floats32, Index
 from gridai_env.envs.arguments import checked_action, checked_options, seed_list
 from gridai_env.envs.batch_env import BatchEnv, Info
+from gridai_env.envs.episode_arrays import EpisodeArrays
 from gridai_env.envs.episode_source import EpisodeSeeds
 from gridai_env.envs.observer import Observer
 from gridai_env.envs.options import VectorOptions, keywords_of
@@ -25,6 +26,7 @@ from gridai_env.envs.simulator import Simulator
 from gridai_env.envs.step_figures import INFO_KEYS, KEYS, add_step, figures_of
 from gridai_env.episodes.instance import Instance, InstanceBatch
 from gridai_env.observation.layout import ObservationLayout
+from gridai_env.scenario.compile import Compiled
 from gridai_env.world.state import Flows, Outcome
 
 
@@ -86,42 +88,42 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
 
         self._begin(rows, batch)
         infos = self._infos(np.zeros((len(KEYS), self.num_envs)), self._mask(rows))
-        return self._shown(self._observer.observe(self.simulator)), infos
+        return self._shown(self._observer.observe()), infos
 
     def _given(self, instances: Sequence[str | Path | Instance], count: int) -> InstanceBatch:
         """Return the episodes given in the options."""
         self._check_given(instances, count)
         return self._source.of_instances(instances, self.group)
 
-    def _begin(self, rows: Index, batch: InstanceBatch) -> None:
-        """Put the episodes of ``batch`` at the places ``rows``."""
-        if len(rows) == self.num_envs:
-            same = batch.compiled.hash == self.layout.compiled.hash
-            if not same:
-                self.layout = ObservationLayout(batch.compiled)
-            if same and self._begun:
-                self._observer.replace(rows, batch)
-            else:
-                self._observer = Observer(batch, self.layout)
-            self._simulator, self._begun = Simulator(batch), True
-            self._played = [(batch, i) for i in range(self.num_envs)]
-            self._totals = np.zeros((len(KEYS), self.num_envs))
-            self._elapsed = np.zeros(self.num_envs, dtype=np.intp)
-            self._over = np.zeros(self.num_envs, dtype=np.bool_)
-            self._instance_seeds = np.array(batch.seeds, dtype=np.int64)
-            self._last: tuple[Flows, Outcome] | None = None
-            return
-
-        # Episodes that go on beside new ones share one simulator, hence one scenario.
-        if batch.compiled.hash != self.layout.compiled.hash:
+    def _begin(self, rows: Index, batch: InstanceBatch, t: Index | None = None) -> None:
+        """Put the episodes of ``batch`` at the places ``rows``, at their first steps or at steps ``t``."""
+        everyone = len(rows) == self.num_envs
+        if batch.compiled.hash != self.layout.compiled.hash and not everyone:
+            # Episodes that go on beside new ones share one simulator, hence one scenario.
             raise self._foreign()
-
-        self.simulator.replace(rows, batch)
-        self._observer.replace(rows, batch)
+        self._make(batch.compiled)
+        if everyone:
+            self._last: tuple[Flows, Outcome] | None = None
+        self._simulator.begin(rows, self._simulator.prepare(EpisodeArrays.of(batch)), t)
         for i, row in enumerate(rows.tolist()):
             self._played[row] = (batch, i)
+        self._totals = self._totals.copy()
         self._totals[:, rows], self._elapsed[rows], self._over[rows] = 0.0, 0, False
         self._instance_seeds[rows] = batch.seeds
+
+    def _make(self, compiled: Compiled) -> None:
+        """Make room for episodes of a scenario, unless there is."""
+        if self._begun and compiled.hash == self.layout.compiled.hash:
+            return
+        if compiled.hash != self.layout.compiled.hash:
+            self.layout = ObservationLayout(compiled)
+        self._simulator = Simulator.room_for(compiled, self.num_envs, np.empty(0), self.layout)
+        self._observer, self._begun = Observer(self._simulator), True
+        self._played: list[tuple[InstanceBatch, int]] = [(None, 0)] * self.num_envs  # type: ignore[list-item]
+        self._totals = np.zeros((len(KEYS), self.num_envs))
+        self._elapsed = np.zeros(self.num_envs, dtype=np.intp)
+        self._over = np.zeros(self.num_envs, dtype=np.bool_)
+        self._instance_seeds = np.zeros(self.num_envs, dtype=np.int64)
 
     # Step ----------------------------------------------------------------------------------------
 
@@ -137,7 +139,7 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
         truncated = self._truncated()
         self._over = terminated | truncated
 
-        observation = self._observer.observe(simulator)
+        observation = self._observer.observe()
         if self._over.any() and self.autoreset_mode is AutoresetMode.SAME_STEP:
             observation, infos = self._restart(observation, figures)
         else:
@@ -182,7 +184,7 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
             "final_info": final,
             "_final_info": over.copy(),
         }
-        return self._observer.observe(self.simulator), infos
+        return self._observer.observe(), infos
 
     def _next(self, rows: Index) -> InstanceBatch:
         """Return the next episodes of the environments' own."""
@@ -226,6 +228,9 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
     def set_state(self, state: dict[str, Any]) -> None:
         """Go back to where `get_state` was called, in these or other environments of the same scenario."""
         self._check_group(state)
-        self._begin(np.arange(self.num_envs), self._given(state["instances"], self.num_groups))
-        self.simulator.set_state(state["simulator"])
+        batch, where = self._given(state["instances"], self.num_groups), state["simulator"]
+        self._make(batch.compiled)
+        self._simulator.ring.row = where["row"]  # episodes are written relative to the present row
+        self._begin(np.arange(self.num_envs), batch, where["t"])
+        self.simulator.set_state(where)
         self._set_books(state["books"])

@@ -109,7 +109,10 @@ def _compiled(text: str, folder: Path, optimise: str) -> bytes:
     source, target = folder / "kernel.cpp", folder / "kernel.so"
     source.write_text(text)
     done = subprocess.run(
-        [compiler(), optimise, *FLAGS, str(source), "-o", str(target)], capture_output=True, text=True, check=False
+        [compiler(), optimise, *FLAGS, str(source), "-o", str(target)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr[:200])

@@ -68,7 +68,9 @@ class Emitter:
         """
         self.batch, self.prefix = batch, prefix
         self.loops: list[Loop] = []
-        self.baked: list[tuple[View, list[float]]] = []  # constants that follow from shapes, with their numbers
+        self.baked: list[
+            tuple[View, list[float]]
+        ] = []  # constants that follow from shapes, with their numbers
         self.inputs: list[View] = []
         self._real = torch.float64 if any(x.dtype == torch.float64 for x in graph.inputs) else torch.float32
         self._made = 0
@@ -206,9 +208,7 @@ class Emitter:
     def _where(self, shape: tuple[int, ...], kind: Kind, mask: Value, one: Any, other: Any) -> Expression:
         if kind == "single":
             raise NotImplementedError("a choice between float32 numbers beside float64")
-        pairs = [
-            self._operand(x, k, len(shape)) for x, k in ((mask, "mask"), (one, kind), (other, kind))
-        ]
+        pairs = [self._operand(x, k, len(shape)) for x, k in ((mask, "mask"), (one, kind), (other, kind))]
         reads = tuple(view for _, some in pairs for view in some)
         return Expression(
             shape, kind, lambda at: "({} ? {} : {})".format(*(load(at) for load, _ in pairs)), reads

@@ -34,13 +34,13 @@ typedef int M;
 #define SPREAD(x) (x)
 #define SPREAD_SINGLE(x) (x)
 #define WHOLE(i) ((I)(i))
-#define LOAD(p, at) ((p)[at])
-#define STORE(p, at, x) (p)[at] = (x)
+#define LOAD(p, at) ((p){place})
+#define STORE(p, at, x) (p){place} = (x)
 #define REAL_OF_MASK(m) ((T)(m))
 #define INTEGER_OF_MASK(m) ((I)(m))
 #define REAL_OF_INTEGER(i) ((T)(i))
 #define SINGLE(x) ((float)(x))
-static inline V EXP(V a) { return exp(a); }
+static inline V EXP(V a) {{ return exp(a); }}
 """
 
 LANES = """\
@@ -85,13 +85,19 @@ static inline I SMALLER(I a, I b) { return a < b ? a : b; }
 """
 
 
-def source_of(functions: dict[str, Emitter], real: str, is_batch: bool) -> str:
-    """Return the text of functions by name; ``real`` is "float" or "double"."""
-    put_single = "static inline void put(float *p, S x) { *(OutsideSingle *)p = x; }" if real == "double" else ""
+def source_of(functions: dict[str, Emitter], real: str, lanes: str) -> str:
+    """Return the text of functions by name; ``real`` is "float" or "double".
+
+    ``lanes``: "one" episode alone, "few" of a batch one after the other, "many" at a time.
+    """
+    place = "[at]" if lanes == "one" else "[(long)(at) * pitch]"
+    put_single = (
+        "static inline void put(float *p, S x) { *(OutsideSingle *)p = x; }" if real == "double" else ""
+    )
     words = {"whole": "int64_t" if real == "double" else "int32_t", "put_single": put_single}
     parts = [
         PRELUDE.format(real=real),
-        LANES.format(**words) if is_batch else ONE_LANE,
+        LANES.format(**words) if lanes == "many" else ONE_LANE.format(place=place),
         OPERATIONS + INTEGER_EXTREMES,
         *(_function(name, emitter) for name, emitter in functions.items()),
     ]

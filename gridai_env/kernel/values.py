@@ -70,9 +70,7 @@ class View:
 
     def store(self, at: At, value: str) -> str:
         """Return the C++ statement that writes a number."""
-        return STORES[self.buffer.place].format(
-            name=self.buffer.name, at=self.address(at), value=value
-        )
+        return STORES[self.buffer.place].format(name=self.buffer.name, at=self.address(at), value=value)
 
     def is_at(self, other: View) -> bool:
         """Return whether equal indices of both are equal places in memory."""

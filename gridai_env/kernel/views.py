@@ -69,9 +69,7 @@ def select(x: View, shape: tuple[int, ...], axis: int, index: int) -> View:
     """Take one entry along an axis."""
     strides = list(x.strides)
     step = strides.pop(axis % len(strides))
-    return replace(
-        x, shape=shape, strides=tuple(strides), offset=x.offset + index % x.shape[axis] * step
-    )
+    return replace(x, shape=shape, strides=tuple(strides), offset=x.offset + index % x.shape[axis] * step)
 
 
 def slice_(
@@ -89,9 +87,7 @@ def expand(x: View, shape: tuple[int, ...], sizes: Sequence[int]) -> View:
     """Repeat axes of size 1."""
     new = len(shape) - len(x.shape)
     kept = zip(x.strides, x.shape, shape[new:], strict=True)
-    return replace(
-        x, shape=shape, strides=(*(0,) * new, *(n if old == size else 0 for n, old, size in kept))
-    )
+    return replace(x, shape=shape, strides=(*(0,) * new, *(n if old == size else 0 for n, old, size in kept)))
 
 
 VIEWS: dict[str, Any] = {

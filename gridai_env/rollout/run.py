@@ -20,6 +20,7 @@ from gridai_env.envs.env import GridAIEnv
 from gridai_env.envs.observer import Observer
 from gridai_env.envs.simulator import Simulator
 from gridai_env.episodes.instance import Instance, stack
+from gridai_env.observation.layout import ObservationLayout
 from gridai_env.rollout.policy import Policy, Predictor, ReplayedPlan, Schedule, as_policy, checked_answer
 from gridai_env.rollout.trajectory import Trajectory
 from gridai_env.world.actions import decode
@@ -149,12 +150,14 @@ def run_many(
 def _run_batch(policy: Policy, instances: Sequence[Instance], seed: int) -> list[Trajectory]:
     _start(policy, instances[0], seed)
     data = stack(instances)
-    simulator, observer = Simulator(data), Observer(data)
+    layout = ObservationLayout(data.compiled)
+    simulator = Simulator(data, layout)
+    observer = Observer(simulator)
     scale = data.compiled.reward_scale_usd
     log, shape = _Log(), (len(instances), simulator.layout.size)
 
     for _ in range(simulator.steps):
-        observation = observer.layout.as_dict(observer.observe(simulator))
+        observation = layout.as_dict(observer.observe())
         log.decide(policy, observation, simulator, shape)
         _, outcome = simulator.step_flows(log.flows[-1])
         log.rewards.append(outcome.benefit_usd / scale)

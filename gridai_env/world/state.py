@@ -133,6 +133,9 @@ class Params(Record):
 # Fields of Params that differ between instances of one scenario; a batch stacks them on a leading axis.
 INSTANCE_FIELDS = ("job_gpus", "job_profile", "job_value_usd", "shed_usd_per_mwh", "gpu_short_usd_per_gpuh")
 
+# What equations ask in Python: whether the scenario has a thing at all, and which intensity is billed.
+SWITCHES = ("bill_marginal", *(name for name in dir(Params) if name.startswith("has_")))
+
 
 @dataclass(frozen=True)
 class Exogenous(Record):

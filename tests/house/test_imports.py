@@ -137,7 +137,7 @@ def test_a_forbidden_package_is_caught(module: str, source: str) -> None:
     [
         ("gridai_env", "from gridai_env.envs.env import Env\nfrom .instance import Instance"),
         ("gridai_env.world.physics", "import math\nimport numpy as np"),
-        ("gridai_env.envs.torch.ring", "import torch"),
+        ("gridai_env.envs.ring", "import torch"),
         ("gridai_env.traces.files.zones", "def f():\n    import pyarrow.parquet as pq"),
         ("gridai_env.render", "def f():\n    from matplotlib.figure import Figure"),
         ("baselines.optimum.milp", "import pyomo.environ as pyo"),

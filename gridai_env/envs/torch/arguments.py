@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from gridai_env.arrays.torch_ops import moved
 from gridai_env.envs.arguments import checked_action
-from gridai_env.envs.torch.episode_tensors import Tensor
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 

@@ -17,10 +17,11 @@ import torch
 from numpy.typing import NDArray
 
 from gridai_env.arrays.types import Index, Int
+from gridai_env.envs.episode_arrays import EpisodeArrays
 from gridai_env.envs.episode_source import EpisodeSeeds, EpisodeSource
-from gridai_env.envs.torch.episode_tensors import EpisodeTensors
+from gridai_env.envs.prepared import Prepare, Prepared
 from gridai_env.envs.torch.generate import TorchEpisodeGenerator
-from gridai_env.envs.torch.prepared import Prepare, Prepared
+from gridai_env.envs.torch.upload import uploaded
 from gridai_env.episodes.instance import Instance
 from gridai_env.episodes.starts import Starts
 
@@ -79,17 +80,17 @@ class HostEpisodeSupply:
 
     def given(
         self, rows: Index, instances: Sequence[str | Path | Instance]
-    ) -> tuple[EpisodeBatch, EpisodeTensors]:
+    ) -> tuple[EpisodeBatch, EpisodeArrays]:
         """Return given instances, or those in their files."""
         given = self._source.of_instances(instances)
         batch = EpisodeBatch(rows, "instances", list(given), np.array(given.seeds, dtype=np.int64))
-        return batch, EpisodeTensors.of(given, self._device, self._dtype)
+        return batch, uploaded(given, self._device, self._dtype)
 
     def rebuild(self, batch: EpisodeBatch, prepare: Prepare) -> Prepared:
         """Return the episodes of an earlier batch."""
         recipe, source = batch.recipe, self._source
         given = source.batch(*recipe) if batch.kind == "seeds" else source.of_instances(recipe)
-        return prepare(EpisodeTensors.of(given, self._device, self._dtype))
+        return prepare(uploaded(given, self._device, self._dtype))
 
     def get_state(self) -> Any:
         """Return the state of the generators."""

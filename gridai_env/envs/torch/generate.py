@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from gridai_env.arrays import torch_ops as tensors
 from gridai_env.arrays.draws import Draws
 from gridai_env.arrays.torch_ops import batch_innermost
 from gridai_env.arrays.types import Float, Int
-from gridai_env.envs.torch.episode_tensors import EpisodeTensors, Tensor
+from gridai_env.envs.episode_arrays import EpisodeArrays
 from gridai_env.episodes.build import make_world
 from gridai_env.episodes.demand import Week, synthetic_demand, week_gpuh, week_places
 from gridai_env.episodes.deviation import month_hours_utc, synthetic_deviation
@@ -152,7 +153,7 @@ class TorchEpisodeGenerator:
         else:
             self.generator.manual_seed(seed)
 
-    def draw(self, count: int) -> EpisodeTensors:
+    def draw(self, count: int) -> EpisodeArrays:
         """Return ``count`` new episodes."""
         if count < 1:
             raise ValueError(f"count = {count}: must be at least 1")
@@ -162,7 +163,7 @@ class TorchEpisodeGenerator:
             for model, number in ((self._wild, wild), (self._model, count - wild))
             for done in range(0, number, self._at_once)
         ]
-        room: EpisodeTensors | None = None
+        room: EpisodeArrays | None = None
         first = 0
         for model, number in chunks:
             few = self.make(dict.fromkeys(STREAMS, BatchDraws(self.generator, number, self.dtype)), model)
@@ -177,7 +178,7 @@ class TorchEpisodeGenerator:
         assert room is not None
         return room
 
-    def make(self, draws: Mapping[str, Draws], model: ZoneModel | None = None) -> EpisodeTensors:
+    def make(self, draws: Mapping[str, Draws], model: ZoneModel | None = None) -> EpisodeArrays:
         """Return the episodes that follow from draws, one kind for each of `starts.STREAMS`; ``model``: of prices."""
         compiled, starts = self.compiled, self._starts
         chosen = draws["start"].indices(len(starts.minutes))
@@ -199,7 +200,7 @@ class TorchEpisodeGenerator:
         published = Publication(*map(of_start, starts.published)) if starts.published else None
         base = ForecastBase(*self._usual, month_hour, published=published)
         world = make_world(compiled, series, demand, jobs, events, base, draws["forecast"])
-        return EpisodeTensors(
+        return EpisodeArrays(
             compiled=compiled,
             exogenous=world.exogenous.map(batch_innermost),
             params_of_instance={
@@ -256,7 +257,7 @@ def possible_starts(compiled: Compiled, zones: tuple[str, ...], real: Any, there
     )
 
 
-def all_of(episodes: EpisodeTensors) -> list[Tensor]:
+def all_of(episodes: EpisodeArrays) -> list[Tensor]:
     """Return the tensors of episodes, always in the same order."""
     found: list[Tensor] = []
 

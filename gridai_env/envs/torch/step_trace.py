@@ -13,21 +13,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gridai_env.envs.step_inputs import constants_of, instance_shapes, state_shapes, switches_of
-from gridai_env.envs.torch.observer import TorchObserver
-from gridai_env.envs.torch.simulator import TorchSimulator
+from gridai_env.envs.observer import Observer
+from gridai_env.envs.simulator import Simulator
+from gridai_env.envs.step_inputs import constants_of, instance_shapes, state_shapes
 from gridai_env.kernel.emit import Emitter
 from gridai_env.kernel.record import recorded
 from gridai_env.kernel.source import source_of
 from gridai_env.kernel.values import Place
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.scenario.compile import Compiled
-from gridai_env.world.state import Params, State
+from gridai_env.world.state import SWITCHES, Params, State
 
 STATES = len(State.names())
 
 
-def step_source(compiled: Compiled, layout: ObservationLayout, real: str, is_batch: bool) -> tuple[str, Any]:
+def step_source(compiled: Compiled, layout: ObservationLayout, real: str, lanes: str) -> tuple[str, Any]:
     """Return the C++ of the functions "step" and "observe", and the names of their inputs and outputs."""
     step = _Step(compiled, layout, torch.float64 if real == "double" else torch.float32)
     functions = {"step": step.emitted(step.play, "s_"), "observe": step.emitted(step.observe, "o_")}
@@ -35,7 +35,7 @@ def step_source(compiled: Compiled, layout: ObservationLayout, real: str, is_bat
         name: {"ins": [x.buffer.name for x in each.inputs], "outs": len(each.outputs)}
         for name, each in functions.items()
     }
-    return source_of(functions, real, is_batch), notes
+    return source_of(functions, real, lanes), notes
 
 
 class _Step:
@@ -44,11 +44,11 @@ class _Step:
     def __init__(self, compiled: Compiled, layout: ObservationLayout, dtype: torch.dtype) -> None:
         self.dtype, shape = dtype, compiled.shape
         self.batch = _prime_above(max(layout.size, *vars(shape).values()))
-        self.simulator = TorchSimulator(compiled, 1, "cpu", dtype, observed=layout)
-        self.observer = TorchObserver(self.simulator, layout)
+        self.simulator = Simulator.room_for(compiled, 1, torch.empty(0, dtype=dtype), layout)
+        self.observer = Observer(self.simulator)
 
         # What the scenario has at all is decided now, from its numbers.
-        self.known = switches_of(compiled.params)
+        self.known = {name: getattr(compiled.params, name) for name in SWITCHES}
         self.constants = constants_of(compiled, layout)
         self.states, self.instances = state_shapes(shape), instance_shapes(shape)
         self.jobs = self.observer.jobs_shape

@@ -1,31 +1,33 @@
 """Many episodes at once on one device: Gymnasium's vector interface, all of it tensors.
 
-Everything about time is known on the host (`simulator.t_host`), so a step reads nothing from the device.
+Everything about time is known on the host (`simulator.t`), so a step reads nothing from the device.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
+from torch import Tensor
 
 from gridai_env.arrays.torch_ops import moved
 from gridai_env.arrays.types import AnyFloats, Bools, Index
 from gridai_env.envs.arguments import checked_options, plain_seed, seed_list
 from gridai_env.envs.batch_env import BatchEnv, Info
+from gridai_env.envs.observer import Observer
 from gridai_env.envs.options import TorchVectorOptions, keywords_of
+from gridai_env.envs.prepared import Prepared
+from gridai_env.envs.simulator import Simulator
 from gridai_env.envs.step_figures import EPISODE_KEYS, KEYS, add_step
 from gridai_env.envs.torch import episode_supply
 from gridai_env.envs.torch.arguments import checked_actions, checked_device, checked_dtype
-from gridai_env.envs.torch.episode_tensors import Tensor
+from gridai_env.envs.torch.compiled_step import Traced
 from gridai_env.envs.torch.generate import TorchEpisodeGenerator
-from gridai_env.envs.torch.observer import TorchObserver
-from gridai_env.envs.torch.prepared import Prepared
-from gridai_env.envs.torch.simulator import TorchSimulator
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.scenario.compile import Compiled
 
@@ -33,7 +35,7 @@ from gridai_env.scenario.compile import Compiled
 FIRST_STEPS = 16
 
 
-class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
+class GridAITorchVectorEnv(BatchEnv[Simulator]):
     """`GridAIVectorEnv` on a torch device; arguments, spaces, rewards and figures as there, but tensors.
 
     ``device``: any of torch ("cpu", "cuda", "cuda:1").  ``dtype``: "float32" or "float64", of the physics,
@@ -100,7 +102,12 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
             )
             self._supply = episode_supply.TorchEpisodeSupply(generator, self.num_groups)
 
-        self._options = {"compile": options.compile, "graphs": options.graphs}
+        if options.graphs and (not options.compile or self.device.type != "cuda"):
+            raise ValueError(
+                "graphs=True: needs compile=True and a CUDA device, got "
+                f"compile={options.compile}, device={str(self.device)!r}"
+            )
+        self._wrap = partial(Traced, graphs=options.graphs) if options.compile else None
         self._copy = options.copy
         self._make(self.compiled)
         self._totals: Tensor
@@ -110,10 +117,9 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         """Make simulator and observer for episodes of a scenario (the own, or one that given instances belong to)."""
         if self.layout.compiled.hash != compiled.hash:
             self.layout = ObservationLayout(compiled)
-        self._simulator = TorchSimulator(
-            compiled, self.num_envs, self.device, self.dtype, observed=self.layout, **self._options
-        )
-        self._observer = TorchObserver(self._simulator, self.layout, self._copy, **self._options)
+        like = torch.empty(0, dtype=self.dtype, device=self.device)
+        self._simulator = Simulator.room_for(compiled, self.num_envs, like, self.layout, self._wrap)
+        self._observer = Observer(self._simulator, self._copy, self._wrap)
 
     # Reset ---------------------------------------------------------------------------------------
 
@@ -251,7 +257,6 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         if self.group > 1:
             episodes = episodes.take(np.repeat(np.arange(len(groups)), self.group))
         self._simulator.begin(rows, episodes, t[rows])
-        self._observer.begin(rows, episodes)
         left = [older.without(groups) for older in self._batches]
         self._batches = [older for older in left if older is not None] + [batch]
 
@@ -268,7 +273,7 @@ class GridAITorchVectorEnv(BatchEnv[TorchSimulator]):
         self._since_check += 1
 
         rewards = figures[0] / self.layout.compiled.reward_scale_usd
-        terminated = simulator.t_host >= simulator.steps
+        terminated = simulator.t >= simulator.steps
         truncated = self._truncated()
         self._over = terminated | truncated
 

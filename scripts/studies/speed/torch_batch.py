@@ -11,9 +11,9 @@ from typing import Any
 import gymnasium as gym
 import torch
 
+from gridai_env.envs.simulator import Simulator
 from gridai_env.envs.torch.episode_supply import SHARE
 from gridai_env.envs.torch.generate import TorchEpisodeGenerator
-from gridai_env.envs.torch.simulator import TorchSimulator
 from gridai_env.scenario.compile import compile_scenario
 from gridai_env.scenario.load import load_scenario
 from gridai_env.world.state import Exogenous
@@ -42,7 +42,7 @@ def random_actions(setting: Setting, batch: int, size: int) -> list[torch.Tensor
     return [torch.rand(shape, generator=generator, device=setting.device) * 2.0 - 1.0 for _ in range(4)]
 
 
-def bytes_of_step(simulator: TorchSimulator, actions: torch.Tensor) -> float:
+def bytes_of_step(simulator: Simulator, actions: torch.Tensor) -> float:
     """Return bytes per environment that a step cannot but read and write.
 
     Read: state, the instance's constants, exogenous input, actions; written: the next state and the figures.
@@ -63,7 +63,7 @@ def simulator_speed(
     compiled = compile_scenario(load_scenario(scenario))
     dtype = getattr(torch, setting.dtype)
     episodes = TorchEpisodeGenerator(compiled, setting.device, dtype, seed=0).draw(batch)
-    simulator = TorchSimulator.of(episodes, compile=compile)
+    simulator = Simulator(episodes, compile=compile)
     actions, start = random_actions(setting, batch, simulator.layout.size), simulator.get_state()
     counted = bytes_of_step(simulator, actions[0])
     steps = simulator.steps if setting.kind == "cuda" or batch <= 1024 else 48

@@ -104,8 +104,8 @@ def test_forecast_in_units() -> None:
 
 def test_batches_have_units_too() -> None:
     batch = make_batch(compile_scenario(load_scenario("global")), [0, 1, 2])
-    observer = Observer(batch)
-    flat = observer.observe(Simulator(batch))
+    observer = Observer(Simulator(batch, ObservationLayout(batch.compiled)))
+    flat = observer.observe()
     together = observer.layout.physical(flat)
     for b in range(3):
         alone = observer.layout.physical(observer.layout.as_dict(flat[b]))
@@ -287,9 +287,10 @@ def _with_events(kind: str, **changes: Any) -> Compiled:
 
 def _observed(batch: InstanceBatch) -> Iterator[dict[str, np.ndarray]]:
     """Observation in units before each step, [B,...]; every agent sees the same of the world."""
-    simulator, observer = Simulator(batch), Observer(batch)
+    simulator = Simulator(batch, ObservationLayout(batch.compiled))
+    observer = Observer(simulator)
     for _ in range(simulator.steps):
-        yield observer.layout.physical(observer.observe(simulator))
+        yield observer.layout.physical(observer.observe())
         simulator.step(np.zeros((len(batch), simulator.layout.size)))
 
 
@@ -347,10 +348,11 @@ def test_limit_forecasts_are_there_only_with_such_events() -> None:
 def test_limit_forecasts_are_the_same_alone_and_in_a_batch() -> None:
     compiled = _with_events("day_ahead")
     batch = make_batch(compiled, range(20))
-    together = Observer(batch).observe(Simulator(batch))
+    layout = ObservationLayout(compiled)
+    together = Observer(Simulator(batch, layout)).observe()
     for b in (0, 7, 8, 19):
         alone = make_batch(compiled, [b])
-        assert Observer(alone).observe(Simulator(alone)).tobytes() == together[b : b + 1].tobytes()
+        assert Observer(Simulator(alone, layout)).observe().tobytes() == together[b : b + 1].tobytes()
 
 
 def test_an_instance_with_other_events_does_not_fit() -> None:

@@ -18,8 +18,9 @@ torch = pytest.importorskip("torch")
 
 from gridai_env.arrays import torch_ops as tensors  # noqa: E402
 from gridai_env.arrays.draws import EpisodeDraws  # noqa: E402
-from gridai_env.envs.torch.episode_tensors import EpisodeTensors  # noqa: E402
+from gridai_env.envs.episode_arrays import EpisodeArrays  # noqa: E402
 from gridai_env.envs.torch.generate import TorchEpisodeGenerator  # noqa: E402
+from gridai_env.envs.torch.upload import uploaded  # noqa: E402
 from gridai_env.episodes.instance import make_batch  # noqa: E402
 from gridai_env.episodes.starts import STREAMS, streams  # noqa: E402
 from gridai_env.scenario.compile import Compiled, compile_scenario  # noqa: E402
@@ -56,7 +57,7 @@ def as_tensor(x: np.ndarray) -> Any:
     return torch.as_tensor(np.moveaxis(x, 0, -1).copy()).movedim(-1, 0)
 
 
-def fields(episodes: EpisodeTensors) -> dict[str, Any]:
+def fields(episodes: EpisodeArrays) -> dict[str, Any]:
     """All tensors by name."""
     named = {f"exogenous/{name}": getattr(episodes.exogenous, name) for name in episodes.exogenous.names()}
     named |= {f"initial/{name}": getattr(episodes.initial, name) for name in episodes.initial.names()}
@@ -87,7 +88,7 @@ def test_equal_draws_make_equal_episodes(variant: str) -> None:
     """The tensors of a device, fed with NumPy's random numbers, are NumPy's arrays: there is one text."""
     make, arguments = VARIANTS[variant]
     compiled, seeds = make(**arguments), (0, 1, 2, 5, 11)
-    wanted = fields(EpisodeTensors.of(make_batch(compiled, seeds), "cpu", torch.float64))
+    wanted = fields(uploaded(make_batch(compiled, seeds), "cpu", torch.float64))
     source = TorchEpisodeGenerator(compiled, "cpu", torch.float64, seed=0)
     found = fields(source.make({feature: Replay(streams(seeds, feature)) for feature in STREAMS}))
     assert wanted.keys() == found.keys()
@@ -161,7 +162,7 @@ def check_growth(exo: Any, wait: np.ndarray) -> None:
     assert (exo.growth[..., ~sessions] == 0).all() and (exo.rehomed_gpuh[..., ~sessions] == 0).all()
 
 
-def check_jobs(compiled: Compiled, episodes: EpisodeTensors) -> None:
+def check_jobs(compiled: Compiled, episodes: EpisodeArrays) -> None:
     """Windows as long as the scenario's and inside the episode, in order of the latest start."""
     is_open = episodes.exogenous.job_open.double().numpy().any(-1)
     if not compiled.shape.jobs:
@@ -189,7 +190,7 @@ def two_worlds(name: str, day: date) -> tuple[Compiled, World, World]:
     scenario = load_scenario(name, horizon_h=48.0)
     start = Start(first=day, last=day, hour_utc=scenario.start.hour_utc)
     compiled = compile_scenario(scenario.model_copy(update={"start": start}))
-    made = EpisodeTensors.of(make_batch(compiled, range(EPISODES)), "cpu", torch.float64)
+    made = uploaded(make_batch(compiled, range(EPISODES)), "cpu", torch.float64)
     drawn = TorchEpisodeGenerator(compiled, "cpu", torch.float32, seed=1).draw(EPISODES)
     host, device = ({name: x.double().numpy() for name, x in fields(w).items()} for w in (made, drawn))
     return compiled, host, device
@@ -318,7 +319,7 @@ def test_starts_are_evenly_drawn() -> None:
 # One generator -------------------------------------------------------------------------------------
 
 
-def equal(a: EpisodeTensors, b: EpisodeTensors) -> bool:
+def equal(a: EpisodeArrays, b: EpisodeArrays) -> bool:
     mine, other = fields(a), fields(b)
     return all(torch.equal(values, other[name]) for name, values in mine.items())
 

@@ -26,8 +26,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed (extra rl)")
 from gridai_env.arrays.ops import product  # noqa: E402
 from gridai_env.arrays.torch_ops import moved  # noqa: E402
 from gridai_env.envs.torch.episode_supply import SHARE  # noqa: E402
-from gridai_env.envs.torch.episode_tensors import EpisodeTensors  # noqa: E402
-from gridai_env.envs.torch.simulator import TorchSimulator  # noqa: E402
+from gridai_env.envs.torch.upload import uploaded  # noqa: E402
 from gridai_env.envs.torch.vector_env import GridAITorchVectorEnv  # noqa: E402
 from tests.support.device_watch import DeviceWatch  # noqa: E402
 
@@ -119,7 +118,7 @@ def test_partial_resets_leave_the_others_alone() -> None:
         if rest.any():
             found = ours.reset(options={"reset_mask": torch.from_numpy(rest)})
             assert max(map(_distance, found, theirs.reset(options={"reset_mask": rest}))) <= EXACT
-    assert len(set(ours.simulator.t_host.tolist())) > 1
+    assert len(set(ours.simulator.t.tolist())) > 1
 
 
 def test_given_instances_are_played() -> None:
@@ -149,7 +148,7 @@ def test_float32_step_by_step(name: str) -> None:
     compiled = compile_scenario(load_scenario(name, horizon_h=24.0))
     batch = make_batch(compiled, range(8))
     exact = Simulator(batch)
-    single = TorchSimulator.of(EpisodeTensors.of(batch, "cpu", torch.float32))
+    single = Simulator(uploaded(batch, "cpu", torch.float32))
     rng = np.random.default_rng(1)
     for _ in range(exact.steps):
         action = rng.uniform(-1.0, 1.0, (8, exact.layout.size)).astype(np.float32)
@@ -173,7 +172,7 @@ def test_float32_step_by_step(name: str) -> None:
 def test_staggered_episodes_begin_midway_once(name: str) -> None:
     envs = _torch(name, 6, stagger=True, flat_observations=True)
     _, infos = envs.reset(seed=11)
-    starts = envs.simulator.t_host.copy()
+    starts = envs.simulator.t.copy()
     assert starts.tolist() == [0, 2, 4, 6, 8, 10]
     seeds = infos["instance_seed"].tolist()
     played = [make_instance(envs.compiled.scenario, seed) for seed in seeds]
@@ -207,7 +206,7 @@ def test_staggered_worlds_go_on_as_on_numpy() -> None:
         *_, infos = envs.step(torch.from_numpy(action))
         begun = int(infos["instance_seed"][3])
     alone = _numpy("Global", 1, flat_observations=True)
-    now = int(envs.simulator.t_host[3])
+    now = int(envs.simulator.t[3])
     assert now == 9
     alone.reset(seed=begun)
     for action in actions[12 - now : 12]:
@@ -355,15 +354,15 @@ def test_state_of_given_instances() -> None:
 def test_gradients_are_those_of_finite_differences(name: str) -> None:
     """Through three steps, state and projection included; random actions do not sit on a kink."""
     batch = make_batch(compile_scenario(load_scenario(name, horizon_h=12.0)), range(4))
-    episodes = EpisodeTensors.of(batch, "cpu", torch.float64)
+    episodes = uploaded(batch, "cpu", torch.float64)
     rng = np.random.default_rng(5)
-    size = TorchSimulator.of(episodes).layout.size
+    size = Simulator(episodes).layout.size
     actions = torch.from_numpy(rng.uniform(-0.9, 0.9, (3, 4, size)))
     actions[..., 1] = -0.3  # whatever is refused or held is no corner of this point
     direction = torch.from_numpy(rng.standard_normal(actions.shape))
 
     def benefit_usd(a: Any) -> Any:
-        simulator = TorchSimulator.of(episodes)
+        simulator = Simulator(episodes)
         return sum(simulator.step(step)[1].benefit_usd for step in a)
 
     wanted = (benefit_usd(actions + 1e-6 * direction) - benefit_usd(actions - 1e-6 * direction)) / 2e-6
@@ -425,7 +424,7 @@ def test_a_wrong_action_is_refused_at_once() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             envs.step(bad)
-    assert not envs.simulator.t_host.any()
+    assert not envs.simulator.t.any()
     twin = _torch("TwoSites", 3, dtype="float32")
     twin.reset(seed=0)
     assert torch.equal(envs.step(good.numpy())[1], twin.step(good)[1])

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gridai_env.arrays.torch_ops import batch_innermost, moved
-from gridai_env.arrays.types import Float, Index
-from gridai_env.envs.torch.episode_tensors import EpisodeTensors, Tensor
-from gridai_env.envs.torch.ring import RingColumn, block_of, run_of
+from gridai_env.arrays.ops import batch_first, batch_innermost, batch_last, beside, namespace, room
+from gridai_env.arrays.types import Array, Float, Index
+from gridai_env.envs.episode_arrays import EpisodeArrays
+from gridai_env.envs.ring import RingColumn, block_of, run_of
 from gridai_env.episodes.demand import first_placement_gpuh
 from gridai_env.observation.decode import JOB_FEATURES
 from gridai_env.observation.layout import ObservationLayout
@@ -26,8 +26,8 @@ class Prepared:
     compiled: Compiled
     params: Params  # INSTANCE_FIELDS with a leading b
     initial: State  # [b,...]
-    block: Float[Tensor, "T+1 M b"]  # see `ring.block_of`
-    jobs: Float[Tensor, "J+1 5+K b"]  # features (see `observation.parts.job_table`); empty where none show
+    block: Float[Array, "T+1 M b"]  # see `ring.block_of`
+    jobs: Float[Array, "J+1 5+K b"]  # features (see `observation.parts.job_table`); empty where none show
 
     def __len__(self) -> int:
         return int(self.block.shape[-1])
@@ -35,9 +35,9 @@ class Prepared:
     def take(self, rows: Index) -> Prepared:
         """Return some of the episodes; views where they follow one another."""
         run = run_of(rows)
-        at = run if run else moved(rows, self.block.device)
+        at = run if run else beside(rows, self.block)
 
-        def first(x: Tensor) -> Tensor:
+        def first(x: Array) -> Array:
             return x[at] if run else batch_innermost(x[at])
 
         mine = {name: first(getattr(self.params, name)) for name in INSTANCE_FIELDS}
@@ -56,25 +56,25 @@ class Prepared:
         """
         if not t.any():
             return self.initial
-        before = moved(np.maximum(t - 1, 0), self.block.device)
-        index = before.expand(1, column.place.stop - column.place.start, len(t))
-        arrivals = self.block[:, column.place].gather(0, index)[0]
-        arrivals = arrivals.reshape(*column.shape, len(t)).movedim(-1, 0)
+        xp, before = namespace(self.block), beside(np.maximum(t - 1, 0), self.block)
+        index = xp.broadcast_to(before, (1, column.place.stop - column.place.start, len(t)))
+        arrivals = xp.take_along_axis(self.block[:, column.place], index, axis=0)
+        arrivals = batch_first(arrivals.reshape(*column.shape, len(t)))
         placed = first_placement_gpuh(arrivals, self.params.home, self.compiled.row_wait_steps)
         return self.initial.replace(placed_gpuh=placed)
 
 
 def prepare(
-    episodes: EpisodeTensors, columns: dict[str, RingColumn], observed: ObservationLayout | None
+    episodes: EpisodeArrays, columns: dict[str, RingColumn], observed: ObservationLayout | None
 ) -> Prepared:
     """Return episodes ready to be played, with what observations of a layout need."""
     params = episodes.params()
-    jobs = episodes.forecast.new_zeros(0)
+    jobs = room((0,), episodes.like)
     if observed and "jobs" in observed.parts:
         features = len(JOB_FEATURES) + episodes.compiled.shape.sites
         _, last = job_windows(episodes.compiled, episodes.exogenous)
         inverse = observed.inverse_scales["jobs"][:features]
-        jobs = job_table(params, episodes.exogenous, last, inverse).movedim(0, -1)
+        jobs = batch_last(job_table(params, episodes.exogenous, last, inverse))
 
     return Prepared(
         compiled=episodes.compiled,
@@ -86,4 +86,4 @@ def prepare(
 
 
 # Function by which an episode supply prepares new episodes.
-Prepare = Callable[[EpisodeTensors], Prepared]
+Prepare = Callable[[EpisodeArrays], Prepared]

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy as np
-import torch
 
-from gridai_env.arrays.torch_ops import constant, moved
-from gridai_env.arrays.types import Float, Index
-from gridai_env.envs.torch.episode_tensors import EpisodeTensors, Tensor
+from gridai_env.arrays.ops import address, as_float64, batch_first, batch_last, beside, constant, namespace, real, room
+from gridai_env.arrays.types import Array, Float, Index
+from gridai_env.envs.episode_arrays import EpisodeArrays
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.observation.parts import EXOGENOUS_PARTS, PART_FUNCTIONS, due_since, summed_arrivals_gpuh
 from gridai_env.scenario.compile import Compiled
@@ -65,10 +65,10 @@ def _field_shape(compiled: Compiled, name: str) -> tuple[int, ...]:
     return (s.jobs, s.sites) if name == "job_open" else (s.sites,)
 
 
-def block_of(episodes: EpisodeTensors, columns: dict[str, RingColumn]) -> Float[Tensor, "T+1 M b"]:
+def block_of(episodes: EpisodeArrays, columns: dict[str, RingColumn]) -> Float[Array, "T+1 M b"]:
     """Return the columns of whole episodes, [T+1,M,b]."""
     steps, width = episodes.compiled.shape.steps, max(c.place.stop for c in columns.values())
-    block = torch.empty((steps + 1, width, len(episodes)), dtype=episodes.dtype, device=episodes.device)
+    block = room((steps + 1, width, len(episodes)), episodes.like)
     outside = episodes.outside()
 
     for name, column in columns.items():
@@ -77,42 +77,63 @@ def block_of(episodes: EpisodeTensors, columns: dict[str, RingColumn]) -> Float[
         else:
             values = recent_gpuh(episodes) if name == RECENT else PART_FUNCTIONS[name](outside)
         known = values.shape[1]
-        block[:known, column.place] = values.movedim(0, -1).reshape(known, -1, len(episodes))
+        block[:known, column.place] = batch_last(values).reshape(known, -1, len(episodes))
         # Forecasts and prices end with the episode: what is unknown shows as 0 in the observation.
         block[known:, column.place] = column.after_end
     return block
 
 
-def recent_gpuh(episodes: EpisodeTensors) -> Float[Tensor, "B T C Q D"]:
+def recent_gpuh(episodes: EpisodeArrays) -> Float[Array, "B T C Q D"]:
     """Return arrivals whose wait does not end by the end of this and the next steps, [B,T,C,Q,D]."""
-    compiled = episodes.compiled
-    exact = episodes.exogenous.replace(arrivals_gpuh=episodes.exogenous.arrivals_gpuh.double())
+    compiled, xp = episodes.compiled, namespace(episodes.like)
+    exact = episodes.exogenous.replace(arrivals_gpuh=as_float64(episodes.exogenous.arrivals_gpuh))
     summed = summed_arrivals_gpuh(compiled, exact)  # sums of many steps, of which differences count
-    since = constant(due_since(compiled)[: compiled.shape.steps], episodes.forecast)
+    since = constant(due_since(compiled)[: compiled.shape.steps], episodes.like)
     rows = compiled.shape.rows - compiled.shape.session_rows
-    arrived = torch.stack([summed[..., q][since[:, q]] for q in range(rows)], -1)  # [T,D+1,B,C,Q]
-    return (arrived[:, -1:] - arrived[:, :-1]).permute(2, 0, 3, 4, 1).to(episodes.dtype)
+    arrived = xp.stack([summed[..., q][since[:, q]] for q in range(rows)], -1)  # [T,D+1,B,C,Q]
+    recent = real(arrived[:, -1:] - arrived[:, :-1], episodes.like)
+    return xp.moveaxis(recent, (2, 3, 4), (0, 2, 3))
 
 
 class Ring:
     """The columns of B episodes; `row` is the present."""
 
-    def __init__(self, columns: dict[str, RingColumn], steps: int, num_envs: int, like: Tensor) -> None:
+    def __init__(self, columns: dict[str, RingColumn], steps: int, num_envs: int, like: Array) -> None:
         """Make room for episodes of ``steps`` steps, on the device and with the type of ``like``."""
         width = max(c.place.stop for c in columns.values())
         self.columns = columns
-        self.values = torch.zeros((steps + 1, width, num_envs), dtype=like.dtype, device=like.device)
+        self.values = room((steps + 1, width, num_envs), like)
+        self.values[...] = 0.0
         self.row = 0
+        self._look()
 
-    def now(self) -> Float[Tensor, "M B"]:
+    def _look(self) -> None:
+        """Make views [T+1,B,...] of the exogenous inputs."""
+        move = namespace(self.values).moveaxis
+        self._series = {name: move(self.column(self.values, name), -1, 1) for name in Exogenous.names()}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the views out of copies, which would not follow what is written."""
+        return {name: x for name, x in vars(self).items() if name != "_series"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._look()
+
+    def now(self) -> Float[Array, "M B"]:
         """Return all columns in this step, [M,B], as a view."""
         return self.values[self.row]
+
+    def address_of(self, row: int) -> int:
+        """Return where a row lies in memory; after the last comes the first."""
+        steps, width, count = self.values.shape
+        return address(self.values) + row % steps * width * count * self.values.dtype.itemsize
 
     def forward(self) -> None:
         """Go on by one step."""
         self.row = (self.row + 1) % len(self.values)
 
-    def write(self, rows: Index, block: Tensor, t: Index) -> None:
+    def write(self, rows: Index, block: Array, t: Index) -> None:
         """Put episodes ([T+1,M,b], see `block_of`) at the places ``rows``; now they are at steps ``t`` [b]."""
         size = len(self.values)
         for first in np.unique(t):
@@ -122,14 +143,18 @@ class Ring:
             put(self.values[begin:], rows[mine], part[: size - begin])
             put(self.values[:begin], rows[mine], part[size - begin :])
 
-    def fields(self, now: Tensor) -> Exogenous:
-        """Return the exogenous inputs in a row [M,B], as views [B,...]."""
-        return Exogenous.make(**{name: self.column(now, name) for name in Exogenous.names()})
+    def present(self) -> Exogenous:
+        """Return the exogenous inputs of the present row, as views [B,...]."""
+        return Exogenous.make(**{name: x[self.row] for name, x in self._series.items()})
 
-    def column(self, now: Tensor, name: str) -> Tensor:
-        """Return one field of a row [M,B], as a view [B,...]."""
+    def fields(self, now: Array) -> Exogenous:
+        """Return the exogenous inputs in a row [M,B], as views [B,...]."""
+        return Exogenous.make(**{name: batch_first(self.column(now, name)) for name in Exogenous.names()})
+
+    def column(self, rows: Array, name: str) -> Array:
+        """Return one field of rows [...,M,B], as a view [...,*shape,B]."""
         column = self.columns[name]
-        return now[column.place].reshape(*column.shape, now.shape[-1]).movedim(-1, 0)
+        return rows[..., column.place, :].reshape(*rows.shape[:-2], *column.shape, rows.shape[-1])
 
 
 def run_of(rows: Index) -> slice | None:
@@ -138,16 +163,16 @@ def run_of(rows: Index) -> slice | None:
     return slice(first, first + len(rows)) if (np.diff(rows) == 1).all() else None
 
 
-def pick(x: Tensor, rows: Index) -> Tensor:
+def pick(x: Array, rows: Index) -> Array:
     """Return the entries ``rows`` along the last axis; a view where they follow one another."""
     run = run_of(rows)
-    return x[..., run] if run else x[..., moved(rows, x.device)]
+    return x[..., run] if run else x[..., beside(rows, x)]
 
 
-def put(target: Tensor, rows: Index, values: Tensor) -> None:
+def put(target: Array, rows: Index, values: Array) -> None:
     """Write ``values`` to the entries ``rows`` along the last axis of ``target``."""
     run = run_of(rows)
     if run:
         target[..., run] = values
     else:
-        target[..., moved(rows, target.device)] = values
+        target[..., beside(rows, target)] = values

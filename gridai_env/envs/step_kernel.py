@@ -1,0 +1,229 @@
+"""Steps of a simulator on a processor as one compiled function each: next state, figures and observation.
+
+The function is made from the project's own equations (`envs.torch.step_trace`); a second text of them does not exist.
+It depends on sizes and on what a scenario has at all; the scenario's numbers are inputs.  What was built once is kept
+(`kernel.build`) and needs no torch any more.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import warnings
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from itertools import accumulate, pairwise
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gridai_env.arrays.ops import (
+    address,
+    as_float32,
+    as_type_of,
+    batch_first,
+    batch_last,
+    constant,
+    copied,
+    in_memory_order,
+    room,
+)
+from gridai_env.arrays.types import Array, Bool, Float
+from gridai_env.envs.step_figures import KEYS
+from gridai_env.envs.step_inputs import constants_of, state_shapes
+from gridai_env.kernel.build import CannotBuild, library
+from gridai_env.observation.layout import ObservationLayout
+from gridai_env.scenario.compile import Compiled
+from gridai_env.version import pip_install
+from gridai_env.world.state import INSTANCE_FIELDS, SWITCHES, State
+
+if TYPE_CHECKING:
+    from gridai_env.envs.simulator import Simulator
+
+REALS = {8: "double", 4: "float"}
+VECTOR_BYTES = 32  # of a processor's register: as many episodes are computed at a time as it has numbers
+STATIC = "open_routes"
+# Of one episode the compiler makes vectors of neighbouring sites; a batch has its own.
+OPTIMISE = {"one": "-O3", "few": "-O2", "many": "-O2"}
+ROOMS = ("arrays", "world", "observation", "envs", "kernel")
+
+
+@dataclass(frozen=True, eq=False)
+class Stepped:
+    """What a step leaves."""
+
+    block: Float[Array, "numbers B"]  # the fields of the state one after the other
+    figures: Float[Array, "keys B"]
+    wrong: Bool[Array, " B"]
+    observation: Float[Array, "N B"]  # float32
+
+
+class StepKernel:
+    """The step of B episodes of one scenario, and the observation of where they stand."""
+
+    def __init__(self, compiled: Compiled, layout: ObservationLayout, num_envs: int, like: Array) -> None:
+        """Load the functions, or build them; raises CannotBuild where that is impossible here."""
+        self._given = compiled, layout, num_envs, like
+        few = "few" if num_envs > 1 else "one"
+        lanes = "many" if num_envs >= VECTOR_BYTES // like.dtype.itemsize else few
+        functions, notes = _library(compiled, layout, REALS[like.dtype.itemsize], lanes)
+        self._play = _Call(functions.step, notes["step"], num_envs)
+        self._look = _Call(functions.observe, notes["observe"], num_envs)
+
+        self._constants = {name: _beside(x, like) for name, x in constants_of(compiled, layout).items()}
+        for name, x in self._constants.items():
+            self._give(name, x)
+
+        static = layout.parts[STATIC]
+        self._template = room((layout.size, num_envs), as_float32(room((0,), like)))
+        self._template[static] = as_float32(constant(compiled.params.route_open.reshape(-1, 1), like))
+        self._starts = [start for start in (0, static.stop) if start not in (static.start, layout.size)]
+
+        self._shapes = state_shapes(compiled.shape)
+        sizes = [prod(shape) for shape in self._shapes.values()]
+        self._ends = [0, *accumulate(sizes)]
+        self._known: tuple[Any, Any] = (None, None)  # parameters and jobs whose addresses are given
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy by loading the functions again."""
+        return StepKernel, self._given
+
+    def step(self, simulator: Simulator, actions: Float[Array, "B A"]) -> Stepped:
+        """Play one step from where the simulator stands; nothing that was given out is written to."""
+        ring, like = simulator.ring, self._template
+        moved = in_memory_order(batch_last(as_type_of(actions, ring.values)))
+        self._give_place(simulator)
+        self._play.give("actions", address(moved))
+
+        block = room((self._ends[-1], len(actions)), ring.values)
+        rest = room((len(KEYS) + 1, len(actions)), ring.values)
+        observation = copied(like)
+        self._play.run([*self._addresses(block), address(rest), address(rest[-1]), *self._segments(observation)])
+        return Stepped(block, rest[:-1], rest[-1] != 0.0, observation)
+
+    def observe(self, simulator: Simulator) -> Float[Array, "N B"]:
+        """Return the observation of where the simulator stands."""
+        observation = copied(self._template)
+        self._give_place(simulator)
+        self._look.run(self._segments(observation))
+        return observation
+
+    def state_of(self, block: Float[Array, "numbers B"]) -> State:
+        """Return the state in a block that a step left, as views."""
+        parts = zip(self._shapes.items(), pairwise(self._ends), strict=True)
+        fields = {name: block[a:b].reshape(*shape, block.shape[-1]) for (name, shape), (a, b) in parts}
+        return State.make(**{name: batch_first(x) for name, x in fields.items()})
+
+    def _give(self, name: str, x: Array) -> None:
+        self._play.give(name, address(x))
+        self._look.give(name, address(x))
+
+    def _give_place(self, simulator: Simulator) -> None:
+        """Hand over state, instances and rows of a simulator."""
+        ring = simulator.ring
+        if self._known[0] is not simulator.params or self._known[1] is not simulator.jobs:
+            self._known = simulator.params, simulator.jobs
+            own = {f"instance_{name}": getattr(simulator.params, name) for name in INSTANCE_FIELDS}
+            self._kept = {name: in_memory_order(batch_last(x)) for name, x in own.items()}
+            for name, x in {**self._kept, "jobs": simulator.jobs}.items():
+                self._give(name, x)
+
+        if simulator.block is None:  # the state came another way
+            fields = [in_memory_order(batch_last(x)) for x in (getattr(simulator.state, name) for name in State.names())]
+            self._from = fields
+            places = [address(x) for x in fields]
+        else:
+            self._from = [simulator.block]
+            places = self._addresses(simulator.block)
+        for name, place in zip(self._shapes, places, strict=True):
+            self._play.give(f"state_{name}", place)
+            self._look.give(f"state_{name}", place)
+
+        now, after = ring.address_of(ring.row), ring.address_of(ring.row + 1)
+        self._play.give("now", now)
+        self._play.give("next", after)
+        self._look.give("now", now)
+
+    def _addresses(self, block: Array) -> list[int]:
+        """Return where the fields of a state begin."""
+        begin, pitch = address(block), block.shape[-1] * block.dtype.itemsize
+        return [begin + start * pitch for start in self._ends[:-1]]
+
+    def _segments(self, observation: Array) -> list[int]:
+        """Return where the parts of an observation that change begin."""
+        begin, pitch = address(observation), observation.shape[-1] * observation.dtype.itemsize
+        return [begin + start * pitch for start in self._starts]
+
+
+class _Call:
+    """A compiled function whose inputs are given by name, before it is run."""
+
+    def __init__(self, function: Any, notes: dict[str, Any], num_envs: int) -> None:
+        function.restype = None
+        function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, *[ctypes.c_long] * 3]
+        self._function, self._batch = function, num_envs
+        self._at = {name: i for i, name in enumerate(notes["ins"])}
+        self._ins = (ctypes.c_void_p * len(self._at))()
+        self._outs = (ctypes.c_void_p * notes["outs"])()
+
+    def give(self, name: str, place: int) -> None:
+        """Hand over the address of an input, where the function asks for it."""
+        if name in self._at:
+            self._ins[self._at[name]] = place
+
+    def run(self, outs: list[int]) -> None:
+        """Write the results to these addresses."""
+        self._outs[:] = outs
+        self._function(self._ins, self._outs, self._batch, 0, self._batch)
+
+
+def _beside(x: Array, like: Array) -> Array:
+    """Return a constant as a kernel reads it: one number after the other, float32 ones as they are."""
+    there = constant(x, like)
+    return in_memory_order(as_float32(there) if x.dtype == np.float32 else there)
+
+
+def kernel_for(compiled: Compiled, layout: ObservationLayout, num_envs: int, like: Array) -> StepKernel | None:
+    """Return the kernel of a batch; where there can be none here say once why, and return None."""
+    try:
+        return StepKernel(compiled, layout, num_envs, like)
+    except CannotBuild as reason:
+        _say(str(reason))
+        return None
+
+
+@lru_cache(maxsize=8)
+def _say(reason: str) -> None:
+    warnings.warn(f"compile=True: {reason}; steps are not compiled, with the same results", stacklevel=4)
+
+
+def _library(compiled: Compiled, layout: ObservationLayout, real: str, lanes: str) -> tuple[Any, Any]:
+    """Return the functions of a scenario's step, and the names of their inputs and outputs."""
+
+    def make() -> tuple[str, Any]:
+        if find_spec("torch") is None:
+            raise CannotBuild(f"the first compilation needs torch ({pip_install('rl')})")
+        from gridai_env.envs.torch.step_trace import step_source
+
+        try:
+            return step_source(compiled, layout, real, lanes)
+        except NotImplementedError as reason:
+            raise CannotBuild(f"a step of scenario {compiled.name!r} has no translation ({reason})") from reason
+
+    parts = {name: part.size for name, part in layout.by_name.items()}
+    switches = {name: getattr(compiled.params, name) for name in SWITCHES}
+    key = json.dumps([vars(compiled.shape), switches, parts, real, lanes, _code()])
+    return library(key, make, OPTIMISE[lanes])
+
+
+@lru_cache(maxsize=1)
+def _code() -> str:
+    """Return a hash of the code that kernels are made from."""
+    sha, package = hashlib.sha256(), Path(__file__).resolve().parents[1]
+    for path in sorted(path for name in ROOMS for path in (package / name).rglob("*.py")):
+        sha.update(path.read_bytes())
+    return sha.hexdigest()

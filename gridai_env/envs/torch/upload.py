@@ -1,0 +1,26 @@
+"""Episodes of the host on a device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from gridai_env.arrays.ops import batch_innermost
+from gridai_env.arrays.torch_ops import moved
+from gridai_env.envs.episode_arrays import EpisodeArrays
+from gridai_env.episodes.instance import InstanceBatch
+
+
+def uploaded(
+    batch: InstanceBatch, device: torch.device | str, dtype: torch.dtype = torch.float32
+) -> EpisodeArrays:
+    """Return the episodes of ``batch`` as tensors; ``dtype`` is that of all real numbers."""
+
+    def there(x: Any) -> torch.Tensor:
+        array = np.asarray(x)
+        kind = dtype if array.dtype.kind == "f" else None
+        return moved(batch_innermost(array), torch.device(device), kind)
+
+    return EpisodeArrays.of(batch).map(there)
