@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from gridai_env.arrays.types import Floats32, Observation
 from gridai_env.envs.action_space import action_box, names_of_actions
 from gridai_env.envs.arguments import checked_action, checked_options, plain_seed
+from gridai_env.envs.episode_arrays import EpisodeArrays
 from gridai_env.envs.episode_source import DRAWN_SEEDS
 from gridai_env.envs.observer import Observer
 from gridai_env.envs.options import EnvOptions, keywords_of
 from gridai_env.envs.pictures import Pictures
-from gridai_env.envs.simulator import Simulator
-from gridai_env.envs.step_figures import INFO_KEYS, KEYS, add_step, figures_of
+from gridai_env.envs.simulator import Simulator, room_on_host
+from gridai_env.envs.step_figures import INFO_KEYS, KEYS, add_step
 from gridai_env.episodes.instance import Instance, InstanceBatch
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.scenario.compile import Compiled
-from gridai_env.world.state import Flows, Outcome
 
 
 class GridAIEnv(gym.Env[Observation, Any]):
@@ -144,6 +144,8 @@ class GridAIEnv(gym.Env[Observation, Any]):
     - ``instance=None``: file or Instance that every episode plays.
     - ``start=None``: UTC time at which every episode begins, e.g. "2023-07-01T00:00"; None: drawn.
     - ``render_mode=None``: "rgb_array" (needs the extra ``render``).
+    - ``compile=False``: True runs a step as one compiled function, many times faster and equal to rounding (see the
+      performance page); where it cannot be compiled it says so once and is not.
 
     ## Version History
     - v2: forecasts: the noise of "day_ahead" scales with the anomaly in spikes; expectation and noise of traces from
@@ -163,6 +165,7 @@ class GridAIEnv(gym.Env[Observation, Any]):
         self.observation_space: gym.spaces.Dict = self.layout.space()  # type: ignore[assignment]
         self.action_space: gym.spaces.Box = action_box(self.compiled)
         self._simulator: Simulator | None = None
+        self._compiles = options.compile
         self._pictures = Pictures()
 
     @property
@@ -206,16 +209,21 @@ class GridAIEnv(gym.Env[Observation, Any]):
         self._start(batch)
         return self._observe(), self._info([0.0] * len(KEYS))
 
-    def _start(self, batch: InstanceBatch) -> None:
-        """Put the only episode of ``batch`` at its first step."""
+    def _start(self, batch: InstanceBatch, where: dict[str, Any] | None = None) -> None:
+        """Put the only episode of ``batch`` at its first step, or as it stood in a snapshot of the simulator."""
         self._batch = batch
-        if batch.compiled.hash != self.layout.compiled.hash:
+        is_other = batch.compiled.hash != self.layout.compiled.hash
+        if is_other:
             self.layout = ObservationLayout(batch.compiled)
-        self._simulator = Simulator(batch, self.layout)
-        self._observer = Observer(self._simulator)
+        if self._simulator is None or is_other:
+            self._simulator = room_on_host(self.layout, 1, self._compiles)
+            self._observer = Observer(self._simulator)
+        simulator, t = self._simulator, None
+        if where is not None:  # episodes are written relative to the present row
+            simulator.ring.row, t = where["row"], where["t"]
+        simulator.begin(np.zeros(1, np.intp), simulator.prepare(EpisodeArrays.of(batch)), t)
         self._reward_scale_usd = batch.compiled.reward_scale_usd
         self._totals = np.zeros((len(KEYS), 1))
-        self._last: tuple[Flows, Outcome] | None = None
 
     def step(self, action: Floats32) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Advance one step; raises ValueError for an impossible action and ResetNeeded after the end."""
@@ -224,9 +232,7 @@ class GridAIEnv(gym.Env[Observation, Any]):
             raise ResetNeeded("the episode is over: call reset() before step()")
 
         checked = checked_action(action, self.action_space.shape)
-        before = simulator.exogenous
-        self._last = simulator.step(checked[None])
-        figures = figures_of(simulator.params, simulator.state, before, *self._last)
+        figures, _ = simulator.step_figures(checked[None])
         self._totals = add_step(self._totals, figures)
 
         row = figures[:, 0].tolist()
@@ -250,7 +256,7 @@ class GridAIEnv(gym.Env[Observation, Any]):
                 "render() without a render mode: make the environment with render_mode='rgb_array'"
             )
             return None
-        return self._pictures.frame(self._batch[0], simulator, self._last, self._totals, 0)
+        return self._pictures.frame(self._batch[0], simulator, simulator.last_step(), self._totals, 0)
 
     def close(self) -> None:
         """Release the renderer; the environment can still be used."""
@@ -263,15 +269,14 @@ class GridAIEnv(gym.Env[Observation, Any]):
             "instance": self._batch[0],
             "simulator": running.get_state(),
             "totals": self._totals.copy(),
-            "last": self._last,
             "np_random": copy.deepcopy(self.np_random.bit_generator.state),
             "np_random_seed": self._np_random_seed,
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go back to where `get_state` was called, in this or another environment of the same scenario."""
-        self._start(self._source.of_instances([state["instance"]]))
+        self._start(self._source.of_instances([state["instance"]]), state["simulator"])
         self.simulator.set_state(state["simulator"])
-        self._totals, self._last = state["totals"].copy(), state["last"]
+        self._totals = state["totals"].copy()
         self.np_random.bit_generator.state = copy.deepcopy(state["np_random"])
         self._np_random_seed = state["np_random_seed"]

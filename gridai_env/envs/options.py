@@ -45,6 +45,7 @@ class EnvOptions:
     render_mode: str | None = None
     demand: str | None = field(default=None, kw_only=True)
     start: Start | Sequence[Start] | None = field(default=None, kw_only=True)
+    compile: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         """Raise ValueError for values that are impossible whatever the scenario is."""
@@ -98,7 +99,6 @@ class TorchVectorOptions(VectorOptions):
     shortages: float = field(default=0.0, kw_only=True)
     stagger: bool = field(default=False, kw_only=True)
     copy: bool = field(default=True, kw_only=True)
-    compile: bool = field(default=False, kw_only=True)
     graphs: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:

@@ -7,7 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gridai_env.arrays.ops import batch_first, batch_innermost, batch_last, beside, namespace, room
+from gridai_env.arrays.ops import (
+    batch_first,
+    batch_innermost,
+    batch_last,
+    beside,
+    in_memory_order,
+    namespace,
+    room,
+)
 from gridai_env.arrays.types import Array, Float, Index
 from gridai_env.envs.episode_arrays import EpisodeArrays
 from gridai_env.envs.ring import RingColumn, block_of, run_of
@@ -74,7 +82,7 @@ def prepare(
         features = len(JOB_FEATURES) + episodes.compiled.shape.sites
         _, last = job_windows(episodes.compiled, episodes.exogenous)
         inverse = observed.inverse_scales["jobs"][:features]
-        jobs = batch_last(job_table(params, episodes.exogenous, last, inverse))
+        jobs = in_memory_order(batch_last(job_table(params, episodes.exogenous, last, inverse)))
 
     return Prepared(
         compiled=episodes.compiled,

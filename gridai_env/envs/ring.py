@@ -13,7 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from gridai_env.arrays.ops import address, as_float64, batch_first, batch_last, beside, constant, namespace, real, room
+from gridai_env.arrays.ops import (
+    address,
+    as_float64,
+    batch_first,
+    batch_last,
+    beside,
+    constant,
+    namespace,
+    real,
+    room,
+)
 from gridai_env.arrays.types import Array, Float, Index
 from gridai_env.envs.episode_arrays import EpisodeArrays
 from gridai_env.observation.layout import ObservationLayout

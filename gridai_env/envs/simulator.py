@@ -7,6 +7,7 @@ and no branch depends on a number of a tensor, so that nothing in a step waits f
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -19,7 +20,7 @@ from gridai_env.envs.episode_arrays import EpisodeArrays
 from gridai_env.envs.prepared import Prepared, prepare
 from gridai_env.envs.ring import Ring, plan, put
 from gridai_env.envs.step_figures import figures_of
-from gridai_env.envs.step_kernel import StepKernel
+from gridai_env.envs.step_kernel import StepKernel, kernel_for
 from gridai_env.episodes.instance import InstanceBatch
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.scenario.compile import Compiled
@@ -118,10 +119,13 @@ class Simulator:
         self.params: Params
         self.kernel = kernel
         self.block: Array | None = None  # the state as a kernel leaves it
-        self.seen: Float[Array, "N B"] | None = None  # the observation that a kernel made of where episodes stand
+        self.seen: Float[Array, "N B"] | None = (
+            None  # the observation that a kernel made of where episodes stand
+        )
         self._state: State | None = None
         self._begun = False
         self._present: Exogenous | None = None
+        self._before: tuple[Any, Array] | None = None  # state (or its block) and actions of the step before
 
         at = (0, 0, -1, 0)  # the batch axis of state, instances, present row, actions
         self._flows_step = wrap(self._flows_flat, at) if wrap else None
@@ -147,7 +151,7 @@ class Simulator:
         # Where all environments begin anew, drop the older episodes.
         if len(rows) == self.num_envs and (rows == np.arange(self.num_envs)).all():
             self.params = self.params.make(**self.params.__dict__ | _instance(episodes.params))
-            self.state, self.jobs = initial, episodes.jobs
+            self.state, self.jobs, self._before = initial, episodes.jobs, None
         else:
             old, new = _instance(self.params), _instance(episodes.params)
             fields = {name: _with(old[name], rows, new[name]) for name in INSTANCE_FIELDS}
@@ -212,6 +216,7 @@ class Simulator:
 
     def step(self, actions: Array) -> tuple[Flows, Outcome]:
         """Advance every episode by one action [B,A] in [-1, 1]."""
+        self._remember(actions)
         if self._flows_step is None:
             after, flows, outcome = play(self.params, self.layout, self.state, self.exogenous, actions)
             self.state = after.map(_in_order)
@@ -233,6 +238,7 @@ class Simulator:
     def step_figures(self, actions: Array) -> tuple[Array, Array]:
         """Advance by one action; return the figures [len(KEYS),B] and where actions were invalid [B] bool."""
         if self.kernel is not None:
+            self._remember(actions)
             found = self.kernel.step(self, actions)
             self.state = None  # type: ignore[assignment]  # made when it is asked for
             self._go_on()
@@ -245,6 +251,22 @@ class Simulator:
         figures, wrong = self._take(self._figures_step(*self.inputs(), actions))
         self._go_on()
         return figures, wrong
+
+    def _remember(self, actions: Array) -> None:
+        """Keep what `last_step` needs; of tensors nothing, whose history would live on."""
+        if isinstance(actions, np.ndarray):
+            self._before = self.block if self._state is None else self._state, actions
+
+    def last_step(self) -> tuple[Flows, Outcome] | None:
+        """Return flows and outcome of the step before, played again; None where there was none, or on a device."""
+        if self._before is None:
+            return None
+        state, actions = self._before
+        if not isinstance(state, State):
+            assert self.kernel is not None
+            state = self.kernel.state_of(state)
+        exo = self.ring.fields(self.ring.values[self.ring.row - 1])
+        return play(self.params, self.layout, state, exo, actions)[1:]
 
     def _go_on(self) -> None:
         self.ring.forward()
@@ -291,13 +313,22 @@ class Simulator:
 
     def get_state(self) -> dict[str, Any]:
         """Return the state, step and ring position of every episode as copies, without the episodes themselves."""
-        return {"state": self.state.map(copied), "t": self.t.copy(), "row": self.ring.row}
+        where = {"state": self.state.map(copied), "t": self.t.copy(), "row": self.ring.row}
+        return where | {"before": copy.deepcopy(self._before)}
 
     def set_state(self, snapshot: dict[str, Any]) -> None:
         """Put back what `get_state` gave, for the same episodes, which stand in the ring as they did then."""
         like = self.ring.values
         self.state = snapshot["state"].map(lambda x: copied(x, like))
         self.t, self.ring.row, self._present = snapshot["t"].copy(), snapshot["row"], None
+        self._before = copy.deepcopy(snapshot["before"])
+
+
+def room_on_host(layout: ObservationLayout, num_envs: int, compiles: bool) -> Simulator:
+    """Return room for episodes on NumPy whose observations have a layout; compiled where that is possible here."""
+    like = np.empty(0)
+    kernel = kernel_for(layout.compiled, layout, num_envs, like) if compiles else None
+    return Simulator.room_for(layout.compiled, num_envs, like, layout, kernel=kernel)
 
 
 def arrays_of(record: Record) -> list[Array]:

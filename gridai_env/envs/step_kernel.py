@@ -102,7 +102,9 @@ class StepKernel:
         block = room((self._ends[-1], len(actions)), ring.values)
         rest = room((len(KEYS) + 1, len(actions)), ring.values)
         observation = copied(like)
-        self._play.run([*self._addresses(block), address(rest), address(rest[-1]), *self._segments(observation)])
+        self._play.run(
+            [*self._addresses(block), address(rest), address(rest[-1]), *self._segments(observation)]
+        )
         return Stepped(block, rest[:-1], rest[-1] != 0.0, observation)
 
     def observe(self, simulator: Simulator) -> Float[Array, "N B"]:
@@ -133,7 +135,10 @@ class StepKernel:
                 self._give(name, x)
 
         if simulator.block is None:  # the state came another way
-            fields = [in_memory_order(batch_last(x)) for x in (getattr(simulator.state, name) for name in State.names())]
+            fields = [
+                in_memory_order(batch_last(x))
+                for x in (getattr(simulator.state, name) for name in State.names())
+            ]
             self._from = fields
             places = [address(x) for x in fields]
         else:
@@ -187,7 +192,9 @@ def _beside(x: Array, like: Array) -> Array:
     return in_memory_order(as_float32(there) if x.dtype == np.float32 else there)
 
 
-def kernel_for(compiled: Compiled, layout: ObservationLayout, num_envs: int, like: Array) -> StepKernel | None:
+def kernel_for(
+    compiled: Compiled, layout: ObservationLayout, num_envs: int, like: Array
+) -> StepKernel | None:
     """Return the kernel of a batch; where there can be none here say once why, and return None."""
     try:
         return StepKernel(compiled, layout, num_envs, like)
@@ -212,7 +219,9 @@ def _library(compiled: Compiled, layout: ObservationLayout, real: str, lanes: st
         try:
             return step_source(compiled, layout, real, lanes)
         except NotImplementedError as reason:
-            raise CannotBuild(f"a step of scenario {compiled.name!r} has no translation ({reason})") from reason
+            raise CannotBuild(
+                f"a step of scenario {compiled.name!r} has no translation ({reason})"
+            ) from reason
 
     parts = {name: part.size for name, part in layout.by_name.items()}
     switches = {name: getattr(compiled.params, name) for name in SWITCHES}

@@ -22,12 +22,11 @@ from gridai_env.envs.episode_source import EpisodeSeeds
 from gridai_env.envs.observer import Observer
 from gridai_env.envs.options import VectorOptions, keywords_of
 from gridai_env.envs.pictures import Pictures
-from gridai_env.envs.simulator import Simulator
-from gridai_env.envs.step_figures import INFO_KEYS, KEYS, add_step, figures_of
+from gridai_env.envs.simulator import Simulator, room_on_host
+from gridai_env.envs.step_figures import INFO_KEYS, KEYS, add_step
 from gridai_env.episodes.instance import Instance, InstanceBatch
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.scenario.compile import Compiled
-from gridai_env.world.state import Flows, Outcome
 
 
 class GridAIVectorEnv(BatchEnv[Simulator]):
@@ -52,13 +51,13 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
         "autoreset_mode": AutoresetMode.SAME_STEP,
     }
 
-    _books = (*BatchEnv._books, "_last", "_seeds")
+    _books = (*BatchEnv._books, "_seeds")
 
     @keywords_of(VectorOptions)
     def __init__(self, options: VectorOptions) -> None:
         """Open the scenario; raises ValueError (ScenarioError, InstanceError, ...) where that fails."""
         super().__init__(options)
-        self._seeds = EpisodeSeeds(self.num_groups)
+        self._seeds, self._compiles = EpisodeSeeds(self.num_groups), options.compile
         self._observer: Observer
         self._pictures = Pictures()
 
@@ -102,12 +101,11 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
             # Episodes that go on beside new ones share one simulator, hence one scenario.
             raise self._foreign()
         self._make(batch.compiled)
-        if everyone:
-            self._last: tuple[Flows, Outcome] | None = None
         self._simulator.begin(rows, self._simulator.prepare(EpisodeArrays.of(batch)), t)
         for i, row in enumerate(rows.tolist()):
             self._played[row] = (batch, i)
-        self._totals = self._totals.copy()
+        # New arrays: the old ones may be in use where one episode follows another.
+        self._totals, self._elapsed, self._over = self._totals.copy(), self._elapsed.copy(), self._over.copy()
         self._totals[:, rows], self._elapsed[rows], self._over[rows] = 0.0, 0, False
         self._instance_seeds[rows] = batch.seeds
 
@@ -117,7 +115,7 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
             return
         if compiled.hash != self.layout.compiled.hash:
             self.layout = ObservationLayout(compiled)
-        self._simulator = Simulator.room_for(compiled, self.num_envs, np.empty(0), self.layout)
+        self._simulator = room_on_host(self.layout, self.num_envs, self._compiles)
         self._observer, self._begun = Observer(self._simulator), True
         self._played: list[tuple[InstanceBatch, int]] = [(None, 0)] * self.num_envs  # type: ignore[list-item]
         self._totals = np.zeros((len(KEYS), self.num_envs))
@@ -148,10 +146,7 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
 
     def _advance(self, actions: AnyFloats) -> Floats:
         """Advance all episodes and return the figures of the step; raises ResetNeeded where one is over."""
-        simulator = self._ready()
-        before = simulator.exogenous
-        self._last = simulator.step(actions)
-        figures = figures_of(simulator.params, simulator.state, before, *self._last)
+        figures, _ = self._ready().step_figures(actions)
         self._totals = add_step(self._totals, figures)
         self._elapsed = self._elapsed + 1
         return figures
@@ -210,10 +205,9 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
                 "render() without a render mode: make the environments with render_mode='rgb_array'"
             )
             return None
-        instances = self.instances
+        instances, last = self.instances, simulator.last_step()
         return tuple(
-            self._pictures.frame(instances[b], simulator, self._last, self._totals, b)
-            for b in range(self.num_envs)
+            self._pictures.frame(instances[b], simulator, last, self._totals, b) for b in range(self.num_envs)
         )
 
     def close_extras(self, **kwargs: Any) -> None:
