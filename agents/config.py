@@ -258,6 +258,11 @@ class PPOConfig(StrictModel):
         [], description="py:module:Factory of callbacks of Stable-Baselines3, called after the run's own"
     )
     wandb: str | None = Field(None, description="project of Weights & Biases that gets the curves, too")
+    compile: bool | None = Field(
+        None,
+        description="run steps on a processor as one compiled function (see the performance page), which passes no "
+        "gradients on; null: where a run has 100,000 steps or more and needs none",
+    )
     checkpoint_every_steps: Count = Field(250_000, description="environment steps between two checkpoints")
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="where the network lives, and the environment of the algorithms on tensors"

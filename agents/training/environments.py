@@ -16,6 +16,8 @@ from gridai_env.scenario.compile import Compiled
 
 # Held-out episodes have the seeds from here on; those of training episodes are lower (see `BatchVecEnv.seed`).
 FIRST_HELD_OUT_SEED = 2**31
+# Steps of a run from which on it pays to compile them.
+WORTH_STEPS = 100_000
 
 
 def held_out_instances(compiled: Compiled, count: int) -> list[Instance]:
@@ -34,6 +36,28 @@ def device_of(config: PPOConfig) -> torch.device:
     return torch.device("cuda" if there and config.device != "cpu" else "cpu")
 
 
+def has_kernels(config: PPOConfig) -> bool:
+    """Return whether the steps of a run are to be compiled functions, which takes seconds; raise ConfigError."""
+    possible = config.algorithm == "ppo" or (
+        config.algorithm == "device_ppo" and device_of(config).type == "cpu" and not config.on_device.compile
+    )
+    if config.compile and not possible:
+        raise ConfigError(
+            f"compile = True: steps of algorithm {config.algorithm!r} are compiled by on_device.compile here; use null "
+            "or false"
+        )
+    return possible and (config.total_steps >= WORTH_STEPS if config.compile is None else config.compile)
+
+
+def steps_in_words(config: PPOConfig) -> str:
+    """Return how the environment steps of a run are computed, for its first lines."""
+    if has_kernels(config):
+        return "one compiled function"
+    if config.algorithm == "ppo":
+        return "NumPy"
+    return "torch, by its compiler" if config.on_device.compile else "torch"
+
+
 def make_training_env(
     config: PPOConfig, compiled: Compiled, reward_wrapper: RewardWrapper | None = None
 ) -> BatchVecEnv:
@@ -45,7 +69,11 @@ def make_training_env(
 
     if config.algorithm == "ppo":
         env = GridAIVectorEnv(
-            config.num_envs, scenario=compiled.scenario, flat_observations=True, group=config.group
+            config.num_envs,
+            scenario=compiled.scenario,
+            flat_observations=True,
+            group=config.group,
+            compile=has_kernels(config),
         )
         return GridAIVecEnv(env, actions, **rewards)
     return _on_device(config, compiled, actions, rewards)
@@ -59,6 +87,8 @@ def _on_device(
     from gridai_env.envs.torch.vector_env import GridAITorchVectorEnv
 
     is_pathwise = config.algorithm == "pathwise"
+    options = config.on_device.model_dump()
+    options["compile"] = "torch" if options["compile"] else has_kernels(config)
     try:
         env = GridAITorchVectorEnv(
             config.num_envs,
@@ -68,7 +98,7 @@ def _on_device(
             device=device_of(config),
             copy=is_pathwise,  # else what is learned from is copied to the rollout buffer
             autoreset_mode=AutoresetMode.DISABLED if is_pathwise else AutoresetMode.SAME_STEP,
-            **config.on_device.model_dump(),
+            **options,
         )
     except ValueError as error:
         raise ConfigError(f"on_device: {error}") from error

@@ -70,7 +70,7 @@ ROUTES = {
                 ("exogenous:site_series", "exogenous:exogenous_arrays", "instance:Instance"),
                 "adders and shocks of the site: buy_usd_per_mwh [T,K]",
             ),
-            Stop("gridai_env.envs", ("simulator:Simulator", "observer:outside_of"), "the price of this step"),
+            Stop("gridai_env.envs", ("simulator:Simulator", "ring:Ring"), "the price of this step"),
             Stop("gridai_env.world", ("terms:site_terms",), "import = - dt x price x import_mw"),
             Stop(
                 "gridai_env.envs",

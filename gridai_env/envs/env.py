@@ -165,7 +165,7 @@ class GridAIEnv(gym.Env[Observation, Any]):
         self.observation_space: gym.spaces.Dict = self.layout.space()  # type: ignore[assignment]
         self.action_space: gym.spaces.Box = action_box(self.compiled)
         self._simulator: Simulator | None = None
-        self._compiles = options.compile
+        self._compiles = bool(options.compile)
         self._pictures = Pictures()
 
     @property

@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 from gymnasium.vector import AutoresetMode
@@ -35,6 +35,7 @@ class EnvOptions:
     """Keywords of `GridAIEnv`."""
 
     num_envs = group = 1  # no keywords of a single environment
+    compile_kinds: ClassVar[tuple[bool | str, ...]] = (False, True)
     scenario: ScenarioSource | None = "two_sites"
     traces: str | Path | None = None
     horizon_h: float | None = None
@@ -45,12 +46,14 @@ class EnvOptions:
     render_mode: str | None = None
     demand: str | None = field(default=None, kw_only=True)
     start: Start | Sequence[Start] | None = field(default=None, kw_only=True)
-    compile: bool = field(default=False, kw_only=True)
+    compile: bool | str = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         """Raise ValueError for values that are impossible whatever the scenario is."""
         if self.render_mode not in (None, *RENDER_MODES):
             raise ValueError(f"render_mode = {self.render_mode!r}: must be None or one of {RENDER_MODES}")
+        if self.compile not in self.compile_kinds:
+            raise ValueError(f"compile = {self.compile!r}: must be one of {list(self.compile_kinds)}")
 
     def open_source(self) -> EpisodeSource:
         """Open the scenario; raises ValueError (ScenarioError, InstanceError, ...) where that fails."""
@@ -92,6 +95,7 @@ class VectorOptions(EnvOptions, _NumEnvs):
 class TorchVectorOptions(VectorOptions):
     """Keywords of `GridAITorchVectorEnv`."""
 
+    compile_kinds = (False, True, "torch")
     device: torch.device | str = field(default="cpu", kw_only=True)
     dtype: torch.dtype | str = field(default="float32", kw_only=True)
     episodes: str | None = field(default=None, kw_only=True)

@@ -46,7 +46,7 @@ def instance_shapes(s: Shape) -> SHAPES:
 def constants_of(compiled: Compiled, layout: ObservationLayout) -> dict[str, NDArray[Any]]:
     """Return the numbers of the scenario by the names that kernels give them."""
     p = compiled.params
-    found = {
+    found: dict[str, NDArray[Any]] = {
         f"params_{name}": np.asarray(getattr(p, name), dtype=np.float64)
         for name in Params.names()
         if name not in (*INSTANCE_FIELDS, *SWITCHES)

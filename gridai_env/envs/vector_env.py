@@ -14,7 +14,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
-from gridai_env.arrays.types import AnyFloats, Bools, Floats, Floats32, Index
+from gridai_env.arrays.types import AnyFloats, Bools, Floats, Floats32, Index, Ints
 from gridai_env.envs.arguments import checked_action, checked_options, seed_list
 from gridai_env.envs.batch_env import BatchEnv, Info
 from gridai_env.envs.episode_arrays import EpisodeArrays
@@ -57,8 +57,10 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
     def __init__(self, options: VectorOptions) -> None:
         """Open the scenario; raises ValueError (ScenarioError, InstanceError, ...) where that fails."""
         super().__init__(options)
-        self._seeds, self._compiles = EpisodeSeeds(self.num_groups), options.compile
+        self._seeds, self._compiles = EpisodeSeeds(self.num_groups), bool(options.compile)
         self._observer: Observer
+        self._totals: Floats
+        self._instance_seeds: Ints
         self._pictures = Pictures()
 
     @property

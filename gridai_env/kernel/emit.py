@@ -148,8 +148,8 @@ class Emitter:
         if name in LOGIC or (name == "mul" and kind == "mask"):
             return self._pointwise(shape, "mask", "mask", LOGIC.get(name, "({0} & {1})"), args)
         if name in COMPARISONS:
-            among = "real" if any(_is_real(x) for x in args) else "integer"
-            return self._pointwise(shape, "mask", among, f"({{0}} {COMPARISONS[name]} {{1}})", args)  # type: ignore[arg-type]
+            among: Kind = "real" if any(_is_real(x) for x in args) else "integer"
+            return self._pointwise(shape, "mask", among, f"({{0}} {COMPARISONS[name]} {{1}})", args)
         if name == "where":
             return self._where(shape, kind, *args)
         if name in FILLED or name in ("full", "full_like", "scalar_tensor"):
@@ -208,7 +208,9 @@ class Emitter:
     def _where(self, shape: tuple[int, ...], kind: Kind, mask: Value, one: Any, other: Any) -> Expression:
         if kind == "single":
             raise NotImplementedError("a choice between float32 numbers beside float64")
-        pairs = [self._operand(x, k, len(shape)) for x, k in ((mask, "mask"), (one, kind), (other, kind))]
+        kinds: tuple[Kind, ...] = ("mask", kind, kind)
+        operands = zip((mask, one, other), kinds, strict=True)
+        pairs = [self._operand(x, each, len(shape)) for x, each in operands]
         reads = tuple(view for _, some in pairs for view in some)
         return Expression(
             shape, kind, lambda at: "({} ? {} : {})".format(*(load(at) for load, _ in pairs)), reads
@@ -220,12 +222,13 @@ class Emitter:
             return Expression(shape, x.kind, lambda at: x.load([]), is_free=True)
         view = self._stored(x)
         if name in VIEWS:
-            return VIEWS[name](view, shape, *rest)  # type: ignore[no-any-return]
-        found = reshaped(view, shape, self.batch)
-        if found is None:  # a copy lies in order
-            found = reshaped(self._fill(self._room(view.shape, view.kind), view), shape, self.batch)
-            assert found is not None
-        return found
+            found: View = VIEWS[name](view, shape, *rest)
+            return found
+        again = reshaped(view, shape, self.batch)
+        if again is None:  # a copy lies in order
+            again = reshaped(self._fill(self._room(view.shape, view.kind), view), shape, self.batch)
+            assert again is not None
+        return again
 
     def _gathered(
         self,
@@ -240,7 +243,7 @@ class Emitter:
     ) -> View:
         """Return what is gathered along axes, one number after the other."""
         value, target = self._cast(x, kind), self._room(shape, kind)
-        gone = [axis % len(value.shape) for axis in (axes if isinstance(axes, list) else [axes])]
+        gone = [axis % len(value.shape) for axis in ([axes] if isinstance(axes, int) else axes)]
 
         def body(at: At) -> str:
             rest = iter([i for k, i in enumerate(at) if k not in gone] if keep else at)

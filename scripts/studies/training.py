@@ -125,7 +125,7 @@ def _train(
         )
     settings, facts = config.model_dump(mode="json"), _facts(config, compiled, model, wandb)
     write_run(folder, KIND, settings, [config.seed], instances, **facts)
-    print(f"days: {facts['days']}")
+    print(f"days: {facts['days']}\nsteps: {environments.steps_in_words(config)}")
 
     # Bounds may take minutes to solve: run.json stands before, so that the folder says what is under way.
     held_out = _held_out(config, instances, folder) if evaluates and frozen is None else frozen

@@ -20,7 +20,7 @@ PACKAGES = ("gridai_env", "baselines", "agents", "scripts")
 # Third-party modules each package may import, on loading or lazily; everything else is refused (pandas too).
 CORE = {"numpy", "gymnasium", "jaxtyping", "pydantic", "yaml"}
 THIRD_PARTY: dict[str, set[str]] = {
-    "gridai_env": CORE,
+    "gridai_env": CORE | {"platformdirs"},
     "baselines": CORE | {"highspy", "joblib", "moocore", "pyomo", "scipy"},
     "agents": CORE | {"matplotlib", "rich", "stable_baselines3", "tensorboard", "torch", "tqdm", "wandb"},
     "scripts": CORE
@@ -48,7 +48,12 @@ LAZY = {
     "torch": ("gridai_env.envs.options",),  # for an annotation
 }
 # Loaded only where a tensor or a device came in; they may import torch on loading.
-ON_TENSORS = ("gridai_env.arrays.torch_ops", "gridai_env.envs.torch")
+ON_TENSORS = (
+    "gridai_env.arrays.torch_ops",
+    "gridai_env.envs.torch",
+    "gridai_env.kernel.emit",
+    "gridai_env.kernel.record",
+)
 
 # Never loaded by the environment, nor by the rules that every comparison starts from.
 HEAVY = ("highspy", "matplotlib", "pandas", "pyarrow", "pyomo", "scipy", "stable_baselines3", "torch")
@@ -137,7 +142,7 @@ def test_a_forbidden_package_is_caught(module: str, source: str) -> None:
     [
         ("gridai_env", "from gridai_env.envs.env import Env\nfrom .instance import Instance"),
         ("gridai_env.world.physics", "import math\nimport numpy as np"),
-        ("gridai_env.envs.ring", "import torch"),
+        ("gridai_env.envs.torch.generate", "import torch"),
         ("gridai_env.traces.files.zones", "def f():\n    import pyarrow.parquet as pq"),
         ("gridai_env.render", "def f():\n    from matplotlib.figure import Figure"),
         ("baselines.optimum.milp", "import pyomo.environ as pyo"),

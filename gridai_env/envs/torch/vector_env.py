@@ -24,6 +24,7 @@ from gridai_env.envs.options import TorchVectorOptions, keywords_of
 from gridai_env.envs.prepared import Prepared
 from gridai_env.envs.simulator import Simulator
 from gridai_env.envs.step_figures import EPISODE_KEYS, KEYS, add_step
+from gridai_env.envs.step_kernel import kernel_for
 from gridai_env.envs.torch import episode_supply
 from gridai_env.envs.torch.arguments import checked_actions, checked_device, checked_dtype
 from gridai_env.envs.torch.compiled_step import Traced
@@ -58,8 +59,9 @@ class GridAITorchVectorEnv(BatchEnv[Simulator]):
     ``copy=True``: every call returns new tensors, which stay as they are.  ``copy=False``: observations are one
     of two tensors in turn, valid until the next call but one, and ``infos["final_obs"]`` is always the same one,
     valid until the next episode ends; rewards, flags and figures are new ones in either case.
-    ``compile=True`` fuses a step with torch's compiler, ``graphs=True`` replays it as a CUDA graph besides
-    (no gradients then).  Without them rewards carry gradients where the actions do.
+    ``compile=True`` runs a step on a processor as one compiled function without gradients (as `GridAIEnv` does), on a
+    CUDA device as ``compile="torch"`` does everywhere: fused by torch's compiler, with gradients.  ``graphs=True``
+    replays that as a CUDA graph besides (no gradients then).  Otherwise rewards carry gradients where the actions do.
 
     Actions are tensors [B,A] on the device; NumPy arrays are checked at once and uploaded.  Tensors are not
     looked into while stepping: a value outside of [-1, 1] or NaN raises ValueError at a reset, or at the end of
@@ -82,9 +84,20 @@ class GridAITorchVectorEnv(BatchEnv[Simulator]):
         """Open the scenario; raises ValueError (ScenarioError, InstanceError, ...) where that fails."""
         self.device, self.dtype = checked_device(options.device), checked_dtype(options.dtype)
         super().__init__(options)
-        self.stagger, self.compiles = options.stagger, options.compile
-        if options.compile:
+        self.stagger = options.stagger
+
+        # A processor runs a step as a kernel of its own, but for gradients; a device has torch's compiler.
+        on_cpu = self.device.type == "cpu"
+        self._kernels = options.compile is True and on_cpu
+        self.compiles = bool(options.compile) and not self._kernels
+        if self.compiles:
             _check_compilable(self.num_envs, self.compiled)
+        if options.graphs and (on_cpu or not self.compiles):
+            raise ValueError(
+                "graphs=True: needs compile=True and a CUDA device, got "
+                f"compile={options.compile}, device={str(self.device)!r}"
+            )
+        self._wrap = partial(Traced, graphs=options.graphs) if self.compiles else None
 
         # Episodes are supplied for groups, and placed in all their environments.
         self._host = episode_supply.HostEpisodeSupply(self._source, self.num_groups, self.device, self.dtype)
@@ -102,12 +115,6 @@ class GridAITorchVectorEnv(BatchEnv[Simulator]):
             )
             self._supply = episode_supply.TorchEpisodeSupply(generator, self.num_groups)
 
-        if options.graphs and (not options.compile or self.device.type != "cuda"):
-            raise ValueError(
-                "graphs=True: needs compile=True and a CUDA device, got "
-                f"compile={options.compile}, device={str(self.device)!r}"
-            )
-        self._wrap = partial(Traced, graphs=options.graphs) if options.compile else None
         self._copy = options.copy
         self._make(self.compiled)
         self._totals: Tensor
@@ -118,7 +125,8 @@ class GridAITorchVectorEnv(BatchEnv[Simulator]):
         if self.layout.compiled.hash != compiled.hash:
             self.layout = ObservationLayout(compiled)
         like = torch.empty(0, dtype=self.dtype, device=self.device)
-        self._simulator = Simulator.room_for(compiled, self.num_envs, like, self.layout, self._wrap)
+        kernel = kernel_for(compiled, self.layout, self.num_envs, like) if self._kernels else None
+        self._simulator = Simulator.room_for(compiled, self.num_envs, like, self.layout, self._wrap, kernel)
         self._observer = Observer(self._simulator, self._copy, self._wrap)
 
     # Reset ---------------------------------------------------------------------------------------
@@ -266,6 +274,11 @@ class GridAITorchVectorEnv(BatchEnv[Simulator]):
         """Advance all episodes; raises ValueError for a wrong action, ResetNeeded where one is over."""
         simulator = self._ready()
         checked = checked_actions(actions, (self.num_envs, simulator.layout.size), self.device, self.dtype)
+        if simulator.kernel is not None and checked.requires_grad and torch.is_grad_enabled():
+            raise ValueError(
+                "action: carries gradients, which a compiled step on a processor does not pass on; use "
+                "compile='torch' or compile=False, or torch.no_grad()"
+            )
         figures, wrong = simulator.step_figures(checked)
         self._wrong = self._wrong | wrong
         self._totals = add_step(self._totals, figures.detach())

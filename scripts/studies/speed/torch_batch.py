@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import torch
 
 from gridai_env.envs.simulator import Simulator
+from gridai_env.envs.torch.compiled_step import Traced
 from gridai_env.envs.torch.episode_supply import SHARE
 from gridai_env.envs.torch.generate import TorchEpisodeGenerator
 from gridai_env.scenario.compile import compile_scenario
@@ -63,7 +65,8 @@ def simulator_speed(
     compiled = compile_scenario(load_scenario(scenario))
     dtype = getattr(torch, setting.dtype)
     episodes = TorchEpisodeGenerator(compiled, setting.device, dtype, seed=0).draw(batch)
-    simulator = Simulator(episodes, compile=compile)
+    simulator = Simulator.room_for(compiled, batch, episodes.like, wrap=Traced if compile else None)
+    simulator.begin(np.arange(batch), simulator.prepare(episodes))
     actions, start = random_actions(setting, batch, simulator.layout.size), simulator.get_state()
     counted = bytes_of_step(simulator, actions[0])
     steps = simulator.steps if setting.kind == "cuda" or batch <= 1024 else 48

@@ -327,3 +327,20 @@ def test_gymnasium_statistics_wrapper() -> None:
         total += rewards
     np.testing.assert_allclose(infos["episode"]["r"], total, rtol=1e-6)
     assert infos["episode"]["l"].tolist() == [12] * ENVS
+
+
+def test_what_ends_beside_others_is_marked() -> None:
+    envs = GridAIVectorEnv(3, "two_sites", horizon_h=4.0)
+    envs.reset(seed=0)
+    idle = np.zeros(envs.action_space.shape or (), dtype=np.float32)
+    for _ in range(2):
+        envs.step(idle)
+    envs.reset(options={"reset_mask": np.array([False, True, False])})
+    for _ in range(2):
+        _, _, ended, _, infos = envs.step(idle)
+    assert ended.tolist() == [True, False, True]
+    assert infos["_final_obs"].tolist() == infos["_final_info"].tolist() == [True, False, True]
+    assert infos["final_info"]["_benefit_usd"].tolist() == [True, False, True]
+    assert [x is not None for x in infos["final_obs"]] == [True, False, True]
+    assert not infos["benefit_usd"][ended].any()
+    assert infos["benefit_usd"][1] != 0.0

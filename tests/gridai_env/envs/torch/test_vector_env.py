@@ -521,7 +521,7 @@ def test_the_batch_axis_moved_last_changes_nothing(name: str, monkeypatch: pytes
     """The graph that the compiler gets, run as it is."""
     monkeypatch.setattr("torch.compile", lambda graph, **_: graph)
     options = {"episodes": "device", "flat_observations": True, "copy": False}
-    plain, moved = _torch(name, 7, **options), _torch(name, 7, compile=True, **options)
+    plain, moved = _torch(name, 7, **options), _torch(name, 7, compile="torch", **options)
     assert torch.equal(plain.reset(seed=1)[0], moved.reset(seed=1)[0])
     for action in torch.from_numpy(_actions(plain, 14)):
         ours, theirs = moved.step(action), plain.step(action)
@@ -562,7 +562,7 @@ def test_gradients_of_the_compiled_step_are_those_of_the_equations(
 ) -> None:
     monkeypatch.setattr("torch.compile", lambda graph, **_: graph)
     options: dict[str, Any] = {"episodes": "device", "flat_observations": True}
-    plain, moved = (_slopes(_torch(name, 7, compile=c, **options), torch.float64) for c in (False, True))
+    plain, moved = (_slopes(_torch(name, 7, compile=c, **options), torch.float64) for c in (False, "torch"))
     assert bool((plain != 0.0).any(-1).all())
     torch.testing.assert_close(moved, plain, rtol=1e-9, atol=1e-12)
 
@@ -572,7 +572,7 @@ def test_gradients_of_the_compiled_step_are_those_of_the_equations(
 def test_compiled_gradients_are_the_same() -> None:
     options: dict[str, Any] = {"dtype": "float32", "episodes": "device", "flat_observations": True}
     plain, fused = (
-        _slopes(_torch("TwoSites", 7, compile=c, **options), torch.float32) for c in (False, True)
+        _slopes(_torch("TwoSites", 7, compile=c, **options), torch.float32) for c in (False, "torch")
     )
     torch.testing.assert_close(fused, plain, rtol=1e-3, atol=1e-4)
 
@@ -582,7 +582,7 @@ def test_compiled_gradients_are_the_same() -> None:
 @pytest.mark.parametrize("name", ["TwoSites", "Global"])
 def test_compiled_steps_are_the_same(name: str) -> None:
     options = {"dtype": "float32", "episodes": "device", "flat_observations": True}
-    plain, fused = _torch(name, 8, **options), _torch(name, 8, compile=True, **options)
+    plain, fused = _torch(name, 8, **options), _torch(name, 8, compile="torch", **options)
     assert torch.equal(plain.reset(seed=1)[0], fused.reset(seed=1)[0])
     for action in torch.from_numpy(_actions(plain, 14)):
         ours, theirs = fused.step(action), plain.step(action)

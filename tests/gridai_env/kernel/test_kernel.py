@@ -1,0 +1,298 @@
+"""Compiled steps: equal to NumPy's, alone and in a batch; what happens where none can be compiled."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import re
+import shutil
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+from gridai_env import GridAIEnv, GridAIVectorEnv
+from gridai_env.envs import step_kernel
+from gridai_env.envs.episode_arrays import EpisodeArrays
+from gridai_env.envs.observer import Observer
+from gridai_env.envs.simulator import Simulator
+from gridai_env.episodes.instance import InstanceBatch, make_batch, stack
+from gridai_env.kernel import build, emit
+from gridai_env.observation.layout import ObservationLayout
+from gridai_env.scenario.compile import Compiled, compile_scenario
+from gridai_env.scenario.load import load_scenario
+from gridai_env.world.state import State
+from tests.support.small_scenario import small
+from tests.support.strategies import random_instances
+
+pytest.importorskip("torch", reason="the first compilation needs torch (extra rl)")
+step_trace = pytest.importorskip("gridai_env.envs.torch.step_trace")
+pytestmark = pytest.mark.skipif(
+    not any(shutil.which(name) for name in ("g++", "clang++")), reason="no C++ compiler on this machine"
+)
+
+SCENARIOS = ["two_sites", "four_markets", "microgrid_prosumer", "energy_geography", "global"]
+BATCHES = {"one": 1, "few": 3, "many": 10}
+TOLERANCE = 1e-12
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Libraries of this session, built in less time than they would be for use."""
+    monkeypatch.setenv("GRIDAI_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "kernels"))
+    monkeypatch.setattr(step_kernel, "OPTIMISE", dict.fromkeys(BATCHES, "-O1"))
+    for cached in (build.compiler, build.machine, step_kernel._say):
+        cached.cache_clear()
+    yield
+    for cached in (build.compiler, build.machine, step_kernel._say):
+        cached.cache_clear()
+
+
+def compiled_simulator(batch: InstanceBatch, layout: ObservationLayout) -> tuple[Simulator, Observer]:
+    """A simulator of all episodes whose steps are compiled, and its observer."""
+    like, count = np.empty(0), len(batch)
+    kernel = step_kernel.StepKernel(batch.compiled, layout, count, like)
+    simulator = Simulator.room_for(batch.compiled, count, like, layout, kernel=kernel)
+    simulator.begin(np.arange(count), simulator.prepare(EpisodeArrays.of(batch)))
+    return simulator, Observer(simulator)
+
+
+def actions_of(layout: ObservationLayout, count: int, steps: int, seed: int = 0) -> np.ndarray:
+    """Random actions [T,B,A], a third of whose entries is 0."""
+    rng, size = np.random.default_rng(seed), GridAIEnv(layout.compiled.scenario).action_space.shape
+    actions = rng.uniform(-1.0, 1.0, (steps, count, *(size or ())))
+    return (actions * (rng.random(actions.shape) < 2.0 / 3.0)).astype(np.float32)
+
+
+def apart(found: Any, wanted: Any) -> float:
+    """Largest difference over the largest number."""
+    a, b = np.asarray(found, dtype=np.float64), np.asarray(wanted, dtype=np.float64)
+    return float(np.abs(a - b).max(initial=0.0) / max(1.0, np.abs(b).max(initial=0.0)))
+
+
+def check_equal(batch: InstanceBatch, steps: int) -> None:
+    """Insist that compiled steps, side by side with plain ones, leave the same."""
+    layout = ObservationLayout(batch.compiled)
+    plain = Simulator(batch, layout)
+    shown, (ours, seen) = Observer(plain), compiled_simulator(batch, layout)
+    assert apart(seen.observe(), shown.observe()) <= 1e-6
+    for action in actions_of(layout, len(batch), min(steps, plain.steps)):
+        (found, wrong), (wanted, _) = ours.step_figures(action), plain.step_figures(action)
+        assert not wrong.any()
+        assert apart(found, wanted) <= TOLERANCE
+        for name in State.names():
+            assert apart(getattr(ours.state, name), getattr(plain.state, name)) <= TOLERANCE, name
+        assert apart(seen.observe(), shown.observe()) <= 1e-6
+
+
+def batch_of(name: str, count: int, horizon_h: float = 12.0) -> InstanceBatch:
+    """Some episodes of a shipped scenario."""
+    return make_batch(compile_scenario(load_scenario(name, horizon_h=horizon_h)), range(count))
+
+
+# Equal to NumPy -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lanes", BATCHES)
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_steps_are_those_of_numpy(name: str, lanes: str) -> None:
+    check_equal(batch_of(name, BATCHES[lanes]), 12)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_steps_are_those_of_numpy_in_random_worlds(seed: int) -> None:
+    check_equal(stack(random_instances(seed, 2)), 8)
+
+
+@pytest.mark.slow  # each world has a kernel of its own
+@pytest.mark.parametrize("first", range(0, 1000, 100))
+def test_steps_are_those_of_numpy_in_a_thousand_worlds(first: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step_kernel, "OPTIMISE", dict.fromkeys(BATCHES, "-O0"))
+    for seed in range(first, first + 100):
+        check_equal(stack(random_instances(10_000 + seed, 2)), 8)
+
+
+@pytest.mark.parametrize("name", ["two_sites", "microgrid_prosumer"])
+def test_an_episode_is_the_same_alone_and_in_any_batch(name: str) -> None:
+    batch = batch_of(name, BATCHES["many"])
+    layout = ObservationLayout(batch.compiled)
+    (many, seen), actions = compiled_simulator(batch, layout), actions_of(layout, BATCHES["many"], 12)
+    pieces = {b: compiled_simulator(stack([batch[i] for i in range(*b)]), layout) for b in ((9, 10), (2, 5))}
+    for action in actions:
+        figures, _ = many.step_figures(action)
+        observation = seen.observe()
+        for (first, last), (few, its) in pieces.items():
+            assert np.array_equal(few.step_figures(action[first:last])[0], figures[:, first:last])
+            assert np.array_equal(its.observe(), observation[first:last])
+
+
+def test_a_wrong_sign_in_the_translation_is_noticed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GRIDAI_CACHE_DIR", str(tmp_path))
+    monkeypatch.setitem(emit.ARITHMETIC, "sub", "({0} + {1})")
+    with pytest.raises(AssertionError):
+        check_equal(batch_of("two_sites", 1), 3)
+
+
+@pytest.mark.parametrize("word", ["amin", "amax"])
+def test_a_wrong_extreme_in_the_translation_is_noticed(
+    word: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("GRIDAI_CACHE_DIR", str(tmp_path))
+    names = ("maximum", "clamp_min") if word == "amax" else ("minimum", "clamp_max")
+    for name in names:
+        monkeypatch.setitem(emit.ARITHMETIC, name, "({0})")
+    with pytest.raises(AssertionError):
+        check_equal(batch_of("microgrid_prosumer", 1), 6)
+
+
+# What a kernel depends on -------------------------------------------------------------------------
+
+
+def source(compiled: Compiled) -> str:
+    """The C++ of a scenario's step."""
+    return str(step_trace.step_source(compiled, ObservationLayout(compiled), "double", "one")[0])
+
+
+def test_numbers_of_the_scenario_are_inputs() -> None:
+    one = small()
+    dear = compile_scenario(load_scenario(one.scenario, carbon_price_usd_per_t=77.0, latency_scale=1.1))
+    assert one.hash != dear.hash
+    assert source(one) == source(dear)
+
+
+def test_a_kernel_from_the_cache_needs_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = batch_of("two_sites", 1)
+    layout = ObservationLayout(batch.compiled)
+    compiled_simulator(batch, layout)
+    monkeypatch.setattr(step_trace, "step_source", lambda *_: pytest.fail("traced again"))
+    monkeypatch.setattr(step_kernel, "find_spec", lambda _: None)
+    compiled_simulator(batch, layout)
+
+
+# Where there is none ------------------------------------------------------------------------------
+
+
+def said(**options: Any) -> str:
+    """What an environment that cannot compile says, and that it works."""
+    with pytest.warns(UserWarning) as told:
+        env = GridAIEnv("two_sites", compile=True, **options)
+        env.reset(seed=0)
+    assert env.step(env.action_space.sample())[1] != 0.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        GridAIEnv("two_sites", compile=True, **options).reset(seed=0)  # said once
+    (line,) = [str(each.message) for each in told]
+    assert "\n" not in line
+    return line
+
+
+def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "")
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    assert re.match(r"compile=True: no C\+\+ compiler \(.*\) was found; steps are not compiled", said())
+
+
+def test_without_torch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GRIDAI_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(step_kernel, "find_spec", lambda _: None)
+    assert "needs torch (pip install" in said()
+
+
+def test_a_compiler_that_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GRIDAI_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(build, "FLAGS", ("--no-such-flag",))
+    assert "failed: " in said()
+
+
+def test_an_operation_without_a_translation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GRIDAI_CACHE_DIR", str(tmp_path))
+    monkeypatch.delitem(emit.ARITHMETIC, "maximum")
+    assert "has no translation (maximum" in said()
+
+
+def test_a_folder_that_cannot_be_written_to(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("GRIDAI_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    check_equal(batch_of("two_sites", 1), 2)
+
+
+def test_a_damaged_library_is_built_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GRIDAI_CACHE_DIR", str(tmp_path))
+    batch = batch_of("two_sites", 1)
+    check_equal(batch, 2)
+    (kept,) = tmp_path.glob("*.so")
+    whole = kept.read_bytes()
+    kept.unlink()  # the library that is loaded stays as it is
+    kept.write_bytes(whole[: len(whole) // 2])
+    check_equal(batch, 2)
+    assert len(kept.read_bytes()) == len(whole)
+
+
+# In environments ----------------------------------------------------------------------------------
+
+
+def test_an_environment_passes_the_checks_of_gymnasium() -> None:
+    check_env(gym.make("gridai/TwoSites-v2", compile=True).unwrapped, skip_render_check=True)
+
+
+def test_an_environment_goes_on_from_copies_and_snapshots() -> None:
+    env, plain = (GridAIEnv("microgrid_prosumer", horizon_h=12.0, compile=c) for c in (True, False))
+    actions = actions_of(env.layout, 1, 14)[:, 0]
+    for each in (env, plain):
+        each.reset(seed=3)
+    for action in actions[:5]:
+        found, wanted = env.step(action), plain.step(action)
+        assert found[1] == pytest.approx(wanted[1], rel=1e-9, abs=1e-9)
+        assert found[4] == pytest.approx(wanted[4], rel=1e-9, abs=1e-9)
+    state = pickle.loads(pickle.dumps(env.get_state()))
+    others = [
+        copy.deepcopy(env),
+        pickle.loads(pickle.dumps(env)),
+        GridAIEnv("microgrid_prosumer", horizon_h=12.0),
+    ]
+    others += [GridAIEnv("microgrid_prosumer", horizon_h=12.0, compile=True), env]
+    ahead = [env.step(action) for action in actions[5:12]]
+    for other in others[2:]:
+        other.set_state(state)
+    for other in others:
+        exact = other.simulator.kernel is not None
+        for action, wanted in zip(actions[5:12], ahead, strict=True):
+            found = other.step(action)
+            assert found[1] == (wanted[1] if exact else pytest.approx(wanted[1], rel=1e-9, abs=1e-9))
+
+
+def test_a_batch_restarts_like_its_environments() -> None:
+    envs = GridAIVectorEnv(5, "two_sites", horizon_h=6.0, compile=True)
+    singles = [GridAIEnv("two_sites", horizon_h=6.0, compile=True) for _ in range(5)]
+    envs.reset(seed=7)
+    for i, env in enumerate(singles):
+        env.reset(seed=7 + i)
+    for action in actions_of(envs.layout, 5, 15):
+        together, rewards, ended, _, _ = envs.step(action)
+        for i, env in enumerate(singles):
+            observation, reward, over, _, _ = env.step(action[i])
+            assert (reward, over) == (rewards[i], ended[i])
+            if over:
+                observation, _ = env.reset()
+            assert all(np.array_equal(together[name][i], observation[name]) for name in observation)
+
+
+def test_the_last_step_can_be_drawn() -> None:
+    env = GridAIEnv("two_sites", horizon_h=6.0, render_mode="rgb_array", compile=True)
+    plain = GridAIEnv("two_sites", horizon_h=6.0, render_mode="rgb_array")
+    for each in (env, plain):
+        each.reset(seed=1)
+        for action in actions_of(each.layout, 1, 2)[:, 0]:
+            each.step(action)
+    assert np.array_equal(env.render(), plain.render())
+
+
+@pytest.mark.parametrize("value", ["yes", 2, "torch"])
+def test_another_word_is_refused(value: Any) -> None:
+    with pytest.raises(ValueError, match=r"^compile = .*: must be one of \[False, True\]$"):
+        GridAIEnv("two_sites", compile=value)
