@@ -296,3 +296,70 @@ def test_the_last_step_can_be_drawn() -> None:
 def test_another_word_is_refused(value: Any) -> None:
     with pytest.raises(ValueError, match=r"^compile = .*: must be one of \[False, True\]$"):
         GridAIEnv("two_sites", compile=value)
+
+
+# The batch on torch -------------------------------------------------------------------------------
+
+
+def torch_envs(compile: bool, dtype: str = "float64", **options: Any) -> Any:
+    """A batch on torch, of a scenario with jobs, whose episodes end at different times."""
+    from gridai_env.envs.torch.vector_env import GridAITorchVectorEnv
+
+    options = {"horizon_h": 6.0, "flat_observations": True, "stagger": True, "dtype": dtype, **options}
+    return GridAITorchVectorEnv(9, "microgrid_prosumer", compile=compile, **options)
+
+
+@pytest.mark.parametrize("copies", [True, False])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 1e-4)])
+def test_a_batch_on_torch_is_the_same_over_episodes(dtype: str, tolerance: float, copies: bool) -> None:
+    fast, plain = (torch_envs(compile, dtype, copy=copies) for compile in (True, False))
+    found, wanted = fast.reset(seed=3), plain.reset(seed=3)
+    assert apart(found[0], wanted[0]) <= 1e-5
+    for action in actions_of(fast.layout, 9, 15):
+        found, wanted = fast.step(action), plain.step(action)
+        assert fast.simulator.kernel is not None
+        assert apart(found[0], wanted[0]) <= 1e-5
+        assert apart(found[1], wanted[1]) <= tolerance
+        assert np.array_equal(found[2], wanted[2])
+        for key in ("benefit_usd", "episode/served_gpuh"):
+            assert apart(found[-1][key], wanted[-1][key]) <= tolerance
+        if "final_obs" in found[-1]:
+            over = np.asarray(found[-1]["_final_obs"])
+            assert apart(found[-1]["final_obs"][over], wanted[-1]["final_obs"][over]) <= 1e-5
+
+
+def test_a_batch_on_torch_goes_on_from_a_snapshot() -> None:
+    envs = torch_envs(True)
+    envs.reset(seed=1)
+    actions = actions_of(envs.layout, 9, 12)
+    for action in actions[:4]:
+        envs.step(action)
+    state = pickle.loads(pickle.dumps(envs.get_state()))
+    ahead = [envs.step(action)[1] for action in actions[4:]]
+    other = torch_envs(True)
+    other.set_state(state)
+    assert all(np.array_equal(other.step(a)[1], b) for a, b in zip(actions[4:], ahead, strict=True))
+
+
+def test_a_kernel_passes_no_gradients() -> None:
+    import torch
+
+    envs = torch_envs(True)
+    envs.reset(seed=0)
+    actions = torch.zeros((9, envs.simulator.layout.size), dtype=torch.float64, requires_grad=True)
+    with pytest.raises(ValueError, match="^action: carries gradients, .* use compile='torch' or compile=False"):
+        envs.step(actions)
+    with torch.no_grad():
+        envs.step(actions)
+
+
+def test_wrong_actions_are_noticed() -> None:
+    import torch
+
+    envs = torch_envs(True, stagger=False)
+    envs.reset(seed=0)
+    actions = torch.zeros((9, envs.simulator.layout.size), dtype=torch.float64)
+    actions[4, 2] = float("nan")
+    with pytest.raises(ValueError, match="for environments 4 "):
+        for _ in range(6):
+            envs.step(actions)
