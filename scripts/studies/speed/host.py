@@ -7,7 +7,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from itertools import chain, islice
 from pathlib import Path
@@ -26,6 +25,7 @@ from scripts.runs.folder import check_out
 from scripts.runs.parallel import cores
 from scripts.studies.decision_times import decision_times_s
 from scripts.studies.speed.measure import Figure, median_of
+from scripts.studies.speed.probe import PROBES, cpu_s
 
 if TYPE_CHECKING:
     from baselines.optimum.milp import Plan
@@ -74,42 +74,11 @@ class BenchmarkOptions(CommandOptions):
     )
 
 
-def single_speed(name: str, episodes: int) -> float:
-    """Return steps per second of one environment through the public API, resets included."""
-    env = gym.make(f"gridai/{name}-v2")
-    rng = np.random.default_rng(0)
-    size = env.action_space.shape[0]  # type: ignore[index]
-    actions = rng.uniform(-1.0, 1.0, (64, size)).astype(np.float32)
-    env.reset(seed=0)
-
-    steps, total_usd, begin = 0, 0.0, time.perf_counter()
-    for _ in range(episodes):
-        env.reset()
-        done = False
-        while not done:
-            _, reward, done, _, _ = env.step(actions[steps % 64])
-            total_usd += float(reward)
-            steps += 1
-    elapsed_s = time.perf_counter() - begin
-    assert total_usd != 0.0, "the environment did nothing"
-    return steps / elapsed_s
-
-
-def batch_speed(name: str, num_envs: int, episodes: int) -> float:
-    """Return environment-steps per second of one batch in one process, resets included."""
-    envs = gym.make_vec(f"gridai/{name}-v2", num_envs=num_envs, vectorization_mode="vector_entry_point")
-    rng = np.random.default_rng(0)
-    actions = rng.uniform(-1.0, 1.0, (8, *envs.action_space.shape)).astype(np.float32)  # type: ignore[misc]
-    envs.reset(seed=0)
-    steps = envs.unwrapped.simulator.steps * episodes  # type: ignore[attr-defined]
-
-    moved = np.zeros(num_envs)
-    begin = time.perf_counter()
-    for i in range(steps):
-        moved += envs.step(actions[i % 8])[1]
-    elapsed_s = time.perf_counter() - begin
-    assert (moved != 0.0).all() and len(set(moved)) == num_envs, "some environments did nothing"
-    return steps * num_envs / elapsed_s
+def speed(name: str) -> Callable[[], float]:
+    """Return what measures steps per CPU second of a probe, resets included, after a first round that compiles."""
+    work = PROBES[name]()
+    work()
+    return lambda: 1.0 / cpu_s(work)
 
 
 def reset_in_steps(name: str) -> float:
@@ -221,10 +190,9 @@ def measure(args: BenchmarkOptions) -> list[Figure]:
         print(figures[-1].line(), flush=True)
 
     print("| figure | median | unit | target | met | range, details |\n|---|---|---|---|---|---|", flush=True)
-    for name in ("TwoSites", "FourMarkets", "Global"):
-        add(f"{name}, 1 environment", "steps/s", lambda n=name: single_speed(n, 4))  # type: ignore[misc]
+    for name in (probe for probe in PROBES if "environment" in probe):
+        add(name, "steps/CPU s" if ", 1 " in name else "env-steps/CPU s", speed(name))
     for name in ("FourMarkets", "Global"):
-        add(f"{name}, 256 environments", "env-steps/s", lambda n=name: batch_speed(n, 256, 1))  # type: ignore[misc]
         add(f"{name} reset", "steps", lambda n=name: reset_in_steps(n))  # type: ignore[misc]
     add("import gridai_env", "s", lambda: in_fresh_process(IMPORTING))
     add("Global environment, memory", "MB", lambda: memory_mb("Global"))

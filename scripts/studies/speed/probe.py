@@ -1,19 +1,23 @@
 """What `scripts.benchmark --against` times in each of two checkouts: a file of its own, run with either on the path.
 
-It uses nothing but the public interface, so that checkouts of other times can run it.  ``python probe.py NAME`` prints
-the id of the environment, the package's file, and CPU seconds of one unit of work, after a first one that is not
-counted (an optimum is solved once).
+It uses nothing but the public interface, so that checkouts of other times can run it; where one has no compiled steps,
+plain ones stand in their place.  ``python probe.py NAME`` prints the id of the environment, the package's file, and CPU
+seconds of one unit of work, after a first one that is not counted (an optimum is solved once).
 """
 
+import inspect
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
 import gridai_env
+
+COMPILED = ", compiled"
 
 
 def newest(name: str) -> str:
@@ -22,9 +26,14 @@ def newest(name: str) -> str:
     return prefix + str(max(int(one.removeprefix(prefix)) for one in gym.registry if one.startswith(prefix)))
 
 
-def one_environment(name: str) -> Callable[[], int]:
+def ways(compile: bool, kind: Any) -> dict[str, Any]:
+    """Return the keywords of compiled steps, where this checkout has them."""
+    return {"compile": True} if compile and "compile" in inspect.signature(kind).parameters else {}
+
+
+def one_environment(name: str, compile: bool = False) -> Callable[[], int]:
     """Return a function that plays four episodes, resets included, and says how many steps that were."""
-    env = gym.make(newest(name))
+    env = gym.make(newest(name), **ways(compile, gridai_env.GridAIEnv))
     rng = np.random.default_rng(0)
     actions = rng.uniform(-1.0, 1.0, (64, *env.action_space.shape)).astype(np.float32)  # type: ignore[misc]
     env.reset(seed=0)
@@ -44,13 +53,14 @@ def one_environment(name: str) -> Callable[[], int]:
     return work
 
 
-def batch(name: str) -> Callable[[], int]:
+def batch(name: str, compile: bool = False) -> Callable[[], int]:
     """Return a function that plays an episode in each of 256 environments side by side."""
-    envs: Any = gym.make_vec(newest(name), num_envs=256, vectorization_mode="vector_entry_point")
+    options = ways(compile, gridai_env.GridAIVectorEnv)
+    envs: Any = gym.make_vec(newest(name), num_envs=256, vectorization_mode="vector_entry_point", **options)
     rng = np.random.default_rng(0)
     actions = rng.uniform(-1.0, 1.0, (8, *envs.action_space.shape)).astype(np.float32)
     envs.reset(seed=0)
-    steps = round(envs.unwrapped.scenario.horizon_h / envs.unwrapped.scenario.dt_h)
+    steps = envs.unwrapped.simulator.steps
 
     def work() -> int:
         moved = np.zeros(256)
@@ -78,21 +88,31 @@ def optimum(name: str) -> Callable[[], int]:
 
 
 PROBES: dict[str, Callable[[], Callable[[], int]]] = {
-    "TwoSites, 1 environment": lambda: one_environment("TwoSites"),
-    "FourMarkets, 1 environment": lambda: one_environment("FourMarkets"),
-    "Global, 1 environment": lambda: one_environment("Global"),
-    "FourMarkets, 256 environments": lambda: batch("FourMarkets"),
-    "Global, 256 environments": lambda: batch("Global"),
+    **{
+        f"{name}, 1 environment{how}": partial(one_environment, name, bool(how))
+        for name in ("TwoSites", "FourMarkets", "Global")
+        for how in ("", COMPILED)
+    },
+    **{
+        f"{name}, 256 environments{how}": partial(batch, name, bool(how))
+        for name in ("FourMarkets", "Global")
+        for how in ("", COMPILED)
+    },
     "FourMarkets optimum": lambda: optimum("FourMarkets"),
     "Global optimum": lambda: optimum("Global"),
 }
+
+
+def cpu_s(work: Callable[[], int]) -> float:
+    """Return the CPU seconds of a unit of some work."""
+    begin = time.process_time()
+    done = work()
+    return (time.process_time() - begin) / done
 
 
 if __name__ == "__main__":
     work = PROBES[sys.argv[1]]()
     if not sys.argv[1].endswith("optimum"):  # what is compiled or kept at first is not the speed
         work()
-    begin = time.process_time()
-    done = work()
-    seconds = (time.process_time() - begin) / done
+    seconds = cpu_s(work)
     print(newest(sys.argv[1].split(",")[0].removesuffix(" optimum")), gridai_env.__file__, seconds)

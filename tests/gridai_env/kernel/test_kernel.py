@@ -347,7 +347,9 @@ def test_a_kernel_passes_no_gradients() -> None:
     envs = torch_envs(True)
     envs.reset(seed=0)
     actions = torch.zeros((9, envs.simulator.layout.size), dtype=torch.float64, requires_grad=True)
-    with pytest.raises(ValueError, match="^action: carries gradients, .* use compile='torch' or compile=False"):
+    with pytest.raises(
+        ValueError, match=r"^action: carries gradients, .* use compile='torch' or compile=False"
+    ):
         envs.step(actions)
     with torch.no_grad():
         envs.step(actions)
