@@ -260,8 +260,7 @@ class PPOConfig(StrictModel):
     wandb: str | None = Field(None, description="project of Weights & Biases that gets the curves, too")
     compile: bool | None = Field(
         None,
-        description="run steps on a processor as one compiled function (see the performance page), which passes no "
-        "gradients on; null: where a run has 100,000 steps or more and needs none",
+        description="run steps on a processor as one compiled function, without gradients; null: from 100,000 steps on",
     )
     checkpoint_every_steps: Count = Field(250_000, description="environment steps between two checkpoints")
     device: Literal["auto", "cpu", "cuda"] = Field(

@@ -67,6 +67,15 @@ def seed_list(seed: int | Sequence[int | None] | None, num_envs: int) -> list[in
     return [plain_seed(each) for each in seed]
 
 
+def checked_step(step: Any, steps: int) -> int:
+    """Return the step at which episodes of ``steps`` steps begin; raises ValueError where it is none of theirs."""
+    if isinstance(step, bool) or not isinstance(step, int | np.integer) or not 0 <= step < steps:
+        raise ValueError(
+            f"options['first_step'] = {step!r}: must be a whole number in [0, {steps - 1}] [steps]"
+        )
+    return int(step)
+
+
 def checked_mask(mask: Any, num_envs: int, kinds: str) -> Bools:
     """Return a reset mask; raises ValueError where it is of another kind or empty."""
     if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != (num_envs,):

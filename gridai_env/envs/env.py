@@ -18,8 +18,9 @@ from gridai_env.envs.episode_source import DRAWN_SEEDS
 from gridai_env.envs.observer import Observer
 from gridai_env.envs.options import EnvOptions, keywords_of
 from gridai_env.envs.pictures import Pictures
-from gridai_env.envs.simulator import Simulator, room_on_host
+from gridai_env.envs.simulator import Simulator
 from gridai_env.envs.step_figures import INFO_KEYS, KEYS, add_step
+from gridai_env.envs.step_kernel import make_room
 from gridai_env.episodes.instance import Instance, InstanceBatch
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.scenario.compile import Compiled
@@ -216,7 +217,7 @@ class GridAIEnv(gym.Env[Observation, Any]):
         if is_other:
             self.layout = ObservationLayout(batch.compiled)
         if self._simulator is None or is_other:
-            self._simulator = room_on_host(self.layout, 1, self._compiles)
+            self._simulator = make_room(self.layout, 1, np.empty(0), self._compiles)
             self._observer = Observer(self._simulator)
         simulator, t = self._simulator, None
         if where is not None:  # episodes are written relative to the present row

@@ -27,7 +27,7 @@ STATIC = "open_routes"
 
 
 @dataclass(frozen=True)
-class Run:
+class PreparedRun:
     """Prepared parts that lie side by side, in the observation and among the columns."""
 
     shown: slice
@@ -59,7 +59,7 @@ class Observer:
         self._last: Array | None = None
         self._parts = wrap(self.segments, (0, -1, -1)) if wrap else None
 
-    def _prepared_runs(self, numbers: dict[str, Array]) -> list[Run]:
+    def _prepared_runs(self, numbers: dict[str, Array]) -> list[PreparedRun]:
         """Return runs of prepared parts, neighbours joined; their offsets and scales are among ``numbers``."""
         columns, parts = self._simulator.ring.columns, self.layout.parts
         # The ring keeps neighbours of the observation side by side (`ring.plan`): a run is one slice
@@ -69,7 +69,7 @@ class Observer:
             places = [columns[EXOGENOUS_PARTS.get(name, name)].place for name in names]
             assert all(a.stop == b.start for a, b in pairwise(places))
             runs.append(
-                Run(
+                PreparedRun(
                     slice(parts[names[0]].start, parts[names[-1]].stop),
                     slice(places[0].start, places[-1].stop),
                     numbers[f"offset_{i}"][:, None],
@@ -87,9 +87,7 @@ class Observer:
     def observe(self, into: Array | None = None) -> Float[Array, "B N"]:
         """Return the observation [B,N] of where the simulator stands; ``into``: one to write over."""
         simulator = self._simulator
-        if simulator.kernel is not None:
-            seen = simulator.kernel.observe(simulator) if simulator.seen is None else simulator.seen
-            simulator.seen = None  # handed out once
+        if (seen := simulator.look()) is not None:
             return seen.T
         state, _, now = simulator.inputs()
         # Gradients do not survive writing in place: then all parts are joined to a new tensor.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 import numpy as np
 
@@ -20,7 +20,6 @@ from gridai_env.envs.episode_arrays import EpisodeArrays
 from gridai_env.envs.prepared import Prepared, prepare
 from gridai_env.envs.ring import Ring, plan, put
 from gridai_env.envs.step_figures import figures_of
-from gridai_env.envs.step_kernel import StepKernel, kernel_for
 from gridai_env.episodes.instance import InstanceBatch
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.scenario.compile import Compiled
@@ -28,13 +27,11 @@ from gridai_env.world import physics
 from gridai_env.world.actions import Layout, decode
 from gridai_env.world.feasible import project_load
 from gridai_env.world.state import INSTANCE_FIELDS, Exogenous, Flows, Outcome, Params, State
-from gridai_env.world.terms import TERMS, settle
+from gridai_env.world.terms import settle
 
 R = TypeVar("R", bound=Record)
 # Runs a function of flat lists of arrays in another way (compiled): the function, the batch axes of its arguments.
 Wrap = Callable[[Callable[..., list[Array]], tuple[int, ...]], Callable[..., list[Array]]]
-
-_SUMMARY = tuple(name for name in Outcome.names() if name != "terms_usd")
 
 
 def play(
@@ -91,15 +88,13 @@ class Simulator:
         like: Array,
         observed: ObservationLayout | None = None,
         wrap: Wrap | None = None,
-        kernel: StepKernel | None = None,
-    ) -> Simulator:
+    ) -> Self:
         """Make room for ``num_envs`` episodes beside an array; `begin` must bring them all before the first step.
 
-        ``observed``: keep also what observations of this layout need.  ``wrap``: runs each step in another way.
-        ``kernel``: does so for figures and observations.
+        ``observed``: keep also what observations of this layout need.  ``wrap``: computes figures in another way.
         """
         simulator = object.__new__(cls)
-        simulator._open(compiled, num_envs, like, observed, wrap, kernel)
+        simulator._open(compiled, num_envs, like, observed, wrap)
         return simulator
 
     def _open(
@@ -109,7 +104,6 @@ class Simulator:
         like: Array,
         observed: ObservationLayout | None,
         wrap: Wrap | None = None,
-        kernel: StepKernel | None = None,
     ) -> None:
         self.compiled, self.layout, self.num_envs = compiled, Layout(compiled.shape), num_envs
         self.steps, self.observed = compiled.shape.steps, observed
@@ -117,18 +111,12 @@ class Simulator:
         self.jobs = room((0,), like)  # features [J+1,5+K,B], where they are observed
         self.t = np.zeros(num_envs, dtype=np.intp)
         self.params: Params
-        self.kernel = kernel
-        self.block: Array | None = None  # the state as a kernel leaves it
-        self.seen: Float[Array, "N B"] | None = (
-            None  # the observation that a kernel made of where episodes stand
-        )
-        self._state: State | None = None
+        self.state: State
         self._begun = False
         self._present: Exogenous | None = None
-        self._before: tuple[Any, Array] | None = None  # state (or its block) and actions of the step before
+        self._before: tuple[Any, Array] | None = None  # state and actions of the step before
 
         at = (0, 0, -1, 0)  # the batch axis of state, instances, present row, actions
-        self._flows_step = wrap(self._flows_flat, at) if wrap else None
         self._figures_step = wrap(self.figures_flat, at) if wrap else None
 
     # Episodes ------------------------------------------------------------------------------------
@@ -165,7 +153,7 @@ class Simulator:
         self.ring.write(rows, episodes.block, t)
         self.t = self.t.copy()
         self.t[rows] = t
-        self._present, self.seen = None, None
+        self._present = None
 
     def _make_room(self, episodes: Prepared) -> None:
         """Make parameters and state of the right shapes, whose episodes are still to come."""
@@ -181,18 +169,6 @@ class Simulator:
         if episodes.jobs.ndim > 1:
             self.jobs = batch_last(zeros(batch_first(episodes.jobs)))
         self._begun = True
-
-    @property
-    def state(self) -> State:
-        """The state of every episode."""
-        if self._state is None:
-            assert self.kernel is not None and self.block is not None, "begin() comes first"
-            self._state = self.kernel.state_of(self.block)
-        return self._state
-
-    @state.setter
-    def state(self, state: State) -> None:
-        self._state, self.block, self.seen = state, None, None
 
     @property
     def exogenous(self) -> Exogenous:
@@ -217,15 +193,8 @@ class Simulator:
     def step(self, actions: Array) -> tuple[Flows, Outcome]:
         """Advance every episode by one action [B,A] in [-1, 1]."""
         self._remember(actions)
-        if self._flows_step is None:
-            after, flows, outcome = play(self.params, self.layout, self.state, self.exogenous, actions)
-            self.state = after.map(_in_order)
-        else:
-            found = self._take(self._flows_step(*self.inputs(), actions))
-            flows = record_of(Flows, found)
-            summary = dict(zip(_SUMMARY, found[len(Flows.names()) :], strict=False))
-            terms = dict(zip(TERMS, found[-len(TERMS) :], strict=True))
-            outcome = Outcome.make(terms_usd=terms, **summary)
+        after, flows, outcome = play(self.params, self.layout, self.state, self.exogenous, actions)
+        self.state = after.map(_in_order)
         self._go_on()
         return flows, outcome
 
@@ -237,13 +206,6 @@ class Simulator:
 
     def step_figures(self, actions: Array) -> tuple[Array, Array]:
         """Advance by one action; return the figures [len(KEYS),B] and where actions were invalid [B] bool."""
-        if self.kernel is not None:
-            self._remember(actions)
-            found = self.kernel.step(self, actions)
-            self.state = None  # type: ignore[assignment]  # made when it is asked for
-            self._go_on()
-            self.block, self.seen = found.block, found.observation
-            return found.figures, found.wrong
         if self._figures_step is None:
             before = self.exogenous
             flows, outcome = self.step(actions)
@@ -255,22 +217,31 @@ class Simulator:
     def _remember(self, actions: Array) -> None:
         """Keep what `last_step` needs; of tensors nothing, whose history would live on."""
         if isinstance(actions, np.ndarray):
-            self._before = self.block if self._state is None else self._state, actions
+            self._before = self._place(), actions
+
+    def _place(self) -> Any:
+        """Return what `_state_at` makes the present state of."""
+        return self.state
+
+    def _state_at(self, place: Any) -> State:
+        """Return the state that `_place` stood for."""
+        return cast(State, place)
 
     def last_step(self) -> tuple[Flows, Outcome] | None:
         """Return flows and outcome of the step before, played again; None where there was none, or on a device."""
         if self._before is None:
             return None
-        state, actions = self._before
-        if not isinstance(state, State):
-            assert self.kernel is not None
-            state = self.kernel.state_of(state)
+        place, actions = self._before
         exo = self.ring.fields(self.ring.values[self.ring.row - 1])
-        return play(self.params, self.layout, state, exo, actions)[1:]
+        return play(self.params, self.layout, self._state_at(place), exo, actions)[1:]
+
+    def look(self) -> Float[Array, "N B"] | None:
+        """Return the observation of where the episodes stand, where the step has made it; it is handed out once."""
+        return None
 
     def _go_on(self) -> None:
         self.ring.forward()
-        self.t, self._present, self.seen = self.t + 1, None, None
+        self.t, self._present = self.t + 1, None
 
     def inputs(self) -> tuple[list[Array], list[Array], Array]:
         """Return state, parameters of the instances, and the present row."""
@@ -289,14 +260,6 @@ class Simulator:
         p, exo = self.params.make(**known), self.ring.fields(now)
         after, flows, outcome = play(p, self.layout, record_of(State, state), exo, actions)
         return p, after.map(_in_order), exo, flows, outcome
-
-    def _flows_flat(
-        self, state: list[Array], instance: list[Array], now: Array, actions: Array
-    ) -> list[Array]:
-        """Return state, flows, outcome, one after the other."""
-        _, after, _, flows, outcome = self._play(state, instance, now, actions)
-        summary = [getattr(outcome, name) for name in _SUMMARY]
-        return arrays_of(after) + arrays_of(flows) + summary + [outcome.terms_usd[name] for name in TERMS]
 
     def figures_flat(
         self, state: list[Array], instance: list[Array], now: Array, actions: Array
@@ -322,13 +285,6 @@ class Simulator:
         self.state = snapshot["state"].map(lambda x: copied(x, like))
         self.t, self.ring.row, self._present = snapshot["t"].copy(), snapshot["row"], None
         self._before = copy.deepcopy(snapshot["before"])
-
-
-def room_on_host(layout: ObservationLayout, num_envs: int, compiles: bool) -> Simulator:
-    """Return room for episodes on NumPy whose observations have a layout; compiled where that is possible here."""
-    like = np.empty(0)
-    kernel = kernel_for(layout.compiled, layout, num_envs, like) if compiles else None
-    return Simulator.room_for(layout.compiled, num_envs, like, layout, kernel=kernel)
 
 
 def arrays_of(record: Record) -> list[Array]:

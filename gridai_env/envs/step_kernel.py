@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from itertools import accumulate, pairwise
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +32,9 @@ from gridai_env.arrays.ops import (
     in_memory_order,
     room,
 )
-from gridai_env.arrays.types import Array, Bool, Float
+from gridai_env.arrays.types import Array, Bool, Float, Index
+from gridai_env.envs.prepared import Prepared
+from gridai_env.envs.simulator import Simulator, Wrap
 from gridai_env.envs.step_figures import KEYS
 from gridai_env.envs.step_inputs import constants_of, state_shapes
 from gridai_env.kernel.build import CannotBuild, library
@@ -40,9 +42,6 @@ from gridai_env.observation.layout import ObservationLayout
 from gridai_env.scenario.compile import Compiled
 from gridai_env.version import pip_install
 from gridai_env.world.state import INSTANCE_FIELDS, SWITCHES, State
-
-if TYPE_CHECKING:
-    from gridai_env.envs.simulator import Simulator
 
 REALS = {8: "double", 4: "float"}
 VECTOR_BYTES = 32  # of a processor's register: as many episodes are computed at a time as it has numbers
@@ -92,7 +91,7 @@ class StepKernel:
         """Copy by loading the functions again."""
         return StepKernel, self._given
 
-    def step(self, simulator: Simulator, actions: Float[Array, "B A"]) -> Stepped:
+    def step(self, simulator: CompiledSimulator, actions: Float[Array, "B A"]) -> Stepped:
         """Play one step from where the simulator stands; nothing that was given out is written to."""
         ring, like = simulator.ring, self._template
         moved = in_memory_order(batch_last(as_type_of(actions, ring.values)))
@@ -107,7 +106,7 @@ class StepKernel:
         )
         return Stepped(block, rest[:-1], rest[-1] != 0.0, observation)
 
-    def observe(self, simulator: Simulator) -> Float[Array, "N B"]:
+    def observe(self, simulator: CompiledSimulator) -> Float[Array, "N B"]:
         """Return the observation of where the simulator stands."""
         observation = copied(self._template)
         self._give_place(simulator)
@@ -124,7 +123,7 @@ class StepKernel:
         self._play.give(name, address(x))
         self._look.give(name, address(x))
 
-    def _give_place(self, simulator: Simulator) -> None:
+    def _give_place(self, simulator: CompiledSimulator) -> None:
         """Hand over state, instances and rows of a simulator."""
         ring = simulator.ring
         if self._known[0] is not simulator.params or self._known[1] is not simulator.jobs:
@@ -186,21 +185,76 @@ class _Call:
         self._function(self._ins, self._outs, self._batch, 0, self._batch)
 
 
+class CompiledSimulator(Simulator):
+    """A simulator whose `step_figures` is one function, which makes the observation, too."""
+
+    kernel: StepKernel
+    block: Array | None = None  # the state as the function leaves it; None: it came another way
+    _state: State | None = None
+    _seen: Float[Array, "N B"] | None = None
+
+    @property
+    def state(self) -> State:
+        """The state of every episode, made where it is asked for."""
+        if self._state is None:
+            assert self.block is not None, "begin() comes first"
+            self._state = self.kernel.state_of(self.block)
+        return self._state
+
+    @state.setter
+    def state(self, state: State) -> None:
+        self._state, self.block, self._seen = state, None, None
+
+    def begin(self, rows: Index, episodes: Prepared, t: Index | None = None) -> None:
+        """Put episodes at the places ``rows`` (see `Simulator.begin`)."""
+        super().begin(rows, episodes, t)
+        self._seen = None
+
+    def step_figures(self, actions: Array) -> tuple[Array, Array]:
+        """Advance by one action; return the figures [len(KEYS),B] and where actions were invalid [B] bool."""
+        self._remember(actions)
+        found = self.kernel.step(self, actions)
+        self._go_on()
+        self._state, self.block, self._seen = None, found.block, found.observation
+        return found.figures, found.wrong
+
+    def _place(self) -> Any:
+        return self.block if self._state is None else self._state
+
+    def _state_at(self, place: Any) -> State:
+        return place if isinstance(place, State) else self.kernel.state_of(place)
+
+    def look(self) -> Float[Array, "N B"]:
+        """Return the observation of where the episodes stand."""
+        seen = self.kernel.observe(self) if self._seen is None else self._seen
+        self._seen = None
+        return seen
+
+
+def make_room(
+    layout: ObservationLayout, num_envs: int, like: Array, compiles: bool, wrap: Wrap | None = None
+) -> Simulator:
+    """Return room for episodes whose observations have a layout (see `Simulator.room_for`).
+
+    ``compiles``: each step is one function; where that is impossible here say once why, and do without.
+    """
+    compiled = layout.compiled
+    if compiles:
+        try:
+            kernel = StepKernel(compiled, layout, num_envs, like)
+        except CannotBuild as reason:
+            _say(str(reason))
+        else:
+            simulator = CompiledSimulator.room_for(compiled, num_envs, like, layout)
+            simulator.kernel = kernel
+            return simulator
+    return Simulator.room_for(compiled, num_envs, like, layout, wrap)
+
+
 def _beside(x: Array, like: Array) -> Array:
     """Return a constant as a kernel reads it: one number after the other, float32 ones as they are."""
     there = constant(x, like)
     return in_memory_order(as_float32(there) if x.dtype == np.float32 else there)
-
-
-def kernel_for(
-    compiled: Compiled, layout: ObservationLayout, num_envs: int, like: Array
-) -> StepKernel | None:
-    """Return the kernel of a batch; where there can be none here say once why, and return None."""
-    try:
-        return StepKernel(compiled, layout, num_envs, like)
-    except CannotBuild as reason:
-        _say(str(reason))
-        return None
 
 
 @lru_cache(maxsize=8)

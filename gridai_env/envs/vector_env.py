@@ -22,8 +22,9 @@ from gridai_env.envs.episode_source import EpisodeSeeds
 from gridai_env.envs.observer import Observer
 from gridai_env.envs.options import VectorOptions, keywords_of
 from gridai_env.envs.pictures import Pictures
-from gridai_env.envs.simulator import Simulator, room_on_host
+from gridai_env.envs.simulator import Simulator
 from gridai_env.envs.step_figures import INFO_KEYS, KEYS, add_step
+from gridai_env.envs.step_kernel import make_room
 from gridai_env.episodes.instance import Instance, InstanceBatch
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.scenario.compile import Compiled
@@ -117,7 +118,7 @@ class GridAIVectorEnv(BatchEnv[Simulator]):
             return
         if compiled.hash != self.layout.compiled.hash:
             self.layout = ObservationLayout(compiled)
-        self._simulator = room_on_host(self.layout, self.num_envs, self._compiles)
+        self._simulator = make_room(self.layout, self.num_envs, np.empty(0), self._compiles)
         self._observer, self._begun = Observer(self._simulator), True
         self._played: list[tuple[InstanceBatch, int]] = [(None, 0)] * self.num_envs  # type: ignore[list-item]
         self._totals = np.zeros((len(KEYS), self.num_envs))

@@ -34,7 +34,7 @@ class Operation:
 
 
 @dataclass(frozen=True)
-class Graph:
+class OperationGraph:
     """What a function of tensors does, without what its results do not need."""
 
     inputs: list[Operation]
@@ -77,7 +77,7 @@ class _Recorder(TorchDispatchMode):
         return result
 
 
-def recorded(function: Callable[[list[Tensor]], list[Tensor]], inputs: list[Tensor]) -> Graph:
+def recorded(function: Callable[[list[Tensor]], list[Tensor]], inputs: list[Tensor]) -> OperationGraph:
     """Return what a function does to tensors; raises NotImplementedError where that depends on a number."""
     with torch.no_grad(), _Recorder(inputs) as recorder:
         outputs = [recorder.of(x) for x in function(inputs)]
@@ -89,4 +89,4 @@ def recorded(function: Callable[[list[Tensor]], list[Tensor]], inputs: list[Tens
                 read.users += 1
                 needed.add(read)
     kept = [x for x in recorder.operations if x in needed and x.name != "input"]
-    return Graph(recorder.inputs, kept, outputs)
+    return OperationGraph(recorder.inputs, kept, outputs)

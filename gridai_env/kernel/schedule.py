@@ -10,7 +10,7 @@ MOST_TOGETHER = 12  # loops whose bodies share one: longer ones run out of regis
 
 
 @dataclass(frozen=True)
-class Plan:
+class LoopOrder:
     """Groups of loops in their order; where each work buffer lies, and how many numbers that takes for a lane."""
 
     groups: list[list[Loop]]
@@ -18,11 +18,11 @@ class Plan:
     size: int
 
 
-def plan(loops: list[Loop]) -> Plan:
+def plan(loops: list[Loop]) -> LoopOrder:
     """Return an order in which each loop runs after those whose results it reads."""
     groups = _grouped([loop for loop in loops if 0 not in loop.domain])
     places, size = _placed(groups)
-    return Plan(groups, places, size)
+    return LoopOrder(groups, places, size)
 
 
 def _grouped(loops: list[Loop]) -> list[list[Loop]]:

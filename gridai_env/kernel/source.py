@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gridai_env.kernel.emit import TYPES, Emitter
+from gridai_env.kernel.emit import Emitter
+from gridai_env.kernel.gathering import TYPES
 from gridai_env.kernel.schedule import plan
-from gridai_env.kernel.values import Buffer, Kind, Loop, View
+from gridai_env.kernel.values import Buffer, Kind, Loop, Strided
 
 # What a pointer points to, by kind: masks leave as numbers.
 OUTSIDE: dict[Kind, str] = {"real": "T", "single": "float", "integer": "int64_t", "mask": "T"}
 
 PRELUDE = """\
-#include <math.h>
 #include <stdint.h>
 
 typedef {real} T;
@@ -40,7 +40,6 @@ typedef int M;
 #define INTEGER_OF_MASK(m) ((I)(m))
 #define REAL_OF_INTEGER(i) ((T)(i))
 #define SINGLE(x) ((float)(x))
-static inline V EXP(V a) {{ return exp(a); }}
 """
 
 LANES = """\
@@ -70,7 +69,6 @@ static inline void put(T *p, M m) {{ *(Outside *)p = m ? SPREAD((T)1) : SPREAD((
 #define INTEGER_OF_MASK(m) (-(m))
 #define REAL_OF_INTEGER(i) __builtin_convertvector(i, V)
 #define SINGLE(x) __builtin_convertvector(x, S)
-static inline V EXP(V a) {{ V b; for (int i = 0; i < LANES; i++) b[i] = exp(a[i]); return b; }}
 """
 
 OPERATIONS = """\
@@ -136,7 +134,7 @@ def _function(name: str, emitter: Emitter) -> str:
     )
 
 
-def _pointer(view: View, given: str, is_const: str) -> str:
+def _pointer(view: Strided, given: str, is_const: str) -> str:
     """Return the declaration of an input or output; constants are the same for all episodes."""
     buffer = view.buffer
     kind, shift = f"{is_const}{OUTSIDE[buffer.kind]}", "" if buffer.place == "constant" else " + first"

@@ -35,7 +35,7 @@ class Buffer:
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class Strided:
     """A buffer, or a part of it, with a shape; the batch axis has stride 0."""
 
     buffer: Buffer
@@ -49,7 +49,7 @@ class View:
         return self.buffer.kind
 
     @property
-    def reads(self) -> tuple[View, ...]:
+    def reads(self) -> tuple[Strided, ...]:
         """What is read to have it."""
         return (self,)
 
@@ -72,7 +72,7 @@ class View:
         """Return the C++ statement that writes a number."""
         return STORES[self.buffer.place].format(name=self.buffer.name, at=self.address(at), value=value)
 
-    def is_at(self, other: View) -> bool:
+    def is_at(self, other: Strided) -> bool:
         """Return whether equal indices of both are equal places in memory."""
         mine, its = (self.buffer, self.shape, self.strides), (other.buffer, other.shape, other.strides)
         return mine == its and self.offset == other.offset
@@ -88,12 +88,12 @@ class Expression:
     shape: tuple[int, ...]
     kind: Kind
     load: Callable[[At], str]
-    reads: tuple[View, ...] = ()
+    reads: tuple[Strided, ...] = ()
     is_free: bool = False
     is_pointwise: bool = True
 
 
-Value = View | Expression
+Value = Strided | Expression
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,16 +102,16 @@ class Loop:
 
     domain: tuple[int, ...]
     body: Callable[[At], str]
-    target: View
-    reads: tuple[View, ...]
+    target: Strided
+    reads: tuple[Strided, ...]
     is_pointwise: bool = False  # each index needs, of what is read, the same index alone
 
 
-def whole(name: str, kind: Kind, place: Place, shape: Sequence[int], batch: int) -> View:
+def whole(name: str, kind: Kind, place: Place, shape: Sequence[int], batch: int) -> Strided:
     """Return a new buffer as a view of all of it, the last axis innermost."""
     strides, size = [], 1
     for n in reversed(shape):
         strides.append(0 if n == batch else size)
         size *= 1 if n == batch else n
     buffer = Buffer(name, kind, place, prod(n for n in shape if n != batch))
-    return View(buffer, tuple(shape), tuple(reversed(strides)))
+    return Strided(buffer, tuple(shape), tuple(reversed(strides)))

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from gridai_env.kernel.values import View
+from gridai_env.kernel.values import Strided
 
 
-def reshaped(x: View, shape: Sequence[int], batch: int) -> View | None:
+def reshaped(x: Strided, shape: Sequence[int], batch: int) -> Strided | None:
     """Return the view in another shape; None where strides cannot say it, so that it has to be copied."""
     if 0 in shape:
         return replace(x, shape=tuple(shape), strides=(0,) * len(shape))
@@ -39,33 +39,26 @@ def reshaped(x: View, shape: Sequence[int], batch: int) -> View | None:
     return replace(x, shape=tuple(shape), strides=tuple(strides))
 
 
-def unsqueeze(x: View, shape: tuple[int, ...], axis: int) -> View:
+def unsqueeze(x: Strided, shape: tuple[int, ...], axis: int) -> Strided:
     """Insert an axis of size 1."""
     strides = list(x.strides)
     strides.insert(axis % len(shape), 0)
     return replace(x, shape=shape, strides=tuple(strides))
 
 
-def squeeze(x: View, shape: tuple[int, ...], axis: int) -> View:
-    """Remove an axis of size 1."""
-    strides = list(x.strides)
-    del strides[axis % len(strides)]
-    return replace(x, shape=shape, strides=tuple(strides))
-
-
-def permute(x: View, shape: tuple[int, ...], axes: Sequence[int]) -> View:
+def permute(x: Strided, shape: tuple[int, ...], axes: Sequence[int]) -> Strided:
     """Put the axes in another order."""
     return replace(x, shape=shape, strides=tuple(x.strides[axis] for axis in axes))
 
 
-def transpose(x: View, shape: tuple[int, ...], one: int, two: int) -> View:
+def transpose(x: Strided, shape: tuple[int, ...], one: int, two: int) -> Strided:
     """Exchange two axes."""
     strides = list(x.strides)
     strides[one], strides[two] = strides[two], strides[one]
     return replace(x, shape=shape, strides=tuple(strides))
 
 
-def select(x: View, shape: tuple[int, ...], axis: int, index: int) -> View:
+def select(x: Strided, shape: tuple[int, ...], axis: int, index: int) -> Strided:
     """Take one entry along an axis."""
     strides = list(x.strides)
     step = strides.pop(axis % len(strides))
@@ -73,8 +66,8 @@ def select(x: View, shape: tuple[int, ...], axis: int, index: int) -> View:
 
 
 def slice_(
-    x: View, shape: tuple[int, ...], axis: int = 0, start: int | None = 0, stop: Any = None, step: int = 1
-) -> View:
+    x: Strided, shape: tuple[int, ...], axis: int = 0, start: int | None = 0, stop: Any = None, step: int = 1
+) -> Strided:
     """Take entries along an axis, from ``start`` on."""
     strides, begin, size = list(x.strides), start or 0, x.shape[axis]
     begin = min(begin + size if begin < 0 else begin, size)
@@ -83,7 +76,7 @@ def slice_(
     return replace(x, shape=shape, strides=tuple(strides), offset=offset)
 
 
-def expand(x: View, shape: tuple[int, ...], sizes: Sequence[int]) -> View:
+def expand(x: Strided, shape: tuple[int, ...], sizes: Sequence[int]) -> Strided:
     """Repeat axes of size 1."""
     new = len(shape) - len(x.shape)
     kept = zip(x.strides, x.shape, shape[new:], strict=True)
@@ -95,7 +88,6 @@ VIEWS: dict[str, Any] = {
     "permute": permute,
     "select": select,
     "slice": slice_,
-    "squeeze": squeeze,
     "transpose": transpose,
     "unsqueeze": unsqueeze,
 }

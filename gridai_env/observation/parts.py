@@ -7,7 +7,7 @@ long a waiting job may still be started (known at its release), and that the que
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, partial
 from operator import attrgetter
 
@@ -251,14 +251,3 @@ def job_table(p: Params, exogenous: Exogenous, last: Array, inverse: NDArray[np.
     table = xp.concatenate([xp.stack(columns, axis=-1), sites_open], axis=-1)
     table = table * constant(inverse, table)
     return xp.concatenate([table, xp.zeros_like(table[:, :1])], axis=1)
-
-
-def some_of(outside: ExogenousView, part: slice) -> ExogenousView:
-    """Return the inputs of the episodes ``part``."""
-    return replace(
-        outside,
-        exogenous=outside.exogenous.map(lambda x: x[part]),
-        forecast=replace(outside.forecast, values=outside.forecast.values[part]),
-        event_active=outside.event_active[part],
-        start_minutes=outside.start_minutes[part],
-    )

@@ -17,14 +17,14 @@ from torch import Tensor
 
 from gridai_env.arrays.torch_ops import moved
 from gridai_env.arrays.types import AnyFloats, Bools, Index
-from gridai_env.envs.arguments import checked_options, plain_seed, seed_list
+from gridai_env.envs.arguments import checked_options, checked_step, plain_seed, seed_list
 from gridai_env.envs.batch_env import BatchEnv, Info
 from gridai_env.envs.observer import Observer
 from gridai_env.envs.options import TorchVectorOptions, keywords_of
 from gridai_env.envs.prepared import Prepared
 from gridai_env.envs.simulator import Simulator
 from gridai_env.envs.step_figures import EPISODE_KEYS, KEYS, add_step
-from gridai_env.envs.step_kernel import kernel_for
+from gridai_env.envs.step_kernel import CompiledSimulator, make_room
 from gridai_env.envs.torch import episode_supply
 from gridai_env.envs.torch.arguments import checked_actions, checked_device, checked_dtype
 from gridai_env.envs.torch.compiled_step import Traced
@@ -125,8 +125,7 @@ class GridAITorchVectorEnv(BatchEnv[Simulator]):
         if self.layout.compiled.hash != compiled.hash:
             self.layout = ObservationLayout(compiled)
         like = torch.empty(0, dtype=self.dtype, device=self.device)
-        kernel = kernel_for(compiled, self.layout, self.num_envs, like) if self._kernels else None
-        self._simulator = Simulator.room_for(compiled, self.num_envs, like, self.layout, self._wrap, kernel)
+        self._simulator = make_room(self.layout, self.num_envs, like, self._kernels, self._wrap)
         self._observer = Observer(self._simulator, self._copy, self._wrap)
 
     # Reset ---------------------------------------------------------------------------------------
@@ -158,20 +157,11 @@ class GridAITorchVectorEnv(BatchEnv[Simulator]):
             t = np.arange(self.num_groups) * count // self.num_groups * self._longest // count
             t = np.repeat(t, self.group)
         if "first_step" in options:
-            t[rows] = self._first_step(options["first_step"])
+            t[rows] = checked_step(options["first_step"], self.layout.compiled.shape.steps)
 
         self._begin(rows, batches, t)
         infos = self._infos(torch.zeros_like(self._totals), self._upload(self._mask(rows)))
         return self._shown(self._observer.observe()), infos
-
-    def _first_step(self, step: Any) -> int:
-        """Return the step at which episodes begin; raises ValueError where it is none of theirs."""
-        last = self.layout.compiled.shape.steps - 1
-        if isinstance(step, bool) or not isinstance(step, int | np.integer) or not 0 <= step <= last:
-            raise ValueError(
-                f"options['first_step'] = {step!r}: must be a whole number in [0, {last}] [steps]"
-            )
-        return int(step)
 
     def _rows(self, mask: Any) -> Index:
         """Return the environments to reset; the mask may be a tensor."""
@@ -274,7 +264,7 @@ class GridAITorchVectorEnv(BatchEnv[Simulator]):
         """Advance all episodes; raises ValueError for a wrong action, ResetNeeded where one is over."""
         simulator = self._ready()
         checked = checked_actions(actions, (self.num_envs, simulator.layout.size), self.device, self.dtype)
-        if simulator.kernel is not None and checked.requires_grad and torch.is_grad_enabled():
+        if isinstance(simulator, CompiledSimulator) and checked.requires_grad and torch.is_grad_enabled():
             raise ValueError(
                 "action: carries gradients, which a compiled step on a processor does not pass on; use "
                 "compile='torch' or compile=False, or torch.no_grad()"

@@ -56,8 +56,8 @@ def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
 def compiled_simulator(batch: InstanceBatch, layout: ObservationLayout) -> tuple[Simulator, Observer]:
     """A simulator of all episodes whose steps are compiled, and its observer."""
     like, count = np.empty(0), len(batch)
-    kernel = step_kernel.StepKernel(batch.compiled, layout, count, like)
-    simulator = Simulator.room_for(batch.compiled, count, like, layout, kernel=kernel)
+    simulator = step_kernel.make_room(layout, count, like, compiles=True)
+    assert isinstance(simulator, step_kernel.CompiledSimulator)
     simulator.begin(np.arange(count), simulator.prepare(EpisodeArrays.of(batch)))
     return simulator, Observer(simulator)
 
@@ -260,7 +260,7 @@ def test_an_environment_goes_on_from_copies_and_snapshots() -> None:
     for other in others[2:]:
         other.set_state(state)
     for other in others:
-        exact = other.simulator.kernel is not None
+        exact = isinstance(other.simulator, step_kernel.CompiledSimulator)
         for action, wanted in zip(actions[5:12], ahead, strict=True):
             found = other.step(action)
             assert found[1] == (wanted[1] if exact else pytest.approx(wanted[1], rel=1e-9, abs=1e-9))
@@ -317,7 +317,7 @@ def test_a_batch_on_torch_is_the_same_over_episodes(dtype: str, tolerance: float
     assert apart(found[0], wanted[0]) <= 1e-5
     for action in actions_of(fast.layout, 9, 15):
         found, wanted = fast.step(action), plain.step(action)
-        assert fast.simulator.kernel is not None
+        assert isinstance(fast.simulator, step_kernel.CompiledSimulator)
         assert apart(found[0], wanted[0]) <= 1e-5
         assert apart(found[1], wanted[1]) <= tolerance
         assert np.array_equal(found[2], wanted[2])
