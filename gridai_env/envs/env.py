@@ -15,9 +15,11 @@ from gridai_env.envs.action_space import action_box, names_of_actions
 from gridai_env.envs.arguments import checked_action, checked_options, plain_seed
 from gridai_env.envs.episode_arrays import EpisodeArrays
 from gridai_env.envs.episode_source import DRAWN_SEEDS
+from gridai_env.envs.episodes_ahead import EpisodesAhead
 from gridai_env.envs.observer import Observer
 from gridai_env.envs.options import EnvOptions, keywords_of
 from gridai_env.envs.pictures import Pictures
+from gridai_env.envs.prepared import Prepared
 from gridai_env.envs.simulator import Simulator
 from gridai_env.envs.step_figures import INFO_KEYS, KEYS, add_step
 from gridai_env.envs.step_kernel import make_room
@@ -166,7 +168,7 @@ class GridAIEnv(gym.Env[Observation, Any]):
         self.observation_space: gym.spaces.Dict = self.layout.space()  # type: ignore[assignment]
         self.action_space: gym.spaces.Box = action_box(self.compiled)
         self._simulator: Simulator | None = None
-        self._compiles = bool(options.compile)
+        self._compiles, self._ahead = bool(options.compile), EpisodesAhead(self._source)
         self._pictures = Pictures()
 
     @property
@@ -200,30 +202,40 @@ class GridAIEnv(gym.Env[Observation, Any]):
         seed = plain_seed(seed)
         super().reset(seed=seed)
         if "instance" in options:
-            batch = self._source.of_instances([options["instance"]])
-        else:
+            self._start(self._source.of_instances([options["instance"]]))
+        elif seed is not None or "start" in options:
             drawn = int(self.np_random.integers(DRAWN_SEEDS)) if seed is None else seed
-            batch = self._source.batch(
-                [drawn], self._source.starts(np.zeros(1, np.intp), options.get("start"))
-            )
-
-        self._start(batch)
+            starts = self._source.starts(np.zeros(1, np.intp), options.get("start"))
+            self._start(self._source.batch([drawn], starts))
+        else:
+            self._make(self.compiled)
+            self._start(*self._ahead.next(self.np_random, self._prepared))
         return self._observe(), self._info([0.0] * len(KEYS))
 
-    def _start(self, batch: InstanceBatch, where: dict[str, Any] | None = None) -> None:
-        """Put the only episode of ``batch`` at its first step, or as it stood in a snapshot of the simulator."""
-        self._batch = batch
-        is_other = batch.compiled.hash != self.layout.compiled.hash
+    def _make(self, compiled: Compiled) -> None:
+        """Make room for an episode of a scenario, unless there is."""
+        is_other = compiled.hash != self.layout.compiled.hash
         if is_other:
-            self.layout = ObservationLayout(batch.compiled)
+            self.layout = ObservationLayout(compiled)
         if self._simulator is None or is_other:
             self._simulator = make_room(self.layout, 1, np.empty(0), self._compiles)
             self._observer = Observer(self._simulator)
+
+    def _prepared(self, batch: InstanceBatch) -> Prepared:
+        assert self._simulator is not None
+        return self._simulator.prepare(EpisodeArrays.of(batch))
+
+    def _start(
+        self, batch: InstanceBatch, prepared: Prepared | None = None, where: dict[str, Any] | None = None
+    ) -> None:
+        """Put the only episode of ``batch`` at its first step, or as it stood in a snapshot of the simulator."""
+        self._make(batch.compiled)
         simulator, t = self._simulator, None
+        assert simulator is not None
         if where is not None:  # episodes are written relative to the present row
             simulator.ring.row, t = where["row"], where["t"]
-        simulator.begin(np.zeros(1, np.intp), simulator.prepare(EpisodeArrays.of(batch)), t)
-        self._reward_scale_usd = batch.compiled.reward_scale_usd
+        simulator.begin(np.zeros(1, np.intp), prepared or self._prepared(batch), t)
+        self._batch, self._reward_scale_usd = batch, batch.compiled.reward_scale_usd
         self._totals = np.zeros((len(KEYS), 1))
 
     def step(self, action: Floats32) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
@@ -276,7 +288,7 @@ class GridAIEnv(gym.Env[Observation, Any]):
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go back to where `get_state` was called, in this or another environment of the same scenario."""
-        self._start(self._source.of_instances([state["instance"]]), state["simulator"])
+        self._start(self._source.of_instances([state["instance"]]), where=state["simulator"])
         self.simulator.set_state(state["simulator"])
         self._totals = state["totals"].copy()
         self.np_random.bit_generator.state = copy.deepcopy(state["np_random"])

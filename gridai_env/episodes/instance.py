@@ -7,9 +7,12 @@ Shapes: B episodes, T steps, L steps of history (one day), K sites, C regions, J
 series.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +170,19 @@ class InstanceBatch:
 
     def __iter__(self) -> Iterator[Instance]:
         return (self[b] for b in range(len(self)))
+
+    def some(self, rows: slice) -> InstanceBatch:
+        """Return some of the episodes, as views."""
+        own = {name: getattr(self.params, name)[rows] for name in INSTANCE_FIELDS}
+        return InstanceBatch(
+            compiled=self.compiled,
+            seeds=self.seeds[rows],
+            start_utc=self.start_utc[rows],
+            params=self.params.replace(**own),
+            forecast=replace(self.forecast, values=self.forecast.values[rows]),
+            provenance=self.provenance[rows],
+            **{name: getattr(self, name).map(itemgetter(rows)) for name in RECORDS},
+        )
 
     @cached_property
     def instances(self) -> list[Instance]:
