@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from gridai_env.arrays.ops import (
-    address,
     as_float64,
     batch_first,
     batch_last,
@@ -133,11 +132,6 @@ class Ring:
     def now(self) -> Float[Array, "M B"]:
         """Return all columns in this step, [M,B], as a view."""
         return self.values[self.row]
-
-    def address_of(self, row: int) -> int:
-        """Return where a row lies in memory; after the last comes the first."""
-        steps, width, count = self.values.shape
-        return address(self.values) + row % steps * width * count * self.values.dtype.itemsize
 
     def forward(self) -> None:
         """Go on by one step."""

@@ -72,20 +72,26 @@ class StepKernel:
         functions, notes = _library(compiled, layout, REALS[like.dtype.itemsize], lanes)
         self._play = _Call(functions.step, notes["step"], num_envs)
         self._look = _Call(functions.observe, notes["observe"], num_envs)
-
         self._constants = {name: _beside(x, like) for name, x in constants_of(compiled, layout).items()}
-        for name, x in self._constants.items():
-            self._give(name, x)
+        self._give(self._constants)
+
+        # Results lie one after the other: fields of the state, figures, whether actions were wrong.
+        self._shapes = state_shapes(compiled.shape)
+        self._ends = [0, *accumulate(prod(shape) for shape in self._shapes.values())]
+        self._rows = self._ends[-1] + len(KEYS) + 1
+        self._pitch = num_envs * like.dtype.itemsize
+        self._results = [row * self._pitch for row in (*self._ends, self._rows - 1)]
 
         static = layout.parts[STATIC]
         self._template = room((layout.size, num_envs), as_float32(room((0,), like)))
         self._template[static] = as_float32(constant(compiled.params.route_open.reshape(-1, 1), like))
-        self._starts = [start for start in (0, static.stop) if start not in (static.start, layout.size)]
+        starts = [start for start in (0, static.stop) if start not in (static.start, layout.size)]
+        self._segments = [start * num_envs * self._template.dtype.itemsize for start in starts]
 
-        self._shapes = state_shapes(compiled.shape)
-        sizes = [prod(shape) for shape in self._shapes.values()]
-        self._ends = [0, *accumulate(sizes)]
-        self._known: tuple[Any, Any] = (None, None)  # parameters and jobs whose addresses are given
+        # What inputs came from, as long as it is the same: addresses are found once.
+        self._episodes: tuple[Any, Any] = (None, None)
+        self._ring: tuple[Any, int] = (None, 0)
+        self._block: tuple[Any, int] = (None, 0)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy by loading the functions again."""
@@ -93,24 +99,25 @@ class StepKernel:
 
     def step(self, simulator: CompiledSimulator, actions: Float[Array, "B A"]) -> Stepped:
         """Play one step from where the simulator stands; nothing that was given out is written to."""
-        ring, like = simulator.ring, self._template
-        moved = in_memory_order(batch_last(as_type_of(actions, ring.values)))
-        self._give_place(simulator)
+        values, count = simulator.ring.values, len(actions)
+        moved = as_type_of(actions, values)
+        moved = in_memory_order(moved if count == 1 else batch_last(moved))
+        self._give_place(self._play, simulator)
         self._play.give("actions", address(moved))
 
-        block = room((self._ends[-1], len(actions)), ring.values)
-        rest = room((len(KEYS) + 1, len(actions)), ring.values)
-        observation = copied(like)
-        self._play.run(
-            [*self._addresses(block), address(rest), address(rest[-1]), *self._segments(observation)]
-        )
-        return Stepped(block, rest[:-1], rest[-1] != 0.0, observation)
+        made, observation = room((self._rows, count), values), copied(self._template)
+        origin, shown = address(made), address(observation)
+        self._play.run([origin + at for at in self._results] + [shown + at for at in self._segments])
+        block = made[: self._ends[-1]]
+        self._block = block, origin
+        return Stepped(block, made[self._ends[-1] : -1], made[-1] != 0.0, observation)
 
     def observe(self, simulator: CompiledSimulator) -> Float[Array, "N B"]:
         """Return the observation of where the simulator stands."""
         observation = copied(self._template)
-        self._give_place(simulator)
-        self._look.run(self._segments(observation))
+        self._give_place(self._look, simulator)
+        shown = address(observation)
+        self._look.run([shown + at for at in self._segments])
         return observation
 
     def state_of(self, block: Float[Array, "numbers B"]) -> State:
@@ -119,48 +126,36 @@ class StepKernel:
         fields = {name: block[a:b].reshape(*shape, block.shape[-1]) for (name, shape), (a, b) in parts}
         return State.make(**{name: batch_first(x) for name, x in fields.items()})
 
-    def _give(self, name: str, x: Array) -> None:
-        self._play.give(name, address(x))
-        self._look.give(name, address(x))
+    def _give(self, arrays: dict[str, Array]) -> None:
+        """Hand over arrays, which must be kept."""
+        for name, x in arrays.items():
+            self._play.give(name, address(x))
+            self._look.give(name, address(x))
 
-    def _give_place(self, simulator: CompiledSimulator) -> None:
-        """Hand over state, instances and rows of a simulator."""
-        ring = simulator.ring
-        if self._known[0] is not simulator.params or self._known[1] is not simulator.jobs:
-            self._known = simulator.params, simulator.jobs
+    def _give_place(self, call: _Call, simulator: CompiledSimulator) -> None:
+        """Hand over the instances, the state and the present row of a simulator, and the row after it."""
+        ring, block = simulator.ring, simulator.block
+        if self._episodes[0] is not simulator.params or self._episodes[1] is not simulator.jobs:
+            self._episodes = simulator.params, simulator.jobs
             own = {f"instance_{name}": getattr(simulator.params, name) for name in INSTANCE_FIELDS}
-            self._kept = {name: in_memory_order(batch_last(x)) for name, x in own.items()}
-            for name, x in {**self._kept, "jobs": simulator.jobs}.items():
-                self._give(name, x)
+            self._instances = {name: in_memory_order(batch_last(x)) for name, x in own.items()}
+            self._give(self._instances | {"jobs": simulator.jobs})
 
-        if simulator.block is None:  # the state came another way
-            fields = [
-                in_memory_order(batch_last(x))
-                for x in (getattr(simulator.state, name) for name in State.names())
-            ]
-            self._from = fields
-            places = [address(x) for x in fields]
+        if block is None:  # the state came another way
+            state = [getattr(simulator.state, name) for name in self._shapes]
+            self._state = [in_memory_order(batch_last(x)) for x in state]
+            call.give_state([address(x) for x in self._state])
         else:
-            self._from = [simulator.block]
-            places = self._addresses(simulator.block)
-        for name, place in zip(self._shapes, places, strict=True):
-            self._play.give(f"state_{name}", place)
-            self._look.give(f"state_{name}", place)
+            if self._block[0] is not block:
+                self._block = block, address(block)
+            origin = self._block[1]
+            call.give_state([origin + at for at in self._results[: len(self._shapes)]])
 
-        now, after = ring.address_of(ring.row), ring.address_of(ring.row + 1)
-        self._play.give("now", now)
-        self._play.give("next", after)
-        self._look.give("now", now)
-
-    def _addresses(self, block: Array) -> list[int]:
-        """Return where the fields of a state begin."""
-        begin, pitch = address(block), block.shape[-1] * block.dtype.itemsize
-        return [begin + start * pitch for start in self._ends[:-1]]
-
-    def _segments(self, observation: Array) -> list[int]:
-        """Return where the parts of an observation that change begin."""
-        begin, pitch = address(observation), observation.shape[-1] * observation.dtype.itemsize
-        return [begin + start * pitch for start in self._starts]
+        if self._ring[0] is not ring.values:
+            self._ring = ring.values, address(ring.values)
+        steps, width, _ = ring.values.shape
+        for name, row in (("now", ring.row), ("next", (ring.row + 1) % steps)):
+            call.give(name, self._ring[1] + row * width * self._pitch)
 
 
 class _Call:
@@ -171,6 +166,8 @@ class _Call:
         function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, *[ctypes.c_long] * 3]
         self._function, self._batch = function, num_envs
         self._at = {name: i for i, name in enumerate(notes["ins"])}
+        fields = [self._at.get(f"state_{name}") for name in State.names()]
+        self._state = [(i, at) for i, at in enumerate(fields) if at is not None]
         self._ins = (ctypes.c_void_p * len(self._at))()
         self._outs = (ctypes.c_void_p * notes["outs"])()
 
@@ -178,6 +175,12 @@ class _Call:
         """Hand over the address of an input, where the function asks for it."""
         if name in self._at:
             self._ins[self._at[name]] = place
+
+    def give_state(self, places: list[int]) -> None:
+        """Hand over the addresses of the fields of `State`, in their order."""
+        ins = self._ins
+        for i, at in self._state:
+            ins[at] = places[i]
 
     def run(self, outs: list[int]) -> None:
         """Write the results to these addresses."""
