@@ -57,7 +57,7 @@ class Emitter(Memory):
         for operation in graph.operations:
             self._values[operation] = self._kept(operation, self._translated(operation))
         self.outputs = [
-            self.fill(self.new(each, "output", f"{prefix}out{i}"), self._values[each])
+            self.fill(self.new(each, "output", f"{prefix}out{i}"), self._argument(each))
             for i, each in enumerate(graph.outputs)
         ]
 
@@ -71,8 +71,6 @@ class Emitter(Memory):
 
     def _translated(self, operation: Operation) -> Value:
         name, shape, kind = operation.name, operation.shape, self.kind_of(operation.dtype)
-        if name == "constant":
-            return self.bake(operation.args[0])
         args = [self._argument(x) for x in operation.args]
 
         if name in ARITHMETIC and kind != "mask":
@@ -106,9 +104,14 @@ class Emitter(Memory):
         raise NotImplementedError(f"{name}: has no translation to C++")
 
     def _argument(self, x: Any) -> Any:
+        """Return what stands behind an argument; a constant is written down where it is first used."""
         if isinstance(x, list | tuple):
             return [self._argument(each) for each in x]
-        return self._values[x] if isinstance(x, Operation) else x
+        if not isinstance(x, Operation):
+            return x
+        if x.name == "constant" and x not in self._values:
+            self._values[x] = self.bake(x.args[0])
+        return self._values[x]
 
     def _pointwise(
         self, shape: tuple[int, ...], kind: Kind, among: Kind, form: str, operands: Sequence[Any]

@@ -38,7 +38,7 @@ class OperationGraph:
     """What a function of tensors does, without what its results do not need."""
 
     inputs: list[Operation]
-    operations: list[Operation]  # each after those that it reads
+    operations: list[Operation]  # each after those that it reads; without inputs and constants
     outputs: list[Operation]
 
 
@@ -71,9 +71,12 @@ class _Recorder(TorchDispatchMode):
         result, kwargs = func(*args, **(kwargs or {})), kwargs or {}
         if not isinstance(result, Tensor) or func._schema.is_mutable:
             raise NotImplementedError(f"{func}: a step must neither depend on a number nor write in place")
-        name = func.overloadpacket.__name__
-        noted = tree_map(self.of, args)
-        self._note(result, Operation(name, noted, tuple(result.shape), result.dtype, kwargs))
+        noted = Operation(
+            func.overloadpacket.__name__, tree_map(self.of, args), tuple(result.shape), result.dtype, kwargs
+        )
+        # What follows from constants alone is one: whether it was made before, and kept, must not show.
+        if not noted.inputs or any(x.name != "constant" for x in noted.inputs):
+            self._note(result, noted)
         return result
 
 
@@ -88,5 +91,5 @@ def recorded(function: Callable[[list[Tensor]], list[Tensor]], inputs: list[Tens
             for read in operation.inputs:
                 read.users += 1
                 needed.add(read)
-    kept = [x for x in recorder.operations if x in needed and x.name != "input"]
+    kept = [x for x in recorder.operations if x in needed and x.name not in ("constant", "input")]
     return OperationGraph(recorder.inputs, kept, outputs)
