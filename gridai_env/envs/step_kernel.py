@@ -137,9 +137,12 @@ class StepKernel:
         ring, block = simulator.ring, simulator.block
         if self._episodes[0] is not simulator.params or self._episodes[1] is not simulator.jobs:
             self._episodes = simulator.params, simulator.jobs
-            own = {f"instance_{name}": getattr(simulator.params, name) for name in INSTANCE_FIELDS}
-            self._instances = {name: in_memory_order(batch_last(x)) for name, x in own.items()}
-            self._give(self._instances | {"jobs": simulator.jobs})
+            own = {
+                f"instance_{name}": batch_last(getattr(simulator.params, name)) for name in INSTANCE_FIELDS
+            }
+            own["jobs"] = simulator.jobs
+            self._instances = {name: in_memory_order(x) for name, x in own.items()}
+            self._give(self._instances)
 
         if block is None:  # the state came another way
             state = [getattr(simulator.state, name) for name in self._shapes]

@@ -266,6 +266,20 @@ def test_an_environment_goes_on_from_copies_and_snapshots() -> None:
             assert found[1] == (wanted[1] if exact else pytest.approx(wanted[1], rel=1e-9, abs=1e-9))
 
 
+def test_an_environment_plays_the_same_episodes_one_after_another() -> None:
+    env, plain = (GridAIEnv("microgrid_prosumer", horizon_h=6.0, compile=c) for c in (True, False))
+    shown = [each.reset(seed=5)[0] for each in (env, plain)]
+    actions, t = actions_of(env.layout, 1, 8)[:, 0], 0
+    for _ in range(12):
+        over = False
+        while not over:
+            found, wanted = env.step(actions[t % 8]), plain.step(actions[t % 8])
+            assert found[4] == pytest.approx(wanted[4], rel=1e-9, abs=1e-9)
+            shown, over, t = [found[0], wanted[0]], wanted[2], t + 1
+        shown = [each.reset()[0] for each in (env, plain)]
+        assert all(apart(shown[0][name], shown[1][name]) <= 1e-6 for name in shown[1])
+
+
 def test_a_batch_restarts_like_its_environments() -> None:
     envs = GridAIVectorEnv(5, "two_sites", horizon_h=6.0, compile=True)
     singles = [GridAIEnv("two_sites", horizon_h=6.0, compile=True) for _ in range(5)]
