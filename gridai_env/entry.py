@@ -25,7 +25,10 @@ def open_vector_env(
     """
     refuse_unknown("make_vec", arguments, KEYWORDS)
     if device is None:
-        if odd := [name for name in DEVICE_ONLY if name in arguments]:
+        odd = [name for name in DEVICE_ONLY if name in arguments]
+        if arguments.get("compile") == "torch":
+            odd.append("compile = 'torch'")
+        if odd:
             raise ValueError(
                 f"{', '.join(odd)}: only with a device; add device='cpu' or device='cuda', or leave it out"
             )

@@ -1,5 +1,6 @@
 """Training episodes of a run, and the held-out ones."""
 
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from agents.vec_env.base import BatchVecEnv, RewardWrapper
 from agents.vec_env.numpy import GridAIVecEnv
 from gridai_env.envs.vector_env import GridAIVectorEnv
 from gridai_env.episodes.instance import Instance, make_batch
+from gridai_env.kernel.build import CannotBuild, compiler
 from gridai_env.scenario.compile import Compiled
 
 # Held-out episodes have the seeds from here on; those of training episodes are lower (see `BatchVecEnv.seed`).
@@ -50,9 +52,10 @@ def has_kernels(config: PPOConfig) -> bool:
 
 
 def steps_in_words(config: PPOConfig) -> str:
-    """Return how the environment steps of a run are computed, for its first lines."""
-    if has_kernels(config):
-        return "one compiled function"
+    """Return how the environment steps of a run are computed, for its first lines and its run.json."""
+    with suppress(CannotBuild):
+        if has_kernels(config) and compiler():
+            return "one compiled function"
     if config.algorithm == "ppo":
         return "NumPy"
     return "torch, by its compiler" if config.on_device.compile else "torch"

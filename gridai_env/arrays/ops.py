@@ -46,6 +46,11 @@ def room(shape: tuple[int, ...], like: Array) -> Array:
     )
 
 
+def has_gradients(x: Array) -> bool:
+    """Return whether gradients are asked for by an array (never one of NumPy)."""
+    return bool(getattr(x, "requires_grad", False)) and bool(namespace(x).is_grad_enabled())
+
+
 def address(x: Array) -> int:
     """Return where an array lies in memory."""
     return int(x.__array_interface__["data"][0] if isinstance(x, np.ndarray) else x.data_ptr())
@@ -57,7 +62,7 @@ def in_memory_order(x: Array) -> Array:
 
 
 def as_type_of(x: Array, like: Array) -> Array:
-    """Return numbers in the type of another array; an array of the host beside a tensor becomes one."""
+    """Return numbers in the type of another array of the same kind."""
     return x.astype(like.dtype, copy=False) if isinstance(like, np.ndarray) else x.to(like.dtype)
 
 

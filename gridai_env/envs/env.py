@@ -19,7 +19,6 @@ from gridai_env.envs.episodes_ahead import EpisodesAhead
 from gridai_env.envs.observer import Observer
 from gridai_env.envs.options import EnvOptions, keywords_of
 from gridai_env.envs.pictures import Pictures
-from gridai_env.envs.prepared import Prepared
 from gridai_env.envs.simulator import Simulator
 from gridai_env.envs.step_figures import INFO_KEYS, KEYS, add_step
 from gridai_env.envs.step_kernel import make_room
@@ -208,8 +207,7 @@ class GridAIEnv(gym.Env[Observation, Any]):
             starts = self._source.starts(np.zeros(1, np.intp), options.get("start"))
             self._start(self._source.batch([drawn], starts))
         else:
-            self._make(self.compiled)
-            self._start(*self._ahead.next(self.np_random, self._prepared))
+            self._start(self._ahead.next(self.np_random))
         return self._observe(), self._info([0.0] * len(KEYS))
 
     def _make(self, compiled: Compiled) -> None:
@@ -221,20 +219,14 @@ class GridAIEnv(gym.Env[Observation, Any]):
             self._simulator = make_room(self.layout, 1, np.empty(0), self._compiles)
             self._observer = Observer(self._simulator)
 
-    def _prepared(self, batch: InstanceBatch) -> Prepared:
-        assert self._simulator is not None
-        return self._simulator.prepare(EpisodeArrays.of(batch))
-
-    def _start(
-        self, batch: InstanceBatch, prepared: Prepared | None = None, where: dict[str, Any] | None = None
-    ) -> None:
+    def _start(self, batch: InstanceBatch, where: dict[str, Any] | None = None) -> None:
         """Put the only episode of ``batch`` at its first step, or as it stood in a snapshot of the simulator."""
         self._make(batch.compiled)
         simulator, t = self._simulator, None
         assert simulator is not None
         if where is not None:  # episodes are written relative to the present row
             simulator.ring.row, t = where["row"], where["t"]
-        simulator.begin(np.zeros(1, np.intp), prepared or self._prepared(batch), t)
+        simulator.begin(np.zeros(1, np.intp), simulator.prepare(EpisodeArrays.of(batch)), t)
         self._batch, self._reward_scale_usd = batch, batch.compiled.reward_scale_usd
         self._totals = np.zeros((len(KEYS), 1))
 
@@ -288,7 +280,7 @@ class GridAIEnv(gym.Env[Observation, Any]):
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go back to where `get_state` was called, in this or another environment of the same scenario."""
-        self._start(self._source.of_instances([state["instance"]]), where=state["simulator"])
+        self._start(self._source.of_instances([state["instance"]]), state["simulator"])
         self.simulator.set_state(state["simulator"])
         self._totals = state["totals"].copy()
         self.np_random.bit_generator.state = copy.deepcopy(state["np_random"])

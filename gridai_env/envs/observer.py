@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from gridai_env.arrays.ops import as_float32, batch_first, batch_last, constant, namespace, room
 from gridai_env.arrays.types import Array, Float, Index
@@ -19,11 +20,10 @@ from gridai_env.envs.ring import RECENT, pick, put
 from gridai_env.envs.simulator import Simulator, Wrap, record_of
 from gridai_env.envs.step_inputs import constants_of
 from gridai_env.observation.decode import JOB_FEATURES
+from gridai_env.observation.layout import STATIC
 from gridai_env.observation.parts import EXOGENOUS_PARTS, due_gpuh, job_slots, prepared_runs, state_parts
 from gridai_env.world.actions import active_jobs
 from gridai_env.world.state import Exogenous, State
-
-STATIC = "open_routes"
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ class Observer:
         self.layout, self._simulator, self._copy = simulator.observed, simulator, copy
         self._like, self._shape = simulator.ring.values, simulator.compiled.shape
         self._first = self._shape.session_rows
-        numbers = constants_of(simulator.compiled, self.layout)
+        self.steps: Any = self._shape.steps
+        numbers = constants_of(simulator.compiled.params, self.layout)
         there = {name: constant(x, self._like) for name, x in numbers.items()}
         self.inverse = {
             name: there[f"inverse_{name}"] for name in self.layout.parts if f"inverse_{name}" in there
@@ -95,7 +96,7 @@ class Observer:
             found = self._values(state, now, simulator.jobs)
         else:
             segments = self._parts(state, now, simulator.jobs)
-            found = list(zip(self._places(), segments, strict=True))
+            found = list(zip(self.layout.changing, segments, strict=True))
         if any(getattr(values, "requires_grad", False) for _, values in found):
             return self._joined(found)
 
@@ -137,18 +138,13 @@ class Observer:
         found = sorted([*values, (self.layout.parts[STATIC], routes)], key=lambda item: item[0].start)
         return namespace(routes).concatenate([part for _, part in found]).T
 
-    def _places(self) -> list[slice]:
-        """Return what lies between the constant parts, in as few slices as there can be."""
-        static = self.layout.parts[STATIC]
-        return [s for s in (slice(0, static.start), slice(static.stop, self.layout.size)) if s.start < s.stop]
-
     def segments(self, state: list[Array], now: Array, jobs: Array) -> list[Array]:
-        """Return the observation in the segments of `_places`, [n,B] each."""
+        """Return the observation in the segments of `ObservationLayout.changing`, [n,B] each."""
         values = sorted(self._values(state, now, jobs), key=lambda item: item[0].start)
         join = namespace(now).concatenate
         return [
             join([part for at, part in values if place.start <= at.start < place.stop])
-            for place in self._places()
+            for place in self.layout.changing
         ]
 
     def _values(self, state: list[Array], now: Array, jobs: Array) -> list[tuple[slice, Array]]:
@@ -173,5 +169,5 @@ class Observer:
         """Return features [B,V,5+K] of the jobs that may be started now."""
         active, _ = active_jobs(state, exo)
         left = batch_first(self._simulator.ring.column(now, "steps_left"))
-        elapsed = (self._shape.steps - left) / self._shape.steps
+        elapsed = (self.steps - left) / self.steps
         return job_slots(active, batch_first(jobs), self._shape.slots, elapsed)

@@ -52,7 +52,7 @@ class EnvOptions:
         """Raise ValueError for values that are impossible whatever the scenario is."""
         if self.render_mode not in (None, *RENDER_MODES):
             raise ValueError(f"render_mode = {self.render_mode!r}: must be None or one of {RENDER_MODES}")
-        if self.compile not in self.compile_kinds:
+        if not isinstance(self.compile, bool | str) or self.compile not in self.compile_kinds:
             raise ValueError(f"compile = {self.compile!r}: must be one of {list(self.compile_kinds)}")
 
     def open_source(self) -> EpisodeSource:

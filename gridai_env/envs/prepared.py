@@ -33,6 +33,7 @@ class Prepared:
 
     compiled: Compiled
     params: Params  # INSTANCE_FIELDS with a leading b
+    constants: Params  # of NumPy; what INSTANCE_FIELDS hold there counts for nothing
     initial: State  # [b,...]
     block: Float[Array, "T+1 M b"]  # see `ring.block_of`
     jobs: Float[Array, "J+1 5+K b"]  # features (see `observation.parts.job_table`); empty where none show
@@ -52,6 +53,7 @@ class Prepared:
         return Prepared(
             compiled=self.compiled,
             params=self.params.make(**self.params.__dict__ | mine),
+            constants=self.constants,
             initial=self.initial.map(first),
             block=self.block[..., at],
             jobs=self.jobs[..., at] if self.jobs.ndim > 1 else self.jobs,
@@ -87,6 +89,7 @@ def prepare(
     return Prepared(
         compiled=episodes.compiled,
         params=params,
+        constants=episodes.compiled.params if episodes.constants is None else episodes.constants,
         initial=episodes.initial.map(batch_innermost),
         block=block_of(episodes, columns),
         jobs=jobs,

@@ -20,7 +20,7 @@ from gridai_env.envs.episode_arrays import EpisodeArrays
 from gridai_env.envs.prepared import Prepared, prepare
 from gridai_env.envs.ring import Ring, plan, put
 from gridai_env.envs.step_figures import figures_of
-from gridai_env.episodes.instance import InstanceBatch
+from gridai_env.episodes.instance import InstanceBatch, same_constants
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world import physics
@@ -69,7 +69,8 @@ class Simulator:
     """Steps B episodes.  `state` and `exogenous` [B,...] describe where they stand, `t` [B] (on the host) says when.
 
     Differentiable on tensors: where the state or the actions require gradients, flows, outcome and the next state
-    carry them.  Nothing is written in place to an array that was given out.
+    carry them.  Nothing is written in place to an array that was given out, but for `exogenous`: views that hold until
+    other episodes begin.
     """
 
     def __init__(
@@ -111,6 +112,7 @@ class Simulator:
         self.jobs = room((0,), like)  # features [J+1,5+K,B], where they are observed
         self.t = np.zeros(num_envs, dtype=np.intp)
         self.params: Params
+        self.constants: Params  # of NumPy
         self.state: State
         self._begun = False
         self._present: Exogenous | None = None
@@ -128,7 +130,8 @@ class Simulator:
     def begin(self, rows: Index, episodes: Prepared, t: Index | None = None) -> None:
         """Put episodes at the places ``rows``, at their first steps or at steps ``t`` [b].
 
-        An episode that begins midway has its sessions of the step before at home and nothing queued.
+        An episode that begins midway has its sessions of the step before at home and nothing queued.  Raise ValueError
+        where the constants of some differ from those of others that go on.
         """
         t = np.zeros(len(rows), dtype=np.intp) if t is None else t
         initial = episodes.midway(self.ring.columns["arrivals_gpuh"], t)
@@ -138,9 +141,14 @@ class Simulator:
 
         # Where all environments begin anew, drop the older episodes.
         if len(rows) == self.num_envs and (rows == np.arange(self.num_envs)).all():
-            self.params = self.params.make(**self.params.__dict__ | _instance(episodes.params))
+            self.params, self.constants = episodes.params, episodes.constants
             self.state, self.jobs, self._before = initial, episodes.jobs, None
         else:
+            if not same_constants(self.constants, episodes.constants):
+                raise ValueError(
+                    "options['instances']: their constants were changed, while episodes with others go on beside them; "
+                    "reset all environments with such instances"
+                )
             old, new = _instance(self.params), _instance(episodes.params)
             fields = {name: _with(old[name], rows, new[name]) for name in INSTANCE_FIELDS}
             self.params = self.params.make(**self.params.__dict__ | fields)
@@ -165,7 +173,7 @@ class Simulator:
 
         fields = {name: zeros(x) for name, x in _instance(episodes.params).items()}
         self.params = episodes.params.make(**episodes.params.__dict__ | fields)
-        self.state = episodes.initial.map(zeros)
+        self.constants, self.state = episodes.constants, episodes.initial.map(zeros)
         if episodes.jobs.ndim > 1:
             self.jobs = batch_last(zeros(batch_first(episodes.jobs)))
         self._begun = True
@@ -201,6 +209,7 @@ class Simulator:
     def step_flows(self, flows: Flows) -> tuple[Flows, Outcome]:
         """Advance every episode by flows [B,...] that are feasible already."""
         self.state, outcome = advance(self.params, self.state, self.exogenous, flows)
+        self._before = None
         self._go_on()
         return flows, outcome
 
@@ -217,7 +226,7 @@ class Simulator:
     def _remember(self, actions: Array) -> None:
         """Keep what `last_step` needs; of tensors nothing, whose history would live on."""
         if isinstance(actions, np.ndarray):
-            self._before = self._place(), actions
+            self._before = self._place(), np.array(actions)
 
     def _place(self) -> Any:
         """Return what `_state_at` makes the present state of."""
@@ -228,7 +237,7 @@ class Simulator:
         return cast(State, place)
 
     def last_step(self) -> tuple[Flows, Outcome] | None:
-        """Return flows and outcome of the step before, played again; None where there was none, or on a device."""
+        """Return flows and outcome of the last action, played again; None where there was none, and for tensors."""
         if self._before is None:
             return None
         place, actions = self._before
@@ -277,7 +286,10 @@ class Simulator:
     def get_state(self) -> dict[str, Any]:
         """Return the state, step and ring position of every episode as copies, without the episodes themselves."""
         where = {"state": self.state.map(copied), "t": self.t.copy(), "row": self.ring.row}
-        return where | {"before": copy.deepcopy(self._before)}
+        if self._before is None:
+            return where | {"before": None}
+        place, actions = self._before
+        return where | {"before": (self._state_at(place).map(copied), actions.copy())}
 
     def set_state(self, snapshot: dict[str, Any]) -> None:
         """Put back what `get_state` gave, for the same episodes, which stand in the ring as they did then."""

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.observation.parts import PART_FUNCTIONS, prepared_runs
-from gridai_env.scenario.compile import Compiled
 from gridai_env.world.state import INSTANCE_FIELDS, SWITCHES, Params, Shape
 
 SHAPES = dict[str, tuple[int, ...]]
@@ -43,14 +42,14 @@ def instance_shapes(s: Shape) -> SHAPES:
     }
 
 
-def constants_of(compiled: Compiled, layout: ObservationLayout) -> dict[str, NDArray[Any]]:
-    """Return the numbers of the scenario by the names that kernels give them."""
-    p = compiled.params
+def constants_of(p: Params, layout: ObservationLayout) -> dict[str, NDArray[Any]]:
+    """Return the numbers of a scenario, and of how it is shown, by the names that kernels give them."""
     found: dict[str, NDArray[Any]] = {
         f"params_{name}": np.asarray(getattr(p, name), dtype=np.float64)
         for name in Params.names()
         if name not in (*INSTANCE_FIELDS, *SWITCHES)
     }
+    found["steps"] = np.array(float(layout.compiled.shape.steps))
     scales = layout.inverse_scales
     found |= {f"inverse_{name}": x for name, x in scales.items() if name not in PART_FUNCTIONS}
 

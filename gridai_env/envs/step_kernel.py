@@ -29,6 +29,7 @@ from gridai_env.arrays.ops import (
     batch_last,
     constant,
     copied,
+    has_gradients,
     in_memory_order,
     room,
 )
@@ -37,15 +38,15 @@ from gridai_env.envs.prepared import Prepared
 from gridai_env.envs.simulator import Simulator, Wrap
 from gridai_env.envs.step_figures import KEYS
 from gridai_env.envs.step_inputs import constants_of, state_shapes
+from gridai_env.episodes.instance import same_constants
 from gridai_env.kernel.build import CannotBuild, library
-from gridai_env.observation.layout import ObservationLayout
-from gridai_env.scenario.compile import Compiled
+from gridai_env.observation.layout import STATIC, ObservationLayout
 from gridai_env.version import pip_install
-from gridai_env.world.state import INSTANCE_FIELDS, SWITCHES, State
+from gridai_env.world.state import INSTANCE_FIELDS, SWITCHES, Params, State
 
 REALS = {8: "double", 4: "float"}
 VECTOR_BYTES = 32  # of a processor's register: as many episodes are computed at a time as it has numbers
-STATIC = "open_routes"
+INPUTS = ("steps", "dt_h")  # sizes that a function takes as numbers
 # Of one episode the compiler makes vectors of neighbouring sites; a batch has its own.
 OPTIMISE = {"one": "-O3", "few": "-O2", "many": "-O2"}
 ROOMS = ("arrays", "world", "observation", "envs", "kernel")
@@ -64,15 +65,18 @@ class Stepped:
 class StepKernel:
     """The step of B episodes of one scenario, and the observation of where they stand."""
 
-    def __init__(self, compiled: Compiled, layout: ObservationLayout, num_envs: int, like: Array) -> None:
-        """Load the functions, or build them; raises CannotBuild where that is impossible here."""
-        self._given = compiled, layout, num_envs, like
+    def __init__(self, params: Params, layout: ObservationLayout, num_envs: int, like: Array) -> None:
+        """Load the functions, or build them, for constants (of NumPy).
+
+        Raise CannotBuild where that is impossible here.
+        """
+        self.params, compiled = params, layout.compiled
         few = "few" if num_envs > 1 else "one"
         lanes = "many" if num_envs >= VECTOR_BYTES // like.dtype.itemsize else few
-        functions, notes = _library(compiled, layout, REALS[like.dtype.itemsize], lanes)
+        functions, notes = _library(params, layout, REALS[like.dtype.itemsize], lanes)
         self._play = _Call(functions.step, notes["step"], num_envs)
         self._look = _Call(functions.observe, notes["observe"], num_envs)
-        self._constants = {name: _beside(x, like) for name, x in constants_of(compiled, layout).items()}
+        self._constants = {name: _beside(x, like) for name, x in constants_of(params, layout).items()}
         self._give(self._constants)
 
         # Results lie one after the other: fields of the state, figures, whether actions were wrong.
@@ -82,20 +86,17 @@ class StepKernel:
         self._pitch = num_envs * like.dtype.itemsize
         self._results = [row * self._pitch for row in (*self._ends, self._rows - 1)]
 
-        static = layout.parts[STATIC]
         self._template = room((layout.size, num_envs), as_float32(room((0,), like)))
-        self._template[static] = as_float32(constant(compiled.params.route_open.reshape(-1, 1), like))
-        starts = [start for start in (0, static.stop) if start not in (static.start, layout.size)]
-        self._segments = [start * num_envs * self._template.dtype.itemsize for start in starts]
+        self._template[layout.parts[STATIC]] = as_float32(
+            constant(compiled.params.route_open.reshape(-1, 1), like)
+        )
+        pitch = num_envs * self._template.dtype.itemsize
+        self._segments = [place.start * pitch for place in layout.changing]
 
         # What inputs came from, as long as it is the same: addresses are found once.
         self._episodes: tuple[Any, Any] = (None, None)
         self._ring: tuple[Any, int] = (None, 0)
         self._block: tuple[Any, int] = (None, 0)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Copy by loading the functions again."""
-        return StepKernel, self._given
 
     def step(self, simulator: CompiledSimulator, actions: Float[Array, "B A"]) -> Stepped:
         """Play one step from where the simulator stands; nothing that was given out is written to."""
@@ -141,12 +142,12 @@ class StepKernel:
                 f"instance_{name}": batch_last(getattr(simulator.params, name)) for name in INSTANCE_FIELDS
             }
             own["jobs"] = simulator.jobs
-            self._instances = {name: in_memory_order(x) for name, x in own.items()}
+            self._instances = {name: in_memory_order(as_type_of(x, ring.values)) for name, x in own.items()}
             self._give(self._instances)
 
         if block is None:  # the state came another way
             state = [getattr(simulator.state, name) for name in self._shapes]
-            self._state = [in_memory_order(batch_last(x)) for x in state]
+            self._state = [in_memory_order(batch_last(as_type_of(x, ring.values))) for x in state]
             call.give_state([address(x) for x in self._state])
         else:
             if self._block[0] is not block:
@@ -192,18 +193,40 @@ class _Call:
 
 
 class CompiledSimulator(Simulator):
-    """A simulator whose `step_figures` is one function, which makes the observation, too."""
+    """A simulator whose `step_figures` is one function, which makes the observation, too.
 
-    kernel: StepKernel
+    Where there can be none for the constants of its episodes, it steps as any other.
+    """
+
+    kernel: StepKernel | None = None
     block: Array | None = None  # the state as the function leaves it; None: it came another way
     _state: State | None = None
     _seen: Float[Array, "N B"] | None = None
+
+    def load(self, params: Params) -> None:
+        """Load the function for constants; where that is impossible here say why."""
+        assert self.observed is not None
+        self.kernel = None
+        try:
+            self.kernel = StepKernel(params, self.observed, self.num_envs, self.ring.values)
+        except CannotBuild as reason:
+            _say(str(reason))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the function out of copies, which load it again."""
+        _ = self._begun and self.state
+        before = None if self._before is None else (self._state_at(self._before[0]), self._before[1])
+        return vars(self) | {"kernel": None, "block": None, "_seen": None, "_before": before}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.load(self.constants if self._begun else self.compiled.params)
 
     @property
     def state(self) -> State:
         """The state of every episode, made where it is asked for."""
         if self._state is None:
-            assert self.block is not None, "begin() comes first"
+            assert self.kernel is not None and self.block is not None, "begin() comes first"
             self._state = self.kernel.state_of(self.block)
         return self._state
 
@@ -214,10 +237,26 @@ class CompiledSimulator(Simulator):
     def begin(self, rows: Index, episodes: Prepared, t: Index | None = None) -> None:
         """Put episodes at the places ``rows`` (see `Simulator.begin`)."""
         super().begin(rows, episodes, t)
-        self._seen = None
+        if self.kernel is not None and not same_constants(self.kernel.params, self.constants):
+            self.load(self.constants)
 
     def step_figures(self, actions: Array) -> tuple[Array, Array]:
-        """Advance by one action; return the figures [len(KEYS),B] and where actions were invalid [B] bool."""
+        """Advance by one action; return the figures [len(KEYS),B] and where actions were invalid [B] bool.
+
+        Raise ValueError for actions of another shape, and where gradients are asked for.
+        """
+        if self.kernel is None:
+            return super().step_figures(actions)
+        shape = (self.num_envs, self.layout.size)
+        if tuple(actions.shape) != shape:
+            raise ValueError(f"action: shape {tuple(actions.shape)}, must be {shape}")
+        state = () if self._state is None else vars(self._state).values()
+        if any(has_gradients(x) for x in (actions, *state)):
+            raise ValueError(
+                "action: carries gradients (or the state does), which a compiled step on a processor does not pass on; "
+                "use compile='torch' or compile=False, or torch.no_grad()"
+            )
+
         self._remember(actions)
         found = self.kernel.step(self, actions)
         self._go_on()
@@ -228,10 +267,15 @@ class CompiledSimulator(Simulator):
         return self.block if self._state is None else self._state
 
     def _state_at(self, place: Any) -> State:
-        return place if isinstance(place, State) else self.kernel.state_of(place)
+        if isinstance(place, State):
+            return place
+        assert self.kernel is not None
+        return self.kernel.state_of(place)
 
-    def look(self) -> Float[Array, "N B"]:
+    def look(self) -> Float[Array, "N B"] | None:
         """Return the observation of where the episodes stand."""
+        if self.kernel is None:
+            return None
         seen = self.kernel.observe(self) if self._seen is None else self._seen
         self._seen = None
         return seen
@@ -244,17 +288,11 @@ def make_room(
 
     ``compiles``: each step is one function; where that is impossible here say once why, and do without.
     """
-    compiled = layout.compiled
-    if compiles:
-        try:
-            kernel = StepKernel(compiled, layout, num_envs, like)
-        except CannotBuild as reason:
-            _say(str(reason))
-        else:
-            simulator = CompiledSimulator.room_for(compiled, num_envs, like, layout)
-            simulator.kernel = kernel
-            return simulator
-    return Simulator.room_for(compiled, num_envs, like, layout, wrap)
+    if not compiles:
+        return Simulator.room_for(layout.compiled, num_envs, like, layout, wrap)
+    simulator = CompiledSimulator.room_for(layout.compiled, num_envs, like, layout)
+    simulator.load(layout.compiled.params)
+    return simulator
 
 
 def _beside(x: Array, like: Array) -> Array:
@@ -265,27 +303,31 @@ def _beside(x: Array, like: Array) -> Array:
 
 @lru_cache(maxsize=8)
 def _say(reason: str) -> None:
-    warnings.warn(f"compile=True: {reason}; steps are not compiled, with the same results", stacklevel=4)
+    warnings.warn(f"compile=True: {reason}. Steps are not compiled, with the same results", stacklevel=5)
 
 
-def _library(compiled: Compiled, layout: ObservationLayout, real: str, lanes: str) -> tuple[Any, Any]:
+def _library(params: Params, layout: ObservationLayout, real: str, lanes: str) -> tuple[Any, Any]:
     """Return the functions of a scenario's step, and the names of their inputs and outputs."""
 
     def make() -> tuple[str, Any]:
         if find_spec("torch") is None:
-            raise CannotBuild(f"the first compilation needs torch ({pip_install('rl')})")
-        from gridai_env.envs.torch.step_trace import step_source
-
+            raise CannotBuild(f"the first compilation needs torch; run {pip_install('rl')}")
         try:
-            return step_source(compiled, layout, real, lanes)
+            from gridai_env.envs.torch.step_trace import step_source
+
+            return step_source(params, layout, real, lanes)
+        except ImportError as reason:
+            raise CannotBuild(f"torch cannot be imported ({reason}); install it anew") from reason
         except NotImplementedError as reason:
+            name = layout.compiled.name
             raise CannotBuild(
-                f"a step of scenario {compiled.name!r} has no translation ({reason})"
+                f"a step of scenario {name!r} has no translation ({reason}); please report it"
             ) from reason
 
+    sizes = {name: size for name, size in vars(layout.compiled.shape).items() if name not in INPUTS}
     parts = {name: part.size for name, part in layout.by_name.items()}
-    switches = {name: getattr(compiled.params, name) for name in SWITCHES}
-    key = json.dumps([vars(compiled.shape), switches, parts, real, lanes, _code()])
+    switches = {name: getattr(params, name) for name in SWITCHES}
+    key = json.dumps([sizes, switches, parts, real, lanes, _code()])
     return library(key, make, OPTIMISE[lanes])
 
 

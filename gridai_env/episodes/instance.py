@@ -238,7 +238,7 @@ def stack(instances: Sequence[Instance]) -> InstanceBatch:
                 f"instances of different scenarios cannot be stacked: {first.scenario_name!r} "
                 f"({first.compiled.hash[:12]}) and {other.scenario_name!r} ({other.compiled.hash[:12]})"
             )
-        if not _same_constants(first.params, other.params):
+        if not same_constants(first.params, other.params):
             raise InstanceError("instances whose constants were changed differently cannot be stacked")
 
     # The constants are shared; what differs between instances gets the leading B.
@@ -255,7 +255,7 @@ def stack(instances: Sequence[Instance]) -> InstanceBatch:
     )
 
 
-def _same_constants(a: Params, b: Params) -> bool:
+def same_constants(a: Params, b: Params) -> bool:
     """Return whether all constants that are not of the instance are equal."""
     names = (name for name in Params.names() if name not in INSTANCE_FIELDS)
     pairs = ((getattr(a, name), getattr(b, name)) for name in names)

@@ -13,6 +13,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+import warnings
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -29,17 +30,26 @@ FLAGS = (
 )  # fmt: skip
 
 
+LIBRARY = "kernel.so"
+_here: dict[Path, tuple[ctypes.CDLL, Any]] = {}  # what this process has loaded
+
+
 class CannotBuild(Exception):
     """There is no way to a library here; the message says why in a line."""
 
 
 @lru_cache(maxsize=1)
 def compiler() -> str:
-    """Return the path of a C++ compiler ($CXX, g++ or clang++); raises CannotBuild where there is none."""
-    for name in (os.environ.get("CXX", ""), "g++", "clang++"):
-        if name and (found := shutil.which(name)):
+    """Return the path of a C++ compiler (that of $CXX, else g++ or clang++); raises CannotBuild where there is none."""
+    given = os.environ.get("CXX")
+    for name in [given] if given else ["g++", "clang++"]:
+        if found := shutil.which(name):
             return found
-    raise CannotBuild("no C++ compiler (g++ or clang++, or $CXX) was found")
+    if given:
+        raise CannotBuild(
+            f"CXX = {given!r} is no program; name a C++ compiler, or unset it for g++ or clang++"
+        )
+    raise CannotBuild("no C++ compiler was found; install g++ or clang++, or name one in $CXX")
 
 
 @lru_cache(maxsize=1)
@@ -61,25 +71,40 @@ def cache_folder() -> Path:
 def library(key: str, make: Callable[[], tuple[str, Any]], optimise: str) -> tuple[ctypes.CDLL, Any]:
     """Return the library kept under ``key``, and what was noted about it; else build what ``make`` writes.
 
-    ``make`` returns C++ and notes for JSON; ``optimise`` is one more flag.  Raise CannotBuild where it cannot be built.
+    ``make`` returns C++ and notes for JSON; ``optimise`` is one more flag.  Raise CannotBuild where it cannot be built;
+    warn where it cannot be kept.
     """
     name = hashlib.sha256(f"{key}\n{optimise}\n{machine()}".encode()).hexdigest()[:24]
-    kept = _loaded(cache_folder() / name)
-    if kept is not None:
-        return kept
+    path = cache_folder() / name
+    if path not in _here:
+        _here[path] = _loaded(path) or _built(path, *make(), optimise)
+    return _here[path]
 
-    text, notes = make()
-    with tempfile.TemporaryDirectory() as temporary:
-        built = _compiled(text, Path(temporary), optimise)
-        folder = _writable(cache_folder()) or Path(temporary)
-        noted = {"sha256": hashlib.sha256(built).hexdigest(), "notes": notes}
+
+def _built(path: Path, text: str, notes: Any, optimise: str) -> tuple[ctypes.CDLL, Any]:
+    """Return a library after it was built, and keep it at ``path``."""
+    try:
+        with tempfile.TemporaryDirectory() as temporary:
+            built = _compiled(text, Path(temporary), optimise)
+            found = ctypes.CDLL(str(Path(temporary) / LIBRARY))
+    except OSError as error:
+        raise CannotBuild(
+            f"a library cannot be made or loaded ({error}); look at $TMPDIR and its space"
+        ) from error
+
+    noted = {"sha256": hashlib.sha256(built).hexdigest(), "notes": notes}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         for end, content in ((".so", built), (".json", json.dumps(noted).encode())):
-            with atomic_write(folder / f"{name}{end}") as path:
-                path.write_bytes(content)
-        found = _loaded(folder / name)
-    if found is None:
-        raise CannotBuild(f"the library {folder / name}.so cannot be loaded after it was built")
-    return found
+            with atomic_write(path.with_suffix(end)) as partial:
+                partial.write_bytes(content)
+    except OSError as error:
+        warnings.warn(
+            f"compiled steps cannot be kept in {path.parent} ({error.strerror}), so that each process compiles anew; "
+            "set GRIDAI_CACHE_DIR to a folder that can be written to",
+            stacklevel=2,
+        )
+    return found, notes
 
 
 def _loaded(path: Path) -> tuple[ctypes.CDLL, Any] | None:
@@ -94,19 +119,9 @@ def _loaded(path: Path) -> tuple[ctypes.CDLL, Any] | None:
     return None
 
 
-def _writable(folder: Path) -> Path | None:
-    """Return the folder, made where it is missing; None where nothing can be written there."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError:
-        return None
-
-
 def _compiled(text: str, folder: Path, optimise: str) -> bytes:
     """Return the library of a C++ text."""
-    source, target = folder / "kernel.cpp", folder / "kernel.so"
+    source, target = folder / "kernel.cpp", folder / LIBRARY
     source.write_text(text)
     done = subprocess.run(
         [compiler(), optimise, *FLAGS, str(source), "-o", str(target)],
@@ -115,6 +130,7 @@ def _compiled(text: str, folder: Path, optimise: str) -> bytes:
         check=False,
     )
     if done.returncode:
-        first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr[:200])
-        raise CannotBuild(f"{compiler()} failed: {first}")
+        lines = done.stderr.splitlines() or ["it said nothing"]
+        first = next((line for line in lines if "error" in line), lines[0])
+        raise CannotBuild(f"{compiler()} failed: {first}; $CXX chooses another compiler")
     return target.read_bytes()

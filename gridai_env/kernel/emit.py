@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from gridai_env.kernel.gathering import ALONG, EXTREMES, SUMS, gathered
+from gridai_env.kernel.gathering import ALONG, GATHERED, gathered
 from gridai_env.kernel.memory import Memory, literal
 from gridai_env.kernel.record import Operation, OperationGraph
 from gridai_env.kernel.values import Expression, Kind, Place, Strided, Value
@@ -26,13 +26,9 @@ ARITHMETIC |= {
     **dict.fromkeys(("minimum", "clamp_max"), "SMALLER({0}, {1})"),
 }
 COMPARISONS = {"eq": "==", "ne": "!=", "gt": ">", "ge": ">=", "lt": "<", "le": "<="}
-LOGIC = {
-    **dict.fromkeys(("bitwise_and", "logical_and"), "({0} & {1})"),
-    **dict.fromkeys(("bitwise_or", "logical_or"), "({0} | {1})"),
-    **dict.fromkeys(("bitwise_not", "logical_not"), "NOT({0})"),
-}
+LOGIC = {"bitwise_and": "({0} & {1})", "bitwise_or": "({0} | {1})", "bitwise_not": "NOT({0})"}
 SAME = ("alias", "clone", "detach", "lift_fresh", "lift_fresh_copy")
-FILLED = {"zeros_like": 0.0, "ones_like": 1.0, "zeros": 0.0, "new_zeros": 0.0}
+FILLED = {"zeros_like": 0.0}
 
 
 class Emitter(Memory):
@@ -50,6 +46,11 @@ class Emitter(Memory):
         self.inputs: list[Strided] = []
         self._values: dict[Operation, Value] = {}
 
+        for operation in graph.operations:
+            if operation.shape.count(batch) > 1:
+                raise NotImplementedError(
+                    f"{operation.name}: two axes of {batch} entries, the number of lanes"
+                )
         for operation, (name, place) in zip(graph.inputs, inputs, strict=True):
             if operation.users:
                 self._values[operation] = view = self.new(operation, place, name)
@@ -84,7 +85,7 @@ class Emitter(Memory):
             return self._pointwise(shape, "mask", among, f"({{0}} {COMPARISONS[name]} {{1}})", args)
         if name == "where":
             return self._where(shape, kind, *args)
-        if name in FILLED or name in ("full", "full_like", "scalar_tensor"):
+        if name in FILLED or name == "scalar_tensor":
             number = FILLED.get(name, args[-1])
             return Expression(shape, kind, lambda at: literal(number, kind), is_free=True)
         if name == "arange":
@@ -95,13 +96,11 @@ class Emitter(Memory):
             return self.cast(args[0], kind)
         if name in VIEWS or name in RESHAPES:
             return self._viewed(name, shape, args)
-        if name == "sum":
-            return gathered(self, shape, kind, *SUMS[kind], *args)
-        if name in ("amax", "amin", "all", "any"):
-            return gathered(self, shape, kind, *EXTREMES[name, kind], *args)
+        if (name, kind) in GATHERED:
+            return gathered(self, shape, kind, *GATHERED[name, kind], *args)
         if name in ALONG:
             return ALONG[name](self, shape, kind, *args)
-        raise NotImplementedError(f"{name}: has no translation to C++")
+        raise NotImplementedError(f"{name} of {kind} numbers")
 
     def _argument(self, x: Any) -> Any:
         """Return what stands behind an argument; a constant is written down where it is first used."""

@@ -10,15 +10,11 @@ from gridai_env.kernel.values import At, Expression, Kind, Loop, Strided, Value
 
 # C++ types by kind.
 TYPES: dict[Kind, str] = {"real": "V", "single": "S", "integer": "I", "mask": "M"}
-# Start and next value of what is gathered along axes, by kind.
-SUMS: dict[Kind, tuple[str, str]] = {
-    "real": ("SPREAD(T(0))", "(total + {})"),
-    "integer": ("WHOLE(0)", "(total + {})"),
-}
-EXTREMES: dict[tuple[str, Kind], tuple[str, str]] = {
-    ("amax", "real"): ("SPREAD(-INFINITE)", "LARGER(total, {})"),
+# Start and next value of what is gathered along axes, by operation and kind.
+GATHERED: dict[tuple[str, Kind], tuple[str, str]] = {
+    ("sum", "real"): ("SPREAD(T(0))", "(total + {})"),
+    ("sum", "integer"): ("WHOLE(0)", "(total + {})"),
     ("amin", "real"): ("SPREAD(INFINITE)", "SMALLER(total, {})"),
-    ("amax", "integer"): ("WHOLE(-2147483647)", "LARGER(total, {})"),
     ("amin", "integer"): ("WHOLE(2147483647)", "SMALLER(total, {})"),
     ("all", "mask"): ("ALWAYS", "(total & {})"),
     ("any", "mask"): ("NEVER", "(total | {})"),
@@ -75,7 +71,7 @@ def cumsum(memory: Memory, shape: tuple[int, ...], kind: Kind, x: Value, axis: i
     """Return sums from the first entry on."""
     value, target = memory.cast(x, kind), memory.room(shape, kind)
     along = axis % len(shape)
-    start, after = SUMS[kind]
+    start, after = GATHERED["sum", kind]
 
     def body(at: At) -> str:
         own = ["r" if k == along else i for k, i in enumerate(at)]

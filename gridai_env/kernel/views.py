@@ -91,4 +91,4 @@ VIEWS: dict[str, Any] = {
     "transpose": transpose,
     "unsqueeze": unsqueeze,
 }
-RESHAPES = ("view", "_unsafe_view", "reshape")
+RESHAPES = ("view", "_unsafe_view")

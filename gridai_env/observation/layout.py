@@ -31,6 +31,7 @@ PRICE_SCALE_USD_PER_MWH = 100.0
 CARBON_SCALE_KG_PER_MWH = 500.0
 PRICE_SCALE, CARBON_SCALE = np.array(PRICE_SCALE_USD_PER_MWH), np.array(CARBON_SCALE_KG_PER_MWH)
 ONE = np.array(1.0)
+STATIC = "open_routes"  # the part that is the same in all episodes
 # No entry gets near it.  Bounds are finite only because checkers warn of infinite ones.
 BOUND = 1e6
 CLOCK = ("hour_sin", "hour_cos", "week_sin", "week_cos", "year_sin", "year_cos")
@@ -200,6 +201,12 @@ class ObservationLayout:
     def inverse_scales(self) -> dict[str, AnyFloats]:
         """One over the scale of each entry of each part."""
         return {name: 1.0 / self.scales[where] for name, where in self.parts.items()}
+
+    @cached_property
+    def changing(self) -> list[slice]:
+        """Where entries change over an episode, in as few slices as there can be: all but the open routes."""
+        static = self.parts[STATIC]
+        return [s for s in (slice(0, static.start), slice(static.stop, self.size)) if s.start < s.stop]
 
     def space(self) -> spaces.Dict:
         """Return the Dict of named boxes."""

@@ -125,7 +125,7 @@ def _train(
         )
     settings, facts = config.model_dump(mode="json"), _facts(config, compiled, model, wandb)
     write_run(folder, KIND, settings, [config.seed], instances, **facts)
-    print(f"days: {facts['days']}\nsteps: {environments.steps_in_words(config)}")
+    print(f"days: {facts['days']}\nsteps: {facts['steps']}")
 
     # Bounds may take minutes to solve: run.json stands before, so that the folder says what is under way.
     held_out = _held_out(config, instances, folder) if evaluates and frozen is None else frozen
@@ -153,6 +153,7 @@ def _facts(
         "device": str(model.device),
         "agent": Identity.of(compiled).as_dict(),
         "days": days_of(config),
+        "steps": environments.steps_in_words(config),
     }
     if config.reward_wrapper is not None:
         facts["rewards"] = {"training": config.reward_wrapper, "evaluation": "the environment's own"}

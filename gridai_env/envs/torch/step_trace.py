@@ -21,15 +21,14 @@ from gridai_env.kernel.record import recorded
 from gridai_env.kernel.source import source_of
 from gridai_env.kernel.values import Place
 from gridai_env.observation.layout import ObservationLayout
-from gridai_env.scenario.compile import Compiled
 from gridai_env.world.state import SWITCHES, Params, State
 
 STATES = len(State.names())
 
 
-def step_source(compiled: Compiled, layout: ObservationLayout, real: str, lanes: str) -> tuple[str, Any]:
+def step_source(params: Params, layout: ObservationLayout, real: str, lanes: str) -> tuple[str, Any]:
     """Return the C++ of the functions "step" and "observe", and the names of their inputs and outputs."""
-    step = _Step(compiled, layout, torch.float64 if real == "double" else torch.float32)
+    step = _Step(params, layout, torch.float64 if real == "double" else torch.float32)
     functions = {"step": step.emitted(step.play, "s_"), "observe": step.emitted(step.observe, "o_")}
     notes = {
         name: {"ins": [x.buffer.name for x in each.inputs], "outs": len(each.outputs)}
@@ -41,22 +40,31 @@ def step_source(compiled: Compiled, layout: ObservationLayout, real: str, lanes:
 class _Step:
     """A simulator and an observer whose every number is an input."""
 
-    def __init__(self, compiled: Compiled, layout: ObservationLayout, dtype: torch.dtype) -> None:
+    def __init__(self, params: Params, layout: ObservationLayout, dtype: torch.dtype) -> None:
+        compiled = layout.compiled
         self.dtype, shape = dtype, compiled.shape
-        self.batch = _prime_above(max(layout.size, *vars(shape).values()))
         self.simulator = Simulator.room_for(compiled, 1, torch.empty(0, dtype=dtype), layout)
         self.observer = Observer(self.simulator)
 
         # What the scenario has at all is decided now, from its numbers.
-        self.known = {name: getattr(compiled.params, name) for name in SWITCHES}
-        self.constants = constants_of(compiled, layout)
+        self.known = {name: getattr(params, name) for name in SWITCHES}
+        self.constants = constants_of(params, layout)
         self.states, self.instances = state_shapes(shape), instance_shapes(shape)
         self.jobs = self.observer.jobs_shape
 
+        # The axis of the batch is known by its size: no other may have it, nor parts of others put together.
+        self.width = self.simulator.ring.values.shape[1]
+        axes = [self.width, self.simulator.layout.size, layout.size, *self.jobs]
+        axes += [n for shapes in (self.states, self.instances) for sizes in shapes.values() for n in sizes]
+        self.batch = _prime_above(max(axes))
+
     def emitted(self, function: Callable[[dict[str, Tensor]], list[Tensor]], prefix: str) -> Emitter:
         """Return the loops of a function of all inputs by name; those without numbers are none."""
-        width = self.simulator.ring.values.shape[1]
-        rows = {"now": (width, self.batch), "next": (width, self.batch), "jobs": (*self.jobs, self.batch)}
+        rows = {
+            "now": (self.width, self.batch),
+            "next": (self.width, self.batch),
+            "jobs": (*self.jobs, self.batch),
+        }
         of_batch = {f"state_{name}": (self.batch, *shape) for name, shape in self.states.items()}
         of_batch |= {f"instance_{name}": (self.batch, *shape) for name, shape in self.instances.items()}
         of_batch |= {"actions": (self.batch, self.simulator.layout.size)}
@@ -98,6 +106,7 @@ class _Step:
         fields |= {name: given[f"instance_{name}"] for name in self.instances}
         self.simulator.params = Params.make(**fields, **self.known)
         observer = self.observer
+        observer.steps = given["steps"]
         observer.inverse = {name: given.get(f"inverse_{name}", x) for name, x in observer.inverse.items()}
         observer.runs = [
             replace(run, offset=given[f"offset_{i}"][:, None], inverse=given[f"scale_{i}"][:, None])

@@ -24,7 +24,7 @@ from gridai_env.envs.options import TorchVectorOptions, keywords_of
 from gridai_env.envs.prepared import Prepared
 from gridai_env.envs.simulator import Simulator
 from gridai_env.envs.step_figures import EPISODE_KEYS, KEYS, add_step
-from gridai_env.envs.step_kernel import CompiledSimulator, make_room
+from gridai_env.envs.step_kernel import make_room
 from gridai_env.envs.torch import episode_supply
 from gridai_env.envs.torch.arguments import checked_actions, checked_device, checked_dtype
 from gridai_env.envs.torch.compiled_step import Traced
@@ -94,7 +94,7 @@ class GridAITorchVectorEnv(BatchEnv[Simulator]):
             _check_compilable(self.num_envs, self.compiled)
         if options.graphs and (on_cpu or not self.compiles):
             raise ValueError(
-                "graphs=True: needs compile=True and a CUDA device, got "
+                "graphs=True: needs a compiled step and a CUDA device, got "
                 f"compile={options.compile}, device={str(self.device)!r}"
             )
         self._wrap = partial(Traced, graphs=options.graphs) if self.compiles else None
@@ -264,11 +264,6 @@ class GridAITorchVectorEnv(BatchEnv[Simulator]):
         """Advance all episodes; raises ValueError for a wrong action, ResetNeeded where one is over."""
         simulator = self._ready()
         checked = checked_actions(actions, (self.num_envs, simulator.layout.size), self.device, self.dtype)
-        if isinstance(simulator, CompiledSimulator) and checked.requires_grad and torch.is_grad_enabled():
-            raise ValueError(
-                "action: carries gradients, which a compiled step on a processor does not pass on; use "
-                "compile='torch' or compile=False, or torch.no_grad()"
-            )
         figures, wrong = simulator.step_figures(checked)
         self._wrong = self._wrong | wrong
         self._totals = add_step(self._totals, figures.detach())
@@ -371,8 +366,8 @@ class GridAITorchVectorEnv(BatchEnv[Simulator]):
 
         for batch in state["batches"]:
             supply: episode_supply.EpisodeSupply = self._supply if batch.kind == "drawn" else self._host
-            if batch.kind == "instances":
-                self._fit(batch, batch.recipe[0].compiled)
+            given = batch.kind == "instances"
+            self._fit(batch, batch.recipe[0].compiled if given else self.compiled)
             episodes = supply.rebuild(batch, self._simulator.prepare)
             # Episodes are written relative to the present row: restore it first.
             self._simulator.ring.row = where["row"]
@@ -392,6 +387,6 @@ def _check_compilable(num_envs: int, compiled: Compiled) -> None:
     shape = compiled.shape
     if num_envs > 1 and num_envs in (shape.sites, shape.regions):
         raise ValueError(
-            f"num_envs = {num_envs}: with compile=True it must be neither the number of sites ({shape.sites}) nor of "
-            f"regions ({shape.regions}); take another, or compile=False"
+            f"num_envs = {num_envs}: with a step compiled by torch it must be neither the number of sites "
+            f"({shape.sites}) nor of regions ({shape.regions}); take another, or compile=False"
         )

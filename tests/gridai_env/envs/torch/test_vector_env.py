@@ -438,7 +438,7 @@ def test_a_wrong_action_is_refused_at_once() -> None:
         ({"dtype": "float16"}, "dtype = 'float16'"),
         ({"episodes": "moon"}, "episodes = 'moon'"),
         ({"render_mode": "rgb_array"}, "draw no pictures"),
-        ({"graphs": True}, "needs compile=True and a CUDA device"),
+        ({"graphs": True}, "needs a compiled step and a CUDA device"),
         ({"num_envs": 0}, "num_envs = 0"),
         ({"autoreset_mode": AutoresetMode.NEXT_STEP}, "autoreset_mode"),
     ],
