@@ -75,12 +75,12 @@ def copied(x: Array, beside: Array | None = None) -> Array:
 
 def batch_last(x: Array) -> Array:
     """Return ``x`` [B,...] as a view [...,B]."""
-    return namespace(x).moveaxis(x, 0, -1)
+    return x.transpose((*range(1, x.ndim), 0)) if isinstance(x, np.ndarray) else x.movedim(0, -1)
 
 
 def batch_first(x: Array) -> Array:
     """Return ``x`` [...,B] as a view [B,...]."""
-    return namespace(x).moveaxis(x, -1, 0)
+    return x.transpose((x.ndim - 1, *range(x.ndim - 1))) if isinstance(x, np.ndarray) else x.movedim(-1, 0)
 
 
 def beside(at: np.ndarray, like: Array) -> Array:
@@ -312,9 +312,7 @@ def batch_innermost(x: Any) -> Any:
         return namespace(x).batch_innermost(x)
     if x.ndim <= 1:
         return np.array(x)
-    order = (*range(1, x.ndim), 0)
-    back = (x.ndim - 1, *range(x.ndim - 1))
-    return np.array(x.transpose(order), order="C").transpose(back)
+    return batch_first(np.array(batch_last(x), order="C"))
 
 
 decisions_are_smooth: ContextVar[bool] = ContextVar("decisions_are_smooth", default=False)
