@@ -17,6 +17,7 @@ from scripts.runs.command import command
 from scripts.runs.folder import commit
 from scripts.studies.speed.against import HEADER, compare
 from scripts.studies.speed.host import BenchmarkOptions, check, measure
+from scripts.studies.speed.probe import PROBES
 
 
 @command(BenchmarkOptions)
@@ -30,7 +31,9 @@ def main(options: BenchmarkOptions) -> int:
     )
 
     if options.against is not None:
-        for i, found in enumerate(compare(options.against, options.repetitions)):
+        optima = {f"{name} optimum" for name in options.optimum}
+        names = [name for name in PROBES if "optimum" not in name or name in optima]
+        for i, found in enumerate(compare(options.against, options.repetitions, names)):
             line = found if isinstance(found, str) else found.line()
             print(line if i else f"{HEADER}\n{line}", flush=True)
         return 0

@@ -70,7 +70,7 @@ class BenchmarkOptions(CommandOptions):
     against: str | None = Field(
         None,
         description="a commit: nothing but this checkout and that one in turn, --repetitions times, and the ratios of "
-        "their CPU times with intervals",
+        "their CPU times with intervals (--optimum chooses the optima)",
     )
 
 
