@@ -52,6 +52,7 @@ ON_TENSORS = (
     "gridai_env.arrays.torch_ops",
     "gridai_env.envs.torch",
     "gridai_env.kernel.emit",
+    "gridai_env.kernel.memory",
     "gridai_env.kernel.record",
 )
 

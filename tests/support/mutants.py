@@ -282,9 +282,16 @@ MUTANTS = (
     ),
     Mutant(
         "an hour of shift in the world",
-        "gridai_env/envs/simulator.py",
-        "step: Any = min(int(t[0]), self.steps - 1)",
-        "step: Any = min(int(t[0]) + 1, self.steps - 1)",
+        "gridai_env/envs/ring.py",
+        "name: x[self.row] for",
+        "name: x[self.row - 1] for",
+    ),
+    Mutant(
+        "a sign turned in compiled steps",
+        "gridai_env/kernel/emit.py",
+        '"sub": "({0} - {1})"',
+        '"sub": "({1} - {0})"',
+        ("gridai_env/kernel/test_kernel.py",),
     ),
     Mutant(
         "an hour of shift in prices",

@@ -601,7 +601,7 @@ def test_names_of_the_figures() -> None:
 
 def test_batches_that_cannot_be_told_from_the_sites_are_not_compiled() -> None:
     for count, refused in ((4, True), (5, False)):
-        options: dict[str, Any] = {"scenario": "four_markets", "device": "cpu", "compile": True}
+        options: dict[str, Any] = {"scenario": "four_markets", "device": "cpu", "compile": "torch"}
         if refused:
             with pytest.raises(ValueError, match=r"num_envs = 4: .* number of sites \(4\)"):
                 GridAITorchVectorEnv(count, **options)
