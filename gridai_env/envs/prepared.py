@@ -79,6 +79,8 @@ def prepare(
 ) -> Prepared:
     """Return episodes ready to be played, with what observations of a layout need."""
     params = episodes.params()
+    own = {name: batch_innermost(getattr(params, name)) for name in INSTANCE_FIELDS}
+    params = params.make(**params.__dict__ | own)
     jobs = room((0,), episodes.like)
     if observed and "jobs" in observed.parts:
         features = len(JOB_FEATURES) + episodes.compiled.shape.sites

@@ -31,6 +31,7 @@ from gridai_env.scenario.compile import Compiled
 from gridai_env.world.state import Exogenous
 
 RECENT = "recent_arrivals"
+AT_ONCE = 8  # episodes
 
 
 @dataclass(frozen=True)
@@ -80,13 +81,19 @@ def block_of(episodes: EpisodeArrays, columns: dict[str, RingColumn]) -> Float[A
     block = room((steps + 1, width, len(episodes)), episodes.like)
     outside = episodes.outside()
 
+    # Arrays have the batch outermost: of a few episodes at a time all that is read stays in the cache.
+    at_once = AT_ONCE if isinstance(block, np.ndarray) else len(episodes)
+    few = [slice(first, first + at_once) for first in range(0, len(episodes), at_once)]
+
     for name, column in columns.items():
         if name in Exogenous.names():
             values = getattr(episodes.exogenous, name)
         else:
             values = recent_gpuh(episodes) if name == RECENT else PART_FUNCTIONS[name](outside)
-        known = values.shape[1]
-        block[:known, column.place] = batch_last(values).reshape(known, -1, len(episodes))
+        known, *shape = values.shape[1:]
+        target = block[:known, column.place].reshape(known, *shape, len(episodes))
+        for some in few:
+            target[..., some] = batch_last(values[some])
         # Forecasts and prices end with the episode: what is unknown shows as 0 in the observation.
         block[known:, column.place] = column.after_end
     return block
