@@ -261,20 +261,14 @@ class Simulator:
         self.state = record_of(State, found)
         return found[len(State.names()) :]
 
-    def _play(
-        self, state: list[Array], instance: list[Array], now: Array, actions: Array
-    ) -> tuple[Params, State, Exogenous, Flows, Outcome]:
-        """Play one step of plain lists of arrays."""
-        known = self.params.__dict__ | dict(zip(INSTANCE_FIELDS, instance, strict=True))
-        p, exo = self.params.make(**known), self.ring.fields(now)
-        after, flows, outcome = play(p, self.layout, record_of(State, state), exo, actions)
-        return p, after.map(_in_order), exo, flows, outcome
-
     def figures_flat(
         self, state: list[Array], instance: list[Array], now: Array, actions: Array
     ) -> list[Array]:
-        """Return state, figures, wrong actions."""
-        p, after, exo, flows, outcome = self._play(state, instance, now, actions)
+        """Play one step of plain lists of arrays; return state, figures, wrong actions."""
+        known = self.params.__dict__ | dict(zip(INSTANCE_FIELDS, instance, strict=True))
+        p, exo = self.params.make(**known), self.ring.fields(now)
+        played, flows, outcome = play(p, self.layout, record_of(State, state), exo, actions)
+        after = played.map(_in_order)
         return [*arrays_of(after), figures_of(p, after, exo, flows, outcome), _are_wrong(actions)]
 
     def detach(self) -> None:

@@ -71,8 +71,8 @@ class StepKernel:
         Raise CannotBuild where that is impossible here.
         """
         self.params, compiled = params, layout.compiled
-        few = "few" if num_envs > 1 else "one"
-        lanes = "many" if num_envs >= VECTOR_BYTES // like.dtype.itemsize else few
+        is_wide = num_envs >= VECTOR_BYTES // like.dtype.itemsize
+        lanes = "many" if is_wide else "few" if num_envs > 1 else "one"
         functions, notes = _library(params, layout, REALS[like.dtype.itemsize], lanes)
         self._play = _Call(functions.step, notes["step"], num_envs)
         self._look = _Call(functions.observe, notes["observe"], num_envs)

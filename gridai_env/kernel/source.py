@@ -76,8 +76,6 @@ static inline V LARGER(V a, V b) { return a > b ? a : b; }
 static inline V SMALLER(V a, V b) { return a < b ? a : b; }
 static inline V ABS(V a) { return a < SPREAD((T)0) ? -a : a; }
 static inline I REMAINDER(I a, I b) { I r = a % b; return r < WHOLE(0) ? r + b : r; }
-"""
-INTEGER_EXTREMES = """\
 static inline I LARGER(I a, I b) { return a > b ? a : b; }
 static inline I SMALLER(I a, I b) { return a < b ? a : b; }
 """
@@ -96,7 +94,7 @@ def source_of(functions: dict[str, Emitter], real: str, lanes: str) -> str:
     parts = [
         PRELUDE.format(real=real),
         LANES.format(**words) if lanes == "many" else ONE_LANE.format(place=place),
-        OPERATIONS + INTEGER_EXTREMES,
+        OPERATIONS,
         *(_function(name, emitter) for name, emitter in functions.items()),
     ]
     return "\n".join(parts)
