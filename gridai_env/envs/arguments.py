@@ -92,11 +92,9 @@ def positive_int(name: str, value: Any) -> int:
     return int(value)
 
 
-def checked_mode(
-    mode: AutoresetMode | str, allowed: tuple[AutoresetMode, ...] = tuple(AutoresetMode)
-) -> AutoresetMode:
-    """Return the autoreset mode; raises ValueError where it is not one of those that are offered."""
-    for known in allowed:
+def checked_mode(mode: AutoresetMode | str) -> AutoresetMode:
+    """Return the autoreset mode; raises ValueError for another word."""
+    for known in AutoresetMode:
         if mode in (known, known.value, known.name):
             return known
-    raise ValueError(f"autoreset_mode = {mode!r}: must be one of {[known.value for known in allowed]}")
+    raise ValueError(f"autoreset_mode = {mode!r}: must be one of {[known.value for known in AutoresetMode]}")

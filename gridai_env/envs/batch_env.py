@@ -1,172 +1,326 @@
-"""What the two vector environments share: options, spaces, and the checks of what users hand in."""
+"""Reset, step and snapshots of a batch, for NumPy and for torch.
+
+Everything about time is known on the host (`simulator.t`), so that a step reads nothing from a device.  Figures, flags
+and totals lie where the numbers do.
+"""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
-from functools import cached_property
-from pathlib import Path
-from typing import Any, Generic, TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
-import gymnasium as gym
 import numpy as np
-from gymnasium.error import ResetNeeded
-from gymnasium.vector.utils import batch_space
+from gymnasium.vector import AutoresetMode
 
-from gridai_env.arrays.types import Bool, Bools, Index, Int
-from gridai_env.envs.action_space import action_box, names_of_actions
-from gridai_env.envs.arguments import checked_mask
+from gridai_env.arrays.ops import copied, namespace, room
+from gridai_env.arrays.types import Array, Bool, Bools, Float, Index
+from gridai_env.envs.arguments import checked_options, checked_step, seed_list
+from gridai_env.envs.batch_spaces import BatchSpaces, Info
+from gridai_env.envs.episode_supply import EpisodeBatch, EpisodeSupply, HostEpisodeSupply, Supplied, ToArrays
+from gridai_env.envs.observer import Observer
 from gridai_env.envs.options import VectorOptions
-from gridai_env.episodes.instance import Instance
+from gridai_env.envs.prepared import Prepared
+from gridai_env.envs.simulator import Wrap
+from gridai_env.envs.step_figures import EPISODE_KEYS, KEYS, add_step
+from gridai_env.envs.step_kernel import make_room
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.scenario.compile import Compiled
 
-S = TypeVar("S")  # the simulator
-Info = dict[str, Any]
+# To so many steps `stagger` spreads episodes: what begins a few of them should not be needed in every step.
+FIRST_STEPS = 16
+RESET_OPTIONS = ("instances", "reset_mask", "start", "first_step")
 
 
-class BatchEnv(gym.vector.VectorEnv[Any, Any, Any], Generic[S]):
-    """B episodes of one scenario; spaces are made on first use, since those of many environments are large."""
+class BatchEnv(BatchSpaces):
+    """B episodes, played together; what depends on the kind of arrays stands in the classes that inherit this one."""
 
-    _simulator: S
-    _mask_kinds = "a NumPy array"  # of reset masks, for messages
-    _books: tuple[str, ...] = ("_totals", "_elapsed", "_over")  # what a snapshot keeps besides the simulator
-    _elapsed: Int[Index, " B"]  # steps played of each episode
-    _over: Bool[Bools, " B"]
+    _books: tuple[str, ...] = (
+        "_totals",
+        "_elapsed",
+        "_over",
+        "_part",
+    )  # what a snapshot keeps besides the simulator
+    _totals: Float[Array, "keys B"]
+    _part: Bool[Bools, " B"]  # whose episode began midway
+    _supply: EpisodeSupply
 
-    def __init__(self, options: VectorOptions) -> None:
-        """Open the scenario; raises ValueError (ScenarioError, InstanceError, ...) where that fails."""
-        self.num_envs, self.max_episode_steps = options.num_envs, options.max_episode_steps
-        self.group, self.num_groups = options.group, options.num_envs // options.group
-        self.render_mode, self.autoreset_mode = options.render_mode, options.autoreset_mode
-        self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
-        self.flat_observations = options.flat_observations
-        self._source = options.open_source()
-        self.layout = ObservationLayout(self.compiled)
-        self._begun = False
+    def __init__(
+        self,
+        options: VectorOptions,
+        like: Array,
+        to_arrays: ToArrays,
+        kernels: bool,
+        copy: bool = True,
+        wrap: Wrap | None = None,
+    ) -> None:
+        """Open the scenario and make room for episodes beside ``like``.
 
-    # Spaces --------------------------------------------------------------------------------------
+        ``kernels``: each step is one compiled function; ``copy``: see `Observer`; ``wrap``: see `Simulator.room_for`.
+        Raise ValueError (ScenarioError, InstanceError, ...) where that fails.
+        """
+        super().__init__(options)
+        self._like, self._kernels, self._copy, self._wrap = like, kernels, copy, wrap
+        # Episodes are supplied for groups, and placed in all their environments.
+        self._host = HostEpisodeSupply(self._source, self.num_groups, to_arrays)
+        self._supply = self._host
+        self._make(self.compiled)
 
-    @cached_property
-    def single_observation_space(self) -> gym.Space[Any]:  # type: ignore[override]
-        """The space of one environment."""
-        return self.layout.flat_space() if self.flat_observations else self.layout.space()
+    def _make(self, compiled: Compiled) -> None:
+        """Make simulator and observer for episodes of a scenario (the own, or that of given instances)."""
+        if self.layout.compiled.hash != compiled.hash:
+            self.layout = ObservationLayout(compiled)
+        self._simulator = make_room(self.layout, self.num_envs, self._like, self._kernels, self._wrap)
+        self._observer = Observer(self._simulator, self._copy, self._wrap)
 
-    @cached_property
-    def single_action_space(self) -> gym.spaces.Box:  # type: ignore[override]
-        """The action space of one environment."""
-        return action_box(self.compiled)
+    # Kinds of arrays -----------------------------------------------------------------------------
 
-    @cached_property
-    def observation_space(self) -> gym.Space[Any]:  # type: ignore[override]
-        """The space of all."""
-        return batch_space(self.single_observation_space, self.num_envs)
+    def _here(self, x: Bools | Index) -> Array:
+        """Return a copy of a small array of the host, where the numbers lie."""
+        return x.copy()
 
-    @cached_property
-    def action_space(self) -> gym.Space[Any]:  # type: ignore[override]
-        """The action space of all."""
-        return batch_space(self.single_action_space, self.num_envs)
+    def _checked(self, actions: Any) -> Array:
+        """Return actions [B,A] where the numbers lie; raises ValueError for wrong ones."""
+        raise NotImplementedError
 
-    # What stands behind --------------------------------------------------------------------------
+    def _last_seen(self, observation: Float[Array, "B N"], rows: Index) -> tuple[Any, Array]:
+        """Return the last observations of ``rows`` as infos show them, and an array for the next ones."""
+        raise NotImplementedError
+
+    def _count(self, figures: Float[Array, "keys B"], wrong: Bool[Array, " B"]) -> None:
+        """Add a step to the books."""
+        self._totals = add_step(self._totals, figures)
+        self._elapsed = self._elapsed + 1
+
+    def _at_ends(self) -> None:
+        """Do what is due when episodes end."""
+
+    def _seed_list(self, seed: Any) -> list[int | None] | None:
+        """Return the seeds that the supply takes, or None; raises ValueError for wrong ones."""
+        return None if seed is None else seed_list(seed, self.num_groups)
+
+    # Reset ---------------------------------------------------------------------------------------
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, Info]:
+        """Start all episodes, or those of ``options["reset_mask"]`` (bool [B])."""
+        options = checked_options(options, RESET_OPTIONS)
+        rows = self._rows(options.get("reset_mask"))
+        groups, seeds = self._groups(rows), self._seed_list(seed)
+        super().reset(seed=None if seeds is None else seeds[0])
+
+        batches: Iterable[Supplied]
+        if "instances" in options:
+            batches = [self._given(groups, options["instances"])]
+            if seeds:
+                self._supply.seed(groups, seeds)
+        else:
+            batches = self._next_episodes(groups, seeds, options.get("start"))
+
+        t = np.zeros(self.num_envs, dtype=np.intp)
+        if self.stagger and len(rows) == self.num_envs and "instances" not in options:
+            t = self._staggered()
+        if "first_step" in options:
+            t[rows] = checked_step(options["first_step"], self.layout.compiled.shape.steps)
+
+        self._begin(rows, batches, t)
+        infos = self._infos(self._zeros(), self._here(self._mask(rows)))
+        return self._shown(self._observer.observe()), infos
+
+    def _staggered(self) -> Index:
+        """Return first steps spread over the horizon: episodes do not all end (and are not all made) in one step."""
+        count = min(self.num_groups, self._longest, FIRST_STEPS)
+        t = np.arange(self.num_groups) * count // self.num_groups * self._longest // count
+        return np.repeat(t, self.group)
 
     @property
-    def compiled(self) -> Compiled:
-        """The scenario of the environments as arrays."""
-        return self._source.compiled
+    def _longest(self) -> int:
+        """Most steps of an episode."""
+        steps = self.layout.compiled.shape.steps
+        return steps if self.max_episode_steps is None else min(steps, self.max_episode_steps)
 
-    @property
-    def simulator(self) -> S:
-        """The simulator with the current state of the episodes; raises ResetNeeded before the first reset."""
+    def _next_episodes(
+        self, groups: Index, seeds: list[int | None] | None = None, start: Any = None
+    ) -> Iterator[Supplied]:
+        """Return the next episodes of the environments' own."""
+        if self.layout.compiled.hash != self.compiled.hash:
+            if len(groups) < self.num_groups:
+                raise self._foreign()
+            self._make(self.compiled)
+        starts = self._source.starts(groups, start)
+        return self._supply.next_episodes(groups, seeds, self._simulator.prepare, starts)
+
+    def _given(self, groups: Index, instances: Any) -> Supplied:
+        """Return the episodes given in the options."""
+        self._check_given(instances, len(groups))
+        batch, episodes = self._host.given(groups, instances)
+        self._fit(batch, episodes.compiled)
+        return batch, self._simulator.prepare(episodes)
+
+    def _fit(self, batch: EpisodeBatch, compiled: Compiled) -> None:
+        """Make simulator and observer anew where given instances are of another scenario."""
+        if compiled.hash == self.layout.compiled.hash:
+            return
+        if len(batch.rows) < self.num_groups:
+            raise ValueError(
+                "options['instances']: belong to another scenario than the episodes that go on beside them; reset "
+                "all environments with such instances"
+            )
+        self._make(compiled)
+
+    def _begin(self, rows: Index, batches: Iterable[Supplied], t: Index) -> None:
+        """Put new episodes at the places ``rows``, at steps ``t`` [num_envs]."""
         if not self._begun:
-            raise ResetNeeded("no episodes yet: call reset() first")
-        return self._simulator
+            self._set_out()
+        for batch, episodes in batches:
+            self._place(batch, episodes, batch.rows, t)
 
-    @property
-    def action_names(self) -> list[str]:
-        """A name for every index of the single action."""
-        return names_of_actions(self.compiled)
+        # New arrays: the old ones may be in use where one episode follows another.
+        mask = self._here(self._mask(rows))
+        self._totals = namespace(self._totals).where(mask, 0.0, copied(self._totals))
+        self._elapsed, self._over, self._part = self._elapsed.copy(), self._over.copy(), self._part.copy()
+        self._elapsed[rows], self._over[rows], self._part[rows] = t[rows], False, t[rows] > 0
+        self._show_books()
 
-    def _ready(self) -> S:
-        """Return the simulator; raises ResetNeeded where an episode is over."""
-        simulator = self.simulator
-        if self._over.any():
-            raise ResetNeeded(
-                f"environments {np.flatnonzero(self._over).tolist()} are over: reset them first"
-            )
-        return simulator
+    def _set_out(self) -> None:
+        """Start the books of environments that have not begun."""
+        b = self.num_envs
+        self._totals, self._elapsed = self._zeros(), np.zeros(b, dtype=np.intp)
+        self._over, self._part = np.zeros(b, dtype=np.bool_), np.zeros(b, dtype=np.bool_)
+        self._batches: list[EpisodeBatch] = []
+        self._begun = True
 
-    # Arguments of reset --------------------------------------------------------------------------
+    def _zeros(self) -> Float[Array, "keys B"]:
+        """Return figures of no step."""
+        figures = room((len(KEYS), self.num_envs), self._like)
+        figures[...] = 0.0
+        return figures
 
-    def _rows(self, mask: Bool[Bools, " B"] | None) -> Int[Index, " rows"]:
-        """Return the environments to reset; raises ValueError for a mask of a wrong kind."""
-        if mask is None:
-            return np.arange(self.num_envs)
-        found = checked_mask(mask, self.num_envs, self._mask_kinds)
-        if not self._begun and not found.all():
-            raise ResetNeeded("no episodes yet: the first reset() must be of all environments")
-        groups = found.reshape(-1, self.group)
-        if (groups.any(1) & ~groups.all(1)).any():
-            raise ValueError(
-                f"options['reset_mask']: must take whole groups, {self.group} neighbours each, which begin together"
-            )
-        return np.flatnonzero(found)
+    def _place(self, batch: EpisodeBatch, episodes: Prepared, groups: Index, t: Index) -> None:
+        """Begin episodes in groups, at steps ``t`` [num_envs], and remember whence they came."""
+        rows = self._members(groups)
+        if self.group > 1:
+            episodes = episodes.take(np.repeat(np.arange(len(groups)), self.group))
+        self._simulator.begin(rows, episodes, t[rows])
+        left = [older.without(groups) for older in self._batches]
+        self._batches = [older for older in left if older is not None] + [batch]
 
-    def _groups(self, rows: Int[Index, " rows"]) -> Int[Index, " groups"]:
-        """Return the groups of environments that are given in whole groups."""
-        return rows[:: self.group] // self.group
+    def _show_books(self) -> None:
+        """Put what every ``infos`` shows of the episodes where the numbers lie; it stays there until one begins."""
+        seeds = np.full(self.num_groups, -1, dtype=np.int64)
+        for batch in self._batches:
+            if batch.seeds is not None:
+                played = batch.rows >= 0
+                seeds[batch.rows[played]] = batch.seeds[played]
+        seeds = np.repeat(seeds, self.group)
+        self._shown_seeds, self._seeded = self._here(seeds), self._here(seeds >= 0)
+        self._whole = self._here(~self._part)
 
-    def _members(self, groups: Int[Index, " groups"]) -> Int[Index, " rows"]:
-        """Return the environments of groups."""
-        return (groups[:, None] * self.group + np.arange(self.group)).ravel()
+    # Step ----------------------------------------------------------------------------------------
 
-    def _check_given(self, instances: Sequence[str | Path | Instance], count: int) -> None:
-        """Raise ValueError unless there is one instance for each of ``count`` environments (groups of them)."""
-        if not isinstance(instances, Sequence) or isinstance(instances, str):
-            raise ValueError(
-                f"options['instances'] = {instances!r}: must be a list of instances (or of their files), one "
-                "for each environment to reset; leave it out for episodes of the environments' own"
-            )
-        if len(instances) != count:
-            what = "environments" if self.group == 1 else f"groups of {self.group} environments"
-            raise ValueError(f"options['instances']: {len(instances)} given, {count} {what} to reset")
+    def step(self, actions: Any) -> tuple[Any, Array, Array, Array, Info]:
+        """Advance all episodes; raises ValueError for a wrong action, ResetNeeded where one is over."""
+        checked = self._checked(actions)
+        begins = self._begun and self.autoreset_mode is AutoresetMode.NEXT_STEP and self._over.any()
+        figures = self._begin_beside(checked) if begins else self._advance(checked)
 
-    def _foreign(self) -> ValueError:
-        """Return the error where the environments' own episodes would begin beside those of another scenario."""
-        return ValueError(
-            "options['instances']: were of another scenario than the environments' own, which would "
-            "begin now beside them; reset all environments at the end of such episodes"
-        )
+        rewards = figures[0] / self.layout.compiled.reward_scale_usd
+        terminated, truncated = self._simulator.done, self._truncated()
+        self._over = terminated | truncated
+        ended, cut = self._here(terminated), self._here(truncated)
 
-    def _mask(self, rows: Int[Index, " rows"]) -> Bool[Bools, " B"]:
-        """Return True at the places ``rows``."""
-        mask = np.zeros(self.num_envs, dtype=np.bool_)
-        mask[rows] = True
-        return mask
+        observation, is_over = self._observer.observe(), self._over.any()
+        if is_over:
+            self._at_ends()
+        if is_over and self.autoreset_mode is AutoresetMode.SAME_STEP:
+            observation, infos = self._restart(observation, figures)
+        else:
+            infos = self._infos(figures, self._everyone())
+        return self._shown(observation), rewards, ended, cut, infos
 
-    def _truncated(self) -> Bool[Bools, " B"]:
-        """Return which episodes have reached ``max_episode_steps``."""
-        limit = self.max_episode_steps
-        return np.zeros(self.num_envs, dtype=np.bool_) if limit is None else self._elapsed >= limit
+    def _advance(self, actions: Array) -> Float[Array, "keys B"]:
+        """Advance all episodes and return the figures of the step; raises ResetNeeded where one is over."""
+        figures, wrong = self._ready().step_figures(actions)
+        self._count(figures, wrong)
+        return figures
 
-    def _shown(self, flat: Any) -> Any:
-        """Return observations [B,N] as they are (``flat_observations``) or as a Dict of parts."""
-        return flat if self.flat_observations else self.layout.as_dict(flat)
+    def _begin_beside(self, actions: Array) -> Float[Array, "keys B"]:
+        """Begin episodes where one is over, in place of a step; advance the others."""
+        over = self._here(self._over)
+        rows, t = np.flatnonzero(self._over), np.zeros(self.num_envs, dtype=np.intp)
+        batches = list(self._next_episodes(self._groups(rows)))
+        self._begin(rows, batches, t)
+        figures = self._advance(actions)
+        self._begin(rows, batches, t)  # one simulator advances all: the step of these did not count
+        return namespace(figures).where(over, 0.0, figures)
+
+    def _restart(self, observation: Float[Array, "B N"], figures: Array) -> tuple[Array, Info]:
+        """Begin new episodes where one is over; keep what the old ones ended with in the infos."""
+        rows, over = np.flatnonzero(self._over), self._here(self._over)
+        final = self._infos(figures * over, over)
+        ended, observation = self._last_seen(observation, rows)
+
+        self._begin(rows, self._next_episodes(self._groups(rows)), np.zeros(self.num_envs, dtype=np.intp))
+        left = namespace(figures).where(over, 0.0, figures)
+        infos = self._infos(left, self._everyone()) | {
+            "final_obs": ended,
+            "_final_obs": over,
+            "final_info": final,
+            "_final_info": over,
+        }
+        if len(rows) == self.num_envs:
+            return self._observer.observe(into=observation), infos
+        self._observer.renew(observation, rows)
+        return observation, infos
+
+    def _everyone(self) -> Bool[Array, " B"]:
+        return self._here(np.ones(self.num_envs, dtype=np.bool_))
+
+    def _infos(self, figures: Float[Array, "keys B"], rows: Bool[Array, " B"]) -> Info:
+        """Return figures, totals and seeds, those of ``rows``, with their masks; totals of whole episodes alone."""
+        whole = rows & self._whole
+        infos: Info = {"instance_seed": copied(self._shown_seeds), "_instance_seed": rows & self._seeded}
+        for keys, values, mask in ((KEYS, figures, rows), (EPISODE_KEYS, self._totals * whole, whole)):
+            for key, value in zip(keys, values, strict=True):
+                infos[key], infos["_" + key] = value, mask
+        return infos
 
     # Snapshots -----------------------------------------------------------------------------------
 
-    def _check_group(self, state: dict[str, Any]) -> None:
-        """Raise ValueError for a snapshot of groups of another size."""
-        if (group := state.get("group", 1)) != self.group:
-            raise ValueError(
-                f"group = {self.group}: the snapshot is of group = {group}; make the environments with group={group}"
-            )
+    def get_state(self) -> dict[str, Any]:
+        """Return everything that `set_state` needs to continue bit for bit; can be pickled.
 
-    def _get_books(self) -> dict[str, Any]:
-        """Return copies of the books and of Gymnasium's generator."""
-        names = (*self._books, "_np_random", "_np_random_seed")
-        return {name: copy.deepcopy(getattr(self, name)) for name in names}
+        Episodes are kept as seeds, given instances, or states of the device's generator: they are made again.
+        """
+        return {
+            "scenario": self.compiled.hash,
+            "group": self.group,
+            "batches": list(self._batches),
+            "simulator": self.simulator.get_state(),
+            "supplies": (self._supply.get_state(), self._host.get_state()),
+            "books": self._get_books(),
+        }
 
-    def _set_books(self, books: dict[str, Any]) -> None:
-        """Put back copies of what `_get_books` gave."""
-        for name, value in books.items():
-            setattr(self, name, copy.deepcopy(value))
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go back to where `get_state` was called, in these or other environments of the same scenario.
+
+        Raise ValueError for a snapshot of another scenario, of groups of another size, or of an earlier version.
+        """
+        self._check_snapshot(state)
+        self._set_out()
+        where = state["simulator"]
+
+        for batch in state["batches"]:
+            supply = self._supply if batch.kind == "drawn" else self._host
+            self._fit(batch, self._host.compiled_of(batch))
+            episodes = supply.rebuild(batch, self._simulator.prepare)
+            # Episodes are written relative to the present row: restore it first.
+            self._simulator.ring.row = where["row"]
+            alive = np.flatnonzero(batch.rows >= 0)
+            self._place(batch, episodes.take(alive), batch.rows[alive], where["t"])
+
+        self._simulator.set_state(where)
+        self._set_books(state["books"])
+        self._show_books()
+        for one, own in zip((self._supply, self._host), state["supplies"], strict=True):
+            one.set_state(own)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -55,26 +55,21 @@ class EpisodeSource:
             )
         return None if start is None else given_starts(start, len(rows), self.compiled.shape.dt_h)
 
-    def batch(self, seeds: Sequence[int], starts: Starts | None = None, group: int = 1) -> InstanceBatch:
-        """Return one episode for each seed, ``group`` times each; a fixed instance is the same for all."""
+    def batch(self, seeds: Sequence[int], starts: Starts | None = None) -> InstanceBatch:
+        """Return one episode for each seed; a fixed instance is the same for all."""
         if self.fixed is not None:
-            return stack([self.fixed] * (len(seeds) * group))
-        made = make_batch(self.compiled, seeds, self.table, starts)
-        return made if group == 1 else stack(_repeated(made, group))
+            return stack([self.fixed] * len(seeds))
+        return make_batch(self.compiled, seeds, self.table, starts)
 
-    def of_instances(self, instances: Sequence[str | Path | Instance], group: int = 1) -> InstanceBatch:
-        """Return given instances (or their files), ``group`` times each, as a batch.
+    def of_instances(self, instances: Sequence[str | Path | Instance]) -> InstanceBatch:
+        """Return given instances (or their files) as a batch.
 
         Raises ValueError where they do not fit the spaces, FileNotFoundError for a file that is not there.
         """
         opened = [open_instance(instance) for instance in instances]
         for instance in opened:
             check_fits(instance, self.compiled)
-        return stack(_repeated(opened, group))
-
-
-def _repeated(instances: Iterable[Instance], times: int) -> list[Instance]:
-    return [instance for instance in instances for _ in range(times)]
+        return stack(opened)
 
 
 class EpisodeSeeds:

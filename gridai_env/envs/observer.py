@@ -107,6 +107,9 @@ class Observer:
 
     def renew(self, observation: Array, rows: Index) -> None:
         """Rewrite the entries of ``rows`` in the last observation, after new episodes began there."""
+        if (seen := self._simulator.look()) is not None:
+            put(observation.T, rows, pick(seen, rows))
+            return
         state, _, now = self._simulator.inputs()
         some = [batch_first(pick(batch_last(x), rows)) for x in state]
         jobs = self._simulator.jobs

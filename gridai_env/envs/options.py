@@ -116,7 +116,6 @@ class TorchVectorOptions(VectorOptions):
             if not 0.0 <= (share := getattr(self, name)) <= 1.0:
                 raise ValueError(f"{name} = {share!r}: must be a share of the episodes, in [0, 1]")
         super().__post_init__()
-        checked_mode(self.autoreset_mode, (AutoresetMode.SAME_STEP, AutoresetMode.DISABLED))
 
 
 # What only the batch on torch understands.

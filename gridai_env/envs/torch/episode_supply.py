@@ -1,104 +1,23 @@
-"""Supply of episodes for environments on a device, in a form from which they can be rebuilt.
-
-A *batch* is a few episodes and the places that they go to: environments, or groups of them.  Its recipe is small:
-seeds, instances, or the state that the device's generator had.  A snapshot keeps recipes, not episodes.
-"""
+"""Supply of episodes that are made on a device, from one generator for the whole batch."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
-from gridai_env.arrays.types import Index, Int
-from gridai_env.envs.episode_arrays import EpisodeArrays
-from gridai_env.envs.episode_source import EpisodeSeeds, EpisodeSource
+from gridai_env.arrays.types import Index
+from gridai_env.envs.episode_source import EpisodeSource
+from gridai_env.envs.episode_supply import MOST, EpisodeBatch, Supplied
 from gridai_env.envs.prepared import Prepare, Prepared
 from gridai_env.envs.torch.generate import TorchEpisodeGenerator
-from gridai_env.envs.torch.upload import uploaded
-from gridai_env.episodes.instance import Instance
 from gridai_env.episodes.starts import Starts
 
-# Episodes made at a time: at most so many, and where a few are wanted, at least so many and this share of all
-# (those that are left over are kept for the next that are wanted).
-MOST, LEAST, SHARE = 1024, 64, 1 / 8
-
-
-@dataclass(frozen=True)
-class EpisodeBatch:
-    """Episodes and the environments ``rows`` that play them; -1: no longer played."""
-
-    rows: Int[Index, " b"]
-    kind: str  # "seeds", "instances" or "drawn"
-    recipe: Any
-    seeds: NDArray[np.int64] | None = None  # [b] of the instances, where they have some
-
-    def without(self, rows: Index) -> EpisodeBatch | None:
-        """Return the batch after other episodes began at ``rows``; None where none of its episodes is still played."""
-        left = np.where(np.isin(self.rows, rows), -1, self.rows)
-        return EpisodeBatch(left, self.kind, self.recipe, self.seeds) if (left >= 0).any() else None
-
-
-Supplied = tuple[EpisodeBatch, Prepared]
-
-
-class HostEpisodeSupply:
-    """Instances of NumPy, one generator for each environment as in `GridAIVectorEnv`, uploaded."""
-
-    def __init__(
-        self, source: EpisodeSource, num_envs: int, device: torch.device, dtype: torch.dtype
-    ) -> None:
-        """Make episodes of ``source`` for ``num_envs`` environments."""
-        self._source, self._device, self._dtype = source, device, dtype
-        self._seeds = EpisodeSeeds(num_envs)
-
-    def next_episodes(
-        self, rows: Index, seeds: list[int | None] | None, prepare: Prepare, starts: Starts | None = None
-    ) -> Iterator[Supplied]:
-        """Yield the next episodes of the environments ``rows``; ``seeds`` [num_envs] and ``starts`` where given.
-
-        An environment that is seeded plays the instance of its seed.
-        """
-        for first in range(0, len(rows), MOST):
-            some = rows[first : first + MOST]
-            if seeds:
-                self.seed(some, seeds)
-            chosen = self._seeds.draw(some, seeds)
-            recipe = (chosen, None if starts is None else starts[first : first + MOST])
-            batch = EpisodeBatch(some, "seeds", recipe, np.array(chosen, dtype=np.int64))
-            yield batch, self.rebuild(batch, prepare)
-
-    def seed(self, rows: Index, seeds: list[int | None]) -> None:
-        """Start the generators of the environments ``rows`` anew; None lets one go on."""
-        self._seeds.seed(rows, seeds)
-
-    def given(
-        self, rows: Index, instances: Sequence[str | Path | Instance]
-    ) -> tuple[EpisodeBatch, EpisodeArrays]:
-        """Return given instances, or those in their files."""
-        given = self._source.of_instances(instances)
-        batch = EpisodeBatch(rows, "instances", list(given), np.array(given.seeds, dtype=np.int64))
-        return batch, uploaded(given, self._device, self._dtype)
-
-    def rebuild(self, batch: EpisodeBatch, prepare: Prepare) -> Prepared:
-        """Return the episodes of an earlier batch."""
-        recipe, source = batch.recipe, self._source
-        given = source.batch(*recipe) if batch.kind == "seeds" else source.of_instances(recipe)
-        return prepare(uploaded(given, self._device, self._dtype))
-
-    def get_state(self) -> Any:
-        """Return the state of the generators."""
-        return copy.deepcopy(self._seeds)
-
-    def set_state(self, state: Any) -> None:
-        """Put back the generators as `get_state` returned them."""
-        self._seeds = copy.deepcopy(state)
+# Where a few episodes are wanted, at least so many and this share of all are made; those that are left over are kept
+# for the next that are wanted.
+LEAST, SHARE = 64, 1 / 8
 
 
 @dataclass
@@ -186,9 +105,6 @@ class TorchEpisodeSupply:
         now, self._left = state
         self._stock = None
         self._generator.set_state(now)
-
-
-EpisodeSupply = HostEpisodeSupply | TorchEpisodeSupply
 
 
 def kind_of_episodes(wanted: str | None, source: EpisodeSource) -> str:
