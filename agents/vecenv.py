@@ -1,7 +1,6 @@
-"""Former address of `agents.vec_env.numpy`."""
+"""Former address of `agents.vec_env.adapter`."""
 
-from agents.vec_env.base import *  # noqa: F403
-from agents.vec_env.numpy import *  # noqa: F403
+from agents.vec_env.adapter import *  # noqa: F403
 from gridai_env.version import former_address
 
-former_address(__name__, "agents.vec_env.numpy")
+former_address(__name__, "agents.vec_env.adapter")

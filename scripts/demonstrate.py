@@ -113,7 +113,7 @@ def prepared(options: DemonstrateOptions) -> DemonstrationRun:
 
 def wanted_seeds(options: DemonstrateOptions) -> Sequence[int]:
     """Return the seeds given, or the first training seeds."""
-    from agents.vec_env.base import TRAINING_SEEDS
+    from agents.vec_env.adapter import TRAINING_SEEDS
 
     if options.seeds is None:
         return TRAINING_SEEDS[: options.episodes or EPISODES]

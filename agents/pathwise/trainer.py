@@ -25,7 +25,7 @@ from torch import Tensor
 from agents.config import ConfigError
 from agents.pathwise.rest_value import RestValue
 from agents.structured.policy import StructuredPolicy
-from agents.vec_env.torch import DeviceVecEnv
+from agents.vec_env.adapter import GridAIVecEnv, has_tensors
 from gridai_env.arrays.ops import smooth_decisions
 
 Self = TypeVar("Self", bound="Pathwise")
@@ -56,7 +56,7 @@ class Pathwise(BaseAlgorithm):
     worth, which is learned beside (see `agents.pathwise.rest_value`); None: whole episodes.
     """
 
-    env: DeviceVecEnv
+    env: GridAIVecEnv
     policy: BasePolicy
 
     def __init__(
@@ -83,11 +83,9 @@ class Pathwise(BaseAlgorithm):
 
     def _setup_model(self) -> None:
         env = self.env
-        if env is not None and not (
-            isinstance(env, DeviceVecEnv) and env.env.autoreset_mode is AutoresetMode.DISABLED
-        ):
+        if env is not None and not (has_tensors(env) and env.env.autoreset_mode is AutoresetMode.DISABLED):
             raise TypeError(
-                "Pathwise needs a DeviceVecEnv on a batch of torch with autoreset_mode='Disabled' and copy=True, "
+                "Pathwise needs a GridAIVecEnv on a batch of torch with autoreset_mode='Disabled' and copy=True, "
                 f"got a {type(env).__name__}"
             )
         self._setup_lr_schedule()
@@ -166,7 +164,7 @@ class Pathwise(BaseAlgorithm):
         """
         env, steps = self.env, self.env.env.simulator.steps
         if self.rest_value is None or self._left() in (0, steps):
-            self._last_obs = env.begin(self.last_steps)  # type: ignore[assignment]
+            self._last_obs = env.begin(self.last_steps)
         observation = torch.as_tensor(self._last_obs, device=self.device)
         stop = 0 if self.window_steps is None else max(self._left() - self.window_steps, 0)
         returns, weights = torch.zeros(env.num_envs, device=self.device), self._weights()
@@ -174,7 +172,7 @@ class Pathwise(BaseAlgorithm):
 
         while self._left() > stop:
             numbers = self.policy._predict(observation, deterministic=True)
-            observation, rewards, dones, _ = env.step_tensor(numbers)
+            observation, rewards, dones, _ = env.step_batch(numbers)
             returns = returns + rewards
             seen.append(observation.detach())
             earned.append(rewards.detach())

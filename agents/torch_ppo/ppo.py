@@ -29,7 +29,7 @@ from torch.nn.functional import mse_loss
 
 from agents.torch_ppo.buffer import DeviceRolloutBuffer
 from agents.torch_ppo.groups import BUFFER
-from agents.vec_env.torch import DeviceVecEnv, EpisodeEnds, read_ends
+from agents.vec_env.adapter import EpisodeEnds, GridAIVecEnv, has_tensors, read_ends
 from gridai_env.arrays.torch_ops import moved
 
 # What an update reports, in the order in which `_loss` returns it.
@@ -53,7 +53,7 @@ class FixedFeatures(Protocol):
 
 
 class DevicePPO(PPO):
-    """`PPO` on a `DeviceVecEnv` (whose device must be the model's); arguments as there.
+    """`PPO` on a `GridAIVecEnv` (whose device must be the model's); arguments as there.
 
     ``compile_loss``: pass the loss through ``torch.compile`` (minutes at the first update).
     """
@@ -101,8 +101,10 @@ class DevicePPO(PPO):
 
         Raise TypeError for an environment or a buffer that is not on tensors.
         """
-        if not isinstance(env, DeviceVecEnv) or not isinstance(rollout_buffer, DeviceRolloutBuffer):
-            raise TypeError("DevicePPO needs a DeviceVecEnv and a DeviceRolloutBuffer; use PPO for others")
+        if not has_tensors(env) or not isinstance(rollout_buffer, DeviceRolloutBuffer):
+            raise TypeError(
+                "DevicePPO needs a GridAIVecEnv on a batch of torch and a DeviceRolloutBuffer; use PPO for others"
+            )
 
         self.policy.set_training_mode(False)
         rollout_buffer.reset()
@@ -131,17 +133,17 @@ class DevicePPO(PPO):
         return True
 
     def advance(
-        self, env: DeviceVecEnv, buffer: DeviceRolloutBuffer
+        self, env: GridAIVecEnv, buffer: DeviceRolloutBuffer
     ) -> tuple[Tensor, np.ndarray, EpisodeEnds | None]:
         """Act once everywhere and store the transition; return rewards, dones on the host, and ended episodes."""
         observation, starts = self._last_obs, cast(Tensor, self._last_episode_starts)
         seen, (actions, values, log_probs) = self._act(cast(Tensor, observation))
-        after, rewards, dones, ended = env.step_tensor(self._executed(actions))
+        after, rewards, dones, ended = env.step_batch(self._executed(actions))
         if ended is not None and ended.truncated.any():
             rewards = self._bootstrapped(rewards, ended)
         buffer.add(seen, actions, rewards, starts, values, log_probs)
 
-        self._last_obs = after  # type: ignore[assignment]
+        self._last_obs = after
         begun = torch.zeros_like(starts) if ended is None else moved(dones, self.device)
         self._last_episode_starts = begun  # type: ignore[assignment]
         return rewards, dones, ended

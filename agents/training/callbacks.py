@@ -12,7 +12,7 @@ from tqdm import tqdm
 from agents.training.checkpoints import checkpoint_path, latest_checkpoint, save_checkpoint, save_model
 from agents.training.failures import StopRequest, UpdateCallback
 from agents.training.validation import Evaluation, HeldOut, evaluate
-from agents.vec_env.base import TOTALS
+from agents.vec_env.adapter import TOTALS
 from gridai_env.rollout.policy import Policy
 
 

@@ -19,7 +19,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from agents.networks.checkpoint import CheckpointError, readable
 from agents.torch_ppo.groups import BUFFER
-from agents.vec_env.base import BatchVecEnv
+from agents.vec_env.adapter import GridAIVecEnv
 from gridai_env.files import atomic_write
 
 CHECKPOINTS = "checkpoints"
@@ -62,7 +62,7 @@ def remove_leftovers(run_dir: Path) -> None:
 
 def training_state(model: BaseAlgorithm) -> dict[str, Any]:
     """Return what `set_training_state` restores: episodes, last observations, random generators; on the host."""
-    assert isinstance(model.env, BatchVecEnv)
+    assert isinstance(model.env, GridAIVecEnv)
     device, rest_value = model.device, getattr(model, "rest_value", None)
     return {
         "rest_value": None if rest_value is None else rest_value.get_state(),
@@ -78,7 +78,7 @@ def training_state(model: BaseAlgorithm) -> dict[str, Any]:
 
 def set_training_state(model: BaseAlgorithm, state: dict[str, Any]) -> None:
     """Restore a `training_state`; the model then goes on with `learn(reset_num_timesteps=False)`."""
-    assert isinstance(model.env, BatchVecEnv)
+    assert isinstance(model.env, GridAIVecEnv)
     model.env.set_state(state["env"])
     if state.get("rest_value") is not None:
         model.rest_value.set_state(state["rest_value"])  # type: ignore[attr-defined]

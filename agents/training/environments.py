@@ -1,22 +1,20 @@
 """Training episodes of a run, and the held-out ones."""
 
 from contextlib import suppress
-from typing import Any
 
 import torch
 from gymnasium.vector import AutoresetMode
 
 from agents.config import ConfigError, PPOConfig
 from agents.networks.kinds import design_of
-from agents.vec_env.actions import AgentActions
-from agents.vec_env.base import BatchVecEnv, RewardWrapper
-from agents.vec_env.numpy import GridAIVecEnv
+from agents.vec_env.adapter import GridAIVecEnv, RewardWrapper
+from gridai_env.envs.batch_env import BatchEnv
 from gridai_env.envs.vector_env import GridAIVectorEnv
 from gridai_env.episodes.instance import Instance, make_batch
 from gridai_env.kernel.build import CannotBuild, compiler
 from gridai_env.scenario.compile import Compiled
 
-# Held-out episodes have the seeds from here on; those of training episodes are lower (see `BatchVecEnv.seed`).
+# Held-out episodes have the seeds from here on; those of training episodes are lower (see `GridAIVecEnv.seed`).
 FIRST_HELD_OUT_SEED = 2**31
 # Steps of a run from which on it pays to compile them.
 WORTH_STEPS = 100_000
@@ -63,37 +61,36 @@ def steps_in_words(config: PPOConfig) -> str:
 
 def make_training_env(
     config: PPOConfig, compiled: Compiled, reward_wrapper: RewardWrapper | None = None
-) -> BatchVecEnv:
+) -> GridAIVecEnv:
     """Return the batched environment of a run, with the rewards that it learns from."""
     design = design_of(config)
     actions = design.actions(config, compiled)
     rewards = config.model_dump(include={"reference_reward", "reward_factor", "drop_charge_usd_per_gpuh"})
     rewards |= {"memory": design.memory(compiled), "reward_wrapper": reward_wrapper}
 
-    if config.algorithm == "ppo":
-        env = GridAIVectorEnv(
-            config.num_envs,
-            scenario=compiled.scenario,
-            flat_observations=True,
-            group=config.group,
-            compile=has_kernels(config),
-        )
-        return GridAIVecEnv(env, actions, **rewards)
-    return _on_device(config, compiled, actions, rewards)
+    env = _on_numpy(config, compiled) if config.algorithm == "ppo" else _on_device(config, compiled)
+    return GridAIVecEnv(env, actions, **rewards)
 
 
-def _on_device(
-    config: PPOConfig, compiled: Compiled, actions: AgentActions, rewards: dict[str, Any]
-) -> BatchVecEnv:
+def _on_numpy(config: PPOConfig, compiled: Compiled) -> BatchEnv:
+    return GridAIVectorEnv(
+        config.num_envs,
+        scenario=compiled.scenario,
+        flat_observations=True,
+        group=config.group,
+        compile=has_kernels(config),
+    )
+
+
+def _on_device(config: PPOConfig, compiled: Compiled) -> BatchEnv:
     """Return the batched environment on the device of the run; raise ConfigError where it cannot run there."""
-    from agents.vec_env.torch import DeviceVecEnv
     from gridai_env.envs.torch.vector_env import GridAITorchVectorEnv
 
     is_pathwise = config.algorithm == "pathwise"
     options = config.on_device.model_dump()
     options["compile"] = "torch" if options["compile"] else has_kernels(config)
     try:
-        env = GridAITorchVectorEnv(
+        return GridAITorchVectorEnv(
             config.num_envs,
             scenario=compiled.scenario,
             flat_observations=True,
@@ -105,4 +102,3 @@ def _on_device(
         )
     except ValueError as error:
         raise ConfigError(f"on_device: {error}") from error
-    return DeviceVecEnv(env, actions, **rewards)

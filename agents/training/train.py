@@ -32,7 +32,7 @@ from agents.training.environments import device_of
 from agents.training.imitation import Labeller
 from agents.training.stages import stages
 from agents.training.validation import Evaluation, HeldOut, Milestones
-from agents.vec_env.base import BatchVecEnv
+from agents.vec_env.adapter import GridAIVecEnv
 from gridai_env.arrays.types import Float, Floats32
 from gridai_env.world.state import Shape
 
@@ -40,7 +40,7 @@ from gridai_env.world.state import Shape
 SAME_NAMES = {"batch_size", "gamma", "gae_lambda", "clip_range", "target_kl"}
 
 
-def build(config: PPOConfig, env: BatchVecEnv) -> Any:
+def build(config: PPOConfig, env: GridAIVecEnv) -> Any:
     """Return an untrained model that acts as its kind of network begins (see `agents.networks.kinds`)."""
     torch.set_num_threads(config.torch_threads)
     design, algorithm = design_of(config), algorithm_of(config)
@@ -118,7 +118,7 @@ def _buffer(config: PPOConfig) -> dict[str, Any]:
     return own | {"rollout_buffer_kwargs": {"group": config.group}}
 
 
-def _of_pathwise(config: PPOConfig, env: BatchVecEnv) -> dict[str, Any]:
+def _of_pathwise(config: PPOConfig, env: GridAIVecEnv) -> dict[str, Any]:
     """Return the arguments that only the gradient through the simulator takes."""
     own, shape = config.pathwise, env.env.compiled.shape
     return {
@@ -151,7 +151,7 @@ def algorithm_of(config: PPOConfig) -> Any:
     return DevicePPO
 
 
-def sample_observations(env: BatchVecEnv, deviation: float, seed: int) -> Float[Floats32, "n N"]:
+def sample_observations(env: GridAIVecEnv, deviation: float, seed: int) -> Float[Floats32, "n N"]:
     """Return the observations of as many episodes as there are environments, under noisy first actions.
 
     Groups give those of one environment each, over several episodes: their others would show the same worlds again.
@@ -172,7 +172,7 @@ def sample_observations(env: BatchVecEnv, deviation: float, seed: int) -> Float[
     return np.concatenate(seen)
 
 
-def resume(config: PPOConfig, env: BatchVecEnv, checkpoint: Path) -> BaseAlgorithm:
+def resume(config: PPOConfig, env: GridAIVecEnv, checkpoint: Path) -> BaseAlgorithm:
     """Return the model of a checkpoint, ready to go on: on a CPU to the same weights as an uninterrupted run.
 
     Raise CheckpointError where the checkpoint is damaged or holds no state of training.

@@ -8,9 +8,8 @@ the agent learns from the effect of its decisions.
 from __future__ import annotations
 
 import numpy as np
-import torch
 
-from gridai_env.arrays.ops import namespace
+from gridai_env.arrays.ops import constant, namespace
 from gridai_env.arrays.types import AnyFloats, Array, Float
 from gridai_env.envs.action_space import home_action
 from gridai_env.scenario.compile import Compiled
@@ -19,30 +18,28 @@ from gridai_env.world.feasible import project
 from gridai_env.world.state import Exogenous, Params, State
 from gridai_env.world.terms import settle
 
+_NUMPY = np.empty(0)
+
 
 class HomeReference:
     """Benefit of serving everything at home in the present step of a batch, with idle batteries.
 
     Work that finds no room at home overflows by the rules of `project`.  Left out: jobs, the peak of the demand
-    charge and the carbon budget, which depend on earlier decisions.  ``like``: a tensor, for tensors of its type
-    on its device; None: NumPy.
+    charge and the carbon budget, which depend on earlier decisions.  ``like``: an array of the type, and in the place,
+    of all numbers.
     """
 
-    def __init__(self, compiled: Compiled, num_envs: int, like: torch.Tensor | None = None) -> None:
+    def __init__(self, compiled: Compiled, num_envs: int, like: Array = _NUMPY) -> None:
         self._layout = Layout(compiled.shape)
         self._compiled, self._num_envs, self._like = compiled, num_envs, like
         self._action = self._everywhere(home_action(compiled))
         self._battery_mwh = self._everywhere(compiled.start_battery_mwh)
-        self._home = self._there(compiled.params.home[:, None, :])  # [C,1,K]
-        self._no_budget_kg = self._there(np.array(np.inf))
-
-    def _there(self, x: AnyFloats) -> Array:
-        like = self._like
-        return x if like is None else torch.as_tensor(x, dtype=like.dtype, device=like.device)
+        self._home = constant(compiled.params.home[:, None, :], like)  # [C,1,K]
+        self._no_budget_kg = constant(np.array(np.inf), like)
 
     def _everywhere(self, x: Float[AnyFloats, " n"]) -> Float[Array, "B n"]:
         """Repeat ``x`` for every environment, the batch axis innermost in memory."""
-        return self._there(np.repeat(x[:, None], self._num_envs, 1)).T
+        return constant(np.repeat(x[:, None], self._num_envs, 1), self._like).T
 
     def benefit_usd(self, params: Params, exogenous: Exogenous) -> Float[Array, " B"]:
         """Return the benefit of one step; ``params`` and ``exogenous`` are the simulator's."""

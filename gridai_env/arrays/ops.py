@@ -288,9 +288,14 @@ def total(x: Any, axis: int) -> Any:
 
 
 def total_each(arrays: list[Any]) -> list[Any]:
-    """Return `total` over the last axis of several arrays of one shape, in one go where that is faster."""
+    """Return `total` over the last axis of several arrays, in one go where that is faster.
+
+    Their shapes are equal, or some have one entry along an axis that stands for all.
+    """
     if any(type(x) is not np.ndarray or x.dtype.kind == "O" for x in arrays):
         return [x.sum(-1) for x in arrays]
+    if len({x.shape for x in arrays}) > 1:
+        arrays = np.broadcast_arrays(*arrays)
     return list(total(np.array(arrays), -1))
 
 

@@ -43,6 +43,7 @@ class BatchEnv(BatchSpaces):
     _totals: Float[Array, "keys B"]
     _part: Bool[Bools, " B"]  # whose episode began midway
     _supply: EpisodeSupply
+    episodes, compiles = "host", False  # where they are made; whether torch's compiler makes the steps
 
     def __init__(
         self,
@@ -59,7 +60,7 @@ class BatchEnv(BatchSpaces):
         Raise ValueError (ScenarioError, InstanceError, ...) where that fails.
         """
         super().__init__(options)
-        self._like, self._kernels, self._copy, self._wrap = like, kernels, copy, wrap
+        self.like, self._kernels, self._copy, self._wrap = like, kernels, copy, wrap
         # Episodes are supplied for groups, and placed in all their environments.
         self._host = HostEpisodeSupply(self._source, self.num_groups, to_arrays)
         self._supply = self._host
@@ -69,7 +70,7 @@ class BatchEnv(BatchSpaces):
         """Make simulator and observer for episodes of a scenario (the own, or that of given instances)."""
         if self.layout.compiled.hash != compiled.hash:
             self.layout = ObservationLayout(compiled)
-        self._simulator = make_room(self.layout, self.num_envs, self._like, self._kernels, self._wrap)
+        self._simulator = make_room(self.layout, self.num_envs, self.like, self._kernels, self._wrap)
         self._observer = Observer(self._simulator, self._copy, self._wrap)
 
     # Kinds of arrays -----------------------------------------------------------------------------
@@ -192,7 +193,7 @@ class BatchEnv(BatchSpaces):
 
     def _zeros(self) -> Float[Array, "keys B"]:
         """Return figures of no step."""
-        figures = room((len(KEYS), self.num_envs), self._like)
+        figures = room((len(KEYS), self.num_envs), self.like)
         figures[...] = 0.0
         return figures
 

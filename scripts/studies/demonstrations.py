@@ -14,7 +14,7 @@ from tqdm import tqdm
 from agents.config import PPOConfig
 from agents.imitation.demonstrations import Demonstration, DemonstrationError, Demonstrations, demonstrate
 from agents.training.imitation import IMITATION, Labeller
-from agents.vec_env.base import TRAINING_SEEDS
+from agents.vec_env.adapter import TRAINING_SEEDS
 from baselines.rules.registry import REGISTRY
 from gridai_env.benchmarks.sets import BenchmarkError, training_days
 from gridai_env.episodes.instance import Instance, make_batch

@@ -18,7 +18,7 @@ from agents.training.checkpoints import latest_checkpoint
 from agents.training.curves import EVENTS, PROGRESS, curves
 from agents.training.imitation import IMITATION, IMITATION_FILE
 from agents.training.validation import HeldOut, Milestones
-from agents.vec_env.base import RewardWrapper
+from agents.vec_env.adapter import RewardWrapper
 from baselines.rules.single_signal import LocalOnly
 from gridai_env.benchmarks.published import validation_of
 from gridai_env.episodes.instance import Instance

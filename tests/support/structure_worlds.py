@@ -11,7 +11,7 @@ from gymnasium import spaces
 
 from agents.structured.action_numbers import OpenActions
 from agents.structured.policy import StructuredPolicy
-from agents.vec_env.numpy import GridAIVecEnv
+from agents.vec_env.adapter import GridAIVecEnv
 from gridai_env.envs.vector_env import GridAIVectorEnv
 from gridai_env.episodes.instance import make_batch
 from gridai_env.observation.forecast_memory import ForecastMemory, ObservationMemory

@@ -34,8 +34,7 @@ from agents.training import environments, train
 from agents.training.imitation import imitate
 from agents.training.validation import HeldOut, Milestones
 from agents.vec_env.actions import ActiveActions
-from agents.vec_env.base import TRAINING_SEEDS
-from agents.vec_env.numpy import GridAIVecEnv
+from agents.vec_env.adapter import TRAINING_SEEDS, GridAIVecEnv
 from baselines.mpc.policy import MPC
 from baselines.optimum.milp import solve
 from baselines.rules.greedy import Greedy

@@ -17,7 +17,7 @@ from agents.networks.checkpoint import load_model
 from agents.networks.mlp import CostFeatures
 from agents.training import environments, train
 from agents.vec_env.actions import ActiveActions
-from agents.vec_env.numpy import GridAIVecEnv
+from agents.vec_env.adapter import GridAIVecEnv
 from gridai_env.envs.action_space import home_action
 from gridai_env.envs.vector_env import GridAIVectorEnv
 from gridai_env.observation.layout import ObservationLayout

@@ -23,7 +23,7 @@ from agents.training import environments, train
 from agents.training.checkpoints import checkpoint_path, save_model
 from agents.training.failures import TrainingError
 from agents.training.validation import HeldOut
-from agents.vec_env.torch import DeviceVecEnv
+from agents.vec_env.adapter import GridAIVecEnv
 from baselines.rules.single_signal import LocalOnly
 from gridai_env.episodes.instance import make_batch
 from gridai_env.rollout.run import run_many
@@ -82,7 +82,7 @@ def test_its_gradient_is_the_slope_of_the_return(
     config = settings(policy="smooth_mlp", on_device={"dtype": "float64"}, num_envs=4, **changes)
     model = model_of(config)
     env = model.env
-    assert isinstance(env, DeviceVecEnv)
+    assert isinstance(env, GridAIVecEnv)
     weights = [p for p in model.policy.parameters() if p.requires_grad]
     generator = torch.Generator().manual_seed(3)
     direction = [torch.randn(p.shape, generator=generator, dtype=p.dtype) for p in weights]
@@ -93,7 +93,7 @@ def test_its_gradient_is_the_slope_of_the_return(
         observation, earned = env.begin(), torch.zeros(4, dtype=torch.float64)
         while env.steps_left().any():
             numbers = model.policy._predict(observation, deterministic=True)
-            observation, rewards, _, _ = env.step_tensor(numbers)
+            observation, rewards, _, _ = env.step_batch(numbers)
             earned = earned + rewards
         return earned.sum()
 
@@ -126,7 +126,7 @@ def test_files_load_as_ppo(tmp_path: Path) -> None:
     model.learn(16 * 6, log_interval=0)
     model.save(tmp_path / "model.zip")
     back = PPO.load(tmp_path / "model.zip", device="cpu")
-    assert isinstance(model.env, DeviceVecEnv)
+    assert isinstance(model.env, GridAIVecEnv)
     observation = model.env.reset()[:2]
     wanted, _ = model.predict(observation, deterministic=True)
     assert np.array_equal(back.predict(observation, deterministic=True)[0], wanted)
@@ -161,13 +161,13 @@ def test_its_stage_has_its_name(tmp_path: Path) -> None:
 
 def test_a_return_that_is_no_number_stops_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = settings(total_steps=5 * 96, checkpoint_every_steps=96)
-    model, plain, count = model_of(config), DeviceVecEnv.step_tensor, iter(range(1000))
+    model, plain, count = model_of(config), GridAIVecEnv.step_batch, iter(range(1000))
 
-    def broken(self: DeviceVecEnv, numbers: torch.Tensor) -> Any:
+    def broken(self: GridAIVecEnv, numbers: torch.Tensor) -> Any:
         observation, rewards, dones, ended = plain(self, numbers)
         return observation, rewards * (np.nan if next(count) >= 13 else 1.0), dones, ended
 
-    monkeypatch.setattr(DeviceVecEnv, "step_tensor", broken)
+    monkeypatch.setattr(GridAIVecEnv, "step_batch", broken)
     before = weights(model)
     with pytest.raises(TrainingError, match=r"left the numbers in the update at step 288: train/loss = nan"):
         train.train(model, config, tmp_path)
@@ -179,7 +179,7 @@ def test_environments_that_carry_no_gradients_are_refused() -> None:
     for algorithm in ("ppo", "device_ppo"):
         other = settings(algorithm=algorithm, rollout_steps=6, batch_size=96)
         env = environments.make_training_env(other, compiled_of(other))
-        with pytest.raises(TypeError, match=r"needs a DeviceVecEnv .* autoreset_mode='Disabled'"):
+        with pytest.raises(TypeError, match=r"needs a GridAIVecEnv .* autoreset_mode='Disabled'"):
             Pathwise(LearnedPolicy, env)
 
 

@@ -19,7 +19,7 @@ from agents.config import ConfigError, PPOConfig, compiled_of
 from agents.pathwise.trainer import Pathwise
 from agents.training import environments, train
 from agents.training.checkpoints import checkpoint_path, read_training_state
-from agents.vec_env.torch import DeviceVecEnv
+from agents.vec_env.adapter import GridAIVecEnv
 from gridai_env.arrays.ops import smooth_decisions
 from gridai_env.scenario.errors import ScenarioError
 from gridai_env.scenario.load import load_scenario
@@ -58,7 +58,7 @@ def answer_exactly(model: Pathwise, config: PPOConfig) -> None:
     """Let the value be what the same weights earn from here on; their own slope there belongs to the next window."""
     fixed = copy.deepcopy(model.policy).requires_grad_(False)
     other = environments.make_training_env(config, compiled_of(config))
-    assert isinstance(other, DeviceVecEnv) and isinstance(model.env, DeviceVecEnv) and model.rest_value
+    assert isinstance(other, GridAIVecEnv) and isinstance(model.env, GridAIVecEnv) and model.rest_value
 
     def rest(observation: torch.Tensor) -> torch.Tensor:
         other.set_state(model.env.get_state())
@@ -66,7 +66,7 @@ def answer_exactly(model: Pathwise, config: PPOConfig) -> None:
         earned = torch.zeros(BATCH)
         while other.steps_left().any():
             numbers = fixed._predict(observation, deterministic=True)
-            observation, rewards, _, _ = other.step_tensor(numbers)
+            observation, rewards, _, _ = other.step_batch(numbers)
             earned = earned + rewards
         return earned
 
@@ -110,7 +110,7 @@ def test_the_slope_of_the_value_reaches_the_actions_through_the_state() -> None:
     observation = model._last_obs
     for _ in range(2):
         numbers = model.policy._predict(observation, deterministic=True)
-        observation, _, _, _ = model.env.step_tensor(numbers)
+        observation, _, _, _ = model.env.step_batch(numbers)
     reached = torch.autograd.grad(
         value(observation).sum(), list(model.policy.parameters()), allow_unused=True
     )
@@ -127,7 +127,7 @@ def test_values_learn_what_is_left_and_are_zero_at_the_end() -> None:
     model.env.begin()
     seen = []
     for _ in range(3):
-        observation, *_ = model.env.step_tensor(torch.zeros(BATCH, model.action_space.shape[0]))  # type: ignore[index]
+        observation, *_ = model.env.step_batch(torch.zeros(BATCH, model.action_space.shape[0]))  # type: ignore[index]
         seen.append(observation.detach())
     window = torch.stack([torch.as_tensor(model.env.reset()), *seen])
     for _ in range(200):
@@ -185,7 +185,7 @@ def test_episodes_of_the_host_and_of_files_work(data_dir: Path) -> None:
         model = model_of(settings(pathwise={"window_h": 4.0}, **changes))
         before = weights(model)
         model.learn(2 * 96, log_interval=0)
-        assert isinstance(model.env, DeviceVecEnv) and model.env.env.episodes == "host"
+        assert isinstance(model.env, GridAIVecEnv) and model.env.env.episodes == "host"
         assert model._n_updates == 4
         assert not all(torch.equal(a, b) for a, b in zip(before, weights(model), strict=True))
 

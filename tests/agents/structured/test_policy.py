@@ -24,7 +24,7 @@ from agents.structured.observed import constants_of
 from agents.structured.policy import StructuredPolicy
 from agents.structured.power import Supply
 from agents.structured.situation import Situation
-from agents.vec_env.torch import DeviceVecEnv
+from agents.vec_env.adapter import GridAIVecEnv
 from gridai_env.envs.torch.vector_env import GridAITorchVectorEnv
 from gridai_env.observation.forecast_memory import ForecastMemory, ObservationMemory, weekly_climatology
 from gridai_env.scenario.compile import Compiled
@@ -509,7 +509,7 @@ def test_adapters_and_single_decisions_remember_alike() -> None:
     torch_env = GridAITorchVectorEnv(
         count, scenario=compiled.scenario, flat_observations=True, episodes="host", dtype="float64"
     )
-    device = DeviceVecEnv(torch_env, policy.actions, memory=ForecastMemory(compiled))
+    device = GridAIVecEnv(torch_env, policy.actions, memory=ForecastMemory(compiled))
     single = NetworkPolicy(policy, Identity.of(compiled))
     for envs in (host, device):
         envs.seed(9)

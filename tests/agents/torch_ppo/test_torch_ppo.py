@@ -25,11 +25,10 @@ from agents.networks.mlp import Standardise
 from agents.torch_ppo.buffer import DeviceRolloutBuffer
 from agents.torch_ppo.ppo import DevicePPO, unchecked_distributions
 from agents.training import environments, train
-from agents.vec_env import torch_home_reference as device_reference
+from agents.vec_env import at_home as device_reference
 from agents.vec_env.actions import ActiveActions
-from agents.vec_env.numpy import GridAIVecEnv
-from agents.vec_env.torch import DeviceVecEnv, read_ends
-from agents.vec_env.torch_home_reference import AtHome
+from agents.vec_env.adapter import GridAIVecEnv, read_ends
+from agents.vec_env.at_home import AtHome
 from gridai_env.envs.torch.vector_env import GridAITorchVectorEnv
 from gridai_env.envs.vector_env import GridAIVectorEnv
 from gridai_env.observation.forecast_memory import ForecastMemory
@@ -205,7 +204,7 @@ def test_episodes_that_are_cut_short_are_valued_alike(shuffled_alike: None) -> N
             torch_env = GridAITorchVectorEnv(
                 8, compiled.scenario, dtype="float64", episodes="host", **options
             )
-            env = DeviceVecEnv(torch_env, actions)
+            env = GridAIVecEnv(torch_env, actions)
         model = train.build(config.model_copy(update={"algorithm": algorithm}), env)
         model.set_logger(Recorded())
         model.learn(72)
@@ -219,13 +218,13 @@ def test_episodes_that_are_cut_short_are_valued_alike(shuffled_alike: None) -> N
 # Environment ------------------------------------------------------------------------------------------------
 
 
-def pair(scenario: str = "two_sites", num_envs: int = 3, **options: Any) -> tuple[GridAIVecEnv, DeviceVecEnv]:
+def pair(scenario: str = "two_sites", num_envs: int = 3, **options: Any) -> tuple[GridAIVecEnv, GridAIVecEnv]:
     """The same training episodes on arrays and on tensors."""
     world = {"scenario": scenario, "horizon_h": 6.0, "flat_observations": True}
     on_arrays = GridAIVectorEnv(num_envs, **world)  # type: ignore[arg-type]
     on_tensors = GridAITorchVectorEnv(num_envs, dtype="float64", episodes="host", **world)  # type: ignore[arg-type]
     actions = ActiveActions.of(on_arrays.compiled, True)
-    return GridAIVecEnv(on_arrays, actions, **options), DeviceVecEnv(on_tensors, actions, **options)
+    return GridAIVecEnv(on_arrays, actions, **options), GridAIVecEnv(on_tensors, actions, **options)
 
 
 @pytest.mark.parametrize("scenario", ["two_sites", "microgrid_prosumer"])
@@ -287,11 +286,11 @@ def test_what_home_earns_is_the_same_in_any_portions(scenario: str, monkeypatch:
 
 def test_staggered_episodes_end_at_different_times_and_their_rest_has_no_totals() -> None:
     env = GridAITorchVectorEnv(6, "two_sites", horizon_h=6.0, flat_observations=True, stagger=True)
-    venv = DeviceVecEnv(env, ActiveActions.of(env.compiled, False), reference_reward=True)
+    venv = GridAIVecEnv(env, ActiveActions.of(env.compiled, False), reference_reward=True)
     venv.seed(0)
     venv.reset()
     start = torch.as_tensor(venv.actions.start).expand(6, -1)
-    ends = [venv.step_tensor(start)[3] for _ in range(12)]
+    ends = [venv.step_batch(start)[3] for _ in range(12)]
     assert all(ended is not None for ended in ends)
     infos, totals = read_ends([ended for ended in ends if ended is not None], 0.0)
     assert [info["l"] for info in infos] == [1, 2, 3, 4, 5, 6, 6, 6, 6, 6, 6, 6]
@@ -305,7 +304,7 @@ def test_the_device_is_not_asked_during_a_rollout(monkeypatch: pytest.MonkeyPatc
     config = tiny(rollout_steps=5, batch_size=20)
     compiled = compiled_of(config)
     options: dict[str, Any] = {"max_episode_steps": 4, "stagger": True, "flat_observations": True}
-    venv = DeviceVecEnv(
+    venv = GridAIVecEnv(
         GridAITorchVectorEnv(8, compiled.scenario, **options),
         ActiveActions.of(compiled, False),
         reference_reward=True,
@@ -369,7 +368,7 @@ def test_callbacks_see_what_ended_and_can_stop() -> None:
 def test_foreign_environments_and_distributions() -> None:
     config = tiny()
     model = built(config)
-    with pytest.raises(TypeError, match="needs a DeviceVecEnv"):
+    with pytest.raises(TypeError, match="needs a GridAIVecEnv"):
         model.collect_rollouts(
             environments.make_training_env(tiny("ppo"), compiled_of(config)),
             CallbackList([]),

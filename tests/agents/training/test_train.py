@@ -24,9 +24,8 @@ from agents.training.callbacks import Every
 from agents.training.checkpoints import checkpoint_path, latest_checkpoint, save_model
 from agents.training.validation import HeldOut, evaluate
 from agents.vec_env.actions import ActiveActions
-from agents.vec_env.base import TRAINING_SEEDS
+from agents.vec_env.adapter import TRAINING_SEEDS, GridAIVecEnv
 from agents.vec_env.home_reference import HomeReference
-from agents.vec_env.numpy import GridAIVecEnv
 from baselines.rules.single_signal import LocalOnly
 from gridai_env.envs.action_space import active_mask, home_action
 from gridai_env.envs.env import GridAIEnv

@@ -15,7 +15,7 @@ from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from agents.vec_env.actions import ActiveActions
-from agents.vec_env.numpy import GridAIVecEnv
+from agents.vec_env.adapter import GridAIVecEnv
 from gridai_env import ActiveAction, GridAIEnv, GridAIVectorEnv, RememberForecasts, make_instance
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.rollout import run

@@ -1,23 +1,23 @@
 """The benefit at home of whole episodes, computed when they begin.
 
-It depends on the exogenous input alone, which lies on the device for all steps of an episode.  Many steps at once
-need far fewer kernel calls than one after the other.
+It depends on the exogenous input alone, which lies there for all steps of an episode.  Many steps at once need far
+fewer calls than one after the other.
 """
 
 from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
 import torch
-from torch import Tensor
 
 from agents.vec_env.home_reference import HomeReference
-from gridai_env.arrays.torch_ops import moved
-from gridai_env.arrays.types import Float, Index
-from gridai_env.envs.ring import RingColumn, pick
+from gridai_env.arrays.ops import batch_first, batch_last, beside, namespace, room
+from gridai_env.arrays.types import Array, Float, Index
+from gridai_env.envs.batch_env import BatchEnv
+from gridai_env.envs.ring import RingColumn, pick, put
 from gridai_env.envs.simulator import Simulator
 from gridai_env.envs.torch.compiled_step import Traced
-from gridai_env.envs.torch.vector_env import GridAITorchVectorEnv
 from gridai_env.world.state import INSTANCE_FIELDS, Exogenous, Params
 
 # Lanes (steps of episodes) computed at a time: on a CPU as many as its cache holds; on a GPU more would only need more
@@ -28,16 +28,17 @@ AT_A_TIME, COMPILED_AT_A_TIME = {"cpu": 4_096, "cuda": 32_768}, {"cpu": 1_024, "
 class AtHome:
     """Benefit at home ``usd`` of every step [T+1,B], laid out like the ring of `gridai_env.envs.ring`."""
 
-    def __init__(self, env: GridAITorchVectorEnv) -> None:
-        like = torch.zeros(0, dtype=env.dtype, device=env.device)
-        self.usd = like.new_zeros((env.compiled.shape.steps + 1, env.num_envs))
-        self._reference = HomeReference(env.compiled, 1, like)  # one request is broadcast to all lanes
+    def __init__(self, env: BatchEnv) -> None:
+        self.usd = room((env.compiled.shape.steps + 1, env.num_envs), env.like)
+        self.usd[...] = 0.0
+        self._reference = HomeReference(env.compiled, 1, env.like)  # one request is broadcast to all lanes
         lanes = COMPILED_AT_A_TIME if env.compiles else AT_A_TIME
-        self._lanes = lanes.get(env.device.type, lanes["cuda"])
+        on_host = isinstance(env.like, np.ndarray)
+        self._lanes = lanes.get("cpu" if on_host else env.like.device.type, lanes["cuda"])
         self._traced: Traced | None = None
         self._compiles = env.compiles
 
-    def now_usd(self, simulator: Simulator) -> Float[Tensor, " B"]:
+    def now_usd(self, simulator: Simulator) -> Float[Array, " B"]:
         """Return what serving at home earns in the present step of the simulator."""
         return self.usd[simulator.ring.row]
 
@@ -46,12 +47,12 @@ class AtHome:
         """Compute all steps of the episodes that began at the places ``rows``."""
         for first in range(0, len(rows), self._lanes):
             some = rows[first : first + self._lanes]
-            at = moved(some, self.usd.device)
-            self.usd = self.usd.index_copy(1, at, self._usd_of(simulator, some, at))
+            put(self.usd, some, self._usd_of(simulator, some))
 
-    def _usd_of(self, simulator: Simulator, rows: Index, at: Tensor) -> Float[Tensor, "T+1 n"]:
+    def _usd_of(self, simulator: Simulator, rows: Index) -> Float[Array, "T+1 n"]:
         """Return the benefit at home of the episodes at the places ``rows``."""
         series = pick(simulator.ring.values, rows)  # [T+1,M,n]
+        at = beside(rows, series)
         own = [getattr(simulator.params, name)[at] for name in INSTANCE_FIELDS]
         columns = [simulator.ring.columns[name] for name in Exogenous.names()]
 
@@ -62,9 +63,9 @@ class AtHome:
             world = [_lanes(some, column) for column in columns]
             each = [_repeated(value, len(some)) for value in own]
             parts.append(self._found(simulator.params, each, world).reshape(len(some), len(rows)))
-        return torch.cat(parts)
+        return namespace(series).concatenate(parts)
 
-    def _found(self, known: Params, own: list[Tensor], world: list[Tensor]) -> Tensor:
+    def _found(self, known: Params, own: list[Array], world: list[Array]) -> Array:
         """Return the benefit [b] of b lanes, from their instances' parameters and exogenous inputs."""
         if not self._compiles:
             return self._benefit(known, own, world)[0]
@@ -75,26 +76,27 @@ class AtHome:
         filled = [[_filled_up(x, missing) for x in fields] for fields in (own, world)]
         return self._traced(*filled)[0][: len(own[0])]
 
-    def _benefit(self, known: Params, own: list[Tensor], world: list[Tensor]) -> list[Tensor]:
+    def _benefit(self, known: Params, own: list[Array], world: list[Array]) -> list[Array]:
         params = Params.make(**known.__dict__ | dict(zip(INSTANCE_FIELDS, own, strict=True)))
         exogenous = Exogenous.make(**dict(zip(Exogenous.names(), world, strict=True)))
         return [self._reference.benefit_usd(params, exogenous)]
 
 
-def _lanes(series: Tensor, column: RingColumn) -> Tensor:
-    """Return one field of n episodes in t steps, [t*n,...], from columns [t,M,n]; the batch axis innermost."""
+def _lanes(series: Float[Array, "t M n"], column: RingColumn) -> Array:
+    """Return one field of n episodes in t steps, [t*n,...]; the batch axis innermost."""
     steps, _, count = series.shape
-    inner = series[:, column.place].movedim(0, 1)
-    return inner.reshape(*column.shape, steps * count).movedim(-1, 0)
+    inner = namespace(series).moveaxis(series[:, column.place], 0, 1)
+    return batch_first(inner.reshape(*column.shape, steps * count))
 
 
-def _repeated(x: Tensor, times: int) -> Tensor:
-    """Repeat ``x`` [n,...] one after the other, [times*n,...], the batch axis innermost in memory."""
-    spread = x.movedim(0, -1)[..., None, :].expand(*x.shape[1:], times, len(x))
-    return spread.reshape(*x.shape[1:], times * len(x)).movedim(-1, 0)
+def _repeated(x: Float[Array, "n ..."], times: int) -> Array:
+    """Repeat ``x`` one after the other, [times*n,...], the batch axis innermost in memory."""
+    spread = namespace(x).broadcast_to(batch_last(x)[..., None, :], (*x.shape[1:], times, len(x)))
+    return batch_first(spread.reshape(*x.shape[1:], times * len(x)))
 
 
-def _filled_up(x: Tensor, missing: int) -> Tensor:
-    """Return ``x`` [b,...] with its last entry repeated ``missing`` times; the batch axis innermost in memory."""
-    inner = x.movedim(0, -1)
-    return torch.cat([inner, inner[..., -1:].expand(*inner.shape[:-1], missing)], -1).movedim(-1, 0)
+def _filled_up(x: Float[Array, "b ..."], missing: int) -> Array:
+    """Return ``x`` with its last entry repeated ``missing`` times; the batch axis innermost in memory."""
+    inner, xp = batch_last(x), namespace(x)
+    rest = xp.broadcast_to(inner[..., -1:], (*inner.shape[:-1], missing))
+    return batch_first(xp.concatenate([inner, rest], -1))
