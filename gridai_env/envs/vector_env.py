@@ -32,6 +32,8 @@ class GridAIVectorEnv(BatchEnv):
     steps. ``reset(seed=s)`` seeds environment i with s + i; a list gives each its own seed (None: go on).
     ``options={"instances": [...]}`` plays given instances (or their files), one for each environment that
     is reset.  ``options={"start": ...}`` and ``start=``: a UTC time for all, or a list with one for each.
+    ``options={"first_step": t}`` begins late, at step t: nothing queued, the sessions of the step before at home;
+    totals of such a part of an episode are not shown (their mask is False).
     ``group=16``: 16 neighbours play the same episode at the same time, each with actions of its own; seeds,
     instances and starts are then one for each group (seed s: s + g for group g), and groups begin together.
     Every call returns new arrays; the parts of a Dict observation are views of one new array.

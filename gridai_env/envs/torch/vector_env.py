@@ -57,9 +57,6 @@ class GridAITorchVectorEnv(BatchEnv):
     looked into while stepping: a value outside of [-1, 1] or NaN raises ValueError at a reset, or at the end of
     an episode, but at the latest after as many steps as an episode has; results returned in between are invalid.
 
-    ``reset(options={"first_step": t})`` begins episodes late, at step t: nothing queued, the sessions of the step
-    before at home.
-
     Autoreset as in `GridAIVectorEnv`: ``infos["final_obs"]`` (all rows; those of ``_final_obs`` are meant) and
     ``infos["final_info"]``.
     """
