@@ -295,7 +295,7 @@ def total_each(arrays: list[Any]) -> list[Any]:
     if any(type(x) is not np.ndarray or x.dtype.kind == "O" for x in arrays):
         return [x.sum(-1) for x in arrays]
     if len({x.shape for x in arrays}) > 1:
-        arrays = np.broadcast_arrays(*arrays)
+        arrays = list(np.broadcast_arrays(*arrays))
     return list(total(np.array(arrays), -1))
 
 

@@ -19,8 +19,8 @@ from gridai_env.arrays.ops import (
     batch_last,
     beside,
     constant,
+    in_memory_order,
     namespace,
-    real,
     room,
 )
 from gridai_env.arrays.types import Array, Float, Index
@@ -31,7 +31,6 @@ from gridai_env.scenario.compile import Compiled
 from gridai_env.world.state import Exogenous
 
 RECENT = "recent_arrivals"
-AT_ONCE = 8  # episodes
 
 
 @dataclass(frozen=True)
@@ -81,34 +80,33 @@ def block_of(episodes: EpisodeArrays, columns: dict[str, RingColumn]) -> Float[A
     block = room((steps + 1, width, len(episodes)), episodes.like)
     outside = episodes.outside()
 
-    # Arrays have the batch outermost: of a few episodes at a time all that is read stays in the cache.
-    at_once = AT_ONCE if isinstance(block, np.ndarray) else len(episodes)
-    few = [slice(first, first + at_once) for first in range(0, len(episodes), at_once)]
-
     for name, column in columns.items():
-        if name in Exogenous.names():
-            values = getattr(episodes.exogenous, name)
+        target = block[:, column.place].reshape(steps + 1, *column.shape, len(episodes))
+        if name == RECENT:
+            _write_recent(target[:steps], episodes)
+            known = steps
         else:
-            values = recent_gpuh(episodes) if name == RECENT else PART_FUNCTIONS[name](outside)
-        known, *shape = values.shape[1:]
-        target = block[:known, column.place].reshape(known, *shape, len(episodes))
-        for some in few:
-            target[..., some] = batch_last(values[some])
+            known_as = getattr(episodes.exogenous, name) if name in Exogenous.names() else None
+            values = PART_FUNCTIONS[name](outside) if known_as is None else known_as
+            known = values.shape[1]
+            target[:known] = batch_last(values)
         # Forecasts and prices end with the episode: what is unknown shows as 0 in the observation.
-        block[known:, column.place] = column.after_end
+        target[known:] = column.after_end
     return block
 
 
-def recent_gpuh(episodes: EpisodeArrays) -> Float[Array, "B T C Q D"]:
-    """Return arrivals whose wait does not end by the end of this and the next steps, [B,T,C,Q,D]."""
-    compiled, xp = episodes.compiled, namespace(episodes.like)
+def _write_recent(target: Float[Array, "T C Q D b"], episodes: EpisodeArrays) -> None:
+    """Write arrivals whose wait does not end by the end of this and the next steps."""
+    compiled = episodes.compiled
     exact = episodes.exogenous.replace(arrivals_gpuh=as_float64(episodes.exogenous.arrivals_gpuh))
-    summed = summed_arrivals_gpuh(compiled, exact)  # sums of many steps, of which differences count
-    since = constant(due_since(compiled)[: compiled.shape.steps], episodes.like)
-    rows = compiled.shape.rows - compiled.shape.session_rows
-    arrived = xp.stack([summed[..., q][since[:, q]] for q in range(rows)], -1)  # [T,D+1,B,C,Q]
-    recent = real(arrived[:, -1:] - arrived[:, :-1], episodes.like)
-    return xp.moveaxis(recent, (2, 3, 4), (0, 2, 3))
+    # Sums of many steps, of which differences count.
+    summed = batch_last(summed_arrivals_gpuh(compiled, exact).swapaxes(0, 1))  # [D+T,C,Q,b]
+    since = constant(due_since(compiled)[: compiled.shape.steps], summed)
+    for q in range(target.shape[2]):
+        row = in_memory_order(summed[:, :, q])
+        now = row[since[:, q, -1]]
+        for ahead in range(target.shape[3]):
+            target[:, :, q, ahead] = now - row[since[:, q, ahead]]
 
 
 class Ring:

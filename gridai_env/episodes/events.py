@@ -34,13 +34,16 @@ class EventTable:
 
         ``beside`` [...,K]: where the events are tensors, one of the type wanted.
         """
+        xp, is_array = namespace(self.active), isinstance(self.active, np.ndarray)
         shape = (*self.active.shape[:-1], self.rules.at_site.shape[1])
-        factor = (
-            np.ones(shape) if isinstance(self.active, np.ndarray) else namespace(beside).ones_like(beside)
-        )
+        factor = np.ones(shape) if is_array else xp.ones_like(beside)
         for e in self.of_kind(kind):
-            if not all_zero(self.active[..., e]):
-                factor = namespace(factor).where(self.hit(e), factor * self.rules.factor[e], factor)
+            active = self.active[..., e]
+            scale = constant(np.where(self.rules.at_site[e], self.rules.factor[e], 1.0), factor)
+            if is_array:
+                factor[active] *= scale  # few steps: events are rare
+            else:
+                factor = xp.where(active[..., None], factor * scale, factor)
         return factor
 
     def shocked_usd_per_mwh(self, price: Array) -> Array:

@@ -91,9 +91,11 @@ def limit_forecast(outside: ExogenousView, kind: str) -> Array:
     """
     compiled, exo, forecast = outside.compiled, outside.exogenous, outside.forecast
     seen = EventTable(outside.event_active, compiled.events).at_leads(forecast.leads, compiled.forecast.kind)
-    own_sell = seen_sell_usd_per_mwh(compiled, exo.buy_usd_per_mwh, exo.sell_usd_per_mwh)[:, :, None]
-    sell = sell_usd_per_mwh(compiled, forecast.buy_usd_per_mwh, own_sell)
-    values = limit(compiled, kind, seen, sell)
+    price = forecast.buy_usd_per_mwh
+    if kind == "export_limit":
+        own_sell = seen_sell_usd_per_mwh(compiled, exo.buy_usd_per_mwh, exo.sell_usd_per_mwh)[:, :, None]
+        price = sell_usd_per_mwh(compiled, price, own_sell)
+    values = limit(compiled, kind, seen, price)
     for i, lead in enumerate(forecast.leads):
         values[:, max(compiled.shape.steps - lead, 0) :, i] = 0.0
     return values
