@@ -25,7 +25,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from agents.config import ConfigError
 from agents.vec_env.actions import AgentActions
 from agents.vec_env.at_home import AtHome
-from gridai_env.arrays.ops import as_float32, beside, copied, namespace, room
+from gridai_env.arrays.ops import as_float32, beside, namespace, room
 from gridai_env.arrays.record import Record
 from gridai_env.arrays.types import Array, Bools, Float, Floats32, Index, Ints
 from gridai_env.envs.batch_env import BatchEnv
@@ -284,7 +284,6 @@ class GridAIVecEnv(VecEnv):
 
         All tensors are on the host; episodes are kept as what they are made from.
         """
-        usd = None if self._at_home is None else self._at_home.usd
         found = {
             "env": self.env.get_state(),
             "returns": self._returns,
@@ -292,7 +291,7 @@ class GridAIVecEnv(VecEnv):
             "begun_at": self._begun_at.copy(),
             "seeds": list(self._seeds),
             "memory": self.remembering.state,
-            "at_home": usd if usd is None else copied(usd),
+            "at_home": None if self._at_home is None else self._at_home.from_now_on(self.env.simulator),
         }
         return {key: _moved(value, torch.device("cpu")) for key, value in found.items()}
 
@@ -305,7 +304,7 @@ class GridAIVecEnv(VecEnv):
         self.remembering.state = _moved(state["memory"], self.device)
         # Restored, not recomputed: in a batch of another size the last bit could differ.
         if self._at_home is not None:
-            self._at_home.usd = copied(_moved(state["at_home"], self.device))
+            self._at_home.put_back(self.env.simulator, _moved(state["at_home"], self.device))
 
     # Attributes ----------------------------------------------------------------------------------
 

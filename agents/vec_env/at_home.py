@@ -42,6 +42,14 @@ class AtHome:
         """Return what serving at home earns in the present step of the simulator."""
         return self.usd[simulator.ring.row]
 
+    def from_now_on(self, simulator: Simulator) -> Float[Array, "T+1 B"]:
+        """Return a copy whose first row is the present step."""
+        return namespace(self.usd).roll(self.usd, -simulator.ring.row, 0)
+
+    def put_back(self, simulator: Simulator, usd: Float[Array, "T+1 B"]) -> None:
+        """Put back what `from_now_on` gave."""
+        self.usd = namespace(usd).roll(usd, simulator.ring.row, 0)
+
     @torch.no_grad()
     def begin(self, simulator: Simulator, rows: Index) -> None:
         """Compute all steps of the episodes that began at the places ``rows``."""

@@ -315,8 +315,6 @@ class BatchEnv(BatchSpaces):
             supply = self._supply if batch.kind == "drawn" else self._host
             self._fit(batch, self._host.compiled_of(batch))
             episodes = supply.rebuild(batch, self._simulator.prepare)
-            # Episodes are written relative to the present row: restore it first.
-            self._simulator.ring.row = where["row"]
             alive = np.flatnonzero(batch.rows >= 0)
             self._place(batch, episodes.take(alive), batch.rows[alive], where["t"])
 

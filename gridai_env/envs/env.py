@@ -222,10 +222,8 @@ class GridAIEnv(gym.Env[Observation, Any]):
     def _start(self, batch: InstanceBatch, where: dict[str, Any] | None = None) -> None:
         """Put the only episode of ``batch`` at its first step, or as it stood in a snapshot of the simulator."""
         self._make(batch.compiled)
-        simulator, t = self._simulator, None
+        simulator, t = self._simulator, None if where is None else where["t"]
         assert simulator is not None
-        if where is not None:  # episodes are written relative to the present row
-            simulator.ring.row, t = where["row"], where["t"]
         simulator.begin(np.zeros(1, np.intp), simulator.prepare(EpisodeArrays.of(batch)), t)
         self._batch, self._reward_scale_usd = batch, batch.compiled.reward_scale_usd
         self._totals = np.zeros((len(KEYS), 1))

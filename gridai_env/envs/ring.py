@@ -74,12 +74,9 @@ def _field_shape(compiled: Compiled, name: str) -> tuple[int, ...]:
     return (s.jobs, s.sites) if name == "job_open" else (s.sites,)
 
 
-def block_of(episodes: EpisodeArrays, columns: dict[str, RingColumn]) -> Float[Array, "T+1 M b"]:
-    """Return the columns of whole episodes, [T+1,M,b]."""
-    steps, width = episodes.compiled.shape.steps, max(c.place.stop for c in columns.values())
-    block = room((steps + 1, width, len(episodes)), episodes.like)
-    outside = episodes.outside()
-
+def lay_out(episodes: EpisodeArrays, columns: dict[str, RingColumn], block: Float[Array, "T+1 M b"]) -> None:
+    """Write the columns of whole episodes to a block."""
+    steps, outside = episodes.compiled.shape.steps, episodes.outside()
     for name, column in columns.items():
         target = block[:, column.place].reshape(steps + 1, *column.shape, len(episodes))
         if name == RECENT:
@@ -92,7 +89,6 @@ def block_of(episodes: EpisodeArrays, columns: dict[str, RingColumn]) -> Float[A
             target[:known] = batch_last(values)
         # Forecasts and prices end with the episode: what is unknown shows as 0 in the observation.
         target[known:] = column.after_end
-    return block
 
 
 def _write_recent(target: Float[Array, "T C Q D b"], episodes: EpisodeArrays) -> None:
@@ -142,8 +138,13 @@ class Ring:
         """Go on by one step."""
         self.row = (self.row + 1) % len(self.values)
 
-    def write(self, rows: Index, block: Array, t: Index) -> None:
-        """Put episodes ([T+1,M,b], see `block_of`) at the places ``rows``; now they are at steps ``t`` [b]."""
+    def begin_anew(self) -> Float[Array, "T+1 M B"]:
+        """Return the columns of all episodes, to be written over from their first step on, which is the present."""
+        self.row = 0
+        return self.values
+
+    def write(self, rows: Index, block: Float[Array, "T+1 M b"], t: Index) -> None:
+        """Put episodes (see `lay_out`) at the places ``rows``; now they are at steps ``t`` [b]."""
         size = len(self.values)
         for first in np.unique(t):
             mine = np.flatnonzero(t == first)

@@ -134,13 +134,14 @@ class Simulator:
         where the constants of some differ from those of others that go on.
         """
         t = np.zeros(len(rows), dtype=np.intp) if t is None else t
-        initial = episodes.midway(self.ring.columns["arrivals_gpuh"], t)
+        initial = episodes.midway(t)
 
         if not self._begun:
             self._make_room(episodes)
 
         # Where all environments begin anew, drop the older episodes.
-        if len(rows) == self.num_envs and (rows == np.arange(self.num_envs)).all():
+        everyone = len(rows) == self.num_envs and (rows == np.arange(self.num_envs)).all()
+        if everyone:
             self.params, self.constants = episodes.params, episodes.constants
             self.state, self.jobs, self._before = initial, episodes.jobs, None
         else:
@@ -158,7 +159,10 @@ class Simulator:
                 self.jobs = copied(self.jobs)
                 put(self.jobs, rows, episodes.jobs)
 
-        self.ring.write(rows, episodes.block, t)
+        if everyone and not t.any():
+            episodes.write(self.ring.begin_anew())
+        else:
+            self.ring.write(rows, episodes.block, t)
         self.t = self.t.copy()
         self.t[rows] = t
         self._present = None
@@ -278,18 +282,18 @@ class Simulator:
     # Snapshots -----------------------------------------------------------------------------------
 
     def get_state(self) -> dict[str, Any]:
-        """Return the state, step and ring position of every episode as copies, without the episodes themselves."""
-        where = {"state": self.state.map(copied), "t": self.t.copy(), "row": self.ring.row}
+        """Return the state and step of every episode as copies, without the episodes themselves."""
+        where = {"state": self.state.map(copied), "t": self.t.copy()}
         if self._before is None:
             return where | {"before": None}
         place, actions = self._before
         return where | {"before": (self._state_at(place).map(copied), actions.copy())}
 
     def set_state(self, snapshot: dict[str, Any]) -> None:
-        """Put back what `get_state` gave, for the same episodes, which stand in the ring as they did then."""
+        """Put back what `get_state` gave, for the same episodes, which stand in the ring at the same steps."""
         like = self.ring.values
         self.state = snapshot["state"].map(lambda x: copied(x, like))
-        self.t, self.ring.row, self._present = snapshot["t"].copy(), snapshot["row"], None
+        self.t, self._present = snapshot["t"].copy(), None
         self._before = copy.deepcopy(snapshot["before"])
 
 
