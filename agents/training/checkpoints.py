@@ -23,7 +23,8 @@ from agents.vec_env.adapter import GridAIVecEnv
 from gridai_env.files import atomic_write
 
 CHECKPOINTS = "checkpoints"
-STATE_MEMBER = "training_state.pkl"
+# Its number grows where what environments keep of their episodes changes.
+STATE_MEMBER = "training_state_2.pkl"
 
 
 def save_checkpoint(model: BaseAlgorithm, path: Path) -> Path:
@@ -109,8 +110,8 @@ def read_training_state(path: Path) -> dict[str, Any]:
         if STATE_MEMBER in archive.namelist():
             return dict(pickle.loads(archive.read(STATE_MEMBER)))
     raise CheckpointError(
-        f"{path}: holds weights but no state of training, so a run cannot go on from it; "
-        "take one of checkpoints/, or start a new run"
+        f"{path}: holds weights but no state of training that this version reads, so a run cannot go on from it; take "
+        "one of checkpoints/, or the version that wrote it, or start a new run from its weights (start_from)"
     )
 
 

@@ -63,4 +63,4 @@ def test_gradients_have_no_kernels() -> None:
 def test_the_batch_is_made_so(compile: bool) -> None:
     compiled = compile_scenario(load_scenario("two_sites", horizon_h=6.0))
     env = make_training_env(config_of(num_envs=2, batch_size=48, compile=compile, **SHORT), compiled)
-    assert env.env._compiles == compile
+    assert env.env._kernels == compile
