@@ -69,15 +69,17 @@ class _Step:
         of_batch |= {f"instance_{name}": (self.batch, *shape) for name, shape in self.instances.items()}
         of_batch |= {"actions": (self.batch, self.simulator.layout.size)}
 
-        inputs = {name: torch.zeros(shape, dtype=self.dtype) for name, shape in rows.items()}
+        inputs = {name: torch.empty(shape, dtype=self.dtype, device="meta") for name, shape in rows.items()}
         for name, (batch, *shape) in of_batch.items():
-            inputs[name] = torch.zeros((*shape, batch), dtype=self.dtype).movedim(-1, 0)
+            inputs[name] = torch.empty((*shape, batch), dtype=self.dtype, device="meta").movedim(-1, 0)
         for name, x in self.constants.items():
-            inputs[name] = torch.as_tensor(x, dtype=None if x.dtype == np.float32 else self.dtype)
+            dtype = torch.float32 if x.dtype == np.float32 else self.dtype
+            inputs[name] = torch.empty(x.shape, dtype=dtype, device="meta")
         names = [name for name, x in inputs.items() if x.numel()]
+        empty = {name: torch.empty_like(x, device="cpu") for name, x in inputs.items() if not x.numel()}
 
         def flat(given: list[Tensor]) -> list[Tensor]:
-            return function(inputs | dict(zip(names, given, strict=True)))
+            return function(empty | dict(zip(names, given, strict=True)))
 
         graph = recorded(flat, [inputs[name] for name in names])
         places: list[tuple[str, Place]] = [
