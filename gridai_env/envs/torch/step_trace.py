@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -24,14 +25,19 @@ from gridai_env.observation.layout import ObservationLayout
 from gridai_env.world.state import SWITCHES, Params, State
 
 STATES = len(State.names())
+SPARSE = ("params_route_open", "state_placed_gpuh")  # zero where a route is closed
+MANY_ROUTES = {"one": 20_000, "few": 20_000, "many": 2_000}
 
 
 def step_source(params: Params, layout: ObservationLayout, real: str, lanes: str) -> tuple[str, Any]:
     """Return the C++ of the functions "step" and "observe", and the names of their inputs and outputs."""
-    step = _Step(params, layout, torch.float64 if real == "double" else torch.float32)
+    step = _Step(params, layout, torch.float64 if real == "double" else torch.float32, lanes)
     functions = {"step": step.emitted(step.play, "s_"), "observe": step.emitted(step.observe, "o_")}
     notes = {
-        name: {"ins": [x.buffer.name for x in each.inputs], "outs": len(each.outputs)}
+        name: {
+            "ins": [x.buffer.name for x in each.inputs] + ["routes"] * each.needs_routes,
+            "outs": len(each.outputs),
+        }
         for name, each in functions.items()
     }
     return source_of(functions, real, lanes), notes
@@ -40,7 +46,9 @@ def step_source(params: Params, layout: ObservationLayout, real: str, lanes: str
 class _Step:
     """A simulator and an observer whose every number is an input."""
 
-    def __init__(self, params: Params, layout: ObservationLayout, dtype: torch.dtype) -> None:
+    def __init__(
+        self, params: Params, layout: ObservationLayout, dtype: torch.dtype, lanes: str = "one"
+    ) -> None:
         compiled = layout.compiled
         self.dtype, shape = dtype, compiled.shape
         self.simulator = Simulator.room_for(compiled, 1, torch.empty(0, dtype=dtype), layout)
@@ -51,6 +59,8 @@ class _Step:
         self.constants = constants_of(params, layout)
         self.states, self.instances = state_shapes(shape), instance_shapes(shape)
         self.jobs = self.observer.jobs_shape
+        routes = (shape.regions, shape.rows, shape.sites)
+        self.routes = routes if prod(routes) >= MANY_ROUTES[lanes] else ()
 
         # The axis of the batch is known by its size: no other may have it, nor parts of others put together.
         self.width = self.simulator.ring.values.shape[1]
@@ -85,7 +95,7 @@ class _Step:
         places: list[tuple[str, Place]] = [
             (name, "constant" if name in self.constants else "input") for name in names
         ]
-        return Emitter(graph, places, self.batch, prefix)
+        return Emitter(graph, places, self.batch, prefix, self.routes, SPARSE)
 
     def play(self, given: dict[str, Tensor]) -> list[Tensor]:
         """Return state, figures, wrong actions, and the observation after the step."""
