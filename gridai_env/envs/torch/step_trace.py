@@ -26,6 +26,7 @@ from gridai_env.world.state import SWITCHES, Params, State
 
 STATES = len(State.names())
 SPARSE = ("params_route_open", "state_placed_gpuh")  # zero where a route is closed
+# From so many on a step goes region by region, over open routes; one episode has vectors of sites to lose.
 MANY_ROUTES = {"one": 20_000, "few": 20_000, "many": 2_000}
 
 
@@ -60,7 +61,7 @@ class _Step:
         self.states, self.instances = state_shapes(shape), instance_shapes(shape)
         self.jobs = self.observer.jobs_shape
         routes = (shape.regions, shape.rows, shape.sites)
-        self.routes = routes if prod(routes) >= MANY_ROUTES[lanes] else ()
+        self.routes = routes if prod(routes) >= MANY_ROUTES[lanes] and shape.sites > 1 else ()
 
         # The axis of the batch is known by its size: no other may have it, nor parts of others put together.
         self.width = self.simulator.ring.values.shape[1]
