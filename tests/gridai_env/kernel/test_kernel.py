@@ -124,6 +124,17 @@ def test_no_axis_is_taken_for_that_of_the_batch() -> None:
     assert step.batch > max(others)
 
 
+def test_a_trace_takes_no_memory() -> None:
+    torch = step_trace.torch
+    many = torch.empty((10**6, 10**7), device="meta")
+    one = torch.ones(1)
+    graph = step_trace.recorded(lambda given: [given[0] * one + 2.0], [many])
+    assert [each.name for each in graph.operations] == ["mul", "add"]
+    for wrong in (lambda given: [given[0] * float(given[0].sum())], lambda given: [given[0].add_(1.0)]):
+        with pytest.raises(NotImplementedError, match="must neither depend on a number nor write in place"):
+            step_trace.recorded(wrong, [many])
+
+
 @pytest.mark.parametrize("compile", [True, False])
 def test_constants_of_an_instance_count(compile: bool) -> None:
     """A variant of an episode has the hash of its scenario, and other constants."""
