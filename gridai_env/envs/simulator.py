@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from functools import reduce
+from operator import or_
 from typing import Any, Self, TypeVar, cast
 
 import numpy as np
@@ -273,7 +275,10 @@ class Simulator:
         p, exo = self.params.make(**known), self.ring.fields(now)
         played, flows, outcome = play(p, self.layout, record_of(State, state), exo, actions)
         after = played.map(_in_order)
-        return [*arrays_of(after), figures_of(p, after, exo, flows, outcome), _are_wrong(actions)]
+        # Part by part, so that a kernel sees each number of an action once.
+        parts = [part for part in self.layout.split(actions).values() if 0 not in part.shape]
+        wrong = reduce(or_, map(_are_wrong, parts))
+        return [*arrays_of(after), figures_of(p, after, exo, flows, outcome), wrong]
 
     def detach(self) -> None:
         """Detach the state from its history, so that gradients end here (of tensors)."""
@@ -326,5 +331,5 @@ def _in_order(x: Array) -> Array:
 
 
 def _are_wrong(actions: Array) -> Bool[Array, " B"]:
-    """Return where actions [B,A] are not in [-1, 1]."""
-    return ~(namespace(actions).abs(actions) <= 1.0).all(-1)
+    """Return where actions [B,...] are not in [-1, 1]."""
+    return ~(namespace(actions).abs(actions) <= 1.0).all(tuple(range(1, actions.ndim)))

@@ -58,3 +58,14 @@ def constants_of(p: Params, layout: ObservationLayout) -> dict[str, NDArray[Any]
         found[f"offset_{i}"] = np.concatenate(offsets)
         found[f"scale_{i}"] = np.concatenate([scales[name] for name in names]).astype(np.float32)
     return found
+
+
+def open_routes(p: Params) -> NDArray[np.int32]:
+    """Return where the open routes of each region and row begin in this array, and where those of the last end.
+
+    There stand the first site of each run of open routes, and the site after its last.
+    """
+    padded = np.pad(np.asarray(p.route_open).reshape(-1, p.route_open.shape[-1]) > 0.0, ((0, 0), (1, 1)))
+    row, ends = np.nonzero(padded[:, 1:] != padded[:, :-1])  # begin and end in turn
+    begins = np.searchsorted(row, np.arange(len(padded) + 1)) + len(padded) + 1
+    return np.concatenate([begins, ends]).astype(np.int32)

@@ -37,7 +37,7 @@ from gridai_env.arrays.types import Array, Bool, Float, Index
 from gridai_env.envs.prepared import Prepared
 from gridai_env.envs.simulator import Simulator, Wrap
 from gridai_env.envs.step_figures import KEYS
-from gridai_env.envs.step_inputs import constants_of, state_shapes
+from gridai_env.envs.step_inputs import constants_of, open_routes, state_shapes
 from gridai_env.episodes.instance import same_constants
 from gridai_env.kernel.build import CannotBuild, library
 from gridai_env.observation.layout import STATIC, ObservationLayout
@@ -76,7 +76,8 @@ class StepKernel:
         functions, notes = _library(params, layout, REALS[like.dtype.itemsize], lanes)
         self._play = _Call(functions.step, notes["step"], num_envs)
         self._look = _Call(functions.observe, notes["observe"], num_envs)
-        self._constants = {name: _beside(x, like) for name, x in constants_of(params, layout).items()}
+        constants = constants_of(params, layout) | {"routes": open_routes(params)}
+        self._constants = {name: _beside(x, like) for name, x in constants.items()}
         self._give(self._constants)
 
         # Results lie one after the other: fields of the state, figures, whether actions were wrong.

@@ -5,13 +5,14 @@ What is used once is computed where it is read; what is used twice, summed or so
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any
 
 import torch
 
 from gridai_env.kernel.gathering import ALONG, GATHERED, gathered
-from gridai_env.kernel.memory import Memory, literal
+from gridai_env.kernel.memory import Memory, cost_of, literal
 from gridai_env.kernel.record import Operation, OperationGraph
 from gridai_env.kernel.values import Expression, Kind, Place, Strided, Value
 from gridai_env.kernel.views import RESHAPES, VIEWS, reshaped
@@ -27,6 +28,14 @@ ARITHMETIC |= {
 }
 COMPARISONS = {"eq": "==", "ne": "!=", "gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 LOGIC = {"bitwise_and": "({0} & {1})", "bitwise_or": "({0} | {1})", "bitwise_not": "NOT({0})"}
+# Of which operands an operation must have zeros (a list of booleans) for its result to have them, too.
+KEEPS_ZERO: dict[str, Callable[[list[bool]], bool]] = dict.fromkeys(
+    ("add", "sub", "rsub", "neg", "abs", "maximum", "minimum", "clamp_min", "clamp_max"), all
+)
+KEEPS_ZERO |= {"mul": any, "div": itemgetter(0)}
+# Numbers of routes are computed anew, rather than kept, up to this cost and number of uses.
+CHEAP, SELDOM = 3, 3
+COSTS = {"div": 8}
 SAME = ("alias", "clone", "detach", "lift_fresh", "lift_fresh_copy")
 FILLED = {"zeros_like": 0.0}
 
@@ -35,14 +44,22 @@ class Emitter(Memory):
     """The loops of one function."""
 
     def __init__(
-        self, graph: OperationGraph, inputs: Sequence[tuple[str, Place]], batch: int, prefix: str
+        self,
+        graph: OperationGraph,
+        inputs: Sequence[tuple[str, Place]],
+        batch: int,
+        prefix: str,
+        routes: tuple[int, ...] = (),
+        sparse: Sequence[str] = (),
     ) -> None:
         """Translate a graph whose ``inputs`` have these names; the axis of size ``batch`` is the lanes'.
+
+        ``routes`` [C,W,K]: see `Memory`; ``sparse``: inputs of this size that are zero where a route is closed.
 
         Raise NotImplementedError for an operation that has no translation.
         """
         is_exact = any(x.dtype == torch.float64 for x in graph.inputs)
-        super().__init__(torch.float64 if is_exact else torch.float32, batch, prefix)
+        super().__init__(torch.float64 if is_exact else torch.float32, batch, prefix, routes)
         self.inputs: list[Strided] = []
         self._values: dict[Operation, Value] = {}
 
@@ -55,16 +72,27 @@ class Emitter(Memory):
             if operation.users:
                 self._values[operation] = view = self.new(operation, place, name)
                 self.inputs.append(view)
+                if routes and name in sparse:
+                    self.sparse[view.buffer] = view
+        self.outputs = [self.new(each, "output", f"{prefix}out{i}") for i, each in enumerate(graph.outputs)]
+        # What is put together to be given out is written to where it is given out.
+        pairs = zip(graph.outputs, self.outputs, strict=True)
+        self._joined = {each: target for each, target in pairs if each.name == "cat" and not each.users}
         for operation in graph.operations:
             self._values[operation] = self._kept(operation, self._translated(operation))
-        self.outputs = [
-            self.fill(self.new(each, "output", f"{prefix}out{i}"), self._argument(each))
-            for i, each in enumerate(graph.outputs)
-        ]
+        for each, target in zip(graph.outputs, self.outputs, strict=True):
+            if each not in self._joined:
+                self.fill(target, self._argument(each))
+
+    @property
+    def needs_routes(self) -> bool:
+        """Whether some loops run over open routes alone."""
+        return any(loop.is_sparse for loop in self.loops)
 
     def _kept(self, operation: Operation, value: Value) -> Value:
-        """Store what is used more than once and costs something."""
-        if isinstance(value, Expression) and not value.is_free and operation.users > 1:
+        """Store what is used more than once and costs something; of routes, something more than memory does."""
+        is_cheap = value.shape[-3:] == self.routes and cost_of(value) <= CHEAP and operation.users <= SELDOM
+        if isinstance(value, Expression) and not value.is_free and operation.users > 1 and not is_cheap:
             return self.stored(value)
         return value
 
@@ -77,7 +105,7 @@ class Emitter(Memory):
         if name in ARITHMETIC and kind != "mask":
             if operation.kwargs.get("alpha", 1) != 1 or (name == "remainder" and kind != "integer"):
                 raise NotImplementedError(f"{name} of {kind} numbers, {operation.kwargs}")
-            return self._pointwise(shape, kind, kind, ARITHMETIC[name], args[:2])
+            return self._pointwise(shape, kind, kind, ARITHMETIC[name], args[:2], name)
         if name in LOGIC or (name == "mul" and kind == "mask"):
             return self._pointwise(shape, "mask", "mask", LOGIC.get(name, "({0} & {1})"), args)
         if name in COMPARISONS:
@@ -99,7 +127,8 @@ class Emitter(Memory):
         if (name, kind) in GATHERED:
             return gathered(self, shape, kind, *GATHERED[name, kind], *args)
         if name in ALONG:
-            return ALONG[name](self, shape, kind, *args)
+            into = {"target": self._joined[operation]} if operation in self._joined else {}
+            return ALONG[name](self, shape, kind, *args, **into)
         raise NotImplementedError(f"{name} of {kind} numbers")
 
     def _argument(self, x: Any) -> Any:
@@ -113,12 +142,28 @@ class Emitter(Memory):
         return self._values[x]
 
     def _pointwise(
-        self, shape: tuple[int, ...], kind: Kind, among: Kind, form: str, operands: Sequence[Any]
+        self,
+        shape: tuple[int, ...],
+        kind: Kind,
+        among: Kind,
+        form: str,
+        operands: Sequence[Any],
+        name: str = "",
     ) -> Expression:
         """Return ``form`` of operands of the kind ``among``."""
+        zero = [self.is_sparse(x) for x in operands]
+        is_sparse = shape[-3:] == self.routes and name in KEEPS_ZERO and KEEPS_ZERO[name](zero)
+        cost = sum(map(cost_of, operands)) + COSTS.get(name, 1)
         pairs = [self.operand(x, among, len(shape)) for x in operands]
         reads = tuple(view for _, some in pairs for view in some)
-        return Expression(shape, kind, lambda at: form.format(*(load(at) for load, _ in pairs)), reads)
+        return Expression(
+            shape,
+            kind,
+            lambda at: form.format(*(load(at) for load, _ in pairs)),
+            reads,
+            is_sparse=is_sparse,
+            cost=cost,
+        )
 
     def _where(self, shape: tuple[int, ...], kind: Kind, mask: Value, one: Any, other: Any) -> Expression:
         if kind == "single":

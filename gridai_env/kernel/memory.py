@@ -9,7 +9,17 @@ from typing import Any
 import torch
 
 from gridai_env.kernel.record import Operation
-from gridai_env.kernel.values import At, Expression, Kind, Loop, Place, Strided, Value, whole
+from gridai_env.kernel.values import (
+    At,
+    Buffer,
+    Expression,
+    Kind,
+    Loop,
+    Place,
+    Strided,
+    Value,
+    whole,
+)
 
 # C++ that turns one kind into another.
 CASTS: dict[tuple[Kind, Kind], str] = {
@@ -25,9 +35,13 @@ CASTS: dict[tuple[Kind, Kind], str] = {
 class Memory:
     """Buffers and loops of one function; buffers of several have different names where ``prefix`` differs."""
 
-    def __init__(self, real: torch.dtype, batch: int, prefix: str) -> None:
-        """Begin without loops; ``real`` is the type of numbers, the axis of size ``batch`` that of the lanes."""
-        self.batch, self.prefix = batch, prefix
+    def __init__(self, real: torch.dtype, batch: int, prefix: str, routes: tuple[int, ...]) -> None:
+        """Begin without loops; ``real`` is the type of numbers, the axis of size ``batch`` that of the lanes.
+
+        ``routes`` [C,W,K]: sizes of arrays of which open routes suffice, () where nothing is left out.
+        """
+        self.batch, self.prefix, self.routes = batch, prefix, routes
+        self.sparse: dict[Buffer, Strided] = {}  # what is zero where a route is closed
         self.loops: list[Loop] = []
         # Constants that follow from shapes, with their numbers.
         self.baked: list[tuple[Strided, list[float]]] = []
@@ -65,8 +79,28 @@ class Memory:
         def body(at: At) -> str:
             return target.store(at, value.load(at))
 
-        self.loops.append(Loop(target.shape, body, target, value.reads, value.is_pointwise))
+        aligned = len(target.shape) if value.is_pointwise else 0
+        is_sparse = self.is_sparse(value) and self.is_route(value)
+        self.loops.append(Loop(target.shape, body, target, value.reads, aligned, is_sparse))
+        if is_sparse:
+            self.sparse[target.buffer] = target
         return target
+
+    def is_nested(self, value: Value) -> bool:
+        """Return whether a value [B,C,W,...] has four axes, those of regions and rows among them."""
+        return (
+            bool(self.routes) and value.shape[:3] == (self.batch, *self.routes[:2]) and len(value.shape) == 4
+        )
+
+    def is_route(self, value: Value) -> bool:
+        """Return whether a value has a number for each route, [B,C,W,K]."""
+        return bool(self.routes) and value.shape == (self.batch, *self.routes)
+
+    def is_sparse(self, x: Any) -> bool:
+        """Return whether an operand is zero where a route is closed."""
+        if isinstance(x, Strided):
+            return x.buffer in self.sparse and x.is_at(self.sparse[x.buffer])
+        return x.is_sparse if isinstance(x, Expression) else not isinstance(x, bool) and x == 0.0
 
     def stored(self, value: Value) -> Strided:
         """Return a value that lies in memory."""
@@ -79,7 +113,10 @@ class Memory:
         if (x.kind, kind) not in CASTS:
             raise NotImplementedError(f"{x.kind} as {kind}")
         form = CASTS[x.kind, kind]
-        return Expression(x.shape, kind, lambda at: form.format(x.load(at)), x.reads)
+        cost = cost_of(x) + 1
+        return Expression(
+            x.shape, kind, lambda at: form.format(x.load(at)), x.reads, is_sparse=self.is_sparse(x), cost=cost
+        )
 
     def operand(self, x: Any, kind: Kind, rank: int) -> tuple[Callable[[At], str], tuple[Strided, ...]]:
         """Return how to read an operand with broadcasting to so many axes, and what is read."""
@@ -92,6 +129,11 @@ class Memory:
             return value.load(["0" if n == 1 else i for i, n in zip(own, value.shape, strict=True)])
 
         return load, value.reads
+
+
+def cost_of(x: Any) -> int:
+    """Return what it costs to read an operand."""
+    return x.cost if isinstance(x, Expression) else 0
 
 
 def literal(x: float, kind: Kind) -> str:

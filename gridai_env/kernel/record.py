@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 
 @dataclass(eq=False)
@@ -42,6 +42,37 @@ class OperationGraph:
     outputs: list[Operation]
 
 
+class _Numberless(Tensor):
+    """A tensor of the processor without numbers, so that a large one takes no memory."""
+
+    bare: Tensor  # on the device "meta"
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+
+    @staticmethod
+    def __new__(cls, bare: Tensor) -> _Numberless:
+        made: _Numberless = Tensor._make_wrapper_subclass(
+            cls,
+            bare.shape,
+            bare.stride(),
+            bare.storage_offset(),
+            dtype=bare.dtype,
+            device=torch.device("cpu"),
+        )
+        made.bare = bare
+        return made
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, *_: Any) -> Any:
+        raise NotImplementedError(f"{func}: outside of what is recorded")
+
+
+def _bare(x: Any) -> Any:
+    """Return a tensor without its numbers, anything else as it is."""
+    if isinstance(x, _Numberless):
+        return x.bare
+    return x.to("meta") if isinstance(x, Tensor) else x
+
+
 class _Recorder(TorchDispatchMode):
     """Notes every operation; tensors that come from nowhere are constants."""
 
@@ -50,7 +81,8 @@ class _Recorder(TorchDispatchMode):
         self.operations: list[Operation] = []
         self._kept: list[Tensor] = []  # a tensor that is gone could leave its id to another
         self._of: dict[int, Operation] = {}
-        self.inputs = [self._note(x, Operation("input", (), tuple(x.shape), x.dtype)) for x in inputs]
+        self.given = [_Numberless(x) for x in inputs]
+        self.inputs = [self._note(x, Operation("input", (), tuple(x.shape), x.dtype)) for x in self.given]
 
     def _note(self, result: Tensor, operation: Operation) -> Operation:
         self._kept.append(result)
@@ -68,9 +100,14 @@ class _Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation and note it."""
-        result, kwargs = func(*args, **(kwargs or {})), kwargs or {}
-        if not isinstance(result, Tensor) or func._schema.is_mutable:
+        kwargs, returns = kwargs or {}, [each.type.kind() for each in func._schema.returns]
+        if returns != ["TensorType"] or func._schema.is_mutable:
             raise NotImplementedError(f"{func}: a step must neither depend on a number nor write in place")
+        if any(isinstance(x, _Numberless) for x in tree_leaves(args)):
+            there = kwargs | {"device": "meta"} if "device" in kwargs else kwargs
+            result: Tensor = _Numberless(func(*tree_map(_bare, args), **there))
+        else:
+            result = func(*args, **kwargs)
         noted = Operation(
             func.overloadpacket.__name__, tree_map(self.of, args), tuple(result.shape), result.dtype, kwargs
         )
@@ -83,7 +120,7 @@ class _Recorder(TorchDispatchMode):
 def recorded(function: Callable[[list[Tensor]], list[Tensor]], inputs: list[Tensor]) -> OperationGraph:
     """Return what a function does to tensors; raises NotImplementedError where that depends on a number."""
     with torch.no_grad(), _Recorder(inputs) as recorder:
-        outputs = [recorder.of(x) for x in function(inputs)]
+        outputs = [recorder.of(x) for x in function(recorder.given)]
 
     needed = set(outputs)
     for operation in reversed(recorder.operations):

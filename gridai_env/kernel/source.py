@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 from gridai_env.kernel.emit import Emitter
 from gridai_env.kernel.gathering import TYPES
-from gridai_env.kernel.schedule import plan
-from gridai_env.kernel.values import Buffer, Kind, Loop, Strided
+from gridai_env.kernel.memory import literal
+from gridai_env.kernel.schedule import Nest, plan
+from gridai_env.kernel.values import Buffer, Kind, Strided
 
 # What a pointer points to, by kind: masks leave as numbers.
 OUTSIDE: dict[Kind, str] = {"real": "T", "single": "float", "integer": "int64_t", "mask": "T"}
@@ -20,6 +21,8 @@ PRELUDE = """\
 
 typedef {real} T;
 #define INFINITE ((T)__builtin_inf())
+#define OPEN(row, k) for (int q = routes[row]; q < routes[(row) + 1]; q += 2) \\
+  _Pragma("GCC ivdep") for (int k = routes[q]; k < routes[q + 1]; k++)
 """
 
 ONE_LANE = """\
@@ -105,14 +108,17 @@ def _function(name: str, emitter: Emitter) -> str:
 
     Where the last lanes do not fill a block, it begins earlier: they are computed twice, to the same bits.
     """
-    order = plan(emitter.loops)
+    outer = (emitter.batch, *emitter.routes[:2]) if emitter.routes else ()
+    order = plan(emitter.loops, outer)
     pointers = [_pointer(view, f"ins[{i}]", "const ") for i, view in enumerate(emitter.inputs)]
     pointers += [_pointer(view, f"outs[{i}]", "") for i, view in enumerate(emitter.outputs)]
     work = [
         f"  {TYPES[buffer.kind]} *const {buffer.name} = ({TYPES[buffer.kind]} *)(work + {at});"
         for buffer, at in order.places.items()
     ]
-    body = [f"  {_group(group)}" for group in order.groups]
+    if emitter.needs_routes:
+        pointers.append(f"  const int *const routes = (const int *)ins[{len(emitter.inputs)}];")
+    body = [f"  {_nest(nest, emitter, order.cleared)}" for nest in order.nests]
     return "\n".join(
         [
             *(_table(view.buffer, numbers) for view, numbers in emitter.baked),
@@ -145,12 +151,24 @@ def _table(buffer: Buffer, numbers: Sequence[float]) -> str:
     return f"static const {OUTSIDE[buffer.kind]} {buffer.name}[] = {{{', '.join(texts) or '0'}}};"
 
 
-def _group(group: list[Loop]) -> str:
-    """Return loops over one domain as one loop."""
-    domain, heads, at = group[0].domain, [], []
-    for axis, size in enumerate(domain):
-        looped = size != 1 and group[0].target.strides[axis] != 0  # the batch axis has none
-        at.append(f"i{axis}" if looped else "0")
-        if looped:
-            heads.append(f"for (int i{axis} = 0; i{axis} < {size}; i{axis}++) ")
-    return f"{''.join(heads)}{{ {' '.join(loop.body(at) for loop in group)} }}"
+def _nest(nest: Nest, emitter: Emitter, cleared: set[Buffer]) -> str:
+    """Return loops of a nest, those over one domain as one loop."""
+    parts = []
+    for part in nest.parts:
+        domain = part[0].domain
+        is_looped = [size not in (1, emitter.batch) for size in domain]
+        at = [f"i{axis}" if looped else "0" for axis, looped in enumerate(is_looped)]
+        heads = [f"for (int {i} = 0; {i} < {n}; {i}++) " for i, n in zip(at, domain, strict=True) if i != "0"]
+        split = sum(is_looped[: nest.depth])
+        inner, text = "".join(heads[split:]), " ".join(loop.body(at) for loop in part)
+        if part[0].is_sparse:
+            zeros = [loop.target for loop in part if loop.target.buffer in cleared]
+            clear = " ".join(target.store(at, literal(0, target.kind)) for target in zeros)
+            parts += [f"{inner}{{ {clear} }}"] * bool(clear)
+            inner = f"OPEN({at[1]}*{emitter.routes[1]} + {at[2]}, {at[3]}) "
+        ends = [loop.ends for loop in part if loop.ends]
+        begin, end = (" ".join(each[i](at[:-1]) for each in ends) for i in (0, 1))
+        text = f"{inner}{{ {text} }}"
+        parts.append(f"{{ {begin} {text} {end} }}" if ends else text)
+    whole = " ".join(parts)
+    return f"{''.join(heads[:split])}{f'{{ {whole} }}' if len(parts) > 1 else whole}"

@@ -32,6 +32,7 @@ class Buffer:
     kind: Kind
     place: Place
     size: int
+    dropped: frozenset[str] = frozenset()  # indices that choose nothing: it holds a part at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +59,8 @@ class Strided:
     def address(self, at: At) -> str:
         """Return the C++ expression of a place in the buffer."""
         steps = zip(at, self.strides, self.shape, strict=True)
-        terms = [i if n == 1 else f"{i}*{n}" for i, n, size in steps if n and size != 1 and i != "0"]
+        gone = {"0", *self.buffer.dropped}
+        terms = [i if n == 1 else f"{i}*{n}" for i, n, size in steps if n and size != 1 and i not in gone]
         if self.offset or not terms:
             terms.append(str(self.offset))
         return " + ".join(terms)
@@ -83,6 +85,7 @@ class Expression:
     """Numbers that are computed where they are read.
 
     ``is_free``: reading one costs nothing.  ``is_pointwise``: each needs, of what it reads, the same index alone.
+    ``is_sparse``: zero where a route is closed.  ``cost``: of reading one, in additions.
     """
 
     shape: tuple[int, ...]
@@ -91,6 +94,8 @@ class Expression:
     reads: tuple[Strided, ...] = ()
     is_free: bool = False
     is_pointwise: bool = True
+    is_sparse: bool = False
+    cost: int = 1
 
 
 Value = Strided | Expression
@@ -104,7 +109,10 @@ class Loop:
     body: Callable[[At], str]
     target: Strided
     reads: tuple[Strided, ...]
-    is_pointwise: bool = False  # each index needs, of what is read, the same index alone
+    aligned: int = 0  # leading axes on which each index needs, of what is read, the same index alone
+    is_sparse: bool = False  # open routes suffice
+    # Statements before and after the innermost loop, at the index on the axes around it.
+    ends: tuple[Callable[[At], str], Callable[[At], str]] | None = None
 
 
 def whole(name: str, kind: Kind, place: Place, shape: Sequence[int], batch: int) -> Strided:

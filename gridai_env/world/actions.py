@@ -89,7 +89,7 @@ def decode(p: Params, layout: Layout, action: NDArray[np.floating]) -> Request:
     # All shares at their minimum mean "at home".
     none = wished == 0.0
     if not all_zero(none):
-        share, wished = share + none * p.home[:, None, :], wished + none
+        share, wished = share + none * (p.home[:, None, :] * p.route_open), wished + none
     share = share / wished
 
     # Together hold and refuse never take more than the work on hand.

@@ -109,7 +109,7 @@ def newly_placed_gpuh(p: Params, state: State, flows: Flows, exo: Exogenous) -> 
     """
     in_place = exo.growth[..., None] * state.placed_gpuh
     if not all_zero(exo.rehomed_gpuh):  # seldom
-        in_place = in_place + exo.rehomed_gpuh[..., None] * p.home[..., None, :]
+        in_place = in_place + exo.rehomed_gpuh[..., None] * (p.home[..., None, :] * p.route_open)
     return p.is_session[..., None] * (flows.served_gpuh - in_place)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from typing import Any
 
 import pytest
@@ -11,9 +12,13 @@ pytest.importorskip("stable_baselines3", reason="needs the extra 'rl'")
 
 import torch
 
+from gridai_env.envs.ring import plan
+from gridai_env.observation.layout import ObservationLayout
+from gridai_env.scenario.compile import compile_scenario
+from gridai_env.scenario.load import load_scenario
 from scripts import benchmark
 from scripts.runs import parallel
-from scripts.studies.speed import against, learning
+from scripts.studies.speed import against, growth, learning
 from scripts.studies.speed.learning import COMPILED, EAGER, NUMPY, OURS, PLAIN, Way
 from scripts.studies.speed.measure import TARGETS, Figure
 from scripts.studies.speed.setting import Setting, settings_of
@@ -126,6 +131,17 @@ def test_ratios_are_of_the_rounds() -> None:
     found = against.Ratio("a step", *sides)
     assert found.speedup.value == found.speedup.low == found.speedup.high == 3.0
     assert found.line() == "| a step (there w-v3) | 1 | 3 | 3.00 | 3.00 to 3.00 |"
+
+
+@pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++"))), reason="no C++ compiler on this machine")
+def test_a_scenario_does_not_grow_over_itself() -> None:
+    same = load_scenario("two_sites")
+    few, many, ratio, memory = growth.growth_figures(same, same, 3)
+    assert few.name == many.name == "2 sites, a step" and few.value and many.value
+    assert ratio.value is not None and 0.2 < ratio.value < 5.0 and "of open routes 1.0" in ratio.note
+    compiled = compile_scenario(same)
+    columns = next(iter(reversed(plan(compiled, ObservationLayout(compiled)).values()))).place.stop
+    assert memory.value is not None and memory.value > 25 * columns * 4 / 1e6
 
 
 def test_a_commit_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

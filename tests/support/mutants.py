@@ -103,7 +103,7 @@ MUTANTS = (
     ),
     # Work and friction
     Mutant("growth ignored", P, "exo.growth[..., None] * state.placed", "1.0 * state.placed"),
-    Mutant("no reference at home", P, "exo.rehomed_gpuh[..., None] * p.home", "0.0 * p.home"),
+    Mutant("no reference at home", P, "exo.rehomed_gpuh[..., None] * (p.home", "0.0 * (p.home"),
     Mutant(
         "warm-up forgets what was there",
         P,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -24,14 +25,20 @@ from gridai_env.observation.layout import ObservationLayout
 from gridai_env.world.state import SWITCHES, Params, State
 
 STATES = len(State.names())
+SPARSE = ("params_route_open", "state_placed_gpuh")  # zero where a route is closed
+# From so many on a step goes region by region, over open routes; one episode has vectors of sites to lose.
+MANY_ROUTES = {"one": 20_000, "few": 20_000, "many": 2_000}
 
 
 def step_source(params: Params, layout: ObservationLayout, real: str, lanes: str) -> tuple[str, Any]:
     """Return the C++ of the functions "step" and "observe", and the names of their inputs and outputs."""
-    step = _Step(params, layout, torch.float64 if real == "double" else torch.float32)
+    step = _Step(params, layout, torch.float64 if real == "double" else torch.float32, lanes)
     functions = {"step": step.emitted(step.play, "s_"), "observe": step.emitted(step.observe, "o_")}
     notes = {
-        name: {"ins": [x.buffer.name for x in each.inputs], "outs": len(each.outputs)}
+        name: {
+            "ins": [x.buffer.name for x in each.inputs] + ["routes"] * each.needs_routes,
+            "outs": len(each.outputs),
+        }
         for name, each in functions.items()
     }
     return source_of(functions, real, lanes), notes
@@ -40,7 +47,9 @@ def step_source(params: Params, layout: ObservationLayout, real: str, lanes: str
 class _Step:
     """A simulator and an observer whose every number is an input."""
 
-    def __init__(self, params: Params, layout: ObservationLayout, dtype: torch.dtype) -> None:
+    def __init__(
+        self, params: Params, layout: ObservationLayout, dtype: torch.dtype, lanes: str = "one"
+    ) -> None:
         compiled = layout.compiled
         self.dtype, shape = dtype, compiled.shape
         self.simulator = Simulator.room_for(compiled, 1, torch.empty(0, dtype=dtype), layout)
@@ -51,6 +60,8 @@ class _Step:
         self.constants = constants_of(params, layout)
         self.states, self.instances = state_shapes(shape), instance_shapes(shape)
         self.jobs = self.observer.jobs_shape
+        routes = (shape.regions, shape.rows, shape.sites)
+        self.routes = routes if prod(routes) >= MANY_ROUTES[lanes] and shape.sites > 1 else ()
 
         # The axis of the batch is known by its size: no other may have it, nor parts of others put together.
         self.width = self.simulator.ring.values.shape[1]
@@ -69,21 +80,23 @@ class _Step:
         of_batch |= {f"instance_{name}": (self.batch, *shape) for name, shape in self.instances.items()}
         of_batch |= {"actions": (self.batch, self.simulator.layout.size)}
 
-        inputs = {name: torch.zeros(shape, dtype=self.dtype) for name, shape in rows.items()}
+        inputs = {name: torch.empty(shape, dtype=self.dtype, device="meta") for name, shape in rows.items()}
         for name, (batch, *shape) in of_batch.items():
-            inputs[name] = torch.zeros((*shape, batch), dtype=self.dtype).movedim(-1, 0)
+            inputs[name] = torch.empty((*shape, batch), dtype=self.dtype, device="meta").movedim(-1, 0)
         for name, x in self.constants.items():
-            inputs[name] = torch.as_tensor(x, dtype=None if x.dtype == np.float32 else self.dtype)
+            dtype = torch.float32 if x.dtype == np.float32 else self.dtype
+            inputs[name] = torch.empty(x.shape, dtype=dtype, device="meta")
         names = [name for name, x in inputs.items() if x.numel()]
+        empty = {name: torch.empty_like(x, device="cpu") for name, x in inputs.items() if not x.numel()}
 
         def flat(given: list[Tensor]) -> list[Tensor]:
-            return function(inputs | dict(zip(names, given, strict=True)))
+            return function(empty | dict(zip(names, given, strict=True)))
 
         graph = recorded(flat, [inputs[name] for name in names])
         places: list[tuple[str, Place]] = [
             (name, "constant" if name in self.constants else "input") for name in names
         ]
-        return Emitter(graph, places, self.batch, prefix)
+        return Emitter(graph, places, self.batch, prefix, self.routes, SPARSE)
 
     def play(self, given: dict[str, Tensor]) -> list[Tensor]:
         """Return state, figures, wrong actions, and the observation after the step."""

@@ -7,7 +7,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
 from timeit import timeit
@@ -19,7 +19,7 @@ from pydantic import Field
 
 from gridai_env.episodes.instance import Instance, make_instance
 from gridai_env.scenario.load import load_scenario
-from scripts.runs.arguments import Count
+from scripts.runs.arguments import Count, ScenarioFile
 from scripts.runs.command import CommandOptions, InputError, Shown, need_packages
 from scripts.runs.folder import check_out
 from scripts.runs.parallel import cores
@@ -38,6 +38,7 @@ Planned = Literal["TwoSites", "FourMarkets"]
 GAPS = {"TwoSites": 1e-4, "MicrogridProsumer": 1e-2, "FourMarkets": 1e-2, "Global": 1e-3}
 # Carbon budget of `--long` as a share of what the optimum emits without one, and the gap asked for under it.
 BUDGET_SHARE, BUDGET_GAP = 0.8, 1e-2
+HEADER_OF_FIGURES = "| figure | median | unit | target | met | range, details |\n|---|---|---|---|---|---|"
 IMPORTING = "import time; t=time.perf_counter(); import gridai_env; print(time.perf_counter()-t)"
 
 
@@ -67,6 +68,11 @@ class BenchmarkOptions(CommandOptions):
     seed: Annotated[int, Field(ge=0)] = Field(0, description="of the instances that are solved")
     threads: Count = Field(2, description="of the solver")
     out: Path | None = Field(None, description="write the figures as JSON")
+    growth: Annotated[list[ScenarioFile] | None, Shown(nargs=2)] = Field(
+        None,
+        description="nothing but time and memory of compiled batches of two scenarios, the one with fewer sites first "
+        "(scripts.maintenance.enlarge makes them)",
+    )
     against: str | None = Field(
         None,
         description="a commit: nothing but this checkout and that one in turn, --repetitions times, and the ratios of "
@@ -182,6 +188,8 @@ def long_optima(seed: int, threads: int) -> Iterator[Figure]:
 
 def measure(args: BenchmarkOptions) -> list[Figure]:
     """Return all figures, printed as they come."""
+    if args.growth:
+        return list(shown(growth(args.growth, args.repetitions)))
     figures: list[Figure] = []
 
     def add(name: str, unit: str, function: Callable[[], float]) -> None:
@@ -189,7 +197,7 @@ def measure(args: BenchmarkOptions) -> list[Figure]:
         figures.append(Figure(name, value, unit, note))
         print(figures[-1].line(), flush=True)
 
-    print("| figure | median | unit | target | met | range, details |\n|---|---|---|---|---|---|", flush=True)
+    print(HEADER_OF_FIGURES, flush=True)
     for name in (probe for probe in PROBES if "environment" in probe):
         add(name, "steps/CPU s" if ", 1 " in name else "env-steps/CPU s", speed(name))
     for name in ("FourMarkets", "Global"):
@@ -200,10 +208,23 @@ def measure(args: BenchmarkOptions) -> list[Figure]:
     planners = (mpc_decision(name, args.seed, 96) for name in args.mpc)
     sweeps = frontier_times(seeds=4, points=12) if args.long else ()
     optima_too = long_optima(args.seed, args.threads) if args.long else ()
-    for figure in chain(on_device(args), planners, optima, sweeps, optima_too):
-        figures.append(figure)
+    return figures + list(shown(chain(on_device(args), planners, optima, sweeps, optima_too)))
+
+
+def shown(figures: Iterable[Figure]) -> Iterator[Figure]:
+    """Print figures as they come, and hand them on."""
+    for figure in figures:
         print(figure.line(), flush=True)
-    return figures
+        yield figure
+
+
+def growth(files: list[ScenarioFile], repetitions: int) -> Iterator[Figure]:
+    """Yield how a step and an environment grow from one scenario to another."""
+    from scripts.studies.speed.growth import growth_figures
+
+    smaller, larger = map(load_scenario, files)
+    print(HEADER_OF_FIGURES, flush=True)
+    yield from growth_figures(smaller, larger, repetitions)
 
 
 def on_device(args: BenchmarkOptions) -> Iterator[Figure]:

@@ -6,7 +6,6 @@ import copy
 import pickle
 import shutil
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +17,22 @@ from gymnasium.utils.env_checker import check_env
 from baselines.optimum.variants import no_routing
 from gridai_env import GridAIEnv, GridAIVectorEnv
 from gridai_env.envs import step_kernel
-from gridai_env.envs.episode_arrays import EpisodeArrays
-from gridai_env.envs.observer import Observer
 from gridai_env.envs.simulator import Simulator
-from gridai_env.episodes.instance import InstanceBatch, make_batch, make_instance, stack
+from gridai_env.episodes.instance import make_instance, stack
 from gridai_env.kernel import build, emit
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.scenario.compile import Compiled, compile_scenario
 from gridai_env.scenario.load import load_scenario
-from gridai_env.world.state import State
+from tests.support.kernels import (
+    BATCHES,
+    TOLERANCE,
+    actions_of,
+    apart,
+    batch_of,
+    check_equal,
+    compiled_simulator,
+    has_kernel,
+)
 from tests.support.small_scenario import small
 from tests.support.strategies import random_instances
 
@@ -37,75 +43,6 @@ pytestmark = pytest.mark.skipif(
 )
 
 SCENARIOS = ["two_sites", "four_markets", "microgrid_prosumer", "energy_geography", "global"]
-BATCHES = {"one": 1, "few": 3, "many": 10}
-TOLERANCE = 1e-12
-
-
-@pytest.fixture(autouse=True)
-def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Libraries of this session, built in less time than they would be for use."""
-    monkeypatch.setenv("GRIDAI_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "kernels"))
-    monkeypatch.setattr(step_kernel, "OPTIMISE", dict.fromkeys(BATCHES, "-O1"))
-    for cached in (build.compiler, build.machine, step_kernel._say):
-        cached.cache_clear()
-    build._here.clear()
-    yield
-    for cached in (build.compiler, build.machine, step_kernel._say):
-        cached.cache_clear()
-    build._here.clear()
-
-
-def has_kernel(simulator: Simulator) -> bool:
-    """Whether steps are one function."""
-    return isinstance(simulator, step_kernel.CompiledSimulator) and simulator.kernel is not None
-
-
-def compiled_simulator(batch: InstanceBatch, layout: ObservationLayout) -> tuple[Simulator, Observer]:
-    """A simulator of all episodes whose steps are compiled, and its observer."""
-    like, count = np.empty(0), len(batch)
-    simulator = step_kernel.make_room(layout, count, like, compiles=True)
-    if not has_kernel(simulator):
-        raise TypeError("not compiled")
-    simulator.begin(np.arange(count), simulator.prepare(EpisodeArrays.of(batch)))
-    return simulator, Observer(simulator)
-
-
-def actions_of(layout: ObservationLayout, count: int, steps: int, seed: int = 0) -> np.ndarray:
-    """Random actions [T,B,A], a third of whose entries is 0."""
-    rng, size = np.random.default_rng(seed), GridAIEnv(layout.compiled.scenario).action_space.shape
-    actions = rng.uniform(-1.0, 1.0, (steps, count, *(size or ())))
-    return (actions * (rng.random(actions.shape) < 2.0 / 3.0)).astype(np.float32)
-
-
-def apart(found: Any, wanted: Any) -> float:
-    """Largest difference over the largest number."""
-    a, b = np.asarray(found, dtype=np.float64), np.asarray(wanted, dtype=np.float64)
-    return float(np.abs(a - b).max(initial=0.0) / max(1.0, np.abs(b).max(initial=0.0)))
-
-
-def apart_by_kind(found: Any, wanted: Any) -> float:
-    """The same for figures [keys,B], each kind on its own."""
-    return max(apart(one, other) for one, other in zip(found, wanted, strict=True))
-
-
-def check_equal(batch: InstanceBatch, steps: int) -> None:
-    """Insist that compiled steps, side by side with plain ones, leave the same."""
-    layout = ObservationLayout(batch.compiled)
-    plain = Simulator(batch, layout)
-    shown, (ours, seen) = Observer(plain), compiled_simulator(batch, layout)
-    assert apart(seen.observe(), shown.observe()) <= 1e-6
-    for action in actions_of(layout, len(batch), min(steps, plain.steps)):
-        (found, wrong), (wanted, _) = ours.step_figures(action), plain.step_figures(action)
-        assert not wrong.any()
-        assert apart_by_kind(found, wanted) <= TOLERANCE
-        for name in State.names():
-            assert apart(getattr(ours.state, name), getattr(plain.state, name)) <= TOLERANCE, name
-        assert apart(seen.observe(), shown.observe()) <= 1e-6
-
-
-def batch_of(name: str, count: int, horizon_h: float = 12.0) -> InstanceBatch:
-    """Some episodes of a shipped scenario."""
-    return make_batch(compile_scenario(load_scenario(name, horizon_h=horizon_h)), range(count))
 
 
 # Equal to NumPy -----------------------------------------------------------------------------------
@@ -185,6 +122,17 @@ def test_no_axis_is_taken_for_that_of_the_batch() -> None:
     step = step_trace._Step(compiled.params, ObservationLayout(compiled), step_trace.torch.float64)
     others = [step.width, step.simulator.layout.size, step.observer.layout.size, *step.jobs]
     assert step.batch > max(others)
+
+
+def test_a_trace_takes_no_memory() -> None:
+    torch = step_trace.torch
+    many = torch.empty((10**6, 10**7), device="meta")
+    one = torch.ones(1)
+    graph = step_trace.recorded(lambda given: [given[0] * one + 2.0], [many])
+    assert [each.name for each in graph.operations] == ["mul", "add"]
+    for wrong in (lambda given: [given[0] * float(given[0].sum())], lambda given: [given[0].add_(1.0)]):
+        with pytest.raises(NotImplementedError, match="must neither depend on a number nor write in place"):
+            step_trace.recorded(wrong, [many])
 
 
 @pytest.mark.parametrize("compile", [True, False])
