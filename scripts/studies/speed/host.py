@@ -20,7 +20,7 @@ from pydantic import Field
 from gridai_env.episodes.instance import Instance, make_instance
 from gridai_env.scenario.load import load_scenario
 from scripts.runs.arguments import Count
-from scripts.runs.command import CommandOptions, InputError, Shown, need_packages
+from scripts.runs.command import SOLVER, CommandOptions, InputError, Shown, need_packages
 from scripts.runs.folder import check_out
 from scripts.runs.parallel import cores
 from scripts.runs.user_code import made_by, users_code
@@ -39,7 +39,8 @@ Planned = Literal["TwoSites", "FourMarkets", "Global"]
 GAPS = {"TwoSites": 1e-4, "MicrogridProsumer": 1e-2, "FourMarkets": 1e-4, "Global": 1e-4}
 # Carbon budget of `--long` as a share of what the optimum emits without one, and the gap asked for under it.
 BUDGET_SHARE, BUDGET_GAP = 0.8, 1e-2
-HEADER_OF_FIGURES = "| figure | median | unit | target | met | first version | range, details |\n|---|---|---|---|---|---|---|"
+COLUMNS = "| figure | median | unit | target | met | first version | range, details |"
+HEADER_OF_FIGURES = f"{COLUMNS}\n|{'---|' * (COLUMNS.count('|') - 1)}"
 IMPORTING = "import time; t=time.perf_counter(); import gridai_env; print(time.perf_counter()-t)"
 
 
@@ -279,6 +280,6 @@ def check(args: BenchmarkOptions) -> None:
         if device.type not in KINDS or device.index:
             raise InputError(f"--device {args.device}: must be none, {' or '.join(KINDS)} (the first GPU)")
     if args.optimum or args.mpc or args.long:
-        need_packages("highspy", "scipy", "joblib")
+        need_packages(*SOLVER)
     if args.out:
         check_out(args.out, "speed.json")
