@@ -20,7 +20,7 @@ from pydantic import Field
 from baselines.rules.registry import REGISTRY
 from gridai_env.version import pip_install
 from scripts.runs import arguments
-from scripts.runs.command import INTERRUPTED, InputError, Shown, command, need_packages
+from scripts.runs.command import INTERRUPTED, SOLVER, InputError, Shown, command, need_packages
 from scripts.runs.folder import default_folder, open_folder
 from scripts.runs.tensorboard import is_installed
 
@@ -70,7 +70,7 @@ def prepared(options: CompareOptions) -> Comparison:
     from scripts.studies.comparison.match import EpisodeJob
     from scripts.studies.comparison.run import KIND, Comparison
     from scripts.studies.policies import checkpoints, find_contenders, resolved
-    from scripts.studies.solver import SOLVER, SolverOptions, has_solver
+    from scripts.studies.solver import SolverOptions, has_solver
 
     if options.objective != "benefit":
         need_packages(*SOLVER)

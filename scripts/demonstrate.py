@@ -19,7 +19,7 @@ from pydantic import Field
 
 from gridai_env.scenario.values import Positive
 from scripts.runs import arguments
-from scripts.runs.command import InputError, command, interruptible, need_packages
+from scripts.runs.command import SOLVER, InputError, command, interruptible, need_packages
 from scripts.runs.folder import default_folder, open_folder
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class DemonstrateOptions(arguments.ScenarioOptions, arguments.ResumableOptions, 
 @command(DemonstrateOptions)
 def main(options: DemonstrateOptions) -> int:
     """Check everything, play what is missing, write and print."""
-    need_packages("highspy", "scipy", "joblib", "torch", "stable_baselines3", "tqdm")
+    need_packages(*SOLVER, "torch", "stable_baselines3", "tqdm")
     run = prepared(options)
     first, count = run.instances[0], len(run.instances)
     print(

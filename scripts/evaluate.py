@@ -16,7 +16,7 @@ dropped, less that of the optimum.  A policy that passes the bound or uses a mas
 deferral, battery, generation, jobs) loses how much against the optimum or a planner.
 """
 
-from scripts.runs.command import command, need_packages
+from scripts.runs.command import SOLVER, command, need_packages
 from scripts.studies.evaluation.options import EvaluateOptions
 
 
@@ -24,7 +24,7 @@ from scripts.studies.evaluation.options import EvaluateOptions
 def main(options: EvaluateOptions) -> int:
     """Check everything, play, score, write and print; return the exit code."""
     if options.recompute or options.where is not None:
-        need_packages("highspy", "scipy", "joblib")
+        need_packages(*SOLVER)
     from scripts.studies.evaluation.run import play_and_judge
 
     return play_and_judge(options)

@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import Field
 
 from scripts.runs.arguments import InstancesBySeed, MipGap, ScenarioOptions, TimeLimit
-from scripts.runs.command import InputError, command, need_packages
+from scripts.runs.command import SOLVER, InputError, command, need_packages
 from scripts.runs.progress import bar
 
 
@@ -34,7 +34,7 @@ class ExplainOptions(ScenarioOptions):
 @command(ExplainOptions)
 def main(options: ExplainOptions) -> int:
     """Solve, play, print."""
-    need_packages("highspy", "scipy", "joblib")
+    need_packages(*SOLVER)
     from baselines.optimum.milp import solve
     from baselines.optimum.shadow_prices import shadow_prices
     from gridai_env.rollout.run import run

@@ -16,7 +16,7 @@ from typing import Annotated
 from pydantic import Field
 
 from scripts.runs.arguments import InstancesBySeed, MipGap, PointOptions, Policies, Seeds, TimeLimit
-from scripts.runs.command import Shown, command, need_packages
+from scripts.runs.command import SOLVER, Shown, command, need_packages
 
 
 class FrontierOptions(PointOptions):
@@ -38,7 +38,7 @@ class FrontierOptions(PointOptions):
 @command(FrontierOptions)
 def main(options: FrontierOptions) -> int:
     """Check everything, compute what is missing, write and print."""
-    need_packages("highspy", "scipy", "joblib", "tqdm", "tensorboard", "pyarrow")
+    need_packages(*SOLVER, "tqdm", "tensorboard", "pyarrow")
     from scripts.studies.latency.run import Frontier, find_sweeps
     from scripts.studies.latency.text import show
     from scripts.studies.policies import resolved

@@ -15,7 +15,7 @@ from typing import Annotated
 from pydantic import Field
 
 from scripts.runs.arguments import InstancesBySeed, MipGap, PointOptions, Policies, Seeds, TimeLimit
-from scripts.runs.command import InputError, Shown, command, need_packages
+from scripts.runs.command import SOLVER, InputError, Shown, command, need_packages
 
 PRICES_USD_PER_T = [0.0, 50.0, 100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0, 6400.0]
 
@@ -46,7 +46,7 @@ class ParetoOptions(PointOptions):
 @command(ParetoOptions)
 def main(options: ParetoOptions) -> int:
     """Check everything, compute what is missing, write and print."""
-    need_packages("highspy", "scipy", "joblib", "tqdm", "tensorboard", "moocore")
+    need_packages(*SOLVER, "tqdm", "tensorboard", "moocore")
     from scripts.studies.carbon.run import FrontRun
 
     check_numbers(options)

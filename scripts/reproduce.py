@@ -22,7 +22,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from scripts.runs.arguments import ParallelOptions, ResumableOptions, Seeds
-from scripts.runs.command import InputError, Shown, command, interruptible, need_packages
+from scripts.runs.command import SOLVER, InputError, Shown, command, interruptible, need_packages
 from scripts.runs.folder import open_folder, write_run
 from scripts.runs.tasks import run_tasks
 
@@ -55,11 +55,11 @@ def main(options: ReproduceOptions) -> int:
     """Check everything, compute what is missing, write and print."""
     _check_together(options)
     if options.study is not None:
-        need_packages("highspy", "scipy", "joblib", "stable_baselines3", "torch", "tensorboard", "tqdm")
+        need_packages(*SOLVER, "stable_baselines3", "torch", "tensorboard", "tqdm")
         from scripts.studies.learning.run import run_study
 
         return run_study(options.study, options)
-    need_packages("highspy", "scipy", "joblib", "tqdm", "tensorboard")
+    need_packages(*SOLVER, "tqdm", "tensorboard")
     from scripts.studies.reproduction.run import config_of, open_results, write_tables
     from scripts.studies.reproduction.tasks import compute, tasks_of
 

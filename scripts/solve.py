@@ -9,14 +9,14 @@ objects. ``--shadow-prices prices.csv`` writes what one more unit of each limit 
 the same.
 """
 
-from scripts.runs.command import command, need_packages
+from scripts.runs.command import SOLVER, command, need_packages
 from scripts.studies.optimum import SolveOptions, solve_one
 
 
 @command(SolveOptions)
 def main(options: SolveOptions) -> int:
     """Solve, print, replay, write."""
-    need_packages("highspy", "scipy", "joblib")
+    need_packages(*SOLVER)
     return solve_one(options)
 
 

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from gridai_env.benchmarks.sets import SetName
 from scripts.runs.arguments import Count, ParallelOptions, ResumableOptions
-from scripts.runs.command import Folder, InputError, Shown, command, need_packages
+from scripts.runs.command import SOLVER, Folder, InputError, Shown, command, need_packages
 from scripts.runs.folder import open_folder, write_run
 from scripts.runs.parallel import check_ray
 from scripts.runs.tasks import Store, run_tasks
@@ -48,7 +48,7 @@ class FreezeOptions(ResumableOptions, ParallelOptions):
 @command(FreezeOptions)
 def main(options: FreezeOptions) -> int:
     """Make the sets; bad input raises before anything is computed."""
-    need_packages("highspy", "scipy", "joblib", "tqdm")
+    need_packages(*SOLVER, "tqdm")
     from gridai_env.benchmarks.sets import benchmark_folder, read_benchmark
 
     folder = Path(options.benchmarks) if options.benchmarks else benchmark_folder()

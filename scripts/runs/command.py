@@ -63,6 +63,9 @@ USER_ERRORS = (
 )  # fmt: skip
 
 
+SOLVER = ("highspy", "scipy", "joblib")  # packages of the optimum
+
+
 def need_packages(*modules: str, advice: str = "") -> None:
     """Raise InputError naming packages and extras where some are not installed: before anything is computed."""
     missing = [name for name in modules if find_spec(name) is None]

@@ -18,12 +18,12 @@ from gridai_env.rollout.run import run
 from gridai_env.rollout.trajectory import Trajectory
 from gridai_env.scenario.compile import Compiled
 from gridai_env.scenario.errors import closest
-from scripts.runs.command import InputError, need_packages, refuse_doubles
+from scripts.runs.command import SOLVER, InputError, need_packages, refuse_doubles
 from scripts.runs.folder import file_name
 from scripts.runs.user_code import module_files
 from scripts.studies.names import FORECASTS, MERIT_ORDER, NETWORK, OPTIMUM, OWN, PLANNER, PYTHON, SB3, VARIANT
 from scripts.studies.others import OPTION, from_python, from_sb3, named_in_errors, sb3_files
-from scripts.studies.solver import SOLVER, SolverOptions, has_solver
+from scripts.studies.solver import SolverOptions, has_solver
 
 if TYPE_CHECKING:
     from baselines.optimum.variants import VariantPlan

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-SOLVER = ("highspy", "scipy", "joblib")  # packages of the optimum
+from scripts.runs.command import SOLVER
 
 
 def has_solver() -> bool:

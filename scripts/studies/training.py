@@ -25,7 +25,7 @@ from gridai_env.episodes.instance import Instance
 from gridai_env.files import write_json
 from gridai_env.rollout.run import run_many
 from gridai_env.scenario.compile import Compiled
-from scripts.runs.command import INTERRUPTED, InputError, need_packages
+from scripts.runs.command import INTERRUPTED, SOLVER, InputError, need_packages
 from scripts.runs.folder import default_folder, open_folder, read_run, replace_run, write_run
 from scripts.runs.user_code import made_by
 from scripts.studies.demonstrations import check_teacher, labeller
@@ -43,7 +43,7 @@ CHECKPOINTS = "checkpoints"
 def start(config: PPOConfig, run_dir: str | None, overwrite: bool, evaluates: bool) -> int:
     """Begin a run; everything that can be wrong is found before a file is written."""
     if config.evaluation.bounds and evaluates:
-        need_packages("highspy", "scipy", "joblib", advice=", or --no-bounds")
+        need_packages(*SOLVER, advice=", or --no-bounds")
     compiled, (callbacks, reward) = compiled_of(config), own_code(config)
     check_teacher(config, compiled)
     model = train.build(config, environments.make_training_env(config, compiled, reward))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,8 @@ from gridai_env.scenario.compile import compile_scenario
 from gridai_env.scenario.load import load_scenario
 from scripts import benchmark
 from scripts.runs import parallel
-from scripts.studies.speed import against, growth, learning
+from scripts.runs.command import InputError
+from scripts.studies.speed import against, growth, host, learning
 from scripts.studies.speed.learning import COMPILED, EAGER, NUMPY, OURS, PLAIN, Way
 from scripts.studies.speed.measure import TARGETS, Figure
 from scripts.studies.speed.setting import Setting, settings_of
@@ -97,6 +99,45 @@ def test_rows_say_whether_a_target_is_met() -> None:
     assert "| >= 1 | no |" in Figure("FourMarkets PPO over plain SB3, cpu", 0.99, "1").line()
     assert "| >= 1 | yes |" in Figure("FourMarkets PPO over plain SB3, cpu", 1.05, "1").line()
     assert "not measured" in Figure("FourMarkets PPO, cuda", None, "env-steps/s").line()
+
+
+def test_goals_stand_beside_the_first_version() -> None:
+    line = Figure("Global optimum", 25.0, "s", "seed 0").line()
+    assert line == "| Global optimum | 25 | s | <= 30 | yes | 71 | seed 0 |"
+    assert line.count("|") == host.HEADER_OF_FIGURES.splitlines()[0].count("|")
+
+
+def test_environments_of_others_are_played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One by Gymnasium's interface, of 10 steps and its resets; one that plays by itself."""
+    text = """
+import gymnasium as gym
+class Counting(gym.Env):
+    action_space, observation_space, steps, resets = gym.spaces.Discrete(3), gym.spaces.Discrete(1), 0, 0
+    def reset(self, *, seed=None, options=None):
+        Counting.resets += 1
+        return 0, {}
+    def step(self, action):
+        Counting.steps += 1
+        return 0, 0.0, Counting.steps % 10 == 0, False, {}
+def make(): return Counting()
+def own(): return lambda: 5
+def none(): return 3
+"""
+    (tmp_path / "a_peer.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    measure = host.peer_speed("py:a_peer:make")
+    assert measure() > 0.0
+    import a_peer  # type: ignore[import-not-found]
+
+    assert (a_peer.Counting.steps, a_peer.Counting.resets) == (2000, 201)
+    assert host.peer_speed("py:a_peer:own")() > 0.0
+    for name, told in (
+        ("py:a_peer:none", "a int has neither step"),
+        ("py:nothing_here:make", "--peers py:nothing"),
+    ):
+        with pytest.raises(InputError, match=told):
+            host.peer_speed(name)
 
 
 @pytest.mark.parametrize(

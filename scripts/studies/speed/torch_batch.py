@@ -105,7 +105,7 @@ def simulator_figures(setting: Setting) -> Iterator[Figure]:
 def environment_figures(setting: Setting) -> Iterator[Figure]:
     """Yield speed of the environment: observations, books, episodes that end and begin."""
     batch = setting.batches[-1]
-    for name in ("FourMarkets", "Global"):
+    for name in ("TwoSites", "FourMarkets", "Global"):
         for compile in (False, True) if setting.compiled else (False,):
             value, spread = _environment_speed(setting, name, batch, compile)
             title = f"{name} environment, {setting.kind}" + ("" if compile else ", eager")
