@@ -318,7 +318,7 @@ class BatchEnv(BatchSpaces):
             alive = np.flatnonzero(batch.rows >= 0)
             self._place(batch, episodes.take(alive), batch.rows[alive], where["t"])
 
-        self._simulator.set_state(where)
+        self._simulator.set_state(where, placed=True)
         self._set_books(state["books"])
         self._show_books()
         for one, own in zip((self._supply, self._host), state["supplies"], strict=True):

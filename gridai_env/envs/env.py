@@ -279,7 +279,7 @@ class GridAIEnv(gym.Env[Observation, Any]):
     def set_state(self, state: dict[str, Any]) -> None:
         """Go back to where `get_state` was called, in this or another environment of the same scenario."""
         self._start(self._source.of_instances([state["instance"]]), state["simulator"])
-        self.simulator.set_state(state["simulator"])
+        self.simulator.set_state(state["simulator"], placed=True)
         self._totals = state["totals"].copy()
         self.np_random.bit_generator.state = copy.deepcopy(state["np_random"])
         self._np_random_seed = state["np_random_seed"]

@@ -287,18 +287,23 @@ class Simulator:
     # Snapshots -----------------------------------------------------------------------------------
 
     def get_state(self) -> dict[str, Any]:
-        """Return the state and step of every episode as copies, without the episodes themselves."""
-        where = {"state": self.state.map(copied), "t": self.t.copy()}
+        """Return the state, step and ring position of every episode as copies, without the episodes themselves."""
+        where = {"state": self.state.map(copied), "t": self.t.copy(), "row": self.ring.row}
         if self._before is None:
             return where | {"before": None}
         place, actions = self._before
         return where | {"before": (self._state_at(place).map(copied), actions.copy())}
 
-    def set_state(self, snapshot: dict[str, Any]) -> None:
-        """Put back what `get_state` gave, for the same episodes, which stand in the ring at the same steps."""
+    def set_state(self, snapshot: dict[str, Any], placed: bool = False) -> None:
+        """Put back what `get_state` gave, for the same episodes, which stand in the ring as they did then.
+
+        ``placed``: they were put there anew, at the steps of the snapshot.
+        """
         like = self.ring.values
         self.state = snapshot["state"].map(lambda x: copied(x, like))
         self.t, self._present = snapshot["t"].copy(), None
+        if not placed:
+            self.ring.row = snapshot["row"]
         self._before = copy.deepcopy(snapshot["before"])
 
 
