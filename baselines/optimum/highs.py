@@ -183,8 +183,8 @@ class PersistentSolver:
     def set_coefficients(self, rows: Index, columns: Index, values: Floats) -> None:
         """Change entries of the matrix, one for each pair of row and column."""
         scaled = values * self.column_unit[columns] / self.row_unit[rows]
-        for row, column, value in zip(rows, columns, scaled, strict=True):
-            self.solver.changeCoeff(int(row), int(column), float(value))
+        for row, column, value in zip(rows.tolist(), columns.tolist(), scaled.tolist(), strict=True):
+            self.solver.changeCoeff(row, column, value)
 
     def set_integer(self, columns: ArrayLike, integer: bool) -> None:
         """Demand whole numbers of some columns, or no longer."""
