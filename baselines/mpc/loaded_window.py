@@ -26,7 +26,10 @@ class LoadedWindow:
         """Take the structure; `push` loads the first numbers."""
         self.structure, self.counts, self.threads, self.seed = structure, columns.counts, threads, seed
         next_column, next_row = columns.next_step(), structure.next_step()
-        self.later_columns, self.later_rows = itemgetter(*next_column.tolist()), itemgetter(*next_row.tolist())
+        self.later_columns, self.later_rows = (
+            itemgetter(*next_column.tolist()),
+            itemgetter(*next_row.tolist()),
+        )
         self.row_of_pair = np.searchsorted(structure.kept, structure.row[structure.many])
         self._live: PersistentSolver | None = None
         self._basis: highspy.HighsBasis | None = None

@@ -70,10 +70,14 @@ def plan_by_windows(
         part.row_lower -= before
         part.row_upper -= before
         mine = routes.within(now, here)
+        # What carried work before may go on.
+        is_used = (np.append(values, 0.0)[routes.served] > 1e-6 * program.unit)[
+            max(start - kept, 0) : start
+        ].any(0)
         found = solve_routes(
             part,
             mine,
-            np.append(cheapest[here], False)[mine.served],
+            (np.append(cheapest[here], False)[mine.served] | is_used) & (mine.served >= 0),
             clock,
             gap,
             unit=program.unit,

@@ -48,6 +48,7 @@ METHODS: dict[Method, dict[str, Any]] = {
     "interior_vertex": _INTERIOR | {"run_crossover": "on"},
 }
 
+
 @dataclass
 class SolverResult:
     """Outcome of a solve, in the program's own (minimising) sense."""

@@ -18,7 +18,7 @@ from baselines.program.linear import LinearProgram, Program
 from gridai_env.arrays.types import Bools, Float, Floats, Index
 
 # Routes of a region's row in a step that are open from the beginning, those that are added in a round, and rounds.
-FIRST, ADDED, ROUNDS = 4, 6, 4
+FIRST, ADDED, ROUNDS = 3, 4, 4
 # What counts as 0, relative to the largest cost or amount.
 NOTHING = 1e-8
 
@@ -44,9 +44,7 @@ class Routes:
         parts = served, new(self.relocated, columns), new(self.rows, rows)
         return Routes(*(part[here] for part in parts))
 
-    def cheapest(
-        self, lp: LinearProgram, row_dual: Float[Floats, " rows"], count: int = FIRST
-    ) -> Bools:
+    def cheapest(self, lp: LinearProgram, row_dual: Float[Floats, " rows"], count: int = FIRST) -> Bools:
         """Return the routes of each row that are cheapest at some prices, ``count`` in a step, [h,C,W,K]."""
         reduced = np.append(lp.costs - lp.matrix.T @ row_dual, np.inf)[self.served]
         return _least(reduced, count) & (self.served >= 0)

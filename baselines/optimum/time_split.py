@@ -176,7 +176,10 @@ class TimeSplit:
         left_s = clock.left_s()
         end_s = None if left_s is None else time.time() + left_s
         each = zip(self.pieces, own_costs, self.is_open, strict=True)
-        tasks = (delayed(solve_piece)(piece, own, is_open, end_s, self.gap, self.seed) for piece, own, is_open in each)
+        tasks = (
+            delayed(solve_piece)(piece, own, is_open, end_s, self.gap, self.seed)
+            for piece, own, is_open in each
+        )
         return list(Parallel(n_jobs=self.jobs)(tasks))
 
 

@@ -38,7 +38,9 @@ def whole(program: Program) -> tuple[float, np.ndarray]:
     return best, live.row_dual
 
 
-def test_duals_of_relocation_follow_from_the_others(program: Program, whole: tuple[float, np.ndarray]) -> None:
+def test_duals_of_relocation_follow_from_the_others(
+    program: Program, whole: tuple[float, np.ndarray]
+) -> None:
     best, duals = whole
     routes = routes_of(program)
     assert (routes.rows >= 0).sum() == (program.rows["relocated"] >= 0).sum() > 0
