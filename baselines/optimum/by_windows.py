@@ -18,8 +18,11 @@ from baselines.optimum.routes import routes_of, solve_routes
 from baselines.program.linear import LinearProgram, Program
 from gridai_env.arrays.types import Float, Floats
 
-# What is kept of a window: so many hours, less where they have more rows than this; and how much more it sees.
+# What is kept of a window: so many hours, less where they have more rows than this without those
+# of relocation; and how much more it sees.
 KEPT_H, KEPT_ROWS, SEEN = 24.0, 4_000, 1.25
+# Below it a flow is none, in units of the program.
+NOTHING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,9 @@ def plan_by_windows(
 ) -> WindowsPlan | None:
     """Return a solution of ``lp``, the program with its bounds and costs as they are now; None where time is over.
 
-    ``row_dual`` of the relaxed program, or a guess; ``gap`` of each window, see `solve_routes`.  Raise InfeasibleError where a window has no solution, ValueError
-    for rows that belong to no step (a service floor, a cap).
+    ``row_dual`` of the relaxed program, or a guess; ``gap`` of each window, see `solve_routes`.
+    Raise InfeasibleError where a window has no solution, ValueError for rows that belong to no step (a service floor, a
+    cap).
     """
     if not program.is_by_steps:
         raise ValueError("rows of a whole episode (a service floor, a cap) cannot be split in time")
@@ -71,13 +75,12 @@ def plan_by_windows(
         part.row_upper -= before
         mine = routes.within(now, here)
         # What carried work before may go on.
-        is_used = (np.append(values, 0.0)[routes.served] > 1e-6 * program.unit)[
-            max(start - kept, 0) : start
-        ].any(0)
+        last = routes.served[max(start - kept, 0) : start]
+        is_used = (np.append(values, 0.0)[last] > NOTHING * program.unit).any(0)
         found = solve_routes(
             part,
             mine,
-            (np.append(cheapest[here], False)[mine.served] | is_used) & (mine.served >= 0),
+            (mine.served >= 0) & (is_used | np.append(cheapest[here], False)[mine.served]),
             clock,
             gap,
             unit=program.unit,

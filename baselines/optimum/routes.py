@@ -8,7 +8,7 @@ to the first, and it is exact: between relocations a route is a path through tim
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -124,7 +124,8 @@ def solve_routes(
 ) -> Found | None:
     """Solve over the routes that are open and those that turn out to be wanted; None where time is over before.
 
-    Stop where the objective is within ``gap`` of the bound over all routes, relative to all that costs and earns. Raise InfeasibleError where there is no solution.
+    Stop where the objective is within ``gap`` of the bound over all routes, relative to all that costs and earns.
+    Raise InfeasibleError where there is no solution.
     """
     best: Found | None = None
     for _ in range(ROUNDS):

@@ -84,8 +84,9 @@ def solve_piece(
 ) -> Found | None:
     """Solve a piece at its costs with prices; None where that is not done by ``end_s`` (of `time.time`)."""
     clock = Deadline(None if end_s is None else max(end_s - time.time(), 0.0))
-    scale = {"unit": piece.unit, "counts": piece.counts}
-    return solve_routes(replace(piece.lp, costs=costs), piece.routes, is_open, clock, gap, **scale, seed=seed)
+    lp, scale = replace(piece.lp, costs=costs), {"unit": piece.unit, "counts": piece.counts}
+    options: dict[str, Any] = scale | {"seed": seed}
+    return solve_routes(lp, piece.routes, is_open, clock, gap, **options)
 
 
 class TimeSplit:
@@ -196,7 +197,8 @@ def solve_split(
     ``threads``: processes for the pieces.  Raise InfeasibleError, without names of rows, where there is no plan, and
     ValueError as `pieces_of` does.
     """
-    lp, options = program.lp, {"gap": mip_gap * SHARE, "threads": threads, "seed": seed}
+    lp = program.lp
+    options: dict[str, Any] = {"gap": mip_gap * SHARE, "threads": threads, "seed": seed}
     duals = without_friction(program, clock, threads=threads, seed=seed)
     bound = proven_bound(lp, duals)
     guess = plan_by_windows(program, lp, duals, clock, **options)

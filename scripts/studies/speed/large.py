@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from gridai_env.episodes.instance import Instance, make_instance
 from gridai_env.scenario.load import load_scenario, parse_scenario
-from scripts.maintenance.enlarge import enlarged
+from scripts.studies.enlarged import enlarged
 from scripts.studies.speed.measure import Figure
 
 

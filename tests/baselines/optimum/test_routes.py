@@ -13,7 +13,7 @@ from baselines.program.episode import build
 from baselines.program.linear import Program
 from gridai_env.episodes.instance import make_instance
 from gridai_env.scenario.load import load_scenario, parse_scenario
-from scripts.maintenance.enlarge import enlarged
+from scripts.studies.enlarged import enlarged
 
 NO_LIMIT = Deadline(None)
 
