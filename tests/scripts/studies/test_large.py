@@ -1,4 +1,4 @@
-"""Certified gaps of many sites, as `scripts.benchmark --large` prints them: on a scenario small enough to solve whole."""
+"""Certified gaps of many sites, as `scripts.benchmark --large` prints them; few sites are solved whole, too."""
 
 from __future__ import annotations
 
