@@ -18,9 +18,9 @@ from baselines.optimum.routes import routes_of, solve_routes
 from baselines.program.linear import LinearProgram, Program
 from gridai_env.arrays.types import Float, Floats
 
-# What is kept of a window: so many hours, less where they have more rows than this without those
-# of relocation; and how much more it sees.
-KEPT_H, KEPT_ROWS, SEEN = 24.0, 4_000, 1.25
+# What is kept of a window: so many hours, less where they have more rows than this, or than this without those of
+# relocation (the larger counts); and how much more it sees.
+KEPT_H, KEPT_ROWS, KEPT_OTHERS, SEEN = 24.0, 20_000, 4_000, 1.25
 # Below it a flow is none, in units of the program.
 NOTHING = 1e-6
 
@@ -35,9 +35,11 @@ class WindowsPlan:
 
 def kept_steps(program: Program) -> int:
     """Return the steps that are kept of a window."""
-    relocation = program.rows.get("relocated", np.full(1, -1))
-    rows_per_step = (program.size[0] - (relocation >= 0).sum()) / len(program.flows.charge_mw)
-    return max(min(round(KEPT_H / program.p.dt_h), int(KEPT_ROWS / max(rows_per_step, 1.0))), 1)
+    relocation, steps = program.rows.get("relocated", np.full(1, -1)), len(program.flows.charge_mw)
+    rows = max(program.size[0], 1)
+    others = max(rows - int((relocation >= 0).sum()), 1)
+    kept = steps * max(KEPT_ROWS / rows, KEPT_OTHERS / others)
+    return max(min(round(KEPT_H / program.p.dt_h), int(kept)), 1)
 
 
 def plan_by_windows(

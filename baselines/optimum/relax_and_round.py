@@ -246,7 +246,7 @@ class ProgramSolver(RelaxAndRound):
         if self.is_huge and self.relaxed_dual is not None and self.program.is_by_steps:
             lp = with_choices(self.program, self.loaded(), relaxed.values)
             try:
-                gap, duals = mip_gap / 4, self.relaxed_dual
+                gap, duals = mip_gap / 100, self.relaxed_dual
                 plan = plan_by_windows(self.program, lp, duals, clock, gap=gap, **self.options)
             except InfeasibleError:  # these decisions leave some window no way out
                 plan = None

@@ -18,7 +18,7 @@ from baselines.program.linear import LinearProgram, Program
 from gridai_env.arrays.types import Bools, Float, Floats, Index
 
 # Routes of a region's row in a step that are open from the beginning, those that are added in a round, and rounds.
-FIRST, ADDED, ROUNDS = 3, 4, 4
+FIRST, ADDED, ROUNDS = 3, 4, 6
 # What counts as 0, relative to the largest cost or amount.
 NOTHING = 1e-8
 
@@ -50,11 +50,12 @@ class Routes:
         return _least(reduced, count) & (self.served >= 0)
 
     def completed(
-        self, lp: LinearProgram, row_dual: Float[Floats, " rows"]
+        self, lp: LinearProgram, row_dual: Float[Floats, " rows"], is_open: Bools | None = None
     ) -> tuple[Float[Floats, " rows"], Bools]:
         """Return duals with the best ones of relocation for the others, and the routes that are wanted none the less.
 
-        Wanted are those that save most, `ADDED` in a step, for as long as work stays there, [h,C,W,K].
+        Wanted are those that save most, `ADDED` in a step, for as long as work stays there, [h,C,W,K]; only where some
+        of that is not ``is_open`` (None: nothing is).  Duals of open routes stay as they are.
         """
         has_row, has_before = self.rows >= 0, np.zeros(self.rows.shape, dtype=bool)
         has_before[1:] = (self.rows[1:] >= 0) & (self.served[:-1] >= 0)
@@ -68,13 +69,17 @@ class Routes:
 
         # At least what serving here earns, now and by staying for the next step; at most what relocating costs.
         best, need = np.zeros(self.rows.shape), -serving
+        is_new = np.ones(self.rows.shape, dtype=bool) if is_open is None else ~is_open
+        is_given, given = has_row & ~is_new, row_dual[self.rows]
         for t in reversed(range(len(best))):
-            best[t] = np.clip(need[t], 0.0, np.maximum(relocating[t], 0.0))
-            need[t - 1] += growth[t] * best[t] if t else 0.0
+            best[t] = np.clip(np.where(is_given[t], given[t], need[t]), 0.0, np.maximum(relocating[t], 0.0))
+            if t:
+                need[t - 1] += growth[t] * best[t]
+                is_new[t - 1] |= is_new[t] & (best[t] > 0.0)
         duals[self.rows[has_row]] = best[has_row]
 
         nothing = NOTHING * np.abs(lp.costs).max()
-        excess = need - best
+        excess = np.where(is_new, need - best, 0.0)
         starts = (excess > nothing) & _least(-excess, ADDED)
         wanted, stays = np.zeros(starts.shape, dtype=bool), np.zeros(starts.shape[1:], dtype=bool)
         for t in range(len(starts)):
@@ -139,7 +144,7 @@ def solve_routes(
             break
         values, duals = np.zeros(lp.matrix.shape[1]), np.zeros(lp.matrix.shape[0])
         values[columns], duals[rows] = result.values, live.row_dual
-        duals, wanted = routes.completed(lp, duals)
+        duals, wanted = routes.completed(lp, duals, is_open)
         bound = proven_bound(lp, duals)
         if best is not None:
             # Of several duals the best; of solutions the last, which is over more routes.
