@@ -15,6 +15,7 @@ import numpy as np
 import gridai_env
 from scripts.runs.command import command
 from scripts.runs.folder import commit
+from scripts.runs.tables import write_rows
 from scripts.studies.speed.against import HEADER, compare
 from scripts.studies.speed.host import BenchmarkOptions, check, measure
 from scripts.studies.speed.probe import PROBES
@@ -39,7 +40,9 @@ def main(options: BenchmarkOptions) -> int:
         return 0
 
     figures = measure(options)
-    if options.out:
+    if options.out and options.out.suffix == ".csv":
+        write_rows([figure.row() for figure in figures], options.out)
+    elif options.out:
         options.out.write_text(json.dumps([asdict(figure) for figure in figures], indent=1) + "\n")
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"\npeak memory of this process: {peak_mb:,.0f} MB")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
+
 import highspy
 import numpy as np
 from scipy import sparse
@@ -23,7 +25,11 @@ class LoadedWindow:
     def __init__(self, structure: Structure, columns: Columns, *, threads: int = 1, seed: int = 0) -> None:
         """Take the structure; `push` loads the first numbers."""
         self.structure, self.counts, self.threads, self.seed = structure, columns.counts, threads, seed
-        self.next_column, self.next_row = columns.next_step(), structure.next_step()
+        next_column, next_row = columns.next_step(), structure.next_step()
+        self.later_columns, self.later_rows = (
+            itemgetter(*next_column.tolist()),
+            itemgetter(*next_row.tolist()),
+        )
         self.row_of_pair = np.searchsorted(structure.kept, structure.row[structure.many])
         self._live: PersistentSolver | None = None
         self._basis: highspy.HighsBasis | None = None
@@ -93,7 +99,6 @@ class LoadedWindow:
         """Return the basis one step later: the plan of the window before, of which one step is done."""
         out = highspy.HighsBasis()
         out.valid = out.alien = True  # alien: HiGHS completes what the new last step lacks
-        column_status, row_status = list(basis.col_status), list(basis.row_status)
-        out.col_status = [column_status[i] for i in self.next_column]
-        out.row_status = [row_status[i] for i in self.next_row]
+        out.col_status = self.later_columns(basis.col_status)
+        out.row_status = self.later_rows(basis.row_status)
         return out

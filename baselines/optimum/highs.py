@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import highspy
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import sparse
 
 from baselines.optimum import InfeasibleError, SolverError
@@ -47,10 +47,6 @@ METHODS: dict[Method, dict[str, Any]] = {
     "interior": _INTERIOR,
     "interior_vertex": _INTERIOR | {"run_crossover": "on"},
 }
-
-
-Basis = tuple[NDArray[np.int8], NDArray[np.int8]]  # status of each column and of each row
-STATUS = [highspy.HighsBasisStatus(i) for i in range(5)]
 
 
 @dataclass
@@ -183,8 +179,8 @@ class PersistentSolver:
     def set_coefficients(self, rows: Index, columns: Index, values: Floats) -> None:
         """Change entries of the matrix, one for each pair of row and column."""
         scaled = values * self.column_unit[columns] / self.row_unit[rows]
-        for row, column, value in zip(rows, columns, scaled, strict=True):
-            self.solver.changeCoeff(int(row), int(column), float(value))
+        for row, column, value in zip(rows.tolist(), columns.tolist(), scaled.tolist(), strict=True):
+            self.solver.changeCoeff(row, column, value)
 
     def set_integer(self, columns: ArrayLike, integer: bool) -> None:
         """Demand whole numbers of some columns, or no longer."""
@@ -210,20 +206,6 @@ class PersistentSolver:
         solution = highspy.HighsSolution()
         solution.col_value = list(values / self.column_unit)
         self.solver.setSolution(solution)
-
-    @property
-    def basis(self) -> Basis:
-        """Status of each column and row after the last solve of a linear program, for `start_from_basis`."""
-        found = self.solver.getBasis()
-        columns, rows = ([int(status) for status in part] for part in (found.col_status, found.row_status))
-        return np.array(columns, dtype=np.int8), np.array(rows, dtype=np.int8)
-
-    def start_from_basis(self, basis: Basis) -> None:
-        """Start the next linear program from a basis of the same rows and columns."""
-        out = highspy.HighsBasis()
-        out.col_status, out.row_status = ([STATUS[i] for i in part.tolist()] for part in basis)
-        out.valid = True
-        self.solver.setBasis(out)
 
     def forget(self) -> None:
         """Drop basis and solution, so that the next solve starts from scratch."""

@@ -246,7 +246,8 @@ class ProgramSolver(RelaxAndRound):
         if self.is_huge and self.relaxed_dual is not None and self.program.is_by_steps:
             lp = with_choices(self.program, self.loaded(), relaxed.values)
             try:
-                plan = plan_by_windows(self.program, lp, self.relaxed_dual, clock, **self.options)
+                gap, duals = mip_gap / 100, self.relaxed_dual
+                plan = plan_by_windows(self.program, lp, duals, clock, gap=gap, **self.options)
             except InfeasibleError:  # these decisions leave some window no way out
                 plan = None
             if plan is not None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import fsum
 from operator import itemgetter
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -20,17 +21,22 @@ from scipy import sparse
 from baselines.optimum import InfeasibleError
 from baselines.optimum.bundle import Bundle
 from baselines.optimum.by_windows import kept_steps, plan_by_windows
-from baselines.optimum.highs import Basis, Deadline, PersistentSolver, SolverResult, is_within
+from baselines.optimum.highs import Deadline, PersistentSolver, SolverResult, is_within
 from baselines.optimum.proofs import proven_bound
 from baselines.optimum.rounding import with_choices
+from baselines.optimum.routes import Found, Routes, routes_of, solve_routes
 from baselines.program.linear import LinearProgram, Program
 from gridai_env.arrays.types import Bools, Float, Floats, Index
 
 # Of the mean worth of a state at a cut: none counts as less, so that a price of 0 can move.
 LEAST_SHARE = 1e-3
-# Times that windows guess the duals; rounds of the bundle method between two plans; share of its size before that the
-# gap must have fallen to by then, else it has stalled.
-GUESSES, ROUNDS, LEAST_FALL = 2, 5, 0.95
+# Share of the gap that may be due to routes that are left out (`solve_routes`).
+SHARE = 0.25
+# Rounds of the bundle method between two plans; share of its size before that the gap must have fallen to by then, else
+# it has stalled.
+ROUNDS, LEAST_FALL = 5, 0.95
+# Rows that are left out for a first guess of the duals.
+FRICTION = ("relocated", "warmed")
 
 
 @dataclass(frozen=True)
@@ -43,16 +49,7 @@ class Piece:
     own: Index  # columns of the program
     copies: Index  # columns of the program
     rows: Index  # of the program
-
-
-@dataclass(frozen=True)
-class Solved:
-    """What a piece does at best at some prices."""
-
-    bound: float  # proven
-    values: Float[Floats, " columns"]
-    row_dual: Float[Floats, " rows"]
-    basis: Basis | None  # to start the next solve from
+    routes: Routes
 
 
 def pieces_of(program: Program) -> list[Piece]:
@@ -63,12 +60,14 @@ def pieces_of(program: Program) -> list[Piece]:
     row_step, steps, length = program.row_step, len(program.flows.charge_mw), kept_steps(program)
     count = max(round(steps / length), 1)
     piece_of = np.minimum(np.arange(steps) // length, count - 1)
+    routes = routes_of(program)
     return [
-        _piece(program, piece_of[row_step] == i, piece_of[program.column_step] == i) for i in range(count)
+        _piece(program, routes, piece_of[row_step] == i, piece_of[program.column_step] == i)
+        for i in range(count)
     ]
 
 
-def _piece(program: Program, is_mine: Bools, is_own: Bools) -> Piece:
+def _piece(program: Program, routes: Routes, is_mine: Bools, is_own: Bools) -> Piece:
     """Return the piece of some rows, whose own columns are those of the same hours."""
     lp, rows, own = program.lp, np.flatnonzero(is_mine), np.flatnonzero(is_own)
     is_touched = np.diff(lp.matrix.tocsr()[rows].tocsc().indptr) > 0
@@ -76,33 +75,38 @@ def _piece(program: Program, is_mine: Bools, is_own: Bools) -> Piece:
     columns = np.concatenate([own, copies])
     part = lp.part(rows, columns)
     part.costs[len(own) :] = 0.0  # copies have prices alone
-    return Piece(part, program.counts[columns], program.unit, own, copies, rows)
+    mine = routes.within(rows, columns)
+    return Piece(part, program.counts[columns], program.unit, own, copies, rows, mine)
 
 
 def solve_piece(
-    piece: Piece, costs: Float[Floats, " columns"], basis: Basis | None, end_s: float | None, seed: int
-) -> Solved | None:
+    piece: Piece, costs: Float[Floats, " columns"], is_open: Bools, end_s: float | None, gap: float, seed: int
+) -> Found | None:
     """Solve a piece at its costs with prices; None where that is not done by ``end_s`` (of `time.time`)."""
-    lp = replace(piece.lp, costs=costs)
-    live = PersistentSolver(lp, unit=piece.unit, counts=piece.counts, seed=seed)
-    if basis is not None:
-        live.start_from_basis(basis)
-    left_s = None if end_s is None else max(end_s - time.time(), 0.0)
-    found = live.solve(time_limit_s=left_s)
-    if found.values is None:
-        return None
-    return Solved(proven_bound(lp, live.row_dual), found.values, live.row_dual, live.basis)
+    clock = Deadline(None if end_s is None else max(end_s - time.time(), 0.0))
+    lp, scale = replace(piece.lp, costs=costs), {"unit": piece.unit, "counts": piece.counts}
+    options: dict[str, Any] = scale | {"seed": seed}
+    return solve_routes(lp, piece.routes, is_open, clock, gap, **options)
 
 
 class TimeSplit:
     """The pieces of a program, and the best bound that prices on the cuts have given so far."""
 
     def __init__(
-        self, program: Program, row_dual: Float[Floats, " rows"], *, jobs: int = 1, seed: int = 0
+        self,
+        program: Program,
+        row_dual: Float[Floats, " rows"],
+        gap: float = 0.0,
+        *,
+        jobs: int = 1,
+        seed: int = 0,
     ) -> None:
-        """Begin with what duals of the rows, exact or guessed, say of the states at the cuts."""
+        """Begin with what duals of the rows, exact or guessed, say of the states at the cuts.
+
+        ``gap``: of each piece, relative, see `solve_routes`.
+        """
         self.program, self.pieces = program, pieces_of(program)
-        self.jobs, self.seed = jobs, seed
+        self.gap, self.jobs, self.seed = gap, jobs, seed
         # One price for each copy, piece by piece.
         self.copied = np.concatenate([piece.copies for piece in self.pieces])
         ends = np.cumsum([0, *(len(piece.copies) for piece in self.pieces)])
@@ -115,7 +119,8 @@ class TimeSplit:
         worth_usd = np.maximum(worth_usd, LEAST_SHARE * worth_usd.mean() if len(most) else 0.0)
         self.scale = np.sqrt(np.maximum(worth_usd, 1e-12)) / most
         self.bundle: Bundle | None = None
-        self.bases: list[Basis | None] = [None] * len(self.pieces)
+        # Routes of each piece that it is solved over.
+        self.is_open = [piece.routes.cheapest(piece.lp, row_dual[piece.rows]) for piece in self.pieces]
         self.bound = -np.inf
 
     def improve(self, clock: Deadline, rounds: int, best_plan: float, gap: float) -> float:
@@ -153,13 +158,13 @@ class TimeSplit:
             original[piece.own] = found.values[: len(piece.own)]
             slopes[i] = original[self.copied]
             slopes[i, mine] -= found.values[len(piece.own) :]
-            values[i], self.bases[i], duals[piece.rows] = found.bound, found.basis, found.row_dual
+            values[i], self.is_open[i], duals[piece.rows] = found.bound, found.is_open, found.row_dual
 
         if (bound := fsum([self.program.lp.offset, *values])) > self.bound:
             self.bound, self.prices, self.row_dual = bound, prices, duals
         return values, slopes
 
-    def _solved(self, prices: Float[Floats, " n"], clock: Deadline) -> list[Solved | None]:
+    def _solved(self, prices: Float[Floats, " n"], clock: Deadline) -> list[Found | None]:
         """Return the pieces solved at these prices, side by side."""
         from joblib import Parallel, delayed  # only very large programs need it
 
@@ -171,8 +176,11 @@ class TimeSplit:
         ]
         left_s = clock.left_s()
         end_s = None if left_s is None else time.time() + left_s
-        each = zip(self.pieces, own_costs, self.bases, strict=True)
-        tasks = (delayed(solve_piece)(piece, own, basis, end_s, self.seed) for piece, own, basis in each)
+        each = zip(self.pieces, own_costs, self.is_open, strict=True)
+        tasks = (
+            delayed(solve_piece)(piece, own, is_open, end_s, self.gap, self.seed)
+            for piece, own, is_open in each
+        )
         return list(Parallel(n_jobs=self.jobs)(tasks))
 
 
@@ -189,23 +197,22 @@ def solve_split(
     ``threads``: processes for the pieces.  Raise InfeasibleError, without names of rows, where there is no plan, and
     ValueError as `pieces_of` does.
     """
-    lp, options = program.lp, {"threads": threads, "seed": seed}
-    # What windows leave to later is worth nothing at first, then what those windows say.
-    duals, bound, relaxed = np.zeros(len(lp.row_lower)), proven_bound(lp), None
-    for _ in range(GUESSES):
-        guess = plan_by_windows(program, lp, duals, clock, **options)
-        if guess is None:
-            break
-        duals, relaxed = guess.row_dual, guess.values
-        bound = max(bound, proven_bound(lp, duals))
-    if relaxed is None:
+    lp = program.lp
+    options: dict[str, Any] = {"gap": mip_gap * SHARE, "threads": threads, "seed": seed}
+    duals = without_friction(program, clock, threads=threads, seed=seed)
+    bound = proven_bound(lp, duals)
+    guess = plan_by_windows(program, lp, duals, clock, **options)
+    if guess is None:
         return SolverResult("time_limit", None, bound, None, is_safe=True)
+    duals, relaxed = guess.row_dual, guess.values
+    bound = max(bound, proven_bound(lp, duals))
 
-    split, gap_before = TimeSplit(program, duals, jobs=threads, seed=seed), np.inf
+    split, gap_before = TimeSplit(program, duals, mip_gap * SHARE, jobs=threads, seed=seed), np.inf
     best = _rounded(program, relaxed, duals, clock, options)
     while True:
         aim = lp.offset + float(lp.costs @ relaxed) if best is None else best[0]
-        bound = max(bound, split.improve(clock, ROUNDS, aim, mip_gap))
+        if best is None or not is_within(best[0], bound, mip_gap):
+            bound = max(bound, split.improve(clock, ROUNDS, aim, mip_gap))
         if not clock.is_over() and not (best and is_within(best[0], bound, mip_gap)):
             guess = plan_by_windows(program, lp, split.row_dual, clock, **options)
             relaxed = relaxed if guess is None else guess.values
@@ -221,12 +228,29 @@ def solve_split(
         gap_before = gap
 
 
+def without_friction(
+    program: Program, clock: Deadline, *, threads: int = 1, seed: int = 0
+) -> Float[Floats, " rows"]:
+    """Return duals of a program as they would be if relocating and warming up were free; 0 where time is over."""
+    lp, is_left = program.lp, np.ones(program.size[0], dtype=bool)
+    for kind in FRICTION:
+        index = program.rows.get(kind, np.zeros(0, dtype=np.intp))
+        is_left[index[index >= 0]] = False
+    part = lp.part(np.flatnonzero(is_left), np.arange(program.size[1]))
+    live = PersistentSolver(part, unit=program.unit, counts=program.counts, threads=threads, seed=seed)
+    if live.solve(time_limit_s=clock.left_s()).values is None:
+        return np.zeros(program.size[0])
+    duals = np.zeros(program.size[0])
+    duals[is_left] = live.row_dual
+    return routes_of(program).completed(lp, duals)[0]
+
+
 def _rounded(
     program: Program,
     relaxed: Float[Floats, " columns"],
     row_dual: Float[Floats, " rows"],
     clock: Deadline,
-    options: dict[str, int],
+    options: dict[str, Any],
 ) -> tuple[float, Floats] | None:
     """Return value and columns of the plan with the decisions of a relaxed one rounded; None where there is none."""
     lp = program.lp

@@ -25,6 +25,7 @@ from scripts.runs.folder import check_out
 from scripts.runs.parallel import cores
 from scripts.runs.user_code import made_by, users_code
 from scripts.studies.decision_times import decision_times_s
+from scripts.studies.speed.large import large_optima
 from scripts.studies.speed.measure import Figure, median_of
 from scripts.studies.speed.probe import PROBES, cpu_s
 
@@ -59,6 +60,9 @@ class BenchmarkOptions(CommandOptions):
         description="also a frontier with one worker and with two, MicrogridProsumer to 0.1 %, and Global under a "
         "carbon budget of 80 % of its free emissions",
     )
+    large: bool = Field(
+        False, description="nothing but certified gaps of 20 sites over a week and of 50 sites over a day"
+    )
     device: str = Field("cpu", description="of the batch on torch: cpu, cuda, or none (leave it out)")
     dtype: Literal["float32", "float64"] = Field("float32", description="of that batch")
     batches: Annotated[list[Annotated[int, Field(ge=2)]] | None, Shown(nargs="*", unit="environments")] = (
@@ -69,7 +73,7 @@ class BenchmarkOptions(CommandOptions):
     torch_threads: Count | None = Field(None, description="of torch on the CPU; default: one for each core")
     seed: Annotated[int, Field(ge=0)] = Field(0, description="of the instances that are solved")
     threads: Count = Field(2, description="of the solver")
-    out: Path | None = Field(None, description="write the figures as JSON")
+    out: Path | None = Field(None, description="write the figures, as a table (.csv) or as JSON")
     growth: Annotated[list[ScenarioFile] | None, Shown(nargs=2)] = Field(
         None,
         description="nothing but time and memory of compiled batches of two scenarios, the one with fewer sites first "
@@ -234,6 +238,8 @@ def measure(args: BenchmarkOptions) -> list[Figure]:
         print(figures[-1].line(), flush=True)
 
     print(HEADER_OF_FIGURES, flush=True)
+    if args.large:
+        return list(shown(large_optima(args.seed, args.threads)))
     for name in (probe for probe in PROBES if "environment" in probe):
         add(name, "steps/CPU s" if ", 1 " in name else "env-steps/CPU s", speed(name))
     for name in args.peers or ():
@@ -285,7 +291,7 @@ def on_device(args: BenchmarkOptions) -> Iterator[Figure]:
 
 def check(args: BenchmarkOptions) -> None:
     """Raise InputError for what would fail only after minutes of measuring."""
-    if args.device != "none":
+    if args.device != "none" and not args.large:
         need_packages("torch", "stable_baselines3")
         from gridai_env.envs.torch.arguments import checked_device
         from scripts.studies.speed.setting import KINDS
@@ -296,7 +302,7 @@ def check(args: BenchmarkOptions) -> None:
             raise InputError(f"--device: {error}") from error
         if device.type not in KINDS or device.index:
             raise InputError(f"--device {args.device}: must be none, {' or '.join(KINDS)} (the first GPU)")
-    if args.optimum or args.mpc or args.long:
+    if args.optimum or args.mpc or args.long or args.large:
         need_packages(*SOLVER)
     if args.out:
         check_out(args.out, "speed.json")

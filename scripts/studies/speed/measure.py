@@ -22,18 +22,22 @@ class Figure:
     unit: str
     note: str = ""
 
-    def line(self) -> str:
-        """Return one row of the printed table."""
+    def row(self) -> dict[str, str]:
+        """Return the cells of the printed table by column."""
         target = TARGETS.get(self.name)
         goal, first = "" if target is None else f"{target[1]} {target[0]:,g}", ""
         if target is not None and len(target) == 3:
             first = f"{target[2]:,g}"
-        if self.value is None:
-            return f"| {self.name} | not measured | {self.unit} | {goal} |  | {first} | {self.note} |"
-        verdict = "" if target is None else ("yes" if self._met(self.value, *target[:2]) else "no")
-        return (
-            f"| {self.name} | {self.value:,.4g} | {self.unit} | {goal} | {verdict} | {first} | {self.note} |"
-        )
+        value, verdict = "not measured", ""
+        if self.value is not None:
+            value = f"{self.value:,.4g}"
+            verdict = "" if target is None else ("yes" if self._met(self.value, *target[:2]) else "no")
+        cells = {"figure": self.name, "median": value, "unit": self.unit, "target": goal, "met": verdict}
+        return cells | {"first version": first, "range, details": self.note}
+
+    def line(self) -> str:
+        """Return one row of the printed table."""
+        return f"| {' | '.join(self.row().values())} |"
 
     @staticmethod
     def _met(value: float, goal: float, comparison: str) -> bool:

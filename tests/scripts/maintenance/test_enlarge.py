@@ -11,7 +11,8 @@ from gridai_env.scenario.capacity import nameplate_gpus
 from gridai_env.scenario.geography import rtt_ms
 from gridai_env.scenario.load import load_scenario
 from gridai_env.scenario.spec import Scenario
-from scripts.maintenance.enlarge import JITTER, main
+from scripts.maintenance.enlarge import main
+from scripts.studies.enlarged import JITTER
 
 
 def larger(path: Path, scenario: str, sites: int, *more: str) -> Scenario:
