@@ -48,7 +48,7 @@ def plan_by_windows(
     row_dual: Float[Floats, " rows"],
     clock: Deadline,
     *,
-    gap: float,
+    gap: float = 0.0,
     threads: int = 1,
     seed: int = 0,
 ) -> WindowsPlan | None:
