@@ -19,6 +19,7 @@ from typing import Any, TypeGuard, cast
 import numpy as np
 import torch
 from gymnasium import spaces
+from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
@@ -77,6 +78,10 @@ class GridAIVecEnv(VecEnv):
         memory: ForecastMemory | None = None,
         reward_wrapper: RewardWrapper | None = None,
     ) -> None:
+        if env.autoreset_mode is AutoresetMode.NEXT_STEP:
+            raise ConfigError(
+                "GridAIVecEnv: an environment with autoreset_mode='NextStep'; make it with 'SameStep'"
+            )
         self.env, self._reward_wrapper = env, reward_wrapper
         self._scale_usd, self._factor = env.compiled.reward_scale_usd, reward_factor
         self._drop_charge_usd_per_gpuh = drop_charge_usd_per_gpuh

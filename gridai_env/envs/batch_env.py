@@ -43,7 +43,6 @@ class BatchEnv(BatchSpaces):
     _totals: Float[Array, "keys B"]
     _part: Bool[Bools, " B"]  # whose episode began midway
     _supply: EpisodeSupply
-    episodes, compiles = "host", False  # where they are made; whether torch's compiler makes the steps
 
     def __init__(
         self,
@@ -71,7 +70,7 @@ class BatchEnv(BatchSpaces):
         if self.layout.compiled.hash != compiled.hash:
             self.layout = ObservationLayout(compiled)
         self._simulator = make_room(self.layout, self.num_envs, self.like, self._kernels, self._wrap)
-        self._observer = Observer(self._simulator, self._copy, self._wrap)
+        self._observer, self._begun = Observer(self._simulator, self._copy, self._wrap), False
 
     # Kinds of arrays -----------------------------------------------------------------------------
 
@@ -108,6 +107,8 @@ class BatchEnv(BatchSpaces):
         options = checked_options(options, RESET_OPTIONS)
         rows = self._rows(options.get("reset_mask"))
         groups, seeds = self._groups(rows), self._seed_list(seed)
+        # Wrong arguments are refused before anything changes.
+        first = checked_step(options.get("first_step", 0), self.layout.compiled.shape.steps)
         super().reset(seed=None if seeds is None else seeds[0])
 
         batches: Iterable[Supplied]
@@ -122,7 +123,7 @@ class BatchEnv(BatchSpaces):
         if self.stagger and len(rows) == self.num_envs and "instances" not in options:
             t = self._staggered()
         if "first_step" in options:
-            t[rows] = checked_step(options["first_step"], self.layout.compiled.shape.steps)
+            t[rows] = first
 
         self._begin(rows, batches, t)
         infos = self._infos(self._zeros(), self._here(self._mask(rows)))
@@ -144,11 +145,11 @@ class BatchEnv(BatchSpaces):
         self, groups: Index, seeds: list[int | None] | None = None, start: Any = None
     ) -> Iterator[Supplied]:
         """Return the next episodes of the environments' own."""
+        starts = self._source.starts(groups, start)
         if self.layout.compiled.hash != self.compiled.hash:
             if len(groups) < self.num_groups:
                 raise self._foreign()
             self._make(self.compiled)
-        starts = self._source.starts(groups, start)
         return self._supply.next_episodes(groups, seeds, self._simulator.prepare, starts)
 
     def _given(self, groups: Index, instances: Any) -> Supplied:
@@ -173,8 +174,12 @@ class BatchEnv(BatchSpaces):
         """Put new episodes at the places ``rows``, at steps ``t`` [num_envs]."""
         if not self._begun:
             self._set_out()
+        if len(rows) == self.num_envs:
+            self._simulator.clear()
+        self._begun = False  # where making some of the episodes fails
         for batch, episodes in batches:
             self._place(batch, episodes, batch.rows, t)
+        self._begun = True
 
         # New arrays: the old ones may be in use where one episode follows another.
         mask = self._here(self._mask(rows))
@@ -189,7 +194,6 @@ class BatchEnv(BatchSpaces):
         self._totals, self._elapsed = self._zeros(), np.zeros(b, dtype=np.intp)
         self._over, self._part = np.zeros(b, dtype=np.bool_), np.zeros(b, dtype=np.bool_)
         self._batches: list[EpisodeBatch] = []
-        self._begun = True
 
     def _zeros(self) -> Float[Array, "keys B"]:
         """Return figures of no step."""
@@ -295,7 +299,7 @@ class BatchEnv(BatchSpaces):
         """
         return {
             "scenario": self.compiled.hash,
-            "group": self.group,
+            "made_with": self._made_with(),
             "batches": list(self._batches),
             "simulator": self.simulator.get_state(),
             "supplies": (self._supply.get_state(), self._host.get_state()),
@@ -305,15 +309,19 @@ class BatchEnv(BatchSpaces):
     def set_state(self, state: dict[str, Any]) -> None:
         """Go back to where `get_state` was called, in these or other environments of the same scenario.
 
-        Raise ValueError for a snapshot of another scenario, of groups of another size, or of an earlier version.
+        Raise ValueError for a snapshot of another scenario, of environments of other sizes or kinds, or of an earlier
+        version.
         """
         self._check_snapshot(state)
+        compiled, where = self._host.compiled_of(state["batches"][0]), state["simulator"]
+        if compiled.hash != self.layout.compiled.hash:
+            self._make(compiled)
         self._set_out()
-        where = state["simulator"]
+        self._simulator.clear()
+        self._begun = False
 
         for batch in state["batches"]:
             supply = self._supply if batch.kind == "drawn" else self._host
-            self._fit(batch, self._host.compiled_of(batch))
             episodes = supply.rebuild(batch, self._simulator.prepare)
             alive = np.flatnonzero(batch.rows >= 0)
             self._place(batch, episodes.take(alive), batch.rows[alive], where["t"])
@@ -323,3 +331,4 @@ class BatchEnv(BatchSpaces):
         self._show_books()
         for one, own in zip((self._supply, self._host), state["supplies"], strict=True):
             one.set_state(own)
+        self._begun = True

@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium.error import ResetNeeded
 from gymnasium.vector.utils import batch_space
 
-from gridai_env.arrays.types import Bool, Bools, Index, Int
+from gridai_env.arrays.types import Array, Bool, Bools, Index, Int
 from gridai_env.envs.action_space import action_box, names_of_actions
 from gridai_env.envs.arguments import checked_mask
 from gridai_env.envs.options import VectorOptions
@@ -31,7 +31,8 @@ class BatchSpaces(gym.vector.VectorEnv[Any, Any, Any]):
     _simulator: Simulator
     _mask_kinds = "a NumPy array"  # of reset masks, for messages
     _books: tuple[str, ...]  # what a snapshot keeps besides the simulator
-    stagger = False
+    like: Array  # empty, of the type and in the place of all numbers
+    stagger, episodes, compiles = False, "host", False  # the second: where they are made; the last: by torch
     _elapsed: Int[Index, " B"]  # steps played of each episode
     _over: Bool[Bools, " B"]
 
@@ -155,9 +156,14 @@ class BatchSpaces(gym.vector.VectorEnv[Any, Any, Any]):
 
     # Snapshots -----------------------------------------------------------------------------------
 
+    def _made_with(self) -> dict[str, Any]:
+        """Return what environments must have in common to take each other's snapshots, besides the scenario."""
+        tensors = not isinstance(self.like, np.ndarray)
+        return {"group": self.group, "num_envs": self.num_envs, "episodes": self.episodes, "tensors": tensors}
+
     def _check_snapshot(self, state: dict[str, Any]) -> None:
-        """Raise ValueError for a snapshot of another scenario, of other groups, or of an earlier version."""
-        if "scenario" not in state:
+        """Raise ValueError for a snapshot of another scenario, of other environments, or of an earlier version."""
+        if "made_with" not in state:
             raise ValueError(
                 "state: not a snapshot of this version's batches; take one anew with get_state()"
             )
@@ -166,10 +172,11 @@ class BatchSpaces(gym.vector.VectorEnv[Any, Any, Any]):
                 f"state: a snapshot of another scenario than {self.compiled.name!r} with its overrides and traces; "
                 "make the environments with the arguments of those that get_state() was called on"
             )
-        if (group := state["group"]) != self.group:
-            raise ValueError(
-                f"group = {self.group}: the snapshot is of group = {group}; make the environments with group={group}"
-            )
+        for name, own in self._made_with().items():
+            if (other := state["made_with"][name]) != own:
+                raise ValueError(
+                    f"{name} = {own}: the snapshot is of {name} = {other}; make the environments with {name}={other}"
+                )
 
     def _get_books(self) -> dict[str, Any]:
         """Return copies of the books and of Gymnasium's generator."""

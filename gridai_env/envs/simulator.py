@@ -169,6 +169,10 @@ class Simulator:
         self.t[rows] = t
         self._present = None
 
+    def clear(self) -> None:
+        """Forget the episodes: others are to come at all places, before the next step."""
+        self._begun = False
+
     def _make_room(self, episodes: Prepared) -> None:
         """Make parameters and state of the right shapes, whose episodes are still to come."""
 

@@ -42,14 +42,16 @@ class TorchEpisodeSupply:
     def next_episodes(
         self, rows: Index, seeds: list[int | None] | None, prepare: Prepare, starts: Starts | None = None
     ) -> Iterator[Supplied]:
-        """Yield the next episodes of the environments ``rows``; ``seeds`` [num_envs] where some are given."""
+        """Return the next episodes of the environments ``rows``; ``seeds`` [num_envs] where some are given."""
         if starts is not None:
             raise ValueError(
                 "options['start']: episodes made on the device draw their start; use episodes='host' for given ones"
             )
         if seeds:
             self.seed(rows, seeds)
+        return self._drawn(rows, prepare)
 
+    def _drawn(self, rows: Index, prepare: Prepare) -> Iterator[Supplied]:
         first = 0
         while first < len(rows):
             stock = self._filled(len(rows) - first, prepare)

@@ -51,7 +51,8 @@ class GridAITorchVectorEnv(BatchEnv):
     valid until the next episode ends; rewards, flags and figures are new ones in either case.
     ``compile=True`` runs a step on a processor as one compiled function without gradients (as `GridAIEnv` does), on a
     CUDA device as ``compile="torch"`` does everywhere: fused by torch's compiler, with gradients.  ``graphs=True``
-    replays that as a CUDA graph besides (no gradients then).  Otherwise rewards carry gradients where the actions do.
+    replays that as a CUDA graph besides (no gradients then).  Otherwise rewards carry gradients where the actions do,
+    up to the end of an episode.
 
     Actions are tensors [B,A] on the device; NumPy arrays are checked at once and uploaded.  Tensors are not
     looked into while stepping: a value outside of [-1, 1] or NaN raises ValueError at a reset, or at the end of
@@ -174,12 +175,6 @@ class GridAITorchVectorEnv(BatchEnv):
             "the last steps; all that was returned since is worthless: clip the actions, look for NaN in the "
             "policy, and reset all environments"
         )
-
-    def _upload(self, x: NDArray[Any]) -> Tensor:
-        """Return a small host array on the device."""
-        if x.dtype == np.bool_ and not x.any():
-            return torch.zeros(x.shape, dtype=torch.bool, device=self.device)
-        return moved(x.copy(), self.device)
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go back to where `get_state` was called, see `BatchEnv.set_state`; its tensors may lie on another device."""

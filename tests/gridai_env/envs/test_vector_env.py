@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode
 
 import gridai_env  # noqa: F401  registers the environments
+from gridai_env.envs import episode_supply
 from gridai_env.envs.env import GridAIEnv
 from gridai_env.envs.vector_env import GridAIVectorEnv
-from gridai_env.episodes.instance import make_instance
+from gridai_env.episodes.instance import Instance, make_instance
 from gridai_env.world.state import INSTANCE_FIELDS
 
 IDS = ("TwoSites", "FourMarkets", "MicrogridProsumer", "EnergyGeography", "Global")
@@ -358,3 +360,86 @@ def test_neighbours_in_a_batch_are_neighbours_in_memory() -> None:
     arrays = [getattr(record, name) for record in records for name in record.names()]
     arrays += [getattr(simulator.params, name) for name in INSTANCE_FIELDS]
     assert all(x.strides[0] == x.itemsize for x in arrays if x.size)
+
+
+# Snapshots and resets beside given instances -------------------------------------------------------
+
+
+def _dear(count: int) -> list[Instance]:
+    return [
+        make_instance("two_sites", seed, horizon_h=6.0, carbon_price_usd_per_t=300.0) for seed in range(count)
+    ]
+
+
+def _same_steps(one: GridAIVectorEnv, other: GridAIVectorEnv) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(8):
+        action = rng.uniform(-1.0, 1.0, one.action_space.shape).astype(np.float32)
+        for mine, theirs in zip(one.step(action)[:4], other.step(action)[:4], strict=True):
+            assert np.array_equal(mine, theirs)
+
+
+def test_snapshots_of_instances_of_another_scenario_go_both_ways() -> None:
+    """Their batches may each be of a part of the environments; what is played at present does not matter."""
+    options: dict[str, Any] = {"horizon_h": 6.0, "flat_observations": True}
+    envs, others = GridAIVectorEnv(2, "two_sites", **options), GridAIVectorEnv(2, "two_sites", **options)
+    envs.reset(seed=1)
+    first = np.array([True, False])
+    for mask in (first, ~first):  # own episodes in two batches
+        envs.reset(options={"reset_mask": mask})
+    own = envs.get_state()
+    envs.reset(options={"instances": _dear(2)})
+    for mask in (first, ~first):
+        envs.reset(options={"instances": _dear(1), "reset_mask": mask})
+    dear = envs.get_state()
+    others.set_state(dear)
+    _same_steps(envs, others)
+    envs.set_state(own)
+    others.set_state(own)
+    _same_steps(envs, others)
+
+
+def test_a_reset_that_is_refused_leaves_the_episodes() -> None:
+    envs = GridAIVectorEnv(2, "two_sites", horizon_h=6.0, flat_observations=True)
+    twin = GridAIVectorEnv(2, "two_sites", horizon_h=6.0, flat_observations=True)
+    envs.reset(seed=1), twin.reset(seed=1)
+    with pytest.raises(ValueError, match="first_step"):
+        envs.reset(options={"instances": _dear(2), "first_step": 10**6})
+    _same_steps(envs, twin)
+    for each in (envs, twin):
+        each.reset(options={"instances": _dear(2)})
+    with pytest.raises(ValueError, match="start = 'nonsense'"):
+        envs.reset(options={"start": "nonsense"})
+    rng = np.random.default_rng(0)
+    action = rng.uniform(-1.0, 1.0, envs.action_space.shape).astype(np.float32)
+    assert np.array_equal(envs.step(action)[1], twin.step(action)[1])
+
+
+def test_own_episodes_follow_instances_with_other_constants(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where they are made one by one."""
+    monkeypatch.setattr(episode_supply, "MOST", 1)
+    envs = GridAIVectorEnv(2, "two_sites", horizon_h=6.0, flat_observations=True)
+    twin = GridAIVectorEnv(2, "two_sites", horizon_h=6.0, flat_observations=True)
+    envs.reset(seed=1)
+    changed = [
+        replace(each, params=each.params.replace(drop_usd_per_gpuh=2.0 * each.params.drop_usd_per_gpuh))
+        for each in envs.instances
+    ]
+    envs.reset(options={"instances": changed})
+    envs.reset(seed=5), twin.reset(seed=5)
+    _same_steps(envs, twin)
+
+
+def test_snapshots_of_other_environments_are_refused() -> None:
+    envs = GridAIVectorEnv(2, "two_sites", horizon_h=6.0)
+    envs.reset(seed=1)
+    state = envs.get_state()
+    wider = GridAIVectorEnv(4, "two_sites", horizon_h=6.0)
+    wider.reset(seed=1)
+    with pytest.raises(ValueError, match="num_envs = 4: the snapshot is of num_envs = 2"):
+        wider.set_state(state)
+    wider.step(np.zeros(wider.action_space.shape, dtype=np.float32))
+    with pytest.raises(ValueError, match="another scenario"):
+        GridAIVectorEnv(2, "two_sites", horizon_h=7.0).set_state(state)
+    with pytest.raises(ValueError, match="this version's"):
+        envs.set_state({"group": 1})
