@@ -192,7 +192,7 @@ def at_home_usd(instance: Instance) -> NDArray[np.float64]:
     # The steps of the episode take the place of a batch.
     own = {name: np.asarray(getattr(p, name)) for name in INSTANCE_FIELDS}
     p = p.replace(**{name: np.broadcast_to(value, (steps, *value.shape)) for name, value in own.items()})
-    return HomeReference(instance.compiled, steps).benefit_usd(p, instance.exogenous)
+    return HomeReference(instance.compiled).benefit_usd(p, instance.exogenous)
 
 
 def _jobs(instance: Instance, before: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -1,6 +1,7 @@
 """Training episodes of a run, and the held-out ones."""
 
 from contextlib import suppress
+from typing import Any
 
 import torch
 from gymnasium.vector import AutoresetMode
@@ -68,22 +69,14 @@ def make_training_env(
     rewards = config.model_dump(include={"reference_reward", "reward_factor", "drop_charge_usd_per_gpuh"})
     rewards |= {"memory": design.memory(compiled), "reward_wrapper": reward_wrapper}
 
-    env = _on_numpy(config, compiled) if config.algorithm == "ppo" else _on_device(config, compiled)
-    return GridAIVecEnv(env, actions, **rewards)
+    return GridAIVecEnv(_batch(config, compiled), actions, **rewards)
 
 
-def _on_numpy(config: PPOConfig, compiled: Compiled) -> BatchEnv:
-    return GridAIVectorEnv(
-        config.num_envs,
-        scenario=compiled.scenario,
-        flat_observations=True,
-        group=config.group,
-        compile=has_kernels(config),
-    )
-
-
-def _on_device(config: PPOConfig, compiled: Compiled) -> BatchEnv:
-    """Return the batched environment on the device of the run; raise ConfigError where it cannot run there."""
+def _batch(config: PPOConfig, compiled: Compiled) -> BatchEnv:
+    """Return the environments of a run, on its device; raise ConfigError where they cannot run there."""
+    shared: dict[str, Any] = {"scenario": compiled.scenario, "flat_observations": True, "group": config.group}
+    if config.algorithm == "ppo":
+        return GridAIVectorEnv(config.num_envs, compile=has_kernels(config), **shared)
     from gridai_env.envs.torch.vector_env import GridAITorchVectorEnv
 
     is_pathwise = config.algorithm == "pathwise"
@@ -92,12 +85,10 @@ def _on_device(config: PPOConfig, compiled: Compiled) -> BatchEnv:
     try:
         return GridAITorchVectorEnv(
             config.num_envs,
-            scenario=compiled.scenario,
-            flat_observations=True,
-            group=config.group,
             device=device_of(config),
             copy=is_pathwise,  # else what is learned from is copied to the rollout buffer
             autoreset_mode=AutoresetMode.DISABLED if is_pathwise else AutoresetMode.SAME_STEP,
+            **shared,
             **options,
         )
     except ValueError as error:

@@ -26,7 +26,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from agents.config import ConfigError
 from agents.vec_env.actions import AgentActions
 from agents.vec_env.at_home import AtHome
-from gridai_env.arrays.ops import as_float32, beside, namespace, room
+from gridai_env.arrays.ops import as_float32, beside, namespace, zeros
 from gridai_env.arrays.record import Record
 from gridai_env.arrays.types import Array, Bools, Float, Floats32, Index, Ints
 from gridai_env.envs.batch_env import BatchEnv
@@ -98,8 +98,7 @@ class GridAIVecEnv(VecEnv):
 
     def _start_books(self, t: Ints) -> None:
         """Start to count episodes that stand at steps ``t`` [B]."""
-        self._returns = room((self.num_envs,), self.env.like)
-        self._returns[...] = 0.0
+        self._returns = zeros((self.num_envs,), self.env.like)
         self._lengths, self._begun_at = np.zeros(self.num_envs, dtype=np.int64), t
 
     @property

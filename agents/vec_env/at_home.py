@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from agents.vec_env.home_reference import HomeReference
-from gridai_env.arrays.ops import batch_first, batch_last, beside, namespace, room
+from gridai_env.arrays.ops import batch_first, batch_last, beside, namespace, zeros
 from gridai_env.arrays.types import Array, Float, Index
 from gridai_env.envs.batch_env import BatchEnv
 from gridai_env.envs.ring import RingColumn, pick, put
@@ -29,9 +29,8 @@ class AtHome:
     """Benefit at home ``usd`` of every step [T+1,B], laid out like the ring of `gridai_env.envs.ring`."""
 
     def __init__(self, env: BatchEnv) -> None:
-        self.usd = room((env.compiled.shape.steps + 1, env.num_envs), env.like)
-        self.usd[...] = 0.0
-        self._reference = HomeReference(env.compiled, 1, env.like)  # one request is broadcast to all lanes
+        self.usd = zeros((env.compiled.shape.steps + 1, env.num_envs), env.like)
+        self._reference = HomeReference(env.compiled, env.like)
         lanes = COMPILED_AT_A_TIME if env.compiles else AT_A_TIME
         on_host = isinstance(env.like, np.ndarray)
         self._lanes = lanes.get("cpu" if on_host else env.like.device.type, lanes["cuda"])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from gridai_env.arrays.ops import constant, namespace
-from gridai_env.arrays.types import AnyFloats, Array, Float
+from gridai_env.arrays.types import Array, Float
 from gridai_env.envs.action_space import home_action
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world.actions import Layout, decode
@@ -29,17 +29,13 @@ class HomeReference:
     of all numbers.
     """
 
-    def __init__(self, compiled: Compiled, num_envs: int, like: Array = _NUMPY) -> None:
-        self._layout = Layout(compiled.shape)
-        self._compiled, self._num_envs, self._like = compiled, num_envs, like
-        self._action = self._everywhere(home_action(compiled))
-        self._battery_mwh = self._everywhere(compiled.start_battery_mwh)
+    def __init__(self, compiled: Compiled, like: Array = _NUMPY) -> None:
+        self._layout, self._compiled = Layout(compiled.shape), compiled
+        # One request, and one charge of the batteries, stand for all episodes.
+        self._action = constant(home_action(compiled)[None], like)
+        self._battery_mwh = constant(compiled.start_battery_mwh[None], like)
         self._home = constant(compiled.params.home[:, None, :], like)  # [C,1,K]
         self._no_budget_kg = constant(np.array(np.inf), like)
-
-    def _everywhere(self, x: Float[AnyFloats, " n"]) -> Float[Array, "B n"]:
-        """Repeat ``x`` for every environment, the batch axis innermost in memory."""
-        return constant(np.repeat(x[:, None], self._num_envs, 1), self._like).T
 
     def benefit_usd(self, params: Params, exogenous: Exogenous) -> Float[Array, " B"]:
         """Return the benefit of one step; ``params`` and ``exogenous`` are the simulator's."""

@@ -46,6 +46,13 @@ def room(shape: tuple[int, ...], like: Array) -> Array:
     )
 
 
+def zeros(shape: tuple[int, ...], like: Array) -> Array:
+    """Return zeros of this shape, with the type of another, beside it."""
+    found = room(shape, like)
+    found[...] = 0
+    return found
+
+
 def has_gradients(x: Array) -> bool:
     """Return whether gradients are asked for by an array (never one of NumPy)."""
     return bool(getattr(x, "requires_grad", False)) and bool(namespace(x).is_grad_enabled())

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-from gridai_env.arrays.ops import copied, namespace, room
+from gridai_env.arrays.ops import copied, namespace, zeros
 from gridai_env.arrays.types import Array, Bool, Bools, Float, Index
 from gridai_env.envs.arguments import checked_options, checked_step, seed_list
 from gridai_env.envs.batch_spaces import BatchSpaces, Info
@@ -34,12 +34,7 @@ RESET_OPTIONS = ("instances", "reset_mask", "start", "first_step")
 class BatchEnv(BatchSpaces):
     """B episodes, played together; what depends on the kind of arrays stands in the classes that inherit this one."""
 
-    _books: tuple[str, ...] = (
-        "_totals",
-        "_elapsed",
-        "_over",
-        "_part",
-    )  # what a snapshot keeps besides the simulator
+    _books: tuple[str, ...] = ("_totals", "_elapsed", "_over", "_part")
     _totals: Float[Array, "keys B"]
     _part: Bool[Bools, " B"]  # whose episode began midway
     _supply: EpisodeSupply
@@ -197,9 +192,7 @@ class BatchEnv(BatchSpaces):
 
     def _zeros(self) -> Float[Array, "keys B"]:
         """Return figures of no step."""
-        figures = room((len(KEYS), self.num_envs), self.like)
-        figures[...] = 0.0
-        return figures
+        return zeros((len(KEYS), self.num_envs), self.like)
 
     def _place(self, batch: EpisodeBatch, episodes: Prepared, groups: Index, t: Index) -> None:
         """Begin episodes in groups, at steps ``t`` [num_envs], and remember whence they came."""

@@ -32,7 +32,9 @@ class BatchSpaces(gym.vector.VectorEnv[Any, Any, Any]):
     _mask_kinds = "a NumPy array"  # of reset masks, for messages
     _books: tuple[str, ...]  # what a snapshot keeps besides the simulator
     like: Array  # empty, of the type and in the place of all numbers
-    stagger, episodes, compiles = False, "host", False  # the second: where they are made; the last: by torch
+    stagger = False  # episodes that a reset of all begins start midway
+    episodes = "host"  # where they are made
+    compiles = False  # steps, by torch's compiler
     _elapsed: Int[Index, " B"]  # steps played of each episode
     _over: Bool[Bools, " B"]
 

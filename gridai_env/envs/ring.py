@@ -21,7 +21,7 @@ from gridai_env.arrays.ops import (
     constant,
     in_memory_order,
     namespace,
-    room,
+    zeros,
 )
 from gridai_env.arrays.types import Array, Float, Index
 from gridai_env.envs.episode_arrays import EpisodeArrays
@@ -83,8 +83,8 @@ def lay_out(episodes: EpisodeArrays, columns: dict[str, RingColumn], block: Floa
             _write_recent(target[:steps], episodes)
             known = steps
         else:
-            known_as = getattr(episodes.exogenous, name) if name in Exogenous.names() else None
-            values = PART_FUNCTIONS[name](outside) if known_as is None else known_as
+            is_input = name in Exogenous.names()
+            values = getattr(episodes.exogenous, name) if is_input else PART_FUNCTIONS[name](outside)
             known = values.shape[1]
             target[:known] = batch_last(values)
         # Forecasts and prices end with the episode: what is unknown shows as 0 in the observation.
@@ -112,8 +112,7 @@ class Ring:
         """Make room for episodes of ``steps`` steps, on the device and with the type of ``like``."""
         width = max(c.place.stop for c in columns.values())
         self.columns = columns
-        self.values = room((steps + 1, width, num_envs), like)
-        self.values[...] = 0.0
+        self.values = zeros((steps + 1, width, num_envs), like)
         self.row = 0
         self._look()
 

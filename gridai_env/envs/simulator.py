@@ -15,7 +15,16 @@ from typing import Any, Self, TypeVar, cast
 
 import numpy as np
 
-from gridai_env.arrays.ops import all_zero, batch_first, batch_innermost, batch_last, copied, namespace, room
+from gridai_env.arrays.ops import (
+    all_zero,
+    batch_first,
+    batch_innermost,
+    batch_last,
+    copied,
+    namespace,
+    room,
+    zeros,
+)
 from gridai_env.arrays.record import Record
 from gridai_env.arrays.types import Array, Bool, Bools, Float, Index
 from gridai_env.envs.episode_arrays import EpisodeArrays
@@ -176,16 +185,14 @@ class Simulator:
     def _make_room(self, episodes: Prepared) -> None:
         """Make parameters and state of the right shapes, whose episodes are still to come."""
 
-        def zeros(x: Array) -> Array:
-            made = room((*x.shape[1:], self.num_envs), x)
-            made[...] = 0.0
-            return batch_first(made)
+        def empty(x: Array) -> Array:
+            return batch_first(zeros((*x.shape[1:], self.num_envs), x))
 
-        fields = {name: zeros(x) for name, x in _instance(episodes.params).items()}
+        fields = {name: empty(x) for name, x in _instance(episodes.params).items()}
         self.params = episodes.params.make(**episodes.params.__dict__ | fields)
-        self.constants, self.state = episodes.constants, episodes.initial.map(zeros)
+        self.constants, self.state = episodes.constants, episodes.initial.map(empty)
         if episodes.jobs.ndim > 1:
-            self.jobs = batch_last(zeros(batch_first(episodes.jobs)))
+            self.jobs = batch_last(empty(batch_first(episodes.jobs)))
         self._begun = True
 
     @property

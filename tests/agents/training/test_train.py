@@ -123,7 +123,7 @@ def test_bad_files_are_refused_by_name(tmp_path: Path, text: str, told: str) -> 
 def test_reference_is_local_only_where_there_are_no_jobs(name: str) -> None:
     compiled = compile_scenario(load_scenario(name, horizon_h=24.0))
     batch = make_batch(compiled, [3, 4, 5])
-    simulator, reference = Simulator(batch), HomeReference(compiled, 3)
+    simulator, reference = Simulator(batch), HomeReference(compiled)
     total = np.zeros(3)
     action = np.broadcast_to(home_action(compiled), (3, simulator.layout.size))
     for _ in range(simulator.steps):
@@ -142,7 +142,7 @@ def test_reference_knows_nothing_of_what_the_agent_did(name: str) -> None:
     rng = np.random.default_rng(0)
     seen = []
     for _ in range(2):
-        simulator, reference = Simulator(batch), HomeReference(compiled, 2)
+        simulator, reference = Simulator(batch), HomeReference(compiled)
         values = []
         for _ in range(6):
             values.append(reference.benefit_usd(simulator.params, simulator.exogenous))
