@@ -1,0 +1,1 @@
+"""Flexible load: connections that may be curtailed, and what they are worth."""
