@@ -3,20 +3,13 @@
 import os
 
 # Before NumPy or torch is loaded: no screen, and one thread per process (spinning threads cost time).
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
-
-try:
-    import torch
-except ModuleNotFoundError:
-    pass  # a core installation: the tests that need torch say so themselves
-else:
-    torch.set_num_threads(1)
+from hypothesis import HealthCheck, Phase, settings
 
 # `ci`: the same examples on every machine, and no verdict that depends on how fast the machine is.
 settings.register_profile(
@@ -27,6 +20,8 @@ settings.register_profile(
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],
 )
+# `fault`: the code is known to be broken; that a test fails counts, not the smallest example that fails.
+settings.register_profile("fault", settings.get_profile("ci"), phases=(Phase.explicit, Phase.generate))
 # `thorough`: fresh random examples each time (HYPOTHESIS_PROFILE=thorough make test).
 settings.register_profile(
     "thorough",

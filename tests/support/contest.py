@@ -6,7 +6,8 @@ Shapes: T steps, P policies (rows of one batch, all on the same instance), A ent
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +61,12 @@ class Run:
             return self.emissions_kg.sum(0)
         return -np.add.reduce([v.sum(0) for k, v in self.terms_usd.items() if k not in EARNINGS])
 
+    def of(self, policies: slice) -> Run:
+        """What some of the policies did; limits are those of all."""
+        parts = {name: getattr(self, name).map(lambda a: a[:, policies]) for name in ("flows", "states")}
+        terms = {name: term[:, policies] for name, term in self.terms_usd.items()}
+        return replace(self, terms_usd=terms, emissions_kg=self.emissions_kg[:, policies], **parts)
+
     @property
     def last_resort_mwh(self) -> Floats:
         """Load shed and energy missing in batteries at the end [P]."""
@@ -88,13 +95,14 @@ def _run(instance: Instance, rows: int, step: Callable) -> Run:  # type: ignore[
     terms: list[dict[str, Floats]] = []
     kg, all_flows, states = [], [], []
     broken: dict[str, float] = {}
+    size_of = cache(lambda name: unit_size(instance, name))
     for t in range(instance.steps):
         p, state, exo = simulator.params, simulator.state, simulator.exogenous
         flows, outcome = step(simulator, t)
         worst = violations(p, state, exo, flows, next_state(p, state, flows, exo))
         for name, amount in worst.items():
             if np.size(amount):
-                broken[name] = max(broken.get(name, 0.0), float(np.max(amount)) / unit_size(instance, name))
+                broken[name] = max(broken.get(name, 0.0), float(np.max(amount)) / size_of(name))
         terms.append(outcome.terms_usd)
         kg.append(outcome.emissions_marginal_kg if p.bill_marginal else outcome.emissions_average_kg)
         all_flows.append(flows)
@@ -145,24 +153,16 @@ def near_actions(rng: np.random.Generator, best: Floats, count: int) -> Floats:
     return np.clip(best[:, None] + noise, -1.0, 1.0)
 
 
-def climb(
-    rng: np.random.Generator,
-    instance: Instance,
-    start: Floats,
-    rounds: int,
-    width: int,
-    name: str = "benefit",
-) -> float:
-    """Best benefit [USD] (or least cost or kg, negated) that hill climbing finds from actions [T,A]."""
-    best, best_score = start, -np.inf
+def climb(rng: np.random.Generator, instance: Instance, start: Floats, rounds: int, width: int) -> float:
+    """Best benefit [USD] that hill climbing finds from actions [T,A]."""
+    best, best_usd = start, -np.inf
     for _ in range(rounds):
         tries = np.concatenate([best[:, None], near_actions(rng, best, width)], axis=1)
-        run = play(instance, tries)
-        score = run.benefit_usd if name == "benefit" else -run.objective(instance, name)
-        winner = int(np.argmax(score))
-        if score[winner] > best_score:
-            best, best_score = tries[:, winner], float(score[winner])
-    return best_score
+        earned_usd = play(instance, tries).benefit_usd
+        winner = int(np.argmax(earned_usd))
+        if earned_usd[winner] > best_usd:
+            best, best_usd = tries[:, winner], float(earned_usd[winner])
+    return best_usd
 
 
 def normal_form_faults(instance: Instance, run: Run) -> list[str]:

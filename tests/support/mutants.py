@@ -463,7 +463,12 @@ def run_tests(folder: Path, tests: tuple[str, ...]) -> subprocess.CompletedProce
         "--no-header",
         "--tb=line",
     ]
-    environment = os.environ | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = os.environ | {
+        "PYTHONPATH": str(folder),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "HYPOTHESIS_PROFILE": "fault",
+    }
     return subprocess.run(
         [*command, *(f"tests/{name}" for name in tests)],
         cwd=folder,

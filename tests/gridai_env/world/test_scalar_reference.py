@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 
 from gridai_env.envs.simulator import Simulator
 from gridai_env.episodes.instance import Instance, make_instance, stack
+from gridai_env.world.actions import Layout
 from gridai_env.world.state import Flows, State
 from gridai_env.world.terms import TERMS
 from tests.support.scalar_reference import World
@@ -42,38 +45,51 @@ def scale_of(name: str, size: dict[str, float]) -> float:
     return next((size[unit] for unit in ("gpuh", "mwh", "mw", "gpus", "kg") if name.endswith(unit)), 1.0)
 
 
-def compare_episode(instance: Instance, actions: np.ndarray) -> None:
-    """Run one episode in both worlds, actions [T,A]; everything must agree in every step."""
-    simulator = Simulator(stack([instance]))
-    world = World(instance.params, instance.compiled.shape, instance.initial)
+def compare_episodes(instance: Instance, actions: np.ndarray) -> None:
+    """Run an episode under P policies in both worlds, actions [T,P,A]; everything must agree in every step."""
+    policies = range(actions.shape[1])
+    simulator = Simulator(stack([instance] * len(policies)))
+    worlds = [World(instance.params, instance.compiled.shape, instance.initial) for _ in policies]
     size = sizes(instance)
     for t, action in enumerate(actions):
-        flows, outcome = simulator.step(action[None])
-        theirs, account = world.step(instance.exogenous.map(lambda a, t=t: a[t]), action)
-        where = f"{instance.scenario_name}, step {t}: "
-        for name in Flows.names():
-            assert_close(getattr(flows, name)[0], getattr(theirs, name), scale_of(name, size), where + name)
-        for name in State.names():
-            ours = getattr(simulator.state, name)[0]
-            assert_close(ours, getattr(world.state, name), scale_of(name, size), where + name)
-        absolute = sum(abs(v) for v in account.terms_usd.values()) + 1e-3
-        assert tuple(account.terms_usd) == TERMS
-        for name in TERMS:
-            assert_close(outcome.terms_usd[name][0], account.terms_usd[name], absolute, where + name)
-        assert_close(outcome.benefit_usd[0], account.benefit_usd, absolute, where + "benefit")
-        for name in ("it_mw", "facility_mw"):
-            assert_close(getattr(outcome, name)[0], getattr(account, name), size["mw"], where + name)
-        for name in ("emissions_average_kg", "emissions_marginal_kg", "water_l"):
-            assert_close(getattr(outcome, name)[0], getattr(account, name), size["kg"], where + name)
+        flows, outcome = simulator.step(action)
+        exogenous = instance.exogenous.map(lambda a, t=t: a[t])
+        for i, world in enumerate(worlds):
+            theirs, account = world.step(exogenous, action[i])
+            where = f"{instance.scenario_name}, policy {i}, step {t}: "
+            compare_records(Flows, flows, theirs, i, size, where)
+            compare_records(State, simulator.state, world.state, i, size, where)
+            compare_accounts(outcome, account, i, size, where)
+
+
+def compare_records(kind: Any, ours: Any, theirs: Any, row: int, size: dict[str, float], where: str) -> None:
+    """Every field of a row of a record."""
+    for name in kind.names():
+        assert_close(getattr(ours, name)[row], getattr(theirs, name), scale_of(name, size), where + name)
+
+
+def compare_accounts(outcome: Any, account: Any, row: int, size: dict[str, float], where: str) -> None:
+    """Every figure of the books of a row."""
+    absolute = sum(abs(v) for v in account.terms_usd.values()) + 1e-3
+    assert tuple(account.terms_usd) == TERMS
+    for name in TERMS:
+        assert_close(outcome.terms_usd[name][row], account.terms_usd[name], absolute, where + name)
+    assert_close(outcome.benefit_usd[row], account.benefit_usd, absolute, where + "benefit")
+    for name in ("it_mw", "facility_mw"):
+        assert_close(getattr(outcome, name)[row], getattr(account, name), size["mw"], where + name)
+    for name in ("emissions_average_kg", "emissions_marginal_kg", "water_l"):
+        assert_close(getattr(outcome, name)[row], getattr(account, name), size["kg"], where + name)
 
 
 def compare_seed(seed: int) -> None:
     """One random world under three kinds of random actions."""
-    rng = np.random.default_rng([seed, 3])
-    instance = random_instances(seed)[0]
-    width = Simulator(stack([instance])).layout.size
-    for actions in np.swapaxes(random_actions(rng, instance.steps, 3, width), 0, 1):
-        compare_episode(instance, actions)
+    compare_random(random_instances(seed)[0], [seed, 3], 3)
+
+
+def compare_random(instance: Instance, seed: int | list[int], policies: int) -> None:
+    """An episode under random actions."""
+    width = Layout(instance.compiled.shape).size
+    compare_episodes(instance, random_actions(np.random.default_rng(seed), instance.steps, policies, width))
 
 
 @pytest.mark.parametrize("block", range(10))
@@ -90,19 +106,13 @@ def test_any_seed_agrees(seed: int) -> None:
 
 @pytest.mark.parametrize("name", ["two_sites", "microgrid_prosumer"])
 def test_shipped_scenarios_agree(name: str) -> None:
-    instance = make_instance(name, seed=3)
-    rng = np.random.default_rng(4)
-    width = Simulator(stack([instance])).layout.size
-    compare_episode(instance, random_actions(rng, instance.steps, 1, width)[:, 0])
+    compare_random(make_instance(name, seed=3), 4, 1)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["energy_geography", "four_markets", "global"])
 def test_large_shipped_scenarios_agree(name: str) -> None:
-    instance = make_instance(name, seed=3)
-    rng = np.random.default_rng(4)
-    width = Simulator(stack([instance])).layout.size
-    compare_episode(instance, random_actions(rng, instance.steps, 1, width)[:, 0])
+    compare_random(make_instance(name, seed=3), 4, 1)
 
 
 @pytest.mark.slow
