@@ -8,22 +8,26 @@ Plays each plan through the environment's public step and writes episodes/<hash 
 are taken, and where the scenario has a benchmark only its training days, so nothing that is learned here is
 judged on later. A stopped run goes on where it stopped, with the same --run-dir; more episodes may be asked
 for then.
+
+With ``--minari NAME`` the episodes are also written as a Minari data set (see `scripts.studies.minari_data`): where
+Minari keeps its own, to be loaded with `minari.load_dataset`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from gridai_env.scenario.values import Positive
 from scripts.runs import arguments
-from scripts.runs.command import SOLVER, InputError, command, interruptible, need_packages
+from scripts.runs.command import SOLVER, InputError, Shown, command, interruptible, need_packages
 from scripts.runs.folder import default_folder, open_folder
 
 if TYPE_CHECKING:
     from scripts.studies.demonstrations import DemonstrationRun
+    from scripts.studies.minari_data import MinariDataSet
 
 KIND = "demonstrate"
 EPISODES = 20
@@ -56,12 +60,19 @@ class DemonstrateOptions(arguments.ScenarioOptions, arguments.ResumableOptions, 
     mip_gap: arguments.MipGap = Field(1e-3, description="relative gap at which milp may stop")
     time_limit_s: arguments.TimeLimit = Field(120.0, description="of one solve of milp")
     jobs: arguments.Count = Field(1, description="worker processes side by side")
+    minari: Annotated[str | None, Shown(metavar="[NAMESPACE/]NAME-vN")] = Field(
+        None,
+        description="write the episodes as a Minari data set of this name, too; bounds are solved for its scores",
+    )
+    author: str | None = Field(None, description="that the data set names")
+    code_permalink: str | None = Field(None, description="address of the code, that the data set names")
 
 
 @command(DemonstrateOptions)
 def main(options: DemonstrateOptions) -> int:
     """Check everything, play what is missing, write and print."""
     need_packages(*SOLVER, "torch", "stable_baselines3", "tqdm")
+    data_set = data_set_of(options)
     run = prepared(options)
     first, count = run.instances[0], len(run.instances)
     print(
@@ -75,7 +86,9 @@ def main(options: DemonstrateOptions) -> int:
         lambda: f"{run.finished} of {count} episodes are kept; go on with --run-dir {run.folder}"
     ):
         run.play()
-    print(run.summary())
+        print(run.summary())
+        if data_set is not None:
+            print(data_set.write(run))
     print(f"demonstrations, table, run.json: {run.folder}")
     return 0
 
@@ -109,6 +122,18 @@ def prepared(options: DemonstrateOptions) -> DemonstrationRun:
     run = DemonstrationRun(folder, work, instances, config, jobs, options.ray)
     run.open(options.overwrite)
     return run
+
+
+def data_set_of(options: DemonstrateOptions) -> MinariDataSet | None:
+    """Return the Minari data set to write, checked; raises InputError for one that cannot be."""
+    if options.minari is None:
+        if odd := [name for name in ("author", "code_permalink") if getattr(options, name) is not None]:
+            raise InputError(f"--{odd[0].replace('_', '-')}: is for a data set; give --minari NAME, too")
+        return None
+    need_packages("minari", "h5py", "PIL")
+    from scripts.studies.minari_data import MinariDataSet
+
+    return MinariDataSet.of(options)
 
 
 def wanted_seeds(options: DemonstrateOptions) -> Sequence[int]:

@@ -51,6 +51,7 @@ EXTRAS = {
         "data": "pyarrow",
         "report": "plotly moocore",
         "cards": "huggingface_hub jinja2",
+        "offline": "minari h5py PIL",
     }.items()
     for package in packages.split()
 }

@@ -30,6 +30,7 @@ THIRD_PARTY: dict[str, set[str]] = {
         "joblib",
         "jsonargparse",
         "matplotlib",
+        "minari",
         "moocore",
         "plotly",
         "pyarrow",

@@ -45,6 +45,7 @@ def test_every_example_is_tested_here() -> None:
     found = {path.stem for path in EXAMPLES.glob("[!_]*.py")} - {"common"}
     assert found == {
         "cleanrl_ppo",
+        "minari_cloning",
         "multi_objective",
         "optuna_sweep",
         "pettingzoo_sites",
@@ -89,6 +90,42 @@ def test_optuna_searches_settings_and_goes_on(tmp_path: Path, capsys: pytest.Cap
     assert first[2].startswith("best: python -m scripts.train --config") and "--learning_rate" in first[2]
     assert optuna_sweep.main([*words, "--trials", "1"]) == 0
     assert capsys.readouterr().out.startswith("trial 2:")
+
+
+def test_minari_data_is_cloned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Eight days of a rule teach a network to earn more than Local-Only; none of another name or world are taken."""
+    minari = pytest.importorskip("minari", reason="needs the extra offline")
+    pytest.importorskip("highspy", reason="needs the extra milp")
+    import gymnasium as gym
+
+    from scripts import demonstrate
+    from scripts.examples import minari_cloning
+
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    words = ["--scenario", "two_sites", "--planner", "greedy", "--episodes", "8"]
+    assert demonstrate.main([*words, "--run-dir", str(tmp_path / "run"), "--minari", "greedy-v0"]) == 0
+    score = capsys.readouterr().out.split("score ")[1].split(" ")[0]
+    assert minari_cloning.main(["--dataset", "greedy-v0", "--steps", "300"]) == 0
+    out = capsys.readouterr().out
+    assert f"greedy-v0: 8 episodes of gridai/TwoSites-v2, score {score}\n" in out
+    gain = float(out.split("gain captured: ")[1].split("%")[0])
+    assert 20.0 < gain < float(score), out
+
+    assert minari_cloning.main(["--dataset", "greedy-v1"]) == 2
+    assert "error: --dataset greedy-v1: " in capsys.readouterr().err
+    spec = gym.spec("CartPole-v1")
+    minari.dataset.minari_storage.MinariStorage.new(
+        _folder(tmp_path / "minari" / "cart-v0"), env_spec=spec
+    ).update_metadata({"dataset_id": "cart-v0", "minari_version": minari.__version__})
+    assert minari_cloning.main(["--dataset", "cart-v0"]) == 2
+    assert "--dataset cart-v0: is of no environment of gridai" in capsys.readouterr().err
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir(parents=True)
+    return path / "data"
 
 
 # The loop in one file -------------------------------------------------------------------------------------
@@ -377,6 +414,7 @@ def test_an_impossible_device_is_one_line(capsys: pytest.CaptureFixture[str]) ->
         ("torchrl_rollout", "tensordict", common.PIP),
         ("pettingzoo_sites", "pettingzoo", common.PIP),
         ("optuna_sweep", "optuna", common.PIP),
+        ("minari_cloning", "minari", "pip install -c constraints.txt -e '.[offline]'"),
         ("rllib_ppo", "ray", "pip install -r scripts/examples/requirements-rllib.txt"),
     ],
 )
