@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
+import gridai_env
 from scripts.examples.common import PIP, ExampleOptions, needed, print_gain
 from scripts.runs.arguments import Count
 from scripts.runs.command import CommandOptions, InputError, command
@@ -42,7 +43,7 @@ def load(name: str) -> minari.MinariDataset:
         found = minari.load_dataset(name)
     except (FileNotFoundError, ValueError, TypeError) as error:
         raise InputError(f"--dataset {name}: {error}; make one with scripts.demonstrate --minari") from error
-    if found.env_spec is None or not found.env_spec.id.startswith("gridai/"):
+    if found.env_spec is None or found.env_spec.id not in gridai_env.IDS:
         raise InputError(
             f"--dataset {name}: is of no environment of gridai; see scripts.demonstrate --minari"
         )
@@ -99,8 +100,10 @@ def main(options: CloningOptions) -> int:
     env: Any = dataset.recover_environment()
     print(f"{dataset.id}: {len(dataset)} episodes of {env.spec.id}, score {score(dataset):.1f}")
     network = clone(*transitions(dataset), options)
-    scenario = env.unwrapped.compiled.name
     env.close()
+    if (scenario := gridai_env.IDS[env.spec.id]) is None:
+        print("gain captured: unknown, an own scenario has no frozen sets")
+        return 0
     print_gain(network, ExampleOptions(scenario=scenario, steps=options.steps, seed=options.seed))
     return 0
 

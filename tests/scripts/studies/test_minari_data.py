@@ -119,7 +119,7 @@ def test_own_scenarios_traces_and_starts_come_back(tmp_path: Path) -> None:
     prices = write_prices(tmp_path / "prices.csv")
     own = write_world(tmp_path / "mine")
     words = ["--scenario", str(own), "--traces", str(prices), "--planner", "price_only", "--episodes", "1"]
-    start = "2024-03-02T00:00"
+    start = "2024-03-02T05:00"  # no hour that a seed draws
     words += ["--start", start, "--run-dir", str(tmp_path / "run"), "--minari", "own-v3"]
     assert demonstrate.main(words) == 0
     dataset = minari.load_dataset("own-v3")
@@ -138,6 +138,7 @@ def test_a_stopped_writing_leaves_no_data_set_and_goes_on(
 
     def stopping(*given: Any) -> Any:
         calls.append(given)
+        assert minari.list_local_datasets() == {}  # nobody sees half of it
         if len(calls) == 2:
             raise KeyboardInterrupt
         return whole(*given)
