@@ -16,6 +16,7 @@ from typing import TypedDict
 
 import numpy as np
 
+from gridai_env.arrays.runs import runs_of_true
 from gridai_env.arrays.types import Bool, Bools, Float, Floats, Int, Ints
 
 SHARES = (0.0025, 0.005, 0.01, 0.02, 0.05)
@@ -118,7 +119,7 @@ def headroom_row(load_mw: Float[Floats, " H"], share: float, local: LocalHours) 
     limit = load_mw.max()
     cut_mw = load_mw + level - limit
     cut = cut_mw > LEAST_CUT * limit
-    lengths = run_lengths(cut)
+    lengths = np.diff(runs_of_true(cut))
     first, last = SEASON
 
     return {
@@ -136,7 +137,7 @@ def headroom_row(load_mw: Float[Floats, " H"], share: float, local: LocalHours) 
 def peak_row(load_mw: Float[Floats, " H"], level: float, local: LocalHours) -> PeakRow:
     """Return how often and when the load lies above ``level`` times its maximum."""
     above = load_mw > level * load_mw.max()
-    lengths = run_lengths(above)
+    lengths = np.diff(runs_of_true(above))
     months = np.bincount(local.month[above], minlength=13)
     hours = np.percentile(local.hour[above], (10, 50, 90), method="nearest")  # that occur, not means of two
     return {
@@ -150,12 +151,6 @@ def peak_row(load_mw: Float[Floats, " H"], level: float, local: LocalHours) -> P
         "local_hour_p50": float(hours[1]),
         "local_hour_p90": float(hours[2]),
     }
-
-
-def run_lengths(mask: Bool[Bools, " H"]) -> Int[Ints, " events"]:
-    """Return the lengths of the runs of True, in order."""
-    edges = np.diff(np.concatenate([[0], mask.astype(np.int64), [0]]))
-    return np.flatnonzero(edges < 0) - np.flatnonzero(edges > 0)
 
 
 def _mean(values: Sequence[float] | Floats | Bools | Ints) -> float:

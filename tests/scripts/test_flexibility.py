@@ -99,13 +99,16 @@ def test_generation_by_fuel_with_gaps(tmp_path: Path) -> None:
     lines = ["timestamp,WND,SUN,NG,avg_CI"]
     for i, (hour, mw) in enumerate(zip(HOURS + 1, made_up_year(), strict=True)):
         if i != 500:  # a row that is not there
-            wind = "" if i == 600 else "100"
+            wind = {600: "", 800: "1000"}.get(i, "100")
             lines.append(f"{hour}:00,{wind},50,{3 * mw if i == 700 else mw},300")
     path = tmp_path / "fuels.csv"
     path.write_text("\n".join(lines))
     gen, net = HeadroomStudy.of([str(path)], [0.0002], 0.0).found
-    assert (gen.filled_h, net.filled_h) == (3, 3)
+    assert (gen.filled_h, net.filled_h) == (4, 4)
     assert (gen.load_mw == made_up_year() + 150.0).all() and (net.load_mw == made_up_year()).all()
+    # What generation shows to be wrong counts for net alone, too.
+    (alone,) = HeadroomStudy.of([str(path)], [0.0002], 0.0, series=["net"]).found
+    assert alone.name == "net" and alone.filled_h == 4
 
 
 # Bad input ----------------------------------------------------------------------------------------------------
@@ -170,6 +173,23 @@ def test_bad_files(text: str, message: str, tmp_path: Path, capsys: pytest.Captu
     assert str(path) in said and message in said and said.count("\n") == 1
 
 
+def error_of_two_years(folder: Path) -> str:
+    path = plain(folder, made_up_year())
+    more = "\n".join(f"{hour + 8760}:00Z,800" for hour in HOURS)
+    path.write_text(f"{path.read_text()}\n{more}")
+    assert HeadroomStudy.of([str(path)], [0.0002], 0.0, year=2022).found[0].load_mw.max() == 1000.0
+    with pytest.raises(ValueError) as caught:
+        HeadroomStudy.of([str(path)], [0.01], 0.0)
+    return str(caught.value)
+
+
+def test_parts_of_a_year_hold_the_same_series(tmp_path: Path) -> None:
+    first = plain(tmp_path, made_up_year()[:4000])
+    second = plain(tmp_path, made_up_year(), "utc,demand_mw", "demand.csv")
+    with pytest.raises(ValueError, match=f"{first}, {second}: the files hold other series"):
+        HeadroomStudy.of([str(first), str(second)], [0.01], 0.0)
+
+
 def test_values_that_are_no_year_of_megawatts(tmp_path: Path) -> None:
     def error_of(mw: np.ndarray | list[str], **reading: object) -> str:
         with pytest.raises(ValueError) as caught:
@@ -184,7 +204,9 @@ def test_values_that_are_no_year_of_megawatts(tmp_path: Path) -> None:
     )
     assert "8,000 hours from 2022-01-01T00:00Z on are no year" in error_of(year[:8000])
     holes = [f"{mw:g}" if i % 10 else "" for i, mw in enumerate(year)]
-    assert "10.0% of the hours are missing, at most 5% can be filled" in error_of(holes)
+    assert "load: 10.0% of the hours are missing or off by more than 25 %" in error_of(holes)
+    assert "choose one with --year" in error_of_two_years(tmp_path)
+    assert "load: is empty; choose other areas or series" in error_of([""] * 8760)
     assert "no hour is above 0 MW" in error_of(-year, unit="MW")
 
 

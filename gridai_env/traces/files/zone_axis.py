@@ -10,6 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
+from gridai_env.arrays.runs import runs_of_true
 from gridai_env.arrays.types import Bool, Bools, Float, Floats, Int, Ints
 from gridai_env.traces.bounds import POSSIBLE, USUAL_MEAN, unusual_mean
 from gridai_env.traces.errors import TraceError
@@ -259,7 +260,7 @@ def _fill(axis: ZoneAxis, longest: int) -> None:
     for name, values in axis.values.items():
         empty = np.isnan(values) & may
         usable = _possible(name, values) & (axis.fault == 0)
-        edges = np.flatnonzero(np.diff(empty, prepend=False, append=False)).reshape(-1, 2)
+        edges = runs_of_true(empty)
         for first, end in edges[edges[:, 1] - edges[:, 0] <= longest].tolist():
             if first > 0 and end < len(may) and usable[first - 1] and usable[end]:
                 here = np.arange(first, end)

@@ -23,12 +23,14 @@ from gridai_env.analysis.tables import aligned, known
 from gridai_env.arrays.types import Float, Floats
 from gridai_env.files import atomic_write
 from gridai_env.traces.files.system_load import SystemLoad, read_system_load
+from scripts.runs.command import InputError
 from scripts.runs.folder import default_folder, open_folder, write_run
 from scripts.runs.tables import write_rows
 from scripts.studies.flexibility.headroom_figure import headroom_figure
 
 KIND = "headroom"
 OWN_FILES = ("headroom.csv", "peaks.csv", "headroom.png")
+MOST_FILLED = 0.05  # of the hours: more than that is no year that was measured
 # Standard time of areas of EIA-930 whose clocks are known.
 UTC_OFFSET_H = {
     "CISO": -8, "BPAT": -8, "AZPS": -7, "ERCO": -6, "SWPP": -6, "PJM": -5, "NYIS": -5, "ISNE": -5,
@@ -154,8 +156,12 @@ def _series_of(load: SystemLoad, shares: Sequence[float], utc_offset_h: float | 
     out = []
 
     for series, mw in load.mw.items():
-        # The hours of wind and sun are those of the whole generation: what strays there is wrong in both.
-        odd = odd_hours(load.mw.get("gen", mw) if series == "net" else mw) | np.isnan(mw)
+        odd = odd_hours(load.judged_by(series)) | np.isnan(mw)
+        if odd.mean() > MOST_FILLED:
+            raise InputError(
+                f"{load.source} {series}: {odd.mean():.1%} of the hours are missing or off by more than 25 % from "
+                f"their neighbours, at most {MOST_FILLED:.0%} can be filled; take another year, area or series"
+            )
         full = interpolated(mw, odd)
         headroom = [headroom_row(full, share, local) for share in shares]
         peaks = [peak_row(full, level, local) for level in LEVELS]

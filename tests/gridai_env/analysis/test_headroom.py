@@ -12,8 +12,8 @@ from gridai_env.analysis.headroom import (
     interpolated,
     odd_hours,
     peak_row,
-    run_lengths,
 )
+from gridai_env.arrays.runs import runs_of_true
 
 FIRST = np.datetime64("2022-01-01T00", "m").astype(np.int64)
 
@@ -116,5 +116,6 @@ def test_a_quarter_off_is_not_odd_and_a_little_more_is() -> None:
 
 
 def test_runs_reach_to_both_ends() -> None:
-    assert run_lengths(np.array([1, 1, 0, 1, 0, 0, 1], dtype=bool)).tolist() == [2, 1, 1]
-    assert run_lengths(np.zeros(3, dtype=bool)).tolist() == []
+    found = runs_of_true(np.array([1, 1, 0, 1, 0, 0, 1], dtype=bool))
+    assert found.tolist() == [[0, 2], [3, 4], [6, 7]]
+    assert runs_of_true(np.zeros(3, dtype=bool)).tolist() == []
