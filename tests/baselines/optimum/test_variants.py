@@ -24,27 +24,30 @@ from baselines.rules import single_signal as rules
 from gridai_env import make_instance
 from gridai_env.episodes.instance import Instance
 from gridai_env.rollout.run import run, run_many
+from gridai_env.rollout.trajectory import Trajectory
 from gridai_env.world.state import Flows
 from tests.support.strategies import random_instance
 
 TOLERANCE = 1e-6
-WORLDS = range(50_000, 50_030)
+WORLDS = range(50_000, 50_024)
+
+
+world = cache(random_instance)
 
 
 @cache
 def joint(seed: int) -> Plan:
-    return solve(random_instance(seed), mip_gap=1e-9, threads=1)
+    return solve(world(seed), mip_gap=1e-9, threads=1)
 
 
 @cache
 def planned(seed: int, name: str) -> VariantPlan:
-    return plan_variant(random_instance(seed), name, mip_gap=1e-9, threads=1)
+    return plan_variant(world(seed), name, mip_gap=1e-9, threads=1)
 
 
-def scale_of(instance: Instance, plan: Plan) -> float:
-    """Sum of the absolute terms, and at least 1 USD."""
-    terms = run(plan, instance, replay="flows").outcome.terms_usd.values()
-    return max(sum(float(np.abs(term).sum()) for term in terms), 1.0)
+def scale_of(by_flows: Trajectory) -> float:
+    """Sum of the absolute terms of a plan's flows, and at least 1 USD."""
+    return max(sum(float(np.abs(term).sum()) for term in by_flows.outcome.terms_usd.values()), 1.0)
 
 
 def away_gpuh(instance: Instance, flows: Flows) -> float:
@@ -67,11 +70,11 @@ def own_power(flows: Flows) -> float:
 @pytest.mark.parametrize("name", VARIANTS)
 def test_plans_of_random_worlds_earn_what_they_report(name: str) -> None:
     for seed in WORLDS:
-        instance, plan = random_instance(seed), planned(seed, name)
-        scale = scale_of(instance, plan)
+        instance, plan = world(seed), planned(seed, name)
         assert plan.instance.hash == instance.hash and plan.variant == name
         assert plan.flows is not None and plan.benefit_usd == plan.objective_value
         by_step, by_flows = run(plan, instance), run(plan, instance, replay="flows")
+        scale = scale_of(by_flows)
         assert abs(by_step.benefit_usd - plan.benefit_usd) <= TOLERANCE * scale, seed
         assert abs(by_flows.benefit_usd - plan.benefit_usd) <= 1e-9 * scale, seed
         assert by_flows.emissions_kg == pytest.approx(plan.emissions_kg, rel=1e-9, abs=1e-6)
@@ -83,9 +86,9 @@ def test_the_joint_optimum_is_no_worse_than_any_restriction() -> None:
     loses: Counter[str] = Counter()
     for seed in WORLDS:
         best = joint(seed)
+        scale = scale_of(run(best, world(seed), replay="flows"))
         for name in RESTRICTIONS:
             plan = planned(seed, name)
-            scale = scale_of(random_instance(seed), best)
             assert plan.within.benefit_usd == pytest.approx(plan.benefit_usd, abs=TOLERANCE * scale), (
                 seed,
                 name,
@@ -101,7 +104,7 @@ def test_no_carbon_is_a_relaxation_judged_by_the_true_ledger() -> None:
     loses = 0
     for seed in WORLDS:
         best, plan = joint(seed), planned(seed, "no_carbon")
-        scale = scale_of(random_instance(seed), plan)
+        scale = scale_of(run(plan, world(seed), replay="flows"))
         assert plan.variant_bound >= best.objective_value - TOLERANCE * scale, seed
         assert plan.benefit_usd <= best.bound + TOLERANCE * scale, seed
         assert plan.within.benefit_usd >= plan.benefit_usd - TOLERANCE * scale, seed
@@ -111,7 +114,7 @@ def test_no_carbon_is_a_relaxation_judged_by_the_true_ledger() -> None:
 
 @pytest.mark.parametrize("seed", WORLDS)
 def test_restrictions_close_what_they_say(seed: int) -> None:
-    instance = random_instance(seed)
+    instance = world(seed)
     flows = {name: planned(seed, name).flows for name in RESTRICTIONS}
     none = flows["no_battery"]
     assert none.charge_mw.sum() == none.discharge_mw.sum() == 0.0
@@ -128,7 +131,7 @@ def test_the_whole_model_uses_what_restrictions_close() -> None:
     """Else the test above would hold for anything."""
     used: Counter[str] = Counter()
     for seed in WORLDS:
-        instance, flows = random_instance(seed), joint(seed).flows
+        instance, flows = world(seed), joint(seed).flows
         used["battery"] += flows.charge_mw.sum() + flows.discharge_mw.sum() > 0.0
         used["routing"] += away_gpuh(instance, flows) > 1e-6
         used["deferral"] += waiting_gpuh(instance, flows) > 1e-6
@@ -148,7 +151,7 @@ CLOSED = {
 def test_a_restriction_is_the_program_with_its_columns_at_zero(name: str) -> None:
     """Another way to the same optimum: the whole program, its variables held at 0 in the solver."""
     for seed in WORLDS:
-        instance = random_instance(seed)
+        instance = world(seed)
         program = build(instance, "benefit", None)
         for field in CLOSED[name]:
             columns = getattr(program.flows, field)
@@ -156,7 +159,7 @@ def test_a_restriction_is_the_program_with_its_columns_at_zero(name: str) -> Non
         found = ProgramSolver(program).solve(mip_gap=1e-9)
         plan = planned(seed, name)
         assert -found.objective == pytest.approx(
-            plan.benefit_usd, abs=TOLERANCE * scale_of(instance, plan)
+            plan.benefit_usd, abs=TOLERANCE * scale_of(run(plan, instance, replay="flows"))
         ), seed
 
 

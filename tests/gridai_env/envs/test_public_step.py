@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -96,20 +98,15 @@ def test_plans_of_random_worlds_through_the_custom_environment() -> None:
 @pytest.mark.parametrize("make", REGISTRY.values(), ids=REGISTRY)
 def test_no_rule_beats_the_bound(make: type) -> None:
     for seed in range(31_000, 31_040):
-        instance = random_instance(seed)
         plan = _plan(seed)
-        played = run(make(), instance, seed=seed)
+        played = run(make(), plan.instance, seed=seed)
         scale = sum(float(np.abs(value).sum()) for value in played.terms.values())
         assert played.benefit_usd <= plan.bound + TOLERANCE * max(scale, 1.0), f"{seed}: {make.__name__}"
 
 
-_PLANS: dict[int, Plan] = {}
-
-
+@cache
 def _plan(seed: int) -> Plan:
-    if seed not in _PLANS:
-        _PLANS[seed] = solve(random_instance(seed), mip_gap=1e-9, threads=1)
-    return _PLANS[seed]
+    return solve(random_instance(seed), mip_gap=1e-9, threads=1)
 
 
 def test_the_names_that_others_rely_on() -> None:

@@ -27,7 +27,6 @@ from gridai_env.render.ledger_bars import largest_terms
 from gridai_env.render.map import MOST_ARROWS, NOTE_BOX
 from gridai_env.render.map_crop import crop_to
 from gridai_env.render.moment import look as look_at
-from gridai_env.scenario.compile import compile_scenario
 from gridai_env.scenario.load import load_scenario, parse_scenario, scenario_names
 from gridai_env.traces.weather import sun_height
 from gridai_env.world.state import Flows, Outcome, State
@@ -92,16 +91,17 @@ def two_sites() -> Instance:
 
 
 @pytest.mark.parametrize("name", scenario_names())
-def test_a_frame_is_a_picture_and_names_every_site(name: str) -> None:
+def test_a_frame_is_a_picture_names_every_site_and_its_cards_keep_apart(name: str) -> None:
     instance = make_instance(name, seed=1)
     renderer = Renderer(instance.compiled)
+    check_cards_keep_apart(renderer)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         frame = renderer.frame(instance, *moment(instance, 5))
     assert frame.shape == (720, 1280, 3)
     assert frame.dtype == np.uint8
     assert frame.flags.owndata
-    assert len(np.unique(frame.reshape(-1, 3), axis=0)) > 500
+    assert len(np.unique(frame @ np.array([1 << 16, 1 << 8, 1]))) > 500  # colours
     written = texts(renderer)
     for site in instance.compiled.site_names:
         # once on the map, once in the table
@@ -113,7 +113,7 @@ def test_a_frame_is_a_picture_and_names_every_site(name: str) -> None:
 
 def test_frames_differ_between_steps_and_repeat_exactly(two_sites: Instance) -> None:
     renderer, other = Renderer(two_sites.compiled), Renderer(two_sites.compiled)
-    moments = list(play(two_sites))[::4]
+    moments = list(play(two_sites))[::6]
     frames = [renderer.frame(two_sites, *m) for m in moments]
     for before, after in pairwise(frames):
         assert (before != after).any()
@@ -227,7 +227,7 @@ def test_nothing_is_left_behind(two_sites: Instance) -> None:
     pyplot = importlib.import_module("matplotlib.pyplot")
     renderer = Renderer(two_sites.compiled)
     counts = []
-    for m in list(play(two_sites))[3:9]:
+    for m in list(play(two_sites))[3:6]:
         renderer.frame(two_sites, *m)
         counts.append(len(renderer.figure.axes))
     assert len(set(counts)) == 1
@@ -286,11 +286,6 @@ def check_cards_keep_apart(renderer: Renderer) -> None:
         others = np.concatenate([np.delete(boxes, i, axis=0), markers])
         low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
         assert ((high - low).min(axis=1) <= 0).all(), renderer.compiled.site_names[i]
-
-
-@pytest.mark.parametrize("name", scenario_names())
-def test_cards_overlap_neither_each_other_nor_a_marker(name: str) -> None:
-    check_cards_keep_apart(Renderer(compile_scenario(load_scenario(name))))
 
 
 def test_crowded_sites_with_long_names_stay_readable() -> None:
