@@ -34,6 +34,13 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 @pytest.fixture(scope="session")
+def shared_dir(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of this test run that all its processes see."""
+    root = tmp_path_factory.getbasetemp()
+    return root.parent if hasattr(request.config, "workerinput") else root
+
+
+@pytest.fixture(scope="session")
 def data_dir() -> Path:
     """Folder of real traces, named by GRIDAI_DATA_DIR; the test is skipped where the variable is not set."""
     name = os.environ.get("GRIDAI_DATA_DIR")

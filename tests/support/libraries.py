@@ -1,6 +1,6 @@
 """What `test_examples` asks of libraries that change PyTorch for the whole process when they are imported.
 
-Each check is run by its name in a process of its own: ``python tests/support/libraries.py skrl``.
+Each check is run by its name in a process of its own: ``python tests/support/libraries.py skrl FOLDER``.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ def insist_on_learning(module: nn.Module, before: list[Tensor]) -> None:
     assert all(not torch.equal(a, b) for a, b in zip(after, before, strict=True))
 
 
-def skrl() -> None:
+def skrl(folder: str) -> None:
     """Two updates of skrl's PPO; nothing that passes between it and the environment leaves the device."""
-    from scripts.examples.skrl_ppo import TensorBatch, make_agent, train
+    from scripts.examples.skrl_ppo import TensorBatch, main, make_agent, train
 
     torch.manual_seed(0)
     raw, twin = batch(), batch()
@@ -67,6 +67,9 @@ def skrl() -> None:
         assert env.reset()[0] is observation
         assert bool(terminated.all()) == (t == STEPS - 1) == ("episode" in infos)
     assert math.isfinite(infos["episode"]["benefit_usd"])
+
+    words = ["--num-envs", str(NUM_ENVS), "--steps", str(2 * STEPS * NUM_ENVS), "--run-dir", folder]
+    assert main(words) == 0
 
 
 def torchrl() -> None:
@@ -104,8 +107,8 @@ def torchrl() -> None:
     assert ended == 6  # in a day and a half: all four, the two that began latest in the day once more
 
 
-CHECKS: dict[str, Callable[[], None]] = {"skrl": skrl, "torchrl": torchrl}
+CHECKS: dict[str, Callable[..., None]] = {"skrl": skrl, "torchrl": torchrl}
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    CHECKS[sys.argv[1]]()
+    CHECKS[sys.argv[1]](*sys.argv[2:])

@@ -6,8 +6,8 @@ Most tests run the exported graph as it is, without the compiler, which takes a 
 from __future__ import annotations
 
 import copy
+import json
 import pickle
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from agents.networks.checkpoint import Identity, NetworkPolicy
-from agents.structured.compiled import NAME, Recorded, RecordingError, Whole, blank, record
+from agents.structured.compiled import Recorded, RecordingError, Whole, blank, record
 from gridai_env.envs.env import GridAIEnv
 from gridai_env.scenario.compile import Compiled
 from gridai_env.scenario.load import scenario_names
@@ -25,19 +25,16 @@ from tests.support.structure_worlds import changed, policy_of, speak, world
 CLOSE = 5e-4  # of actions in [-1, 1]: float32, sums in another order; at most 1e-4 was seen
 
 
-@cache
-def graph_in(path: str) -> tuple[Any, dict[str, str]]:
-    """What a file of `save` holds, and what it says about itself."""
-    metadata = {NAME: ""}
-    return torch.export.load(path, extra_files=metadata).module(), metadata
+GRAPHS: list[Any] = []  # torch's own files of them take longer to write and read than the export
 
 
 class Graph:
-    """What stands in a file of `uncompiled`, with the face of a library."""
+    """The graph that a file of `save` names, with the face of a library."""
 
     def __init__(self, path: str) -> None:
         self.loader = self
-        self._module, self._metadata = graph_in(path)
+        number, self._metadata = json.loads(Path(path).read_text())
+        self._module = GRAPHS[number]
 
     def get_metadata(self) -> dict[str, str]:
         return self._metadata
@@ -47,13 +44,14 @@ class Graph:
 
 
 def save(exported: Any, package_path: str, inductor_configs: dict[str, Any]) -> None:
-    """Keep the exported graph in place of machine code."""
-    torch.export.save(exported, package_path, extra_files=inductor_configs["aot_inductor.metadata"])
+    """Keep the exported graph in place of machine code, and write down which one it is."""
+    Path(package_path).write_text(json.dumps([len(GRAPHS), inductor_configs["aot_inductor.metadata"]]))
+    GRAPHS.append(exported.module())
 
 
 @pytest.fixture
 def uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write and open files that hold graphs."""
+    """Write and open files that name graphs."""
     monkeypatch.setattr("torch._inductor.aoti_compile_and_package", save)
     monkeypatch.setattr("torch._inductor.aoti_load_package", Graph)
 

@@ -16,8 +16,8 @@ from tests.support.contest import play, replay
 from tests.support.strategies import features, random_instance
 from tests.support.tiny import BATTERY, GENERATOR, action_of, tiny
 
-MOST_PROGRAMS = 150
-WORLDS = 60
+MOST_PROGRAMS = 100
+WORLDS = 45
 
 
 def small_worlds(first_seed: int, wanted: int) -> list[tuple[int, Instance]]:

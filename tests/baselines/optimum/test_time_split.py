@@ -63,7 +63,7 @@ def test_the_optimum_s_own_duals_give_the_optimum_as_bound(scenario: str) -> Non
 
 @pytest.mark.usefixtures("quarter_days")
 def test_any_prices_give_a_bound_and_rounds_raise_it() -> None:
-    program, best, duals = relaxed("four_markets")
+    program, best, duals = relaxed("two_sites")
     rng = np.random.default_rng(0)
     split = TimeSplit(program, duals * rng.uniform(0.5, 1.5, len(duals)), 1e-5)
     first = split.improve(NO_LIMIT, 0, best, 0.0)
@@ -75,7 +75,7 @@ def test_any_prices_give_a_bound_and_rounds_raise_it() -> None:
 @pytest.mark.usefixtures("quarter_days")
 def test_a_split_program_has_a_plan_within_its_gap(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also with jobs and minimum loads: plan and bound lie on either side of the optimum."""
-    instance = make_instance("microgrid_prosumer", seed=4, horizon_h=48.0)
+    instance = make_instance("microgrid_prosumer", seed=4, horizon_h=30.0)
     whole = solve(instance, mip_gap=5e-3, threads=1)
     monkeypatch.setattr("baselines.optimum.milp.SPLIT_ROWS", 0)
     plan = solve(instance, mip_gap=2e-2, threads=1)

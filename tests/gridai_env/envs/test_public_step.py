@@ -18,7 +18,7 @@ from tests.support.strategies import random_instance
 TOLERANCE = 1e-6
 IDS = {
     "gridai/TwoSites-v2": 24.0,
-    "gridai/MicrogridProsumer-v2": 24.0,
+    "gridai/MicrogridProsumer-v2": 12.0,
     "gridai/FourMarkets-v2": 12.0,
     "gridai/EnergyGeography-v2": 4.0,
     "gridai/Global-v2": 4.0,

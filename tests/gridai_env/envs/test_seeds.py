@@ -42,10 +42,11 @@ def test_fresh_processes_agree() -> None:
         "from tests.gridai_env.envs.test_seeds import SCENARIOS, digest; "
         "print(*[digest(name, 0) for name in SCENARIOS])"
     )
+    wanted = [digest(name, 0) for name in SCENARIOS]
     for hash_seed in ("1", "77"):
         env = {**os.environ, "PYTHONHASHSEED": hash_seed}
         done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True)
-        assert done.stdout.split() == [digest(name, 0) for name in SCENARIOS], done.stderr
+        assert done.stdout.split() == wanted, done.stderr
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)

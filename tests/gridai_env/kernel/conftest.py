@@ -1,8 +1,9 @@
-"""Kernels of tests: in a folder of this session, built in less time than they would be for use."""
+"""Kernels of tests: in a folder of this test run, most of them built in less time than they would be for use."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,10 +13,10 @@ from tests.support.kernels import BATCHES
 
 
 @pytest.fixture(autouse=True)
-def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Libraries of this session, built in less time than they would be for use."""
-    monkeypatch.setenv("GRIDAI_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "kernels"))
-    monkeypatch.setattr(step_kernel, "OPTIMISE", dict.fromkeys(BATCHES, "-O1"))
+def _cache(shared_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Libraries that all processes of the test run share, built without optimisation."""
+    monkeypatch.setenv("GRIDAI_CACHE_DIR", str(shared_dir / "kernels"))
+    monkeypatch.setattr(step_kernel, "OPTIMISE", dict.fromkeys(BATCHES, "-O0"))
     for cached in (build.compiler, build.machine, step_kernel._say):
         cached.cache_clear()
     build._here.clear()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,9 +28,9 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(autouse=True)
-def _few_routes_are_many(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def _few_routes_are_many(shared_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Shipped scenarios have too few routes: here they are enough."""
-    monkeypatch.setenv("GRIDAI_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "routes"))
+    monkeypatch.setenv("GRIDAI_CACHE_DIR", str(shared_dir / "routes"))
     monkeypatch.setattr(step_trace, "MANY_ROUTES", dict.fromkeys(BATCHES, 1))
 
 

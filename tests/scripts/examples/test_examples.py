@@ -58,15 +58,15 @@ def test_every_example_is_tested_here() -> None:
 # Libraries with a training loop of their own ------------------------------------------------------------
 
 
-@pytest.mark.parametrize("library", ["skrl", "torchrl"])
-def test_the_library_learns_from_the_batch(library: str) -> None:
-    """In a process of its own: both change PyTorch for all when they are imported (see tests/support/libraries.py)."""
-    alone("tests/support/libraries.py", library)
+# In processes of their own: both libraries change PyTorch for all when they are imported.
 
 
-def test_skrl_from_the_command_line(tmp_path: Path) -> None:
-    words = ["--num-envs", "4", "--steps", str(2 * 4 * DAY), "--run-dir", str(tmp_path / "run")]
-    out = alone("-m", "scripts.examples.skrl_ppo", *words)
+def test_torchrl_learns_from_the_batch() -> None:
+    alone("tests/support/libraries.py", "torchrl")
+
+
+def test_skrl_learns_from_the_batch_and_from_the_command_line(tmp_path: Path) -> None:
+    out = alone("tests/support/libraries.py", "skrl", str(tmp_path / "run"))
     assert "a short training: 192 steps, seed 0" in out and "episodes of two_sites/validation" in out
     assert list((tmp_path / "run").glob("events*")), "skrl wrote no TensorBoard file"
 

@@ -48,7 +48,7 @@ def gone(pid: int) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc to see processes end")
-@pytest.mark.parametrize("delay_s", [0.0, 0.15, 0.3, 0.5, None])
+@pytest.mark.parametrize("delay_s", [0.0, 0.3, None])
 def test_ctrl_c_of_the_parent_alone_ends_all_at_once(tmp_path: Path, delay_s: float | None) -> None:
     """Before, while and after the workers start (None: after the first results): one line, no traceback."""
     script = tmp_path / "program.py"
