@@ -518,7 +518,9 @@ def test_eight_thousand_global_environments_fit_in_8_gb() -> None:
     assert 8192 * (1 + SHARE) * per_environment <= 8e9
 
 
-@pytest.mark.parametrize("name", ["EnergyGeography", "MicrogridProsumer", "Global"])
+@pytest.mark.parametrize(
+    "name", ["EnergyGeography", "MicrogridProsumer", pytest.param("Global", marks=pytest.mark.slow)]
+)
 def test_the_batch_axis_moved_last_changes_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The graph that the compiler gets, run as it is."""
     monkeypatch.setattr("torch.compile", lambda graph, **_: graph)
