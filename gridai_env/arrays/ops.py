@@ -306,6 +306,11 @@ def total_each(arrays: list[Any]) -> list[Any]:
     return list(total(np.array(arrays), -1))
 
 
+def flipped(x: Any) -> Any:
+    """Return ``x`` with its first axis the other way round."""
+    return x[::-1] if isinstance(x, np.ndarray) else x.flip(0)
+
+
 def shift_left(x: Any) -> Any:
     """Drop the first entry of the last axis and append a zero."""
     torch = sys.modules.get("torch")

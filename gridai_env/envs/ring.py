@@ -14,23 +14,18 @@ from typing import Any
 import numpy as np
 
 from gridai_env.arrays.ops import (
-    as_float64,
     batch_first,
     batch_last,
     beside,
-    constant,
-    in_memory_order,
     namespace,
     zeros,
 )
 from gridai_env.arrays.types import Array, Float, Index
 from gridai_env.envs.episode_arrays import EpisodeArrays
 from gridai_env.observation.layout import ObservationLayout
-from gridai_env.observation.parts import EXOGENOUS_PARTS, PART_FUNCTIONS, due_since, summed_arrivals_gpuh
+from gridai_env.observation.parts import EXOGENOUS_PARTS, PART_FUNCTIONS
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world.state import Exogenous
-
-RECENT = "recent_arrivals"
 
 
 @dataclass(frozen=True)
@@ -53,8 +48,6 @@ def plan(compiled: Compiled, layout: ObservationLayout | None) -> dict[str, Ring
     wanted: list[tuple[str, tuple[int, ...], float]] = [
         (name, _field_shape(compiled, name), 0.0) for name in Exogenous.names() if name not in fields
     ]
-    if "due" in parts:
-        wanted.append((RECENT, parts["due"].shape, 0.0))
     for name in shown:
         field = EXOGENOUS_PARTS.get(name, name)
         wanted.append((field, parts[name].shape, fields.get(field, 0.0)))
@@ -79,30 +72,12 @@ def lay_out(episodes: EpisodeArrays, columns: dict[str, RingColumn], block: Floa
     steps, outside = episodes.compiled.shape.steps, episodes.outside()
     for name, column in columns.items():
         target = block[:, column.place].reshape(steps + 1, *column.shape, len(episodes))
-        if name == RECENT:
-            _write_recent(target[:steps], episodes)
-            known = steps
-        else:
-            is_input = name in Exogenous.names()
-            values = getattr(episodes.exogenous, name) if is_input else PART_FUNCTIONS[name](outside)
-            known = values.shape[1]
-            target[:known] = batch_last(values)
+        is_input = name in Exogenous.names()
+        values = getattr(episodes.exogenous, name) if is_input else PART_FUNCTIONS[name](outside)
+        known = values.shape[1]
+        target[:known] = batch_last(values)
         # Forecasts and prices end with the episode: what is unknown shows as 0 in the observation.
         target[known:] = column.after_end
-
-
-def _write_recent(target: Float[Array, "T C Q D b"], episodes: EpisodeArrays) -> None:
-    """Write arrivals whose wait does not end by the end of this and the next steps."""
-    compiled = episodes.compiled
-    exact = episodes.exogenous.replace(arrivals_gpuh=as_float64(episodes.exogenous.arrivals_gpuh))
-    # Sums of many steps, of which differences count.
-    summed = batch_last(summed_arrivals_gpuh(compiled, exact).swapaxes(0, 1))  # [D+T,C,Q,b]
-    since = constant(due_since(compiled)[: compiled.shape.steps], summed)
-    for q in range(target.shape[2]):
-        row = in_memory_order(summed[:, :, q])
-        now = row[since[:, q, -1]]
-        for ahead in range(target.shape[3]):
-            target[:, :, q, ahead] = now - row[since[:, q, ahead]]
 
 
 class Ring:
@@ -132,6 +107,17 @@ class Ring:
     def now(self) -> Float[Array, "M B"]:
         """Return all columns in this step, [M,B], as a view."""
         return self.values[self.row]
+
+    def seen(self, steps: int, first: int) -> list[Array]:
+        """Return what observations look at: the columns in this step and in the one before, [M,B], and last arrivals.
+
+        These are [steps,C,Q,B], this step's last, of the rows of work from ``first`` on.  What is older than an
+        episode belongs to others.
+        """
+        arrivals = self.column(self.values, "arrivals_gpuh")[:, :, first:]
+        begin, end = self.row + 1 - steps, self.row + 1
+        at = slice(begin, end) if begin >= 0 else beside(np.arange(begin, end) % len(arrivals), arrivals)
+        return [self.now(), self.values[self.row - 1], arrivals[at]]
 
     def forward(self) -> None:
         """Go on by one step."""

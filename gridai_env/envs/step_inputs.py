@@ -14,6 +14,7 @@ from gridai_env.observation.layout import ObservationLayout
 from gridai_env.observation.parts import PART_FUNCTIONS, prepared_runs
 from gridai_env.world.state import INSTANCE_FIELDS, SWITCHES, Params, Shape
 
+ROW = "row_"  # names of rows of the ring begin so
 SHAPES = dict[str, tuple[int, ...]]
 
 
@@ -42,6 +43,14 @@ def instance_shapes(s: Shape) -> SHAPES:
     }
 
 
+def row_names(layout: ObservationLayout) -> list[str]:
+    """Return names of the rows of the ring that a step reads: the one after it, its own, then those before it.
+
+    Observations look at one before their own, and at arrivals as far back as work may wait.
+    """
+    return [f"{ROW}{i}" for i in range(1 + max(2, layout.compiled.shape.wait_steps))]
+
+
 def constants_of(p: Params, layout: ObservationLayout) -> dict[str, NDArray[Any]]:
     """Return the numbers of a scenario, and of how it is shown, by the names that kernels give them."""
     found: dict[str, NDArray[Any]] = {
@@ -53,10 +62,9 @@ def constants_of(p: Params, layout: ObservationLayout) -> dict[str, NDArray[Any]
     scales = layout.inverse_scales
     found |= {f"inverse_{name}": x for name, x in scales.items() if name not in PART_FUNCTIONS}
 
-    for i, names in enumerate(prepared_runs(layout.parts)):
-        offsets = [np.full(layout.by_name[name].size, layout.by_name[name].offset) for name in names]
-        found[f"offset_{i}"] = np.concatenate(offsets)
-        found[f"scale_{i}"] = np.concatenate([scales[name] for name in names]).astype(np.float32)
+    parts = [layout.by_name[name] for run in prepared_runs(layout.parts) for name in run]
+    found["offset"] = np.concatenate([np.full(part.size, part.offset) for part in parts])
+    found["scale"] = np.concatenate([scales[part.name] for part in parts]).astype(np.float32)
     return found
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gridai_env.arrays.ops import (
     address,
@@ -37,7 +38,7 @@ from gridai_env.arrays.types import Array, Bool, Float, Index
 from gridai_env.envs.prepared import Prepared
 from gridai_env.envs.simulator import Simulator, Wrap
 from gridai_env.envs.step_figures import KEYS
-from gridai_env.envs.step_inputs import constants_of, open_routes, state_shapes
+from gridai_env.envs.step_inputs import ROW, constants_of, open_routes, row_names, state_shapes
 from gridai_env.episodes.instance import same_constants
 from gridai_env.kernel.build import CannotBuild, library
 from gridai_env.observation.layout import STATIC, ObservationLayout
@@ -96,7 +97,8 @@ class StepKernel:
 
         # What inputs came from, as long as it is the same: addresses are found once.
         self._episodes: tuple[Any, Any] = (None, None)
-        self._ring: tuple[Any, int] = (None, 0)
+        self._ring: tuple[Any, NDArray[np.uintp]] = (None, np.empty(0, dtype=np.uintp))
+        self._ago = np.arange(-1, len(row_names(layout)) - 1)
         self._block: tuple[Any, int] = (None, 0)
 
     def step(self, simulator: CompiledSimulator, actions: Float[Array, "B A"]) -> Stepped:
@@ -135,7 +137,7 @@ class StepKernel:
             self._look.give(name, address(x))
 
     def _give_place(self, call: _Call, simulator: CompiledSimulator) -> None:
-        """Hand over the instances, the state and the present row of a simulator, and the row after it."""
+        """Hand over the instances, the state and the rows of a simulator."""
         ring, block = simulator.ring, simulator.block
         if self._episodes[0] is not simulator.params or self._episodes[1] is not simulator.jobs:
             self._episodes = simulator.params, simulator.jobs
@@ -157,10 +159,10 @@ class StepKernel:
             call.give_state([origin + at for at in self._results[: len(self._shapes)]])
 
         if self._ring[0] is not ring.values:
-            self._ring = ring.values, address(ring.values)
-        steps, width, _ = ring.values.shape
-        for name, row in (("now", ring.row), ("next", (ring.row + 1) % steps)):
-            call.give(name, self._ring[1] + row * width * self._pitch)
+            steps, width, _ = ring.values.shape
+            rows = (np.arange(steps)[:, None] - self._ago) % steps
+            self._ring = ring.values, (address(ring.values) + rows * (width * self._pitch)).astype(np.uintp)
+        call.give_rows(self._ring[1][ring.row])
 
 
 class _Call:
@@ -174,6 +176,12 @@ class _Call:
         fields = [self._at.get(f"state_{name}") for name in State.names()]
         self._state = [(i, at) for i, at in enumerate(fields) if at is not None]
         self._ins = (ctypes.c_void_p * len(self._at))()
+        # Which rows it asks for, and where they belong: both follow one another.
+        wanted = [name for name in self._at if name.startswith(ROW)]
+        first = self._at[wanted[0]]
+        self._rows = np.frombuffer(memoryview(self._ins), dtype=np.uintp)[first : first + len(wanted)]
+        number = int(wanted[0].removeprefix(ROW))
+        self._wanted = slice(number, number + len(wanted))
         self._outs = (ctypes.c_void_p * notes["outs"])()
 
     def give(self, name: str, place: int) -> None:
@@ -186,6 +194,10 @@ class _Call:
         ins = self._ins
         for i, at in self._state:
             ins[at] = places[i]
+
+    def give_rows(self, places: NDArray[np.uintp]) -> None:
+        """Hand over the addresses of the rows (see `step_inputs.row_names`)."""
+        self._rows[:] = places[self._wanted]
 
     def run(self, outs: list[int]) -> None:
         """Write the results to these addresses."""
@@ -327,6 +339,7 @@ def _library(params: Params, layout: ObservationLayout, real: str, lanes: str) -
 
     sizes = {name: size for name, size in vars(layout.compiled.shape).items() if name not in INPUTS}
     parts = {name: part.size for name, part in layout.by_name.items()}
+    sizes["wait"] = layout.compiled.row_wait_steps.tolist()
     switches = {name: getattr(params, name) for name in SWITCHES}
     key = json.dumps([sizes, switches, parts, real, lanes, _code()])
     return library(key, make, OPTIMISE[lanes])

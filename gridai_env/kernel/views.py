@@ -83,8 +83,17 @@ def expand(x: Strided, shape: tuple[int, ...], sizes: Sequence[int]) -> Strided:
     return replace(x, shape=shape, strides=(*(0,) * new, *(n if old == size else 0 for n, old, size in kept)))
 
 
+def flip(x: Strided, shape: tuple[int, ...], axes: Sequence[int]) -> Strided:
+    """Go along axes from their last entries to their first."""
+    gone = {axis % len(shape) for axis in axes}
+    strides = tuple(-n if k in gone else n for k, n in enumerate(x.strides))
+    ends = sum((x.shape[k] - 1) * x.strides[k] for k in gone)
+    return replace(x, strides=strides, offset=x.offset + ends)
+
+
 VIEWS: dict[str, Any] = {
     "expand": expand,
+    "flip": flip,
     "permute": permute,
     "select": select,
     "slice": slice_,

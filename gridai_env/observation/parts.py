@@ -6,7 +6,7 @@ long a waiting job may still be started (known at its release), and that the que
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from operator import attrgetter
@@ -14,13 +14,13 @@ from operator import attrgetter
 import numpy as np
 from numpy.typing import NDArray
 
-from gridai_env.arrays.ops import all_zero, constant, namespace, positions, product
+from gridai_env.arrays.ops import all_zero, constant, flipped, namespace, positions, product
 from gridai_env.arrays.types import Array, Bool, Int
 from gridai_env.episodes.events import EventTable
 from gridai_env.episodes.exogenous import limit, seen_sell_usd_per_mwh, sell_usd_per_mwh
 from gridai_env.episodes.forecast import ForecastSet
 from gridai_env.observation.decode import FIELDS, JOB_FEATURES
-from gridai_env.scenario.compile import Compiled, once_per_scenario
+from gridai_env.scenario.compile import Compiled
 from gridai_env.world.state import Exogenous, Params, State
 
 # Of sums of arrivals, relative, by the bytes of a number.
@@ -39,6 +39,34 @@ def due_gpuh(on_hand_gpuh: Array, recent_gpuh: Array) -> Array:
     # Sums of arrivals differ by rounding; what is not due must not show as due.
     surely = on_hand_gpuh * (1.0 - ROUNDING[on_hand_gpuh.dtype.itemsize])
     return namespace(surely).maximum(surely[..., None] - recent_gpuh, 0.0)
+
+
+def recent_gpuh(arrivals_gpuh: Array, wait_steps: Sequence[int], elapsed: Array, left: Array) -> Array:
+    """Return arrivals whose wait does not end by the end of this and the next steps, [B,C,Q,D].
+
+    ``arrivals_gpuh`` [D,C,Q,B]: of the last steps, this one last, of which those before the episode do not count.
+    ``elapsed`` and ``left`` [B]: steps before this one, and from it on.  At the end of the episode all work is due.
+    """
+    xp, longest = namespace(arrivals_gpuh), len(arrivals_gpuh)
+    ahead = constant(np.arange(float(longest)).reshape(-1, 1, 1, 1), arrivals_gpuh)
+    mine = xp.where(ahead >= longest - 1.0 - elapsed, arrivals_gpuh, 0.0)
+    # From each of the last steps to this one.
+    summed = flipped(flipped(mine).cumsum(0))
+
+    # Those of a row with a shorter wait begin later.
+    if min(wait_steps) < longest:
+        begins, none = [longest - wait for wait in wait_steps], xp.zeros_like(summed)
+        rows = [
+            xp.concatenate([summed[begin:, :, q : q + 1], none[:begin, :, q : q + 1]])
+            for q, begin in enumerate(begins)
+        ]
+        summed = xp.concatenate(rows, axis=2)
+    return xp.where(ahead < left - 1.0, summed, 0.0).swapaxes(0, -1)
+
+
+def arrivals_before_gpuh(now_gpuh: Array, before_gpuh: Array, elapsed: Array, left: Array) -> Array:
+    """Return the arrivals [...,B] of the step before; in the first step its own, after the last none (as then)."""
+    return namespace(now_gpuh).where(elapsed * left > 0.0, before_gpuh, now_gpuh)
 
 
 def job_slots(active: Array, table: Array, slots: int, elapsed: Array) -> Array:
@@ -158,12 +186,6 @@ def _hand(period: int) -> NDArray[np.float64]:
     return np.stack([np.sin(angle), np.cos(angle)], axis=-1)
 
 
-def arrivals_before(outside: ExogenousView) -> Array:
-    """Return the arrivals of the step before [B,T,C,P] of the session rows; in the first step its own."""
-    arrivals = outside.exogenous.arrivals_gpuh[..., : outside.compiled.shape.session_rows]
-    return namespace(arrivals).concatenate([arrivals[:, :1], arrivals[:, :-1]], axis=1)
-
-
 def steps_left(outside: ExogenousView) -> Array:
     """Return the steps still to come, [B,T+1,1]."""
     steps, like = outside.compiled.shape.steps, outside.exogenous.pue
@@ -176,7 +198,6 @@ EXOGENOUS_PARTS = {name: field for name, field in FIELDS.items() if field in Exo
 # The same, name -> values in units.
 PART_FUNCTIONS: dict[str, Prepared] = {
     **{name: attrgetter(f"exogenous.{field}") for name, field in EXOGENOUS_PARTS.items()},
-    "arrivals_before": arrivals_before,
     "clock": clock,
     "forecast_arrivals": attrgetter("forecast.arrivals_gpuh"),
     "forecast_available_gpus": partial(limit_forecast, kind="available_gpus"),
@@ -200,30 +221,6 @@ def prepared_runs(places: Mapping[str, slice]) -> list[list[str]]:
         else:
             runs.append([name])
     return runs
-
-
-# The queue ---------------------------------------------------------------------------------------
-
-
-@once_per_scenario
-def due_since(compiled: Compiled) -> NDArray[np.intp]:
-    """Return where in `summed_arrivals_gpuh` to look [T+1,Q,D+1]: up to when work is due; last entry: now."""
-    shape = compiled.shape
-    wait, last, longest = compiled.row_wait_steps[shape.session_rows :], shape.steps - 1, shape.wait_steps
-    now = np.minimum(np.arange(shape.steps + 1), last)[:, None, None] + longest
-    ahead = np.arange(longest + 1)
-    since = np.minimum(now + ahead - wait[:, None], now)
-    # At the end of the episode all work is due; the last entry is the present.
-    all_due = (now - longest + ahead >= last) | (ahead == longest)
-    return np.where(all_due, now, since)
-
-
-def summed_arrivals_gpuh(compiled: Compiled, exogenous: Exogenous) -> Array:
-    """Return the arrivals of the rows that may wait, summed up to each step, [D+T,B,C,Q]; D rows of 0 come first."""
-    arrivals = exogenous.arrivals_gpuh[..., compiled.shape.session_rows :].swapaxes(0, 1)
-    xp, longest = namespace(arrivals), compiled.shape.wait_steps
-    none = xp.zeros_like(arrivals[:1])
-    return xp.concatenate([*[none] * longest, xp.cumsum(arrivals, axis=0)], axis=0)
 
 
 # Jobs --------------------------------------------------------------------------------------------

@@ -184,6 +184,11 @@ def _stack(target: Any, args: Any, kwargs: Any) -> BatchLastTensor:
     return _cat(target, ([_unsqueeze(None, (x, axis), {}) for x in args[0]], axis), {})
 
 
+def _flip(target: Any, args: Any, kwargs: Any) -> BatchLastTensor:
+    x, axes = args
+    return BatchLastTensor(target(x.values, [x.axis(axis) for axis in axes]), x.at)
+
+
 def _same(target: Any, args: Any, kwargs: Any) -> BatchLastTensor:
     return args[0]
 
@@ -200,6 +205,7 @@ _RULES: dict[str, Callable[[Any, Any, Any], BatchLastTensor]] = {
     "cat": _cat,
     "cumsum": _cumsum,
     "expand": _expand,
+    "flip": _flip,
     "gather": _along,
     "permute": _permute,
     "select": _select,

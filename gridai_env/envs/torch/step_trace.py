@@ -6,7 +6,6 @@ Constants of the scenario are inputs, so that what is built depends on sizes and
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from gridai_env.envs.observer import Observer
 from gridai_env.envs.simulator import Simulator
-from gridai_env.envs.step_inputs import constants_of, instance_shapes, state_shapes
+from gridai_env.envs.step_inputs import constants_of, instance_shapes, row_names, state_shapes
 from gridai_env.kernel.emit import Emitter
 from gridai_env.kernel.record import recorded
 from gridai_env.kernel.source import source_of
@@ -51,7 +50,7 @@ class _Step:
         self, params: Params, layout: ObservationLayout, dtype: torch.dtype, lanes: str = "one"
     ) -> None:
         compiled = layout.compiled
-        self.dtype, shape = dtype, compiled.shape
+        self.dtype, self.layout, shape = dtype, layout, compiled.shape
         self.simulator = Simulator.room_for(compiled, 1, torch.empty(0, dtype=dtype), layout)
         self.observer = Observer(self.simulator)
 
@@ -71,11 +70,8 @@ class _Step:
 
     def emitted(self, function: Callable[[dict[str, Tensor]], list[Tensor]], prefix: str) -> Emitter:
         """Return the loops of a function of all inputs by name; those without numbers are none."""
-        rows = {
-            "now": (self.width, self.batch),
-            "next": (self.width, self.batch),
-            "jobs": (*self.jobs, self.batch),
-        }
+        rows: dict[str, tuple[int, ...]] = dict.fromkeys(row_names(self.layout), (self.width, self.batch))
+        rows["jobs"] = (*self.jobs, self.batch)
         of_batch = {f"state_{name}": (self.batch, *shape) for name, shape in self.states.items()}
         of_batch |= {f"instance_{name}": (self.batch, *shape) for name, shape in self.instances.items()}
         of_batch |= {"actions": (self.batch, self.simulator.layout.size)}
@@ -102,13 +98,19 @@ class _Step:
         """Return state, figures, wrong actions, and the observation after the step."""
         self._take(given)
         instance = [given[f"instance_{name}"] for name in self.instances]
-        found = self.simulator.figures_flat(self._state(given), instance, given["now"], given["actions"])
-        return found + self.observer.segments(found[:STATES], given["next"], given["jobs"])
+        rows = self._rows(given)
+        found = self.simulator.figures_flat(self._state(given), instance, rows[1], given["actions"])
+        return found + self.observer.segments(found[:STATES], self.observer.seen(rows), given["jobs"])
 
     def observe(self, given: dict[str, Tensor]) -> list[Tensor]:
         """Return the observation of where a step begins."""
         self._take(given)
-        return self.observer.segments(self._state(given), given["now"], given["jobs"])
+        seen = self.observer.seen(self._rows(given)[1:])
+        return self.observer.segments(self._state(given), seen, given["jobs"])
+
+    def _rows(self, given: dict[str, Tensor]) -> list[Tensor]:
+        """Return the columns [M,B] after the step, in it, and before it."""
+        return [given[name] for name in row_names(self.layout)]
 
     def _state(self, given: dict[str, Tensor]) -> list[Tensor]:
         return [given[f"state_{name}"] for name in self.states]
@@ -121,10 +123,7 @@ class _Step:
         observer = self.observer
         observer.steps = given["steps"]
         observer.inverse = {name: given.get(f"inverse_{name}", x) for name, x in observer.inverse.items()}
-        observer.runs = [
-            replace(run, offset=given[f"offset_{i}"][:, None], inverse=given[f"scale_{i}"][:, None])
-            for i, run in enumerate(observer.runs)
-        ]
+        observer.offset, observer.scale = given["offset"], given["scale"]
 
 
 def _prime_above(size: int) -> int:
