@@ -200,7 +200,7 @@ def _jobs(instance: Instance, before: Any) -> tuple[NDArray[np.float64], NDArray
     shape, p = instance.compiled.shape, instance.params
     size = np.zeros((instance.steps, shape.slots))
     entries = np.zeros((instance.steps, shape.slots, shape.sites + 1))
-    active, slot = active_jobs(before, instance.exogenous)
+    active, slot = active_jobs(before, instance.exogenous.job_open)
     for t, j in np.argwhere(active):
         size[t, slot[t, j]] = p.job_gpus[j] * p.job_profile[j].sum() * p.dt_h
         entries[t, slot[t, j], :-1] = instance.exogenous.job_open[t, j]

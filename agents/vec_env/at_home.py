@@ -15,8 +15,8 @@ from agents.vec_env.home_reference import HomeReference
 from gridai_env.arrays.ops import batch_first, batch_last, beside, namespace, zeros
 from gridai_env.arrays.types import Array, Float, Index
 from gridai_env.envs.batch_env import BatchEnv
-from gridai_env.envs.ring import RingColumn, pick, put
-from gridai_env.envs.simulator import Simulator
+from gridai_env.envs.ring import BEFORE, STORED, pick, put
+from gridai_env.envs.simulator import Simulator, arrays_of
 from gridai_env.envs.torch.compiled_step import Traced
 from gridai_env.world.state import INSTANCE_FIELDS, Exogenous, Params
 
@@ -61,16 +61,21 @@ class AtHome:
         series = pick(simulator.ring.values, rows)  # [T+1,M,n]
         at = beside(rows, series)
         own = [getattr(simulator.params, name)[at] for name in INSTANCE_FIELDS]
-        columns = [simulator.ring.columns[name] for name in Exogenous.names()]
+        ring, xp = simulator.ring, namespace(series)
+        now = {name: series[:, ring.columns[name].place] for name in STORED}
+        before = {name: xp.roll(series[:, ring.columns[name].place], 1, 0) for name in BEFORE}
+
+        def lanes(some: dict[str, Array], steps: slice) -> dict[str, Array]:
+            return {name: _lanes(x[steps], ring.columns[name].shape) for name, x in some.items()}
 
         together = self._lanes // len(rows)
         parts = []
         for first in range(0, len(series), together):
-            some = series[first : first + together]
-            world = [_lanes(some, column) for column in columns]
-            each = [_repeated(value, len(some)) for value in own]
-            parts.append(self._found(simulator.params, each, world).reshape(len(some), len(rows)))
-        return namespace(series).concatenate(parts)
+            steps = slice(first, first + together)
+            world = arrays_of(ring.exogenous(lanes(now, steps), lanes(before, steps)))
+            each = [_repeated(value, len(series[steps])) for value in own]
+            parts.append(self._found(simulator.params, each, world).reshape(-1, len(rows)))
+        return xp.concatenate(parts)
 
     def _found(self, known: Params, own: list[Array], world: list[Array]) -> Array:
         """Return the benefit [b] of b lanes, from their instances' parameters and exogenous inputs."""
@@ -89,11 +94,11 @@ class AtHome:
         return [self._reference.benefit_usd(params, exogenous)]
 
 
-def _lanes(series: Float[Array, "t M n"], column: RingColumn) -> Array:
-    """Return one field of n episodes in t steps, [t*n,...]; the batch axis innermost."""
-    steps, _, count = series.shape
-    inner = namespace(series).moveaxis(series[:, column.place], 0, 1)
-    return batch_first(inner.reshape(*column.shape, steps * count))
+def _lanes(columns: Float[Array, "t m n"], shape: tuple[int, ...]) -> Array:
+    """Return one field of n episodes in t steps, [t*n,*shape]; the batch axis innermost."""
+    steps, _, count = columns.shape
+    inner = namespace(columns).moveaxis(columns, 0, 1)
+    return batch_first(inner.reshape(*shape, steps * count))
 
 
 def _repeated(x: Float[Array, "n ..."], times: int) -> Array:

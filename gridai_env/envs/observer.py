@@ -189,7 +189,7 @@ class Observer:
             flat = values.reshape(-1, count)
             found.append((parts[name], as_float32(flat * self.inverse[name][:, None])))
         if "jobs" in parts:
-            active, _ = active_jobs(s, ring.fields(now))
+            active, _ = active_jobs(s, batch_first(ring.column(now, "job_open")))
             share = (elapsed / self.steps)[:, None]
             slots = job_slots(active, batch_first(jobs), self._shape.slots, share)
             found.append((parts["jobs"], as_float32(batch_last(slots).reshape(-1, count))))

@@ -17,15 +17,22 @@ from gridai_env.arrays.ops import (
     batch_first,
     batch_last,
     beside,
+    constant,
     namespace,
     zeros,
 )
 from gridai_env.arrays.types import Array, Float, Index
 from gridai_env.envs.episode_arrays import EpisodeArrays
+from gridai_env.episodes.demand import growth_between
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.observation.parts import EXOGENOUS_PARTS, PART_FUNCTIONS
 from gridai_env.scenario.compile import Compiled
-from gridai_env.world.state import Exogenous
+from gridai_env.world.state import Exogenous, Shape
+
+# Fields of `Exogenous` that follow from arrivals now and in the step before.
+GROWTH = ("growth", "rehomed_gpuh")
+STORED = tuple(name for name in Exogenous.names() if name not in GROWTH)
+BEFORE = ("arrivals_gpuh", "steps_left")  # what these need of the step before
 
 
 @dataclass(frozen=True)
@@ -46,8 +53,10 @@ def plan(compiled: Compiled, layout: ObservationLayout | None) -> dict[str, Ring
     parts = layout.by_name if layout else {}
     fields = {EXOGENOUS_PARTS[name]: parts[name].offset for name in shown if name in EXOGENOUS_PARTS}
     wanted: list[tuple[str, tuple[int, ...], float]] = [
-        (name, _field_shape(compiled, name), 0.0) for name in Exogenous.names() if name not in fields
+        (name, _field_shape(compiled, name), 0.0) for name in STORED if name not in fields
     ]
+    if "steps_left" not in parts:
+        wanted.append(("steps_left", (1,), 0.0))
     for name in shown:
         field = EXOGENOUS_PARTS.get(name, name)
         wanted.append((field, parts[name].shape, fields.get(field, 0.0)))
@@ -62,7 +71,7 @@ def plan(compiled: Compiled, layout: ObservationLayout | None) -> dict[str, Ring
 def _field_shape(compiled: Compiled, name: str) -> tuple[int, ...]:
     """Return the shape of a field of `Exogenous` in one step."""
     s = compiled.shape
-    if name in ("arrivals_gpuh", "queue_limit_gpuh", "growth", "rehomed_gpuh"):
+    if name in ("arrivals_gpuh", "queue_limit_gpuh"):
         return (s.regions, s.rows)
     return (s.jobs, s.sites) if name == "job_open" else (s.sites,)
 
@@ -83,18 +92,19 @@ def lay_out(episodes: EpisodeArrays, columns: dict[str, RingColumn], block: Floa
 class Ring:
     """The columns of B episodes; `row` is the present."""
 
-    def __init__(self, columns: dict[str, RingColumn], steps: int, num_envs: int, like: Array) -> None:
-        """Make room for episodes of ``steps`` steps, on the device and with the type of ``like``."""
+    def __init__(self, columns: dict[str, RingColumn], shape: Shape, num_envs: int, like: Array) -> None:
+        """Make room for episodes of a scenario's ``shape``, on the device and with the type of ``like``."""
         width = max(c.place.stop for c in columns.values())
         self.columns = columns
-        self.values = zeros((steps + 1, width, num_envs), like)
+        self.values = zeros((shape.steps + 1, width, num_envs), like)
+        self._is_session = constant((np.arange(shape.rows) < shape.session_rows).astype(float), like)
         self.row = 0
         self._look()
 
     def _look(self) -> None:
         """Make views [T+1,B,...] of the exogenous inputs."""
         move = namespace(self.values).moveaxis
-        self._series = {name: move(self.column(self.values, name), -1, 1) for name in Exogenous.names()}
+        self._series = {name: move(self.column(self.values, name), -1, 1) for name in (*STORED, "steps_left")}
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the views out of copies, which would not follow what is written."""
@@ -139,12 +149,29 @@ class Ring:
             put(self.values[:begin], rows[mine], part[size - begin :])
 
     def present(self) -> Exogenous:
-        """Return the exogenous inputs of the present row, as views [B,...]."""
-        return Exogenous.make(**{name: x[self.row] for name, x in self._series.items()})
+        """Return the exogenous inputs of the present row, [B,...]; views where they are stored."""
+        now, before = (
+            {name: self._series[name][row] for name in names}
+            for names, row in ((STORED, self.row), (BEFORE, self.row - 1))
+        )
+        return self.exogenous(now, before)
 
-    def fields(self, now: Array) -> Exogenous:
-        """Return the exogenous inputs in a row [M,B], as views [B,...]."""
-        return Exogenous.make(**{name: batch_first(self.column(now, name)) for name in Exogenous.names()})
+    def fields(self, now: Float[Array, "M B"], before: Float[Array, "M B"]) -> Exogenous:
+        """Return the exogenous inputs in a row, as `present` does, from this one and the row before it."""
+        some = (
+            {name: batch_first(self.column(row, name)) for name in names}
+            for names, row in ((STORED, now), (BEFORE, before))
+        )
+        return self.exogenous(*some)
+
+    def exogenous(self, now: dict[str, Array], before: dict[str, Array]) -> Exogenous:
+        """Return the exogenous inputs of steps, [B,...], from fields `STORED` there and `BEFORE` in those before."""
+        arrivals = now["arrivals_gpuh"]
+        # Before its first step stands the row after an episode's end, where no step is left.
+        is_first = before["steps_left"][..., None] == 0.0
+        last = namespace(arrivals).where(is_first, arrivals, before["arrivals_gpuh"])
+        growth, rehomed = growth_between(last, arrivals * self._is_session)
+        return Exogenous.make(**now, growth=growth, rehomed_gpuh=rehomed)
 
     def column(self, rows: Array, name: str) -> Array:
         """Return one field of rows [...,M,B], as a view [...,*shape,B]."""

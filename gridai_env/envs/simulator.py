@@ -119,7 +119,7 @@ class Simulator:
     ) -> None:
         self.compiled, self.layout, self.num_envs = compiled, Layout(compiled.shape), num_envs
         self.steps, self.observed = compiled.shape.steps, observed
-        self.ring = Ring(plan(compiled, observed), self.steps, num_envs, like)
+        self.ring = Ring(plan(compiled, observed), compiled.shape, num_envs, like)
         self.jobs = room((0,), like)  # features [J+1,5+K,B], where they are observed
         self.t = np.zeros(num_envs, dtype=np.intp)
         self.params: Params
@@ -129,7 +129,7 @@ class Simulator:
         self._present: Exogenous | None = None
         self._before: tuple[Any, Array] | None = None  # state and actions of the step before
 
-        at = (0, 0, -1, 0)  # the batch axis of state, instances, present row, actions
+        at = (0, 0, -1, 0)  # the batch axis of state, instances, rows, actions
         self._figures_step = wrap(self.figures_flat, at) if wrap else None
 
     # Episodes ------------------------------------------------------------------------------------
@@ -258,7 +258,8 @@ class Simulator:
         if self._before is None:
             return None
         place, actions = self._before
-        exo = self.ring.fields(self.ring.values[self.ring.row - 1])
+        row = self.ring.row
+        exo = self.ring.fields(self.ring.values[row - 1], self.ring.values[row - 2])
         return play(self.params, self.layout, self._state_at(place), exo, actions)[1:]
 
     def look(self) -> Float[Array, "N B"] | None:
@@ -269,9 +270,10 @@ class Simulator:
         self.ring.forward()
         self.t, self._present = self.t + 1, None
 
-    def inputs(self) -> tuple[list[Array], list[Array], Array]:
-        """Return state, parameters of the instances, and the present row."""
-        return arrays_of(self.state), list(_instance(self.params).values()), self.ring.now()
+    def inputs(self) -> tuple[list[Array], list[Array], list[Array]]:
+        """Return state, parameters of the instances, and the present row and the one before it."""
+        rows = [self.ring.now(), self.ring.values[self.ring.row - 1]]
+        return arrays_of(self.state), list(_instance(self.params).values()), rows
 
     def _take(self, found: list[Array]) -> list[Array]:
         """Keep the state, which comes first; return the rest."""
@@ -279,11 +281,11 @@ class Simulator:
         return found[len(State.names()) :]
 
     def figures_flat(
-        self, state: list[Array], instance: list[Array], now: Array, actions: Array
+        self, state: list[Array], instance: list[Array], rows: list[Array], actions: Array
     ) -> list[Array]:
         """Play one step of plain lists of arrays; return state, figures, wrong actions."""
         known = self.params.__dict__ | dict(zip(INSTANCE_FIELDS, instance, strict=True))
-        p, exo = self.params.make(**known), self.ring.fields(now)
+        p, exo = self.params.make(**known), self.ring.fields(*rows)
         played, flows, outcome = play(p, self.layout, record_of(State, state), exo, actions)
         after = played.map(_in_order)
         # Part by part, so that a kernel sees each number of an action once.

@@ -269,22 +269,23 @@ def session_growth(arrivals_gpuh: Array, wait_steps: np.ndarray) -> tuple[Array,
     In the first step growth is 1, the placement before it being these arrivals at home.  Rows that may wait
     (they come last): 0.
     """
-    xp = namespace(arrivals_gpuh)
     growth, rehomed = (empty(arrivals_gpuh.shape, arrivals_gpuh) for _ in range(2))
     waits = np.flatnonzero(wait_steps).tolist()
 
     for arrivals, ratio, at_home in _few_at_a_time(arrivals_gpuh, growth, rehomed):
-        before, now = arrivals[:, :-1], arrivals[:, 1:]
-        is_reference = before >= MIN_REFERENCE * now
-        is_reference &= before > 0.0
         ratio[:, 0], at_home[:, 0] = 1.0, 0.0
         # All rows at once, as they lie in memory, is faster than the sessions alone.
-        ratio[:, 1:] = now / xp.where(is_reference, before, 1.0)
-        ratio[:, 1:] *= is_reference
-        at_home[:, 1:] = now * ~is_reference
+        ratio[:, 1:], at_home[:, 1:] = growth_between(arrivals[:, :-1], arrivals[:, 1:])
         for w in waits:
             ratio[..., w] = at_home[..., w] = 0.0
     return growth, rehomed
+
+
+def growth_between(before_gpuh: Array, now_gpuh: Array) -> tuple[Array, Array]:
+    """Return growth and rehomed GPU-h of sessions from their arrivals in a step and in the one before it."""
+    is_reference = (before_gpuh >= MIN_REFERENCE * now_gpuh) & (before_gpuh > 0.0)
+    growth = now_gpuh / namespace(now_gpuh).where(is_reference, before_gpuh, 1.0)
+    return growth * is_reference, now_gpuh * ~is_reference
 
 
 def first_placement_gpuh(first_arrivals_gpuh: Array, home: np.ndarray, wait_steps: np.ndarray) -> Array:

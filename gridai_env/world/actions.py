@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gridai_env.arrays.ops import all_zero, as_real, namespace, total
-from gridai_env.arrays.types import Float, Floats
+from gridai_env.arrays.types import Array, Float, Floats
 from gridai_env.world import physics
 from gridai_env.world.state import Exogenous, Flows, Params, Shape, State
 
@@ -116,9 +116,12 @@ def ratio(part: Floats, whole: Floats) -> Floats:
     return namespace(whole).where(zero, 0.0, part / (whole + zero))
 
 
-def active_jobs(state: State, exo: Exogenous) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
-    """Return which jobs [B,J] may be started now somewhere, and the slot of each (most urgent first)."""
-    active = (state.waiting > 0.5) & (exo.job_open > 0.5).any(-1)
+def active_jobs(state: State, job_open: Array) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
+    """Return which jobs [B,J] may be started now somewhere and the slot of each (most urgent first).
+
+    ``job_open`` [B,J,K]: that of `Exogenous`.
+    """
+    active = (state.waiting > 0.5) & (job_open > 0.5).any(-1)
     return active, namespace(state.waiting).cumsum(active, axis=-1) - 1
 
 
@@ -161,7 +164,7 @@ def _encode_jobs(layout: Layout, state: State, exo: Exogenous, flows: Flows) -> 
     if shape.jobs == 0:
         return score
 
-    active, slot = active_jobs(state, exo)
+    active, slot = active_jobs(state, exo.job_open)
     for index in np.argwhere(active & (flows.started.sum(-1) > 0.5)):
         row, job = tuple(index[:-1]), index[-1]
         place = (*row, slot[tuple(index)])

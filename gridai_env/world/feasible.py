@@ -124,7 +124,7 @@ def start_jobs(p: Params, state: State, exo: Exogenous, score: Floats) -> Floats
     if started.shape[-2] == 0:
         return started
 
-    active, slot = active_jobs(state, exo)
+    active, slot = active_jobs(state, exo.job_open)
     profile = state.committed_gpus
     limit = (p.utilisation_limit * p.gpus * (1.0 + DECISION_SLACK))[:, None]
     sites = positions(profile, -2)

@@ -99,7 +99,7 @@ class _Step:
         self._take(given)
         instance = [given[f"instance_{name}"] for name in self.instances]
         rows = self._rows(given)
-        found = self.simulator.figures_flat(self._state(given), instance, rows[1], given["actions"])
+        found = self.simulator.figures_flat(self._state(given), instance, rows[1:3], given["actions"])
         return found + self.observer.segments(found[:STATES], self.observer.seen(rows), given["jobs"])
 
     def observe(self, given: dict[str, Tensor]) -> list[Tensor]:

@@ -12,13 +12,13 @@ import gymnasium as gym
 import numpy as np
 import torch
 
+from gridai_env.envs.ring import STORED
 from gridai_env.envs.simulator import Simulator
 from gridai_env.envs.torch.compiled_step import Traced
 from gridai_env.envs.torch.episode_supply import SHARE
 from gridai_env.envs.torch.generate import TorchEpisodeGenerator
 from gridai_env.scenario.compile import compile_scenario
 from gridai_env.scenario.load import load_scenario
-from gridai_env.world.state import Exogenous
 from scripts.studies.speed.decision import decision_figures
 from scripts.studies.speed.measure import Figure, median_of
 from scripts.studies.speed.setting import KINDS, Setting, seconds
@@ -49,9 +49,9 @@ def bytes_of_step(simulator: Simulator, actions: torch.Tensor) -> float:
 
     Read: state, the instance's constants, exogenous input, actions; written: the next state and the figures.
     """
-    state, instance, now = simulator.inputs()
+    state, instance, (now, _) = simulator.inputs()
     columns = simulator.ring.columns
-    wide = sum(columns[name].place.stop - columns[name].place.start for name in Exogenous.names())
+    wide = sum(columns[name].place.stop - columns[name].place.start for name in STORED)
     figures, wrong = simulator.step_figures(actions)
     tensors = [*state, *state, *instance, actions, figures, wrong]
     counted = sum(x.numel() * x.element_size() for x in tensors)
