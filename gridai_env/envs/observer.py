@@ -176,7 +176,7 @@ class Observer:
 
         def due(backlog: Array) -> Array:
             on_hand = backlog + batch_first(arrivals[:, first:])
-            return due_gpuh(on_hand, recent_gpuh(recent, self._wait, elapsed, left))
+            return due_gpuh(on_hand, recent_gpuh(recent, self._wait, left))
 
         shown = [
             (name, batch_last(values))

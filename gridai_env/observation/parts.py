@@ -41,17 +41,17 @@ def due_gpuh(on_hand_gpuh: Array, recent_gpuh: Array) -> Array:
     return namespace(surely).maximum(surely[..., None] - recent_gpuh, 0.0)
 
 
-def recent_gpuh(arrivals_gpuh: Array, wait_steps: Sequence[int], elapsed: Array, left: Array) -> Array:
+def recent_gpuh(arrivals_gpuh: Array, wait_steps: Sequence[int], left: Array) -> Array:
     """Return arrivals whose wait does not end by the end of this and the next steps, [B,C,Q,D].
 
-    ``arrivals_gpuh`` [D,C,Q,B]: of the last steps, this one last, of which those before the episode do not count.
-    ``elapsed`` and ``left`` [B]: steps before this one, and from it on.  At the end of the episode all work is due.
+    ``arrivals_gpuh`` [D,C,Q,B]: of the last steps, this one last; ``left`` [B]: steps from this one on.  At the end of
+    the episode all work is due.  What is older than the episode may be anything: where it counts all that arrived since
+    does, too, and nothing is due.
     """
     xp, longest = namespace(arrivals_gpuh), len(arrivals_gpuh)
     ahead = constant(np.arange(float(longest)).reshape(-1, 1, 1, 1), arrivals_gpuh)
-    mine = xp.where(ahead >= longest - 1.0 - elapsed, arrivals_gpuh, 0.0)
     # From each of the last steps to this one.
-    summed = flipped(flipped(mine).cumsum(0))
+    summed = flipped(flipped(arrivals_gpuh).cumsum(0))
 
     # Those of a row with a shorter wait begin later.
     if min(wait_steps) < longest:

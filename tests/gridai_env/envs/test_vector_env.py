@@ -18,7 +18,9 @@ from gridai_env.envs import episode_supply
 from gridai_env.envs.env import GridAIEnv
 from gridai_env.envs.vector_env import GridAIVectorEnv
 from gridai_env.episodes.instance import Instance, make_instance
+from gridai_env.scenario.spec import Scenario
 from gridai_env.world.state import INSTANCE_FIELDS
+from tests.support.small_scenario import SMALL, small
 
 IDS = ("TwoSites", "FourMarkets", "MicrogridProsumer", "EnergyGeography", "Global")
 ENVS, HORIZON_H = 3, 12.0
@@ -443,3 +445,44 @@ def test_snapshots_of_other_environments_are_refused() -> None:
         GridAIVectorEnv(2, "two_sites", horizon_h=7.0).set_state(state)
     with pytest.raises(ValueError, match="this version's"):
         envs.set_state({"group": 1})
+
+
+def _two_waits() -> Scenario:
+    """A small scenario with rows of work that wait for 6 and for 3 hours."""
+    chat, batch = SMALL["classes"]
+    return small(
+        classes=[chat, batch | {"share": 0.2}, batch | {"name": "soon", "share": 0.1, "wait_h": 3.0}]
+    ).scenario
+
+
+@pytest.mark.parametrize("scenario", ["microgrid_prosumer", _two_waits()], ids=["no_waits", "two_waits"])
+def test_steps_find_the_inputs_of_their_own_episodes(scenario: str | Scenario) -> None:
+    """What is gathered from earlier steps is that of the episode, whatever was played before or begins beside it."""
+    envs = GridAIVectorEnv(3, scenario, flat_observations=True)
+    observation, _ = envs.reset(seed=0)
+    holds = [name.endswith("/hold") for name in envs.action_names]
+    rng, steps, wait = np.random.default_rng(0), envs.compiled.shape.steps, envs.compiled.row_wait_steps
+    for number in range(2 * steps + 5):
+        if number in (7, 17):
+            options = {"reset_mask": np.array([False, True, False]), "first_step": number - 7}
+            observation, _ = envs.reset(options=options)
+        units, simulator = envs.layout.physical(observation), envs.simulator
+
+        for b, (t, instance) in enumerate(zip(simulator.t, envs.instances, strict=True)):
+            exo = instance.exogenous
+            for name in exo.names():
+                assert np.array_equal(getattr(simulator.exogenous, name)[b], getattr(exo, name)[t]), (name, t)
+            before = exo.arrivals_gpuh[max(t - 1, 0)] * (wait == 0)
+            np.testing.assert_allclose(units["arrivals_before_gpuh"][b], before, rtol=1e-6)
+            on_hand = simulator.state.backlog_gpuh[b] + exo.arrivals_gpuh[t]
+            for w in np.flatnonzero(wait):
+                for ahead in range(wait.max()):
+                    since = steps if t + ahead >= steps - 1 else max(t + ahead - wait[w] + 1, 0)
+                    recent = exo.arrivals_gpuh[since : t + 1, :, w].sum(0)
+                    due = np.maximum(on_hand[:, w] - recent, 0.0)
+                    found = units["due_gpuh"][b, :, w, ahead]
+                    np.testing.assert_allclose(found, due, rtol=1e-5, atol=1e-5 * on_hand[:, w].max())
+        # Work waits as long as it may.
+        actions = rng.uniform(-1.0, 0.0, (3, simulator.layout.size)).astype(np.float32)
+        actions[:, holds] = 1.0
+        observation, *_ = envs.step(actions)
