@@ -32,6 +32,7 @@ from gridai_env.world.state import Exogenous, Shape
 # Fields of `Exogenous` that follow from arrivals now and in the step before.
 GROWTH = ("growth", "rehomed_gpuh")
 STORED = tuple(name for name in Exogenous.names() if name not in GROWTH)
+QUEUE = "queue_limit_gpuh"  # stored of rows that may wait; nothing else is left in a queue
 BEFORE = ("arrivals_gpuh", "steps_left")  # what these need of the step before
 
 
@@ -71,8 +72,10 @@ def plan(compiled: Compiled, layout: ObservationLayout | None) -> dict[str, Ring
 def _field_shape(compiled: Compiled, name: str) -> tuple[int, ...]:
     """Return the shape of a field of `Exogenous` in one step."""
     s = compiled.shape
-    if name in ("arrivals_gpuh", "queue_limit_gpuh"):
+    if name == "arrivals_gpuh":
         return (s.regions, s.rows)
+    if name == QUEUE:
+        return (s.regions, s.rows - s.session_rows)
     return (s.jobs, s.sites) if name == "job_open" else (s.sites,)
 
 
@@ -84,6 +87,8 @@ def lay_out(episodes: EpisodeArrays, columns: dict[str, RingColumn], block: Floa
         is_input = name in Exogenous.names()
         values = getattr(episodes.exogenous, name) if is_input else PART_FUNCTIONS[name](outside)
         known = values.shape[1]
+        if name == QUEUE:  # rows that may wait come last
+            values = values[..., values.shape[-1] - column.shape[-1] :]
         target[:known] = batch_last(values)
         # Forecasts and prices end with the episode: what is unknown shows as 0 in the observation.
         target[known:] = column.after_end
@@ -97,7 +102,9 @@ class Ring:
         width = max(c.place.stop for c in columns.values())
         self.columns = columns
         self.values = zeros((shape.steps + 1, width, num_envs), like)
-        self._is_session = constant((np.arange(shape.rows) < shape.session_rows).astype(float), like)
+        one = np.eye(shape.rows)  # of each row
+        self._is_session = constant(one[: shape.session_rows].sum(0), like)
+        self._is_waiting = [constant(mine, like) for mine in one[shape.session_rows :]]
         self.row = 0
         self._look()
 
@@ -171,7 +178,9 @@ class Ring:
         is_first = before["steps_left"][..., None] == 0.0
         last = namespace(arrivals).where(is_first, arrivals, before["arrivals_gpuh"])
         growth, rehomed = growth_between(last, arrivals * self._is_session)
-        return Exogenous.make(**now, growth=growth, rehomed_gpuh=rehomed)
+        limits = [now[QUEUE][..., q : q + 1] * mine for q, mine in enumerate(self._is_waiting)]
+        fields = now | {QUEUE: sum(limits[1:], limits[0]) if limits else namespace(growth).zeros_like(growth)}
+        return Exogenous.make(**fields, growth=growth, rehomed_gpuh=rehomed)
 
     def column(self, rows: Array, name: str) -> Array:
         """Return one field of rows [...,M,B], as a view [...,*shape,B]."""
