@@ -62,8 +62,11 @@ IDS: dict[str, str | None] = {
     "gridai/MicrogridProsumer-v2": "microgrid_prosumer",
     "gridai/EnergyGeography-v2": "energy_geography",
     "gridai/Global-v2": "global",
+    "gridai/FlexibleCampus-v2": "flexible_campus",
+    "gridai/DemandResponse-v2": "demand_response",
     "gridai/Custom-v2": None,
 }
+_SINCE_V2 = ("flexible_campus", "demand_response")
 
 
 def __getattr__(name: str) -> Any:
@@ -90,6 +93,8 @@ def _register() -> None:
             vector_entry_point="gridai_env.entry:open_vector_env",
             kwargs={"scenario": scenario},
         )
+        if scenario in _SINCE_V2:
+            continue
         refuse = "gridai_env.entry:refuse_v1"
         old = id_.replace("-v2", "-v1")
         _gym.register(id=old, entry_point=refuse, vector_entry_point=refuse, kwargs={"new_id": id_})

@@ -25,8 +25,8 @@ class HomeReference:
     """Benefit of serving everything at home in the present step of a batch, with idle batteries.
 
     Work that finds no room at home overflows by the rules of `project`.  Left out: jobs, the peak of the demand
-    charge and the carbon budget, which depend on earlier decisions.  ``like``: an array of the type, and in the place,
-    of all numbers.
+    charge, the carbon budget and the days inside the episode of a baseline, which depend on earlier decisions.
+    ``like``: an array of the type, and in the place, of all numbers.
     """
 
     def __init__(self, compiled: Compiled, like: Array = _NUMPY) -> None:
@@ -56,6 +56,7 @@ class HomeReference:
         # Sessions of the step before: this step's arrivals over their growth.
         before = xp.where(growth > 0.0, exogenous.arrivals_gpuh / xp.where(growth > 0.0, growth, 1.0), 0.0)
         none = xp.zeros_like(per_site)
+        past_mw = xp.broadcast_to(none[..., None], (*none.shape, shape.day_steps))
         return State(
             backlog_gpuh=xp.zeros_like(exogenous.arrivals_gpuh),
             battery_mwh=self._battery_mwh,
@@ -65,4 +66,6 @@ class HomeReference:
             waiting=xp.broadcast_to(none[..., :1], (*none.shape[:-1], shape.jobs)),
             peak_import_mw=xp.full_like(per_site, xp.inf),
             carbon_kg=none[..., 0],
+            baseline_sum_mw=past_mw,
+            day_before_mw=past_mw,
         )

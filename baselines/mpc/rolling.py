@@ -166,7 +166,8 @@ class RollingModel:
 
         # Bounds of the flows, narrowed by the rows of a single column.
         carried = np.concatenate([state.backlog_gpuh[None], exo.queue_limit_gpuh[:-1]])
-        for name, most in (flow_ceilings(p, exo, carried) | {"started": exo.job_open}).items():
+        past_mw = np.minimum(state.baseline_sum_mw, state.day_before_mw).min(-1, initial=0.0)
+        for name, most in (flow_ceilings(p, exo, carried, -past_mw) | {"started": exo.job_open}).items():
             index = getattr(self.columns.flows, name)
             upper[index[index >= 0]] = most[index >= 0]
         upper[self.columns.modes] = 1.0

@@ -68,9 +68,10 @@ def plan_by_windows(
     cheapest[routes.served[routes.cheapest(lp, row_dual)]] = True
     for start in range(0, max(steps - seen, 0) + kept, kept):
         end = min(start + seen, steps)
-        now, later = np.flatnonzero((row_step >= start) & (row_step < end)), row_step == end
+        now, later = np.flatnonzero((row_step >= start) & (row_step < end)), row_step >= end
         here = np.flatnonzero((program.column_step >= start) & (program.column_step < end))
-        # What earlier windows have decided stands on the right; rows of later steps reach one step back.
+        # What earlier windows have decided stands on the right; rows of later steps reach one step
+        # back, those of a baseline many days.
         before, part = rows[now] @ values, lp.part(now, here)
         part.costs -= rows[later][:, here].T @ row_dual[later]
         part.row_lower -= before

@@ -194,7 +194,7 @@ def solved_program(
     program: Program, mip_gap: float, clock: Deadline, threads: int, seed: int
 ) -> SolverResult:
     """Return the solver's result, split in time where the program is very large and its rows allow it."""
-    if program.size[0] > SPLIT_ROWS and program.is_by_steps:
+    if program.size[0] > SPLIT_ROWS and program.is_by_steps and not program.reaches_back:
         try:
             return solve_split(program, mip_gap=mip_gap, clock=clock, threads=threads, seed=seed)
         except InfeasibleError:

@@ -29,12 +29,12 @@ from baselines.program.service_floor import Floor
 from gridai_env.arrays.types import Float, Floats
 from gridai_env.episodes.instance import Instance
 from gridai_env.rollout.step_table import Table, step_times_utc, table_of
-from gridai_env.world.state import Flows
+from gridai_env.world.state import Flows, Params
 
 # Limits that have a price; all are lifted by this share (or amount, where nearly zero) before they are priced.
 LIMITS = {
     "queue", "gpus", "charge", "discharge", "battery full",
-    "generator", "import", "export", "carbon budget",
+    "generator", "import", "export", "carbon budget", "line", "saving",
 }  # fmt: skip
 HAIR, HAIR_LEAST = 1e-6, 1e-7  # the least in units of the program
 
@@ -59,6 +59,10 @@ class ShadowPrices:
     battery_capacity_usd_per_mwh: Float[Floats, "T K"]  # one more MWh of capacity at the end of the step
     charge_limit_usd_per_mwh: Float[Floats, "T K"]  # one more MW of charging for one hour
     discharge_limit_usd_per_mwh: Float[Floats, "T K"]  # the same of discharging
+    modes_usd_per_gpuh: Float[
+        Floats, "T K"
+    ]  # one accelerator more in service, that power modes spread work over
+    line_usd_per_mwh: Float[Floats, "T L K"]  # one more MW of a line for one hour
     queue_usd_per_gpuh: Float[Floats, "T C W"]  # deadlines: one more GPU-h may wait at the end of the step
     carbon_usd_per_kg: Float[Floats, " T"]  # one more kg of the budget from this step on; 0 without a budget
     floor_usd_per_gpuh: Float[
@@ -93,6 +97,10 @@ class ShadowPrices:
         for c, region in enumerate(compiled.region_names):
             for w, row in enumerate(compiled.row_names):
                 out[f"queue_usd_per_gpuh/{region}/{row}"] = self.queue_usd_per_gpuh[:, c, w]
+        for rule in compiled.lines.rules:
+            if rule.slot >= 0:
+                name = f"line_usd_per_mwh/{compiled.site_names[rule.site]}/{rule.spec.name}"
+                out[name] = self.line_usd_per_mwh[:, rule.slot, rule.site]
         return out | {"carbon_usd_per_kg": self.carbon_usd_per_kg}
 
     def highest(self, per_kind: int = 4) -> list[tuple[str, str, float, int]]:
@@ -117,6 +125,7 @@ SITE_PRICES = (
     "energy_usd_per_mwh", "capacity_usd_per_gpuh", "import_limit_usd_per_mwh",
     "export_limit_usd_per_mwh", "generator_limit_usd_per_mwh", "stored_energy_usd_per_mwh",
     "battery_capacity_usd_per_mwh", "charge_limit_usd_per_mwh", "discharge_limit_usd_per_mwh",
+    "modes_usd_per_gpuh",
 )  # fmt: skip
 
 
@@ -209,6 +218,16 @@ def _per_unit(flows: Flows, solved: _Fixed, dt_h: float) -> dict[str, Float[Floa
     return {name: price / dt_h for name, price in prices.items()}
 
 
+def _modes_usd_per_gpuh(p: Params, solved: _Fixed, at_sites: tuple[int, ...]) -> Float[Floats, "T K"]:
+    """Return what one accelerator more is worth to power modes; NaN at sites without any."""
+    if not p.has_modes:
+        return np.full(at_sites, np.nan)
+    steps, sites = at_sites
+    duals = solved.prices("saving", (steps, len(p.saving_kw_per_gpu), sites))
+    worth = (duals * p.saving_kw_per_gpu).sum(1) / 1000.0 / p.dt_h
+    return np.where((p.saving_kw_per_busy_gpu > 0.0).any(0), worth, np.nan)
+
+
 def _read(plan: Plan, solved: _Fixed) -> ShadowPrices:
     """Return the prices of all limits, per MWh or GPU-h where a row is per MW and step.
 
@@ -240,6 +259,8 @@ def _read(plan: Plan, solved: _Fixed) -> ShadowPrices:
         export_limit_usd_per_mwh=per_unit["export"],
         generator_limit_usd_per_mwh=np.where(has_generator, per_unit["generator"], np.nan),
         **{name: np.where(has_battery, price, np.nan) for name, price in battery.items()},
+        modes_usd_per_gpuh=_modes_usd_per_gpuh(p, solved, at_sites),
+        line_usd_per_mwh=solved.prices("line", flows.line_excess_mw.shape) / p.dt_h,
         queue_usd_per_gpuh=solved.prices("queue", shape=flows.dropped_gpuh.shape),
         carbon_usd_per_kg=np.cumsum(budget[::-1])[::-1],
         floor_usd_per_gpuh=solved.prices("floor served", shape=flows.dropped_gpuh.shape[2:]),

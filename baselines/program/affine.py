@@ -131,6 +131,31 @@ class Affine:
         constant[..., :-1] = self.constant[..., 1:]
         return self._moved(self.shape, constant, to.ravel())
 
+    def shift_in(self, last: Any) -> Affine:
+        """Drop the first entry of the last axis and append ``last``, an array that lacks that axis."""
+        moved, places = self.shift_left(), np.arange(self.constant.size).reshape(self.shape)[..., -1].ravel()
+        constant = moved.constant
+        constant[..., -1] = last.constant if isinstance(last, Affine) else last
+        if not isinstance(last, Affine):
+            return moved
+        return Affine(
+            constant,
+            np.concatenate([moved.row, places[last.row]]),
+            np.concatenate([moved.column, last.column]),
+            np.concatenate([moved.value, last.value]),
+        )
+
+    @classmethod
+    def stack(cls, arrays: Sequence[Affine]) -> Affine:
+        """Return arrays of one shape along a new leading axis."""
+        size = arrays[0].constant.size
+        return cls(
+            np.stack([x.constant for x in arrays]),
+            np.concatenate([x.row + i * size for i, x in enumerate(arrays)]),
+            np.concatenate([x.column for x in arrays]),
+            np.concatenate([x.value for x in arrays]),
+        )
+
     def broadcast_to(self, shape: tuple[int, ...]) -> Affine:
         """Return the array repeated to a larger shape."""
         if shape == self.shape:

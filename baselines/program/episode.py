@@ -24,7 +24,7 @@ from baselines.program.linear import (
 from baselines.program.objectives import Objective, goal, last_resorts
 from baselines.program.rows import charging_choices, flow_ceilings, state_ceilings
 from baselines.program.service_floor import FLOOR_SLACK, Floor
-from baselines.program.window import CARRIED, make_columns, window_rows
+from baselines.program.window import ONLY_FIRST, make_columns, window_rows
 from gridai_env.arrays.types import Array, Bools, Float, Floats, Index
 from gridai_env.episodes.instance import Instance
 from gridai_env.world.size import unit_of
@@ -131,6 +131,7 @@ class _Builder:
             counts=columns.counts[is_open],
             column_step=columns.step[is_open],
             rows=places,
+            reaches_back=self.instance.compiled.shape.day_steps > 0,
         )
 
     # Bounds -----------------------------------------------------------------------------------------------------
@@ -157,7 +158,7 @@ class _Builder:
         ceilings = state_ceilings(self.p, self.exo)
         for name in State.names():
             index = getattr(columns.state, name)
-            if name not in CARRIED:
+            if name not in ONLY_FIRST:
                 limit(index[1:], np.array(np.inf) if self.priced else ceilings[name])
             known = np.broadcast_to(getattr(initial, name), index[0].shape)
             lower[index[0][index[0] >= 0]] = upper[index[0][index[0] >= 0]] = known[index[0] >= 0]

@@ -35,6 +35,7 @@ from baselines.program.rows import (
     state_ceilings,
 )
 from baselines.program.service_floor import FLOOR_SLACK, Floor
+from baselines.program.window import EXPRESSED
 from gridai_env.arrays.types import Array, Bools, Floats, Index, Objects
 from gridai_env.episodes.instance import Instance
 from gridai_env.world.size import unit_of
@@ -142,7 +143,11 @@ class _Builder:
 
         emissions_count = self.objective == "carbon" or self.carbon_cap_kg is not None
         self.two_way = charging_choices(self.p, self.instance.exogenous, emissions_count)
-        self.most = state_ceilings(self.p, self.instance.exogenous)
+        exo, initial = self.instance.exogenous, self.instance.initial
+        self.most = state_ceilings(self.p, exo)
+        carried = np.concatenate([initial.backlog_gpuh[None], exo.queue_limit_gpuh[:-1]])
+        # A longer queue would bring work to steps that have none.
+        self.ceilings = flow_ceilings(self.p, exo, carried + 1.0 if self.priced else carried)
 
     def build(self) -> Program:
         """Return the program of all steps."""
@@ -187,16 +192,10 @@ class _Builder:
 
     def _flows(self, t: int, exo: Exogenous) -> Flows:
         """The flows of step ``t``; those that are 0 in every feasible step get no variable."""
-        arrays = {name: self._variables(t, name, ceiling) for name, ceiling in self._ceilings(t, exo).items()}
+        arrays = {name: self._variables(t, name, ceiling[t]) for name, ceiling in self.ceilings.items()}
         arrays["started"] = self._choices("started", t, exo.job_open > 0.5)
         arrays["carbon_excess_kg"] = arrays["carbon_excess_kg"][()]
         return Flows(**arrays)
-
-    def _ceilings(self, t: int, exo: Exogenous) -> dict[str, Floats]:
-        """The most that each flow can be in step ``t``."""
-        before = self.instance.exogenous.queue_limit_gpuh[t - 1] if t else self.instance.initial.backlog_gpuh
-        # A longer queue would bring work to steps that have none.
-        return flow_ceilings(self.p, exo, before + 1.0 if self.priced else before)
 
     def _modes(self, t: int) -> Modes:
         """Return yes/no variables of step ``t`` where burning energy could pay, and for minimum loads."""
@@ -221,9 +220,11 @@ class _Builder:
         if not p.has_demand_charge:
             reached = reached.replace(peak_import_mw=np.zeros(len(p.gpus)))
         fresh = {
-            name: self._fresh(t, name, getattr(reached, name), self._most(t, name)) for name in State.names()
+            name: self._fresh(t, name, getattr(reached, name), self._most(t, name))
+            for name in State.names()
+            if name not in EXPRESSED
         }
-        return State(**fresh)
+        return reached.replace(**fresh)
 
     def _most(self, t: int, name: str) -> Array:
         """Return the ceiling of a state after step ``t``; nothing is left to say of flows carried over."""

@@ -59,6 +59,7 @@ class Program:
     # Rows of each kind, [T, places] for limits and "next <state>"; -1: a number that nothing depends on.  From Pyomo
     # only as far as rows stand, and no kind without any.
     rows: dict[str, Index]
+    reaches_back: bool = False  # rows depend on flows of the days before: a baseline does
 
     @property
     def row_step(self) -> Int[Index, " rows"]:

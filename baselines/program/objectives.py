@@ -1,9 +1,11 @@
 """What the optimum minimises: benefit lost, cost or emissions; and the weights that keep last resorts the last."""
 
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, Literal
 
 from gridai_env.episodes.instance import Instance
+from gridai_env.episodes.last_resorts import highest_line_usd_per_mwh
 from gridai_env.world import physics
 from gridai_env.world.state import Flows, Outcome, Params
 from gridai_env.world.terms import EARNINGS
@@ -45,8 +47,11 @@ def last_resorts(instance: Instance, objective: Objective) -> LastResorts:
         return LastResorts(0.0, 0.0, 0.0)
     p, exo = instance.params, instance.exogenous
     work_mwh = physics.work_power_mw_per_gpuh(p, exo) * p.dt_h
-    # A MWh here may replace that many at a less efficient site.
-    spread = float(work_mwh.max() / work_mwh.min())
+    # A MWh here may replace that many at a less efficient site, or in other power modes.
+    extra_kw = p.busy_kw_per_gpu - p.idle_kw_per_gpu
+    saved = p.saving_kw_per_busy_gpu / extra_kw
+    least, most = work_mwh * (1.0 - saved.max(0, initial=0.0)), work_mwh * (1.0 - saved.min(0, initial=0.0))
+    spread = float(most.max() / least.min())
     kg = max(
         float(physics.billed_carbon_kg_per_mwh(p, exo).max()), float(p.generator_carbon_kg_per_mwh.max()), 1.0
     )
@@ -57,7 +62,8 @@ def last_resorts(instance: Instance, objective: Objective) -> LastResorts:
         excess = float(p.carbon_excess_usd_per_kg) if p.has_carbon_budget else 0.0
         energy = max(float(exo.buy_usd_per_mwh.max()), float(p.fuel_usd_per_mwh.max()), 1.0)
         peak = float(p.demand_charge_usd_per_mw.max()) / p.dt_h
-        dearest = energy + kg * (p.carbon_price_usd_per_kg + excess) + peak
+        line = float(highest_line_usd_per_mwh(exo.map(itemgetter(None)))[0])
+        dearest = energy + kg * (p.carbon_price_usd_per_kg + excess) + peak + line
 
     step = RESORT_MARGIN * spread
     battery_short = 3.0 * spread * dearest

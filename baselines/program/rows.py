@@ -52,11 +52,23 @@ def charging_choices(p: Params, exo: Exogenous, emissions_count: bool) -> Bool[B
     That is in a step at whose price consuming pays, and in all steps before it: an emptied battery can be paid for
     being filled.  Where emissions are minimised or capped, anywhere.
     """
-    pays = exo.buy_usd_per_mwh + p.wear_usd_per_mwh <= 0.0
+    pays = exo.buy_usd_per_mwh + p.wear_usd_per_mwh - baseline_credit_usd_per_mwh(exo) <= 0.0
     ahead = np.logical_or.accumulate(pays[::-1])[::-1]
     # A generator that rises slowly may run for the sake of the next step, with no use for its power now.
     slow = p.generator_ramp_mw_per_h * p.dt_h < p.generator_max_mw
     return np.asarray(has_both_ways(p) & (ahead | has_minimum_load(p) | slow | emissions_count))
+
+
+def baseline_credit_usd_per_mwh(exo: Exogenous) -> Floats:
+    """Return the most that a MWh imported in a step can earn in later events by raising the baseline, [T,K].
+
+    ``exo`` [T,...] is an episode.  In each event of the same time of day, its price of a MWh times the weight of a day.
+    """
+    credit = np.zeros_like(exo.buy_usd_per_mwh)
+    if not exo.baseline_share.size:
+        return credit
+    worth = ((exo.line_usd_per_mwh + exo.response_usd_per_mwh) * exo.baseline_share).sum(-2)
+    return np.cumsum(worth[::-1], axis=0)[::-1] + credit
 
 
 def make_rows(
@@ -92,10 +104,13 @@ def make_rows(
 # Ceilings of flows ---------------------------------------------------------------------------------------------------
 
 
-def flow_ceilings(p: Params, exo: Exogenous, carried_gpuh: Floats) -> dict[str, Floats]:
-    """Return upper bounds on each flow: implied by the limits, they tighten the relaxation.
+def flow_ceilings(
+    p: Params, exo: Exogenous, carried_gpuh: Floats, exported_mw: Floats | float = 0.0
+) -> dict[str, Floats]:
+    """Return upper bounds on each flow of steps ``exo`` [T,...]: implied by the limits, they tighten the relaxation.
 
-    ``carried_gpuh`` [C,W] is the most work that may have waited since the step before.  Starts of jobs are left out.
+    ``carried_gpuh`` [T,C,W] is the most work that may have waited since the step before; ``exported_mw`` [K] the most
+    that was exported before these steps.  Starts of jobs are left out.
     """
     on_hand = exo.arrivals_gpuh + carried_gpuh
     served = p.route_open * on_hand[..., None]
@@ -107,7 +122,7 @@ def flow_ceilings(p: Params, exo: Exogenous, carried_gpuh: Floats) -> dict[str, 
         "dropped_gpuh": on_hand,
         "charge_mw": p.charge_limit_mw * steps,
         "discharge_mw": p.discharge_limit_mw * steps,
-        "generation_mw": p.generator_max_mw * steps,
+        "generation_mw": physics.generator_limit_mw(p, exo) * steps,
         "renewable_mw": exo.renewable_available_mw,
         "import_mw": exo.import_limit_mw,
         "export_mw": exo.export_limit_mw,
@@ -118,6 +133,8 @@ def flow_ceilings(p: Params, exo: Exogenous, carried_gpuh: Floats) -> dict[str, 
         "peak_rise_mw": np.where(p.demand_charge_usd_per_mw > 0.0, exo.import_limit_mw, 0.0),
         "battery_short_mwh": exo.battery_target_mwh,
         "carbon_excess_kg": most_carbon_kg(p, exo, served) * float(p.has_carbon_budget),
+        "saving_mw": most_saving_mw(p, exo),
+        "line_excess_mw": most_excess_mw(exo, exported_mw),
     }
 
 
@@ -144,6 +161,23 @@ def most_carbon_kg(p: Params, exo: Exogenous, served_gpuh: Floats) -> Floats:
     grid_mwh = p.dt_h * exo.import_limit_mw.sum(-1) + network_mwh
     fuel_kg = p.dt_h * (p.generator_max_mw * p.generator_carbon_kg_per_mwh).sum()
     return np.asarray(grid_mwh * physics.billed_carbon_kg_per_mwh(p, exo).max(-1) + fuel_kg)
+
+
+def most_saving_mw(p: Params, exo: Exogenous) -> Floats:
+    """Return an upper bound on what power modes save [K]; no entries without them."""
+    if not p.has_modes:
+        return exo.pue[..., :0]
+    busy = (p.utilisation_limit * exo.available_gpus)[..., None, :] * np.maximum(
+        p.saving_kw_per_busy_gpu, 0.0
+    )
+    limits = (exo.available_gpus[..., None, :] * p.saving_kw_per_gpu + busy) / 1000.0
+    return np.asarray(limits.min(-2))
+
+
+def most_excess_mw(exo: Exogenous, exported_mw: Floats | float) -> Floats:
+    """Return an upper bound on import above the lines, [T,L,K]: a baseline may be as low as the most export."""
+    exported = np.maximum(exo.export_limit_mw.max(0), exported_mw)
+    return np.asarray(exo.import_limit_mw[:, None, :] + np.maximum(-exo.line_mw, 0.0) + exported)
 
 
 def most_shed_mw(p: Params, exo: Exogenous) -> Floats:

@@ -7,16 +7,21 @@ sides, costs and coefficients.  The state before the window is a set of columns 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import itemgetter
 
 import numpy as np
 
 from baselines.program.affine import Affine
 from baselines.program.rows import Modes, Rows, has_both_ways, has_minimum_load, make_rows
 from gridai_env.arrays.types import Bool, Bools, Float, Floats, Index, Int
+from gridai_env.world import physics
 from gridai_env.world.state import Exogenous, Flows, Outcome, Params, Shape, State
 
 # State that is a flow of the step before: no columns of its own but in the first step.
 CARRIED = {"placed_gpuh": "served_gpuh", "generation_mw": "generation_mw"}
+# State that stays an expression in flows of the days before: likewise.
+EXPRESSED = ("baseline_sum_mw", "day_before_mw")
+ONLY_FIRST = (*CARRIED, *EXPRESSED)  # have columns of their own in the first step alone
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class Columns:
         out = np.arange(self.count)
         flows = [getattr(self.flows, name) for name in Flows.names()]
         # Of what is carried over, only the first step has columns of its own.
-        states = [getattr(self.state, name)[: 2 if name in CARRIED else None] for name in State.names()]
+        states = [getattr(self.state, name)[: 2 if name in ONLY_FIRST else None] for name in State.names()]
         for index in [*flows, *states, self.charging, self.running]:
             now, then = index[:-1], index[1:]
             both = (now >= 0) & (then >= 0)
@@ -107,12 +112,14 @@ def make_columns(
     state_masks["backlog_gpuh"] = state_masks["backlog_gpuh"] | all_queue
     flows = Flows(**{name: columns(at_steps(flow_masks[name])) for name in Flows.names()})
     states = {
-        name: columns(at_steps(mask, 1)) if name in CARRIED else columns(at_steps(mask, steps + 1), -1)
+        name: columns(at_steps(mask, 1)) if name in ONLY_FIRST else columns(at_steps(mask, steps + 1), -1)
         for name, mask in state_masks.items()
     }
     for name, flow in CARRIED.items():
         is_kept = state_masks[name]
         states[name] = np.concatenate([states[name], np.where(is_kept, getattr(flows, flow), -1)])
+    for name in EXPRESSED:
+        states[name] = np.concatenate([states[name], np.full((steps, *states[name].shape[1:]), -1)])
     decided = columns(at_steps(has_both_ways(p)) if charging is None else charging)
     running = columns(at_steps(has_minimum_load(p)))
     step = np.concatenate(used)
@@ -142,6 +149,8 @@ def _flow_masks(p: Params, shape: Shape) -> dict[str, Bools]:
         "peak_rise_mw": p.demand_charge_usd_per_mw > 0.0,
         "battery_short_mwh": p.battery_max_mwh > 0.0,
         "carbon_excess_kg": np.array(p.has_carbon_budget),
+        "saving_mw": (p.saving_kw_per_busy_gpu > 0.0).any(0) if p.has_modes else site[:0],
+        "line_excess_mw": np.ones((shape.lines, shape.sites), dtype=bool),
     }
 
 
@@ -157,6 +166,7 @@ def _state_masks(p: Params, shape: Shape) -> dict[str, Bools]:
         "waiting": np.full(shape.jobs, p.has_jobs),
         "peak_import_mw": p.demand_charge_usd_per_mw > 0.0,
         "carbon_kg": np.array(p.has_carbon_budget),
+        **{name: np.ones((shape.sites, shape.day_steps), dtype=bool) for name in EXPRESSED},
     }
 
 
@@ -188,7 +198,7 @@ def window_rows(
 
     def link(reached: State) -> State:
         for name in State.names():
-            if name not in CARRIED and not _is_idle(p, name):
+            if name not in ONLY_FIRST and not _is_idle(p, name):
                 updates[f"next {name}"] = Rows(getattr(reached, name) - getattr(after, name), True)
         return after
 
@@ -199,8 +209,20 @@ def window_rows(
         is_running_open=has_minimum_load(p),
     )
     flows, before = columns.flows.map(Affine.of_columns), columns.before.map(Affine.of_columns)
+    before = _with_past_days(before, flows, exo)
     limits, _, outcome = make_rows(p, before, flows, exo, modes, link)
     return updates | limits, outcome
+
+
+def _with_past_days(before: State, flows: Flows, exo: Exogenous) -> State:
+    """Return the states before the steps in which past imports are expressions in the flows."""
+    if not before.baseline_sum_mw.shape[-1]:
+        return before
+    at = [before.map(itemgetter(0))]
+    for t in range(len(exo.pue) - 1):
+        past = physics.next_baseline(at[-1], flows.map(itemgetter(t)), exo.map(itemgetter(t)))
+        at.append(at[-1].replace(**dict(zip(EXPRESSED, past, strict=True))))
+    return before.replace(**{name: Affine.stack([getattr(s, name) for s in at]) for name in EXPRESSED})
 
 
 def _at(rows: Rows) -> Affine:

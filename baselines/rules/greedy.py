@@ -5,7 +5,9 @@
 - Work that may wait is held when a forecast hour within its slack is cheaper.
 - Batteries charge in cheap hours and discharge in dear ones, judged by quantiles of present and forecast prices,
   and are back at their target at the end.
-- Generators run where fuel is cheaper than import.  Jobs start at once where energy is cheapest.
+- Generators run where fuel is cheaper than import, lines that the load reaches included.  Jobs start at once where
+  energy is cheapest.
+- No work goes where it would pay for import above a line that costs more than any work brings.
 
 No optimisation and no model of what others do: a reference that agents should beat.
 """
@@ -52,11 +54,18 @@ class Greedy(Rule):
         value_ahead = ahead_usd_per_mwh(view)
         job_score = start_at_once(view, value_now * view.exo.pue)
         started = view.starts(job_score)
-        spare_mw = self._generator_mw(view, value_now) + discharge_limit_mw(view)
+        value_there = value_now
+        if view.p.has_lines:
+            # What all work at home would pay at the lines.
+            at_home = (view.on_hand_gpuh[..., None] * view.p.home[:, None]).sum(-3)
+            value_there = value_now + view.line_usd_per_mwh(load_mw_of(view, at_home, started))
+        spare_mw = self._generator_mw(view, value_there) + discharge_limit_mw(view)
         room = view.room_gpuh(started, spare_mw)
-        placed, left, refused = self._placed_gpuh(view, value_now, value_ahead, room)
+        placed, left, refused = self._placed_gpuh(view, value_there, value_ahead, room)
 
-        load_mw = load_mw_of(view, placed, started)
+        load_mw = load_mw_of(view, placed.sum(-3), started)
+        if view.p.has_lines:
+            value_now = value_now + view.line_usd_per_mwh(load_mw)
         generation_mw = self._generation_mw(view, value_now, load_mw)
         battery_mw = self._battery_mw(view, value_now, value_ahead, load_mw - generation_mw)
         return to_action(
@@ -68,6 +77,8 @@ class Greedy(Rule):
             battery_mw=battery_mw,
             generation_mw=generation_mw,
             job_score=job_score,
+            # Less power for the same work costs nothing.
+            saving_share=np.where(value_now > 0.0, 1.0, 0.0),
         )
 
     # Work ---------------------------------------------------------------------------------------------------
@@ -145,7 +156,8 @@ class Greedy(Rule):
     def _generator_mw(self, view: View, value_now: PerSite) -> Floats:
         """Return the output [B,K] that generators can have now where fuel is cheaper than import, else 0."""
         p = view.p
-        most = np.minimum(view.state.generation_mw + p.generator_ramp_mw_per_h * p.dt_h, p.generator_max_mw)
+        limit_mw = physics.generator_limit_mw(p, view.exo)
+        most = np.minimum(view.state.generation_mw + p.generator_ramp_mw_per_h * p.dt_h, limit_mw)
         fuel = with_carbon_usd_per_mwh(view, p.fuel_usd_per_mwh, p.generator_carbon_kg_per_mwh)
         return np.where((fuel < value_now) & (most >= p.generator_min_mw), most, 0.0)
 
@@ -278,10 +290,10 @@ def worth_usd_per_gpuh(view: View) -> Floats:
 # Power --------------------------------------------------------------------------------------------------------
 
 
-def load_mw_of(view: View, placed: Floats, started: Floats) -> Floats:
-    """Return facility power [B,K] less renewables, for the work placed and the jobs running."""
+def load_mw_of(view: View, placed_wk: Floats, started: Floats) -> Floats:
+    """Return facility power [B,K] less renewables, for the work placed [B,W,K] and the jobs running."""
     p, exo = view.p, view.exo
-    busy = view.state.committed_gpus[..., 0] + physics.inference_gpus(p, placed.sum(-3))
+    busy = view.state.committed_gpus[..., 0] + physics.inference_gpus(p, placed_wk)
     if started.shape[-2]:
         busy = busy + (started * p.job_gpus[..., None]).sum(-2)
     busy = np.minimum(busy, p.utilisation_limit * exo.available_gpus)

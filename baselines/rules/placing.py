@@ -96,10 +96,12 @@ def to_action(
     battery_mw: Floats | None = None,
     generation_mw: Floats | None = None,
     job_score: Floats | None = None,
+    saving_share: Floats | None = None,
 ) -> Float[Floats32, "B A"]:
     """Return the action [B,A] that asks for this: work per site, held and refused work, battery, generator.
 
     ``battery_mw`` is positive for charging.  All renewables are used.  Jobs wait without ``job_score``.
+    ``saving_share`` [B,K]: of what power modes can save, where the scenario has them; None: nothing.
     """
     p, shape, on_hand = view.p, layout.shape, view.on_hand_gpuh
     lead = on_hand.shape[:-2]
@@ -121,7 +123,10 @@ def to_action(
     # Jobs: the last score is "wait".
     wait = np.zeros((*lead, shape.slots, shape.sites + 1))
     wait[..., -1] = 1.0
-    parts = [routing, battery, generator, idle, wait if job_score is None else job_score]
+    mode = np.zeros((*lead, *layout.parts["mode"]))
+    if saving_share is not None and mode.size:
+        mode = saving_share
+    parts = [routing, battery, generator, idle, wait if job_score is None else job_score, mode]
     flat = np.concatenate([part.reshape((*lead, -1)) for part in parts], axis=-1)
     return np.clip(flat, -1.0, 1.0).astype(np.float32)
 

@@ -29,7 +29,7 @@ from gridai_env.world.actions import Layout
 
 Coalition = frozenset[str]
 
-LEVERS = ("routing", "deferral", "battery", "generation", "jobs")
+LEVERS = ("routing", "deferral", "battery", "generation", "jobs", "modes")
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ def lever_masks(compiled: Compiled) -> dict[str, Bools]:
         layout.split(masks[name])[name][...] = 1.0
     for name in ("generator", "renewable"):
         layout.split(masks["generation"])[name][...] = 1.0
+    layout.split(masks["modes"])["mode"][...] = 1.0
     own = {name: mask > 0.0 for name, mask in masks.items()}
     return {name: mask for name, mask in own.items() if (mask & active).any()}
 

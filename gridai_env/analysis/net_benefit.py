@@ -140,7 +140,8 @@ def work_mwh_per_gpuh(instance: Instance) -> Float[Floats, "T K"]:
 def unit_work(instance: Instance) -> Outcome:
     """Return the ledger's outcome [T,K] of one GPU-h of work alone at each site, powered by import.
 
-    Use only its energy, carbon and water: the flows carry no payload, no session and no weights.
+    Use only its energy, carbon and water: the flows carry no payload, no session and no weights, and nothing is paid
+    for lines, which bind on all of a site's import.
     """
     p, steps, shape = instance.params, instance.steps, instance.compiled.shape
     sites = np.eye(shape.sites)
@@ -164,6 +165,8 @@ def _no_flows(instance: Instance, lead: tuple[int, ...]) -> Flows:
         "started": (s.jobs, s.sites),
         "warmed_gpuh": (s.rows, s.sites),
         "carbon_excess_kg": (),
+        "saving_mw": (s.sites if s.mode_segments else 0,),
+        "line_excess_mw": (s.lines, s.sites),
     }
     return Flows(**{name: np.zeros((*lead, *own)) for name, own in shapes.items()})
 

@@ -323,6 +323,18 @@ def shift_left(x: Any) -> Any:
     return out
 
 
+def shift_in(x: Any, last: Any) -> Any:
+    """Drop the first entry of the last axis and append ``last``, which lacks that axis."""
+    if type(x) is np.ndarray and type(last) is np.ndarray:
+        out = np.empty_like(x, dtype=np.result_type(x, last))  # in the memory layout of x
+        out[..., :-1], out[..., -1] = x[..., 1:], last
+        return out
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(x, torch.Tensor):
+        return torch.cat([x[..., 1:], last[..., None]], -1)
+    return x.shift_in(last)  # arrays of another kind bring their own
+
+
 def batch_innermost(x: Any) -> Any:
     """Return the same array [B,...] laid out with the batch axis innermost in memory, so that batches vectorise."""
     if not isinstance(x, np.ndarray):

@@ -137,6 +137,8 @@ def take_rows(table: Tensor, at: Tensor) -> Tensor:
 
 def columns(x: Tensor, at: np.ndarray) -> Tensor:
     """Return columns of the last axis, the batch axis innermost in memory."""
+    if not len(at):
+        return x[..., :0]
     return torch.stack([x[..., int(i)].movedim(0, -1) for i in at], -2).movedim(-1, 0)
 
 

@@ -30,6 +30,8 @@ def active_mask(compiled: Compiled, may_refuse: bool) -> Bool[Bools, " A"]:
     part["battery"][...] = (p.charge_limit_mw > 0.0) | (p.discharge_limit_mw > 0.0)
     part["generator"][...] = p.generator_max_mw > 0.0
     part["renewable"][...] = compiled.sites.renewable_mw > 0.0
+    if part["mode"].size:
+        part["mode"][...] = (p.saving_kw_per_busy_gpu > 0.0).any(0)
     part["jobs"][..., :sites] = compiled.job_allowed.any(0)
     part["jobs"][..., sites] = 1.0
     return mask > 0.0

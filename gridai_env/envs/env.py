@@ -52,6 +52,7 @@ class GridAIEnv(gym.Env[Observation, Any]):
     | generator | [K]       | ``max(0, a)`` of the capacity                                             |
     | renewable | [K]       | used share of what is available: ``clip(1 + a, 0, 1)``                    |
     | jobs      | [V,K+1]   | see below                                                                 |
+    | mode      | [K]       | ``max(0, a)`` of what power modes can save (only where there are any)     |
 
     Routing: the first K entries share the work on hand (backlog and arrivals) among the sites in
     proportion to ``(a + 1) / 2``, closed routes left out; where all are 0 it goes home.  Entry K, hold:
@@ -73,6 +74,9 @@ class GridAIEnv(gym.Env[Observation, Any]):
     | arrivals_before         | [C,P]   | the same a step ago (first step: this one's)   | work              |
     | available_gpus          | [K]     | accelerators in service                        | nameplate         |
     | backlog                 | [C,Q]   | work that waits, GPU-h                         | work x wait       |
+    | baseline_counts         | [K]     | 1: the day before counts for the baseline (+)  | 1                 |
+    | baseline_share          | [L,K]   | one over the days averaged, in an event (+)    | 1                 |
+    | baseline_sum            | [K,U]   | net import summed over days that count, MW (+) | import limit      |
     | battery                 | [K]     | energy in the battery, MWh                     | most it may hold  |
     | battery_target          | [K]     | energy wanted after this step, MWh (last only) | most it may hold  |
     | buy_price               | [K]     | price of import, USD/MWh                       | 100               |
@@ -81,23 +85,31 @@ class GridAIEnv(gym.Env[Observation, Any]):
     | carbon_marginal         | [K]     | marginal intensity of the grid, kg/MWh         | 500               |
     | clock                   | [6]     | sin, cos of UTC hour, day of week, day of year | 1                 |
     | committed_gpus          | [K,N]   | held by running jobs now and in the next steps | nameplate         |
+    | committed               | [L,K]   | reduction promised, in an event, MW (+)        | import limit      |
+    | day_before              | [K,U]   | net import a day ago, this hour first, MW (+)  | import limit      |
     | due                     | [C,Q,D] | see below, GPU-h                               | work x wait       |
     | export_limit            | [K]     | most export, MW                                | without events    |
     | forecast_arrivals       | [H,C]   | arrivals over all rows, GPU-h                  | work of all rows  |
     | forecast_available_gpus | [H,K]   | accelerators in service (*)                    | nameplate         |
     | forecast_buy_price      | [H,K]   | price of import, USD/MWh                       | 100               |
+    | forecast_call           | [H,Q]   | 1: a line will be down, as far as is known (+) | 1                 |
     | forecast_carbon         | [H,K]   | intensity that is billed, kg/MWh               | 500               |
+    | forecast_clean          | [H,M]   | contracted clean generation, MW (+)            | contracted        |
     | forecast_export_limit   | [H,K]   | most export, MW (*)                            | without events    |
     | forecast_import_limit   | [H,K]   | most import, MW (*)                            | without events    |
     | forecast_renewable      | [H,K]   | renewable power, MW                            | installed         |
     | generation              | [K]     | generator output of the step before, MW        | capacity          |
+    | generator_open          | [K]     | 1: the generator may run (+)                   | 1                 |
     | import_limit            | [K]     | most import, MW                                | without events    |
     | jobs                    | [V,5+K] | see below                                      | see below         |
+    | line                    | [L,K]   | limit of import with a price, MW (+)           | import limit      |
+    | line_price              | [L,K]   | price of import above it, USD/MWh (+)          | 100               |
     | open_routes             | [C,W,K] | 1 where the route is open                      | 1                 |
     | peak_import             | [K]     | highest import so far, MW                      | import limit      |
     | placed                  | [C,P,K] | work served in the step before, GPU-h          | work              |
     | pue                     | [K]     | PUE - 1                                        | 1                 |
     | renewable               | [K]     | renewable power available, MW                  | installed         |
+    | response_price          | [L,K]   | paid for load reduced in an event, USD/MWh (+) | 100               |
     | sell_price              | [K]     | price of export, USD/MWh                       | 100               |
     | steps_left              | [1]     | steps to come, this one included               | T                 |
 
@@ -110,17 +122,22 @@ class GridAIEnv(gym.Env[Observation, Any]):
     ``forecast.leads_h``, 0 beyond the end.  After the last step all that the world brings is 0.
     (*): only in scenarios with events that reduce it.  "day_ahead", "published": announced events and those that
     have struck (until their end) show, others do not; "persistence": what events do now; "perfect": the truth.
+    (+): only in scenarios with lines (demand response, generators that run while called).  L lines of a site, Q that
+    are called, M contracts, U steps of a day.  In an event with a baseline the line is ``line`` plus
+    ``baseline_share`` times the first entry of ``baseline_sum``, with that of ``day_before`` where it counts.
 
     ## Rewards
     Benefit of the step in USD over the scenario's ``reward_scale_usd``.  Benefit is the sum of the signed
     terms that ``info`` shows as ``terms/<name>_usd``: revenue, job_value, import, export, fuel,
     battery_wear, egress, relocation, warm_up, demand_charge, carbon_price, carbon_excess, water,
-    drop_penalty, gpu_shortfall, shed_penalty, battery_shortfall.
+    line_excess, dr_energy, dr_capacity, drop_penalty, gpu_shortfall, shed_penalty, battery_shortfall.
     ``info`` is flat and numeric: the figures of the step (0 at reset), named in `gridai_env.envs.step_figures.KEYS`:
     the terms, benefit_usd, bill_usd, emissions_kg (billed intensity), emissions_average_kg,
     emissions_marginal_kg, water_l, arrived_gpuh, served_gpuh, dropped_gpuh, backlog_gpuh, import_mwh,
-    export_mwh, curtailed_mwh, shed_mwh; their totals in the episode so far as ``episode/<key>``; and
-    ``instance_seed``.  Every ``info`` has the same keys: at reset, after each step and after the last.
+    export_mwh, curtailed_mwh, shed_mwh, line_excess_mwh, carbon_excess_kg, and ``cost``, the quantity that the
+    scenario's ``constraint`` has a budget for (0 without one; it is not in the reward); their totals in the episode so
+    far as ``episode/<key>``; and ``instance_seed``.  Every ``info`` has the same keys: at reset, after each step and
+    after the last.
 
     ## Starting State
     ``reset(seed=s)`` plays the instance of seed s (`make_instance`): its start, traces, demand, jobs,

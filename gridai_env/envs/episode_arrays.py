@@ -32,6 +32,8 @@ class EpisodeArrays:
     forecast: Float[Array, "B T H S"]
     event_active: Bool[Array, "B T E"]
     start_minutes: Int[Array, " B"]  # since 1970 (UTC)
+    call_depth: Float[Array, "B T Q"]
+    call_known_from: Int[Array, "B T Q"]
     constants: Params | None = None  # NumPy; None: those of the scenario
 
     def __len__(self) -> int:
@@ -53,6 +55,8 @@ class EpisodeArrays:
             forecast=batch.forecast.values,
             event_active=batch.knowledge.event_active,
             start_minutes=batch.start_utc.astype("datetime64[m]").astype(np.int64),
+            call_depth=batch.knowledge.call_depth,
+            call_known_from=batch.knowledge.call_known_from,
             constants=batch.params,
         )
 
@@ -66,13 +70,21 @@ class EpisodeArrays:
             forecast=function(self.forecast),
             event_active=function(self.event_active),
             start_minutes=function(self.start_minutes),
+            call_depth=function(self.call_depth),
+            call_known_from=function(self.call_known_from),
         )
 
     def outside(self) -> ExogenousView:
         """Return the exogenous inputs as observations need them."""
         compiled = self.compiled
-        seen = ForecastSet(self.forecast, compiled.shape.sites, compiled.forecast.lead_steps)
-        return ExogenousView(compiled, self.exogenous, seen, self.event_active, self.start_minutes)
+        seen = ForecastSet(
+            self.forecast,
+            compiled.shape.sites,
+            compiled.forecast.lead_steps,
+            contracts=len(compiled.lines.matching),
+        )
+        now = self.event_active, self.start_minutes, self.call_depth, self.call_known_from
+        return ExogenousView(compiled, self.exogenous, seen, *now)
 
     def params(self) -> Params:
         """Return the constants beside the arrays, those of the instances included; nothing is read from a device."""

@@ -27,7 +27,7 @@ from gridai_env.episodes.demand import growth_between
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.observation.parts import EXOGENOUS_PARTS, PART_FUNCTIONS
 from gridai_env.scenario.compile import Compiled
-from gridai_env.world.state import Exogenous, Shape
+from gridai_env.world.state import Exogenous, Shape, exogenous_shapes
 
 # Fields of `Exogenous` that follow from arrivals now and in the step before.
 GROWTH = ("growth", "rehomed_gpuh")
@@ -53,8 +53,10 @@ def plan(compiled: Compiled, layout: ObservationLayout | None) -> dict[str, Ring
     shown = [name for name in layout.parts if name in PART_FUNCTIONS] if layout else []
     parts = layout.by_name if layout else {}
     fields = {EXOGENOUS_PARTS[name]: parts[name].offset for name in shown if name in EXOGENOUS_PARTS}
+    shape = compiled.shape
+    shapes = exogenous_shapes(shape) | {QUEUE: (shape.regions, shape.rows - shape.session_rows)}
     wanted: list[tuple[str, tuple[int, ...], float]] = [
-        (name, _field_shape(compiled, name), 0.0) for name in STORED if name not in fields
+        (name, shapes[name], 0.0) for name in STORED if name not in fields
     ]
     if "steps_left" not in parts:
         wanted.append(("steps_left", (1,), 0.0))
@@ -63,20 +65,10 @@ def plan(compiled: Compiled, layout: ObservationLayout | None) -> dict[str, Ring
         wanted.append((field, parts[name].shape, fields.get(field, 0.0)))
 
     columns, start = {}, 0
-    for name, shape, rest in wanted:
-        columns[name] = RingColumn(slice(start, start + prod(shape)), shape, rest)
-        start += prod(shape)
+    for name, own, rest in wanted:
+        columns[name] = RingColumn(slice(start, start + prod(own)), own, rest)
+        start += prod(own)
     return columns
-
-
-def _field_shape(compiled: Compiled, name: str) -> tuple[int, ...]:
-    """Return the shape of a field of `Exogenous` in one step."""
-    s = compiled.shape
-    if name == "arrivals_gpuh":
-        return (s.regions, s.rows)
-    if name == QUEUE:
-        return (s.regions, s.rows - s.session_rows)
-    return (s.jobs, s.sites) if name == "job_open" else (s.sites,)
 
 
 def lay_out(episodes: EpisodeArrays, columns: dict[str, RingColumn], block: Float[Array, "T+1 M b"]) -> None:

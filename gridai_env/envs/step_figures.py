@@ -16,11 +16,12 @@ from gridai_env.world.terms import BILL, TERMS
 PHYSICAL = (
     "benefit_usd", "emissions_average_kg", "emissions_marginal_kg",
     "water_l", "served_gpuh", "dropped_gpuh", "arrived_gpuh",
-    "backlog_gpuh", "import_mwh", "export_mwh", "curtailed_mwh", "shed_mwh",
+    "backlog_gpuh", "import_mwh", "export_mwh", "curtailed_mwh", "shed_mwh", "line_excess_mwh", "carbon_excess_kg",
 )  # fmt: skip
 TERM_KEYS = tuple(f"terms/{name}_usd" for name in TERMS)
-# `emissions_kg` is at the intensity that is billed; `bill_usd` is what energy and its emissions cost.
-KEYS = (*PHYSICAL, "emissions_kg", "bill_usd", *TERM_KEYS)
+# `emissions_kg` is at the intensity that is billed; `bill_usd` is what energy and its emissions cost; `cost` is the
+# quantity of the scenario's constraint, 0 without one.
+KEYS = (*PHYSICAL, "cost", "emissions_kg", "bill_usd", *TERM_KEYS)
 EPISODE_KEYS = tuple(f"episode/{key}" for key in KEYS)
 INFO_KEYS = (*KEYS, *EPISODE_KEYS)
 _BACKLOG = KEYS.index("backlog_gpuh")
@@ -34,6 +35,14 @@ def figures_of(p: Params, after: State, exo: Exogenous, flows: Flows, outcome: O
     billed = billed_kg(p, outcome)
     curtailed_mw = exo.renewable_available_mw - flows.renewable_mw
 
+    excess_mwh = p.dt_h * _sum(flows.line_excess_mw) if p.has_lines else 0.0 * billed
+    carbon_excess_kg = flows.carbon_excess_kg if p.has_carbon_budget else 0.0 * billed
+    dropped_gpuh = _sum(flows.dropped_gpuh)
+    cost = 0.0 * billed
+    if p.has_constraint:
+        parts = (excess_mwh, carbon_excess_kg, dropped_gpuh)
+        cost = reduce(add, [p.constraint[i] * part for i, part in enumerate(parts)])
+
     # In the order of KEYS.
     rows = [
         outcome.benefit_usd,
@@ -41,13 +50,16 @@ def figures_of(p: Params, after: State, exo: Exogenous, flows: Flows, outcome: O
         outcome.emissions_marginal_kg,
         outcome.water_l,
         _sum(flows.served_gpuh),
-        _sum(flows.dropped_gpuh),
+        dropped_gpuh,
         _sum(exo.arrivals_gpuh),
         _sum(after.backlog_gpuh),
         p.dt_h * _sum(flows.import_mw),
         p.dt_h * _sum(flows.export_mw),
         p.dt_h * _sum(curtailed_mw),
         p.dt_h * _sum(flows.shed_mw),
+        excess_mwh,
+        carbon_excess_kg,
+        cost,
         billed,
         -reduce(add, [outcome.terms_usd[name] for name in BILL]),
         *[outcome.terms_usd[name] for name in TERMS],

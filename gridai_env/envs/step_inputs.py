@@ -29,6 +29,8 @@ def state_shapes(s: Shape) -> SHAPES:
         "waiting": (s.jobs,),
         "peak_import_mw": (s.sites,),
         "carbon_kg": (),
+        "baseline_sum_mw": (s.sites, s.day_steps),
+        "day_before_mw": (s.sites, s.day_steps),
     }
 
 

@@ -74,6 +74,7 @@ class DictAction(gym.ActionWrapper[Any, dict[str, AnyFloats], AnyFloats]):
             "battery": [sites],
             "generator": [sites],
             "jobs": [slots, [*sites, "wait"]],
+            "mode": [sites],
             "renewable": [sites],
             "routing": [list(compiled.region_names), rows, [*sites, "hold", "refuse"]],
         }

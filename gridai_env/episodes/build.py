@@ -17,6 +17,7 @@ from gridai_env.arrays.ops import as_float64, constant, namespace
 from gridai_env.arrays.record import Record
 from gridai_env.arrays.types import Array, Bool, Bools, Float, Floats, Floats32, Int, Ints
 from gridai_env.episodes import starts
+from gridai_env.episodes.calls import CallTable, draw_calls
 from gridai_env.episodes.demand import Demand, draw_demand, first_placement_gpuh
 from gridai_env.episodes.demand_shape import regional_table
 from gridai_env.episodes.deviation import month_hours_utc, synthetic_deviation
@@ -44,6 +45,7 @@ from gridai_env.episodes.forecast import (
 )
 from gridai_env.episodes.jobs import JobTable, draw_jobs
 from gridai_env.episodes.last_resorts import last_resort_prices
+from gridai_env.episodes.lines import LineCalendars, check_response
 from gridai_env.scenario.compile import Compiled
 from gridai_env.traces import TraceTable, ZoneSeries, synthetic_series
 from gridai_env.world.state import INSTANCE_FIELDS, Exogenous, State
@@ -59,6 +61,8 @@ class Knowledge(Record):
     history_other_carbon_kg_per_mwh: Float[Floats, "*batch L K"]  # the signal that is not billed
     event_active: Bool[Bools, "*batch T E"]  # the truth; agents must not see the future of unannounced events
     job_order: Int[Ints, "*batch J"]  # index of each job in the scenario
+    call_depth: Float[Floats, "*batch T Q"]  # the truth, see `calls.CallTable`
+    call_known_from: Int[Ints, "*batch T Q"]
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ class World(Record):
     background: Background
     forecast: ForecastSet
     params_of_instance: dict[str, Array]  # the INSTANCE_FIELDS, [B,...] each
+    calls: CallTable
     initial: State
 
 
@@ -90,7 +95,10 @@ def batch_parts(
     events = draw_events(compiled, starts.streams(seeds, "events"))
 
     draws = EpisodeDraws(starts.streams(seeds, "forecast"))
-    world = make_world(compiled, series, demand, jobs, events, base, draws)
+    calendars = LineCalendars.of(compiled, start_utc)
+    calling = EpisodeDraws(starts.streams(seeds, "calls"))
+    world = make_world(compiled, series, demand, jobs, events, base, draws, calendars, calling)
+    check_response(compiled, vars(world.exogenous))
 
     return {
         "compiled": compiled,
@@ -123,6 +131,8 @@ def _knowledge(
         history_other_carbon_kg_per_mwh=other_carbon[:, :lead_in],
         event_active=events.active,
         job_order=jobs.order,
+        call_depth=world.calls.depth,
+        call_known_from=world.calls.known_from,
     )
 
 
@@ -134,10 +144,15 @@ def make_world(
     events: EventTable,
     base: ForecastBase,
     draws: Draws,
+    calendars: LineCalendars,
+    calling: Draws,
 ) -> World:
-    """Return what follows from the drawn series, demand, jobs and events; ``draws`` are those of the forecasts."""
+    """Return what follows from the drawn series, demand, jobs and events; ``draws`` are those of the forecasts,
+    ``calling`` those of calls."""
     sites = site_series(compiled, series)
-    exogenous = exogenous_arrays(compiled, sites, demand, jobs, events)
+    usual_usd = sites.buy_usd_per_mwh[:, -compiled.shape.steps :]
+    calls = draw_calls(compiled, calendars.calls, usual_usd, calling)
+    exogenous = exogenous_arrays(compiled, sites, demand, jobs, events, calls, calendars.baselines)
     background = forecast_background(compiled, sites, demand, series, base)
     return World(
         sites=sites,
@@ -145,6 +160,7 @@ def make_world(
         background=background,
         forecast=make_forecast(compiled, background, exogenous.buy_usd_per_mwh, events, draws),
         params_of_instance=instance_params(compiled, jobs, exogenous),
+        calls=calls,
         initial=initial_state(compiled, demand),
     )
 
@@ -213,7 +229,7 @@ def make_forecast(
 ) -> ForecastSet:
     """Return the forecasts of all series.  ``buy_usd_per_mwh`` [B,T,K] is the true price with its events."""
     rules, shape = compiled.forecast, compiled.shape
-    leads = rules.lead_steps
+    leads, contracts = rules.lead_steps, len(compiled.lines.matching)
     if rules.kind in ("day_ahead", "published"):
         # Noise is drawn before the shocks, so that a foreseen shock is foreseen in full.
         values = day_ahead(rules, shape.dt_h, background, draws)
@@ -224,7 +240,7 @@ def make_forecast(
         for i, lead in enumerate(leads if events.of_kind("price") else ()):
             price = values[:, :, i : i + 1, : shape.sites]
             price[...] = events.at_leads([lead], rules.kind).shocked_usd_per_mwh(as_float64(price))
-        return ForecastSet(values, shape.sites, leads)
+        return ForecastSet(values, shape.sites, leads, contracts=contracts)
 
     seen = namespace(background.truth).copy(background.truth)
     seen[:, -shape.steps :, : shape.sites] = buy_usd_per_mwh
@@ -232,7 +248,7 @@ def make_forecast(
         values = ahead(seen[:, -shape.steps :], leads)
     else:
         values = persistence(seen, shape.steps, leads, day_steps(shape.dt_h))
-    return ForecastSet(values, shape.sites, leads)
+    return ForecastSet(values, shape.sites, leads, contracts=contracts)
 
 
 def instance_params(compiled: Compiled, jobs: JobTable, exogenous: Exogenous) -> dict[str, Array]:
@@ -263,4 +279,6 @@ def initial_state(compiled: Compiled, demand: Demand) -> State:
         waiting=each(np.ones(shape.jobs)),
         peak_import_mw=each(np.zeros(shape.sites)),
         carbon_kg=each(np.zeros(())),
+        baseline_sum_mw=each(np.zeros((shape.sites, shape.day_steps))),
+        day_before_mw=each(np.zeros((shape.sites, shape.day_steps))),
     )

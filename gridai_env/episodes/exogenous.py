@@ -12,12 +12,14 @@ from operator import attrgetter
 import numpy as np
 
 from gridai_env.arrays.ops import as_float32, columns, constant, empty, namespace, take_rows
-from gridai_env.arrays.types import Array, Bool, Bools, Float, Floats, Floats32, Int
+from gridai_env.arrays.types import Array, Bool, Bools, Float, Floats, Floats32, Index, Int
+from gridai_env.episodes.calls import CallTable
 from gridai_env.episodes.demand import Demand, queue_limits_gpuh, session_growth
 from gridai_env.episodes.deviation import Deviation
 from gridai_env.episodes.events import EventTable
 from gridai_env.episodes.forecast import MEDIAN_OF_NORMAL, Background, Publication
 from gridai_env.episodes.jobs import JobTable
+from gridai_env.episodes.lines import BaselineCalendar, contracted, line_fields
 from gridai_env.scenario.compile import Compiled
 from gridai_env.traces import ZoneSeries
 from gridai_env.world.state import Exogenous
@@ -45,6 +47,8 @@ class SiteSeries:
     renewable_mw: Array
     renewable_climatology_mw: Array
     pue: Array
+    clean_mw: Array  # of contracts, [B,X,M], and its climatology
+    clean_climatology_mw: Array
     sell_usd_per_mwh: Array | None = None  # of the file itself; NaN or None: by the rule of the site
 
 
@@ -55,9 +59,9 @@ class ForecastBase:
     First the median of |truth - climatology| of prices, billed carbon, wind and solar power at the sites.
     """
 
-    # By month and hour in UTC, or by episode: USD/MWh, kg/MWh, MW of wind.
-    by_month_hour: Float[Array, "N 3*K"]
-    sun_mw: Float[Floats32, "*episodes K"]  # for each unit of the climatology of PV
+    # By month and hour in UTC, or by episode: USD/MWh, kg/MWh, MW of wind at the sites and of M contracts.
+    by_month_hour: Float[Array, "N 3*K+M"]
+    sun_mw: Float[Floats32, "*episodes K+M"]  # for each unit of the climatology of PV
     row: Int[Array, "B T"]  # of ``by_month_hour``, for each step: month * 24 + hour in UTC, or the episode
     blind: Bool[Bools, "B Z"] | None = None  # zones of which no past is known: persistence
     published: Publication | None = None  # None: no prices are
@@ -81,6 +85,7 @@ def site_series(compiled: Compiled, series: ZoneSeries) -> SiteSeries:
     pv_mw, wind_mw = of(table.pv_mw), of(table.wind_mw)
     expected_mw = pv_mw * at(series.pv_cf_climatology) + wind_mw * at(series.wind_cf_climatology)
     # A wet bulb that is not known (NaN) leaves PUE at its base.
+    clean, expected_clean = contracted(compiled, series)
     warm_c = namespace(scale).fmax(at(series.wetbulb_c) - of(table.pue_threshold_c), 0.0)
     return SiteSeries(
         buy_usd_per_mwh=scale * (expected_usd + strays_usd) + adder,
@@ -93,6 +98,8 @@ def site_series(compiled: Compiled, series: ZoneSeries) -> SiteSeries:
         renewable_mw=pv_mw * at(series.pv_cf) + wind_mw * at(series.wind_cf),
         renewable_climatology_mw=expected_mw,
         pue=of(table.pue_base) + of(table.pue_per_c) * warm_c,
+        clean_mw=clean,
+        clean_climatology_mw=expected_clean,
         sell_usd_per_mwh=None if series.sell_usd_per_mwh is None else at(series.sell_usd_per_mwh),
     )
 
@@ -157,9 +164,15 @@ def limit(compiled: Compiled, kind: str, events: EventTable, sell_usd_per_mwh: A
 
 
 def exogenous_arrays(
-    compiled: Compiled, sites: SiteSeries, demand: Demand, jobs: JobTable, events: EventTable
+    compiled: Compiled,
+    sites: SiteSeries,
+    demand: Demand,
+    jobs: JobTable,
+    events: EventTable,
+    calls: CallTable,
+    past: BaselineCalendar | None,
 ) -> Exogenous:
-    """Return the exogenous input of whole episodes, [B,T,...]."""
+    """Return the exogenous input of whole episodes, [B,T,...]; ``past`` where a line has a baseline."""
     shape, wait = compiled.shape, compiled.row_wait_steps
     now = np.s_[:, -shape.steps :]
     growth, rehomed = session_growth(demand.arrivals_gpuh, wait)
@@ -167,6 +180,8 @@ def exogenous_arrays(
     # Events act on prices and limits; demand, weather and an export price of its own do not feel them.
     own = None if sites.sell_usd_per_mwh is None else sites.sell_usd_per_mwh[now]
     buy = events.shocked_usd_per_mwh(sites.buy_usd_per_mwh[now])
+    grid = grid_fields(compiled, buy, events, own)
+    grid |= line_fields(compiled, calls.depth, sites.clean_mw[now], grid, past)
     target = empty(buy.shape, buy)
     target[...] = constant(battery_targets_mwh(compiled, shape.steps, last=True), buy)
 
@@ -177,7 +192,7 @@ def exogenous_arrays(
         rehomed_gpuh=rehomed,
         pue=sites.pue[now],
         renewable_available_mw=sites.renewable_mw[now],
-        **grid_fields(compiled, buy, events, own),
+        **grid,
         carbon_average_kg_per_mwh=sites.carbon_average_kg_per_mwh[now],
         carbon_marginal_kg_per_mwh=sites.carbon_marginal_kg_per_mwh[now],
         battery_target_mwh=target,
@@ -195,12 +210,13 @@ def forecast_background(
 ) -> Background:
     """Return what forecasts are made from: truth before price events, climatology and usual deviation."""
     carbon, _ = billed_and_other(compiled, sites.carbon_average_kg_per_mwh, sites.carbon_marginal_kg_per_mwh)
-    truth = [sites.buy_usd_per_mwh, carbon, sites.renewable_mw, demand.region_gpuh]
+    truth = [sites.buy_usd_per_mwh, carbon, sites.renewable_mw, demand.region_gpuh, sites.clean_mw]
     expected = [
         sites.buy_climatology_usd_per_mwh,
         sites.carbon_climatology_kg_per_mwh,
         sites.renewable_climatology_mw,
         demand.expected_gpuh,
+        sites.clean_climatology_mw,
     ]
 
     shape, xp = compiled.shape, namespace(carbon)
@@ -211,41 +227,63 @@ def forecast_background(
         blind = np.zeros((episodes, len(compiled.sites.zones)), dtype=bool) if blind is None else blind
         at_sites = blind[:, compiled.sites.zone_index]
         of_demand = np.zeros((episodes, shape.regions), dtype=bool) if of_demand is None else of_demand
-        blind = np.concatenate([at_sites, at_sites, at_sites, of_demand], axis=-1)
+        at_contracts = at_sites[:, [rule.site for rule in compiled.lines.matching]]
+        blind = np.concatenate([at_sites, at_sites, at_sites, of_demand, at_contracts], axis=-1)
 
     return Background(
         truth=xp.concatenate([as_float32(values) for values in truth], axis=-1),
         climatology=xp.concatenate([as_float32(values) for values in expected], axis=-1),
         typical=xp.concatenate(_typical(compiled, series, demand, base), axis=-1),
-        upper=np.concatenate([unknown, unknown, compiled.sites.renewable_mw, np.full(shape.regions, np.inf)]),
+        upper=np.concatenate(
+            [
+                unknown,
+                unknown,
+                compiled.sites.renewable_mw,
+                np.full(shape.regions, np.inf),
+                _most_clean_mw(compiled),
+            ]
+        ),
         sites=shape.sites,
         blind=blind,
         published=base.published,
     )
 
 
+def _most_clean_mw(compiled: Compiled) -> Floats:
+    """Return the contracted power of each matching line, [M]."""
+    return np.array([rule.spec.wind_mw + rule.spec.pv_mw for rule in compiled.lines.matching])
+
+
 def usual_deviations(
     compiled: Compiled, deviation: Deviation
-) -> tuple[Float[Floats32, "N 3*K"], Float[Floats32, "*episodes K"]]:
+) -> tuple[Float[Floats32, "N 3*K+M"], Float[Floats32, "*episodes K+M"]]:
     """Return the deviation of zones at the sites, as `ForecastBase` has it."""
     table, at = compiled.sites, compiled.sites.zone_index
+    zone, contracts = _renewable_zones(compiled), [rule.spec for rule in compiled.lines.matching]
     carbon, _ = billed_and_other(
         compiled, deviation.carbon_average_kg_per_mwh, deviation.carbon_marginal_kg_per_mwh
     )
     price_scale = table.price_scale * table.price_spread_scale
-    wind_mw = table.wind_mw * deviation.wind_cf[:, at]
+    wind_mw = np.append(table.wind_mw, [c.wind_mw for c in contracts]) * deviation.wind_cf[:, zone]
     usual = [price_scale * deviation.price_usd_per_mwh[:, at], carbon[:, at], wind_mw]
-    sun_mw = table.pv_mw * deviation.pv_relative[..., at]
+    sun_mw = np.append(table.pv_mw, [c.pv_mw for c in contracts]) * deviation.pv_relative[..., zone]
     return as_float32(np.concatenate(usual, axis=-1)), as_float32(sun_mw)
 
 
+def _renewable_zones(compiled: Compiled) -> Index:
+    """Return the zones of the renewable power at the sites and of contracts, [K+M] into `SiteTable.zones`."""
+    zone = compiled.sites.zone_index
+    return np.append(zone, [zone[rule.site] for rule in compiled.lines.matching]).astype(zone.dtype)
+
+
 def _typical(compiled: Compiled, series: ZoneSeries, demand: Demand, base: ForecastBase) -> list[Array]:
-    """Return the typical |truth - climatology| of each series, float32, together [B,T,3K+C]."""
-    at = compiled.sites.zone_index
+    """Return the typical |truth - climatology| of each series, float32, together [B,T,3K+C+M]."""
+    at = _renewable_zones(compiled)
     now, sites = np.s_[:, -compiled.shape.steps :], compiled.shape.sites
     grid = take_rows(base.by_month_hour, base.row)
     wind_mw = grid[..., 2 * sites :]
     sun_mw = as_float32(columns(series.pv_cf_climatology[now], at))
     sun_mw = constant(base.sun_mw, sun_mw) * sun_mw
     renewable_mw = namespace(sun_mw).sqrt(wind_mw * wind_mw + sun_mw * sun_mw)
-    return [grid[..., : 2 * sites], renewable_mw, MEDIAN_OF_NORMAL * as_float32(demand.deviation_gpuh)]
+    demand_gpuh = MEDIAN_OF_NORMAL * as_float32(demand.deviation_gpuh)
+    return [grid[..., : 2 * sites], renewable_mw[..., :sites], demand_gpuh, renewable_mw[..., sites:]]

@@ -24,13 +24,14 @@ linear estimate alone: the steps of S tell how large |a| may be.  Errors of diff
 independent.
 
 Targets beyond the end of the episode are 0.  Shapes: B episodes, T steps, L steps of history, H leads, K
-sites, C regions, and S = 3K + C series: buy price, billed carbon, renewable power, arrivals.
+sites, C regions, and S = 3K + C + M series: buy price, billed carbon, renewable power, arrivals, and the clean
+generation of M contracts (lines of kind matching).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -49,10 +50,11 @@ CHUNK = 16
 
 @dataclass(frozen=True)
 class SeriesBlock:
-    """The forecast series side by side, [...,S], S = 3K + C."""
+    """The forecast series side by side, [...,S], S = 3K + C + M."""
 
     values: Array
     sites: int
+    contracts: int = field(default=0, kw_only=True)  # M
 
     @property
     def buy_usd_per_mwh(self) -> Array:
@@ -72,7 +74,12 @@ class SeriesBlock:
     @property
     def arrivals_gpuh(self) -> Array:
         """Arrivals over all rows, [...,C]."""
-        return self.values[..., 3 * self.sites :]
+        return self.values[..., 3 * self.sites : self.values.shape[-1] - self.contracts]
+
+    @property
+    def clean_mw(self) -> Array:
+        """Contracted clean generation, [...,M]."""
+        return self.values[..., self.values.shape[-1] - self.contracts :]
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,15 @@ from gridai_env.scenario.load import OVERRIDES, load_scenario, parse_scenario
 from gridai_env.scenario.spec import Scenario
 from gridai_env.traces import TraceTable, read_table
 from gridai_env.version import __version__
-from gridai_env.world.state import INSTANCE_FIELDS, Exogenous, Params, State
+from gridai_env.world.state import (
+    INSTANCE_FIELDS,
+    OPTIONAL,
+    Exogenous,
+    Params,
+    Shape,
+    State,
+    exogenous_shapes,
+)
 
 FORMAT = "gridai-env instance"
 FORMAT_VERSION = 2
@@ -100,6 +108,7 @@ class Instance:
     def constants(self) -> dict[str, np.ndarray]:
         """Return all constants of the scenario that a step depends on, by name."""
         named = {name: getattr(self.params, name) for name in Params.names() if name not in INSTANCE_FIELDS}
+        named = {name: value for name, value in named.items() if name not in OPTIONAL or np.size(value)}
         named["reward_scale_usd"] = self.compiled.reward_scale_usd
         return {f"constants/{name}": np.asarray(value) for name, value in named.items()}
 
@@ -108,7 +117,11 @@ class Instance:
         named = {f"params/{name}": getattr(self.params, name) for name in INSTANCE_FIELDS}
         for group in RECORDS:
             record = getattr(self, group)
-            named |= {f"{group}/{name}": getattr(record, name) for name in record.names()}
+            fields = {name: getattr(record, name) for name in record.names()}
+            # What a scenario lacks counts for nothing: its episodes are those of versions that did not know it.
+            named |= {
+                f"{group}/{name}": x for name, x in fields.items() if name not in OPTIONAL or np.size(x)
+            }
         named["forecast/values"] = self.forecast.values
         return {name: np.asarray(array) for name, array in named.items()}
 
@@ -278,14 +291,17 @@ def load_instance(path: str | Path) -> Instance:
         )
 
     compiled = compile_scenario(parse_scenario(header["scenario"], str(path)))
-    groups = _grouped(path, arrays)
+    groups = _grouped(path, arrays, optional_shapes(compiled.shape, len(compiled.lines.calls)))
     instance = Instance(
         compiled=compiled,
         seed=header["seed"],
         start_utc=np.datetime64(header["start_utc"], "m"),
         params=compiled.params.replace(**groups["params"]),
         forecast=ForecastSet(
-            groups["forecast"]["values"], compiled.shape.sites, compiled.forecast.lead_steps
+            groups["forecast"]["values"],
+            compiled.shape.sites,
+            compiled.forecast.lead_steps,
+            contracts=len(compiled.lines.matching),
         ),
         provenance=header["provenance"],
         **{name: kind(**groups[name]) for name, kind in RECORDS.items()},
@@ -306,9 +322,21 @@ def _check_constants(path: Path, header: dict[str, Any], instance: Instance) -> 
         )
 
 
-def _grouped(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+def optional_shapes(s: Shape, calls: int) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the fields of an episode that are left out where they have no entries, by group and name."""
+    exogenous = {f"exogenous/{name}": (s.steps, *shape) for name, shape in exogenous_shapes(s).items()}
+    baselines = {f"initial/{name}": (s.sites, s.day_steps) for name in ("baseline_sum_mw", "day_before_mw")}
+    of_calls = {f"knowledge/{name}": (s.steps, calls) for name in ("call_depth", "call_known_from")}
+    shapes = exogenous | baselines | of_calls
+    return {name: shape for name, shape in shapes.items() if name.partition("/")[2] in OPTIONAL}
+
+
+def _grouped(
+    path: Path, arrays: dict[str, np.ndarray], optional: dict[str, tuple[int, ...]]
+) -> dict[str, dict[str, np.ndarray]]:
     """Return the arrays by group and field; raises InstanceError where the fields are not those of the
     format."""
+    arrays = {name: np.zeros(shape) for name, shape in optional.items() if 0 in shape} | arrays
     wanted = {f"params/{name}" for name in INSTANCE_FIELDS} | {"forecast/values"}
     for group, record in RECORDS.items():
         wanted |= {f"{group}/{name}" for name in record.names()}

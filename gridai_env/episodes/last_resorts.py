@@ -73,7 +73,7 @@ def energy_value_usd_per_mwh(p: Params, exo: Exogenous, carbon_usd: Array) -> Ar
         + np.max(p.battery_short_usd_per_mwh * has_battery)
         + p.water_price_usd_per_l * water_l
     )
-    return highest_buy_usd_per_mwh(exo) + carbon_usd + float(constant)
+    return highest_buy_usd_per_mwh(exo) + carbon_usd + float(constant) + highest_line_usd_per_mwh(exo)
 
 
 def highest_buy_usd_per_mwh(exo: Exogenous) -> Array:
@@ -82,14 +82,34 @@ def highest_buy_usd_per_mwh(exo: Exogenous) -> Array:
     return xp.maximum(xp.amax(exo.buy_usd_per_mwh, (1, 2)), 0.0)
 
 
+def highest_line_usd_per_mwh(exo: Exogenous) -> Array:
+    """Return the most that 1 MWh above all lines of a site costs, lost energy payments included, [B]."""
+    usd = exo.line_usd_per_mwh
+    if exo.response_usd_per_mwh.shape[-2]:
+        usd = usd + exo.response_usd_per_mwh
+    if not usd.shape[-2]:
+        return 0.0 * usd.sum((1, 2, 3))
+    xp = namespace(usd)
+    return xp.maximum(xp.amax(xp.amax(usd, 1).sum(-2), -1), 0.0)
+
+
 def facility_mwh_per_gpuh(p: Params, exo: Exogenous) -> tuple[Array, Array, Array]:
-    """Return least and most facility MWh of a GPU-h of work, and most of a busy accelerator-hour, [B]
+    """Return least and most facility MWh of a GPU-h of work, and most of an accelerator-hour taken from a job, [B]
     each."""
     xp, extra_kw = namespace(exo.pue), p.busy_kw_per_gpu - p.idle_kw_per_gpu
-    per_gpu_mwh = exo.pue * constant(extra_kw, exo.pue) / 1000.0
-    per_gpuh_mwh = per_gpu_mwh / constant(p.speed, exo.pue)
-    most_mwh = xp.amax(per_gpuh_mwh, (1, 2))
-    return xp.amin(per_gpuh_mwh, (1, 2)), most_mwh, xp.amax(per_gpu_mwh, (1, 2))
+    # In power modes the next GPU-h takes more or less, and an accelerator taken from a job lets others save more.
+    saved_kw = p.saving_kw_per_busy_gpu
+    least_kw = extra_kw - saved_kw.max(0, initial=0.0)
+    most_kw = extra_kw - saved_kw.min(0, initial=0.0)
+    freed_kw = extra_kw + p.saving_kw_per_gpu.max(0, initial=0.0)
+
+    def per_gpu_mwh(kw: np.ndarray) -> Array:
+        return exo.pue * constant(kw, exo.pue) / 1000.0
+
+    speed = constant(p.speed, exo.pue)
+    least_mwh = xp.amin(per_gpu_mwh(least_kw) / speed, (1, 2))
+    most_mwh = xp.amax(per_gpu_mwh(most_kw) / speed, (1, 2))
+    return least_mwh, most_mwh, xp.amax(per_gpu_mwh(freed_kw), (1, 2))
 
 
 def work_value_usd_per_gpuh(p: Params, exo: Exogenous, carbon_usd: Array) -> Array:

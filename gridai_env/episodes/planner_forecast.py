@@ -12,6 +12,7 @@ from typing import get_args
 import numpy as np
 
 from gridai_env.arrays.types import Array, Floats
+from gridai_env.episodes.calls import CallTable
 from gridai_env.episodes.demand import calendar, expected_row_shares, queue_limits_gpuh, session_growth
 from gridai_env.episodes.events import EventTable
 from gridai_env.episodes.exogenous import (
@@ -22,8 +23,9 @@ from gridai_env.episodes.exogenous import (
 )
 from gridai_env.episodes.forecast import SeriesBlock, day_steps, days_back, publication
 from gridai_env.episodes.instance import Instance
+from gridai_env.episodes.lines import LINE_FIELDS, BaselineCalendar, line_fields
 from gridai_env.scenario.values import ForecastKind
-from gridai_env.world.state import Exogenous
+from gridai_env.world.state import Exogenous, exogenous_shapes
 
 FORECAST_KINDS: tuple[ForecastKind, ...] = get_args(ForecastKind)
 
@@ -83,7 +85,10 @@ def _foreseen(instance: Instance, t: int, end: int, kind: ForecastKind) -> Exoge
     compiled, exo = instance.compiled, instance.exogenous
     active = instance.knowledge.event_active
     known = EventTable(active[t:end], compiled.events).as_foreseen(active[t], kind)
-    series = SeriesBlock(forecast_series(instance, t, end, known, kind), compiled.shape.sites)
+    contracts = len(compiled.lines.matching)
+    series = SeriesBlock(
+        forecast_series(instance, t, end, known, kind), compiled.shape.sites, contracts=contracts
+    )
     arrivals = _split_rows(instance, t, end, series.arrivals_gpuh)
     growth, rehomed = session_growth(arrivals, compiled.row_wait_steps)
 
@@ -91,6 +96,8 @@ def _foreseen(instance: Instance, t: int, end: int, kind: ForecastKind) -> Exoge
 
     last = end == instance.steps
     own_sell = seen_sell_usd_per_mwh(compiled, exo.buy_usd_per_mwh[t], exo.sell_usd_per_mwh[t])
+    grid = grid_fields(compiled, series.buy_usd_per_mwh, known, own_sell)
+    grid |= _lines(instance, grid, series.clean_mw, t, end, kind)
     future = Exogenous(
         arrivals_gpuh=arrivals,
         queue_limit_gpuh=_queue_limits(instance, arrivals, t, last),
@@ -98,7 +105,7 @@ def _foreseen(instance: Instance, t: int, end: int, kind: ForecastKind) -> Exoge
         rehomed_gpuh=rehomed,
         pue=last_known_day(instance, instance.knowledge.history_pue, exo.pue, t, end),
         renewable_available_mw=series.renewable_mw,
-        **grid_fields(compiled, series.buy_usd_per_mwh, known, own_sell),
+        **grid,
         carbon_average_kg_per_mwh=average,
         carbon_marginal_kg_per_mwh=marginal,
         battery_target_mwh=battery_targets_mwh(compiled, end - t, last),
@@ -109,6 +116,31 @@ def _foreseen(instance: Instance, t: int, end: int, kind: ForecastKind) -> Exoge
     for name in Exogenous.names():
         getattr(future, name)[0] = getattr(exo, name)[t]
     return future
+
+
+def _lines(
+    instance: Instance, grid: dict[str, Array], clean: Array, t: int, end: int, kind: ForecastKind
+) -> dict[str, Array]:
+    """Return the fields of lines in steps t to end - 1 under the calls that are known at t."""
+    compiled, knowledge, shape = instance.compiled, instance.knowledge, instance.compiled.shape
+    if not compiled.lines.rules:
+        empty = {
+            name: np.zeros((end - t, *size)) for name, size in exogenous_shapes(shape).items() if 0 in size
+        }
+        return {name: values for name, values in empty.items() if name in LINE_FIELDS}
+    depth = CallTable(knowledge.call_depth, knowledge.call_known_from).as_foreseen(t, kind)
+    past = BaselineCalendar.of(compiled, np.array([instance.start_utc])) if compiled.lines.baselines else None
+
+    def whole(values: Array) -> Array:
+        """Return values [h,...] as those of a whole episode [1,T,...]; what lies before does not count."""
+        out = np.zeros((1, instance.steps, *values.shape[1:]))
+        out[0, t:end] = values
+        return out
+
+    fields = line_fields(
+        compiled, depth[None], whole(clean), {name: whole(x) for name, x in grid.items()}, past
+    )
+    return {name: values[0, t:end] for name, values in fields.items()}
 
 
 def _carbon(instance: Instance, billed: Floats, t: int, end: int) -> tuple[Floats, Floats]:
@@ -206,7 +238,8 @@ def _true_series(instance: Instance) -> np.ndarray:
     carbon, _ = billed_and_other(
         instance.compiled, exo.carbon_average_kg_per_mwh, exo.carbon_marginal_kg_per_mwh
     )
-    parts = [exo.buy_usd_per_mwh, carbon, exo.renewable_available_mw, exo.arrivals_gpuh.sum(-1)]
+    clean = [exo.line_mw[:, rule.slot, rule.site, None] for rule in instance.compiled.lines.matching]
+    parts = [exo.buy_usd_per_mwh, carbon, exo.renewable_available_mw, exo.arrivals_gpuh.sum(-1), *clean]
     return np.concatenate(parts, axis=-1)
 
 
@@ -228,7 +261,10 @@ def _split_rows(instance: Instance, t: int, end: int, region_gpuh: Array) -> np.
     """Return the arrivals of regions [h,C] split over rows as the calendar lets one expect, [h,C,W]."""
     compiled = instance.compiled
     days = calendar(compiled, np.array([instance.start_utc]), t, end - t)
-    climatology = instance.knowledge.climatology[None, t:end, 3 * compiled.shape.sites :].astype(float)
+    usual = SeriesBlock(
+        instance.knowledge.climatology, compiled.shape.sites, contracts=len(compiled.lines.matching)
+    )
+    climatology = usual.arrivals_gpuh[None, t:end].astype(float)
     share = expected_row_shares(compiled, days, climatology)[0]
     return np.concatenate([instance.exogenous.arrivals_gpuh[t : t + 1], (region_gpuh[..., None] * share)[1:]])
 

@@ -16,7 +16,7 @@ Start = str | date | np.datetime64  # in UTC
 Starts = NDArray[np.datetime64]
 
 # Each feature of an episode has a stream of its own, so that changing one does not shift the others.
-STREAMS = ("start", "traces", "demand", "jobs", "events", "forecast")
+STREAMS = ("start", "traces", "demand", "jobs", "events", "forecast", "calls")
 
 
 def streams(seeds: Sequence[int], feature: str) -> list[np.random.Generator]:

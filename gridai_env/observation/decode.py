@@ -13,7 +13,7 @@ import numpy as np
 
 from gridai_env.arrays.types import Array, Float, Floats
 from gridai_env.episodes.demand import session_growth
-from gridai_env.world.state import Exogenous, Params, Shape, State
+from gridai_env.world.state import OPTIONAL, Exogenous, Params, Shape, State, exogenous_shapes
 
 if TYPE_CHECKING:
     from gridai_env.observation.layout import ObservationLayout
@@ -25,26 +25,37 @@ JOB_FEATURES = ("present", "gpus", "duration", "slack", "value")
 FIELDS = {
     "arrivals": "arrivals_gpuh",
     "available_gpus": "available_gpus",
+    "baseline_counts": "baseline_counts",
+    "baseline_share": "baseline_share",
+    "baseline_sum": "baseline_sum_mw",
     "battery": "battery_mwh",
     "battery_target": "battery_target_mwh",
     "buy_price": "buy_usd_per_mwh",
     "carbon_average": "carbon_average_kg_per_mwh",
     "carbon_marginal": "carbon_marginal_kg_per_mwh",
     "clock": "clock",
+    "committed": "committed_mw",
+    "day_before": "day_before_mw",
     "export_limit": "export_limit_mw",
     "forecast_arrivals": "forecast_arrivals_gpuh",
     "forecast_available_gpus": "forecast_available_gpus",  # the limits only where events may reduce them
     "forecast_buy_price": "forecast_buy_usd_per_mwh",
+    "forecast_call": "forecast_call",
     "forecast_carbon": "forecast_carbon_kg_per_mwh",
+    "forecast_clean": "forecast_clean_mw",
     "forecast_export_limit": "forecast_export_limit_mw",
     "forecast_import_limit": "forecast_import_limit_mw",
     "forecast_renewable": "forecast_renewable_mw",
     "generation": "generation_mw",
+    "generator_open": "generator_open",
     "import_limit": "import_limit_mw",
+    "line": "line_mw",
+    "line_price": "line_usd_per_mwh",
     "open_routes": "route_open",
     "peak_import": "peak_import_mw",
     "pue": "pue",
     "renewable": "renewable_available_mw",
+    "response_price": "response_usd_per_mwh",
     "sell_price": "sell_usd_per_mwh",
 }
 
@@ -97,6 +108,12 @@ def full_fields(shape: Shape, part: dict[str, Floats]) -> dict[str, Floats]:
     budget_left = part.get("carbon_budget_left")
     full["carbon_left_kg"] = np.full(lead, np.inf) if budget_left is None else budget_left[..., 0]
     full["steps_left"] = np.rint(part["steps_left"][..., 0])
+    shapes = exogenous_shapes(shape) | dict.fromkeys(
+        ("baseline_sum_mw", "day_before_mw"), (shape.sites, shape.day_steps)
+    )
+    full |= {
+        name: np.zeros((*lead, *shapes[name])) for name in OPTIONAL if name in shapes and name not in full
+    }
     no_jobs = np.zeros((*lead, shape.sites, shape.job_steps))
     full["committed_gpus"] = part.get("committed_gpus", no_jobs)
     return full | _jobs(part.get("jobs", np.zeros((*lead, 0, len(JOB_FEATURES) + shape.sites))))

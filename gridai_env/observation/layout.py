@@ -74,7 +74,7 @@ def no_zeros(scale: AnyFloats) -> AnyFloats:
 
 def _parts(compiled: Compiled) -> list[Part]:
     """Return all parts with their scales; those without entries are sorted out by the caller."""
-    makers = (_site_parts, _work_parts, _forecast_parts, _episode_parts)
+    makers = (_site_parts, _line_parts, _work_parts, _forecast_parts, _episode_parts)
     return [part for make in makers for part in make(compiled)]
 
 
@@ -98,6 +98,26 @@ def _site_parts(compiled: Compiled) -> list[Part]:
         Part("pue", "", sites, ONE, offset=1.0),  # shown less 1, so that 0 means no overhead
         Part("renewable", "mw", sites, renewable),
         Part("sell_price", "usd_per_mwh", sites, PRICE_SCALE, low=-BOUND),
+    ]
+
+
+def _line_parts(compiled: Compiled) -> list[Part]:
+    """Return the lines of the sites, as they stand now, and the net import of past days."""
+    shape, sites = compiled.shape, compiled.site_names
+    slots = tuple(f"line{n}" for n in range(shape.lines))
+    answering = slots if shape.has_response else ()
+    averaged, measured = (slots, sites) if shape.day_steps else ((), ())
+    day, import_mw = _ahead(shape.day_steps), no_zeros(compiled.import_limit_mw)
+    return [
+        Part("baseline_counts", "", (measured,), ONE, high=1.0),
+        Part("baseline_share", "", (averaged, sites), ONE, high=1.0),
+        Part("baseline_sum", "mw", (sites, day), import_mw[:, None], low=-BOUND),
+        Part("committed", "mw", (answering, sites), import_mw),
+        Part("day_before", "mw", (sites, day), import_mw[:, None], low=-BOUND),
+        Part("generator_open", "", (sites if shape.has_gates else (),), ONE, high=1.0),
+        Part("line", "mw", (slots, sites), import_mw, low=-BOUND),
+        Part("line_price", "usd_per_mwh", (slots, sites), PRICE_SCALE),
+        Part("response_price", "usd_per_mwh", (answering, sites), PRICE_SCALE, low=-BOUND),
     ]
 
 
@@ -130,10 +150,14 @@ def _forecast_parts(compiled: Compiled) -> list[Part]:
     """Return the forecasts; those of limits only where events may reduce them."""
     sites, reduced = compiled.site_names, compiled.events.kind
     leads = tuple(f"+{lead:g}h" for lead in compiled.forecast.leads_h)
+    contracts = tuple(f"{sites[rule.site]}-{rule.spec.name}" for rule in compiled.lines.matching)
+    contracted_mw = [rule.spec.wind_mw + rule.spec.pv_mw for rule in compiled.lines.matching]
     return [
         Part("forecast_arrivals", "gpuh", (leads, compiled.region_names), work_scale_gpuh(compiled).sum(-1)),
         Part("forecast_buy_price", "usd_per_mwh", (leads, sites), PRICE_SCALE, low=-BOUND),
+        Part("forecast_call", "", (leads, compiled.lines.call_names), ONE, high=1.0),
         Part("forecast_carbon", "kg_per_mwh", (leads, sites), CARBON_SCALE),
+        Part("forecast_clean", "mw", (leads, contracts), no_zeros(np.array(contracted_mw))),
         Part("forecast_renewable", "mw", (leads, sites), no_zeros(compiled.sites.renewable_mw)),
         *(
             Part(f"forecast_{kind}", field.rpartition("_")[-1], (leads, sites), no_zeros(most(compiled)))
@@ -241,7 +265,8 @@ class ObservationLayout:
         ``carbon_left_kg []``, ``clock [6]``, ``due_gpuh [C,W,max(D,1)]``, ``steps_left []``,
         ``forecast_{arrivals_gpuh [H,C], buy_usd_per_mwh, carbon_kg_per_mwh, renewable_mw [H,K]}`` and of
         the job slots ``job_{present, gpus, duration_steps, slack_steps, value_usd [V], open [V,K]}``, and
-        ``forecast_{available_gpus, export_limit_mw, import_limit_mw} [H,K]`` where events may reduce them.
+        ``forecast_{available_gpus, export_limit_mw, import_limit_mw} [H,K]`` where events may reduce them,
+        ``forecast_call [H,Q]`` and ``forecast_clean_mw [H,M]`` where lines are called or matched.
         Rows have all W entries: sessions have no backlog and are due at once, rows that wait have no
         placement. What the scenario does not have is 0 or, like the carbon left, infinite.
         """

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gridai_env.arrays.ops import all_zero, constant, flipped, namespace, positions, product
-from gridai_env.arrays.types import Array, Bool, Int
+from gridai_env.arrays.types import Array, Bool, Float, Int
+from gridai_env.episodes.calls import CallTable
 from gridai_env.episodes.events import EventTable
 from gridai_env.episodes.exogenous import limit, seen_sell_usd_per_mwh, sell_usd_per_mwh
 from gridai_env.episodes.forecast import ForecastSet
@@ -98,6 +99,9 @@ def state_parts(
         ("generation", s.generation_mw),
         ("peak_import", s.peak_import_mw),
     )
+    if "baseline_sum" in shown:
+        yield "baseline_sum", s.baseline_sum_mw
+        yield "day_before", s.day_before_mw
     if "placed" in shown:
         yield "placed", s.placed_gpuh[:, :, :sessions]
     if "due" in shown:
@@ -129,6 +133,12 @@ def limit_forecast(outside: ExogenousView, kind: str) -> Array:
     return values
 
 
+def call_forecast(outside: ExogenousView) -> Array:
+    """Return how far lines will be down as known at each step at each lead, [B,T,H,Q], 0 beyond the end."""
+    calls, kind = CallTable(outside.call_depth, outside.call_known_from), outside.compiled.forecast.kind
+    return calls.at_leads(outside.forecast.leads, kind)
+
+
 MINUTES_PER_DAY = 1440
 MINUTES_PER_WEEK = 7 * MINUTES_PER_DAY
 THURSDAY = 3  # 1970-01-01, with Monday = 0
@@ -145,6 +155,8 @@ class ExogenousView:
     forecast: ForecastSet  # [B,T,H,S]
     event_active: Bool[Array, "B T E"]
     start_minutes: Int[Array, " B"]  # since 1970 (UTC)
+    call_depth: Float[Array, "B T Q"]
+    call_known_from: Int[Array, "B T Q"]
 
 
 # Values [B,T or T+1,...] of one part of the observation.
@@ -201,6 +213,8 @@ PART_FUNCTIONS: dict[str, Prepared] = {
     "clock": clock,
     "forecast_arrivals": attrgetter("forecast.arrivals_gpuh"),
     "forecast_available_gpus": partial(limit_forecast, kind="available_gpus"),
+    "forecast_call": call_forecast,
+    "forecast_clean": attrgetter("forecast.clean_mw"),
     "forecast_buy_price": attrgetter("forecast.buy_usd_per_mwh"),
     "forecast_carbon": attrgetter("forecast.carbon_kg_per_mwh"),
     "forecast_export_limit": partial(limit_forecast, kind="export_limit"),

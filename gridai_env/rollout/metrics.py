@@ -29,6 +29,7 @@ def episode_metrics(episode: PlayedEpisode) -> dict[str, float]:
         **layers(episode),
         **waiting(episode),
         **energy(episode),
+        **flexible_load(episode),
         **jobs(episode),
     }
 
@@ -195,6 +196,40 @@ def energy(episode: PlayedEpisode) -> dict[str, float]:
         "battery_cycles": float(cycles[has_battery].mean()) if has_battery.any() else 0.0,
         "battery_short_mwh": float(flows.battery_short_mwh.sum()),
     }
+
+
+def flexible_load(episode: PlayedEpisode) -> dict[str, float]:
+    """Return what lines and power modes come to, of each line (``/site/line``) and in all; {} without any.
+
+    ``called_h`` and ``called_mwh``: hours in which a line is called, and the import in them.  ``line_excess_mwh``:
+    import above it.  ``delivered_share``: load reduced in events over what was promised (0 where import is at the
+    baseline or above).  ``matched_share``: contracted clean generation that meets import in the same hour, over the
+    import (the hourly score without the grid's own clean share).  ``saving_mwh``: IT energy that power modes save.
+    """
+    instance, flows = episode.instance, episode.flows
+    p, exo, compiled = instance.params, instance.exogenous, instance.compiled
+    out: dict[str, float] = {}
+    if p.has_modes:
+        out["saving_mwh"] = float(p.dt_h * flows.saving_mw.sum())
+    for rule in compiled.lines.rules:
+        name, import_mw = f"{compiled.site_names[rule.site]}/{rule.spec.name}", flows.import_mw[:, rule.site]
+        if rule.call >= 0:
+            is_called = instance.knowledge.call_depth[:, rule.call] > 0.0
+            out[f"called_h/{name}"] = float(p.dt_h * is_called.sum())
+            out[f"called_mwh/{name}"] = float(p.dt_h * import_mw[is_called].sum())
+        if rule.slot < 0:
+            continue
+        excess_mw = flows.line_excess_mw[:, rule.slot, rule.site]
+        out[f"line_excess_mwh/{name}"] = float(p.dt_h * excess_mw.sum())
+        if rule.kind == "demand_response":
+            committed_mw = exo.committed_mw[:, rule.slot, rule.site]
+            delivered_mw = np.maximum(committed_mw - excess_mw, 0.0)
+            out[f"delivered_share/{name}"] = ratio(float(delivered_mw.sum()), float(committed_mw.sum()))
+        if rule.kind == "matching":
+            out[f"matched_share/{name}"] = ratio(float((import_mw - excess_mw).sum()), float(import_mw.sum()))
+    if p.has_lines:
+        out["line_excess_mwh"] = float(p.dt_h * flows.line_excess_mw.sum())
+    return out
 
 
 def battery_cycles(episode: PlayedEpisode) -> Float[Floats, " K"]:

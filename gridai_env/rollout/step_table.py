@@ -35,6 +35,7 @@ def step_table(episode: PlayedEpisode, reward: Array) -> Table:
         "reward": np.asarray(reward, dtype=np.float64),
         **system_columns(episode),
         **site_columns(episode),
+        **line_columns(episode),
         **row_columns(episode),
         **route_columns(episode),
     }
@@ -106,6 +107,24 @@ def site_columns(episode: PlayedEpisode) -> dict[str, Array]:
         "carbon_marginal_kg_per_mwh": exo.carbon_marginal_kg_per_mwh,
     }
     return _columns(by_site, episode.instance.compiled.site_names)
+
+
+def line_columns(episode: PlayedEpisode) -> dict[str, Array]:
+    """Return each line, import above it and how far it is called, and what power modes save, [T] each."""
+    instance, flows = episode.instance, episode.flows
+    compiled, before = instance.compiled, episode.before
+    out: dict[str, Array] = {}
+    line_mw = physics.line_mw(before, instance.exogenous)
+    for rule in compiled.lines.rules:
+        name = f"{compiled.site_names[rule.site]}/{rule.spec.name}"
+        if rule.call >= 0:
+            out[f"called_share/{name}"] = instance.knowledge.call_depth[:, rule.call]
+        if rule.slot >= 0:
+            out[f"line_mw/{name}"] = line_mw[:, rule.slot, rule.site]
+            out[f"line_excess_mw/{name}"] = flows.line_excess_mw[:, rule.slot, rule.site]
+    if instance.params.has_modes:
+        out |= _columns({"saving_mw": flows.saving_mw}, compiled.site_names)
+    return out
 
 
 def row_columns(episode: PlayedEpisode) -> dict[str, Array]:

@@ -6,6 +6,7 @@ from math import isnan
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from gridai_env.scenario.capacity import nameplate_gpus
+from gridai_env.scenario.checks_of_lines import call_durations, line_limits, lines, power_modes
 from gridai_env.scenario.errors import UNKNOWN, closest, problem, raise_all
 from gridai_env.scenario.geography import rtt_keys
 from gridai_env.scenario.spec import Scenario
@@ -56,6 +57,8 @@ def steps(s: Scenario) -> Iterator[str]:
     for i, event in enumerate(s.events):
         given = [(key, getattr(event, key)) for key in ("earliest_h", "latest_h", "duration_h")]
         durations += [(f"events[{i}].{key}", value) for key, value in given if value is not None]
+
+    durations += call_durations(s)
 
     for key, value in durations:
         if not is_multiple(value, s.dt_h):
@@ -281,7 +284,9 @@ def clocks(s: Scenario) -> Iterator[str]:
         yield problem("forecast.skill_last", s.forecast.skill_last, allowed)
 
 
-CHECKS: tuple[Check, ...] = (names, steps, sizes, places, zones, classes, power, jobs, events, demand, clocks)
+CHECKS: tuple[Check, ...] = (
+    names, steps, sizes, places, zones, classes, power, jobs, events, demand, clocks, lines, power_modes
+)  # fmt: skip
 
 
 def capacities(s: Scenario) -> Iterator[str]:
@@ -294,6 +299,7 @@ def capacities(s: Scenario) -> Iterator[str]:
     if lost:
         return
 
+    yield from line_limits(s)
     # Capacities of the other sites follow from demand, so jobs are compared with what was computed.
     sites = zip(s.sites, nameplate_gpus(s), strict=True)
     room = {site.name: site.utilisation_limit * gpus for site, gpus in sites}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,9 +14,10 @@ from gridai_env.arrays.types import Bool, Bools, Float, Floats, Int, Ints
 from gridai_env.scenario.capacity import import_limit_mw, nameplate_gpus
 from gridai_env.scenario.checks import check_scenario
 from gridai_env.scenario.geography import Geography, Row, build_geography
+from gridai_env.scenario.lines import LineRules, saving_tables
 from gridai_env.scenario.spec import DemandSpec, Scenario, TaskClass, scenario_hash
 from gridai_env.scenario.tables import EventRules, ForecastRules, RegionTable, SiteTable, synthetic_starts
-from gridai_env.world.state import Params, Shape
+from gridai_env.world.state import CONSTRAINTS, Params, Shape
 
 R = TypeVar("R")
 
@@ -69,6 +70,7 @@ class Compiled:
     job_value_usd: Float[Floats, " J"]
     job_allowed: Bool[Bools, "J K"]
     job_site_rank: Int[Ints, "J K"]  # place of a site in the job's own list, 0: preferred; unlisted ones last
+    lines: LineRules
     jobs_provenance: str | None  # which jobs of a file were drawn; None: all stand in the scenario
 
     def __repr__(self) -> str:
@@ -99,13 +101,23 @@ def compile_scenario(scenario: Scenario) -> Compiled:
     gpus, batteries = nameplate_gpus(scenario), [s.battery for s in scenario.sites]
     geography = build_geography(scenario, rows)
     of_rows, of_jobs = _row_tables(scenario, rows, tasks), _job_tables(scenario, gpus)
+    lines, savings = LineRules.of(scenario), saving_tables(scenario)
     shape = _shape(scenario, of_rows["row_wait_steps"], of_jobs["job_duration_steps"])
+    shape = replace(
+        shape,
+        lines=lines.slots,
+        has_response=lines.has_response,
+        day_steps=lines.day_steps,
+        mode_segments=len(savings["saving_kw_per_gpu"]),
+        has_gates=bool(lines.gated),
+    )
 
     return Compiled(
         scenario=scenario,
         hash=scenario_hash(scenario),
         shape=shape,
-        params=_params(scenario, shape, tasks, geography, gpus),
+        params=_params(scenario, shape, tasks, geography, gpus, lines, savings),
+        lines=lines,
         geography=geography,
         sites=SiteTable.of(scenario),
         regions=RegionTable.of(scenario),
@@ -236,7 +248,13 @@ def _job_tables(scenario: Scenario, gpus: np.ndarray) -> dict[str, Any]:
 
 
 def _params(
-    scenario: Scenario, shape: Shape, tasks: list[TaskClass], geo: Geography, gpus: np.ndarray
+    scenario: Scenario,
+    shape: Shape,
+    tasks: list[TaskClass],
+    geo: Geography,
+    gpus: np.ndarray,
+    lines: LineRules,
+    savings: dict[str, Floats],
 ) -> Params:
     """Return the constants; those that belong to an instance are zeros of the right shape.
 
@@ -252,6 +270,8 @@ def _params(
         **_site_params(scenario),
         **_battery_params(scenario),
         **_generator_params(scenario),
+        **savings,
+        capacity_usd_per_h=lines.capacity_usd_per_h(shape.sites),
         may_wait=1.0 - is_session,
         **_row_params(tasks, is_session),
         **_route_params(scenario, tasks, is_session, geo),
@@ -260,12 +280,20 @@ def _params(
         carbon_excess_usd_per_kg=np.array(scenario.carbon_excess_usd_per_t / 1000.0),
         carbon_budget_kg=np.array(np.inf if budget is None else budget),
         water_price_usd_per_l=scenario.water_price_usd_per_m3 / 1000.0,
+        constraint=_constraint(scenario),
         job_gpus=np.zeros(shape.jobs),
         job_profile=np.zeros((shape.jobs, shape.job_steps)),
         job_value_usd=np.zeros(shape.jobs),
         shed_usd_per_mwh=np.zeros(shape.sites),
         gpu_short_usd_per_gpuh=np.zeros(shape.sites),
     )
+
+
+def _constraint(scenario: Scenario) -> Floats:
+    """Return the weight of each of `CONSTRAINTS`; no entries without a constraint."""
+    if scenario.constraint is None:
+        return np.zeros(0)
+    return np.array([float(name == scenario.constraint.quantity) for name in CONSTRAINTS])
 
 
 def _site_params(scenario: Scenario) -> dict[str, np.ndarray]:

@@ -15,7 +15,7 @@ from gridai_env.scenario.drawn_jobs import with_drawn_jobs
 from gridai_env.scenario.errors import ScenarioError, closest, from_pydantic, raise_all, refuse_unknown
 from gridai_env.scenario.partial import other_problems
 from gridai_env.scenario.paths import absolute
-from gridai_env.scenario.spec import Event, Scenario
+from gridai_env.scenario.spec import Event, Scenario, Site
 
 EXPONENT = re.compile(r"^[-+]?(\.\d+|\d+(\.\d*)?)[eE][-+]?\d+$")
 
@@ -76,8 +76,8 @@ def load_scenario(
     """Return a checked scenario: the name of a shipped one, the path of a YAML file, its keys, or a Scenario.
 
     The overrides replace values of the file.  ``horizon_h`` leaves out jobs that would end after the new
-    horizon and events that would start after it, clips later starts and longer events to it, and scales the
-    carbon budget in proportion.  ``latency_scale`` multiplies ``latency.budget_scale``; ``forecast`` is a
+    horizon and events that would start after it, clips later starts and longer events and calls to it, and
+    scales the carbon budget in proportion.  ``latency_scale`` multiplies ``latency.budget_scale``; ``forecast`` is a
     kind; ``traces`` is "synthetic" or a path, ``demand`` too, the latter with options ("FILE,model=m-large").
     Paths in a scenario file count from its folder, those of overrides from the working folder.
     Raises ScenarioError with all faults in one message, TypeError for unknown keywords.
@@ -198,9 +198,21 @@ def _fit_horizon(scenario: Scenario, before_h: float) -> Scenario:
     changes = {
         "jobs": [j for j in scenario.jobs if j.deadline_h + j.release_jitter_h <= end],
         "events": [_clip(e, end) for e in scenario.events if e.earliest_h < end],
+        "sites": [_shorter_calls(site, end) for site in scenario.sites],
         "carbon_budget_kg": None if budget is None else budget * end / before_h,
     }
     return scenario.model_copy(update=changes)
+
+
+def _shorter_calls(site: Site, end_h: float) -> Site:
+    """Return the site without calls that are longer than the horizon."""
+    lines = []
+    for line in site.lines:
+        if (calls := line.calls) is not None:
+            shorter = {"duration_h": [min(hours, end_h) for hours in calls.duration_h]}
+            line = line.model_copy(update={"calls": calls.model_copy(update=shorter)})
+        lines.append(line)
+    return site.model_copy(update={"lines": lines})
 
 
 def _clip(event: Event, end_h: float) -> Event:

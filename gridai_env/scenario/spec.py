@@ -14,11 +14,13 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from gridai_env.scenario.paths import BY_NAME, SourcePath
+from gridai_env.scenario.power_modes import CurveName
 from gridai_env.scenario.values import (
     MOST_LISTED,
     Day,
     Efficiency,
     ForecastKind,
+    HourRange,
     Latitude,
     Longitude,
     Name,
@@ -31,6 +33,8 @@ from gridai_env.scenario.values import (
     Whole,
     table_of_text,
 )
+
+MOST_LINES = 8  # of a site
 
 
 class Battery(StrictModel):
@@ -48,6 +52,77 @@ class Battery(StrictModel):
     shortfall_usd_per_mwh: Positive = Field(300.0, description="price of energy missing at the end")
 
 
+class Calls(StrictModel):
+    """When the operator of the grid calls for less load; a call falls on a day more often the dearer the day is."""
+
+    per_week: Annotated[int, Field(ge=1, le=7), Whole] = Field(1, description="calls possible in 7 days")
+    probability: Share = Field(1.0, description="of each of them")
+    start_h: HourRange = Field(
+        [13.0, 17.0], description="first and last hour at which one begins, local time"
+    )
+    duration_h: HourRange = Field([4.0, 4.0], description="shortest and longest")
+    hours_a_year: Positive | None = Field(None, description="most hours called in a year; null: no limit")
+    notice_h: NonNegative = Field(0.0, description="before the begin; 0: seen once it has begun")
+    ramp_h: NonNegative = Field(0.0, description="in which the limit falls evenly from the maximum")
+    least_gap_h: NonNegative = Field(0.0, description="between two calls; a later one within it is left out")
+
+
+class Baseline(StrictModel):
+    """Load of a site that demand response is measured against: the mean net import of past days at the same hour."""
+
+    days: Annotated[int, Field(ge=1, le=45), Whole] = Field(
+        5, description="last days without an event that are averaged"
+    )
+    weekdays_only: bool = Field(True, description="Saturdays and Sundays do not count, local time")
+
+
+class Line(StrictModel):
+    """A limit of a site's import with a price for what lies above, or a hard one."""
+
+    name: Name
+    kind: Literal["connection", "demand_response", "matching", "tier"] = Field(
+        description="connection: may be curtailed to mw while called; demand_response: in an event, the baseline less "
+        "what was promised; matching: contracted clean generation; tier: mw at all times"
+    )
+    mw: NonNegative | None = Field(
+        None,
+        description="connection: firm while called; tier: limit; demand_response: firm level, no baseline",
+    )
+    price_usd_per_mwh: NonNegative | None = Field(
+        None, description="of import above the line; of demand response: of the shortfall"
+    )
+    hard: bool = Field(False, description="connection: import above the line is impossible")
+    calls: Calls | None = Field(None, description="connection and demand_response")
+    baseline: Baseline | None = Field(None, description="demand_response; null: mw is the firm level")
+    commitment_mw: Positive | None = Field(None, description="demand_response: reduction promised")
+    energy_price_usd_per_mwh: Literal["market"] | NonNegative = Field(
+        0.0,
+        description="demand_response: paid for what is reduced, up to the promise; market: the price of import",
+    )
+    capacity_usd_per_mw_day: NonNegative = Field(
+        0.0, description="demand_response: paid for the promise, whether called or not"
+    )
+    wind_mw: NonNegative = Field(0.0, description="matching: contracted wind power in the site's zone")
+    pv_mw: NonNegative = Field(0.0, description="matching: contracted solar power in the site's zone")
+
+
+class ModePoint(StrictModel):
+    """A power mode of an accelerator, as measured."""
+
+    speed: Efficiency = Field(description="throughput relative to the highest power")
+    kw: Positive = Field(description="IT power of the accelerator, its share of the host included")
+
+
+class PowerCurve(StrictModel):
+    """Power modes of a part of a site's accelerators: named, or by points."""
+
+    name: CurveName | None = Field(None, description="a measured curve; null: points")
+    points: list[ModePoint] | None = Field(
+        None, min_length=1, max_length=MOST_LISTED, description="up to the highest power, at speed 1"
+    )
+    share: Efficiency = Field(1.0, description="of the site's accelerators; shares sum to 1")
+
+
 class Generator(StrictModel):
     """A dispatchable generator at a site."""
 
@@ -58,6 +133,7 @@ class Generator(StrictModel):
     carbon_kg_per_mwh: NonNegative = 450.0
     water_l_per_mwh: NonNegative = 0.0
     initial_mw: NonNegative = 0.0
+    only_while_called: bool = Field(False, description="it may run only while a line of the site is called")
 
 
 class Grid(StrictModel):
@@ -114,6 +190,10 @@ class Site(StrictModel):
     grid: Grid = Grid()
     battery: Battery | None = None
     generator: Generator | None = None
+    lines: list[Line] = Field([], max_length=MOST_LINES, description="limits of import that have a price")
+    power_modes: list[PowerCurve] = Field(
+        [], max_length=MOST_LINES, description="less power at a lower speed, for inference; none: full power"
+    )
 
 
 class Region(StrictModel):
@@ -315,6 +395,13 @@ DemandText = Annotated[str, Field(pattern=rf"^\s*[^,\s][^,]*(,\s*({OPTIONS})\s*=
 Demand = Annotated[DemandSpec, BeforeValidator(table_of_text, json_schema_input_type=DemandText | DemandSpec)]
 
 
+class Constraint(StrictModel):
+    """A quantity whose sum over an episode is to stay within a budget: ``info["cost"]``, apart from the reward."""
+
+    quantity: Literal["line_excess_mwh", "carbon_excess_kg", "dropped_gpuh"]
+    budget: NonNegative
+
+
 class Scenario(StrictModel):
     """A whole scenario file."""
 
@@ -348,6 +435,7 @@ class Scenario(StrictModel):
     jobs: list[Job] = Field([], max_length=MOST_LISTED)
     jobs_from: JobsFrom | None = None
     events: list[Event] = Field([], max_length=MOST_LISTED)
+    constraint: Constraint | None = Field(None, description="of safe reinforcement learning; null: none")
 
     @property
     def steps(self) -> int:

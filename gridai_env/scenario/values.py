@@ -4,7 +4,7 @@ import re
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -40,6 +40,15 @@ Names = Annotated[
     list[Name], Field(min_length=1, max_length=MOST_LISTED, json_schema_extra={"uniqueItems": True})
 ]
 ForecastKind = Literal["perfect", "persistence", "day_ahead", "published"]
+
+
+def _rising(value: list[float]) -> list[float]:
+    if value[0] > value[1]:
+        raise ValueError("must be [first, last], the first at most the last")
+    return value
+
+
+HourRange = Annotated[list[NonNegative], Field(min_length=2, max_length=2), AfterValidator(_rising)]
 
 
 class StrictModel(BaseModel):

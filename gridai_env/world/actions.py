@@ -8,6 +8,7 @@ generator  [K]       ``max(0, a)`` of the capacity
 renewable  [K]       used share of what is available, ``clip(1+a, 0, 1)``: everything unless the agent curtails
 jobs       [V,K+1]   one slot per job that can be waiting, most urgent first; the best entry that is open and
                      fits wins; the last entry is "wait"
+mode       [K]       ``max(0, a)`` of what power modes can save; only in scenarios that have them
 ========== ========= =========================================================================================
 """
 
@@ -43,6 +44,7 @@ class Layout:
             "generator": (s.sites,),
             "renewable": (s.sites,),
             "jobs": (s.slots, s.sites + 1),
+            "mode": (s.sites if s.mode_segments else 0,),
         }
 
     @cached_property
@@ -76,6 +78,7 @@ class Request:
     generation_mw: Float[Floats, "B K"]
     renewable_share: Float[Floats, "B K"]  # of what is available
     job_score: Float[Floats, "B V K+1"]
+    saving_share: Float[Floats, "B K"]  # of what power modes can save; no entries without them
 
 
 def decode(p: Params, layout: Layout, action: NDArray[np.floating]) -> Request:
@@ -107,6 +110,7 @@ def decode(p: Params, layout: Layout, action: NDArray[np.floating]) -> Request:
         generation_mw=xp.maximum(part["generator"], 0.0) * p.generator_max_mw,
         renewable_share=xp.minimum(xp.maximum(1.0 + part["renewable"], 0.0), 1.0),
         job_score=part["jobs"],
+        saving_share=xp.maximum(part["mode"], 0.0),
     )
 
 
@@ -114,6 +118,13 @@ def ratio(part: Floats, whole: Floats) -> Floats:
     """Return ``part / whole``, 0 where the whole is 0."""
     zero = whole == 0.0
     return namespace(whole).where(zero, 0.0, part / (whole + zero))
+
+
+def most_saving_mw(p: Params, exo: Exogenous, served_wk_gpuh: Floats, job_gpus: Floats) -> Floats:
+    """Return the IT power that power modes can save at most [B,K]; none can where nothing is served."""
+    limits = physics.saving_limits_mw(p, exo, served_wk_gpuh, job_gpus)
+    xp = namespace(limits)
+    return xp.maximum(xp.amin(limits, -2), 0.0)
 
 
 def active_jobs(state: State, job_open: Array) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
@@ -149,10 +160,19 @@ def encode(p: Params, layout: Layout, state: State, exo: Exogenous, flows: Flows
         ratio(flows.generation_mw, p.generator_max_mw + 0.0 * battery),
         used - 1.0,
         _encode_jobs(layout, state, exo, flows),
+        _encode_mode(p, state, exo, flows),
     ]
     lead = on_hand.shape[:-2]
     flat = np.concatenate([np.reshape(part, (*lead, -1)) for part in parts], axis=-1)
     return np.clip(flat, -1.0, 1.0).astype(np.float32)
+
+
+def _encode_mode(p: Params, state: State, exo: Exogenous, flows: Flows) -> Floats:
+    """Return the share [B,K] of what power modes can save; no entries without them."""
+    if not p.has_modes:
+        return flows.saving_mw
+    job_gpus = physics.committed_profile_gpus(p, state, flows)[..., 0] - flows.gpu_short
+    return ratio(flows.saving_mw, most_saving_mw(p, exo, total(flows.served_gpuh, -3), job_gpus))
 
 
 def _encode_jobs(layout: Layout, state: State, exo: Exogenous, flows: Flows) -> Floats:
@@ -179,4 +199,5 @@ def action_names(layout: Layout, regions: list[str], rows: list[str], sites: lis
     names = [f"routing/{c}/{w}/{k}" for c in regions for w in rows for k in targets]
     for part in ("battery", "generator", "renewable"):
         names += [f"{part}/{k}" for k in sites]
-    return names + [f"jobs/slot{v}/{k}" for v in range(layout.shape.slots) for k in [*sites, "wait"]]
+    names += [f"jobs/slot{v}/{k}" for v in range(layout.shape.slots) for k in [*sites, "wait"]]
+    return names + [f"mode/{k}" for k in sites if layout.shape.mode_segments]

@@ -17,7 +17,7 @@ import numpy as np
 from gridai_env.arrays.ops import all_zero, batch_innermost, namespace, positions, straight_through, total
 from gridai_env.arrays.types import Float, Floats
 from gridai_env.world import physics
-from gridai_env.world.actions import Request, active_jobs, ratio
+from gridai_env.world.actions import Request, active_jobs, most_saving_mw, ratio
 from gridai_env.world.physics import work_on_hand_gpuh
 from gridai_env.world.state import DERIVED, Exogenous, Flows, Params, State
 
@@ -34,6 +34,13 @@ def to_normal_form(p: Params, state: State, exo: Exogenous, flows: Flows) -> Flo
     left = on_hand - served.sum(-1)
     dropped = np.clip(flows.dropped_gpuh, np.maximum(left - exo.queue_limit_gpuh, 0.0), np.maximum(left, 0.0))
 
+    started = np.rint(flows.started)
+    saving = flows.saving_mw
+    if p.has_modes:
+        job_gpus = _committed_now(p, state, started)
+        job_gpus = job_gpus - least_gpu_short(p, exo, job_gpus)
+        saving = np.clip(saving, 0.0, most_saving_mw(p, exo, served.sum(-3), job_gpus))
+
     # Charging and discharging in one step nets out to what the battery stores.
     stored = p.charge_efficiency * flows.charge_mw - flows.discharge_mw / p.discharge_efficiency
 
@@ -43,12 +50,13 @@ def to_normal_form(p: Params, state: State, exo: Exogenous, flows: Flows) -> Flo
         exo,
         served_gpuh=served,
         dropped_gpuh=dropped,
-        started=np.rint(flows.started),
+        started=started,
         charge_mw=np.maximum(stored, 0.0) / p.charge_efficiency,
         discharge_mw=np.maximum(-stored, 0.0) * p.discharge_efficiency,
-        generation_mw=minimum_load(p, np.clip(flows.generation_mw, 0.0, p.generator_max_mw)),
+        generation_mw=minimum_load(p, np.clip(flows.generation_mw, 0.0, physics.generator_limit_mw(p, exo))),
         renewable_mw=np.clip(flows.renewable_mw, 0.0, exo.renewable_available_mw),
         shed_mw=np.maximum(flows.shed_mw, 0.0),
+        saving_mw=saving,
     )
 
 
@@ -241,7 +249,8 @@ def fit_power(
     xp = p.xp
     supply = supply_within_limits(p, state, exo, request)
     gpu_short = least_gpu_short(p, exo, committed_now)
-    load = physics.load_of(p, exo, work.served_wk_gpuh, committed_now - gpu_short)
+    job_gpus = committed_now - gpu_short
+    load, saving = load_in_mode(p, exo, work, job_gpus, request.saving_share)
 
     # Too much supply: export takes up to its limit, the rest is cut.
     net = supply.net_mw(load.facility_mw)
@@ -256,17 +265,28 @@ def fit_power(
     if not all_zero(deficit):
         charge = supply.charge_mw
         supply.charge_mw = charge - xp.minimum(charge, deficit)
-        shed = cut_work(p, exo, work, xp.maximum(deficit - charge, 0.0))
-        load = physics.load_of(p, exo, work.served_wk_gpuh, committed_now - gpu_short)
+        shed = cut_work(p, exo, work, xp.maximum(deficit - charge, 0.0), job_gpus, request.saving_share)
+        load, saving = load_in_mode(p, exo, work, job_gpus, request.saving_share)
 
     chosen = {"served_gpuh": work.served_gpuh, "dropped_gpuh": work.dropped_gpuh, "started": started}
-    return close_books(p, state, exo, load, gpu_short, **chosen, **vars(supply), shed_mw=shed), load
+    rest = {"shed_mw": shed, "saving_mw": saving}
+    return close_books(p, state, exo, load, gpu_short, **chosen, **vars(supply), **rest), load
+
+
+def load_in_mode(
+    p: Params, exo: Exogenous, work: _Work, job_gpus: Floats, share: Floats
+) -> tuple[physics.Load, Floats]:
+    """Return the load, and the power [B,K] that a share of what power modes can save takes off it."""
+    saving = share
+    if p.has_modes:
+        saving = share * most_saving_mw(p, exo, work.served_wk_gpuh, job_gpus)
+    return physics.load_of(p, exo, work.served_wk_gpuh, job_gpus, saving), saving
 
 
 def supply_within_limits(p: Params, state: State, exo: Exogenous, request: Request) -> _Supply:
     """Return the requested battery, generator and renewable power, clipped to the limits of each."""
     charge, discharge = battery_within_energy(p, state, request)
-    generation = generator_within_rise(p, state, request.generation_mw)
+    generation = generator_within_rise(p, state, exo, request.generation_mw)
     return _Supply(charge, discharge, generation, request.renewable_share * exo.renewable_available_mw)
 
 
@@ -283,11 +303,12 @@ def battery_within_energy(p: Params, state: State, request: Request) -> tuple[Fl
     return xp.minimum(request.charge_mw, room_mw), xp.minimum(request.discharge_mw, energy_mw)
 
 
-def generator_within_rise(p: Params, state: State, wish_mw: Floats) -> Floats:
+def generator_within_rise(p: Params, state: State, exo: Exogenous, wish_mw: Floats) -> Floats:
     """Return generation [B,K] within the ramp limit; below the minimum load the generator is off."""
     if not p.has_generator:
         return wish_mw
-    most = p.xp.minimum(state.generation_mw + p.generator_ramp_mw_per_h * p.dt_h, p.generator_max_mw)
+    limit_mw = physics.generator_limit_mw(p, exo)
+    most = p.xp.minimum(state.generation_mw + p.generator_ramp_mw_per_h * p.dt_h, limit_mw)
     return minimum_load(p, p.xp.minimum(wish_mw, most))
 
 
@@ -313,18 +334,41 @@ def cut_supply(p: Params, surplus_mw: Floats, supply: _Supply) -> None:
     supply.discharge_mw = supply.discharge_mw - (surplus - renewable_cut)
 
 
-def cut_work(p: Params, exo: Exogenous, work: _Work, deficit_mw: Floats) -> Floats:
+def cut_work(
+    p: Params, exo: Exogenous, work: _Work, deficit_mw: Floats, job_gpus: Floats, saving_share: Floats
+) -> Floats:
     """Cut work that the import limit cannot feed, last rows first, and return the load to shed [B,K]."""
     xp, mw_per_gpuh = p.xp, physics.work_power_mw_per_gpuh(p, exo)
     power = work.served_wk_gpuh * mw_per_gpuh[:, None, :]
     power_mw = total(power, -2)
+    room_mw = xp.maximum(power_mw - deficit_mw, 0.0)
+    if p.has_modes:
+        saved_mw = exo.pue * saving_share * most_saving_mw(p, exo, work.served_wk_gpuh, job_gpus)
+        power_mw = power_mw - saved_mw
+        room_mw = _full_power_mw(p, exo, xp.maximum(power_mw - deficit_mw, 0.0), job_gpus, saving_share)
     # Where nothing is missing everything is kept; the comparison inside keeps it bit for bit.
-    kept = keep_by_order(power, xp.where(deficit_mw > 0.0, xp.maximum(power_mw - deficit_mw, 0.0), xp.inf))
+    kept = keep_by_order(power, xp.where(deficit_mw > 0.0, room_mw, xp.inf))
     served = work.served_gpuh * kept_share(kept, power)
     cut = total(work.served_gpuh - served, -1)
     work.serve(served)
     work.send_back(cut, exo.queue_limit_gpuh)
     return xp.maximum(deficit_mw - power_mw, 0.0)
+
+
+def _full_power_mw(
+    p: Params, exo: Exogenous, power_mw: Floats, job_gpus: Floats, saving_share: Floats
+) -> Floats:
+    """Return what the work that takes ``power_mw`` [B,K] in power modes would take at full speed, idle power aside.
+
+    Power in modes is the highest of lines in the work, one for each segment: the least of their inverses is wanted.
+    """
+    xp, extra_kw = p.xp, p.busy_kw_per_gpu - p.idle_kw_per_gpu
+    free_kw = (exo.available_gpus - job_gpus)[..., None, :] * p.saving_kw_per_gpu
+    share, scale = saving_share[..., None, :], (exo.pue / 1000.0)[..., None, :]
+    busy_gpus = (power_mw[..., None, :] / scale + share * free_kw) / (
+        extra_kw - share * p.saving_kw_per_busy_gpu
+    )
+    return exo.pue * extra_kw * xp.amin(busy_gpus, -2) / 1000.0
 
 
 # 5 Derived flows ----------------------------------------------------------------------------------------------------
@@ -334,7 +378,8 @@ def complete(p: Params, state: State, exo: Exogenous, **chosen: Floats) -> Flows
     """Return complete flows from those that are chosen freely (the keyword arguments of `close_books`)."""
     committed_now = _committed_now(p, state, chosen["started"])
     gpu_short = least_gpu_short(p, exo, committed_now)
-    load = physics.load_of(p, exo, total(chosen["served_gpuh"], -3), committed_now - gpu_short)
+    served_wk_gpuh = total(chosen["served_gpuh"], -3)
+    load = physics.load_of(p, exo, served_wk_gpuh, committed_now - gpu_short, chosen["saving_mw"])
     return close_books(p, state, exo, load, gpu_short, **chosen)
 
 
@@ -353,6 +398,7 @@ def close_books(
     generation_mw: Floats,
     renewable_mw: Floats,
     shed_mw: Floats,
+    saving_mw: Floats,
 ) -> Flows:
     """Complete the chosen flows: import or export closes the balance, derived flows take their least values."""
     xp = p.xp
@@ -369,6 +415,7 @@ def close_books(
         export_mw=nothing,
         shed_mw=shed_mw,
         gpu_short=gpu_short,
+        saving_mw=saving_mw,
         **dict.fromkeys(DERIVED, nothing),
     )
 
@@ -387,7 +434,11 @@ def tighten(p: Params, state: State, exo: Exogenous, flows: Flows, served_wk_gpu
         peak_rise_mw=xp.maximum(flows.import_mw - state.peak_import_mw, 0.0),
         battery_short_mwh=xp.maximum(exo.battery_target_mwh - physics.next_battery_mwh(p, state, flows), 0.0),
         carbon_excess_kg=xp.zeros_like(state.carbon_kg),
+        line_excess_mw=exo.line_mw,
     )
+    if p.has_lines:
+        above_mw = flows.import_mw[..., None, :] - physics.line_mw(state, exo)
+        flows = flows.replace(line_excess_mw=xp.maximum(above_mw, 0.0))
 
     if not p.has_carbon_budget:
         return flows

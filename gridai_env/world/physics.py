@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gridai_env.arrays.ops import all_zero, product, shift_left, total, total_each
+from gridai_env.arrays.ops import all_zero, product, shift_in, shift_left, total, total_each
 from gridai_env.arrays.record import Record
 from gridai_env.arrays.types import Array, Float
 from gridai_env.world.state import Exogenous, Flows, Outcome, Params, State
@@ -42,9 +42,16 @@ class Load(Record):
     facility_mw: Float[Array, "*batch K"]
 
 
-def load_of(p: Params, exo: Exogenous, served_wk_gpuh: Array, job_gpus: Array) -> Load:
-    """Return the power of inference and of ``job_gpus`` [K], accelerators of jobs (without those a fault took)."""
+def load_of(
+    p: Params, exo: Exogenous, served_wk_gpuh: Array, job_gpus: Array, saving_mw: Array | None = None
+) -> Load:
+    """Return the power of inference and of ``job_gpus`` [K], accelerators of jobs (without those a fault took).
+
+    ``saving_mw``: IT power that power modes save [K]; None: nothing.
+    """
     it_mw = it_power_mw(p, exo, inference_gpus(p, served_wk_gpuh) + job_gpus)
+    if p.has_modes and saving_mw is not None:
+        it_mw = it_mw - saving_mw
     return Load.make(served_wk_gpuh=served_wk_gpuh, it_mw=it_mw, facility_mw=facility_power_mw(p, exo, it_mw))
 
 
@@ -59,7 +66,8 @@ def totals(
     """Return the common sums of a step; ``load`` and ``committed_gpus`` where they are known already."""
     committed = committed_profile_gpus(p, state, flows) if committed_gpus is None else committed_gpus
     if load is None:
-        load = load_of(p, exo, total(flows.served_gpuh, -3), committed[..., 0] - flows.gpu_short)
+        job_gpus = committed[..., 0] - flows.gpu_short
+        load = load_of(p, exo, total(flows.served_gpuh, -3), job_gpus, flows.saving_mw)
 
     egress, relocation, warm_up = friction_mwh(p, flows)
     network_mwh = egress + relocation + warm_up
@@ -144,6 +152,19 @@ def it_power_mw(p: Params, exo: Exogenous, busy_gpus: Array) -> Array:
     ) / 1000.0
 
 
+def saving_limits_mw(p: Params, exo: Exogenous, served_wk_gpuh: Array, job_gpus: Array) -> Array:
+    """Return sums of which power modes save no more than the least, IT power [M,K].
+
+    Serving the same work, a site draws at full speed ``G * idle + b * (busy - idle)``, and at least ``G * f(b / G)``:
+    G accelerators in service that run no job, b busy ones in units of full speed, f the convex hull of measured points
+    (speed, kW) from (0, idle) on.  With slope m and intercept a of a segment, f is the highest ``a + m * x``, so each
+    segment limits the saving to ``G * (idle - a) + b * (busy - idle - m)``.
+    """
+    free_gpus, busy_gpus = exo.available_gpus - job_gpus, inference_gpus(p, served_wk_gpuh)
+    per_gpu = free_gpus[..., None, :] * p.saving_kw_per_gpu
+    return (per_gpu + busy_gpus[..., None, :] * p.saving_kw_per_busy_gpu) / 1000.0
+
+
 def facility_power_mw(p: Params, exo: Exogenous, it_mw: Array) -> Array:
     """Return facility power [K]: cooling and losses multiply IT power by PUE, once."""
     return exo.pue * it_mw + p.base_load_mw
@@ -164,10 +185,48 @@ def balance_mw(flows: Flows, facility_mw: Array) -> Array:
     return supply_mw(flows) - flows.export_mw - facility_mw - flows.charge_mw
 
 
+def generator_limit_mw(p: Params, exo: Exogenous) -> Array:
+    """Return the most that the generator may give, [K]: nothing where it may run only while a line is called."""
+    return p.generator_max_mw * exo.generator_open if exo.generator_open.shape[-1] else p.generator_max_mw
+
+
 def next_battery_mwh(p: Params, state: State, flows: Flows) -> Array:
     """Return the energy in the battery after the step, [K].  Losses fall on charging and on discharging."""
     stored_mw = p.charge_efficiency * flows.charge_mw - flows.discharge_mw / p.discharge_efficiency
     return state.battery_mwh + p.dt_h * stored_mw
+
+
+# Lines --------------------------------------------------------------------------------------------------------------
+
+
+def counted_sum_mw(state: State, exo: Exogenous) -> Array:
+    """Return the net import of the days of the baseline inside the episode, yesterday's included, at this time [K]."""
+    return state.baseline_sum_mw[..., 0] + exo.baseline_counts * state.day_before_mw[..., 0]
+
+
+def line_mw(state: State, exo: Exogenous) -> Array:
+    """Return the limit of import above which it is priced, [L,K].
+
+    In an event of demand response it is the baseline less what was promised: the days before the episode and the
+    promise stand in ``exo.line_mw``, the days inside it are in the state.
+    """
+    if not state.baseline_sum_mw.shape[-1]:
+        return exo.line_mw
+    return exo.line_mw + exo.baseline_share * counted_sum_mw(state, exo)[..., None, :]
+
+
+def next_baseline(state: State, flows: Flows, exo: Exogenous) -> tuple[Array, Array]:
+    """Return `baseline_sum_mw` and `day_before_mw` after the step, [K,U] each.
+
+    A day counts once it is over: whether an event strikes it is not known before.
+    """
+    if not state.baseline_sum_mw.shape[-1]:
+        return state.baseline_sum_mw, state.day_before_mw
+    net_mw = flows.import_mw - flows.export_mw
+    return (
+        shift_in(state.baseline_sum_mw, counted_sum_mw(state, exo)),
+        shift_in(state.day_before_mw, net_mw),
+    )
 
 
 # Emissions and water ------------------------------------------------------------------------------------------------
@@ -226,6 +285,7 @@ def next_state(p: Params, state: State, flows: Flows, exo: Exogenous, sums: Tota
     if p.has_carbon_budget:
         carbon_kg = carbon_kg + billed_kg(p, sums) - flows.carbon_excess_kg
 
+    baseline_sum_mw, day_before_mw = next_baseline(state, flows, exo)
     return State.make(
         backlog_gpuh=next_backlog_gpuh(state, flows, exo, sums.served_cw_gpuh),
         battery_mwh=next_battery_mwh(p, state, flows),
@@ -235,6 +295,8 @@ def next_state(p: Params, state: State, flows: Flows, exo: Exogenous, sums: Tota
         waiting=state.waiting - flows.started.sum(-1),
         peak_import_mw=state.peak_import_mw + flows.peak_rise_mw,
         carbon_kg=carbon_kg,
+        baseline_sum_mw=baseline_sum_mw,
+        day_before_mw=day_before_mw,
     )
 
 
@@ -253,7 +315,7 @@ def slacks(
     committed_now = sums.committed_gpus[..., 0]
     usable_gpus = p.utilisation_limit * exo.available_gpus
 
-    return {
+    limits = {
         "queue": exo.queue_limit_gpuh - after.backlog_gpuh,
         "backlog": after.backlog_gpuh,
         "gpus": usable_gpus - inference_gpus(p, sums.served_wk_gpuh) - committed_now + flows.gpu_short,
@@ -266,7 +328,7 @@ def slacks(
         "discharge": p.discharge_limit_mw - flows.discharge_mw,
         "battery full": p.battery_max_mwh - after.battery_mwh,
         "battery empty": after.battery_mwh - p.battery_min_mwh,
-        "generator": p.generator_max_mw - flows.generation_mw,
+        "generator": generator_limit_mw(p, exo) - flows.generation_mw,
         "generator rise": state.generation_mw + p.generator_ramp_mw_per_h * p.dt_h - flows.generation_mw,
         "renewable": exo.renewable_available_mw - flows.renewable_mw,
         "import": exo.import_limit_mw - flows.import_mw,
@@ -278,6 +340,12 @@ def slacks(
         "battery target": flows.battery_short_mwh - exo.battery_target_mwh + after.battery_mwh,
         "carbon budget": p.carbon_budget_kg - after.carbon_kg,
     }
+    if p.has_lines:
+        limits["line"] = flows.line_excess_mw - flows.import_mw[..., None, :] + line_mw(state, exo)
+    if p.has_modes:
+        saving_limits = saving_limits_mw(p, exo, sums.served_wk_gpuh, committed_now - flows.gpu_short)
+        limits["saving"] = saving_limits - flows.saving_mw[..., None, :]
+    return limits
 
 
 def charge_mode_slacks(p: Params, flows: Flows, charging: Array) -> dict[str, Array]:

@@ -12,7 +12,12 @@ T   steps of ``dt_h`` hours                        J   training jobs
 C   client regions                                 V   job slots in the action
 S   service nodes                                  N   steps of the longest job
 W   workload rows                                  D   steps of the longest wait
+L   lines of a site (limits with a price)          M   segments of the power modes of a site
+U   steps of a day, 0 without a baseline
 ==  =============================================  ==  ==========================================
+
+Where a scenario has no lines, baselines or power modes, their fields have no entries: L, U, M are 0, and what would
+be [K] is [0].
 
 A *workload row* is a task class with one locality level (anywhere, legal zone, home).  Rows are ordered so that
 those which may not wait come first and, within both groups, the higher priority first.
@@ -48,6 +53,9 @@ class Params(Record):
     idle_kw_per_gpu: Float[Array, " K"]  # IT power of an accelerator in service but not busy
     busy_kw_per_gpu: Float[Array, " K"]  # IT power of a busy one, > idle
     base_load_mw: Float[Array, " K"]  # facility load that does not depend on IT
+    # Power modes: the most that can be saved of IT power, kW, the least of M sums (see `physics.most_saving_mw`)
+    saving_kw_per_gpu: Float[Array, "M K"]  # for each accelerator in service that runs no job
+    saving_kw_per_busy_gpu: Float[Array, "M K"]  # for each that inference keeps busy
     # Batteries (all 0 where a site has none)
     battery_min_mwh: Float[Array, " K"]
     battery_max_mwh: Float[Array, " K"]
@@ -65,6 +73,7 @@ class Params(Record):
     generator_carbon_kg_per_mwh: Float[Array, " K"]
     # Grid and water
     demand_charge_usd_per_mw: Float[Array, " K"]  # per MW of peak import in the episode (already prorated)
+    capacity_usd_per_h: Float[Array, "L K"]  # paid for the MW committed to a demand-response programme
     site_water_l_per_mwh: Float[Array, " K"]  # evaporated on site, per MWh of IT energy
     grid_water_l_per_mwh: Float[Array, " K"]  # in power stations, per MWh imported
     generator_water_l_per_mwh: Float[Array, " K"]
@@ -87,6 +96,9 @@ class Params(Record):
     carbon_excess_usd_per_kg: Float[Array, ""]  # price of kg above the budget
     carbon_budget_kg: Float[Array, ""]  # infinite where there is none
     water_price_usd_per_l: float
+    constraint: Float[
+        Array, " q"
+    ]  # weight of each of `CONSTRAINTS` in the cost of a step; no entries without one
     # Of the instance (see INSTANCE_FIELDS)
     job_gpus: Float[Array, "*batch J"]  # accelerators that a job occupies
     job_profile: Float[Array, "*batch J N"]  # 1.0 in the steps after the start in which the job runs
@@ -121,6 +133,21 @@ class Params(Record):
         """Whether emissions are limited."""
         return bool(self.carbon_budget_kg < float("inf"))
 
+    @cached_property
+    def has_constraint(self) -> bool:
+        """Whether a quantity has a budget apart from the reward."""
+        return bool(self.constraint.shape[0] > 0)
+
+    @cached_property
+    def has_lines(self) -> bool:
+        """Whether import has limits with a price."""
+        return bool(self.capacity_usd_per_h.shape[0] > 0)
+
+    @cached_property
+    def has_modes(self) -> bool:
+        """Whether accelerators can draw less power at a lower speed."""
+        return bool(self.saving_kw_per_gpu.shape[0] > 0)
+
     has_demand_charge = _is_anywhere("demand_charge_usd_per_mw")
     has_battery = _is_anywhere("battery_max_mwh")
     has_generator = _is_anywhere("generator_max_mw")
@@ -132,6 +159,18 @@ class Params(Record):
 
 # Fields of Params that differ between instances of one scenario; a batch stacks them on a leading axis.
 INSTANCE_FIELDS = ("job_gpus", "job_profile", "job_value_usd", "shed_usd_per_mwh", "gpu_short_usd_per_gpuh")
+
+# Fields of lines and power modes (and of calls, see `gridai_env.episodes.build.Knowledge`), without entries where a
+# scenario lacks them: then they are in no hash and no archive.
+OPTIONAL = (
+    "constraint",
+    "saving_kw_per_gpu", "saving_kw_per_busy_gpu", "capacity_usd_per_h", "generator_open", "line_mw",
+    "line_usd_per_mwh", "response_usd_per_mwh", "committed_mw", "baseline_share", "baseline_counts",
+    "baseline_sum_mw", "day_before_mw", "call_depth", "call_known_from",
+)  # fmt: skip
+
+# Quantities that may have a budget apart from the reward.
+CONSTRAINTS = ("line_excess_mwh", "carbon_excess_kg", "dropped_gpuh")
 
 # What equations ask in Python: whether the scenario has a thing at all, and which intensity is billed.
 SWITCHES = ("bill_marginal", *(name for name in dir(Params) if name.startswith("has_")))
@@ -157,6 +196,14 @@ class Exogenous(Record):
     export_limit_mw: Float[Array, "*batch K"]  # 0 where sell is negative
     battery_target_mwh: Float[Array, "*batch K"]  # 0 except in the last step
     job_open: Float[Array, "*batch J K"]  # 1.0 where the job may be started in this step at this site
+    generator_open: Float[Array, "*batch K"]  # 1.0 where the generator may run; no entries: everywhere
+    line_mw: Float[Array, "*batch L K"]  # limit of import, but for what the baseline of past imports adds
+    line_usd_per_mwh: Float[Array, "*batch L K"]  # price of import above the limit
+    # Of demand response; no entries without it, or without a baseline.
+    response_usd_per_mwh: Float[Array, "*batch L K"]  # paid for load reduced in an event
+    committed_mw: Float[Array, "*batch L K"]  # reduction promised, 0 outside events
+    baseline_share: Float[Array, "*batch L K"]  # one over the days of the baseline in an event, else 0
+    baseline_counts: Float[Array, "*batch K"]  # 1.0 where the step of the day before belongs to the baseline
 
 
 @dataclass(frozen=True)
@@ -171,11 +218,16 @@ class State(Record):
     waiting: Float[Array, "*batch J"]  # 1.0 until the job is started
     peak_import_mw: Float[Array, "*batch K"]  # highest import so far
     carbon_kg: Float[Array, "*batch"]  # billed against the budget so far
+    # Of this step of the day and the next ones, in this order:
+    baseline_sum_mw: Float[
+        Array, "*batch K U"
+    ]  # net import of the days that count, up to the one before yesterday
+    day_before_mw: Float[Array, "*batch K U"]  # net import of the day before
 
 
 @dataclass(frozen=True)
 class Flows(Record):
-    """Decisions of one step.  The last five fields are derived: the least values that the others allow."""
+    """Decisions of one step.  The last six fields are derived: the least values that the others allow."""
 
     served_gpuh: Float[Array, "*batch C W K"]
     dropped_gpuh: Float[Array, "*batch C W"]
@@ -188,14 +240,18 @@ class Flows(Record):
     export_mw: Float[Array, "*batch K"]
     shed_mw: Float[Array, "*batch K"]  # facility load cut off, the last resort
     gpu_short: Float[Array, "*batch K"]  # accelerators taken from running jobs by a fault
+    saving_mw: Float[Array, "*batch K"]  # IT power saved by power modes; no entries without them
     relocated_gpuh: Float[Array, "*batch C W K"]  # sessions newly placed at a site
     warmed_gpuh: Float[Array, "*batch W K"]  # work for which weights are newly loaded
     peak_rise_mw: Float[Array, "*batch K"]
     battery_short_mwh: Float[Array, "*batch K"]  # below the target
     carbon_excess_kg: Float[Array, "*batch"]  # emitted above the budget
+    line_excess_mw: Float[Array, "*batch L K"]  # import above the line
 
 
-DERIVED = ("relocated_gpuh", "warmed_gpuh", "peak_rise_mw", "battery_short_mwh", "carbon_excess_kg")
+DERIVED = (
+    "relocated_gpuh", "warmed_gpuh", "peak_rise_mw", "battery_short_mwh", "carbon_excess_kg", "line_excess_mw"
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -225,3 +281,26 @@ class Shape:
     wait_steps: int  # D, 0 where no row may wait
     steps: int  # T
     dt_h: float
+    lines: int = 0  # L, the most of a site
+    has_response: bool = False  # a line is of demand response
+    day_steps: int = 0  # U, 0 where no line has a baseline
+    mode_segments: int = 0  # M, the most of a site
+    has_gates: bool = False  # a generator may run only while a line is called
+
+
+def exogenous_shapes(s: Shape) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the fields of `Exogenous` in one step, without the batch axis."""
+    work, sites, lines = (s.regions, s.rows), (s.sites,), (s.lines, s.sites)
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(Exogenous.names(), sites)
+    shapes |= dict.fromkeys(("arrivals_gpuh", "queue_limit_gpuh", "growth", "rehomed_gpuh"), work)
+    response = (s.lines if s.has_response else 0, s.sites)
+    return shapes | {
+        "job_open": (s.jobs, s.sites),
+        "generator_open": (s.sites if s.has_gates else 0,),
+        "line_mw": lines,
+        "line_usd_per_mwh": lines,
+        "response_usd_per_mwh": response,
+        "committed_mw": response,
+        "baseline_share": (s.lines if s.day_steps else 0, s.sites),
+        "baseline_counts": (s.sites if s.day_steps else 0,),
+    }

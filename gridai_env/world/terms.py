@@ -29,6 +29,9 @@ BILL = (
     "carbon_price",
     "carbon_excess",
     "water",
+    "line_excess",
+    "dr_energy",
+    "dr_capacity",
 )
 # Prices of not delivering; shown beside every saving.
 PENALTIES = ("drop_penalty", "gpu_shortfall", "shed_penalty", "battery_shortfall")
@@ -107,6 +110,13 @@ def site_terms(p: Params, flows: Flows, exo: Exogenous, sums: Totals) -> dict[st
         found["battery_shortfall"] = -p.battery_short_usd_per_mwh * flows.battery_short_mwh
     if p.has_demand_charge:
         found["demand_charge"] = -p.demand_charge_usd_per_mw * flows.peak_rise_mw
+    if p.has_lines:
+        found["line_excess"] = -dt_h * total(exo.line_usd_per_mwh * flows.line_excess_mw, -2)
+        if exo.committed_mw.shape[-2]:
+            # What is promised and not delivered is import above the line.
+            delivered_mw = exo.committed_mw - flows.line_excess_mw
+            found["dr_energy"] = dt_h * total(exo.response_usd_per_mwh * delivered_mw, -2)
+            found["dr_capacity"] = dt_h * (total(p.capacity_usd_per_h, -2) + 0.0 * flows.import_mw)
     if p.has_jobs:
         found["gpu_shortfall"] = -dt_h * p.gpu_short_usd_per_gpuh * flows.gpu_short
 

@@ -69,6 +69,7 @@ def relative_violations(p: Params, state: State, exo: Exogenous, flows: Flows) -
     return {
         name: float(np.max(amount / sizes[UNITS.get(name, "mw")], initial=0.0))
         for name, amount in broken.items()
+        if np.size(amount)
     }
 
 

@@ -27,6 +27,8 @@ EPISODES = {
     "energy_geography": 24.0,
     "four_markets": 36.0,
     "global": 36.0,
+    "flexible_campus": 36.0,
+    "demand_response": 36.0,
 }
 EXOGENOUS = (
     "buy_usd_per_mwh", "carbon_average_kg_per_mwh", "carbon_marginal_kg_per_mwh", "renewable_available_mw", "pue",

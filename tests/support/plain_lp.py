@@ -120,7 +120,7 @@ def _program(
             _site(lp, instance, t, k, held, charging, running)
         _carbon(lp, instance, t)
     jobs = sum(instance.params.job_value_usd[j] for j in starts)
-    return lp.best() + jobs - _fixed_water_usd(instance, held)
+    return lp.best() + jobs + _promised_usd(instance) - _fixed_water_usd(instance, held)
 
 
 def _work(lp: Lp, instance: Instance, t: int) -> None:
@@ -205,10 +205,14 @@ def _site(
     names = ("import", "generation", "renewable", "discharge", "shed", "export", "charge")
     col = {name: lp(name, t, k) for name in names}
     supply = [(col[n], 1.0) for n in names[:5]] + [(col["export"], -1.0), (col["charge"], -1.0)]
-    use = [(c, -x.pue[t, k] * extra_mw / speed_h) for c, _ in served]
+    power = [(c, extra_mw / speed_h) for c, _ in served]
+    if instance.scenario.sites[k].power_modes:
+        power = _modes(lp, instance, t, k, served, x.available_gpus[t, k] - held[t, k] + short)
+    use = [(c, -x.pue[t, k] * mw) for c, mw in power]
     lp.row("eq", supply + use, x.pue[t, k] * idle_mw + p.base_load_mw[k])
-    for c, _ in served:
-        lp.earn(c, -extra_mw / speed_h * dt * p.site_water_l_per_mwh[k] * water)
+    for c, mw in power:
+        lp.earn(c, -mw * dt * p.site_water_l_per_mwh[k] * water)
+    _lines(lp, instance, t, k)
     _limits(lp, instance, t, k, col, charging, running)
     carbon = _intensity(instance, t, k) * p.carbon_price_usd_per_kg
     lp.earn(col["import"], -dt * (x.buy_usd_per_mwh[t, k] + carbon + p.grid_water_l_per_mwh[k] * water))
@@ -224,6 +228,50 @@ def _site(
         lp.earn(one, -dt * short * p.gpu_short_usd_per_gpuh[k])
 
 
+def _modes(
+    lp: Lp, instance: Instance, t: int, k: int, served: list[tuple[int, float]], free_gpus: float
+) -> list[tuple[int, float]]:
+    """Accelerators in each measured mode do the work; return what each draws above idling, MW."""
+    site, p = instance.scenario.sites[k], instance.params
+    points = [point for curve in site.power_modes for point in curve.points or []]
+    modes = [(lp("mode", t, k, i), point) for i, point in enumerate(points)]
+    lp.row("le", [(c, 1.0) for c, _ in modes], free_gpus)
+    work = [(c, 1.0 / (p.speed[k] * p.dt_h)) for c, _ in served]
+    lp.row("eq", [*work, *((c, -point.speed) for c, point in modes)], 0.0)
+    power = [(c, (point.kw - site.idle_kw_per_gpu) / 1000.0) for c, point in modes]
+    # No mode serves to burn energy.
+    full_mw = (site.busy_kw_per_gpu - site.idle_kw_per_gpu) / 1000.0
+    lp.row("le", [*power, *((c, -full_mw * gpus) for c, gpus in work)], 0.0)
+    return power
+
+
+def _lines(lp: Lp, instance: Instance, t: int, k: int) -> None:
+    """Import above each line costs; a baseline adds what past days at this time imported less what they exported."""
+    x, shape, dt = instance.exogenous, instance.compiled.shape, instance.params.dt_h
+    for n in range(shape.lines):
+        excess = lp("above", t, n, k)
+        terms = [(lp("import", t, k), 1.0), (excess, -1.0)]
+        if shape.day_steps:
+            share = x.baseline_share[t, n, k]
+            for then in range(t, shape.day_steps - 1, -shape.day_steps):
+                if x.baseline_counts[then, k] > 0.5:
+                    day_before = then - shape.day_steps
+                    terms.append((lp("import", day_before, k), -share))
+                    terms.append((lp("export", day_before, k), share))
+        lp.row("le", terms, x.line_mw[t, n, k])
+        usd = x.line_usd_per_mwh[t, n, k] + (x.response_usd_per_mwh[t, n, k] if shape.has_response else 0.0)
+        lp.earn(excess, -dt * usd)
+
+
+def _promised_usd(instance: Instance) -> float:
+    """Pay for promises of demand response, and for keeping them in full."""
+    p, x = instance.params, instance.exogenous
+    return float(
+        p.dt_h
+        * ((x.response_usd_per_mwh * x.committed_mw).sum() + instance.steps * p.capacity_usd_per_h.sum())
+    )
+
+
 def _limits(
     lp: Lp,
     instance: Instance,
@@ -234,10 +282,13 @@ def _limits(
     running: dict[Any, bool],
 ) -> None:
     p, x, dt, start = instance.params, instance.exogenous, instance.params.dt_h, instance.initial
+    shape = instance.compiled.shape
     lp.at_most(col["import"], x.import_limit_mw[t, k])
     lp.at_most(col["export"], x.export_limit_mw[t, k])
     lp.at_most(col["renewable"], x.renewable_available_mw[t, k])
     on = running.get((t, k), True)
+    if shape.has_gates and x.generator_open[t, k] < 0.5:
+        lp.at_most(col["generation"], 0.0)
     lp.at_most(col["generation"], p.generator_max_mw[k] if on else 0.0)
     if on and p.generator_min_mw[k] > 0:
         lp.row("le", [(col["generation"], -1.0)], -p.generator_min_mw[k])

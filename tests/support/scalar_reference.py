@@ -25,8 +25,8 @@ SLACK = 1e-6  # relative slack of yes/no decisions (job fits, minimum load)
 
 TERM_NAMES = (
     *("revenue", "job_value", "import", "export", "fuel", "battery_wear", "egress", "relocation", "warm_up"),
-    *("demand_charge", "carbon_price", "carbon_excess", "water", "drop_penalty", "gpu_shortfall"),
-    *("shed_penalty", "battery_shortfall"),
+    *("demand_charge", "carbon_price", "carbon_excess", "water", "line_excess", "dr_energy", "dr_capacity"),
+    *("drop_penalty", "gpu_shortfall", "shed_penalty", "battery_shortfall"),
 )
 
 
@@ -48,7 +48,8 @@ class World:
         self.p = plain(params)
         self.C, self.W, self.K = range(shape.regions), range(shape.rows), range(shape.sites)
         self.J, self.V, self.N = range(shape.jobs), range(shape.slots), range(shape.job_steps)
-        self.dt = shape.dt_h
+        self.dt, self.L, self.U = shape.dt_h, range(shape.lines), shape.day_steps
+        self.M = range(shape.mode_segments)
         self.state = plain(state)
 
     def step(self, exogenous: Any, action: Any) -> tuple[SimpleNamespace, SimpleNamespace]:
@@ -66,7 +67,7 @@ class World:
     # ------------------------------------------------------------------------------------------- decode
 
     def decode(self, x: SimpleNamespace, action: list[float]) -> SimpleNamespace:
-        """Read the flat action: routing [C,W,K+2], battery, generator, renewable [K], jobs [V,K+1]."""
+        """Read the flat action: routing [C,W,K+2], battery, generator, renewable [K], jobs [V,K+1], mode [K]."""
         take = iter(action)
         n = len(self.K)
         routing = [[[next(take) for _ in range(n + 2)] for _ in self.W] for _ in self.C]
@@ -74,6 +75,7 @@ class World:
         generator = [next(take) for _ in self.K]
         renewable = [next(take) for _ in self.K]
         entries = [[next(take) for _ in range(n + 1)] for _ in self.V]
+        mode = [next(take) for _ in self.K] if self.M else []
         if next(take, None) is not None:
             raise AssertionError("the action is longer than its layout")
         r = SimpleNamespace()
@@ -90,6 +92,7 @@ class World:
             r.generation.append(max(0.0, generator[k]) * self.p.generator_max_mw[k])
             r.renewable.append(min(1.0, max(0.0, 1.0 + renewable[k])) * x.renewable_available_mw[k])
         r.start = self._wanted_starts(x, entries)
+        r.mode = [max(0.0, a) for a in mode]
         return r
 
     def _fractions(self, c: int, w: int, a: list[float]) -> tuple[float, float, list[float]]:
@@ -220,13 +223,34 @@ class World:
         return overflow
 
     def _it_mw(self, x: SimpleNamespace, f: SimpleNamespace, committed_now: list[float], k: int) -> float:
-        """IT power of one site: idle power of all in service, the step to busy power of those in use."""
-        busy = committed_now[k] - f.gpu_short[k]
-        for c in self.C:
-            for w in self.W:
-                busy += f.served_gpuh[c][w][k] / (self.p.speed[k] * self.dt)
+        """IT power of one site: idle power of all in service, the step to busy power of those in use, less savings."""
+        busy = committed_now[k] - f.gpu_short[k] + self._inference_gpus(f, k)
         step_kw = self.p.busy_kw_per_gpu[k] - self.p.idle_kw_per_gpu[k]
-        return (x.available_gpus[k] * self.p.idle_kw_per_gpu[k] + busy * step_kw) / 1000.0
+        full = (x.available_gpus[k] * self.p.idle_kw_per_gpu[k] + busy * step_kw) / 1000.0
+        return full - (f.saving_mw[k] if self.M else 0.0)
+
+    def _inference_gpus(self, f: SimpleNamespace, k: int) -> float:
+        """Accelerators that inference keeps busy at full speed."""
+        gpuh = sum(f.served_gpuh[c][w][k] for c in self.C for w in self.W)
+        return gpuh / (self.p.speed[k] * self.dt)
+
+    def _most_saving_mw(
+        self, x: SimpleNamespace, f: SimpleNamespace, committed: list[float], k: int, busy: float
+    ) -> float:
+        """The most that power modes save at a site: the least over the segments of its curve."""
+        free = x.available_gpus[k] - (committed[k] - f.gpu_short[k])
+        limits = [
+            (self.p.saving_kw_per_gpu[m][k] * free + self.p.saving_kw_per_busy_gpu[m][k] * busy) / 1000.0
+            for m in self.M
+        ]
+        return max(0.0, min(limits, default=0.0))
+
+    def _save(
+        self, x: SimpleNamespace, r: SimpleNamespace, f: SimpleNamespace, committed: list[float], k: int
+    ) -> None:
+        """Set what power modes save at a site, as asked for, at the work that it serves."""
+        if self.M:
+            f.saving_mw[k] = r.mode[k] * self._most_saving_mw(x, f, committed, k, self._inference_gpus(f, k))
 
     def _fit_power(
         self,
@@ -240,16 +264,19 @@ class World:
         p, dt = self.p, self.dt
         for name in ("charge_mw", "discharge_mw", "generation_mw", "renewable_mw"):
             setattr(f, name, [0.0 for _ in self.K])
-        for name in ("import_mw", "export_mw", "shed_mw"):
+        for name in ("import_mw", "export_mw", "shed_mw", "saving_mw"):
             setattr(f, name, [0.0 for _ in self.K])
+        if not self.M:
+            f.saving_mw = []
         for k in self.K:
             space = (p.battery_max_mwh[k] - self.state.battery_mwh[k]) / (p.charge_efficiency[k] * dt)
             stock = (self.state.battery_mwh[k] - p.battery_min_mwh[k]) * p.discharge_efficiency[k] / dt
             charge = max(0.0, min(r.charge[k], space))
             discharge = max(0.0, min(r.discharge[k], stock))
-            generation = min(r.generation[k], self._generator_top(k))
+            generation = min(r.generation[k], self._generator_top(x, k))
             generation = self._snap_minimum(k, generation)
             renewable = r.renewable[k]
+            self._save(x, r, f, committed_now, k)
             facility = x.pue[k] * self._it_mw(x, f, committed_now, k) + p.base_load_mw[k]
 
             surplus = generation + renewable + discharge - facility - charge - x.export_limit_mw[k]
@@ -268,7 +295,8 @@ class World:
                 cut = min(lack, charge)
                 charge, lack = charge - cut, lack - cut
             if lack > 0.0:
-                lack = self._cut_work(x, f, left, k, lack)
+                lack = self._cut_work(x, r, f, committed_now, left, k, lack)
+                self._save(x, r, f, committed_now, k)
             f.shed_mw[k] = max(0.0, lack)
 
             facility = x.pue[k] * self._it_mw(x, f, committed_now, k) + p.base_load_mw[k]
@@ -277,9 +305,10 @@ class World:
             f.charge_mw[k], f.discharge_mw[k] = charge, discharge
             f.generation_mw[k], f.renewable_mw[k] = generation, renewable
 
-    def _generator_top(self, k: int) -> float:
+    def _generator_top(self, x: SimpleNamespace, k: int) -> float:
         rise = self.state.generation_mw[k] + self.p.generator_ramp_mw_per_h[k] * self.dt
-        return min(self.p.generator_max_mw[k], rise)
+        may_run = not x.generator_open or x.generator_open[k] > 0.5
+        return min(self.p.generator_max_mw[k], rise) if may_run else 0.0
 
     def _snap_minimum(self, k: int, generation: float) -> float:
         """Below its minimum load a generator stands still."""
@@ -291,10 +320,19 @@ class World:
         return max(generation, least)
 
     def _cut_work(
-        self, x: SimpleNamespace, f: SimpleNamespace, left: list[list[float]], k: int, lack: float
+        self,
+        x: SimpleNamespace,
+        r: SimpleNamespace,
+        f: SimpleNamespace,
+        committed_now: list[float],
+        left: list[list[float]],
+        k: int,
+        lack: float,
     ) -> float:
         """Cut served work at one site from the last row up; return the power still lacking in MW."""
         p = self.p
+        if self.M and r.mode[k] > 0.0:
+            return self._cut_work_in_modes(x, r, f, committed_now, left, k, lack)
         mw_per_gpuh = (
             x.pue[k] * (p.busy_kw_per_gpu[k] - p.idle_kw_per_gpu[k]) / 1000.0 / (p.speed[k] * self.dt)
         )
@@ -310,9 +348,55 @@ class World:
             lack = lack - row * mw_per_gpuh if fraction == 1.0 else 0.0
         return lack
 
+    def _cut_work_in_modes(
+        self,
+        x: SimpleNamespace,
+        r: SimpleNamespace,
+        f: SimpleNamespace,
+        committed_now: list[float],
+        left: list[list[float]],
+        k: int,
+        lack: float,
+    ) -> float:
+        """Cut work where power is no line in it: bisect how many busy accelerators the power left can feed."""
+        step_kw = self.p.busy_kw_per_gpu[k] - self.p.idle_kw_per_gpu[k]
+
+        def power(busy: float) -> float:
+            saving = r.mode[k] * self._most_saving_mw(x, f, committed_now, k, busy)
+            return x.pue[k] * (busy * step_kw / 1000.0 - saving)
+
+        now = self._inference_gpus(f, k)
+        target = power(now) - lack
+        low, high = 0.0, now
+        for _ in range(200):
+            middle = (low + high) / 2.0
+            low, high = (middle, high) if power(middle) <= target else (low, middle)
+        kept = low * self.p.speed[k] * self.dt
+        for w in self.W:
+            row = sum(f.served_gpuh[c][w][k] for c in self.C)
+            fraction = 1.0 if row <= kept or row <= 0.0 else kept / row
+            kept = max(0.0, kept - row)
+            for c in self.C:
+                cut = (1.0 - fraction) * f.served_gpuh[c][w][k]
+                f.served_gpuh[c][w][k] -= cut
+                left[c][w] += cut
+        return max(0.0, power(0.0) - target)
+
+    def _line_mw(self, x: SimpleNamespace, n: int, k: int) -> float:
+        """The limit of import above which it has a price: in an event of demand response, measured by past days."""
+        if not self.U:
+            return x.line_mw[n][k]
+        past = self.state.baseline_sum_mw[k][0]
+        if x.baseline_counts[k] > 0.5:
+            past += self.state.day_before_mw[k][0]
+        return x.line_mw[n][k] + x.baseline_share[n][k] * past
+
     def _derive(self, x: SimpleNamespace, f: SimpleNamespace) -> None:
         """Derived flows at their least values."""
         p, s = self.p, self.state
+        f.line_excess_mw = [
+            [max(0.0, f.import_mw[k] - self._line_mw(x, n, k)) for k in self.K] for n in self.L
+        ]
         f.relocated_gpuh = [[[0.0 for _ in self.K] for _ in self.W] for _ in self.C]
         f.warmed_gpuh = [[0.0 for _ in self.K] for _ in self.W]
         for w in self.W:
@@ -368,6 +452,14 @@ class World:
         nxt.carbon_kg = (
             s.carbon_kg if isinf(p.carbon_budget_kg) else s.carbon_kg + billed - f.carbon_excess_kg
         )
+        # Of each time of day: what was imported a day ago, and the sum of the days that count before.
+        nxt.baseline_sum_mw = [list(row) for row in s.baseline_sum_mw]
+        nxt.day_before_mw = [list(row) for row in s.day_before_mw]
+        for k in self.K if self.U else ():
+            first = nxt.baseline_sum_mw[k].pop(0)
+            yesterday = nxt.day_before_mw[k].pop(0)
+            nxt.baseline_sum_mw[k].append(first + (yesterday if x.baseline_counts[k] > 0.5 else 0.0))
+            nxt.day_before_mw[k].append(f.import_mw[k] - f.export_mw[k])
         return nxt
 
     # ------------------------------------------------------------------------------------------ account
@@ -436,6 +528,14 @@ class World:
             terms["gpu_shortfall"] -= f.gpu_short[k] * dt * p.gpu_short_usd_per_gpuh[k]
             terms["shed_penalty"] -= f.shed_mw[k] * dt * p.shed_usd_per_mwh[k]
             terms["battery_shortfall"] -= f.battery_short_mwh[k] * p.battery_short_usd_per_mwh[k]
+        for n in self.L:
+            for k in self.K:
+                above = f.line_excess_mw[n][k] * dt
+                terms["line_excess"] -= above * x.line_usd_per_mwh[n][k]
+                if x.committed_mw:
+                    delivered = x.committed_mw[n][k] * dt - above
+                    terms["dr_energy"] += delivered * x.response_usd_per_mwh[n][k]
+                terms["dr_capacity"] += p.capacity_usd_per_h[n][k] * dt
         billed = self._emissions_kg(x, f, self._billed_intensity(x))
         terms["carbon_price"] = -billed * p.carbon_price_usd_per_kg
         terms["carbon_excess"] = -f.carbon_excess_kg * p.carbon_excess_usd_per_kg

@@ -124,6 +124,45 @@ SMALL: dict[str, Any] = {
 }
 
 
+CALLS: dict[str, Any] = {
+    "per_week": 3, "start_h": [6.0, 20.0], "duration_h": [2.0, 4.0], "notice_h": 2.0, "ramp_h": 1.0, "least_gap_h": 3.0
+}  # fmt: skip
+# Lines of every kind and power modes, by site.
+FLEXIBLE: dict[str, dict[str, Any]] = {
+    "north": {
+        "power_modes": [{"points": [{"speed": 0.9, "kw": 0.95}, {"speed": 1.0, "kw": 1.15}]}],
+        "lines": [
+            {"name": "non-firm", "kind": "connection", "mw": 0.5, "price_usd_per_mwh": 500.0, "calls": CALLS},
+            {"name": "wind", "kind": "matching", "wind_mw": 1.0, "pv_mw": 0.5, "price_usd_per_mwh": 5.0},
+            {"name": "hard", "kind": "connection", "mw": 0.4, "hard": True, "calls": CALLS | {"per_week": 1}},
+        ],
+    },
+    "south": {
+        "generator": {"capacity_mw": 0.6, "ramp_mw_per_h": 0.6, "only_while_called": True},
+        "power_modes": [{"name": "H100 training"}],
+        "lines": [
+            {"name": "tier", "kind": "tier", "mw": 0.8, "price_usd_per_mwh": 20.0},
+            {
+                "name": "response",
+                "kind": "demand_response",
+                "price_usd_per_mwh": 1150.0,
+                "commitment_mw": 0.3,
+                "energy_price_usd_per_mwh": "market",
+                "capacity_usd_per_mw_day": 300.0,
+                "baseline": {"days": 5, "weekdays_only": False},
+                "calls": CALLS,
+            },
+        ],
+    },
+}
+
+
+def flexible(**changes: Any) -> Compiled:
+    """Return the scenario with lines and power modes, with some top-level keys changed."""
+    sites = [site | FLEXIBLE[site["name"]] for site in SMALL["sites"]]
+    return small(**{"horizon_h": 96.0, "sites": sites} | changes)
+
+
 def small(**changes: Any) -> Compiled:
     """Return the compiled scenario with some top-level keys changed."""
     return compile_scenario(parse_scenario({**SMALL, **changes}, "small"))

@@ -58,6 +58,9 @@ def random_scenario(seed: int) -> Scenario:
     dt_h = pick(rng, 1.0, 1.0, 0.25)
     steps = int(rng.choice([2, 3, 4, 5, 6, 8], p=[0.25, 0.25, 0.2, 0.15, 0.1, 0.05]))
     sites = [_site(rng, k, dt_h) for k in range(int(rng.choice([1, 2, 3], p=[0.25, 0.5, 0.25])))]
+    flexible = np.random.default_rng([seed, 4])
+    if flip(flexible, 0.6):
+        sites = [site | _flexible(flexible, site, dt_h, steps) for site in sites]
     regions = [_region(rng, c, sites) for c in range(int(rng.choice([1, 2, 3], p=[0.4, 0.4, 0.2])))]
     classes = _classes(rng, dt_h, steps, sites, regions)
     horizon_h = steps * dt_h
@@ -108,6 +111,38 @@ def _site(rng: Rng, k: int, dt_h: float) -> dict[str, Any]:
         "battery": _battery(rng) if battery else None,
         "generator": _generator(rng, dt_h) if generator else None,
     }
+
+
+def _flexible(rng: Rng, site: dict[str, Any], dt_h: float, steps: int) -> dict[str, Any]:
+    """Lines and power modes of a site; what calls do to them is drawn in `distort`."""
+    calls = {"start_h": [0.0, 23.0], "duration_h": [dt_h, 2 * dt_h], "per_week": 7}
+    priced = {"price_usd_per_mwh": float(pick(rng, 0.0, 5.0, 500.0, 5000.0))}
+    baseline: dict[str, Any] = {"baseline": {"days": int(pick(rng, 1, 3)), "weekdays_only": False}}
+    kinds: list[dict[str, Any]] = [
+        {"kind": "tier", "mw": 0.2, **priced},
+        {"kind": "connection", "mw": 0.1, "calls": calls, **priced},
+        {"kind": "connection", "mw": 0.1, "calls": calls, "hard": True},
+        {"kind": "matching", "wind_mw": 1.0, "pv_mw": 0.5, **priced},
+        {
+            "kind": "demand_response",
+            "price_usd_per_mwh": 1150.0,
+            "commitment_mw": 0.1,
+            "energy_price_usd_per_mwh": pick(rng, "market", 150.0),
+            "capacity_usd_per_mw_day": 300.0,
+            "calls": calls,
+            **(baseline if flip(rng, 0.7) else {"mw": 0.1}),
+        },
+    ]
+    lines = [{"name": f"line{i}", **kinds[i]} for i in range(len(kinds)) if flip(rng, 0.4)]
+    out: dict[str, Any] = {"lines": lines}
+    if site["generator"] is not None and any("calls" in line for line in lines) and flip(rng, 0.8):
+        out["generator"] = site["generator"] | {"only_while_called": True, "initial_mw": 0.0}
+    if flip(rng, 0.5):
+        speed, share = np.sort(rng.uniform(0.4, 0.95, 2)), np.sort(rng.uniform(0.2, 0.9, 2))
+        idle, full = site["idle_kw_per_gpu"], site["busy_kw_per_gpu"]
+        points = [{"speed": s, "kw": idle + (full - idle) * q} for s, q in zip(speed, share, strict=True)]
+        out["power_modes"] = [{"points": [*points, {"speed": 1.0, "kw": full}]}]
+    return out
 
 
 def _battery(rng: Rng) -> dict[str, float]:
@@ -237,19 +272,23 @@ def _events(rng: Rng, dt_h: float, horizon_h: float) -> list[dict[str, Any]]:
 # Instances ------------------------------------------------------------------------------------------------
 
 
-def random_instances(seed: int, count: int = 1) -> list[Instance]:
-    """``count`` episodes of one random scenario, each with odd hours of its own."""
+def random_instances(seed: int, count: int = 1, short_days: bool = False) -> list[Instance]:
+    """``count`` episodes of one random scenario, each with odd hours of its own.
+
+    ``short_days``: a day of a baseline has two steps, so that these short episodes have past days; what makes the
+    scenario anew (environments, sweeps) has 24 hours again.
+    """
     compiled = compile_scenario(random_scenario(seed))
     batch = make_batch(compiled, [seed % 2**31 + i for i in range(count)])
-    return [distort(batch[i], np.random.default_rng([seed, 2, i])) for i in range(count)]
+    return [distort(batch[i], np.random.default_rng([seed, 2, i]), short_days) for i in range(count)]
 
 
-def random_instance(seed: int) -> Instance:
+def random_instance(seed: int, short_days: bool = False) -> Instance:
     """One random episode."""
-    return random_instances(seed)[0]
+    return random_instances(seed, short_days=short_days)[0]
 
 
-def distort(instance: Instance, rng: Rng) -> Instance:
+def distort(instance: Instance, rng: Rng, short_days: bool = False) -> Instance:
     """The same episode with odd but valid exogenous arrays; all that depends on them is derived again."""
     compiled, exo = instance.compiled, instance.exogenous
     shape, wait = compiled.shape, compiled.row_wait_steps
@@ -281,7 +320,41 @@ def distort(instance: Instance, rng: Rng) -> Instance:
     initial = instance.initial.replace(
         placed_gpuh=first_placement_gpuh(arrivals[0], compiled.params.home, wait)
     )
-    return with_guards(replace(instance, exogenous=exo, initial=initial))
+    changed = replace(instance, exogenous=exo, initial=initial)
+    return with_guards(_called(changed, rng, short_days) if compiled.lines.rules else changed)
+
+
+# A day of so many steps, so that short episodes have past days.
+SHORT_DAY = 2
+
+
+def _called(instance: Instance, rng: Rng, short_days: bool) -> Instance:
+    """The instance with lines that are called at random."""
+    compiled, exo = instance.compiled, instance.exogenous
+    shape = compiled.shape
+    lines, sites = exo.line_mw.shape, exo.pue.shape
+    most = exo.import_limit_mw[:, None, :]
+    called = rng.random(lines) < 0.5
+    changes = {
+        "line_mw": np.where(called, rng.uniform(-0.2, 1.0, lines) * most, np.maximum(most, exo.line_mw)),
+        "generator_open": (rng.random(exo.generator_open.shape) < 0.5) * 1.0,
+    }
+    if shape.has_response:
+        in_event = exo.committed_mw.max(0) + (compiled.params.capacity_usd_per_h > 0.0) > 0.0
+        called &= in_event
+        worth = exo.line_usd_per_mwh + 1150.0 * in_event
+        changes["line_usd_per_mwh"] = np.where(in_event, worth * called, exo.line_usd_per_mwh)
+        changes["committed_mw"] = 0.2 * called
+        changes["response_usd_per_mwh"] = called * pick(rng, -100.0, -100.0, 150.0)
+    initial = instance.initial
+    if shape.day_steps:
+        changes["baseline_share"] = called * pick(rng, 0.2, 1.0)
+        changes["baseline_counts"] = (rng.random(sites) < 0.7) * 1.0
+    if shape.day_steps and short_days:
+        short = np.zeros((shape.sites, SHORT_DAY))
+        initial = initial.replace(baseline_sum_mw=short, day_before_mw=short)
+        compiled = replace(compiled, shape=replace(shape, day_steps=SHORT_DAY))
+    return replace(instance, compiled=compiled, exogenous=exo.replace(**changes), initial=initial)
 
 
 def with_guards(instance: Instance) -> Instance:
@@ -343,6 +416,12 @@ def _features(instance: Instance) -> dict[str, Any]:
         "average signal": p.bill_marginal == 0,
         "marginal signal": p.bill_marginal == 1,
         "speeds differ": len(set(p.speed.tolist())) > 1,
+        "lines": x.line_mw.size > 0,
+        "demand response": x.committed_mw.size > 0,
+        "baseline": x.baseline_counts.size > 0,
+        "energy price below 0 in an event": (x.response_usd_per_mwh < 0.0).any(),
+        "power modes": p.saving_kw_per_gpu.size > 0,
+        "generator closed": x.generator_open.size > 0,
     }
 
 
@@ -375,6 +454,8 @@ def _activities(instance: Instance, flows: Flows) -> dict[str, Any]:
         "misses the battery target": flows.battery_short_mwh > small,
         "exceeds the carbon budget": flows.carbon_excess_kg > small,
         "holds work": backlog_after(instance, flows) > small,
+        "exceeds a line": flows.line_excess_mw > small,
+        "saves by power modes": flows.saving_mw > small,
     }
 
 

@@ -28,6 +28,7 @@ from gridai_env.episodes.events import draw_events
 from gridai_env.episodes.exogenous import ForecastBase, usual_deviations
 from gridai_env.episodes.forecast import Publication, day_steps, publication
 from gridai_env.episodes.jobs import draw_jobs
+from gridai_env.episodes.lines import LineCalendars
 from gridai_env.episodes.starts import STREAMS
 from gridai_env.scenario.compile import Compiled
 from gridai_env.traces.series import StepGrid, ZoneSeries, step_grid
@@ -57,6 +58,7 @@ class StartCalendar:
     month_hour: Int[Tensor, "T n"]  # month * 24 + hour in UTC
     published: tuple[Tensor, Tensor] | None  # [T,K,n] each: `Publication`
     hours: int
+    lines: LineCalendars  # [n,...]
     grid: tuple[Tensor, Tensor, Tensor] | None  # [L+T,n] each: held, left and weight of `StepGrid`
 
 
@@ -199,7 +201,10 @@ class TorchEpisodeGenerator:
         events = draw_events(compiled, draws["events"])
         published = Publication(*map(of_start, starts.published)) if starts.published else None
         base = ForecastBase(*self._usual, month_hour, published=published)
-        world = make_world(compiled, series, demand, jobs, events, base, draws["forecast"])
+        lines = starts.lines.take(chosen)
+        world = make_world(
+            compiled, series, demand, jobs, events, base, draws["forecast"], lines, draws["calls"]
+        )
         return EpisodeArrays(
             compiled=compiled,
             exogenous=world.exogenous.map(batch_innermost),
@@ -210,6 +215,8 @@ class TorchEpisodeGenerator:
             forecast=batch_innermost(world.forecast.values).to(self.dtype),
             event_active=batch_innermost(events.active),
             start_minutes=minutes,
+            call_depth=batch_innermost(world.calls.depth),
+            call_known_from=batch_innermost(world.calls.known_from),
         )
 
 
@@ -253,6 +260,7 @@ def possible_starts(compiled: Compiled, zones: tuple[str, ...], real: Any, there
         month_hour=there(last(month_hours_utc(starts, 0, compiled.shape.steps, dt_h))),
         published=published,
         hours=grid.hours,
+        lines=LineCalendars.of(compiled, starts).map(there, real),
         grid=lies,
     )
 

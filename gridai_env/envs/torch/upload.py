@@ -21,6 +21,8 @@ def uploaded(
     def there(x: Any) -> torch.Tensor:
         array = np.asarray(x)
         kind = dtype if array.dtype.kind == "f" else None
+        if not array.size:  # what a scenario lacks
+            return torch.empty(array.shape, dtype=kind or torch.int64, device=device)
         return moved(batch_innermost(array), torch.device(device), kind)
 
     return EpisodeArrays.of(batch).map(there)

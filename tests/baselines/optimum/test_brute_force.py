@@ -24,7 +24,7 @@ def small_worlds(first_seed: int, wanted: int) -> list[tuple[int, Instance]]:
     """Random worlds with few enough choices to try them all."""
     found: list[tuple[int, Instance]] = []
     for seed in itertools.count(first_seed):
-        instance = random_instance(seed)
+        instance = random_instance(seed, short_days=True)
         if plain_lp.count(instance) <= MOST_PROGRAMS and instance.steps <= 4:
             found.append((seed, instance))
         if len(found) == wanted:

@@ -144,6 +144,8 @@ def limits_of(instance: Instance, prices: ShadowPrices) -> Iterator[tuple[str, t
             yield "discharge_limit_mw", (k,), dt_h * prices.discharge_limit_usd_per_mwh[:, k].sum()
         if p.generator_max_mw[k] > 0.0:
             yield "generator_max_mw", (k,), dt_h * prices.generator_limit_usd_per_mwh[:, k].sum()
+    for place in np.ndindex(prices.line_usd_per_mwh.shape):
+        yield "line_mw", place, dt_h * prices.line_usd_per_mwh[place]
     for place in np.ndindex(prices.queue_usd_per_gpuh.shape):
         yield "queue_limit_gpuh", place, prices.queue_usd_per_gpuh[place]
     if p.has_carbon_budget:
@@ -160,6 +162,8 @@ def accelerators_of(instance: Instance, prices: ShadowPrices) -> Iterator[tuple[
         p.utilisation_limit * prices.capacity_usd_per_gpuh - idle_mw * prices.energy_usd_per_mwh
     )
     # Water evaporates with IT energy and is billed apart.
+    # Power modes spread the same work over more of them.
+    worth += p.dt_h * np.nan_to_num(prices.modes_usd_per_gpuh)
     worth -= p.dt_h * p.idle_kw_per_gpu / 1000.0 * p.site_water_l_per_mwh * p.water_price_usd_per_l
     for place in np.ndindex(worth.shape):
         yield "available_gpus", place, worth[place]

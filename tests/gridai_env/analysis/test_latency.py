@@ -305,6 +305,8 @@ def bare(instance: Instance) -> Instance:
         renewable_available_mw=0.0 * exo.renewable_available_mw,
         import_limit_mw=1e6 + 0.0 * exo.import_limit_mw,
         battery_target_mwh=0.0 * exo.battery_target_mwh,
+        line_usd_per_mwh=0.0 * exo.line_usd_per_mwh,
+        response_usd_per_mwh=0.0 * exo.response_usd_per_mwh,
     )
     p = p.replace(
         demand_charge_usd_per_mw=0.0 * p.demand_charge_usd_per_mw,
@@ -327,6 +329,7 @@ def benefit_of_serving(instance: Instance, served_gpuh: np.ndarray) -> tuple[flo
         served_gpuh=served_gpuh[None],
         dropped_gpuh=np.zeros(served_gpuh.shape[:2])[None],
         started=np.zeros((1, instance.compiled.shape.jobs, none.shape[1])),
+        saving_mw=np.zeros((1, len(p.gpus) if p.has_modes else 0)),
         **dict.fromkeys(("charge_mw", "discharge_mw", "generation_mw", "renewable_mw", "shed_mw"), none),
     )
     _, outcome = simulator.step_flows(flows)

@@ -65,14 +65,14 @@ def test_steps_are_those_of_numpy_as_they_are_built_for_use(
 
 @pytest.mark.parametrize("seed", range(4))
 def test_steps_are_those_of_numpy_in_random_worlds(seed: int) -> None:
-    check_equal(stack(random_instances(seed, 2)), 8)
+    check_equal(stack(random_instances(seed, 2, short_days=True)), 8)
 
 
 @pytest.mark.slow  # each world has a kernel of its own
 @pytest.mark.parametrize("first", range(0, 1000, 100))
 def test_steps_are_those_of_numpy_in_a_thousand_worlds(first: int) -> None:
     for seed in range(first, first + 100):
-        check_equal(stack(random_instances(10_000 + seed, 2)), 8)
+        check_equal(stack(random_instances(10_000 + seed, 2, short_days=True)), 8)
 
 
 @pytest.mark.parametrize("name", ["two_sites", "microgrid_prosumer"])

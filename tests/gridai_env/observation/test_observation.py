@@ -27,7 +27,7 @@ from gridai_env.world.feasible import project
 from gridai_env.world.physics import next_state
 from gridai_env.world.state import INSTANCE_FIELDS, Exogenous, State
 from gridai_env.world.terms import settle
-from tests.support.small_scenario import small
+from tests.support.small_scenario import flexible, small
 
 NAMES = scenario_names()
 
@@ -39,9 +39,9 @@ def _random_actions(env: GridAIEnv, steps: int, seed: int) -> np.ndarray:
     return np.where(rng.random(actions.shape) < 0.2, np.sign(actions), actions).astype(np.float32)
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=[*NAMES, "flexible"])
 def env(request: pytest.FixtureRequest) -> GridAIEnv:
-    return GridAIEnv(request.param)
+    return GridAIEnv(flexible().scenario if request.param == "flexible" else request.param)
 
 
 def test_order_is_that_of_gymnasium(env: GridAIEnv) -> None:
@@ -145,7 +145,11 @@ def test_state_rebuilt_from_the_observation_gives_the_same_step(env: GridAIEnv) 
         for name in State.names():
             if name == "waiting" or (name == "carbon_kg" and "carbon_budget_left" not in env.layout.parts):
                 continue
-            size = units["due_gpuh"].max() if name == "backlog_gpuh" else np.abs(getattr(true, name)).max()
+            size = (
+                units["due_gpuh"].max()
+                if name == "backlog_gpuh"
+                else np.abs(getattr(true, name)).max(initial=0.0)
+            )
             near = 1e-5 * (1.0 + size)
             np.testing.assert_allclose(
                 getattr(after, name), getattr(true, name), rtol=1e-5, atol=near, err_msg=name

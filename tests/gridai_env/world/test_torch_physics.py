@@ -65,7 +65,7 @@ def compare(simulator: Simulator, actions: np.ndarray) -> None:
 
 def test_random_worlds_on_tensors() -> None:
     for seed in range(9000, 9040):
-        instances = random_instances(seed, 3)
+        instances = random_instances(seed, 3, short_days=True)
         simulator = Simulator(stack(instances))
         rng = np.random.default_rng(seed)
         compare(simulator, random_actions(rng, instances[0].steps, 3, simulator.layout.size))
