@@ -240,7 +240,8 @@ def letters() -> dict[str, str]:
     found = {}
     for line in lines[first + 1 : last]:
         for letter, words, end in ((starts[0], starts[1], starts[2]), (starts[2], starts[3], None)):
-            found[line[letter : letter + 2].strip()] = line[words:end].strip().replace("``", "`")
+            if name := line[letter : letter + 2].strip():
+                found[name] = line[words:end].strip().replace("``", "`")
     return found
 
 

@@ -123,7 +123,7 @@ def test_a_start_inside_a_step_is_named_as_it_was_given() -> None:
 
 
 def test_shape_letters_and_records_are_those_of_the_code() -> None:
-    assert set(generated_pages.letters()) == set("BTCSWKJVND")
+    assert set(generated_pages.letters()) == set("BTCSWKJVNDLMU")
     text = generated_pages.records()
     for record in (state.Exogenous, state.State, state.Flows):
         part = text.split(f"### {record.__name__}\n")[1].split("\n### ")[0]

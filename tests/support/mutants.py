@@ -227,6 +227,50 @@ MUTANTS = (
         "xp.maximum(routing[..., sites], 0.0) * p.may_wait",
         "xp.maximum(routing[..., sites], 0.0)",
     ),
+    # Lines and power modes
+    Mutant(
+        "a line without its baseline",
+        F,
+        "flows.import_mw[..., None, :] - physics.line_mw(state, exo)",
+        "flows.import_mw[..., None, :] - exo.line_mw",
+    ),
+    Mutant(
+        "excess is paid",
+        T,
+        "exo.committed_mw - flows.line_excess_mw",
+        "exo.committed_mw + flows.line_excess_mw",
+    ),
+    Mutant(
+        "a baseline of import alone",
+        P,
+        "net_mw = flows.import_mw - flows.export_mw",
+        "net_mw = flows.import_mw",
+    ),
+    Mutant(
+        "every day counts",
+        P,
+        "exo.baseline_counts * state.day_before_mw[..., 0]",
+        "state.day_before_mw[..., 0]",
+    ),
+    Mutant(
+        "a generator runs uncalled",
+        P,
+        "p.generator_max_mw * exo.generator_open if exo.generator_open.shape[-1] else p.generator_max_mw",
+        "p.generator_max_mw",
+    ),
+    Mutant(
+        "a mode saves more than its curve",
+        P,
+        "per_gpu + busy_gpus[..., None, :] * p.saving_kw_per_busy_gpu",
+        "per_gpu + 2.0 * busy_gpus[..., None, :] * p.saving_kw_per_busy_gpu",
+    ),
+    Mutant("work cut as at full power", F, "share * free_kw", "0.0 * free_kw"),
+    Mutant(
+        "burning for a baseline",
+        M,
+        "p.wear_usd_per_mwh - baseline_credit_usd_per_mwh(exo) <= 0.0",
+        "p.wear_usd_per_mwh <= 0.0",
+    ),
     # The episode
     Mutant(
         "queue limit off by one",
@@ -238,8 +282,8 @@ MUTANTS = (
     Mutant(
         "growth is the arrivals",
         D,
-        "now / xp.where(is_reference, before, 1.0)",
-        "now / 1.0",
+        "growth = now_gpuh / namespace(now_gpuh).where(is_reference, before_gpuh, 1.0)",
+        "growth = now_gpuh / 1.0",
     ),
     Mutant(
         "deadline off by one",
@@ -283,8 +327,8 @@ MUTANTS = (
     Mutant(
         "an hour of shift in the world",
         "gridai_env/envs/ring.py",
-        "name: x[self.row] for",
-        "name: x[self.row - 1] for",
+        "for names, row in ((STORED, self.row), (BEFORE, self.row - 1))",
+        "for names, row in ((STORED, self.row - 1), (BEFORE, self.row - 1))",
     ),
     Mutant(
         "a sign turned in compiled steps",
