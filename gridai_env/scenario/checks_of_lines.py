@@ -6,7 +6,7 @@ from itertools import pairwise
 from gridai_env.scenario.capacity import import_limit_mw, nameplate_gpus
 from gridai_env.scenario.errors import problem
 from gridai_env.scenario.lines import points_of
-from gridai_env.scenario.power_modes import SAME
+from gridai_env.scenario.power_modes import CURVES, SAME
 from gridai_env.scenario.spec import Calls, Line, PowerCurve, Scenario, Site
 
 # Keys that belong to some kinds of lines only, with what says that they are not given.
@@ -159,6 +159,8 @@ def _curve(key: str, site: Site, curve: PowerCurve) -> Iterator[str]:
     if (curve.name is None) == (curve.points is None):
         yield problem(f"{key}.points", curve.points, "given, or name is", "one of them")
         return
+    if curve.name not in (None, *CURVES):
+        return  # said elsewhere
     points = points_of(site, curve)
     for (speed, kw), (faster, more_kw) in pairwise(points.tolist()):
         if not (faster > speed + SAME and more_kw > kw + SAME):
@@ -170,6 +172,8 @@ def _curve(key: str, site: Site, curve: PowerCurve) -> Iterator[str]:
 
 def _ends(key: str, site: Site) -> Iterator[str]:
     """Check that the curves together begin and end at the idle and busy power of the site."""
+    if any(curve.name not in (None, *CURVES) for curve in site.power_modes):
+        return  # said elsewhere
     curves = [(points_of(site, curve), curve.share) for curve in site.power_modes]
     for name, end in (("idle_kw_per_gpu", 0), ("busy_kw_per_gpu", -1)):
         value, wanted = getattr(site, name), float(sum(share * points[end, 1] for points, share in curves))
