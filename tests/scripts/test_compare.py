@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
 
@@ -29,6 +30,7 @@ from scripts.runs.folder import read_run
 from scripts.studies.comparison import match
 from scripts.studies.comparison.ladder import PARTS
 from scripts.studies.comparison.table import comparison_table, footnotes
+from tests.support.small_scenario import flexible
 
 POLICIES = ["local_only", "greedy", "random", "milp"]
 BASE = ["--scenario", "two_sites", "--horizon-h", "6", "--threads", "1"]
@@ -529,3 +531,42 @@ def test_another_file_is_no_plan(tmp_path: Path) -> None:
     instance = make_instance("two_sites", seed=0, horizon_h=6.0)
     with pytest.raises(InstanceError, match="format"):
         load_plan(instance.save(tmp_path / "instance.npz"))
+
+
+def test_demand_response_is_settled_and_its_gaming_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scenario = tmp_path / "flexible.yaml"
+    keys = flexible(jobs=[], carbon_budget_kg=None).scenario.model_dump(mode="json", exclude_defaults=True)
+    scenario.write_text(yaml.safe_dump(keys))
+    path = tmp_path / "run"
+    words = [
+        "--scenario",
+        str(scenario),
+        "--threads",
+        "1",
+        "--policies",
+        "local_only",
+        "milp",
+        "--mip-gap",
+        "0.01",
+    ]
+    assert compare.main([*words, "--seeds", "0", "1", "--run-dir", str(path)]) == 0
+    printed = capsys.readouterr().out
+    assert "baseline raised MW" in printed and "delivered" in printed
+    with open(path / "settlement.csv", newline="") as file:
+        settled = list(csv.DictReader(file))
+    methods = {"mean of the last days", "highest 4 of 5", "10-in-10, same-day adjustment"}
+    assert {row["baseline_method"] for row in settled} <= methods
+    assert {row["policy"] for row in settled} == {"local_only", "milp"}
+    # Local-Only pays no heed to a programme: it raises nothing.
+    own = [row for row in settled if row["policy"] == "local_only" and row["baseline_inflation_mw"]]
+    assert own and all(float(row["baseline_inflation_mw"]) == pytest.approx(0.0, abs=1e-9) for row in own)
+    with open(path / "summary.csv", newline="") as file:
+        assert all("baseline_inflation_mw" in row for row in csv.DictReader(file))
+    # Finished seeds are kept whole.
+    (path / "settlement.csv").unlink()
+    again = [*words, "--seeds", "0", "1", "2", "--run-dir", str(path), "--continue"]
+    assert compare.main(again) == 0
+    with open(path / "settlement.csv", newline="") as file:
+        assert {row["seed"] for row in csv.DictReader(file)} >= {row["seed"] for row in settled}

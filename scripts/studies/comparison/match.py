@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from gridai_env.analysis.responses import without_programmes
+from gridai_env.episodes.instance import Instance
 from gridai_env.rollout.step_table import Table
 from gridai_env.rollout.trajectory import Trajectory
 from scripts.runs.arguments import InstancesBySeed
 from scripts.runs.command import InputError
 from scripts.runs.tasks import Task, key_of
 from scripts.runs.tensorboard import is_installed
+from scripts.studies.comparison.flexible_load import inflation_of, statement_rows
 from scripts.studies.contest import NoPlan, Reference, play, refer, row_of
 from scripts.studies.names import OPTIMUM
 from scripts.studies.policies import PolicySpec, checkpoints, find_contenders
@@ -34,7 +37,12 @@ class EpisodeJob:
 
     def works(self, shown: bool) -> int:
         """Return how many pieces of work `compute` reports for each seed."""
-        return 1 + len(self.policies) + self.prices(shown)
+        return 1 + len(self.policies) + self.prices(shown) + self.has_response
+
+    @property
+    def has_response(self) -> bool:
+        """Whether sites sell demand response, so that all plays once more without it."""
+        return self.episodes.compiled.lines.has_response
 
     def prices(self, shown: bool) -> bool:
         """Return whether shadow prices of the optimum are wanted."""
@@ -78,6 +86,7 @@ class Played:
     row: dict[str, Any]  # of summary.csv
     table: Table  # a row per step
     picture: tuple[bytes, tuple[int, int]] | None  # PNG and its size; only of seeds that are shown
+    statements: list[dict[str, Any]]  # of settlement.csv, a row per event and method
 
 
 @dataclass(frozen=True)
@@ -101,6 +110,11 @@ def _play_seed(match: EpisodeJob, seed: int, shown: bool, on_progress: Callable[
     on_progress(f"seed {seed}: optimum")
     reference = refer(match.episodes.make(seed), match.objective, **vars(match.solver))
 
+    without: dict[str, Trajectory] = {}
+    if match.has_response:
+        on_progress(f"seed {seed}: without demand response")
+        without = _without_response(match, reference.instance, seed)
+
     # Policies are made anew: what they remember of one seed must not reach the next.
     played, notes = [], []
     for contender in match.contenders():
@@ -111,15 +125,27 @@ def _play_seed(match: EpisodeJob, seed: int, shown: bool, on_progress: Callable[
             notes.append(f"seed {seed}: {contender.name} found no plan within the time limit{holds}")
             continue
         picture = _picture(contender, trajectory, reference) if shown and is_installed() else None
-        played.append(
-            Played(contender.name, row_of(contender, reference, trajectory), trajectory.table, picture)
-        )
+        row, statements = row_of(contender, reference, trajectory), []
+        if match.has_response:
+            statements = statement_rows(contender.name, trajectory, without.get(contender.name))
+            row |= inflation_of(statements)
+        played.append(Played(contender.name, row, trajectory.table, picture, statements))
 
     prices = None
     if match.prices(shown):
         on_progress(f"seed {seed}: shadow prices")
         prices = _shadow_prices(reference, match.solver, notes)
     return SeedResult(played, notes, prices)
+
+
+def _without_response(match: EpisodeJob, instance: Instance, seed: int) -> dict[str, Trajectory]:
+    """Return what each policy does on the episode where the programmes of demand response are off."""
+    plain = without_programmes(instance)
+    if plain.hash == instance.hash:
+        return {}
+    reference = refer(plain, match.objective, **vars(match.solver))
+    found = {contender.name: play(contender, reference, seed) for contender in match.contenders()}
+    return {name: trajectory for name, trajectory in found.items() if trajectory is not None}
 
 
 def _shadow_prices(reference: Reference, solver: SolverOptions, notes: list[str]) -> Table | None:

@@ -15,6 +15,7 @@ from scripts.runs.progress import bar as progress_bar
 from scripts.runs.tables import Row, write_rows
 from scripts.runs.tasks import Record, Store, check_settings, results_of
 from scripts.runs.tensorboard import EventWriter, is_installed
+from scripts.studies.comparison.flexible_load import SETTLEMENT
 from scripts.studies.comparison.ladder import ladder_table, record_of, rungs_of
 from scripts.studies.comparison.match import EpisodeJob, Played, SeedResult, SeedTask, compute
 from scripts.studies.comparison.tensorboard import LAYOUT, write_curves, write_episode, write_rung
@@ -48,6 +49,7 @@ class Comparison:
     jobs: int = 1
     ray: str | None = None  # address of a Ray cluster that plays
     finished: dict[int, list[Row]] = field(default_factory=dict)  # rows of summary.csv, by seed
+    settled: dict[int, list[Row]] = field(default_factory=dict)  # of settlement.csv
     earlier_commits: Sequence[str] = ()  # of the runs that this one goes on from
 
     @property
@@ -74,6 +76,7 @@ class Comparison:
         for task in self.tasks:
             if (record := self.store.read(task)) is not None:
                 self.finished[task.seed] = record["rows"]
+                self.settled[task.seed] = record.get("statements", [])
 
     def run(self) -> None:
         """Play all seeds that are not finished; after ctrl-C all finished ones are on disk.
@@ -130,9 +133,12 @@ class Comparison:
             writer.flush()
 
         self.finished[task.seed] = [played.row for played in result.played]
-        self.store.write(task, {"rows": self.finished[task.seed]})
+        self.settled[task.seed] = [row for played in result.played for row in played.statements]
+        self.store.write(task, {"rows": self.finished[task.seed], "statements": self.settled[task.seed]})
         if self.rows:
             write_rows(self.rows, self.folder / SUMMARY)
+        if statements := [row for seed in self.seeds for row in self.settled.get(seed, [])]:
+            write_rows(statements, self.folder / SETTLEMENT)
         self._record(done=False)
         for row in self.finished[task.seed]:
             check_bound(row)
@@ -198,7 +204,7 @@ def make_room(folder: Path, overwrite: bool) -> None:
                 f"{folder} holds {', '.join(found)} but no {RUN_FILE}: not a comparison's; give another --run-dir"
             )
         return
-    own = (SUMMARY, LADDER, f"{PRICES}*.csv", *FOLDERS, EARLIER)
+    own = (SUMMARY, LADDER, SETTLEMENT, f"{PRICES}*.csv", *FOLDERS, EARLIER)
     replace_run(folder, "comparison", "--continue", own, overwrite)
 
 

@@ -1,0 +1,77 @@
+"""Statements of demand response from played episodes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from baselines.rules.registry import REGISTRY
+from gridai_env.analysis.customer_baselines import HIGHEST_4_OF_5, MEAN, TEN_IN_TEN
+from gridai_env.analysis.responses import event_statements, paid_baseline_mw, programmes, without_programmes
+from gridai_env.episodes.instance import make_batch
+from gridai_env.rollout.run import run
+from gridai_env.rollout.trajectory import Trajectory
+from gridai_env.world import physics
+from tests.support.small_scenario import flexible
+
+
+@pytest.fixture(scope="module")
+def played() -> list[tuple[Trajectory, Trajectory]]:
+    """Episodes with events and without the programme, played by Greedy."""
+    found = []
+    for instance in make_batch(flexible(), range(8)):
+        if (instance.exogenous.committed_mw > 0.0).any():
+            greedy = REGISTRY["greedy"]
+            found.append((run(greedy(), instance), run(greedy(), without_programmes(instance))))
+    return found
+
+
+def test_what_is_stated_is_what_the_ledger_pays(played: list[tuple[Trajectory, Trajectory]]) -> None:
+    """By the baseline that pays: energy (but for the floor of a statement) and shortfall of all events."""
+    for episode, _ in played:
+        own = [s.settlement for s in event_statements(episode) if s.baseline == MEAN]
+        (rule,) = programmes(episode.instance)
+        terms = episode.terms_usd
+        shortfall = sum(event.shortfall_usd for event in own)
+        dt_h, line = episode.instance.params.dt_h, episode.instance.exogenous.line_usd_per_mwh
+        other = episode.flows.line_excess_mw * line
+        other[:, rule.slot, rule.site] = 0.0
+        assert shortfall == pytest.approx(terms["line_excess"] + dt_h * other.sum(), abs=1e-6)
+        assert sum(event.energy_usd for event in own) >= terms["dr_energy"] - 1e-6
+        share = episode.metrics[f"delivered_share/south/{rule.spec.name}"]
+        delivered, committed = (sum(getattr(e, n) for e in own) for n in ("delivered_mwh", "committed_mwh"))
+        assert delivered / committed == pytest.approx(share)
+
+
+def test_the_baseline_that_pays_is_that_of_the_physics(played: list[tuple[Trajectory, Trajectory]]) -> None:
+    for episode, _ in played:
+        exo = episode.instance.exogenous
+        (rule,) = programmes(episode.instance)
+        net = (episode.flows.import_mw - episode.flows.export_mw)[:, rule.site]
+        found = paid_baseline_mw(episode.instance, rule, net)
+        line = physics.line_mw(episode.before, exo)[:, rule.slot, rule.site]
+        committed = exo.committed_mw[:, rule.slot, rule.site]
+        assert np.array_equal(np.isnan(found), committed == 0.0)
+        assert found[committed > 0.0] == pytest.approx((line + committed)[committed > 0.0])
+
+
+def test_other_methods_look_at_days_of_the_same_kind(played: list[tuple[Trajectory, Trajectory]]) -> None:
+    for episode, off in played:
+        statements = list(event_statements(episode, off))
+        by_method = [[s for s in statements if s.baseline == m] for m in (MEAN, HIGHEST_4_OF_5, TEN_IN_TEN)]
+        assert len({len(found) for found in by_method}) == 1
+        for of_event in zip(*by_method, strict=True):
+            assert len({s.start_utc for s in of_event}) == 1
+            for statement in of_event:
+                assert statement.settlement.import_mw == pytest.approx(of_event[0].settlement.import_mw)
+                assert 0.0 < statement.settlement.baseline_mw < 2.0
+            assert np.isnan(of_event[1].baseline_inflation_mw) and np.isfinite(
+                of_event[0].baseline_inflation_mw
+            )
+
+
+def test_without_the_programme_nothing_is_paid(played: list[tuple[Trajectory, Trajectory]]) -> None:
+    for episode, off in played:
+        assert off.terms_usd["dr_energy"] == off.terms_usd["dr_capacity"] == 0.0
+        assert episode.terms_usd["dr_capacity"] > 0.0
+        assert off.instance.hash != episode.instance.hash
