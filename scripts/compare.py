@@ -33,8 +33,9 @@ class CompareOptions(arguments.ScenarioOptions, arguments.ParallelOptions):
     """Which policies are compared, on which episodes."""
 
     policies: arguments.Policies = Field(
-        description=f"{' '.join(REGISTRY)} rule:merit_order milp, mpc:FORECAST (perfect, day_ahead, ...), variant:NAME "
-        "(no_battery, ...), learned:PATH, learned:pretrained (or residual: ppo:), sb3:ALGO:FILE, py:MODULE:FACTORY"
+        description=f"{' '.join(REGISTRY)} rule:merit_order milp, mpc:FORECAST (perfect, day_ahead, ...), "
+        "mpc:scenarios, variant:NAME (no_battery, ...), learned:PATH, learned:pretrained (or residual: ppo:), "
+        "sb3:ALGO:FILE, py:MODULE:FACTORY"
     )
     seeds: arguments.Seeds = Field([0, 1, 2])
     run_dir: str | None = Field(None, description="output folder; default: runs/compare-<scenario>-<time>")

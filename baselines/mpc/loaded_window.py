@@ -8,6 +8,7 @@ import highspy
 import numpy as np
 from scipy import sparse
 
+from baselines.mpc.futures import Futures
 from baselines.optimum import InfeasibleError, SolverError
 from baselines.optimum.highs import PersistentSolver, SolverResult
 from baselines.program.linear import LinearProgram
@@ -22,8 +23,20 @@ FRICTION = ("relocated", "warmed")
 class LoadedWindow:
     """The relaxed program of windows that share a structure, loaded once."""
 
-    def __init__(self, structure: Structure, columns: Columns, *, threads: int = 1, seed: int = 0) -> None:
-        """Take the structure; `push` loads the first numbers."""
+    def __init__(
+        self,
+        structure: Structure,
+        columns: Columns | Futures,
+        *,
+        loads_anew: bool = False,
+        threads: int = 1,
+        seed: int = 0,
+    ) -> None:
+        """Take the structure; `push` loads the first numbers.
+
+        ``loads_anew``: load every window whole, which is faster where most of its numbers change.
+        """
+        self.loads_anew = loads_anew
         self.structure, self.counts, self.threads, self.seed = structure, columns.counts, threads, seed
         next_column, next_row = columns.next_step(), structure.next_step()
         self.later_columns, self.later_rows = (
@@ -60,7 +73,7 @@ class LoadedWindow:
         coefficients = sides.coefficients[s.many]
 
         # After the first load only what has changed: coefficients one by one, the rest as whole vectors.
-        if self._live is None:
+        if self._live is None or self.loads_anew:
             place = self.row_of_pair, s.column[s.many]
             matrix = sparse.csc_matrix((coefficients, place), shape=(len(s.kept), s.count))
             whole = np.zeros(s.count, dtype=bool)

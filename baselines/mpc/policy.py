@@ -20,7 +20,7 @@ with the same model as the perfect-foresight optimum.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -79,7 +79,15 @@ class MPC(ScenarioPolicy):
         shape = instance.compiled.shape
         steps = min(max(round(self.horizon_h / shape.dt_h), 1), shape.steps)
         # A model of its own, so that an episode does not depend on those that were played before it.
-        self._model = RollingModel(instance.params, shape, steps, self.options)
+        self._model = self._new_model(instance, steps)
+
+    def _new_model(self, instance: Instance, steps: int) -> RollingModel:
+        """Return the program of windows of at most ``steps``."""
+        return RollingModel(instance.params, instance.compiled.shape, steps, self.options)
+
+    def _foreseen(self, instance: Instance, t: int) -> list[Exogenous]:
+        """Return the window from step t on, [h,...], in each future that is planned for; the first step is the same."""
+        return [exogenous_forecast(instance, t, self._model.steps, self._kind)]
 
     def act(self, observation: Observed) -> Actions:
         """Return the action [A] for an observation (Dict or flat) of the episode that `begin` named.
@@ -103,16 +111,18 @@ class MPC(ScenarioPolicy):
     def _decide(self, instance: Instance, units: Mapping[str, Floats]) -> Actions:
         t = instance.steps - int(units["steps_left"])
         state = self._state(instance, t, units)
-        foreseen = exogenous_forecast(instance, t, self._model.steps, self._kind)
         # Of jobs that are not known to wait, nothing is known.
-        foreseen = foreseen.replace(job_open=foreseen.job_open * state.waiting[:, None])
-        p = self._constants(instance, foreseen, state, t)
+        futures = [
+            future.replace(job_open=future.job_open * state.waiting[:, None])
+            for future in self._foreseen(instance, t)
+        ]
+        p = self._constants(instance, futures, state, t)
 
-        end = t + len(foreseen.arrivals_gpuh)
+        end = t + len(futures[0].arrivals_gpuh)
         later = instance.exogenous.job_open[end:].any((0, 2)) & (state.waiting > 0.5)
-        self.last = self._model.decide(p, foreseen, state, end == instance.steps, later)
+        self.last = self._model.decide(p, futures, state, end == instance.steps, later)
         self.statuses[self.last.status] += 1
-        return self._action(instance.params, foreseen, state, self.last)
+        return self._action(instance.params, futures[0], state, self.last)
 
     def _state(self, instance: Instance, t: int, units: Mapping[str, Floats]) -> State:
         """Return the state that is observed, within its limits despite float32, with the jobs of the instance."""
@@ -126,13 +136,14 @@ class MPC(ScenarioPolicy):
             waiting=waiting_jobs(instance, t, units, foreseen=self._kind == "perfect"),
         )
 
-    def _constants(self, instance: Instance, foreseen: Exogenous, state: State, t: int) -> Params:
+    def _constants(self, instance: Instance, futures: Sequence[Exogenous], state: State, t: int) -> Params:
         """Return the constants of a window: only jobs that wait, last resorts and budget of what is foreseen."""
         p = instance.params
-        shed, gpu_short = last_resort_prices(p, foreseen.map(lambda x: x[None]))
+        # Last resorts cost the same in all futures: what is enough in the dearest one.
+        shed, gpu_short = (price.max() for price in last_resort_prices(p, Exogenous.stacked(futures)))
         sites = np.ones(len(p.gpus))
         # The window may spend what is left of the budget in proportion to its steps.
-        share = len(foreseen.arrivals_gpuh) / (instance.steps - t)
+        share = len(futures[0].arrivals_gpuh) / (instance.steps - t)
         left_kg = p.carbon_budget_kg - state.carbon_kg
 
         return p.replace(

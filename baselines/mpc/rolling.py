@@ -16,14 +16,19 @@ Large windows (`Options.large_rows`) go another way to a plan of the same gap, b
   later.  The relaxed program bounds every plan, so the better one needs no branching where it is within the gap.
 - Moving sessions and warming up are billed in the first `Options.friction_steps` steps only.  These rows are most of
   the program; those of late steps hardly affect the first step.
+
+With several futures (`baselines.mpc.futures`) one program holds the windows of all.  It is solved like a large one, and
+never branches, which takes a minute in four futures of six jobs; friction is billed as in a window of one future.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from baselines.mpc.futures import Futures, Risk
 from baselines.mpc.loaded_window import LoadedWindow
 from baselines.mpc.terminal_value import Ending, ending_costs
 from baselines.mpc.whole_window import WholeWindow
@@ -59,7 +64,7 @@ class Options:
 class WindowDecision:
     """The plan of a window."""
 
-    flows: Flows  # [n,...] of all its steps
+    flows: Flows  # [n,...] of all its steps; with several futures, after the first step those of the first future
     objective_usd: float  # benefit of the window, end values included; of large ones less the friction billed
     # "optimal" (to the gap), "node_limit" (an incumbent) or "rounded" (no whole incumbent within the nodes), all of
     # them the same on every machine; "time_limit" (an incumbent or "rounded", depending on the clock)
@@ -73,15 +78,28 @@ class WindowDecision:
 
 
 class RollingModel:
-    """The program of a window of at most ``horizon_steps``, solved again and again."""
+    """The program of a window of at most ``horizon_steps``, in one future or several, solved again and again."""
 
-    def __init__(self, p: Params, shape: Shape, horizon_steps: int, options: Options | None = None) -> None:
+    def __init__(
+        self,
+        p: Params,
+        shape: Shape,
+        horizon_steps: int,
+        options: Options | None = None,
+        futures: int = 1,
+        risk: Risk | None = None,
+    ) -> None:
         """Lay out the columns; the first decision loads the rest.  ``p``: the constants of the scenario."""
         if horizon_steps < 1:
             raise ValueError(f"horizon_steps = {horizon_steps}: must be at least 1")
         self.steps, self.options = horizon_steps, options or Options()
-        self.columns: Columns = make_columns(p, shape, horizon_steps)
+        self.futures = Futures(make_columns(p, shape, horizon_steps), futures, risk or Risk())
         self._loaded: LoadedWindow | None = None
+
+    @property
+    def columns(self) -> Columns:
+        """Columns of the first future."""
+        return self.futures.columns[0]
 
     @property
     def loaded(self) -> LoadedWindow:
@@ -97,53 +115,81 @@ class RollingModel:
 
     @property
     def is_large(self) -> bool:
-        """Whether the window has more rows than `Options.large_rows`."""
-        return len(self.structure.kept) > self.options.large_rows
+        """Whether a future has more rows than `Options.large_rows`."""
+        return len(self.structure.kept) > self.options.large_rows * len(self.futures)
 
     def decide(
-        self, p: Params, exo: Exogenous, state: State, last: bool, later: Bool[Bools, " J"] | None = None
+        self,
+        p: Params,
+        exo: Exogenous | Sequence[Exogenous],
+        state: State,
+        last: bool,
+        later: Bool[Bools, " J"] | None = None,
     ) -> WindowDecision:
         """Return the best plan of a window.
 
         ``p`` the constants with the jobs and last-resort prices; ``exo`` [n,...] the window as foreseen, n at most
-        ``horizon_steps``; ``state`` before it; ``last``: whether it ends with the episode; ``later`` jobs that may
-        still be started after it.  Raises InfeasibleError where no plan exists, SolverError where HiGHS fails.
+        ``horizon_steps``, or one for each future, equal in the first step; ``state`` before it; ``last``: whether it
+        ends with the episode; ``later`` jobs that may still be started after it.  Raises InfeasibleError where no plan
+        exists, SolverError where HiGHS fails.
         """
-        n = len(exo.arrivals_gpuh)
+        futures = [exo] if isinstance(exo, Exogenous) else list(exo)
+        n = len(futures[0].arrivals_gpuh)
         if not 1 <= n <= self.steps:
             raise ValueError(f"the window has {n} steps, the model 1 to {self.steps}")
+        if len(futures) != len(self.futures):
+            raise ValueError(f"{len(futures)} futures are given, the model has {len(self.futures)}")
 
         # Steps behind the end of a short window repeat the last one; their bounds close them.
-        padded = _padded(exo, self.steps)
-        sides = self.read(p, padded)
+        padded = [_padded(future, self.steps) for future in futures]
+        ends = None if last else self._ending_costs(p, futures, n, later)
+        sides = self.read(p, padded, n, ends)
         bounds = self._bounds(p, padded, state, sides, n)
-        costs = sides.costs.copy()
-        if not last:
-            costs += ending_costs(p, exo, self.columns, n, later, self.options.ending)
+        costs = sides.costs if ends is None else sides.costs + sum(ends[1:], ends[0]) / len(ends)
 
         billed_steps = self.options.friction_steps if self.is_large else self.steps
-        self.loaded.push(sides, bounds, costs, n, billed_steps)
+        self.loaded.push(sides, bounds, self.futures.objective(costs), n, billed_steps)
         result, whole = self._solve(p, state)
         assert result.values is not None and result.objective is not None
         flows = self.columns.flows_of(result.values).map(lambda x: x[:n])
-        benefit_usd = -result.objective - float(sides.cost_constants[:n].sum())
-        return WindowDecision(flows, benefit_usd, result.status, whole)
+        constant = (1.0 - self.futures.risk.weight) * float(sides.cost_constants[:n].sum())
+        return WindowDecision(flows, -result.objective - constant, result.status, whole)
 
-    def read(self, p: Params, exo: Exogenous) -> Sides:
-        """Return the numbers of a window ``exo`` [h,...]; the first one also lays out the rows."""
-        found = expressions(p, self.columns, exo)
+    def read(
+        self,
+        p: Params,
+        exo: Exogenous | Sequence[Exogenous],
+        steps: int | None = None,
+        ends: Sequence[Floats] | None = None,
+    ) -> Sides:
+        """Return the numbers of a window ``exo`` [h,...], of each future; the first one also lays out the rows.
+
+        ``steps`` (None: all) count for the risk, and what is left at their ``ends``.
+        """
+        futures = [exo] if isinstance(exo, Exogenous) else exo
+        each = [expressions(p, *pair) for pair in zip(self.futures.columns, futures, strict=True)]
+        found = self.futures.joined(each, self.steps if steps is None else steps, ends)
         if self._loaded is None:
-            structure = structure_of(found, self.columns.count, unit_of(p))
+            structure = structure_of(found, self.futures.count, unit_of(p))
+            several = len(self.futures) > 1
             options = {"threads": self.options.threads, "seed": self.options.seed}
-            self._loaded = LoadedWindow(structure, self.columns, **options)
+            self._loaded = LoadedWindow(structure, self.futures, loads_anew=several, **options)
         return self.structure.read(found)
+
+    def _ending_costs(
+        self, p: Params, futures: Sequence[Exogenous], n: int, later: Bool[Bools, " J"] | None
+    ) -> list[Float[Floats, " columns"]]:
+        """Return the cost of what each future leaves after step n - 1."""
+        pairs = zip(futures, self.futures.columns, strict=True)
+        return [ending_costs(p, exo, columns, n, later, self.options.ending) for exo, columns in pairs]
 
     def _solve(self, p: Params, state: State) -> tuple[SolverResult, bool]:
         """Return the plan with its status, and whether its relaxation left nothing open."""
-        relaxed = self.loaded.relax(from_scratch=self.is_large)
+        several = len(self.futures) > 1
+        relaxed = self.loaded.relax(from_scratch=self.is_large or several)
         assert relaxed.values is not None
 
-        search = WholeWindow(self.loaded.live, self.columns, p, state)
+        search = WholeWindow(self.loaded.live, self.futures.columns, p, state)
         if not len(search.open_columns(relaxed.values)):
             return relaxed, True
         # Large windows round first: there branching is slow, and rounding is nearly always within the gap.
@@ -151,30 +197,34 @@ class RollingModel:
             relaxed,
             Deadline(self.options.time_limit_s),
             mip_gap=self.options.mip_gap,
-            node_limit=self.options.node_limit,
-            round_first=self.is_large,
+            node_limit=0 if several else self.options.node_limit,
+            round_first=self.is_large or several,
         )
         return plan, False
 
     # Bounds -----------------------------------------------------------------------------------------------------
 
     def _bounds(
-        self, p: Params, exo: Exogenous, state: State, sides: Sides, n: int
+        self, p: Params, futures: Sequence[Exogenous], state: State, sides: Sides, n: int
     ) -> tuple[Float[Floats, " columns"], Float[Floats, " columns"]]:
         """Return the bounds of the columns of a window of ``n`` steps."""
-        lower, upper = np.zeros(self.columns.count), np.full(self.columns.count, np.inf)
+        lower, upper = np.zeros(self.futures.count), np.full(self.futures.count, np.inf)
+        if self.futures.risk.weight:
+            lower[self.futures.threshold] = -np.inf
 
         # Bounds of the flows, narrowed by the rows of a single column.
-        carried = np.concatenate([state.backlog_gpuh[None], exo.queue_limit_gpuh[:-1]])
         past_mw = np.minimum(state.baseline_sum_mw, state.day_before_mw).min(-1, initial=0.0)
-        for name, most in (flow_ceilings(p, exo, carried, -past_mw) | {"started": exo.job_open}).items():
-            index = getattr(self.columns.flows, name)
-            upper[index[index >= 0]] = most[index >= 0]
-        upper[self.columns.modes] = 1.0
+        for exo, columns in zip(futures, self.futures.columns, strict=True):
+            carried = np.concatenate([state.backlog_gpuh[None], exo.queue_limit_gpuh[:-1]])
+            ceilings = flow_ceilings(p, exo, carried, -past_mw) | {"started": exo.job_open}
+            for name, most in ceilings.items():
+                index = getattr(columns.flows, name)
+                upper[index[index >= 0]] = most[index >= 0]
+            upper[columns.modes] = 1.0
         self.structure.narrow(sides, lower, upper)
 
         # Steps behind the end are closed; the state before the window is known.
-        late = self.columns.step >= n
+        late = self.futures.step >= n
         lower[late] = upper[late] = 0.0
         for name in State.names():
             index = getattr(self.columns.state, name)[0]

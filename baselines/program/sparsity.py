@@ -34,7 +34,7 @@ class Structure:
     size: Index  # [rows] columns in each
     step: Index  # [rows]
     is_equality: Bools  # [rows]
-    names: list[tuple[str, int]]  # of blocks of rows, with their first row
+    names: list[tuple[str, int]]  # of blocks of rows, with their first row; one name for each future
     count: int  # of columns
     unit: float  # of amounts inside the solver
     kept: Index = field(init=False)  # rows of more than one column: those of the program
@@ -48,8 +48,8 @@ class Structure:
 
     def read(self, found: Expressions) -> Sides:
         """Return the numbers of a window whose expressions have this structure."""
-        value = np.concatenate([e.value for _, e, _ in found.rows])
-        constants = np.concatenate([e.constant.ravel() for _, e, _ in found.rows])
+        value = np.concatenate([block.expression.value for block in found.rows])
+        constants = np.concatenate([block.expression.constant.ravel() for block in found.rows])
         self._check_empty(constants)
         return Sides(
             coefficients=_summed(self.pairs, value, len(self.row)),
@@ -72,7 +72,8 @@ class Structure:
         blocks = [first for _, first in self.names] + [len(self.size)]
         later = np.arange(len(self.size))
         for start, end in pairwise(blocks):
-            per_step = int((self.step[start:end] == 0).sum())
+            steps = self.step[start:end]
+            per_step = int((steps == steps[:1]).sum())
             later[start : end - per_step] += per_step
         place = np.full(len(self.size), -1)
         place[self.kept] = np.arange(len(self.kept))
@@ -83,9 +84,11 @@ class Structure:
         """Return whether each row is of one of the blocks ``names``, [rows]; raise KeyError for an unknown one."""
         out = np.zeros(len(self.size), dtype=bool)
         ends = [first for _, first in self.names[1:]] + [len(self.size)]
-        spans = {name: slice(first, end) for (name, first), end in zip(self.names, ends, strict=True)}
-        for name in names:
-            out[spans[name]] = True
+        if unknown := set(names) - {name for name, _ in self.names}:
+            raise KeyError(min(unknown))
+        for (name, first), end in zip(self.names, ends, strict=True):
+            if name in names:
+                out[first:end] = True
         return out
 
     def _check_empty(self, constants: Floats) -> None:
@@ -114,15 +117,17 @@ def _summed(place: Index, value: Floats, size: int) -> Floats:
 
 def structure_of(found: Expressions, count: int, unit: float) -> Structure:
     """Return the structure of a window's expressions; ``count`` columns, ``unit`` of amounts inside the solver."""
-    sizes = [e.constant.size for _, e, _ in found.rows]
+    blocks = [block.expression for block in found.rows]
+    sizes = [e.constant.size for e in blocks]
     first = np.concatenate([[0], np.cumsum(sizes)])
-    row = np.concatenate([e.row + start for (_, e, _), start in zip(found.rows, first, strict=False)])
-    column = np.concatenate([e.column for _, e, _ in found.rows])
+    row = np.concatenate([e.row + start for e, start in zip(blocks, first, strict=False)])
+    column = np.concatenate([e.column for e in blocks])
     # A pair of row and column may occur several times: its values add up in one entry of the matrix.
     distinct, pairs = np.unique(row * count + column, return_inverse=True)
 
     step = [
-        np.repeat(np.arange(len(e.constant)), e.constant.size // len(e.constant)) for _, e, _ in found.rows
+        np.repeat(block.first_step + np.arange(len(e.constant)), e.constant.size // max(len(e.constant), 1))
+        for block, e in zip(found.rows, blocks, strict=True)
     ]
     return Structure(
         pairs=pairs,
@@ -130,8 +135,8 @@ def structure_of(found: Expressions, count: int, unit: float) -> Structure:
         column=distinct % count,
         size=np.bincount(distinct // count, minlength=int(first[-1])),
         step=np.concatenate(step),
-        is_equality=np.repeat([equality for _, _, equality in found.rows], sizes),
-        names=[(name, int(start)) for (name, _, _), start in zip(found.rows, first, strict=False)],
+        is_equality=np.repeat([block.is_equality for block in found.rows], sizes),
+        names=[(block.name, int(start)) for block, start in zip(found.rows, first, strict=False)],
         count=count,
         unit=unit,
     )

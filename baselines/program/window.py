@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from operator import itemgetter
+from typing import NamedTuple
 
 import numpy as np
 
@@ -170,11 +171,20 @@ def _state_masks(p: Params, shape: Shape) -> dict[str, Bools]:
     }
 
 
+class RowBlock(NamedTuple):
+    """Rows of one kind, each ``expression >= 0`` or ``== 0``."""
+
+    name: str
+    expression: Affine  # [h,...]
+    is_equality: bool
+    first_step: int = 0
+
+
 @dataclass
 class Expressions:
-    """All rows of a window, each ``expression >= 0`` or ``== 0``, and what it costs (minus the benefit)."""
+    """All rows of a window, and what it costs (minus the benefit)."""
 
-    rows: list[tuple[str, Affine, bool]]  # name, expressions [h,...], whether it is an equality
+    rows: list[RowBlock]
     cost: Affine  # [h] USD
 
 
@@ -182,8 +192,8 @@ def expressions(p: Params, columns: Columns, exo: Exogenous) -> Expressions:
     """Run the physics on the columns; ``exo`` [h,...]."""
     found, outcome = window_rows(p, columns, exo, has_both_ways(p))
     # Equalities stand first: the order decides which of equally good plans the solver returns.
-    rows = [(name, _at(block), block.is_equality) for name, block in found.items()]
-    return Expressions(sorted(rows, key=lambda row: not row[2]), -outcome.benefit_usd)
+    rows = [RowBlock(name, _at(block), block.is_equality) for name, block in found.items()]
+    return Expressions(sorted(rows, key=lambda row: not row.is_equality), -outcome.benefit_usd)
 
 
 def window_rows(

@@ -7,6 +7,7 @@ limits under the events that are foreseen, the calendar, and what the scenario f
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import get_args
 
 import numpy as np
@@ -21,21 +22,30 @@ from gridai_env.episodes.exogenous import (
     grid_fields,
     seen_sell_usd_per_mwh,
 )
-from gridai_env.episodes.forecast import SeriesBlock, day_steps, days_back, publication
+from gridai_env.episodes.forecast import SeriesBlock
 from gridai_env.episodes.instance import Instance
 from gridai_env.episodes.lines import LINE_FIELDS, BaselineCalendar, line_fields
+from gridai_env.episodes.planner_series import forecast_series, last_known_day, possible
 from gridai_env.scenario.values import ForecastKind
 from gridai_env.world.state import Exogenous, exogenous_shapes
 
 FORECAST_KINDS: tuple[ForecastKind, ...] = get_args(ForecastKind)
 
-# An anomaly at the last lead fades with this time constant beyond it.
-FADE_H = 12.0
-MOST_RELATIVE = 1.0  # a dawn four times as bright as usual says little about noon
+
+@dataclass(frozen=True)
+class Stray:
+    """How the steps of a window differ from what is foreseen; nothing in the first, which is known."""
+
+    series: Floats  # [h,S] added to the forecast series
+    call_depth: Floats  # [h,Q] of calls that are not announced yet
 
 
 def exogenous_forecast(
-    instance: Instance, t: int, horizon_steps: int, kind: ForecastKind | None = None
+    instance: Instance,
+    t: int,
+    horizon_steps: int,
+    kind: ForecastKind | None = None,
+    stray: Stray | None = None,
 ) -> Exogenous:
     """Return steps t to t + ``horizon_steps`` - 1, [h,...], as foreseen at step t; h ends with the episode.
 
@@ -47,7 +57,8 @@ def exogenous_forecast(
     also those between the leads.  PUE and the carbon signal that is not billed: the same
     hour of the last day known.  An export price that is no share of the price of import: as now, at most the foreseen
     price of import less the spread.  Limits: as `EventTable.as_foreseen` has the events, like those of the
-    observation.  Rows share the arrivals of a region as the calendar lets one expect.
+    observation.  Rows share the arrivals of a region as the calendar lets one expect.  ``stray``: one way in which the
+    future may differ from all this, within the same limits; a perfect forecast strays in nothing.
 
     Raises IndexError where t is no step of the episode, ValueError where ``horizon_steps`` < 1 or where the kind
     is unknown or not at hand.
@@ -60,7 +71,7 @@ def exogenous_forecast(
     kind = kind_at_hand(instance, kind)
     if kind == "perfect":
         return instance.exogenous.map(lambda x: x[t:end].copy())
-    return _foreseen(instance, t, end, kind)
+    return _foreseen(instance, t, end, kind, stray)
 
 
 def kind_at_hand(instance: Instance, kind: str | None) -> ForecastKind:
@@ -81,14 +92,19 @@ def kind_at_hand(instance: Instance, kind: str | None) -> ForecastKind:
     return kind
 
 
-def _foreseen(instance: Instance, t: int, end: int, kind: ForecastKind) -> Exogenous:
+def _foreseen(instance: Instance, t: int, end: int, kind: ForecastKind, stray: Stray | None) -> Exogenous:
     compiled, exo = instance.compiled, instance.exogenous
     active = instance.knowledge.event_active
     known = EventTable(active[t:end], compiled.events).as_foreseen(active[t], kind)
     contracts = len(compiled.lines.matching)
-    series = SeriesBlock(
-        forecast_series(instance, t, end, known, kind), compiled.shape.sites, contracts=contracts
-    )
+    values = forecast_series(instance, t, end, known, kind)
+    calls = CallTable(instance.knowledge.call_depth, instance.knowledge.call_known_from)
+    call_depth = calls.as_foreseen(t, kind)
+    if stray is not None:
+        values = possible(instance, values + stray.series)
+        call_depth = call_depth.copy()
+        call_depth[t:end] = np.maximum(call_depth[t:end], stray.call_depth)
+    series = SeriesBlock(values, compiled.shape.sites, contracts=contracts)
     arrivals = _split_rows(instance, t, end, series.arrivals_gpuh)
     growth, rehomed = session_growth(arrivals, compiled.row_wait_steps)
 
@@ -97,7 +113,7 @@ def _foreseen(instance: Instance, t: int, end: int, kind: ForecastKind) -> Exoge
     last = end == instance.steps
     own_sell = seen_sell_usd_per_mwh(compiled, exo.buy_usd_per_mwh[t], exo.sell_usd_per_mwh[t])
     grid = grid_fields(compiled, series.buy_usd_per_mwh, known, own_sell)
-    grid |= _lines(instance, grid, series.clean_mw, t, end, kind)
+    grid |= _lines(instance, grid, series.clean_mw, t, end, call_depth)
     future = Exogenous(
         arrivals_gpuh=arrivals,
         queue_limit_gpuh=_queue_limits(instance, arrivals, t, last),
@@ -119,16 +135,15 @@ def _foreseen(instance: Instance, t: int, end: int, kind: ForecastKind) -> Exoge
 
 
 def _lines(
-    instance: Instance, grid: dict[str, Array], clean: Array, t: int, end: int, kind: ForecastKind
+    instance: Instance, grid: dict[str, Array], clean: Array, t: int, end: int, call_depth: Array
 ) -> dict[str, Array]:
-    """Return the fields of lines in steps t to end - 1 under the calls that are known at t."""
-    compiled, knowledge, shape = instance.compiled, instance.knowledge, instance.compiled.shape
+    """Return the fields of lines in steps t to end - 1 under calls of ``call_depth`` [T,Q]."""
+    compiled, shape = instance.compiled, instance.compiled.shape
     if not compiled.lines.rules:
         empty = {
             name: np.zeros((end - t, *size)) for name, size in exogenous_shapes(shape).items() if 0 in size
         }
         return {name: values for name, values in empty.items() if name in LINE_FIELDS}
-    depth = CallTable(knowledge.call_depth, knowledge.call_known_from).as_foreseen(t, kind)
     past = BaselineCalendar.of(compiled, np.array([instance.start_utc])) if compiled.lines.baselines else None
 
     def whole(values: Array) -> Array:
@@ -138,7 +153,7 @@ def _lines(
         return out
 
     fields = line_fields(
-        compiled, depth[None], whole(clean), {name: whole(x) for name, x in grid.items()}, past
+        compiled, call_depth[None], whole(clean), {name: whole(x) for name, x in grid.items()}, past
     )
     return {name: values[0, t:end] for name, values in fields.items()}
 
@@ -149,112 +164,6 @@ def _carbon(instance: Instance, billed: Floats, t: int, end: int) -> tuple[Float
     _, other_now = billed_and_other(compiled, exo.carbon_average_kg_per_mwh, exo.carbon_marginal_kg_per_mwh)
     other = last_known_day(instance, instance.knowledge.history_other_carbon_kg_per_mwh, other_now, t, end)
     return (other, billed) if compiled.params.bill_marginal else (billed, other)
-
-
-def forecast_series(
-    instance: Instance, t: int, end: int, known: EventTable, kind: ForecastKind
-) -> np.ndarray:
-    """Return all forecast series of steps t to end - 1 as known at t, [h,S], the first the truth."""
-    truth = _true_series(instance)
-    if kind == "persistence":
-        return last_known_day(instance, instance.knowledge.history, truth, t, end)
-
-    known_at, anomaly = _anomaly_known(instance, truth[t], t)
-    mean, scale = _expectation(instance, np.arange(t, end), known)
-    shape, sites = instance.compiled.shape, instance.compiled.shape.sites
-    out = mean + scale * _interpolated(known_at, anomaly, end - t, shape.dt_h, sites)
-
-    if kind == "published":
-        clock = publication(instance.compiled, np.array([instance.start_utc]), t, end - t)
-        active = EventTable(instance.knowledge.event_active[t:end], instance.compiled.events)
-        before = active.unshocked_usd_per_mwh(truth[t:end, :sites])
-        seen = (clock.day[0] <= clock.last[0, 0]) & np.isfinite(before)
-        out[:, :sites] = np.where(seen, known.shocked_usd_per_mwh(before), out[:, :sites])
-
-    # Prices may be negative; carbon, renewables and arrivals may not.
-    out[:, sites:] = np.maximum(out[:, sites:], 0.0)
-    out[1:, 2 * sites : 3 * sites] = np.minimum(
-        out[1:, 2 * sites : 3 * sites], instance.compiled.sites.renewable_mw
-    )
-    return out
-
-
-def _anomaly_known(instance: Instance, present: np.ndarray, t: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return leads [n], 0 for the present, and how the truth is foreseen to stray from expectation there, [n,S].
-
-    A step between two leads was foreseen, too, when it lay one of these leads ahead: the last forecast issued for
-    each step counts, as it strayed from what was expected when it was issued.
-    """
-    leads, issued, column = _last_issued(instance.forecast.leads, t, instance.steps)
-    points = np.concatenate([present[None], instance.forecast.values[issued, column].astype(float)])
-    known_at, issued = np.append(0, leads), np.append(t, issued)
-    active = instance.knowledge.event_active
-    events = EventTable(active[t + known_at], instance.compiled.events).as_foreseen(
-        active[issued], "day_ahead"
-    )
-    mean, scale = _expectation(instance, t + known_at, events)
-    return known_at, np.where(scale > 0, (points - mean) / np.where(scale > 0, scale, 1.0), 0.0)
-
-
-def _last_issued(leads: tuple[int, ...], t: int, steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return leads [n] of steps after t for which there is a forecast, when the last was issued, and its number."""
-    ahead = np.arange(1, min(leads[-1], steps - 1 - t) + 1)
-    column = np.searchsorted(leads, ahead)
-    issued = t + ahead - np.array(leads)[column]
-    there = issued >= 0
-    return ahead[there], issued[there], column[there]
-
-
-def _expectation(instance: Instance, at: np.ndarray, known: EventTable) -> tuple[np.ndarray, np.ndarray]:
-    """Return what climatology and known price events let one expect at steps ``at`` [h], and the scale of
-    deviations from it, [h,S] each: 1 for prices (times the events' factors) and carbon, and the expected
-    value itself for renewables and arrivals, which stray in proportion."""
-    sites = instance.compiled.shape.sites
-    mean = instance.knowledge.climatology[at].astype(float)
-    scale = np.ones_like(mean)
-    scale[:, :sites] = known.limit_factor("price")
-    scale[:, 2 * sites :] = mean[:, 2 * sites :]
-    mean[:, :sites] = known.shocked_usd_per_mwh(mean[:, :sites])
-    return mean, scale
-
-
-def _interpolated(
-    known_at: np.ndarray, anomaly: np.ndarray, steps: int, dt_h: float, sites: int
-) -> np.ndarray:
-    """Return deviations at 0..steps-1 from those at the leads ``known_at``: linear between them, fading
-    after."""
-    at = np.arange(steps)
-    between = np.stack([np.interp(at, known_at, column) for column in anomaly.T], axis=-1)
-    beyond_h = np.maximum(at - known_at[-1], 0) * dt_h
-    between *= np.exp(-beyond_h / FADE_H)[:, None]
-    guessed, relative = ~np.isin(at, known_at), np.s_[2 * sites :]
-    between[guessed, relative] = np.clip(between[guessed, relative], -1.0, MOST_RELATIVE)
-    return between
-
-
-def _true_series(instance: Instance) -> np.ndarray:
-    """Return the true series [T,S] in the order of the forecasts."""
-    exo = instance.exogenous
-    carbon, _ = billed_and_other(
-        instance.compiled, exo.carbon_average_kg_per_mwh, exo.carbon_marginal_kg_per_mwh
-    )
-    clean = [exo.line_mw[:, rule.slot, rule.site, None] for rule in instance.compiled.lines.matching]
-    parts = [exo.buy_usd_per_mwh, carbon, exo.renewable_available_mw, exo.arrivals_gpuh.sum(-1), *clean]
-    return np.concatenate(parts, axis=-1)
-
-
-def last_known_day(
-    instance: Instance, history: np.ndarray, truth: np.ndarray, t: int, end: int
-) -> np.ndarray:
-    """Return the last value seen at t of the same hour of the day, for steps t to end - 1; the first is the
-    truth.
-
-    ``history`` [L,...] is the day before the start, ``truth`` [T,...] the episode.
-    """
-    per_day = day_steps(instance.compiled.shape.dt_h)
-    seen = np.concatenate([history, truth[: t + 1]])
-    back = np.array([days_back(lead, per_day) for lead in range(end - t)])
-    return seen[len(seen) - 1 - back]
 
 
 def _split_rows(instance: Instance, t: int, end: int, region_gpuh: Array) -> np.ndarray:

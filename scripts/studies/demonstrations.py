@@ -27,7 +27,7 @@ from scripts.runs.parallel import cores
 from scripts.runs.tables import Row, write_rows
 from scripts.runs.tasks import ARRAYS, Record, Store, Task, key_of, open_store, results_of
 from scripts.studies.contest import statuses_of
-from scripts.studies.names import FORECASTS, LEARNED, MERIT_ORDER, OPTIMUM, OWN, PLANNER
+from scripts.studies.names import FORECASTS, LEARNED, MERIT_ORDER, OPTIMUM, OWN, PLANNER, SCENARIOS
 from scripts.studies.policies import checkpoint_of, find_contender, unknown_name
 from scripts.studies.solver import SolverOptions
 
@@ -89,7 +89,7 @@ def training_instances(episodes: InstancesBySeed, seeds: Sequence[int]) -> list[
 
 def check_planner(work: DemonstrationWork, compiled: Compiled) -> None:
     """Raise InputError for a planner that is unknown or cannot plan in this scenario."""
-    known = [OPTIMUM, *(PLANNER + kind for kind in FORECASTS), OWN, MERIT_ORDER, *REGISTRY]
+    known = [OPTIMUM, *(PLANNER + kind for kind in FORECASTS), OWN, SCENARIOS, MERIT_ORDER, *REGISTRY]
     if work.planner not in known:
         raise unknown_name("--planner", work.planner, closest(work.planner, known), known)
     if work.planner == OPTIMUM and work.actor is not None:

@@ -10,3 +10,4 @@ PYTHON, SB3 = "py:", "sb3:"  # what others have made: code, and files of Stable-
 # The forecasts that a planner may read.
 FORECASTS = ("perfect", "day_ahead", "published", "persistence")
 OWN = "mpc:own"  # the planner with the scenario's own kind of forecast
+SCENARIOS = "mpc:scenarios"  # the same in several futures drawn from the errors of that forecast

@@ -21,7 +21,18 @@ from gridai_env.scenario.errors import closest
 from scripts.runs.command import SOLVER, InputError, need_packages, refuse_doubles
 from scripts.runs.folder import file_name
 from scripts.runs.user_code import module_files
-from scripts.studies.names import FORECASTS, MERIT_ORDER, NETWORK, OPTIMUM, OWN, PLANNER, PYTHON, SB3, VARIANT
+from scripts.studies.names import (
+    FORECASTS,
+    MERIT_ORDER,
+    NETWORK,
+    OPTIMUM,
+    OWN,
+    PLANNER,
+    PYTHON,
+    SB3,
+    SCENARIOS,
+    VARIANT,
+)
 from scripts.studies.others import OPTION, from_python, from_sb3, named_in_errors, sb3_files
 from scripts.studies.solver import SolverOptions, has_solver
 
@@ -163,7 +174,7 @@ def unknown_name(option: str, name: str, advice: str, known: Sequence[str]) -> I
 
 def known_names() -> list[str]:
     """Return all policies but networks, whose names end in a path."""
-    planners = [*(PLANNER + kind for kind in FORECASTS), OWN]
+    planners = [*(PLANNER + kind for kind in FORECASTS), OWN, SCENARIOS]
     variants: Sequence[str] = ()
     if has_solver():
         from baselines.optimum.variants import VARIANTS
@@ -176,6 +187,10 @@ def _make(name: str, folder: str, compiled: Compiled, solver: dict[str, Any]) ->
     kind, _, what = name.partition(":")
     if name == OPTIMUM:
         return PolicySpec(name, folder)
+    if name == SCENARIOS:
+        from baselines.mpc.scenarios import ScenarioMPC
+
+        return PolicySpec(name, folder, ScenarioMPC())
     if name.startswith(SB3):
         return PolicySpec(name, folder, from_sb3(name, compiled))
     if name.startswith(PYTHON):

@@ -11,9 +11,10 @@ can be on what they know (`baselines.mpc.policy`), with b the bound, s(x) the sc
     decisions = s(planner) - s     what deciding better on the same information would give; below 0 where the
                                    policy beats the planner
 
-A planner is measured against itself: ``mpc:persistence`` lacks foresight only.  What plans the whole episode
-with perfect foresight (``milp``, ``variant:...``) lacks none: all its regret is decisions.  A forecast error
-below 0 says that the worse forecast planned better by luck: look at the interval.
+A planner is measured against itself: ``mpc:persistence`` lacks foresight only.  ``mpc:scenarios`` knows what the
+planner knows and decides otherwise, so it is measured against the planner, as policies are.  What plans the whole
+episode with perfect foresight (``milp``, ``variant:...``) lacks none: all its regret is decisions.  A forecast
+error below 0 says that the worse forecast planned better by luck: look at the interval.
 
 All rungs are means over the same episodes: those on which every policy has a result.
 """
@@ -29,7 +30,7 @@ from gridai_env.analysis.statistics import UNKNOWN, Interval, mean_interval, pol
 from gridai_env.arrays.types import Floats
 from scripts.runs.tables import Row, aligned, interval_columns, spread_text
 from scripts.studies.comparison.table import in_common
-from scripts.studies.names import FORECASTS, NETWORK, OPTIMUM, PLANNER, SB3, VARIANT
+from scripts.studies.names import FORECASTS, NETWORK, OPTIMUM, PLANNER, SB3, SCENARIOS, VARIANT
 
 BOUND = "bound"
 PARTS = ("foresight", "horizon", "forecast_error", "decisions")
@@ -72,7 +73,7 @@ def rungs_of(rows: Sequence[Row], forecast: str) -> list[Rung]:
 
 def _rank(policy: str) -> tuple[int, int]:
     """Return the place on the ladder: the optimum, variants, planners by forecast, networks, rules."""
-    planned = [PLANNER + kind for kind in FORECASTS]
+    planned = [*(PLANNER + kind for kind in FORECASTS), SCENARIOS]
     kinds = [
         policy == OPTIMUM,
         policy.startswith(VARIANT),
@@ -125,7 +126,7 @@ def _planned(
     if policy == OPTIMUM or policy.startswith(VARIANT):
         return _column(own, "bound_score"), _column(own, "bound_score")
     perfect = _column(by_policy[PLANNER + "perfect"], "score", own)
-    if policy.startswith(PLANNER):
+    if policy.startswith(PLANNER) and policy != SCENARIOS:
         return _column(own, "score"), perfect
     return _column(by_policy[PLANNER + forecast], "score", own), perfect
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from baselines.mpc.policy import MPC
+from baselines.mpc.scenarios import ScenarioMPC
 from baselines.rules.registry import REGISTRY
 from gridai_env.arrays.draws import EpisodeDraws
 from gridai_env.envs.env import GridAIEnv
@@ -65,14 +66,14 @@ def demand(path: Path, known_h: int, form: str) -> str:
 
 
 def policies(compiled: Compiled) -> list[Policy]:
-    """All rules, the planner with the forecast of the scenario, and a network that remembers forecasts."""
+    """All rules, the planners with the forecast of the scenario, and a network that remembers forecasts."""
     torch = pytest.importorskip("torch")
     from agents.networks.checkpoint import Identity, NetworkPolicy
     from tests.support.structure_worlds import policy_of
 
     torch.manual_seed(0)
     network = NetworkPolicy(policy_of(compiled, seed=1), Identity.of(compiled))
-    return [*(rule() for rule in REGISTRY.values()), MPC(), network]
+    return [*(rule() for rule in REGISTRY.values()), MPC(), ScenarioMPC(futures=2), network]
 
 
 def decisions(policy: Policy, instance: Instance) -> np.ndarray:

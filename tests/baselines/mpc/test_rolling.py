@@ -97,7 +97,7 @@ def test_rounding_elsewhere_may_take_the_load_away_from_a_generator_that_runs() 
     live = model.loaded.live
     relaxed = np.array(live.solver.getSolution().col_value)
     relaxed[model.columns.flows.generation_mw] = p.generator_min_mw
-    rounded = WholeWindow(live, model.columns, p, instance.initial).rounded(relaxed, Deadline(None))
+    rounded = WholeWindow(live, [model.columns], p, instance.initial).rounded(relaxed, Deadline(None))
     assert rounded.values is not None and not rounded.values[model.columns.flows.generation_mw].any()
     assert window.status == "optimal"
 
