@@ -116,6 +116,17 @@ def test_the_split_by_hand() -> None:
     assert rungs["ppo:a.zip"].gain_captured.value == pytest.approx((82.0 + 95.0) / 210.0)
 
 
+def test_what_plans_several_futures_is_measured_against_the_planner() -> None:
+    """It knows no more than the planner: what it earns on top is decisions.  It stands with the planners."""
+    scores = SCORES | {"mpc:scenarios": [84.0, 92.0]}
+    rungs = {r.policy: r for r in rungs_of(made_up(scores, [100.0, 110.0]), "day_ahead")}
+    rung = rungs["mpc:scenarios"]
+    assert rung.regret.value == pytest.approx(17.0)
+    assert [rung.parts[name].value for name in PARTS] == pytest.approx([20.0, 5.0, 15.0, -3.0])
+    order = list(rungs)
+    assert order.index("mpc:persistence") < order.index("mpc:scenarios") < order.index("ppo:a.zip")
+
+
 def test_episodes_are_paired_whatever_their_order() -> None:
     """Greedy is 20 below the planner on either episode, so its interval has no width; unpaired it would."""
     rows = made_up(SCORES, [100.0, 110.0])
