@@ -33,18 +33,22 @@ class ScenarioMPC(MPC):
         *,
         futures: int = FUTURES,
         risk: Risk | None = None,
+        filtered: bool = True,
     ) -> None:
-        """Plan in ``futures`` drawn ways, 1 (the forecast alone) or an even number; ``risk`` None: their mean."""
+        """Plan in ``futures`` drawn ways, 1 (their mean alone) or an even number; ``risk`` None: for the mean benefit.
+
+        ``filtered``: the mean of the futures takes all forecasts into account, not each hour's own alone.
+        """
         super().__init__(kind, horizon_h, options)
         if futures < 1 or (futures > 1 and futures % 2):
             raise ValueError(f"futures = {futures}: must be 1 or an even number")
-        self.futures, self.risk = futures, risk or Risk()
+        self.futures, self.risk, self.filtered = futures, risk or Risk(), filtered
         self.name = "mpc:scenarios"
 
     def begin(self, instance: Instance) -> None:
         """Take the episode whose forecasts to read, and how they err."""
         super().begin(instance)
-        self._errors = ErrorModel.of(instance, self._kind)
+        self._errors = ErrorModel.of(instance, self._kind, filtered=self.filtered)
 
     def _new_model(self, instance: Instance, steps: int) -> RollingModel:
         shape = instance.compiled.shape

@@ -19,11 +19,11 @@ def forecast_series(
     instance: Instance, t: int, end: int, known: EventTable, kind: ForecastKind
 ) -> np.ndarray:
     """Return all forecast series of steps t to end - 1 as known at t, [h,S], the first the truth."""
-    truth = _true_series(instance)
+    truth = true_series(instance)
     if kind == "persistence":
         return last_known_day(instance, instance.knowledge.history, truth, t, end)
 
-    known_at, anomaly = _anomaly_known(instance, truth[t], t)
+    known_at, anomaly = anomaly_known(instance, truth[t], t)
     mean, scale = expectation(instance, np.arange(t, end), known)
     shape, sites = instance.compiled.shape, instance.compiled.shape.sites
     out = mean + scale * interpolated(known_at, anomaly, end - t, shape.dt_h, sites)
@@ -54,7 +54,7 @@ def possible(instance: Instance, series: np.ndarray) -> np.ndarray:
     return out
 
 
-def _anomaly_known(instance: Instance, present: np.ndarray, t: int) -> tuple[np.ndarray, np.ndarray]:
+def anomaly_known(instance: Instance, present: np.ndarray, t: int) -> tuple[np.ndarray, np.ndarray]:
     """Return leads [n], 0 for the present, and how the truth is foreseen to stray from expectation there, [n,S].
 
     A step between two leads was foreseen, too, when it lay one of these leads ahead: the last forecast issued for
@@ -107,7 +107,7 @@ def interpolated(
     return between
 
 
-def _true_series(instance: Instance) -> np.ndarray:
+def true_series(instance: Instance) -> np.ndarray:
     """Return the true series [T,S] in the order of the forecasts."""
     exo = instance.exogenous
     carbon, _ = billed_and_other(

@@ -123,10 +123,11 @@ def no_errors(planner: ScenarioMPC) -> ScenarioMPC:
     return planner
 
 
-def test_one_future_is_the_planner_itself(with_everything: Instance) -> None:
+def test_one_future_is_the_planner_itself(with_everything: Instance, day: Instance) -> None:
     expected = run(MPC("persistence", horizon_h=6.0), with_everything)
-    found = run(ScenarioMPC("persistence", horizon_h=6.0, futures=1), with_everything)
+    found = run(ScenarioMPC("persistence", horizon_h=6.0, futures=1, filtered=False), with_everything)
     assert np.array_equal(found.actions, expected.actions)
+    assert np.array_equal(run(ScenarioMPC(futures=1, filtered=False), day).actions, run(MPC(), day).actions)
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.4])
