@@ -35,7 +35,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gridai_env.arrays.types import Float, Floats, Index
+from gridai_env.arrays.types import Bool, Bools, Float, Floats, Index
 from gridai_env.episodes import starts
 from gridai_env.episodes.build import find_series
 from gridai_env.episodes.call_futures import unknown_calls
@@ -144,7 +144,7 @@ class ErrorModel:
             out[:, :sites] = np.maximum(out[:, :sites], np.abs(foreseen - mean)[:, :sites])
         return out * self._strays(t, end)
 
-    def _strays(self, t: int, end: int) -> Float[Floats, "h S"]:
+    def _strays(self, t: int, end: int) -> Bool[Bools, "h S"]:
         """Return which numbers are not known for certain."""
         out, sites = (
             np.full((end - t, self.usual.shape[-1]), self.kind != "perfect"),
@@ -230,7 +230,7 @@ def _weights(
     of_forecasts += noise[:, None] * noise * same_hour
     ahead_h = dt_h * np.abs(np.arange(steps)[:, None] - known.at)
     with_truth = known.skill * _correlation(ahead_h, parts)
-    return np.linalg.solve(of_forecasts, with_truth.T).T
+    return np.asarray(np.linalg.solve(of_forecasts, with_truth.T).T, dtype=np.float64)
 
 
 def _correlation(apart_h: Floats, parts: tuple[tuple[float, float], ...]) -> Floats:
