@@ -11,6 +11,7 @@ import pytest
 
 from baselines.mpc.policy import MPC
 from baselines.mpc.rolling import Options, RollingModel
+from baselines.mpc.scenarios import ScenarioMPC
 from baselines.mpc.terminal_value import (
     backlog_usd_per_gpuh,
     battery_usd_per_mwh,
@@ -145,8 +146,9 @@ def with_another_future(instance: Instance, t: int) -> Instance:
 
 @pytest.mark.parametrize("kind", ["day_ahead", "persistence"])
 @pytest.mark.parametrize("t", [0, 7, 30])
+@pytest.mark.parametrize("make", [MPC, ScenarioMPC])
 def test_a_future_that_is_not_foreseen_changes_nothing(
-    kind: Any, t: int, with_everything: Instance, monkeypatch: pytest.MonkeyPatch
+    make: type[MPC], kind: Any, t: int, with_everything: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither the action, nor the plan behind it, nor any number that the planner is given."""
     observation = played_until(MPC(kind, horizon_h=10.0), with_everything, t)
@@ -154,12 +156,12 @@ def test_a_future_that_is_not_foreseen_changes_nothing(
     as_it_is = RollingModel.decide
 
     def noted(self: RollingModel, p: Any, exo: Any, state: Any, *others: Any) -> Any:
-        given.append((p, exo, state))
+        given.append((p, Exogenous.stacked(exo), state))
         return as_it_is(self, p, exo, state, *others)
 
     monkeypatch.setattr(RollingModel, "decide", noted)
     for instance in (with_everything, with_another_future(with_everything, t)):
-        policy = MPC(kind, horizon_h=10.0)
+        policy = make(kind, horizon_h=10.0)
         policy.begin(instance)
         actions.append(policy.predict(observation)[0])
         assert policy.last is not None
