@@ -119,7 +119,9 @@ def line_columns(episode: PlayedEpisode) -> dict[str, Array]:
         name = f"{compiled.site_names[rule.site]}/{rule.spec.name}"
         if rule.call >= 0:
             out[f"called_share/{name}"] = instance.knowledge.call_depth[:, rule.call]
-        if rule.slot >= 0:
+        if rule.slot < 0:
+            out[f"line_mw/{name}"] = instance.exogenous.import_limit_mw[:, rule.site]
+        else:
             out[f"line_mw/{name}"] = line_mw[:, rule.slot, rule.site]
             out[f"line_excess_mw/{name}"] = flows.line_excess_mw[:, rule.slot, rule.site]
     if instance.params.has_modes:

@@ -24,6 +24,7 @@ from gridai_env.rollout.run import run
 from gridai_env.version import environment_version
 from gridai_env.world.terms import TERMS
 from scripts import compare, solve, train
+from scripts.report.__main__ import main as report
 from scripts.runs.arguments import parse_seeds
 from scripts.runs.command import InputError
 from scripts.runs.folder import read_run
@@ -564,6 +565,14 @@ def test_demand_response_is_settled_and_its_gaming_measured(
     assert own and all(float(row["baseline_inflation_mw"]) == pytest.approx(0.0, abs=1e-9) for row in own)
     with open(path / "summary.csv", newline="") as file:
         assert all("baseline_inflation_mw" in row for row in csv.DictReader(file))
+    assert report([str(path), "--out", str(tmp_path / "report.html")]) == 0
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    for text in (
+        "Flexible load: contracts with the grid",
+        "north, non-firm",
+        "Demand response: statements of events",
+    ):
+        assert text in page
     # Finished seeds are kept whole.
     (path / "settlement.csv").unlink()
     again = [*words, "--seeds", "0", "1", "2", "--run-dir", str(path), "--continue"]

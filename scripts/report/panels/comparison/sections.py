@@ -1,8 +1,9 @@
-"""The parts of the report that a comparison fills: ladder, map, schedules."""
+"""The parts of the report that a comparison fills: ladder, flexible load, map, schedules."""
 
 from scripts.report.data.parts import Section
 from scripts.report.data.run_folders import RunFolder
 from scripts.report.panels.comparison.episodes import load_episodes
+from scripts.report.panels.comparison.flexible_load import flexible_panels
 from scripts.report.panels.comparison.ladder import NEEDED, SUMMARY, ladder_section
 from scripts.report.panels.comparison.map import map_panel
 from scripts.report.panels.comparison.schedule import schedule_panel
@@ -11,9 +12,11 @@ from scripts.report.panels.comparison.work import work_panel
 
 
 def compare_sections(run: RunFolder) -> list[Section]:
-    """Return ladder, map and schedules of a comparison; raises InputError where its files are damaged."""
-    found = [ladder_section(run)]
-    episodes = load_episodes(run, run.table(SUMMARY, NEEDED))
+    """Return the parts that a comparison fills; raises InputError where its files are damaged."""
+    found, summary = [ladder_section(run)], run.table(SUMMARY, NEEDED)
+    episodes = load_episodes(run, summary)
+    if flexible := flexible_panels(run, summary, episodes):
+        found.append(Section("flexible", flexible))
     if episodes is None:
         return found
 
