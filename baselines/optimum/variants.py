@@ -9,7 +9,11 @@ the same ledger, and its optimum can be no better:
   its home has no room for is refused, as all variants may refuse work and jobs; nothing overflows to other sites;
 - ``no_battery``: batteries keep what is in them; a shortfall against the target is priced as it is;
 - ``no_routing``: inference stays at home (the site of a job stays free);
-- ``no_deferral``: no work waits for the next step (the start of a job stays free).
+- ``no_deferral``: no work waits for the next step (the start of a job stays free);
+- ``no_generator``: generators stay off (wind and sun stay);
+- ``no_modes``: accelerators run at full power.
+
+A *lever* is what such a restriction takes away; `with_levers` keeps some and closes the others.
 
 ``no_carbon`` is a *relaxation*: the plan sees neither carbon price nor budget, and is replayed under the true ledger.
 
@@ -19,7 +23,7 @@ the same ledger, and its optimum can be no better:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -66,6 +70,16 @@ def no_deferral(instance: Instance) -> Instance:
     return _changed(instance, {}, _nothing(instance.exogenous, "queue_limit_gpuh"))
 
 
+def no_generator(instance: Instance) -> Instance:
+    """Return the episode in which generators give nothing."""
+    return _changed(instance, _nothing(instance.params, "generator_max_mw", "generator_min_mw"), {})
+
+
+def no_modes(instance: Instance) -> Instance:
+    """Return the episode in which power modes save nothing."""
+    return _changed(instance, _nothing(instance.params, "saving_kw_per_gpu", "saving_kw_per_busy_gpu"), {})
+
+
 def compute_only(instance: Instance) -> Instance:
     """Return the episode in which all power is bought from the grid and none is sold."""
     own = ("charge_limit_mw", "discharge_limit_mw", "generator_max_mw", "generator_min_mw")
@@ -86,9 +100,15 @@ def no_carbon(instance: Instance) -> Instance:
     return _changed(instance, {"carbon_price_usd_per_kg": 0.0, "carbon_budget_kg": budget}, {})
 
 
-VARIANTS: dict[str, Callable[[Instance], Instance]] = {
-    change.__name__: change
-    for change in (compute_only, energy_only, no_battery, no_routing, no_deferral, no_carbon)
+CHANGES = (compute_only, energy_only, no_battery, no_routing, no_deferral, no_generator, no_modes, no_carbon)
+VARIANTS: dict[str, Callable[[Instance], Instance]] = {change.__name__: change for change in CHANGES}
+# What takes each lever away.
+LEVERS: dict[str, Callable[[Instance], Instance]] = {
+    "waiting": no_deferral,
+    "routing": no_routing,
+    "battery": no_battery,
+    "generator": no_generator,
+    "modes": no_modes,
 }
 RELAXATIONS = ("no_carbon",)
 RESTRICTIONS = tuple(name for name in VARIANTS if name not in RELAXATIONS)
@@ -99,6 +119,19 @@ def variant(name: str) -> Callable[[Instance], Instance]:
     if name not in VARIANTS:
         raise ValueError(f"variant {name!r} is unknown: {closest(name, VARIANTS)}")
     return VARIANTS[name]
+
+
+def with_levers(instance: Instance, levers: Collection[str]) -> Instance:
+    """Return the episode with these of `LEVERS` alone, the others closed at all sites."""
+    for name, close in LEVERS.items():
+        if name not in levers:
+            instance = close(instance)
+    return instance
+
+
+def levers_of(instance: Instance) -> tuple[str, ...]:
+    """Return those of `LEVERS` that the episode has: closing them changes it."""
+    return tuple(name for name, close in LEVERS.items() if close(instance).hash != instance.hash)
 
 
 # Plans --------------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from gridai_env.episodes.instance import Instance, InstanceBatch, make_batch
 from gridai_env.scenario.compile import Compiled, compile_scenario
 from gridai_env.scenario.load import OVERRIDES, load_scenario, located, scenario_names
 from gridai_env.scenario.paths import SourcePath, absolute_demand
+from gridai_env.scenario.spec import Scenario
 from gridai_env.traces import TraceTable, read_table
 from scripts.runs.command import CommandOptions, InputError, Shown, refuse_doubles
 from scripts.runs.parallel import check_ray, cores
@@ -164,10 +165,12 @@ class InstancesBySeed:
 
     def with_carbon_budget(self, budget_kg: float | None) -> InstancesBySeed:
         """Return the same episodes under another carbon budget (of the whole episode, kg); None: without one."""
+        return self.of_scenario(self.compiled.scenario.model_copy(update={"carbon_budget_kg": budget_kg}))
+
+    def of_scenario(self, scenario: Scenario) -> InstancesBySeed:
+        """Return the same episodes of a changed scenario, which keeps its traces."""
         out = copy(self)
-        out.compiled = compile_scenario(
-            self.compiled.scenario.model_copy(update={"carbon_budget_kg": budget_kg})
-        )
+        out.compiled = compile_scenario(scenario)
         return out
 
     def batch(self, seeds: Sequence[int]) -> InstanceBatch:

@@ -117,7 +117,7 @@ def test_generation_by_fuel_with_gaps(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "--headroom: give the file of a year of hourly load"),
+        ([], "or --headroom FILE of a year of hourly load"),
         (["--headroom", "FILE", "--shares", "0"], "--shares 0"),
         (["--headroom", "FILE", "--shares", "1", "1"], "--shares: given twice: 1"),
         (["--headroom", "FILE", "--series", "net"], "series net: not in the file, which has load"),

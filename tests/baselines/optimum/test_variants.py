@@ -12,12 +12,15 @@ import pytest
 from baselines.optimum.milp import Plan, solve
 from baselines.optimum.relax_and_round import ProgramSolver
 from baselines.optimum.variants import (
+    LEVERS,
     RELAXATIONS,
     RESTRICTIONS,
     VARIANTS,
     VariantPlan,
     VariantPolicy,
+    levers_of,
     plan_variant,
+    with_levers,
 )
 from baselines.program.episode import build
 from baselines.rules import single_signal as rules
@@ -120,6 +123,7 @@ def test_restrictions_close_what_they_say(seed: int) -> None:
     assert none.charge_mw.sum() == none.discharge_mw.sum() == 0.0
     assert away_gpuh(instance, flows["no_routing"]) == 0.0
     assert waiting_gpuh(instance, flows["no_deferral"]) <= 1e-6 * instance.exogenous.arrivals_gpuh.max()
+    assert flows["no_generator"].generation_mw.sum() == flows["no_modes"].saving_mw.sum() == 0.0
     assert own_power(flows["compute_only"]) <= 1e-12  # export closes the balance, up to rounding
     bound = flows["energy_only"]
     assert away_gpuh(instance, bound) == 0.0
@@ -136,13 +140,18 @@ def test_the_whole_model_uses_what_restrictions_close() -> None:
         used["routing"] += away_gpuh(instance, flows) > 1e-6
         used["deferral"] += waiting_gpuh(instance, flows) > 1e-6
         used["own power"] += own_power(flows) > 0.0
+        used["generator"] += flows.generation_mw.sum() > 0.0
+        used["modes"] += flows.saving_mw.sum() > 0.0
         early = run(rules.LocalOnly(), instance).flows.started
         used["jobs"] += bool((flows.started > early).any())
-    assert min(used[x] for x in ("battery", "routing", "deferral", "own power", "jobs")) >= 3, used
+    levers = ("battery", "routing", "deferral", "own power", "generator", "modes", "jobs")
+    assert min(used[x] for x in levers) >= 3, used
 
 
 CLOSED = {
     "no_battery": ("charge_mw", "discharge_mw"),
+    "no_generator": ("generation_mw",),
+    "no_modes": ("saving_mw",),
     "compute_only": ("charge_mw", "discharge_mw", "generation_mw", "renewable_mw", "export_mw"),
 }
 
@@ -164,15 +173,24 @@ def test_a_restriction_is_the_program_with_its_columns_at_zero(name: str) -> Non
 
 
 def test_a_variant_leaves_its_original_alone() -> None:
-    worlds = {name: "two_sites" if name == "no_deferral" else "microgrid_prosumer" for name in VARIANTS}
-    for name, world in worlds.items():
-        instance = make_instance(world, seed=1)
+    worlds = {"no_deferral": "two_sites", "no_modes": "flexible_campus"}
+    for name in VARIANTS:
+        instance = make_instance(worlds.get(name, "microgrid_prosumer"), seed=1)
         before = instance.hash
         other = VARIANTS[name](instance)
         assert other.hash != before, name
         assert instance.hash == before and other.compiled is instance.compiled
         assert (other.params.shed_usd_per_mwh == instance.params.shed_usd_per_mwh).all()
     assert set(RESTRICTIONS) | set(RELAXATIONS) == set(VARIANTS)
+
+
+def test_levers_of_worlds() -> None:
+    campus, hub = make_instance("flexible_campus", seed=1), make_instance("energy_geography", seed=1)
+    assert levers_of(campus) == tuple(LEVERS)
+    assert "routing" in levers_of(hub) and not {"battery", "modes"} & set(levers_of(hub))
+    assert with_levers(campus, LEVERS).hash == campus.hash
+    assert with_levers(campus, set(LEVERS) - {"modes"}).hash == VARIANTS["no_modes"](campus).hash
+    assert levers_of(with_levers(campus, ())) == ()
 
 
 def test_unknown_names_are_refused_with_the_closest() -> None:
