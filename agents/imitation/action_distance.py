@@ -14,7 +14,8 @@ from torch import Tensor
 
 from gridai_env.arrays.types import Float
 from gridai_env.scenario.compile import Compiled
-from gridai_env.world.actions import Layout, decode
+from gridai_env.world.actions import Layout, decode, most_saving_mw
+from gridai_env.world.state import Exogenous
 
 Batch = dict[str, Tensor]  # rows of `agents.imitation.demonstrations.Demonstrations.arrays`
 
@@ -22,7 +23,7 @@ Batch = dict[str, Tensor]  # rows of `agents.imitation.demonstrations.Demonstrat
 JOB_SHARPNESS = 4.0
 
 # Below these (renewables: above) all values of an entry have the same effect, see `gridai_env.world.actions`.
-NO_HOLD, NO_REFUSAL, NO_GENERATION, FULL_RENEWABLES = 0.0, 0.5, 0.0, 0.0
+NO_HOLD, NO_REFUSAL, NO_GENERATION, FULL_RENEWABLES, NO_SAVING = 0.0, 0.5, 0.0, 0.0, 0.0
 
 
 class Distance:
@@ -68,7 +69,11 @@ class Distance:
             "renewable": (batch["renewable_available_mw"] * self.dt_h, renewable),
         }
 
-        moved = self._share(actions) - self._share(batch["actions"])
+        shares = self._share(batch["actions"])
+        if self.params.has_modes:
+            apart = _above(own["mode"], goal["mode"], NO_SAVING)
+            fractions["mode"] = (self._most_saving_mw(shares, batch) * self.dt_h, apart)
+        moved = self._share(actions) - shares
         return {
             "route": _mean(sent * measure(moved).sum(-1) / 2.0),
             **{name: _mean(mwh * measure(apart)) for name, (mwh, apart) in fractions.items()},
@@ -82,6 +87,13 @@ class Distance:
     def _share(self, actions: Tensor) -> Tensor:
         """Return the shares of the routed work [B,C,W,K] as the environment decodes them."""
         return torch.as_tensor(decode(self.params, self.layout, actions).share)  # type: ignore[arg-type]
+
+    def _most_saving_mw(self, shares: Tensor, batch: Batch) -> Tensor:
+        """Return the IT power [B,K] that power modes can save for the work sent; no fault, no job."""
+        served = (batch["routed_gpuh"][..., None] * shares).sum(1)
+        exo = Exogenous.make(available_gpus=self.params.gpus)
+        none: Any = torch.zeros_like(served[:, 0])
+        return torch.as_tensor(most_saving_mw(self.params, exo, served, none))  # type: ignore[arg-type]
 
     def _jobs(self, own: Any, goal: Any, batch: Batch) -> Tensor:
         """Return the cross-entropy of the chosen entry among the open ones, weighted by the energy of the job."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from agents.structured.lines import line_mw
 from agents.structured.observed import UNIT_USD, Reader
 from agents.structured.situation import Situation
 from gridai_env.arrays.types import Float
@@ -21,6 +22,7 @@ from gridai_env.observation.decode import JOB_FEATURES, job_features
 SCALES_H = (2.0, 6.0, 24.0)  # of the time left: exp(-left / scale)
 LEADS_H = (*range(1, 13), 15, 18, 21, 24)  # what is foreseen is shown at these hours
 DUE_H = tuple(range(12))  # work that is due within these hours and the step to come
+LINES_SHOWN = 2  # of a site, the dearest
 FEATURES = ("whole", "sites", "rows", "routes", "jobs")
 
 
@@ -131,7 +133,43 @@ def _sites(now: Situation, capacity: Tensor) -> Float[Tensor, "B K f"]:
     curves = [shown, shown - shown.mean(-1, keepdim=True), shown - shown.amin(-1, keepdim=True), renewable]
     curves.append((shown - shown[:, :1]) * (shown != 0.0))
     fixed = constants / peak_mw[..., None]
-    return torch.cat([torch.stack(single, -1), *(curve.transpose(1, 2) for curve in curves), fixed], -1)
+    found = [torch.stack(single, -1), *(curve.transpose(1, 2) for curve in curves), fixed]
+    # Only where there are any, and last: weights of scenarios without them then fit the features before.
+    return torch.cat([*found, _lines(now, peak_mw)] if now.reader.is_flexible else found, -1)
+
+
+def _lines(now: Situation, peak_mw: Float[Tensor, "B K"]) -> Float[Tensor, "B K f"]:
+    """Return what lines, calls, baselines, contracts and power modes are about; their numbers differ, the sizes not."""
+    p, part, seen, reader = now.p, now.seen.part, now.seen, now.reader
+    none = torch.zeros_like(peak_mw)
+
+    def summed(name: str) -> Tensor:
+        return part[name].sum(1) if name in part else none
+
+    def first(name: str) -> Tensor:
+        return part[name][..., 0] / peak_mw if name in part else none
+
+    single = [
+        part["import_limit"] / peak_mw,
+        part.get("generator_open", torch.ones_like(none)),
+        summed("response_price") / UNIT_USD,
+        summed("committed") / peak_mw,
+        part.get("baseline_counts", none),
+        first("day_before"),
+        first("baseline_sum"),
+        (p.saving_kw_per_busy_gpu.amax(0) / p.busy_kw_per_gpu).expand_as(none) if p.has_modes else none,
+    ]
+    if p.has_lines:
+        # What is no line of a site has no price, and lies at the limit of import.
+        usd, dearest = part["line_price"].topk(min(LINES_SHOWN, p.capacity_usd_per_h.shape[0]), dim=1)
+        mw = line_mw(part).gather(1, dearest)
+        single += [*(mw / peak_mw[:, None]).unbind(1), *(usd / UNIT_USD).unbind(1)]
+    single += [none] * (8 + 2 * LINES_SHOWN - len(single))
+
+    within = _at(seen.within[..., None], now)[:, 1:]
+    called = reader.foreseen("forecast_call", part, LEADS_H).clamp_max(1.0) * within
+    clean = reader.foreseen("forecast_clean", part, LEADS_H) / peak_mw[:, None] * within
+    return torch.cat([torch.stack(single, -1), called.transpose(1, 2), clean.transpose(1, 2)], -1)
 
 
 def _rows(now: Situation, capacity: Tensor) -> Float[Tensor, "B C W f"]:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from agents.networks.items import FEATURES, Items
+from agents.networks.resized import resized
 from agents.structured.action_numbers import LOWEST
 from agents.structured.observed import Reader
 from agents.structured.policy import StructuredPolicy
@@ -28,8 +29,9 @@ from gridai_env.arrays.types import Float, Floats32, Int
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world.state import Params
 
-# Raw numbers before any learning: a little waits, nothing is refused, renewables are used, jobs may start.
-AT_HOME, HOLD, REFUSE, USED, WAIT = 1.0, 0.2, -0.2, 0.2, -0.5
+# Raw numbers before any learning: a little waits, nothing is refused, renewables are used, jobs may start, power modes
+# save.
+AT_HOME, HOLD, REFUSE, USED, WAIT, SAVES = 1.0, 0.2, -0.2, 0.2, -0.5, 1.0
 LEAST_SPREAD = 1e-3
 
 # Of `within_room`: steps, the smallest effect of a toll that a step counts on, a floor of shares of capacity, the
@@ -128,18 +130,22 @@ def leaving(items: Items, numbers: Float[Tensor, "B C W 2"], p: Params) -> Float
 def bounded_actions(
     logs: Float[Tensor, "B C W K"],
     rows: Float[Tensor, "B C W 2"],
-    sites: Float[Tensor, "B K 3"],
+    sites: Float[Tensor, "B K n"],
     jobs: Float[Tensor, "B V K+1"],
 ) -> Float[Tensor, "B A"]:
-    """Return raw actions for logarithms of routes, numbers of rows within [0, 1], and raw numbers of sites and jobs."""
+    """Return raw actions for logarithms of routes, numbers of rows within [0, 1], and raw numbers of sites and jobs.
+
+    Sites have a fourth number where there are power modes.
+    """
     routing = torch.cat([logs, rows], -1)
-    battery, generator, renewable = sites.unbind(-1)
+    battery, generator, renewable, *modes = sites.unbind(-1)
     parts = [
         routing,
         inward(battery, -1.0, 1.0),
         inward(generator, 0.0, 1.0),
         inward(renewable, -1.0, 0.0),
         torch.tanh(jobs),
+        *(inward(mode, 0.0, 1.0) for mode in modes),
     ]
     return torch.cat([part.flatten(1) for part in parts], -1)
 
@@ -157,6 +163,11 @@ def _last(layers: nn.Sequential) -> nn.Linear:
     last = layers[-1]
     assert isinstance(last, nn.Linear)
     return last
+
+
+def first_numbers(compiled: Compiled) -> Float[Tensor, " n"]:
+    """Return the raw numbers of a site before any learning: battery, generator, renewables, and power modes if any."""
+    return torch.tensor([0.0, HOLD, USED, SAVES][: 4 if compiled.params.has_modes else 3])
 
 
 class LearnedDecision(nn.Module):
@@ -197,7 +208,7 @@ class FlatDecision(LearnedDecision):
         self.sizes = [
             (shape.regions, shape.rows, shape.sites),
             (shape.regions, shape.rows, 2),
-            (shape.sites, 3),
+            (shape.sites, len(first_numbers(compiled))),
             (shape.slots, shape.sites + 1),
         ]
         self.out = nn.Linear(hidden[-1], sum(math.prod(size) for size in self.sizes))
@@ -206,7 +217,7 @@ class FlatDecision(LearnedDecision):
         # The first action serves most at home.
         home = AT_HOME * self.reader.params.home[:, None].expand(self.sizes[0])
         rows, sites, jobs = (torch.zeros(size) for size in self.sizes[1:])
-        rows[:], sites[:] = torch.tensor([HOLD, REFUSE]), torch.tensor([0.0, HOLD, USED])
+        rows[:], sites[:] = torch.tensor([HOLD, REFUSE]), first_numbers(compiled)
         jobs[..., -1] = WAIT
         with torch.no_grad():
             self.out.weight.mul_(0.1)
@@ -265,20 +276,27 @@ class SetDecision(LearnedDecision):
         r = max(d // 2, 1)  # there are many routes, and little to say of each
         self.of_site, self.of_row, self.of_route = nn.Linear(d, r), nn.Linear(d, r), nn.Linear(routes, r)
         self.route = mlp(r, r, 1)
-        self.row_out, self.site_out = nn.Linear(d, 2), mlp(d, d, 3)
+        self.row_out, self.site_out = nn.Linear(d, 2), mlp(d, d, len(first_numbers(compiled)))
         self.job, self.wait = mlp(jobs + d, d, 1), mlp(jobs + d, d, 1)
         self.at_home = nn.Parameter(torch.tensor(AT_HOME))
         self.summary_size = 2 * d
-        self._begin()
+        self._begin(first_numbers(compiled))
 
-    def _begin(self) -> None:
+    def _begin(self, site_numbers: Float[Tensor, " n"]) -> None:
         """Make the first action serve most at home."""
         with torch.no_grad():
             for last, factor in ((_last(self.route), 0.3), (self.row_out, 0.1), (_last(self.site_out), 0.3)):
                 last.weight.mul_(factor)
             self.row_out.bias.copy_(torch.tensor([HOLD, REFUSE]))
-            _last(self.site_out).bias.copy_(torch.tensor([0.0, HOLD, USED]))
+            _last(self.site_out).bias.copy_(site_numbers)
             _last(self.wait).bias.fill_(WAIT)
+
+    def weights_for(self, other: SetDecision) -> dict[str, Tensor]:
+        """Return these weights in the sizes of ``other``, whose sites have more features or numbers, or fewer.
+
+        What is new there weighs nothing at first; its scales and the bias of its numbers are those of ``other``.
+        """
+        return resized(self.state_dict(), other.state_dict())
 
     def fit_items(self, items: Items) -> None:
         """Take the scales of the features of each kind of item."""
@@ -356,6 +374,13 @@ class LearnedPolicy(StructuredPolicy):
     def rule_numbers(self) -> dict[str, tuple[nn.Parameter, float]]:
         """Return none: there is no rule."""
         return {}
+
+    def weights_for(self, other: StructuredPolicy) -> dict[str, Tensor]:
+        """Return these weights for another scenario; those of an MLP are not fitted to it."""
+        weights, (here, there) = super().weights_for(other), (self.judgement, other.judgement)
+        if isinstance(here, SetDecision) and isinstance(there, SetDecision):
+            weights |= {f"judgement.{name}": value for name, value in here.weights_for(there).items()}
+        return weights
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return super()._get_constructor_parameters() | self._network

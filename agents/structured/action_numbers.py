@@ -11,6 +11,7 @@ battery    charge (+) or discharge (-) over the power limit
 generator  output over the capacity
 renewable  share curtailed, as a number below 0; from 0 on all is used, so that noise curtails nothing
 jobs       score of each slot and site, and of waiting
+mode       share of what power modes can save; only in scenarios that have them
 ========== ===============================================================================================
 """
 
@@ -29,9 +30,14 @@ from gridai_env.world.actions import Layout
 
 # Logarithms of shares below this count as no share.
 LOWEST = -12.0
-KINDS = ("routes", "hold", "refuse", "battery", "generator", "renewable", "jobs")
+KINDS = ("routes", "hold", "refuse", "battery", "generator", "renewable", "jobs", "mode")
 # Distance from 0 of the numbers of work that is served (below) and of renewables that are used (above).
 DEAD_ZONE = 0.3
+
+
+def kinds_of(compiled: Compiled) -> tuple[str, ...]:
+    """Return the kinds of numbers in a scenario: those of power modes only where it has them."""
+    return KINDS if compiled.params.has_modes else KINDS[:-1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +71,7 @@ class OpenActions:
             "generator": at["generator"][on["generator"]],
             "renewable": at["renewable"][on["renewable"]],
             "jobs": at["jobs"][on["jobs"]],
+            "mode": at["mode"][on["mode"]],
         }
         kind = np.concatenate([np.full(len(chosen[name]), i) for i, name in enumerate(KINDS)])
         entry = np.concatenate([chosen[name] for name in KINDS]).astype(np.intp)
@@ -84,12 +91,12 @@ class OpenActions:
     @cached_property
     def low(self) -> Float[Floats32, " n"]:
         """Least value of each number."""
-        return np.array([LOWEST, 0.0, -1.0, -1.0, 0.0, -1.0, -1.0], dtype=np.float32)[self.kind]
+        return np.array([LOWEST, 0.0, -1.0, -1.0, 0.0, -1.0, -1.0, 0.0], dtype=np.float32)[self.kind]
 
     @cached_property
     def high(self) -> Float[Floats32, " n"]:
         """Greatest value of each number."""
-        return np.array([-LOWEST, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0], dtype=np.float32)[self.kind]
+        return np.array([-LOWEST, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0], dtype=np.float32)[self.kind]
 
     @cached_property
     def start(self) -> Float[Floats32, " n"]:

@@ -3,7 +3,9 @@
 Before any learning the corrections are 0 and the decision is that of the rule, in this order: jobs are planned on the
 merit order of all power foreseen; batteries follow by dynamic programming over the net load that this leaves; work goes
 where power (with what batteries discharge or take) is cheapest, within capacity, and waits while room is foreseen;
-generators run where fuel is cheaper than import; renewables are curtailed at negative import prices.
+generators run where fuel is cheaper than import; renewables are curtailed at negative import prices.  Above a line of
+import work pays its surcharge; what import cannot give comes from generators that may run and from batteries; power
+modes save all they can where energy costs something.
 """
 
 from __future__ import annotations
@@ -50,15 +52,20 @@ class Decision(LearnedParameters):
         present = (now.load_mw(placed.served_gpuh) - now.seen.renewable_mw[:, 0])[:, None]
         net = torch.cat([present, net_mw(now, stack, planned_gpus)[:, 1:]], 1)
         batteries = Batteries.of(now, self, self.storage, net, stack.scarcity(now))
-        if self.reader.has_renewables:
-            placed = Placement.of(now, self, offers_now(now, batteries.taken_mw))
+        batteries = batteries.sparing(now, net[:, 0])
+        if self.reader.has_renewables or now.lines is not None:
+            placed = Placement.of(now, self, offers_now(now, batteries.taken_mw, now.lines))
 
         needed_mw = now.load_mw(placed.served_gpuh) - now.seen.renewable_mw[:, 0] + batteries.taken_mw
-        fuel = generator_share(self.reader, now.seen, now.supply.at(0), needed_mw, batteries.fuel_bonus)
+        fuel = generator_share(
+            self.reader, now.seen, now.supply.at(0), needed_mw, batteries.fuel_bonus, now.lines
+        )
         used = renewable_share(now.seen, needed_mw)
 
         raw_actions = [placed.raw_actions(), batteries.power, fuel, used]
         if plan:
             raw_actions.append(job_scores(now, self, plan, placed.scarcity, net[:, 0]))
+        if now.p.has_modes:
+            raw_actions.append((now.price[:, 0] > 0.0).to(used.dtype))
         summary = summary_of(now, placed, batteries.slope)
         return torch.cat([part.flatten(1) for part in raw_actions], -1), summary

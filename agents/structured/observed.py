@@ -24,7 +24,7 @@ CLOSED = 1e4  # cost of a closed route, in that unit
 # Parts and constants that grow with the scenario: inside they are in its `unit_of`, as thresholds and widths are.
 GROWING = (
     "arrivals", "arrivals_before", "available_gpus", "backlog", "battery", "committed_gpus", "due", "export_limit",
-    "import_limit", "placed", "renewable",
+    "import_limit", "placed", "renewable", "line", "committed", "baseline_sum", "day_before", "forecast_clean",
 )  # fmt: skip
 SIZES = (
     "gpus", "base_load_mw", "battery_min_mwh", "battery_max_mwh", "charge_limit_mw", "discharge_limit_mw",
@@ -64,6 +64,9 @@ class Reader(torch.nn.Module):
     single_route: Float[Tensor, "C P"]  # 1.0 for sessions that have one route
     open_index: Tensor  # open routes among all, flat
     battery_target_mwh: Float[Tensor, " K"]  # at the end of the episode
+    ungated: Float[Tensor, " K"]  # 0.0 where a generator may run only while a line is called
+    call_owner: Float[Tensor, "Q K"]  # 1.0 at the site whose line is called
+    contract_owner: Float[Tensor, "M K"]  # the same of contracts of clean generation
     fuel_price: Float[Tensor, " K"]  # of own generation with its carbon, in 10 USD per MWh
 
     def __init__(self, compiled: Compiled) -> None:
@@ -85,10 +88,17 @@ class Reader(torch.nn.Module):
         self.horizon = min(round(PERSISTENCE_H / compiled.shape.dt_h), self.memory.steps)
         self.longest = compiled.shape.wait_steps
         self.has_renewables = bool(compiled.sites.renewable_mw.any())
+        self.is_flexible = bool(compiled.lines.rules) or self.params.has_modes
 
         is_open = compiled.params.route_open
         self._keep("closed_cost", CLOSED * (1.0 - is_open))
         self._keep("single_route", is_open[:, : self.first].sum(-1) < 1.5)
+        ungated = np.ones(compiled.shape.sites)
+        ungated[list(compiled.lines.gated)] = 0.0
+        self._keep("ungated", ungated)
+        identity, lines = np.eye(compiled.shape.sites), compiled.lines
+        self._keep("call_owner", identity[list(lines.call_site)])
+        self._keep("contract_owner", identity[[rule.site for rule in lines.matching]])
         self._keep("battery_target_mwh", compiled.sites.battery_target_mwh / self.unit)
         p = compiled.params
         fuel = energy_usd_per_mwh(p.fuel_usd_per_mwh, p.generator_carbon_kg_per_mwh, self.usd_per_kg)
@@ -99,6 +109,15 @@ class Reader(torch.nn.Module):
         """Return hours ahead in steps that are foreseen, at least one."""
         dt_h, foreseen = self.compiled.shape.dt_h, self.memory.steps
         return [min(max(round(h / dt_h), 1), foreseen) for h in hours]
+
+    def foreseen(self, name: str, part: dict[str, Tensor], hours: Sequence[float]) -> Float[Tensor, "B S K"]:
+        """Return a forecast of calls or contracts, summed over those of a site, at the leads nearest to ``hours``."""
+        if name not in part:
+            return part["pue"].new_zeros((len(part["pue"]), len(hours), self.compiled.shape.sites))
+        known = np.array(self.compiled.forecast.lead_steps)
+        nearest = [int(np.abs(known - step).argmin()) for step in self.leads(hours)]
+        owner = self.call_owner if name == "forecast_call" else self.contract_owner
+        return part[name][:, nearest] @ owner
 
     def _units(self) -> Float[Array, " N"]:
         """Return the unit of each entry of the observation: 1 but for those that grow with the scenario."""

@@ -14,9 +14,9 @@ from stable_baselines3.common.torch_layers import FlattenExtractor
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor, nn
 
-from agents.structured.action_numbers import KINDS, OpenActions
+from agents.structured.action_numbers import OpenActions, kinds_of
 from agents.structured.decision import Decision
-from agents.structured.weights import RULE_STEPS
+from agents.structured.weights import RULE_STEPS, overlaid
 from gridai_env.arrays.types import Float, Int
 from gridai_env.observation.forecast_memory import ForecastMemory
 from gridai_env.observation.layout import ObservationLayout
@@ -80,7 +80,9 @@ class StructuredPolicy(ActorCriticPolicy):
         ]
         self.value_net = nn.Sequential(*layers)  # type: ignore[assignment]  # annotated as a single layer
 
-        self.log_std = nn.Parameter(torch.full((len(KINDS),), math.log(self._own["deviation"])))
+        self.log_std = nn.Parameter(
+            torch.full((len(kinds_of(self.compiled)),), math.log(self._own["deviation"]))
+        )
         self.action_dist = DiagGaussianDistribution(self.actions.size)
         for name, index in (("entry", self.actions.entry), ("kind", self.actions.kind)):
             self.register_buffer(name, torch.as_tensor(np.asarray(index)), persistent=False)
@@ -112,8 +114,15 @@ class StructuredPolicy(ActorCriticPolicy):
             return self
 
         other = self.of(compiled, **self._own)
-        other.load_state_dict(self.state_dict())
+        other.load_state_dict(self.weights_for(other))
         return other.to(self.device).train(self.training)
+
+    def weights_for(self, other: StructuredPolicy) -> dict[str, Tensor]:
+        """Return these weights for a network whose scenario may have lines and power modes where this one has none.
+
+        What is not known here ``other`` decides as it does now.  Or the reverse: what it lacks is left out.
+        """
+        return self.state_dict() | {"log_std": overlaid(self.log_std, other.log_std)}
 
     def mean_numbers(
         self, observation: Float[Tensor, "B N+M"]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from agents.structured.action_numbers import DEAD_ZONE
+from agents.structured.lines import Lines
 from agents.structured.observed import UNIT_USD, Observed, Reader
 from gridai_env.arrays.types import Float
 from gridai_env.episodes.exogenous import seen_sell_usd_per_mwh, sell_usd_per_mwh
@@ -50,12 +51,18 @@ class Offers:
 
     @classmethod
     def of(
-        cls, reader: Reader, supply: Supply, room_gpuh: Tensor, surplus_mw: Tensor, mw_per_gpuh: Tensor
+        cls,
+        reader: Reader,
+        supply: Supply,
+        room_gpuh: Tensor,
+        surplus_mw: Tensor,
+        mw_per_gpuh: Tensor,
+        lines: Lines | None = None,
     ) -> Offers:
         """Split the room of sites by kind of power, cheapest kind first; all arguments [...,K].
 
         ``surplus_mw``: own power beyond the site's load without work; ``mw_per_gpuh``: power of one GPU-h of work
-        per step.
+        per step; ``lines``: the limits of import where they are known, as they are for the present.
         """
         p, left = reader.params, room_gpuh
         gpuh, price = [], []
@@ -66,16 +73,22 @@ class Offers:
             price.append(usd)
             left = left - gpuh[-1]
 
-        if reader.has_renewables:
+        if reader.has_renewables or lines is not None:
             offer(surplus_mw - supply.export_limit_mw, -TIE * supply.buy)
             offer(torch.minimum(surplus_mw, supply.export_limit_mw), supply.sell)
         if p.has_generator:
             fuel = torch.minimum(torch.maximum(reader.fuel_price.expand_as(left), supply.sell), supply.buy)
-            offer(p.generator_max_mw.expand_as(left), fuel)
+            lasting = p.generator_max_mw * reader.ungated  # nobody knows long before when a gated one may run
+            offer((lasting if lines is None else lines.generator_mw).expand_as(left), fuel)
 
-        # The rest is imported.
-        gpuh.append(left)
-        price.append(supply.buy)
+        # The rest is imported: above each line at its surcharge, and no more than the limit.
+        taken_mw = (-surplus_mw).clamp_min(0.0)
+        for end_mw, added in lines.steps() if lines is not None else ():
+            offer(end_mw - taken_mw, supply.buy + added)
+            taken_mw = torch.maximum(taken_mw, end_mw)
+        if lines is None:
+            gpuh.append(left)
+            price.append(supply.buy)
         return cls(torch.stack(gpuh, -1), torch.stack(price, -1))
 
 
@@ -91,12 +104,17 @@ def supply_of(reader: Reader, seen: Observed) -> Supply:
 
 
 def generator_share(
-    reader: Reader, seen: Observed, now: Supply, net_mw: Float[Tensor, "B K"], bonus: Float[Tensor, "B K"]
+    reader: Reader,
+    seen: Observed,
+    now: Supply,
+    net_mw: Float[Tensor, "B K"],
+    bonus: Float[Tensor, "B K"],
+    lines: Lines | None = None,
 ) -> Float[Tensor, "B K"]:
     """Return the output over capacity: what the load needs, or export takes, where fuel is cheaper.
 
     ``now``: supply of this step; ``net_mw``: load and battery less renewables; ``bonus``: taken off the cost of fuel,
-    in 10 USD per MWh.
+    in 10 USD per MWh; ``lines``: above those that cost more than fuel, and above the limit, nothing is imported.
     """
     p, part = reader.params, seen.part
     if not p.has_generator:
@@ -107,6 +125,8 @@ def generator_share(
     sells = torch.sigmoid((part["sell_price"] / UNIT_USD - fuel) / FUEL_WIDTH)
     exportable = (part["export_limit"] - (-net_mw).clamp_min(0.0)).clamp_min(0.0)
     wanted = net_mw.clamp_min(0.0) * pays + exportable * sells
+    if lines is not None:
+        wanted = torch.maximum(wanted, net_mw - lines.affordable_mw(fuel - now.buy))
     return (wanted / p.generator_max_mw.clamp_min(1e-6)).clamp(0.0, 1.0) * (p.generator_max_mw > 0.0)
 
 

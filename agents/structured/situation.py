@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from agents.structured.lines import Lines, fed_gpuh, saving_mw
 from agents.structured.observed import UNIT_USD, Observed, Reader
 from agents.structured.power import Supply, supply_of
 from gridai_env.arrays.types import Float
@@ -62,6 +63,7 @@ class Situation:
     demand: ForeseenDemand
     total_gpuh: Float[Tensor, " B"]  # work on hand
     log_room: Float[Tensor, "B K"]  # logarithm of room over work on hand
+    lines: Lines | None  # of the present, in scenarios with lines or power modes
 
     @classmethod
     def of(cls, reader: Reader, seen: Observed) -> Situation:
@@ -75,6 +77,10 @@ class Situation:
         supply = supply_of(reader, seen)
         running = _running_gpus(seen)
         room = usable_gpus(p, part["available_gpus"], running[:, 0]) * (p.speed * p.dt_h)
+        lines = Lines.of(reader, seen) if reader.is_flexible else None
+        if lines is not None:
+            spare_mw = _supply_mw(p, seen, lines) - _idle_mw(p, exo, running[:, 0])
+            room = torch.minimum(room, fed_gpuh(p, exo, spare_mw, running[:, 0]))
         total = seen.on_hand_gpuh.sum((1, 2))
 
         return cls(
@@ -91,6 +97,7 @@ class Situation:
             demand=ForeseenDemand.of(reader, seen),
             total_gpuh=total,
             log_room=torch.log(room / total[:, None].clamp_min(LEAST_GPUH) + 1e-3),
+            lines=lines,
         )
 
     @property
@@ -101,7 +108,8 @@ class Situation:
     def load_mw(self, served_gpuh: Float[Tensor, "B C W K"]) -> Float[Tensor, "B K"]:
         """Return the facility power of work served and of the jobs that run."""
         served, held = served_gpuh.sum(1), self.running_gpus[:, 0]
-        return physics.load_of(self.p, self.exo, served, held).facility_mw
+        saved = saving_mw(self.p, self.exo, self.price[:, 0], served, held) if self.p.has_modes else None
+        return physics.load_of(self.p, self.exo, served, held, saved).facility_mw
 
     def power_mw(self, busy_gpus: Float[Tensor, "B F K"]) -> Float[Tensor, "B F K"]:
         """Return the facility power of busy accelerators; PUE and accelerators in service as now."""
@@ -119,6 +127,23 @@ def usable_gpus(
 ) -> Float[Tensor, "*batch K"]:
     """Return the accelerators left for work besides those that jobs hold; the arguments broadcast."""
     return (p.utilisation_limit * available_gpus - held_gpus).clamp_min(0.0)
+
+
+def discharge_mw(p: Params, seen: Observed) -> Float[Tensor, "B K"]:
+    """Return the discharge that power limit and energy allow."""
+    stored = (seen.part["battery"] - p.battery_min_mwh).clamp_min(0.0)
+    return torch.minimum(p.discharge_limit_mw, stored * p.discharge_efficiency / p.dt_h)
+
+
+def _supply_mw(p: Params, seen: Observed, lines: Lines) -> Float[Tensor, "B K"]:
+    """Return the most that a site can be supplied with now."""
+    own = seen.part["renewable"] + lines.generator_mw + discharge_mw(p, seen)
+    return own + lines.import_limit_mw
+
+
+def _idle_mw(p: Params, exo: Exogenous, held_gpus: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
+    """Return the facility power of a site that only runs jobs."""
+    return physics.facility_power_mw(p, exo, physics.it_power_mw(p, exo, held_gpus))
 
 
 def _running_gpus(seen: Observed) -> Float[Tensor, "B F K"]:

@@ -59,3 +59,10 @@ def small_network(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
 def symlog(x: Tensor) -> Tensor:
     """Return sign(x) * log(1 + |x|): linear near 0, logarithmic far out, so that price spikes stay distinct."""
     return torch.log1p(x.abs()).copysign(x)
+
+
+def overlaid(known: Tensor, own: Tensor) -> Tensor:
+    """Return ``own`` with the values of ``known`` wherever both have an entry along the first axis."""
+    found, count = own.detach().clone(), min(len(known), len(own))
+    found[:count] = known[:count].detach()
+    return found

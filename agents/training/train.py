@@ -24,6 +24,7 @@ from agents.config import ConfigError, PPOConfig, compiled_of
 from agents.networks.checkpoint import CheckpointError, Identity, NetworkPolicy, load_model, load_policy
 from agents.networks.kinds import design_of
 from agents.pathwise.trainer import Cosine, Pathwise
+from agents.structured.policy import StructuredPolicy
 from agents.torch_ppo.groups import GroupRolloutBuffer
 from agents.training import failures
 from agents.training.callbacks import CheckpointCallback, EvaluationCallback, ProgressCallback, TotalsCallback
@@ -68,8 +69,10 @@ def build(config: PPOConfig, env: GridAIVecEnv) -> Any:
 def _take_weights(model: BaseAlgorithm, source: str) -> None:
     """Give the network the weights of a trained one; raise ConfigError where they do not fit."""
     try:
-        weights = load_policy(source, str(model.device)).network.state_dict()
-        model.policy.load_state_dict(with_own_scales(weights, model.policy.state_dict()))
+        network, own = load_policy(source, str(model.device)).network, cast(ActorCriticPolicy, model.policy)
+        fits = isinstance(network, StructuredPolicy) and isinstance(own, StructuredPolicy)
+        weights = network.weights_for(own) if fits else network.state_dict()
+        own.load_state_dict(with_own_scales(weights, own.state_dict()))
     except (CheckpointError, RuntimeError) as error:
         reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
         raise ConfigError(

@@ -51,9 +51,9 @@ def _compiled_of(
 class DictAction(gym.ActionWrapper[Any, dict[str, AnyFloats], AnyFloats]):
     """Takes the action as a Dict of arrays in their own shapes.
 
-    Keys: ``battery [K]``, ``generator [K]``, ``jobs [V,K+1]``, ``renewable [K]``, ``routing [C,W,K+2]``;
-    their meaning is that of the flat action.  A part without entries is left out.  `axis_names` names the
-    indices of each axis.
+    Keys: ``battery [K]``, ``generator [K]``, ``jobs [V,K+1]``, ``mode [K]``, ``renewable [K]``,
+    ``routing [C,W,K+2]``; their meaning is that of the flat action.  A part without entries is left out.
+    `axis_names` names the indices of each axis.
     """
 
     def __init__(self, env: gym.Env[Any, AnyFloats]) -> None:

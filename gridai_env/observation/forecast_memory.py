@@ -210,11 +210,13 @@ def weekly_climatology(compiled: Compiled) -> Float[Floats32, "12 steps F"]:
     of a zone without calibration are 0: what lies between its forecasts is then interpolated alone.
     """
     calibrated = np.array([zone in known_zones() for zone in compiled.sites.zones])[compiled.sites.zone_index]
+    # Lines, and generators that run while they are called, have no part in it, and want episodes of some length.
+    plain_site = {"lines": [], "generator": None}
     stand_in = [
-        site if is_known else site.model_copy(update={"zone": known_zones()[0]})
+        site.model_copy(update=plain_site | ({} if is_known else {"zone": known_zones()[0]}))
         for site, is_known in zip(compiled.scenario.sites, calibrated, strict=True)
     ]
-    drawn = compiled.scenario.model_copy(update={"sites": stand_in})
+    drawn = compiled.scenario.model_copy(update={"sites": stand_in, "constraint": None})
     plain = load_scenario(drawn, horizon_h=float(WEEK_H), traces="synthetic", demand="synthetic")
     week = compile_scenario(plain)
     sites, usd_per_kg = week.shape.sites, week.params.carbon_price_usd_per_kg

@@ -345,7 +345,7 @@ def cut_work(
     if p.has_modes:
         saved_mw = exo.pue * saving_share * most_saving_mw(p, exo, work.served_wk_gpuh, job_gpus)
         power_mw = power_mw - saved_mw
-        room_mw = _full_power_mw(p, exo, xp.maximum(power_mw - deficit_mw, 0.0), job_gpus, saving_share)
+        room_mw = full_power_mw(p, exo, xp.maximum(power_mw - deficit_mw, 0.0), job_gpus, saving_share)
     # Where nothing is missing everything is kept; the comparison inside keeps it bit for bit.
     kept = keep_by_order(power, xp.where(deficit_mw > 0.0, room_mw, xp.inf))
     served = work.served_gpuh * kept_share(kept, power)
@@ -355,7 +355,7 @@ def cut_work(
     return xp.maximum(deficit_mw - power_mw, 0.0)
 
 
-def _full_power_mw(
+def full_power_mw(
     p: Params, exo: Exogenous, power_mw: Floats, job_gpus: Floats, saving_share: Floats
 ) -> Floats:
     """Return what the work that takes ``power_mw`` [B,K] in power modes would take at full speed, idle power aside.

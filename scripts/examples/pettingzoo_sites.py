@@ -2,13 +2,13 @@
 
     python -m scripts.examples.pettingzoo_sites --scenario two_sites --steps 480 --seed 0
 
-`SiteAgents` shows the world to each site as that site sees it: what lies at the site (price, carbon, battery,
+`SiteAgents` shows the world to each site as that site sees it: what lies at the site (price, carbon, battery, lines,
 routes that end there, jobs it could run) and what all know (demand, queues, clock). All agents earn the same
 reward, that of the environment; `state()` is the whole observation, for critics that see everything.
 
 How the joint action comes about: every entry of the environment's action is held by one site, or by several, whose
-mean counts. A site holds its battery, generator and renewables; its bid in every routing share (shares are in
-proportion to bids, closed routes left out); its bid for the job in every slot (the best bid above "wait" wins).
+mean counts. A site holds its battery, generator, renewables and power modes; its bid in every routing share (shares
+are in proportion to bids, closed routes left out); its bid for the job in every slot (the best bid above "wait" wins).
 Hold and refuse of a region's work belong to the region's home site. "Wait" of a job slot is held by all. So any
 action of the single agent is a joint action, and the reverse: `split` and `joint`.
 
@@ -43,6 +43,8 @@ COMMON = (
     "arrivals", "arrivals_before", "backlog", "carbon_budget_left",
     "clock", "due", "forecast_arrivals", "steps_left",
 )  # fmt: skip
+# Forecasts of single lines.
+OF_LINES = ("forecast_call", "forecast_clean")
 
 
 class SiteAgents(ParallelEnv[str, Floats32, Floats32]):
@@ -172,6 +174,8 @@ def _acts_on(env: GridAIEnv, k: int) -> Indices:
         "job_bids": parts["jobs"][:, k],
         "wait": parts["jobs"][:, sites],
     }
+    if parts["mode"].size:
+        found["mode"] = parts["mode"][[k]]
     return {name: indices.ravel() for name, indices in found.items()}
 
 
@@ -180,18 +184,24 @@ def _sees(env: GridAIEnv, k: int) -> Indices:
     found = {}
     for name, part in env.layout.by_name.items():
         where = env.layout.parts[name]
-        found[name] = _view(part, np.arange(where.start, where.stop).reshape(part.shape), k).ravel()
+        view = _view(env, part, np.arange(where.start, where.stop).reshape(part.shape), k).ravel()
+        if view.size:
+            found[name] = view
     return found
 
 
-def _view(part: Part, indices: NDArray[np.intp], k: int) -> NDArray[np.intp]:
+def _view(env: GridAIEnv, part: Part, indices: NDArray[np.intp], k: int) -> NDArray[np.intp]:
     """Return the indices of a part that site ``k`` sees."""
     if part.name in COMMON:
         return indices
+    if part.name in OF_LINES:  # [H,Q] or [H,M]: calls and contracts of the site's own lines
+        lines = env.compiled.lines
+        owners = lines.call_site if part.name == "forecast_call" else [rule.site for rule in lines.matching]
+        return indices[:, np.equal(owners, k)]
     if part.name == "jobs":  # [V,5+K]: what the job is, and whether it may run here
         first = len(JOB_FEATURES)
         return indices[:, [*range(first), first + k]]
-    if part.name == "committed_gpus":  # [K,N]
+    if part.name in ("committed_gpus", "baseline_sum", "day_before"):  # [K,N]
         return indices[k]
     return indices[..., [k]]
 
@@ -210,6 +220,7 @@ def by_own_price(view: SiteAgents, agent: str, observation: Floats32) -> Floats3
         "renewable": 0.0,
         "job_bids": bid,
         "wait": -1.0,
+        "mode": float(price > 0.0),
     }
     return np.concatenate(
         [np.full(len(indices), choice[part]) for part, indices in view.acts_on[agent].items()]

@@ -7,13 +7,14 @@ energy left after this step is exact on a grid of states of charge; the network 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from agents.structured.observed import UNIT_USD
 from agents.structured.power import Supply
-from agents.structured.situation import Situation, episode_mean
+from agents.structured.situation import Situation, discharge_mw, episode_mean
 from agents.structured.weights import LearnedParameters, symlog
 from gridai_env.arrays.types import Bool, Float, Int
 from gridai_env.world.state import Params
@@ -193,6 +194,19 @@ class Batteries:
 
         up, down = power.clamp_min(0.0) * p.charge_limit_mw, power.clamp_max(0.0) * p.discharge_limit_mw
         return cls(power, up + down, slope, correction[..., 1])
+
+    def sparing(self, now: Situation, net_mw: Float[Tensor, "B K"]) -> Batteries:
+        """Return the same where no import is above a limit, or a line whose surcharge stored energy can save."""
+        p, lines = now.p, now.lines
+        if lines is None or not p.has_battery:
+            return self
+        stored_usd = self.slope + p.wear_usd_per_mwh / UNIT_USD
+        import_mw = lines.affordable_mw(stored_usd - now.supply.buy[:, 0])
+        fuel_mw = lines.generator_mw * (now.reader.fuel_price < stored_usd)
+        taken = torch.minimum(self.taken_mw, import_mw + fuel_mw - net_mw)
+        taken = torch.maximum(taken, -discharge_mw(p, now.seen))
+        limit_mw = torch.where(taken > 0.0, p.charge_limit_mw, p.discharge_limit_mw)
+        return replace(self, taken_mw=taken, power=taken / limit_mw.clamp_min(1e-9) * (limit_mw > 0.0))
 
 
 def _features(

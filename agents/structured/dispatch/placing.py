@@ -11,6 +11,7 @@ from torch import Tensor
 from agents.structured.action_numbers import DEAD_ZONE, LOWEST
 from agents.structured.dispatch.routes import Routes, waiting_cost
 from agents.structured.dispatch.transport import CLOSED, WorkToPlace, transport
+from agents.structured.lines import Lines
 from agents.structured.power import Offers
 from agents.structured.situation import Situation
 from agents.structured.weights import LearnedParameters
@@ -71,11 +72,11 @@ class Placement:
         return torch.cat([log_share, self.hold[..., None], refuse[..., None]], -1)
 
 
-def offers_now(now: Situation, taken_mw: Float[Tensor, "B K"]) -> Offers:
-    """Return the room for work in this step, where batteries take ``taken_mw``."""
+def offers_now(now: Situation, taken_mw: Float[Tensor, "B K"], lines: Lines | None = None) -> Offers:
+    """Return the room for work in this step, where batteries take ``taken_mw``; ``lines``: see `Offers.of`."""
     surplus = (now.seen.renewable_mw - now.power_mw(now.running_gpus))[:, 0] - taken_mw
     mw_per_gpuh = now.mwh_per_gpuh / now.p.dt_h
-    return Offers.of(now.reader, now.supply.at(0), now.room_gpuh, surplus, mw_per_gpuh)
+    return Offers.of(now.reader, now.supply.at(0), now.room_gpuh, surplus, mw_per_gpuh, lines)
 
 
 def _waiting(

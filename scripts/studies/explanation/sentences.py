@@ -157,6 +157,8 @@ class Explainer:
                     f"{p.fuel_usd_per_mwh[k] + carbon:,.2f} USD/MWh of fuel and carbon; "
                     f"import costs {_usd(self.energy_usd_per_mwh[t, k])}"
                 )
+            if p.has_modes and f.saving_mw[t, k] > NOTHING * p.gpus[k] * p.busy_kw_per_gpu[k] / 1000.0:
+                yield f"{site}: power modes save {f.saving_mw[t, k]:,.2f} MW of IT power for the same work"
 
     def _stored(self, t: int, k: int) -> str:
         """Return what a MWh is worth in the battery, here now, and where it is used."""
@@ -187,6 +189,14 @@ class Explainer:
                 yield f"{site}: import is at its limit of {limit_mw[k]:,.2f} MW{worth}"
             if shed_mw[k] > NOTHING * limit_mw[k]:
                 yield f"{site}: {shed_mw[k]:,.2f} MW of load are shed, the last resort"
+        for rule in self.instance.compiled.lines.rules:
+            above_mw = 0.0 if rule.slot < 0 else self.flows.line_excess_mw[t, rule.slot, rule.site]
+            if above_mw > NOTHING * limit_mw[rule.site]:
+                usd = self.instance.exogenous.line_usd_per_mwh[t, rule.slot, rule.site]
+                yield (
+                    f"{self.instance.compiled.site_names[rule.site]}: import is {above_mw:,.2f} MW above the line "
+                    f"{rule.spec.name!r}, at {_usd(usd)} USD/MWh"
+                )
 
     def _worth(self, name: str, t: int, k: int, unit: str) -> str:
         """Return what one more unit of a limit would earn; nothing where that is not known."""

@@ -13,7 +13,7 @@ from agents.training.curves import PROGRESS, SECONDS, STEP
 from gridai_env.analysis import statistics
 from gridai_env.analysis.statistics import UNKNOWN, Interval
 from gridai_env.benchmarks.published import LOCAL, set_path
-from gridai_env.benchmarks.sets import BenchmarkError
+from gridai_env.benchmarks.sets import BenchmarkError, read_benchmark
 from gridai_env.benchmarks.summary import PolicyResult, published_result, strata_of, summarise
 from gridai_env.traces import TraceError
 from scripts.runs.command import InputError, interruptible
@@ -185,7 +185,8 @@ def missing(study: Study, rows: Sequence[Row]) -> list[str]:
     for scenario, methods in study.scenarios.items():
         sets: dict[str, list[str]] = {}  # by what is missing of them
         planned = {name: plan.seeds for name, plan in methods.items()} | dict.fromkeys(study.rules, 1)
-        for label in (*study.sets, *map(str, study.years)):
+        own = [name for name in study.sets if name in read_benchmark(scenario, study.folder).sets]
+        for label in (*own, *map(str, study.years)):
             there = {name: runs.get((scenario, label, name), 0) for name in planned}
             few = [f"{name} {n} of {planned[name]}" for name, n in there.items() if n < planned[name]]
             sets.setdefault(", ".join(few), []).append(label)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support.small_scenario import SMALL
+from tests.support.small_scenario import SMALL, flexible
 
 pytest.importorskip("stable_baselines3", reason="needs the extra 'rl'")
 pytest.importorskip("highspy", reason="needs the extra 'milp'")
@@ -204,6 +204,34 @@ def test_a_moved_share_and_a_battery_by_hand() -> None:
     assert parts["battery"] == pytest.approx(0.5 * limits.sum() * p.dt_h, rel=1e-5)
     squared = distance.parts(torch.as_tensor(other), batch, squared=True)
     assert float(squared["battery"]) == pytest.approx(0.25 * limits.sum() * p.dt_h, rel=1e-5)
+
+
+def test_power_modes_count_by_what_they_could_save() -> None:
+    """By hand: 600 of the 1000 accelerators of south would be busy at full speed."""
+    world = flexible()
+    shape, layout, distance = world.shape, Layout(world.shape), Distance(world)
+    goal = np.full((1, layout.size), -1.0, dtype=np.float32)
+    layout.split(goal)["routing"][..., 1] = 1.0
+    layout.split(goal)["mode"][...] = [0.2, 0.9]
+    own = goal.copy()
+    layout.split(own)["mode"][...] = [-0.5, 0.4]
+    batch = {
+        "actions": torch.as_tensor(goal),
+        "on_hand_gpuh": torch.zeros(1, shape.regions, shape.rows),
+        "routed_gpuh": torch.zeros(1, shape.regions, shape.rows),
+        "renewable_available_mw": torch.zeros(1, shape.sites),
+        "job_gpuh": torch.zeros(1, shape.slots),
+        "job_open": torch.zeros(1, shape.slots, shape.sites + 1),
+    }
+    row = int(np.argmax(world.params.route_open[0, :, 1]))
+    batch["routed_gpuh"][0, 0, row] = 900.0  # at speed 1.5: 600 accelerators of 1000
+    parts = distance.parts(torch.as_tensor(own), batch)
+
+    # Training on an H100: below its knee (961 W at 0.8) the mix of idle and knee draws 0.25 + x * (0.961 - 0.25) / 0.8.
+    full_kw, least_kw = 0.25 + 0.6 * (1.15 - 0.25), 0.25 + 0.6 * (0.961 - 0.25) / 0.8
+    assert float(parts["mode"]) == pytest.approx(0.5 * (full_kw - least_kw), rel=1e-4)
+    assert float(distance.loss(batch["actions"], batch)) == pytest.approx(0.0, abs=1e-6)
+    assert "mode" not in Distance(compiled()).parts(*(one_step()[1]["actions"], one_step()[1]))
 
 
 def test_entries_are_drawn_to_their_goal_from_beyond_an_edge() -> None:

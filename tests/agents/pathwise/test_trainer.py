@@ -68,7 +68,12 @@ def test_two_dozen_updates_earn_more(policy: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"environment": {"scenario": "microgrid_prosumer", "horizon_h": 6.0}}]
+    "changes",
+    [
+        {},
+        {"environment": {"scenario": "microgrid_prosumer", "horizon_h": 6.0}},
+        {"environment": {"scenario": "flexible_campus", "horizon_h": 18.0}},
+    ],
 )
 def test_its_gradient_is_the_slope_of_the_return(
     changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
@@ -79,6 +84,7 @@ def test_its_gradient_is_the_slope_of_the_return(
     """
     monkeypatch.setattr(learned, "REFUSE", 0.1)
     monkeypatch.setattr(learned, "USED", -0.2)
+    monkeypatch.setattr(learned, "SAVES", 0.5)
     config = settings(policy="smooth_mlp", on_device={"dtype": "float64"}, num_envs=4, **changes)
     model = model_of(config)
     env = model.env
@@ -218,3 +224,25 @@ def test_a_set_network_goes_on_in_a_scenario_of_another_size(tmp_path: Path) -> 
         model_of(settings(policy="smooth_mlp", **other, **start))
     with pytest.raises(ConfigError, match=r"start_from = .*no such file"):
         model_of(settings(policy="set", start_from=str(tmp_path / "none.zip")))
+
+
+def test_a_set_network_goes_on_in_a_scenario_with_lines_and_power_modes(tmp_path: Path) -> None:
+    trained = model_of(settings(policy="set"))
+    save_model(trained, tmp_path / "model.zip")
+    identity = Identity.of(trained.env.env.compiled).as_dict()
+    (tmp_path / "run.json").write_text(json.dumps({"agent": identity}))
+    world = {"environment": {"scenario": "flexible_campus", "horizon_h": 24.0}, "pathwise": {"last_h": 12.0}}
+    config = settings(policy="set", start_from=str(tmp_path / "model.zip"), **world)
+    model = model_of(config)
+    before, own = trained.policy.state_dict(), model.policy.state_dict()
+    assert len(own["log_std"]) == len(before["log_std"]) + 1
+    name = "judgement.site_out.2.weight"
+    assert torch.equal(own[name][:3], before[name]) and not own[name][3:].any()
+
+    # The gradient reaches what is new: features of lines, and power modes.
+    model.learn(3 * 16 * 12, log_interval=0)
+    after = model.policy.state_dict()
+    assert bool(after[name][3:].any())
+    new = own["judgement.scales.sites.scale"].shape[0] - before["judgement.scales.sites.scale"].shape[0]
+    first = after["judgement.site.0.0.weight"][:, -16 - new : -16]
+    assert int(first.any(0).sum()) > 10

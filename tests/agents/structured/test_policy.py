@@ -16,7 +16,7 @@ from scipy.optimize import linprog
 from stable_baselines3 import PPO
 
 from agents.networks.checkpoint import Identity, NetworkPolicy
-from agents.structured.action_numbers import KINDS, LOWEST, OpenActions
+from agents.structured.action_numbers import KINDS, LOWEST, OpenActions, kinds_of
 from agents.structured.dispatch.batteries import CHARGES, Storage
 from agents.structured.dispatch.placing import to_be_done, waiting_price
 from agents.structured.dispatch.transport import CLOSED, WorkToPlace, transport
@@ -138,7 +138,7 @@ def test_closed_routes_are_no_numbers(name: str) -> None:
     assert policy.actions.size == count
     seen = observations(name)
     mean = numbers_of(policy, seen)
-    policy.log_std.data = torch.linspace(-3.0, -1.0, len(KINDS))
+    policy.log_std.data = torch.linspace(-3.0, -1.0, len(kinds_of(compiled)))
     _, log_prob, entropy = policy.evaluate_actions(seen, mean + 0.1)
     deviation = policy.log_std.exp()[policy.kind]
     by_hand = -(0.1**2) / (2.0 * deviation**2) - deviation.log() - 0.5 * np.log(2.0 * np.pi)
@@ -543,7 +543,7 @@ def test_plain_ppo_saves_and_loads_it(tmp_path: Path) -> None:
     )
     saved = {"judgement.route.0.weight", "judgement.log_width", "value_net.0.weight", "log_std"}
     assert saved <= set(again.policy.state_dict())
-    assert again.policy.log_std.shape == (len(KINDS),)
+    assert again.policy.log_std.shape == (len(KINDS) - 1,)  # no power modes
 
 
 def test_single_decisions_follow_the_weights() -> None:

@@ -227,7 +227,7 @@ def pair(scenario: str = "two_sites", num_envs: int = 3, **options: Any) -> tupl
     return GridAIVecEnv(on_arrays, actions, **options), GridAIVecEnv(on_tensors, actions, **options)
 
 
-@pytest.mark.parametrize("scenario", ["two_sites", "microgrid_prosumer"])
+@pytest.mark.parametrize("scenario", ["two_sites", "microgrid_prosumer", "demand_response"])
 def test_the_adapter_on_tensors_is_the_one_on_arrays(scenario: str) -> None:
     options = {"reference_reward": True, "reward_factor": 2.0, "drop_charge_usd_per_gpuh": 5.0}
     both = pair(scenario, **options)
@@ -257,7 +257,7 @@ def test_the_adapter_on_tensors_is_the_one_on_arrays(scenario: str) -> None:
                     assert other[name] == pytest.approx(one[name], rel=1e-9, abs=1e-9)
 
 
-@pytest.mark.parametrize("scenario", ["two_sites", "microgrid_prosumer"])
+@pytest.mark.parametrize("scenario", ["two_sites", "microgrid_prosumer", "demand_response"])
 def test_what_home_earns_is_the_same_in_any_portions(scenario: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """All at once, in the portions of compiled steps (filled up to one size), some episodes, one after the other."""
     env = GridAITorchVectorEnv(11, scenario, horizon_h=6.0, flat_observations=True, stagger=True)

@@ -249,11 +249,12 @@ def test_sites_together_play_what_the_single_agent_plays() -> None:
         assert all(each == info for each in infos.values())
 
 
-def test_a_site_holds_and_sees_what_is_its_own() -> None:
+@pytest.mark.parametrize("scenario", ["microgrid_prosumer", "flexible_campus", "demand_response"])
+def test_a_site_holds_and_sees_what_is_its_own(scenario: str) -> None:
     """By the names of the indices, not by the indices."""
     from scripts.examples.pettingzoo_sites import COMMON, SiteAgents
 
-    view = SiteAgents(GridAIEnv("microgrid_prosumer"))
+    view = SiteAgents(GridAIEnv(scenario))
     acts, sees = view.env.action_names, view.env.layout.index_names()
     homes = {region.name: region.home for region in view.env.compiled.scenario.regions}
     for site in view.possible_agents:
@@ -266,7 +267,10 @@ def test_a_site_holds_and_sees_what_is_its_own() -> None:
         for index in np.concatenate(list(view.sees[site].values())):
             part, *path = sees[index].split("/")
             features = ("present", "gpus", "duration", "slack", "value")
-            assert part in COMMON or site in path or (part == "jobs" and path[-1] in features)
+            of_jobs, of_contract = part == "jobs" and path[-1] in features, path[-1].startswith(f"{site}-")
+            assert part in COMMON or site in path or of_jobs or of_contract
+    seen = np.concatenate([np.concatenate(list(parts.values())) for parts in view.sees.values()])
+    assert set(seen) == set(range(len(sees)))
     held = np.concatenate([np.concatenate(list(parts.values())) for parts in view.acts_on.values()])
     assert set(held) == set(range(len(acts)))
 

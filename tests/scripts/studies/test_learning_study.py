@@ -295,6 +295,11 @@ def test_shipped_study_has_valid_settings(name: str, tmp_path: Path) -> None:
         assert set(planned[scenario].values()) == {5}
     for scenario in ("global", "energy_geography"):
         assert planned[scenario].pop("learned") == 3 and set(planned[scenario].values()) == {1}
+    for scenario in ("flexible_campus", "demand_response"):
+        assert planned[scenario] == {"learned": 3, "ppo": 1}
+        # Sets that a scenario does not have are not missing.
+        assert f"{scenario}, test, " in (left := "\n".join(missing(study, [])))
+        assert not any("shifted" in line for line in left.splitlines() if line.startswith(scenario))
 
 
 def test_real_years_are_frozen_as_other_sets_are(

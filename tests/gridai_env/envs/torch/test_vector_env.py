@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -29,6 +30,7 @@ from gridai_env.envs.torch.episode_supply import SHARE  # noqa: E402
 from gridai_env.envs.torch.upload import uploaded  # noqa: E402
 from gridai_env.envs.torch.vector_env import GridAITorchVectorEnv  # noqa: E402
 from tests.support.device_watch import DeviceWatch  # noqa: E402
+from tests.support.small_scenario import flexible  # noqa: E402
 
 IDS = ("TwoSites", "FourMarkets", "MicrogridProsumer", "EnergyGeography", "Global")
 ENVS, HORIZON_H = 3, 12.0
@@ -352,15 +354,20 @@ def test_state_of_given_instances() -> None:
 # Gradients ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["two_sites", "microgrid_prosumer"])
+@pytest.mark.parametrize("name", ["two_sites", "microgrid_prosumer", "flexible"])
 def test_gradients_are_those_of_finite_differences(name: str) -> None:
     """Through three steps, state and projection included; random actions do not sit on a kink."""
-    batch = make_batch(compile_scenario(load_scenario(name, horizon_h=12.0)), range(4))
+    is_flexible = name == "flexible"
+    batch = make_batch(
+        flexible() if is_flexible else compile_scenario(load_scenario(name, horizon_h=12.0)), range(4)
+    )
     episodes = uploaded(batch, "cpu", torch.float64)
     rng = np.random.default_rng(5)
     size = Simulator(episodes).layout.size
     actions = torch.from_numpy(rng.uniform(-0.9, 0.9, (3, 4, size)))
     actions[..., 1] = -0.3  # whatever is refused or held is no corner of this point
+    if is_flexible:
+        actions[..., -2:] = actions[..., -2:].abs()  # some power is saved
     direction = torch.from_numpy(rng.standard_normal(actions.shape))
 
     def benefit_usd(a: Any) -> Any:
@@ -373,6 +380,33 @@ def test_gradients_are_those_of_finite_differences(name: str) -> None:
     found = (slope * direction).sum((0, 2))
     assert (slope != 0.0).any(-1).all()
     np.testing.assert_allclose(found.numpy(), wanted.numpy(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("limit", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("mode", [0.0, 0.4, 1.0])
+def test_gradients_at_corners_of_power_modes_are_numbers(mode: float, limit: float) -> None:
+    """Nothing saved, or all of it; no work at a site, none at all, and import that feeds a part or nothing."""
+    batch = make_batch(flexible(), range(4))
+    episodes = uploaded(batch, "cpu", torch.float64)
+    lower = episodes.exogenous.import_limit_mw * limit
+    episodes = replace(episodes, exogenous=episodes.exogenous.replace(import_limit_mw=lower))
+    layout = Simulator(episodes).layout
+    at_one, refused, at_home = (np.zeros(layout.size) for _ in range(3))
+    layout.split(at_one)["routing"][..., :2] = [-1.0, 1.0]
+    layout.split(refused)["routing"][..., -1] = 1.0
+    for action in (at_one, refused, at_home):
+        layout.split(action)["mode"][...] = mode
+        simulator = Simulator(episodes)
+        given = torch.tensor(np.tile(action, (24, 4, 1))).requires_grad_()
+        total: Any = 0.0
+        for step in given:
+            total = total + simulator.step(step)[1].benefit_usd.sum()
+        (slope,) = torch.autograd.grad(total, given)
+        assert bool(slope.isfinite().all())
+        saves = slope[..., layout.slices["mode"]]
+        if action is at_home and mode == 0.4:
+            # Less power for the same work earns, wherever any is served.
+            assert bool((saves > 0.0).any(-1).all()) or limit == 0.0
 
 
 def test_gradients_flow_through_rewards_and_observations() -> None:
@@ -553,6 +587,7 @@ def _slopes(envs: GridAITorchVectorEnv, dtype: torch.dtype) -> torch.Tensor:
     "name",
     [
         "MicrogridProsumer",
+        "DemandResponse",
         *(pytest.param(one, marks=pytest.mark.slow) for one in ("EnergyGeography", "Global")),
     ],
 )

@@ -151,6 +151,22 @@ def test_import_at_its_limit_has_a_price() -> None:
     )
 
 
+def test_lines_and_power_modes_are_told() -> None:
+    """300 busy of 1000: with the knee (0.8, 0.9 kW) they draw 0.2 + 0.3 * 0.7 / 0.8, not 0.2 + 0.3 * 0.95 MW.
+
+    What 1.25 times that is above 0.3 MW lies above the line.
+    """
+    site = {
+        "busy_kw_per_gpu": 1.15,
+        "power_modes": [{"points": [{"speed": 0.8, "kw": 0.9}, {"speed": 1.0, "kw": 1.15}]}],
+        "lines": [{"name": "tier", "kind": "tier", "mw": 0.3, "price_usd_per_mwh": 20.0}],
+    }
+    exogenous = {"buy_usd_per_mwh": 40.0, "arrivals_gpuh": 300.0}
+    lines = said(tiny(sites=(site,), exogenous=exogenous), 0)
+    assert "a: power modes save 0.02 MW of IT power for the same work" in lines
+    assert "a: import is 0.28 MW above the line 'tier', at 20.00 USD/MWh" in lines
+
+
 def test_regret_of_an_hour_is_what_its_decisions_would_earn() -> None:
     """Moving the work of the first hour alone saves 100 GPU-h * 0.075 USD; the levers sum to a replay."""
     instance = two_sites((100.0, 40.0))
