@@ -9,10 +9,12 @@ pytest.importorskip("stable_baselines3", reason="needs the extra 'rl'")
 
 import torch
 
+from agents.networks.checkpoint import load_policy
 from agents.networks.items import Items
 from agents.networks.learned import SAVES, LearnedPolicy
 from agents.structured.action_numbers import KINDS
 from agents.structured.observed import Reader
+from gridai_env.envs.env import GridAIEnv
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.scenario.compile import Compiled
 from tests.agents.networks.test_learned import policy_of, seen
@@ -126,3 +128,16 @@ def test_weights_fit_any_number_of_lines(count: int) -> None:
     moved = policy.for_scenario(other)
     assert isinstance(moved, LearnedPolicy)
     assert bool(torch.isfinite(moved.mean_numbers(seen(other))[0]).all())
+
+
+def test_shipped_weights_act_as_before_there_were_lines() -> None:
+    """Entries of the twelfth action, as they were then."""
+    env = GridAIEnv("four_markets")
+    policy = load_policy("configs/agents/pretrained/four_markets/learned/seed0/model.zip")
+    policy.prepare(env.compiled)
+    (observation, _), state = env.reset(seed=3), None
+    for t in range(12):
+        action, state = policy.predict(observation, state, np.array([t == 0]))
+        observation, *_ = env.step(action)
+    wanted = [-0.68573868, 0.63798225, 0.08112143, -0.89695436, -0.95453078, 0.56570649]
+    np.testing.assert_allclose(action[[25, 43, 70, 92, 104, 145]], wanted, atol=1e-4)

@@ -13,10 +13,11 @@ import torch
 
 from agents.networks.merit_order import MeritOrder
 from agents.structured.action_numbers import KINDS, OpenActions, kinds_of
+from agents.structured.dispatch.batteries import Batteries
 from agents.structured.lines import Lines, fed_gpuh, line_mw
-from agents.structured.observed import Reader
+from agents.structured.observed import UNIT_USD, Reader
 from agents.structured.policy import StructuredPolicy
-from agents.structured.situation import Situation
+from agents.structured.situation import Situation, discharge_mw
 from baselines.rules.registry import REGISTRY
 from gridai_env.envs.vector_env import GridAIVectorEnv
 from gridai_env.episodes.instance import make_batch
@@ -25,7 +26,7 @@ from gridai_env.rollout.run import run_many
 from gridai_env.scenario.compile import Compiled, compile_scenario
 from gridai_env.scenario.load import load_scenario
 from gridai_env.world import physics
-from gridai_env.world.actions import Layout
+from gridai_env.world.actions import Layout, most_saving_mw
 from gridai_env.world.state import Exogenous, State
 from tests.support.small_scenario import flexible, small
 
@@ -59,7 +60,7 @@ def test_modes_are_numbers_only_where_there_are_any() -> None:
 
 def test_lines_are_those_of_the_step() -> None:
     """Baselines from past imports included; and work that power feeds draws just that power, saving all it can."""
-    compiled, some = flexible(), 0
+    compiled, some, short = flexible(), 0, 0
     reader = Reader(compiled)
     for seen, state, exo in moments(compiled, 60):
         now = Situation.of(reader, reader(seen))
@@ -73,13 +74,58 @@ def test_lines_are_those_of_the_step() -> None:
             rtol=1e-5,
         )
 
+        added = exo.line_usd_per_mwh + exo.response_usd_per_mwh
+        np.testing.assert_allclose(10.0 * now.lines.usd.sum(1).numpy(), added.sum(-2), rtol=1e-4, atol=1e-3)
+        short += int(_assert_fed(compiled, now, state, exo))
+
         held, spare = now.running_gpus[:, 0], torch.tensor([0.1, 0.2]) / reader.unit
         fed = fed_gpuh(now.p, now.exo, spare.expand_as(held), held)
         served = fed[:, None, None] * torch.eye(compiled.shape.rows)[0][:, None]
         load = now.load_mw(served) - now.load_mw(0.0 * served)
         pays = now.price[:, 0] > 0.0
         torch.testing.assert_close(load[pays], spare.expand_as(held)[pays], rtol=1e-3, atol=1e-5)
-    assert some > 10
+    assert some > 10 and short > 0
+
+
+def _assert_fed(compiled: Compiled, now: Situation, state: State, exo: Exogenous) -> int:
+    """Work that fills the room of a site is fed by all that it can be supplied with; return how many are short."""
+    p = compiled.params
+    stored = (state.battery_mwh - p.battery_min_mwh) * p.discharge_efficiency / p.dt_h
+    supply = exo.import_limit_mw + exo.renewable_available_mw + physics.generator_limit_mw(p, exo)
+    supply = supply + np.minimum(p.discharge_limit_mw, np.maximum(stored, 0.0))
+    held = state.committed_gpus[..., 0]
+    served = now.room_gpuh.numpy()[:, None] * now.reader.unit
+    most = most_saving_mw(p, exo, served, held)
+    load = physics.load_of(p, exo, served, held, most).facility_mw
+    by_gpus = np.maximum(p.utilisation_limit * exo.available_gpus - held, 0.0) * p.speed * p.dt_h
+    is_short = (served[:, 0] < 0.999 * by_gpus) & (served[:, 0] > 0.0)
+    np.testing.assert_allclose(load[is_short], supply[is_short], rtol=1e-3)
+    assert (load <= np.maximum(supply, load * (served[:, 0] == 0.0)) * (1.0 + 1e-4)).all()
+    return int(is_short.sum())
+
+
+def test_batteries_spare_what_no_line_is_worth() -> None:
+    """Stored energy is worth 60 USD/MWh, import 40: surcharges of up to 20 are paid, then fuel of 50 runs."""
+    compiled = flexible(horizon_h=48.0)
+    reader = Reader(compiled)
+    seen = next(seen for seen, *_ in moments(compiled, 1, count=1))
+    now, zero, mw = Situation.of(reader, reader(seen)), torch.zeros(1, 2), 1.0 / reader.unit
+    lines = Lines(zero[:, None] + 1.0 * mw, zero[:, None] + 3.0, zero + 2.0 * mw, zero + 0.5 * mw)
+    now = replace(now, lines=lines, supply=replace(now.supply, buy=zero[:, None] + 4.0))
+    reader.fuel_price = torch.full((2,), 5.0)
+    worth = 6.0 - now.p.wear_usd_per_mwh / UNIT_USD
+    wish = Batteries(torch.tensor([[0.6, 0.0]]), torch.tensor([[0.3 * mw, 0.0]]), zero + worth, zero)
+
+    def taken_mw(load_mw: float) -> float:
+        found = wish.sparing(now, zero + load_mw * mw)
+        taken = float(found.taken_mw[0, 0]) / mw
+        assert float(found.power[0, 0]) == pytest.approx(taken / 0.5, abs=1e-5)
+        assert float(found.power[0, 1]) == 0.0
+        return taken
+
+    assert [taken_mw(load) for load in (0.5, 1.4, 1.6)] == pytest.approx([0.3, 0.1, -0.1], abs=1e-5)
+    most = float(discharge_mw(now.p, now.seen)[0, 0]) / mw
+    assert taken_mw(9.0) == pytest.approx(-most) and most > 0.1
 
 
 def test_import_costs_more_above_each_line() -> None:
