@@ -70,8 +70,9 @@ def _take_weights(model: BaseAlgorithm, source: str) -> None:
     """Give the network the weights of a trained one; raise ConfigError where they do not fit."""
     try:
         network, own = load_policy(source, str(model.device)).network, cast(ActorCriticPolicy, model.policy)
-        fits = isinstance(network, StructuredPolicy) and isinstance(own, StructuredPolicy)
-        weights = network.weights_for(own) if fits else network.state_dict()
+        weights = network.state_dict()
+        if isinstance(network, StructuredPolicy) and isinstance(own, StructuredPolicy):
+            weights = network.weights_for(own)
         own.load_state_dict(with_own_scales(weights, own.state_dict()))
     except (CheckpointError, RuntimeError) as error:
         reason = " ".join(line.strip() for line in str(error).splitlines()[:2])

@@ -11,6 +11,8 @@ arrays or tensors; so are their memories.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from gymnasium import spaces
 
@@ -211,7 +213,7 @@ def weekly_climatology(compiled: Compiled) -> Float[Floats32, "12 steps F"]:
     """
     calibrated = np.array([zone in known_zones() for zone in compiled.sites.zones])[compiled.sites.zone_index]
     # Lines, and generators that run while they are called, have no part in it, and want episodes of some length.
-    plain_site = {"lines": [], "generator": None}
+    plain_site: dict[str, Any] = {"lines": [], "generator": None}
     stand_in = [
         site.model_copy(update=plain_site | ({} if is_known else {"zone": known_zones()[0]}))
         for site, is_known in zip(compiled.scenario.sites, calibrated, strict=True)
