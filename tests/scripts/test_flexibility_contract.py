@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,11 @@ from gridai_env.analysis.connection_cost import Yearly, lever_values
 from gridai_env.analysis.loss_by_lever import coalitions
 from gridai_env.episodes.instance import make_instance
 from scripts import flexibility as command
-from scripts.runs.command import BAD_INPUT, INTERRUPTED
+from scripts.runs.command import BAD_INPUT, INTERRUPTED, InputError
 from scripts.runs.folder import read_run
 from scripts.studies.flexibility import cells, run
-from scripts.studies.flexibility.contract import Contract
+from scripts.studies.flexibility.contract import Contract, find_line
+from tests.support import small_scenario
 from tests.support.firm_campus import (
     CALL_H,
     MAX_MW,
@@ -302,6 +304,25 @@ def test_a_lever_that_the_scenario_lacks(tmp_path: Path, capsys: pytest.CaptureF
     words = ["--scenario", str(write_campus(tmp_path, {"hard": True})), "--levers", "battery"]
     assert command.main(words) == BAD_INPUT
     assert "the scenario has no lever 'battery'; it has: none" in capsys.readouterr().err
+
+
+def test_which_connection_is_studied() -> None:
+    def line_of(lines: dict[str, list[str]], site: str | None) -> str:
+        data = small_scenario.SMALL["sites"]
+        connection = {"kind": "connection", "mw": 0.4, "hard": True, "calls": small_scenario.CALLS}
+        sites = [
+            one | {"lines": [connection | {"name": name} for name in lines[one["name"]]]} for one in data
+        ]
+        episodes = SimpleNamespace(compiled=small_scenario.small(sites=sites))
+        return find_line(episodes, site).spec.name  # type: ignore[arg-type]
+
+    both = {"north": ["a"], "south": ["b"]}
+    assert [line_of(both, site) for site in both] == ["a", "b"]
+    assert line_of({"north": [], "south": ["b"]}, None) == "b"
+    with pytest.raises(InputError, match="--site: must be one of those with a connection: north, south"):
+        line_of(both, None)
+    with pytest.raises(InputError, match=r"site north has several connections \(a, c\)"):
+        line_of({"north": ["a", "c"], "south": []}, None)
 
 
 def test_a_line_without_hours_a_year(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
