@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from baselines.optimum.milp import solve
@@ -11,9 +13,12 @@ from gridai_env import make_instance
 from gridai_env.rollout.run import run
 
 LEVERS = {"routing": "no_routing", "battery": "no_battery", "deferral": "no_deferral"}
+ALL_LEVERS = LEVERS | {"generator": "no_generator", "modes": "no_modes"}
 
 
-def check_levers(scenario: str, seeds: range, horizon_h: float | None) -> dict[str, float]:
+def check_levers(
+    scenario: str, seeds: range, horizon_h: float | None, levers: Mapping[str, str] = LEVERS
+) -> dict[str, float]:
     """Share of the gain that each lever carries, over several episodes together."""
     instances = [make_instance(scenario, seed=seed, horizon_h=horizon_h) for seed in seeds]
     local = [run(rules.LocalOnly(), instance) for instance in instances]
@@ -23,7 +28,7 @@ def check_levers(scenario: str, seeds: range, horizon_h: float | None) -> dict[s
         "perfect foresight must be worth a tenth of the bill"
     )
     shares = {}
-    for name, restriction in LEVERS.items():
+    for name, restriction in levers.items():
         rest = sum(plan_variant(i, restriction, threads=1).benefit_usd or 0.0 for i in instances) - base
         shares[name] = 1.0 - rest / gain
         assert shares[name] >= 0.05, f"{scenario}: {name} carries only {shares[name]:.3f} of the gain"
@@ -36,6 +41,11 @@ def test_levers_of_two_sites() -> None:
 
 def test_levers_of_four_markets() -> None:
     check_levers("four_markets", range(200, 203), 48.0)
+
+
+def test_levers_of_a_flexible_campus() -> None:
+    """Whole weeks: calls come in some of their days."""
+    check_levers("flexible_campus", range(200, 202), None, ALL_LEVERS)
 
 
 @pytest.mark.slow
