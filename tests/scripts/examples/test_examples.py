@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from gridai_env import scenario_names
 from gridai_env.envs.env import GridAIEnv
-from scripts.examples import common, multi_objective
+from scripts.examples import common, lagrangian_ppo, multi_objective
 
 ROOT = Path(__file__).resolve().parents[3]
 EXAMPLES = ROOT / "scripts" / "examples"
@@ -45,6 +45,7 @@ def test_every_example_is_tested_here() -> None:
     found = {path.stem for path in EXAMPLES.glob("[!_]*.py")} - {"common"}
     assert found == {
         "cleanrl_ppo",
+        "lagrangian_ppo",
         "minari_cloning",
         "multi_objective",
         "optuna_sweep",
@@ -446,3 +447,44 @@ def test_rllib_has_its_own_requirements() -> None:
     text = (EXAMPLES / "rllib_ppo.py").read_text(encoding="utf-8")
     for name in ("ray[rllib]", "gymnasium", "numpy", "torch"):
         assert f"{name.removesuffix('[rllib]')} {pins[name]}" in text
+
+
+# Safe reinforcement learning ----------------------------------------------------------------------------
+
+
+def test_a_multiplier_follows_the_cost_of_episodes() -> None:
+    multiplier = lagrangian_ppo.Multiplier(budget=100.0, rate=0.5)
+    multiplier.costs += [150.0, 250.0]
+    multiplier.update()
+    assert multiplier.value == pytest.approx(0.5) and multiplier.costs == []
+    multiplier.update()
+    assert multiplier.value == pytest.approx(0.5)
+    for _ in range(3):
+        multiplier.costs.append(0.0)
+        multiplier.update()
+    assert multiplier.value == 0.0
+
+
+def test_what_is_learned_from_is_the_reward_less_the_charge() -> None:
+    options = lagrangian_ppo.LagrangianOptions(scenario="two_sites", budget=50.0)
+    scenario = lagrangian_ppo.constrained(options)
+    multiplier = lagrangian_ppo.Multiplier(budget=50.0, rate=0.1, value=2.0)
+    charged, plain = lagrangian_ppo.Charged(GridAIEnv(scenario), multiplier), GridAIEnv("two_sites")
+    charged.reset(seed=4)
+    plain.reset(seed=4)
+    rng, total = np.random.default_rng(5), 0.0
+    for _ in range(DAY):
+        action = rng.uniform(-1.0, 1.0, charged.action_space.shape).astype(np.float32)
+        _, reward, _, _, info = charged.step(action)
+        _, usual, _, _, known = plain.step(action)
+        assert info["cost"] == known["dropped_gpuh"] and known["cost"] == 0.0
+        assert reward == pytest.approx(usual - 2.0 * info["cost"] / 50.0)
+        total += info["cost"]
+    assert total > 0.0 and multiplier.costs == [pytest.approx(total)]
+
+
+def test_the_lagrangian_example_says_what_it_came_to(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--scenario", "two_sites", "--steps", "384", "--num-envs", "4", "--budget", "100"]
+    assert lagrangian_ppo.main(words) == 0
+    printed = capsys.readouterr().out
+    assert "multiplier" in printed and "gain captured:" in printed and "within the budget" in printed
