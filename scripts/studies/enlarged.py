@@ -13,6 +13,7 @@ SIZES = {
     "battery": ("capacity_mwh", "power_mw"),
     "generator": ("capacity_mw", "min_load_mw", "ramp_mw_per_h", "initial_mw"),
 }
+OF_LINE = ("mw", "commitment_mw", "wind_mw", "pv_mw")
 OF_SITE = ("gpus", "base_load_mw", "pv_mw", "wind_mw")
 
 Table = dict[str, Any]
@@ -31,6 +32,7 @@ def enlarged(scenario: Table, count: int, seed: int) -> Table:
         site = _scaled(_moved(original, end, shift), OF_SITE, size)
         site |= {part: site[part] and _scaled(site[part], keys, size) for part, keys in SIZES.items()}
         site["battery"] = site["battery"] and _scaled(site["battery"], SIZES["battery"], battery)
+        site["lines"] = [_scaled(line, OF_LINE, size) for line in site["lines"]]
         site["pue_base"] = min(3.0, round(1.0 + (site["pue_base"] - 1.0) * overhead, 4))
         sites.append(site)
         of_site = [region for region in scenario["regions"] if region["home"] == original["name"]]

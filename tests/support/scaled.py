@@ -22,6 +22,8 @@ EXTENSIVE = {
     "base_load_mw",
     "pv_mw",
     "wind_mw",
+    "mw",
+    "commitment_mw",
     "value_usd",
     "carbon_budget_kg",
     "reward_scale_usd",

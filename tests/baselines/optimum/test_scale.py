@@ -23,16 +23,19 @@ from gridai_env.scenario.compile import compile_scenario
 from gridai_env.scenario.load import load_scenario
 from gridai_env.world.size import unit_of
 from tests.support.scaled import scaled
-from tests.support.small_scenario import SMALL
+from tests.support.small_scenario import FLEXIBLE, SMALL
 
 FACTORS = (1e-3, 10.0, 1e3)
 
 
-@pytest.fixture(scope="module", params=["two_sites", "small"])
+@pytest.fixture(scope="module", params=["two_sites", "small", "flexible"])
 def keys(request: pytest.FixtureRequest) -> dict[str, Any]:
     if request.param == "two_sites":
         return load_scenario("two_sites", horizon_h=12.0).model_dump()
-    return {**SMALL, "horizon_h": 12.0, "jobs": [], "events": []}
+    keys = {**SMALL, "horizon_h": 12.0, "jobs": [], "events": []}
+    if request.param == "flexible":
+        keys["sites"] = [site | FLEXIBLE[site["name"]] for site in SMALL["sites"]]
+    return keys
 
 
 def gigawatt() -> dict[str, Any]:
