@@ -58,9 +58,12 @@ def card(folder: Path, benchmarks: Path | None = None) -> str:
         license="mit", library_name="stable-baselines3", model_name=f"gridai-{scenario}-{kind}", eval_results=[result],
         tags=["reinforcement-learning", "stable-baselines3", "gridai-env", scenario, kind],
     )  # fmt: skip
+    first = [run["config"].get("start_from") for run in runs]
+    first_shipped = all(model and (folder.parents[1] / model).is_file() for model in first)
     return str(ModelCard.from_template(
         data, str(TEMPLATE), scenario=scenario, kind=kind, seeds=seeds, runs=runs, minutes=minutes, score=score,
         gain=f"{gain:.1%} [{low:.1%}, {high:.1%}]", set_hash=frozen.hash,
+        first_shipped=first_shipped,
     ))  # fmt: skip
 
 
