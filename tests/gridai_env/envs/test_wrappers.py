@@ -157,3 +157,12 @@ def test_wrong_numbers_are_said(kind: str) -> None:
         envs.step(np.zeros((2, 1), dtype=np.float32))
     with pytest.raises(ValueError, match=r"action\[1, 0\] = 2: must be a number"):
         envs.step(np.array([[0.0], [2.0]]) * np.ones(envs.single_action_space.shape))
+
+
+def test_power_modes_are_set_where_a_site_has_them() -> None:
+    env = gridai_env.ActiveAction(gridai_env.RememberForecasts(gridai_env.GridAIEnv("flexible_campus")))
+    names = np.array(env.unwrapped.action_names)[ActiveActions.of(env.unwrapped.compiled, False).index]
+    assert [name for name in names if name.startswith("mode/")] == ["mode/texas"]
+    env.reset(seed=1)
+    low, high = (env.step(np.full(env.action_space.shape, a, dtype=np.float32)) for a in (-1.0, 1.0))
+    assert low[0] in env.observation_space and high[0] in env.observation_space
