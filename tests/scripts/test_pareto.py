@@ -207,7 +207,7 @@ def mixed(seed: int) -> tuple[Instance, Plan, FrontProgram]:
     return instance, plan, program
 
 
-@pytest.mark.parametrize("seed", [5, 9, 46])
+@pytest.mark.parametrize("seed", [9, 10, 46])
 def test_a_cap_that_nothing_keeps_leaves_nothing_behind(seed: int) -> None:
     """Below the least emissions, above those of the relaxed program; then another cap, as on a fresh program."""
     instance, plan, program = mixed(seed)

@@ -270,6 +270,7 @@ MUTANTS = (
         M,
         "p.wear_usd_per_mwh - baseline_credit_usd_per_mwh(exo) <= 0.0",
         "p.wear_usd_per_mwh <= 0.0",
+        ("baselines/optimum/test_lines.py",),
     ),
     # The episode
     Mutant(

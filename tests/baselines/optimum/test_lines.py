@@ -97,9 +97,15 @@ def test_a_mix_of_curves_is_no_worse_than_its_parts() -> None:
 DAYS, EVENT_H = 10, slice(12, 16)  # of the baseline, and of the day after them
 
 
+BATTERY = {
+    "capacity_mwh": 2.0, "power_mw": 10.0, "charge_efficiency": 0.8, "discharge_efficiency": 0.8, "min_share": 0.0,
+    "max_share": 1.0, "wear_usd_per_mwh": 1.0,
+}  # fmt: skip
+
+
 @cache
-def gaming_world() -> Instance:
-    """Ten days that count, then an event; 20 MW of sun and wind stand beside a load that cannot be cut."""
+def gaming_world(battery: bool = False) -> Instance:
+    """Ten days that count, then an event; 20 MW of sun and wind, or a battery, stand beside a load not to be cut."""
     line = {
         "name": "response", "kind": "demand_response", "commitment_mw": 15.0, "price_usd_per_mwh": 1150.0,
         "baseline": {"days": DAYS, "weekdays_only": False},
@@ -108,6 +114,7 @@ def gaming_world() -> Instance:
     hours = 24.0 * (DAYS + 1)
     # The load is that of idle accelerators and of the building: nothing of it can be shifted or cut.
     site = {"idle_kw_per_gpu": 1.0, "base_load_mw": 20.0, "wind_mw": 20.0, "lines": [line]}
+    site |= {"battery": BATTERY} if battery else {}
     instance = one_site(site, horizon_h=hours)
     exo, event = instance.exogenous, np.arange(int(hours)) // 24 == DAYS
     event &= (np.arange(int(hours)) % 24 >= EVENT_H.start) & (np.arange(int(hours)) % 24 < EVENT_H.stop)
@@ -116,7 +123,7 @@ def gaming_world() -> Instance:
     changes = {
         "arrivals_gpuh": 0.0 * exo.arrivals_gpuh,
         "growth": 0.0 * exo.growth,
-        "renewable_available_mw": np.full_like(exo.renewable_available_mw, 20.0),
+        "renewable_available_mw": np.full_like(exo.renewable_available_mw, 0.0 if battery else 20.0),
         "line_mw": np.where(called > 0.0, -15.0, 1e3),
         "committed_mw": 15.0 * called,
         "baseline_share": called / DAYS,
@@ -127,9 +134,9 @@ def gaming_world() -> Instance:
 
 
 @cache
-def gamed(price_usd_per_mwh: float) -> Plan:
+def gamed(price_usd_per_mwh: float, battery: bool = False) -> Plan:
     """The optimum at a shortfall price, energy not paid."""
-    instance = gaming_world()
+    instance = gaming_world(battery)
     called = instance.exogenous.committed_mw > 0.0
     prices = {
         "line_usd_per_mwh": price_usd_per_mwh * called,
@@ -159,6 +166,14 @@ def test_a_baseline_is_gamed_where_it_pays() -> None:
         middle = (low + high) / 2.0
         low, high = (low, middle) if inflation_mw(middle) > 1e-3 else (middle, high)
     assert (low + high) / 2.0 == pytest.approx(400.0, rel=0.01)
+
+
+def test_a_battery_burns_nothing_for_a_baseline() -> None:
+    """Charging against discharging would burn MWh of 40 USD to earn 115 in the baseline."""
+    plan = gamed(1150.0, battery=True)
+    assert plan.flows is not None
+    assert not ((plan.flows.charge_mw > 1e-6) & (plan.flows.discharge_mw > 1e-6)).any()
+    assert plan.solver_objective == pytest.approx(plan.objective_value, rel=1e-9)
 
 
 # Lines that do not bind -----------------------------------------------------------------------------------------------
