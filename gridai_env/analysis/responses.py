@@ -35,6 +35,8 @@ from gridai_env.episodes.instance import Instance
 from gridai_env.episodes.lines import expected_home_mw
 from gridai_env.rollout.played import PlayedEpisode
 from gridai_env.scenario.lines import LineRule
+from gridai_env.world import physics
+from gridai_env.world.state import State
 
 PAST_DAYS = 49  # shown to methods that look back further than the episode: ten weekend days lie in them
 SAME_DAY_H = 4.0  # before an event, that adjustments to the day look at
@@ -75,19 +77,12 @@ def net_import_mw(episode: PlayedEpisode, rule: LineRule) -> Float[Floats, " T"]
     return np.asarray((episode.flows.import_mw - episode.flows.export_mw)[:, rule.site])
 
 
-def paid_baseline_mw(instance: Instance, rule: LineRule, net_mw: Float[Floats, " T"]) -> Float[Floats, " T"]:
-    """Return the baseline that pays in an episode whose net import was ``net_mw``; NaN outside events."""
-    exo, at = instance.exogenous, (slice(None), rule.slot, rule.site)
-    committed, line = exo.committed_mw[at], exo.line_mw[at] + 0.0
-    if exo.baseline_counts.size:
-        counts, day = exo.baseline_counts[:, rule.site], instance.compiled.lines.day_steps
-        inside = np.zeros_like(net_mw)
-        for first in range(day, len(net_mw), day):
-            now = slice(first, min(first + day, len(net_mw)))
-            before = slice(first - day, first - day + now.stop - first)
-            inside[now] = inside[before] + counts[now] * net_mw[before]
-        line += exo.baseline_share[at] * inside
-    return np.where(committed > 0.0, line + committed, np.nan)
+def paid_baseline_mw(instance: Instance, rule: LineRule, before: State) -> Float[Floats, " T"]:
+    """Return the baseline that pays, given the states before each step [T,...]; NaN outside events."""
+    at = (slice(None), rule.slot, rule.site)
+    committed_mw = instance.exogenous.committed_mw[at]
+    line_mw = physics.line_mw(before, instance.exogenous)[at]
+    return np.where(committed_mw > 0.0, line_mw + committed_mw, np.nan)
 
 
 def event_statements(
@@ -100,20 +95,18 @@ def event_statements(
     instance = episode.instance
     for rule in programmes(instance):
         net_mw = net_import_mw(episode, rule)
-        paid = paid_baseline_mw(instance, rule, net_mw)
+        paid = paid_baseline_mw(instance, rule, episode.before)
         in_event = ~np.isnan(paid)
-        off_mw = None if without is None else net_import_mw(without, rule)
-        back = (
-            iter(rebounds(net_mw, off_mw, in_event, REBOUND_H, instance.params.dt_h))
-            if off_mw is not None
-            else None
-        )
+        honest, back = None, None
+        if without is not None:
+            honest = paid_baseline_mw(instance, rule, without.before)
+            off_mw = net_import_mw(without, rule)
+            back = rebounds(net_mw, off_mw, in_event, REBOUND_H, instance.params.dt_h)
         for number, (first, last) in enumerate(runs_of_true(in_event).tolist(), start=1):
             event = Event(instance, rule, number, slice(first, last))
             rebound = UNKNOWN if back is None else next(back)
             inflated = np.nan
-            if off_mw is not None:
-                honest = paid_baseline_mw(instance, rule, off_mw)
+            if honest is not None:
                 inflated = baseline_inflation_mw(paid[first:last], honest[first:last])
             for method, baseline_mw in event.baselines(net_mw, paid):
                 statement = event.statement(method, baseline_mw, episode.flows.import_mw[:, rule.site])

@@ -8,9 +8,11 @@ import pytest
 from baselines.rules.registry import REGISTRY
 from gridai_env.analysis.customer_baselines import HIGHEST_4_OF_5, MEAN, TEN_IN_TEN
 from gridai_env.analysis.responses import event_statements, paid_baseline_mw, programmes, without_programmes
+from gridai_env.arrays.types import Float, Floats
 from gridai_env.episodes.instance import make_batch
 from gridai_env.rollout.run import run
 from gridai_env.rollout.trajectory import Trajectory
+from gridai_env.scenario.lines import LineRule
 from gridai_env.world import physics
 from tests.support.small_scenario import flexible
 
@@ -47,12 +49,24 @@ def test_the_baseline_that_pays_is_that_of_the_physics(played: list[tuple[Trajec
     for episode, _ in played:
         exo = episode.instance.exogenous
         (rule,) = programmes(episode.instance)
-        net = (episode.flows.import_mw - episode.flows.export_mw)[:, rule.site]
-        found = paid_baseline_mw(episode.instance, rule, net)
+        found = paid_baseline_mw(episode.instance, rule, episode.before)
         line = physics.line_mw(episode.before, exo)[:, rule.slot, rule.site]
         committed = exo.committed_mw[:, rule.slot, rule.site]
         assert np.array_equal(np.isnan(found), committed == 0.0)
         assert found[committed > 0.0] == pytest.approx((line + committed)[committed > 0.0])
+        assert found[committed > 0.0] == pytest.approx(_by_days_mw(episode, rule)[committed > 0.0])
+
+
+def _by_days_mw(episode: Trajectory, rule: LineRule) -> Float[Floats, " T"]:
+    """Return the baseline of each step from the imports of the same step on the days before it, no register used."""
+    exo, at = episode.instance.exogenous, (slice(None), rule.slot, rule.site)
+    net_mw = (episode.flows.import_mw - episode.flows.export_mw)[:, rule.site]
+    counted_mw, day = np.zeros_like(net_mw), episode.instance.compiled.lines.day_steps
+    for step in range(day, len(net_mw)):
+        # Whether yesterday counts is told by today's step.
+        days = range(step, day - 1, -day)
+        counted_mw[step] = sum(exo.baseline_counts[now, rule.site] * net_mw[now - day] for now in days)
+    return exo.line_mw[at] + exo.committed_mw[at] + exo.baseline_share[at] * counted_mw
 
 
 def test_other_methods_look_at_days_of_the_same_kind(played: list[tuple[Trajectory, Trajectory]]) -> None:
