@@ -12,8 +12,16 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from gridai_env.arrays.types import Float, Floats
-from scripts.report.data.names import LEARNED, OPTIMUM, knows_future, policy_label, rounded
-from scripts.report.data.parts import Choice
+from scripts.report.data.names import (
+    LEARNED,
+    OPTIMUM,
+    knows_future,
+    policy_colour,
+    policy_label,
+    rounded,
+    safe,
+)
+from scripts.report.data.parts import Choice, seed_choice
 from scripts.report.data.run_folders import RunFolder, Table
 from scripts.report.drawing import Drawing
 
@@ -94,6 +102,22 @@ class EpisodeTables:
     def policy_choice(self, name: str, label: str, first: str) -> Choice:
         """Return a selector of the policy."""
         return Choice(name, label, [(policy, policy_label(policy)) for policy in self.policies], first)
+
+    def pair_choices(self) -> list[Choice]:
+        """Return the selectors of the seed and of two policies."""
+        left, right = self.pair
+        return [
+            seed_choice(self.seeds),
+            self.policy_choice("left", "First policy", left),
+            self.policy_choice("right", "Second policy", right),
+        ]
+
+    def pair_store(self) -> dict[str, Any]:
+        """Return what a panel of two chosen policies keeps whatever it shows: the clock, names and colours."""
+        store: dict[str, Any] = dict(self.clock)
+        for policy in self.policies:
+            store |= {f"name|{policy}": safe(policy_label(policy)), f"colour|{policy}": policy_colour(policy)}
+        return store
 
 
 def first_ms(table: Table) -> float:

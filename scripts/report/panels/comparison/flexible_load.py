@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from scripts.report.data import palette
-from scripts.report.data.names import plain, policy_colour, policy_label, safe
+from scripts.report.data.names import plain, policy_label, safe
 from scripts.report.data.numbers import number
-from scripts.report.data.parts import Choice, Panel, PlainTable, Plot, seed_choice
+from scripts.report.data.parts import Choice, Panel, PlainTable, Plot
 from scripts.report.data.run_folders import RunFolder, Table
 from scripts.report.drawing import DATES, stacked, stroke
 from scripts.report.panels.comparison.episodes import EpisodeTables, held, over_time
@@ -59,7 +59,6 @@ def lines_panel(episodes: EpisodeTables) -> Panel | None:
     if not lines:
         return None
     called = [line for line in lines if table.has(CALLED + line)]
-    left, right = episodes.pair
     return Panel(
         "lines",
         [_lines_plot()],
@@ -70,18 +69,14 @@ def lines_panel(episodes: EpisodeTables) -> Panel | None:
                 [(line, plain(line.replace("/", ", "))) for line in lines],
                 (called or lines)[0],
             ),
-            seed_choice(episodes.seeds),
-            episodes.policy_choice("left", "First policy", left),
-            episodes.policy_choice("right", "Second policy", right),
+            *episodes.pair_choices(),
         ],
         _lines_store(episodes, lines),
     )
 
 
 def _lines_store(episodes: EpisodeTables, lines: list[str]) -> dict[str, Any]:
-    store: dict[str, Any] = dict(episodes.clock)
-    for policy in episodes.policies:
-        store |= {f"name|{policy}": safe(policy_label(policy)), f"colour|{policy}": policy_colour(policy)}
+    store = episodes.pair_store()
     for seed in episodes.seeds:
         for line in lines:
             site = line.partition("/")[0]

@@ -3,8 +3,8 @@
 from typing import Any
 
 from scripts.report.data import palette
-from scripts.report.data.names import policy_colour, policy_label, rounded, safe, words
-from scripts.report.data.parts import Choice, Panel, Plot, seed_choice
+from scripts.report.data.names import rounded, safe, words
+from scripts.report.data.parts import Choice, Panel, Plot
 from scripts.report.drawing import DATES, stacked, stroke
 from scripts.report.panels.comparison.episodes import DIGITS, EpisodeTables, held, over_time
 
@@ -18,7 +18,6 @@ def work_panel(episodes: EpisodeTables) -> Panel:
 
     # At first a row is shown that waits: there is something to see.
     waiting = [row for row in rows if episodes.moves(f"backlog_gpuh/{row}")]
-    left, right = episodes.pair
     return Panel(
         "work",
         [_work_plot(waits=bool(waiting))],
@@ -29,18 +28,14 @@ def work_panel(episodes: EpisodeTables) -> Panel:
                 [(row, words(row.replace("/", ", "))) for row in rows],
                 waiting[0] if waiting else rows[0],
             ),
-            seed_choice(episodes.seeds),
-            episodes.policy_choice("left", "First policy", left),
-            episodes.policy_choice("right", "Second policy", right),
+            *episodes.pair_choices(),
         ],
         _work_store(episodes, rows),
     )
 
 
 def _work_store(episodes: EpisodeTables, rows: list[str]) -> dict[str, Any]:
-    store: dict[str, Any] = dict(episodes.clock)
-    for policy in episodes.policies:
-        store |= {f"name|{policy}": safe(policy_label(policy)), f"colour|{policy}": policy_colour(policy)}
+    store = episodes.pair_store()
 
     for seed in episodes.seeds:
         store[f"utc|{seed}"] = safe(episodes.axis_title(seed))
