@@ -45,6 +45,7 @@ from gridai_env.rollout.run import run, run_many
 from gridai_env.scenario.compile import compile_scenario
 from gridai_env.scenario.load import load_scenario, parse_scenario
 from gridai_env.world.actions import Layout
+from gridai_env.world.state import Shape
 from scripts import demonstrate as command
 from scripts import train as train_command
 from scripts.studies import demonstrations
@@ -206,6 +207,18 @@ def test_a_moved_share_and_a_battery_by_hand() -> None:
     assert float(squared["battery"]) == pytest.approx(0.25 * limits.sum() * p.dt_h, rel=1e-5)
 
 
+def without_anything(goal: np.ndarray, shape: Shape) -> dict[str, torch.Tensor]:
+    """Return a step [1] in which there is nothing to route, to use or to start."""
+    return {
+        "actions": torch.as_tensor(goal),
+        "on_hand_gpuh": torch.zeros(1, shape.regions, shape.rows),
+        "routed_gpuh": torch.zeros(1, shape.regions, shape.rows),
+        "renewable_available_mw": torch.zeros(1, shape.sites),
+        "job_gpuh": torch.zeros(1, shape.slots),
+        "job_open": torch.zeros(1, shape.slots, shape.sites + 1),
+    }
+
+
 def test_power_modes_count_by_what_they_could_save() -> None:
     """By hand: 600 of the 1000 accelerators of south would be busy at full speed."""
     world = flexible()
@@ -215,14 +228,7 @@ def test_power_modes_count_by_what_they_could_save() -> None:
     layout.split(goal)["mode"][...] = [0.2, 0.9]
     own = goal.copy()
     layout.split(own)["mode"][...] = [-0.5, 0.4]
-    batch = {
-        "actions": torch.as_tensor(goal),
-        "on_hand_gpuh": torch.zeros(1, shape.regions, shape.rows),
-        "routed_gpuh": torch.zeros(1, shape.regions, shape.rows),
-        "renewable_available_mw": torch.zeros(1, shape.sites),
-        "job_gpuh": torch.zeros(1, shape.slots),
-        "job_open": torch.zeros(1, shape.slots, shape.sites + 1),
-    }
+    batch = without_anything(goal, shape)
     row = int(np.argmax(world.params.route_open[0, :, 1]))
     batch["routed_gpuh"][0, 0, row] = 900.0  # at speed 1.5: 600 accelerators of 1000
     parts = distance.parts(torch.as_tensor(own), batch)
@@ -254,14 +260,7 @@ def test_jobs_count_by_the_chosen_entry_among_the_open() -> None:
     layout.split(goal)["jobs"][0, 0, 1] = 1.0
     layout.split(own)["jobs"][0, 0, 1] = 0.5
     layout.split(own)["jobs"][0, 0, 0] = 1.0  # closed: cannot win
-    batch = {
-        "actions": torch.as_tensor(goal),
-        "on_hand_gpuh": torch.zeros(1, shape.regions, shape.rows),
-        "routed_gpuh": torch.zeros(1, shape.regions, shape.rows),
-        "renewable_available_mw": torch.zeros(1, shape.sites),
-        "job_gpuh": torch.zeros(1, shape.slots),
-        "job_open": torch.zeros(1, shape.slots, shape.sites + 1),
-    }
+    batch = without_anything(goal, shape)
     assert float(distance.parts(torch.as_tensor(own), batch)["jobs"]) == 0.0  # nobody waits
     batch["job_gpuh"][0, 0] = 10.0
     batch["job_open"][0, 0, 1:] = 1.0
