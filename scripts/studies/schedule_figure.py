@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gridai_env.rollout.trajectory import Trajectory
+from scripts.runs.pictures import new_figure, png_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,12 +28,8 @@ def schedule_figure(columns: dict[str, Trajectory]) -> tuple[bytes, tuple[int, i
 
     Stacked: supply above zero, charging and export below.  Line: facility load.  Dashed: price, at the right.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     sites = next(iter(columns.values())).instance.compiled.site_names
-    figure = Figure(figsize=(1.0 + 6.0 * len(columns), 1.0 + 2.1 * len(sites)), layout="constrained", dpi=90)
-    FigureCanvasAgg(figure)
+    figure = new_figure(1.0 + 6.0 * len(columns), 1.0 + 2.1 * len(sites), dpi=90)
 
     grid: Any = figure.subplots(len(sites), len(columns), sharex=True, sharey="row", squeeze=False)
     for k, site in enumerate(sites):
@@ -47,16 +43,10 @@ def schedule_figure(columns: dict[str, Trajectory]) -> tuple[bytes, tuple[int, i
     for axes in grid[-1]:
         axes.set_xlabel("hours since the start")
 
-    # One legend below all panels: they share their colours.
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    columns_of_legend = min(len(labels), 4 * grid.shape[1])
-    look = {"ncols": columns_of_legend, "fontsize": 8, "frameon": False}
-    figure.legend(handles, labels, loc="outside lower center", **look)
-
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png")
+    # The panels share their colours.
+    png = png_of(figure, grid[0, 0], columns=4 * grid.shape[1])
     width, height = figure.canvas.get_width_height()
-    return buffer.getvalue(), (int(width), int(height))
+    return png, (int(width), int(height))
 
 
 def _draw_site(axes: Axes, trajectory: Trajectory, site: str, price_label: bool) -> None:

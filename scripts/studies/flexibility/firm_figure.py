@@ -6,11 +6,10 @@ Beside them, where they are known, bars of the Shapley values of the levers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from io import BytesIO
 from typing import Any
 
+from scripts.runs.pictures import COLOURS, new_figure, png_of
 from scripts.runs.tables import Row
-from scripts.studies.flexibility.headroom_figure import COLOURS
 
 
 def firm_figure(rows: Sequence[Row], values: Sequence[Row], hours_a_year: float, title: str) -> bytes:
@@ -18,11 +17,7 @@ def firm_figure(rows: Sequence[Row], values: Sequence[Row], hours_a_year: float,
 
     ``rows`` of flexibility.csv, ``values`` of shapley.csv.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(14.0 if values else 10.0, 5.0), layout="constrained", dpi=110)
-    FigureCanvasAgg(figure)
+    figure = new_figure(14.0 if values else 10.0, 5.0, dpi=110)
     axes: Any = figure.subplots(1, 3 if values else 2)
     mine = [row for row in rows if row["hours_a_year"] == hours_a_year]
     looks = _looks(list(dict.fromkeys((row["label"], row["kind"]) for row in mine)))
@@ -55,13 +50,7 @@ def firm_figure(rows: Sequence[Row], values: Sequence[Row], hours_a_year: float,
         axes[2].grid(axis="x", alpha=0.3)
 
     figure.suptitle(f"{title}; {hours_a_year:g} called hours a year", fontsize=11)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=min(len(labels), 7), fontsize=9, frameon=False
-    )
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+    return png_of(figure, axes[0], columns=7, font_size=9)
 
 
 def _looks(columns: Sequence[tuple[str, str]]) -> dict[str, dict[str, Any]]:

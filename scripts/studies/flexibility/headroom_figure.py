@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from io import BytesIO
 from typing import Any
 
 import numpy as np
 
 from gridai_env.analysis.headroom import headroom_mw
 from gridai_env.arrays.types import Float, Floats
+from scripts.runs.pictures import COLOURS, new_figure, png_of
 
-# Of areas: colours that people with colour blindness can tell apart (Okabe and Ito).
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 LINES = {"gen": "-", "net": "--", "demand": "-.", "load": "-"}
 SHARES = np.geomspace(0.0005, 0.05, 41)
 
 
 def headroom_figure(loads: Sequence[tuple[str, str, Float[Floats, " H"]]]) -> bytes:
     """Return the PNG of the curves of areas, their series and MW; from the seventh area on colours repeat."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.ticker import ScalarFormatter
 
-    figure = Figure(figsize=(10.0, 5.0), layout="constrained", dpi=110)
-    FigureCanvasAgg(figure)
+    figure = new_figure(10.0, 5.0, dpi=110)
     axes: Any = figure.subplots(1, 2, sharey=True)
 
     areas = list(dict.fromkeys(area for area, _, _ in loads))
@@ -47,11 +42,4 @@ def headroom_figure(loads: Sequence[tuple[str, str, Float[Floats, " H"]]]) -> by
         one.set_ylim(bottom=0.0)
     axes[0].set_ylabel("constant new load [GW]")
     figure.suptitle("Headroom: new load below the highest hour of the year", fontsize=11)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=min(len(labels), 6), fontsize=8, frameon=False
-    )
-
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+    return png_of(figure, axes[0], columns=6)
