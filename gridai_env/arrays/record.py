@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
@@ -41,6 +42,14 @@ class Record:
                 f"{type(self).__name__} has no field {sorted(changes.keys() - set(self.names()))}"
             )
         return record
+
+    def __setstate__(self, values: dict[str, Array]) -> None:
+        """Take pickled fields and what is kept beside them; raise UnpicklingError where an earlier version had fewer."""
+        if missing := sorted(set(self.names()) - values.keys()):
+            raise pickle.UnpicklingError(
+                f"a {type(self).__name__} of another version, without {', '.join(missing)}"
+            )
+        self.__dict__.update(values)
 
     def __str__(self) -> str:
         """Return names and shapes; the arrays themselves would fill pages."""

@@ -30,10 +30,17 @@ from stable_baselines3.common.callbacks import BaseCallback
 from agents.config import compiled_of, load_config
 from agents.networks.checkpoint import CheckpointError, Identity, NetworkPolicy, load_model
 from agents.training import checkpoints, environments, train, validation
-from agents.training.checkpoints import checkpoint_path, latest_checkpoint, remove_leftovers, save_checkpoint
+from agents.training.checkpoints import (
+    checkpoint_path,
+    latest_checkpoint,
+    read_training_state,
+    remove_leftovers,
+    save_checkpoint,
+)
 from agents.training.curves import PROGRESS, STEP
 from agents.training.failures import TrainingError
 from gridai_env.rollout.run import run
+from gridai_env.world.state import State
 from scripts import train as command
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -300,6 +307,20 @@ def test_weights_alone_are_no_checkpoint(tmp_path: Path) -> None:
     env = environments.make_training_env(config, compiled_of(config))
     with pytest.raises(CheckpointError, match="no state of training"):
         train.resume(config, env, tmp_path / "model.zip")
+
+
+def test_a_checkpoint_of_a_version_with_fewer_fields_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, model = built()
+    train.train(model, config.model_copy(update={"total_steps": 32}), tmp_path)
+    checkpoint = latest_checkpoint(tmp_path)
+    assert checkpoint is not None
+
+    names = (*State.names(), "spare_mw")
+    monkeypatch.setattr(State, "names", classmethod(lambda _: names))
+    with pytest.raises(CheckpointError, match=r"another version .*a State .*without spare_mw.*train again"):
+        read_training_state(checkpoint)
 
 
 # Disk -------------------------------------------------------------------------------------------------------
