@@ -44,7 +44,7 @@ class Record:
         return record
 
     def __setstate__(self, values: dict[str, Array]) -> None:
-        """Take pickled fields and what is kept beside them; raise UnpicklingError where an earlier version had fewer."""
+        """Take pickled fields and what is kept beside them; raise UnpicklingError where some are missing."""
         if missing := sorted(set(self.names()) - values.keys()):
             raise pickle.UnpicklingError(
                 f"a {type(self).__name__} of another version, without {', '.join(missing)}"
