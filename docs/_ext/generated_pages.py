@@ -381,12 +381,16 @@ def trace_columns() -> str:
         "pv_cf": "share of capacity, 0 to 1",
         "wind_cf": "share of capacity, 0 to 1",
         formats.SELL: "USD/MWh: price of export; else it follows from that of import",
+        f"{formats.CALL}SITE": "share of the row's interval in which the site is called, 0 to 1",
+        f"{formats.NOTICE}SITE": "hours of notice of the call that begins in the row",
         "stamp": ", ".join(code(name) for name in formats.STAMPS)
         + ": one for the whole file, the first by default",
     }
+    of_sites = tuple(f"{begin}SITE" for begin in (formats.CALL, formats.NOTICE))
+    panel |= {name: code(name) for name in of_sites}
     rows = [
         (code(name), panel.get(name, ""), "yes" if name in ("utc", "zone", *REQUIRED) else "no", notes[name])
-        for name in ("utc", "zone", *REQUIRED, *OPTIONAL, formats.SELL, "stamp")
+        for name in ("utc", "zone", *REQUIRED, *OPTIONAL, formats.SELL, *of_sites, "stamp")
     ]
     return table(("plain form", "panel form", "required", "unit"), rows)
 

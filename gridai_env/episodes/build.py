@@ -18,6 +18,7 @@ from gridai_env.arrays.record import Record
 from gridai_env.arrays.types import Array, Bool, Bools, Float, Floats, Floats32, Int, Ints
 from gridai_env.episodes import starts
 from gridai_env.episodes.calls import CallTable, draw_calls
+from gridai_env.episodes.calls_of_file import calls_of_file
 from gridai_env.episodes.demand import Demand, draw_demand, first_placement_gpuh
 from gridai_env.episodes.demand_shape import regional_table
 from gridai_env.episodes.deviation import month_hours_utc, synthetic_deviation
@@ -97,8 +98,13 @@ def batch_parts(
     draws = EpisodeDraws(starts.streams(seeds, "forecast"))
     calendars = LineCalendars.of(compiled, start_utc)
     calling = EpisodeDraws(starts.streams(seeds, "calls"))
-    world = make_world(compiled, series, demand, jobs, events, base, draws, calendars, calling)
+    of_file = None if traces is None else calls_of_file(compiled, traces)
+    given = None if of_file is None else of_file.at(start_utc, shape.steps)
+    world = make_world(compiled, series, demand, jobs, events, base, draws, calendars, calling, given)
     check_response(compiled, vars(world.exogenous))
+    common = {"start": how, **series.provenance}
+    if of_file is not None:
+        common["calls"] = "; ".join(of_file.words)
 
     return {
         "compiled": compiled,
@@ -109,9 +115,7 @@ def batch_parts(
         "initial": world.initial,
         "forecast": world.forecast,
         "knowledge": _knowledge(compiled, world, events, jobs, lead_in),
-        "provenance": _provenance(
-            compiled, {"start": how, **series.provenance}, expected, demand, len(seeds)
-        ),
+        "provenance": _provenance(compiled, common, expected, demand, len(seeds)),
     }
 
 
@@ -146,12 +150,15 @@ def make_world(
     draws: Draws,
     calendars: LineCalendars,
     calling: Draws,
+    given: CallTable | None = None,
 ) -> World:
     """Return what follows from the drawn series, demand, jobs and events; ``draws`` are those of the forecasts,
-    ``calling`` those of calls."""
+    ``calling`` those of calls; ``given``: the calls of lines for which none are drawn."""
     sites = site_series(compiled, series)
     usual_usd = sites.buy_usd_per_mwh[:, -compiled.shape.steps :]
     calls = draw_calls(compiled, calendars.calls, usual_usd, calling)
+    if given is not None:
+        calls = calls.beside(given)
     exogenous = exogenous_arrays(compiled, sites, demand, jobs, events, calls, calendars.baselines)
     background = forecast_background(compiled, sites, demand, series, base)
     return World(
@@ -194,6 +201,8 @@ def find_series(
     """
     zones, dt_h = compiled.sites.zones, compiled.shape.dt_h
     steps = lead_in + compiled.shape.steps
+    of_file = None if table is None else calls_of_file(compiled, table)
+    rows = table if of_file is None else of_file.table
     if table is not None:
         starts.check_renewables(compiled, table)
     if start is not None:
@@ -202,7 +211,7 @@ def find_series(
         choices, how = compiled.synthetic_starts, "drawn from the scenario's dates"
         regional = regional_table(compiled.demand)
         if table is not None or regional is not None:
-            choices, how = starts.table_starts(compiled, table, lead_in, regional)
+            choices, how = starts.table_starts(compiled, rows, lead_in, regional)
         start_utc = starts.draw_starts(choices, seeds)
 
     published = None
@@ -211,13 +220,13 @@ def find_series(
 
     # The history before the start is read, too: forecasts and reports need it.
     first = start_utc - np.timedelta64(round(lead_in * dt_h * 60), "m")
-    if table is None:
+    if table is None or rows is None:
         series = synthetic_series(zones, first, steps, dt_h, starts.streams(seeds, "traces"))
         usual = usual_deviations(compiled, synthetic_deviation(zones))
         row = month_hours_utc(start_utc, 0, compiled.shape.steps, dt_h)
         return series, ForecastBase(*usual, row, None, published), how, []
 
-    seen = outlook(table, table.window(zones, first, steps, dt_h), start_utc)
+    seen = outlook(table, rows.window(zones, first, steps, dt_h), start_utc)
     row = np.repeat(np.arange(len(seeds))[:, None], compiled.shape.steps, axis=1)
     blind = seen.blind if seen.blind.any() else None
     base = ForecastBase(*usual_deviations(compiled, seen.deviation), row, blind, published)

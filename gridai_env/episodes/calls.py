@@ -6,6 +6,9 @@ evenly with the rank of the day's mean price in the zone; it begins at a step dr
 rule and has a length drawn evenly from its range.  Then, in the order of time, calls that begin within the least gap
 are left out, and what exceeds the hours of a year.
 
+Calls of lines whose rule is ``in_traces`` stand in the trace file (`gridai_env.episodes.calls_of_file`); none are
+drawn for them.
+
 A call is known from ``notice`` steps before it begins on, with its length; without notice, from its first step on.
 
 Shapes: B episodes, T steps, K sites, Q lines that are called, D local days that an episode touches.
@@ -81,6 +84,12 @@ class CallTable:
     known_from: Int[
         Array, "*batch T Q"
     ]  # step from which the call of this step is known; T where there is none
+
+    def beside(self, other: CallTable) -> CallTable:
+        """Return the calls of both; a line has calls in one of them."""
+        xp = namespace(self.depth)
+        depth = xp.maximum(self.depth, other.depth)
+        return CallTable(depth, xp.minimum(self.known_from, other.known_from))
 
     def as_foreseen(self, t: Any, forecast: str) -> Float[Array, "*batch T Q"]:
         """Return ``depth`` as known at step ``t``; ``forecast`` is the kind of the scenario's forecasts.

@@ -95,6 +95,12 @@ def _response(s: Scenario, key: str, line: Line) -> Iterator[str]:
 def _calls(s: Scenario, key: str, calls: Calls) -> Iterator[str]:
     """Check the lengths and clock hours of calls."""
     longest, most_lead = calls.duration_h[-1], max(s.forecast.leads_h)
+    if calls.notice_h > most_lead:
+        allowed = f"at most {most_lead:g}, the last of forecast.leads_h"
+        yield problem(f"{key}.notice_h", calls.notice_h, allowed, "what is announced must be foreseen")
+    if calls.source == "traces":
+        yield from _calls_in_traces(s, key, calls)
+        return
     if longest > s.horizon_h:
         allowed = f"at most horizon_h = {s.horizon_h:g}"
         yield problem(f"{key}.duration_h", calls.duration_h, allowed, "calls must fit into an episode")
@@ -102,12 +108,21 @@ def _calls(s: Scenario, key: str, calls: Calls) -> Iterator[str]:
         yield problem(f"{key}.duration_h", calls.duration_h, "above 0")
     if calls.start_h[-1] >= 24:
         yield problem(f"{key}.start_h", calls.start_h, "below 24", "local hours")
-    if calls.notice_h > most_lead:
-        allowed = f"at most {most_lead:g}, the last of forecast.leads_h"
-        yield problem(f"{key}.notice_h", calls.notice_h, allowed, "what is announced must be foreseen")
     if calls.hours_a_year is not None and calls.hours_a_year < calls.duration_h[0]:
         allowed = f"at least the shortest call, {calls.duration_h[0]:g}"
         yield problem(f"{key}.hours_a_year", calls.hours_a_year, allowed)
+
+
+def _calls_in_traces(s: Scenario, key: str, calls: Calls) -> Iterator[str]:
+    """Check that a file is there and that nothing else says when it calls."""
+    if s.traces == "synthetic":
+        advice = "synthetic traces hold no calls: name a trace file in traces, or leave the key out"
+        yield problem(f"{key}.source", calls.source, "drawn", advice)
+    for name, field in Calls.model_fields.items():
+        value = getattr(calls, name)
+        if name not in ("source", "notice_h") and value != field.default:
+            advice = "the columns of the file say when, how long and how deep"
+            yield problem(f"{key}.{name}", value, "left out where source is traces", advice)
 
 
 def call_durations(s: Scenario) -> list[tuple[str, float]]:

@@ -33,6 +33,7 @@ class CallRule:
     notice: int
     ramp: int
     gap: int
+    in_traces: bool  # the trace file says when; none is drawn
 
     @classmethod
     def of(cls, calls: Calls, dt_h: float) -> CallRule:
@@ -42,7 +43,7 @@ class CallRule:
         year_h = 8760.0 if calls.hours_a_year is None else calls.hours_a_year
         return cls(
             per_week=calls.per_week,
-            probability=calls.probability,
+            probability=0.0 if calls.source == "traces" else calls.probability,
             first_minute=first_h * MINUTES_PER_HOUR,
             last_minute=last_h * MINUTES_PER_HOUR,
             shortest=shortest,
@@ -51,6 +52,7 @@ class CallRule:
             notice=round(calls.notice_h / dt_h),
             ramp=round(calls.ramp_h / dt_h),
             gap=round(calls.least_gap_h / dt_h),
+            in_traces=calls.source == "traces",
         )
 
 

@@ -208,7 +208,7 @@ def _shorter_calls(site: Site, end_h: float) -> Site:
     """Return the site without calls that are longer than the horizon."""
     lines = []
     for line in site.lines:
-        if (calls := line.calls) is not None:
+        if (calls := line.calls) is not None and calls.source == "drawn":
             shorter = {"duration_h": [min(hours, end_h) for hours in calls.duration_h]}
             line = line.model_copy(update={"calls": calls.model_copy(update=shorter)})
         lines.append(line)

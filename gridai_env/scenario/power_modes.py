@@ -53,6 +53,13 @@ def lower_hull(points: Float[Floats, "n 2"]) -> Hull:
     return np.array(kept)
 
 
+def above_hull(points: Float[Floats, "n 2"]) -> Float[Floats, "m 3"]:
+    """Return the points that lie above the hull of all and so count for nothing: speed, kW, kW of the hull."""
+    hull = lower_hull(points)
+    hull_kw = np.interp(points[:, 0], hull[:, 0], hull[:, 1])
+    return np.column_stack([points, hull_kw])[points[:, 1] > hull_kw + SAME]
+
+
 def _turns_down(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> bool:
     """Return whether b lies on or above the line from a to c."""
     return bool((b[1] - a[1]) * (c[0] - a[0]) >= (c[1] - a[1]) * (b[0] - a[0]) - SAME)

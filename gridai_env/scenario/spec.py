@@ -55,6 +55,10 @@ class Battery(StrictModel):
 class Calls(StrictModel):
     """When the operator of the grid calls for less load; a call falls on a day more often the dearer the day is."""
 
+    source: Literal["drawn", "traces"] = Field(
+        "drawn",
+        description="traces: columns call_SITE and notice_h_SITE of the trace file; no other key but notice_h",
+    )
     per_week: Annotated[int, Field(ge=1, le=7), Whole] = Field(1, description="calls possible in 7 days")
     probability: Share = Field(1.0, description="of each of them")
     start_h: HourRange = Field(
@@ -62,7 +66,9 @@ class Calls(StrictModel):
     )
     duration_h: HourRange = Field([4.0, 4.0], description="shortest and longest")
     hours_a_year: Positive | None = Field(None, description="most hours called in a year; null: no limit")
-    notice_h: NonNegative = Field(0.0, description="before the begin; 0: seen once it has begun")
+    notice_h: NonNegative = Field(
+        0.0, description="before the begin; 0: seen once it has begun; a column notice_h_SITE stands for it"
+    )
     ramp_h: NonNegative = Field(0.0, description="in which the limit falls evenly from the maximum")
     least_gap_h: NonNegative = Field(0.0, description="between two calls; a later one within it is left out")
 

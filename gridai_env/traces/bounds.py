@@ -24,6 +24,9 @@ POSSIBLE: dict[str, tuple[float, float]] = {
     "gpus": (0.0, 1e9),
 }
 
+# Columns of sites by how their names begin: the share of an interval that is called, the notice of a call in hours.
+POSSIBLE_OF_SITES = {"call_": (0.0, 1.0), "notice_h_": (0.0, 8_760.0)}
+
 # Annual means of the 16 calibrated zones: 14 to 185 USD/MWh, 47 to 691 kg/MWh, 6.7 to 25 deg C, 0.10 to 0.19 (sun) and
 # 0.30 to 0.41 (wind).  Single weeks and other years need the room around them.
 USUAL_MEAN: dict[str, tuple[float, float]] = {
@@ -34,6 +37,12 @@ USUAL_MEAN: dict[str, tuple[float, float]] = {
     "pv_cf": (0.0, 0.5),
     "wind_cf": (0.0, 0.9),
 }
+
+
+def possible_range(name: str) -> tuple[float, float]:
+    """Return the least and the greatest value that a column may have."""
+    of_site = (bounds for begin, bounds in POSSIBLE_OF_SITES.items() if name.startswith(begin))
+    return POSSIBLE[name] if name in POSSIBLE else next(of_site)
 
 
 def unusual_mean(name: str, values: Float[Floats, " n"]) -> str | None:

@@ -5,6 +5,7 @@ from math import prod
 
 import numpy as np
 
+from gridai_env.episodes.calls_of_file import calls_of_file
 from gridai_env.episodes.demand_shape import regional_table
 from gridai_env.episodes.forecast import day_steps, publication_words
 from gridai_env.episodes.instance import make_batch
@@ -13,6 +14,8 @@ from gridai_env.observation.layout import ObservationLayout
 from gridai_env.scenario.capacity import full_load_mw, peak_demand_gpus
 from gridai_env.scenario.compile import Compiled
 from gridai_env.scenario.geography import LAYERS
+from gridai_env.scenario.lines import points_of
+from gridai_env.scenario.power_modes import above_hull
 from gridai_env.traces import TraceTable, read_table
 from gridai_env.world.actions import Layout
 
@@ -71,6 +74,12 @@ def capacity(c: Compiled) -> Iterator[str]:
         local = site.pv_mw + site.wind_mw + (site.generator.capacity_mw if site.generator else 0.0)
         if full > c.import_limit_mw[k] + local:
             yield "  note: full load exceeds import and local generation; work will be cut at the peak"
+        for curve in site.power_modes:
+            for speed, kw, hull_kw in above_hull(points_of(site, curve)):
+                yield (
+                    f"  note: power mode of {kw:g} kW at speed {speed:g} is dropped: a mix of idle and other modes has "
+                    f"that speed at {hull_kw:.4g} kW"
+                )
     yield f"capacity / sum of local peaks: {usable.sum() / peak.sum():.2f}"
 
 
@@ -131,11 +140,14 @@ def traces(c: Compiled) -> Iterator[str]:
         return
     table = read_table(c.traces)
     yield f"traces: {c.traces}, {len(table.zones)} zones, {len(zones)} in use"
-    if table.raw.layout.unused:
-        yield f"  columns not used: {', '.join(table.raw.layout.unused)}"
+    calls = calls_of_file(c, table)
+    table = table if calls is None else calls.table
+    if table.unused:
+        yield f"  columns not used: {', '.join(table.unused)}"
 
     for zone in zones:
         yield from zone_of_file(table, zone, round(c.shape.dt_h * 60))
+    yield from (f"  calls of {text}" for text in (() if calls is None else calls.words))
     check_renewables(c, table)
     starts, how = table_starts(c, table, day_steps(c.shape.dt_h), regional_table(c.demand))
     yield f"  starts {how}: {starts.min()} to {starts.max()} UTC, a day of history before each"
@@ -157,7 +169,8 @@ def zone_of_file(table: TraceTable, zone: str, step_min: int) -> Iterator[str]:
     yield from covered(table, zone, step_min)
     yield f"    {'column':28s}{'count':>8s}{'gaps':>7s}{'minimum':>10s}{'mean':>10s}{'maximum':>10s}  source"
 
-    for name, source in table.origin(zone).items():
+    of_sites = dict.fromkeys(table.of_sites.get(zone, ()), "from the file")
+    for name, source in (table.origin(zone) | of_sites).items():
         numbers = " " * 45
         if name in table.raw.columns:
             good = axis.good(name)

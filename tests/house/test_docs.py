@@ -76,8 +76,9 @@ def globals_of(folder: Path) -> dict[str, Any]:
 def test_the_trace_columns_are_those_of_the_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = cells(generated_pages.trace_columns())[1:]
     plain = [row[0].strip("`") for row in table]
-    assert plain == ["utc", "zone", *REQUIRED, *OPTIONAL, SELL, "stamp"]
-    assert [row[2] for row in table] == ["no" if c in (*OPTIONAL, SELL, "stamp") else "yes" for c in plain]
+    others = (*OPTIONAL, SELL, "call_SITE", "notice_h_SITE", "stamp")
+    assert plain == ["utc", "zone", *REQUIRED, *others]
+    assert [row[2] for row in table] == ["no" if c in others else "yes" for c in plain]
     panel = {name: re.findall(r"`(\w+)`", row[1]) for name, row in zip(plain, table, strict=True)}
     assert panel["carbon_average_kg_per_mwh"] == ["ci_direct", "ci_lca"]
     assert {own: names[0] for own, names in panel.items() if own in PANEL} == PANEL

@@ -21,6 +21,7 @@ REQUIRED = ("price_usd_per_mwh", "carbon_average_kg_per_mwh")
 OPTIONAL = ("carbon_marginal_kg_per_mwh", "wetbulb_c", "pv_cf", "wind_cf")
 SELL = "sell_usd_per_mwh"  # optional, too, but no property of the zone that a calibration knows or an export brings
 ALL = (*REQUIRED, *OPTIONAL, SELL)
+CALL, NOTICE = "call_", "notice_h_"  # before the name of a site: columns of its calls
 # What stamps may mark, with whether that is the end of a row's interval; it need not be an hour long.
 STAMPS = {"hour_start": False, "hour_end": True, "interval_start": False, "interval_end": True}
 REGIONAL = ("requests_per_s", "gpus")  # rates, one of them in a file of demand
@@ -40,7 +41,12 @@ class Layout(NamedTuple):
     place: str  # what a row belongs to: "zone" or "region"
     format_name: str
     carbon_kind: str  # which average carbon was taken
-    unused: tuple[str, ...]  # columns that are not read
+    unused: tuple[str, ...]  # columns that are not read; those of calls may be
+
+    @property
+    def of_sites(self) -> tuple[str, ...]:
+        """Columns of calls, in small letters."""
+        return tuple(name for name in self.columns if is_of_site(name))
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,11 @@ class RawTable:
     stamp_minutes: Int[Ints, " N"]  # since 1970
     stamps_end: bool  # whether they mark the ends of the intervals, and not their starts
     columns: dict[str, Float[Floats, " N"]]  # our names; NaN where a cell is empty
+
+
+def is_of_site(name: str) -> bool:
+    """Return whether a column, in small letters, holds calls of a site."""
+    return name.startswith((CALL, NOTICE))
 
 
 def load(path: Path, regional: bool = False) -> RawTable:
@@ -110,6 +121,7 @@ def _layout(path: Path, header: list[str]) -> Layout:
             f"{', '.join(REQUIRED)} or the panel form utc, zone, price_usd, ci_direct or ci_lca; "
             "scripts.convert makes it of exports and of other currencies"
         )
+    own |= {name: name for name in found if is_of_site(name)}
     columns = {name: found[theirs] for name, theirs in own.items() if theirs in found}
     return _laid_out(found, columns, "zone", form, kind)
 

@@ -5,6 +5,7 @@ A row holds over its whole interval.  The axis has the finest cells that are nee
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,9 +13,9 @@ import numpy as np
 
 from gridai_env.arrays.runs import runs_of_true
 from gridai_env.arrays.types import Bool, Bools, Float, Floats, Int, Ints
-from gridai_env.traces.bounds import POSSIBLE, USUAL_MEAN, unusual_mean
+from gridai_env.traces.bounds import USUAL_MEAN, possible_range, unusual_mean
 from gridai_env.traces.errors import TraceError
-from gridai_env.traces.files.formats import SELL, RawTable
+from gridai_env.traces.files.formats import CALL, NOTICE, SELL, RawTable, is_of_site
 from gridai_env.traces.files.intervals import interval_minutes
 from gridai_env.traces.local_time import MINUTES_PER_DAY, MINUTES_PER_HOUR, stamp
 from gridai_env.traces.series import INTERPOLATED
@@ -104,9 +105,13 @@ class ZoneAxis:
             what, cure = FAULTS[fault]
             return f"{stamp(self.row_start[cell]) if fault == STRAY else when}: {what}", cure
         name = next(name for name, values in self.values.items() if not _possible(name, values[cell]))
-        low, high = POSSIBLE[name]
+        low, high = possible_range(name)
         value = self.values[name][cell]
         what = f"{when}: {name} = {value:g} (allowed: {low:g} to {high:g}, finite)"
+        if name.startswith(NOTICE):
+            return what, "give the hours of notice of the call that begins there"
+        if name.startswith(CALL):
+            return what, "write the share of the interval that is called: 0, 1 or between"
         if not np.isnan(value):
             return what, "correct it"
         if not self.good(name).size:
@@ -171,8 +176,10 @@ class ZoneAxis:
         return self.start // MINUTES_PER_HOUR, {name: means(values) for name, values in self.values.items()}
 
 
-def zone_axis(raw: RawTable, source: str, zone: str, fill_gap_h: float = 0.0) -> ZoneAxis:
-    """Return the rows of one zone of a file on a dense axis.
+def zone_axis(
+    raw: RawTable, source: str, zone: str, fill_gap_h: float = 0.0, of_sites: Sequence[str] = ()
+) -> ZoneAxis:
+    """Return the rows of one zone of a file on a dense axis; of the columns of sites those ``of_sites`` alone.
 
     Missing rows and empty cells up to ``fill_gap_h`` long are interpolated.  Raises TraceError where the zone has no
     rows or they are more than an hour apart.  Other faults are noted by cell: they matter only where it is used.
@@ -206,14 +213,26 @@ def zone_axis(raw: RawTable, source: str, zone: str, fill_gap_h: float = 0.0) ->
     # Of rows with the same stamp the last one is kept, for the error to show: the interval is refused as repeated.
     last = np.empty(len(stamps), dtype=np.int64)
     last[place] = rows
-    columns = {name: column[last] for name, column in raw.columns.items()}
+    columns = {
+        name: column[last] for name, column in raw.columns.items() if not is_of_site(name) or name in of_sites
+    }
     # A zone without any export price of its own in a file of others sells by the rule of its sites.
     if SELL in columns and np.isnan(columns[SELL]).all():
         del columns[SELL]
     axis = _axis(where, start, length, fault, columns)
     if fill_gap_h > 0:
         _fill(axis, round(fill_gap_h * MINUTES_PER_HOUR) // axis.cell_min)
+    for name in of_sites:
+        if name.startswith(NOTICE):
+            # Notice matters where a call begins: elsewhere a cell may be empty.
+            values, called = axis.values[name], axis.values[CALL + name.removeprefix(NOTICE)] > 0.0
+            values[np.isnan(values) & ~begins(called)] = 0.0
     return axis
+
+
+def begins(called: Bool[Bools, " n"]) -> Bool[Bools, " n"]:
+    """Return the cells in which a call begins: those that are called, after one that is not."""
+    return called & ~np.concatenate([[False], called[:-1]])
 
 
 def _axis(
@@ -263,6 +282,9 @@ def _fill(axis: ZoneAxis, longest: int) -> None:
         edges = runs_of_true(empty)
         for first, end in edges[edges[:, 1] - edges[:, 0] <= longest].tolist():
             if first > 0 and end < len(may) and usable[first - 1] and usable[end]:
+                # Between a call and none nobody knows when it began or ended.
+                if is_of_site(name) and values[first - 1] != values[end]:
+                    continue
                 here = np.arange(first, end)
                 values[here] = np.interp(here, (first - 1, end), (values[first - 1], values[end]))
                 touched[here] = True
@@ -271,5 +293,5 @@ def _fill(axis: ZoneAxis, longest: int) -> None:
 
 
 def _possible(name: str, values: Float[Floats, " n"]) -> Bool[Bools, " n"]:
-    low, high = POSSIBLE[name]
+    low, high = possible_range(name)
     return np.isfinite(values) & (values >= low) & (values <= high)

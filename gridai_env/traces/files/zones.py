@@ -13,6 +13,8 @@ panel form
     `utc`, `zone`, `price_usd`, `ci_direct` (else `ci_lca`), optional `wetbulb_c`, `pv_cf_proxy`,
     `wind_cf_proxy`.
 
+Both may have `call_SITE` and `notice_h_SITE`, when lines of a site are called (`gridai_env.traces.files.calls`).
+
 A row is the mean over its interval, an hour or a whole part of it (60, 30, 15, ... min), which may change inside
 the file (`intervals`).  Rows finer than a step are averaged, coarser ones held; weather is linear between the
 centres of coarser rows.
@@ -32,8 +34,8 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +97,9 @@ class TraceTable:
     sha256: str
     raw: RawTable = field(repr=False)
     fill_gap_h: float = 0.0
+    of_sites: Mapping[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # columns of sites that are read, by zone
     _dense: dict[str, ZoneAxis] = field(default_factory=dict, repr=False)
     _starts: dict[tuple[tuple[str, ...], int], Shaped[np.ndarray, " n"]] = field(
         default_factory=dict, repr=False
@@ -105,10 +110,20 @@ class TraceTable:
         """Zones that have rows in the file."""
         return self.raw.zones
 
+    def reading(self, of_sites: Mapping[str, tuple[str, ...]]) -> TraceTable:
+        """Return the table with columns of sites, which count in the rows of one zone: zone -> names."""
+        return replace(self, of_sites=of_sites, _dense={}, _starts={})
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """Columns that are not read."""
+        read = {name for names in self.of_sites.values() for name in names}
+        return (*self.raw.layout.unused, *(name for name in self.raw.layout.of_sites if name not in read))
+
     def axis(self, zone: str) -> ZoneAxis:
         """Return the rows of a zone on a dense axis of time; raises TraceError where it has none."""
         if zone not in self._dense:
-            axis = zone_axis(self.raw, self.source, zone, self.fill_gap_h)
+            axis = zone_axis(self.raw, self.source, zone, self.fill_gap_h, self.of_sites.get(zone, ()))
             if zone not in known_zones() and self.raw.layout.place == "zone":
                 axis.values.setdefault(MARGINAL, axis.values["carbon_average_kg_per_mwh"])
             self._dense[zone] = axis
@@ -258,7 +273,7 @@ class TraceTable:
         """Return in words where each series comes from."""
         raw, origin = self.raw, self.origin(zone)
         weather = [f"{name}: {origin[name]}" for name in (*OPTIONAL[1:], SELL) if name in origin]
-        unused = f"; not used: {', '.join(raw.layout.unused)}" if raw.layout.unused else ""
+        unused = f"; not used: {', '.join(self.unused)}" if self.unused else ""
         file = f"{Path(self.source).name} (sha256 {self.sha256[:12]}, {raw.layout.format_name} form"
         return (
             f"{file}, {self.steps_of(zone, step_min)}); "

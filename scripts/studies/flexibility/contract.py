@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 from baselines.optimum.variants import levers_of
 from gridai_env.arrays.types import Float, Floats
+from gridai_env.episodes.calls_of_file import CallsOfFile, calls_of_file
 from gridai_env.episodes.instance import Instance
 from gridai_env.scenario.errors import closest
 from gridai_env.scenario.lines import LineRule
 from gridai_env.scenario.load import parse_scenario
+from gridai_env.scenario.spec import Calls
+from gridai_env.traces import read_table
 from scripts.runs.arguments import InstancesBySeed
 from scripts.runs.command import InputError
 
@@ -54,18 +57,30 @@ class Contract:
         return tuple(seed for seed, hours in zip(self.seeds, self.called_h, strict=True) if hours)
 
     @property
-    def hours_a_year(self) -> float | None:
-        """Most called hours of a year, as the scenario says; None: no limit."""
-        calls = self.rule.spec.calls
-        assert calls is not None
-        return calls.hours_a_year
+    def calls(self) -> Calls:
+        """When the line is called, as the scenario says."""
+        assert self.rule.spec.calls is not None
+        return self.rule.spec.calls
 
     @property
-    def notice_h(self) -> float:
-        """Notice of a call, as the scenario says."""
-        calls = self.rule.spec.calls
-        assert calls is not None
-        return calls.notice_h
+    def of_file(self) -> CallsOfFile | None:
+        """Calls in the trace file; None: drawn."""
+        compiled = self.episodes.compiled
+        drawn = self.calls.source == "drawn"
+        return None if drawn else calls_of_file(compiled, read_table(compiled.traces))
+
+    @property
+    def hours_a_year(self) -> float | None:
+        """Most called hours of a year, as the scenario says, or as many as in the trace file; None: no limit."""
+        of_file = self.of_file
+        return self.calls.hours_a_year if of_file is None else of_file.hours_a_year(self.rule.call)
+
+    @property
+    def notice_h(self) -> float | None:
+        """Notice of a call, as the scenario says; None: each call of the trace file has its own."""
+        of_file = self.of_file
+        own = of_file is not None and self.rule.call in of_file.own_notice
+        return None if own else self.calls.notice_h
 
     def levers(self) -> tuple[str, ...]:
         """Return the levers that an episode of the scenario has."""

@@ -41,7 +41,9 @@ class ContractOptions(PointOptions):
         "these that the scenario has",
     )
     hours: Annotated[list[Hours], Shown(metavar="H", unit="h")] = Field(
-        [], description="called hours a year that costs are scaled to; default: hours_a_year of the line"
+        [],
+        description="called hours a year that costs are scaled to; default: hours_a_year of the line, or as many as in "
+        "the trace file that holds its calls",
     )
     notice: Annotated[list[Notice], Shown(metavar="H", unit="h")] = Field(
         [], description="of calls, for policies (the optimum knows all calls); default: the scenario's"

@@ -53,6 +53,11 @@ class FlexibilityRun(PointRun[CellTask]):
             raise InputError(
                 f"--hours: line {contract.rule.spec.name!r} has no calls.hours_a_year; give the called hours of a year"
             )
+        if options.notice and contract.notice_h is None:
+            raise InputError(
+                f"--notice: each call of {contract.site!r} has its own in column notice_h_{contract.site} of the trace "
+                "file; leave --notice or the column out"
+            )
         levers = contract.levers()
         for notice_h in options.notice:
             try:
