@@ -329,3 +329,28 @@ def test_a_line_without_hours_a_year(tmp_path: Path, capsys: pytest.CaptureFixtu
     path = write_campus(tmp_path, {"hard": True, "calls": {"start_h": [12.0, 12.0]}})
     assert command.main(["--scenario", str(path)]) == BAD_INPUT
     assert "has no calls.hours_a_year; give the called hours of a year" in capsys.readouterr().err
+
+
+def test_calls_of_the_trace_file_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One call of 3 h in the nine days of the file: as many hours a year as that, and its own notice."""
+    path = write_campus(tmp_path, {"hard": True, "calls": {"source": "traces"}})
+    file = tmp_path / "flat.csv"
+    header, *rows = file.read_text().splitlines()
+    calls = [f"{row},{int(row[8:13] in ('05T17', '05T18', '05T19'))}" for row in rows]
+    words = ["--scenario", str(path), "--seeds", "0", "--firm-shares", "0.7", "--jobs", "1", "--run-dir"]
+    file.write_text("\n".join([f"{header},call_campus", *calls]))
+    assert command.main([*words, str(tmp_path / "out")]) == 0
+    (row,) = rows_of(tmp_path / "out" / "flexibility.csv")
+    yearly_h = 8760.0 * CALL_H / (9 * 24)
+    assert float(row["hours_a_year"]) == pytest.approx(yearly_h) and float(row["called_h"]) == CALL_H
+    wanted_usd = 90.0 * KEPT / CALL_H * yearly_h / 30.0
+    assert float(row["cost_usd_per_mw_year"]) == pytest.approx(wanted_usd, rel=1e-6)
+    assert float(row["notice_h"]) == 0.0
+
+    file.write_text("\n".join([f"{header},call_campus,notice_h_campus", *(f"{row},1" for row in calls)]))
+    assert command.main([*words, str(tmp_path / "own")]) == 0
+    (row,) = rows_of(tmp_path / "own" / "flexibility.csv")
+    assert row["notice_h"] == "" and float(row["cost_usd_per_mw_year"]) == pytest.approx(wanted_usd, rel=1e-6)
+    capsys.readouterr()
+    assert command.main([*words, str(tmp_path / "n"), "--policies", "greedy", "--notice", "0"]) == BAD_INPUT
+    assert "each call of 'campus' has its own in column notice_h_campus" in capsys.readouterr().err

@@ -9,6 +9,7 @@ from gridai_env.scenario.errors import scenario_schema
 from gridai_env.scenario.load import scenario_names
 from scripts.validate import main
 from tests.gridai_env.scenario.test_spec import put, small
+from tests.support import called_world
 
 
 def write(tmp_path, data) -> str:
@@ -169,3 +170,32 @@ def test_wind_without_a_series_is_refused(own_world, capsys):
     err = capsys.readouterr().err
     assert "zone 'SE-SE3' has no column wind_cf and is not calibrated, but site" in err
     assert "has wind_mw = 2; add wind_cf (0 to 1), or set wind_mw: 0" in err
+
+
+def test_calls_of_a_trace_file_are_told(tmp_path, capsys):
+    calls = dict.fromkeys(called_world.hours("2024-03-30T17:00", "2024-03-30T20:00"), 1)
+    path = called_world.write_file(tmp_path / "f.csv", calls, {"2024-03-30T17:00": 2})
+    assert main([str(called_world.scenario(tmp_path, path))]) == 0
+    out = capsys.readouterr().out
+    words = "column call_south, zone SOUTH, rows of 60 min: 1 calls, 156 called hours a year; notice: column notice"
+    assert f"calls of south/non-firm: {words}" in out
+    assert "call_south                       168      0         0   0.01786         1  from the file" in out
+    assert "columns not used" not in out
+    tier = {"name": "tier", "kind": "tier", "mw": 0.5, "price_usd_per_mwh": 5.0}
+    assert main([str(called_world.scenario(tmp_path, path, tier))]) == 0
+    assert "columns not used: call_south, notice_h_south" in capsys.readouterr().out
+    called_world.write_file(path, None)
+    assert main([str(called_world.scenario(tmp_path, path))]) == 2
+    assert "f.csv: no column call_south, but calls.source is traces" in capsys.readouterr().err
+
+
+def test_power_modes_off_the_hull_are_named(tmp_path, capsys):
+    points = [{"speed": 0.5, "kw": 0.8}, {"speed": 0.8, "kw": 0.9}, {"speed": 1.0, "kw": 1.15}]
+    assert main([write(tmp_path, put(small(), "sites.0.power_modes", [{"points": points}]))]) == 0
+    # From 0.25 kW when idle to 0.9 at 0.8: half of the speed takes 0.65625 kW.
+    note = "note: power mode of 0.8 kW at speed 0.5 is dropped: a mix of idle and other modes has that speed at 0.6562"
+    out = capsys.readouterr().out
+    assert note in out and out.count("is dropped") == 1
+    below = [{"speed": 0.5, "kw": 0.65}, *points[1:]]
+    assert main([write(tmp_path, put(small(), "sites.0.power_modes", [{"points": below}]))]) == 0
+    assert "is dropped" not in capsys.readouterr().out
