@@ -141,6 +141,14 @@ def test_an_announcement_inside_a_step_shows_from_the_next_step_on(tmp_path: Pat
     (one,) = make_batch(called(tmp_path, path), [0], start=START)
     # Announced at 9:45.
     assert known_stamps(one) == dict.fromkeys(("2024-03-30T12:00", "2024-03-30T13:00"), "2024-03-30T10:00")
+    # Two calls touch the hour of 12: it shows when both are announced, at the latest when it begins.
+    both = {"2024-03-30T11:30": 1, "2024-03-30T11:45": 1, "2024-03-30T12:00": 1} | dict.fromkeys(quarters, 1)
+    for later, seen, rest in ((1, 12, 12), (0, 12, 13), (4, 9, 9)):
+        notice = {"2024-03-30T11:30": 5, quarters[0]: later}
+        path = write_file(tmp_path / "f.csv", both, notice, step_min=15)
+        (one,) = make_batch(called(tmp_path, path), [0], start=START)
+        known = [f"2024-03-30T{hour:02d}:00" for hour in (7, seen, rest)]
+        assert list(known_stamps(one).values()) == known
 
 
 def shown(compiled: Compiled, until: int) -> list[Any]:
@@ -275,6 +283,21 @@ def test_gaps_are_filled_where_both_sides_agree(tmp_path: Path) -> None:
         TraceError, match=r"2024-03-31T05:00Z: call_south = nan .*write the share of the interval"
     ):
         play(edge)
+
+
+def test_starts_are_drawn_where_calls_are_known(tmp_path: Path) -> None:
+    path = write_file(tmp_path / "f.csv", CALLS | {"2024-04-01T03:00": ""})
+    for one in make_batch(called(tmp_path, path, horizon_h=24.0), range(12)):
+        first = one.start_utc - np.timedelta64(24, "h")
+        assert not first <= np.datetime64("2024-04-01T03:00") < first + np.timedelta64(48, "h")
+
+
+def test_the_rows_of_the_zone_of_the_site_count(tmp_path: Path) -> None:
+    source = yaml_of(scenario(tmp_path, write_file(tmp_path / "f.csv", CALLS)))
+    assert called_stamps(make_instance(source, 0, start=START)).keys() == CALLS.keys()
+    source["sites"][1]["zone"] = "NORTH"
+    with pytest.raises(TraceError, match=r"zone 'NORTH', .*: call_south = nan"):
+        make_instance(source, 0, start=START)
 
 
 def test_called_hours_of_a_year_are_those_of_the_file(tmp_path: Path) -> None:
