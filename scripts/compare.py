@@ -4,7 +4,8 @@
         mpc:persistence mpc:own mpc:perfect milp --seeds 0-19 --jobs 2
 
 Prints a table, the ladder (bound, planners, learned, rules; regret split into foresight and decisions, see
-`scripts.studies.comparison.ladder`) and, where sites have lines, compliance; and writes, into the run folder:
+`scripts.studies.comparison.ladder`) and, where sites have lines, compliance and hourly matching; and writes, into
+the run folder:
 summary.csv (one row per policy and seed), ladder.csv, settlement.csv (one row per event of demand response, policy and
 method), tables/ (one row per step), shadow prices, seeds/ (results to go on with), tensorboard/ (one run per
 policy, the same tags in each) and run.json. The optimum's bound and Local-Only are always computed: gap and gain
@@ -108,7 +109,7 @@ def prepared(options: CompareOptions) -> Comparison:
 
 def show(comparison: Comparison) -> None:
     """Print the tables and the paths of the files."""
-    from scripts.studies.comparison.flexible_load import flexible_load_table
+    from scripts.studies.comparison.flexible_load import compliance_table, matching_table
     from scripts.studies.comparison.ladder import ladder_notes, ladder_table, rungs_of
     from scripts.studies.comparison.table import comparison_table, footnotes
 
@@ -119,7 +120,7 @@ def show(comparison: Comparison) -> None:
     rungs = rungs_of(comparison.rows, forecast)
     print(comparison_table(comparison.rows), *footnotes(comparison.rows), sep="\n")
     print("", ladder_table(rungs), *ladder_notes(rungs, forecast), sep="\n")
-    if table := flexible_load_table(comparison.rows):
+    for table in filter(None, (compliance_table(comparison.rows), matching_table(comparison.rows))):
         print("", table, sep="\n")
 
     folder = comparison.folder

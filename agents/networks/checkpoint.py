@@ -36,6 +36,7 @@ from gridai_env.version import environment_version
 from gridai_env.world.actions import Layout
 
 RUN_FILE = "run.json"
+ONLY_REPORTED = ("clean_share", "residual_kg_per_mwh")  # keys of sites[].grid that change no episode
 
 
 class CheckpointError(ValueError):
@@ -123,8 +124,8 @@ def world_hash(scenario: Scenario) -> str:
     """Return the SHA-256 (hex) of a scenario without what may differ between uses.
 
     Left out are its text, traces and days, the kind of forecast (leads and skill count), and the latency budgets: they
-    act through the masks, which are observed.
-    So are keys at their defaults: a checkpoint outlives keys that are added later.
+    act through the masks, which are observed.  So are figures of the grid that only metrics read, and keys at their
+    defaults: a checkpoint outlives keys that are added later.
     """
     left_out = {"description", "traces", "start", "demand", "jobs_from"}
     data = scenario.model_dump(mode="json", exclude=left_out, exclude_defaults=True)
@@ -135,6 +136,10 @@ def world_hash(scenario: Scenario) -> str:
         data["forecast"] = forecast
     for task in data["classes"]:
         task.pop("latency_budget_ms")
+    for site in data["sites"]:
+        grid = {key: value for key, value in site.pop("grid", {}).items() if key not in ONLY_REPORTED}
+        if grid:
+            site["grid"] = grid
     return hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 

@@ -114,19 +114,9 @@ def adjustment_window(
     return (at >= end - length) & (at < end)
 
 
-def firm_service_level(peak_load_mw: float, steps: int) -> Float[Floats, " S"]:
-    """Return the baseline of a drop-to programme [MW]: the peak load contribution, whatever was imported since.
-
-    The site must come down to the firm service level, ``peak_load_mw`` less its commitment.
-    """
-    return np.full(steps, peak_load_mw)
-
-
-def baseline_inflation_mw(
-    baseline_mw: Float[Floats, " E"], without_programme_mw: Float[Floats, " E"]
-) -> float:
-    """Return by how much a policy's baseline lies above that of the same policy with the programme off [MW]: gaming."""
-    return float((baseline_mw - without_programme_mw).mean())
+def baseline_inflation_mw(baseline_mw: Float[Floats, " E"], without_calls_mw: Float[Floats, " E"]) -> float:
+    """Return by how much a policy's baseline lies above that of the same policy without calls [MW]: gaming."""
+    return float((baseline_mw - without_calls_mw).mean())
 
 
 def _last(days_mw: Floats, count: int) -> Floats:

@@ -9,7 +9,7 @@ Shapes: T steps of an episode, E of an event, U of a day.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -44,29 +44,6 @@ REBOUND_H = 4.0
 UNKNOWN = Rebound(np.nan, np.nan, np.nan)
 
 
-def without_programmes(instance: Instance) -> Instance:
-    """Return the episode in which demand response is neither called nor paid: what a baseline is compared with."""
-    exo, p, response = instance.exogenous, instance.params, instance.compiled.lines.has_response
-    if not response:
-        return instance
-    of_programme = np.zeros(exo.line_mw.shape[1:], dtype=bool)
-    for rule in programmes(instance):
-        of_programme[rule.slot, rule.site] = True
-    most_mw = np.broadcast_to(instance.compiled.import_limit_mw, exo.line_mw.shape)
-    changes = {
-        "line_mw": np.where(of_programme, most_mw, exo.line_mw),
-        "line_usd_per_mwh": np.where(of_programme, 0.0, exo.line_usd_per_mwh),
-        "response_usd_per_mwh": np.zeros_like(exo.response_usd_per_mwh),
-        "committed_mw": np.zeros_like(exo.committed_mw),
-        "baseline_share": np.zeros_like(exo.baseline_share),
-    }
-    return replace(
-        instance,
-        exogenous=exo.replace(**changes),
-        params=p.replace(capacity_usd_per_h=np.zeros_like(p.capacity_usd_per_h)),
-    )
-
-
 def programmes(instance: Instance) -> list[LineRule]:
     """Return the lines of demand response."""
     return [rule for rule in instance.compiled.lines.rules if rule.kind == "demand_response"]
@@ -88,7 +65,7 @@ def paid_baseline_mw(instance: Instance, rule: LineRule, before: State) -> Float
 def event_statements(
     episode: PlayedEpisode, without: PlayedEpisode | None = None
 ) -> Iterator[EventStatement]:
-    """Yield the statement of each event by each method, in order; ``without``: the same policy without programmes.
+    """Yield the statement of each event by each method, in order; ``without``: the same policy without calls.
 
     The first method is the one that the episode pays by.  Without ``without`` inflation and rebound are NaN.
     """
@@ -112,6 +89,12 @@ def event_statements(
                 statement = event.statement(method, baseline_mw, episode.flows.import_mw[:, rule.site])
                 own = method in (MEAN, FIRM_SERVICE_LEVEL)
                 yield replace(statement, baseline_inflation_mw=inflated if own else np.nan, rebound=rebound)
+
+
+def mean_inflation_mw(statements: Iterable[EventStatement]) -> float:
+    """Return by how much the baselines that pay were raised, mean over events [MW]; NaN where none is known."""
+    found = [s.baseline_inflation_mw for s in statements if np.isfinite(s.baseline_inflation_mw)]
+    return float(np.mean(found)) if found else float("nan")
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
-"""Settlement of demand response: energy, shortfall, capacity, performance, and the rebound after a call.
+"""Settlement of demand response: energy, shortfall, performance, and the rebound after a call.
 
 In an event a site promises to import ``commitment`` MW less than its baseline.  What it does not deliver is its
 excess over the line ``baseline - commitment``, and is charged; the rest is paid.  In the ledger of an episode the
 energy payment turns negative where import exceeds the baseline; a settlement statement has a floor at 0.
 
-Shapes: E steps of an event, T steps of an episode, P peaks.  MW are net import (import - export).
+Shapes: E steps of an event, T steps of an episode.  MW are net import (import - export).
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ import numpy as np
 from gridai_env.analysis.customer_baselines import BaselineMethod
 from gridai_env.arrays.runs import runs_of_true
 from gridai_env.arrays.types import Bool, Bools, Float, Floats
-
-HOURS_PER_DAY = 24.0
 
 
 @dataclass(frozen=True)
@@ -83,16 +81,6 @@ def settle_event(
     )
 
 
-def capacity_payment_usd(commitment_mw: float, usd_per_mw_day: float, hours: float) -> float:
-    """Return what a commitment earns in so many hours, called or not."""
-    return commitment_mw * usd_per_mw_day * hours / HOURS_PER_DAY
-
-
-def coincident_peak_usd(import_at_peaks_mw: Float[Floats, " P"], usd_per_mw_year: float) -> float:
-    """Return a year's charge on the mean import at the system's peaks (4CP, 5CP, 12CP)."""
-    return float(import_at_peaks_mw.mean()) * usd_per_mw_year
-
-
 # After a call -------------------------------------------------------------------------------------------------
 
 
@@ -121,7 +109,8 @@ def rebounds(
     found = runs_of_true(called)
     ends = [*found[1:, 0].tolist(), len(import_mw)]
 
-    for (first, stop), end in zip(found.tolist(), ends, strict=True):
+    # Where nothing is called there is an end without a call.
+    for (first, stop), end in zip(found.tolist(), ends, strict=False):
         after = above_mw[stop : min(end, stop + round(hours / dt_h))]
         energy, taken = float(after.sum() * dt_h), float(below_mw[first:stop].sum() * dt_h)
         yield Rebound(energy, float(after.max(initial=0.0)), energy / taken if taken > 0.0 else float("nan"))

@@ -10,6 +10,7 @@ import numpy as np
 
 from gridai_env.arrays.types import Bools, Float, Floats
 from gridai_env.episodes.instance import Instance
+from gridai_env.rollout.hourly_matching import hourly_matching
 from gridai_env.rollout.played import PlayedEpisode
 from gridai_env.scenario.geography import LAYERS
 from gridai_env.world import physics
@@ -30,6 +31,7 @@ def episode_metrics(episode: PlayedEpisode) -> dict[str, float]:
         **waiting(episode),
         **energy(episode),
         **flexible_load(episode),
+        **hourly_matching(episode),
         **jobs(episode),
     }
 
@@ -202,9 +204,9 @@ def flexible_load(episode: PlayedEpisode) -> dict[str, float]:
     """Return what lines and power modes come to, of each line (``/site/line``) and in all; {} without any.
 
     ``called_h`` and ``called_mwh``: hours in which a line is called, and the import in them.  ``line_excess_mwh``:
-    import above it.  ``delivered_share``: load reduced in events over what was promised (0 where import is at the
-    baseline or above).  ``matched_share``: contracted clean generation that meets import in the same hour, over the
-    import (the hourly score without the grid's own clean share).  ``saving_mwh``: IT energy that power modes save.
+    import above it, of a contract ``unmatched_mwh``; both in ``line_excess_mwh`` without a name.
+    ``delivered_share``: load reduced in events over what was promised (0 where import is at the baseline or above).
+    ``saving_mwh``: IT energy that power modes save.
     """
     instance, flows = episode.instance, episode.flows
     p, exo, compiled = instance.params, instance.exogenous, instance.compiled
@@ -220,13 +222,12 @@ def flexible_load(episode: PlayedEpisode) -> dict[str, float]:
         if rule.slot < 0:
             continue
         excess_mw = flows.line_excess_mw[:, rule.slot, rule.site]
-        out[f"line_excess_mwh/{name}"] = float(p.dt_h * excess_mw.sum())
+        above = "unmatched_mwh" if rule.kind == "matching" else "line_excess_mwh"
+        out[f"{above}/{name}"] = float(p.dt_h * excess_mw.sum())
         if rule.kind == "demand_response":
             committed_mw = exo.committed_mw[:, rule.slot, rule.site]
             delivered_mw = np.maximum(committed_mw - excess_mw, 0.0)
             out[f"delivered_share/{name}"] = ratio(float(delivered_mw.sum()), float(committed_mw.sum()))
-        if rule.kind == "matching":
-            out[f"matched_share/{name}"] = ratio(float((import_mw - excess_mw).sum()), float(import_mw.sum()))
     if p.has_lines:
         out["line_excess_mwh"] = float(p.dt_h * flows.line_excess_mw.sum())
     return out

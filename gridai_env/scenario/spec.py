@@ -160,6 +160,14 @@ class Grid(StrictModel):
     sell_share: Share = Field(0.9, description="sell price = min(share * buy, buy - spread)")
     sell_spread_usd_per_mwh: Positive = 2.0
     demand_charge_usd_per_mw_month: Positive | None = Field(None, description="null: no demand charge")
+    clean_share: Share | None = Field(
+        None,
+        description="of carbon-free energy in the mix of the grid, for the hourly CFE score; null: not known",
+    )
+    residual_kg_per_mwh: NonNegative | None = Field(
+        None,
+        description="of import that no contract matches, in market-based emissions; null: the marginal intensity",
+    )
 
 
 class Site(StrictModel):

@@ -37,6 +37,8 @@ class SiteTable:
     price_adder_usd_per_mwh: Float[Floats, " K"]
     sell_share: Float[Floats, " K"]
     sell_spread_usd_per_mwh: Float[Floats, " K"]
+    clean_share: Float[Floats, " K"]  # of the grid's mix; NaN: not known
+    residual_kg_per_mwh: Float[Floats, " K"]  # of unmatched import; NaN: the marginal intensity
     pue_base: Float[Floats, " K"]
     pue_per_c: Float[Floats, " K"]  # rise per degree of wet bulb above the threshold
     pue_threshold_c: Float[Floats, " K"]
@@ -168,7 +170,7 @@ def synthetic_starts(scenario: Scenario) -> NDArray[np.datetime64]:
 
 
 def _columns(table: type, items: Sequence[BaseModel]) -> dict[str, Floats]:
-    """Return the fields of a table that are keys of the items, of which there is at least one."""
+    """Return the fields of a table that are keys of the items, of which there is at least one; null is NaN."""
     names = [f.name for f in fields(table) if f.name in type(items[0]).model_fields]
     return {name: np.array([getattr(item, name) for item in items], dtype=float) for name in names}
 

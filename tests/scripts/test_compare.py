@@ -554,7 +554,12 @@ def test_demand_response_is_settled_and_its_gaming_measured(
     ]
     assert compare.main([*words, "--seeds", "0", "1", "--run-dir", str(path)]) == 0
     printed = capsys.readouterr().out
-    assert "baseline raised MW" in printed and "delivered" in printed
+    for heading in (
+        "called h", "MWh while called", "delivered", "cost USD", "work lost GPU-h", "rebound MWh", "baseline raised MW",
+        "hourly CFE", "location-based t", "hourly market-based t",
+    ):  # fmt: skip
+        assert heading in printed, heading
+    assert "with the grid's share: not known, sites[].grid.clean_share is not given" in printed
     with open(path / "settlement.csv", newline="") as file:
         settled = list(csv.DictReader(file))
     methods = {"mean of the last days", "highest 4 of 5", "10-in-10, same-day adjustment"}
@@ -564,15 +569,23 @@ def test_demand_response_is_settled_and_its_gaming_measured(
     own = [row for row in settled if row["policy"] == "local_only" and row["baseline_inflation_mw"]]
     assert own and all(float(row["baseline_inflation_mw"]) == pytest.approx(0.0, abs=1e-9) for row in own)
     with open(path / "summary.csv", newline="") as file:
-        assert all("baseline_inflation_mw" in row for row in csv.DictReader(file))
+        summary = list(csv.DictReader(file))
+    added = {"baseline_inflation_mw", "compliance_cost_usd", "work_lost_gpuh", "rebound_mwh/south/response"}
+    added |= {"called_mwh/north/non-firm", "unmatched_mwh/north/wind", "cfe_score", "market_based_kg/north"}
+    assert all(added <= set(row) for row in summary)
     assert report([str(path), "--out", str(tmp_path / "report.html")]) == 0
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     for text in (
         "Flexible load: contracts with the grid",
         "north, non-firm",
         "Demand response: statements of events",
+        "What answering calls costs",
+        "cost of compliance [USD]",
+        "Hourly matching",
+        "hourly CFE [%]",
+        "all sites",
     ):
-        assert text in page
+        assert text in page, text
     # Finished seeds are kept whole.
     (path / "settlement.csv").unlink()
     again = [*words, "--seeds", "0", "1", "2", "--run-dir", str(path), "--continue"]

@@ -1,105 +1,119 @@
-"""What a comparison says of lines and power modes: statements of events, and a table of compliance.
-
-How much a policy raises its baseline is measured against the same policy on the same episode with the programmes of
-demand response off.
-"""
+"""What a comparison says of lines and power modes: a table of compliance and one of hourly matching."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from statistics import fmean
 
 import numpy as np
 
-from gridai_env.analysis.responses import event_statements
-from gridai_env.rollout.trajectory import Trajectory
 from scripts.runs.tables import Row, aligned, known
 from scripts.studies.comparison.table import in_common
 
 SETTLEMENT = "settlement.csv"
 INFLATION = "baseline_inflation_mw"
-# Of a metric and its line ("/site/line"): heading, format, and how lines and episodes are put together.
-COLUMNS = {
-    "called_h": ("called h", "{:,.1f}", "sum"),
-    "line_excess_mwh": ("above lines MWh", "{:,.2f}", "sum"),
-    "delivered_share": ("delivered", "{:.1%}", "mean"),
-    "matched_share": ("matched by the hour", "{:.1%}", "mean"),
-    "saving_mwh": ("saved by modes MWh", "{:,.1f}", "sum"),
+# Of a column of summary.csv, or of all that begin with it ("/", a line each): heading, format, how lines are put
+# together.
+COMPLIANCE: dict[str, tuple[str, str, Callable[[list[float]], float]]] = {
+    "called_h/": ("called h", "{:z,.1f}", sum),
+    "called_mwh/": ("MWh while called", "{:z,.1f}", sum),
+    "line_excess_mwh/": ("above lines MWh", "{:z,.2f}", sum),
+    "delivered_share/": ("delivered", "{:.1%}", fmean),
+    "compliance_cost_usd": ("cost USD", "{:z,.0f}", sum),
+    "work_lost_gpuh": ("work lost GPU-h", "{:z,.1f}", sum),
+    "rebound_mwh/": ("rebound MWh", "{:z,.1f}", sum),
+    INFLATION: ("baseline raised MW", "{:+z.3f}", sum),
+    "terms/line_excess_usd": ("line excess USD", "{:z,.0f}", sum),
+    "terms/dr_energy_usd": ("dr energy USD", "{:z,.0f}", sum),
+    "terms/dr_capacity_usd": ("dr capacity USD", "{:z,.0f}", sum),
+    "saving_mwh": ("saved by modes MWh", "{:z,.1f}", sum),
 }
+MATCHING = {
+    "cfe_score": ("hourly CFE", "{:.1%}"),
+    "cfe_score_with_grid": ("with the grid's share", "{:.1%}"),
+    "location_based_kg": ("location-based t", "{:z,.1f}"),
+    "market_based_kg": ("hourly market-based t", "{:z,.1f}"),
+}
+KG_PER_T = 1000.0
 
 
-def statement_rows(
-    contender: str, trajectory: Trajectory, without: Trajectory | None
-) -> list[dict[str, Any]]:
-    """Return the rows of ``settlement.csv`` for a policy on an episode."""
-    first = {"policy": contender, "seed": trajectory.instance.seed}
-    return [first | statement.row() for statement in event_statements(trajectory, without)]
-
-
-def inflation_of(statements: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Return the mean inflation of the baselines of an episode; NaN without an event that has one."""
-    found = [row[INFLATION] for row in statements if np.isfinite(row[INFLATION])]
-    return {INFLATION: float(np.mean(found)) if found else float("nan")}
-
-
-def flexible_load_table(rows: Sequence[Row]) -> str:
+def compliance_table(rows: Sequence[Row]) -> str:
     """Return a line for each policy, means over episodes with a result of all; empty without lines and modes."""
-    names, common = list(dict.fromkeys(row["policy"] for row in rows)), in_common(rows)
-    shown = {n: COLUMNS[n] for n in COLUMNS if any(_of(row, n) for row in common)}
-    money = [
-        n
-        for n in ("line_excess", "dr_energy", "dr_capacity")
-        if any(row.get(f"terms/{n}_usd") for row in common)
-    ]
-    if not shown and not money:
+    common = in_common(rows)
+    shown = {key: COMPLIANCE[key] for key in COMPLIANCE if any(_is_shown(row, key) for row in common)}
+    if not shown:
         return ""
-    inflated = any(INFLATION in row and np.isfinite(row[INFLATION]) for row in common)
-    headers = [
-        "policy",
-        *(heading for heading, _, _ in shown.values()),
-        *(f"{n.replace('_', ' ')} USD" for n in money),
-    ]
-    headers += ["baseline raised MW"] if inflated else []
+
     lines = []
-    for name in names:
-        own = [row for row in common if row["policy"] == name]
-        cells = [name]
-        for metric, (_, form, how) in shown.items():
-            found = [value for row in own if (value := _joined(_of(row, metric), how)) is not None]
-            cells.append(known(float(np.mean(found)) if found else float("nan"), form))
-        cells += [f"{np.mean([row.get(f'terms/{n}_usd', 0.0) for row in own]):,.0f}" for n in money]
-        if inflated:
-            raised = [row[INFLATION] for row in own if np.isfinite(row.get(INFLATION, np.nan))]
-            cells.append(known(float(np.mean(raised)) if raised else float("nan"), "{:+.3f}"))
-        lines.append(tuple(cells))
-    notes = [
-        "delivered: load reduced in events over what was promised; matched: contracted clean generation in the hour of "
-        "the import, without the grid's own",
-    ]
-    if inflated:
+    for policy in dict.fromkeys(row["policy"] for row in rows):
+        own = [row for row in common if row["policy"] == policy]
+        cells = [
+            known(_mean([together(found) for row in own if (found := _of(row, key))]), form)
+            for key, (_, form, together) in shown.items()
+        ]
+        lines.append((policy, *cells))
+    notes = ["delivered: load reduced in events over what was promised"]
+    if "compliance_cost_usd" in shown:
         notes.append(
-            "baseline raised: mean over events, against the same policy with the programmes off; statements by three "
-            f"methods: {SETTLEMENT}"
+            "cost, work lost, rebound (4 h after calls): against the same policy on the same episodes without calls; "
+            "payments for energy lower the cost, those for capacity are not in it"
         )
-    return "\n".join([aligned(tuple(headers), lines), *notes])
+    if INFLATION in shown:
+        notes.append(
+            "baseline raised: mean over events, against the same policy without calls; statements by three methods: "
+            f"{SETTLEMENT}"
+        )
+    return "\n".join([aligned(("policy", *(heading for heading, *_ in shown.values())), lines), *notes])
 
 
-def _of(row: Row, metric: str) -> list[float]:
-    """Return a metric of each line that has it; of all together where it has no lines.
+def matching_table(rows: Sequence[Row]) -> str:
+    """Return a line for each policy and each site with a contract, and one for all sites; empty without contracts."""
+    common = in_common(rows)
+    places = list(
+        dict.fromkeys(n.removeprefix("cfe_score") for n in common[0] if n.split("/")[0] == "cfe_score")
+    )
+    if not places:
+        return ""
 
-    What a contract does not match counts as no excess: another column says it.
-    """
-    found = {name: row[name] for name in row if name.startswith(f"{metric}/")} or {metric: row.get(metric)}
-    return [
-        float(value)
-        for name, value in found.items()
-        if isinstance(value, int | float)
-        and np.isfinite(value)
-        and name.replace("line_excess_mwh", "matched_share") not in set(row) - {name}
+    lines = []
+    for policy in dict.fromkeys(row["policy"] for row in rows):
+        own = [row for row in common if row["policy"] == policy]
+        for place in places:
+            cells = [
+                known(_mean([x for row in own for x in _of(row, name + place)]) / _unit(name), form)
+                for name, (_, form) in MATCHING.items()
+            ]
+            lines.append((policy, place.removeprefix("/") or "all sites", *cells))
+    notes = [
+        "hourly CFE: import that contracted clean generation meets in its hour; all sites: those without a contract too"
     ]
+    if not any(name.split("/")[0] == "cfe_score_with_grid" for name in common[0]):
+        notes.append("with the grid's share: not known, sites[].grid.clean_share is not given")
+    notes.append(
+        "location-based: average intensity; market-based: what is not matched, at sites[].grid.residual_kg_per_mwh, "
+        "else at the marginal intensity"
+    )
+    return "\n".join(
+        [aligned(("policy", "site", *(heading for heading, _ in MATCHING.values())), lines), *notes]
+    )
 
 
-def _joined(values: Sequence[float], how: str) -> float | None:
-    if not values:
-        return None
-    return float(np.sum(values) if how == "sum" else np.mean(values))
+def _is_shown(row: Row, key: str) -> bool:
+    """Return whether a column has a value; terms of the ledger stand in every world, at 0 where there is no line."""
+    found = _of(row, key)
+    return any(found) if key.startswith("terms/") else bool(found)
+
+
+def _unit(metric: str) -> float:
+    return KG_PER_T if metric.endswith("_kg") else 1.0
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) + 0.0 if len(values) else float("nan")
+
+
+def _of(row: Row, key: str) -> list[float]:
+    """Return the finite values of a column, or of all that begin with ``key`` where it ends in "/"."""
+    names = [name for name in row if name.startswith(key)] if key.endswith("/") else [key]
+    values = [row[name] for name in names if isinstance(row.get(name), int | float)]
+    return [float(value) for value in values if np.isfinite(value)]

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from gridai_env.analysis.responses import without_programmes
+from gridai_env.analysis.compliance import compliance, uncalled
+from gridai_env.analysis.responses import event_statements, mean_inflation_mw
 from gridai_env.episodes.instance import Instance
 from gridai_env.rollout.step_table import Table
 from gridai_env.rollout.trajectory import Trajectory
@@ -17,7 +18,7 @@ from scripts.runs.arguments import InstancesBySeed
 from scripts.runs.command import InputError
 from scripts.runs.tasks import Task, key_of
 from scripts.runs.tensorboard import is_installed
-from scripts.studies.comparison.flexible_load import inflation_of, statement_rows
+from scripts.studies.comparison.flexible_load import INFLATION
 from scripts.studies.contest import NoPlan, Reference, play, refer, row_of
 from scripts.studies.names import OPTIMUM
 from scripts.studies.policies import PolicySpec, checkpoints, find_contenders
@@ -37,12 +38,12 @@ class EpisodeJob:
 
     def works(self, shown: bool) -> int:
         """Return how many pieces of work `compute` reports for each seed."""
-        return 1 + len(self.policies) + self.prices(shown) + self.has_response
+        return 1 + len(self.policies) + self.prices(shown) + self.has_calls
 
     @property
-    def has_response(self) -> bool:
-        """Whether sites sell demand response, so that all plays once more without it."""
-        return self.episodes.compiled.lines.has_response
+    def has_calls(self) -> bool:
+        """Whether lines may be called, so that all play once more without calls."""
+        return bool(self.episodes.compiled.lines.calls)
 
     def prices(self, shown: bool) -> bool:
         """Return whether shadow prices of the optimum are wanted."""
@@ -110,10 +111,12 @@ def _play_seed(match: EpisodeJob, seed: int, shown: bool, on_progress: Callable[
     on_progress(f"seed {seed}: optimum")
     reference = refer(match.episodes.make(seed), match.objective, **vars(match.solver))
 
+    plain = uncalled(reference.instance)
     without: dict[str, Trajectory] = {}
-    if match.has_response:
-        on_progress(f"seed {seed}: without demand response")
-        without = _without_response(match, reference.instance, seed)
+    if match.has_calls:
+        on_progress(f"seed {seed}: without calls")
+    if plain is not reference.instance:
+        without = _without_calls(match, plain, seed)
 
     # Policies are made anew: what they remember of one seed must not reach the next.
     played, notes = [], []
@@ -125,11 +128,14 @@ def _play_seed(match: EpisodeJob, seed: int, shown: bool, on_progress: Callable[
             notes.append(f"seed {seed}: {contender.name} found no plan within the time limit{holds}")
             continue
         picture = _picture(contender, trajectory, reference) if shown and is_installed() else None
-        row, statements = row_of(contender, reference, trajectory), []
-        if match.has_response:
-            statements = statement_rows(contender.name, trajectory, without.get(contender.name))
-            row |= inflation_of(statements)
-        played.append(Played(contender.name, row, trajectory.table, picture, statements))
+        other = trajectory if plain is reference.instance else without.get(contender.name)
+        statements = list(event_statements(trajectory, other))
+        row = row_of(contender, reference, trajectory) | compliance(trajectory, other)
+        if reference.instance.compiled.lines.has_response:
+            row[INFLATION] = mean_inflation_mw(statements)
+        first = {"policy": contender.name, "seed": seed}
+        settled = [first | statement.row() for statement in statements]
+        played.append(Played(contender.name, row, trajectory.table, picture, settled))
 
     prices = None
     if match.prices(shown):
@@ -138,11 +144,8 @@ def _play_seed(match: EpisodeJob, seed: int, shown: bool, on_progress: Callable[
     return SeedResult(played, notes, prices)
 
 
-def _without_response(match: EpisodeJob, instance: Instance, seed: int) -> dict[str, Trajectory]:
-    """Return what each policy does on the episode where the programmes of demand response are off."""
-    plain = without_programmes(instance)
-    if plain.hash == instance.hash:
-        return {}
+def _without_calls(match: EpisodeJob, plain: Instance, seed: int) -> dict[str, Trajectory]:
+    """Return what each policy does on the episode without calls; those that find no plan in time are left out."""
     reference = refer(plain, match.objective, **vars(match.solver))
     found = {contender.name: play(contender, reference, seed) for contender in match.contenders()}
     return {name: trajectory for name, trajectory in found.items() if trajectory is not None}

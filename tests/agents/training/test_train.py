@@ -438,6 +438,12 @@ def test_days_traces_and_kind_of_forecast_may_differ(trained: Path, kind: str) -
     moved = load_scenario("two_sites", horizon_h=6.0, forecast=kind)
     moved = moved.model_copy(update={"traces": "other.csv", "description": "x"})
     assert world_hash(scenario) == world_hash(moved)
+    first, *others = scenario.sites
+    grid = {"clean_share": 0.4, "residual_kg_per_mwh": 600.0}
+    told = first.model_copy(update={"grid": first.grid.model_copy(update=grid)})
+    assert world_hash(scenario) == world_hash(scenario.model_copy(update={"sites": [told, *others]}))
+    dear = first.model_copy(update={"grid": first.grid.model_copy(update={"price_adder_usd_per_mwh": 77.0})})
+    assert world_hash(scenario) != world_hash(scenario.model_copy(update={"sites": [dear, *others]}))
     skilled = scenario.forecast.model_copy(update={"skill_last": 0.5})
     assert world_hash(scenario) != world_hash(scenario.model_copy(update={"forecast": skilled}))
     load_policy(trained / "model.zip").prepare(compile_scenario(load_scenario(moved, traces="synthetic")))

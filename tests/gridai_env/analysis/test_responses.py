@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 
 from baselines.rules.registry import REGISTRY
+from gridai_env.analysis.compliance import uncalled
 from gridai_env.analysis.customer_baselines import HIGHEST_4_OF_5, MEAN, TEN_IN_TEN
-from gridai_env.analysis.responses import event_statements, paid_baseline_mw, programmes, without_programmes
+from gridai_env.analysis.responses import (
+    event_statements,
+    mean_inflation_mw,
+    paid_baseline_mw,
+    programmes,
+)
 from gridai_env.arrays.types import Float, Floats
 from gridai_env.episodes.instance import make_batch
 from gridai_env.rollout.run import run
@@ -19,12 +25,12 @@ from tests.support.small_scenario import flexible
 
 @pytest.fixture(scope="module")
 def played() -> list[tuple[Trajectory, Trajectory]]:
-    """Episodes with events and without the programme, played by Greedy."""
+    """Episodes with events and without calls, played by Greedy."""
     found = []
     for instance in make_batch(flexible(), range(8)):
         if (instance.exogenous.committed_mw > 0.0).any():
             greedy = REGISTRY["greedy"]
-            found.append((run(greedy(), instance), run(greedy(), without_programmes(instance))))
+            found.append((run(greedy(), instance), run(greedy(), uncalled(instance))))
     return found
 
 
@@ -84,8 +90,13 @@ def test_other_methods_look_at_days_of_the_same_kind(played: list[tuple[Trajecto
             )
 
 
-def test_without_the_programme_nothing_is_paid(played: list[tuple[Trajectory, Trajectory]]) -> None:
+def test_the_mean_inflation_is_that_of_the_baseline_that_pays(
+    played: list[tuple[Trajectory, Trajectory]],
+) -> None:
     for episode, off in played:
-        assert off.terms_usd["dr_energy"] == off.terms_usd["dr_capacity"] == 0.0
-        assert episode.terms_usd["dr_capacity"] > 0.0
-        assert off.instance.hash != episode.instance.hash
+        (rule,) = programmes(episode.instance)
+        with_mw, honest_mw = (paid_baseline_mw(episode.instance, rule, e.before) for e in (episode, off))
+        events = np.split(with_mw - honest_mw, np.flatnonzero(np.diff(np.isnan(with_mw))) + 1)
+        expected = [piece.mean() for piece in events if np.isfinite(piece).all()]
+        assert mean_inflation_mw(event_statements(episode, off)) == pytest.approx(np.mean(expected))
+    assert np.isnan(mean_inflation_mw(event_statements(episode)))

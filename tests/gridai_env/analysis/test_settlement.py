@@ -1,4 +1,4 @@
-"""Baselines, settlement, rebound and coincident peaks by hand."""
+"""Baselines, settlement, payments, peaks and rebound by hand; what a world pays, in played episodes."""
 
 import csv
 from pathlib import Path
@@ -6,27 +6,30 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from baselines.rules.single_signal import LocalOnly
+from gridai_env.analysis.compliance import uncalled
 from gridai_env.analysis.customer_baselines import (
+    FIRM_SERVICE_LEVEL,
     HIGHEST_4_OF_5,
     MEAN,
     adjustment_window,
     baseline_inflation_mw,
     eligible_days,
-    firm_service_level,
     highest_of_last,
     mean_of_last,
     shifted_to_day,
     ten_in_ten,
 )
+from gridai_env.analysis.responses import event_statements
 from gridai_env.analysis.settlement import (
     EventStatement,
     Prices,
     Rebound,
-    capacity_payment_usd,
-    coincident_peak_usd,
     rebounds,
     settle_event,
 )
+from gridai_env.rollout.run import run
+from tests.support.called_day import called_day
 
 EVENT = np.isin(np.arange(24), (14, 15, 16, 17))  # four hours
 FLAT = np.full((10, 24), 100.0)
@@ -107,8 +110,6 @@ def test_settlement_by_hand() -> None:
     done = settle_event(np.full(4, 85.0), baseline, 20.0, Prices(ENERGY, SHORTFALL), 1.0)
     assert (done.committed_mwh, done.delivered_mwh, done.line_excess_mwh) == (80.0, 60.0, 20.0)
     assert (done.energy_usd, done.shortfall_usd, done.delivered_share) == (9_000.0, -23_000.0, 0.75)
-    assert capacity_payment_usd(20.0, 121_706.0 / 365.0, 1.0) == pytest.approx(277.87, abs=0.005)
-    assert capacity_payment_usd(20.0, 333.44, 1.0) == pytest.approx(277.87, abs=0.005)
 
 
 def test_more_than_committed_is_not_paid_and_steps_do_not_make_up_for_each_other() -> None:
@@ -132,6 +133,47 @@ def test_no_commitment_is_no_performance_and_less_is_refused() -> None:
     assert np.isnan(settle_event(np.ones(2), np.ones(2), 0.0, Prices(1.0), 1.0).delivered_share)
     with pytest.raises(ValueError, match=r"commitment_mw = -1.0: must be at least 0 \[MW\]"):
         settle_event(np.ones(2), np.ones(2), -1.0, Prices(1.0), 1.0)
+
+
+# In played episodes ---------------------------------------------------------------------------------------------
+
+RESPONSE = {
+    "kind": "demand_response", "mw": 80.0, "commitment_mw": 20.0, "energy_price_usd_per_mwh": ENERGY,
+    "price_usd_per_mwh": SHORTFALL, "capacity_usd_per_mw_day": 333.44,
+}  # fmt: skip
+
+
+def test_an_episode_pays_as_by_hand() -> None:
+    """Down to 80 MW, 20 less than 100; 85 MW are imported in the four hours."""
+    load_mw = np.where(EVENT, 85.0, 100.0)
+    episode = run(LocalOnly(), called_day(RESPONSE, np.flatnonzero(EVENT).tolist(), load_mw))
+    assert episode.flows.import_mw[:, 0] == pytest.approx(load_mw)
+    assert episode.terms["dr_energy"] == pytest.approx(9_000.0)
+    assert episode.terms["line_excess"] == pytest.approx(-23_000.0)
+    assert episode.terms["dr_capacity"] == pytest.approx(24 * 277.87, abs=24 * 0.005)
+    assert episode.metrics["delivered_share/a/line"] == pytest.approx(0.75)
+    assert (episode.metrics["called_h/a/line"], episode.metrics["called_mwh/a/line"]) == (
+        4.0,
+        pytest.approx(340.0),
+    )
+
+    own, *others = event_statements(episode, run(LocalOnly(), uncalled(episode.instance)))
+    done = own.settlement
+    assert (own.baseline, own.start_utc[11:]) == (FIRM_SERVICE_LEVEL, "14:00Z")
+    assert (done.baseline_mw, done.energy_usd, done.shortfall_usd) == pytest.approx((100.0, 9e3, -23e3))
+    assert len(others) == 2 and all(np.isnan(other.baseline_inflation_mw) for other in others)
+    assert own.baseline_inflation_mw == pytest.approx(0.0, abs=1e-9)  # a firm service level cannot be raised
+
+
+def test_coincident_peaks_are_calls_of_an_hour() -> None:
+    """70,000 USD per MW and year on the mean of four peaks are 17,500 USD for a MW at each of them."""
+    peaks, price = [6, 11, 15, 19], 70_000.0 / 4.0
+    line = {"kind": "connection", "mw": 0.0, "price_usd_per_mwh": price}
+    full = run(LocalOnly(), called_day(line, peaks, 100.0))
+    once = run(LocalOnly(), called_day(line, peaks, np.where(np.arange(24) == peaks[1], 25.0, 100.0)))
+    assert full.terms["line_excess"] == pytest.approx(-7.0e6)
+    assert once.terms["line_excess"] == pytest.approx(-5.6875e6)
+    assert once.terms["line_excess"] - full.terms["line_excess"] == pytest.approx(75.0 * 17_500.0)
 
 
 # Gaming -------------------------------------------------------------------------------------------------------
@@ -166,21 +208,7 @@ def test_the_price_at_which_gaming_pays() -> None:
     assert low == pytest.approx(400.0, rel=1e-9)
 
 
-def test_a_firm_service_level_cannot_be_raised() -> None:
-    level = firm_service_level(55.5, 24)
-    done = settle_event(np.full(4, 45.0), level[EVENT], 15.0, Prices(0.0, SHORTFALL), 1.0)
-    assert done.line_excess_mwh == pytest.approx(4 * (45.0 - 40.5))
-    assert baseline_inflation_mw(level[EVENT], firm_service_level(55.5, 24)[EVENT]) == 0.0
-
-
 # Peaks, rebound, statement ------------------------------------------------------------------------------------
-
-
-def test_coincident_peaks_by_hand() -> None:
-    full = coincident_peak_usd(np.full(4, 100.0), 70_000.0)
-    one = coincident_peak_usd(np.array([100.0, 25.0, 100.0, 100.0]), 70_000.0)
-    assert (full, one, full - one) == (7.0e6, 5.6875e6, 1.3125e6)
-    assert full - one == 75.0 * 17_500.0
 
 
 def test_rebound_after_each_call_by_hand() -> None:
