@@ -272,6 +272,27 @@ MUTANTS = (
         "p.wear_usd_per_mwh <= 0.0",
         ("baselines/optimum/test_lines.py",),
     ),
+    Mutant(
+        "surplus of clean hours carried over",
+        "gridai_env/rollout/hourly_matching.py",
+        "np.maximum(0.0, load_mwh - contracted_mwh)",
+        "load_mwh - contracted_mwh",
+        ("gridai_env/rollout/test_hourly_matching.py",),
+    ),
+    Mutant(
+        "contracts of a site do not add",
+        "gridai_env/rollout/hourly_matching.py",
+        "contracted_mwh[:, rule.site] += dt_h",
+        "contracted_mwh[:, rule.site] = dt_h",
+        ("gridai_env/rollout/test_hourly_matching.py",),
+    ),
+    Mutant(
+        "hard lines stay where nothing is called",
+        "gridai_env/analysis/compliance.py",
+        'limit(compiled, "import_limit", events, exo.sell_usd_per_mwh)',
+        "exo.import_limit_mw",
+        ("gridai_env/analysis/test_compliance.py",),
+    ),
     # The episode
     Mutant(
         "queue limit off by one",
