@@ -25,6 +25,7 @@ from scripts.runs import arguments
 from scripts.runs.command import INTERRUPTED, SOLVER, InputError, Shown, command, need_packages
 from scripts.runs.folder import default_folder, open_folder
 from scripts.runs.tensorboard import is_installed
+from scripts.studies.names import OPTIMUM
 
 if TYPE_CHECKING:
     from scripts.studies.comparison.run import Comparison
@@ -87,6 +88,9 @@ def prepared(options: CompareOptions) -> Comparison:
     solver = SolverOptions(options.mip_gap, options.time_limit_s, threads)
     compiled = episodes.compiled
     options.policies = [resolved(name, compiled) for name in options.policies]
+    if compiled.shape.has_response and has_solver() and OPTIMUM not in options.policies:
+        options.policies = [*options.policies, OPTIMUM]
+        print(f"{OPTIMUM} plays too: whether the optimum raises its baseline is part of demand response")
     contenders = find_contenders(options.policies, compiled, vars(solver))
     files = checkpoints(options.policies)
     match = EpisodeJob(episodes, tuple(options.policies), options.objective, solver, files)
@@ -109,7 +113,7 @@ def prepared(options: CompareOptions) -> Comparison:
 
 def show(comparison: Comparison) -> None:
     """Print the tables and the paths of the files."""
-    from scripts.studies.comparison.flexible_load import compliance_table, matching_table
+    from scripts.studies.comparison.flexible_load import compliance_table, matching_table, statement_table
     from scripts.studies.comparison.ladder import ladder_notes, ladder_table, rungs_of
     from scripts.studies.comparison.table import comparison_table, footnotes
 
@@ -120,7 +124,12 @@ def show(comparison: Comparison) -> None:
     rungs = rungs_of(comparison.rows, forecast)
     print(comparison_table(comparison.rows), *footnotes(comparison.rows), sep="\n")
     print("", ladder_table(rungs), *ladder_notes(rungs, forecast), sep="\n")
-    for table in filter(None, (compliance_table(comparison.rows), matching_table(comparison.rows))):
+    tables = (
+        compliance_table(comparison.rows),
+        statement_table(comparison.statements),
+        matching_table(comparison.rows),
+    )
+    for table in filter(None, tables):
         print("", table, sep="\n")
 
     folder = comparison.folder

@@ -52,14 +52,17 @@ class View:
         """Whether a lead lies within the episode."""
         return self.leads < self.steps_left[:, None]
 
-    def line_usd_per_mwh(self, load_mw: Floats) -> Floats:
-        """Return what a MWh more of load costs at the lines [B,K] that a load reaches; lost payments included."""
+    @property
+    def excess_usd_per_mwh(self) -> Floats:
+        """What a MWh above each line costs [B,L,K], lost payments included."""
         exo = self.exo
-        usd = exo.line_usd_per_mwh
-        if exo.response_usd_per_mwh.shape[-2]:
-            usd = usd + exo.response_usd_per_mwh
-        reached = load_mw[..., None, :] >= physics.line_mw(self.state, exo)
-        return np.asarray((usd * reached).sum(-2))
+        lost = exo.response_usd_per_mwh if exo.response_usd_per_mwh.shape[-2] else 0.0
+        return exo.line_usd_per_mwh + lost
+
+    def line_usd_per_mwh(self, load_mw: Floats) -> Floats:
+        """Return what a MWh more of load costs at the lines [B,K] that a load reaches."""
+        reached = load_mw[..., None, :] >= physics.line_mw(self.state, self.exo)
+        return np.asarray((self.excess_usd_per_mwh * reached).sum(-2))
 
     def room_gpuh(self, started: Floats, extra_mw: Floats | float = 0.0) -> Floats:
         """Return the work [B,K] that sites can do besides running jobs and those started now ([B,V,K]).
@@ -76,9 +79,8 @@ class View:
         if p.has_lines:
             # No work is worth as much as import above a line like this.
             worth = np.max(p.revenue_usd_per_gpuh + p.drop_usd_per_gpuh)
-            dear = (
-                exo.line_usd_per_mwh * physics.work_power_mw_per_gpuh(p, exo)[..., None, :] * p.dt_h > worth
-            )
+            mwh_per_gpuh = physics.work_power_mw_per_gpuh(p, exo)[..., None, :] * p.dt_h
+            dear = self.excess_usd_per_mwh * mwh_per_gpuh > worth
             line_mw = np.where(dear, physics.line_mw(self.state, exo), np.inf).min(-2)
             limit_mw = np.clip(line_mw, 0.0, limit_mw)
         spare_mw = limit_mw + exo.renewable_available_mw + extra_mw - base_mw

@@ -30,7 +30,7 @@ class BaselineMethod:
 
 
 MEAN = BaselineMethod("mean of the last days", True)
-HIGHEST_4_OF_5 = BaselineMethod("highest 4 of 5", False)
+HIGHEST_4_OF_5 = BaselineMethod("highest 4 of 5, same-day adjustment", False)
 TEN_IN_TEN = BaselineMethod("10-in-10, same-day adjustment", False)
 FIRM_SERVICE_LEVEL = BaselineMethod("firm service level", True)
 

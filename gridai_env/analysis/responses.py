@@ -131,7 +131,8 @@ class Event:
         """Yield the methods and their baselines: the one that pays first, then those of statements alone.
 
         The latter look at hours of the same day before the event: one that begins within `SAME_DAY_H` of midnight has
-        none.  PJM's rule for weekends is the highest 2 of 3.
+        none.  A site that exports in these hours on the mean day has no 10-in-10, whose adjustment is a ratio.  PJM's
+        rule for weekends is the highest 2 of 3.
         """
         yield (MEAN if self.rule.spec.baseline is not None else FIRM_SERVICE_LEVEL), paid_mw[self.steps]
         steps_of_day = round(24.0 / self.instance.params.dt_h)
@@ -157,7 +158,8 @@ class Event:
         found = shifted_to_day(highest_of_last(past, event, highest, last), by_day[today], window)
         yield HIGHEST_4_OF_5, found[hours]
         past = by_day[eligible_days(today, is_weekend, excluded, 10)]
-        yield TEN_IN_TEN, ten_in_ten(past, by_day[today], window)[hours]
+        if past[:, window].mean() > 0.0:
+            yield TEN_IN_TEN, ten_in_ten(past, by_day[today], window)[hours]
 
     def _past(self, net_mw: Floats, steps_of_day: int) -> tuple[Floats, Bool[Bools, " N"]]:
         """Return net import of the days before the episode and in it, and where an event was."""

@@ -34,6 +34,16 @@ MATCHING = {
     "location_based_kg": ("location-based t", "{:z,.1f}"),
     "market_based_kg": ("hourly market-based t", "{:z,.1f}"),
 }
+# Columns of a statement that are printed; the file has all.
+STATEMENT = {
+    "committed_mwh": ("committed MWh", "{:,.1f}"),
+    "baseline_mw": ("baseline MW", "{:,.2f}"),
+    "import_mw": ("import MW", "{:,.2f}"),
+    "delivered_mwh": ("delivered MWh", "{:z,.1f}"),
+    "energy_usd": ("energy USD", "{:z,.0f}"),
+    "shortfall_usd": ("shortfall USD", "{:z,.0f}"),
+}
+PRINTED_STATEMENTS = 24
 KG_PER_T = 1000.0
 
 
@@ -52,7 +62,9 @@ def compliance_table(rows: Sequence[Row]) -> str:
             for key, (_, form, together) in shown.items()
         ]
         lines.append((policy, *cells))
-    notes = ["delivered: load reduced in events over what was promised"]
+    notes = []
+    if "delivered_share/" in shown:
+        notes.append("delivered: load reduced in events over what was promised")
     if "compliance_cost_usd" in shown:
         notes.append(
             "cost, work lost, rebound (4 h after calls): against the same policy on the same episodes without calls; "
@@ -96,6 +108,26 @@ def matching_table(rows: Sequence[Row]) -> str:
     return "\n".join(
         [aligned(("policy", "site", *(heading for heading, _ in MATCHING.values())), lines), *notes]
     )
+
+
+def statement_table(statements: Sequence[Row]) -> str:
+    """Return the statements of events by the baseline that pays, the first of them; empty where there is none."""
+    paid = [row for row in statements if row["baseline_optimised"] == "yes"]
+    if not paid:
+        return ""
+    head = ("policy", "seed", "event from", *(heading for heading, _ in STATEMENT.values()))
+    lines = [
+        (
+            row["policy"],
+            str(row["seed"]),
+            f"{row['site']}/{row['line']} {row['start_utc']}",
+            *(known(row[name], form) for name, (_, form) in STATEMENT.items()),
+        )
+        for row in paid[:PRINTED_STATEMENTS]
+    ]
+    more = f"{len(paid) - len(lines)} more, and " if len(paid) > len(lines) else ""
+    note = f"{more}those by baselines that are not optimised: {SETTLEMENT}"
+    return "\n".join(["statements of events, by the baseline that pays", aligned(head, lines), note])
 
 
 def _is_shown(row: Row, key: str) -> bool:

@@ -58,6 +58,11 @@ class Comparison:
         return [row for seed in self.seeds for row in self.finished.get(seed, [])]
 
     @property
+    def statements(self) -> list[Row]:
+        """Statements of events of the finished seeds, in the order of the seeds."""
+        return [row for seed in self.seeds for row in self.settled.get(seed, [])]
+
+    @property
     def store(self) -> Store:
         """Where the rows of finished seeds lie."""
         return Store(self.folder / SEEDS, "comparison")
@@ -137,8 +142,8 @@ class Comparison:
         self.store.write(task, {"rows": self.finished[task.seed], "statements": self.settled[task.seed]})
         if self.rows:
             write_rows(self.rows, self.folder / SUMMARY)
-        if statements := [row for seed in self.seeds for row in self.settled.get(seed, [])]:
-            write_rows(statements, self.folder / SETTLEMENT)
+        if self.statements:
+            write_rows(self.statements, self.folder / SETTLEMENT)
         self._record(done=False)
         for row in self.finished[task.seed]:
             check_bound(row)

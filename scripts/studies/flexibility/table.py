@@ -133,6 +133,11 @@ class CostTable:
         tables = [self._table(hours) for hours in self.hours_a_year]
         gap = max((row["gap_usd_per_mw_year"] for row in self.rows() if row["non_firm_mw"]), default=0.0)
         feet = [f"the gaps of the solver move no cell by more than {gap:,.1f} USD"]
+        if c.rule.site in c.episodes.compiled.lines.gated:
+            feet.append(
+                f"generators of {c.site} run only while called: in these hours also with the firm connection, so that "
+                "the cost is that of the MW, not of the right to run them"
+            )
         troubles = [cell for line in self.lines for cell in line if not cell.is_feasible]
         if troubles:
             feet.append(

@@ -179,6 +179,23 @@ def test_room_counts_running_jobs_and_the_import_limit() -> None:
     assert t.metrics["dropped_gpuh"] == 0.0
 
 
+def test_a_lost_payment_holds_work_below_a_line_as_a_shortfall_does() -> None:
+    response = {
+        "name": "response", "kind": "demand_response", "mw": 0.06, "commitment_mw": 0.01,
+        "calls": {"per_week": 7, "probability": 1.0, "start_h": [2, 2], "duration_h": [6, 6]},  # from midnight UTC
+    }  # fmt: skip
+    data = line().scenario.model_dump(mode="json", exclude_defaults=True)
+    found = []
+    for shortfall, energy in ((1e5, 0.0), (0.0, 1e5), (0.0, 1.0)):
+        prices = {"price_usd_per_mwh": shortfall, "energy_price_usd_per_mwh": energy}
+        data["sites"][0]["lines"] = [response | prices]
+        t = run(LocalOnly(), episode(compile_scenario(parse_scenario(data, "test"))))
+        found.append(t.flows.line_excess_mw[:, 0, 0])
+    np.testing.assert_allclose(found[0], 0.0, atol=1e-6)
+    np.testing.assert_allclose(found[1], 0.0, atol=1e-6)
+    assert found[2].min() > 0.0
+
+
 def test_jobs_start_at_the_first_allowed_site_or_where_energy_is_best() -> None:
     job = {
         "name": "j",

@@ -9,6 +9,7 @@ from baselines.rules.registry import REGISTRY
 from gridai_env.analysis.compliance import uncalled
 from gridai_env.analysis.customer_baselines import HIGHEST_4_OF_5, MEAN, TEN_IN_TEN
 from gridai_env.analysis.responses import (
+    Event,
     event_statements,
     mean_inflation_mw,
     paid_baseline_mw,
@@ -88,6 +89,18 @@ def test_other_methods_look_at_days_of_the_same_kind(played: list[tuple[Trajecto
             assert np.isnan(of_event[1].baseline_inflation_mw) and np.isfinite(
                 of_event[0].baseline_inflation_mw
             )
+
+
+def test_a_site_that_exports_on_the_mean_day_has_no_ratio(
+    played: list[tuple[Trajectory, Trajectory]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        Event,
+        "_past",
+        lambda self, net_mw, _: (np.full(49 * 24 + len(net_mw), -5.0), np.zeros(49 * 24 + len(net_mw), bool)),
+    )
+    methods = [s.baseline for episode, off in played for s in event_statements(episode, off)]
+    assert HIGHEST_4_OF_5 in methods and TEN_IN_TEN not in methods
 
 
 def test_the_mean_inflation_is_that_of_the_baseline_that_pays(
