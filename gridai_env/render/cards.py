@@ -9,12 +9,13 @@ import numpy as np
 from gridai_env.arrays.types import Float, Floats
 from gridai_env.render import style
 from gridai_env.render.labels import place_labels
+from gridai_env.render.line_bars import call_words
 from gridai_env.render.map_crop import Box
 from gridai_env.render.moment import Moment
 from gridai_env.scenario.compile import Compiled
 
 TEXT_PX = 5.4  # width of a character
-HEIGHT = 31.0
+HEIGHT, CALL_HEIGHT = 31.0, 12.0  # the latter more where a line may be called
 NAME_LENGTH = 22
 
 
@@ -38,7 +39,8 @@ class Cards:
         self.has_battery = np.asarray(compiled.params.battery_max_mwh > 0)
         # A card holds the longest text that it can get.
         widths = [TEXT_PX * max(len(name) + 11, 24) + self._indent(k) for k, name in enumerate(self.names)]
-        sizes = [(width, HEIGHT) for width in widths]
+        may_be_called = np.isin(np.arange(len(widths)), compiled.lines.call_site)
+        sizes = list(zip(widths, HEIGHT + CALL_HEIGHT * may_be_called, strict=True))
         self.boxes = place_labels(sites, sizes, taken, paths, width, height)
         self.links = [_link(site, box) for site, box in zip(sites, self.boxes, strict=True)]
 
@@ -71,7 +73,15 @@ class Cards:
         text = {"va": "center_baseline", "zorder": 8, "color": style.INK}
         axes.text(left, top - 9.5, self.names[k], fontsize=7.2, fontweight="bold", **text)
         axes.text(right - 6, top - 9.5, power, fontsize=7, ha="right", **text)
-        axes.text(left, y + 9, f"{price}   {carbon}", fontsize=5.8, **(text | {"color": style.MUTED}))
+        axes.text(left, top - 22, f"{price}   {carbon}", fontsize=5.8, **(text | {"color": style.MUTED}))
+        if lines := [line for line in view.lines if line.may_be_called and line.rule.site == k]:
+            # Of several: the tightest that is called, or that with the next call.
+            line = min(
+                lines, key=lambda one: (not one.is_called, one.limit_mw if one.is_called else one.hours)
+            )
+            words, colour = call_words(line)
+            words = f"called: {style.compact_number(line.limit_mw)} MW" if line.is_called else words
+            axes.text(left, y + 8, words, fontsize=6.2, **(text | {"color": colour}))
 
     def _draw_batteries(self, axes: Any, view: Moment) -> None:
         """Draw bars filled to the state of charge, green while charging, red while discharging."""
@@ -80,7 +90,7 @@ class Cards:
         fills, colours, frames, poles = [], [], [], []
         for k in np.flatnonzero(self.has_battery):
             x, y = self.boxes[k][0] + 5.0, self.boxes[k][1] + 4.0
-            tall = HEIGHT - 9.0
+            tall = self.boxes[k][3] - self.boxes[k][1] - 9.0
             power_mw = np.nan_to_num(view.sites.battery_mw[k])
             colours.append(style.GOOD if power_mw > 1e-6 else style.BAD if power_mw < -1e-6 else style.MUTED)
             fills.append(_corners(x, y, 7.0, tall * float(np.clip(view.sites.battery_share[k], 0.0, 1.0))))

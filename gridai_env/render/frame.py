@@ -11,7 +11,7 @@ from gridai_env.render import style
 from gridai_env.render.map import Chart
 from gridai_env.render.moment import Moment, look
 from gridai_env.render.panel import SidePanel, draw_header
-from gridai_env.render.strips import draw_strip
+from gridai_env.render.strips import draw_strip, shade_calls
 from gridai_env.scenario.compile import Compiled
 from gridai_env.version import pip_install
 from gridai_env.world.state import Flows, Outcome, State
@@ -91,7 +91,11 @@ class Renderer:
         draw_header(self.header_axes, view)
         self.chart.draw(self.map_axes, self.legend_axes, view)
         self._panel.draw(self.side_axes, view)
-        draw_strip(self._axes(style.PRICE_BOX), view, view.past_buy_usd_per_mwh, "price of import, USD/MWh")
+        prices, shaded = self._axes(style.PRICE_BOX), " (shaded: called, as far as known)"
+        may_be_called = bool(self.compiled.lines.calls)
+        title = f"price of import, USD/MWh{shaded if may_be_called else ''}"
+        draw_strip(prices, view, view.past_buy_usd_per_mwh, title)
+        shade_calls(prices, view)
         title = f"{view.compiled.carbon_signal} carbon intensity of the grid, kg CO₂/MWh"
         draw_strip(self._axes(style.CARBON_BOX), view, view.past_carbon_kg_per_mwh, title)
 

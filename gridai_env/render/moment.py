@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from gridai_env.arrays.types import Float, Floats
+from gridai_env.arrays.types import Bool, Bools, Float, Floats
 from gridai_env.episodes.instance import Instance
+from gridai_env.render.line_numbers import LineNumbers, known_calls, line_numbers, saved_mw
 from gridai_env.scenario.compile import Compiled
 from gridai_env.world import physics
 from gridai_env.world.state import Flows, Outcome, State
@@ -29,6 +30,7 @@ class SiteNumbers:
     shed_mw: Float[Floats, " K"]
     battery_share: Float[Floats, " K"]  # of the energy that may be used, 0..1
     battery_mw: Float[Floats, " K"]  # charging is positive
+    saved_mw: Float[Floats, " K"]  # by power modes, cooling included
     served_gpuh: Float[Floats, " K"]
     away_share: Float[Floats, " K"]  # of the served work: what came from regions with another home
     inference_share: Float[
@@ -50,6 +52,8 @@ class Moment:
     backlog_gpuh: float
     jobs_started: int
     totals: dict[str, float]
+    lines: tuple[LineNumbers, ...]  # those that may be called first
+    called: Bool[Bools, "T Q"]  # as far as is known
     step_terms_usd: dict[str, float] = field(default_factory=dict)  # of the last step
     step_emissions_kg: float = 0.0
 
@@ -99,6 +103,7 @@ def look(
     start: datetime = instance.start_utc.astype("datetime64[s]").item()
     exo = instance.exogenous
 
+    called = known_calls(instance, shown)
     carbon = physics.billed_carbon_kg_per_mwh(instance.params, exo)
     emitted_kg = 0.0
     if outcome is not None:
@@ -115,6 +120,8 @@ def look(
         backlog_gpuh=float(np.sum(state.backlog_gpuh)),
         jobs_started=compiled.shape.jobs - round(float(np.sum(state.waiting))),
         totals=totals,
+        lines=line_numbers(instance, t, state, flows, called),
+        called=called,
         step_terms_usd={} if outcome is None else {n: float(x) for n, x in outcome.terms_usd.items()},
         step_emissions_kg=emitted_kg,
     )
@@ -130,10 +137,12 @@ def _sites(
 
     # Before the first step nothing flowed: NaN is drawn as a dash, 0 would be read as a measurement.
     flow = dict.fromkeys(FLOWS, none)
-    battery_mw = served = away = busy = none
+    battery_mw = saved = served = away = busy = none
     if flows is not None:
         flow = {name: getattr(flows, name) for name in flow}
         battery_mw = np.where(room_mwh > 0, flows.charge_mw - flows.discharge_mw, np.nan)
+        if p.has_modes:
+            saved = saved_mw(instance, shown, flows)
         by_region = flows.served_gpuh.sum(1)
         served = by_region.sum(0)
         home_gpuh = (by_region * p.home).sum(0)
@@ -148,6 +157,7 @@ def _sites(
         facility_mw=none if outcome is None else outcome.facility_mw,
         battery_share=battery,
         battery_mw=battery_mw,
+        saved_mw=saved,
         served_gpuh=served,
         away_share=away,
         inference_share=busy,

@@ -13,6 +13,7 @@ import numpy as np
 from gridai_env.arrays.types import Float, Floats
 from gridai_env.render import style
 from gridai_env.render.ledger_bars import draw_ledger
+from gridai_env.render.line_bars import HEAD, ROW, draw_lines, rows_in
 from gridai_env.render.moment import Moment
 from gridai_env.scenario.compile import Compiled
 
@@ -103,7 +104,7 @@ class SidePanel:
         self.last = self.first - self.row_height * len(compiled.site_names)
         step = (self.width - NAME_WIDTH) / len(self.columns)
         self.right = [NAME_WIDTH + (i + 1) * step - 3.0 for i in range(len(self.columns))]
-        self.text = {"va": "center_baseline", "fontsize": min(7.0, 0.4 * self.row_height)}
+        self.text = {"va": "center_baseline", "fontsize": min(7.0, 0.4 * self.row_height, 0.23 * step)}
 
     def draw_static(self, axes: Any) -> None:
         """Draw the tiles' boxes and the table's headings, names and lines."""
@@ -136,6 +137,9 @@ class SidePanel:
         for column, x in zip(self.columns, self.right, strict=True):
             self._write_column(axes, column, getattr(view.sites, column.name), x)
         bottom = self.last - self.row_height
+        if shown := view.lines[: rows_in(bottom - 10.0 - LEAST_LEDGER)]:
+            draw_lines(axes, view, shown, bottom - 10.0)
+            bottom -= HEAD + ROW * len(shown) + 5.0
         if bottom >= LEAST_LEDGER:
             draw_ledger(axes, view, bottom - 10.0, self.width)
 
@@ -197,6 +201,7 @@ def columns(compiled: Compiled) -> list[TableColumn]:
         (renewable, TableColumn("renewable_mw", "renew.\nMW")),
         (battery, TableColumn("battery_mw", "batt.\nMW", partial(style.signed, digits=2))),
         (battery, TableColumn("battery_share", "batt.\n% full", style.percent, summed=False)),
+        (p.has_modes, TableColumn("saved_mw", "saved\nMW")),
         (True, TableColumn("shed_mw", "shed\nMW", alarm=True)),
         (True, TableColumn("served_gpuh", "served\nGPU-h")),
         (True, TableColumn("away_share", "remote\n%", style.percent, summed=False)),

@@ -37,6 +37,15 @@ def draw_strip(axes: Any, view: Moment, past: Float[Floats, "t K"], title: str) 
     _name_now(axes, now_h, past_end=now_h > 0.9 * steps * dt_h)
 
 
+def shade_calls(axes: Any, view: Moment) -> None:
+    """Shade the steps that are called at each site, past ones and those that are announced."""
+    dt_h = view.compiled.shape.dt_h
+    for q, k in enumerate(view.compiled.lines.call_site):
+        ends = np.flatnonzero(np.diff(view.called[:, q], prepend=False, append=False)) * dt_h
+        for first, last in zip(ends[::2], ends[1::2], strict=True):
+            axes.axvspan(first, last, facecolor=style.site_colour(k), alpha=0.22, linewidth=0, zorder=0.5)
+
+
 def _name_now(axes: Any, now_h: float, past_end: bool) -> None:
     """Write "now" right of its line, or above it where there is no room left."""
     offset, side = ((0, 3), "center") if past_end else ((3, -8), "left")

@@ -103,9 +103,10 @@ def test_a_frame_is_a_picture_names_every_site_and_its_cards_keep_apart(name: st
     assert frame.flags.owndata
     assert len(np.unique(frame @ np.array([1 << 16, 1 << 8, 1]))) > 500  # colours
     written = texts(renderer)
-    for site in instance.compiled.site_names:
-        # once on the map, once in the table
-        assert written.count(site) == 2, site
+    for k, site in enumerate(instance.compiled.site_names):
+        # once on the map, once in the table, and at each of its lines
+        lines = sum(rule.site == k for rule in instance.compiled.lines.rules)
+        assert written.count(site) == 2 + lines, site
     assert name in written
     assert any(text.startswith(f"step 5 / {instance.steps}") for text in written)
     check_texts_keep_apart(renderer)
