@@ -3,10 +3,10 @@
     python -m scripts.report runs/demo
     python -m scripts.report runs/demo --out report.html
 
-RUN_DIR is a run folder or holds some, at any depth: of scripts.compare, scripts.frontier, scripts.pareto and
-scripts.reproduce. What is there is shown, for what is not the command that makes it. Runs of several scenarios are
-shown one scenario after the other. A run among them that is unfinished, damaged or of another version of the
-environment is left out; the report and a line on standard error say so.
+RUN_DIR is a run folder or holds some, at any depth: of scripts.compare, scripts.frontier, scripts.pareto,
+scripts.flexibility and scripts.reproduce. What is there is shown, for what is not the command that makes it. Runs of
+several scenarios are shown one scenario after the other. A run among them that is unfinished, damaged or of another
+version of the environment is left out; the report and a line on standard error say so.
 """
 
 import sys

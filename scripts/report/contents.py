@@ -15,6 +15,7 @@ from scripts.report.page.html import KeyFigure, page, tiles_html
 from scripts.report.panels.carbon import front_sections
 from scripts.report.panels.comparison.sections import compare_sections
 from scripts.report.panels.evaluation import evaluate_sections
+from scripts.report.panels.flexibility import flexibility_sections, flexibility_tiles
 from scripts.report.panels.latency.sections import frontier_sections
 from scripts.report.panels.learning import train_sections
 from scripts.report.panels.reproduction import reproduce_sections
@@ -27,6 +28,7 @@ SHOWN: dict[str, tuple[Callable[[RunFolder], list[Section]], Callable[[RunFolder
     "train": (train_sections, lambda _: []),
     "frontier": (frontier_sections, head.frontier_tiles),
     "front": (front_sections, head.front_tiles),
+    "flexibility": (flexibility_sections, flexibility_tiles),
     "reproduce": (reproduce_sections, head.reproduce_tiles),
 }
 

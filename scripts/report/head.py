@@ -157,6 +157,9 @@ def missing_html(runs: Sequence[RunFolder]) -> str:
     """Return a line for each kind of run that is not there, with its command."""
     kinds = {run.kind for run in runs}
     scenario = next((run.scenario_name for run in runs if run.scenario), "energy_geography")
+    sites = [site for run in runs if run.scenario_name == scenario for site in run.scenario.get("sites", [])]
+    if not any(line["kind"] == "connection" for site in sites for line in site.get("lines", [])):
+        kinds.add("flexibility")  # nothing to ask
     lines = []
     for kind, text in texts()["missing"].items():
         if kind not in kinds:

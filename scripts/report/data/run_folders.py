@@ -18,8 +18,8 @@ from scripts.runs.command import InputError
 from scripts.runs.folder import RUN_FILE, read_run
 
 # Kinds of runs, and whether the report shows them; the others are only named in its appendix.
-SHOWN_KINDS = ("compare", "evaluate", "train", "frontier", "front", "reproduce")
-OTHER_KINDS = ("solve", "demonstrate")
+SHOWN_KINDS = ("compare", "evaluate", "train", "frontier", "front", "flexibility", "reproduce")
+OTHER_KINDS = ("solve", "demonstrate", "headroom")
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,18 @@
-"""Flexible load: import against the lines of a site hour by hour, compliance, and statements of demand response."""
+"""Flexible load: lines hour by hour, compliance, its cost, statements of demand response, hourly matching."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from scripts.report.data import palette
-from scripts.report.data.names import plain, policy_label, safe
+from scripts.report.data.names import plain, policy_label
 from scripts.report.data.numbers import number
-from scripts.report.data.parts import Choice, Panel, PlainTable, Plot
+from scripts.report.data.parts import Panel, PlainTable
 from scripts.report.data.run_folders import RunFolder, Table
-from scripts.report.drawing import DATES, stacked, stroke
-from scripts.report.panels.comparison.episodes import EpisodeTables, held, over_time
+from scripts.report.panels.comparison.episodes import EpisodeTables
+from scripts.report.panels.comparison.lines import lines_panel
+from scripts.report.panels.contracts import contracts_panel
 
-LINE, CALLED = "line_mw/", "called_share/"
 SETTLEMENT = "settlement.csv"
-FOREVER = 0.999  # of the highest line: there it does not bind
 NOTHING = 1e-3  # what solvers and float32 actions leave
 # Metric of a line: heading and unit.
 COMPLIANCE = {
@@ -62,94 +58,10 @@ STATEMENT = {
 
 def flexible_panels(run: RunFolder, summary: Table, episodes: EpisodeTables | None) -> list[Panel]:
     """Return the panels of lines; none for a world without."""
-    found = [] if episodes is None else [lines_panel(episodes)]
+    found = [contracts_panel(run)]
+    found += [] if episodes is None else [lines_panel(episodes)]
     found += [compliance_panel(summary), cost_panel(summary), settlement_panel(run), matching_panel(summary)]
     return [panel for panel in found if panel is not None]
-
-
-# Hour by hour ---------------------------------------------------------------------------------------------------
-
-
-def lines_panel(episodes: EpisodeTables) -> Panel | None:
-    """Return the panel of import under two policies and a line; None without lines."""
-    table = next(iter(episodes.tables.values()))
-    lines = [name.removeprefix(LINE) for name in table.columns if name.startswith(LINE)]
-    if not lines:
-        return None
-    called = [line for line in lines if table.has(CALLED + line)]
-    return Panel(
-        "lines",
-        [_lines_plot()],
-        [
-            Choice(
-                "line",
-                "Line",
-                [(line, plain(line.replace("/", ", "))) for line in lines],
-                (called or lines)[0],
-            ),
-            *episodes.pair_choices(),
-        ],
-        _lines_store(episodes, lines),
-    )
-
-
-def _lines_store(episodes: EpisodeTables, lines: list[str]) -> dict[str, Any]:
-    store = episodes.pair_store()
-    for seed in episodes.seeds:
-        for line in lines:
-            site = line.partition("/")[0]
-            store[f"utc|{seed}|{line}"] = safe(episodes.axis_title(seed, site))
-            store[f"{seed}|price|{line}"] = held(episodes.shared(seed, f"buy_usd_per_mwh/{site}"))
-            for policy in episodes.policies:
-                own = episodes.column(policy, seed, LINE + line)
-                highest = float(np.nanmax(own))
-                binds = (
-                    np.where(own < FOREVER * highest, own, np.nan)
-                    if CALLED + line in _names(episodes)
-                    else own
-                )
-                store[f"{policy}|{seed}|line|{line}"] = held(binds)
-                store[f"{policy}|{seed}|import|{line}"] = held(
-                    episodes.column(policy, seed, f"import_mw/{site}")
-                )
-    return store
-
-
-def _names(episodes: EpisodeTables) -> dict[str, list[str]]:
-    return next(iter(episodes.tables.values())).columns
-
-
-def _lines_plot() -> Plot:
-    out = stacked(520, (0.7, 0.3), 0.06, hovermode="x unified")
-    for side, dash in (("left", "solid"), ("right", "dash")):
-        trace = len(out.figure.data)
-        over_time(
-            out, f"{{{side}}}|{{seed}}|import|{{line}}", 1, line={"width": 2, "dash": dash}, legendgroup=side,
-            hovertemplate="%{y:.4g} MW",
-        )  # fmt: skip
-        out.binds |= {
-            f"data.{trace}.name": f"name|{{{side}}}",
-            f"data.{trace}.line.color": f"colour|{{{side}}}",
-        }
-    # With a baseline each policy has its own line; the first policy's is drawn.
-    over_time(
-        out, "{left}|{seed}|line|{line}", 1, name="line (of the first policy), where it binds",
-        line=stroke(palette.VERMILLION, 3.6), connectgaps=False, hovertemplate="%{y:.4g} MW",
-    )  # fmt: skip
-    over_time(
-        out, "{seed}|price|{line}", 2, name="price", line=stroke(palette.PURPLE, 1.6), showlegend=False,
-        hovertemplate="%{y:.4g} USD/MWh",
-    )  # fmt: skip
-    out.figure.update_yaxes(title_text="import [MW]", rangemode="tozero", row=1, col=1)
-    out.figure.update_yaxes(title_text="price [USD/MWh]", row=2, col=1)
-    out.figure.update_xaxes(**DATES)
-    out.bind(xaxis2_title_text="utc|{seed}|{line}")
-    return out.plot(
-        "Import of a site under two policies, the line that limits it, and the price, hour by hour"
-    )
-
-
-# Tables ---------------------------------------------------------------------------------------------------------
 
 
 def compliance_panel(summary: Table) -> Panel | None:
@@ -237,7 +149,9 @@ def _cell(row: Table, column: str) -> str:
     text = row.text(column)[0]
     if column == "policy":
         return policy_label(text)
-    if column in ("seed", "line", "start_utc", "baseline_method"):
+    if column == "start_utc":
+        return plain(text.replace("T", " ").removesuffix("Z"))
+    if column in ("seed", "line", "baseline_method"):
         return plain(text)
     if not text:
         return "—"
