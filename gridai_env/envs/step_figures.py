@@ -20,7 +20,8 @@ PHYSICAL = (
 )  # fmt: skip
 TERM_KEYS = tuple(f"terms/{name}_usd" for name in TERMS)
 # `emissions_kg` is at the intensity that is billed; `bill_usd` is what energy and its emissions cost; `cost` is the
-# quantity of the scenario's constraint, 0 without one.
+# quantity of the scenario's constraint, 0 without one.  `line_excess_mwh` leaves out what contracts do not match, and
+# knows no hard line: above one load is shed.
 KEYS = (*PHYSICAL, "cost", "emissions_kg", "bill_usd", *TERM_KEYS)
 EPISODE_KEYS = tuple(f"episode/{key}" for key in KEYS)
 INFO_KEYS = (*KEYS, *EPISODE_KEYS)
@@ -35,7 +36,7 @@ def figures_of(p: Params, after: State, exo: Exogenous, flows: Flows, outcome: O
     billed = billed_kg(p, outcome)
     curtailed_mw = exo.renewable_available_mw - flows.renewable_mw
 
-    excess_mwh = p.dt_h * _sum(flows.line_excess_mw) if p.has_lines else 0.0 * billed
+    excess_mwh = p.dt_h * _sum(p.limits_import * flows.line_excess_mw) if p.has_lines else 0.0 * billed
     carbon_excess_kg = flows.carbon_excess_kg if p.has_carbon_budget else 0.0 * billed
     dropped_gpuh = _sum(flows.dropped_gpuh)
     cost = 0.0 * billed

@@ -105,6 +105,8 @@ def batch_parts(
     common = {"start": how, **series.provenance}
     if of_file is not None:
         common["calls"] = "; ".join(of_file.words)
+    if traces is not None and (means := starts.mean_contracts(compiled, traces)):
+        common["contracts"] = "; ".join(means)
 
     return {
         "compiled": compiled,

@@ -2,9 +2,9 @@
 
 In every seven local days of an episode a line has `per_week` possible calls; each strikes with its probability (in a
 part of a week, with that part of it).  A call falls on one of the days not yet called, with a weight that rises
-evenly with the rank of the day's mean price in the zone; it begins at a step drawn evenly from the clock hours of the
-rule and has a length drawn evenly from its range.  Then, in the order of time, calls that begin within the least gap
-are left out, and what exceeds the hours of a year.
+evenly with the rank of the day's mean price in the zone; it begins at a step drawn evenly from those that contain the
+clock hours of the rule and has a length drawn evenly from its range.  Then, in the order of time, calls that begin
+within the least gap are left out, and what exceeds the hours of a year.
 
 Calls of lines whose rule is ``in_traces`` stand in the trace file (`gridai_env.episodes.calls_of_file`); none are
 drawn for them.
@@ -27,7 +27,7 @@ from gridai_env.arrays.ops import constant, namespace, real, stable_argsort, to_
 from gridai_env.arrays.record import Record
 from gridai_env.arrays.types import Array, Float, Int
 from gridai_env.scenario.compile import Compiled
-from gridai_env.scenario.lines import CallRule
+from gridai_env.scenario.lines import CallRule, on_clock
 from gridai_env.traces.local_time import MINUTES_PER_DAY, local_minutes, step_minutes
 
 DAYS_PER_WEEK = 7
@@ -48,14 +48,16 @@ class CallCalendar(Record):
     def of(cls, compiled: Compiled, start_utc: np.ndarray) -> CallCalendar:
         """Return the calendar of episodes that start at ``start_utc`` (datetime64 [B])."""
         lines, shape = compiled.lines, compiled.shape
-        day, minute = site_days(compiled, start_utc, 0, shape.steps)
+        utc = step_minutes(start_utc, 0, shape.steps, shape.dt_h)
+        day, minute = on_clock(local_minutes(compiled.sites.timezones, utc), shape.dt_h)
         sites, days = list(lines.call_site), days_touched(compiled)
         day, minute = (day - day[:, :1])[..., sites], minute[..., sites]
         first = np.zeros((len(day), len(sites), days), dtype=np.int64)
         count = np.zeros_like(first)
         for q, rule in enumerate(lines.calls):
-            may_begin = (minute[..., q] >= rule.first_minute) & (minute[..., q] <= rule.last_minute)
-            on_day = may_begin[..., None] & (day[..., q, None] == np.arange(days))  # [B,T,D]
+            on_day = rule.may_begin(minute[..., q])[..., None] & (
+                day[..., q, None] == np.arange(days)
+            )  # [B,T,D]
             count[:, q], first[:, q] = on_day.sum(1), on_day.argmax(1)
         return cls(first, count, day)
 

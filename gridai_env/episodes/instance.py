@@ -31,6 +31,7 @@ from gridai_env.version import __version__
 from gridai_env.world.state import (
     INSTANCE_FIELDS,
     OPTIONAL,
+    REPORTED,
     Exogenous,
     Params,
     Shape,
@@ -107,7 +108,8 @@ class Instance:
 
     def constants(self) -> dict[str, np.ndarray]:
         """Return all constants of the scenario that a step depends on, by name."""
-        named = {name: getattr(self.params, name) for name in Params.names() if name not in INSTANCE_FIELDS}
+        left_out = (*INSTANCE_FIELDS, *REPORTED)
+        named = {name: getattr(self.params, name) for name in Params.names() if name not in left_out}
         named = {name: value for name, value in named.items() if name not in OPTIONAL or np.size(value)}
         named["reward_scale_usd"] = self.compiled.reward_scale_usd
         return {f"constants/{name}": np.asarray(value) for name, value in named.items()}

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from functools import reduce
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from gridai_env.traces import TraceTable
 Start = str | date | np.datetime64  # in UTC
 Starts = NDArray[np.datetime64]
 
+SERIES = {"pv_mw": "pv_cf", "wind_mw": "wind_cf"}  # installed power, column of its share
 # Each feature of an episode has a stream of its own, so that changing one does not shift the others.
 STREAMS = ("start", "traces", "demand", "jobs", "events", "forecast", "calls")
 
@@ -82,14 +84,31 @@ def draw_starts(choices: np.ndarray, seeds: Sequence[int]) -> np.ndarray:
 
 
 def check_renewables(compiled: Compiled, table: TraceTable) -> None:
-    """Raise InstanceError where a site has PV or wind in a zone for which the file has no series of it."""
+    """Raise InstanceError where a site or a contract has PV or wind in a zone for which the file has no series."""
     for site in compiled.scenario.sites:
-        for size, column in (("pv_mw", "pv_cf"), ("wind_mw", "wind_cf")):
-            if getattr(site, size) > 0 and column in table.left_out(site.zone):
+        owners = [
+            (f"site {site.name!r}", site),
+            *((f"line {x.name!r} of {site.name!r}", x) for x in site.lines),
+        ]
+        for (owner, sizes), (size, column) in product(owners, SERIES.items()):
+            if getattr(sizes, size) > 0 and column in table.left_out(site.zone):
                 raise InstanceError(
-                    f"{table.source}: zone {site.zone!r} has no column {column} and is not calibrated, but site "
-                    f"{site.name!r} has {size} = {getattr(site, size):g}; add {column} (0 to 1), or set {size}: 0"
+                    f"{table.source}: zone {site.zone!r} has no column {column} and is not calibrated, but {owner} "
+                    f"has {size} = {getattr(sizes, size):g}; add {column} (0 to 1), or set {size}: 0"
                 )
+
+
+def mean_contracts(compiled: Compiled, table: TraceTable) -> list[str]:
+    """Return in words which contracts have a mean of the calibration for a profile, since the file has no series."""
+    names, lines = compiled.site_names, compiled.lines.matching
+    return [
+        f"contract {names[rule.site]}/{rule.spec.name}: {column} is not in the file, it is a "
+        f"{table.origin(zone)[column]}: matched more evenly than any hour of a year"
+        for rule in lines
+        for size, column in SERIES.items()
+        if getattr(rule.spec, size) > 0 and column not in table.raw.columns
+        for zone in [compiled.scenario.sites[rule.site].zone]
+    ]
 
 
 def table_starts(

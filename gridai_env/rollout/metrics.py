@@ -204,7 +204,7 @@ def flexible_load(episode: PlayedEpisode) -> dict[str, float]:
     """Return what lines and power modes come to, of each line (``/site/line``) and in all; {} without any.
 
     ``called_h`` and ``called_mwh``: hours in which a line is called, and the import in them.  ``line_excess_mwh``:
-    import above it, of a contract ``unmatched_mwh``; both in ``line_excess_mwh`` without a name.
+    import above it, of a contract ``unmatched_mwh``; without a name the sum over lines, that of contracts apart.
     ``delivered_share``: load reduced in events over what was promised (0 where import is at the baseline or above).
     ``saving_mwh``: IT energy that power modes save.
     """
@@ -229,7 +229,9 @@ def flexible_load(episode: PlayedEpisode) -> dict[str, float]:
             delivered_mw = np.maximum(committed_mw - excess_mw, 0.0)
             out[f"delivered_share/{name}"] = ratio(float(delivered_mw.sum()), float(committed_mw.sum()))
     if p.has_lines:
-        out["line_excess_mwh"] = float(p.dt_h * flows.line_excess_mw.sum())
+        out["line_excess_mwh"] = float(p.dt_h * (p.limits_import * flows.line_excess_mw).sum())
+    if compiled.lines.matching:
+        out["unmatched_mwh"] = float(p.dt_h * ((1.0 - p.limits_import) * flows.line_excess_mw).sum())
     return out
 
 

@@ -6,7 +6,7 @@ from math import isnan
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from gridai_env.scenario.capacity import nameplate_gpus
-from gridai_env.scenario.checks_of_lines import call_durations, line_limits, lines, power_modes
+from gridai_env.scenario.checks_of_lines import call_durations, constraint, line_limits, lines, power_modes
 from gridai_env.scenario.errors import UNKNOWN, closest, problem, raise_all
 from gridai_env.scenario.geography import rtt_keys
 from gridai_env.scenario.spec import Scenario
@@ -285,7 +285,8 @@ def clocks(s: Scenario) -> Iterator[str]:
 
 
 CHECKS: tuple[Check, ...] = (
-    names, steps, sizes, places, zones, classes, power, jobs, events, demand, clocks, lines, power_modes
+    names, steps, sizes, places, zones, classes, power, jobs, events, demand, clocks, lines, power_modes,
+    constraint,
 )  # fmt: skip
 
 

@@ -3,11 +3,15 @@
 from collections.abc import Iterator
 from itertools import pairwise
 
-from gridai_env.scenario.capacity import import_limit_mw, nameplate_gpus
+from gridai_env.scenario.capacity import full_load_mw, import_limit_mw, nameplate_gpus
 from gridai_env.scenario.errors import problem
-from gridai_env.scenario.lines import points_of
+from gridai_env.scenario.lines import CallRule, limits_import, on_clock, points_of
 from gridai_env.scenario.power_modes import CURVES, SAME
+from gridai_env.scenario.price_bounds import least_import_usd_per_mwh
 from gridai_env.scenario.spec import Calls, Line, PowerCurve, Scenario, Site
+from gridai_env.scenario.tables import site_timezone, synthetic_starts
+from gridai_env.traces import known_zones
+from gridai_env.traces.local_time import MINUTES_PER_DAY, local_minutes, step_minutes
 
 # Keys that belong to some kinds of lines only, with what says that they are not given.
 OWN_KEYS = {
@@ -21,6 +25,7 @@ OWN_KEYS = {
     "pv_mw": ("matching",),
 }
 SHARES = 1e-6
+HOURS_PER_DAY = 24.0
 
 
 def lines(s: Scenario) -> Iterator[str]:
@@ -32,7 +37,11 @@ def lines(s: Scenario) -> Iterator[str]:
             if line.name in seen:
                 yield problem(f"{key}.name", line.name, f"unique among the lines of site {site.name!r}")
             seen.add(line.name)
-            yield from _line(s, key, line)
+            yield from _line(s, key, site, line)
+        contracts = [line.name for line in site.lines if line.kind == "matching"]
+        if len(contracts) > 1:
+            advice = "two would bill the same import twice: put wind_mw and pv_mw of both into one"
+            yield problem(f"sites[{i}].lines", contracts, "at most one line of kind matching", advice)
         with_baseline = [line.name for line in site.lines if line.baseline is not None]
         if len(with_baseline) > 1:
             yield problem(
@@ -44,7 +53,7 @@ def lines(s: Scenario) -> Iterator[str]:
             yield problem(f"sites[{i}].generator.only_while_called", True, "false", advice)
 
 
-def _line(s: Scenario, key: str, line: Line) -> Iterator[str]:
+def _line(s: Scenario, key: str, site: Site, line: Line) -> Iterator[str]:
     """Check that the keys of a line are those of its kind."""
     for name, kinds in OWN_KEYS.items():
         value = getattr(line, name)
@@ -66,22 +75,22 @@ def _line(s: Scenario, key: str, line: Line) -> Iterator[str]:
         if not line.wind_mw + line.pv_mw > 0:
             yield problem(f"{key}.wind_mw", line.wind_mw, "above 0, or pv_mw is", "the contracted power")
     if line.kind == "demand_response":
-        yield from _response(s, key, line)
+        yield from _response(s, key, site, line)
     if line.calls is not None:
         yield from _calls(s, f"{key}.calls", line.calls)
 
 
-def _response(s: Scenario, key: str, line: Line) -> Iterator[str]:
+def _response(s: Scenario, key: str, site: Site, line: Line) -> Iterator[str]:
     """Check what is promised, paid and measured."""
     if line.commitment_mw is None:
         yield problem(f"{key}.commitment_mw", None, "a number in (0, inf)", "the reduction promised")
     if (line.mw is None) == (line.baseline is None):
         value = None if line.mw is None else line.mw
         yield problem(f"{key}.mw", value, "given, or baseline is", "a firm level or a baseline, one of them")
-    pays = line.energy_price_usd_per_mwh
-    if pays != "market" and not pays + (line.price_usd_per_mwh or 0.0) > 0:
-        allowed = "above 0 together with price_usd_per_mwh"
-        yield problem(f"{key}.energy_price_usd_per_mwh", pays, allowed, "else an event costs nothing")
+    if line.baseline is not None and line.calls is not None and line.calls.ramp_h > 0:
+        advice = "in an event the whole reduction is due from its first step on"
+        yield problem(f"{key}.calls.ramp_h", line.calls.ramp_h, "0 with a baseline", advice)
+    yield from _prices(s, key, site, line)
     days = s.horizon_h / 24.0
     if line.baseline is not None and days > line.baseline.days:
         # On weekdays alone fewer days of an episode count.
@@ -90,6 +99,23 @@ def _response(s: Scenario, key: str, line: Line) -> Iterator[str]:
             allowed = f"at least {int(count)} for episodes of {s.horizon_h:g} h, or shorter episodes"
             advice = "days of an episode that count may not be more than are averaged"
             yield problem(f"{key}.baseline.days", line.baseline.days, allowed, advice)
+
+
+def _prices(s: Scenario, key: str, site: Site, line: Line) -> Iterator[str]:
+    """Check that energy and shortfall price are together above 0 in every event; those of trace files show later."""
+    pays, shortfall = line.energy_price_usd_per_mwh, line.price_usd_per_mwh or 0.0
+    if pays != "market":
+        if not pays + shortfall > 0:
+            allowed = "above 0 together with price_usd_per_mwh"
+            yield problem(f"{key}.energy_price_usd_per_mwh", pays, allowed, "else an event costs nothing")
+    elif s.traces == "synthetic" and site.zone in known_zones():
+        least = least_import_usd_per_mwh(s, site)
+        if not least + shortfall > 0:
+            advice = (
+                "else import above the line would be paid for: the price of import can fall so low, shocks included; "
+                "or give a fixed energy_price_usd_per_mwh"
+            )
+            yield problem(f"{key}.price_usd_per_mwh", shortfall, f"above {-least:.6g}", advice)
 
 
 def _calls(s: Scenario, key: str, calls: Calls) -> Iterator[str]:
@@ -125,6 +151,43 @@ def _calls_in_traces(s: Scenario, key: str, calls: Calls) -> Iterator[str]:
             yield problem(f"{key}.{name}", value, "left out where source is traces", advice)
 
 
+def never_called(s: Scenario) -> Iterator[str]:
+    """Check that calls can begin in an episode from one of the days of the scenario: short ones may miss the hours."""
+    if s.horizon_h >= HOURS_PER_DAY:
+        return
+    starts = synthetic_starts(s)
+    utc = step_minutes(starts, 0, s.steps, s.dt_h)
+    for i, site in enumerate(s.sites):
+        local = local_minutes([site_timezone(s, site)[0]], utc)[..., 0]
+        for j, line in enumerate(site.lines):
+            if line.calls is None or line.calls.source != "drawn":
+                continue
+            rule = CallRule.of(line.calls, s.dt_h)
+            if not rule.may_begin(on_clock(local, s.dt_h)[1]).any():
+                begins = sorted(
+                    {f"{at // 60:02d}:{at % 60:02d}" for at in (local[:, 0] % MINUTES_PER_DAY).tolist()}
+                )
+                allowed = f"met by an episode: {s.horizon_h:g} h from {' or '.join(begins)} local time"
+                advice = "no step can be called; change start_h, start.hour_utc or horizon_h"
+                yield problem(f"sites[{i}].lines[{j}].calls.start_h", line.calls.start_h, allowed, advice)
+
+
+def constraint(s: Scenario) -> Iterator[str]:
+    """Check that the quantity of the constraint can occur at all."""
+    if s.constraint is None:
+        return
+    key, quantity = "constraint.quantity", s.constraint.quantity
+    if quantity == "carbon_excess_kg" and s.carbon_budget_kg is None:
+        yield problem(key, quantity, "a quantity that can occur", "there is no carbon_budget_kg: give one")
+    if quantity == "line_excess_mwh" and not any(
+        map(limits_import, (x for site in s.sites for x in site.lines))
+    ):
+        advice = (
+            "no line has a price, but for contracts of matching; above a hard line load is shed, see shed_mwh"
+        )
+        yield problem(key, quantity, "a quantity that can occur", advice)
+
+
 def call_durations(s: Scenario) -> list[tuple[str, float]]:
     """Return the keys of calls that must be whole numbers of steps, with their values."""
     found: list[tuple[str, float]] = []
@@ -150,6 +213,12 @@ def line_limits(s: Scenario) -> Iterator[str]:
                 if value is not None and value > most_mw:
                     allowed = f"at most the import limit of the site, {most_mw:g}"
                     yield problem(f"sites[{i}].lines[{j}].{name}", value, allowed)
+            drawn_mw = full_load_mw(site, gpus) + (site.battery.power_mw if site.battery is not None else 0.0)
+            if line.commitment_mw is not None and drawn_mw < line.commitment_mw <= most_mw:
+                allowed = (
+                    f"at most {drawn_mw:.6g}, full load of the site on a hot day and charging of its battery"
+                )
+                yield problem(f"sites[{i}].lines[{j}].commitment_mw", line.commitment_mw, allowed)
 
 
 def power_modes(s: Scenario) -> Iterator[str]:

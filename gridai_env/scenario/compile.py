@@ -272,6 +272,7 @@ def _params(
         **_generator_params(scenario),
         **savings,
         capacity_usd_per_h=lines.capacity_usd_per_h(shape.sites),
+        limits_import=lines.limits_import(shape.sites),
         may_wait=1.0 - is_session,
         **_row_params(tasks, is_session),
         **_route_params(scenario, tasks, is_session, geo),

@@ -17,6 +17,7 @@ from gridai_env.scenario.spec import Scenario
 UNITS: dict[str, str] = json.loads(Path(__file__).with_name("units.json").read_text(encoding="utf-8"))
 
 LISTED = 40  # of known names in a message: there are 600 time zones
+TABLE = "a table of keys"
 UNKNOWN = "(unknown)"  # stands for a text that is wrong while other keys are checked
 
 # Values are shown in part: anchors can make a short file into a very long value.
@@ -67,9 +68,17 @@ def refuse_unknown(call: str, given: Iterable[str], known: Iterable[str]) -> Non
 
 def from_pydantic(error: ValidationError, model: type[BaseModel] = Scenario) -> list[str]:
     """Return one line for each fault that pydantic found; a key that is only misspelt is not missing as well."""
-    faults = error.errors(include_url=False)
+    found = [_of_key(model, fault) for fault in error.errors(include_url=False)]
+    faults = list({fault["loc"]: fault for fault in found}.values())
     meant = {_meant(e["loc"], model) for e in faults if e["type"] == "extra_forbidden"}
     return [_line(e, model) for e in faults if e["type"] != "missing" or e["loc"] not in meant]
+
+
+def _of_key(model: type[BaseModel], fault: Any) -> Any:
+    """Return a fault at the key itself where it is of one of the kinds of value that the key may have."""
+    loc = fault["loc"]
+    is_known = fault["type"] in ("extra_forbidden", "invalid_key") or not loc[1:] or schema_at(model, loc)
+    return fault if is_known else fault | {"loc": loc[:-1]}
 
 
 def _meant(loc: tuple[int | str, ...], model: type[BaseModel]) -> tuple[int | str, ...]:
@@ -104,8 +113,10 @@ def _line(error: Any, model: type[BaseModel]) -> str:
 
 def _advice(value: Any, allowed: str) -> str:
     """Return what to write where YAML read a number, text or true/false other than the key needs."""
+    if allowed == TABLE:
+        return "exactly one, not a list" if isinstance(value, list) else ""
     if "number" in allowed:
-        if isinstance(value, str):
+        if isinstance(value, str) and not allowed.startswith("'"):
             return "text; write a plain number such as 1000.0, the unit is in the name of the key"
         return "true/false is not a number" if isinstance(value, bool) else ""
     if not allowed.startswith(("text", "a name")):
@@ -181,6 +192,9 @@ def _resolve(root: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
 def allowed_range(schema: dict[str, Any]) -> str:
     """Return what a JSON schema allows, in words: "a number in (0, 1]", "one of 'a', 'b'"."""
     kind = schema.get("type", "")
+    if "const" in schema and kind != "string":
+        rest = {key: value for key, value in schema.items() if key != "const"}
+        return f"{schema['const']!r} or {allowed_range(rest)}"
     if "enum" in schema:
         return "one of " + ", ".join(repr(v) for v in schema["enum"])
     if kind in ("number", "integer"):
@@ -193,7 +207,7 @@ def allowed_range(schema: dict[str, Any]) -> str:
     if "pattern" in schema and kind == "string":
         return "a name of letters, digits, space, '.', '_', '-' (at most 40)"
 
-    words = {"object": "a table of keys", "string": "text", "boolean": "true or false"}
+    words = {"object": TABLE, "string": "text", "boolean": "true or false"}
     return words.get(kind, "a valid value") + (", not empty" if schema.get("minLength") else "")
 
 

@@ -11,12 +11,13 @@ from functools import cached_property
 
 import numpy as np
 
-from gridai_env.arrays.types import Float, Floats
+from gridai_env.arrays.types import Bool, Bools, Float, Floats, Int, Ints
 from gridai_env.scenario.power_modes import CURVES, Hull, lower_hull, mean_hull, saving_limits_kw
 from gridai_env.scenario.spec import Calls, Line, PowerCurve, Scenario, Site
 
 HOURS_PER_DAY = 24.0
 MINUTES_PER_HOUR = 60.0
+MINUTES_PER_DAY = 1440
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,27 @@ class CallRule:
             gap=round(calls.least_gap_h / dt_h),
             in_traces=calls.source == "traces",
         )
+
+    def may_begin(self, minute: Int[Ints, " *steps"]) -> Bool[Bools, " *steps"]:
+        """Return in which steps a call may begin; ``minute`` of the day as from `on_clock`."""
+        return np.asarray((minute >= self.first_minute) & (minute <= self.last_minute))
+
+
+def on_clock(
+    local_minutes: Int[Ints, " *steps"], dt_h: float
+) -> tuple[Int[Ints, " *steps"], Int[Ints, " *steps"]]:
+    """Return local day and minute of the day at which a rule of clock hours sees each step.
+
+    ``local_minutes``: the begin of the steps, since 1970.  Where it is no whole number of steps, as of hours on clocks
+    at half hours, the whole one inside the step counts.
+    """
+    day, minute = np.divmod(local_minutes + -local_minutes % round(dt_h * MINUTES_PER_HOUR), MINUTES_PER_DAY)
+    return day, minute
+
+
+def limits_import(line: Line) -> bool:
+    """Return whether import above a line counts as such: above a hard one is none, a contract's is unmatched."""
+    return not line.hard and line.kind != "matching"
 
 
 @dataclass(frozen=True)
@@ -128,6 +150,14 @@ class LineRules:
     def baselines(self) -> tuple[LineRule, ...]:
         """Lines with a baseline, one of a site at most."""
         return tuple(rule for rule in self.rules if rule.spec.baseline is not None)
+
+    def limits_import(self, sites: int) -> Float[Floats, "L K"]:
+        """Return 1.0 for lines whose excess is import above a limit, 0.0 for contracts and places without a line."""
+        out = np.zeros((self.slots, sites))
+        for rule in self.rules:
+            if limits_import(rule.spec):
+                out[rule.slot, rule.site] = 1.0
+        return out
 
     def capacity_usd_per_h(self, sites: int) -> Float[Floats, "L K"]:
         """Return what is paid for promises of demand response, called or not."""

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from gridai_env.files import shipped_folder
 from gridai_env.scenario.checks import check_scenario
+from gridai_env.scenario.checks_of_lines import never_called
 from gridai_env.scenario.drawn_jobs import with_drawn_jobs
 from gridai_env.scenario.errors import ScenarioError, closest, from_pydantic, raise_all, refuse_unknown
 from gridai_env.scenario.partial import other_problems
@@ -96,6 +97,9 @@ def load_scenario(
     if files:
         scenario = _validate(scenario.model_dump() | files, f"{where} with overrides")
     scenario = _completed(scenario, where)
+    # A shorter horizon may leave calls out, as it does jobs and events; a file that never calls is a mistake.
+    if not isinstance(source, Scenario):
+        raise_all(where, never_called(scenario))
     return _override(scenario, where, given) if given else scenario
 
 

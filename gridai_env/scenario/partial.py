@@ -6,8 +6,8 @@ checks across keys run on the rest, and a line that shows a mark is left out: it
 
 import re
 from datetime import date
-from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -31,9 +31,9 @@ def _partial(kind: Any, value: Any) -> Any:
     except ValidationError as error:
         whole = any(not fault["loc"] for fault in error.errors(include_url=False))
     plain = _plain(kind)
-    if isinstance(value, list) and not whole:
+    if get_origin(plain) is list and isinstance(value, list) and not whole:
         return [_partial(get_args(plain)[0], part) for part in value]
-    if not isinstance(value, dict) or whole:
+    if not _is_table(plain) or not isinstance(value, dict) or whole:
         return _mark(plain)
 
     parts = {
@@ -48,14 +48,22 @@ def _mark(kind: Any) -> Any:
     plain = _plain(kind)
     if get_origin(plain) is list:
         return [_mark(get_args(plain)[0])]
-    if isinstance(plain, type) and issubclass(plain, BaseModel):
+    if _is_table(plain):
         parts = {name: _mark(field.annotation) for name, field in plain.model_fields.items()}
         return plain.model_construct(**parts)
     return MARK_OF.get(plain, UNKNOWN)
 
 
+def _is_table(plain: Any) -> bool:
+    return isinstance(plain, type) and issubclass(plain, BaseModel)
+
+
 def _plain(kind: Any) -> Any:
-    """Return a type without its limits and without None."""
-    while get_origin(kind) in (Annotated, Union, UnionType):
-        kind = get_args(kind)[0]
+    """Return a type without its limits, without None, and without the words that may stand for a number."""
+    while (origin := get_origin(kind)) in (Annotated, Union, UnionType):
+        options = list(get_args(kind))
+        if origin is not Annotated:
+            some = [one for one in options if one is not NoneType]
+            options = [one for one in some if get_origin(one) is not Literal] or some
+        kind = options[0]
     return kind

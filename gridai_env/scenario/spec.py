@@ -65,11 +65,16 @@ class Calls(StrictModel):
         [13.0, 17.0], description="first and last hour at which one begins, local time"
     )
     duration_h: HourRange = Field([4.0, 4.0], description="shortest and longest")
-    hours_a_year: Positive | None = Field(None, description="most hours called in a year; null: no limit")
+    hours_a_year: Positive | None = Field(
+        None,
+        description="most hours called in an episode of up to a year, of each year in a longer one; null: no limit",
+    )
     notice_h: NonNegative = Field(
         0.0, description="before the begin; 0: seen once it has begun; a column notice_h_SITE stands for it"
     )
-    ramp_h: NonNegative = Field(0.0, description="in which the limit falls evenly from the maximum")
+    ramp_h: NonNegative = Field(
+        0.0, description="in which the limit falls evenly from the maximum; 0 with a baseline"
+    )
     least_gap_h: NonNegative = Field(0.0, description="between two calls; a later one within it is left out")
 
 
@@ -88,7 +93,7 @@ class Line(StrictModel):
     name: Name
     kind: Literal["connection", "demand_response", "matching", "tier"] = Field(
         description="connection: may be curtailed to mw while called; demand_response: in an event, the baseline less "
-        "what was promised; matching: contracted clean generation; tier: mw at all times"
+        "what was promised, or mw; matching: contracted clean generation, one line of a site; tier: mw at all times"
     )
     mw: NonNegative | None = Field(
         None,
@@ -100,7 +105,9 @@ class Line(StrictModel):
     hard: bool = Field(False, description="connection: import above the line is impossible")
     calls: Calls | None = Field(None, description="connection and demand_response")
     baseline: Baseline | None = Field(None, description="demand_response; null: mw is the firm level")
-    commitment_mw: Positive | None = Field(None, description="demand_response: reduction promised")
+    commitment_mw: Positive | None = Field(
+        None, description="demand_response: reduction promised, at most what the site can draw"
+    )
     energy_price_usd_per_mwh: Literal["market"] | NonNegative = Field(
         0.0,
         description="demand_response: paid for what is reduced, up to the promise; market: the price of import",
@@ -449,7 +456,9 @@ class Scenario(StrictModel):
     jobs: list[Job] = Field([], max_length=MOST_LISTED)
     jobs_from: JobsFrom | None = None
     events: list[Event] = Field([], max_length=MOST_LISTED)
-    constraint: Constraint | None = Field(None, description="of safe reinforcement learning; null: none")
+    constraint: Constraint | None = Field(
+        None, description="of safe reinforcement learning, exactly one; null: none"
+    )
 
     @property
     def steps(self) -> int:

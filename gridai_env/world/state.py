@@ -74,6 +74,7 @@ class Params(Record):
     # Grid and water
     demand_charge_usd_per_mw: Float[Array, " K"]  # per MW of peak import in the episode (already prorated)
     capacity_usd_per_h: Float[Array, "L K"]  # paid for the MW committed to a demand-response programme
+    limits_import: Float[Array, "L K"]  # 1.0 for a line, 0.0 for a contract, whose excess is unmatched energy
     site_water_l_per_mwh: Float[Array, " K"]  # evaporated on site, per MWh of IT energy
     grid_water_l_per_mwh: Float[Array, " K"]  # in power stations, per MWh imported
     generator_water_l_per_mwh: Float[Array, " K"]
@@ -168,6 +169,9 @@ OPTIONAL = (
     "line_usd_per_mwh", "response_usd_per_mwh", "committed_mw", "baseline_share", "baseline_counts",
     "baseline_sum_mw", "day_before_mw", "call_depth", "call_known_from",
 )  # fmt: skip
+
+# Fields of Params that only figures depend on, no equation: they are in no hash.
+REPORTED = ("limits_import",)
 
 # Quantities that may have a budget apart from the reward.
 CONSTRAINTS = ("line_excess_mwh", "carbon_excess_kg", "dropped_gpuh")

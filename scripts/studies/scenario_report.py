@@ -9,7 +9,7 @@ from gridai_env.episodes.calls_of_file import calls_of_file
 from gridai_env.episodes.demand_shape import regional_table
 from gridai_env.episodes.forecast import day_steps, publication_words
 from gridai_env.episodes.instance import make_batch
-from gridai_env.episodes.starts import check_renewables, table_starts
+from gridai_env.episodes.starts import check_renewables, mean_contracts, table_starts
 from gridai_env.observation.layout import ObservationLayout
 from gridai_env.scenario.capacity import full_load_mw, peak_demand_gpus
 from gridai_env.scenario.compile import Compiled
@@ -149,6 +149,7 @@ def traces(c: Compiled) -> Iterator[str]:
         yield from zone_of_file(table, zone, round(c.shape.dt_h * 60))
     yield from (f"  calls of {text}" for text in (() if calls is None else calls.words))
     check_renewables(c, table)
+    yield from (f"  note: {text}" for text in mean_contracts(c, table))
     starts, how = table_starts(c, table, day_steps(c.shape.dt_h), regional_table(c.demand))
     yield f"  starts {how}: {starts.min()} to {starts.max()} UTC, a day of history before each"
 

@@ -5,6 +5,8 @@ import json
 import pytest
 import yaml
 
+from gridai_env.episodes.instance import make_instance
+from gridai_env.files import InstanceError
 from gridai_env.scenario.errors import scenario_schema
 from gridai_env.scenario.load import scenario_names
 from scripts.validate import main
@@ -170,6 +172,29 @@ def test_wind_without_a_series_is_refused(own_world, capsys):
     err = capsys.readouterr().err
     assert "zone 'SE-SE3' has no column wind_cf and is not calibrated, but site" in err
     assert "has wind_mw = 2; add wind_cf (0 to 1), or set wind_mw: 0" in err
+
+
+def test_a_contract_without_a_profile_is_refused_and_a_mean_profile_is_said(own_world, capsys):
+    line = {"name": "clean", "kind": "matching", "wind_mw": 5.0, "price_usd_per_mwh": 5.0}
+    path = own_world(both(96), **{"sites.1.lines": [line]})
+    assert main([path]) == 2
+    said = "zone 'SE-SE3' has no column wind_cf and is not calibrated, but line 'clean' of 'b' has wind_mw = 5; add"
+    assert said in capsys.readouterr().err
+    with pytest.raises(InstanceError, match="but line 'clean' of 'b' has wind_mw = 5"):
+        make_instance(path)
+
+    # A calibrated zone has its mean.
+    rows = [*trace_rows("IE", 96), *trace_rows("DE-LU", 96)]
+    path = own_world(rows, **{"sites.1.zone": "DE-LU", "sites.1.lines": [line]})
+    words = "contract b/clean: wind_cf is not in the file, it is a month-hour mean of the"
+    assert main([path]) == 0
+    assert f"note: {words}" in capsys.readouterr().out
+    assert make_instance(path).provenance["contracts"].startswith(words)
+    rows = [f"{row},0.3" for row in rows]
+    header = "utc,zone,price_usd_per_mwh,carbon_average_kg_per_mwh,wind_cf"
+    path = own_world(rows, header, **{"sites.1.zone": "DE-LU", "sites.1.lines": [line]})
+    assert main([path]) == 0 and words not in capsys.readouterr().out
+    assert "contracts" not in make_instance(path).provenance
 
 
 def test_calls_of_a_trace_file_are_told(tmp_path, capsys):

@@ -30,7 +30,7 @@ def sunny_world(grid: dict[str, Any] | None = None, neighbours: bool = False) ->
     if neighbours:
         beside = {**SITE, "gpus": 60_000.0}
         sites = [
-            site | {"lines": [SUN, WIND]},
+            site | {"lines": [SUN | {"wind_mw": 80.0}]},
             beside,
             beside | {"lines": [WIND], "grid": {"clean_share": 0.4}},
         ]
@@ -47,7 +47,8 @@ def sunny_world(grid: dict[str, Any] | None = None, neighbours: bool = False) ->
     line_mw = world.exogenous.line_mw.copy()
     line_mw[:, 0, 0] = SOLAR_MW
     if neighbours:
-        line_mw[:, 1, 0], line_mw[:, 0, 2] = WIND_MW, 80.0
+        line_mw[:, 0, 0] += WIND_MW
+        line_mw[:, 0, 2] = 80.0
     values = {
         "arrivals_gpuh": 1000.0 * load_mw[:, None] * shares,
         "buy_usd_per_mwh": 40.0,

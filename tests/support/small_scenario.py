@@ -150,7 +150,7 @@ FLEXIBLE: dict[str, dict[str, Any]] = {
                 "energy_price_usd_per_mwh": "market",
                 "capacity_usd_per_mw_day": 300.0,
                 "baseline": {"days": 5, "weekdays_only": False},
-                "calls": CALLS,
+                "calls": CALLS | {"ramp_h": 0.0},
             },
         ],
     },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from gridai_env.files import InstanceError
 from gridai_env.scenario.compile import Compiled, compile_scenario
 from gridai_env.scenario.errors import ScenarioError
 from gridai_env.scenario.load import parse_scenario
+from tests.support import called_world
 from tests.support.small_scenario import CALLS, FLEXIBLE, SMALL, flexible, small
 
 LINE: dict[str, Any] = {"name": "line", "kind": "connection", "mw": 0.5, "price_usd_per_mwh": 100.0}
@@ -191,13 +193,37 @@ def test_a_negative_price_of_the_market_in_an_event_is_refused() -> None:
     south = FLEXIBLE["south"] | {"lines": [FLEXIBLE["south"]["lines"][1] | {"price_usd_per_mwh": 10.0}]}
     sites = [SMALL["sites"][0], {**SMALL["sites"][1], **south}]
     shock = {"name": "glut", "kind": "price", "factor": 0.0, "add_usd_per_mwh": -50.0, "duration_h": 96.0}
-    compiled = small(horizon_h=96.0, sites=sites, events=[shock | {"probability": 1.0, "latest_h": 0.0}])
+    shocked = {**SMALL, "horizon_h": 96.0, "sites": sites, "jobs": []}
+    shocked["events"] = [shock | {"probability": 1.0, "latest_h": 0.0}]
+    words = (
+        r"sites\[1\].lines\[0\].price_usd_per_mwh = 10.0: must be above 50 .*price of import can fall so low"
+    )
+    with pytest.raises(ScenarioError, match=words):
+        parse_scenario(shocked, "mine.yaml")
+    sites[1]["lines"][0]["price_usd_per_mwh"] = 30.0
+    with pytest.raises(ScenarioError, match="must be above 50"):
+        parse_scenario(shocked, "mine.yaml")
+    parse_scenario(shocked | {"events": [shocked["events"][0] | {"probability": 0.0}]}, "mine.yaml")
+
+
+def test_a_negative_price_of_a_trace_file_in_an_event_is_refused(tmp_path: Path) -> None:
+    file = called_world.write_file(
+        tmp_path / "f.csv", dict.fromkeys(called_world.hours("2024-03-30T17:00", "2024-03-30T20:00"), 1)
+    )
+    file.write_text(file.read_text().replace("SOUTH,5", "SOUTH,-5"))
+    line = called_world.RESPONSE | {"price_usd_per_mwh": 10.0, "energy_price_usd_per_mwh": "market"}
+    compiled = called_world.called(tmp_path, file, line)
     with pytest.raises(
         InstanceError, match=r"sites\[1\].lines: 'response' at step \d+: energy and shortfall price"
     ):
         make_batch(compiled, range(20))
 
 
+STEADY = CALLS | {"ramp_h": 0.0}  # a baseline knows no ramp
+RESPONSE: dict[str, Any] = {
+    "kind": "demand_response", "mw": None, "commitment_mw": 0.2, "baseline": {"days": 7}, "calls": STEADY
+}  # fmt: skip
+PRICE = r"energy_price_usd_per_mwh = {}: must be 'market' or a number in \[0, inf\) \[USD/MWh\]"
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"mw": 50.0}, r"lines\[0\].mw = 50.0: must be at most the import limit of the site, 1.97"),
     (
@@ -217,15 +243,15 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"commitment_mw": 0.2}, r"commitment_mw = 0.2: must be left out for kind connection"),
     ({"kind": "demand_response"}, r"commitment_mw = None: must be a number"),
     (
-        {"kind": "demand_response", "mw": None, "commitment_mw": 9.0, "baseline": {}},
+        RESPONSE | {"commitment_mw": 9.0},
         r"commitment_mw = 9.0: must be at most the import limit of the site",
     ),
     (
-        {"kind": "demand_response", "commitment_mw": 0.2, "baseline": {}},
+        RESPONSE | {"mw": 0.5},
         r"mw = 0.5: must be given, or baseline is",
     ),
     (
-        {"kind": "demand_response", "mw": None, "commitment_mw": 0.2, "baseline": {"days": 2}},
+        RESPONSE | {"baseline": {"days": 2}},
         r"baseline.days = 2: must be at least \d+ for episodes of 168 h",
     ),
     (
@@ -233,6 +259,15 @@ BAD: list[tuple[dict[str, Any], str]] = [
         r"energy_price_usd_per_mwh = 0.0: must be above 0 together with price_usd_per_mwh",
     ),
     ({"kind": "matching", "mw": None, "calls": None}, r"wind_mw = 0.0: must be above 0, or pv_mw is"),
+    (RESPONSE | {"energy_price_usd_per_mwh": "mrket"}, PRICE.format("'mrket'")),
+    (RESPONSE | {"energy_price_usd_per_mwh": -10.0, "price_usd_per_mwh": 5.0}, PRICE.format("-10.0")),
+    (RESPONSE | {"energy_price_usd_per_mwh": None}, PRICE.format("None")),
+    (RESPONSE | {"energy_price_usd_per_mwh": [1]}, PRICE.format(r"\[1\]")),
+    (RESPONSE | {"calls": CALLS}, r"calls.ramp_h = 1.0: must be 0 with a baseline \[h\]"),
+    (
+        RESPONSE | {"commitment_mw": 1.5},
+        r"commitment_mw = 1.5: must be at most 1.3144, full load of the site",
+    ),
 ]
 
 
