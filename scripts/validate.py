@@ -5,7 +5,8 @@
     python -m scripts.validate --schema > scenario.schema.json
 
 Prints sizes, rows, capacity against demand, closed routes by reason, homes that miss their latency budget,
-job slots, demand, and what the traces cover.  Bad input: all faults on standard error, exit code 2.
+job slots, demand, what the traces cover, and lines with their calls.  Bad input: all faults on standard error, exit
+code 2.
 """
 
 import json

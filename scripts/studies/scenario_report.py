@@ -1,4 +1,4 @@
-"""Report of a scenario as lines of text: sizes, rows, capacity, routes, jobs, demand, traces."""
+"""Report of a scenario as lines of text: sizes, rows, capacity, routes, jobs, demand, traces, lines."""
 
 from collections.abc import Iterator
 from math import prod
@@ -18,6 +18,7 @@ from gridai_env.scenario.lines import points_of
 from gridai_env.scenario.power_modes import above_hull
 from gridai_env.traces import TraceTable, read_table
 from gridai_env.world.actions import Layout
+from scripts.studies.lines_report import lines
 
 SHOWN_BAD = 3
 REASONS = ("latency", "law", "state", "support")
@@ -25,7 +26,7 @@ REASONS = ("latency", "law", "state", "support")
 
 def report(compiled: Compiled) -> Iterator[str]:
     """Yield the lines of the report; raises TraceError where the traces do not cover the scenario."""
-    for section in (sizes, rows, capacity, routes, jobs, demand, traces):
+    for section in (sizes, rows, capacity, routes, jobs, demand, traces, lines):
         yield from section(compiled)
         yield ""
     yield "valid"

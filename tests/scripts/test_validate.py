@@ -5,7 +5,7 @@ import json
 import pytest
 import yaml
 
-from gridai_env.episodes.instance import make_instance
+from gridai_env.episodes.instance import make_batch, make_instance
 from gridai_env.files import InstanceError
 from gridai_env.scenario.errors import scenario_schema
 from gridai_env.scenario.load import scenario_names
@@ -195,6 +195,64 @@ def test_a_contract_without_a_profile_is_refused_and_a_mean_profile_is_said(own_
     path = own_world(rows, header, **{"sites.1.zone": "DE-LU", "sites.1.lines": [line]})
     assert main([path]) == 0 and words not in capsys.readouterr().out
     assert "contracts" not in make_instance(path).provenance
+
+
+def test_lines_are_listed_with_their_calls_and_what_is_agreed(tmp_path, capsys):
+    calls = {
+        "per_week": 7,
+        "probability": 0.5,
+        "start_h": [12.0, 12.0],
+        "duration_h": [3.0, 3.0],
+        "hours_a_year": 9.0,
+    }
+    hard = {"name": "non-firm", "kind": "connection", "mw": 0.1, "hard": True, "calls": calls}
+    response = {
+        "name": "response", "kind": "demand_response", "price_usd_per_mwh": 1150.0, "commitment_mw": 0.2,
+        "energy_price_usd_per_mwh": "market", "capacity_usd_per_mw_day": 300.0, "baseline": {"days": 7}, "calls": calls,
+    }  # fmt: skip
+    contract = {"name": "clean", "kind": "matching", "wind_mw": 2.0, "price_usd_per_mwh": 5.0}
+    tier = {"name": "tier", "kind": "tier", "mw": 0.3, "price_usd_per_mwh": 20.0}
+    data = put(put(small(), "sites.0.lines", [hard, contract, tier]), "sites.1.lines", [response])
+    data = put(
+        data, "sites.1.power_modes", [{"points": [{"speed": 0.8, "kw": 0.9}, {"speed": 1.0, "kw": 1.15}]}]
+    )
+    data = put(data, "horizon_h", 168.0) | {"constraint": {"quantity": "line_excess_mwh", "budget": 3.0}}
+    path = write(tmp_path, data)
+    assert main([path]) == 0
+    told = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+
+    # Half of seven calls of three hours, less those beyond the nine hours of an episode.
+    compiled = make_instance(path, seed=0).compiled
+    called_h = (make_batch(compiled, range(16)).knowledge.call_depth > 0).sum(1).mean(0)
+    assert (called_h > 4.0).all() and (called_h <= 9.0).all()
+    hours = [f"{h:.3g} {h * 8760 / 168:.0f}" for h in called_h]
+    agreed = "notice 0 h, at most 9 h in an episode"
+    assert f"a/non-firm connection 0.1 hard 3.5 {hours[0]} {agreed}" in told
+    assert "a/clean matching 2 5 wind 2 MW, sun 0 MW in DE-LU" in told
+    assert "a/tier tier 0.3 20" in told
+    (row,) = (
+        line for line in told if line.startswith(f"b/response demand_response baseline 1150 3.5 {hours[1]}")
+    )
+    for words in (agreed, "commitment 0.2 MW", "the market's price (never below", "300 USD per MW and day",
+                  "mean of 7 weekdays"):  # fmt: skip
+        assert words in row
+    assert any(
+        line.startswith("note: idle accelerators alone draw") and "this hard line" in line for line in told
+    )
+    assert "power modes of b (speed: kW, mixes between): 0: 0.25, 0.8: 0.9, 1: 1.15" in told
+    assert "constraint: line_excess_mwh at most 3 MWh an episode, shown as info['cost']" in told
+
+    # A call with the probability 0 never comes, a line high above what idles needs no warning.
+    hard["calls"], hard["mw"] = calls | {"probability": 0.0}, 1.0
+    assert main([write(tmp_path, put(data, "sites.0.lines", [hard, tier]))]) == 0
+    out = capsys.readouterr().out
+    assert "note: none of these episodes is called" in out and "idle accelerators" not in out
+
+
+def test_a_scenario_without_lines_says_so(tmp_path, capsys):
+    assert main([write(tmp_path, small())]) == 0
+    out = capsys.readouterr().out
+    assert "\nno lines\n" in out and "called hours" not in out and "constraint" not in out
 
 
 def test_calls_of_a_trace_file_are_told(tmp_path, capsys):
