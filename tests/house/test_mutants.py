@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.mutants import (
+from tests.support.mutants import MUTANTS
+from tests.support.planted import (
     FAST,
     FLOORS,
     GOLDEN,
-    MUTANTS,
     STEP,
     Mutant,
     copy_of_the_code,

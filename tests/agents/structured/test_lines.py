@@ -128,6 +128,20 @@ def test_batteries_spare_what_no_line_is_worth() -> None:
     assert taken_mw(9.0) == pytest.approx(-most) and most > 0.1
 
 
+def test_batteries_charge_below_a_line() -> None:
+    """A tier of 0.5 MW that costs 300 USD/MWh: no dear hour to come is worth charging above it."""
+    north, south = (dict(site) for site in small().scenario.model_dump(mode="json")["sites"])
+    tier = {"name": "tier", "kind": "tier", "mw": 0.5, "price_usd_per_mwh": 300.0}
+    charged = []
+    for lines in ([], [tier]):
+        compiled = small(sites=[north | {"lines": lines}, south], jobs=[], events=[], horizon_h=24.0)
+        played = run_many(MeritOrder(compiled), make_batch(compiled, range(4)).instances)
+        charging = np.stack([one.flows.charge_mw[:, 0] > 1e-3 for one in played])
+        above = np.stack([one.flows.import_mw[:, 0] > 0.5 + 1e-3 for one in played])
+        charged.append((charging & above).sum())
+    assert charged[0] > 0 and charged[1] == 0
+
+
 def test_import_costs_more_above_each_line() -> None:
     zero = torch.zeros(1, 1)
     lines = Lines(torch.tensor([[[2.0], [6.0]]]), torch.tensor([[[0.5], [100.0]]]), zero + 8.0, zero)

@@ -55,6 +55,10 @@ def test_optimum_equals_the_best_of_all_choices() -> None:
         "demand charge",
         "negative price",
         "sessions",
+        "lines",
+        "demand response",
+        "baseline",
+        "power modes",
     ):
         assert seen[name] >= 3, f"{name} in {seen[name]} of {WORLDS} worlds"
     assert programs > 5 * WORLDS

@@ -49,5 +49,11 @@ def test_levers_of_a_flexible_campus() -> None:
 
 
 @pytest.mark.slow
+def test_levers_of_a_flexible_campus_over_many_weeks() -> None:
+    """Weeks with and without calls, as they come: gain lost over gain, both summed."""
+    check_levers("flexible_campus", range(8), None, ALL_LEVERS)
+
+
+@pytest.mark.slow
 def test_levers_of_four_markets_over_whole_weeks() -> None:
     check_levers("four_markets", range(300, 304), None)
