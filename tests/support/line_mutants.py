@@ -18,6 +18,10 @@ CALLS = ("gridai_env/episodes/test_calls.py",)
 CALLS_OF_FILE = ("gridai_env/episodes/test_calls_of_file.py",)
 OPTIMUM = ("baselines/optimum/test_lines.py",)
 REFERENCE = ("gridai_env/world/test_scalar_reference.py::test_random_worlds_agree[0]",)
+CURVES = ("gridai_env/scenario/test_power_modes.py",)
+CREDIT = ("baselines/optimum/test_lines.py::test_a_baseline_is_credited_with_later_events",)
+METERED = ("gridai_env/rollout/test_metrics_by_hand.py",)
+GUARDED = ("gridai_env/episodes/test_last_resorts.py",)
 SETTLEMENT = ("gridai_env/analysis/test_settlement.py", "gridai_env/analysis/test_responses.py")
 CLEAN_HOURS = ("gridai_env/rollout/test_hourly_matching.py",)
 COMPLIED = ("gridai_env/analysis/test_compliance.py",)
@@ -383,21 +387,21 @@ OF_LINES = (
         GUARDS,
         "+ highest_line_usd_per_mwh(exo)",
         "+ 0.0 * highest_line_usd_per_mwh(exo)",
-        ("gridai_env/episodes/test_instance.py", *OPTIMUM),
+        GUARDED,
     ),
     Mutant(
         "payments lost make shedding no dearer",
         GUARDS,
         "usd = usd + exo.response_usd_per_mwh",
         "usd = usd + 0.0 * exo.response_usd_per_mwh",
-        ("gridai_env/episodes/test_instance.py", *OPTIMUM),
+        GUARDED,
     ),
     Mutant(
         "only the dearest line makes shedding dearer",
         GUARDS,
         "xp.amax(usd, 1).sum(-2)",
         "xp.amax(xp.amax(usd, 1), -2)",
-        ("gridai_env/episodes/test_instance.py", *OPTIMUM),
+        GUARDED,
     ),
     # Power modes
     Mutant(
@@ -433,7 +437,7 @@ OF_LINES = (
         MODES,
         "while len(kept) > 1 and _turns_down(kept[-2], kept[-1], point):",
         "while False:",
-        OPTIMUM,
+        CURVES,
     ),
     Mutant(
         "the dearest segment first",
@@ -456,13 +460,91 @@ OF_LINES = (
         "return idle_kw - 0.0 * intercept, busy_kw",
         OPTIMUM,
     ),
+    # What is shown and foreseen
+    Mutant(
+        "work in modes at the mean slope",
+        GUARDS,
+        "least_kw = extra_kw - saved_kw.max(0, initial=0.0)",
+        "least_kw = extra_kw",
+        GUARDED,
+    ),
+    Mutant(
+        "an idle accelerator saves nothing for others",
+        GUARDS,
+        "freed_kw = extra_kw + p.saving_kw_per_gpu.max(0, initial=0.0)",
+        "freed_kw = extra_kw",
+        GUARDED,
+    ),
+    Mutant(
+        "planners know calls",
+        "gridai_env/episodes/planner_forecast.py",
+        "call_depth = calls.as_foreseen(t, kind)",
+        "call_depth = calls.as_foreseen(t, 'perfect')",
+        CALLS,
+    ),
+    Mutant(
+        "the day before shown as the sum of days",
+        "gridai_env/observation/parts.py",
+        'yield "day_before", s.day_before_mw',
+        'yield "day_before", s.baseline_sum_mw',
+        ("gridai_env/observation/test_observation.py",),
+    ),
+    Mutant(
+        "calls to come on days with one",
+        "gridai_env/episodes/call_futures.py",
+        "np.isin(day, day[on])",
+        "np.isin(day, [])",
+        ("gridai_env/episodes/test_call_futures.py",),
+    ),
+    Mutant(
+        "called hours as steps",
+        "gridai_env/rollout/metrics.py",
+        "p.dt_h * is_called.sum()",
+        "is_called.sum()",
+        METERED,
+    ),
+    Mutant(
+        "all import is called",
+        "gridai_env/rollout/metrics.py",
+        "import_mw[is_called].sum()",
+        "import_mw.sum()",
+        METERED,
+    ),
+    Mutant(
+        "a response below nothing",
+        "gridai_env/rollout/metrics.py",
+        "np.maximum(committed_mw - excess_mw, 0.0)",
+        "committed_mw - excess_mw",
+        METERED,
+    ),
+    Mutant(
+        "saved energy as power",
+        "gridai_env/rollout/metrics.py",
+        "p.dt_h * flows.saving_mw.sum()",
+        "flows.saving_mw.sum()",
+        METERED,
+    ),
+    Mutant(
+        "unmatched energy as power",
+        "gridai_env/rollout/metrics.py",
+        "p.dt_h * excess_mw.sum()",
+        "excess_mw.sum()",
+        METERED,
+    ),
     # Plans
     Mutant(
-        "a credit of past events",
+        "a credit of the next event alone",
         M,
         "np.cumsum(worth[::-1], axis=0)[::-1] + credit",
-        "np.cumsum(worth, axis=0) + credit",
-        OPTIMUM,
+        "worth + credit",
+        CREDIT,
+    ),
+    Mutant(
+        "no credit for payments of energy",
+        M,
+        "worth = ((exo.line_usd_per_mwh + exo.response_usd_per_mwh)",
+        "worth = ((exo.line_usd_per_mwh + 0.0 * exo.response_usd_per_mwh)",
+        CREDIT,
     ),
     Mutant(
         "modes stay",

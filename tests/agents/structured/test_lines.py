@@ -116,14 +116,17 @@ def test_batteries_spare_what_no_line_is_worth() -> None:
     worth = 6.0 - now.p.wear_usd_per_mwh / UNIT_USD
     wish = Batteries(torch.tensor([[0.6, 0.0]]), torch.tensor([[0.3 * mw, 0.0]]), zero + worth, zero)
 
-    def taken_mw(load_mw: float) -> float:
-        found = wish.sparing(now, zero + load_mw * mw)
+    def taken_mw(load_mw: float, surcharge: float = 3.0) -> float:
+        dearer = replace(lines, usd=zero[:, None] + surcharge)
+        found = wish.sparing(replace(now, lines=dearer), zero + load_mw * mw)
         taken = float(found.taken_mw[0, 0]) / mw
         assert float(found.power[0, 0]) == pytest.approx(taken / 0.5, abs=1e-5)
         assert float(found.power[0, 1]) == 0.0
         return taken
 
     assert [taken_mw(load) for load in (0.5, 1.4, 1.6)] == pytest.approx([0.3, 0.1, -0.1], abs=1e-5)
+    # A surcharge of 10: up to the limit of import of 2 MW.
+    assert [taken_mw(load, 1.0) for load in (1.4, 2.3)] == pytest.approx([0.3, 0.2], abs=1e-5)
     most = float(discharge_mw(now.p, now.seen)[0, 0]) / mw
     assert taken_mw(9.0) == pytest.approx(-most) and most > 0.1
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from baselines.optimum.milp import Plan, solve
+from baselines.program.rows import baseline_credit_usd_per_mwh
 from gridai_env.episodes.instance import Instance, make_batch
 from gridai_env.scenario.compile import compile_scenario
 from gridai_env.scenario.load import parse_scenario
@@ -174,6 +175,15 @@ def test_a_battery_burns_nothing_for_a_baseline() -> None:
     assert plan.flows is not None
     assert not ((plan.flows.charge_mw > 1e-6) & (plan.flows.discharge_mw > 1e-6)).any()
     assert plan.solver_objective == pytest.approx(plan.objective_value, rel=1e-9)
+
+
+def test_a_baseline_is_credited_with_later_events() -> None:
+    """A tenth of shortfall and payment of the events to come, this step's included."""
+    exo = gaming_world().exogenous.map(lambda values: values[:4])
+    share, line, paid = (np.zeros_like(exo.baseline_share) for _ in range(3))
+    share[[1, 2], 0, 0], line[[1, 2], 0, 0], paid[1, 0, 0] = 0.1, [100.0, 50.0], 20.0
+    changed = exo.replace(baseline_share=share, line_usd_per_mwh=line, response_usd_per_mwh=paid)
+    assert baseline_credit_usd_per_mwh(changed)[:, 0] == pytest.approx([17.0, 17.0, 5.0, 0.0])
 
 
 # Lines that do not bind -----------------------------------------------------------------------------------------------

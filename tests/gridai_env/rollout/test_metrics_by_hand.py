@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from baselines.rules.registry import REGISTRY
 from baselines.rules.single_signal import LocalOnly
 from gridai_env.episodes.instance import make_batch
 from gridai_env.rollout.policy import Policy
 from gridai_env.rollout.run import run
-from tests.support.small_scenario import SMALL, small
+from tests.support.small_scenario import SMALL, flexible, small
 from tests.support.tiny import action_of, tiny
 
 
@@ -42,3 +45,27 @@ def test_exports_may_avoid_carbon_at_the_billed_intensity(signal: str) -> None:
     }
     assert t.metrics["avoided_by_export_kg"] == pytest.approx(kg[signal])
     assert kg["marginal"] > 1.05 * kg["average"] > 0.0
+
+
+def test_what_lines_and_modes_come_to_in_half_hours() -> None:
+    """Step by step, in numbers: a response counts as nothing, not below, where import is above the baseline."""
+    one = make_batch(flexible(dt_h=0.5, horizon_h=48.0), [8])[0]
+    lower_mw = 0.25 * (one.exogenous.committed_mw > 0.0)  # than the days before the episode
+    one = replace(one, exogenous=one.exogenous.replace(line_mw=one.exogenous.line_mw - lower_mw))
+    (rule,) = one.compiled.lines.baselines
+    down = (one.knowledge.call_depth[:, rule.call] > 0.0).tolist()
+    home, greedy = (run(REGISTRY[name](one.compiled), one) for name in ("local_only", "greedy"))
+    for t in (home, greedy):
+        found, excess = t.metrics, t.flows.line_excess_mw
+        called = [mw for mw, is_down in zip(t.flows.import_mw[:, 1].tolist(), down, strict=True) if is_down]
+        assert found["called_h/south/response"] == 0.5 * sum(down)
+        assert found["called_mwh/south/response"] == pytest.approx(0.5 * sum(called))
+        assert found["unmatched_mwh/north/wind"] == pytest.approx(0.5 * sum(excess[:, 1, 0].tolist()))
+        assert found["line_excess_mwh/south/tier"] == pytest.approx(0.5 * sum(excess[:, 0, 1].tolist()))
+        assert found["line_excess_mwh"] == pytest.approx(0.5 * float(excess.sum()))
+        saved = [mw for step in t.flows.saving_mw.tolist() for mw in step]
+        assert found["saving_mwh"] == pytest.approx(0.5 * sum(saved))
+        above = [mw for mw, is_down in zip(excess[:, rule.slot, 1].tolist(), down, strict=True) if is_down]
+        delivered = sum(max(0.0, 0.3 - mw) for mw in above) / (0.3 * len(above))
+        assert found["delivered_share/south/response"] == pytest.approx(delivered)
+    assert home.flows.line_excess_mw[:, rule.slot, 1].max() > 0.3 and sum(saved) > 0.0
