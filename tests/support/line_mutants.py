@@ -1,18 +1,21 @@
-"""Faults in lines, calls, baselines, power modes and settlement (`tests.support.mutants` has all)."""
+"""Faults in lines, calls, baselines, power modes and plans with them (`tests.support.mutants` has all)."""
 
 from __future__ import annotations
 
 from tests.support.planted import FAST, Mutant
 
-P, T, F = "gridai_env/world/physics.py", "gridai_env/world/terms.py", "gridai_env/world/feasible.py"
-A, M = "gridai_env/world/actions.py", "baselines/program/rows.py"
-L, C = "gridai_env/episodes/lines.py", "gridai_env/episodes/calls.py"
-FILE, RULES = "gridai_env/traces/files/calls.py", "gridai_env/scenario/lines.py"
-MODES, FIGURES = "gridai_env/scenario/power_modes.py", "gridai_env/envs/step_figures.py"
-GUARDS, MATCHING = "gridai_env/episodes/last_resorts.py", "gridai_env/rollout/hourly_matching.py"
-SETTLED, METHODS = "gridai_env/analysis/settlement.py", "gridai_env/analysis/customer_baselines.py"
-ANSWERS, COMPLIANCE = "gridai_env/analysis/responses.py", "gridai_env/analysis/compliance.py"
-
+P = "gridai_env/world/physics.py"
+T = "gridai_env/world/terms.py"
+F = "gridai_env/world/feasible.py"
+A = "gridai_env/world/actions.py"
+M = "baselines/program/rows.py"
+L = "gridai_env/episodes/lines.py"
+C = "gridai_env/episodes/calls.py"
+FILE = "gridai_env/traces/files/calls.py"
+RULES = "gridai_env/scenario/lines.py"
+MODES = "gridai_env/scenario/power_modes.py"
+FIGURES = "gridai_env/envs/step_figures.py"
+GUARDS = "gridai_env/episodes/last_resorts.py"
 BY_HAND = ("gridai_env/episodes/test_lines_by_hand.py",)
 CALLS = ("gridai_env/episodes/test_calls.py",)
 CALLS_OF_FILE = ("gridai_env/episodes/test_calls_of_file.py",)
@@ -20,11 +23,7 @@ OPTIMUM = ("baselines/optimum/test_lines.py",)
 REFERENCE = ("gridai_env/world/test_scalar_reference.py::test_random_worlds_agree[0]",)
 CURVES = ("gridai_env/scenario/test_power_modes.py",)
 CREDIT = ("baselines/optimum/test_lines.py::test_a_baseline_is_credited_with_later_events",)
-METERED = ("gridai_env/rollout/test_metrics_by_hand.py",)
 GUARDED = ("gridai_env/episodes/test_last_resorts.py",)
-SETTLEMENT = ("gridai_env/analysis/test_settlement.py", "gridai_env/analysis/test_responses.py")
-CLEAN_HOURS = ("gridai_env/rollout/test_hourly_matching.py",)
-COMPLIED = ("gridai_env/analysis/test_compliance.py",)
 
 OF_LINES = (
     Mutant(
@@ -460,77 +459,6 @@ OF_LINES = (
         "return idle_kw - 0.0 * intercept, busy_kw",
         OPTIMUM,
     ),
-    # What is shown and foreseen
-    Mutant(
-        "work in modes at the mean slope",
-        GUARDS,
-        "least_kw = extra_kw - saved_kw.max(0, initial=0.0)",
-        "least_kw = extra_kw",
-        GUARDED,
-    ),
-    Mutant(
-        "an idle accelerator saves nothing for others",
-        GUARDS,
-        "freed_kw = extra_kw + p.saving_kw_per_gpu.max(0, initial=0.0)",
-        "freed_kw = extra_kw",
-        GUARDED,
-    ),
-    Mutant(
-        "planners know calls",
-        "gridai_env/episodes/planner_forecast.py",
-        "call_depth = calls.as_foreseen(t, kind)",
-        "call_depth = calls.as_foreseen(t, 'perfect')",
-        CALLS,
-    ),
-    Mutant(
-        "the day before shown as the sum of days",
-        "gridai_env/observation/parts.py",
-        'yield "day_before", s.day_before_mw',
-        'yield "day_before", s.baseline_sum_mw',
-        ("gridai_env/observation/test_observation.py",),
-    ),
-    Mutant(
-        "calls to come on days with one",
-        "gridai_env/episodes/call_futures.py",
-        "np.isin(day, day[on])",
-        "np.isin(day, [])",
-        ("gridai_env/episodes/test_call_futures.py",),
-    ),
-    Mutant(
-        "called hours as steps",
-        "gridai_env/rollout/metrics.py",
-        "p.dt_h * is_called.sum()",
-        "is_called.sum()",
-        METERED,
-    ),
-    Mutant(
-        "all import is called",
-        "gridai_env/rollout/metrics.py",
-        "import_mw[is_called].sum()",
-        "import_mw.sum()",
-        METERED,
-    ),
-    Mutant(
-        "a response below nothing",
-        "gridai_env/rollout/metrics.py",
-        "np.maximum(committed_mw - excess_mw, 0.0)",
-        "committed_mw - excess_mw",
-        METERED,
-    ),
-    Mutant(
-        "saved energy as power",
-        "gridai_env/rollout/metrics.py",
-        "p.dt_h * flows.saving_mw.sum()",
-        "flows.saving_mw.sum()",
-        METERED,
-    ),
-    Mutant(
-        "unmatched energy as power",
-        "gridai_env/rollout/metrics.py",
-        "p.dt_h * excess_mw.sum()",
-        "excess_mw.sum()",
-        METERED,
-    ),
     # Plans
     Mutant(
         "a credit of the next event alone",
@@ -552,175 +480,5 @@ OF_LINES = (
         '"modes": no_modes,',
         '"modes": no_battery,',
         ("baselines/optimum/test_variants.py",),
-    ),
-    # Settlement and metrics
-    Mutant(
-        "residual and location factor swapped",
-        MATCHING,
-        "market_based_kg(load, contracted, residual_kg_per_mwh[:, own])",
-        "market_based_kg(load, contracted, exo.carbon_average_kg_per_mwh[:, own])",
-        CLEAN_HOURS,
-    ),
-    Mutant(
-        "a residual factor ignored",
-        MATCHING,
-        "np.where(np.isnan(given), exo.carbon_marginal_kg_per_mwh, given)",
-        "exo.carbon_marginal_kg_per_mwh",
-        CLEAN_HOURS,
-    ),
-    Mutant(
-        "the average for an unknown residual factor",
-        MATCHING,
-        "np.where(np.isnan(given), exo.carbon_marginal_kg_per_mwh, given)",
-        "np.where(np.isnan(given), exo.carbon_average_kg_per_mwh, given)",
-        CLEAN_HOURS,
-    ),
-    Mutant(
-        "the share of the grid counted for all load",
-        MATCHING,
-        "unmatched_mwh(load_mwh, contracted_mwh) * (1.0 - grid_clean_share)",
-        "unmatched_mwh(load_mwh, contracted_mwh) - load_mwh * grid_clean_share",
-        CLEAN_HOURS,
-    ),
-    Mutant(
-        "a statement without floor",
-        SETTLED,
-        "    if floor:\n",
-        "    if not floor:\n",
-        SETTLEMENT,
-    ),
-    Mutant(
-        "more than promised is paid",
-        SETTLED,
-        "excess_mw = np.maximum(0.0, import_mw - (baseline_mw - commitment_mw))",
-        "excess_mw = import_mw - (baseline_mw - commitment_mw)",
-        SETTLEMENT,
-    ),
-    Mutant(
-        "a shortfall is paid",
-        SETTLED,
-        "shortfall_usd=-float",
-        "shortfall_usd=float",
-        SETTLEMENT,
-    ),
-    Mutant(
-        "rebound counts what is saved",
-        SETTLED,
-        "above_mw = np.maximum(0.0, import_mw - reference_mw)",
-        "above_mw = import_mw - reference_mw",
-        SETTLEMENT,
-    ),
-    Mutant(
-        "rebound runs into the next call",
-        SETTLED,
-        "above_mw[stop : min(end, stop + round(hours / dt_h))]",
-        "above_mw[stop : stop + round(hours / dt_h)]",
-        SETTLEMENT,
-    ),
-    Mutant(
-        "the lowest days",
-        METHODS,
-        "days[order[last - highest :]]",
-        "days[order[:highest]]",
-        SETTLEMENT,
-    ),
-    Mutant(
-        "days ranked by all hours",
-        METHODS,
-        "days[:, in_event].mean(axis=1)",
-        "days.mean(axis=1)",
-        SETTLEMENT,
-    ),
-    Mutant(
-        "an adjustment without cap",
-        METHODS,
-        "np.clip(today_mw[window].mean() / before, 1.0 - cap, 1.0 + cap)",
-        "today_mw[window].mean() / before",
-        SETTLEMENT,
-    ),
-    Mutant(
-        "an adjustment up to the event",
-        METHODS,
-        "end, length = first_step - round(gap_h / dt_h), round",
-        "end, length = first_step, round",
-        SETTLEMENT,
-    ),
-    Mutant(
-        "days of events are eligible",
-        METHODS,
-        "past & ~excluded &",
-        "past &",
-        SETTLEMENT,
-    ),
-    Mutant(
-        "weekends and weekdays mixed",
-        METHODS,
-        "& (is_weekend == is_weekend[day])",
-        "",
-        SETTLEMENT,
-    ),
-    Mutant(
-        "inflation turned",
-        METHODS,
-        "(baseline_mw - without_calls_mw).mean()",
-        "(without_calls_mw - baseline_mw).mean()",
-        SETTLEMENT,
-    ),
-    Mutant(
-        "a baseline less what was promised",
-        ANSWERS,
-        "line_mw + committed_mw, np.nan",
-        "line_mw, np.nan",
-        SETTLEMENT,
-    ),
-    Mutant(
-        "compliance turned",
-        COMPLIANCE,
-        "sum(without.terms_usd.values()) - sum(episode",
-        "sum(episode.terms_usd.values()) - sum(without.terms_usd.values()) + 0.0 * sum(episode",
-        COMPLIED,
-    ),
-    Mutant(
-        "payments for energy left where nothing is called",
-        COMPLIANCE,
-        '"response_usd_per_mwh": np.zeros_like(exo.response_usd_per_mwh)',
-        '"response_usd_per_mwh": exo.response_usd_per_mwh',
-        COMPLIED,
-    ),
-    Mutant(
-        "a cost for each called hour of an episode",
-        "gridai_env/analysis/connection_cost.py",
-        "factor = self.hours_a_year / self.mw",
-        "factor = 8760.0 / self.mw",
-        ("scripts/test_flexibility_contract.py::test_losses_are_scaled_by_called_hours",),
-    ),
-    Mutant(
-        "called hours weighed alike",
-        "gridai_env/analysis/connection_cost.py",
-        "total_h = hours.sum(-1)",
-        "total_h = hours.max(-1)",
-        ("scripts/test_flexibility_contract.py::test_losses_are_scaled_by_called_hours",),
-    ),
-    Mutant(
-        "room in a peak",
-        "gridai_env/analysis/headroom.py",
-        "room = np.sort(load_mw.max() - load_mw)",
-        "room = np.sort(load_mw.mean() - load_mw)",
-        ("gridai_env/analysis/test_headroom.py",),
-    ),
-    # Rules
-    Mutant(
-        "batteries ignore lines",
-        "agents/structured/decision.py",
-        "batteries = batteries.sparing(now, net[:, 0])",
-        "batteries = batteries.sparing(now, 0.0 * net[:, 0]) if now.lines is None else batteries",
-        ("agents/structured/test_lines.py::test_batteries_charge_below_a_line",),
-    ),
-    Mutant(
-        "batteries pay no surcharge",
-        "agents/structured/dispatch/batteries.py",
-        "stored_usd - now.supply.buy[:, 0]",
-        "stored_usd - 1e9",
-        ("agents/structured/test_lines.py::test_batteries_spare_what_no_line_is_worth",),
     ),
 )

@@ -1,8 +1,8 @@
 """Five made-up days of one site with demand response, a connection and a contract; every figure by hand, in floats.
 
 Local days are those of Tokyo (UTC+9, no summer time): Saturday to Wednesday.  The site serves what is expected of its
-weekdays and weekends, but for hours in which a part is refused.  Two events of two hours strike, on Monday and on
-Wednesday.  Nothing here comes from the package but the keys of the scenario.
+weekdays and weekends, but for hours in which a part is refused.  Three events of two hours strike, on Sunday, Monday
+and Wednesday.  Nothing here comes from the package but the keys of the scenario.
 """
 
 from __future__ import annotations
@@ -15,9 +15,15 @@ import numpy as np
 
 FIRST_HOUR = "2024-05-28T15:00"  # UTC, of the file: Wednesday 0:00 local, three days before the episode
 LEAD_H, HOURS = 72, 120
-CALLED = (2 * 24 + 13, 2 * 24 + 14, 4 * 24 + 13, 4 * 24 + 14)
-# In events a part of what was promised is refused; on Tuesday half of all work at the same hours.
-REFUSED = dict.fromkeys(CALLED, 0.2) | dict.fromkeys((3 * 24 + 13, 3 * 24 + 14), 0.5)
+SUNDAY, MONDAY, WEDNESDAY = (24 * day + 13 for day in (1, 2, 4))
+CALLED = tuple(first + i for first in (SUNDAY, MONDAY, WEDNESDAY) for i in range(2))
+# In events a part of what was promised is refused; on Tuesday half of all work at the same hours; on two mornings some.
+REFUSED = {
+    **dict.fromkeys(CALLED, 0.2),
+    **dict.fromkeys((3 * 24 + 13, 3 * 24 + 14), 0.5),
+    **dict.fromkeys(range(MONDAY - 4, MONDAY - 1), 0.4),
+    **dict.fromkeys(range(WEDNESDAY - 4, WEDNESDAY - 1), 0.1),
+}
 LIMIT_MW, FIRM_MW, COMMITTED_MW, DAYS = 2.0, 0.5, 0.2, 5
 WIND_MW, SUN_MW, ADDER = 0.6, 1.5, 10.0
 RESPONSE_USD, CONNECTION_USD, CONTRACT_USD, CAPACITY_USD_PER_MW_DAY = 1000.0, 300.0, 7.0, 240.0
@@ -124,18 +130,22 @@ def action(step: int) -> list[float]:
 
 
 def import_mw(step: int) -> float:
-    """Return what the site takes from the grid in a step of the episode."""
+    """Return what the site takes from the grid; before the episode what it is expected to."""
     return load_mw(demand_gpuh(step // 24, step % 24) * (1.0 - REFUSED.get(step, 0.0)))
+
+
+def has_event(day: int) -> bool:
+    """Whether a day has one."""
+    return any(called // 24 == day for called in CALLED)
 
 
 def baseline_mw(step: int, weekdays_only: bool = True) -> float:
     """Return the mean of the same hour on the last days that count: no event, and no weekend where only weekdays do."""
-    days_of_events = {called // 24 for called in CALLED}
     found: list[float] = []
     day, hour = step // 24 - 1, step % 24
     while len(found) < DAYS:
-        if day not in days_of_events and not (weekdays_only and is_weekend(day)):
-            found.append(import_mw(24 * day + hour) if day >= 0 else load_mw(demand_gpuh(day, hour)))
+        if not has_event(day) and not (weekdays_only and is_weekend(day)):
+            found.append(import_mw(24 * day + hour))
         day -= 1
     return sum(found) / DAYS
 

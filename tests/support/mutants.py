@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from tests.support.line_mutants import OF_LINES
 from tests.support.planted import BRUTE, FLOORS, GOLDEN, PRICES, PROMISES, STEP, Mutant
+from tests.support.settlement_mutants import OF_SETTLEMENT
 
 P, T, F = "gridai_env/world/physics.py", "gridai_env/world/terms.py", "gridai_env/world/feasible.py"
 A, D, M = "gridai_env/world/actions.py", "gridai_env/episodes/demand.py", "baselines/program/rows.py"
@@ -382,4 +383,5 @@ MUTANTS = (
         ("baselines/optimum/test_bounds.py",),
     ),
     *OF_LINES,
+    *OF_SETTLEMENT,
 )

@@ -49,13 +49,13 @@ def test_a_baseline_is_the_mean_of_days_that_count(weekdays_only: bool, tmp_path
     assert above == pytest.approx(by_hand, abs=1e-6)
 
     # Work refused is a part of what was promised, so that each MW of the baseline counts.
-    for t in days.CALLED:
+    for t in (days.MONDAY, days.MONDAY + 1, days.WEDNESDAY, days.WEDNESDAY + 1):
         assert days.excess_mw(t, weekdays_only)[0] > 0.0
     expected = days.load_mw(days.demand_gpuh(-1, 13))
     if weekdays_only:
-        assert days.baseline_mw(2 * 24 + 13) == pytest.approx(expected)
+        assert days.baseline_mw(days.MONDAY) == pytest.approx(expected)
         tuesday = days.import_mw(3 * 24 + 13)
-        assert days.baseline_mw(4 * 24 + 13) == pytest.approx((4.0 * expected + tuesday) / 5.0)
+        assert days.baseline_mw(days.WEDNESDAY) == pytest.approx((4.0 * expected + tuesday) / 5.0)
 
 
 def test_the_shortfall_of_each_line_has_its_price(infos: list[dict[str, float]]) -> None:
@@ -64,7 +64,7 @@ def test_the_shortfall_of_each_line_has_its_price(infos: list[dict[str, float]])
     for t, usd in enumerate(paid):
         wanted = sum(above * price for above, price in zip(days.excess_mw(t), prices, strict=True))
         assert usd == pytest.approx(-wanted, abs=1e-4), t
-    assert all(min(days.excess_mw(t)) > 0.0 for t in days.CALLED)
+    assert min(days.excess_mw(days.MONDAY)) > 0.0
 
 
 def test_what_is_delivered_earns_the_price_of_the_market(infos: list[dict[str, float]]) -> None:
@@ -115,7 +115,7 @@ def test_history_is_at_most_what_the_site_can_take(limit_mw: float, most_mw: flo
     data["sites"][0] |= {"utilisation_limit": 0.8, "grid": {"import_limit_mw": limit_mw}}
     data["regions"][0]["mean_gpus"] = 2000.0
     exo = make_instance(parse_scenario(data, "full"), seed=0).exogenous
-    monday = list(days.CALLED[:2])
+    monday = [days.MONDAY, days.MONDAY + 1]
     assert exo.line_mw[monday, 0, 0] == pytest.approx(np.full(2, most_mw - days.COMMITTED_MW))
     assert exo.baseline_share[monday, 0, 0] == pytest.approx(np.full(2, 0.2))
 
