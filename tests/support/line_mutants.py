@@ -177,13 +177,6 @@ OF_LINES = (
         BY_HAND,
     ),
     Mutant(
-        "half a baseline while a limit falls",
-        L,
-        "share = real(called > 0.0, called) / days",
-        "share = called / days",
-        BY_HAND,
-    ),
-    Mutant(
         "half the price of the market",
         L,
         '(buy[..., rule.site] if paid == "market" else paid)',
@@ -251,6 +244,13 @@ OF_LINES = (
         FIGURES,
         "excess_mwh = p.dt_h * _sum",
         "excess_mwh = _sum",
+        BY_HAND,
+    ),
+    Mutant(
+        "what contracts do not match counts as above lines",
+        RULES,
+        'return not line.hard and line.kind != "matching"',
+        "return not line.hard",
         BY_HAND,
     ),
     # Calls
@@ -326,9 +326,16 @@ OF_LINES = (
     ),
     Mutant(
         "never the last hour",
-        C,
-        "minute[..., q] <= rule.last_minute",
-        "minute[..., q] < rule.last_minute",
+        RULES,
+        "(minute <= self.last_minute)",
+        "(minute < self.last_minute)",
+        CALLS,
+    ),
+    Mutant(
+        "hours of another clock",
+        RULES,
+        "local_minutes + -local_minutes % round",
+        "local_minutes - local_minutes % round",
         CALLS,
     ),
     Mutant(

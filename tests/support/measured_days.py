@@ -163,10 +163,16 @@ def excess_mw(step: int, weekdays_only: bool = True) -> tuple[float, ...]:
     return tuple(max(0.0, import_mw(step) - line) for line in lines_mw(step, weekdays_only))
 
 
+def above_lines_mwh(step: int, weekdays_only: bool = True) -> float:
+    """Return the import above the response and the connection; what a contract does not match is apart."""
+    response, _, connection = excess_mw(step, weekdays_only)
+    return response + connection
+
+
 def costs(quantity: str) -> list[float]:
     """Return what counts against the constraint, step by step; a budget of carbon knows no refund."""
     if quantity == "line_excess_mwh":
-        return [sum(excess_mw(t)) for t in range(HOURS)]
+        return [above_lines_mwh(t) for t in range(HOURS)]
     if quantity == "dropped_gpuh":
         return [REFUSED.get(t, 0.0) * demand_gpuh(t // 24, t % 24) for t in range(HOURS)]
     out, left_kg = [], BUDGET_KG

@@ -9,10 +9,10 @@ import pytest
 
 from gridai_env import GridAIEnv
 from gridai_env.envs.vector_env import GridAIVectorEnv
-from gridai_env.episodes.instance import Instance, make_batch, make_instance
+from gridai_env.episodes.instance import make_batch, make_instance
 from gridai_env.scenario.load import parse_scenario
 from tests.support import measured_days as days
-from tests.support.small_scenario import SMALL, flexible, small
+from tests.support.small_scenario import CALLS, FLEXIBLE, SMALL, flexible, small
 
 
 def play(env: GridAIEnv) -> list[dict[str, float]]:
@@ -45,7 +45,7 @@ def test_a_baseline_is_the_mean_of_days_that_count(weekdays_only: bool, tmp_path
     """Monday: five weekdays before the episode, or its weekend and three of them; Wednesday: without Monday's event."""
     env = GridAIEnv(scenario=days.scenario_data(tmp_path, weekdays_only=weekdays_only))
     above = series(play(env), "line_excess_mwh")
-    by_hand = [sum(days.excess_mw(t, weekdays_only)) for t in range(days.HOURS)]
+    by_hand = [days.above_lines_mwh(t, weekdays_only) for t in range(days.HOURS)]
     assert above == pytest.approx(by_hand, abs=1e-6)
 
     # Work refused is a part of what was promised, so that each MW of the baseline counts.
@@ -139,31 +139,28 @@ def test_energy_above_a_line_in_half_hours(tmp_path: Path) -> None:
 # Lines of the small world --------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def small_ones() -> list[Instance]:
-    """Episodes in which both sites are called, with ramps of an hour."""
-    return list(make_batch(flexible(events=[]), range(8)))
-
-
-def test_an_event_is_whole_from_its_first_step_on(small_ones: list[Instance]) -> None:
-    """Limits of connections fall evenly; what was promised, its price and the baseline do not."""
-    ramps = 0
-    for one in small_ones:
-        exo, rule = one.exogenous, one.compiled.lines.baselines[0]
-        at = (slice(None), rule.slot, rule.site)
-        depth = one.knowledge.call_depth[:, rule.call]
+def test_an_event_is_whole_from_its_first_step_on() -> None:
+    """A firm level in a ramp: the limit falls evenly; what was promised and its prices do not."""
+    north, south = SMALL["sites"]
+    tier, response = FLEXIBLE["south"]["lines"]
+    response = {name: value for name, value in response.items() if name != "baseline"}
+    response |= {"mw": 0.4, "calls": CALLS}
+    compiled = flexible(sites=[north, {**south, "lines": [tier, response]}])
+    ramps, most = 0, float(compiled.import_limit_mw[1])
+    for one in make_batch(compiled, range(8)):
+        exo, at, depth = one.exogenous, (slice(None), 1, 1), one.knowledge.call_depth[:, 0]
         called = depth > 0.0
         ramps += int((called & (depth < 1.0)).sum())
-        for name, value in (("committed_mw", 0.3), ("baseline_share", 0.2), ("line_usd_per_mwh", 1150.0)):
-            assert getattr(exo, name)[at] == pytest.approx(np.where(called, value, 0.0)), name
-        wanted = np.where(called, exo.buy_usd_per_mwh[:, rule.site], 0.0)
-        assert exo.response_usd_per_mwh[at] == pytest.approx(wanted)
+        assert exo.line_mw[at] == pytest.approx(most - depth * (most - 0.4))
+        assert exo.committed_mw[at] == pytest.approx(np.where(called, 0.3, 0.0))
+        assert exo.line_usd_per_mwh[at] == pytest.approx(np.where(called, 1150.0, 0.0))
+        assert exo.response_usd_per_mwh[at] == pytest.approx(np.where(called, exo.buy_usd_per_mwh[:, 1], 0.0))
     assert ramps > 5
 
 
-def test_a_hard_line_is_the_limit_of_import_and_a_gate_is_of_its_own_site(small_ones: list[Instance]) -> None:
+def test_a_hard_line_is_the_limit_of_import_and_a_gate_is_of_its_own_site() -> None:
     apart = 0
-    for one in small_ones:
+    for one in make_batch(flexible(events=[]), range(8)):
         names, depth = one.compiled.lines.call_names, one.knowledge.call_depth
         most = float(one.compiled.import_limit_mw[0])
         hard = depth[:, names.index("north/hard")]

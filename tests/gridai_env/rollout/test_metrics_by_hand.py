@@ -62,7 +62,9 @@ def test_what_lines_and_modes_come_to_in_half_hours() -> None:
         assert found["called_mwh/south/response"] == pytest.approx(0.5 * sum(called))
         assert found["unmatched_mwh/north/wind"] == pytest.approx(0.5 * sum(excess[:, 1, 0].tolist()))
         assert found["line_excess_mwh/south/tier"] == pytest.approx(0.5 * sum(excess[:, 0, 1].tolist()))
-        assert found["line_excess_mwh"] == pytest.approx(0.5 * float(excess.sum()))
+        unmatched = sum(excess[:, 1, 0].tolist())
+        assert found["unmatched_mwh"] == pytest.approx(0.5 * unmatched)
+        assert found["line_excess_mwh"] == pytest.approx(0.5 * (float(excess.sum()) - unmatched))
         saved = [mw for step in t.flows.saving_mw.tolist() for mw in step]
         assert found["saving_mwh"] == pytest.approx(0.5 * sum(saved))
         above = [mw for mw, is_down in zip(excess[:, rule.slot, 1].tolist(), down, strict=True) if is_down]
