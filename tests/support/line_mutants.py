@@ -78,10 +78,10 @@ OF_LINES = (
         ("gridai_env/rollout/test_hourly_matching.py",),
     ),
     Mutant(
-        "contracts of a site do not add",
+        "contracts of other sites",
         "gridai_env/rollout/hourly_matching.py",
         "contracted_mwh[:, rule.site] += dt_h",
-        "contracted_mwh[:, rule.site] = dt_h",
+        "contracted_mwh[:, 0] += dt_h",
         ("gridai_env/rollout/test_hourly_matching.py",),
     ),
     Mutant(
@@ -336,7 +336,7 @@ OF_LINES = (
         RULES,
         "local_minutes + -local_minutes % round",
         "local_minutes - local_minutes % round",
-        CALLS,
+        ("gridai_env/scenario/test_lines.py",),
     ),
     Mutant(
         "two calls on a day",
