@@ -134,8 +134,8 @@ class GridAIEnv(gym.Env[Observation, Any]):
     ``info`` is flat and numeric: the figures of the step (0 at reset), named in `gridai_env.envs.step_figures.KEYS`:
     the terms, benefit_usd, bill_usd, emissions_kg (billed intensity), emissions_average_kg,
     emissions_marginal_kg, water_l, arrived_gpuh, served_gpuh, dropped_gpuh, backlog_gpuh, import_mwh,
-    export_mwh, curtailed_mwh, shed_mwh, line_excess_mwh, carbon_excess_kg, and ``cost``, the quantity that the
-    scenario's ``constraint`` has a budget for (0 without one; it is not in the reward); their totals in the episode so
+    export_mwh, curtailed_mwh, shed_mwh, line_excess_mwh (of contracts none), carbon_excess_kg, and ``cost``, the
+    quantity that the scenario's ``constraint`` has a budget for (0 without one; not in the reward); their totals so
     far as ``episode/<key>``; and ``instance_seed``.  Every ``info`` has the same keys: at reset, after each step and
     after the last.
 

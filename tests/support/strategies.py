@@ -125,7 +125,7 @@ def _flexible(rng: Rng, site: dict[str, Any], dt_h: float, steps: int) -> dict[s
         {"kind": "matching", "wind_mw": 1.0, "pv_mw": 0.5, **priced},
         {
             "kind": "demand_response",
-            "price_usd_per_mwh": 1150.0,
+            "price_usd_per_mwh": 2500.0,  # above what the market may fall to, shocks included
             "commitment_mw": 0.1,
             "energy_price_usd_per_mwh": pick(rng, "market", 150.0),
             "capacity_usd_per_mw_day": 300.0,
@@ -335,8 +335,11 @@ def _called(instance: Instance, rng: Rng, short_days: bool) -> Instance:
     lines, sites = exo.line_mw.shape, exo.pue.shape
     most = exo.import_limit_mw[:, None, :]
     called = rng.random(lines) < 0.5
+    line_mw = np.where(called, rng.uniform(-0.2, 1.0, lines) * most, np.maximum(most, exo.line_mw))
+    for rule in compiled.lines.matching:
+        line_mw[:, rule.slot, rule.site] = np.maximum(line_mw[:, rule.slot, rule.site], 0.0)  # generation
     changes = {
-        "line_mw": np.where(called, rng.uniform(-0.2, 1.0, lines) * most, np.maximum(most, exo.line_mw)),
+        "line_mw": line_mw,
         "generator_open": (rng.random(exo.generator_open.shape) < 0.5) * 1.0,
     }
     if shape.has_response:
