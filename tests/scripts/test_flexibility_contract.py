@@ -354,3 +354,21 @@ def test_calls_of_the_trace_file_by_hand(tmp_path: Path, capsys: pytest.CaptureF
     capsys.readouterr()
     assert command.main([*words, str(tmp_path / "n"), "--policies", "greedy", "--notice", "0"]) == BAD_INPUT
     assert "each call of 'campus' has its own in column notice_h_campus" in capsys.readouterr().err
+
+
+@pytest.mark.ray
+def test_a_ray_cluster_on_this_machine_finds_the_same(tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'gridai-env[ray]'")
+    words = [
+        "--scenario",
+        str(write_campus(tmp_path, {"hard": True})),
+        "--seeds",
+        "0",
+        "--firm-shares",
+        "0.7",
+    ]
+    found = []
+    for name, how in (("here", ["--jobs", "1"]), ("cluster", ["--ray", "local", "--jobs", "2"])):
+        assert command.main([*words, *how, "--run-dir", str(tmp_path / name)]) == 0
+        found.append(costs(tmp_path / name))
+    assert found[0] and found[0] == pytest.approx(found[1], rel=1e-9, nan_ok=True)
