@@ -175,9 +175,8 @@ def test_the_rule_earns_more_than_greedy_and_answers_calls(name: str) -> None:
             sum(float(run.outcome.terms_usd[term][hours].sum()) for term in ("drop_penalty", "line_excess"))
             for run in (ours, idle)
         )
-        assert (
-            paid >= 0.1 * lost - 10.0
-        )  # USD of three days: contracted wind and sun that are not matched stay
+        # USD of three days: contracted wind and sun that are not matched stay.
+        assert paid >= 0.1 * lost - 10.0
         saved = ours.flows.saving_mw.sum(-1) > 0.0
         assert saved[hours].all() and saved[~hours].mean() > 0.9
 
