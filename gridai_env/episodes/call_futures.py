@@ -42,7 +42,6 @@ def unknown_calls(
         candidates, known = (_of_line(table, q) for table in (drawn, real))
         now = np.where(known[1] <= t, known[0], 0.0)
         later = np.where(candidates[1] > t, candidates[0], 0.0)
-        later[:, : t + 1] = 0.0
         counts = [_by_week(np.where(x[1] <= t, x[0], 0.0), day) for x in (candidates, known)]
         misses = np.abs(counts[0] - counts[1]).sum(-1)
         misses += ((later > 0.0) & _taken(now[0], day, rule.gap)).any(-1)

@@ -22,6 +22,7 @@ from gridai_env.episodes.exogenous import limit, seen_sell_usd_per_mwh, sell_usd
 from gridai_env.episodes.forecast import ForecastSet
 from gridai_env.observation.decode import FIELDS, JOB_FEATURES
 from gridai_env.scenario.compile import Compiled
+from gridai_env.traces.local_time import MINUTES_PER_DAY
 from gridai_env.world.state import Exogenous, Params, State
 
 # Of sums of arrivals, relative, by the bytes of a number.
@@ -139,7 +140,6 @@ def call_forecast(outside: ExogenousView) -> Array:
     return calls.at_leads(outside.forecast.leads, kind)
 
 
-MINUTES_PER_DAY = 1440
 MINUTES_PER_WEEK = 7 * MINUTES_PER_DAY
 THURSDAY = 3  # 1970-01-01, with Monday = 0
 DAYS_PER_YEAR = 365.25

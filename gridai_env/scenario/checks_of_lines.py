@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from gridai_env.scenario.capacity import full_load_mw, import_limit_mw, nameplate_gpus
 from gridai_env.scenario.errors import problem
-from gridai_env.scenario.lines import CallRule, limits_import, on_clock, points_of
+from gridai_env.scenario.lines import HOURS_PER_DAY, CallRule, limits_import, on_clock, points_of
 from gridai_env.scenario.power_modes import CURVES, SAME
 from gridai_env.scenario.price_bounds import least_import_usd_per_mwh
 from gridai_env.scenario.spec import Calls, Line, PowerCurve, Scenario, Site
@@ -25,7 +25,6 @@ OWN_KEYS = {
     "pv_mw": ("matching",),
 }
 SHARES = 1e-6
-HOURS_PER_DAY = 24.0
 
 
 def lines(s: Scenario) -> Iterator[str]:

@@ -14,10 +14,9 @@ import numpy as np
 from gridai_env.arrays.types import Bool, Bools, Float, Floats, Int, Ints
 from gridai_env.scenario.power_modes import CURVES, Hull, lower_hull, mean_hull, saving_limits_kw
 from gridai_env.scenario.spec import Calls, Line, PowerCurve, Scenario, Site
+from gridai_env.traces.local_time import MINUTES_PER_DAY, MINUTES_PER_HOUR
 
 HOURS_PER_DAY = 24.0
-MINUTES_PER_HOUR = 60.0
-MINUTES_PER_DAY = 1440
 
 
 @dataclass(frozen=True)

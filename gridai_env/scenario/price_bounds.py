@@ -5,10 +5,9 @@ from math import isnan
 import numpy as np
 
 from gridai_env.arrays.types import Ints
+from gridai_env.scenario.lines import HOURS_PER_DAY
 from gridai_env.scenario.spec import Scenario, Site
 from gridai_env.traces.calibration import zone_calibration
-
-HOURS_PER_DAY = 24.0
 
 
 def least_import_usd_per_mwh(s: Scenario, site: Site) -> float:

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
+from tests.support.line_mutants import CALLS, CALLS_OF_FILE, GUARDED, GUARDS, A, C, L
 from tests.support.planted import FAST, Mutant
 
-A = "gridai_env/world/actions.py"
-L = "gridai_env/episodes/lines.py"
-C = "gridai_env/episodes/calls.py"
-GUARDS = "gridai_env/episodes/last_resorts.py"
 MATCHING = "gridai_env/rollout/hourly_matching.py"
 SETTLED = "gridai_env/analysis/settlement.py"
 METHODS = "gridai_env/analysis/customer_baselines.py"
 ANSWERS = "gridai_env/analysis/responses.py"
 COMPLIANCE = "gridai_env/analysis/compliance.py"
-CALLS = ("gridai_env/episodes/test_calls.py",)
-CALLS_OF_FILE = ("gridai_env/episodes/test_calls_of_file.py",)
 STATED = ("gridai_env/analysis/test_statements_by_hand.py",)
 METERED = ("gridai_env/rollout/test_metrics_by_hand.py",)
-GUARDED = ("gridai_env/episodes/test_last_resorts.py",)
 SETTLEMENT = ("gridai_env/analysis/test_settlement.py", "gridai_env/analysis/test_responses.py")
 CLEAN_HOURS = ("gridai_env/rollout/test_hourly_matching.py",)
 COMPLIED = ("gridai_env/analysis/test_compliance.py",)
