@@ -38,8 +38,8 @@ def _limit(site: Site, line: Line) -> str:
     if line.kind == "demand_response" and line.commitment_mw is not None:
         if line.baseline is not None:
             days = "weekdays" if line.baseline.weekdays_only else "days"
-            own = f"mean of the last {line.baseline.days} {days}"
-        return f"{own} less {number(line.commitment_mw)} MW, in an event"
+            own = f"mean of the last {line.baseline.days} {days} less {number(line.commitment_mw)} MW"
+        return f"{own}, in an event"
     return own
 
 

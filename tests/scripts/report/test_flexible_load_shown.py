@@ -127,15 +127,14 @@ def test_the_hours_around_a_call_are_shown_first(runs: Path, html: str, lines: d
     assert '<option value="1" selected>around call 1</option>' in html
 
 
-def rows_of_panel(name: str) -> list[list[str]]:
-    scenario = load_scenario(name).model_dump(mode="json")
+def rows_of_panel(scenario: dict[str, Any]) -> list[list[str]]:
     panel = contracts_panel(RunFolder(Path(), {"config": {"scenario_resolved": scenario}}))
     assert panel is not None and panel.table is not None
     return [list(row) for row in panel.table.rows]
 
 
 def test_contracts_are_told() -> None:
-    response, clean = rows_of_panel("demand_response")
+    response, clean = rows_of_panel(load_scenario("demand_response").model_dump(mode="json"))
     assert response == [
         "virginia",
         "response (demand response)",
@@ -145,10 +144,19 @@ def test_contracts_are_told() -> None:
         "what is cut, at the price of import, 333.4 USD per MW and day promised",
     ]
     assert clean[2:] == ["output of 60 MW of wind", "counted, free", "—", "—"]
-    connection, clean = rows_of_panel("flexible_campus")
+    connection, clean = rows_of_panel(load_scenario("flexible_campus").model_dump(mode="json"))
     assert connection[2:4] == ["40 MW while called, else 100 MW", "impossible"]
     assert connection[4] == "3 to 8 h each, at most 178 h a year, notice 0 h"
     assert clean[2:4] == ["output of 120 MW of wind and 80 MW of sun", "5 USD/MWh"]
+
+
+def test_a_firm_service_level_is_the_limit_itself() -> None:
+    scenario = load_scenario("demand_response").model_dump(mode="json")
+    for site in scenario["sites"]:
+        for line in site["lines"]:
+            if line["kind"] == "demand_response":
+                line |= {"baseline": None, "mw": 40.5}
+    assert rows_of_panel(scenario)[0][2] == "40.5 MW, in an event"
 
 
 def test_without_lines_there_are_no_contracts() -> None:
